@@ -1,0 +1,346 @@
+"""Runs in memory: the reference implementation of the port, and the double that tests and simulations use.
+
+A `MemoryStore` is the place; each `InMemoryBackend` is one opened handle on it, as each process is on a shared file. A
+handle is alive while it is open. `kill()` ends it as a crash ends a process: its runs become claimable at that
+instant, and whatever its kernel still tries is refused. There are no threads, timers or polls, so it runs on asyncio, on
+trio and under a virtual clock.
+
+Every call passes one scheduling point *before* it looks at the store and none after, as if it had waited for a disk:
+a cancelled call has done nothing, and one that has begun to act completes.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from flujo.kernel.backend import (
+    Capabilities,
+    Commit,
+    Page,
+    Posted,
+    Refused,
+    Request,
+    RunFilter,
+    RunSummary,
+    StateBackend,
+    StoredDefinition,
+)
+from flujo.kernel.errors import (
+    RunActiveError,
+    RunFinishedError,
+    RunNotFoundError,
+    RunReplacedError,
+    StoreError,
+    StoreNotFoundError,
+    StoreUrlError,
+    WorkflowNotFoundError,
+)
+from flujo.kernel.events import EventRow
+
+from .pages import page_position, page_token
+
+_FINAL = ("completed", "failed", "cancelled")
+
+
+@dataclass(slots=True)
+class _Run:
+    summary: RunSummary
+    events: list[EventRow]  # events[n] has seq n + 1
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """What a disk would hold, shared by the handles opened on it. Only `InMemoryBackend` looks inside."""
+
+    created: bool = False
+    runs: dict[str, _Run] = field(default_factory=dict)  # by lower-case id: ids are unique regardless of case
+    order: list[tuple[int, str]] = field(default_factory=list)  # (created_at, run_id) of every run, ascending
+    inbox: dict[int, Posted] = field(default_factory=dict)  # in the order of posting
+    definitions: dict[str, StoredDefinition] = field(default_factory=dict)
+    alive: set[str] = field(default_factory=set)  # the owners whose handles are open
+    posts: int = 0  # requests ever posted; also the id of the last one
+    wakers: set[anyio.Event] = field(default_factory=set)  # set by the next post
+
+    def wake(self) -> None:
+        """Let every `wait_for_posts` look again."""
+        for event in self.wakers:
+            event.set()
+        self.wakers.clear()
+
+
+class InMemoryBackend(StateBackend):
+    """One handle on a `MemoryStore`, by default on a new one of its own."""
+
+    url = "memory:"
+    capabilities = Capabilities(durable=False, several_processes=False)
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+        self._owner: str | None = None
+        self._unusable: str | None = "it is not open"
+        self._seen = 0  # `store.posts` at the last take
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    async def open(self, owner: str | None) -> None:
+        await checkpoint()
+        if self._unusable is None:
+            raise StoreError(self.url, "this handle is open already")
+        if owner is None and not self.store.created:
+            raise StoreNotFoundError(self.url)
+        if owner in self.store.alive:
+            raise StoreError(self.url, f"another handle is open as {owner!r}")
+        if owner is not None:
+            self.store.created = True
+            self.store.alive.add(owner)
+        self._owner = owner
+        self._unusable = None
+
+    async def close(self) -> None:
+        self._end("it is closed")
+
+    def kill(self) -> None:
+        """Die at this instant: the owner counts as dead, and nothing this handle does from now on reaches the store."""
+        self._end("its process was killed")
+
+    def _end(self, problem: str) -> None:
+        if self._unusable is None:
+            self._unusable = problem
+            self.store.alive.discard(self._owner or "")
+            self.store.wake()
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        await self._enter()
+        self._require_owner()
+        refused: dict[str, Refused] = {}
+        for commit in commits:
+            _require_well_formed(commit)
+        for commit in commits:
+            refusal = self._create(commit) if commit.expected_seq == 0 else self._extend(commit)
+            if refusal is not None:
+                refused[commit.uid] = refusal
+                continue
+            for id in commit.taken:
+                self.store.inbox.pop(id, None)
+            if commit.definition is not None:
+                self.store.definitions.setdefault(commit.definition.digest, commit.definition)
+        return refused
+
+    def _create(self, commit: Commit) -> Refused | None:
+        key = commit.run_id.lower()
+        if key in self.store.runs:
+            return Refused.EXISTS
+        self.store.runs[key] = _Run(commit.summary, list(commit.rows))
+        insort(self.store.order, (commit.summary.created_at, commit.run_id))
+        return None
+
+    def _extend(self, commit: Commit) -> Refused | None:
+        run = self._find(commit.run_id)
+        if run is None:
+            return Refused.STALE
+        stored = run.summary
+        if (stored.uid, stored.token, stored.seq) != (commit.uid, commit.token, commit.expected_seq):
+            return Refused.STALE
+        # What a run is does not change; listings rely on created_at standing still.
+        run.summary = commit.summary._replace(
+            workflow=stored.workflow, created_at=stored.created_at, parent_run_id=stored.parent_run_id
+        )
+        run.events.extend(commit.rows)
+        return None
+
+    async def claim(self, run_id: str) -> RunSummary:
+        await self._enter()
+        owner = self._require_owner()
+        run = self._require_run(run_id)
+        self._require_idle(run.summary)
+        run.summary = run.summary._replace(owner=owner, token=run.summary.token + 1)
+        self._seen = -1  # the run may have come with requests
+        return run.summary
+
+    async def release(self) -> None:
+        await self._enter()
+        owner = self._require_owner()
+        for run in self.store.runs.values():
+            if run.summary.owner == owner:
+                run.summary = run.summary._replace(owner=None)
+
+    async def delete(self, run_id: str, uid: str) -> None:
+        await self._enter()
+        run = self._require_run(run_id)
+        if run.summary.uid != uid:
+            raise RunNotFoundError(run_id, self.url)
+        self._require_idle(run.summary)
+        self._remove(run.summary)
+
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+        await self._enter()
+        chosen: list[RunSummary] = []
+        for _, run_id in self.store.order:
+            if len(chosen) >= limit:
+                break
+            summary = self.store.runs[run_id.lower()].summary
+            if _matches(filter, summary) and summary.owner not in self.store.alive:
+                chosen.append(summary)
+        if not dry_run:
+            for summary in chosen:
+                self._remove(summary)
+        return chosen
+
+    def _remove(self, summary: RunSummary) -> None:
+        del self.store.runs[summary.run_id.lower()]
+        del self.store.order[bisect_left(self.store.order, (summary.created_at, summary.run_id))]
+        for posted in [posted for posted in self.store.inbox.values() if posted.uid == summary.uid]:
+            del self.store.inbox[posted.id]
+
+    # -- the inbox ----------------------------------------------------------------------------------------------
+
+    async def post(self, run_id: str, request: Request) -> RunSummary:
+        await self._enter()
+        summary = self._require_run(run_id).summary
+        if summary.status in _FINAL:
+            raise RunFinishedError(run_id, summary.status)
+        self.store.posts += 1
+        self.store.inbox[self.store.posts] = Posted(self.store.posts, summary.uid, request)
+        self.store.wake()
+        return summary
+
+    async def take(self) -> Sequence[Posted]:
+        await self._enter()
+        owner = self._require_owner()
+        self._seen = self.store.posts
+        if not self.store.inbox:
+            return []
+        mine = {run.summary.uid for run in self.store.runs.values() if run.summary.owner == owner}
+        return [posted for posted in self.store.inbox.values() if posted.uid in mine]
+
+    async def wait_for_posts(self) -> None:
+        await self._enter()
+        self._require_owner()
+        while self._seen >= self.store.posts:
+            event = anyio.Event()
+            self.store.wakers.add(event)
+            try:
+                await event.wait()
+            finally:
+                self.store.wakers.discard(event)
+            self._require_usable()
+        self._seen = self.store.posts
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def load(self, run_id: str) -> RunSummary:
+        await self._enter()
+        return self._require_run(run_id).summary
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        await self._enter()
+        run = self._require_run(run_id)
+        if run.summary.uid != uid:
+            raise RunReplacedError(run_id)
+        return run.events[after_seq : after_seq + limit]
+
+    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
+        await self._enter()
+        end = len(self.store.order)
+        if page is not None:
+            end = bisect_left(self.store.order, tuple(page_position(filter, page)))
+        found: list[RunSummary] = []
+        for summary in self._newest_first(end):
+            if _matches(filter, summary):
+                if len(found) == limit:
+                    return Page(found, page_token(filter, found[-1]))
+                found.append(summary)
+        return Page(found, None)
+
+    async def count(self, filter: RunFilter) -> int:
+        await self._enter()
+        return sum(_matches(filter, run.summary) for run in self.store.runs.values())
+
+    async def is_alive(self, owner: str) -> bool:
+        await self._enter()
+        return owner in self.store.alive
+
+    async def get_definition(self, digest: str) -> StoredDefinition:
+        await self._enter()
+        try:
+            return self.store.definitions[digest]
+        except KeyError:
+            raise WorkflowNotFoundError(digest, ()) from None
+
+    # -- what the calls above require -----------------------------------------------------------------------------
+
+    async def _enter(self) -> None:
+        self._require_usable()
+        await checkpoint()
+        self._require_usable()  # it may have been killed meanwhile
+
+    def _require_usable(self) -> None:
+        if self._unusable is not None:
+            raise StoreError(self.url, self._unusable)
+
+    def _require_owner(self) -> str:
+        if self._owner is None:
+            raise StoreError(self.url, "it was opened without an owner, so it cannot advance runs")
+        return self._owner
+
+    def _find(self, run_id: str) -> _Run | None:
+        run = self.store.runs.get(run_id.lower())
+        return run if run is not None and run.summary.run_id == run_id else None
+
+    def _require_run(self, run_id: str) -> _Run:
+        run = self._find(run_id)
+        if run is None:
+            raise RunNotFoundError(run_id, self.url)
+        return run
+
+    def _require_idle(self, summary: RunSummary) -> None:
+        if summary.owner is not None and summary.owner in self.store.alive:
+            raise RunActiveError(summary.run_id, summary.owner)
+
+    def _newest_first(self, end: int) -> Iterator[RunSummary]:
+        for position in range(end - 1, -1, -1):
+            yield self.store.runs[self.store.order[position][1].lower()].summary
+
+
+def open_memory(url: str) -> InMemoryBackend:
+    """The factory behind `memory:`; every call makes a new, private store. Raises StoreUrlError."""
+    if url != "memory:":
+        raise StoreUrlError(url, "memory: takes no path and no options")
+    return InMemoryBackend()
+
+
+def _require_well_formed(commit: Commit) -> None:
+    """Refuse what only a bug in the kernel can ask for, here, where its tests run."""
+    numbers = [row.seq for row in commit.rows]
+    last = commit.expected_seq + len(numbers)
+    told = (commit.run_id, commit.uid, commit.token, last)
+    if numbers != list(range(commit.expected_seq + 1, last + 1)):
+        raise ValueError(f"the events of {commit.run_id!r} do not follow {commit.expected_seq}: {numbers}")
+    if told != (commit.summary.run_id, commit.summary.uid, commit.summary.token, commit.summary.seq):
+        raise ValueError(f"the summary of {commit.run_id!r} does not belong to its commit: {told}")
+
+
+def _matches(filter: RunFilter, summary: RunSummary) -> bool:
+    if filter.statuses and summary.status not in filter.statuses:
+        return False
+    if filter.workflow is not None and summary.workflow != filter.workflow:
+        return False
+    if filter.id_prefix is not None and not summary.run_id.startswith(filter.id_prefix):
+        return False
+    if filter.labels and not dict(filter.labels).items() <= json.loads(summary.labels).items():
+        return False
+    if filter.created_before is not None and summary.created_at >= filter.created_before:
+        return False
+    if filter.settled_before is not None:
+        settled_at = summary.updated_at if summary.status == "paused" else summary.finished_at
+        if settled_at is None or settled_at >= filter.settled_before:
+            return False
+    return filter.owner is None or summary.owner == filter.owner

@@ -1,0 +1,10 @@
+"""Runs in one SQLite file that any number of processes of a host may share. docs/sqlite-store.md has the whole story.
+
+Top down: `backend` is the port, `journal` and `queries` are the SQL it runs, `connection` brings a unit of work to a
+connection's thread and its errors back, `files` finds, creates and refuses files, `locks` says who is alive and whose
+turn it is to write, `schema.sql` is what is stored.
+"""
+
+from .backend import SQLiteBackend, open_sqlite
+
+__all__ = ["SQLiteBackend", "open_sqlite"]

@@ -1,0 +1,459 @@
+"""`SQLiteBackend`: the port on one SQLite file, shared by the processes of a host.
+
+One connection writes, another one, opened read-only, reads; each has a thread. A write is one transaction on the writing
+thread: take the store lock, BEGIN IMMEDIATE, the work, COMMIT, perhaps a checkpoint, give the lock back. SQLite alone
+would let several processes write in turn, but releases before 3.51.3 can corrupt a database when a commit races another
+connection's checkpoint, and its own waiting ends in "database is locked". So nothing writes, checkpoints or closes a
+writing connection without the store lock, and whoever waits for it too long is told which file to look at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal, TypeVar, get_args
+
+from anyio import CancelScope, sleep, to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from flujo.kernel.backend import (
+    Capabilities,
+    Commit,
+    Page,
+    Posted,
+    Refused,
+    Request,
+    RunFilter,
+    RunSummary,
+    StateBackend,
+    StoredDefinition,
+)
+from flujo.kernel.errors import (
+    InvalidNameError,
+    RunActiveError,
+    RunFinishedError,
+    RunNotFoundError,
+    RunReplacedError,
+    StoreBusyError,
+    StoreError,
+    StoreNotFoundError,
+    StoreUrlError,
+    UnsupportedEventLoopError,
+    WorkflowNotFoundError,
+)
+from flujo.kernel.events import EventRow
+
+from ..pages import Position, page_position, page_token
+from . import files, queries
+from .connection import Database, Work, in_transaction, store_errors
+from .journal import Journal
+from .locks import KernelLocks, StoreLock
+
+Durability = Literal["full", "normal"]
+"""`full`: what was acknowledged survives a power cut. `normal`: it survives the process, a power cut may take the last
+commits; the store stays consistent either way."""
+
+Result = TypeVar("Result")
+
+BUSY_SECONDS = 30.0
+POLL_SECONDS = 0.2
+CHECKPOINT_PAGES = 1_000
+TRUNCATE_PAGES = 4_000
+
+_FINAL = ("completed", "failed", "cancelled")
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
+_RUNS_PER_DELETION = 20
+_BUSY: Final = object()
+
+
+class SQLiteBackend(StateBackend):
+    """The store in the file `path`, which need not exist yet; a relative path counts from where this object is made.
+
+    `busy_seconds` bounds the wait for the store lock; then StoreBusyError names the lock file.
+    """
+
+    capabilities = Capabilities(durable=True, several_processes=True, event_loops=("asyncio",))
+
+    def __init__(
+        self, path: Path | str, durability: Durability = "full", *, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
+        self.url = f"sqlite:{path}" + ("" if durability == "full" else f"?durability={durability}")
+        self._path = Path(path).expanduser().absolute()
+        self._durability = durability
+        self._busy_seconds = busy_seconds
+        self._unusable: str | None = "it is not open"
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    async def open(self, owner: str | None) -> None:
+        _require_asyncio()
+        if self._unusable is None:
+            raise StoreError(self.url, "this handle is open already")
+        if owner is not None and (owner == "store" or not _OWNER.fullmatch(owner)):
+            raise InvalidNameError(
+                "kernel id", owner, "letters, digits, '.', '_' and '-', at most 100, and not 'store'"
+            )
+        self._files = files.StoreFiles.at(self.url, self._path)
+        self._owner = owner
+        self._store_lock = StoreLock(self._files.lock)
+        self._kernels = KernelLocks(self._files.kernels)
+        self._journal = Journal()
+        self._reader: Database | None = None
+        self._writer: Database | None = None
+        self._pages = 0  # written to the WAL since the last checkpoint, estimated
+        self._data_version: int | None = None  # the reader's, when posts were last looked for
+        self._last_request = 0  # the newest request `take` can have seen
+        self._unusable = None
+        with store_errors(self.url, self._files.lock):
+            try:
+                await self._open()
+            except BaseException:
+                await self.close()
+                raise
+
+    async def _open(self) -> None:
+        is_there = await to_thread.run_sync(files.is_there, self._files)
+        if self._owner is not None:
+            await self._open_writer()
+        elif not is_there:
+            raise StoreNotFoundError(self.url)
+        self._reader = await Database.connect(self._files.database, "ro", _reader_settings)
+        # The schema as the WAL has it; `is_there` looked at the file alone.
+        files.require_ours(self.url, *await self._reader.run(files.read_header))
+
+    async def _open_writer(self) -> Database:
+        """Make the store if there is none, connect to it and, for an owner, be alive."""
+        await to_thread.run_sync(files.make_folders, self._files)
+        async with self._locked():
+            if self._writer is None:
+                if not await to_thread.run_sync(files.is_there, self._files):
+                    if self._owner is None:
+                        raise StoreNotFoundError(self.url)
+                    await to_thread.run_sync(files.create, self._files)
+                settings = partial(_writer_settings, self.url, self._durability)
+                self._writer = await Database.connect(self._files.database, "rw", settings)
+                self._kernels.remove_dead()
+                if self._owner is not None and not self._kernels.hold(self._owner):
+                    raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
+        return self._writer
+
+    async def close(self) -> None:
+        if self._unusable is not None:
+            return
+        self._unusable = "it is closed"
+        with CancelScope(shield=True), store_errors(self.url, self._files.lock):
+            try:
+                if self._writer is not None:
+                    await self._close_writer(self._writer)
+            finally:
+                self._kernels.let_go()
+                self._store_lock.close()
+                if self._reader is not None:
+                    await self._reader.close()
+
+    async def _close_writer(self, writer: Database) -> None:
+        """The last connection to close moves the WAL into the file, so a writer closes under the store lock."""
+        try:
+            async with self._locked():
+                if self._reader is not None:
+                    await self._reader.close()
+                    self._reader = None
+                await writer.close()
+                self._kernels.let_go()
+                self._kernels.remove_dead()
+        except StoreBusyError:
+            await writer.close()  # not the last one: our reader is still open, so the WAL stays as it is
+
+    @property
+    def liveness_fd(self) -> int | None:
+        return self._kernels.file if self._unusable is None else None
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        self._require_owner()
+        batch = tuple(commits)
+        if not batch:
+            return {}
+        return await self._write(partial(self._journal.append, batch), pages=_pages_of(batch))
+
+    async def claim(self, run_id: str) -> RunSummary:
+        owner = self._require_owner()
+
+        def claim(connection: sqlite3.Connection) -> RunSummary:
+            run, summary = self._find(run_id, connection)
+            self._require_idle(summary)
+            connection.execute("UPDATE runs SET owner = ?, token = token + 1 WHERE run = ?", (owner, run))
+            return summary._replace(owner=owner, token=summary.token + 1)
+
+        claimed = await self._write(claim)
+        self._data_version, self._last_request = None, -1  # the run may have come with requests
+        return claimed
+
+    async def release(self) -> None:
+        owner = self._require_owner()
+
+        def release(connection: sqlite3.Connection) -> None:
+            self._journal.forget()
+            connection.execute("UPDATE runs SET owner = NULL WHERE owner = ?", (owner,))
+
+        await self._write(release)
+
+    async def delete(self, run_id: str, uid: str) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            run, summary = self._find(run_id, connection)
+            if summary.uid != uid:
+                raise RunNotFoundError(run_id, self.url)
+            self._require_idle(summary)
+            connection.execute("DELETE FROM runs WHERE run = ?", (run,))  # events and inbox go with it
+
+        await self._write(delete)
+
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+        if dry_run:
+            owners = self._kernels.live_owners()
+            rows = await self._read(queries.oldest_runs_without(owners, filter, limit, None).rows)
+            return [RunSummary(*summary) for _, *summary in rows]
+        gone: list[RunSummary] = []
+        while len(gone) < limit:
+            batch = min(limit - len(gone), _RUNS_PER_DELETION)
+            above = Position(gone[-1].created_at, gone[-1].run_id) if gone else None
+            deleted = await self._write(partial(self._delete_oldest, filter, batch, above))
+            gone += deleted
+            if len(deleted) < batch:
+                break
+        return gone
+
+    def _delete_oldest(
+        self, filter: RunFilter, limit: int, above: Position | None, connection: sqlite3.Connection
+    ) -> list[RunSummary]:
+        owners = self._kernels.live_owners()
+        rows = queries.oldest_runs_without(owners, filter, limit, above).rows(connection)
+        connection.executemany("DELETE FROM runs WHERE run = ?", [row[:1] for row in rows])
+        return [RunSummary(*summary) for _, *summary in rows]
+
+    # -- the inbox ----------------------------------------------------------------------------------------------
+
+    async def post(self, run_id: str, request: Request) -> RunSummary:
+        def post(connection: sqlite3.Connection) -> RunSummary:
+            run, summary = self._find(run_id, connection)
+            if summary.status in _FINAL:
+                raise RunFinishedError(run_id, summary.status)
+            connection.execute("INSERT INTO inbox (run, kind, body, at) VALUES (?, ?, ?, ?)", (run, *request))
+            return summary
+
+        return await self._write(post)
+
+    async def take(self) -> Sequence[Posted]:
+        owner = self._require_owner()
+
+        def take(connection: sqlite3.Connection) -> list[Posted]:
+            self._last_request = _single(queries.last_request().rows(connection), 0)
+            return [queries.to_posted(row) for row in queries.requests_for(owner).rows(connection)]
+
+        return await self._read(take)
+
+    async def wait_for_posts(self) -> None:
+        self._require_owner()
+        while not await self._read(self._see_posts, begin=None):
+            await sleep(POLL_SECONDS)
+
+    def _see_posts(self, connection: sqlite3.Connection) -> bool:
+        """Whether anything was posted since the last take; nearly free as long as nobody commits anything."""
+        data_version: int = _single(connection.execute("PRAGMA data_version").fetchall(), 0)
+        if data_version == self._data_version:
+            return False
+        self._data_version = data_version
+        last_request = _single(queries.last_request().rows(connection), 0)
+        is_new, self._last_request = last_request > self._last_request, last_request
+        return is_new
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def load(self, run_id: str) -> RunSummary:
+        _, summary = await self._read(partial(self._find, run_id))
+        return summary
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        def read_events(connection: sqlite3.Connection) -> list[EventRow]:
+            run, summary = self._find(run_id, connection)
+            if summary.uid != uid:
+                raise RunReplacedError(run_id)
+            return [EventRow(*row) for row in queries.events_of(run, after_seq, limit).rows(connection)]
+
+        return await self._read(read_events)
+
+    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
+        below = page_position(filter, page) if page is not None else None
+        rows = await self._read(queries.newest_runs(filter, limit + 1, below).rows)
+        runs = [RunSummary(*row) for row in rows[:limit]]
+        return Page(runs, page_token(filter, runs[-1]) if len(rows) > limit else None)
+
+    async def count(self, filter: RunFilter) -> int:
+        number: int = _single(await self._read(queries.number_of_runs(filter).rows), 0)
+        return number
+
+    async def is_alive(self, owner: str) -> bool:
+        self._require_usable()
+        with store_errors(self.url, self._files.lock):
+            return self._kernels.is_alive(owner)
+
+    async def get_definition(self, digest: str) -> StoredDefinition:
+        rows = await self._read(queries.definition_of(digest).rows)
+        if not rows:
+            raise WorkflowNotFoundError(digest, ())
+        return StoredDefinition(*rows[0])
+
+    # -- how a read and a write are done --------------------------------------------------------------------------
+
+    async def _read(self, work: Work[Result], begin: str | None = "BEGIN") -> Result:
+        """Run `work` on one snapshot of the store."""
+        self._require_usable()
+        await checkpoint_if_cancelled()
+        if self._reader is None:
+            raise StoreError(self.url, "it is not open")
+        with store_errors(self.url, self._files.lock):
+            return await self._reader.run(work if begin is None else partial(in_transaction, begin, work))
+
+    async def _write(self, work: Work[Result], pages: int = 8) -> Result:
+        """Run `work` in a transaction under the store lock. `pages` is what it adds to the WAL, roughly."""
+        self._require_usable()
+        await checkpoint_if_cancelled()
+        with store_errors(self.url, self._files.lock):
+            writer = self._writer or await self._open_writer()
+            give_up_at = time.monotonic() + self._busy_seconds
+            while (outcome := await writer.run(partial(self._transact, work, pages))) is _BUSY:
+                if time.monotonic() >= give_up_at:
+                    raise StoreBusyError(self.url, self._files.lock, self._busy_seconds)
+                await checkpoint_if_cancelled()
+                self._require_usable()
+        return outcome  # type: ignore[return-value]  # mypy does not narrow by identity with an object
+
+    def _transact(self, work: Work[Result], pages: int, connection: sqlite3.Connection) -> Result | object:
+        if not self._store_lock.acquire(min(_LOCK_SLICE, self._busy_seconds)):
+            return _BUSY
+        try:
+            result = in_transaction("BEGIN IMMEDIATE", work, connection)
+            self._pages += pages
+            if self._pages >= CHECKPOINT_PAGES:
+                self._pages = 0
+                _checkpoint(connection)
+        except BaseException:
+            self._journal.forget()
+            raise
+        finally:
+            self._store_lock.release()
+        return result
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        """Hold the store lock; what happens inside is not cancelled. For opening and closing, when no unit is queued."""
+        give_up_at = time.monotonic() + self._busy_seconds
+        while not await to_thread.run_sync(self._store_lock.acquire, min(_LOCK_SLICE, self._busy_seconds)):
+            if time.monotonic() >= give_up_at:
+                raise StoreBusyError(self.url, self._files.lock, self._busy_seconds)
+        try:
+            with CancelScope(shield=True):
+                yield
+        finally:
+            self._store_lock.release()
+
+    # -- what the calls above require -----------------------------------------------------------------------------
+
+    def _require_usable(self) -> None:
+        if self._unusable is not None:
+            raise StoreError(self.url, self._unusable)
+
+    def _require_owner(self) -> str:
+        self._require_usable()
+        if self._owner is None:
+            raise StoreError(self.url, "it was opened without an owner, so it cannot advance runs")
+        return self._owner
+
+    def _find(self, run_id: str, connection: sqlite3.Connection) -> tuple[int, RunSummary]:
+        rows = queries.find_run(run_id).rows(connection)
+        if not rows:
+            raise RunNotFoundError(run_id, self.url)
+        run, *summary = rows[0]
+        return run, RunSummary(*summary)
+
+    def _require_idle(self, summary: RunSummary) -> None:
+        if summary.owner is not None and self._kernels.is_alive(summary.owner):
+            raise RunActiveError(summary.run_id, summary.owner)
+
+
+def open_sqlite(url: str) -> SQLiteBackend:
+    """The factory behind `sqlite:PATH[?durability=full|normal]`. Raises StoreUrlError."""
+    rest, question, options = url.removeprefix("sqlite:").partition("?")
+    durability = options.removeprefix("durability=") if question else "full"
+    if rest.startswith("//"):
+        path = rest[2:]
+        if not path.startswith("/"):
+            raise StoreUrlError(url, f"a path does not follow two slashes; write sqlite:{path}")
+    else:
+        path = rest
+    if path in ("", ":memory:"):
+        raise StoreUrlError(url, "there is no path; for a store in memory write memory:")
+    if durability not in get_args(Durability):
+        raise StoreUrlError(url, "the only option is durability=full or durability=normal")
+    return SQLiteBackend(path, "full" if durability == "full" else "normal")
+
+
+def _require_asyncio() -> None:
+    """aiosqlite needs asyncio. Asked of asyncio itself: trio need not be there, and may be a guest of asyncio's loop."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    if task is None:
+        raise UnsupportedEventLoopError("sqlite", "trio", SQLiteBackend.capabilities.event_loops)
+
+
+def _reader_settings(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA mmap_size = 0").fetchall()  # an I/O error is an error then, and not a signal
+
+
+def _writer_settings(store: str, durability: Durability, connection: sqlite3.Connection) -> None:
+    _reader_settings(connection)
+    mode = _single(connection.execute("PRAGMA journal_mode = WAL").fetchall(), None)
+    if mode != "wal":
+        raise StoreError(store, "this file system cannot hold a write-ahead log", ["put the store on a local disk"])
+    connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS; elsewhere it does nothing
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    """Move the WAL into the database as far as readers allow; cut it off when it has grown long all the same.
+
+    The commit before it is durable already, so a failure here is no failure of the commit: the next one tries again.
+    """
+    try:
+        ((_, pages, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if pages >= TRUNCATE_PAGES:
+            connection.execute("PRAGMA busy_timeout = 100").fetchall()  # others are waiting for the store lock
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error:
+        pass
+    finally:
+        connection.execute("PRAGMA busy_timeout = 5000").fetchall()
+
+
+def _pages_of(commits: Sequence[Commit]) -> int:
+    """About how many pages of 4 KiB a batch adds to the WAL: its text, and a few pages of index and summary per run."""
+    text = sum(len(row.body) + len(row.payload or "") for commit in commits for row in commit.rows)
+    return 4 + 2 * len(commits) + text // 4096
+
+
+def _single(rows: Sequence[Sequence[Result]], default: Result) -> Result:
+    """The one value of an answer of at most one row."""
+    return rows[0][0] if rows else default

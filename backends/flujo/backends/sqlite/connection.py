@@ -1,0 +1,152 @@
+"""Units of work: one hop to a connection's thread runs a whole transaction, and nothing can cut it in two.
+
+aiosqlite gives a connection its thread, but offers one awaited call per statement, and a cancellation between two of them
+would leave a transaction open. Its `commit()` calls `commit()` of the connection class it was told to make, on that
+thread: ours runs the next queued function there. The functions are queued rather than kept in one attribute, because
+several tasks may be waiting for the thread at once.
+
+A cancelled caller goes on waiting for its unit, in a shield, so the unit's outcome is known and belongs to the caller.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Generic, Literal, TypeVar
+
+import aiosqlite
+from anyio import CancelScope
+
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    ForeignStoreError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+)
+
+Result = TypeVar("Result")
+Work = Callable[[sqlite3.Connection], Result]
+
+BUSY_SECONDS = 5.0
+"""How long SQLite itself waits for a lock. Writers hold the store lock, so only a crash's recovery makes it wait."""
+
+
+class Database:
+    """One connection with its thread, on asyncio. `connect` makes it, `close` must end it."""
+
+    def __init__(self, connection: aiosqlite.Connection, units: SimpleQueue[_Unit[Any]]) -> None:
+        self._connection = connection
+        self._units = units
+
+    @classmethod
+    async def connect(cls, path: Path, mode: Literal["ro", "rw"], settings: Work[None]) -> Database:
+        """Open an existing file and apply `settings`; raises sqlite3.Error, and then nothing stays open."""
+        units: SimpleQueue[_Unit[Any]] = SimpleQueue()
+        opening = aiosqlite.connect(
+            f"{path.as_uri()}?mode={mode}",
+            factory=partial(_UnitConnection, units),
+            uri=True,
+            isolation_level=None,  # transactions begin and end where we write it
+            timeout=BUSY_SECONDS,
+        )
+        with CancelScope(shield=True):
+            database = cls(await opening, units)
+            try:
+                await database.run(settings)
+            except BaseException:
+                await database.close()
+                raise
+        return database
+
+    async def run(self, work: Work[Result]) -> Result:
+        """What `work(connection)` returns or raises, run on the connection's thread; a cancellation waits for it."""
+        unit = _Unit(work)
+        with CancelScope(shield=True):
+            self._units.put(unit)
+            await self._connection.commit()  # queues its hop before it waits, so units and hops keep one order
+        return unit.outcome()
+
+    async def close(self) -> None:
+        """End the thread after what is queued on it."""
+        with CancelScope(shield=True):
+            await self._connection.close()
+
+
+class _Unit(Generic[Result]):
+    """A function on its way to the thread, and what came of it."""
+
+    def __init__(self, work: Work[Result]) -> None:
+        self._work = work
+        self._result: list[Result] = []
+        self._error: BaseException | None = None
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        try:
+            self._result.append(self._work(connection))
+        except BaseException as error:  # raised again in the task that asked
+            self._error = error
+
+    def outcome(self) -> Result:
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
+
+
+class _UnitConnection(sqlite3.Connection):
+    """A connection whose `commit` is "run the next unit"; transactions end with the statement COMMIT."""
+
+    def __init__(self, units: SimpleQueue[_Unit[Any]], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._units = units
+
+    def commit(self) -> None:
+        self._units.get_nowait()(self)
+
+
+def in_transaction(begin: str, work: Work[Result], connection: sqlite3.Connection) -> Result:
+    """Run `work` between `begin` and COMMIT; whatever it raises takes everything back."""
+    connection.execute(begin)
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk or a failed write has rolled back already
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+@contextmanager
+def store_errors(store: str, lock: Path) -> Iterator[None]:
+    """Turn what SQLite and the operating system raise into StoreError and its kinds."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _store_error(store, lock, error) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFullError(store) from error
+        raise StoreError(store, str(error)) from error
+
+
+def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # growing the index of the WAL; what a full disk looks like there
+        return StoreFullError(store)
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
+            return StoreBusyError(store, lock, BUSY_SECONDS)
+        case sqlite3.SQLITE_FULL:
+            return StoreFullError(store)
+        case sqlite3.SQLITE_NOTADB:
+            return ForeignStoreError(store, "it is not an SQLite file")
+        case sqlite3.SQLITE_CORRUPT:
+            return CorruptStoreError(store, str(error))
+        case _:
+            return StoreError(store, str(error))

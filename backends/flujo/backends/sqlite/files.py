@@ -1,0 +1,143 @@
+"""The files of a store: which there are, how they come into being, and which ones are not ours to touch.
+
+    PATH            the database; PATH-wal and PATH-shm beside it while it is in use
+    PATH-kernels/   the lock files, see `locks`
+
+A database is built aside and renamed into place, so whoever looks sees a whole store or none. Nothing here opens the
+database except through SQLite: closing a second descriptor of it would drop the locks this process holds on it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError
+
+APPLICATION_ID = 0x666C756A  # "fluj", at byte 68 of the file, where file(1) looks
+SCHEMA = 1  # the database's user_version
+
+_CORRUPT = sqlite3.SQLITE_CORRUPT
+_NOT_SQLITE = sqlite3.SQLITE_NOTADB
+
+
+class StoreFiles(NamedTuple):
+    """Where everything of one store is; `store` is its URL, for error messages. Paths are absolute, without links."""
+
+    store: str
+    database: Path
+    kernels: Path
+    lock: Path
+
+    @classmethod
+    def at(cls, store: str, path: Path) -> StoreFiles:
+        """The files of the store at `path`. Links are followed, so that all names of a store share its locks."""
+        database = Path(os.path.realpath(path))
+        kernels = database.with_name(database.name + "-kernels")
+        return cls(store, database, kernels, kernels / "store.lock")
+
+
+def is_there(places: StoreFiles) -> bool:
+    """Whether there is a store; an empty file is none. Changes nothing.
+
+    Raises ForeignStoreError, NewerStoreError, CorruptStoreError for a file that is something else.
+    """
+    try:
+        found = places.database.stat()
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(found.st_mode):
+        raise ForeignStoreError(places.store, "it is a directory")
+    if not stat.S_ISREG(found.st_mode):
+        raise ForeignStoreError(places.store, "it is not a regular file")
+    if found.st_size == 0:
+        return False
+    try:
+        # `immutable` keeps SQLite from leaving a -wal beside a file that may not be ours.
+        header = _read_header(places.database, "mode=ro&immutable=1")
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF != _CORRUPT:
+            raise
+        # A checkpoint that a crash cut short looks like damage unless the WAL is read too.
+        header = _read_header(places.database, "mode=ro")
+    require_ours(places.store, *header)
+    return True
+
+
+def require_ours(store: str, application_id: int, schema: int) -> None:
+    """Raise ForeignStoreError or NewerStoreError unless this release can use a database with such a header."""
+    if application_id != APPLICATION_ID:
+        raise ForeignStoreError(store, "it is an SQLite file of another program")
+    if schema > SCHEMA:
+        raise NewerStoreError(store, schema, SCHEMA)
+    if schema < SCHEMA:
+        raise CorruptStoreError(store, f"its header has schema {schema}, which no release has written")
+
+
+def read_header(connection: sqlite3.Connection) -> tuple[int, int]:
+    """(application id, schema) of a database."""
+    ((application_id,),) = connection.execute("PRAGMA application_id").fetchall()
+    ((schema,),) = connection.execute("PRAGMA user_version").fetchall()
+    return application_id, schema
+
+
+def _read_header(database: Path, options: str) -> tuple[int, int]:
+    connection = sqlite3.connect(f"{database.as_uri()}?{options}", uri=True)
+    try:
+        return read_header(connection)
+    finally:
+        connection.close()
+
+
+def make_folders(places: StoreFiles) -> None:
+    """Make the folders a store needs. The lock folder, and a `.flujo` made here, keep themselves out of version control."""
+    missing = [folder for folder in places.database.parents if not folder.exists()]
+    for folder in reversed(missing):
+        _make_folder(folder, ignored=folder.name == ".flujo")
+    if not places.kernels.exists():
+        _make_folder(places.kernels, ignored=True)
+
+
+def _make_folder(folder: Path, *, ignored: bool) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)  # another process may be making it too
+    if ignored:
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    _sync_folder(folder.parent)
+
+
+def create(places: StoreFiles) -> None:
+    """Put a new, empty store into place. Needs the store lock."""
+    unfinished = places.kernels / "new.db"
+    for remains in places.kernels.glob("new.db*"):  # of a process that died in here
+        remains.unlink()
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, _mode_for(places.database)))
+    connection = sqlite3.connect(unfinished, isolation_level=None)
+    try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible before the first table only
+        connection.executescript(
+            f"BEGIN; {files(__package__).joinpath('schema.sql').read_text(encoding='utf-8')};"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT"
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+    unfinished.rename(places.database)
+    _sync_folder(places.database.parent)
+
+
+def _mode_for(database: Path) -> int:
+    """0600, or what somebody chose who has put an empty file there."""
+    return stat.S_IMODE(database.stat().st_mode) if database.exists() else 0o600
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,126 @@
+"""Two kinds of lock files, in the folder beside a store: whose turn it is to write, and who is alive.
+
+`store.lock` is held for moments: around every write transaction and every checkpoint, and while files are created or
+removed. `OWNER.lock` is held by a kernel for its whole life; the operating system lets go of it when the process ends,
+however it ends, so a lock that can be had means a dead owner.
+
+Both are flock locks: they belong to an open file, so two handles of one process exclude each other as two processes do,
+and a child that inherits the file keeps its kernel alive.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+POLL_SECONDS = 0.0005  # less than one transaction with a sync takes
+
+_STORE = "store"
+
+
+class StoreLock:
+    """The lock on `store.lock`: one writer of all processes at a time. Used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def acquire(self, patience: float) -> bool:
+        """Take the lock, trying for `patience` seconds; whether it was to be had. Not reentrant."""
+        if self._file is None:
+            self._file = _open(self.path)
+        give_up_at = time.monotonic() + patience
+        while not _try_lock(self._file, fcntl.LOCK_EX):
+            if time.monotonic() >= give_up_at:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def release(self) -> None:
+        """Let the next one write."""
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class KernelLocks:
+    """The lock files of the kernels of one store.
+
+    Files are created and removed under the store lock only, so nobody removes a file another one has just made. Looking
+    takes a shared lock, so that two processes that look at once do not take each other for the owner.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: tuple[str, int] | None = None
+
+    @property
+    def file(self) -> int | None:
+        """The descriptor of the held lock."""
+        return self._held[1] if self._held else None
+
+    def hold(self, owner: str) -> bool:
+        """Be alive as `owner` until `let_go`; False if somebody else is. Needs the store lock."""
+        file = _open(self._path(owner))
+        if not _try_lock(file, fcntl.LOCK_EX):
+            os.close(file)
+            return False
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())  # for people; only the lock counts
+        self._held = owner, file
+        return True
+
+    def let_go(self) -> None:
+        """Stop being alive, as far as no child has inherited the lock."""
+        if self._held is not None:
+            os.close(self._held[1])
+            self._held = None
+
+    def is_alive(self, owner: str) -> bool:
+        """Whether a process holds the lock of `owner` right now."""
+        try:
+            file = os.open(self._path(owner), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _try_lock(file, fcntl.LOCK_SH)
+        finally:
+            os.close(file)
+
+    def live_owners(self) -> list[str]:
+        """Everybody who is alive right now, in order of names."""
+        return [owner for owner in self._owners() if self.is_alive(owner)]
+
+    def remove_dead(self) -> None:
+        """Remove the files of owners who are gone. Needs the store lock."""
+        for owner in self._owners():
+            if not self.is_alive(owner):
+                self._path(owner).unlink(missing_ok=True)
+
+    def _owners(self) -> Iterator[str]:
+        for path in sorted(self._folder.glob("*.lock")):
+            if path.stem != _STORE:
+                yield path.stem
+
+    def _path(self, owner: str) -> Path:
+        return self._folder / f"{owner}.lock"
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _try_lock(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

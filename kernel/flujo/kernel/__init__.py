@@ -1,0 +1,40 @@
+"""The durable kernel: declare steps and workflows, open a `Kernel` on a backend, start and resume runs.
+
+This module is the table of contents of the package; everything here is public, and everything public is here.
+"""
+
+from .attempt import Attempt as Attempt
+from .attempt import Wait as Wait
+from .attempt import current_attempt as current_attempt
+from .backend import RunFilter as RunFilter
+from .backend import RunSummary as RunSummary
+from .backend import StateBackend as StateBackend
+from .backend import StoredDefinition as StoredDefinition
+from .clock import Clock as Clock
+from .clock import SystemClock as SystemClock
+from .context import Context as Context
+from .errors import FlujoError as FlujoError
+from .errors import RunCancelled as RunCancelled
+from .errors import RunFailed as RunFailed
+from .errors import RunInterrupted as RunInterrupted
+from .errors import RunNotFoundError as RunNotFoundError
+from .errors import RunPaused as RunPaused
+from .errors import StateIncompatibilityError as StateIncompatibilityError
+from .errors import StepFailed as StepFailed
+from .errors import StoreError as StoreError
+from .events import Event as Event
+from .kernel import Kernel as Kernel
+from .kernel import RunHandle as RunHandle
+from .observer import CancelOutcome as CancelOutcome
+from .observer import Delivery as Delivery
+from .observer import Observer as Observer
+from .programs import Beginning as Beginning
+from .programs import Step as Step
+from .programs import Workflow as Workflow
+from .programs import step as step
+from .programs import workflow as workflow
+from .retry import RetryPolicy as RetryPolicy
+from .state import RunStatus as RunStatus
+from .state import StepState as StepState
+from .state import StepStatus as StepStatus
+from .state import WorkflowState as WorkflowState

@@ -1,0 +1,129 @@
+"""One attempt: run a body, and judge in one place what came of it.
+
+A body may return a value or a `Wait`, raise, be cancelled by its timeout, by the program around it, or by the
+kernel. `attempt` turns all of these into an `Outcome`, but for the two that are not the attempt's own: a
+cancellation from outside passes through, and so does KeyboardInterrupt."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio import to_thread
+
+from .attempt import Attempt, Wait, running_in
+from .durations import format_duration
+from .errors import FlujoError, InvalidValueError, OutputTooLargeError, UnsafeStepNameError
+from .retry import error_names, error_type
+from .state import Failure
+from .values import Codec
+
+MAX_MESSAGE = 2_000
+MAX_DETAILS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The body returned; `recorded` is the value's JSON text."""
+
+    recorded: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The body failed. `names` are what a retry policy may know the error by; none means that no retry can mend it."""
+
+    failure: Failure
+    names: tuple[str, ...]
+
+
+Outcome = Value | Wait | Failed
+
+NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
+"""Errors that a body makes again each time."""
+
+
+async def run_attempt(
+    attempt: Attempt, body: Callable[[], Any], *, is_async: bool, timeout_seconds: float | None, codec: Codec
+) -> Outcome:
+    """Run the body of an attempt whose start is durable, and return what came of it."""
+    with running_in(attempt):
+        try:
+            if timeout_seconds is None:
+                value = await _call(body, is_async)
+            else:
+                with anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds) as scope:
+                    value = await _call(body, is_async)
+                if scope.cancelled_caught:
+                    raise TimeoutError(f"it took longer than {format_duration(timeout_seconds)}")
+            return value if isinstance(value, Wait) else Value(codec.encode(value))
+        except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+                raise
+            if holds_cancellation(error) and cancelled_from_outside():
+                raise
+            return _failed(attempt, error)
+
+
+async def _call(body: Callable[[], Any], is_async: bool) -> Any:
+    if is_async:
+        return await body()
+    # A thread cannot be stopped, so neither can this: a cancellation waits for it.
+    return await to_thread.run_sync(body)
+
+
+def holds_cancellation(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(holds_cancellation(each) for each in error.exceptions)
+    return isinstance(error, anyio.get_cancelled_exc_class())
+
+
+def cancelled_from_outside() -> bool:
+    """Whether a scope around this code is cancelled, as opposed to a body raising a cancellation nobody asked for."""
+    if anyio.current_effective_deadline() == float("-inf"):
+        return True
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # trio, which has no other way to cancel
+        return False
+    return task is not None and task.cancelling() > 0  # asyncio.timeout() and Task.cancel() are not scopes
+
+
+def _failed(attempt: Attempt, error: BaseException) -> Failed:
+    names = () if isinstance(error, NOT_RETRIED) else error_names(error)
+    return Failed(describe(error, attempt.step, attempt.attempt), names)
+
+
+def describe(error: BaseException, step: str | None = None, attempt: int | None = None) -> Failure:
+    """The recorded form of an error: bounded, and with the end of its traceback unless the error says it all."""
+    message = str(error) or type(error).__name__
+    details = None if isinstance(error, FlujoError) else _trace(error)
+    return Failure(error_type(error), _bounded(message, MAX_MESSAGE), step, attempt, details)
+
+
+def _trace(error: BaseException) -> str | None:
+    # The first frames are the kernel's own; the last ones are where it went wrong.
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    if not frames:
+        return None
+    return _bounded("".join(traceback.format_list(frames[-6:])), MAX_DETAILS, keep_end=True)
+
+
+def _bounded(text: str, limit: int, *, keep_end: bool = False) -> str:
+    # An error message may hold bytes that are no text; a journal holds UTF-8.
+    clean = text.encode("utf-8", "backslashreplace").decode()
+    if len(clean) <= limit:
+        return clean
+    return "…" + clean[-limit:] if keep_end else clean[:limit] + "…"
+
+
+def bind(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[], Awaitable[Any] | Any]:
+    """A body of no arguments."""
+    return partial(function, *args, **kwargs) if args or kwargs else function

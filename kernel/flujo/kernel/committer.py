@@ -1,0 +1,188 @@
+"""The one place where a commit happens: everything recorded since the last commit goes to the backend as one batch.
+
+Recording never waits. `record` folds an event into the run's state and puts it into the next batch; whoever needs
+it to be durable awaits `durable(batch)`. While one batch is being written, the next one fills: a hundred concurrent
+runs share one disk sync. The committer lingers for a few scheduler ticks before it takes a batch, but only while
+nobody waits for it, so that a step's outcome and the next step's start go together although some code runs between
+them (docs/adr/0003).
+
+Batches are strictly first in, first out, and one is written at a time. So whatever a program has seen is in the journal
+before anything that follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from . import events
+from .backend import Commit, Refused, StateBackend, StoredDefinition
+from .clock import Clock
+from .errors import KernelClosedError, StoreError
+from .events import Event, Fact
+from .transitions import Stop, fold, summarize
+
+if TYPE_CHECKING:
+    from .runs import LiveRun
+
+LINGER_TICKS = 4
+
+
+class _Share:
+    """What one run has in a batch."""
+
+    __slots__ = ("definition", "events", "run", "taken")
+
+    def __init__(self, run: LiveRun) -> None:
+        self.run = run
+        self.events: list[Event] = []
+        self.taken: list[int] = []
+        self.definition: StoredDefinition | None = None
+
+
+class Batch:
+    """What is recorded together. `refused` tells which runs were not written, once it is done."""
+
+    __slots__ = ("awaited", "done", "failure", "refused", "shares")
+
+    def __init__(self) -> None:
+        self.shares: dict[str, _Share] = {}
+        self.awaited = False
+        self.done = anyio.Event()
+        self.refused: dict[str, Refused] = {}
+        self.failure: StoreError | KernelClosedError | None = None
+
+
+class Committer:
+    """Drains everything that is recorded into the backend, batch after batch."""
+
+    def __init__(self, backend: StateBackend, clock: Clock, committed: Callable[[LiveRun], None]) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._committed = committed
+        self._next = Batch()
+        self._wake = anyio.Event()
+        self._closing = False
+        self.failure: StoreError | KernelClosedError | None = None
+        self.commits = 0  # batches written, for tests and benchmarks
+
+    def record(
+        self, run: LiveRun, fact: Fact, *, taken: Sequence[int] = (), definition: StoredDefinition | None = None
+    ) -> Batch:
+        """Make a fact part of a run's history, to be durable with the returned batch. Never waits."""
+        if self.failure is not None:
+            raise self.failure
+        state = run.state
+        event = Event(state.seq + 1, max(self._clock.now(), state.updated_at), fact)
+        fold(state, event)
+        batch = self._next
+        share = batch.shares.get(run.uid)
+        if share is None:
+            share = batch.shares[run.uid] = _Share(run)
+            if not self._wake.is_set():
+                self._wake.set()
+        share.events.append(event)
+        share.taken.extend(taken)
+        share.definition = definition or share.definition
+        return batch
+
+    async def durable(self, batch: Batch) -> None:
+        """Return when the batch is on disk; raises what kept it from getting there."""
+        batch.awaited = True
+        if not batch.done.is_set():
+            await batch.done.wait()
+        if batch.failure is not None:
+            raise batch.failure
+
+    async def drain(self) -> None:
+        """Return when everything recorded so far is durable, or can never be."""
+        batch = self._next
+        if not batch.shares or self.failure is not None:
+            return
+        batch.awaited = True
+        await batch.done.wait()
+
+    def close(self) -> None:
+        """Let `serve` return once everything recorded is written."""
+        self._closing = True
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Write batches until closed."""
+        try:
+            while True:
+                if not self._next.shares:
+                    if self._closing:
+                        return
+                    self._wake = anyio.Event()
+                    await self._wake.wait()
+                    continue
+                await self._linger()
+                batch, self._next = self._next, Batch()
+                await self._write(batch)
+                await checkpoint()
+        finally:
+            # A second Ctrl-C, or an event loop that is torn down, ends this task wherever it is. Whoever waits for
+            # a batch must not wait for ever: nothing will be written any more.
+            self._fail(KernelClosedError())
+
+    async def _linger(self) -> None:
+        for _ in range(LINGER_TICKS):
+            if self._next.awaited or self._closing:
+                return
+            await checkpoint()
+
+    async def _write(self, batch: Batch) -> None:
+        # A run's state holds all it has recorded, so at this instant, before anything else can run, it is the summary.
+        commits = [_commit(share) for share in batch.shares.values()]
+        try:
+            batch.refused = await self._backend.append(commits)
+        except StoreError as failure:
+            batch.failure = failure
+            self._lose(batch)
+            self._fail(failure)
+        except BaseException:
+            batch.failure = KernelClosedError()
+            self._lose(batch)
+            raise
+        else:
+            self.commits += 1
+            for uid, share in batch.shares.items():
+                if uid in batch.refused:
+                    # Told to stop before anybody who waits for this batch can go on.
+                    share.run.stop(Stop.FENCED)
+                    self._next.shares.pop(uid, None)
+                else:
+                    self._committed(share.run)
+        finally:
+            batch.done.set()
+
+    def _lose(self, batch: Batch) -> None:
+        for share in batch.shares.values():
+            share.run.stop(Stop.LOST)
+
+    def _fail(self, failure: StoreError | KernelClosedError) -> None:
+        """Nothing can be recorded from now on: tell every run that had something to record, and whoever waits for
+        it."""
+        self.failure = self.failure or failure
+        batch = self._next
+        batch.failure = failure
+        self._lose(batch)
+        batch.done.set()
+
+
+def _commit(share: _Share) -> Commit:
+    run = share.run
+    return Commit(
+        run_id=run.state.run_id,
+        uid=run.uid,
+        token=run.token,
+        expected_seq=share.events[0].seq - 1,
+        rows=[events.encode(event) for event in share.events],
+        summary=summarize(run.state, run.owner, run.token),
+        taken=share.taken,
+        definition=share.definition,
+    )

@@ -1,0 +1,293 @@
+"""What a program can do durably. Every call here has a key, and its outcome is recorded under it.
+
+Ordinary `await` is allowed between calls; what must not be repeated belongs in a step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from inspect import iscoroutine
+from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+import anyio
+
+from . import errors
+from .attempt import Wait, in_attempt
+from .attempts import bind
+from .durations import Duration, parse_duration
+from .errors import StepFailed, UnsafeStepNameError
+from .keys import Branch, check_step_name, item_key
+from .programs import Step, as_step
+from .retry import RetryPolicy
+from .runs import LiveRun
+from .state import StepState
+from .steps import StepRunner, Work
+from .values import codec_for, encode
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_branch: ContextVar[Branch | None] = ContextVar("flujo_branch", default=None)
+
+
+class Context:
+    """A program's way to its run."""
+
+    def __init__(self, run: LiveRun, steps: StepRunner) -> None:
+        self._run = run
+        self._steps = steps
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run."""
+        return self._run.state.run_id
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels the run was started with."""
+        return self._run.state.labels
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What was read once when the run began, and stays the same for its whole life."""
+        return self._run.state.environment
+
+    async def run_program(self) -> Any:
+        """Run the workflow's program in this task. The kernel calls this, once per LiveRun."""
+        _branch.set(Branch("", _this_task()))
+        return await self._run.workflow.program(self, self._run.state.inputs)
+
+    # -- steps --------------------------------------------------------------------------------------------------
+
+    @overload
+    async def step(
+        self,
+        function: Callable[P, Awaitable[R]],
+        /,
+        *args: Any,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        **kwargs: Any,
+    ) -> R: ...
+    @overload
+    async def step(
+        self,
+        function: Callable[P, R],
+        /,
+        *args: Any,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        **kwargs: Any,
+    ) -> R: ...
+    async def step(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call `function(*args, **kwargs)` as a step and return its recorded output.
+
+        `name` (default: the step's own) is its key; `retry` and `timeout` (seconds or `30s`) stand in for the
+        declared ones. A plain `def` runs in a worker thread. Raises StepFailed when the last attempt has failed, on
+        replay as well."""
+        declared = as_step(function)
+        key = self._key(name or declared.name, explicit=name is not None)
+        return await self._steps.perform(key, _work(declared, args, kwargs, retry, timeout))
+
+    async def sleep(self, duration: Duration, *, name: str = "sleep") -> None:
+        """Wait durably: the due time is recorded, and a restart waits for what is left."""
+        key = self._key(name, explicit=name != "sleep")
+        await self._steps.wait(key, "sleep", Wait(seconds=parse_duration(duration)))
+
+    async def wait_signal(
+        self, signal: str, *, timeout: Duration | None = None, type: Any = Any, name: str | None = None
+    ) -> Any:
+        """Wait for the oldest untaken signal of this name, also one sent before, and return its payload.
+
+        `type` is an annotation to read the payload into; `name` the step's name, by default the signal's. After
+        `timeout` raises StepFailed with type TimeoutError."""
+        check_step_name(signal)
+        seconds = None if timeout is None else parse_duration(timeout)
+        key = self._key(name or signal, explicit=True)
+        return await self._steps.wait(key, "signal", Wait(seconds, signal), codec_for(type))
+
+    def skip(self, name: str, reason: str) -> None:
+        """Record that the step `name` is not run this time, and why."""
+        self._steps.skip(self._key(name, explicit=True), reason)
+
+    def peek(self, name: str) -> StepState | None:
+        """What is recorded of the next step called `name`, or None; it does not use the name up."""
+        branch = _current_branch()
+        return self._run.state.steps.get(branch.next_key(name))
+
+    # -- concurrency --------------------------------------------------------------------------------------------
+
+    @overload
+    async def gather(self, first: Awaitable[Any], /, *others: Awaitable[Any]) -> list[Any]: ...
+    @overload
+    async def gather(self, **branches: Awaitable[Any]) -> dict[str, Any]: ...
+    async def gather(self, *positional: Awaitable[Any], **named: Awaitable[Any]) -> list[Any] | dict[str, Any]:
+        """Run awaitables side by side, each as a branch with step names of its own, and return all their results.
+
+        `gather(a=…, b=…)` names the branches and returns a dict, `gather(…, …)` numbers them and returns a list.
+        When one raises, the others are cancelled and an ExceptionGroup is raised."""
+        if positional and named:
+            raise TypeError("gather takes branches by position or by name, not both")
+        try:
+            if named:
+                keys = {name: self._key(name, explicit=True) for name in named}
+                return await self._side_by_side({keys[name]: work for name, work in named.items()}, list(named))
+            base = self._key("gather", explicit=False)
+            works = {item_key(base, index): work for index, work in enumerate(positional)}
+            return list((await self._side_by_side(works, list(works))).values())
+        finally:
+            # A coroutine that was never started must not be left to the garbage collector.
+            for work in (*positional, *named.values()):
+                if iscoroutine(work):
+                    work.close()
+
+    async def _side_by_side(self, works: Mapping[str, Awaitable[Any]], names: Sequence[str]) -> dict[str, Any]:
+        results: dict[str, Any] = dict.fromkeys(names)
+
+        async def branch(prefix: str, name: str, work: Awaitable[Any]) -> None:
+            _branch.set(Branch(f"{prefix}/", _this_task()))
+            results[name] = await work
+
+        async with anyio.create_task_group() as group:
+            for (prefix, work), name in zip(works.items(), names, strict=True):
+                group.start_soon(branch, prefix, name, work)
+        return results
+
+    @overload
+    async def map(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
+        *,
+        limit: int | None = None,
+        key: Callable[[T], str] | None = None,
+        on_error: Literal["raise"] = "raise",
+        name: str | None = None,
+    ) -> list[R]: ...
+    @overload
+    async def map(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
+        *,
+        limit: int | None = None,
+        key: Callable[[T], str] | None = None,
+        on_error: Literal["collect"],
+        name: str | None = None,
+    ) -> list[R | StepFailed]: ...
+    async def map(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
+        *,
+        limit: int | None = None,
+        key: Callable[[T], str] | None = None,
+        on_error: Literal["raise", "collect"] = "raise",
+        name: str | None = None,
+    ) -> list[R] | list[R | StepFailed]:
+        """Call a step for every item, at most `limit` at a time, and return the outputs in the order of the items.
+
+        Item i is the step `NAME[i]`, or `NAME[key(item)]`, with a checkpoint and the retry policy of its own; an
+        item whose argument has changed since it was recorded runs again. With `on_error="raise"` a failure starts
+        no more items, lets running ones finish and raises an ExceptionGroup of every StepFailed; with "collect"
+        failures stand in the list."""
+        declared = as_step(function)
+        base = self._key(name or declared.name, explicit=name is not None)
+        todo = list(items)
+        keys = [item_key(base, key(item) if key else index) for index, item in enumerate(todo)]
+        if len(set(keys)) < len(keys):
+            raise UnsafeStepNameError(base, "two items have the same key")
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        outputs: list[Any] = [None] * len(todo)
+        failures: list[StepFailed] = []
+        pending = iter(range(len(todo)))
+
+        async def worker() -> None:
+            for index in pending:
+                work = _work(declared, (todo[index],), {}, None, None)._replace(digest=_digest(todo[index]))
+                try:
+                    outputs[index] = await self._steps.perform(keys[index], work)
+                except StepFailed as failure:
+                    outputs[index] = failure
+                    failures.append(failure)
+                if failures and on_error == "raise":
+                    return
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(limit or len(todo), len(todo))):
+                group.start_soon(worker)
+        if failures and on_error == "raise":
+            order = {key: index for index, key in enumerate(keys)}
+            raise ExceptionGroup(
+                f"{len(failures)} items of {base} failed", sorted(failures, key=lambda each: order[each.step])
+            )
+        return outputs
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    def _key(self, name: str, *, explicit: bool) -> str:
+        if in_attempt():
+            # On replay the outer step is not run again, and every later repeat of this name would get another key.
+            raise UnsafeStepNameError(name, "it was called from inside of another step's body")
+        return _current_branch().key(check_step_name(name), _this_task(), explicit=explicit)
+
+
+def _work(
+    declared: Step[Any, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    retry: RetryPolicy | None,
+    timeout: Duration | None,
+) -> Work:
+    seconds = declared.timeout_seconds if timeout is None else parse_duration(timeout)
+    if seconds is not None and not declared.is_async:
+        raise errors.DeclarationError(
+            f"step {declared.name!r} is a plain def and cannot have a timeout; make it async def"
+        )
+    return Work(
+        bind(declared.function, args, kwargs),
+        is_async=declared.is_async,
+        codec=declared.codec,
+        retry=retry or declared.retry,
+        timeout_seconds=seconds,
+    )
+
+
+def _digest(argument: Any) -> str | None:
+    """Tells one argument from another across processes; None for what has no JSON form, which is then not compared."""
+    try:
+        recorded = encode(argument)
+    except errors.InvalidValueError:
+        return None
+    return hashlib.blake2b(recorded.encode(), digest_size=8).hexdigest()
+
+
+def _current_branch() -> Branch:
+    branch = _branch.get()
+    if branch is None:
+        raise errors.KernelClosedError()
+    return branch
+
+
+def _this_task() -> int:
+    """Identifies the running task. The first way costs a fifth of the second, on the loop most programs run on."""
+    try:
+        return id(asyncio.current_task())
+    except RuntimeError:
+        return anyio.get_current_task().id

@@ -1,0 +1,560 @@
+"""The kernel: owns runs, drives their programs, and keeps the promise that what it acknowledged survives.
+
+    async with Kernel(open_backend("sqlite:state.db"), workflows=[report]) as kernel:
+        handle = await kernel.start(report, {"day": "2026-11-22"}, run_id="report-2026-11-22")
+        print(await handle.result())
+
+Entering it recovers the runs of its workflows that no live process runs. Leaving it stops in good order: attempts
+in progress are recorded as interrupted, and the runs wait for whoever opens the store next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+from pydantic_core import from_json, to_json
+
+from . import events
+from .backend import Posted, Refused, Request, RunFilter, RunSummary, StateBackend, StoredDefinition
+from .clock import Clock, Identifiers, RandomBytes
+from .committer import Batch, Committer
+from .compatibility import differences
+from .context import Context
+from .durations import MICROSECONDS
+from .errors import (
+    FlujoError,
+    KernelClosedError,
+    RunActiveError,
+    RunExistsError,
+    RunFinishedError,
+    StateIncompatibilityError,
+    StoreError,
+    WorkflowNotFoundError,
+)
+from .events import Event, Fact
+from .keys import check_run_id, check_step_name
+from .observer import CancelOutcome, Delivery, Observer
+from .processes import Children
+from .programs import Beginning, Workflow
+from .runs import LiveRun
+from .state import FINAL, LIVE, RunStatus, WorkflowState
+from .steps import StepRunner
+from .transitions import Stop, at_close, at_recovery, at_resume
+from .values import decode, encode
+
+logger = logging.getLogger("flujo.kernel")
+
+
+@dataclass(frozen=True, slots=True)
+class RunHandle:
+    """A run that was started or resumed. `created` is false when the run was there already."""
+
+    kernel: Kernel
+    run_id: str
+    created: bool = True
+
+    async def result(self) -> Any:
+        """The output once the run completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
+        return await self.kernel.result(self.run_id)
+
+    async def wait(self) -> WorkflowState:
+        """The run once it is final or paused."""
+        return await self.kernel.wait(self.run_id)
+
+    def watch(self, after_seq: int = 0) -> AsyncIterator[Event]:
+        """The run's events, as Kernel.watch."""
+        return self.kernel.watch(self.run_id, after_seq)
+
+    async def inspect(self) -> WorkflowState:
+        """Everything recorded of the run."""
+        return await self.kernel.inspect(self.run_id)
+
+    async def signal(self, name: str, payload: Any = None) -> Delivery:
+        """Send the run a signal."""
+        return await self.kernel.signal(self.run_id, name, payload)
+
+    async def cancel(self, reason: str | None = None) -> CancelOutcome:
+        """Ask the run to stop."""
+        return await self.kernel.cancel(self.run_id, reason)
+
+
+class Kernel(Observer):
+    """Runs workflows on one backend. An async context manager, to be entered once."""
+
+    def __init__(
+        self,
+        backend: StateBackend,
+        workflows: Iterable[Workflow] = (),
+        *,
+        recover: bool = True,
+        max_steps: int | None = None,
+        max_interruptions: int = 3,
+        workspaces: Path = Path(".flujo/workspaces"),
+        load_definition: Callable[[StoredDefinition], Workflow] | None = None,
+        clock: Clock | None = None,
+        random: RandomBytes = os.urandom,
+    ) -> None:
+        """`max_steps` bounds how many step bodies run at once (default: no bound). `max_interruptions` is how many
+        owners one step may outlive before its run is paused. `workspaces` is where runs get a folder of their own,
+        if their workflow wants one. `load_definition` rebuilds a workflow from a stored text, for runs that were
+        started with another one."""
+        super().__init__(backend, clock=clock)
+        self.workflows = {each.name: each for each in workflows}
+        self._recover_at_start = recover
+        self._max_interruptions = max_interruptions
+        self._workspaces = workspaces
+        self._load_definition = load_definition
+        self._identifiers = Identifiers(self.clock, random)
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{self._identifiers.uid()[:8]}"
+        self._slots = None if max_steps is None else anyio.Semaphore(max_steps, fast_acquire=True)
+        self._live: dict[str, LiveRun] = {}  # by uid
+        self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of live runs
+        self._taking: set[int] = set()  # inbox requests on their way into the journal
+        self._group: TaskGroup | None = None
+        self._committer: Committer | None = None
+        self._children: Children | None = None
+        self._lifetime: AbstractAsyncContextManager[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.id} on {self.backend.url}, {len(self._live)} live runs>"
+
+    @property
+    def committer(self) -> Committer:
+        """The committer; raises KernelClosedError outside of the context manager."""
+        if self._committer is None or self._group is None:
+            raise KernelClosedError
+        return self._committer
+
+    # -- opening and closing ------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._lifetime = self._live_once()
+        await self._lifetime.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._lifetime is not None
+        await self._lifetime.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _live_once(self) -> AsyncIterator[None]:
+        await self.backend.open(self.id)
+        failure: Exception | None = None
+        try:
+            self._children = Children(self.backend.liveness_fd)
+            self._committer = Committer(self.backend, self.clock, self._committed)
+            served = anyio.Event()
+            async with anyio.create_task_group() as group:
+                self._group = group
+                group.start_soon(self._serve_commits, served)
+                group.start_soon(self._serve_inbox)
+                try:
+                    if self._recover_at_start:
+                        await self.recover()
+                    yield
+                except Exception as error:
+                    # Kept out of the task group, which would hand it on inside an ExceptionGroup.
+                    failure = error
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._shut_down(served)
+                    group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if self._children is not None:
+                    await self._children.close()
+                await self.backend.close()
+        if failure is not None:
+            raise failure
+
+    async def _serve_commits(self, served: anyio.Event) -> None:
+        # Shielded: what is recorded has to be written however this kernel comes to its end.
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.committer.serve()
+            finally:
+                served.set()
+
+    async def _shut_down(self, served: anyio.Event) -> None:
+        committer = self.committer
+        self._group = None
+        live = list(self._live.values())
+        for run in live:
+            run.stop(Stop.CLOSE)
+        for run in live:
+            await run.ended.wait()
+        committer.close()
+        await served.wait()
+        if not isinstance(committer.failure, StoreError):
+            try:
+                await self.backend.release(None)
+            except StoreError as error:
+                # Only a courtesy: this owner is not alive any more once the backend is closed.
+                logger.warning("runs were not released: %s", error)
+
+    def _spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._group is not None:
+            self._group.start_soon(function)
+
+    # -- starting -----------------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> RunHandle:
+        """Start a run and return once it is durable; it goes on whatever becomes of the caller.
+
+        The same `run_id` with the same workflow and inputs returns the run that exists (`created` is false), and
+        takes it up if nobody runs it; with others it raises RunExistsError. Raises InvalidInputError,
+        InvalidNameError, StoreError."""
+        committer = self.committer
+        chosen = self._register(workflow)
+        given = encode(chosen.check_inputs(dict(inputs or {})))
+        name = self._identifiers.run_id() if run_id is None else check_run_id(run_id)
+        state = WorkflowState(run_id=name, uid=self._identifiers.uid())
+        run = self._live_run(state, chosen, token=1)
+        fact = events.RunCreated(
+            workflow=chosen.name,
+            inputs=given,
+            version=chosen.version,
+            definition=None if chosen.definition is None else chosen.definition.digest,
+            plan=chosen.plan,
+            labels={**chosen.labels, **(labels or {})},
+            timeout_seconds=chosen.timeout_seconds,
+            environment=await self._environment(chosen, name),
+        )
+        batch = run.record(fact, definition=chosen.definition)
+        self._bring_up(run, batch)
+        await committer.durable(batch)
+        if batch.refused.get(run.uid) is Refused.EXISTS:
+            return await self._attach(name, chosen, given)
+        return RunHandle(self, name)
+
+    async def run(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Start a run and return its output: `start` and then `result`."""
+        handle = await self.start(workflow, inputs, run_id=run_id, labels=labels)
+        return await handle.result()
+
+    async def _environment(self, workflow: Workflow, run_id: str) -> Mapping[str, Any]:
+        if workflow.environment is None:
+            return {}
+        number = 1 + await self.backend.count(RunFilter(workflow=workflow.name))
+        workspace = self._workspaces.absolute() / run_id
+        return workflow.environment(Beginning(run_id, self.clock.now(), number, workspace))
+
+    async def _attach(self, run_id: str, workflow: Workflow, inputs: str) -> RunHandle:
+        """The run that has this id already, if it is the same run."""
+        state = await self.inspect(run_id)
+        if state.workflow != workflow.name:
+            raise RunExistsError(run_id, f"the workflow {state.workflow!r}")
+        if decode(state.inputs_json) != decode(inputs):
+            raise RunExistsError(run_id, "other inputs")
+        if await self.is_interrupted(await self.backend.load(run_id)):
+            await self._adopt(run_id)
+        return RunHandle(self, run_id, created=False)
+
+    def _register(self, workflow: Workflow | str) -> Workflow:
+        if isinstance(workflow, Workflow):
+            self.workflows.setdefault(workflow.name, workflow)
+            return workflow
+        if workflow not in self.workflows:
+            raise WorkflowNotFoundError(workflow, sorted(self.workflows))
+        return self.workflows[workflow]
+
+    # -- resuming and recovering --------------------------------------------------------------------------------
+
+    async def resume(
+        self,
+        run_id: str,
+        *,
+        workflow: Workflow | None = None,
+        from_step: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        accept_changes: bool = False,
+        by: str | None = None,
+    ) -> RunHandle:
+        """Take up a run that is failed, paused, cancelled or interrupted, and return once that is durable.
+
+        Completed steps keep their outputs. The failure that ended the run is tried afresh; `from_step` runs that
+        step and every later one again, and is the only way to resume a completed run. `inputs` are merged over the
+        recorded ones. `workflow` is the definition to go on with, by default the one the run has stored or the one
+        registered under its name. Raises StateIncompatibilityError unless it fits (or `accept_changes`),
+        RunActiveError, RunNotResumableError, StepNotFoundError, RunNotFoundError, WorkflowNotFoundError,
+        InvalidInputError. After an error nothing has changed."""
+        if (live := self._find_live(run_id)) is not None:
+            raise RunActiveError(run_id, live.owner)
+        seen = await self.backend.load(run_id)
+        state = await self._fold(seen)
+        fact, chosen = await self._resumption(state, workflow, from_step, inputs, accept_changes, by)
+        claimed = await self.backend.claim(run_id)
+        if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
+            # Somebody else was faster, and has left again: decide anew on what is there now.
+            await self.backend.release([claimed.uid])
+            return await self.resume(
+                run_id, workflow=workflow, from_step=from_step, inputs=inputs, accept_changes=accept_changes, by=by
+            )
+        run = self._live_run(state, chosen, token=claimed.token)
+        interrupted = [
+            each for each in at_recovery(state, self._max_interruptions) if isinstance(each, events.StepInterrupted)
+        ]
+        await self._go_on(run, [*interrupted, fact], definition=chosen.definition)
+        return RunHandle(self, run_id, created=False)
+
+    async def _resumption(
+        self,
+        state: WorkflowState,
+        workflow: Workflow | None,
+        from_step: str | None,
+        inputs: Mapping[str, Any] | None,
+        accept_changes: bool,
+        by: str | None,
+    ) -> tuple[events.RunResumed, Workflow]:
+        """What a resume records, and the workflow it goes on with."""
+        chosen = workflow or await self._workflow_of(state)
+        reset = at_resume(state, from_step)
+        found = differences(state, chosen.plan, invalidated=reset)
+        if found and not accept_changes:
+            raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
+        merged = None
+        if inputs:
+            merged = encode(chosen.check_inputs({**state.inputs, **inputs}))
+        digest = None if chosen.definition is None else chosen.definition.digest
+        changed = digest is not None and digest != state.definition
+        fact = events.RunResumed(
+            reset=reset,
+            from_step=from_step,
+            inputs=merged,
+            definition=digest if changed else None,
+            plan=chosen.plan if changed else None,
+            version=chosen.version if changed else None,
+            by=by,
+        )
+        return fact, chosen
+
+    async def recover(self) -> int:
+        """Take up every unfinished run of this kernel's workflows that nobody runs; returns how many."""
+        count, page = 0, None
+        while True:
+            found = await self.backend.list(RunFilter(statuses=LIVE), limit=200, page=page)
+            for summary in found.runs:
+                if summary.uid in self._live or not await self.is_interrupted(summary):
+                    continue
+                if summary.workflow not in self.workflows and summary.definition is None:
+                    logger.warning("run %s waits for a workflow %r to be registered", summary.run_id, summary.workflow)
+                    continue
+                try:
+                    await self._adopt(summary.run_id)
+                    count += 1
+                except StoreError:
+                    raise
+                except FlujoError as error:
+                    logger.warning("run %s was not recovered: %s", summary.run_id, error)
+            if (page := found.next) is None:
+                return count
+
+    async def _adopt(self, run_id: str) -> None:
+        """Become the owner of an interrupted run and go on where it stopped, with the definition it was started
+        with."""
+        chosen = await self._workflow_of(await self._fold(await self.backend.load(run_id)))
+        claimed = await self.backend.claim(run_id)
+        state = await self._fold(claimed)
+        run = self._live_run(state, chosen, token=claimed.token)
+        await self._go_on(run, at_recovery(state, self._max_interruptions))
+
+    async def _workflow_of(self, state: WorkflowState) -> Workflow:
+        """The workflow a stored run goes on with: the registered one if it is the same definition, or else the
+        stored text."""
+        registered = self.workflows.get(state.workflow)
+        same = registered is not None and (
+            registered.definition is None or registered.definition.digest == state.definition
+        )
+        if registered is not None and same:
+            return registered
+        if state.definition is not None and self._load_definition is not None:
+            return self._load_definition(await self.backend.get_definition(state.definition))
+        if registered is None:
+            raise WorkflowNotFoundError(state.workflow, sorted(self.workflows))
+        found = differences(state, registered.plan)
+        if found:
+            raise StateIncompatibilityError(state.run_id, found)
+        return registered
+
+    async def _go_on(self, run: LiveRun, facts: list[Fact], *, definition: StoredDefinition | None = None) -> None:
+        """Record what has to be recorded first, and drive the run unless that has ended it."""
+        assert self._children is not None
+        self._children.sweep(run.uid)  # nothing of an attempt that died may be alive when the next one starts
+        batch: Batch | None = None
+        for fact in facts:
+            batch = run.record(fact, definition=definition)
+        self._bring_up(run, batch)
+        if batch is not None:
+            await self.committer.durable(batch)
+        await self._take_posts()
+
+    # -- driving ------------------------------------------------------------------------------------------------
+
+    def _live_run(self, state: WorkflowState, workflow: Workflow, token: int) -> LiveRun:
+        return LiveRun(state, workflow, owner=self.id, token=token, committer=self.committer, spawn=self._spawn)
+
+    def _bring_up(self, run: LiveRun, batch: Batch | None) -> None:
+        """Drive the run in a task of its own, which outlives whoever asked for it."""
+        self._live[run.uid] = run
+
+        async def live() -> None:
+            try:
+                await self._drive(run, batch)
+            finally:
+                run.ended.set()
+                del self._live[run.uid]
+                self._committed(run)
+
+        self._spawn(live)
+
+    async def _drive(self, run: LiveRun, batch: Batch | None) -> None:
+        committer = self._committer
+        assert committer is not None
+        if batch is not None:
+            try:
+                with anyio.CancelScope(shield=True):
+                    await committer.durable(batch)
+            except (StoreError, KernelClosedError):
+                return
+        if run.stopped is not None and run.stopped in (Stop.FENCED, Stop.LOST):
+            return
+        if run.state.status in FINAL or run.state.status is RunStatus.PAUSED:
+            return
+        assert self._children is not None
+        alarm = anyio.CancelScope()
+        if run.state.timeout_seconds is not None:
+            self._spawn(partial(self._time_out, run, run.state.timeout_seconds, alarm))
+        try:
+            await run.drive(Context(run, StepRunner(run, self.clock, self._children, self._slots)))
+        finally:
+            alarm.cancel()
+
+    async def _time_out(self, run: LiveRun, seconds: float, alarm: anyio.CancelScope) -> None:
+        with alarm:
+            since = run.state.resumed_at or run.state.created_at
+            await self.clock.sleep_until(since + round(seconds * MICROSECONDS))
+            run.stop(Stop.TIMEOUT)
+
+    def _committed(self, run: LiveRun) -> None:
+        if (change := self._changes.pop(run.uid, None)) is not None:
+            change.set()
+
+    def _find_live(self, run_id: str) -> LiveRun | None:
+        return next((run for run in self._live.values() if run.state.run_id == run_id), None)
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
+        """As Observer.signal; a run of this kernel has it in its journal on return."""
+        run = self._find_live(run_id)
+        if run is not None and run.takes_requests:
+            batch = run.receive(events.SignalReceived(check_step_name(name), encode(payload), by))
+            await self.committer.durable(batch)
+            if run.uid not in batch.refused:
+                return Delivery.RECORDED
+        return await super().signal(run_id, name, payload, by=by)
+
+    async def cancel(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> CancelOutcome:
+        """Ask a run to stop; durable on return. A run that nobody runs is cancelled at once, and becomes this
+        kernel's for that.
+
+        Raises RunNotFoundError, StoreError.
+        """
+        fact = events.CancelRequested(reason, by)
+        run = self._find_live(run_id)
+        if run is not None and run.takes_requests:
+            batch = run.record(fact)
+            run.stop(Stop.CANCEL)
+            await self.committer.durable(batch)
+            if run.uid not in batch.refused:
+                return CancelOutcome.REQUESTED
+        summary = await self.backend.load(run_id)
+        if summary.status in FINAL:
+            return CancelOutcome.ALREADY_FINISHED
+        try:
+            if summary.owner is not None and await self.backend.is_alive(summary.owner):
+                body = to_json({"reason": reason, "by": by}).decode()
+                await self.backend.post(run_id, Request("cancel", body, self.clock.now()))
+                return CancelOutcome.REQUESTED
+            claimed = await self.backend.claim(run_id)
+        except RunFinishedError:
+            return CancelOutcome.ALREADY_FINISHED
+        state = await self._fold(claimed)
+        unowned = self._live_run(state, Workflow(name=state.workflow, program=_no_program), token=claimed.token)
+        await self._go_on(unowned, [*at_close(state), fact, events.RunCancelled(reason)])
+        return CancelOutcome.CANCELLED
+
+    async def _serve_inbox(self) -> None:
+        while True:
+            try:
+                await self.backend.wait_for_posts()
+                await self._take_posts()
+            except StoreError as error:
+                logger.warning("the inbox cannot be read: %s", error)
+                await self.clock.sleep_until(self.clock.now() + MICROSECONDS)
+
+    async def _take_posts(self) -> None:
+        """Move what others have asked of our runs into their journals."""
+        posts = await self.backend.take()
+        self._taking &= {posted.id for posted in posts}
+        for posted in posts:
+            run = self._live.get(posted.uid)
+            if posted.id not in self._taking and run is not None and run.takes_requests:
+                self._taking.add(posted.id)
+                self._answer(run, posted)
+
+    def _answer(self, run: LiveRun, posted: Posted) -> None:
+        body = from_json(posted.request.body)
+        match posted.request.kind:
+            case "signal":
+                run.receive(events.SignalReceived(body["name"], body["payload"], body["by"]), taken=[posted.id])
+            case "cancel":
+                run.record(events.CancelRequested(body["reason"], body["by"]), taken=[posted.id])
+                run.stop(Stop.CANCEL)
+            case other:
+                logger.warning("run %s: a request %r of a newer release is left alone", run.state.run_id, other)
+
+    # -- what an observer cannot know ---------------------------------------------------------------------------
+
+    def _change(self, uid: str) -> Callable[[], Awaitable[None]]:
+        if uid not in self._live:
+            return super()._change(uid)
+        return self._changes.setdefault(uid, anyio.Event()).wait
+
+    async def _is_abandoned(self, summary: RunSummary) -> bool:
+        if summary.owner == self.id and summary.uid not in self._live:
+            if self._committer is not None and self._committer.failure is not None:
+                raise self._committer.failure
+            # Ended between the two looks: the next look sees how.
+            return (await self.backend.load(summary.run_id)).owner == self.id
+        return await super()._is_abandoned(summary)
+
+
+async def _no_program(ctx: Context, inputs: dict[str, Any]) -> None:
+    raise AssertionError("a run that is only cancelled has no program")

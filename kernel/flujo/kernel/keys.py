@@ -1,0 +1,81 @@
+"""Step keys: how a name in a program becomes the one place in a run where its outcome is recorded.
+
+    fetch              the first `fetch` of a branch
+    fetch#2            the second one in the same branch
+    resize[17]         item 17 of a map
+    a/fetch            `fetch` inside the branch `a` of a gather
+    gather[0]/fetch    the same in a gather without names
+
+Every branch counts its own repeats and a branch belongs to one task, so no key depends on which of two concurrent
+branches came first. A task the kernel did not start may only use explicit names, each once."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .errors import InvalidNameError, UnsafeStepNameError
+
+STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+ITEM_KEY = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
+
+_FOREIGN: Final = -1  # stands in a branch's counters for a name taken by a task the kernel did not start
+
+
+def check_step_name(name: str) -> str:
+    if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
+        raise InvalidNameError("step name", name, "a letter or _, then up to 99 letters, digits, _, . or -")
+    return name
+
+
+def check_run_id(run_id: str) -> str:
+    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+        raise InvalidNameError("run id", run_id, "a letter or digit, then up to 99 letters, digits, ., _ or -")
+    return run_id
+
+
+class Branch:
+    """One line of control in a program: it numbers the repeats of names, for the one task it belongs to."""
+
+    __slots__ = ("_counts", "prefix", "task")
+
+    def __init__(self, prefix: str, task: int) -> None:
+        self.prefix = prefix
+        self.task = task
+        self._counts: dict[str, int] = {}
+
+    def next_key(self, name: str) -> str:
+        """The key the next step called `name` will get in this branch; the name is not used up."""
+        count = max(0, self._counts.get(name, 0))
+        return self.prefix + (name if count == 0 else f"{name}#{count + 1}")
+
+    def key(self, name: str, task: int, *, explicit: bool) -> str:
+        """The key of the next step called `name`, asked for by `task`; raises UnsafeStepNameError.
+
+        `explicit` tells whether the program gave the name itself, as in `ctx.step(fetch, url, name="front-page")`.
+        """
+        count = self._counts.get(name, 0)
+        if task == self.task:
+            if count == _FOREIGN:
+                raise UnsafeStepNameError(name, "a concurrent task has used this name")
+            key = self.next_key(name)
+            self._counts[name] = count + 1
+            return key
+        if not explicit:
+            raise UnsafeStepNameError(
+                name, "it was called from a task the kernel did not start, without a name of its own"
+            )
+        if count:
+            raise UnsafeStepNameError(
+                name, "it was called from a task the kernel did not start, with a name already used"
+            )
+        self._counts[name] = _FOREIGN
+        return self.prefix + name
+
+
+def item_key(base: str, item: int | str) -> str:
+    """The key of one item of the map or gather whose own key is `base`."""
+    if isinstance(item, str) and not ITEM_KEY.fullmatch(item):
+        raise InvalidNameError("item key", item, "1 to 100 letters, digits, _, ., :, @ or -")
+    return f"{base}[{item}]"

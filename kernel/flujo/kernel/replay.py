@@ -1,0 +1,88 @@
+"""Handing recorded outcomes back to a program in the order they were recorded.
+
+The order in which concurrent steps finished is part of a run's history: a program that reacts to the first one must
+see the same first one again, or it takes another path. So a replayed outcome waits for its turn. When it is the
+next one in the journal it is handed out at once; otherwise an usher, a task that exists only while somebody waits,
+hands out one after the other and gives the program a few scheduler ticks to react to each. A step that has no
+outcome yet takes its turn last.
+
+A program whose code has changed may never ask for the next outcome. After `IDLE_TICKS` in which nobody asked for
+anything the usher goes on with what is asked for, so that nothing hangs."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from .state import SETTLED, WorkflowState
+
+IDLE_TICKS = 50
+REACTION_TICKS = 5
+YIELD_EVERY = 200  # outcomes handed out without a pause, so that a long history does not stall the event loop
+
+LAST = 2**63  # the turn of whatever is not recorded yet
+
+
+class Replay:
+    """The outcomes one program has still to be handed, in journal order."""
+
+    def __init__(self, state: WorkflowState, spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]) -> None:
+        settled = (step.settled_seq for step in state.steps.values() if step.status in SETTLED)
+        self._due = deque(sorted(seq for seq in settled if seq is not None))
+        self._asked: list[tuple[int, int, anyio.Event]] = []
+        self._tiebreak = count()
+        self._spawn = spawn
+        self._ushering = False
+        self._in_a_row = 0
+
+    @property
+    def over(self) -> bool:
+        """Everything recorded has been handed out."""
+        return not self._due
+
+    async def turn(self, seq: int = LAST) -> None:
+        """Return when it is the turn of the outcome recorded as event `seq`; by default, of what is not recorded
+        yet."""
+        if not self._asked and self._is_next(seq):
+            self._hand_out(seq)
+            self._in_a_row += 1
+            if self._in_a_row % YIELD_EVERY == 0:
+                await checkpoint()
+            return
+        called = anyio.Event()
+        heapq.heappush(self._asked, (seq, next(self._tiebreak), called))
+        if not self._ushering:
+            self._ushering = True
+            self._spawn(self._usher)
+        await called.wait()
+
+    def _is_next(self, seq: int) -> bool:
+        return self._due[0] == seq if self._due else True
+
+    def _hand_out(self, seq: int) -> None:
+        while self._due and self._due[0] <= seq:
+            self._due.popleft()
+
+    async def _usher(self) -> None:
+        try:
+            idle, seen = 0, -1
+            while self._asked:
+                await checkpoint()
+                progress = len(self._asked)
+                idle, seen = (idle + 1, seen) if progress == seen else (0, progress)
+                seq, _, called = self._asked[0]
+                if self._is_next(seq) or idle >= IDLE_TICKS:
+                    heapq.heappop(self._asked)
+                    self._hand_out(seq)
+                    called.set()
+                    idle, seen = 0, -1
+                    for _ in range(REACTION_TICKS):
+                        await checkpoint()
+        finally:
+            self._ushering = False

@@ -1,0 +1,164 @@
+"""One live run: its folded state, the task that drives its program, and everything that can stop it.
+
+A `LiveRun` exists in the kernel that owns the run, from `start`, `resume` or recovery until the program has ended.
+Its program runs in a shielded scope that only `stop` cancels, so the reason of every cancellation is known
+(transitions.Stop)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from . import errors, events
+from .attempts import cancelled_from_outside, describe, holds_cancellation
+from .backend import StoredDefinition
+from .committer import Batch, Committer
+from .events import Fact
+from .programs import Workflow
+from .replay import Replay
+from .state import LIVE, WorkflowState
+from .transitions import Stop, at_end
+
+if TYPE_CHECKING:
+    from .context import Context
+
+logger = logging.getLogger("flujo.kernel")
+
+
+class Ended(BaseException):
+    """The run is not ours to record any more; unwinds its program. Never leaves this package."""
+
+
+class LiveRun:
+    """A run this kernel owns and drives."""
+
+    def __init__(
+        self,
+        state: WorkflowState,
+        workflow: Workflow,
+        *,
+        owner: str,
+        token: int,
+        committer: Committer,
+        spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+    ) -> None:
+        self.state = state
+        self.workflow = workflow
+        self.owner = owner
+        self.token = token
+        self.uid = state.uid
+        self.replay = Replay(state, spawn)
+        self.stopped: Stop | None = None
+        self.ended = anyio.Event()
+        self.failure: errors.FlujoError | None = None
+        self._committer = committer
+        self._scope = anyio.CancelScope(shield=True)
+        self._signal_arrived: dict[str, anyio.Event] = {}
+
+    def __repr__(self) -> str:
+        return f"<run {self.state.run_id} {self.state.status} seq={self.state.seq} token={self.token}>"
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether signals and a cancel can still reach the program."""
+        return self.stopped is None and self.state.status in LIVE
+
+    def record(self, fact: Fact, *, taken: Sequence[int] = (), definition: StoredDefinition | None = None) -> Batch:
+        """Make a fact part of this run's history (committer.record); unwinds the program of a run that is lost to
+        us."""
+        if self.stopped is Stop.FENCED or self.stopped is Stop.LOST:
+            raise Ended
+        return self._committer.record(self, fact, taken=taken, definition=definition)
+
+    async def durable(self, batch: Batch) -> None:
+        """Return when the batch is on disk and this run may still go on."""
+        await self._committer.durable(batch)
+        if self.stopped is not None:
+            await anyio.sleep_forever()  # the scope around the program is cancelled, so this does not last
+
+    def stop(self, why: Stop) -> None:
+        """Make the program unwind. The first reason stands, unless the run is lost to us altogether."""
+        if self.stopped is None or why in (Stop.FENCED, Stop.LOST):
+            self.stopped = why
+        self._scope.cancel()
+
+    # -- signals ------------------------------------------------------------------------------------------------
+
+    def receive(self, signal: events.SignalReceived, taken: Sequence[int] = ()) -> Batch:
+        """Record a signal and wake whoever waits for one of its name."""
+        batch = self.record(signal, taken=taken)
+        if (arrived := self._signal_arrived.pop(signal.name, None)) is not None:
+            arrived.set()
+        return batch
+
+    async def wait_for_signal(self, name: str) -> None:
+        """Return when another signal of this name has been received."""
+        await self._signal_arrived.setdefault(name, anyio.Event()).wait()
+
+    # -- the program --------------------------------------------------------------------------------------------
+
+    async def drive(self, context: Context) -> None:
+        """Run the program to its end, and record how it ended."""
+        output: str | None = None
+        failure: events.RunFailed | None = None
+        try:
+            with self._scope:
+                # Called here and not before: it must begin in the task that drives it, inside the scope that can
+                # stop it.
+                value = await context.run_program()
+                output = self.workflow.codec.encode(value)
+        except Ended:
+            pass
+        except BaseException as error:
+            torn_down = holds_cancellation(error) and cancelled_from_outside()
+            if torn_down or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+                # Not through our scope: the event loop itself is being ended, as by a second Ctrl-C.
+                self.stop(Stop.CLOSE)
+                await self._end(None, None)
+                raise
+            failure = _run_failed(error)
+        await self._end(output, failure)
+
+    async def _end(self, output: str | None, failure: events.RunFailed | None) -> None:
+        try:
+            batch: Batch | None = None
+            for fact in at_end(self.state, self.stopped, output, failure):
+                batch = self.record(fact)
+            if batch is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._committer.durable(batch)
+        except (errors.StoreError, errors.KernelClosedError) as error:
+            self.failure = error
+        except Ended:
+            self.failure = self._committer.failure
+        finally:
+            self.ended.set()
+
+
+def _run_failed(error: BaseException) -> events.RunFailed:
+    """The fact of a program that raised: a step's failure stands for itself, also when a group carries it."""
+    failed = {each.step: each for each in _step_failures(error)}
+    first = next(iter(failed.values()), None)
+    if first is not None and isinstance(error, (errors.StepFailed, BaseExceptionGroup)):
+        return events.RunFailed(first.type, first.error, first.step, first.attempt, steps=tuple(failed))
+    failure = describe(error)
+    step = None if first is None else first.step
+    return events.RunFailed(failure.type, failure.message, step, steps=tuple(failed), details=failure.details)
+
+
+def _step_failures(error: BaseException | None, seen: frozenset[int] = frozenset()) -> Iterator[errors.StepFailed]:
+    """The step failures that an error carries: itself, the members of a group, and what it was raised from."""
+    if error is None or id(error) in seen:
+        return
+    seen |= {id(error)}
+    if isinstance(error, errors.StepFailed):
+        yield error
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _step_failures(each, seen)
+    yield from _step_failures(error.__cause__, seen)
+    if not error.__suppress_context__:
+        yield from _step_failures(error.__context__, seen)

@@ -1,0 +1,212 @@
+"""The story of one step: hand out what is recorded of it, or attempt it until it has an outcome, and record that.
+
+recorded outcome      handed out in journal order (replay.py)
+started               durable before the body runs
+value                 recorded; returned without waiting, so that the next step's start shares its commit
+failure               recorded with the instant of the next attempt, or for good (transitions.after_failure)
+wait                  recorded; nothing runs until its instant or its signal comes
+cancelled by program  recorded, so that a replay waits for the same cancellation again
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import anyio
+
+from . import errors, events
+from .attempt import Attempt, Wait
+from .attempts import Failed, Outcome, Value, describe, run_attempt
+from .clock import Clock
+from .durations import MICROSECONDS
+from .processes import Children
+from .retry import NO_RETRY, RetryPolicy
+from .runs import LiveRun
+from .state import SETTLED, StepState, StepStatus
+from .transitions import after_failure
+from .values import NULL, PLAIN, Codec
+
+logger = logging.getLogger("flujo.kernel")
+
+_OPEN = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING})
+
+
+class Work(NamedTuple):
+    """What a step does. `digest` is given for the items of a map: another digest means other arguments."""
+
+    body: Callable[[], Any]
+    is_async: bool = True
+    codec: Codec = PLAIN
+    retry: RetryPolicy = NO_RETRY
+    timeout_seconds: float | None = None
+    digest: str | None = None
+
+
+class StepRunner:
+    """Performs the steps of one live run."""
+
+    def __init__(self, run: LiveRun, clock: Clock, children: Children, slots: anyio.Semaphore | None) -> None:
+        self._run = run
+        self._clock = clock
+        self._children = children
+        self._slot: AbstractAsyncContextManager[object] = nullcontext() if slots is None else slots
+
+    async def perform(self, key: str, work: Work) -> Any:
+        """The output of a step with a body; raises StepFailed."""
+        step = self._run.state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            if work.digest is None or step.digest is None or step.digest == work.digest:
+                return await self._recorded(step, work.codec)
+            logger.warning("run %s: %s has other arguments than before, it runs again", self._run.state.run_id, key)
+        await self._begin(step)
+        with _Recorder(self._run, key):
+            if step is not None and step.status is StepStatus.WAITING:
+                return work.codec.decode(await self._wait_out(key))
+            return await self._attempt(key, step, work)
+
+    async def wait(self, key: str, kind: str, wait: Wait, codec: Codec = PLAIN) -> Any:
+        """The outcome of a step without a body: a durable sleep, or a wait for a signal."""
+        step = self._run.state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            return await self._recorded(step, codec)
+        await self._begin(step)
+        with _Recorder(self._run, key):
+            if step is None or step.status is StepStatus.PENDING:
+                self._start_waiting(key, 1 if step is None else step.generation, wait)
+            return codec.decode(await self._wait_out(key))
+
+    def skip(self, key: str, reason: str) -> None:
+        """Record that a step is not run, unless that or another outcome is recorded already."""
+        step = self._run.state.steps.get(key)
+        if step is None or step.status is StepStatus.PENDING:
+            self._run.record(events.StepSkipped(key, reason, generation=1 if step is None else step.generation))
+
+    async def _recorded(self, step: StepState, codec: Codec) -> Any:
+        assert step.settled_seq is not None
+        await self._run.replay.turn(step.settled_seq)
+        if step.status is StepStatus.FAILED:
+            assert step.error is not None
+            raise errors.StepFailed(step.name, step.error.type, step.error.message, step.attempt)
+        return None if step.output_json is None else codec.decode(step.output_json)
+
+    async def _begin(self, step: StepState | None) -> None:
+        """Wait until this step may make new history; a step the program once cancelled waits to be cancelled again."""
+        if not self._run.replay.over:
+            await self._run.replay.turn()
+        if step is not None and step.status is StepStatus.CANCELLED:
+            await anyio.sleep_forever()
+
+    # -- attempts -----------------------------------------------------------------------------------------------
+
+    async def _attempt(self, key: str, step: StepState | None, work: Work) -> Any:
+        generation, attempt = 1, 0
+        if step is not None:
+            again = step.status in SETTLED  # the same key with other arguments
+            generation = step.generation + again
+            attempt = 0 if again else step.attempt
+            if step.next_attempt_at is not None:
+                await self._clock.sleep_until(step.next_attempt_at)
+        while True:
+            attempt += 1
+            outcome = await self._one_attempt(key, generation, attempt, work)
+            if isinstance(outcome, Value):
+                self._run.record(events.StepCompleted(key, outcome.recorded))
+                return work.codec.decode(outcome.recorded)
+            if isinstance(outcome, Wait):
+                self._start_waiting(key, generation, outcome)
+                return work.codec.decode(await self._wait_out(key))
+            await self._after_failure(key, outcome, work.retry)
+
+    async def _one_attempt(self, key: str, generation: int, number: int, work: Work) -> Outcome:
+        run = self._run
+        async with self._slot:
+            batch = run.record(
+                events.StepStarted(key, number, generation, max_attempts=work.retry.max_attempts, digest=work.digest)
+            )
+            await run.durable(batch)
+            attempt = Attempt(run.state.run_id, run.uid, key, generation, number, self._children)
+            return await run_attempt(
+                attempt,
+                work.body,
+                is_async=work.is_async,
+                timeout_seconds=work.timeout_seconds,
+                codec=work.codec,
+            )
+
+    async def _after_failure(self, key: str, failed: Failed, policy: RetryPolicy) -> None:
+        """Record the failure, then wait for the next attempt's time; raises StepFailed when there is none."""
+        run = self._run
+        state = run.state
+        fact = after_failure(state, state.steps[key], policy, failed.failure, failed.names, self._clock.now())
+        batch = run.record(fact)
+        if isinstance(fact, events.StepFailed):
+            raise errors.StepFailed(key, fact.type, fact.message, fact.attempt)
+        logger.info("run %s: %s failed (%s), tried again", state.run_id, key, fact.type)
+        await run.durable(batch)
+        await self._clock.sleep_until(fact.next_attempt_at)
+
+    # -- waits --------------------------------------------------------------------------------------------------
+
+    def _start_waiting(self, key: str, generation: int, wait: Wait) -> None:
+        until = None if wait.seconds is None else self._clock.now() + round(wait.seconds * MICROSECONDS)
+        kind = "sleep" if wait.signal is None else "signal"
+        self._run.record(events.StepWaiting(key, kind, generation, until=until, signal=wait.signal))
+
+    async def _wait_out(self, key: str) -> str:
+        """Wait for what a waiting step waits for, record that it came, and return what it brought, as JSON text."""
+        step = self._run.state.steps[key]
+        if step.signal is None:
+            assert step.until is not None
+            await self._clock.sleep_until(step.until)
+            self._run.record(events.StepCompleted(key, NULL))
+            return NULL
+        return await self._wait_for_signal(key, step, step.signal)
+
+    async def _wait_for_signal(self, key: str, step: StepState, name: str) -> str:
+        run = self._run
+        while not (untaken := run.state.signals.get(name)):
+            if step.until is None:
+                await run.wait_for_signal(name)
+            elif not await self._arrives_before(name, step.until):
+                failure = describe(TimeoutError(f"no signal {name!r} came in time"))
+                run.record(events.StepFailed(key, step.attempt, failure.type, failure.message))
+                raise errors.StepFailed(key, failure.type, failure.message, step.attempt)
+        signal = untaken[0]
+        run.record(events.StepCompleted(key, signal.payload, signal_seq=signal.seq))
+        return signal.payload
+
+    async def _arrives_before(self, name: str, instant: int) -> bool:
+        async with anyio.create_task_group() as group:
+
+            async def give_up() -> None:
+                await self._clock.sleep_until(instant)
+                group.cancel_scope.cancel()
+
+            group.start_soon(give_up)
+            await self._run.wait_for_signal(name)
+            group.cancel_scope.cancel()
+            return True
+        return bool(self._run.state.signals.get(name))
+
+
+class _Recorder:
+    """Records, when a step is left by a cancellation that the kernel did not cause, that the program cancelled it."""
+
+    __slots__ = ("_key", "_run")
+
+    def __init__(self, run: LiveRun, key: str) -> None:
+        self._run = run
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, (Exception, KeyboardInterrupt, GeneratorExit)):
+            return
+        step = self._run.state.steps.get(self._key)
+        if self._run.stopped is None and step is not None and step.status in _OPEN:
+            self._run.record(events.StepCancelled(self._key))

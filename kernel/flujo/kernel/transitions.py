@@ -1,0 +1,432 @@
+"""What an event does to a run, and what may happen next. Nothing here waits, reads a clock or touches a store.
+
+    fold          the only thing that changes a WorkflowState: live, on recovery, for inspect and in tests alike
+    after_failure whether a failed attempt is followed by another, and when
+    at_recovery   what has to be recorded before a run goes on under a new owner
+    at_resume     what a resume invalidates
+    at_end        how a run ends, from how its program ended
+
+docs/state-machines.md draws both machines; tests/kernel/test_transitions.py holds them against this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Any
+
+from pydantic_core import to_json
+
+from . import events
+from .backend import RunSummary
+from .durations import MICROSECONDS
+from .errors import CorruptStoreError, RunNotResumableError, StepNotFoundError
+from .events import Event, EventRow, Fact
+from .retry import RetryPolicy
+from .state import FINAL, LIVE, SETTLED, Failure, RunStatus, Signal, StepState, StepStatus, WorkflowState
+
+# ---------------------------------------------------------------------------------------------------------------
+# The fold
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def fold(state: WorkflowState, event: Event) -> None:
+    """Apply the next event to a state."""
+    if event.seq != state.seq + 1:
+        raise CorruptStoreError(state.run_id, f"event {event.seq} follows event {state.seq}")
+    _HANDLERS[event.fact.__class__](state, event, event.fact)
+    state.seq = event.seq
+    state.updated_at = event.at
+    if state.status in LIVE and state.started_at is not None:
+        state.status = RunStatus.WAITING if state.waiting and not state.running else RunStatus.RUNNING
+
+
+def replay(run_id: str, uid: str, rows: Iterable[EventRow]) -> WorkflowState:
+    """The state a journal adds up to."""
+    state = WorkflowState(run_id=run_id, uid=uid)
+    for row in rows:
+        fold(state, events.decode(row))
+    return state
+
+
+def _run_created(state: WorkflowState, event: Event, fact: events.RunCreated) -> None:
+    state.workflow = fact.workflow
+    state.version = fact.version
+    state.inputs_json = fact.inputs
+    state.definition = fact.definition
+    state.plan = fact.plan
+    state.labels = fact.labels
+    state.labels_json = to_json(dict(fact.labels)).decode()
+    state.timeout_seconds = fact.timeout_seconds
+    state.environment = fact.environment
+    state.parent_run_id = fact.parent_run_id
+    state.forked_from = fact.forked_from
+    state.created_at = event.at
+
+
+def _run_resumed(state: WorkflowState, event: Event, fact: events.RunResumed) -> None:
+    for name in fact.reset:
+        step = state.steps[name]
+        _begin_generation(state, step, step.generation + 1, event.at)
+    for step in state.open_steps():
+        step.interruptions = 0
+    if fact.inputs is not None:
+        state.inputs_json = fact.inputs
+    if fact.definition is not None:
+        state.definition, state.plan, state.version = fact.definition, fact.plan, fact.version
+    state.status = RunStatus.PENDING if state.started_at is None else RunStatus.RUNNING
+    state.output_json = state.error = state.finished_at = state.paused_reason = None
+    state.cancel_requested_at = state.cancel_reason = None
+    state.failed_steps = ()
+    state.resumed_at = event.at
+    state.resume_count += 1
+
+
+def _run_paused(state: WorkflowState, event: Event, fact: events.RunPaused) -> None:
+    state.status = RunStatus.PAUSED
+    state.paused_reason = fact.reason
+
+
+def _run_completed(state: WorkflowState, event: Event, fact: events.RunCompleted) -> None:
+    state.output_json = fact.output
+    _finish(state, RunStatus.COMPLETED, event.at)
+
+
+def _run_failed(state: WorkflowState, event: Event, fact: events.RunFailed) -> None:
+    state.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
+    state.failed_steps = fact.steps
+    _finish(state, RunStatus.FAILED, event.at)
+
+
+def _cancel_requested(state: WorkflowState, event: Event, fact: events.CancelRequested) -> None:
+    state.cancel_requested_at = event.at
+    state.cancel_reason = fact.reason
+
+
+def _run_cancelled(state: WorkflowState, event: Event, fact: events.RunCancelled) -> None:
+    state.cancel_reason = fact.reason
+    _finish(state, RunStatus.CANCELLED, event.at)
+
+
+def _finish(state: WorkflowState, status: RunStatus, at: int) -> None:
+    for step in list(state.open_steps()):
+        _move(state, step, StepStatus.CANCELLED, at)
+        step.finished_at = at
+    state.status = status
+    state.finished_at = at
+    state.started_at = state.started_at or at
+
+
+def _step_started(state: WorkflowState, event: Event, fact: events.StepStarted) -> None:
+    step = _begin(state, event, fact.step, fact.generation)
+    _move(state, step, StepStatus.RUNNING, event.at)
+    step.kind = "task"
+    step.attempt = fact.attempt
+    step.max_attempts = fact.max_attempts
+    step.digest = fact.digest
+    step.interrupted = False
+    step.next_attempt_at = None
+
+
+def _step_waiting(state: WorkflowState, event: Event, fact: events.StepWaiting) -> None:
+    step = _begin(state, event, fact.step, fact.generation)
+    _move(state, step, StepStatus.WAITING, event.at)
+    step.kind = fact.kind
+    step.until = fact.until
+    step.signal = fact.signal
+    step.interrupted = False
+
+
+def _step_completed(state: WorkflowState, event: Event, fact: events.StepCompleted) -> None:
+    step = state.steps[fact.step]
+    step.output_json = fact.output
+    step.error = None
+    if fact.signal_seq is not None and step.signal is not None:
+        step.signal_seq = fact.signal_seq
+        state.signals[step.signal] = [each for each in state.signals[step.signal] if each.seq != fact.signal_seq]
+    _settle(state, step, StepStatus.COMPLETED, event)
+
+
+def _attempt_failed(state: WorkflowState, event: Event, fact: events.AttemptFailed) -> None:
+    step = state.steps[fact.step]
+    step.failures += 1
+    step.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
+    step.next_attempt_at = fact.next_attempt_at
+    state.retries += 1
+    _move(state, step, StepStatus.RETRYING, event.at)
+
+
+def _step_failed(state: WorkflowState, event: Event, fact: events.StepFailed) -> None:
+    step = state.steps[fact.step]
+    step.failures += 1
+    step.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
+    _settle(state, step, StepStatus.FAILED, event)
+
+
+def _step_interrupted(state: WorkflowState, event: Event, fact: events.StepInterrupted) -> None:
+    step = state.steps[fact.step]
+    # The owner may have been gone for days: its body has run until the last event at most, as far as anybody knows.
+    _stop_clock(state, step, state.updated_at if fact.counted else event.at)
+    step.interrupted = True
+    step.interruptions += fact.counted
+
+
+def _step_cancelled(state: WorkflowState, event: Event, fact: events.StepCancelled) -> None:
+    step = state.steps[fact.step]
+    _move(state, step, StepStatus.CANCELLED, event.at)
+    step.finished_at = event.at
+
+
+def _step_skipped(state: WorkflowState, event: Event, fact: events.StepSkipped) -> None:
+    step = _begin(state, event, fact.step, fact.generation)
+    step.output_json = fact.output
+    _settle(state, step, StepStatus.SKIPPED, event)
+
+
+def _signal_received(state: WorkflowState, event: Event, fact: events.SignalReceived) -> None:
+    state.signals.setdefault(fact.name, []).append(Signal(event.seq, fact.payload))
+
+
+_HANDLERS: dict[type[Any], Callable[[WorkflowState, Event, Any], None]] = {
+    events.RunCreated: _run_created,
+    events.RunResumed: _run_resumed,
+    events.RunPaused: _run_paused,
+    events.RunCompleted: _run_completed,
+    events.RunFailed: _run_failed,
+    events.CancelRequested: _cancel_requested,
+    events.RunCancelled: _run_cancelled,
+    events.StepStarted: _step_started,
+    events.StepWaiting: _step_waiting,
+    events.StepCompleted: _step_completed,
+    events.AttemptFailed: _attempt_failed,
+    events.StepFailed: _step_failed,
+    events.StepInterrupted: _step_interrupted,
+    events.StepCancelled: _step_cancelled,
+    events.StepSkipped: _step_skipped,
+    events.SignalReceived: _signal_received,
+}
+
+
+def _begin(state: WorkflowState, event: Event, name: str, generation: int) -> StepState:
+    """The step that an event begins or goes on with, in the generation the event names."""
+    step = state.steps.get(name)
+    if step is None:
+        step = state.steps[name] = StepState(name, generation=generation, first_seq=event.seq)
+    elif step.generation != generation:
+        _begin_generation(state, step, generation, event.at)
+    if step.started_at is None:
+        step.started_at = event.at
+    if state.started_at is None:
+        state.started_at = event.at
+    state.current_step = name
+    return step
+
+
+def _begin_generation(state: WorkflowState, step: StepState, generation: int, at: int) -> None:
+    """Forget the outcome and the attempts of the generation before; the journal keeps them."""
+    _move(state, step, StepStatus.PENDING, at)
+    fresh = StepState(step.name, kind=step.kind, generation=generation, first_seq=step.first_seq)
+    for field in StepState.__slots__:
+        setattr(step, field, getattr(fresh, field))
+
+
+def _settle(state: WorkflowState, step: StepState, status: StepStatus, event: Event) -> None:
+    _move(state, step, status, event.at)
+    step.settled_seq = event.seq
+    step.finished_at = event.at
+    step.interrupted = False
+    step.next_attempt_at = None
+
+
+def _move(state: WorkflowState, step: StepState, status: StepStatus, at: int) -> None:
+    """Change the status of a step and keep the run's counts of running, waiting and done steps true."""
+    before = step.status
+    if before is StepStatus.RUNNING:
+        state.running -= 1
+        _stop_clock(state, step, at)
+    elif before is StepStatus.RETRYING or before is StepStatus.WAITING:
+        state.waiting -= 1
+    elif before in SETTLED:
+        state.done -= 1
+    step.status = status
+    if status is StepStatus.RUNNING:
+        state.running += 1
+        step.attempt_started_at = at
+        if state.active == 0:
+            state.active_since = at
+        state.active += 1
+    elif status is StepStatus.RETRYING or status is StepStatus.WAITING:
+        state.waiting += 1
+    elif status in SETTLED:
+        state.done += 1
+
+
+def _stop_clock(state: WorkflowState, step: StepState, at: int) -> None:
+    """The step's body runs no more: add the time it took, once."""
+    if step.attempt_started_at is None:
+        return
+    step.active_micros += max(0, at - step.attempt_started_at)
+    step.attempt_started_at = None
+    state.active -= 1
+    if state.active == 0 and state.active_since is not None:
+        state.active_micros += max(0, at - state.active_since)
+        state.active_since = None
+
+
+def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary:
+    """The summary that a commit stores beside the events; a run that nobody has to advance has no owner."""
+    error = state.error
+    idle = state.status in FINAL or state.status is RunStatus.PAUSED
+    return RunSummary(
+        run_id=state.run_id,
+        uid=state.uid,
+        workflow=state.workflow,
+        version=state.version,
+        status=state.status.value,
+        seq=state.seq,
+        owner=None if idle else owner,
+        token=token,
+        labels=state.labels_json,
+        created_at=state.created_at,
+        started_at=state.started_at,
+        updated_at=state.updated_at,
+        finished_at=state.finished_at,
+        wake_at=_wake_at(state) if state.status is RunStatus.WAITING else None,
+        current_step=state.current_step,
+        failed_step=None if error is None else error.step,
+        error_type=None if error is None else error.type,
+        error_message=None if error is None else error.message,
+        steps_done=state.done,
+        steps_total=state.steps_total,
+        retries=state.retries,
+        resume_count=state.resume_count,
+        parent_run_id=state.parent_run_id,
+        definition=state.definition,
+    )
+
+
+def _wake_at(state: WorkflowState) -> int | None:
+    return min((at for step in state.open_steps() if (at := step.wake_at) is not None), default=None)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Decisions
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def after_failure(
+    state: WorkflowState, step: StepState, policy: RetryPolicy, failure: Failure, names: tuple[str, ...], now: int
+) -> events.AttemptFailed | events.StepFailed:
+    """What follows the failed attempt of a running step.
+
+    `names` are the names its policy may know the error by; without any, the error is one that no retry can mend.
+    """
+    failures = step.failures + 1
+    delay = policy.delay_seconds(failures, seed=f"{state.uid}/{step.name}@{step.generation}")
+    elapsed = (now - (step.started_at or now)) / MICROSECONDS
+    if names and policy.retries(names, failures, elapsed, delay):
+        due = now + round(delay * MICROSECONDS)
+        return events.AttemptFailed(
+            step.name, step.attempt, failure.type, failure.message, next_attempt_at=due, details=failure.details
+        )
+    return events.StepFailed(step.name, step.attempt, failure.type, failure.message, details=failure.details)
+
+
+def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
+    """What a new owner records before the program runs again: attempts that died with the old one, a cancel carried
+    out, or a pause when one step has now outlived `max_interruptions` owners."""
+    facts: list[Fact] = []
+    if state.cancel_requested_at is not None:
+        return [events.RunCancelled(state.cancel_reason)]
+    fatal: StepState | None = None
+    for step in state.open_steps():
+        if step.status is StepStatus.RUNNING and not step.interrupted:
+            facts.append(events.StepInterrupted(step.name, step.attempt, counted=True))
+            if step.interruptions + 1 >= max_interruptions:
+                fatal = fatal or step
+    if fatal is not None:
+        facts.append(events.RunPaused("StepInterrupted", fatal.name))
+    return facts
+
+
+def at_close(state: WorkflowState) -> list[Fact]:
+    """What an owner records that stops in good order: its attempts are interrupted, which counts against nothing."""
+    return [
+        events.StepInterrupted(step.name, step.attempt, counted=False)
+        for step in state.open_steps()
+        if step.status is StepStatus.RUNNING and not step.interrupted
+    ]
+
+
+def at_resume(state: WorkflowState, from_step: str | None) -> list[str]:
+    """The steps a resume gives a new generation, in the order they first began.
+
+    Without `from_step`: those whose failure ended the run, and those that were cancelled. With it: that step, every
+    step that first began after it, and the same ones besides. `from_step` may also name a map, a gather or a
+    branch. Raises RunNotResumableError for a completed run without `from_step`, StepNotFoundError for a step that
+    never began."""
+    if from_step is None and state.status is RunStatus.COMPLETED:
+        raise RunNotResumableError(state.run_id, state.status)
+    ended = set(state.failed_steps)
+    since = None if from_step is None else _first_seq(state, from_step)
+    return [
+        step.name
+        for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
+        if step.status is not StepStatus.PENDING
+        and (
+            step.name in ended
+            or (step.status is StepStatus.CANCELLED)
+            or (since is not None and step.first_seq >= since)
+        )
+    ]
+
+
+def _first_seq(state: WorkflowState, name: str) -> int:
+    exact = state.steps.get(name)
+    if exact is not None:
+        return exact.first_seq
+    inside = [step.first_seq for key, step in state.steps.items() if key.startswith((f"{name}[", f"{name}/"))]
+    if not inside:
+        raise StepNotFoundError(state.run_id, name, list(state.steps))
+    return min(inside)
+
+
+class Stop(StrEnum):
+    """Why the kernel stops a program that has not ended by itself."""
+
+    CANCEL = "cancel"
+    """Somebody asked for it: the run becomes cancelled."""
+
+    TIMEOUT = "timeout"
+    """The run has taken longer than its workflow allows: it fails."""
+
+    CLOSE = "close"
+    """The kernel closes in good order: the run stays as it is, for its next owner."""
+
+    FENCED = "fenced"
+    """Another kernel owns the run: nothing more may be recorded or reported."""
+
+    LOST = "lost"
+    """The store failed: what is in it is not known, so nothing more may be recorded."""
+
+
+def at_end(state: WorkflowState, stop: Stop | None, output: str | None, failure: events.RunFailed | None) -> list[Fact]:
+    """What is recorded when the program has ended, by itself or because it was stopped.
+
+    `output` or `failure` is how it ended by itself. A stop that came first wins: the program was told to unwind,
+    and what it returns then is not its result."""
+    match stop:
+        case Stop.CANCEL:
+            return [events.RunCancelled(state.cancel_reason)]
+        case Stop.TIMEOUT:
+            message = f"the run took longer than {state.timeout_seconds:g} seconds"
+            steps = tuple(step.name for step in state.open_steps())
+            return [events.RunFailed("TimeoutError", message, steps=steps)]
+        case Stop.CLOSE:
+            return at_close(state)
+        case Stop.FENCED | Stop.LOST:
+            return []
+    if failure is not None:
+        return [failure]
+    assert output is not None
+    return [events.RunCompleted(output)]

@@ -1,0 +1,227 @@
+"""A YAML text as a tree of nodes that know where they stand, read strictly.
+
+The tree is built from the parser's events, so that a document is measured while it is read: depth, number of nodes (an
+alias counts as much as what it repeats) and size have limits, and an alias can only repeat what is complete. Plain scalars
+follow YAML 1.2: `no`, `on`, `1:30`, `0123` and dates are texts. Duplicate keys, keys that are not text, merge keys, tags and
+numbers without a JSON form are refused. Everything that is wrong is collected in `Problems`; a text that cannot be parsed
+at all is one problem.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import yaml
+from flujo.kernel.errors import DefinitionError, Problem
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_NODES = 10_000
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_CONSTANTS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Position(NamedTuple):
+    """Counted from 1; 0 stands for the whole file."""
+
+    line: int
+    column: int
+
+
+WHOLE_FILE = Position(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A scalar, a list of nodes, or a mapping of texts to nodes.
+
+    `source` is a scalar as it was written, `keys` says where the keys of a mapping stand, `size` counts the nodes below.
+    """
+
+    value: Any
+    at: Position
+    source: str = ""
+    keys: dict[str, Position] = field(default_factory=dict)
+    size: int = 1
+
+    def plain(self) -> Any:
+        """The value as plain JSON types."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def scalars(self) -> Iterator[Node]:
+        """Every scalar at or below this node."""
+        if isinstance(self.value, dict):
+            for node in self.value.values():
+                yield from node.scalars()
+        elif isinstance(self.value, list):
+            for node in self.value:
+                yield from node.scalars()
+        else:
+            yield self
+
+
+class Problems:
+    """What is wrong with one file, collected so that all of it can be told at once."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._found: list[Problem] = []
+
+    def add(self, at: Position, message: str) -> None:
+        self._found.append(Problem(self.file, at.line, at.column, message))
+
+    def raise_if_any(self) -> None:
+        """Raise DefinitionError with every problem, in file order."""
+        if self._found:
+            raise DefinitionError(sorted(dict.fromkeys(self._found), key=lambda problem: problem[1:3]))
+
+
+class _Stop(Exception):
+    """Reading on makes no sense; the problem is noted."""
+
+
+def read_document(text: str, problems: Problems) -> Node | None:
+    """The root of the one document in `text`; None when there is none that could be read."""
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        problems.add(WHOLE_FILE, f"the file is larger than {MAX_BYTES // 1024} KiB")
+        return None
+    try:
+        return _Builder(yaml.parse(text, Loader=_Loader), problems).document()
+    except _Stop:
+        return None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = Position(mark.line + 1, mark.column + 1) if mark else WHOLE_FILE
+        problems.add(at, f"this is not YAML: {error.problem or error.context}")
+        return None
+    except yaml.YAMLError as error:  # a character YAML does not allow; the reader knows no line
+        problems.add(WHOLE_FILE, f"this is not YAML: {str(error).splitlines()[0]}")
+        return None
+
+
+class _Builder:
+    def __init__(self, events: Iterator[yaml.Event], problems: Problems) -> None:
+        self._events = events
+        self._problems = problems
+        self._anchored: dict[str, Node] = {}
+        self._nodes = 0
+
+    def document(self) -> Node | None:
+        root: Node | None = None
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if root is not None:
+                    self._stop(event, "a file holds one document, this is the second one")
+                root = self._node(next(self._events), 0)
+        if root is None:
+            self._problems.add(WHOLE_FILE, "the file is empty")
+        return root
+
+    def _node(self, event: yaml.Event, depth: int) -> Node:
+        at = _position(event)
+        if depth > MAX_DEPTH:
+            self._stop(event, f"this nests deeper than {MAX_DEPTH} levels")
+        if isinstance(event, yaml.AliasEvent):
+            node = self._anchored.get(event.anchor)
+            if node is None:
+                self._stop(event, f"there is no complete `&{event.anchor}` before this alias")
+            self._count(event, node.size)
+            return replace(node, at=at)
+        self._count(event, 1)
+        assert isinstance(event, yaml.NodeEvent)
+        if event.tag not in (None, "!"):
+            self._problems.add(at, f"the tag `{event.tag}` is not supported; leave it out")
+        if isinstance(event, yaml.SequenceStartEvent):
+            node = self._sequence(at, depth)
+        elif isinstance(event, yaml.MappingStartEvent):
+            node = self._mapping(at, depth)
+        else:
+            assert isinstance(event, yaml.ScalarEvent)
+            node = self._scalar(event, at)
+        if event.anchor is not None:
+            self._anchored[event.anchor] = node
+        return node
+
+    def _sequence(self, at: Position, depth: int) -> Node:
+        items: list[Node] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(event, depth + 1))
+        return Node(items, at, size=1 + sum(item.size for item in items))
+
+    def _mapping(self, at: Position, depth: int) -> Node:
+        entries: dict[str, Node] = {}
+        keys: dict[str, Position] = {}
+        size = 1
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._node(event, depth + 1)
+            value = self._node(next(self._events), depth + 1)
+            size += key.size + value.size
+            if key.value == "<<" and getattr(event, "style", None) is None:
+                self._problems.add(key.at, "merge keys (`<<`) are not supported; write the keys out")
+            elif not isinstance(key.value, str):
+                shown = f"{key.source or '~'}" if not isinstance(key.value, (dict, list)) else "a collection"
+                self._problems.add(key.at, f"keys must be text, and {shown} is not; quote it")
+            elif key.value in entries:
+                first = keys[key.value]
+                self._problems.add(key.at, f"`{key.value}` is here twice, first in line {first.line}")
+            else:
+                entries[key.value], keys[key.value] = value, key.at
+        return Node(entries, at, keys=keys, size=size)
+
+    def _scalar(self, event: yaml.ScalarEvent, at: Position) -> Node:
+        text = event.value
+        if not event.implicit[0]:  # quoted, a block, or tagged
+            return Node(text, at, text)
+        try:
+            return Node(_plain_scalar(text), at, text)
+        except ValueError as error:
+            self._problems.add(at, f"{text} {error}; quote it if it is text")
+            return Node(text, at, text)
+
+    def _count(self, event: yaml.Event, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MAX_NODES:
+            self._stop(event, f"the document has more than {MAX_NODES} nodes, counting what aliases repeat")
+
+    def _stop(self, event: yaml.Event, message: str) -> Any:
+        self._problems.add(_position(event), message)
+        raise _Stop
+
+
+def _position(event: yaml.Event) -> Position:
+    return Position(event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def _plain_scalar(text: str) -> Any:
+    """What an unquoted scalar means; raises ValueError for a number that JSON cannot hold."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text) or _BASED.fullmatch(text):
+        if len(text) > 40 or abs(number := int(text, 0)) >= 2**63:
+            raise ValueError("is a larger number than can be recorded")
+        return number
+    if _FLOAT.fullmatch(text):
+        if not math.isfinite(float(text)):
+            raise ValueError("is a larger number than can be recorded")
+        return float(text)
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError("has no JSON form")
+    return text
