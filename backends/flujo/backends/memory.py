@@ -2,8 +2,8 @@
 
 A `MemoryStore` is the place; each `InMemoryBackend` is one opened handle on it, as each process is on a shared file. A
 handle is alive while it is open. `kill()` ends it as a crash ends a process: its runs become claimable at that
-instant, and whatever its kernel still tries is refused. There are no threads, timers or polls, so it runs on asyncio, on
-trio and under a virtual clock.
+instant, and whatever its kernel still tries is refused. There are no threads, timers or polls, so it runs on asyncio,
+on trio and under a virtual clock.
 
 Every call passes one scheduling point *before* it looks at the store and none after, as if it had waited for a disk:
 a cancelled call has done nothing, and one that has begun to act completes.
@@ -165,11 +165,11 @@ class InMemoryBackend(StateBackend):
         self._seen = -1  # the run may have come with requests
         return run.summary
 
-    async def release(self) -> None:
+    async def release(self, uids: Sequence[str] | None) -> None:
         await self._enter()
         owner = self._require_owner()
         for run in self.store.runs.values():
-            if run.summary.owner == owner:
+            if run.summary.owner == owner and (uids is None or run.summary.uid in uids):
                 run.summary = run.summary._replace(owner=None)
 
     async def delete(self, run_id: str, uid: str) -> None:

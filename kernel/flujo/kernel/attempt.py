@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -56,14 +54,14 @@ def in_attempt() -> bool:
     return _current.get() is not None
 
 
-@contextmanager
-def running_in(attempt: Attempt) -> Iterator[None]:
-    """Make `attempt` the current one for the code in this block, and for what it starts."""
-    token = _current.set(attempt)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+def enter_attempt(attempt: Attempt) -> Token[Attempt | None]:
+    """Make `attempt` the current one, for this task and what it starts, until `leave_attempt`."""
+    return _current.set(attempt)
+
+
+def leave_attempt(token: Token[Attempt | None]) -> None:
+    """The body has ended."""
+    _current.reset(token)
 
 
 class Wait(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from .attempt import Attempt, Wait, running_in
+from .attempt import Attempt, Wait, enter_attempt, leave_attempt
 from .durations import format_duration
 from .errors import FlujoError, InvalidValueError, OutputTooLargeError, UnsafeStepNameError
 from .retry import error_names, error_type
@@ -49,30 +49,30 @@ NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 
 
 async def run_attempt(
-    attempt: Attempt, body: Callable[[], Any], *, is_async: bool, timeout_seconds: float | None, codec: Codec
+    attempt: Attempt, body: Callable[[], Any], is_async: bool, timeout_seconds: float | None, codec: Codec
 ) -> Outcome:
     """Run the body of an attempt whose start is durable, and return what came of it."""
-    with running_in(attempt):
-        try:
-            if timeout_seconds is None:
-                value = await _call(body, is_async)
-            else:
-                with anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds) as scope:
-                    value = await _call(body, is_async)
-                if scope.cancelled_caught:
-                    raise TimeoutError(f"it took longer than {format_duration(timeout_seconds)}")
-            return value if isinstance(value, Wait) else Value(codec.encode(value))
-        except BaseException as error:
-            if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
-                raise
-            if holds_cancellation(error) and cancelled_from_outside():
-                raise
-            return _failed(attempt, error)
+    token = enter_attempt(attempt)
+    try:
+        if timeout_seconds is None:
+            value = await body() if is_async else await _in_thread(body)
+        else:
+            with anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds) as scope:
+                value = await body()
+            if scope.cancelled_caught:
+                raise TimeoutError(f"it took longer than {format_duration(timeout_seconds)}")
+        return value if isinstance(value, Wait) else Value(codec.encode(value))
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+            raise
+        if holds_cancellation(error) and cancelled_from_outside():
+            raise
+        return _failed(attempt, error)
+    finally:
+        leave_attempt(token)
 
 
-async def _call(body: Callable[[], Any], is_async: bool) -> Any:
-    if is_async:
-        return await body()
+async def _in_thread(body: Callable[[], Any]) -> Any:
     # A thread cannot be stopped, so neither can this: a cancellation waits for it.
     return await to_thread.run_sync(body)
 

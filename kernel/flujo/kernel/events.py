@@ -245,19 +245,37 @@ UPCASTS: dict[tuple[str, int], Upcast] = {}
 """(type, format) → a pure function from a body of that format to one of the next. Empty while every format is 1."""
 
 
+class _Layout(NamedTuple):
+    """A kind as `encode` needs it: its field names, and for each the value that is left out."""
+
+    type: str
+    format: int
+    payload: str | None
+    names: tuple[str, ...]
+    defaults: tuple[Any, ...]
+
+
+_NO_DEFAULT = object()
+_LAYOUTS: dict[type[Any], _Layout] = {
+    kind.fact: _Layout(
+        kind.type,
+        kind.format,
+        kind.payload,
+        kind.fact._fields,
+        tuple(kind.fact._field_defaults.get(name, _NO_DEFAULT) for name in kind.fact._fields),
+    )
+    for kind in KINDS
+}
+
+
 def encode(event: Event) -> EventRow:
     """The row of an event. Fields that hold their default are left out."""
-    fact = event.fact
-    kind = KIND_OF[fact.__class__]
-    defaults = fact._field_defaults
-    body: dict[str, Any] = {}
-    payload: Any = None
-    for name, value in zip(fact._fields, fact, strict=True):
-        if name == kind.payload:
-            payload = value
-        elif name not in defaults or value != defaults[name]:
-            body[name] = value
-    return EventRow(event.seq, event.at, kind.type, kind.format, to_json(body).decode(), payload)
+    seq, at, fact = event
+    type_, format, payload_name, names, defaults = _LAYOUTS[fact.__class__]
+    fields = zip(names, fact, defaults, strict=True)
+    body: dict[str, Any] = {name: value for name, value, default in fields if value != default}
+    payload = None if payload_name is None else body.pop(payload_name, None)
+    return EventRow(seq, at, type_, format, to_json(body).decode(), payload)
 
 
 def decode(row: EventRow) -> Event:

@@ -542,6 +542,16 @@ class Kernel(Observer):
 
     # -- what an observer cannot know ---------------------------------------------------------------------------
 
+    async def wait(self, run_id: str) -> WorkflowState:
+        """As Observer.wait; a run of this kernel is not looked at in the store before it has ended."""
+        if (run := self._find_live(run_id)) is not None:
+            await run.ended.wait()
+            if run.failure is not None:
+                raise run.failure
+            if run.has_settled:
+                return run.state
+        return await super().wait(run_id)
+
     def _change(self, uid: str) -> Callable[[], Awaitable[None]]:
         if uid not in self._live:
             return super()._change(uid)

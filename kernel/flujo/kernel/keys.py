@@ -12,6 +12,7 @@ branches came first. A task the kernel did not start may only use explicit names
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from .errors import InvalidNameError, UnsafeStepNameError
@@ -23,6 +24,7 @@ ITEM_KEY = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
 _FOREIGN: Final = -1  # stands in a branch's counters for a name taken by a task the kernel did not start
 
 
+@lru_cache(maxsize=4096)  # asked for at every call of a step
 def check_step_name(name: str) -> str:
     if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
         raise InvalidNameError("step name", name, "a letter or _, then up to 99 letters, digits, _, . or -")

@@ -157,6 +157,11 @@ class Children:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(guardian.wait)
 
+    @staticmethod
+    def sweep(uid: str) -> int:
+        """What the function `sweep` does, where a double of this class is to have its say."""
+        return sweep(uid)
+
     def _register(self, group: int) -> None:
         self._groups.add(group)
         self._tell(f"+{group}\n")

@@ -66,6 +66,12 @@ class LiveRun:
         """Whether signals and a cancel can still reach the program."""
         return self.stopped is None and self.state.status in LIVE
 
+    @property
+    def has_settled(self) -> bool:
+        """The run is final or paused, durably."""
+        lost = self.failure is not None or self.stopped in (Stop.FENCED, Stop.LOST)
+        return self.ended.is_set() and not lost and self.state.status not in LIVE
+
     def record(self, fact: Fact, *, taken: Sequence[int] = (), definition: StoredDefinition | None = None) -> Batch:
         """Make a fact part of this run's history (committer.record); unwinds the program of a run that is lost to
         us."""

@@ -47,7 +47,7 @@ class RunStatus(StrEnum):
     """Somebody asked for it and the program has stopped. Final until somebody resumes it."""
 
 
-FINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+FINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 """A run in one of these takes no more requests and has no owner."""
 
 LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING)
@@ -85,7 +85,7 @@ class StepStatus(StrEnum):
     """The program cancelled it, or the run ended around it. A resume gives it a new generation."""
 
 
-SETTLED = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED})
+SETTLED = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
 """A step in one of these has an outcome to hand to the program."""
 
 
@@ -104,6 +104,10 @@ class Signal(NamedTuple):
 
     seq: int
     payload: str  # JSON text
+
+
+OPEN = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING)
+"""A step in one of these has begun and has no outcome. A tuple: the hash of an enum member is a Python call."""
 
 
 @dataclass(slots=True)
@@ -246,7 +250,7 @@ class WorkflowState:
         """The steps that have begun and have no outcome."""
         if self.running or self.waiting:
             for step in self.steps.values():
-                if step.status in _OPEN:
+                if step.status in OPEN:
                     yield step
 
     @property
@@ -390,6 +394,3 @@ class WorkflowState:
             "active_seconds": self.active_seconds,
             "environment": dict(self.environment),
         }
-
-
-_OPEN = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING})

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import anyio
@@ -25,13 +24,11 @@ from .durations import MICROSECONDS
 from .processes import Children
 from .retry import NO_RETRY, RetryPolicy
 from .runs import LiveRun
-from .state import SETTLED, StepState, StepStatus
+from .state import OPEN, SETTLED, StepState, StepStatus
 from .transitions import after_failure
 from .values import NULL, PLAIN, Codec
 
 logger = logging.getLogger("flujo.kernel")
-
-_OPEN = frozenset({StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING})
 
 
 class Work(NamedTuple):
@@ -52,7 +49,7 @@ class StepRunner:
         self._run = run
         self._clock = clock
         self._children = children
-        self._slot: AbstractAsyncContextManager[object] = nullcontext() if slots is None else slots
+        self._slots = slots
 
     async def perform(self, key: str, work: Work) -> Any:
         """The output of a step with a body; raises StepFailed."""
@@ -121,20 +118,17 @@ class StepRunner:
             await self._after_failure(key, outcome, work.retry)
 
     async def _one_attempt(self, key: str, generation: int, number: int, work: Work) -> Outcome:
-        run = self._run
-        async with self._slot:
-            batch = run.record(
-                events.StepStarted(key, number, generation, max_attempts=work.retry.max_attempts, digest=work.digest)
-            )
-            await run.durable(batch)
+        if self._slots is not None:
+            await self._slots.acquire()  # without a pause when there is room
+        try:
+            run = self._run
+            started = events.StepStarted(key, number, generation, work.retry.max_attempts, work.digest)
+            await run.durable(run.record(started))
             attempt = Attempt(run.state.run_id, run.uid, key, generation, number, self._children)
-            return await run_attempt(
-                attempt,
-                work.body,
-                is_async=work.is_async,
-                timeout_seconds=work.timeout_seconds,
-                codec=work.codec,
-            )
+            return await run_attempt(attempt, work.body, work.is_async, work.timeout_seconds, work.codec)
+        finally:
+            if self._slots is not None:
+                self._slots.release()
 
     async def _after_failure(self, key: str, failed: Failed, policy: RetryPolicy) -> None:
         """Record the failure, then wait for the next attempt's time; raises StepFailed when there is none."""
@@ -208,5 +202,5 @@ class _Recorder:
         if error is None or isinstance(error, (Exception, KeyboardInterrupt, GeneratorExit)):
             return
         step = self._run.state.steps.get(self._key)
-        if self._run.stopped is None and step is not None and step.status in _OPEN:
+        if self._run.stopped is None and step is not None and step.status in OPEN:
             self._run.record(events.StepCancelled(self._key))

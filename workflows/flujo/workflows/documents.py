@@ -1,10 +1,10 @@
 """A YAML text as a tree of nodes that know where they stand, read strictly.
 
-The tree is built from the parser's events, so that a document is measured while it is read: depth, number of nodes (an
-alias counts as much as what it repeats) and size have limits, and an alias can only repeat what is complete. Plain scalars
-follow YAML 1.2: `no`, `on`, `1:30`, `0123` and dates are texts. Duplicate keys, keys that are not text, merge keys, tags and
-numbers without a JSON form are refused. Everything that is wrong is collected in `Problems`; a text that cannot be parsed
-at all is one problem.
+The tree is built from the parser's events, so that a document is measured while it is read: depth, number of nodes
+(an alias counts as much as what it repeats) and size have limits, and an alias can only repeat what is complete. Plain
+scalars follow YAML 1.2: `no`, `on`, `1:30`, `0123` and dates are texts. Duplicate keys, keys that are not text, merge
+keys, tags and numbers without a JSON form are refused. Everything that is wrong is collected in `Problems`; a text that
+cannot be parsed at all is one problem.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
+
 from flujo.kernel.errors import DefinitionError, Problem
 
 MAX_BYTES = 256 * 1024
@@ -49,7 +50,7 @@ WHOLE_FILE = Position(0, 0)
 class Node:
     """A scalar, a list of nodes, or a mapping of texts to nodes.
 
-    `source` is a scalar as it was written, `keys` says where the keys of a mapping stand, `size` counts the nodes below.
+    `source` is a scalar as it was written, `keys` says where the keys of a mapping stand, `size` counts all nodes.
     """
 
     value: Any
@@ -100,7 +101,12 @@ class _Stop(Exception):
 
 def read_document(text: str, problems: Problems) -> Node | None:
     """The root of the one document in `text`; None when there is none that could be read."""
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        problems.add(WHOLE_FILE, "the text holds half a character (an unpaired surrogate)")
+        return None
+    if size > MAX_BYTES:
         problems.add(WHOLE_FILE, f"the file is larger than {MAX_BYTES // 1024} KiB")
         return None
     try:
@@ -140,13 +146,9 @@ class _Builder:
         if depth > MAX_DEPTH:
             self._stop(event, f"this nests deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
-            node = self._anchored.get(event.anchor)
-            if node is None:
-                self._stop(event, f"there is no complete `&{event.anchor}` before this alias")
-            self._count(event, node.size)
-            return replace(node, at=at)
+            return self._repeated(event, at)
         self._count(event, 1)
-        assert isinstance(event, yaml.NodeEvent)
+        assert isinstance(event, (yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.MappingStartEvent))
         if event.tag not in (None, "!"):
             self._problems.add(at, f"the tag `{event.tag}` is not supported; leave it out")
         if isinstance(event, yaml.SequenceStartEvent):
@@ -154,11 +156,17 @@ class _Builder:
         elif isinstance(event, yaml.MappingStartEvent):
             node = self._mapping(at, depth)
         else:
-            assert isinstance(event, yaml.ScalarEvent)
             node = self._scalar(event, at)
         if event.anchor is not None:
             self._anchored[event.anchor] = node
         return node
+
+    def _repeated(self, alias: yaml.AliasEvent, at: Position) -> Node:
+        node = self._anchored.get(str(alias.anchor))
+        if node is None:
+            self._stop(alias, f"there is no complete `&{alias.anchor}` before this alias")
+        self._count(alias, node.size)
+        return replace(node, at=at)
 
     def _sequence(self, at: Position, depth: int) -> Node:
         items: list[Node] = []
@@ -174,7 +182,7 @@ class _Builder:
             key = self._node(event, depth + 1)
             value = self._node(next(self._events), depth + 1)
             size += key.size + value.size
-            if key.value == "<<" and getattr(event, "style", None) is None:
+            if key.value == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
                 self._problems.add(key.at, "merge keys (`<<`) are not supported; write the keys out")
             elif not isinstance(key.value, str):
                 shown = f"{key.source or '~'}" if not isinstance(key.value, (dict, list)) else "a collection"
@@ -201,12 +209,13 @@ class _Builder:
         if self._nodes > MAX_NODES:
             self._stop(event, f"the document has more than {MAX_NODES} nodes, counting what aliases repeat")
 
-    def _stop(self, event: yaml.Event, message: str) -> Any:
+    def _stop(self, event: yaml.Event, message: str) -> NoReturn:
         self._problems.add(_position(event), message)
         raise _Stop
 
 
 def _position(event: yaml.Event) -> Position:
+    assert event.start_mark is not None
     return Position(event.start_mark.line + 1, event.start_mark.column + 1)
 
 

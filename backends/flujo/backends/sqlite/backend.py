@@ -1,10 +1,10 @@
 """`SQLiteBackend`: the port on one SQLite file, shared by the processes of a host.
 
-One connection writes, another one, opened read-only, reads; each has a thread. A write is one transaction on the writing
-thread: take the store lock, BEGIN IMMEDIATE, the work, COMMIT, perhaps a checkpoint, give the lock back. SQLite alone
-would let several processes write in turn, but releases before 3.51.3 can corrupt a database when a commit races another
-connection's checkpoint, and its own waiting ends in "database is locked". So nothing writes, checkpoints or closes a
-writing connection without the store lock, and whoever waits for it too long is told which file to look at.
+One connection writes, another one, opened read-only, reads; each has a thread. A write is one transaction on the
+writing thread: take the store lock, BEGIN IMMEDIATE, the work, COMMIT, perhaps a checkpoint, give the lock back. SQLite
+alone would let several processes write in turn, but releases before 3.51.3 can corrupt a database when a commit races
+another connection's checkpoint, and its own waiting ends in "database is locked". So nothing writes, checkpoints or
+closes a writing connection without the store lock, and who waits for it too long is told which file to look at.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import asyncio
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
-from anyio import CancelScope, sleep, to_thread
+from anyio import CancelScope, Lock, sleep, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from flujo.backends.pages import Position, page_position, page_token
 from flujo.kernel.backend import (
     Capabilities,
     Commit,
@@ -49,7 +50,6 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.events import EventRow
 
-from ..pages import Position, page_position, page_token
 from . import files, queries
 from .connection import Database, Work, in_transaction, store_errors
 from .journal import Journal
@@ -107,6 +107,7 @@ class SQLiteBackend(StateBackend):
         self._journal = Journal()
         self._reader: Database | None = None
         self._writer: Database | None = None
+        self._connecting = Lock()  # a reader connects for writing when it first posts; nobody may meet it half way
         self._pages = 0  # written to the WAL since the last checkpoint, estimated
         self._data_version: int | None = None  # the reader's, when posts were last looked for
         self._last_request = 0  # the newest request `take` can have seen
@@ -130,36 +131,43 @@ class SQLiteBackend(StateBackend):
 
     async def _open_writer(self) -> Database:
         """Make the store if there is none, connect to it and, for an owner, be alive."""
-        await to_thread.run_sync(files.make_folders, self._files)
-        async with self._locked():
+        async with self._connecting:
+            self._require_usable()
             if self._writer is None:
-                if not await to_thread.run_sync(files.is_there, self._files):
-                    if self._owner is None:
-                        raise StoreNotFoundError(self.url)
-                    await to_thread.run_sync(files.create, self._files)
-                settings = partial(_writer_settings, self.url, self._durability)
-                self._writer = await Database.connect(self._files.database, "rw", settings)
-                self._kernels.remove_dead()
-                if self._owner is not None and not self._kernels.hold(self._owner):
-                    raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
-        return self._writer
+                await to_thread.run_sync(files.make_folders, self._files)
+                async with self._locked():
+                    self._writer = await self._connect_writer()
+            return self._writer
+
+    async def _connect_writer(self) -> Database:
+        if not await to_thread.run_sync(files.is_there, self._files):
+            if self._owner is None:
+                raise StoreNotFoundError(self.url)
+            await to_thread.run_sync(files.create, self._files)
+        self._kernels.remove_dead()
+        if self._owner is not None and not self._kernels.hold(self._owner):
+            raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
+        settings = partial(_writer_settings, self.url, self._durability)
+        return await Database.connect(self._files.database, "rw", settings)
 
     async def close(self) -> None:
         if self._unusable is not None:
             return
         self._unusable = "it is closed"
         with CancelScope(shield=True), store_errors(self.url, self._files.lock):
-            try:
-                if self._writer is not None:
-                    await self._close_writer(self._writer)
-            finally:
-                self._kernels.let_go()
-                self._store_lock.close()
-                if self._reader is not None:
-                    await self._reader.close()
+            async with self._connecting:
+                try:
+                    if self._writer is not None:
+                        await self._close_writer(self._writer)
+                finally:
+                    self._kernels.let_go()
+                    self._store_lock.close()
+                    if self._reader is not None:
+                        await self._reader.close()
 
     async def _close_writer(self, writer: Database) -> None:
         """The last connection to close moves the WAL into the file, so a writer closes under the store lock."""
+        await writer.run(lambda _: None)  # what was queued before us uses the same lock file
         try:
             async with self._locked():
                 if self._reader is not None:
@@ -197,12 +205,16 @@ class SQLiteBackend(StateBackend):
         self._data_version, self._last_request = None, -1  # the run may have come with requests
         return claimed
 
-    async def release(self) -> None:
+    async def release(self, uids: Sequence[str] | None) -> None:
         owner = self._require_owner()
 
         def release(connection: sqlite3.Connection) -> None:
             self._journal.forget()
-            connection.execute("UPDATE runs SET owner = NULL WHERE owner = ?", (owner,))
+            if uids is None:
+                connection.execute("UPDATE runs SET owner = NULL WHERE owner = ?", (owner,))
+            else:
+                chosen = [(uid, owner) for uid in uids]
+                connection.executemany("UPDATE runs SET owner = NULL WHERE uid = ? AND owner = ?", chosen)
 
         await self._write(release)
 
@@ -262,7 +274,9 @@ class SQLiteBackend(StateBackend):
 
     async def wait_for_posts(self) -> None:
         self._require_owner()
-        while not await self._read(self._see_posts, begin=None):
+        while True:
+            if await self._read(self._see_posts, begin=None):
+                return
             await sleep(POLL_SECONDS)
 
     def _see_posts(self, connection: sqlite3.Connection) -> bool:
@@ -272,7 +286,8 @@ class SQLiteBackend(StateBackend):
             return False
         self._data_version = data_version
         last_request = _single(queries.last_request().rows(connection), 0)
-        is_new, self._last_request = last_request > self._last_request, last_request
+        is_new: bool = last_request > self._last_request
+        self._last_request = last_request
         return is_new
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -354,7 +369,7 @@ class SQLiteBackend(StateBackend):
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        """Hold the store lock; what happens inside is not cancelled. For opening and closing, when no unit is queued."""
+        """Hold the store lock; what happens inside is not cancelled. For opening and closing, when no unit runs."""
         give_up_at = time.monotonic() + self._busy_seconds
         while not await to_thread.run_sync(self._store_lock.acquire, min(_LOCK_SLICE, self._busy_seconds)):
             if time.monotonic() >= give_up_at:
@@ -407,7 +422,7 @@ def open_sqlite(url: str) -> SQLiteBackend:
 
 
 def _require_asyncio() -> None:
-    """aiosqlite needs asyncio. Asked of asyncio itself: trio need not be there, and may be a guest of asyncio's loop."""
+    """aiosqlite needs asyncio. We ask asyncio itself: trio need not be installed, and may be a guest of its loop."""
     try:
         task = asyncio.current_task()
     except RuntimeError:

@@ -1,9 +1,9 @@
 """Units of work: one hop to a connection's thread runs a whole transaction, and nothing can cut it in two.
 
-aiosqlite gives a connection its thread, but offers one awaited call per statement, and a cancellation between two of them
-would leave a transaction open. Its `commit()` calls `commit()` of the connection class it was told to make, on that
-thread: ours runs the next queued function there. The functions are queued rather than kept in one attribute, because
-several tasks may be waiting for the thread at once.
+aiosqlite gives a connection its thread, but offers one awaited call per statement, and a cancellation between two of
+them would leave a transaction open. Its `commit()` calls `commit()` of the connection class it was told to make, on
+that thread: ours runs the next queued function there. The functions are queued rather than kept in one attribute,
+because several tasks may be waiting for the thread at once.
 
 A cancelled caller goes on waiting for its unit, in a shield, so the unit's outcome is known and belongs to the caller.
 """

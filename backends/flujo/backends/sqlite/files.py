@@ -94,7 +94,7 @@ def _read_header(database: Path, options: str) -> tuple[int, int]:
 
 
 def make_folders(places: StoreFiles) -> None:
-    """Make the folders a store needs. The lock folder, and a `.flujo` made here, keep themselves out of version control."""
+    """Make the folders a store needs. The lock folder and a new `.flujo` keep themselves out of version control."""
     missing = [folder for folder in places.database.parents if not folder.exists()]
     for folder in reversed(missing):
         _make_folder(folder, ignored=folder.name == ".flujo")

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from flujo.kernel.backend import Commit, Refused, RunSummary
@@ -24,14 +25,23 @@ Row = TypeVar("Row")
 SIZES = (128, 32, 8, 2, 1)
 """Rows per statement. A batch of 100 takes 3 × 32, 2 × 2."""
 
-_FIXED = frozenset({"run_id", "uid", "workflow", "token", "created_at", "parent_run_id"})
+_FIXED = ("run_id", "uid", "workflow", "token", "created_at", "parent_run_id")
 """What a commit to an existing run does not change, whatever its summary says."""
 
-_INDEXED = frozenset({"status", "owner"})
-"""What most commits leave as it is; naming it in an UPDATE would rewrite index entries all the same."""
+_EVERY = tuple(name for name in RunSummary._fields if name not in _FIXED)
+_HOT = ("seq", "updated_at", "current_step", "steps_done")
+"""What a step changes. An UPDATE that names more columns than these costs twice as much, and one that names an indexed
+column rewrites its index entries even if the value stays."""
 
-_STEADY = tuple(name for name in RunSummary._fields if name not in _FIXED | _INDEXED)
-_MOVING = (*_STEADY, "status", "owner")
+_COLD = tuple(name for name in _EVERY if name not in _HOT)
+
+
+def _values_of(names: Sequence[str]) -> Callable[[RunSummary], tuple[Any, ...]]:
+    """A fast `tuple(getattr(summary, name) for name in names)`."""
+    return itemgetter(*map(RunSummary._fields.index, names))
+
+
+_every, _hot, _cold = _values_of(_EVERY), _values_of(_HOT), _values_of(_COLD)
 
 
 class _Filed(NamedTuple):
@@ -39,12 +49,11 @@ class _Filed(NamedTuple):
 
     run: int
     token: int
-    status: str
-    owner: str | None
+    summary: RunSummary
 
 
 class Journal:
-    """The writing side of a store. Remembers the number and the indexed columns of the runs its kernel is working on.
+    """The writing side of a store. Remembers what it last wrote of the runs its kernel is working on.
 
     The memory is a hint: every UPDATE checks uid, token and seq, and a run that is not in it is looked up.
     """
@@ -70,6 +79,8 @@ class Journal:
         _write_events(standing, numbers, connection)
         _write_rest(standing, connection)
         self._remember(standing, numbers)
+        for uid in refused:
+            self._filed.pop(uid, None)
         return refused
 
     def _extend(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
@@ -79,23 +90,25 @@ class Journal:
             missing = json.dumps([commit.uid for commit in commits if commit.uid not in numbers])
             query = "SELECT uid, run FROM runs WHERE uid IN (SELECT value FROM json_each(?))"
             numbers.update(connection.execute(query, (missing,)).fetchall())
-        steady: list[tuple[Any, ...]] = []
-        moving: list[tuple[Any, ...]] = []
+        warm: list[tuple[Any, ...]] = []
+        hot: list[tuple[Any, ...]] = []
         for commit in commits:
             if commit.uid in numbers:
-                is_steady = self._is_steady(commit)
-                values = _steady_values(commit.summary) if is_steady else _moving_values(commit.summary)
                 where = (numbers[commit.uid], commit.uid, commit.token, commit.expected_seq)
-                (steady if is_steady else moving).append(where + values)
-        moved: list[str] = []
-        for columns, rows in ((_STEADY, steady), (_MOVING, moving)):
+                if self._is_hot(commit):
+                    hot.append(where + _hot(commit.summary))
+                else:
+                    warm.append(where + _every(commit.summary))
+        moved: dict[str, int] = {}
+        for columns, rows in ((_HOT, hot), (_EVERY, warm)):
             for size, parameters in _in_sizes(rows):
-                moved.extend(uid for (uid,) in connection.execute(_update(columns, size), parameters).fetchall())
-        return {uid: numbers[uid] for uid in moved}
+                moved.update(connection.execute(_update(columns, size), parameters).fetchall())
+        return moved
 
-    def _is_steady(self, commit: Commit) -> bool:
-        filed, summary = self._filed.get(commit.uid), commit.summary
-        return filed is not None and filed[1:] == (commit.token, summary.status, summary.owner)
+    def _is_hot(self, commit: Commit) -> bool:
+        """Whether the stored summary differs from the new one in the hot columns only, as far as we know."""
+        filed = self._filed.get(commit.uid)
+        return filed is not None and filed.token == commit.token and _cold(filed.summary) == _cold(commit.summary)
 
     def _remember(self, commits: Sequence[Commit], numbers: dict[str, int]) -> None:
         for commit in commits:
@@ -103,7 +116,7 @@ class Journal:
             if summary.owner is None:  # settled, most likely for good
                 self._filed.pop(commit.uid, None)
             else:
-                self._filed[commit.uid] = _Filed(numbers[commit.uid], commit.token, summary.status, summary.owner)
+                self._filed[commit.uid] = _Filed(numbers[commit.uid], commit.token, summary)
 
 
 def _create(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
@@ -128,14 +141,6 @@ def _write_rest(commits: Sequence[Commit], connection: sqlite3.Connection) -> No
     definitions = {commit.definition for commit in commits if commit.definition is not None}
     if definitions:
         connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", definitions)
-
-
-def _steady_values(summary: RunSummary) -> tuple[Any, ...]:
-    return tuple(getattr(summary, name) for name in _STEADY)
-
-
-def _moving_values(summary: RunSummary) -> tuple[Any, ...]:
-    return tuple(getattr(summary, name) for name in _MOVING)
 
 
 def _in_sizes(rows: Sequence[Iterable[Any]]) -> Iterator[tuple[int, list[Any]]]:
@@ -165,7 +170,7 @@ def _update(columns: tuple[str, ...], size: int) -> str:
     changes = ", ".join(f"{name} = new.column{number}" for number, name in enumerate(columns, start=5))
     return (
         f"UPDATE runs SET {changes} FROM ({_values(4 + len(columns), size)}) AS new "
-        "WHERE run = new.column1 AND uid = new.column2 AND token = new.column3 AND seq = new.column4 RETURNING uid"
+        "WHERE run = new.column1 AND uid = new.column2 AND token = new.column3 AND seq = new.column4 RETURNING uid, run"
     )
 
 

@@ -10,10 +10,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from flujo.backends.pages import Position
 from flujo.kernel.backend import Posted, Request, RunFilter, RunSummary, StoredDefinition
 from flujo.kernel.events import EventRow
-
-from ..pages import Position
 
 SUMMARY = ", ".join(RunSummary._fields)
 _EVENT = ", ".join(EventRow._fields)
@@ -63,7 +62,8 @@ def definition_of(digest: str) -> Statement:
 
 def newest_runs(filter: RunFilter, limit: int, below: Position | None) -> Statement:
     """Summaries, newest first. Each status is read in the order of its own index, and SQLite merges them lazily."""
-    parts, parameters = [], []
+    parts: list[str] = []
+    parameters: list[Any] = []
     for status in dict.fromkeys(filter.statuses) or [None]:
         conditions = _conditions(filter, status)
         if below is not None:
@@ -108,8 +108,8 @@ def _conditions(filter: RunFilter, status: str | None) -> list[_Condition]:
         prefix = filter.id_prefix
         conditions.append(("run_id COLLATE NOCASE BETWEEN ? AND ?", (prefix, prefix + _BIGGEST)))
         conditions.append(("substr(run_id, 1, ?) = ?", (len(prefix), prefix)))
-    for label in filter.labels:
-        conditions.append(("EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)", label))
+    has_label = "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
+    conditions.extend((has_label, label) for label in filter.labels)
     if filter.created_before is not None:
         conditions.append(("created_at < ?", (filter.created_before,)))
     if filter.settled_before is not None:

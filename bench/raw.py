@@ -1,0 +1,85 @@
+"""Raw group commit: the frozen loop every ratio is measured against. Do not make it faster or slower.
+
+For each of `steps` rounds one transaction writes what `runs` concurrent runs record when each finishes a step and starts the
+next: two journal rows per run (an outcome with a 1 KiB payload, a start) and the summary update with its token check.
+Everything is prepared before the clock starts; one thread, no event loop, multi-row statements into the same schema and
+with the same settings as the store.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+
+PAYLOAD = '"' + "x" * 1022 + '"'
+ROWS = 32
+
+COLUMNS = (
+    "version, seq, labels, started_at, updated_at, finished_at, wake_at, current_step, failed_step, error_type, "
+    "error_message, steps_done, steps_total, retries, resume_count, definition"
+)
+
+
+def raw_seconds(path: Path, runs: int, steps: int) -> float:
+    """How long the transactions alone take, in seconds."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.executescript((files("flujo.backends.sqlite") / "schema.sql").read_text())
+    for run in range(1, runs + 1):
+        connection.execute(
+            "INSERT INTO runs (run, run_id, uid, workflow, status, seq, owner, token, labels, created_at, updated_at, "
+            "steps_done, retries, resume_count) VALUES (?, ?, ?, 'bench', 'running', 0, 'me', 1, '{}', 1, 1, 0, 0, 0)",
+            (run, f"run-{run}", f"{run:032x}"),
+        )
+    batches = [_batch(runs, step) for step in range(steps)]
+    pages = 0
+    started = time.perf_counter()
+    for inserts, updates in batches:
+        connection.execute("BEGIN IMMEDIATE")
+        for sql, values in inserts:
+            connection.execute(sql, values)
+        for sql, values in updates:
+            connection.execute(sql, values)
+        connection.execute("COMMIT")
+        pages += runs  # two rows of 1.2 KiB and an index entry or two: about a page per run
+        if pages >= 1000:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            pages = 0
+    seconds = time.perf_counter() - started
+    connection.close()
+    return seconds
+
+
+Statements = list[tuple[str, list[object]]]
+
+
+def _batch(runs: int, step: int) -> tuple[Statements, Statements]:
+    seq = 2 * step
+    events: list[list[object]] = []
+    updates: list[list[object]] = []
+    for run in range(1, runs + 1):
+        events.append([run, seq + 1, 1_700_000_000_000_000, "step_completed", 1, f'{{"step":"work#{step}"}}', PAYLOAD])
+        events.append([run, seq + 2, 1_700_000_000_000_000, "step_started", 1, f'{{"step":"work#{step + 1}"}}', None])
+        values = [None, seq + 2, "{}", 1, 2, None, None, f"work#{step + 1}", None, None, None, step, None, 0, 0, None]
+        updates.append([run, f"{run:032x}", 1, seq, *values])
+    insert = "INSERT INTO events (run, seq, at, type, format, body, payload) VALUES "
+    return _statements(insert, "", events, 7), _statements(*_update(), updates, 20)
+
+
+def _update() -> tuple[str, str]:
+    changes = ", ".join(f"{name} = new.column{index}" for index, name in enumerate(COLUMNS.split(", "), start=5))
+    where = "WHERE run = new.column1 AND uid = new.column2 AND token = new.column3 AND seq = new.column4"
+    return f"UPDATE runs SET {changes} FROM (VALUES ", f") AS new {where}"
+
+
+def _statements(head: str, tail: str, rows: list[list[object]], width: int) -> Statements:
+    row = f"({', '.join('?' * width)})"
+    found: Statements = []
+    for start in range(0, len(rows), ROWS):
+        part = rows[start : start + ROWS]
+        found.append((head + ", ".join([row] * len(part)) + tail, list(chain.from_iterable(part))))
+    return found

@@ -1,0 +1,60 @@
+"""The entry point of the command `flujoctl`, and of `python -m flujoctl`.
+
+It stays small because it runs before anything else: it makes sure that `flujo` is our namespace, answers `--help` and
+`--version` without importing anything, and leaves the rest to `flujo.cli`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import PathFinder
+
+INTERNAL_ERROR = 70
+BROKEN_PIPE = 141
+
+
+def main() -> None:
+    """Run the command line in `sys.argv` and exit with its code."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    if (stranger := _package_in_the_way()) is not None:
+        print(
+            f"error: {stranger} is another package called flujo and hides the one flujoctl needs; remove it with "
+            "`pip uninstall flujo`, or install flujoctl into an environment of its own",
+            file=sys.stderr,
+        )
+        return INTERNAL_ERROR
+    from flujo.cli import catalog
+
+    # Answered here because these have to be instant, and importing click alone takes several times as long as Python.
+    if arguments in ([], ["--help"], ["-h"], ["help"]):
+        return _print(catalog.overview())
+    if arguments == ["--version"]:
+        return _print(f"flujoctl {catalog.VERSION}\n")
+    from flujo.cli.program import run
+
+    return run(arguments)
+
+
+def _package_in_the_way() -> str | None:
+    """The file of a regular package `flujo`, if there is one: it would hide our namespace package."""
+    found = PathFinder.find_spec("flujo")
+    return None if found is None else found.origin
+
+
+def _print(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python still wants to flush at exit goes nowhere
+        return BROKEN_PIPE
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,368 @@
+"""The world around a kernel that may die: what is durable, what was promised to clients, and which bodies ran.
+
+A `World` outlives its kernels. Each `Life` is one kernel with its backend handle, from opening to its end, be that a
+crash, a failed store or an orderly close. A crash is one instant: from then on nothing of that life reaches the store
+(its handle refuses everything), no client counts what it still hears, and no body has an effect. The tasks of the dead
+kernel are then cancelled, which only frees the event loop for the next life.
+
+Wherever the truth can be looked at synchronously it is looked at in the very instant: a body asks whether its start is
+durable, a client whether what was acknowledged is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol, TypeVar
+
+import anyio
+
+from flujo.backends.memory import InMemoryBackend, MemoryStore
+from flujo.kernel import Event, current_attempt
+from flujo.kernel.backend import (
+    Commit,
+    Page,
+    Posted,
+    Refused,
+    Request,
+    RunFilter,
+    RunSummary,
+    StateBackend,
+    StoredDefinition,
+)
+from flujo.kernel.errors import StoreError
+from flujo.kernel.events import EventRow, StepStarted, decode
+
+from .clock import SimulatedClock
+
+Result = TypeVar("Result")
+
+
+class Violation(AssertionError):
+    """The kernel broke a promise."""
+
+
+class Fault(StrEnum):
+    """What befalls a life, at the tick or the write with a certain number."""
+
+    CRASH_AT_TICK = "crash at tick"
+    """The process dies right before this tick of the event loop."""
+
+    CRASH_BEFORE_WRITE = "crash before write"
+    """The process dies while it asks for this write, and nothing of it gets to the store."""
+
+    CRASH_AFTER_WRITE = "crash after write"
+    """The write is durable, and the process dies before it learns so."""
+
+    WRITE_FAILS = "write fails"
+    """The write raises StoreError and did nothing; the process goes on."""
+
+    WRITE_FAILS_DURABLY = "write fails durably"
+    """The write raises StoreError although it is durable; the process goes on."""
+
+    CLOSE_AT_TICK = "close at tick"
+    """The kernel is closed in good order from this tick on."""
+
+    CANCEL_AT_TICK = "cancel at tick"
+    """A client cancels every run at this tick, and resumes it once it is cancelled."""
+
+
+class Point(NamedTuple):
+    """What befalls one life, and when: ticks and writes of a life count from 1."""
+
+    fault: Fault
+    number: int
+
+
+class Body(NamedTuple):
+    """A body of a step that began."""
+
+    run_id: str
+    step: str
+    generation: int
+    attempt: int
+
+
+class Store(Protocol):
+    """Where the journals of a world are: memory or a file."""
+
+    def open(self) -> StateBackend:
+        """A new, unopened handle."""
+        ...
+
+    def kill(self, handle: StateBackend) -> None:
+        """End a handle as the death of its process does."""
+        ...
+
+    def rows(self, run_id: str) -> Sequence[EventRow]:
+        """The durable journal of a run right now, empty if there is no such run."""
+        ...
+
+    def requests(self, run_id: str) -> Sequence[Request]:
+        """The inbox of a run right now."""
+        ...
+
+
+class MemoryPlace:
+    """A store in memory, which can be looked at without waiting."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+
+    def open(self) -> InMemoryBackend:
+        return InMemoryBackend(self.store)
+
+    def kill(self, handle: StateBackend) -> None:
+        assert isinstance(handle, InMemoryBackend)
+        handle.kill()
+
+    def rows(self, run_id: str) -> Sequence[EventRow]:
+        run = self.store.runs.get(run_id.lower())
+        return () if run is None else run.events
+
+    def requests(self, run_id: str) -> Sequence[Request]:
+        run = self.store.runs.get(run_id.lower())
+        if run is None:
+            return ()
+        return [posted.request for posted in self.store.inbox.values() if posted.uid == run.summary.uid]
+
+
+@dataclass
+class World:
+    """What outlives a crash, and what the clients of a kernel remember."""
+
+    store: Store
+    seed: int = 0
+    run_ids: Sequence[str] = ()
+    bodies: list[Body] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
+    started: set[str] = field(default_factory=set)  # run ids whose start was acknowledged
+    signalled: set[tuple[str, str]] = field(default_factory=set)  # (run id, signal) that were acknowledged
+    watched: dict[str, list[Event]] = field(default_factory=dict)  # what a client has seen of a run, over all lives
+    snapshots: list[dict[str, list[EventRow]]] = field(default_factory=list)  # the store at the end of each life
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def random_bytes(self, count: int) -> bytes:
+        """The source of randomness of every kernel of this world."""
+        return self._random.randbytes(count)
+
+    def begin_life(self, point: Point | None) -> Life:
+        """The next kernel's life, which `point` will end."""
+        life = Life(self, len(self.lives) + 1, point)
+        self.lives.append(life)
+        return life
+
+    def snapshot(self) -> None:
+        """Remember what is durable now: none of it may ever change."""
+        self.snapshots.append({run_id: list(self.store.rows(run_id)) for run_id in self.run_ids})
+
+    def body_begins(self, body: Body) -> None:
+        """Check in this very instant that the start of this attempt is the last durable fact about its step."""
+        for row in reversed(self.store.rows(body.run_id)):
+            fact = decode(row).fact
+            if getattr(fact, "step", None) == body.step:
+                if not isinstance(fact, StepStarted) or fact[1:3] != (body.attempt, body.generation):
+                    raise Violation(f"{body} begins, but the last durable fact about its step is {fact}")
+                break
+        else:
+            raise Violation(f"{body} begins without a durable start")
+        self.bodies.append(body)
+
+
+class Life:
+    """One kernel's life. `dead` from the instant of its crash on."""
+
+    def __init__(self, world: World, number: int, point: Point | None) -> None:
+        self.world = world
+        self.number = number
+        self.clock = SimulatedClock()
+        self.scope = anyio.CancelScope()
+        self.dead = False
+        self.failed = False  # the store has failed this life, which must notice and end by itself
+        self.ticks = 0
+        self.writes = 0
+        self.ended = False
+        self.backend = LifeBackend(self, world.store)
+        self.ask = anyio.Event()  # set when a client has to do something else than wait: close or cancel
+        self._fault = None if point is None else point.fault
+        self._at = 0 if point is None else point.number
+
+    def __repr__(self) -> str:
+        return f"<life {self.number}, {self.ticks} ticks, {self.writes} writes{', dead' if self.dead else ''}>"
+
+    def tick(self) -> None:
+        """The event loop is about to run another tick."""
+        if self.ended:
+            return
+        self.ticks += 1
+        if self.ticks != self._at:
+            return
+        if self._fault is Fault.CRASH_AT_TICK:
+            self.crash()
+        elif self._fault in (Fault.CLOSE_AT_TICK, Fault.CANCEL_AT_TICK):
+            self.ask.set()
+
+    def crash(self) -> None:
+        """The process is dead, in this instant."""
+        self.dead = True
+        self.world.snapshot()
+        self.backend.kill()
+        self.scope.cancel()
+
+    async def write(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Let a write happen, or not."""
+        self.backend.require_alive()
+        self.writes += 1
+        fault = self._fault if self.writes == self._at else None
+        if fault is Fault.CRASH_BEFORE_WRITE:
+            self.crash()
+        elif fault is Fault.WRITE_FAILS:
+            self.failed = True
+            raise StoreError(self.backend.url, "the disk is full")
+        self.backend.require_alive()
+        result = await call()
+        if fault is Fault.CRASH_AFTER_WRITE:
+            self.crash()
+        elif fault is Fault.WRITE_FAILS_DURABLY:
+            self.failed = True
+            raise StoreError(self.backend.url, "the disk answered with an error, after it had written")
+        self.backend.require_alive()
+        return result
+
+    async def body(self, seconds: float) -> Body:
+        """What the body of every step in a scenario does: begin, and take some time."""
+        attempt = current_attempt()
+        if self.dead:
+            await anyio.sleep_forever()  # the dead do nothing; this task is about to be cancelled
+        body = Body(attempt.run_id, attempt.step, attempt.generation, attempt.attempt)
+        self.world.body_begins(body)
+        await anyio.sleep(seconds)
+        return body
+
+    # -- what clients remember ------------------------------------------------------------------------------------
+
+    def acknowledge_start(self, run_id: str) -> None:
+        """A client was told that its run exists; from now on it must."""
+        if not self.dead:
+            if not self.world.store.rows(run_id):
+                raise Violation(f"the start of {run_id} was acknowledged and is not durable")
+            self.world.started.add(run_id)
+
+    def acknowledge_signal(self, run_id: str, name: str) -> None:
+        """A client was told that its signal will reach the run; from now on it must be stored."""
+        if not self.dead:
+            require_signal(self.world, run_id, name)
+            self.world.signalled.add((run_id, name))
+
+    def observe(self, run_id: str, event: Event) -> None:
+        """A watcher received an event: it must be durable, and the next one."""
+        if self.dead:
+            return
+        seen = self.world.watched.setdefault(run_id, [])
+        rows = self.world.store.rows(run_id)
+        if event.seq != len(seen) + 1:
+            raise Violation(f"a watcher of {run_id} has seen {len(seen)} events and received number {event.seq}")
+        if len(rows) < event.seq or decode(rows[event.seq - 1]) != event:
+            raise Violation(f"a watcher of {run_id} received {event}, which is not durable")
+        seen.append(event)
+
+
+def require_signal(world: World, run_id: str, name: str) -> None:
+    """An acknowledged signal is in the journal or in the inbox of its run."""
+    received = any(row.type == "signal_received" and decode(row).fact[0] == name for row in world.store.rows(run_id))
+    if not received and not any(f'"name":"{name}"' in request.body for request in world.store.requests(run_id)):
+        raise Violation(f"the signal {name} to {run_id} was acknowledged and is stored nowhere")
+
+
+_life: ContextVar[Life] = ContextVar("simulated_life")
+
+
+def current_life() -> Life:
+    """The life this code is part of; every task of a kernel inherits it."""
+    return _life.get()
+
+
+def enter_life(life: Life) -> None:
+    """Make `life` the current one for this task and all it starts."""
+    _life.set(life)
+
+
+class LifeBackend(StateBackend):
+    """The handle of one life: counts its writes, and refuses everything once that life is dead."""
+
+    def __init__(self, life: Life, store: Store) -> None:
+        self._life = life
+        self._store = store
+        self._inner = store.open()
+        self.url = self._inner.url
+        self.capabilities = self._inner.capabilities
+
+    def kill(self) -> None:
+        """Die with the process."""
+        self._store.kill(self._inner)
+
+    def require_alive(self) -> None:
+        """Raise StoreError once this life is dead."""
+        if self._life.dead:
+            raise StoreError(self.url, "its process was killed")
+
+    async def open(self, owner: str | None) -> None:
+        self.require_alive()
+        await self._inner.open(owner)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        return await self._life.write(lambda: self._inner.append(commits))
+
+    async def claim(self, run_id: str) -> RunSummary:
+        return await self._life.write(lambda: self._inner.claim(run_id))
+
+    async def release(self, uids: Sequence[str] | None) -> None:
+        await self._life.write(lambda: self._inner.release(uids))
+
+    async def delete(self, run_id: str, uid: str) -> None:
+        await self._life.write(lambda: self._inner.delete(run_id, uid))
+
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+        return await self._life.write(lambda: self._inner.prune(filter, limit=limit, dry_run=dry_run))
+
+    async def post(self, run_id: str, request: Request) -> RunSummary:
+        return await self._life.write(lambda: self._inner.post(run_id, request))
+
+    async def take(self) -> Sequence[Posted]:
+        self.require_alive()
+        return await self._inner.take()
+
+    async def wait_for_posts(self) -> None:
+        self.require_alive()
+        await self._inner.wait_for_posts()
+
+    async def load(self, run_id: str) -> RunSummary:
+        self.require_alive()
+        return await self._inner.load(run_id)
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        self.require_alive()
+        return await self._inner.read_events(run_id, uid, after_seq, limit)
+
+    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
+        self.require_alive()
+        return await self._inner.list(filter, limit=limit, page=page)
+
+    async def count(self, filter: RunFilter) -> int:
+        self.require_alive()
+        return await self._inner.count(filter)
+
+    async def is_alive(self, owner: str) -> bool:
+        self.require_alive()
+        return await self._inner.is_alive(owner)
+
+    async def get_definition(self, digest: str) -> StoredDefinition:
+        self.require_alive()
+        return await self._inner.get_definition(digest)

@@ -1,0 +1,302 @@
+"""Typed values: what a workflow declares under `params:` and what a task declares as its inputs.
+
+    Parameter(name="day", types=("string",), required=True, pattern=r"\\d{4}-\\d{2}-\\d{2}")
+
+The keywords are those of JSON Schema, plus `required: true` and `allowedValues`. Checking collects every problem of
+every value. Texts, as they come from a command line, are read into the declared type; values of a task's inputs are
+not, since they have been rendered with the type they have.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flujo.kernel.durations import parse_duration
+from flujo.kernel.errors import InvalidDurationError
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
+
+MISSING: Any = object()
+"""Stands for a default that was not given; null is a default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One named value. Without `types` anything is accepted; `allowed`, if there are any, are the only values."""
+
+    name: str
+    types: tuple[str, ...] = ()
+    required: bool = False
+    default: Any = MISSING
+    allowed: tuple[Any, ...] = ()
+    pattern: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    min_items: int | None = None
+    max_items: int | None = None
+    items: Parameter | None = None
+    format: str | None = None
+    description: str | None = None
+
+    def problems(self, value: Any) -> list[str]:
+        """Everything that is wrong with `value`, each as the end of a sentence that begins with its name."""
+        if self.types and not any(_is(value, name) for name in self.types):
+            return [f"must be {_listed(self.types)}, not {shown(value)}"]
+        found: list[str] = []
+        if self.format == "duration":
+            found += _problems_of_duration(value)
+        if self.allowed and not any(_same(value, each) for each in self.allowed):
+            found.append(f"must be one of {', '.join(shown(each) for each in self.allowed)}, not {shown(value)}")
+        if isinstance(value, str):
+            found += self._problems_of_text(value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            if self.minimum is not None and value < self.minimum:
+                found.append(f"must be at least {self.minimum:g}, not {shown(value)}")
+            if self.maximum is not None and value > self.maximum:
+                found.append(f"must be at most {self.maximum:g}, not {shown(value)}")
+        elif isinstance(value, list):
+            found += self._problems_of_list(value)
+        return found
+
+    def _problems_of_text(self, value: str) -> list[str]:
+        found: list[str] = []
+        if self.pattern is not None and not re.search(self.pattern, value):
+            found.append(f"must match {self.pattern}, {shown(value)} does not")
+        found += _out_of_range(len(value), self.min_length, self.max_length, "characters")
+        return found
+
+    def _problems_of_list(self, value: list[Any]) -> list[str]:
+        found = _out_of_range(len(value), self.min_items, self.max_items, "items")
+        if self.items is not None:
+            for index, item in enumerate(value):
+                found += [f"item {index} {problem}" for problem in self.items.problems(item)]
+        return found
+
+    def read(self, value: Any) -> Any:
+        """`value`, read into the declared type if it is a text and the type is another; else as it is."""
+        if not isinstance(value, str) or not self.types or "string" in self.types:
+            return value
+        for name in self.types:
+            try:
+                return _READERS[name](value)
+            except (ValueError, RecursionError):
+                continue
+        return value
+
+
+def keyword_problems(keywords: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the keywords of a declaration, by keyword."""
+    problems: dict[str, str] = {}
+    for keyword, value in keywords.items():
+        if keyword not in _KEYWORDS:
+            problems[keyword] = unknown("keyword", keyword, _KEYWORDS)
+        elif (problem := _KEYWORDS[keyword](value)) is not None:
+            problems[keyword] = f"`{keyword}` {problem}"
+    default = keywords.get("default")
+    if default is not None and not problems and (found := declare("", keywords).problems(default)):
+        problems["default"] = "; ".join(f"`default` {problem}" for problem in found)
+    return problems
+
+
+def declare(name: str, keywords: Mapping[str, Any]) -> Parameter:
+    """The parameter that keywords without problems describe."""
+    kind = keywords.get("type", ())
+    items = keywords.get("items")
+    return Parameter(
+        name=name,
+        types=(kind,) if isinstance(kind, str) else tuple(kind),
+        required=keywords.get("required", False),
+        default=keywords.get("default", MISSING),
+        allowed=tuple(keywords.get("enum") or keywords.get("allowedValues") or ()),
+        pattern=keywords.get("pattern"),
+        minimum=keywords.get("minimum"),
+        maximum=keywords.get("maximum"),
+        min_length=keywords.get("minLength"),
+        max_length=keywords.get("maxLength"),
+        min_items=keywords.get("minItems"),
+        max_items=keywords.get("maxItems"),
+        items=None if items is None else declare("", items),
+        format=keywords.get("format"),
+        description=keywords.get("description"),
+    )
+
+
+def check_inputs(
+    parameters: Sequence[Parameter], given: Mapping[str, Any], *, read_texts: bool = True
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The complete inputs, and what is wrong with them by name. Parameters without a value or default stay absent."""
+    known = {parameter.name: parameter for parameter in parameters}
+    problems = {name: unknown("parameter", name, known) for name in given if name not in known}
+    complete: dict[str, Any] = {}
+    for parameter in parameters:
+        value = given.get(parameter.name, MISSING)
+        if value is MISSING:
+            if parameter.default is not MISSING:
+                complete[parameter.name] = parameter.default
+            elif parameter.required:
+                problems[parameter.name] = "is required"
+            continue
+        if read_texts:
+            value = parameter.read(value)
+        if found := parameter.problems(value):
+            problems[parameter.name] = "; ".join(found)
+        complete[parameter.name] = value
+    return complete, problems
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Why `name` is refused: the nearest known name if one is near, else all of them."""
+    import difflib  # only when something is wrong
+
+    names = sorted(known)
+    if near := difflib.get_close_matches(name, names, 1):
+        return f"there is no {what} `{name}`; did you mean `{near[0]}`?"
+    return f"there is no {what} `{name}`; there are: {', '.join(names) or 'none'}"
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: JSON, not too long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _is(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return name == "boolean"
+    if name == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, TYPES[name])
+
+
+def _same(left: Any, right: Any) -> bool:
+    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
+
+
+def _listed(types: Sequence[str]) -> str:
+    return " or ".join(f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in types)
+
+
+def _out_of_range(length: int, least: int | None, most: int | None, unit: str) -> list[str]:
+    if least is not None and length < least:
+        return [f"must have at least {least} {unit}, it has {length}"]
+    if most is not None and length > most:
+        return [f"must have at most {most} {unit}, it has {length}"]
+    return []
+
+
+def _read_boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _read_integer(text: str) -> int:
+    if not re.fullmatch(r"\s*[-+]?[0-9]{1,40}\s*", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _read_number(text: str) -> float:
+    try:
+        return _read_integer(text)
+    except ValueError:
+        number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _read_json(text: str) -> Any:
+    value = json.loads(text)
+    if not isinstance(value, (list, dict)):
+        raise ValueError(text)
+    return value
+
+
+_READERS: dict[str, Any] = {
+    "integer": _read_integer,
+    "number": _read_number,
+    "boolean": _read_boolean,
+    "array": _read_json,
+    "object": _read_json,
+}
+
+
+def _problems_of_duration(value: Any) -> list[str]:
+    try:
+        parse_duration(value)
+    except InvalidDurationError as error:
+        return [f"must be a duration such as 90, 90s or 1h30m, not {shown(error.text)}"]
+    return []
+
+
+# -- what a declaration may say ---------------------------------------------------------------------------------------
+
+
+def _check_type(value: Any) -> str | None:
+    kinds = value if isinstance(value, list) else [value]
+    for kind in kinds:
+        if kind not in TYPES:
+            return f"must be one of {', '.join(TYPES)}, not {shown(kind)}"
+    return None if kinds else "must name a type"
+
+
+def _check_pattern(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return f"must be text, not {shown(value)}"
+    try:
+        re.compile(value)
+    except re.error as error:
+        return f"is not a regular expression: {error}"
+    return None
+
+
+def _check_items(value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return f"must be a mapping such as {{type: string}}, not {shown(value)}"
+    return next(iter(keyword_problems(value).values()), None)
+
+
+def _check_format(value: Any) -> str | None:
+    return None if value == "duration" else f"must be duration, not {shown(value)}"
+
+
+def _must_be(*types: str, minimum: float | None = None) -> Callable[[Any], str | None]:
+    rule = Parameter(name="", types=types, minimum=minimum)
+    return lambda value: next(iter(rule.problems(value)), None)
+
+
+_KEYWORDS: dict[str, Callable[[Any], str | None]] = {
+    "type": _check_type,
+    "required": _must_be("boolean"),
+    "default": lambda value: None,
+    "enum": _must_be("array"),
+    "allowedValues": _must_be("array"),
+    "pattern": _check_pattern,
+    "minimum": _must_be("number"),
+    "maximum": _must_be("number"),
+    "minLength": _must_be("integer", minimum=0),
+    "maxLength": _must_be("integer", minimum=0),
+    "minItems": _must_be("integer", minimum=0),
+    "maxItems": _must_be("integer", minimum=0),
+    "items": _check_items,
+    "format": _check_format,
+    "description": _must_be("string"),
+}

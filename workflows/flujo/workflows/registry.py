@@ -1,0 +1,194 @@
+"""Tasks: what a step can call, and where it is found.
+
+    @task("greet", inputs={"whom": {"type": "string", "required": True}})
+    async def greet(call: TaskCall) -> str:
+        return f"Hello {call.inputs['whom']}"
+
+A task is found under its name among those given to `load_workflow`, then among the built-in ones, then among the entry
+points of the group `flujo.tasks`, which are looked at only for a name that is neither. Nothing is imported before a
+definition uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from flujo.kernel.attempt import Attempt
+from flujo.kernel.errors import DeclarationError, FlujoError
+
+from .parameters import Parameter, check_inputs, declare, keyword_problems, unknown
+from .runlog import StepLog
+
+BUILT_IN = {
+    "echo": "messages:echo",
+    "fail": "messages:fail",
+    "noop": "messages:noop",
+    "python_code": "python_code:python_code",
+    "read_file": "files:read_file",
+    "shell": "shell:shell",
+    "sleep": "waiting:sleep",
+    "template": "messages:template",
+    "wait_signal": "waiting:wait_signal",
+    "write_file": "files:write_file",
+}
+
+
+class TaskInputError(FlujoError, ValueError):
+    """The inputs of a task do not fit what it declares."""
+
+    reason = "INVALID_FIELD"
+    type = "TaskInputError"
+
+    def __init__(self, task: str, problems: Mapping[str, str]) -> None:
+        listed = "; ".join(f"`{name}` {problem}" for name, problem in problems.items())
+        super().__init__(f"the inputs of task {task!r} are not valid: {listed}")
+        self.task, self.problems = task, dict(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCall:
+    """What a task receives: its inputs, rendered and checked, and where it runs.
+
+    `workspace` is the folder of the run and exists. `context` holds every name templates see. `attempt` has the run's
+    id, the idempotency key, and `children`, which runs child processes. What `log` writes goes to the log of the run.
+    """
+
+    inputs: Mapping[str, Any]
+    workspace: Path
+    attempt: Attempt
+    context: Mapping[str, Any]
+    log: StepLog
+
+    def environment(self) -> dict[str, str]:
+        """The variables of a child process: ours, and those that tell it what it works for."""
+        import os
+
+        return {**os.environ, **self.attempt.environment()}
+
+
+Run = Callable[[TaskCall], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task's descriptor. It returns plain JSON, or a `Wait`.
+
+    `one_of` lists groups of inputs of which exactly one must be given. `takes_any_input` is for a task that declares
+    none. `check` says what is wrong with inputs as they are written, by input, when a definition is loaded; `env_names`
+    lists the environment variables they mention outside of templates.
+    """
+
+    name: str
+    run: Run
+    inputs: tuple[Parameter, ...] = ()
+    one_of: tuple[tuple[str, ...], ...] = ()
+    takes_any_input: bool = False
+    needs_workspace: bool = True
+    check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
+    env_names: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
+
+    def input(self, name: str) -> Parameter | None:
+        """The declaration of one input."""
+        return next((each for each in self.inputs if each.name == name), None)
+
+    def missing(self, given: Iterable[str]) -> list[str]:
+        """What is missing or one too many among the names of the inputs given, as ends of a sentence about the task."""
+        names = set(given)
+        found = [f"needs the input `{each.name}`" for each in self.inputs if each.required and each.name not in names]
+        for group in self.one_of:
+            present = [name for name in group if name in names]
+            if len(present) != 1:
+                found.append(f"needs exactly one of the inputs {' and '.join(f'`{name}`' for name in group)}")
+        return found
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The rendered inputs, complete with defaults; raises TaskInputError."""
+        if self.takes_any_input:
+            return dict(given)
+        complete, problems = check_inputs(self.inputs, given, read_texts=False)
+        for name in given:
+            if self.input(name) is None:
+                problems[name] = unknown("input", name, [each.name for each in self.inputs])
+        if not problems and (missing := self.missing(given)):
+            problems = {"inputs": "; ".join(missing)}
+        if problems:
+            raise TaskInputError(self.name, problems)
+        return complete
+
+
+def task(
+    name: str,
+    *,
+    inputs: Mapping[str, Mapping[str, Any]] | None = None,
+    one_of: Iterable[Iterable[str]] = (),
+    needs_workspace: bool = True,
+    check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None,
+    env_names: Callable[[Mapping[str, Any]], Iterable[str]] | None = None,
+) -> Callable[[Run], Task]:
+    """Declare an async function of a TaskCall as a task. `inputs` are described as `params:` are; None takes any."""
+    if inputs is not None:
+        for each, keywords in inputs.items():
+            for problem in keyword_problems(keywords).values():
+                raise DeclarationError(f"task {name!r}, input {each!r}: {problem}")
+    declared = tuple(declare(each, keywords) for each, keywords in (inputs or {}).items())
+
+    def wrap(run: Run) -> Task:
+        return Task(
+            name=name,
+            run=run,
+            inputs=declared,
+            one_of=tuple(tuple(group) for group in one_of),
+            takes_any_input=inputs is None,
+            needs_workspace=needs_workspace,
+            check=check,
+            env_names=env_names,
+        )
+
+    return wrap
+
+
+class Tasks:
+    """The tasks a definition may use: those given, the built-in ones, those installed."""
+
+    def __init__(self, given: Iterable[Task] = ()) -> None:
+        self._given = {each.name: each for each in given}
+
+    def find(self, name: str) -> Task | None:
+        """The task of this name; raises DeclarationError when an installed one cannot be imported."""
+        if name in self._given:
+            return self._given[name]
+        if name in BUILT_IN:
+            module, _, attribute = BUILT_IN[name].partition(":")
+            found: Task = getattr(import_module(f"{__package__}.tasks.{module}"), attribute)
+            return found
+        return _installed(name)
+
+    def names(self) -> list[str]:
+        """The names of all of them."""
+        return sorted({*self._given, *BUILT_IN, *_entry_points()})
+
+
+@lru_cache(maxsize=1)
+def _entry_points() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {each.name: each for each in entry_points(group="flujo.tasks")}
+
+
+@lru_cache
+def _installed(name: str) -> Task | None:
+    entry_point = _entry_points().get(name)
+    if entry_point is None:
+        return None
+    try:
+        found = entry_point.load()
+    except Exception as error:  # the import of somebody else's module may raise anything
+        raise DeclarationError(f"task {name!r} ({entry_point.value}) cannot be imported: {error}") from error
+    if not isinstance(found, Task):
+        raise DeclarationError(f"{entry_point.value} is not a task", ["declare it with @task"])
+    return found

@@ -1,0 +1,58 @@
+"""The log of a run: what its tasks print, one file beside the run's workspace.
+
+Lines carry the step and attempt they come from, `build.2| compiling …`. The file is bounded: when it is full, one line
+says so and nothing more is written. It is not part of the journal, and a run does not fail for want of a log.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MAX_BYTES = 10 * 1024 * 1024
+MAX_LINE = 16 * 1024
+
+_FULL = f"\nthe log is full ({MAX_BYTES // 1024 // 1024} MiB); nothing more is written\n".encode()
+
+
+class StepLog:
+    """The part of one attempt in the log of its run. `path` None writes nothing."""
+
+    def __init__(self, path: Path | None, step: str, attempt: int) -> None:
+        self._path = path
+        self._prefix = f"{step}.{attempt}| ".encode()
+        self._rest: dict[str, bytes] = {}
+
+    def write(self, text: str) -> None:
+        """Write whole lines."""
+        self._append(text.encode("utf-8", "backslashreplace").splitlines())
+
+    def receive(self, stream: str, chunk: bytes) -> None:
+        """Write what a child process prints, as it comes; a line goes out when it is complete or very long."""
+        *lines, rest = (self._rest.get(stream, b"") + chunk).split(b"\n")
+        if len(rest) > MAX_LINE:
+            lines.append(rest)
+            rest = b""
+        self._rest[stream] = rest
+        self._append(lines)
+
+    def close(self) -> None:
+        """Write what came last without the end of its line."""
+        self._append([rest for rest in self._rest.values() if rest])
+        self._rest.clear()
+
+    def _append(self, lines: list[bytes]) -> None:
+        if self._path is None or not lines:
+            return
+        data = b"".join(self._prefix + line + b"\n" for line in lines)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                room = MAX_BYTES - os.fstat(fd).st_size
+                if room > 0:
+                    os.write(fd, data if len(data) < room else data[:room] + _FULL)
+            finally:
+                os.close(fd)
+        except OSError:
+            pass  # no log is better than no run

@@ -1,0 +1,84 @@
+"""Runs the code of one `python_code` step. This text is the program of a child process: standard library only.
+
+Standard input brings {"code", "file", "names"} as JSON. What the code prints goes to standard error; standard output is
+kept for the answer, {"result"} or {"error": {types, message, line}}, which no print can disturb.
+"""
+
+import json
+import math
+import os
+import sys
+import traceback
+from typing import Any
+
+
+class Names(dict):  # type: ignore[type-arg]
+    """A dictionary whose items are attributes as well: `args.day` and `args["day"]`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            known = ", ".join(self) or "nothing"
+            raise AttributeError(f"there is no {name!r}; there is: {known}") from None
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.buffer.read())
+    answer_to = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdin = open(os.devnull)  # noqa: SIM115 - it lives as long as the process
+    answer = run(request["code"], request["file"], request["names"])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
+    with open(answer_to, "wb") as out:
+        out.write(json.dumps(answer).encode())
+
+
+def run(code: str, file: str, names: "dict[str, Any]") -> "dict[str, Any]":
+    variables: dict[str, Any] = {"__name__": "__main__", "__file__": file}
+    for name, value in names.items():
+        variables[name] = Names(value) if isinstance(value, dict) else value
+    if isinstance(steps := variables.get("steps"), dict):
+        variables["steps"] = Names({name: Names(step) for name, step in steps.items()})
+    try:
+        exec(compile(code, file, "exec"), variables)
+        result = variables.get("result")
+        check(result, "result", 0)
+    except BaseException as error:
+        return {"error": describe(error, file)}
+    return {"result": result}
+
+
+def describe(error: BaseException, file: str) -> "dict[str, Any]":
+    frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == file else None
+    types = [(cls.__module__, cls.__qualname__) for cls in type(error).__mro__ if cls is not object]
+    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return {"types": types, "message": message, "line": frames[-1] if frames else line}
+
+
+def check(value: Any, path: str, depth: int) -> None:
+    """Refuse what JSON cannot hold, with the place where it is."""
+    if depth > 100:
+        raise ValueError(f"{path[:80]} nests too deeply, or contains itself")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{path} has the key {key!r}, and keys must be text")
+            check(item, f"{path}[{key!r}]", depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            check(item, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{path} is {value}, which JSON cannot hold")
+    elif not (value is None or isinstance(value, (str, int))):
+        raise TypeError(f"{path} is of type {type(value).__name__}, which JSON cannot hold")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The task `python_code`: run Python in a child process, and return what it leaves in the variable `result`.
+
+The code sees `args steps env workspace context`; of these only what it mentions is sent. It can be stopped at any time,
+as any child process, and never holds up the event loop. An exception fails the step under the name of its class, so that
+`retry: {on_error: [ConnectionError]}` means what it says.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flujo.kernel.errors import FlujoError, OutputTooLargeError
+from flujo.kernel.values import MAX_OUTPUT_BYTES
+
+from ..registry import TaskCall, task
+from .shell import LAST_LINES, how_it_ended
+
+NAMES = ("args", "steps", "env", "workspace", "context")
+
+
+class PythonCodeError(FlujoError):
+    """The code raised. `type` is the name of its exception, qualified unless it is a built-in one."""
+
+    reason = "STEP_FAILED"
+    type = "PythonCodeError"
+
+
+class Mentions(NamedTuple):
+    """What a piece of code uses. `steps` None: it uses `steps` as a whole."""
+
+    names: frozenset[str]
+    steps: frozenset[str] | None
+    env: frozenset[str]
+
+
+def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """A syntax error in code that holds no templates is known before anything runs."""
+    try:
+        ast.parse(inputs.get("code", ""))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        line = f" in its line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        return {"code": f"has a syntax error{line}: {getattr(error, 'msg', error)}"}
+    return {}
+
+
+def _env_names(inputs: Mapping[str, Any]) -> frozenset[str]:
+    code = inputs.get("code")
+    return mentions(code).env if isinstance(code, str) else frozenset()
+
+
+@task("python_code", inputs={"code": {"type": "string", "required": True}}, check=_check, env_names=_env_names)
+async def python_code(call: TaskCall) -> Any:
+    """Run the code; return its `result`."""
+    code = call.inputs["code"]
+    request = {"code": code, "file": f"<{call.attempt.step}>", "names": names_for(code, call.context)}
+    finished = await call.attempt.children.run(
+        [sys.executable, "-c", _program()],
+        cwd=call.workspace,
+        env=call.environment(),
+        input=json.dumps(request).encode(),
+        output_limit=2 * MAX_OUTPUT_BYTES,
+        on_output=lambda stream, chunk: call.log.receive(stream, chunk) if stream == "stderr" else None,
+    )
+    if finished.truncated:
+        raise OutputTooLargeError(len(finished.stdout), MAX_OUTPUT_BYTES)
+    try:
+        answer = json.loads(finished.stdout)
+    except ValueError:  # it was killed, or left by os._exit
+        last = finished.stderr.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+        said = ": " + "\n".join(last) if last else ""
+        raise ChildProcessError(f"the Python process {how_it_ended(finished.return_code)}{said}") from None
+    if "error" in answer:
+        raise _as_error(**answer["error"])
+    return answer["result"]
+
+
+def names_for(code: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the template names that a piece of code mentions."""
+    used = mentions(code)
+    sent: dict[str, Any] = {name: context[name] for name in NAMES if name in used.names and name in context}
+    if "steps" in used.names:
+        steps = _with_results(context["steps"])
+        sent["steps"] = steps if used.steps is None else {name: steps[name] for name in used.steps if name in steps}
+    if "context" in used.names:
+        sent["context"] = {**context, "steps": _with_results(context["steps"])}
+    return sent
+
+
+def _with_results(steps: Mapping[str, Any]) -> dict[str, Any]:
+    """Steps without a result have their status, and nothing else."""
+    return {name: step if isinstance(step, dict) else {"status": step.status} for name, step in steps.items()}
+
+
+@lru_cache(maxsize=256)
+def mentions(code: str) -> Mentions:
+    """What `code` uses; of code that cannot be parsed, nothing."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError):
+        return Mentions(frozenset(), frozenset(), frozenset())
+    names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    steps = list(_members(tree, "steps"))
+    env = {name for name in (*_members(tree, "env"), *_got(tree, "env")) if name is not None}
+    uses = sum(isinstance(node, ast.Name) and node.id == "steps" for node in ast.walk(tree))
+    known = {name for name in steps if name is not None}
+    return Mentions(names, frozenset(known) if len(known) and len(steps) == uses else None, frozenset(env))
+
+
+def _members(tree: ast.AST, owner: str) -> Iterator[str | None]:
+    """The b of every `owner.b` and `owner["b"]`; None for one that is computed."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == owner:
+            key = node.slice
+            yield key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else None
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == owner:
+            yield node.attr
+
+
+def _got(tree: ast.AST, owner: str) -> Iterator[str]:
+    """The b of every `owner.get("b")`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[ast.Constant(value=str(key)), *_]
+            ):
+                if name == owner:
+                    yield key
+
+
+def _as_error(types: list[list[str]], message: str, line: int | None) -> Exception:
+    """An exception of classes named like those of the original, so that retry policies see what it was."""
+    cls: type[Exception] = PythonCodeError
+    for module, name in reversed(types):
+        if (module, name) not in (("builtins", "BaseException"), ("builtins", "Exception")):
+            cls = type(name, (cls,), {"__module__": module})
+    module, name = types[0]
+    where = f" (line {line} of the code)" if line else ""
+    error = cls((message or name) + where)
+    error.type = name if module in ("builtins", "__main__") else f"{module}.{name}"  # type: ignore[attr-defined]
+    return error
+
+
+@lru_cache(maxsize=1)
+def _program() -> str:
+    return Path(__file__).with_name("python_child.py").read_text(encoding="utf-8")

@@ -1,0 +1,83 @@
+"""The task `shell`: run a command in the workspace.
+
+A text goes to `/bin/sh -c`; a list is a command and its arguments, passed on as they are. In a text, quote what templates
+put in: `ls {{ args.folder | quote }}`.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from flujo.kernel.errors import FlujoError
+from flujo.kernel.processes import Finished
+
+from ..registry import TaskCall, task
+
+LAST_LINES = 10
+
+
+class ShellError(FlujoError):
+    """A command ended with a return code other than 0; `return_code` is -N after signal N."""
+
+    reason = "STEP_FAILED"
+    type = "ShellError"
+
+    def __init__(self, finished: Finished) -> None:
+        lines = finished.stderr.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+        said = ": " + "\n".join(lines) if lines else ""
+        super().__init__(f"the command {how_it_ended(finished.return_code)}{said}")
+        self.return_code = finished.return_code
+
+
+@task(
+    "shell",
+    inputs={
+        "command": {"type": ["string", "array"], "required": True, "minLength": 1, "minItems": 1},
+        "working_dir": {"type": "string"},
+        "env": {"type": "object"},
+        "stdin": {"type": "string"},
+        "check": {"type": "boolean", "default": True},
+    },
+)
+async def shell(call: TaskCall) -> dict[str, Any]:
+    """Run a command; return {return_code, stdout, stderr}, with `truncated: true` if not all of its output was kept."""
+    command = call.inputs["command"]
+    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else [_argument(part) for part in command]
+    finished = await call.attempt.children.run(
+        argv,
+        cwd=call.workspace / Path(call.inputs.get("working_dir", ".")).expanduser(),
+        env={
+            **call.environment(),
+            **{name: _argument(value) for name, value in call.inputs.get("env", {}).items()},
+        },
+        input=call.inputs.get("stdin", "").encode(),
+        on_output=call.log.receive,
+    )
+    if finished.return_code != 0 and call.inputs["check"]:
+        raise ShellError(finished)
+    result: dict[str, Any] = {
+        "return_code": finished.return_code,
+        "stdout": finished.stdout.decode(errors="replace"),
+        "stderr": finished.stderr.decode(errors="replace"),
+    }
+    return {**result, "truncated": True} if finished.truncated else result
+
+
+def how_it_ended(return_code: int) -> str:
+    """`ended with code 2`, `was killed by SIGKILL`"""
+    if return_code >= 0:
+        return f"ended with code {return_code}"
+    try:
+        return f"was killed by {signal.Signals(-return_code).name}"
+    except ValueError:
+        return f"was killed by signal {-return_code}"
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise TypeError(f"an argument must be text or a number, not {value!r:.80}")

@@ -1,0 +1,37 @@
+"""Tasks that wait durably: sleep, wait_signal. They end their attempt with a `Wait`, and nothing is kept running."""
+
+from __future__ import annotations
+
+from flujo.kernel.attempt import Wait
+from flujo.kernel.durations import parse_duration
+
+from ..registry import TaskCall, task
+
+_DURATION = {"type": ["string", "number"], "format": "duration"}
+
+
+@task(
+    "sleep",
+    inputs={"duration": _DURATION, "seconds": _DURATION},
+    one_of=[("duration", "seconds")],
+    needs_workspace=False,
+)
+async def sleep(call: TaskCall) -> Wait:
+    """Wait for a time that goes on while nothing runs; the result is null."""
+    chosen = call.inputs.get("duration", call.inputs.get("seconds"))
+    assert chosen is not None
+    return Wait(seconds=parse_duration(chosen))
+
+
+@task(
+    "wait_signal",
+    inputs={"signal": {"type": "string", "minLength": 1}, "timeout": _DURATION},
+    needs_workspace=False,
+)
+async def wait_signal(call: TaskCall) -> Wait:
+    """Wait for a signal, by default one of the step's name, and return its payload; TimeoutError after `timeout`."""
+    timeout = call.inputs.get("timeout")
+    return Wait(
+        seconds=None if timeout is None else parse_duration(timeout),
+        signal=call.inputs.get("signal", call.attempt.step),
+    )
