@@ -6,6 +6,7 @@ It stays small because it runs before anything else: it makes sure that `flujo` 
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.machinery import PathFinder
 
@@ -28,6 +29,10 @@ def _run(arguments: list[str]) -> int:
         return INTERNAL_ERROR
     from flujo.cli import catalog
 
+    if "_FLUJOCTL_COMPLETE" in os.environ:  # a shell asks for completions, always without arguments
+        from flujo.cli.program import complete
+
+        return complete()
     # Answered here because these have to be instant, and importing click alone takes several times as long as Python.
     if arguments in ([], ["--help"], ["-h"], ["help"]):
         return _print(catalog.overview())
@@ -49,8 +54,6 @@ def _print(text: str) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        import os
-
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python still wants to flush at exit goes nowhere
         return BROKEN_PIPE
     return 0

@@ -142,6 +142,7 @@ class World:
     signalled: set[tuple[str, str]] = field(default_factory=set)  # (run id, signal) that were acknowledged
     watched: dict[str, list[Event]] = field(default_factory=dict)  # what a client has seen of a run, over all lives
     snapshots: list[dict[str, list[EventRow]]] = field(default_factory=list)  # the store at the end of each life
+    pace: float = 1.0  # seconds that one second of the scenario takes
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -186,6 +187,8 @@ class Life:
         self.ticks = 0
         self.writes = 0
         self.ended = False
+        self.completed = False  # every client has seen its run end
+        self.pace = world.pace
         self.backend = LifeBackend(self, world.store)
         self.ask = anyio.Event()  # set when a client has to do something else than wait: close or cancel
         self._fault = None if point is None else point.fault
@@ -240,7 +243,7 @@ class Life:
             await anyio.sleep_forever()  # the dead do nothing; this task is about to be cancelled
         body = Body(attempt.run_id, attempt.step, attempt.generation, attempt.attempt)
         self.world.body_begins(body)
-        await anyio.sleep(seconds)
+        await anyio.sleep(seconds * self.pace)
         return body
 
     # -- what clients remember ------------------------------------------------------------------------------------

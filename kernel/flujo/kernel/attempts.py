@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from anyio import to_thread
@@ -19,23 +18,32 @@ from anyio import to_thread
 from .attempt import Attempt, Wait, enter_attempt, leave_attempt
 from .durations import format_duration
 from .errors import FlujoError, InvalidValueError, OutputTooLargeError, UnsafeStepNameError
-from .retry import error_names, error_type
+from .retry import NO_RETRY, RetryPolicy, error_names, error_type
 from .state import Failure
-from .values import Codec
+from .values import PLAIN, Codec
 
 MAX_MESSAGE = 2_000
 MAX_DETAILS = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Work(NamedTuple):
+    """What a step does. `digest` is given for the items of a map: another digest means other arguments."""
+
+    body: Callable[[], Any]
+    is_async: bool = True
+    codec: Codec = PLAIN
+    retry: RetryPolicy = NO_RETRY
+    timeout_seconds: float | None = None
+    digest: str | None = None
+
+
+class Value(NamedTuple):
     """The body returned; `recorded` is the value's JSON text."""
 
     recorded: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The body failed. `names` are what a retry policy may know the error by; none means that no retry can mend it."""
 
     failure: Failure
@@ -48,20 +56,18 @@ NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 """Errors that a body makes again each time."""
 
 
-async def run_attempt(
-    attempt: Attempt, body: Callable[[], Any], is_async: bool, timeout_seconds: float | None, codec: Codec
-) -> Outcome:
+async def run_attempt(attempt: Attempt, work: Work) -> Outcome:
     """Run the body of an attempt whose start is durable, and return what came of it."""
     token = enter_attempt(attempt)
     try:
-        if timeout_seconds is None:
-            value = await body() if is_async else await _in_thread(body)
+        if work.timeout_seconds is None:
+            value = await work.body() if work.is_async else await _in_thread(work.body)
         else:
-            with anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds) as scope:
-                value = await body()
+            with anyio.CancelScope(deadline=anyio.current_time() + work.timeout_seconds) as scope:
+                value = await work.body()
             if scope.cancelled_caught:
-                raise TimeoutError(f"it took longer than {format_duration(timeout_seconds)}")
-        return value if isinstance(value, Wait) else Value(codec.encode(value))
+                raise TimeoutError(f"it took longer than {format_duration(work.timeout_seconds)}")
+        return value if isinstance(value, Wait) else Value(work.codec.encode(value))
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise

@@ -1,7 +1,7 @@
 """The one place where a commit happens: everything recorded since the last commit goes to the backend as one batch.
 
 Recording never waits. `record` folds an event into the run's state and puts it into the next batch; whoever needs
-it to be durable awaits `durable(batch)`. While one batch is being written, the next one fills: a hundred concurrent
+it to be durable awaits `batch.durable()`. While one batch is being written, the next one fills: a hundred concurrent
 runs share one disk sync. The committer lingers for a few scheduler ticks before it takes a batch, but only while
 nobody waits for it, so that a step's outcome and the next step's start go together although some code runs between
 them (docs/adr/0003).
@@ -55,6 +55,14 @@ class Batch:
         self.refused: dict[str, Refused] = {}
         self.failure: StoreError | KernelClosedError | None = None
 
+    async def durable(self) -> None:
+        """Return when the batch is on disk; raises what kept it from getting there."""
+        self.awaited = True
+        if not self.done.is_set():
+            await self.done.wait()
+        if self.failure is not None:
+            raise self.failure
+
 
 class Committer:
     """Drains everything that is recorded into the backend, batch after batch."""
@@ -76,7 +84,8 @@ class Committer:
         if self.failure is not None:
             raise self.failure
         state = run.state
-        event = Event(state.seq + 1, max(self._clock.now(), state.updated_at), fact)
+        now = self._clock.now()
+        event = Event(state.seq + 1, now if now > state.updated_at else state.updated_at, fact)
         fold(state, event)
         batch = self._next
         share = batch.shares.get(run.uid)
@@ -88,14 +97,6 @@ class Committer:
         share.taken.extend(taken)
         share.definition = definition or share.definition
         return batch
-
-    async def durable(self, batch: Batch) -> None:
-        """Return when the batch is on disk; raises what kept it from getting there."""
-        batch.awaited = True
-        if not batch.done.is_set():
-            await batch.done.wait()
-        if batch.failure is not None:
-            raise batch.failure
 
     async def drain(self) -> None:
         """Return when everything recorded so far is durable, or can never be."""

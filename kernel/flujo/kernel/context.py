@@ -16,7 +16,7 @@ import anyio
 
 from . import errors
 from .attempt import Wait, in_attempt
-from .attempts import bind
+from .attempts import Work, bind
 from .durations import Duration, parse_duration
 from .errors import StepFailed, UnsafeStepNameError
 from .keys import Branch, check_step_name, item_key
@@ -24,7 +24,7 @@ from .programs import Step, as_step
 from .retry import RetryPolicy
 from .runs import LiveRun
 from .state import StepState
-from .steps import StepRunner, Work
+from .steps import StepRunner
 from .values import codec_for, encode
 
 P = ParamSpec("P")
@@ -107,7 +107,7 @@ class Context:
     async def sleep(self, duration: Duration, *, name: str = "sleep") -> None:
         """Wait durably: the due time is recorded, and a restart waits for what is left."""
         key = self._key(name, explicit=name != "sleep")
-        await self._steps.wait(key, "sleep", Wait(seconds=parse_duration(duration)))
+        await self._steps.wait(key, Wait(seconds=parse_duration(duration)))
 
     async def wait_signal(
         self, signal: str, *, timeout: Duration | None = None, type: Any = Any, name: str | None = None
@@ -119,7 +119,7 @@ class Context:
         check_step_name(signal)
         seconds = None if timeout is None else parse_duration(timeout)
         key = self._key(name or signal, explicit=True)
-        return await self._steps.wait(key, "signal", Wait(seconds, signal), codec_for(type))
+        return await self._steps.wait(key, Wait(seconds, signal), codec_for(type))
 
     def skip(self, name: str, reason: str) -> None:
         """Record that the step `name` is not run this time, and why."""

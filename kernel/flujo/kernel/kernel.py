@@ -223,7 +223,6 @@ class Kernel(Observer):
         The same `run_id` with the same workflow and inputs returns the run that exists (`created` is false), and
         takes it up if nobody runs it; with others it raises RunExistsError. Raises InvalidInputError,
         InvalidNameError, StoreError."""
-        committer = self.committer
         chosen = self._register(workflow)
         given = encode(chosen.check_inputs(dict(inputs or {})))
         name = self._identifiers.run_id() if run_id is None else check_run_id(run_id)
@@ -241,7 +240,7 @@ class Kernel(Observer):
         )
         batch = run.record(fact, definition=chosen.definition)
         self._bring_up(run, batch)
-        await committer.durable(batch)
+        await batch.durable()
         if batch.refused.get(run.uid) is Refused.EXISTS:
             return await self._attach(name, chosen, given)
         return RunHandle(self, name)
@@ -411,7 +410,7 @@ class Kernel(Observer):
             batch = run.record(fact, definition=definition)
         self._bring_up(run, batch)
         if batch is not None:
-            await self.committer.durable(batch)
+            await batch.durable()
         await self._take_posts()
 
     # -- driving ------------------------------------------------------------------------------------------------
@@ -434,12 +433,10 @@ class Kernel(Observer):
         self._spawn(live)
 
     async def _drive(self, run: LiveRun, batch: Batch | None) -> None:
-        committer = self._committer
-        assert committer is not None
         if batch is not None:
             try:
                 with anyio.CancelScope(shield=True):
-                    await committer.durable(batch)
+                    await batch.durable()
             except (StoreError, KernelClosedError):
                 return
         if run.stopped is not None and run.stopped in (Stop.FENCED, Stop.LOST):
@@ -475,7 +472,7 @@ class Kernel(Observer):
         run = self._find_live(run_id)
         if run is not None and run.takes_requests:
             batch = run.receive(events.SignalReceived(check_step_name(name), encode(payload), by))
-            await self.committer.durable(batch)
+            await batch.durable()
             if run.uid not in batch.refused:
                 return Delivery.RECORDED
         return await super().signal(run_id, name, payload, by=by)
@@ -491,7 +488,7 @@ class Kernel(Observer):
         if run is not None and run.takes_requests:
             batch = run.record(fact)
             run.stop(Stop.CANCEL)
-            await self.committer.durable(batch)
+            await batch.durable()
             if run.uid not in batch.refused:
                 return CancelOutcome.REQUESTED
         summary = await self.backend.load(run_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
@@ -79,11 +79,10 @@ class LiveRun:
             raise Ended
         return self._committer.record(self, fact, taken=taken, definition=definition)
 
-    async def durable(self, batch: Batch) -> None:
-        """Return when the batch is on disk and this run may still go on."""
-        await self._committer.durable(batch)
-        if self.stopped is not None:
-            await anyio.sleep_forever()  # the scope around the program is cancelled, so this does not last
+    async def unwind(self) -> NoReturn:
+        """Leave the program of a stopped run: the scope around it is cancelled, so this raises at once."""
+        await anyio.sleep_forever()
+        raise Ended
 
     def stop(self, why: Stop) -> None:
         """Make the program unwind. The first reason stands, unless the run is lost to us altogether."""
@@ -135,7 +134,7 @@ class LiveRun:
                 batch = self.record(fact)
             if batch is not None:
                 with anyio.CancelScope(shield=True):
-                    await self._committer.durable(batch)
+                    await batch.durable()
         except (errors.StoreError, errors.KernelClosedError) as error:
             self.failure = error
         except Ended:

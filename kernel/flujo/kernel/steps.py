@@ -1,45 +1,36 @@
 """The story of one step: hand out what is recorded of it, or attempt it until it has an outcome, and record that.
 
-recorded outcome      handed out in journal order (replay.py)
-started               durable before the body runs
-value                 recorded; returned without waiting, so that the next step's start shares its commit
-failure               recorded with the instant of the next attempt, or for good (transitions.after_failure)
-wait                  recorded; nothing runs until its instant or its signal comes
-cancelled by program  recorded, so that a replay waits for the same cancellation again
+    recorded outcome      handed out in journal order (replay.py)
+    started               durable before the body runs
+    value                 recorded; returned without waiting, so that the next step's start shares its commit
+    failure               recorded with the instant of the next attempt, or for good (transitions.after_failure)
+    wait                  recorded; nothing runs until its instant or its signal comes
+    cancelled by program  recorded, so that a replay waits for the same cancellation again
+
+Between a recorded outcome and the next step's start nothing here may yield, and few calls should stand there: this is the
+path every step takes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 
 from . import errors, events
 from .attempt import Attempt, Wait
-from .attempts import Failed, Outcome, Value, describe, run_attempt
+from .attempts import Failed, Value, Work, describe, run_attempt
 from .clock import Clock
 from .durations import MICROSECONDS
 from .processes import Children
-from .retry import NO_RETRY, RetryPolicy
+from .retry import RetryPolicy
 from .runs import LiveRun
 from .state import OPEN, SETTLED, StepState, StepStatus
 from .transitions import after_failure
 from .values import NULL, PLAIN, Codec
 
 logger = logging.getLogger("flujo.kernel")
-
-
-class Work(NamedTuple):
-    """What a step does. `digest` is given for the items of a map: another digest means other arguments."""
-
-    body: Callable[[], Any]
-    is_async: bool = True
-    codec: Codec = PLAIN
-    retry: RetryPolicy = NO_RETRY
-    timeout_seconds: float | None = None
-    digest: str | None = None
 
 
 class StepRunner:
@@ -53,27 +44,35 @@ class StepRunner:
 
     async def perform(self, key: str, work: Work) -> Any:
         """The output of a step with a body; raises StepFailed."""
-        step = self._run.state.steps.get(key)
+        run = self._run
+        step = run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
             if work.digest is None or step.digest is None or step.digest == work.digest:
                 return await self._recorded(step, work.codec)
-            logger.warning("run %s: %s has other arguments than before, it runs again", self._run.state.run_id, key)
-        await self._begin(step)
-        with _Recorder(self._run, key):
+            logger.warning("run %s: %s has other arguments than before, it runs again", run.state.run_id, key)
+        if step is not None or not run.replay.over:
+            await self._begin(step)
+        try:
             if step is not None and step.status is StepStatus.WAITING:
                 return work.codec.decode(await self._wait_out(key))
             return await self._attempt(key, step, work)
+        except BaseException as error:
+            self._left(key, error)
+            raise
 
-    async def wait(self, key: str, kind: str, wait: Wait, codec: Codec = PLAIN) -> Any:
+    async def wait(self, key: str, wait: Wait, codec: Codec = PLAIN) -> Any:
         """The outcome of a step without a body: a durable sleep, or a wait for a signal."""
         step = self._run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
             return await self._recorded(step, codec)
         await self._begin(step)
-        with _Recorder(self._run, key):
+        try:
             if step is None or step.status is StepStatus.PENDING:
                 self._start_waiting(key, 1 if step is None else step.generation, wait)
             return codec.decode(await self._wait_out(key))
+        except BaseException as error:
+            self._left(key, error)
+            raise
 
     def skip(self, key: str, reason: str) -> None:
         """Record that a step is not run, unless that or another outcome is recorded already."""
@@ -99,36 +98,36 @@ class StepRunner:
     # -- attempts -----------------------------------------------------------------------------------------------
 
     async def _attempt(self, key: str, step: StepState | None, work: Work) -> Any:
-        generation, attempt = 1, 0
+        """Start attempts until one of them settles the step."""
+        run, slots = self._run, self._slots
+        generation, number = 1, 0
         if step is not None:
             again = step.status in SETTLED  # the same key with other arguments
             generation = step.generation + again
-            attempt = 0 if again else step.attempt
+            number = 0 if again else step.attempt
             if step.next_attempt_at is not None:
                 await self._clock.sleep_until(step.next_attempt_at)
         while True:
-            attempt += 1
-            outcome = await self._one_attempt(key, generation, attempt, work)
+            number += 1
+            if slots is not None:
+                await slots.acquire()  # without a pause when there is room
+            try:
+                started = events.StepStarted(key, number, generation, work.retry.max_attempts, work.digest)
+                await run.record(started).durable()
+                if run.stopped is not None:
+                    await run.unwind()
+                attempt = Attempt(run.state.run_id, run.uid, key, generation, number, self._children)
+                outcome = await run_attempt(attempt, work)
+            finally:
+                if slots is not None:
+                    slots.release()
             if isinstance(outcome, Value):
-                self._run.record(events.StepCompleted(key, outcome.recorded))
+                run.record(events.StepCompleted(key, outcome.recorded))
                 return work.codec.decode(outcome.recorded)
             if isinstance(outcome, Wait):
                 self._start_waiting(key, generation, outcome)
                 return work.codec.decode(await self._wait_out(key))
             await self._after_failure(key, outcome, work.retry)
-
-    async def _one_attempt(self, key: str, generation: int, number: int, work: Work) -> Outcome:
-        if self._slots is not None:
-            await self._slots.acquire()  # without a pause when there is room
-        try:
-            run = self._run
-            started = events.StepStarted(key, number, generation, work.retry.max_attempts, work.digest)
-            await run.durable(run.record(started))
-            attempt = Attempt(run.state.run_id, run.uid, key, generation, number, self._children)
-            return await run_attempt(attempt, work.body, work.is_async, work.timeout_seconds, work.codec)
-        finally:
-            if self._slots is not None:
-                self._slots.release()
 
     async def _after_failure(self, key: str, failed: Failed, policy: RetryPolicy) -> None:
         """Record the failure, then wait for the next attempt's time; raises StepFailed when there is none."""
@@ -139,7 +138,9 @@ class StepRunner:
         if isinstance(fact, events.StepFailed):
             raise errors.StepFailed(key, fact.type, fact.message, fact.attempt)
         logger.info("run %s: %s failed (%s), tried again", state.run_id, key, fact.type)
-        await run.durable(batch)
+        await batch.durable()
+        if run.stopped is not None:
+            await run.unwind()
         await self._clock.sleep_until(fact.next_attempt_at)
 
     # -- waits --------------------------------------------------------------------------------------------------
@@ -185,22 +186,12 @@ class StepRunner:
             return True
         return bool(self._run.state.signals.get(name))
 
+    # -- leaving ------------------------------------------------------------------------------------------------
 
-class _Recorder:
-    """Records, when a step is left by a cancellation that the kernel did not cause, that the program cancelled it."""
-
-    __slots__ = ("_key", "_run")
-
-    def __init__(self, run: LiveRun, key: str) -> None:
-        self._run = run
-        self._key = key
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, (Exception, KeyboardInterrupt, GeneratorExit)):
+    def _left(self, key: str, error: BaseException) -> None:
+        """Record, when a step is left by a cancellation the kernel did not cause, that the program cancelled it."""
+        if isinstance(error, (Exception, KeyboardInterrupt, GeneratorExit)):
             return
-        step = self._run.state.steps.get(self._key)
+        step = self._run.state.steps.get(key)
         if self._run.stopped is None and step is not None and step.status in OPEN:
-            self._run.record(events.StepCancelled(self._key))
+            self._run.record(events.StepCancelled(key))

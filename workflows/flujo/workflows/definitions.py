@@ -1,8 +1,8 @@
 """A definition: what a YAML text says, checked as far as it can be before anything runs.
 
 `read_definition` goes through the tree once and notes every problem with its line and column: keys that do not
-belong, wrong types, unknown tasks and inputs, templates that are malformed or mention what does not exist or runs later.
-What it returns is frozen and needs no further checks.
+belong, wrong types, unknown tasks and inputs, templates that are malformed or mention what does not exist or runs
+later. What it returns is frozen and needs no further checks.
 """
 
 from __future__ import annotations

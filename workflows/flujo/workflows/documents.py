@@ -196,7 +196,7 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent, at: Position) -> Node:
         text = event.value
-        if not event.implicit[0]:  # quoted, a block, or tagged
+        if not event.implicit[0] or event.tag == "!":  # quoted, a block, or said to be text
             return Node(text, at, text)
         try:
             return Node(_plain_scalar(text), at, text)

@@ -126,8 +126,7 @@ class SQLiteBackend(StateBackend):
         elif not is_there:
             raise StoreNotFoundError(self.url)
         self._reader = await Database.connect(self._files.database, "ro", _reader_settings)
-        # The schema as the WAL has it; `is_there` looked at the file alone.
-        files.require_ours(self.url, *await self._reader.run(files.read_header))
+        await self._reader.run(partial(files.check, self.url))
 
     async def _open_writer(self) -> Database:
         """Make the store if there is none, connect to it and, for an owner, be alive."""

@@ -64,21 +64,27 @@ def is_there(places: StoreFiles) -> bool:
             raise
         # A checkpoint that a crash cut short looks like damage unless the WAL is read too.
         header = _read_header(places.database, "mode=ro")
-    require_ours(places.store, *header)
+    _require_ours(places.store, *header)
     return True
 
 
-def require_ours(store: str, application_id: int, schema: int) -> None:
+def _require_ours(store: str, application_id: int, schema: int) -> None:
     """Raise ForeignStoreError or NewerStoreError unless this release can use a database with such a header."""
     if application_id != APPLICATION_ID:
-        raise ForeignStoreError(store, "it is an SQLite file of another program")
+        raise ForeignStoreError(store, "its header does not name flujo")
     if schema > SCHEMA:
         raise NewerStoreError(store, schema, SCHEMA)
     if schema < SCHEMA:
         raise CorruptStoreError(store, f"its header has schema {schema}, which no release has written")
 
 
-def read_header(connection: sqlite3.Connection) -> tuple[int, int]:
+def check(store: str, connection: sqlite3.Connection) -> None:
+    """Look again, with the WAL, and read the tables' definitions: damage there is found now and not in mid-run."""
+    _require_ours(store, *_header(connection))
+    connection.execute("SELECT 1 FROM runs LIMIT 0").fetchall()
+
+
+def _header(connection: sqlite3.Connection) -> tuple[int, int]:
     """(application id, schema) of a database."""
     ((application_id,),) = connection.execute("PRAGMA application_id").fetchall()
     ((schema,),) = connection.execute("PRAGMA user_version").fetchall()
@@ -88,7 +94,7 @@ def read_header(connection: sqlite3.Connection) -> tuple[int, int]:
 def _read_header(database: Path, options: str) -> tuple[int, int]:
     connection = sqlite3.connect(f"{database.as_uri()}?{options}", uri=True)
     try:
-        return read_header(connection)
+        return _header(connection)
     finally:
         connection.close()
 

@@ -18,6 +18,9 @@ SUMMARY = ", ".join(RunSummary._fields)
 _EVENT = ", ".join(EventRow._fields)
 _BIGGEST = "\U0010ffff"
 
+_Condition = tuple[str, Sequence[Any]]
+"""A part of a WHERE clause and its parameters."""
+
 
 class Statement(NamedTuple):
     """SQL text and what goes into it."""
@@ -61,47 +64,48 @@ def definition_of(digest: str) -> Statement:
 
 
 def newest_runs(filter: RunFilter, limit: int, below: Position | None) -> Statement:
-    """Summaries, newest first. Each status is read in the order of its own index, and SQLite merges them lazily."""
-    parts: list[str] = []
-    parameters: list[Any] = []
-    for status in dict.fromkeys(filter.statuses) or [None]:
-        conditions = _conditions(filter, status)
-        if below is not None:
-            conditions.append(("(created_at, run_id) < (?, ?)", below))
-        part = _where(f"SELECT {SUMMARY} FROM runs", conditions)
-        parts.append(part.sql)
-        parameters += part.parameters
-    sql = f"{' UNION ALL '.join(parts)} ORDER BY created_at DESC, run_id DESC LIMIT ?"
-    return Statement(sql, (*parameters, limit))
+    """Summaries, newest first."""
+    beyond: list[_Condition] = [] if below is None else [("(created_at, run_id) < (?, ?)", below)]
+    return _in_order(SUMMARY, filter, beyond, "created_at DESC, run_id DESC", limit)
 
 
 def oldest_runs_without(owners: Sequence[str], filter: RunFilter, limit: int, above: Position | None) -> Statement:
     """(run, *summary) of runs that none of `owners` has, oldest first."""
-    conditions = _conditions(filter, None)
-    if filter.statuses:
-        conditions.append(("status IN (SELECT value FROM json_each(?))", (json.dumps(list(filter.statuses)),)))
-    conditions.append(("(owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))", (json.dumps(list(owners)),)))
-    if above is not None:
-        conditions.append(("(created_at, run_id) > (?, ?)", above))
-    sql, parameters = _where(f"SELECT run, {SUMMARY} FROM runs", conditions)
-    return Statement(f"{sql} ORDER BY created_at, run_id LIMIT ?", (*parameters, limit))
+    beyond: list[_Condition] = [] if above is None else [("(created_at, run_id) > (?, ?)", above)]
+    if owners:
+        without = "(owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
+        beyond.append((without, (json.dumps(list(owners)),)))
+    return _in_order(f"run, {SUMMARY}", filter, beyond, "created_at, run_id", limit)
 
 
 def number_of_runs(filter: RunFilter) -> Statement:
     """One row: how many match."""
-    conditions = _conditions(filter, None)
+    conditions = _conditions(filter)
     if filter.statuses:
         conditions.append(("status IN (SELECT value FROM json_each(?))", (json.dumps(list(filter.statuses)),)))
     return _where("SELECT count(*) FROM runs", conditions)
 
 
-_Condition = tuple[str, Sequence[Any]]
+def _in_order(columns: str, filter: RunFilter, beyond: Sequence[_Condition], order: str, limit: int) -> Statement:
+    """A page. Each status is read in the order of its own index; SQLite merges them and stops when the page is full."""
+    conditions = [*beyond, *_conditions(filter, created_at="+created_at" if beyond else "created_at")]
+    if filter.statuses:
+        parts = [
+            _where(f"SELECT {columns} FROM runs", [("status = ?", (status,)), *conditions])
+            for status in dict.fromkeys(filter.statuses)
+        ]
+    else:
+        parts = [_where(f"SELECT {columns} FROM runs", conditions)]
+    sql = f"{' UNION ALL '.join(part.sql for part in parts)} ORDER BY {order} LIMIT ?"
+    return Statement(sql, [*(value for part in parts for value in part.parameters), limit])
 
 
-def _conditions(filter: RunFilter, status: str | None) -> list[_Condition]:
+def _conditions(filter: RunFilter, created_at: str = "created_at") -> list[_Condition]:
+    """What a filter asks for, apart from the status. A plus before `created_at` keeps its index out of this.
+
+    A page after the first has to begin where the last one ended, and not at `created_before`.
+    """
     conditions: list[_Condition] = []
-    if status is not None:
-        conditions.append(("status = ?", (status,)))
     if filter.workflow is not None:
         conditions.append(("workflow = ?", (filter.workflow,)))
     if filter.id_prefix:
@@ -111,7 +115,7 @@ def _conditions(filter: RunFilter, status: str | None) -> list[_Condition]:
     has_label = "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
     conditions.extend((has_label, label) for label in filter.labels)
     if filter.created_before is not None:
-        conditions.append(("created_at < ?", (filter.created_before,)))
+        conditions.append((f"{created_at} < ?", (filter.created_before,)))
     if filter.settled_before is not None:
         settled_at = "CASE status WHEN 'paused' THEN updated_at ELSE finished_at END"
         conditions.append((f"{settled_at} < ?", (filter.settled_before,)))

@@ -1,21 +1,21 @@
 """Tasks that read and write files in the workspace: read_file, write_file.
 
-A path is relative to the workspace and may not lead out of it, through `..`, a symbolic link or an absolute path, unless
-`allow_outside` is true. A file is written beside its place and then moved there, so that nobody sees half of it.
+A path is relative to the workspace and may not lead out of it, through `..`, a symbolic link or an absolute path,
+unless `allow_outside` is true. A file is written beside its place and then moved there, so that nobody sees half of it.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 
 from flujo.kernel.errors import FlujoError
-
-from ..registry import TaskCall, task
+from flujo.workflows.registry import TaskCall, task
 
 MAX_READ_BYTES = 16 * 1024 * 1024
 
@@ -27,12 +27,10 @@ class OutsideWorkspaceError(FlujoError, PermissionError):
     type = "OutsideWorkspaceError"
 
     def __init__(self, path: str, workspace: Path) -> None:
-        super().__init__(
-            f"{path!r} leads out of {workspace}; give a path inside it, or `allow_outside: true`",
-        )
+        super().__init__(f"{path!r} leads out of {workspace}; give a path inside it, or `allow_outside: true`")
 
 
-_PATH = {
+_PATH: dict[str, dict[str, Any]] = {
     "path": {"type": "string", "required": True, "minLength": 1},
     "encoding": {"type": "string", "default": "utf-8"},
     "allow_outside": {"type": "boolean", "default": False},
@@ -48,13 +46,16 @@ async def read_file(call: TaskCall) -> str:
 
 @task("write_file", inputs={**_PATH, "content": {"required": True}})
 async def write_file(call: TaskCall) -> dict[str, Any]:
-    """Write a text to a file, and make the folders it needs; return {path, size}. Anything but text is written as JSON."""
-    from .messages import as_text
-
+    """Write a file, and the folders it needs; return {path, size}. Anything but text is written as JSON."""
     path = confined(call.inputs["path"], call.workspace, allow_outside=call.inputs["allow_outside"])
     text = as_text(call.inputs["content"])
     size = await anyio.to_thread.run_sync(write_text, path, text, call.inputs["encoding"])
     return {"path": str(path), "size": size}
+
+
+def as_text(value: Any) -> str:
+    """Text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def confined(path: str, folder: Path, *others: Path, allow_outside: bool) -> Path:
@@ -80,14 +81,15 @@ def write_text(path: Path, text: str, encoding: str) -> int:
     """Put a file in its place as a whole, durably; the mode of one that is replaced stays. Returns its size."""
     data = text.encode(encoding)
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+    beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if path.exists():
+                os.fchmod(descriptor, path.stat().st_mode & 0o777)
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
         os.replace(beside, path)
     except BaseException:
         os.unlink(beside)
@@ -98,12 +100,3 @@ def write_text(path: Path, text: str, encoding: str) -> int:
     finally:
         os.close(folder)
     return len(data)
-
-
-def _umask() -> int:
-    """There is no way to ask for it but to set it, which other threads would notice; /proc tells it on Linux."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
-    except (OSError, StopIteration):
-        return 0o022

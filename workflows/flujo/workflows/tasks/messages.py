@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 
 from flujo.kernel.errors import FlujoError
+from flujo.workflows.registry import TaskCall, task
+from flujo.workflows.templates import render
 
-from ..registry import TaskCall, task
-from ..templates import render
-from .files import confined, write_text
+from .files import as_text, confined, write_text
 
 
 class TaskFailed(FlujoError):
@@ -71,8 +70,3 @@ def _template_file(call: TaskCall) -> Path:
     folder = Path(call.context["workflow_dir"])
     beside = confined(name, folder, call.workspace, allow_outside=outside)
     return beside if beside.exists() else confined(name, call.workspace, folder, allow_outside=outside)
-
-
-def as_text(value: Any) -> str:
-    """Text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

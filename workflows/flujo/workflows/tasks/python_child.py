@@ -56,7 +56,7 @@ def describe(error: BaseException, file: str) -> "dict[str, Any]":
     frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     line = error.lineno if isinstance(error, SyntaxError) and error.filename == file else None
     types = [(cls.__module__, cls.__qualname__) for cls in type(error).__mro__ if cls is not object]
-    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+    sys.stderr.write("".join(traceback.format_exception(error)))
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return {"types": types, "message": message, "line": frames[-1] if frames else line}
 

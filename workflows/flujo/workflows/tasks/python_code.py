@@ -1,8 +1,8 @@
 """The task `python_code`: run Python in a child process, and return what it leaves in the variable `result`.
 
-The code sees `args steps env workspace context`; of these only what it mentions is sent. It can be stopped at any time,
-as any child process, and never holds up the event loop. An exception fails the step under the name of its class, so that
-`retry: {on_error: [ConnectionError]}` means what it says.
+The code sees `args steps env workspace context`; of these only what it mentions is sent. It can be stopped at any
+time, as any child process, and never holds up the event loop. An exception fails the step under the name of its class,
+so that `retry: {on_error: [ConnectionError]}` means what it says.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from flujo.kernel.errors import FlujoError, OutputTooLargeError
 from flujo.kernel.values import MAX_OUTPUT_BYTES
+from flujo.workflows.registry import TaskCall, task
 
-from ..registry import TaskCall, task
 from .shell import LAST_LINES, how_it_ended
 
 NAMES = ("args", "steps", "env", "workspace", "context")
@@ -126,10 +126,8 @@ def _got(tree: ast.AST, owner: str) -> Iterator[str]:
     """The b of every `owner.get("b")`."""
     for node in ast.walk(tree):
         match node:
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[ast.Constant(value=str(key)), *_]
-            ):
-                if name == owner:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[ast.Constant(value=key), *_]):
+                if name == owner and isinstance(key, str):
                     yield key
 
 

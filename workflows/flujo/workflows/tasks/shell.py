@@ -1,19 +1,17 @@
 """The task `shell`: run a command in the workspace.
 
-A text goes to `/bin/sh -c`; a list is a command and its arguments, passed on as they are. In a text, quote what templates
-put in: `ls {{ args.folder | quote }}`.
+A text goes to `/bin/sh -c`; a list is a command and its arguments, passed on as they are. In a text, quote what
+templates put in: `ls {{ args.folder | quote }}`.
 """
 
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 from typing import Any
 
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.processes import Finished
-
-from ..registry import TaskCall, task
+from flujo.workflows.registry import TaskCall, task
 
 LAST_LINES = 10
 
@@ -47,7 +45,7 @@ async def shell(call: TaskCall) -> dict[str, Any]:
     argv = ["/bin/sh", "-c", command] if isinstance(command, str) else [_argument(part) for part in command]
     finished = await call.attempt.children.run(
         argv,
-        cwd=call.workspace / Path(call.inputs.get("working_dir", ".")).expanduser(),
+        cwd=call.workspace / call.inputs.get("working_dir", "."),
         env={
             **call.environment(),
             **{name: _argument(value) for name, value in call.inputs.get("env", {}).items()},

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flujo.kernel.attempt import Wait
 from flujo.kernel.durations import parse_duration
-
-from ..registry import TaskCall, task
+from flujo.workflows.registry import TaskCall, task
 
 _DURATION = {"type": ["string", "number"], "format": "duration"}
 

@@ -1,0 +1,116 @@
+"""How a command ends when something is wrong: one line for every error, the commands that help, and an exit code.
+
+`EXIT_CODES` is the one table from error classes to codes; a class that is not in it has the code of its nearest base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flujo.kernel import errors
+from flujo.kernel.errors import FlujoError
+
+from .session import Session, say
+
+INTERRUPTED = 130
+INTERNAL = 70
+USAGE = 2
+
+EXIT_CODES: dict[type[BaseException], int] = {
+    # how a run ended
+    errors.RunFailed: 1,
+    errors.StepFailed: 1,
+    errors.RunPaused: 7,
+    errors.RunInterrupted: 7,
+    errors.RunCancelled: 8,
+    # not well formed
+    errors.InvalidNameError: USAGE,
+    errors.InvalidInputError: USAGE,
+    errors.InvalidDurationError: USAGE,
+    errors.InvalidValueError: USAGE,
+    errors.OutputTooLargeError: USAGE,
+    errors.DefinitionError: USAGE,
+    errors.DeclarationError: USAGE,
+    errors.UnsafeStepNameError: USAGE,
+    errors.TaskNotFoundError: USAGE,
+    errors.CursorError: USAGE,
+    errors.StoreUrlError: USAGE,
+    # not found
+    errors.RunNotFoundError: 3,
+    errors.RunDeletedError: 3,
+    errors.StepNotFoundError: 3,
+    errors.WorkflowNotFoundError: 3,
+    errors.StoreNotFoundError: 3,
+    # in the way, or incompatible
+    errors.RunExistsError: 4,
+    errors.RunReplacedError: 4,
+    errors.RunActiveError: 4,
+    errors.RunFinishedError: 4,
+    errors.RunNotResumableError: 4,
+    errors.StateIncompatibilityError: 4,
+    errors.UnknownEventError: 4,
+    errors.ForeignStoreError: 4,
+    errors.NewerStoreError: 4,
+    # the store
+    errors.StoreError: 5,
+    FlujoError: INTERNAL,
+}
+
+
+class SourceNotFoundError(FlujoError, LookupError):
+    """The file or module of a workflow does not exist."""
+
+    reason = "WORKFLOW_NOT_FOUND"
+
+
+class SourceError(FlujoError, ValueError):
+    """The module of a workflow cannot be imported, or has no such workflow."""
+
+    reason = "INVALID_FIELD"
+
+
+class NothingToResumeError(FlujoError, LookupError):
+    """No run of the workflow is unfinished."""
+
+    reason = "RUN_NOT_FOUND"
+
+
+class AmbiguousRunError(FlujoError):
+    """What was asked for fits several runs."""
+
+    reason = "RUN_AMBIGUOUS"
+
+    def __init__(self, message: str, run_ids: Sequence[str], hints: Sequence[str] = ()) -> None:
+        super().__init__(message + "".join(f"\n  {run_id}" for run_id in run_ids), hints)
+        self.run_ids = tuple(run_ids)
+
+
+EXIT_CODES |= {SourceNotFoundError: 3, SourceError: USAGE, NothingToResumeError: 3, AmbiguousRunError: 4}
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error."""
+    return next((EXIT_CODES[base] for base in type(error).__mro__ if base in EXIT_CODES), INTERNAL)
+
+
+def report(error: FlujoError, session: Session) -> int:
+    """Print an expected error with what helps, and return its exit code. This is printed whatever -q says."""
+    if isinstance(error, errors.DefinitionError):
+        count = len(error.problems)
+        say(f"error: {count} problem{'s' if count != 1 else ''} in the definition\n{error}")
+    else:
+        say(f"error: {error}")
+    for hint in _aligned([session.addressed(hint) for hint in error.hints]):
+        say(f"try: {hint}")
+    return exit_code(error)
+
+
+def _aligned(hints: Sequence[str]) -> list[str]:
+    """The same hints with their comments in one column."""
+    parts = [hint.partition("  # ") for hint in hints]
+    commented = [command.rstrip() for command, separator, _ in parts if separator]
+    width = max(map(len, commented), default=0)
+    return [
+        f"{command.rstrip():<{width}}  # {comment.strip()}" if separator else command
+        for command, separator, comment in parts
+    ]

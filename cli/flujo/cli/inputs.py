@@ -1,0 +1,80 @@
+"""What people type after a workflow: `day=2026-11-22`, `limit:=3`, files of parameters, and labels.
+
+`NAME=TEXT` is a text, which the workflow reads into the type it declares; `NAME:=JSON` is any JSON value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
+
+
+def parse_inputs(assignments: Iterable[str], file: Path | None = None) -> dict[str, Any]:
+    """The inputs that were given; those on the command line go before those in the file. Raises click.UsageError."""
+    inputs = {} if file is None else _read_file(file)
+    given: set[str] = set()
+    for assignment in assignments:
+        name, value = _parse(assignment)
+        if name in given:
+            raise click.UsageError(f"{name!r} is given twice")
+        given.add(name)
+        inputs[name] = value
+    return inputs
+
+
+def parse_labels(labels: Iterable[str]) -> dict[str, str]:
+    """Labels as NAME=TEXT."""
+    parsed: dict[str, str] = {}
+    for label in labels:
+        match = _ASSIGNMENT.fullmatch(label)
+        if match is None or match[2] != "=":
+            raise click.UsageError(f"{label!r} is not a label: write NAME=TEXT")
+        parsed[match[1]] = match[3]
+    return parsed
+
+
+def parse_json(text: str, what: str) -> Any:
+    """A JSON value; NaN and its relatives are not JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"{what} is not JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _parse(assignment: str) -> tuple[str, Any]:
+    match = _ASSIGNMENT.fullmatch(assignment)
+    if match is None:
+        raise click.UsageError(f"{assignment!r} is not an input: write NAME=TEXT or NAME:=JSON")
+    name, operator, text = match.groups()
+    return name, parse_json(text, f"the value of {name!r}") if operator == ":=" else text
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{file} cannot be read: {error}") from error
+    value = parse_json(text, str(file)) if file.suffix == ".json" else _read_yaml(text, file)
+    if not isinstance(value, Mapping):
+        raise click.UsageError(f"{file} must hold an object of parameters")
+    return dict(value)
+
+
+def _read_yaml(text: str, file: Path) -> Any:
+    from flujo.workflows.documents import Problems, read_document
+
+    problems = Problems(str(file))
+    root = read_document(text, problems)
+    problems.raise_if_any()
+    return None if root is None else root.plain()

@@ -1,0 +1,135 @@
+"""The program `flujoctl`: finds the command, runs it, and turns whatever happens into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from . import catalog
+from .session import Session, say, shared_options
+
+USAGE = 2
+INTERNAL = 70
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class Program(click.Group):
+    """The root of all commands. Each is imported when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(catalog.COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = catalog.ALIASES.get(cmd_name, cmd_name)
+        if name not in catalog.COMMANDS and name not in catalog.HIDDEN:
+            return None
+        found: click.Command = import_module(f"flujo.cli.commands.{name}").command
+        return found
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(catalog.overview())
+
+
+program = Program(
+    "flujoctl",
+    params=[
+        *shared_options(),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=lambda context, _, wanted: _show_version(context) if wanted else None,
+            help="Show the version and exit.",
+        ),
+    ],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(context: click.Context) -> None:
+    click.echo(f"flujoctl {catalog.VERSION}")
+    context.exit()
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line to its end; returns the exit code and never raises."""
+    session = Session()
+    try:
+        code = _invoke(arguments, session)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _end_quietly()
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        return _report_unexpected(error, session)
+    return code
+
+
+def _invoke(arguments: Sequence[str], session: Session) -> int:
+    try:
+        # Not click's own `main`: that one turns a broken pipe and Ctrl-C into exit codes of its own.
+        with program.make_context("flujoctl", list(arguments), obj=session) as context:
+            result: int | None = program.invoke(context)
+        return result or 0
+    except click.exceptions.Exit as ended:  # --help and the like
+        return ended.exit_code
+    except click.UsageError as error:
+        say(f"error: {error.format_message()}")
+        say(f"try: {error.ctx.command_path if error.ctx is not None else 'flujoctl'} --help")
+        return USAGE
+    except click.ClickException as error:
+        say(f"error: {error.format_message()}")
+        return USAGE
+    except click.Abort:  # the answer to a question was Ctrl-C or the end of the input
+        raise KeyboardInterrupt from None
+    except OSError:
+        raise
+    except Exception as error:
+        from flujo.kernel.errors import FlujoError
+
+        from .failures import report
+
+        if not isinstance(error, FlujoError):
+            raise
+        _show_traceback(session)
+        return report(error, session)
+
+
+def complete() -> int:
+    """Answer a shell that asks what could come next."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(program, {}, "flujoctl", "_FLUJOCTL_COMPLETE", os.environ["_FLUJOCTL_COMPLETE"])
+
+
+def _report_unexpected(error: Exception, session: Session) -> int:
+    if not _show_traceback(session):
+        text = " ".join(str(error).split()) or "no message"
+        say(f"error: {type(error).__name__}: {text}; run again with -vv for the traceback")
+    return INTERNAL
+
+
+def _show_traceback(session: Session) -> bool:
+    if session.verbosity < 2:
+        return False
+    import traceback
+
+    say(traceback.format_exc().rstrip())
+    return True
+
+
+def _end_quietly() -> int:
+    """Whoever read our output has gone. What Python still wants to flush at exit must not fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return BROKEN_PIPE

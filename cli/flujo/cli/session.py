@@ -1,0 +1,147 @@
+"""One invocation of flujoctl: the options every command shares, and where its output goes.
+
+Data goes to stdout, everything else to stderr. Every command takes the shared options, and the program takes them too,
+so that `flujoctl -q list` and `flujoctl list -q` mean the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from . import catalog
+
+if TYPE_CHECKING:
+    from .target import Target
+
+FORMATS = ("table", "json", "jsonl", "yaml", "name")
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Session:
+    """What the shared options say."""
+
+    store: str | None = None
+    output: str = "table"
+    quiet: bool = False
+    verbosity: int = 0
+
+    @property
+    def target(self) -> Target:
+        """The store this invocation works on."""
+        from .target import discover
+
+        return discover(self.store)
+
+    def note(self, text: str) -> None:
+        """Tell the person at the terminal something that is not the answer."""
+        if not self.quiet:
+            say(text)
+
+    def suggest(self, command: str) -> None:
+        """Show a command that helps, such that it works as it is printed."""
+        if not self.quiet:
+            say(f"try: {self.addressed(command)}")
+
+    def addressed(self, hint: str) -> str:
+        """A hint with the store the user named, if it contains a command: otherwise it would act on another store."""
+        if self.store is None or "flujoctl " not in hint or "--store" in hint:
+            return hint
+        from shlex import quote
+
+        command, hash_sign, comment = hint.partition("#")
+        return f"{command.rstrip()} --store {quote(self.store)}" + (f"  # {comment.strip()}" if hash_sign else "")
+
+
+def say(text: str) -> None:
+    """A line on stderr. A terminal that has gone away must not keep us from ending in good order."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether cursor movements make sense on this stream."""
+    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def has_colour(stream: Any) -> bool:
+    """Whether colours are wanted: NO_COLOR and FORCE_COLOR decide, or else whether it is a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return is_terminal(stream)
+
+
+def run_async(function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run an async function to its end. On asyncio, because the SQLite driver only knows that."""
+    import anyio
+
+    return anyio.run(function, backend="asyncio")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The shared options
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def shared_options() -> list[click.Parameter]:
+    """Fresh parameters for one command. They write into the session and are not passed on to its function."""
+    help_of = {option.split(",")[0].split()[0]: meaning for option, meaning in catalog.SHARED_OPTIONS}
+
+    def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        session = context.ensure_object(Session)
+        if parameter.name == "verbosity":
+            session.verbosity += value
+        elif value:
+            setattr(session, str(parameter.name), value)
+
+    def option(*names: str, help: str, **settings: Any) -> click.Option:
+        return click.Option(names, expose_value=False, callback=remember, help=help, **settings)
+
+    return [
+        option("--store", metavar="URL", help=help_of["--store"]),
+        option("-o", "--output", metavar="FORMAT", type=click.Choice(FORMATS), help=help_of["-o"]),
+        option("-q", "--quiet", is_flag=True, help=help_of["-q"]),
+        option("-v", "--verbose", "verbosity", count=True, help=help_of["-v"]),
+    ]
+
+
+class Command(click.Command):
+    """A command of flujoctl. `formats` are the values of --output it knows."""
+
+    def __init__(self, *args: Any, formats: Sequence[str] = FORMATS, **settings: Any) -> None:
+        settings["context_settings"] = {"help_option_names": ["-h", "--help"], **settings.get("context_settings", {})}
+        super().__init__(*args, **settings)
+        self.formats = tuple(formats)
+        self.own_params = list(self.params)
+        self.params += shared_options()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        session = ctx.ensure_object(Session)
+        if session.output not in self.formats:
+            known = ", ".join(self.formats)
+            raise click.UsageError(f"{self.name} has no output format {session.output!r}; it has: {known}", ctx)
+        return super().invoke(ctx)
+
+
+def command(
+    name: str, *, formats: Sequence[str] = FORMATS, **settings: Any
+) -> Callable[[Callable[..., int | None]], Command]:
+    """Declare a command. Its function takes the session first and returns an exit code, None for 0."""
+    settings.setdefault("short_help", catalog.COMMANDS.get(name) or catalog.HIDDEN.get(name))
+
+    def declare(function: Callable[..., int | None]) -> Command:
+        made: Command = click.command(name, cls=Command, formats=formats, **settings)(click.pass_obj(function))
+        return made
+
+    return declare

@@ -1,0 +1,167 @@
+"""Where workflows come from: a YAML file, a Python file (`FILE.py:NAME`) or an importable module (`MODULE:NAME`).
+
+A run of a Python workflow records its target, so that `resume ID` finds the workflow again. A run of a YAML file has
+the text itself in the store, and the path of the file, which may have been edited since.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from flujo.kernel import Beginning, StoredDefinition, Workflow, WorkflowState
+from flujo.kernel.errors import FlujoError
+
+from .failures import SourceError, SourceNotFoundError
+
+TARGET = "target"
+START_DIR = "start_dir"
+WORKFLOW_FILE = "workflow_file"
+
+
+def load(target: str, *, workspace: Path | None = None) -> Workflow:
+    """The workflow a command line names; raises SourceNotFoundError, SourceError or DefinitionError."""
+    if not _is_python(target):
+        return _load_yaml(Path(target), workspace)
+    if workspace is not None:
+        raise SourceError("--workspace is for YAML workflows; a Python workflow uses the folders it likes")
+    return _load_python(target, os.getcwd())
+
+
+def of_run(state: WorkflowState) -> Workflow | None:
+    """The workflow a run was started from as it is today, None when that cannot be read any more or was never a file.
+
+    Raises SourceError or DefinitionError for one that is there and cannot be used.
+    """
+    if (target := state.environment.get(TARGET)) is not None:
+        return _load_python(str(target), str(state.environment.get(START_DIR) or os.getcwd()))
+    if (file := file_of(state)) is None:
+        return None
+    try:
+        return _load_yaml(Path(file), None)
+    except SourceNotFoundError:
+        return None
+
+
+def file_of(state: WorkflowState) -> str | None:
+    """The path of the YAML file a run was started from."""
+    file = state.environment.get(WORKFLOW_FILE)
+    return None if file is None else str(file)
+
+
+def from_stored_text(stored: StoredDefinition, state: WorkflowState | None = None) -> Workflow:
+    """The workflow in a definition that a store holds."""
+    from flujo.workflows import load_workflow_text
+
+    file = None if state is None else file_of(state)
+    return load_workflow_text(stored.text, file or f"{stored.workflow}.yaml")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# YAML
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _load_yaml(file: Path, workspace: Path | None) -> Workflow:
+    if not file.is_file():
+        raise SourceNotFoundError(f"there is no file {str(file)!r}", ["flujoctl run FILE, or FILE.py:NAME"])
+    try:
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        raise SourceNotFoundError(f"{str(file)!r} cannot be read: {error.strerror}") from error
+    from flujo.workflows import load_workflow
+
+    return load_workflow(file, workspace=workspace)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Python
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _is_python(target: str) -> bool:
+    place, colon, _ = target.rpartition(":")
+    return target.endswith(".py") or (bool(colon) and not Path(target).exists() and place != "")
+
+
+def _load_python(target: str, start_dir: str) -> Workflow:
+    place, _, name = target.rpartition(":") if not target.endswith(".py") else (target, "", "")
+    is_file = place.endswith(".py")
+    if is_file:
+        place = os.path.join(start_dir, place)
+    module = _import_file(Path(place)) if is_file else _import_module(place, start_dir)
+    name, found = _workflow_in(module, place, name)
+    recorded = {TARGET: f"{place}:{name}", START_DIR: start_dir}
+    before = found.environment
+
+    def environment(beginning: Beginning) -> Mapping[str, Any]:
+        return {**(before(beginning) if before is not None else {}), **recorded}
+
+    return replace(found, environment=environment)
+
+
+def _workflow_in(module: ModuleType, place: str, name: str) -> tuple[str, Workflow]:
+    known = {key: value for key, value in vars(module).items() if isinstance(value, Workflow)}
+    listed = ", ".join(sorted(known)) or "none"
+    if not name:
+        if len(known) != 1:
+            raise SourceError(f"{place} has these workflows: {listed}; say which one", [f"flujoctl run {place}:NAME"])
+        name = next(iter(known))
+    if name not in known:
+        raise SourceError(f"{place} has no workflow {name!r}; it has: {listed}", [f"flujoctl run {place}:NAME"])
+    return name, known[name]
+
+
+def _import_file(file: Path) -> ModuleType:
+    if not file.is_file():
+        raise SourceNotFoundError(f"there is no file {str(file)!r}")
+    # The name becomes part of the names of its errors and classes, so it must be the same in every process.
+    name = file.stem if file.stem not in sys.stdlib_module_names else f"_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    _look_first_in(str(file.parent))
+    sys.modules[name] = module  # dataclasses and pydantic look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _import_failed(str(file), error) from error
+    return module
+
+
+def _import_module(name: str, start_dir: str) -> ModuleType:
+    _look_first_in(start_dir)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise SourceNotFoundError(
+                f"there is no module {name!r}", ["flujoctl run FILE.yaml, FILE.py:NAME or MODULE:NAME"]
+            ) from error
+        raise _import_failed(name, error) from error
+    except Exception as error:
+        raise _import_failed(name, error) from error
+
+
+def _look_first_in(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _import_failed(what: str, error: Exception) -> FlujoError:
+    """One line that says where in the user's code the import failed."""
+    if isinstance(error, FlujoError):
+        return error
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    return SourceError(f"importing {what} failed: {type(error).__name__}: {error}{where}")

@@ -1,0 +1,254 @@
+"""How runs, steps and events look to people: words, columns, colours.
+
+Everything here returns text. A status is always a word; colour only repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from flujo.kernel import Event, RunSummary, StepState, WorkflowState, events
+from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
+from flujo.kernel.state import Failure, StepStatus
+
+COLOURS = {
+    "completed": "32",
+    "running": "36",
+    "waiting": "36",
+    "pending": "2",
+    "retrying": "33",
+    "paused": "33",
+    "interrupted": "33",
+    "failed": "31",
+    "cancelled": "35",
+    "skipped": "2",
+}
+
+
+def status_word(status: str, *, interrupted: bool) -> str:
+    """The status as it is shown; a run that should be going on and has nobody to do so is interrupted as well."""
+    return f"{status} (interrupted)" if interrupted else status
+
+
+def coloured(status: str, *, colour: bool, width: int = 0) -> str:
+    """A status word, padded first, so that the invisible characters do not count."""
+    padded = f"{status:<{width}}"
+    kind = "interrupted" if status.endswith("(interrupted)") else status
+    return f"\x1b[{COLOURS[kind]}m{padded}\x1b[0m" if colour and kind in COLOURS else padded
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, status: int, colour: bool) -> str:
+    """Columns under their names; `status` is the number of the column to colour."""
+    cells = [head, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(_width(row[column]) for row in cells) for column in range(len(head))]
+    lines = []
+    for number, row in enumerate(cells):
+        padded = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        if number and colour:
+            padded[status] = coloured(row[status], colour=True, width=widths[status])
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def printable(text: str) -> str:
+    """One line that cannot move the cursor: recorded texts come from tasks and servers, not from us."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else (" " if each.isspace() else "�") for each in text)
+
+
+def first_line(text: str, limit: int = 200) -> str:
+    """What fits on a line of a longer text."""
+    line = printable(text.strip().partition("\n")[0])
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Runs and steps
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def age(instant: int, now: int, *, relative: bool) -> str:
+    """`3m ago` for people, ISO 8601 in UTC for programs."""
+    if not relative:
+        return format_instant(instant) or ""
+    return f"{format_duration(max(0, now - instant) // MICROSECONDS)} ago"
+
+
+def elapsed(started_at: int | None, finished_at: int | None, now: int) -> str:
+    """From start to end, or until now."""
+    if started_at is None:
+        return "-"
+    return format_duration(round(max(0, (finished_at or now) - started_at) / MICROSECONDS, 1))
+
+
+def steps_done(done: int, total: int | None) -> str:
+    """`3/7`, or `3` when nobody knows how many there will be."""
+    return str(done) if total is None else f"{done}/{total}"
+
+
+def failure(error: Failure) -> str:
+    """An error on one line."""
+    return f"{error.type}: {first_line(error.message)}"
+
+
+def value(output: Any, limit: int | None = 200) -> str:
+    """A JSON value on one line, a text without quotes."""
+    text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+    return printable(text) if limit is None else first_line(text, limit)
+
+
+def outcome(state: WorkflowState, *, colour: bool, interrupted: bool = False) -> str:
+    """One line on how a run stands."""
+    word = coloured(status_word(state.status, interrupted=interrupted), colour=colour)
+    took = elapsed(state.started_at, state.finished_at, state.updated_at)
+    count = steps_done(state.done, state.steps_total)
+    return f"{word}  {state.run_id}  ({state.workflow}, {count} steps, {took})"
+
+
+def outputs(state: WorkflowState) -> list[str]:
+    """The output of a run, one line per member."""
+    output = state.output
+    if output is None:
+        return []
+    if isinstance(output, dict):
+        return [f"  {name}: {value(item)}" for name, item in output.items()]
+    return [f"  {value(output)}"]
+
+
+def step_row(step: StepState, now: int) -> list[str]:
+    """A row of `inspect`: name, status, attempt, duration, what happened."""
+    attempt = f"{step.attempt}/{step.max_attempts}" if step.max_attempts > 1 else str(step.attempt or "-")
+    active = step.active_micros
+    if step.attempt_started_at is not None and not step.interrupted:
+        active += max(0, now - step.attempt_started_at)
+    duration = format_duration(round(active / MICROSECONDS, 1)) if step.kind == "task" and step.attempt else "-"
+    status = "interrupted" if step.interrupted else step.status.value
+    return [step.name, status, attempt, duration, _remark(step, now)]
+
+
+def _remark(step: StepState, now: int) -> str:
+    if step.status is StepStatus.RETRYING and step.error is not None and step.next_attempt_at is not None:
+        return f"{failure(step.error)}; again in {format_duration(max(0, step.next_attempt_at - now) // MICROSECONDS)}"
+    if step.status is StepStatus.WAITING:
+        return _wait(step, now)
+    return "" if step.error is None else failure(step.error)
+
+
+def _wait(step: StepState, now: int) -> str:
+    until = "" if step.until is None else f" for {format_duration(max(0, step.until - now) // MICROSECONDS)} at most"
+    if step.signal is not None:
+        return f"waits for the signal {step.signal!r}{until}"
+    return f"sleeps until {format_instant(step.until)}"
+
+
+def summary_row(run: RunSummary, now: int, *, interrupted: bool, relative: bool) -> list[str]:
+    """A row of `list`."""
+    return [
+        run.run_id,
+        run.workflow,
+        status_word(run.status, interrupted=interrupted),
+        steps_done(run.steps_done, run.steps_total),
+        age(run.created_at, now, relative=relative),
+        elapsed(run.started_at, run.finished_at or (run.updated_at if interrupted else None), now),
+        str(run.retries),
+    ]
+
+
+def summary_object(run: RunSummary, *, interrupted: bool) -> dict[str, Any]:
+    """A run of `list` as JSON."""
+    error = None if run.error_type is None else {"type": run.error_type, "message": run.error_message}
+    return {
+        "run_id": run.run_id,
+        "uid": run.uid,
+        "workflow": run.workflow,
+        "version": run.version,
+        "status": run.status,
+        "interrupted": interrupted,
+        "labels": json.loads(run.labels),
+        "progress": {"done": run.steps_done, "total": run.steps_total, "retries": run.retries},
+        "current_step": run.current_step,
+        "failed_step": run.failed_step,
+        "error": error,
+        "owner": run.owner,
+        "parent_run_id": run.parent_run_id,
+        "resume_count": run.resume_count,
+        "seq": run.seq,
+        "created_at": format_instant(run.created_at),
+        "started_at": format_instant(run.started_at),
+        "updated_at": format_instant(run.updated_at),
+        "finished_at": format_instant(run.finished_at),
+        "wake_at": format_instant(run.wake_at),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Events
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def clock_time(instant: int) -> str:
+    """The time of day here."""
+    return to_datetime(instant).astimezone().strftime("%H:%M:%S")
+
+
+def event_line(event: Event, state: WorkflowState) -> str:
+    """What an event says, on one line; `state` is the run after it."""
+    fact = event.fact
+    match fact:
+        case events.RunCreated():
+            return f"run of {fact.workflow} created"
+        case events.RunResumed():
+            since = f" from step {fact.from_step}" if fact.from_step else ""
+            again = f"; again: {', '.join(fact.reset[:10])}" if fact.reset else ""
+            return f"run resumed{since}{again}"
+        case events.RunPaused():
+            return f"run paused: {fact.reason}" + (f" of step {fact.step}" if fact.step else "")
+        case events.RunCompleted():
+            return "run completed"
+        case events.RunFailed():
+            where = f" in step {fact.step}" if fact.step else ""
+            return f"run failed{where}: {fact.type}: {first_line(fact.message)}"
+        case events.CancelRequested():
+            return "cancel requested" + (f": {printable(fact.reason)}" if fact.reason else "")
+        case events.RunCancelled():
+            return "run cancelled"
+        case events.SignalReceived():
+            return f"signal {fact.name} received"
+        case _:
+            assert event.step is not None
+            return f"{event.step}: {_step_line(fact, state.steps[event.step], event.at)}"
+
+
+def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
+    match fact:
+        case events.StepStarted():
+            return "started" if fact.attempt == 1 else f"attempt {fact.attempt} started"
+        case events.StepWaiting() if fact.signal is not None:
+            return f"waits for the signal {fact.signal}"
+        case events.StepWaiting():
+            return f"sleeps until {format_instant(fact.until)}"
+        case events.StepCompleted() if step.kind == "task":
+            return f"completed in {format_duration(round(step.active_seconds, 3))}"
+        case events.StepCompleted():
+            return "goes on"
+        case events.AttemptFailed():
+            wait = format_duration(round(max(0, fact.next_attempt_at - at) / MICROSECONDS, 1))
+            return f"attempt {fact.attempt} failed: {fact.type}: {first_line(fact.message)}; again in {wait}"
+        case events.StepFailed():
+            return f"failed at attempt {fact.attempt}: {fact.type}: {first_line(fact.message)}"
+        case events.StepInterrupted():
+            return f"attempt {fact.attempt} was interrupted"
+        case events.StepCancelled():
+            return "cancelled"
+        case events.StepSkipped():
+            return f"skipped: {first_line(fact.reason)}"
+        case _:
+            return step.status.value

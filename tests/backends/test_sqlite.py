@@ -1,0 +1,819 @@
+"""The SQLite store beyond the port: its settings, files, refusals, processes, crashes and full disks."""
+
+# ruff: noqa: ASYNC240 - files are what these tests look at, and nothing else runs in their loops meanwhile
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from flujo.backends import SQLiteBackend, open_backend
+from flujo.backends.conformance import FILTERS, create, creation, following, journal
+from flujo.backends.pages import Position
+from flujo.backends.sqlite import files, queries
+from flujo.backends.sqlite import journal as journal_statements
+from flujo.kernel.backend import Refused, Request, RunFilter
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    ForeignStoreError,
+    InvalidNameError,
+    NewerStoreError,
+    RunActiveError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreNotFoundError,
+    StoreUrlError,
+    UnsupportedEventLoopError,
+)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """aiosqlite runs on asyncio only."""
+    return "asyncio"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the store of a test is going to be."""
+    return tmp_path / "state.db"
+
+
+Open = Callable[..., Awaitable[SQLiteBackend]]
+
+
+@pytest.fixture
+async def open_store(path: Path) -> AsyncIterator[Open]:
+    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
+    handles: list[SQLiteBackend] = []
+
+    async def open_store(owner: str | None, **options: Any) -> SQLiteBackend:
+        handle = SQLiteBackend(path, **options)
+        await handle.open(owner)
+        handles.append(handle)
+        return handle
+
+    yield open_store
+    for handle in handles:
+        await handle.close()
+
+
+@pytest.fixture
+async def store(open_store: Open) -> SQLiteBackend:
+    """A new store, open as kernel `one`."""
+    return await open_store("one")
+
+
+def ask(database: Path, question: str) -> Any:
+    """One value, asked of the database by somebody else."""
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+    try:
+        ((answer,),) = connection.execute(question).fetchall()
+        return answer
+    finally:
+        connection.close()
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# -- URLs and settings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "durability"),
+    [
+        ("sqlite:state.db", "state.db", "full"),
+        ("sqlite:./a/state.db?durability=normal", "a/state.db", "normal"),
+        ("sqlite:/a/state.db?durability=full", "/a/state.db", "full"),
+        ("sqlite:///a/state.db", "/a/state.db", "full"),
+    ],
+)
+def test_urls_name_files(url: str, path: str, durability: str) -> None:
+    """A URL names a path, relative or absolute, and a durability."""
+    backend = open_backend(url)
+
+    assert isinstance(backend, SQLiteBackend)
+    assert backend._path == Path(path).absolute()
+    assert backend._durability == durability
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "state.db",
+        "sqlite:",
+        "sqlite::memory:",
+        "sqlite://host/state.db",
+        "sqlite:state.db?durability=none",
+        "sqlite:state.db?mode=ro",
+        "memory:state",
+        "postgres://host/db",
+    ],
+)
+def test_other_urls_are_refused(url: str) -> None:
+    """A URL that names no backend, no path or an unknown option is refused with a hint."""
+    with pytest.raises(StoreUrlError) as caught:
+        open_backend(url)
+
+    assert caught.value.hints
+
+
+def test_importing_the_backends_loads_no_driver() -> None:
+    """`from flujo.backends import open_backend` imports neither aiosqlite nor any backend."""
+    code = (
+        "import sys; from flujo.backends import open_backend; open_backend('memory:');"
+        "sys.exit(any(name in sys.modules for name in ('aiosqlite', 'sqlite3', 'flujo.backends.sqlite')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+
+
+async def test_the_settings_are_the_documented_ones(store: SQLiteBackend, path: Path) -> None:
+    """The writer syncs every commit and leaves checkpoints to us; the file carries flujo's id and schema."""
+
+    def settings(connection: sqlite3.Connection) -> dict[str, Any]:
+        pragmas = ["journal_mode", "synchronous", "foreign_keys", "trusted_schema", "mmap_size", "wal_autocheckpoint"]
+        pragmas += ["busy_timeout", "auto_vacuum", "application_id", "user_version"]
+        return {name: connection.execute(f"PRAGMA {name}").fetchall()[0][0] for name in pragmas}
+
+    assert store._writer is not None
+    assert await store._writer.run(settings) == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "trusted_schema": 0,
+        "mmap_size": 0,
+        "wal_autocheckpoint": 0,
+        "busy_timeout": 5000,
+        "auto_vacuum": 2,
+        "application_id": 0x666C756A,
+        "user_version": 1,
+    }
+    assert await store._writer.run(lambda connection: connection.isolation_level) is None
+
+
+async def test_normal_durability_syncs_less(open_store: Open) -> None:
+    """`durability=normal` sets synchronous to NORMAL."""
+    store = await open_store("one", durability="normal")
+    assert store._writer is not None
+
+    assert await store._writer.run(lambda connection: connection.execute("PRAGMA synchronous").fetchall()) == [(1,)]
+
+
+def test_trio_is_refused(path: Path) -> None:
+    """On trio opening fails with one clear error, before any file is touched."""
+    with pytest.raises(UnsupportedEventLoopError, match="does not run on trio"):
+        anyio.run(SQLiteBackend(path).open, "one", backend="trio")
+
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("owner", ["store", "", "a/b", "../x", "a" * 101])
+async def test_owners_are_file_names(path: Path, owner: str) -> None:
+    """An owner that cannot be the name of a lock file is refused before any file is touched."""
+    with pytest.raises(InvalidNameError):
+        await SQLiteBackend(path).open(owner)
+
+    assert list(path.parent.iterdir()) == []
+
+
+# -- queries ------------------------------------------------------------------------------------------------------
+
+
+Explain = Callable[[str, Sequence[Any]], list[str]]
+
+
+@pytest.fixture
+def explain(tmp_path: Path) -> Iterator[Explain]:
+    """What SQLite says it does for a statement, line by line."""
+    places = files.StoreFiles.at("sqlite:empty.db", tmp_path / "empty.db")
+    files.make_folders(places)
+    files.create(places)
+    connection = sqlite3.connect(places.database)
+
+    def explain(sql: str, parameters: Sequence[Any]) -> list[str]:
+        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+
+    yield explain
+    connection.close()
+
+
+@pytest.mark.parametrize("filter", [filter for filter, _ in FILTERS], ids=str)
+@pytest.mark.parametrize("position", [None, Position(5, "a")], ids=["first", "later"])
+def test_pages_are_read_from_an_index(explain: Explain, filter: RunFilter, position: Position | None) -> None:
+    """No page scans the runs, and none sorts them unless it is about one owner or one prefix of ids."""
+    for statement in (
+        queries.newest_runs(filter, 10, position),
+        queries.oldest_runs_without(["one"], filter, 10, position),
+    ):
+        plan = explain(*statement)
+
+        assert not any(line == "SCAN runs" for line in plan), plan
+        if not (filter.owner or filter.id_prefix):
+            assert not any("TEMP B-TREE" in line for line in plan), plan
+
+
+@pytest.mark.parametrize("comparison", ["newest", "oldest"])
+def test_a_later_page_begins_where_the_last_one_ended(explain: Explain, comparison: str) -> None:
+    """A bound on the instant of creation does not make later pages begin there again."""
+    filter, position = RunFilter(created_before=9), Position(5, "a")
+    newest, oldest = queries.newest_runs(filter, 10, position), queries.oldest_runs_without([], filter, 10, position)
+    plan = explain(*(newest if comparison == "newest" else oldest))
+
+    assert any("(created_at,run_id)" in line for line in plan), plan
+
+
+def test_single_runs_are_found_by_an_index(explain: Explain) -> None:
+    """Loading and claiming, reading a journal, taking requests and committing go straight to their rows."""
+    assert explain(*queries.find_run("a")) == ["SEARCH runs USING INDEX runs_by_id (run_id=?)"]
+    assert explain(*queries.events_of(1, 5, 10)) == [
+        "SEARCH events USING INDEX sqlite_autoindex_events_1 (run=? AND seq>?)"
+    ]
+    assert explain(*queries.requests_for("one")) == [
+        "SCAN inbox",  # only what nobody has answered yet
+        "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)",
+    ]
+    for columns in (journal_statements._HOT, journal_statements._EVERY):
+        update = journal_statements._update(columns, 32)
+        plan = explain(update, [1] * (32 * (4 + len(columns))))
+        assert "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)" in plan
+
+
+def test_a_kernel_finds_its_runs_by_an_index(explain: Explain) -> None:
+    """Releasing looks at the runs of one owner only, and asking for posts does not read them at all."""
+    release = explain("UPDATE runs SET owner = NULL WHERE owner = ?", ["one"])
+
+    assert release == ["SEARCH runs USING INDEX runs_by_owner (owner=?)"]
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_store_makes_its_folders_private(tmp_path: Path) -> None:
+    """Missing folders are made for the user alone, files too, whatever the umask; a new `.flujo` ignores itself."""
+    path = tmp_path / "project" / ".flujo" / "state.db"
+    umask = os.umask(0)
+    try:
+        handle = SQLiteBackend(path)
+        await handle.open("one")
+        await create(handle, creation("a"))
+        kernels = path.with_name("state.db-kernels")
+        private = [path, *(path.with_name(f"state.db-{name}") for name in ("wal", "shm"))]
+        private += [kernels / "store.lock", kernels / "one.lock"]
+
+        assert {file.name: mode_of(file) for file in private} == {file.name: 0o600 for file in private}
+        assert [mode_of(folder) for folder in (path.parent.parent, path.parent, kernels)] == [0o700] * 3
+        for folder in (path.parent, kernels):
+            assert (folder / ".gitignore").read_text() == "*\n"
+        assert not (path.parent.parent / ".gitignore").exists()
+    finally:
+        os.umask(umask)
+        await handle.close()
+
+
+async def test_folders_that_exist_stay_as_they_are(tmp_path: Path, open_store: Open) -> None:
+    """A folder somebody made keeps its mode and gets no .gitignore."""
+    tmp_path.chmod(0o755)
+    await open_store("one")
+
+    assert mode_of(tmp_path) == 0o755
+    assert sorted(file.name for file in tmp_path.iterdir() if not file.name.startswith("state.db-")) == ["state.db"]
+
+
+async def test_a_closed_store_is_one_file(store: SQLiteBackend, path: Path) -> None:
+    """After the last handle is closed everything is in the database file, and no kernel's lock file is left."""
+    await create(store, creation("a"))
+    await store.close()
+
+    assert sorted(file.name for file in path.parent.iterdir()) == ["state.db", "state.db-kernels"]
+    assert {file.name for file in path.with_name("state.db-kernels").iterdir()} == {".gitignore", "store.lock"}
+    assert ask(path, "SELECT count(*) FROM runs") == 1
+
+
+async def test_the_lock_file_names_the_process(store: SQLiteBackend, path: Path) -> None:
+    """A live kernel's lock file holds its process id for people, and its descriptor is the one handed to children."""
+    lock = path.with_name("state.db-kernels") / "one.lock"
+    assert store.liveness_fd is not None
+
+    assert lock.read_text() == f"{os.getpid()}\n"
+    assert os.fstat(store.liveness_fd).st_ino == lock.stat().st_ino
+
+
+async def test_a_child_keeps_its_kernel_alive(store: SQLiteBackend, open_store: Open) -> None:
+    """A process that has inherited the liveness file keeps the owner alive after its handle is closed."""
+    other = await open_store("two")
+    assert store.liveness_fd is not None
+    inherited = os.dup(store.liveness_fd)
+    await store.close()
+    assert await other.is_alive("one")
+    os.close(inherited)
+
+    assert not await other.is_alive("one")
+
+
+async def test_lock_files_of_the_dead_are_removed(store: SQLiteBackend, path: Path, open_store: Open) -> None:
+    """Opening a store removes the lock files that dead kernels left, and no others."""
+    kernels = path.with_name("state.db-kernels")
+    (kernels / "dead.lock").write_text("1\n")
+    await open_store("two")
+
+    assert sorted(file.name for file in kernels.glob("*.lock")) == ["one.lock", "store.lock", "two.lock"]
+
+
+async def test_all_names_of_a_store_share_its_locks(store: SQLiteBackend, path: Path, tmp_path: Path) -> None:
+    """A store opened through a symbolic link sees the kernels that opened it by its own name."""
+    link = tmp_path / "elsewhere.db"
+    link.symlink_to(path)
+    other = SQLiteBackend(link)
+    await other.open("two")
+    try:
+        assert await other.is_alive("one")
+        assert await store.is_alive("two")
+    finally:
+        await other.close()
+
+
+async def test_names_may_hold_anything(tmp_path: Path) -> None:
+    """A path with blanks, percent signs, question marks and other scripts is just a path."""
+    path = tmp_path / "a b%20c?d#e" / "größe.db"
+    handle = SQLiteBackend(path)
+    await handle.open("one")
+    await create(handle, creation("a"))
+    await handle.close()
+
+    assert path.is_file()
+    assert ask(path, "SELECT run_id FROM runs") == "a"
+
+
+async def test_an_empty_file_becomes_a_store(path: Path, open_store: Open) -> None:
+    """An existing file of no bytes is no store for a reader, and becomes one for an owner, with the mode it had."""
+    path.touch(mode=0o640)
+    path.chmod(0o640)
+    with pytest.raises(StoreNotFoundError):
+        await open_store(None)
+    assert path.stat().st_size == 0
+    await create(await open_store("one"), creation("a"))
+
+    assert mode_of(path) == 0o640
+    assert ask(path, "SELECT count(*) FROM runs") == 1
+
+
+async def test_remains_of_an_unfinished_creation_do_no_harm(path: Path, open_store: Open) -> None:
+    """A store whose creation was cut short by a crash is created anew."""
+    kernels = path.with_name("state.db-kernels")
+    kernels.mkdir()
+    (kernels / "new.db").write_bytes(b"half")
+    (kernels / "new.db-journal").write_bytes(b"a")
+    await create(await open_store("one"), creation("a"))
+
+    assert ask(path, "SELECT count(*) FROM runs") == 1
+    assert not list(kernels.glob("new.db*"))
+
+
+# -- what is not ours ---------------------------------------------------------------------------------------------
+
+
+def foreign_database(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript("PRAGMA journal_mode = WAL; CREATE TABLE pages (id); INSERT INTO pages VALUES (1)")
+    connection.close()
+
+
+def newer_store(path: Path) -> None:
+    own_store(path)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 7")
+    connection.close()
+
+
+def own_store(path: Path) -> None:
+    async def make() -> None:
+        handle = SQLiteBackend(path)
+        await handle.open("maker")
+        await create(handle, *(creation(f"run{number}") for number in range(200)))
+        await handle.close()
+
+    thread = threading.Thread(target=anyio.run, args=[make])  # the test's own loop is running already
+    thread.start()
+    thread.join()
+
+
+def cut_to(size: int) -> Callable[[Path], None]:
+    def cut(path: Path) -> None:
+        own_store(path)
+        os.truncate(path, size)
+
+    return cut
+
+
+def scribbled(path: Path) -> None:
+    own_store(path)
+    content = bytearray(path.read_bytes())
+    content[100:4096] = b"\xff" * 3996  # the schema's page
+    path.write_bytes(content)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], type[StoreError]]] = {
+    "text": (lambda path: path.write_text("name: report\n" * 100), ForeignStoreError),
+    "short text": (lambda path: path.write_text("x"), ForeignStoreError),
+    "zeros": (lambda path: path.write_bytes(bytes(4096)), ForeignStoreError),
+    "another program's database": (foreign_database, ForeignStoreError),
+    "an empty database": (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 1"), ForeignStoreError),
+    "a newer store": (newer_store, NewerStoreError),
+    "a store cut to 60 bytes": (cut_to(60), ForeignStoreError),
+    "a store cut to 2,000 bytes": (cut_to(2_000), CorruptStoreError),
+    "a store cut to two pages": (cut_to(8_192), CorruptStoreError),
+    "a store with a broken schema": (scribbled, CorruptStoreError),
+}
+
+
+@pytest.mark.parametrize("owner", [None, "one"], ids=["reader", "owner"])
+@pytest.mark.parametrize(("make", "error"), REFUSED.values(), ids=REFUSED)
+async def test_other_files_are_refused_unchanged(
+    path: Path, open_store: Open, make: Callable[[Path], object], error: type[StoreError], owner: str | None
+) -> None:
+    """A file that is no store of this release is refused with the right error, and not a byte of it changes."""
+    make(path)
+    before, changed_at = path.read_bytes(), path.stat().st_mtime_ns
+    beside = sorted(path.parent.iterdir())
+    for _ in range(2):
+        with pytest.raises(error):
+            await open_store(owner)
+
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns == changed_at
+    if error is not CorruptStoreError:  # to call a store damaged one has to look at its log too
+        assert sorted(path.parent.iterdir()) == beside
+
+
+@pytest.mark.parametrize("owner", [None, "one"], ids=["reader", "owner"])
+async def test_a_folder_is_no_store(path: Path, open_store: Open, owner: str | None) -> None:
+    """A folder in the place of a store is refused and left alone."""
+    path.mkdir()
+    with pytest.raises(ForeignStoreError, match="directory"):
+        await open_store(owner)
+
+    assert [file.name for file in path.parent.iterdir()] == ["state.db"]
+
+
+async def test_damage_met_later_is_reported(store: SQLiteBackend, path: Path, open_store: Open) -> None:
+    """Damage in a page that opening does not read is reported as CorruptStoreError by the call that meets it."""
+    await create(store, *(creation(f"run{number}") for number in range(500)))
+    await store.close()
+    root = ask(path, "SELECT rootpage FROM sqlite_schema WHERE name = 'runs'")
+    content = bytearray(path.read_bytes())
+    content[(root - 1) * 4096 : root * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    reader = await open_store(None)
+    with pytest.raises(CorruptStoreError):
+        await reader.load("run7")
+
+    assert path.read_bytes() == content
+
+
+async def test_a_store_that_vanishes_is_an_error(store: SQLiteBackend, path: Path) -> None:
+    """A reader of a store whose folder does not exist is told that there is none."""
+    with pytest.raises(StoreNotFoundError):
+        await SQLiteBackend(path.parent / "missing" / "state.db").open(None)
+
+    assert not (path.parent / "missing").exists()
+
+
+# -- waiting for the store ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def store_lock_held(path: Path) -> Iterator[None]:
+    """Hold the store lock as another process would."""
+    with (path.with_name("state.db-kernels") / "store.lock").open("rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+async def test_a_store_that_stays_busy_is_named(open_store: Open, path: Path) -> None:
+    """Whoever waits too long for the store lock is told which file is held; nothing is written, and later all works."""
+    store = await open_store("one", busy_seconds=0.0)
+    with store_lock_held(path), pytest.raises(StoreBusyError, match=r"store\.lock"):
+        await store.append([creation("a")])
+    await create(store, creation("b"))
+
+    assert [run.run_id for run in (await store.list(RunFilter(), limit=9)).runs] == ["b"]
+
+
+async def test_a_foreign_transaction_is_busy_not_locked(store: SQLiteBackend, path: Path) -> None:
+    """A database shell in the middle of a transaction makes StoreBusyError, never "database is locked"."""
+    assert store._writer is not None
+    await store._writer.run(lambda connection: connection.execute("PRAGMA busy_timeout = 0").fetchall())
+    shell = sqlite3.connect(path, isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusyError):
+        await store.append([creation("a")])
+    shell.close()
+
+    await create(store, creation("a"))
+
+
+async def test_waiting_for_the_store_can_be_cancelled(store: SQLiteBackend, path: Path) -> None:
+    """A cancelled wait for the store lock ends at once and has written nothing."""
+    with store_lock_held(path):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.append, [creation("a")])
+            await checkpoint()
+            tasks.cancel_scope.cancel()
+
+    assert await store.count(RunFilter()) == 0
+
+
+async def test_a_cancellation_storm_leaves_no_transaction_open(store: SQLiteBackend) -> None:
+    """However often calls are cancelled, no transaction stays open and each batch is there wholly or not at all."""
+    assert store._writer is not None
+    for ticks in range(60):
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(store.append, [creation(f"run{ticks}-{number}-{part}") for part in range(3)])
+                tasks.start_soon(store.count, RunFilter())
+            for _ in range(ticks % 12):
+                await checkpoint()
+            tasks.cancel_scope.cancel()
+        assert not await store._writer.run(lambda connection: connection.in_transaction)
+    ids = {run.run_id.rpartition("-")[0] for run in (await store.list(RunFilter(), limit=1_000)).runs}
+
+    assert await store.count(RunFilter()) == 3 * len(ids)
+
+
+async def test_units_and_answers_stay_together(store: SQLiteBackend) -> None:
+    """Many tasks that use one connection at once each get their own answer."""
+    assert store._writer is not None
+    answers: dict[int, int] = {}
+
+    async def ask_for(number: int) -> None:
+        assert store._writer is not None
+        answers[number] = await store._writer.run(lambda _: number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(ask_for, number)
+
+    assert answers == {number: number for number in range(50)}
+
+
+# -- full disks ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_is_said_and_harmless(store: SQLiteBackend, path: Path) -> None:
+    """When the database cannot grow, StoreFullError; what was acknowledged is intact and later commits work."""
+    (summary,) = await create(store, creation("a"))
+    large = following(summary)
+    large = large._replace(rows=(large.rows[0]._replace(payload="x" * 1_000_000),))
+    assert store._writer is not None
+    await store._writer.run(lambda connection: connection.execute("PRAGMA max_page_count = 40").fetchall())
+    with pytest.raises(StoreFullError):
+        await store.append([large, creation("b")])
+    assert await store._writer.run(lambda connection: connection.in_transaction) is False
+    assert await store.load("a") == summary
+    assert await store.count(RunFilter()) == 1
+    await store._writer.run(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchall())
+
+    assert await store.append([large, creation("b")]) == {}
+    assert ask(path, "PRAGMA integrity_check") == "ok"
+
+
+# -- the write-ahead log ------------------------------------------------------------------------------------------
+
+
+async def test_the_log_does_not_grow_for_ever(store: SQLiteBackend, path: Path) -> None:
+    """Checkpoints keep the write-ahead log to a few megabytes, however much is written."""
+    (summary,) = await create(store, creation("a"))
+    for _ in range(40):
+        commit = following(summary)
+        commit = commit._replace(rows=(commit.rows[0]._replace(payload="x" * 1_000_000),))
+        await store.append([commit])
+        summary = commit.summary
+
+    assert path.with_name("state.db-wal").stat().st_size < 16_000_000
+    assert path.stat().st_size > 35_000_000
+
+
+async def test_a_long_reader_delays_the_log_only(store: SQLiteBackend, path: Path) -> None:
+    """A reader that holds a snapshot lets the log grow; nothing fails, and it is cut once the reader has gone."""
+    (summary,) = await create(store, creation("a"))
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM runs").fetchall()
+
+    async def write(megabytes: int) -> None:
+        nonlocal summary
+        for _ in range(megabytes):
+            commit = following(summary)
+            commit = commit._replace(rows=(commit.rows[0]._replace(payload="x" * 1_000_000),))
+            assert await store.append([commit]) == {}
+            summary = commit.summary
+
+    await write(22)
+    assert path.with_name("state.db-wal").stat().st_size > 16_000_000
+    reader.close()
+    await write(10)
+
+    assert path.with_name("state.db-wal").stat().st_size < 16_000_000
+    assert (await store.load("a")).seq == 33
+
+
+async def test_pruned_pages_are_used_again(store: SQLiteBackend, path: Path) -> None:
+    """The space of deleted runs is used by later ones instead of growing the file."""
+
+    async def write(name: str) -> None:
+        commits = [creation(f"{name}{number}", owner=None) for number in range(200)]
+        payload = '"' + "x" * 4_000 + '"'
+        await create(store, *(commit._replace(rows=(commit.rows[0]._replace(payload=payload),)) for commit in commits))
+
+    def pages(connection: sqlite3.Connection) -> int:
+        ((number,),) = connection.execute("PRAGMA page_count").fetchall()
+        return int(number)
+
+    assert store._writer is not None
+    await write("first")
+    before = await store._writer.run(pages)
+    assert len(await store.prune(RunFilter(), limit=1_000, dry_run=False)) == 200
+    await write("second")
+
+    assert await store._writer.run(pages) <= before + 2
+    assert ask(path, "PRAGMA integrity_check") == "ok"
+    assert ask(path, "SELECT count(*) FROM events") == 200
+
+
+# -- several processes --------------------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@contextmanager
+def processes(path: Path, *owners: str, runs: int, commits: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that write to the store, see `sqlite_process`; each has said "open", and waits for a line."""
+    script = Path(__file__).with_name("sqlite_process.py")
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(path), owner, str(runs), str(commits)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        for owner in owners
+    ]
+    try:
+        for child in children:
+            assert next_line(child) == "open"
+        yield children
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+
+
+def next_line(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
+
+
+def let_write(child: subprocess.Popen[str]) -> None:
+    assert child.stdin is not None
+    child.stdin.write("go\n")
+    child.stdin.flush()
+
+
+async def test_four_processes_share_one_store(path: Path, open_store: Open) -> None:
+    """Four processes create one store together, write to it at once, and nothing is lost, doubled or damaged."""
+    owners = ["p1", "p2", "p3", "p4"]
+    with processes(path, *owners, runs=10, commits=25) as children:
+        for child in children:
+            let_write(child)
+        for child in children:
+            child.communicate()
+            assert child.returncode == 0
+    store = await open_store("one")
+
+    assert await store.count(RunFilter()) == 40
+    for run in (await store.list(RunFilter(), limit=100)).runs:
+        assert (run.seq, run.steps_done) == (51, 25)
+        assert [row.seq for row in await journal(store, run)] == list(range(1, 52))
+    await store.close()
+    assert ask(path, "PRAGMA integrity_check") == "ok"
+
+
+async def test_a_killed_process_loses_nothing_it_was_told(path: Path, open_store: Open) -> None:
+    """After SIGKILL in the middle of writing every acknowledged commit is there, and others take the runs over."""
+    for round in range(3):
+        victim = f"victim{round}"
+        with processes(path, victim, runs=20, commits=100_000) as (child,):
+            let_write(child)
+            assert next_line(child) == "created"
+            acknowledged = [int(next_line(child)) for _ in range(5 + round)][-1]
+            assert path.with_name("state.db-wal").stat().st_size > 0
+            watcher = await open_store(None)
+            assert await watcher.is_alive(victim)
+            child.kill()
+            child.wait()
+        assert not await watcher.is_alive(victim)
+        heir = await open_store(f"heir{round}")
+        filter = RunFilter(owner=victim)
+        seen = [(run.seq, run.steps_done) for run in (await watcher.list(filter, limit=100)).runs]
+        assert len(set(seen)) == 1  # a batch is one transaction, so it is there for all runs or for none
+        assert seen[0][1] >= acknowledged
+        for number in range(20):
+            run = await heir.claim(f"{victim}-{number}")
+            assert run.token == 2
+            assert [row.seq for row in await journal(heir, run)] == list(range(1, run.seq + 1))
+            assert await heir.append([following(run, owner=None, status="completed")]) == {}
+            late = following(run._replace(token=1))
+            assert await heir.append([late]) == {run.uid: Refused.STALE}
+    await heir.close()
+    await watcher.close()
+
+    assert ask(path, "PRAGMA integrity_check") == "ok"
+
+
+@pytest.mark.parametrize("leftover", ["wal and shm", "wal"])
+async def test_a_reader_needs_nobody_to_clean_up(path: Path, open_store: Open, leftover: str) -> None:
+    """Right after SIGKILL a reader alone sees every acknowledged commit in the log that was left behind."""
+    with processes(path, "victim", runs=3, commits=100_000) as (child,):
+        let_write(child)
+        assert next_line(child) == "created"
+        acknowledged = [int(next_line(child)) for _ in range(4)][-1]
+        child.kill()
+        child.wait()
+    if leftover == "wal":
+        path.with_name("state.db-shm").unlink()
+    reader = await open_store(None)
+    runs = (await reader.list(RunFilter(), limit=10)).runs
+
+    assert [run.steps_done >= acknowledged for run in runs] == [True] * 3
+    for run in runs:
+        assert len(await journal(reader, run)) == run.seq
+
+
+async def test_a_reader_stands_beside_a_writer(path: Path, open_store: Open) -> None:
+    """While a process writes, a reader sees whole commits only, and each one as soon as it was acknowledged."""
+    with processes(path, "writer", runs=5, commits=40) as (child,):
+        let_write(child)
+        assert next_line(child) == "created"
+        reader = await open_store(None)
+        for _ in range(40):
+            acknowledged = int(next_line(child))
+            for run in (await reader.list(RunFilter(), limit=10)).runs:
+                assert run.steps_done >= acknowledged
+                assert run.seq == 1 + 2 * run.steps_done
+
+
+async def test_ownership_crosses_processes(path: Path, open_store: Open) -> None:
+    """A run of a live process cannot be claimed or deleted by another one, but it can be posted to."""
+    with processes(path, "writer", runs=1, commits=100_000) as (child,):
+        let_write(child)
+        assert next_line(child) == "created"
+        store = await open_store("one")
+        with pytest.raises(RunActiveError):
+            await store.claim("writer-0")
+        with pytest.raises(RunActiveError):
+            await store.delete("writer-0", "uid-writer-0")
+
+        assert (await store.post("writer-0", Request("signal", "{}", 1))).owner == "writer"
+
+
+async def test_a_store_at_rest_is_read_without_a_log(store: SQLiteBackend, path: Path, open_store: Open) -> None:
+    """A store that nobody has open, with no log beside it, is read like any other."""
+    (summary,) = await create(store, creation("a"))
+    await store.close()
+    reader = await open_store(None)
+
+    assert await reader.load("a") == summary
+    await reader.close()
+    assert ask(path, "PRAGMA integrity_check") == "ok"
+
+
+async def test_a_reader_that_posts_leaves_no_lock(store: SQLiteBackend, path: Path, open_store: Open) -> None:
+    """A reader connects for writing when it first posts; it never counts as alive and leaves nothing behind."""
+    await create(store, creation("a"))
+    reader = await open_store(None)
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            tasks.start_soon(reader.post, "a", Request("signal", f'{{"n":{number}}}', number))
+    assert sorted(file.stem for file in path.with_name("state.db-kernels").glob("*.lock")) == ["one", "store"]
+    await reader.close()
+
+    assert len(await store.take()) == 5

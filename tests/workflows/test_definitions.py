@@ -1,0 +1,366 @@
+"""A bad definition is refused with everything that is wrong with it, each with its line and column."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+
+from flujo.kernel.errors import DefinitionError
+from flujo.kernel.retry import RetryPolicy
+from flujo.workflows.definitions import Definition, read_definition
+from flujo.workflows.registry import Tasks
+
+
+def read(text: str) -> Definition:
+    return read_definition(dedent(text), "f", Tasks())
+
+
+def problems_of(text: str) -> list[str]:
+    with pytest.raises(DefinitionError) as raised:
+        read(text)
+    return [str(problem).removeprefix("f:") for problem in raised.value.problems]
+
+
+def test_a_definition_says_all_it_can_say() -> None:
+    """Every key of this release, read into what the interpreter needs."""
+    definition = read("""\
+        name: report
+        description: all keys
+        version: "1.10"
+        labels: {team: a, tier: 5}
+        timeout: 1h
+        settings: {colour: red}
+        params:
+          day: {type: string, required: true}
+          any:
+        steps:
+          - name: one
+            task: shell
+            description: first
+            inputs: {command: "ls {{ args.day | quote }}"}
+            params: {stdin: "{{ env.HOME }}"}
+            retry: 3
+            timeout: 30s
+            on_error: continue
+          - name: two
+            task: echo
+            condition: steps.one is defined
+            inputs: {message: "{{ steps.one.result.stdout }}"}
+            retry: {max_attempts: 4, delay: 5, backoff: 3, max_delay: 1m, jitter: 0, on_error: OSError,
+                    give_up_on: [KeyError], max_elapsed: 1h}
+        outputs: {said: "{{ steps.two.result }}"}
+        """)
+
+    one, two = definition.steps
+    assert (definition.name, definition.version, definition.timeout_seconds) == ("report", "1.10", 3600)
+    assert definition.labels == {"team": "a", "tier": "5"}
+    assert definition.settings == {"colour": "red"}
+    assert [parameter.name for parameter in definition.parameters] == ["day", "any"]
+    assert definition.outputs == {"said": "{{ steps.two.result }}"}
+    assert definition.env_names == {"HOME"}
+    assert one.task.name == "shell"
+    assert one.inputs == {"command": "ls {{ args.day | quote }}", "stdin": "{{ env.HOME }}"}
+    assert one.retry == RetryPolicy(max_attempts=4)
+    assert (one.timeout_seconds, one.goes_on_after_failure, two.goes_on_after_failure) == (30, True, False)
+    assert two.retry == RetryPolicy(
+        max_attempts=4, delay=5, backoff=3, max_delay=60, jitter=0, on_error=["OSError"], give_up_on=["KeyError"],
+        max_elapsed=3600,
+    )  # fmt: skip
+
+
+# Each problem stands at the key or value at fault; what is missing at the top level, at the first line.
+BAD: dict[str, tuple[str, list[str]]] = {
+    "nothing": ("{}", ["1:1: `name` is missing", "1:1: `steps` is missing"]),
+    "a list": ("- a\n", ["1:1: a workflow is a mapping with `name` and `steps`, not a list"]),
+    "empty steps": ("name: x\nsteps: []\n", ["2:8: `steps` must have at least one step"]),
+    "steps no list": ("name: x\nsteps: {a: 1}\n", ["2:8: `steps` must be a list, not a mapping"]),
+    "a step no mapping": (
+        "name: x\nsteps:\n  - echo\n",
+        ['3:5: a step is a mapping with `name` and `task`, not the text "echo"'],
+    ),
+    "a step without anything": (
+        "name: x\nsteps:\n  - {}\n",
+        ["3:5: `name` is missing in this step", "3:5: `task` is missing in this step"],
+    ),
+    "version no text": (
+        "name: x\nversion: 1.10\nsteps: [{name: a, task: noop}]\n",
+        ['2:10: `version` must be text, not the number 1.10; quote it: "1.10"'],
+    ),
+    "bad names": (
+        "name: my report\nsteps:\n  - name: 1st\n    task: noop\n  - {name: 5, task: noop}\n",
+        [
+            '1:7: "my report" is not a valid workflow name: a letter or _, then up to 99 letters, digits, _, . or -',
+            '3:11: "1st" is not a valid step name: a letter or _, then up to 99 letters, digits, _, . or -',
+            '5:12: `name` must be text, not the number 5; quote it: "5"',
+        ],
+    ),
+    "a name twice": (
+        "name: x\nsteps:\n  - {name: a, task: noop}\n  - {name: a, task: noop}\n",
+        ["4:12: there are two steps called `a`, the first one in line 3"],
+    ),
+    "keys in the wrong place": (
+        """\
+        name: x
+        retry: 3
+        max_attempts: 3
+        steps:
+          - name: a
+            task: shell
+            command: ls
+            version: "1"
+            delay: 5
+            inputs: {command: ls}
+        """,
+        [
+            "2:1: `retry` belongs to a step, not to the top level",
+            "3:1: `max_attempts` belongs to `retry`, not to the top level",
+            "7:5: `command` is an input of task `shell`; put it under `inputs`",
+            "8:5: `version` belongs to the top level, not to a step",
+            "9:5: `delay` belongs to `retry`, not to a step",
+        ],
+    ),
+    "keys nobody knows": (
+        "name: x\nstep: []\nfoo: 1\nsteps:\n  - {name: a, task: noop, condtion: x, zzz: 1}\n",
+        [
+            "2:1: the top level has no key `step`; did you mean `steps`?",
+            "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
+            "timeout, settings",
+            "5:27: a step has no key `condtion`; did you mean `condition`?",
+            "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, condition, retry, timeout, "
+            "on_error",
+        ],
+    ),
+    "keys to come": (
+        """\
+        name: x
+        imports: [a.yaml]
+        flows: {}
+        secrets: []
+        steps:
+          - name: a
+            task: noop
+            depends_on: [b]
+            for_each: [1]
+            always_run: true
+            params: {progress_update: true}
+            on_error: {action: retry}
+        """,
+        [
+            "2:1: `imports` is not supported by this release",
+            "3:1: `flows` is not supported by this release",
+            "4:1: `secrets` is not supported by this release",
+            "8:5: `depends_on` is not supported by this release",
+            "9:5: `for_each` is not supported by this release",
+            "10:5: `always_run` is not supported by this release",
+            "11:14: `progress_update` is not supported by this release",
+            "12:15: the mapping form of `on_error` is not supported by this release; write fail or continue",
+        ],
+    ),
+    "unknown tasks": (
+        "name: x\nsteps:\n  - {name: a, task: shel}\n  - {name: b, task: zzzzzz}\n",
+        [
+            "3:21: there is no task `shel`; did you mean `shell`?",
+            "4:21: there is no task `zzzzzz`; there are: echo, fail, noop, python_code, read_file, shell, sleep, "
+            "template, wait_signal, write_file",
+        ],
+    ),
+    "inputs of tasks": (
+        """\
+        name: x
+        steps:
+          - name: a
+            task: shell
+            inputs: {comand: ls, check: maybe, env: "{{ args }}"}
+          - name: b
+            task: template
+            inputs: {template: x, file: y}
+          - name: c
+            task: sleep
+            inputs: {duration: "1:30"}
+          - name: d
+            task: sleep
+          - name: e
+            task: echo
+            inputs: {message: 1}
+            params: {message: 2}
+          - name: f
+            task: python_code
+            inputs:
+              code: |
+                x = 1
+                y = = 2
+          - name: g
+            task: noop
+            inputs: [1]
+        """,
+        [
+            "4:11: task `shell` needs the input `command`",
+            "5:14: there is no input of task `shell` `comand`; did you mean `command`?",
+            '5:33: `check` must be a boolean, not "maybe"',
+            "7:11: task `template` needs exactly one of the inputs `template` and `file`",
+            '11:24: `duration` must be a duration such as 90, 90s or 1h30m, not "1:30"',
+            "13:11: task `sleep` needs exactly one of the inputs `duration` and `seconds`",
+            "17:14: `message` is given under `inputs` and under `params`",
+            "21:13: `code` has a syntax error in its line 2: invalid syntax",
+            "26:13: `inputs` must be a mapping, not a list",
+        ],
+    ),
+    "durations and retries": (
+        """\
+        name: x
+        timeout: soon
+        steps:
+          - {name: a, task: noop, timeout: "1:30", retry: -1}
+          - {name: b, task: noop, timeout: 0, retry: often}
+          - {name: c, task: noop, retry: {max_attempts: 0, delay: x, backoff: 0.5, jitter: 2, on_error: 5, tries: 1}}
+          - {name: d, task: noop, on_error: ignore, retry: {max_attempts: many}}
+        """,
+        [
+            '2:10: `timeout`: "soon" is not a duration; write 90, 90s, 1h30m, 2w, 30d or PT1H30M',
+            '4:36: `timeout`: "1:30" is not a duration; write 90, 90s, 1h30m, 2w, 30d or PT1H30M',
+            "4:51: `retry` must not be negative",
+            "5:36: `timeout` must be longer than nothing",
+            '5:46: `retry` must be a number of further attempts or a mapping, not the text "often"',
+            "6:49: `max_attempts` must be at least 1, not 0",
+            '6:59: `delay`: "x" is not a duration; write 90, 90s, 1h30m, 2w, 30d or PT1H30M',
+            "6:71: `backoff` must be at least 1, not 0.5",
+            "6:84: `jitter` must be at most 1, not 2",
+            "6:97: `on_error` must be a list of error names such as [ConnectionError]",
+            "6:100: `retry` has no key `tries`; it has: max_attempts, delay, backoff, max_delay, jitter, on_error, "
+            "give_up_on, max_elapsed",
+            '7:37: `on_error` must be fail or continue, not "ignore"',
+            '7:67: `max_attempts` must be an integer, not "many"',
+        ],
+    ),
+    "templates": (
+        """\
+        name: x
+        params: {day: {type: string}}
+        steps:
+          - name: first-one
+            task: echo
+            inputs: {message: "{{ steps.later.result }} {{ steps['first-one'].result }}"}
+          - name: later
+            task: echo
+            condition: args.dya == 'x' and steps.first-one is defined
+            inputs:
+              message:
+                - "{{ steps['first-one'].output }}"
+                - {deep: "{{ dey }} {{ workspac }}"}
+                - "{{ steps.frist.result }}"
+                - "{{ a b }}"
+                - "{{ env[args.day] }}"
+                - "{% for i in [1] %}{{ i }}{{ loop.index }}{% endfor %}{% set z = 1 %}{{ z }}{{ range(3) }}"
+          - name: last
+            task: echo
+            condition: "{{ 1 + }}"
+            inputs: {message: "{% include 'x' %}"}
+        outputs:
+          a: "{{ steps.nobody.result }}"
+          b: "{{ steps.last.result }}"
+        """,
+        [
+            "6:23: step `first-one` cannot refer to itself",
+            "6:23: step `later` runs later than this one",
+            "9:16: there is no name `one`; there are: args, day, env, error, run, run_number, settings, start_dir, steps, "
+            "timestamp, workflow, workflow_dir, workflow_file, workflow_name, workspace (in a template)",
+            "9:16: there is no parameter `dya`; did you mean `day`? (in a template)",
+            "9:16: there is no step `first`; for `first-one` write steps['first-one']",
+            "12:11: `steps.first-one` has no `output`; it has: result, status, attempt, error",
+            "13:18: there is no name `dey`; did you mean `day`? (in a template)",
+            "13:18: there is no name `workspac`; did you mean `workspace`? (in a template)",
+            "14:11: there is no step `frist`; did you mean `first-one`?",
+            "15:11: the template is malformed: expected token 'end of print statement', got 'b'",
+            "16:11: the name of a variable in `env` must be written out, so that it can be recorded",
+            "20:16: the template is malformed: unexpected 'end of print statement'",
+            "21:23: the template is malformed: `include` is not supported",
+            "23:6: there is no step `nobody`; there are: first-one, last, later",
+        ],
+    ),
+    "parameters": (
+        """\
+        name: x
+        params:
+          2day: {type: string}
+          a: string
+          b: {type: text}
+          c: {typ: string}
+          d: {type: integer, default: x}
+        steps: [{name: a, task: noop}]
+        """,
+        [
+            "3:3: `2day` is not a parameter name: letters, digits and _, no digit first",
+            '4:6: parameter `a` must be a mapping such as {type: string, default: x}, not the text "string"',
+            '5:13: parameter `b`: `type` must be one of string, integer, number, boolean, array, object, not "text"',
+            "6:7: parameter `c`: there is no keyword `typ`; did you mean `type`?",
+            '7:31: parameter `d`: `default` must be an integer, not "x"',
+        ],
+    ),
+    "structure and meaning at once": (
+        "name: x\nname: y\nfoo: .inf\nsteps:\n  - {name: a, task: nop}\n",
+        [
+            "2:1: `name` is here twice, first in line 1",
+            "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
+            "timeout, settings",
+            "3:6: .inf has no JSON form; quote it if it is text",
+            "5:21: there is no task `nop`; did you mean `noop`?",
+        ],
+    ),
+    "labels and outputs": (
+        "name: x\nlabels: {a: [1]}\noutputs: [1]\nsteps: [{name: a, task: noop, condition: [1]}]\n",
+        [
+            "2:13: label `a` must be text, not a list",
+            "3:10: `outputs` must be a mapping, not a list",
+            "4:42: `condition` must be true, false or an expression, not a list",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_definition_is_refused_with_all_its_problems(case: str) -> None:
+    """Exactly these problems, at exactly these places."""
+    text, expected = BAD[case]
+
+    assert problems_of(text) == expected
+
+
+ONE_STEP = """\
+name: x
+steps:
+  - name: a
+    task: shell
+    inputs: {command: "ls {{ workspace }}"}
+    condition: "true"
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("    condition", "    retry: 3\n    condition"),
+        ("    condition", "    timeout: 5s\n    condition"),
+        ("    condition", "    description: new\n    condition"),
+        ("    condition", "    on_error: continue\n    condition"),
+        ("inputs:", "params:"),
+        ("name: x", "name: x\nlabels: {a: b}"),
+        ("name: x", "# comment\nname: x"),
+    ],
+)
+def test_what_does_not_change_the_work_does_not_change_its_digest(change: tuple[str, str]) -> None:
+    """Retry, timeout, description, labels, on_error and layout are free to change under a run."""
+    assert read(ONE_STEP.replace(*change)).steps[0].digest == read(ONE_STEP).steps[0].digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("ls {{", "ls -l {{"), ('"true"', "false"), ("task: shell", "task: echo\n"), ("{command", "{stdin: x, command")],
+)
+def test_what_changes_the_work_changes_its_digest(change: tuple[str, str]) -> None:
+    """Task, inputs and condition bind a completed step, as they are written."""
+    changed = ONE_STEP.replace(*change)
+    if "echo" in changed:
+        changed = changed.replace("command:", "message:")
+
+    assert read(changed).steps[0].digest != read(ONE_STEP).steps[0].digest

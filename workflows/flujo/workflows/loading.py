@@ -1,0 +1,115 @@
+"""From a file or text to a workflow the kernel can run.
+
+workflow = load_workflow("report.yaml")
+await kernel.run(workflow, {"day": "2026-11-22"})
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flujo.kernel.backend import StoredDefinition
+from flujo.kernel.durations import to_datetime
+from flujo.kernel.errors import DefinitionError, InvalidInputError, Problem
+from flujo.kernel.programs import Beginning, Workflow
+
+from .definitions import Definition, read_definition
+from .documents import MAX_BYTES
+from .interpreter import RunContext, interpret
+from .parameters import check_inputs
+from .registry import Task, Tasks
+
+TEXT_NAME = "workflow.yaml"
+"""What a definition without a file is called in messages."""
+
+
+def load_workflow(
+    path_or_text: str | Path,
+    *,
+    source: str | None = None,
+    workspace: str | Path | None = None,
+    tasks: Iterable[Task] = (),
+) -> Workflow:
+    """The workflow in a YAML file, or in a text: anything with a line break is one.
+
+    `source` is the name messages use for a text. `workspace` is a folder of yours for the run's files, instead of the
+    one the kernel makes for each run. `tasks` are further tasks the definition may use. Raises DefinitionError.
+    """
+    if isinstance(path_or_text, str) and "\n" in path_or_text:
+        return load_workflow_text(path_or_text, source or TEXT_NAME, workspace=workspace, tasks=tasks)
+    path = Path(path_or_text)
+    name = source or str(path)
+    return _workflow(_read(path, name), name, path.absolute(), workspace, tasks)
+
+
+def load_workflow_text(
+    text: str, file: str, *, workspace: str | Path | None = None, tasks: Iterable[Task] = ()
+) -> Workflow:
+    """The workflow in `text`, as stored by an earlier run; `file` is where it came from, which need not exist."""
+    path = Path(file).absolute()
+    return _workflow(text, file, path, workspace, tasks)
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # one more than is accepted, so that the size is refused and not cut
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        problem = "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error))
+        raise DefinitionError([Problem(name, 0, 0, problem)]) from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DefinitionError([Problem(name, line, 1, "the file is not UTF-8 text")]) from error
+
+
+def _workflow(text: str, name: str, path: Path, workspace: str | Path | None, tasks: Iterable[Task]) -> Workflow:
+    definition = read_definition(text, name, Tasks(tasks))
+
+    async def program(ctx: RunContext, inputs: dict[str, Any]) -> Any:
+        return await interpret(definition, ctx, inputs)
+
+    return Workflow(
+        name=definition.name,
+        version=definition.version,
+        program=program,
+        timeout_seconds=definition.timeout_seconds,
+        labels=definition.labels,
+        check_inputs=_input_checker(definition),
+        definition=StoredDefinition(definition.digest, definition.name, definition.version, text),
+        plan=[(step.name, step.digest) for step in definition.steps],
+        environment=_environment(definition, path, None if workspace is None else Path(workspace).absolute()),
+    )
+
+
+def _input_checker(definition: Definition) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def check(inputs: dict[str, Any]) -> dict[str, Any]:
+        complete, problems = check_inputs(definition.parameters, inputs)
+        if problems:
+            raise InvalidInputError(definition.name, problems)
+        return complete
+
+    return check
+
+
+def _environment(
+    definition: Definition, path: Path, workspace: Path | None
+) -> Callable[[Beginning], Mapping[str, Any]]:
+    """What is read once, when a run begins. Variables that are not set then are absent for the run's whole life."""
+
+    def read(beginning: Beginning) -> dict[str, Any]:
+        return {
+            "workspace": str(workspace or beginning.workspace),
+            "log_file": str(beginning.workspace.with_name(f"{beginning.run_id}.log")),
+            "timestamp": to_datetime(beginning.now).isoformat(timespec="seconds"),
+            "run_number": beginning.run_number,
+            "start_dir": os.getcwd(),
+            "workflow_file": str(path),
+            "workflow_dir": str(path.parent),
+            "env": {name: os.environ[name] for name in sorted(definition.env_names) if name in os.environ},
+        }
+
+    return read
