@@ -1,10 +1,9 @@
 """Raw group commit: the frozen loop every ratio is measured against. Do not make it faster or slower.
 
-For each of `steps` rounds one transaction writes what `runs` concurrent runs record when each finishes a step and starts the
-next: two journal rows per run (an outcome with a 1 KiB payload, a start) and the summary update with its token check.
-Everything is prepared before the clock starts; one thread, no event loop, multi-row statements into the same schema and
-with the same settings as the store.
-"""
+For each of `steps` rounds one transaction writes what `runs` concurrent runs record when each finishes a step and
+starts the next: two journal rows per run (an outcome with a 1 KiB payload, a start) and the summary update with its
+token check. Everything is prepared before the clock starts; one thread, no event loop, multi-row statements into
+the same schema and with the same settings as the store."""
 
 from __future__ import annotations
 

@@ -2,28 +2,23 @@
 
     python bench/throughput.py [--rounds N] [--folder DIR]
 
-Both sides write the same rows to files in one folder, in one process, turn by turn, because disks and machines drift: only
-the ratio within a round means anything. The kernel's side includes starting and finishing the runs.
+Both sides write the same rows to files in one folder, in one process, turn by turn, because disks and machines drift:
+only the ratio within a round means anything. The kernel's side includes starting and finishing the runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import anyio
 
 from flujo.backends import open_backend
 from flujo.kernel import Context, Kernel, step, workflow
-
-sys.path.insert(0, str(Path(__file__).parent))
-from raw import raw_seconds
+from raw import raw_seconds  # beside this file, which python puts on the path of a script
 
 VALUE = "x" * 1022
 
@@ -51,18 +46,16 @@ async def kernel_seconds(url: str, runs: int, steps: int) -> float:
 
 
 def measure(folder: Path, runs: int, steps: int, rounds: int) -> None:
-    """Print one line per case: microseconds per step of both sides, and the median of the ratios round by round."""
+    """Print one line: microseconds per step of both sides, and the median of the ratios round by round."""
     raws: list[float] = []
     kernels: list[float] = []
     for number in range(rounds):
-        def raw() -> None:
-            raws.append(raw_seconds(folder / f"raw-{runs}-{number}.db", runs, steps))
-
-        def kernel() -> None:
-            kernels.append(anyio.run(kernel_seconds, f"sqlite:{folder}/kernel-{runs}-{number}.db", runs, steps))
-
-        for side in (raw, kernel) if number % 2 else (kernel, raw):
-            side()
+        store = folder / f"{runs}-{number}"
+        if number % 2:
+            raws.append(raw_seconds(Path(f"{store}-raw.db"), runs, steps))
+        kernels.append(anyio.run(kernel_seconds, f"sqlite:{store}.db", runs, steps))
+        if not number % 2:
+            raws.append(raw_seconds(Path(f"{store}-raw.db"), runs, steps))
     ratios = [raw / kernel for raw, kernel in zip(raws, kernels, strict=True)]
     per_step = 1e6 / (runs * steps)
     print(
@@ -78,7 +71,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the stores go; default: a temporary folder here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder or Path.cwd(), prefix=".bench-") as folder:
-        for runs, steps in ((1, 300), (20, 50), (100, 30)):
+        for runs, steps in ((1, 300), (20, 50), (100, 50)):
             measure(Path(folder), runs, steps, arguments.rounds)
 
 

@@ -394,6 +394,12 @@ def foreign_database(path: Path) -> None:
     connection.close()
 
 
+def empty_database(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
 def newer_store(path: Path) -> None:
     own_store(path)
     connection = sqlite3.connect(path)
@@ -433,7 +439,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], type[StoreError]]] = {
     "short text": (lambda path: path.write_text("x"), ForeignStoreError),
     "zeros": (lambda path: path.write_bytes(bytes(4096)), ForeignStoreError),
     "another program's database": (foreign_database, ForeignStoreError),
-    "an empty database": (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 1"), ForeignStoreError),
+    "an empty database": (empty_database, ForeignStoreError),
     "a newer store": (newer_store, NewerStoreError),
     "a store cut to 60 bytes": (cut_to(60), ForeignStoreError),
     "a store cut to 2,000 bytes": (cut_to(2_000), CorruptStoreError),
@@ -631,6 +637,29 @@ async def test_a_long_reader_delays_the_log_only(store: SQLiteBackend, path: Pat
 
     assert path.with_name("state.db-wal").stat().st_size < 16_000_000
     assert (await store.load("a")).seq == 33
+
+
+@pytest.mark.parametrize("owner", [None, "two"], ids=["reader", "owner"])
+async def test_an_unfinished_checkpoint_is_no_damage(
+    store: SQLiteBackend, path: Path, tmp_path: Path, owner: str | None
+) -> None:
+    """A store whose checkpoint a crash cut short, with its log beside it, opens and has everything."""
+    assert store._writer is not None
+    size = path.stat().st_size
+    await create(store, *(creation(f"run{number}") for number in range(300)))
+    await store._writer.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+    assert path.stat().st_size > size
+    copy = tmp_path / "crashed" / "state.db"
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes()[:size])  # its first page speaks of many more
+    copy.with_name("state.db-wal").write_bytes(path.with_name("state.db-wal").read_bytes())
+    crashed = SQLiteBackend(copy)
+    await crashed.open(owner)
+
+    assert await crashed.count(RunFilter()) == 300
+    await crashed.close()
+    if owner is not None:
+        assert ask(copy, "PRAGMA integrity_check") == "ok"
 
 
 async def test_pruned_pages_are_used_again(store: SQLiteBackend, path: Path) -> None:

@@ -16,6 +16,7 @@ import selectors
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from typing import Any, Literal, TypeVar, cast
+from unittest import mock
 
 import anyio
 import trio
@@ -53,6 +54,10 @@ class Stuck(Exception):
     """Every task waits, and nothing is scheduled that could wake one."""
 
 
+class Abandoned(SystemExit):
+    """Raised by `on_tick`, it ends the event loop at once, whatever tasks there are."""
+
+
 def _no_tick() -> None:
     pass
 
@@ -73,21 +78,27 @@ def run_simulated(
     # Trio's own recipe for tests that can be repeated (its Hypothesis plugin does these two things).
     trio_scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     trio_scheduler._r.seed(seed)
-    options = {
-        "clock": trio.testing.MockClock(autojump_threshold=0),
-        "instruments": [_TickInstrument(on_tick)],
-    }
-    return anyio.run(function, backend="trio", backend_options=options)
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    options = {"clock": clock, "instruments": [_TickInstrument(on_tick, clock)]}
+    try:
+        return anyio.run(function, backend="trio", backend_options=options)
+    except trio.TrioInternalError as error:
+        raise error.__cause__ or error from None
 
 
 class _TickInstrument(trio.abc.Instrument):
     """Calls `on_tick` before every step of a task."""
 
-    def __init__(self, on_tick: Tick) -> None:
+    def __init__(self, on_tick: Tick, clock: trio.testing.MockClock) -> None:
         self._on_tick = on_tick
+        self._clock = clock
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._on_tick()
+        try:
+            self._on_tick()
+        except Abandoned as error:
+            # What an instrument raises is only logged; but every round of the loop asks the clock.
+            mock.patch.object(self._clock, "current_time", side_effect=error).start()
 
 
 class _JumpingSelector(selectors.BaseSelector):

@@ -19,7 +19,7 @@ import anyio
 from flujo.kernel import FlujoError, Kernel, Observer
 from flujo.kernel.errors import RunFinishedError
 
-from .clock import Loop, run_simulated
+from .clock import Abandoned, Loop, run_simulated
 from .invariants import Reference, check_ended, check_world, require
 from .scenario import LEAN, SCENARIOS, Plan, Scenario
 from .world import Fault, Life, MemoryPlace, Point, Store, Violation, World, enter_life
@@ -61,7 +61,7 @@ def simulate(
         nonlocal total
         total += 1
         if total > TICK_LIMIT:
-            raise Violation(f"no end after {TICK_LIMIT} ticks")
+            raise Abandoned(f"no end after {TICK_LIMIT} ticks: {world.lives}")
         if world.lives:
             world.lives[-1].tick()
 

@@ -127,8 +127,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
             "timeout, settings",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
-            "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, condition, retry, timeout, "
-            "on_error",
+            "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, condition, retry, "
+            "timeout, on_error",
         ],
     ),
     "keys to come": (
@@ -263,14 +263,14 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "6:23: step `first-one` cannot refer to itself",
             "6:23: step `later` runs later than this one",
-            "9:16: there is no name `one`; there are: args, day, env, error, run, run_number, settings, start_dir, steps, "
-            "timestamp, workflow, workflow_dir, workflow_file, workflow_name, workspace (in a template)",
+            "9:16: there is no name `one`; there are: args, day, env, error, run, run_number, settings, start_dir, "
+            "steps, timestamp, workflow, workflow_dir, workflow_file, workflow_name, workspace (in a template)",
             "9:16: there is no parameter `dya`; did you mean `day`? (in a template)",
             "9:16: there is no step `first`; for `first-one` write steps['first-one']",
             "12:11: `steps.first-one` has no `output`; it has: result, status, attempt, error",
             "13:18: there is no name `dey`; did you mean `day`? (in a template)",
             "13:18: there is no name `workspac`; did you mean `workspace`? (in a template)",
-            "14:11: there is no step `frist`; did you mean `first-one`?",
+            "14:11: there is no step `frist`; there are: first-one, last, later",
             "15:11: the template is malformed: expected token 'end of print statement', got 'b'",
             "16:11: the name of a variable in `env` must be written out, so that it can be recorded",
             "20:16: the template is malformed: unexpected 'end of print statement'",

@@ -1171,6 +1171,21 @@ async def a_claimed_run_may_bring_posts(harness: Harness) -> None:
 
 
 @behaviour
+async def a_claim_during_the_wait_is_not_missed(harness: Harness) -> None:
+    """A wait that is under way ends when this owner claims a run with open requests."""
+    one, two = await harness.open("one"), await harness.open("two")
+    await create(one, creation("a"))
+    await one.post("a", Request("signal", "{}", 1))
+    await two.take()
+    await harness.kill(one)
+    with fail_after(PATIENCE_SECONDS):
+        async with create_task_group() as tasks:
+            tasks.start_soon(two.claim, "a")
+            while not await two.take():
+                await two.wait_for_posts()
+
+
+@behaviour
 async def a_wait_can_be_cancelled(harness: Harness) -> None:
     """A cancelled wait for posts leaves nothing behind: the next one works."""
     one = await harness.open("one")

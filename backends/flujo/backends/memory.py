@@ -162,7 +162,8 @@ class InMemoryBackend(StateBackend):
         run = self._require_run(run_id)
         self._require_idle(run.summary)
         run.summary = run.summary._replace(owner=owner, token=run.summary.token + 1)
-        self._seen = -1  # the run may have come with requests
+        self._seen = -1  # the run may have come with requests, also for a wait that is under way
+        self.store.wake()
         return run.summary
 
     async def release(self, uids: Sequence[str] | None) -> None:

@@ -15,6 +15,7 @@ from .session import Session, say
 INTERRUPTED = 130
 INTERNAL = 70
 USAGE = 2
+ONLY_WAITS = 7
 
 EXIT_CODES: dict[type[BaseException], int] = {
     # how a run ended

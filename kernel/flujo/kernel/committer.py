@@ -39,7 +39,7 @@ class _Share:
     def __init__(self, run: LiveRun) -> None:
         self.run = run
         self.events: list[Event] = []
-        self.taken: list[int] = []
+        self.taken: Sequence[int] = ()
         self.definition: StoredDefinition | None = None
 
 
@@ -67,10 +67,18 @@ class Batch:
 class Committer:
     """Drains everything that is recorded into the backend, batch after batch."""
 
-    def __init__(self, backend: StateBackend, clock: Clock, committed: Callable[[LiveRun], None]) -> None:
+    def __init__(
+        self,
+        backend: StateBackend,
+        clock: Clock,
+        committed: Callable[[LiveRun], None],
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`committed` is called for every run of a batch that was written, `failed` when none will be any more."""
         self._backend = backend
         self._clock = clock
         self._committed = committed
+        self._failed = failed
         self._next = Batch()
         self._wake = anyio.Event()
         self._closing = False
@@ -94,8 +102,10 @@ class Committer:
             if not self._wake.is_set():
                 self._wake.set()
         share.events.append(event)
-        share.taken.extend(taken)
-        share.definition = definition or share.definition
+        if taken:
+            share.taken = (*share.taken, *taken)
+        if definition is not None:
+            share.definition = definition
         return batch
 
     async def drain(self) -> None:
@@ -172,7 +182,9 @@ class Committer:
         batch = self._next
         batch.failure = failure
         self._lose(batch)
+        batch.shares.clear()  # or it would be written on top of what may be missing
         batch.done.set()
+        self._failed()
 
 
 def _commit(share: _Share) -> Commit:

@@ -141,9 +141,9 @@ class Context:
 
         `gather(a=…, b=…)` names the branches and returns a dict, `gather(…, …)` numbers them and returns a list.
         When one raises, the others are cancelled and an ExceptionGroup is raised."""
-        if positional and named:
-            raise TypeError("gather takes branches by position or by name, not both")
         try:
+            if positional and named:
+                raise TypeError("gather takes branches by position or by name, not both")
             if named:
                 keys = {name: self._key(name, explicit=True) for name in named}
                 return await self._side_by_side({keys[name]: work for name, work in named.items()}, list(named))

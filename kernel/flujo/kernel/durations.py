@@ -32,7 +32,7 @@ def parse_duration(value: Duration) -> float:
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = float(value) if abs(value) < 2**53 else math.inf
     elif isinstance(value, str):
         seconds = _parse_text(value)
     else:

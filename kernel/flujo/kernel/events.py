@@ -8,7 +8,7 @@ read-only."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json, to_json
 
@@ -246,36 +246,42 @@ UPCASTS: dict[tuple[str, int], Upcast] = {}
 
 
 class _Layout(NamedTuple):
-    """A kind as `encode` needs it: its field names, and for each the value that is left out."""
+    """A kind as `encode` needs it, which runs twice per step: the fields of the body that are always written, and those
+    that are left out while they hold their default. Fields are (name, position in the fact)."""
 
     type: str
     format: int
-    payload: str | None
-    names: tuple[str, ...]
-    defaults: tuple[Any, ...]
+    payload: int | None
+    always: tuple[tuple[str, int], ...]
+    unless_default: tuple[tuple[str, int, Any], ...]
 
 
-_NO_DEFAULT = object()
-_LAYOUTS: dict[type[Any], _Layout] = {
-    kind.fact: _Layout(
+def _layout(kind: Kind) -> _Layout:
+    fields, defaults = kind.fact._fields, kind.fact._field_defaults
+    positions = [(name, index) for index, name in enumerate(fields) if name != kind.payload]
+    return _Layout(
         kind.type,
         kind.format,
-        kind.payload,
-        kind.fact._fields,
-        tuple(kind.fact._field_defaults.get(name, _NO_DEFAULT) for name in kind.fact._fields),
+        None if kind.payload is None else fields.index(kind.payload),
+        tuple((name, index) for name, index in positions if name not in defaults),
+        tuple((name, index, defaults[name]) for name, index in positions if name in defaults),
     )
-    for kind in KINDS
-}
+
+
+_LAYOUTS: dict[type[Any], _Layout] = {kind.fact: _layout(kind) for kind in KINDS}
 
 
 def encode(event: Event) -> EventRow:
     """The row of an event. Fields that hold their default are left out."""
     seq, at, fact = event
-    type_, format, payload_name, names, defaults = _LAYOUTS[fact.__class__]
-    fields = zip(names, fact, defaults, strict=True)
-    body: dict[str, Any] = {name: value for name, value, default in fields if value != default}
-    payload = None if payload_name is None else body.pop(payload_name, None)
-    return EventRow(seq, at, type_, format, to_json(body).decode(), payload)
+    type_, format, payload, always, unless_default = _LAYOUTS[fact.__class__]
+    body: dict[str, Any] = {name: fact[index] for name, index in always}
+    for name, index, default in unless_default:
+        if (value := fact[index]) != default:
+            body[name] = value
+    return EventRow(
+        seq, at, type_, format, to_json(body).decode(), None if payload is None else cast("str | None", fact[payload])
+    )
 
 
 def decode(row: EventRow) -> Event:

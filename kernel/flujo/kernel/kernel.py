@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,7 @@ from .errors import (
     RunActiveError,
     RunExistsError,
     RunFinishedError,
+    RunNotFoundError,
     StateIncompatibilityError,
     StoreError,
     WorkflowNotFoundError,
@@ -151,10 +152,10 @@ class Kernel(Observer):
     @asynccontextmanager
     async def _live_once(self) -> AsyncIterator[None]:
         await self.backend.open(self.id)
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             self._children = Children(self.backend.liveness_fd)
-            self._committer = Committer(self.backend, self.clock, self._committed)
+            self._committer = Committer(self.backend, self.clock, self._committed, self._lose_all)
             served = anyio.Event()
             async with anyio.create_task_group() as group:
                 self._group = group
@@ -164,7 +165,7 @@ class Kernel(Observer):
                     if self._recover_at_start:
                         await self.recover()
                     yield
-                except Exception as error:
+                except (Exception, KeyboardInterrupt, SystemExit) as error:
                     # Kept out of the task group, which would hand it on inside an ExceptionGroup.
                     failure = error
                 finally:
@@ -182,8 +183,9 @@ class Kernel(Observer):
     async def _serve_commits(self, served: anyio.Event) -> None:
         # Shielded: what is recorded has to be written however this kernel comes to its end.
         with anyio.CancelScope(shield=True):
+            assert self._committer is not None  # not the property: this may begin only after closing has begun
             try:
-                await self.committer.serve()
+                await self._committer.serve()
             finally:
                 served.set()
 
@@ -266,7 +268,10 @@ class Kernel(Observer):
 
     async def _attach(self, run_id: str, workflow: Workflow, inputs: str) -> RunHandle:
         """The run that has this id already, if it is the same run."""
-        state = await self.inspect(run_id)
+        try:
+            state = await self.inspect(run_id)
+        except RunNotFoundError:
+            raise RunExistsError(run_id, "an id that differs only in upper and lower case") from None
         if state.workflow != workflow.name:
             raise RunExistsError(run_id, f"the workflow {state.workflow!r}")
         if decode(state.inputs_json) != decode(inputs):
@@ -319,7 +324,9 @@ class Kernel(Observer):
         interrupted = [
             each for each in at_recovery(state, self._max_interruptions) if isinstance(each, events.StepInterrupted)
         ]
-        await self._go_on(run, [*interrupted, fact], definition=chosen.definition)
+        # A cancel that was left in the inbox asked for the end of what is over now.
+        void = [each.id for each in await self.backend.take() if each.uid == run.uid and each.request.kind == "cancel"]
+        await self._go_on(run, [*interrupted, fact], definition=chosen.definition, taken=void)
         return RunHandle(self, run_id, created=False)
 
     async def _resumption(
@@ -401,13 +408,20 @@ class Kernel(Observer):
             raise StateIncompatibilityError(state.run_id, found)
         return registered
 
-    async def _go_on(self, run: LiveRun, facts: list[Fact], *, definition: StoredDefinition | None = None) -> None:
+    async def _go_on(
+        self,
+        run: LiveRun,
+        facts: list[Fact],
+        *,
+        definition: StoredDefinition | None = None,
+        taken: Sequence[int] = (),
+    ) -> None:
         """Record what has to be recorded first, and drive the run unless that has ended it."""
         assert self._children is not None
         self._children.sweep(run.uid)  # nothing of an attempt that died may be alive when the next one starts
         batch: Batch | None = None
         for fact in facts:
-            batch = run.record(fact, definition=definition)
+            batch = run.record(fact, definition=definition, taken=taken)
         self._bring_up(run, batch)
         if batch is not None:
             await batch.durable()
@@ -462,6 +476,11 @@ class Kernel(Observer):
         if (change := self._changes.pop(run.uid, None)) is not None:
             change.set()
 
+    def _lose_all(self) -> None:
+        """The store has failed: end every run, also those that had nothing to record."""
+        for run in self._live.values():
+            run.stop(Stop.LOST)
+
     def _find_live(self, run_id: str) -> LiveRun | None:
         return next((run for run in self._live.values() if run.state.run_id == run_id), None)
 
@@ -473,7 +492,7 @@ class Kernel(Observer):
         if run is not None and run.takes_requests:
             batch = run.receive(events.SignalReceived(check_step_name(name), encode(payload), by))
             await batch.durable()
-            if run.uid not in batch.refused:
+            if run.uid not in batch.refused and run.stopped is not Stop.FENCED:
                 return Delivery.RECORDED
         return await super().signal(run_id, name, payload, by=by)
 
@@ -489,11 +508,13 @@ class Kernel(Observer):
             batch = run.record(fact)
             run.stop(Stop.CANCEL)
             await batch.durable()
-            if run.uid not in batch.refused:
+            if run.uid not in batch.refused and run.stopped is not Stop.FENCED:
                 return CancelOutcome.REQUESTED
         summary = await self.backend.load(run_id)
         if summary.status in FINAL:
             return CancelOutcome.ALREADY_FINISHED
+        if run is not None and run.stopped is Stop.CANCEL and summary.owner == self.id:
+            return CancelOutcome.REQUESTED  # it is stopping already
         try:
             if summary.owner is not None and await self.backend.is_alive(summary.owner):
                 body = to_json({"reason": reason, "by": by}).decode()
@@ -501,6 +522,9 @@ class Kernel(Observer):
                 return CancelOutcome.REQUESTED
             claimed = await self.backend.claim(run_id)
         except RunFinishedError:
+            return CancelOutcome.ALREADY_FINISHED
+        if claimed.status in FINAL:  # somebody ran it to its end between the two looks
+            await self.backend.release([claimed.uid])
             return CancelOutcome.ALREADY_FINISHED
         state = await self._fold(claimed)
         unowned = self._live_run(state, Workflow(name=state.workflow, program=_no_program), token=claimed.token)

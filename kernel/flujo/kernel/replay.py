@@ -20,11 +20,13 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .state import SETTLED, WorkflowState
+from .state import StepStatus, WorkflowState
 
 IDLE_TICKS = 50
 REACTION_TICKS = 5
 YIELD_EVERY = 200  # outcomes handed out without a pause, so that a long history does not stall the event loop
+
+_IN_TURN = (StepStatus.COMPLETED, StepStatus.FAILED)
 
 LAST = 2**63  # the turn of whatever is not recorded yet
 
@@ -33,8 +35,9 @@ class Replay:
     """The outcomes one program has still to be handed, in journal order."""
 
     def __init__(self, state: WorkflowState, spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]) -> None:
-        settled = (step.settled_seq for step in state.steps.values() if step.status in SETTLED)
-        self._due = deque(sorted(seq for seq in settled if seq is not None))
+        # A skip is decided anew without waiting for anything, so nobody may ever ask for its turn.
+        asked_for = (step.settled_seq for step in state.steps.values() if step.status in _IN_TURN)
+        self._due = deque(sorted(seq for seq in asked_for if seq is not None))
         self._asked: list[tuple[int, int, anyio.Event]] = []
         self._tiebreak = count()
         self._spawn = spawn
@@ -63,7 +66,7 @@ class Replay:
         await called.wait()
 
     def _is_next(self, seq: int) -> bool:
-        return self._due[0] == seq if self._due else True
+        return self._due[0] >= seq if self._due else True
 
     def _hand_out(self, seq: int) -> None:
         while self._due and self._due[0] <= seq:

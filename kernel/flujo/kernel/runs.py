@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from . import errors, events
 from .attempts import cancelled_from_outside, describe, holds_cancellation
@@ -50,11 +51,12 @@ class LiveRun:
         self.owner = owner
         self.token = token
         self.uid = state.uid
-        self.replay = Replay(state, spawn)
+        self.replay: Replay
         self.stopped: Stop | None = None
         self.ended = anyio.Event()
         self.failure: errors.FlujoError | None = None
         self._committer = committer
+        self._spawn = spawn
         self._scope = anyio.CancelScope(shield=True)
         self._signal_arrived: dict[str, anyio.Event] = {}
 
@@ -80,8 +82,8 @@ class LiveRun:
         return self._committer.record(self, fact, taken=taken, definition=definition)
 
     async def unwind(self) -> NoReturn:
-        """Leave the program of a stopped run: the scope around it is cancelled, so this raises at once."""
-        await anyio.sleep_forever()
+        """Leave the program of a stopped run."""
+        await checkpoint_if_cancelled()  # raises at once, unless the program has shielded itself from that
         raise Ended
 
     def stop(self, why: Stop) -> None:
@@ -109,6 +111,8 @@ class LiveRun:
         """Run the program to its end, and record how it ended."""
         output: str | None = None
         failure: events.RunFailed | None = None
+        # Not earlier: a resume has to be recorded first, and what it invalidates is not handed out.
+        self.replay = Replay(self.state, self._spawn)
         try:
             with self._scope:
                 # Called here and not before: it must begin in the task that drives it, inside the scope that can

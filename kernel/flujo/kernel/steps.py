@@ -7,8 +7,8 @@
     wait                  recorded; nothing runs until its instant or its signal comes
     cancelled by program  recorded, so that a replay waits for the same cancellation again
 
-Between a recorded outcome and the next step's start nothing here may yield, and few calls should stand there: this is the
-path every step takes.
+Between a recorded outcome and the next step's start nothing here may yield, and few calls should stand there: this is
+the path every step takes.
 """
 
 from __future__ import annotations
@@ -90,10 +90,11 @@ class StepRunner:
 
     async def _begin(self, step: StepState | None) -> None:
         """Wait until this step may make new history; a step the program once cancelled waits to be cancelled again."""
+        if step is not None and step.status is StepStatus.CANCELLED:
+            # Before any turn: this makes no new history, and what is recorded after it has still to come in order.
+            await anyio.sleep_forever()
         if not self._run.replay.over:
             await self._run.replay.turn()
-        if step is not None and step.status is StepStatus.CANCELLED:
-            await anyio.sleep_forever()
 
     # -- attempts -----------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from .durations import MICROSECONDS
 from .errors import CorruptStoreError, RunNotResumableError, StepNotFoundError
 from .events import Event, EventRow, Fact
 from .retry import RetryPolicy
-from .state import FINAL, LIVE, SETTLED, Failure, RunStatus, Signal, StepState, StepStatus, WorkflowState
+from .state import FINAL, SETTLED, Failure, RunStatus, Signal, StepState, StepStatus, WorkflowState
 
 # ---------------------------------------------------------------------------------------------------------------
 # The fold
@@ -37,7 +37,7 @@ def fold(state: WorkflowState, event: Event) -> None:
     _HANDLERS[event.fact.__class__](state, event, event.fact)
     state.seq = event.seq
     state.updated_at = event.at
-    if state.status in LIVE and state.started_at is not None:
+    if state.started_at is not None and state.finished_at is None and state.status is not RunStatus.PAUSED:
         state.status = RunStatus.WAITING if state.waiting and not state.running else RunStatus.RUNNING
 
 
@@ -112,6 +112,8 @@ def _finish(state: WorkflowState, status: RunStatus, at: int) -> None:
     for step in list(state.open_steps()):
         _move(state, step, StepStatus.CANCELLED, at)
         step.finished_at = at
+        step.interrupted = False
+        step.next_attempt_at = None
     state.status = status
     state.finished_at = at
     state.started_at = state.started_at or at
@@ -175,6 +177,8 @@ def _step_cancelled(state: WorkflowState, event: Event, fact: events.StepCancell
     step = state.steps[fact.step]
     _move(state, step, StepStatus.CANCELLED, event.at)
     step.finished_at = event.at
+    step.interrupted = False
+    step.next_attempt_at = None
 
 
 def _step_skipped(state: WorkflowState, event: Event, fact: events.StepSkipped) -> None:
@@ -282,7 +286,7 @@ def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary
         state.uid,
         state.workflow,
         state.version,
-        state.status.value,
+        state.status._value_,  # `value` is a property, and a slow one
         state.seq,
         None if idle else owner,
         token,

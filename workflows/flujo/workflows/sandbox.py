@@ -101,6 +101,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             except (TypeError, LookupError):
                 pass
+        if isinstance(obj, NotRun) and attribute in ("result", "attempt", "error"):
+            return obj  # as undefined as the step, so that `steps.x.result | default(0)` works
         return super().getattr(obj, attribute)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:

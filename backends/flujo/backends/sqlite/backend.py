@@ -111,6 +111,7 @@ class SQLiteBackend(StateBackend):
         self._pages = 0  # written to the WAL since the last checkpoint, estimated
         self._data_version: int | None = None  # the reader's, when posts were last looked for
         self._last_request = 0  # the newest request `take` can have seen
+        self._has_claimed = False  # a run that may have come with requests, since posts were last looked for
         self._unusable = None
         with store_errors(self.url, self._files.lock):
             try:
@@ -201,7 +202,7 @@ class SQLiteBackend(StateBackend):
             return summary._replace(owner=owner, token=summary.token + 1)
 
         claimed = await self._write(claim)
-        self._data_version, self._last_request = None, -1  # the run may have come with requests
+        self._has_claimed = True
         return claimed
 
     async def release(self, uids: Sequence[str] | None) -> None:
@@ -274,7 +275,8 @@ class SQLiteBackend(StateBackend):
     async def wait_for_posts(self) -> None:
         self._require_owner()
         while True:
-            if await self._read(self._see_posts, begin=None):
+            if self._has_claimed or await self._read(self._see_posts, begin=None):
+                self._has_claimed = False
                 return
             await sleep(POLL_SECONDS)
 

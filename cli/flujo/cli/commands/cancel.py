@@ -1,0 +1,69 @@
+"""`flujoctl cancel`: stop runs, whoever runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from flujo.backends import open_backend
+from flujo.cli.lookup import find_run, reading
+from flujo.cli.output import emit_all
+from flujo.cli.session import Session, command, run_async, say
+from flujo.cli.target import Target
+from flujo.kernel import CancelOutcome, Kernel, RunInterrupted, RunStatus
+from flujo.kernel.errors import RunFinishedError
+
+from ..failures import report
+
+
+@command("cancel")
+@click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--reason", metavar="TEXT", help="why, for the record")
+@click.option("--wait/--no-wait", default=True, help="return when they have stopped (default), or when they were told")
+def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: bool) -> int:
+    """Cancel runs. One that a process runs is told to stop, and one that nobody runs is cancelled at once."""
+
+    async def cancel() -> list[tuple[str, RunStatus]]:
+        async with reading(session.target) as observer:
+            found = [await find_run(observer, run_id) for run_id in run_ids]
+        return await _cancel(session.target, found, reason, wait=wait)
+
+    ended = run_async(cancel)
+    _show(session, ended)
+    finished = [(run_id, status) for run_id, status in ended if status.value in ("completed", "failed")]
+    for run_id, status in finished:
+        report(RunFinishedError(run_id, status), session)
+    return 4 if finished else 0
+
+
+async def _cancel(target: Target, run_ids: Sequence[str], reason: str | None, *, wait: bool) -> list[tuple[str, RunStatus]]:
+    """Cancel the runs and return how each stands then."""
+    async with Kernel(open_backend(target.url), recover=False, workspaces=target.workspaces) as kernel:
+        for run_id in run_ids:  # all are told before the first one is waited for
+            await kernel.cancel(run_id, reason)
+        return [(run_id, await _status(kernel, run_id, reason, wait=wait)) for run_id in run_ids]
+
+
+async def _status(kernel: Kernel, run_id: str, reason: str | None, *, wait: bool) -> RunStatus:
+    while wait:
+        try:
+            return (await kernel.wait(run_id)).status
+        except RunInterrupted:  # its owner died with the request in its inbox
+            if await kernel.cancel(run_id, reason) is CancelOutcome.ALREADY_FINISHED:
+                break
+    return (await kernel.inspect(run_id)).status
+
+
+def _show(session: Session, ended: Sequence[tuple[str, RunStatus]]) -> None:
+    if session.output == "name":
+        for run_id, _ in ended:
+            print(run_id)
+    elif session.output != "table":
+        emit_all([{"run_id": run_id, "status": status.value} for run_id, status in ended], session.output)
+    elif not session.quiet:
+        for run_id, status in ended:
+            if status is RunStatus.CANCELLED:
+                print(f"run {run_id} is cancelled")
+            elif status.value not in ("completed", "failed"):
+                say(f"run {run_id} has been told to stop and is {status}")

@@ -1,0 +1,22 @@
+"""`flujoctl delete`: forget runs by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from flujo.cli.forgetting import delete_runs
+from flujo.cli.session import Session, command, run_async
+
+
+@command("delete")
+@click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--ignore-missing", is_flag=True, help="say nothing about ids that do not exist")
+@click.option("--yes", "-y", is_flag=True, hidden=True, help="accepted for scripts: naming a run needs no confirmation")
+def command(session: Session, run_ids: Sequence[str], ignore_missing: bool, yes: bool) -> int:
+    """Delete runs, with everything recorded of them and the workspaces flujo made for them.
+
+    A run that a process runs has to be cancelled first.
+    """
+    return run_async(lambda: delete_runs(session, run_ids, ignore_missing=ignore_missing))

@@ -1,0 +1,128 @@
+"""`flujoctl inspect`: one run, its steps, and what to type next."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from flujo.cli import text
+from flujo.cli.lookup import find_run, reading
+from flujo.cli.output import emit, emit_run
+from flujo.cli.session import Session, command, has_colour, run_async
+from flujo.kernel import Observer, RunStatus, StepState, WorkflowState
+from flujo.kernel.durations import format_instant
+from flujo.kernel.errors import StepNotFoundError
+
+HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
+
+
+@command("inspect")
+@click.argument("run_id", metavar="ID")
+@click.option("--step", "step_name", metavar="STEP", help="only this step, with its output and its error in full")
+@click.option("--show-outputs", is_flag=True, help="the outputs of the steps as well")
+def command(session: Session, run_id: str, step_name: str | None, show_outputs: bool) -> int:
+    """Show a run: how it stands, its steps, and what it waits for.
+
+    ID may be shortened to its first characters, or to its last four or more, as long as they fit just one run.
+    """
+
+    async def read() -> tuple[WorkflowState, bool, int]:
+        async with reading(session.target) as observer:
+            return await _read(observer, run_id)
+
+    state, is_idle, now = run_async(read)
+    if step_name is not None:
+        _show_step(session, state, step_name, now)
+    elif not emit_run(state, session):
+        _show_run(session, state, is_idle, now)
+        if show_outputs:
+            _show_outputs(state)
+    _suggest(session, state, is_idle)
+    return 0
+
+
+async def _read(observer: Observer, given: str) -> tuple[WorkflowState, bool, int]:
+    run_id = await find_run(observer, given)
+    state = await observer.inspect(run_id)
+    is_idle = await observer.is_interrupted(await observer.backend.load(run_id))
+    return state, is_idle, observer.clock.now()
+
+
+def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -> None:
+    colour = has_colour(sys.stdout)
+    word = text.coloured(text.status_word(state.status, interrupted=is_idle), colour=colour)
+    version = f" version {state.version}" if state.version else ""
+    end = state.finished_at or (state.updated_at if is_idle or state.status is RunStatus.PAUSED else now)
+    lines = [
+        ("run", state.run_id),
+        ("workflow", state.workflow + version),
+        ("status", word),
+        ("reason", _reason(state)),
+        ("progress", text.steps_done(state.done, state.steps_total) + " steps"),
+        ("started", format_instant(state.started_at) or "not yet"),
+        ("duration", text.elapsed(state.started_at, end, now)),
+        ("resumed", f"{state.resume_count} times" if state.resume_count else ""),
+        ("labels", ", ".join(f"{name}={value}" for name, value in state.labels.items())),
+        ("inputs", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.inputs.items())),
+        ("output", text.value(state.output, 500) if state.output is not None else ""),
+    ]
+    for name, value in lines:
+        if value:
+            print(f"{name:<10}{value}")
+    if state.steps:
+        rows = [text.step_row(step, now) for step in state.steps.values()]
+        print()
+        print(text.table(HEAD, rows, status=1, colour=colour))
+
+
+def _reason(state: WorkflowState) -> str:
+    if state.error is not None:
+        where = f"step {state.error.step!r}: " if state.error.step else ""
+        return where + text.failure(state.error)
+    reason = state.paused_reason if state.status is RunStatus.PAUSED else state.cancel_reason
+    return text.printable(reason or "")
+
+
+def _show_outputs(state: WorkflowState) -> None:
+    print()
+    for step in state.steps.values():
+        if step.output_json is not None:
+            print(f"{step.name}: {text.value(step.output, None)}")
+
+
+def _show_step(session: Session, state: WorkflowState, name: str, now: int) -> None:
+    if (step := state.steps.get(name)) is None:
+        raise StepNotFoundError(state.run_id, name, list(state.steps))
+    if session.output == "name":
+        print(step.name)
+    elif session.output != "table":
+        emit(step.to_dict(), session.output)
+    else:
+        _print_step(step, now)
+
+
+def _print_step(step: StepState, now: int) -> None:
+    print(text.table(HEAD, [text.step_row(step, now)], status=1, colour=has_colour(sys.stdout)))
+    if step.output_json is not None:
+        print(f"output: {text.value(step.output, None)}")
+    if step.error is not None:
+        print(f"error: {step.error.type}: {_lines(step.error.message)}")
+        if step.error.details:
+            print(_lines(step.error.details))
+
+
+def _lines(recorded: str) -> str:
+    """A recorded text of several lines, each of them harmless to a terminal."""
+    return "\n".join(text.printable(line) for line in recorded.splitlines())
+
+
+def _suggest(session: Session, state: WorkflowState, is_idle: bool) -> None:
+    """What moves the run on, if it does not move by itself."""
+    for step in state.open_steps():
+        if step.signal is not None:
+            session.suggest(f"flujoctl signal {state.run_id} {step.signal}")
+    if is_idle:
+        session.note("no process runs this run")
+    if is_idle or state.status in (RunStatus.FAILED, RunStatus.PAUSED, RunStatus.CANCELLED):
+        session.suggest(f"flujoctl resume {state.run_id}")

@@ -1,0 +1,78 @@
+"""`flujoctl list`: the runs of a store, newest first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from shlex import quote
+
+import click
+
+from flujo.cli import text
+from flujo.cli.inputs import parse_labels
+from flujo.cli.lookup import every_run, reading
+from flujo.cli.output import emit_all
+from flujo.cli.session import Session, command, has_colour, is_terminal, run_async
+from flujo.kernel import RunFilter, RunStatus, RunSummary
+
+HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")
+
+
+@command("list")
+@click.option(
+    "--status", "statuses", type=click.Choice([str(status) for status in RunStatus]), multiple=True, help="only these"
+)
+@click.option("--workflow", "--pipeline", "workflow", metavar="NAME", help="only runs of this workflow")
+@click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="how many at most")
+@click.option("--page", metavar="TOKEN", help="go on where an earlier list ended")
+@click.option("--all", "everything", is_flag=True, help="all runs, however many there are")
+def command(
+    session: Session,
+    statuses: Sequence[str],
+    workflow: str | None,
+    labels: Sequence[str],
+    limit: int,
+    page: str | None,
+    everything: bool,
+) -> int:
+    """List runs, newest first. With -q only their ids."""
+    wanted = RunFilter(statuses=tuple(statuses), workflow=workflow, labels=tuple(parse_labels(labels).items()))
+
+    async def read() -> tuple[list[tuple[RunSummary, bool]], str | None, int]:
+        async with reading(session.target) as observer:
+            if everything:
+                runs, following = [run async for run in every_run(observer, wanted)], None
+            else:
+                found = await observer.backend.list(wanted, limit=limit, page=page)
+                runs, following = list(found.runs), found.next
+            return [(run, await observer.is_interrupted(run)) for run in runs], following, observer.clock.now()
+
+    runs, following, now = run_async(read)
+    _show(session, runs, now)
+    if following is not None:
+        session.note("there are more runs")
+        session.suggest(_following_page(following, statuses, workflow, labels, limit))
+    return 0
+
+
+def _following_page(
+    page: str, statuses: Sequence[str], workflow: str | None, labels: Sequence[str], limit: int
+) -> str:
+    """The command for the next page. A page token is only good for the filter it came from."""
+    options = [f"--status {status}" for status in statuses]
+    options += [] if workflow is None else [f"--workflow {quote(workflow)}"]
+    options += [f"--label {quote(label)}" for label in labels]
+    return " ".join(["flujoctl list", *options, f"--limit {limit} --page {quote(page)}"])
+
+
+def _show(session: Session, runs: Sequence[tuple[RunSummary, bool]], now: int) -> None:
+    if session.quiet or session.output == "name":
+        for run, _ in runs:
+            print(run.run_id)
+    elif session.output != "table":
+        emit_all([text.summary_object(run, interrupted=interrupted) for run, interrupted in runs], session.output)
+    else:
+        relative = is_terminal(sys.stdout)
+        rows = [text.summary_row(run, now, interrupted=interrupted, relative=relative) for run, interrupted in runs]
+        print(text.table(HEAD, rows, status=2, colour=has_colour(sys.stdout)))

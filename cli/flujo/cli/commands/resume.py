@@ -1,0 +1,50 @@
+"""`flujoctl resume`: take up one run where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from flujo.cli.inputs import parse_inputs
+from flujo.cli.lookup import find_run, reading
+from flujo.cli.resumption import Resumption
+from flujo.cli.session import Session, command, run_async
+
+
+@command("resume")
+@click.argument("run_id", metavar="ID")
+@click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
+@click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="replace an input; NAME:=JSON")
+@click.option("--from-step", "--start-from", "from_step", metavar="STEP", help="run this step and later ones again")
+@click.option("--stored", is_flag=True, help="go on with the definition in the store, although its file has changed")
+@click.option("--accept-changes", is_flag=True, help="keep recorded outputs although the definition has changed")
+@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+def command(
+    session: Session,
+    run_id: str,
+    assignments: Sequence[str],
+    parameters: Sequence[str],
+    from_step: str | None,
+    stored: bool,
+    accept_changes: bool,
+    wait: bool,
+) -> int:
+    """Take up a failed, paused, cancelled or interrupted run.
+
+    Completed steps keep their outputs. A completed run can be resumed with --from-step only. Inputs that are given
+    replace recorded ones.
+    """
+    if stored and accept_changes:
+        raise click.UsageError("--stored keeps the old definition, so there are no changes to accept")
+    inputs = parse_inputs([*assignments, *parameters])
+
+    async def resume() -> int:
+        async with reading(session.target) as observer:
+            found = await find_run(observer, run_id)
+        resumption = Resumption(
+            found, from_step=from_step, inputs=inputs, stored=stored, accept_changes=accept_changes
+        )
+        return await resumption.carry_out(session, no_wait=not wait)
+
+    return run_async(resume)

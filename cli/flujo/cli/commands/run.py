@@ -1,0 +1,153 @@
+"""`flujoctl run`: start a run of a workflow, or take up its unfinished one with --resume, and stay until it rests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from flujo.cli import sources, text
+from flujo.cli.execution import advance
+from flujo.cli.failures import AmbiguousRunError
+from flujo.cli.inputs import parse_inputs, parse_labels
+from flujo.cli.lookup import reading, refuse_active, run_to_resume
+from flujo.cli.output import emit
+from flujo.cli.resumption import Resumption
+from flujo.cli.session import Session, command, run_async
+from flujo.kernel import Kernel, RunHandle, Workflow
+from flujo.kernel.clock import Identifiers, SystemClock
+from flujo.kernel.keys import check_run_id
+
+
+class Request(NamedTuple):
+    """What the command line asks for."""
+
+    target: str
+    workflow: Workflow
+    inputs: dict[str, Any]
+    run_id: str | None
+    labels: dict[str, str]
+    no_wait: bool
+
+
+@command("run")
+@click.argument("target")
+@click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
+@click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="an input; NAME:=JSON for JSON")
+@click.option("--params-file", metavar="FILE", type=click.Path(path_type=Path), help="inputs from a YAML or JSON file")
+@click.option("--id", "run_id", metavar="ID", help="the id of the run; attaches to the run that has it already")
+@click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="a label to find the run by")
+@click.option(
+    "--workspace", metavar="DIR", type=click.Path(path_type=Path), help="work in this folder, which flujo never deletes"
+)
+@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+@click.option("--resume", is_flag=True, help="take up the one unfinished run of this workflow")
+@click.option("--from-step", "--start-from", "from_step", metavar="STEP", help="with --resume: again from this step on")
+@click.option("--override-params", is_flag=True, help="with --resume: the inputs given replace recorded ones")
+@click.option("--dry-run", is_flag=True, help="check everything, show the steps and inputs, store nothing")
+def command(
+    session: Session,
+    target: str,
+    assignments: Sequence[str],
+    parameters: Sequence[str],
+    params_file: Path | None,
+    run_id: str | None,
+    labels: Sequence[str],
+    workspace: Path | None,
+    wait: bool,
+    resume: bool,
+    from_step: str | None,
+    override_params: bool,
+    dry_run: bool,
+) -> int:
+    """Run a workflow and stay until it has ended.
+
+    TARGET is a YAML file, a workflow in a Python file (FILE.py:NAME) or in a module (MODULE:NAME). Inputs are
+    NAME=TEXT, which the workflow reads into the type it declares, or NAME:=JSON.
+    """
+    inputs = parse_inputs([*assignments, *parameters], params_file)
+    if not resume:
+        _refuse_without_resume(from_step, override_params)
+    elif workspace is not None or labels:
+        raise click.UsageError("a resumed run keeps its workspace and labels; leave --workspace and --label out")
+    if run_id is not None:
+        check_run_id(run_id)
+    workflow = sources.load(target, workspace=workspace)
+    request = Request(target, workflow, inputs, run_id, parse_labels(labels), not wait)
+    if dry_run:
+        return _show(session, request)
+    if resume:
+        return _resume(session, request, from_step, override_params)
+    return _start(session, request)
+
+
+def _refuse_without_resume(from_step: str | None, override_params: bool) -> None:
+    if from_step is not None:
+        raise click.UsageError("--from-step goes with --resume")
+    if override_params:
+        raise click.UsageError("--override-params goes with --resume")
+
+
+def _start(session: Session, request: Request) -> int:
+    request.workflow.check_inputs(dict(request.inputs))  # before a store is made for nothing
+    run_id = request.run_id or Identifiers(SystemClock()).run_id()
+
+    async def begin(kernel: Kernel) -> RunHandle:
+        handle = await kernel.start(request.workflow, request.inputs, run_id=run_id, labels=request.labels)
+        if not handle.created:
+            status = (await handle.inspect()).status
+            session.note(f"run {run_id} exists already and is {status}: attached to it, nothing new was started")
+        return handle
+
+    return run_async(lambda: advance(session, run_id, begin, no_wait=request.no_wait))
+
+
+def _resume(session: Session, request: Request, from_step: str | None, override_params: bool) -> int:
+    if request.inputs and not override_params:
+        raise click.UsageError("a resumed run has its inputs recorded; add --override-params to replace some of them")
+    if override_params and not request.inputs:
+        session.note("--override-params without any NAME=TEXT: resuming with the recorded inputs")
+
+    async def resume() -> int:
+        run_id = await _find(session, request, any_status=from_step is not None)
+        resumption = Resumption(run_id, from_step=from_step, inputs=request.inputs, workflow=request.workflow)
+        return await resumption.carry_out(session, no_wait=request.no_wait)
+
+    return run_async(resume)
+
+
+async def _find(session: Session, request: Request, *, any_status: bool) -> str:
+    async with reading(session.target) as observer:
+        if request.run_id is None:
+            command = f"flujoctl run --resume {request.target}"
+            return await run_to_resume(observer, request.workflow.name, command, any_status=any_status)
+        run = await observer.backend.load(request.run_id)
+        if run.workflow != request.workflow.name:
+            raise AmbiguousRunError(
+                f"run {run.run_id!r} is a run of {run.workflow!r}, not of {request.workflow.name!r}",
+                (),
+                [f"flujoctl resume {run.run_id}"],
+            )
+        await refuse_active(observer, run)
+        return run.run_id
+
+
+def _show(session: Session, request: Request) -> int:
+    workflow = request.workflow
+    inputs = workflow.check_inputs(dict(request.inputs))
+    steps = None if workflow.plan is None else [name for name, _ in workflow.plan]
+    if session.output == "name":
+        print(workflow.name)
+    elif session.output != "table":
+        emit({"workflow": workflow.name, "version": workflow.version, "inputs": inputs, "steps": steps}, session.output)
+    else:
+        print(f"{workflow.name} is valid; nothing was run")
+        print("inputs:" if inputs else "inputs: none")
+        for name, value in inputs.items():
+            print(f"  {name}: {text.value(value)}")
+        print("steps: its program decides them as it goes" if steps is None else "steps:")
+        for number, name in enumerate(steps or (), 1):
+            print(f"  {number}. {name}")
+    return 0

@@ -1,0 +1,65 @@
+"""`flujoctl signal`: outside input for a run that waits for it, or is going to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from flujo.cli.inputs import parse_json
+from flujo.cli.lookup import find_run, reading
+from flujo.cli.output import emit
+from flujo.cli.resumption import Resumption
+from flujo.cli.session import Session, command, run_async
+from flujo.kernel import Delivery, RunStatus
+
+
+@command("signal", formats=("table", "json", "jsonl", "yaml"))
+@click.argument("run_id", metavar="ID")
+@click.argument("name", metavar="NAME")
+@click.argument("payload", metavar="[JSON|TEXT]", required=False)
+@click.option("--json", "only_json", is_flag=True, help="refuse a payload that is not JSON instead of taking it as text")
+@click.option("--resume", is_flag=True, help="take the run up in this process if nobody runs it")
+def command(
+    session: Session, run_id: str, name: str, payload: str | None, only_json: bool, resume: bool
+) -> int:
+    """Send the signal NAME to a run, with a payload: JSON if it can be read as such, or else text. Default: null.
+
+    The signal is stored when this command returns. A run that does not wait for it yet takes it later.
+    """
+    value = _read(payload, only_json)
+
+    async def send() -> int:
+        async with reading(session.target) as observer:
+            found = await find_run(observer, run_id)
+            delivery = await observer.signal(found, name, value)
+            is_paused = (await observer.backend.load(found)).status == RunStatus.PAUSED
+        is_idle = is_paused or delivery is Delivery.STORED
+        if is_idle and resume:
+            return await Resumption(found).carry_out(session)
+        _report(session, found, name, Delivery.STORED if is_idle else delivery)
+        return 0
+
+    return run_async(send)
+
+
+def _read(payload: str | None, only_json: bool) -> Any:
+    if payload is None:
+        return None
+    if only_json:
+        return parse_json(payload, "the payload")
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload
+
+
+def _report(session: Session, run_id: str, name: str, delivery: Delivery) -> None:
+    if session.output != "table":
+        emit({"run_id": run_id, "signal": name, "delivery": delivery.value}, session.output)
+    elif not session.quiet:
+        print(f"signal {name} sent to run {run_id}")
+    if delivery is Delivery.STORED:
+        session.note("it is stored, and no process runs this run at present")
+        session.suggest(f"flujoctl resume {run_id}")

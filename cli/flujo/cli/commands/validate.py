@@ -1,0 +1,48 @@
+"""`flujoctl validate`: everything that is wrong with workflow files, without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from flujo.cli import sources
+from flujo.cli.failures import USAGE, SourceError, SourceNotFoundError, exit_code
+from flujo.cli.output import emit
+from flujo.cli.session import Session, command
+from flujo.kernel.errors import DefinitionError, Problem
+
+
+@command("validate", formats=("table", "json", "jsonl", "yaml"))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+def command(session: Session, files: Sequence[str]) -> int:
+    """Check workflow files and show every problem as FILE:LINE:COLUMN: MESSAGE.
+
+    Ends with 2 when there is one.
+    """
+    found: list[Problem] = []
+    code = 0
+    for file in files:
+        try:
+            sources.load(file)
+        except DefinitionError as error:
+            found += error.problems
+            code = USAGE
+        except (SourceError, SourceNotFoundError) as error:
+            found.append(Problem(file, 0, 0, error.message))
+            code = max(code, exit_code(error)) if code != USAGE else USAGE
+    if session.output == "table":
+        for problem in found:
+            print(problem)
+        _conclude(session, len(found), len(files))
+    else:
+        emit([problem._asdict() for problem in found], session.output)
+    return code
+
+
+def _conclude(session: Session, problems: int, files: int) -> None:
+    checked = "1 file" if files == 1 else f"{files} files"
+    if problems:
+        session.note(f"error: {problems} problem{'s' if problems != 1 else ''} in {checked}")
+    else:
+        session.note(f"{checked} valid")

@@ -1,0 +1,78 @@
+"""`flujoctl watch`: the events of a run as they come, until it is final or paused."""
+
+from __future__ import annotations
+
+import sys
+
+import anyio
+import click
+
+from flujo.cli import failures
+from flujo.cli.execution import signal_command
+from flujo.cli.following import Follower, beside, is_only_waiting
+from flujo.cli.lookup import find_run, reading
+from flujo.cli.output import emit
+from flujo.cli.session import Session, command, run_async, say
+from flujo.cli.text import clock_time, event_line
+from flujo.kernel import Event, Observer, StepState, WorkflowState
+from flujo.kernel.errors import FlujoError, RunNotFoundError
+from flujo.kernel.events import to_json_object
+from flujo.kernel.observer import result_of
+
+LOOK_SECONDS = 1.0
+"""How often it is checked whether somebody still runs the run."""
+
+
+@command("watch", formats=("table", "json", "jsonl"))
+@click.argument("run_id", metavar="ID")
+@click.option("--after", "after_seq", metavar="N", type=click.IntRange(0), default=0, help="only what follows event N")
+@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+def command(session: Session, run_id: str, after_seq: int, wait: bool) -> int:
+    """Show the events of a run, those of the past and then each new one, until the run is final or paused.
+
+    Ends with the exit code of the run: 0 completed, 1 failed, 7 paused, 8 cancelled. Ctrl-C ends the watching only.
+    """
+
+    async def watch() -> int:
+        async with reading(session.target) as observer:
+            found = await find_run(observer, run_id)
+            return await _watch(session, observer, found, after_seq, no_wait=not wait)
+
+    try:
+        return run_async(watch)
+    except KeyboardInterrupt:
+        session.note("no longer watching; this does not stop the run")
+        return failures.INTERRUPTED
+
+
+async def _watch(session: Session, observer: Observer, run_id: str, after_seq: int, *, no_wait: bool) -> int:
+    def show(event: Event, state: WorkflowState) -> None:
+        if session.output == "table":
+            print(f"{event.seq:>4}  {clock_time(event.at)}  {event_line(event, state)}")
+            sys.stdout.flush()
+        else:
+            emit(to_json_object(run_id, event), "jsonl")
+
+    def announce(step: StepState) -> None:
+        session.note(f"waiting for the signal {step.signal!r}; send it with: {signal_command(session, run_id, step)}")
+
+    async def mind_the_owner() -> None:
+        try:
+            while not await observer.is_interrupted(await observer.backend.load(run_id)):
+                await anyio.sleep(LOOK_SECONDS)
+        except RunNotFoundError:
+            return  # the stream of events says it better
+        session.note(f"no process runs run {run_id} at present; still watching")
+        session.suggest(f"flujoctl resume {run_id}")
+
+    async with beside(mind_the_owner):
+        state = await Follower(observer, run_id, show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
+    if is_only_waiting(state):
+        return failures.ONLY_WAITS
+    try:
+        result_of(state)
+    except FlujoError as error:
+        if not session.quiet:
+            say(f"run {run_id} {state.status}")
+        return failures.exit_code(error)
+    return 0

@@ -1,0 +1,47 @@
+"""The answer of a command on stdout, in the format that was asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from flujo.kernel import WorkflowState
+
+from .session import Session
+
+
+def emit(value: Any, format: str) -> None:
+    """One object as json, jsonl or yaml."""
+    if format == "yaml":
+        print(_yaml(value), end="")
+    elif format == "jsonl":
+        print(json.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
+    else:
+        print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def emit_all(values: Iterable[Any], format: str) -> None:
+    """Several objects: an array in json and yaml, a line each in jsonl."""
+    if format == "jsonl":
+        for value in values:
+            emit(value, format)
+    else:
+        emit(list(values), format)
+
+
+def emit_run(state: WorkflowState, session: Session) -> bool:
+    """A run in any format but table; whether there was anything to do."""
+    if session.output == "table":
+        return False
+    if session.output == "name":
+        print(state.run_id)
+    else:
+        emit(state.to_dict(), session.output)
+    return True
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=120))

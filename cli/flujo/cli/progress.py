@@ -1,0 +1,172 @@
+"""What a person sees on stderr while a run goes on.
+
+On a terminal the steps under way are redrawn in place and finished ones scroll up; otherwise every event is a line. -q
+shows nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from flujo.kernel import Event, StepStatus, WorkflowState, events
+from flujo.kernel.durations import MICROSECONDS, format_duration
+from flujo.kernel.state import SETTLED
+
+from .session import Session, is_terminal, say
+from .text import COLOURS, clock_time, event_line, printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LINES = 10
+"""How many steps under way are shown at most."""
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_QUIET_FACTS = (events.StepStarted, events.StepWaiting)  # on a terminal these show as steps under way
+
+
+class View(Protocol):
+    """Something that shows a run. `close` may be called twice."""
+
+    def show(self, event: Event, state: WorkflowState) -> None: ...
+    def note(self, text: str) -> None: ...
+    def close(self) -> None: ...
+
+
+def view_for(session: Session) -> View:
+    """The way to show progress that fits where stderr goes."""
+    if session.quiet:
+        return NoView()
+    return LiveView() if is_terminal(sys.stderr) else LineView()
+
+
+class NoView:
+    """Shows nothing."""
+
+    def show(self, event: Event, state: WorkflowState) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class LineView:
+    """A line per event."""
+
+    def show(self, event: Event, state: WorkflowState) -> None:
+        say(f"{clock_time(event.at)} {event_line(event, state)}")
+
+    def note(self, text: str) -> None:
+        say(text)
+
+    def close(self) -> None:
+        pass
+
+
+class UnderWay(NamedTuple):
+    """A step that has begun, as the redrawing thread needs it; the state itself changes meanwhile."""
+
+    name: str
+    status: StepStatus
+    since: int
+    until: int | None
+    attempt: int
+    max_attempts: int
+    signal: str | None
+
+
+class LiveView:
+    """The steps under way, redrawn several times a second by a thread of rich's."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True, highlight=False)
+        self._under_way: tuple[UnderWay, ...] = ()
+        self._footer = ""
+        self._live = Live(
+            get_renderable=self._render,
+            console=self._console,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def show(self, event: Event, state: WorkflowState) -> None:
+        if not isinstance(event.fact, _QUIET_FACTS):
+            self._print(event_line(event, state), _word(event, state))
+        self._under_way = tuple(
+            UnderWay(
+                step.name,
+                step.status,
+                step.attempt_started_at or event.at,
+                step.wake_at,
+                step.attempt,
+                step.max_attempts,
+                step.signal,
+            )
+            for step in state.open_steps()
+        )
+        total = state.steps_total
+        self._footer = f"{state.done} of {total} steps done" if total else f"{state.done} steps done"
+
+    def note(self, text: str) -> None:
+        self._print(text, "")
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _print(self, text: str, word: str) -> None:
+        from rich.text import Text
+
+        try:
+            self._console.print(Text(text, style=_style(word)), soft_wrap=True)
+        except OSError:  # the terminal has gone away; the run has not
+            pass
+
+    def _render(self) -> RenderableType:
+        from rich.text import Text
+
+        now = time.time_ns() // 1000
+        shown = self._under_way[:LINES]
+        spinner = _SPINNER[now // 125_000 % len(_SPINNER)]
+        lines = [f"{spinner} {_describe(step, now)}" for step in shown]
+        if (more := len(self._under_way) - len(shown)) > 0:
+            lines.append(f"  and {more} more")
+        return Text("\n".join([*lines, self._footer]), no_wrap=True, overflow="ellipsis")
+
+
+def _describe(step: UnderWay, now: int) -> str:
+    name = printable(step.name)
+    left = None if step.until is None else format_duration(max(0, step.until - now) // MICROSECONDS)
+    if step.status is StepStatus.RETRYING:
+        return f"{name}  retrying  attempt {step.attempt + 1} of {step.max_attempts} in {left}"
+    if step.status is StepStatus.WAITING and step.signal is not None:
+        return f"{name}  waiting  for the signal {step.signal}" + (f", {left} at most" if left else "")
+    if step.status is StepStatus.WAITING:
+        return f"{name}  waiting  {left} left"
+    attempt = f"  attempt {step.attempt}" if step.attempt > 1 else ""
+    return f"{name}  running  {format_duration(max(0, now - step.since) // MICROSECONDS)}{attempt}"
+
+
+def _word(event: Event, state: WorkflowState) -> str:
+    """The status whose colour fits the line of an event."""
+    step = state.steps.get(event.step) if event.step is not None else None
+    if isinstance(event.fact, events.StepInterrupted):
+        return "interrupted"
+    if step is not None and (step.status in SETTLED or step.status is StepStatus.RETRYING):
+        return step.status.value
+    return state.status.value if event.type in ("run_completed", "run_failed", "run_cancelled", "run_paused") else ""
+
+
+def _style(word: str) -> str:
+    names = {"31": "red", "32": "green", "33": "yellow", "35": "magenta", "36": "cyan", "2": "dim"}
+    return names.get(COLOURS.get(word, ""), "")

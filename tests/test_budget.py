@@ -1,0 +1,121 @@
+"""What a step costs, in counts: commits, syncs, SQL statements and bytes, against bench/budget.toml."""
+
+from __future__ import annotations
+
+import sqlite3
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flujo.backends import open_backend
+from flujo.backends.sqlite import connection
+from flujo.kernel import Context, Kernel, step, workflow
+
+BUDGET = tomllib.loads((Path(__file__).parent.parent / "bench" / "budget.toml").read_text())
+PAYLOAD = "x" * 1022
+SYNCS_PER_CHECKPOINT = 2  # the WAL, then the database
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """SQLite runs on asyncio."""
+    return "asyncio"
+
+
+@step(timeout="1h")
+async def work() -> str:
+    return PAYLOAD
+
+
+@workflow()
+async def chain(ctx: Context, steps: int) -> None:
+    for _ in range(steps):
+        await ctx.step(work)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that SQLite runs on a backend's writing connections."""
+    seen: list[str] = []
+
+    class Traced(connection._UnitConnection):
+        def __init__(self, units: Any, address: str, *arguments: Any, **options: Any) -> None:
+            super().__init__(units, address, *arguments, **options)
+            if address.endswith("mode=rw"):
+                self.set_trace_callback(seen.append)
+
+    monkeypatch.setattr(connection, "_UnitConnection", Traced)
+    return seen
+
+
+async def commits_and_statements(folder: Path, statements: list[str], runs: int, steps: int) -> tuple[int, list[str]]:
+    """Run `runs` chains of `steps` steps at once; the batches written and the statements it took."""
+    first = len(statements)
+    async with Kernel(open_backend(f"sqlite:{folder}/{runs}x{steps}.db"), max_steps=runs) as kernel:
+        handles = [await kernel.start(chain, {"steps": steps}) for _ in range(runs)] if runs == 1 else []
+        async with anyio.create_task_group() as group:
+            for handle in handles:
+                group.start_soon(watch_to_the_end, kernel, handle.run_id)
+            for _ in range(runs - len(handles)):
+                group.start_soon(kernel.run, chain, {"steps": steps})
+        return kernel.committer.commits, statements[first:]
+
+
+async def watch_to_the_end(kernel: Kernel, run_id: str) -> None:
+    async for _ in kernel.watch(run_id):
+        pass
+
+
+def syncs(statements: list[str]) -> int:
+    """A commit is one sync under synchronous=FULL."""
+    commits = sum(each == "COMMIT" for each in statements)
+    checkpoints = sum("wal_checkpoint" in each for each in statements)
+    return commits + SYNCS_PER_CHECKPOINT * checkpoints
+
+
+async def test_s_steps_in_a_row_take_s_plus_two_commits(tmp_path: Path, statements: list[str]) -> None:
+    """With a limit on steps, a timeout on each and a watcher on the run."""
+    commits, _ = await commits_and_statements(tmp_path, statements, runs=1, steps=30)
+
+    assert commits == 30 + BUDGET["commits"]["beyond_steps"]
+
+
+async def test_a_lone_run_keeps_its_budget(tmp_path: Path, statements: list[str]) -> None:
+    """One sync and a handful of statements for each further step."""
+    _, short = await commits_and_statements(tmp_path, statements, runs=1, steps=20)
+    _, long = await commits_and_statements(tmp_path, statements, runs=1, steps=120)
+
+    assert marginal(syncs, short, long, 100) <= BUDGET["lone_run"]["syncs_per_step"]
+    assert marginal(len, short, long, 100) <= BUDGET["lone_run"]["statements_per_step"]
+
+
+async def test_concurrent_runs_share_their_syncs(tmp_path: Path, statements: list[str]) -> None:
+    """Twenty runs at once take about a twentieth of a sync for each further step."""
+    runs = BUDGET["concurrent_runs"]["runs"]
+
+    _, short = await commits_and_statements(tmp_path, statements, runs=runs, steps=5)
+    _, long = await commits_and_statements(tmp_path, statements, runs=runs, steps=25)
+
+    assert marginal(syncs, short, long, 20 * runs) <= BUDGET["concurrent_runs"]["syncs_per_step"]
+    per_step = marginal(len, short, long, 20 * runs)
+    assert per_step <= BUDGET["concurrent_runs"]["statements_per_step"]
+
+
+async def test_a_step_stores_its_output_once(tmp_path: Path, statements: list[str]) -> None:
+    """A step adds its payload and a few hundred bytes to the journal, whatever its number."""
+    await commits_and_statements(tmp_path, statements, runs=1, steps=50)
+
+    with sqlite3.connect(tmp_path / "1x50.db") as store:
+        size = "length(type) + length(body) + coalesce(length(payload), 0) + 40"  # 40: the integers, generously
+        rows = store.execute(f"SELECT seq, {size} FROM events ORDER BY seq").fetchall()
+    store.close()
+    per_step = [rows[index][1] + rows[index + 1][1] for index in range(1, 99, 2)]
+    assert max(per_step) <= len(PAYLOAD) + 2 + BUDGET["lone_run"]["bytes_per_step"]
+
+
+def marginal(count: Callable[[list[str]], int], short: list[str], long: list[str], steps: int) -> float:
+    return (count(long) - count(short)) / steps

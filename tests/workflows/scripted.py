@@ -1,0 +1,127 @@
+"""A context for the interpreter: the kernel's promises on steps, kept in memory and without time.
+
+It records as the kernel does (strict JSON, read back before it is handed on), retries by the real policy without
+waiting, refuses a name used twice, and can be made again from what an earlier one recorded, which is a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flujo.kernel.attempt import Attempt, Wait, enter_attempt, leave_attempt
+from flujo.kernel.errors import StepFailed
+from flujo.kernel.processes import Children
+from flujo.kernel.retry import NO_RETRY, RetryPolicy, error_names, error_type
+from flujo.kernel.values import decode, encode
+
+
+@dataclass
+class Record:
+    """What is recorded of a step; the interpreter reads the first three."""
+
+    status: str = "pending"
+    attempt: int = 0
+    output_json: str | None = None
+    failure: tuple[str, str] = ("", "")
+    reason: str = ""
+
+
+class Crash(BaseException):
+    """The kernel dies in the middle of a body."""
+
+
+@dataclass
+class ScriptedContext:
+    environment: Mapping[str, Any]
+    children: Children
+    run_id: str = "run-1"
+    records: dict[str, Record] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    timeouts: dict[str, float | None] = field(default_factory=dict)
+    waits: dict[str, Wait] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    crash_in: str | None = None
+
+    def again(self) -> ScriptedContext:
+        """The context of the next kernel that runs this run."""
+        return ScriptedContext(self.environment, self.children, self.run_id, self.records)
+
+    def peek(self, name: str) -> Record | None:
+        assert name not in self.used, f"the next use of {name} is not its first"
+        return self.records.get(name)
+
+    def skip(self, name: str, reason: str) -> None:
+        self._use(name)
+        record = self.records.setdefault(name, Record())
+        if record.status == "pending":
+            record.status, record.reason = "skipped", reason
+
+    async def step(
+        self,
+        function: Callable[[], Awaitable[Any]],
+        /,
+        *,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        assert name is not None
+        self._use(name)
+        self.timeouts[name] = timeout
+        record = self.records.setdefault(name, Record())
+        if record.status == "failed":
+            raise StepFailed(name, *record.failure, record.attempt)
+        if record.status in ("completed", "skipped"):
+            return None if record.output_json is None else decode(record.output_json)
+        failures = 0
+        while True:
+            record.status, record.attempt = "running", record.attempt + 1
+            self.started.append(name)
+            try:
+                with self._attempt(name, record.attempt):
+                    if self.crash_in == name:
+                        raise Crash
+                    value = await function()
+                if isinstance(value, Wait):
+                    self.waits[name] = value
+                    value = None
+                record.output_json = encode(value)
+            except Exception as error:
+                failures += 1
+                if (retry or NO_RETRY).retries(error_names(error), failures, 0, 0):
+                    continue
+                record.status, record.failure = "failed", (error_type(error), str(error))
+                raise StepFailed(name, *record.failure, record.attempt) from error
+            record.status = "completed"
+            return decode(record.output_json)
+
+    @contextmanager
+    def _attempt(self, name: str, number: int) -> Iterator[None]:
+        token = enter_attempt(Attempt(self.run_id, "uid-1", name, 1, number, self.children))
+        try:
+            yield
+        finally:
+            leave_attempt(token)
+
+    def _use(self, name: str) -> None:
+        assert name not in self.used, f"{name} was used twice"
+        self.used.add(name)
+
+
+def environment_in(folder: Path, **more: Any) -> dict[str, Any]:
+    """What is recorded at the start of a run whose workspace lies in `folder`."""
+    return {
+        "workspace": str(folder / "workspaces" / "run-1"),
+        "log_file": str(folder / "workspaces" / "run-1.log"),
+        "timestamp": "2026-11-22T02:15:00+00:00",
+        "run_number": 7,
+        "start_dir": str(folder),
+        "workflow_file": str(folder / "flow.yaml"),
+        "workflow_dir": str(folder),
+        "env": {},
+        **more,
+    }

@@ -1,0 +1,132 @@
+"""From YAML to a workflow of the kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flujo.kernel.errors import DefinitionError, InvalidInputError
+from flujo.kernel.programs import Beginning
+from flujo.workflows import load_workflow, load_workflow_text
+
+TEXT = """\
+name: flow
+version: "3"
+timeout: 1h
+labels: {team: a}
+params:
+  day: {type: string, required: true}
+  count: {type: integer, default: 2}
+steps:
+  - name: one
+    task: echo
+    inputs: {message: "{{ env.FLUJO_TEST_SET }} {{ env.FLUJO_TEST_UNSET | default('') }}"}
+  - name: two
+    task: python_code
+    inputs: {code: "result = env.get('FLUJO_TEST_CODE')"}
+"""
+
+
+def test_a_file_becomes_a_workflow(tmp_path: Path) -> None:
+    """With all the kernel needs: text, digests, limits."""
+    (tmp_path / "flow.yaml").write_text(TEXT)
+
+    workflow = load_workflow(tmp_path / "flow.yaml")
+
+    assert (workflow.name, workflow.version, workflow.timeout_seconds) == ("flow", "3", 3600)
+    assert workflow.labels == {"team": "a"}
+    assert workflow.definition is not None
+    assert (workflow.definition.workflow, workflow.definition.version) == ("flow", "3")
+    assert workflow.definition.text == TEXT
+    assert workflow.plan is not None
+    assert [name for name, _ in workflow.plan] == ["one", "two"]
+
+
+def test_a_stored_text_becomes_the_same_workflow(tmp_path: Path) -> None:
+    """What recovery loads has the digests of what was started, wherever it came from."""
+    (tmp_path / "flow.yaml").write_text(TEXT)
+    first = load_workflow(str(tmp_path / "flow.yaml"))
+    assert first.definition is not None
+
+    again = load_workflow_text(first.definition.text, "elsewhere/flow.yaml")
+
+    assert again.definition == first.definition
+    assert again.plan == first.plan
+    assert load_workflow(TEXT).definition == first.definition
+
+
+def test_the_environment_is_what_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable the definition mentions, in templates and code, unless it is not set."""
+    monkeypatch.setenv("FLUJO_TEST_SET", "yes")
+    monkeypatch.setenv("FLUJO_TEST_CODE", "code")
+    monkeypatch.delenv("FLUJO_TEST_UNSET", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flow.yaml").write_text(TEXT)
+    workflow = load_workflow("flow.yaml")
+    assert workflow.environment is not None
+
+    recorded = workflow.environment(Beginning("r1", 1_700_000_000_000_000, 4, tmp_path / "ws" / "r1"))
+
+    assert recorded == {
+        "workspace": str(tmp_path / "ws" / "r1"),
+        "log_file": str(tmp_path / "ws" / "r1.log"),
+        "timestamp": "2023-11-14T22:13:20+00:00",
+        "run_number": 4,
+        "start_dir": str(tmp_path),
+        "workflow_file": str(tmp_path / "flow.yaml"),
+        "workflow_dir": str(tmp_path),
+        "env": {"FLUJO_TEST_CODE": "code", "FLUJO_TEST_SET": "yes"},
+    }
+
+
+def test_a_workspace_of_the_users_own_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log stays beside the folder flujo would have made."""
+    monkeypatch.chdir(tmp_path)
+    workflow = load_workflow(TEXT, workspace="mine")
+    assert workflow.environment is not None
+
+    recorded = workflow.environment(Beginning("r1", 0, 1, tmp_path / "ws" / "r1"))
+
+    assert recorded["workspace"] == str(tmp_path / "mine")
+    assert recorded["log_file"] == str(tmp_path / "ws" / "r1.log")
+
+
+def test_inputs_are_completed_and_checked() -> None:
+    """Texts are read, defaults fill in, and every problem has its field."""
+    workflow = load_workflow(TEXT)
+
+    assert workflow.check_inputs({"day": "x", "count": "5"}) == {"day": "x", "count": 5}
+    assert workflow.check_inputs({"day": "x"}) == {"day": "x", "count": 2}
+    with pytest.raises(InvalidInputError) as raised:
+        workflow.check_inputs({"count": "many", "dya": "x"})
+    assert raised.value.problems == {
+        "dya": "there is no parameter `dya`; did you mean `day`?",
+        "day": "is required",
+        "count": 'must be an integer, not "many"',
+    }
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, a folder, or no text."""
+    (tmp_path / "bytes.yaml").write_bytes(b"name: x\nsteps: \xff\n")
+
+    with pytest.raises(DefinitionError, match=r"missing\.yaml: there is no such file$"):
+        load_workflow(tmp_path / "missing.yaml")
+    with pytest.raises(DefinitionError, match="Is a directory"):
+        load_workflow(tmp_path)
+    with pytest.raises(DefinitionError, match=r"bytes\.yaml:2:1: the file is not UTF-8 text$"):
+        load_workflow(tmp_path / "bytes.yaml")
+
+
+def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
+    """Some editors write one."""
+    (tmp_path / "flow.yaml").write_text(TEXT, encoding="utf-8-sig")
+
+    assert load_workflow(tmp_path / "flow.yaml").name == "flow"
+
+
+def test_problems_carry_the_name_of_their_source() -> None:
+    """A text is called what its source says."""
+    with pytest.raises(DefinitionError, match=r"^<stdin>:1:1: `steps` is missing$"):
+        load_workflow("name: x\n", source="<stdin>")

@@ -1,0 +1,42 @@
+"""The log of a run is bounded and never the reason for a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flujo.workflows import runlog
+from flujo.workflows.runlog import StepLog
+
+
+def test_lines_are_put_together_from_chunks(tmp_path: Path) -> None:
+    """Each stream on its own, and the end of one without a newline when the attempt ends."""
+    log = StepLog(tmp_path / "log", "s", 1)
+    log.receive("stdout", b"on")
+    log.receive("stderr", b"err\n")
+    log.receive("stdout", b"e\ntw")
+    log.receive("stdout", b"o")
+    log.close()
+
+    assert (tmp_path / "log").read_text() == "s.1| err\ns.1| one\ns.1| two\n"
+
+
+def test_a_full_log_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing grows beyond the bound but for the line that says so."""
+    monkeypatch.setattr(runlog, "MAX_BYTES", 100)
+    log = StepLog(tmp_path / "log", "s", 1)
+    for _ in range(50):
+        log.write("x" * 20)
+
+    text = (tmp_path / "log").read_text()
+    assert len(text) < 250
+    assert text.count("the log is full") == 1
+
+
+def test_a_log_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
+    """A file stands where the folder should be."""
+    (tmp_path / "file").write_text("")
+
+    StepLog(tmp_path / "file" / "log", "s", 1).write("x")
+    StepLog(None, "s", 1).write("x")

@@ -1,0 +1,343 @@
+"""The built-in tasks, on real files and processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flujo.kernel.attempt import Attempt, Wait
+from flujo.kernel.processes import Children
+from flujo.kernel.retry import error_names, error_type
+from flujo.workflows.registry import BUILT_IN, TaskCall, TaskInputError, Tasks
+from flujo.workflows.runlog import StepLog
+from flujo.workflows.sandbox import NotRun
+from flujo.workflows.tasks import python_code
+from flujo.workflows.tasks.files import OutsideWorkspaceError
+from flujo.workflows.tasks.messages import TaskFailed
+from flujo.workflows.tasks.shell import ShellError
+from workflows.scripted import environment_in
+
+
+class Bench:
+    """Calls tasks as the interpreter does, in a workspace of their own."""
+
+    def __init__(self, children: Children, folder: Path) -> None:
+        self.folder = folder
+        self.workspace = folder / "workspace"
+        self.workspace.mkdir()
+        self.log_file = folder / "log"
+        self.attempt = Attempt("run-1", "uid-1", "step", 1, 2, children)
+        self.context: dict[str, Any] = {
+            **environment_in(folder),
+            "workspace": str(self.workspace),
+            "args": {"day": "monday", "n": 3},
+            "steps": {
+                "a": {"result": [1, 2], "status": "completed", "attempt": 1, "error": None},
+                "b": NotRun("b", "skipped"),
+            },
+        }
+
+    async def call(self, name: str, **inputs: Any) -> Any:
+        task = Tasks().find(name)
+        assert task is not None
+        log = StepLog(self.log_file, "step", 2)
+        try:
+            return await task.run(TaskCall(task.checked(inputs), self.workspace, self.attempt, self.context, log))
+        finally:
+            log.close()
+
+
+@pytest.fixture
+def bench(children: Children, tmp_path: Path) -> Bench:
+    return Bench(children, tmp_path)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_task_is_where_the_table_says(name: str) -> None:
+    """The table names the task's own name."""
+    task = Tasks().find(name)
+
+    assert task is not None
+    assert task.name == name
+
+
+# -- shell ------------------------------------------------------------------------------------------------------------
+
+
+async def test_shell_runs_a_text_in_the_workspace(bench: Bench) -> None:
+    """Output comes back as text, bytes that are none as replacement characters."""
+    result = await bench.call("shell", command="pwd; cat; printf '\\377' >&2", stdin="in\n")
+
+    assert result == {"return_code": 0, "stdout": f"{bench.workspace}\nin\n", "stderr": "\ufffd"}
+
+
+async def test_shell_passes_a_list_on_as_it_is(bench: Bench) -> None:
+    """No shell sees it; numbers and truth values become text."""
+    result = await bench.call("shell", command=["printf", "%s|", "a b", "$HOME", "*", 5, True])
+
+    assert result["stdout"] == "a b|$HOME|*|5|true|"
+
+
+async def test_shell_takes_a_folder_and_variables(bench: Bench) -> None:
+    """Besides those given, a child sees which run and attempt it works for."""
+    (bench.workspace / "sub").mkdir()
+    result = await bench.call(
+        "shell",
+        command='basename "$PWD"; echo "$MINE $FLUJO_RUN_ID $FLUJO_STEP $FLUJO_ATTEMPT $FLUJO_IDEMPOTENCY_KEY"',
+        working_dir="sub",
+        env={"MINE": 5},
+    )
+
+    assert result["stdout"] == "sub\n5 run-1 step 2 run-1/step@1\n"
+
+
+async def test_shell_fails_with_the_last_lines_of_stderr(bench: Bench) -> None:
+    """The message has the code and what the command said last."""
+    with pytest.raises(ShellError) as raised:
+        await bench.call("shell", command="for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; exit 3")
+
+    assert str(raised.value) == "the command ended with code 3: " + "\n".join(f"line {i}" for i in range(3, 13))
+    assert raised.value.return_code == 3
+    assert error_type(raised.value) == "ShellError"
+
+
+async def test_shell_names_the_signal_that_killed_it(bench: Bench) -> None:
+    """SIGSEGV reads better than -11."""
+    with pytest.raises(ShellError, match="the command was killed by SIGSEGV"):
+        await bench.call("shell", command="kill -SEGV $$")
+
+
+async def test_shell_returns_any_code_when_told_not_to_check(bench: Bench) -> None:
+    """`check: false` leaves the judgement to later steps."""
+    assert (await bench.call("shell", command="exit 3", check=False))["return_code"] == 3
+
+
+async def test_shell_says_when_output_was_cut(bench: Bench) -> None:
+    """`truncated` is there only then; the log has all of it."""
+    result = await bench.call("shell", command="yes | head -c 3000000")
+
+    assert result["truncated"] is True
+    assert len(result["stdout"]) < 1_100_000
+
+
+async def test_shell_names_a_command_that_does_not_exist(bench: Bench) -> None:
+    """The same error as in Python, for `on_error: [FileNotFoundError]`."""
+    with pytest.raises(FileNotFoundError, match="there is no command 'no-such-command' on the PATH"):
+        await bench.call("shell", command=["no-such-command"])
+
+
+async def test_what_a_task_prints_goes_to_the_log(bench: Bench) -> None:
+    """Each line with its step and attempt, the last one also without its newline."""
+    await bench.call("shell", command="echo one; printf two")
+    await bench.call("echo", message={"a": 1})
+    await bench.call("python_code", code="print('three')")
+
+    assert sorted(bench.log_file.read_text().splitlines()) == [
+        "step.2| one", "step.2| three", "step.2| two", 'step.2| {"a": 1}',
+    ]  # fmt: skip
+    assert bench.log_file.stat().st_mode & 0o777 == 0o600
+
+
+# -- python_code ------------------------------------------------------------------------------------------------------
+
+
+async def test_python_code_returns_its_result(bench: Bench) -> None:
+    """By item or by attribute; in the workspace; without a `result` it is null."""
+    code = (
+        "import os, sys\nprint('not the result')\nprint('{}', file=sys.__stdout__)\nos.system('echo nor this')\n"
+        "result = [args.day, args['n'], steps['a']['result'], steps.a.status, workspace == os.getcwd(), [*steps], (1,)]"
+    )
+
+    assert await bench.call("python_code", code=code) == ["monday", 3, [1, 2], "completed", True, ["a", "b"], [1]]
+    assert await bench.call("python_code", code="x = 1") is None
+
+
+async def test_python_code_sees_all_names_in_context(bench: Bench) -> None:
+    """`context` has what templates have; a step without result has its status."""
+    code = "result = [context['start_dir'], context['steps']['b'], steps.b.status]"
+
+    assert await bench.call("python_code", code=code) == [str(bench.folder), {"status": "skipped"}, "skipped"]
+
+
+def test_only_what_the_code_mentions_is_sent(tmp_path: Path) -> None:
+    """A large result of another step does not travel."""
+    steps = {"a": {"result": 1}, "b": {"result": 2}}
+    context = {"args": {"x": 1}, "env": {"HOME": "/"}, "workspace": "w", "steps": steps}
+
+    assert python_code.names_for("result = 1", context) == {}
+    assert python_code.names_for("steps['a'], args", context) == {"args": {"x": 1}, "steps": {"a": {"result": 1}}}
+    assert python_code.names_for("steps.b", context) == {"steps": {"b": {"result": 2}}}
+    assert python_code.names_for("for s in steps: steps['a']", context) == {"steps": steps}
+    assert python_code.mentions("env['A'], env.B, env.get('C', 1), env[x]").env == {"A", "B", "C", "get"}
+
+
+async def test_an_exception_keeps_its_name_and_line(bench: Bench) -> None:
+    """A retry policy can name it, or any of its bases."""
+    with pytest.raises(Exception, match=r"^nope \(line 3 of the code\)$") as raised:
+        await bench.call("python_code", code="def f():\n    x = 1\n    raise ConnectionRefusedError('nope')\nf()")
+
+    assert error_type(raised.value) == "ConnectionRefusedError"
+    assert {"ConnectionRefusedError", "ConnectionError", "OSError"} <= set(error_names(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("class Mine(ValueError): pass\nraise Mine", "Mine", "Mine (line 2 of the code)"),
+        ("import json\njson.loads('x')", "json.decoder.JSONDecodeError",
+         "Expecting value: line 1 column 1 (char 0) (line 2 of the code)"),
+        ("x = = 1", "SyntaxError", "invalid syntax (line 1 of the code)"),
+        ("import sys\nsys.exit(3)", "SystemExit", "3 (line 2 of the code)"),
+        ("result = {1, 2}", "TypeError", "result is of type set, which JSON cannot hold"),
+        ("result = {'a': [{1: 2}]}", "TypeError", "result['a'][0] has the key 1, and keys must be text"),
+        ("result = [float('nan')]", "ValueError", "result[0] is nan, which JSON cannot hold"),
+        ("result = []\nresult.append(result)", "ValueError",
+         "result" + "[0]" * 24 + "[0 nests too deeply, or contains itself"),
+        ("args.nobody", "AttributeError", "there is no 'nobody'; there is: day, n (line 1 of the code)"),
+        ("import os\nos._exit(4)", "ChildProcessError", "the Python process ended with code 4"),
+        ("import os\nos.kill(os.getpid(), 9)", "ChildProcessError", "the Python process was killed by SIGKILL"),
+    ],
+)  # fmt: skip
+async def test_python_code_that_fails_says_how(bench: Bench, code: str, kind: str, message: str) -> None:
+    """Whatever way the code ends, the failure has a name and a reason."""
+    with pytest.raises(Exception, match=re.escape(message)) as raised:
+        await bench.call("python_code", code=code)
+
+    assert (error_type(raised.value), str(raised.value)) == (kind, message)
+
+
+async def test_large_results_come_back_whole(bench: Bench) -> None:
+    """A result is not output: it is not cut at the limit of what is printed."""
+    assert await bench.call("python_code", code="result = 'x' * 3_000_000") == "x" * 3_000_000
+
+
+async def test_python_code_is_really_stopped(bench: Bench) -> None:
+    """A cancelled step leaves no process behind, whatever the code does about signals."""
+    os.mkfifo(bench.folder / "fifo")
+    fifo = os.open(bench.folder / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    code = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: None)\n"
+        f"out = open({str(bench.folder / 'fifo')!r}, 'w')\nout.write('up')\nout.flush()\nwhile True: time.sleep(9)"
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: bench.call("python_code", code=code))
+        await anyio.wait_readable(fifo)
+        assert os.read(fifo, 2) == b"up"
+        tasks.cancel_scope.cancel()
+
+    assert os.read(fifo, 1) == b""  # the end of the file: nobody holds the other end
+    os.close(fifo)
+
+
+def test_python_code_runs_in_the_interpreter_flujo_runs_in() -> None:
+    """So that it can import what is installed there."""
+    assert sys.executable
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+async def test_files_are_written_and_read_back(bench: Bench) -> None:
+    """Folders are made; the answer has the path and the size in bytes; anything but text is JSON."""
+    written = await bench.call("write_file", path="a/b.txt", content="ä\n", encoding="latin-1")
+    await bench.call("write_file", path="c.json", content={"ä": [1]})
+
+    assert written == {"path": str(bench.workspace / "a" / "b.txt"), "size": 2}
+    assert await bench.call("read_file", path="a/b.txt", encoding="latin-1") == "ä\n"
+    assert (bench.workspace / "c.json").read_text() == '{"ä": [1]}'
+    assert sorted(os.listdir(bench.workspace)) == ["a", "c.json"]
+
+
+async def test_a_replaced_file_keeps_its_mode(bench: Bench) -> None:
+    """A script stays executable."""
+    (bench.workspace / "run").write_text("old")
+    (bench.workspace / "run").chmod(0o750)
+
+    await bench.call("write_file", path="run", content="new")
+
+    assert (bench.workspace / "run").read_text() == "new"
+    assert (bench.workspace / "run").stat().st_mode & 0o777 == 0o750
+
+
+async def test_a_write_that_fails_leaves_the_old_file(bench: Bench) -> None:
+    """Nothing half-written appears, nor anything beside it."""
+    (bench.workspace / "file").write_text("old")
+
+    with pytest.raises(UnicodeEncodeError):
+        await bench.call("write_file", path="file", content="ä", encoding="ascii")
+    (bench.workspace / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        await bench.call("write_file", path="folder", content="x")
+
+    assert (bench.workspace / "file").read_text() == "old"
+    assert sorted(os.listdir(bench.workspace)) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/hostname", "link/secret", "link"])
+@pytest.mark.parametrize("name", ["read_file", "write_file"])
+async def test_paths_do_not_lead_out_of_the_workspace(bench: Bench, name: str, path: str) -> None:
+    """Neither by dots, nor by a symbolic link, nor absolutely."""
+    (bench.folder / "secret").write_text("s")
+    (bench.workspace / "link").symlink_to(bench.folder)
+
+    with pytest.raises(OutsideWorkspaceError, match="leads out of"):
+        await bench.call(name, path=path, **({"content": "x"} if name == "write_file" else {}))
+
+
+async def test_paths_outside_are_allowed_on_request(bench: Bench) -> None:
+    """`allow_outside: true` says that it is meant."""
+    (bench.folder / "secret").write_text("s")
+
+    assert await bench.call("read_file", path="../secret", allow_outside=True) == "s"
+    assert await bench.call("read_file", path=str(bench.folder / "secret"), allow_outside=True) == "s"
+
+
+# -- the others -------------------------------------------------------------------------------------------------------
+
+
+async def test_template_gives_text_or_a_file(bench: Bench) -> None:
+    """From a text, or from a file beside the workflow or in the workspace, which sees every name."""
+    (bench.folder / "beside.txt").write_text("{{ args.day }} beside\n")
+    (bench.workspace / "inside.txt").write_text("{{ steps.a.result | length }} inside\n")
+
+    assert await bench.call("template", template="rendered already") == "rendered already"
+    assert await bench.call("template", file="beside.txt") == "monday beside\n"
+    assert await bench.call("template", file="inside.txt") == "2 inside\n"
+    assert await bench.call("template", file="beside.txt", output="out/x.txt") == {
+        "path": str(bench.workspace / "out" / "x.txt"), "size": 14,
+    }  # fmt: skip
+    with pytest.raises(OutsideWorkspaceError):
+        await bench.call("template", file="/etc/hostname")
+
+
+async def test_echo_fail_and_noop(bench: Bench) -> None:
+    """What they say is what they do."""
+    assert await bench.call("echo", message=[1]) == [1]
+    assert await bench.call("noop") is None
+    with pytest.raises(TaskFailed, match="because"):
+        await bench.call("fail", message="because")
+
+
+async def test_waits_end_their_attempt(bench: Bench) -> None:
+    """The kernel does the waiting; a signal is called like the step unless it is given a name."""
+    assert await bench.call("sleep", duration="1m30s") == Wait(seconds=90)
+    assert await bench.call("sleep", seconds=2) == Wait(seconds=2)
+    assert await bench.call("wait_signal") == Wait(signal="step")
+    assert await bench.call("wait_signal", signal="go", timeout="1h") == Wait(seconds=3600, signal="go")
+
+
+async def test_inputs_that_do_not_fit_are_all_told(bench: Bench) -> None:
+    """Wrong types, unknown names and missing ones."""
+    with pytest.raises(TaskInputError) as raised:
+        await bench.call("shell", command=5, chck=True)
+
+    assert raised.value.problems == {
+        "command": "must be a string or an array, not 5",
+        "chck": "there is no input `chck`; did you mean `check`?",
+    }

@@ -1,0 +1,309 @@
+"""Templates keep types, say what is missing, and cannot be made to take the process down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from flujo.workflows.sandbox import MAX_SIZE, NotRun
+from flujo.workflows.templates import (
+    ConditionError,
+    TemplateError,
+    condition_references,
+    holds,
+    references,
+    render,
+)
+
+NAMES: dict[str, Any] = {
+    "args": {"day": "a b", "n": 3, "list": [1, 2, {"a": None}], "none": None},
+    "day": "a b",
+    "flag": True,
+    "steps": {
+        "done": {"result": {"items": [1], "keys": "k", "big": "x" * (MAX_SIZE + 1)}, "status": "completed"},
+        "skipped": NotRun("skipped", "skipped"),
+        "later": NotRun("later", "pending"),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("plain", "plain"),
+        ("{{ args.n }}", 3),
+        ("{{args.list}}", [1, 2, {"a": None}]),
+        ("{{- args.none -}}", None),
+        ("{{ flag }}", True),
+        ("{{ args }}", NAMES["args"]),
+        ("{{ '3' }}", "3"),
+        ("{{ '[1]' }}", "[1]"),
+        ("{{ args.n }}{{ args.n }}", "33"),
+        (" {{ args.n }}", " 3"),
+        ("{{ args.n }}\n", "3\n"),
+        ("{{ '}}' }}", "}}"),
+        ("{{ {'a': {'b': 1}} }}", {"a": {"b": 1}}),
+        ("{{ (1, 2) }}", [1, 2]),
+        ("{{ args.list | map('string') }}", ["1", "2", "{'a': None}"]),
+        ("{% if flag %}yes{% endif %}", "yes"),
+        ("{% for i in args.list[:2] %}{{ loop.index }}:{{ i }} {% endfor %}", "1:1 2:2 "),
+        ("a {# nothing #}b", "a b"),
+        ("{% raw %}{{ x }}{% endraw %}", "{{ x }}"),
+        ("ls {{ day | quote }}", "ls 'a b'"),
+        ("{{ args.list | tojson }}", '[1, 2, {"a": null}]'),
+        ("{{ '<ä>' | tojson }}", '"<ä>"'),
+        ("{{ args.missing | default('d') }}", "d"),
+        ("{{ steps.done.result.items }}", [1]),
+        ("{{ steps.done.result.keys }}", "k"),
+        ("{{ {'a': 1}.items() | list }}", [["a", 1]]),
+        ("{{ '%s-%03d' | format('a', 7) }}", "a-007"),
+        ("{{ 'a-b'.replace('-', '+').upper() }}", "A+B"),
+        ("{{ [1, 2] | join(', ') }}", "1, 2"),
+        ("{{ 'a' ~ 1 ~ none }}", "a1None"),
+        ("{{ 2 ** 10 + 7 % 4 }}", 1027),
+    ],
+)
+def test_a_template_becomes_a_value(template: str, value: Any) -> None:
+    """One expression alone keeps its type; anything around it makes text."""
+    rendered = render(template, NAMES)
+
+    assert rendered == value
+    assert type(rendered) is type(value)
+
+
+def test_texts_are_rendered_at_any_depth() -> None:
+    """In lists and in the values of mappings; other values and keys stay."""
+    value = {"{{ n }}": [{"a": "{{ args.n }}"}, 5, None, "x{{ day }}"]}
+
+    assert render(value, NAMES) == {"{{ n }}": [{"a": 3}, 5, None, "xa b"]}
+
+
+def test_a_rendered_value_is_a_copy() -> None:
+    """What a task does to its inputs does not change the result they came from."""
+    rendered = render("{{ args.list }}", NAMES)
+    rendered[2]["a"] = 1
+
+    assert NAMES["args"]["list"][2] == {"a": None}
+
+
+def test_large_results_are_handed_on() -> None:
+    """The bound on texts is for those a template makes, not for those a step returned."""
+    assert render("{{ steps.done.result.big }}", NAMES) == "x" * (MAX_SIZE + 1)
+
+
+def test_a_step_without_result_has_only_a_status() -> None:
+    """`is defined` is false for it, and its status answers."""
+    assert render("{{ steps.skipped is defined }}", NAMES) is False
+    assert render("{{ steps.done is defined }}", NAMES) is True
+    assert render("{{ steps.skipped.status }}", NAMES) == "skipped"
+    assert render("{{ steps.later.status }}", NAMES) == "pending"
+    assert render("{{ steps.later.result | default(1) }}", NAMES) == 1
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ args.dey }}", "{{ args.dey }}: there is no `dey`; there is: day, n, list, none"),
+        ("x {{ args['dey'] }}", "x {{ args['dey'] }}: there is no `dey`; there is: day, n, list, none"),
+        ("{{ [args.dey] }}", "{{ [args.dey] }}: there is no `dey`; there is: day, n, list, none"),
+        ("{{ nobody }}", "{{ nobody }}: `nobody` is not defined"),
+        ("{{ args.list[9] }}", "{{ args.list[9] }}: there is no item 9; the list has 3"),
+        ("{{ args.n.x }}", "{{ args.n.x }}: a number has no `x`"),
+        ("{{ args.none.x }}", "{{ args.none.x }}: null has no `x`"),
+        ("{{ steps.skipped.result }}",
+         "{{ steps.skipped.result }}: step `skipped` was skipped, so it has only a status"),
+        ("{{ steps.later }}", "{{ steps.later }}: step `later` has not run yet, so it has only a status"),
+        ("{{ range }}", "{{ range }}: TypeError: a function is not a value that can be recorded"),
+        ("{{ 1 // 0 }}", "{{ 1 // 0 }}: ZeroDivisionError: integer division or modulo by zero"),
+        ("{{ a b }}", "the template is malformed: expected token 'end of print statement', got 'b'"),
+        ("a\n{% if %}", "the template is malformed in its line 2: "
+         "Expected an expression, got 'end of statement block'"),
+        ("{% for i in x recursive %}{% endfor %}", "the template is malformed: a recursive loop is not supported"),
+        ("{% import 'x' as y %}", "the template is malformed: `import` is not supported"),
+        ("x" * 65_537 + "{{ 1 }}", "a template has at most 64 KiB, this one has 64"),
+    ],
+)  # fmt: skip
+def test_a_template_that_fails_says_why(template: str, message: str) -> None:
+    """The message names the expression, and lists what there is."""
+    with pytest.raises(TemplateError) as raised:
+        render(template, NAMES)
+
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__ }}",
+        "{{ ''['__class__'] }}",
+        "{{ '' | attr('__class__') }}",
+        "{{ '{0.__class__}'.format('') }}",
+        "{{ '{x.__class__}'.format_map({'x': ''}) }}",
+        "{{ ''.format.__self__ }}",
+        "{{ steps.skipped.__init__.__globals__ }}",
+        "{{ range.__init__ }}",
+        "{{ self.__init__ }}",
+        "{{ (1).real.__class__ }}",
+        "{% macro m() %}{% endmacro %}{{ m.__globals__ }}",
+        "{{ args.list.append(1) }}",
+        "{{ args.update({'a': 1}) }}",
+        "{{ cycler }}",
+        "{{ lipsum() }}",
+        "{{ joiner() }}",
+        "{{ namespace() }}",
+        "{{ ['__class__'] | map('attr', '__class__') | list | map('attr', '__mro__') | list }}",
+        "{{ [''] | map(attribute='__class__') | list }}",
+        "{{ [''] | groupby('__class__') }}",
+    ],
+)
+def test_a_template_cannot_leave_the_sandbox(template: str) -> None:
+    """Neither Python's internals nor a change of what was given is within reach."""
+    before = repr(NAMES["args"])
+
+    with pytest.raises(TemplateError):
+        render(template, NAMES)
+    assert repr(NAMES["args"]) == before
+
+
+A_MEGABYTE = "{% set a = 'x' * 1000000 %}"
+
+BOMBS = {
+    "repeat": "{{ 'a' * 10**9 }}",
+    "repeat a list": "{{ [0] * 10**9 }}",
+    "repeat the other way": "{{ 10**9 * 'a' }}",
+    "printf": "{{ '%1000000000d' | format(1) }}",
+    "printf operator": "{{ '%1000000000d' % 1 }}",
+    "printf star": "{{ '%*d' % (10**9, 1) }}",
+    "printf precision": "{{ '%.1000000000f' % 1 }}",
+    "format": "{{ '{:1000000000}'.format(1) }}",
+    "format nested": "{{ '{:{}}'.format(1, 10**9) }}",
+    "center": "{{ 'a' | center(10**9) }}",
+    "center method": "{{ 'a'.center(10**9) }}",
+    "zfill": "{{ 'a'.zfill(10**9) }}",
+    "ljust": "{{ 'a'.ljust(10**9) }}",
+    "expandtabs": "{{ '\\t'.expandtabs(10**9) }}",
+    "indent": "{{ 'x' | indent(10**9) }}",
+    "indent by keyword": "{{ 'x' | indent(width=10**9) }}",
+    "batch": "{{ [1] | batch(10**9, 'x') | list }}",
+    "slice": "{{ [1] | slice(10**9) | list }}",
+    "json": "{{ {'a': 1} | tojson(indent=10**9) }}",
+    "power": "{{ 9 ** 9 ** 9 ** 9 ** 9 }}",
+    "power of ten": "{{ 10 ** 1000000000 }}",
+    "float power": "{{ 10.0 ** 1000000000 }}",
+    "product": "{% set a = 2 ** 4000 %}{{ a * a }}",
+    "range": "{{ range(10**9) | list }}",
+    "loops": "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+    "much output": "{% for i in range(100000) %}{{ 'a' * 100000 }}{% endfor %}",
+    "replace": A_MEGABYTE + "{{ a.replace('', a) }}",
+    "replace filter": A_MEGABYTE + "{{ a | replace('', a) }}",
+    "join": A_MEGABYTE + "{{ a.join(a) }}",
+    "join filter": A_MEGABYTE + "{{ a | join(a) }}",
+    "doubling": "{% set x = 'aaaaaaaaaa' %}" + "{% set x = x ~ x %}" * 40 + "{{ x }}",
+    "doubling by plus": "{% set x = 'aaaaaaaaaa' %}" + "{% set x = x + x %}" * 40 + "{{ x }}",
+    "doubling a list": "{% set x = [1] %}" + "{% set x = x + x %}" * 40 + "{{ x }}",
+    "doubling a block": "{% set x = 'aaaaaaaaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40 + "{{ x }}",
+    "shared list": "{{ [['x' * 1000000]] * 1000000 }}",
+    "endless macro": "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}",
+    "parentheses": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    "long sum": "{{ " + "+".join(["1"] * 5000) + " }}",
+    "translate": "{{ 'aaaa'.translate({97: 'b'}) }}",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_refused_within_bounded_memory(bomb: str) -> None:
+    """However large the result would be, little is made of it."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateError):
+            render(BOMBS[bomb], NAMES)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 60_000_000
+
+
+def test_loading_a_bomb_computes_nothing() -> None:
+    """A template is only looked at when a definition is loaded."""
+    tracemalloc.start()
+    for bomb in BOMBS.values():
+        try:
+            references(bomb)
+        except TemplateError:
+            pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("condition", "verdict"),
+    [
+        (True, True),
+        (False, False),
+        ("TRUE", True),
+        ("false", False),
+        ("args.n == 3", True),
+        ("{{ args.n > 5 }}", False),
+        ("{{ 'False' }}", False),
+        (" {{ 'true' }}\n", True),
+        ("{% if flag %} True {% endif %}", True),
+        ("steps.skipped is defined", False),
+        ("steps.skipped.status == 'skipped' and not (args.n in [1, 2])", True),
+        ("{'a': {'b': 1}}.a.b == 1", True),
+    ],
+)
+def test_a_condition_is_true_or_false(condition: bool | str, verdict: bool) -> None:
+    """A template, or an expression without braces."""
+    assert holds(condition, NAMES) is verdict
+
+
+@pytest.mark.parametrize(
+    ("condition", "shown"), [("args.n", "3"), ("args.list", '[1, 2, {"a": null}]'), ("day", '"a b"'), ("none", "null")]
+)
+def test_a_condition_that_is_neither_names_its_value(condition: str, shown: str) -> None:
+    """Truth is not guessed from numbers, texts or lists."""
+    with pytest.raises(ConditionError, match="which is neither true nor false") as raised:
+        holds(condition, NAMES)
+
+    assert f"gave {shown}," in str(raised.value)
+
+
+def test_references_are_what_a_template_mentions() -> None:
+    """Roots, steps, their fields, parameters and variables, through dots, brackets and get()."""
+    found = references(
+        "{{ steps.a.result.x }} {{ steps['b-c'].status }} {{ env.HOME }} {{ env['X'] }} {{ env.get('Y', 1) }}"
+        "{{ args.q }} {{ args.get('r') }} {{ zz }}{% set y = 1 %}{{ y }}{% for i in steps %}{{ steps[i] }}{% endfor %}"
+    )
+
+    assert found.roots == {"steps", "env", "args", "zz"}
+    assert found.steps == {"a", "b-c"}
+    assert found.fields == {("a", "result"), ("b-c", "status")}
+    assert found.parameters == {"q", "r"}
+    assert found.env == {"HOME", "X", "Y"}
+    assert not found.computed_env
+    assert references("{{ env[day] }}").computed_env
+    assert condition_references("steps.a.result > args.n").steps == {"a"}
+
+
+def test_names_that_a_template_sets_itself_are_not_references() -> None:
+    """`{% set steps = … %}` hides ours."""
+    assert references("{% set steps = {'x': 1} %}{{ steps.x }}").steps == set()
+
+
+def test_the_package_is_cheap_to_import() -> None:
+    """`import flujo.workflows` loads neither Jinja2 nor PyYAML."""
+    program = "import sys, flujo.workflows; print([m for m in ('jinja2', 'yaml') if m in sys.modules])"
+    path = ":".join(entry for entry in sys.path if entry)
+
+    output = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert output == "[]\n"
