@@ -239,7 +239,7 @@ async def test_waiters_wake_when_the_committer_is_cancelled(anyio_backend: str) 
 
     async def wait_for(run: LiveRun, batch: Any) -> None:
         with pytest.raises(KernelClosedError):
-            await committer.durable(batch)
+            await batch.durable()
         outcomes.append(run.uid)
 
     async with anyio.create_task_group() as waiters:

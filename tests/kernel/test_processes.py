@@ -182,7 +182,7 @@ async def test_a_process_that_left_the_group_does_not_delay_the_end(
         await anyio.to_thread.run_sync(Path(f"{fifo.path}.go").write_text, "\n")
 
     assert fifo.is_held()
-    assert sweep("of-a-daemon") >= 1
+    assert sweep(["of-a-daemon"]) >= 1
     assert not fifo.is_held()
 
 
@@ -375,13 +375,13 @@ def test_sweep_kills_all_processes_of_one_run_and_no_other(tmp_path: Path, fifo:
     other = subprocess.Popen(["sleep", "999"], env={**ENV, "FLUJO_RUN_UID": "u-mine-not"})
     assert fifo.line_now() == "up\n"
 
-    killed = sweep("u-mine")
+    killed = sweep(["u-mine", "u-nobody"])
 
     assert killed >= 2
     assert not fifo.is_held()
     assert mine.wait() == -signal.SIGKILL
     assert other.poll() is None
-    assert sweep("u-mine") == 0
+    assert sweep(["u-mine", "u-nobody"]) == 0
     other.kill()
     other.wait()
 

@@ -10,14 +10,13 @@ kind: at every tick of the event loop, at every write. A violation says which ca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from typing import NamedTuple
-from unittest import mock
 
 import anyio
 
 from flujo.kernel import FlujoError, Kernel, Observer
-from flujo.kernel.errors import RunFinishedError
+from flujo.kernel.errors import RunCancelled, RunFinishedError, RunNotFoundError
 
 from .clock import Abandoned, Loop, run_simulated
 from .invariants import Reference, check_ended, check_world, require
@@ -37,7 +36,11 @@ class History(NamedTuple):
     world: World
     ticks: Sequence[int]
     writes: Sequence[int]
-    reached: bool  # every point befell its life before that had ended
+
+    @property
+    def reached(self) -> bool:
+        """Every point befell its life before that had ended."""
+        return len(self.world.reached) == len(self.world.points)
 
 
 def simulate(
@@ -54,7 +57,8 @@ def simulate(
 
     With `pace` it is lived in real time, `pace` times as long as the scenario says.
     """
-    world = World(make_store(), seed, [plan.run_id for plan in scenario.plans], pace=1.0 if pace is None else pace)
+    run_ids = [plan.run_id for plan in scenario.plans]
+    world = World(make_store(), seed, run_ids, points, pace=1.0 if pace is None else pace)
     total = 0
 
     def tick() -> None:
@@ -65,21 +69,19 @@ def simulate(
         if world.lives:
             world.lives[-1].tick()
 
-    async def history() -> bool:
+    async def history() -> None:
         with anyio.move_on_after(VIRTUAL_LIMIT) as limit:
-            reached = await _history(world, scenario, points, reference)
+            await _history(world, scenario, reference)
         require(not limit.cancelled_caught, f"no end after {VIRTUAL_LIMIT} seconds: {world.lives}")
-        return reached
 
     try:
-        with without_processes():
-            reached = run_simulated(loop, history, seed=seed, on_tick=tick, virtual=pace is None)
+        run_simulated(loop, history, seed=seed, on_tick=tick, virtual=pace is None)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         call = f"replay({loop!r}, {seed}, {list(points)!r}, {scenario.name!r})"
         raise Violation(f"{error!r}\nrepeat it with simulation.sweep.{call}") from error
-    return History(world, [life.ticks for life in world.lives], [life.writes for life in world.lives], reached)
+    return History(world, [life.ticks for life in world.lives], [life.writes for life in world.lives])
 
 
 def replay(loop: Loop, seed: int, points: Sequence[Point], scenario: str = "lean") -> History:
@@ -93,26 +95,17 @@ def uninterrupted(loop: Loop, seed: int, scenario: Scenario) -> Reference:
     return Reference(simulate(loop, seed, scenario=scenario).world, scenario)
 
 
-@contextmanager
-def without_processes() -> Iterator[None]:
-    """No step of a scenario starts a process, so none of an earlier life has to be looked for."""
-    with mock.patch("flujo.kernel.kernel.Children.sweep", return_value=0):
-        yield
-
-
 # -- one history --------------------------------------------------------------------------------------------------
 
 
-async def _history(
-    world: World, scenario: Scenario, points: Sequence[Point], reference: Reference | None
-) -> bool:
-    for point in [*points, None]:
-        life = world.begin_life(point)
+async def _history(world: World, scenario: Scenario, reference: Reference | None) -> None:
+    for _ in range(2 + max((point.life for point in world.points), default=0)):
+        life = world.begin_life()
         await _live(life, scenario)
         summaries = await check_world(world)
         if life.completed:
             check_ended(world, scenario, summaries, reference)
-            return point is None
+            return
     raise Violation(f"a life that nothing befell did not complete its runs: {world.lives}")
 
 
@@ -144,17 +137,34 @@ def _is_expected(error: BaseException) -> bool:
 
 
 async def _serve_clients(life: Life, kernel: Kernel, scenario: Scenario) -> None:
+    """Be all clients until each has seen its run complete, or until the kernel is to be closed."""
     async with anyio.create_task_group() as group:
-        for plan in scenario.plans:
-            group.start_soon(_be_client, life, kernel, plan)
-    life.completed = True
+
+        async def leave() -> None:
+            await life.asked[Fault.CLOSE_AT_TICK].wait()
+            group.cancel_scope.cancel()
+
+        async def cancel_all() -> None:
+            await life.asked[Fault.CANCEL_AT_TICK].wait()
+            for plan in scenario.plans:
+                try:
+                    await kernel.cancel(plan.run_id)
+                except RunNotFoundError:
+                    pass
+
+        group.start_soon(leave)
+        group.start_soon(cancel_all)
+        async with anyio.create_task_group() as clients:
+            for plan in scenario.plans:
+                clients.start_soon(_be_client, life, kernel, plan)
+        life.completed = True
+        group.cancel_scope.cancel()
 
 
 async def _be_client(life: Life, kernel: Kernel, plan: Plan) -> None:
-    """Start a run, send its signals and watch it to its end; what was acknowledged in an earlier life is not asked
-    for again."""
-    world = life.world
-    if plan.run_id not in world.started:
+    """Start a run, send its signals and watch it complete; what was acknowledged in an earlier life is not asked for
+    again, and a run somebody has cancelled is resumed."""
+    if plan.run_id not in life.world.started:
         await kernel.start(plan.workflow, plan.inputs, run_id=plan.run_id)
         life.acknowledge_start(plan.run_id)
     async with anyio.create_task_group() as group:
@@ -162,11 +172,22 @@ async def _be_client(life: Life, kernel: Kernel, plan: Plan) -> None:
             group.start_soon(_signal, life, kernel, plan, name)
         for name in plan.posts:
             group.start_soon(_post, life, plan, name)
-        seen = len(world.watched.get(plan.run_id, ()))
-        async with aclosing(kernel.watch(plan.run_id, after_seq=seen)) as watch:  # type: ignore[type-var]
-            async for event in watch:
-                life.observe(plan.run_id, event)
-        await kernel.result(plan.run_id)
+        while True:
+            await _watch(life, kernel, plan.run_id)
+            try:
+                await kernel.result(plan.run_id)
+            except RunCancelled:
+                await kernel.resume(plan.run_id)
+            else:
+                return
+
+
+async def _watch(life: Life, kernel: Kernel, run_id: str) -> None:
+    """See every event of a run until it is final, from the first one that no earlier life has seen."""
+    seen = len(life.world.watched.get(run_id, ()))
+    async with aclosing(kernel.watch(run_id, after_seq=seen)) as watch:  # type: ignore[type-var]
+        async for event in watch:
+            life.observe(run_id, event)
 
 
 async def _signal(life: Life, kernel: Kernel, plan: Plan, name: str) -> None:

@@ -69,11 +69,15 @@ class Fault(StrEnum):
     """A client cancels every run at this tick, and resumes it once it is cancelled."""
 
 
+AT_WRITES = (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE, Fault.WRITE_FAILS, Fault.WRITE_FAILS_DURABLY)
+
+
 class Point(NamedTuple):
-    """What befalls one life, and when: ticks and writes of a life count from 1."""
+    """What befalls a life, and when. Lives count from 1, and so do the ticks and the writes of each."""
 
     fault: Fault
     number: int
+    life: int = 1
 
 
 class Body(NamedTuple):
@@ -129,6 +133,9 @@ class MemoryPlace:
         return [posted.request for posted in self.store.inbox.values() if posted.uid == run.summary.uid]
 
 
+_ENDINGS = ("run_completed", "run_failed", "run_cancelled", "run_paused")
+
+
 @dataclass
 class World:
     """What outlives a crash, and what the clients of a kernel remember."""
@@ -136,6 +143,8 @@ class World:
     store: Store
     seed: int = 0
     run_ids: Sequence[str] = ()
+    points: Sequence[Point] = ()
+    reached: list[Point] = field(default_factory=list)  # the points that have befallen a life
     bodies: list[Body] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     started: set[str] = field(default_factory=set)  # run ids whose start was acknowledged
@@ -151,9 +160,10 @@ class World:
         """The source of randomness of every kernel of this world."""
         return self._random.randbytes(count)
 
-    def begin_life(self, point: Point | None) -> Life:
-        """The next kernel's life, which `point` will end."""
-        life = Life(self, len(self.lives) + 1, point)
+    def begin_life(self) -> Life:
+        """The next kernel's life, which its points may end."""
+        number = len(self.lives) + 1
+        life = Life(self, number, [point for point in self.points if point.life == number])
         self.lives.append(life)
         return life
 
@@ -163,7 +173,8 @@ class World:
 
     def body_begins(self, body: Body) -> None:
         """Check in this very instant that the start of this attempt is the last durable fact about its step."""
-        for row in reversed(self.store.rows(body.run_id)):
+        rows = self.store.rows(body.run_id)
+        for row in reversed(rows):
             fact = decode(row).fact
             if getattr(fact, "step", None) == body.step:
                 if not isinstance(fact, StepStarted) or fact[1:3] != (body.attempt, body.generation):
@@ -171,13 +182,15 @@ class World:
                 break
         else:
             raise Violation(f"{body} begins without a durable start")
+        if rows[-1].type in _ENDINGS:
+            raise Violation(f"{body} begins after its run has ended")
         self.bodies.append(body)
 
 
 class Life:
     """One kernel's life. `dead` from the instant of its crash on."""
 
-    def __init__(self, world: World, number: int, point: Point | None) -> None:
+    def __init__(self, world: World, number: int, points: Sequence[Point]) -> None:
         self.world = world
         self.number = number
         self.clock = SimulatedClock()
@@ -190,9 +203,9 @@ class Life:
         self.completed = False  # every client has seen its run end
         self.pace = world.pace
         self.backend = LifeBackend(self, world.store)
-        self.ask = anyio.Event()  # set when a client has to do something else than wait: close or cancel
-        self._fault = None if point is None else point.fault
-        self._at = 0 if point is None else point.number
+        self.asked: dict[Fault, anyio.Event] = {Fault.CLOSE_AT_TICK: anyio.Event(), Fault.CANCEL_AT_TICK: anyio.Event()}
+        self._at_ticks = {point.number: point for point in points if point.fault not in AT_WRITES}
+        self._at_writes = {point.number: point for point in points if point.fault in AT_WRITES}
 
     def __repr__(self) -> str:
         return f"<life {self.number}, {self.ticks} ticks, {self.writes} writes{', dead' if self.dead else ''}>"
@@ -202,12 +215,13 @@ class Life:
         if self.ended:
             return
         self.ticks += 1
-        if self.ticks != self._at:
+        if (point := self._at_ticks.get(self.ticks)) is None or self.dead:
             return
-        if self._fault is Fault.CRASH_AT_TICK:
+        self.world.reached.append(point)
+        if point.fault is Fault.CRASH_AT_TICK:
             self.crash()
-        elif self._fault in (Fault.CLOSE_AT_TICK, Fault.CANCEL_AT_TICK):
-            self.ask.set()
+        else:
+            self.asked[point.fault].set()
 
     def crash(self) -> None:
         """The process is dead, in this instant."""
@@ -220,7 +234,10 @@ class Life:
         """Let a write happen, or not."""
         self.backend.require_alive()
         self.writes += 1
-        fault = self._fault if self.writes == self._at else None
+        point = self._at_writes.get(self.writes)
+        fault = None if point is None else point.fault
+        if point is not None:
+            self.world.reached.append(point)
         if fault is Fault.CRASH_BEFORE_WRITE:
             self.crash()
         elif fault is Fault.WRITE_FAILS:

@@ -61,9 +61,7 @@ async def advance(
     return conclude(session, state)
 
 
-async def _follow(
-    session: Session, handle: RunHandle, view: View, *, no_wait: bool, after_seq: int
-) -> WorkflowState:
+async def _follow(session: Session, handle: RunHandle, view: View, *, no_wait: bool, after_seq: int) -> WorkflowState:
     kernel, run_id = handle.kernel, handle.run_id
 
     def announce(step: StepState) -> None:

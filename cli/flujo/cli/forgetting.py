@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from enum import Enum
 
 import click
 
@@ -23,6 +24,29 @@ STATUSES = ("completed", "failed", "cancelled", "paused")
 _BATCH = 500
 _ALL = 1_000_000
 _SHORTEST = 4  # a slip of the finger must not be short for a run
+
+
+class Consent(Enum):
+    """Whether runs may be deleted that nobody has named one by one."""
+
+    GIVEN = "given"
+    ASK = "ask"
+    REFUSE = "refuse"
+
+    @classmethod
+    def of(cls, yes: bool, *, proceed_without_terminal: bool = False) -> Consent:
+        """With --yes it is given; else a person is asked, and where none is there, the command's own rule holds."""
+        if yes:
+            return cls.GIVEN
+        if sys.stdin.isatty() and sys.stderr.isatty():
+            return cls.ASK
+        return cls.GIVEN if proceed_without_terminal else cls.REFUSE
+
+    def ask(self, question: str) -> bool:
+        """The answer of a person; raises click.UsageError where there is none."""
+        if self is Consent.REFUSE:
+            raise click.UsageError(f"{question} Nobody is there to ask: add --yes, or look first with --dry-run")
+        return click.confirm(question, err=True)
 
 
 async def delete_runs(session: Session, given: Sequence[str], *, ignore_missing: bool = False) -> int:
@@ -55,9 +79,9 @@ async def prune_runs(
     statuses: Sequence[str] = (),
     workflow: str | None = None,
     dry_run: bool = False,
-    ask: bool = False,
+    consent: Consent,
 ) -> int:
-    """Delete the runs that settled that long ago; `ask` shows how many it would be and asks a person first."""
+    """Delete the runs that settled that long ago, once `consent` to that many is given."""
     target = session.target
     async with reading(target) as observer:
 
@@ -70,12 +94,12 @@ async def prune_runs(
                 dry_run=dry_run,
             )
 
-        if dry_run or ask:
+        if dry_run:
+            _show(session, await prune(_ALL, True), "would be deleted")
+            return 0
+        if consent is not Consent.GIVEN:
             due = await prune(_ALL, True)
-            if dry_run:
-                _show(session, due, "would be deleted")
-                return 0
-            if not due or not click.confirm(f"Delete {_count(due)}?", err=True):
+            if due and not consent.ask(f"Delete {_count(due)}?"):
                 say("nothing was deleted")
                 return 0
         gone: list[RunSummary] = []
@@ -91,17 +115,6 @@ async def prune_runs(
             if kept := await observer.backend.count(paused):
                 session.note(f"{kept} paused of that age stay; --status paused includes them")
     return 0
-
-
-def must_ask(yes: bool, *, proceed_without_terminal: bool = False) -> bool:
-    """Whether a person has to be asked; raises click.UsageError where nobody is there who could answer."""
-    if yes:
-        return False
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        return True
-    if proceed_without_terminal:
-        return False
-    raise click.UsageError("nobody is there to ask: add --yes, or look first with --dry-run")
 
 
 def _show(session: Session, runs: Sequence[RunSummary], what: str) -> None:

@@ -51,11 +51,7 @@ async def _with_prefix(observer: Observer, prefix: str) -> list[str]:
 
 
 async def _with_suffix(observer: Observer, suffix: str) -> list[str]:
-    found: list[str] = []
-    async for run in every_run(observer, RunFilter()):
-        if run.run_id.endswith(suffix):
-            found.append(run.run_id)
-    return found
+    return [run.run_id async for run in every_run(observer, RunFilter()) if run.run_id.endswith(suffix)]
 
 
 async def every_run(observer: Observer, wanted: RunFilter) -> AsyncIterator[RunSummary]:

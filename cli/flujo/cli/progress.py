@@ -101,8 +101,6 @@ class LiveView:
         self._live.start()
 
     def show(self, event: Event, state: WorkflowState) -> None:
-        if not isinstance(event.fact, _QUIET_FACTS):
-            self._print(event_line(event, state), _word(event, state))
         self._under_way = tuple(
             UnderWay(
                 step.name,
@@ -117,6 +115,8 @@ class LiveView:
         )
         total = state.steps_total
         self._footer = f"{state.done} of {total} steps done" if total else f"{state.done} steps done"
+        if not isinstance(event.fact, _QUIET_FACTS):
+            self._print(event_line(event, state), _word(event, state))
 
     def note(self, text: str) -> None:
         self._print(text, "")

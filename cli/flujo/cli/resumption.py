@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flujo.kernel import Kernel, Observer, RunHandle, StoredDefinition, Workflow, WorkflowState
-from flujo.kernel.errors import DefinitionError, FlujoError, WorkflowNotFoundError
+from flujo.kernel.errors import DefinitionError, WorkflowNotFoundError
 
 from . import sources
 from .execution import advance
@@ -96,5 +96,3 @@ class Resumption(_Choices):
         if current is None and (file := sources.file_of(state)) is not None:
             session.note(f"{file} cannot be read; going on with the definition in the store")
         return current
-
-

@@ -134,14 +134,14 @@ class Command(click.Command):
         return super().invoke(ctx)
 
 
-def command(
+def declare(
     name: str, *, formats: Sequence[str] = FORMATS, **settings: Any
 ) -> Callable[[Callable[..., int | None]], Command]:
     """Declare a command. Its function takes the session first and returns an exit code, None for 0."""
     settings.setdefault("short_help", catalog.COMMANDS.get(name) or catalog.HIDDEN.get(name))
 
-    def declare(function: Callable[..., int | None]) -> Command:
+    def make(function: Callable[..., int | None]) -> Command:
         made: Command = click.command(name, cls=Command, formats=formats, **settings)(click.pass_obj(function))
         return made
 
-    return declare
+    return make

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
 from pydantic_core import from_json, to_json
 
@@ -45,7 +46,7 @@ from .errors import (
 from .events import Event, Fact
 from .keys import check_run_id, check_step_name
 from .observer import CancelOutcome, Delivery, Observer
-from .processes import Children
+from .processes import Children, sweep
 from .programs import Beginning, Workflow
 from .runs import LiveRun
 from .state import FINAL, LIVE, RunStatus, WorkflowState
@@ -277,6 +278,7 @@ class Kernel(Observer):
         if decode(state.inputs_json) != decode(inputs):
             raise RunExistsError(run_id, "other inputs")
         if await self.is_interrupted(await self.backend.load(run_id)):
+            await self._sweep([state.uid])
             await self._adopt(run_id)
         return RunHandle(self, run_id, created=False)
 
@@ -320,6 +322,7 @@ class Kernel(Observer):
             return await self.resume(
                 run_id, workflow=workflow, from_step=from_step, inputs=inputs, accept_changes=accept_changes, by=by
             )
+        await self._sweep([claimed.uid])
         run = self._live_run(state, chosen, token=claimed.token)
         interrupted = [
             each for each in at_recovery(state, self._max_interruptions) if isinstance(each, events.StepInterrupted)
@@ -365,12 +368,9 @@ class Kernel(Observer):
         count, page = 0, None
         while True:
             found = await self.backend.list(RunFilter(statuses=LIVE), limit=200, page=page)
-            for summary in found.runs:
-                if summary.uid in self._live or not await self.is_interrupted(summary):
-                    continue
-                if summary.workflow not in self.workflows and summary.definition is None:
-                    logger.warning("run %s waits for a workflow %r to be registered", summary.run_id, summary.workflow)
-                    continue
+            candidates = [each for each in found.runs if await self._is_ours_to_recover(each)]
+            await self._sweep([each.uid for each in candidates])
+            for summary in candidates:
                 try:
                     await self._adopt(summary.run_id)
                     count += 1
@@ -380,6 +380,22 @@ class Kernel(Observer):
                     logger.warning("run %s was not recovered: %s", summary.run_id, error)
             if (page := found.next) is None:
                 return count
+
+    async def _is_ours_to_recover(self, summary: RunSummary) -> bool:
+        if summary.uid in self._live or not await self.is_interrupted(summary):
+            return False
+        if summary.workflow in self.workflows or summary.definition is not None:
+            return True
+        logger.warning("run %s waits for a workflow %r to be registered", summary.run_id, summary.workflow)
+        return False
+
+    async def _sweep(self, uids: Collection[str]) -> None:
+        """Make sure that nothing of attempts that died is alive before the next ones start.
+
+        Their guardian has seen to it as a rule; this finds what left its session. A store that does not survive its
+        process has no runs of another one."""
+        if uids and self.backend.capabilities.durable:
+            await to_thread.run_sync(sweep, frozenset(uids))
 
     async def _adopt(self, run_id: str) -> None:
         """Become the owner of an interrupted run and go on where it stopped, with the definition it was started
@@ -417,8 +433,6 @@ class Kernel(Observer):
         taken: Sequence[int] = (),
     ) -> None:
         """Record what has to be recorded first, and drive the run unless that has ended it."""
-        assert self._children is not None
-        self._children.sweep(run.uid)  # nothing of an attempt that died may be alive when the next one starts
         batch: Batch | None = None
         for fact in facts:
             batch = run.record(fact, definition=definition, taken=taken)
@@ -526,6 +540,7 @@ class Kernel(Observer):
         if claimed.status in FINAL:  # somebody ran it to its end between the two looks
             await self.backend.release([claimed.uid])
             return CancelOutcome.ALREADY_FINISHED
+        await self._sweep([claimed.uid])
         state = await self._fold(claimed)
         unowned = self._live_run(state, Workflow(name=state.workflow, program=_no_program), token=claimed.token)
         await self._go_on(unowned, [*at_close(state), fact, events.RunCancelled(reason)])
@@ -578,10 +593,14 @@ class Kernel(Observer):
             return super()._change(uid)
         return self._changes.setdefault(uid, anyio.Event()).wait
 
+    def _require_hope(self, summary: RunSummary) -> None:
+        # What this kernel owns, nobody else takes up before it is closed; and it records nothing any more.
+        if summary.owner == self.id and self._committer is not None and self._committer.failure is not None:
+            raise self._committer.failure
+
     async def _is_abandoned(self, summary: RunSummary) -> bool:
         if summary.owner == self.id and summary.uid not in self._live:
-            if self._committer is not None and self._committer.failure is not None:
-                raise self._committer.failure
+            self._require_hope(summary)
             # Ended between the two looks: the next look sees how.
             return (await self.backend.load(summary.run_id)).owner == self.id
         return await super()._is_abandoned(summary)

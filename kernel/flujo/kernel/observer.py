@@ -108,7 +108,7 @@ class Observer:
 
         Ends when everything is delivered and the run is final at that moment. Close it (`aclose`, or
         `contextlib.aclosing`) when you leave early. Raises RunNotFoundError, CursorError, RunDeletedError,
-        RunReplacedError."""
+        RunReplacedError, and StoreError when the store has failed the kernel that ran the run."""
         summary = await self.backend.load(run_id)
         if after_seq > summary.seq:
             raise CursorError(run_id, after_seq, summary.seq)
@@ -131,6 +131,7 @@ class Observer:
                 continue
             if summary.status in FINAL:
                 return
+            self._require_hope(summary)
             await changed()
 
     async def wait(self, run_id: str) -> WorkflowState:
@@ -192,6 +193,9 @@ class Observer:
             await self.clock.sleep_until(due)
 
         return look_again
+
+    def _require_hope(self, summary: RunSummary) -> None:
+        """Raise what keeps this run from ever going on, if that is known."""
 
     async def _is_abandoned(self, summary: RunSummary) -> bool:
         return await self.is_interrupted(summary)

@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -157,11 +157,6 @@ class Children:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(guardian.wait)
 
-    @staticmethod
-    def sweep(uid: str) -> int:
-        """What the function `sweep` does, where a double of this class is to have its say."""
-        return sweep(uid)
-
     def _register(self, group: int) -> None:
         self._groups.add(group)
         self._tell(f"+{group}\n")
@@ -210,16 +205,17 @@ class Children:
         )
 
 
-def sweep(uid: str) -> int:
-    """Kill what is left of a run's child processes, and wait until they are dead. Returns how many there were.
+def sweep(uids: Collection[str]) -> int:
+    """Kill what is left of the child processes of these runs, and wait until they are dead. Returns how many there
+    were.
 
     They are known by the variable FLUJO_RUN_UID they inherited. Elsewhere than on Linux other processes' variables
     cannot be read and nothing is found. Blocks, so call it in a thread.
     """
-    wanted = f"FLUJO_RUN_UID={uid}".encode()
+    wanted = {f"FLUJO_RUN_UID={uid}".encode() for uid in uids}
     killed: set[int] = set()
     spared = {os.getpid()}
-    while found := [pid for pid in _processes() if pid not in spared and wanted in _variables(pid)]:
+    while found := [pid for pid in _processes() if pid not in spared and not wanted.isdisjoint(_variables(pid))]:
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)

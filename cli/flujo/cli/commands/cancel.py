@@ -7,17 +7,16 @@ from collections.abc import Sequence
 import click
 
 from flujo.backends import open_backend
+from flujo.cli.failures import report
 from flujo.cli.lookup import find_run, reading
 from flujo.cli.output import emit_all
-from flujo.cli.session import Session, command, run_async, say
+from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.target import Target
 from flujo.kernel import CancelOutcome, Kernel, RunInterrupted, RunStatus
 from flujo.kernel.errors import RunFinishedError
 
-from ..failures import report
 
-
-@command("cancel")
+@declare("cancel")
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--reason", metavar="TEXT", help="why, for the record")
 @click.option("--wait/--no-wait", default=True, help="return when they have stopped (default), or when they were told")
@@ -37,7 +36,9 @@ def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: 
     return 4 if finished else 0
 
 
-async def _cancel(target: Target, run_ids: Sequence[str], reason: str | None, *, wait: bool) -> list[tuple[str, RunStatus]]:
+async def _cancel(
+    target: Target, run_ids: Sequence[str], reason: str | None, *, wait: bool
+) -> list[tuple[str, RunStatus]]:
     """Cancel the runs and return how each stands then."""
     async with Kernel(open_backend(target.url), recover=False, workspaces=target.workspaces) as kernel:
         for run_id in run_ids:  # all are told before the first one is waited for

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import click
 
-from flujo.cli.forgetting import STATUSES, delete_runs, must_ask, prune_runs
-from flujo.cli.session import Session, command, run_async
+from flujo.cli.forgetting import STATUSES, Consent, delete_runs, prune_runs
+from flujo.cli.session import Session, declare, run_async
 from flujo.kernel.durations import parse_duration
 
 
-@command("clean", hidden=True)
+@declare("clean", hidden=True)
 @click.option("--older-than", metavar="DURATION", help="runs that settled that long ago, such as 30d")
 @click.option("--workflow-id", "run_id", metavar="ID", help="the run with this id")
 @click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="runs with this status")
@@ -29,7 +29,7 @@ def command(
     if older_than is None and not statuses:
         raise click.UsageError("say which runs: --older-than, --workflow-id or --status")
     seconds = 0.0 if older_than is None else parse_duration(older_than)
-    ask = not dry_run and must_ask(yes, proceed_without_terminal=True)
+    consent = Consent.of(yes, proceed_without_terminal=True)
     return run_async(
-        lambda: prune_runs(session, older_than_seconds=seconds, statuses=statuses, dry_run=dry_run, ask=ask)
+        lambda: prune_runs(session, older_than_seconds=seconds, statuses=statuses, dry_run=dry_run, consent=consent)
     )

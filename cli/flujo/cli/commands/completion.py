@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from flujo.cli.session import Session, command
+from flujo.cli.session import Session, declare
 
 
-@command("completion", formats=("table",))
+@declare("completion", formats=("table",))
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(session: Session, shell: str) -> int:
     """Print the completion script of SHELL. For bash: source <(flujoctl completion bash)"""

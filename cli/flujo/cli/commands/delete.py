@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import click
 
 from flujo.cli.forgetting import delete_runs
-from flujo.cli.session import Session, command, run_async
+from flujo.cli.session import Session, declare, run_async
 
 
-@command("delete")
+@declare("delete")
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--ignore-missing", is_flag=True, help="say nothing about ids that do not exist")
 @click.option("--yes", "-y", is_flag=True, hidden=True, help="accepted for scripts: naming a run needs no confirmation")

@@ -9,7 +9,7 @@ import click
 from flujo.cli import text
 from flujo.cli.lookup import find_run, reading
 from flujo.cli.output import emit, emit_run
-from flujo.cli.session import Session, command, has_colour, run_async
+from flujo.cli.session import Session, declare, has_colour, run_async
 from flujo.kernel import Observer, RunStatus, StepState, WorkflowState
 from flujo.kernel.durations import format_instant
 from flujo.kernel.errors import StepNotFoundError
@@ -17,7 +17,7 @@ from flujo.kernel.errors import StepNotFoundError
 HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
 
 
-@command("inspect")
+@declare("inspect")
 @click.argument("run_id", metavar="ID")
 @click.option("--step", "step_name", metavar="STEP", help="only this step, with its output and its error in full")
 @click.option("--show-outputs", is_flag=True, help="the outputs of the steps as well")

@@ -7,24 +7,25 @@ from importlib import import_module
 
 import click
 
-from flujo.cli.forgetting import STATUSES, must_ask, prune_runs
-from flujo.cli.session import Session, run_async, shared_options
-from flujo.cli.session import command as declare
+from flujo.cli.forgetting import STATUSES, Consent, prune_runs
+from flujo.cli.session import Session, declare, run_async, shared_options
 
 SAME = {"list": "list", "show": "inspect", "get": "inspect", "delete": "delete"}
 
 
 @declare("prune")
 @click.option("--days-old", metavar="N", type=click.FloatRange(min=0), required=True, help="settled that many days ago")
-@click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="only these; else all final ones")
+@click.option(
+    "--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="only these; else all final ones"
+)
 @click.option("--dry-run", is_flag=True, help="show what would go, delete nothing")
 @click.option("--yes", "-y", is_flag=True, help="do not ask")
 def prune(session: Session, days_old: float, statuses: Sequence[str], dry_run: bool, yes: bool) -> int:
     """Delete old runs. Where nobody can be asked it proceeds."""
-    ask = not dry_run and must_ask(yes, proceed_without_terminal=True)
+    consent = Consent.of(yes, proceed_without_terminal=True)
     return run_async(
         lambda: prune_runs(
-            session, older_than_seconds=days_old * 86400, statuses=statuses, dry_run=dry_run, ask=ask
+            session, older_than_seconds=days_old * 86400, statuses=statuses, dry_run=dry_run, consent=consent
         )
     )
 

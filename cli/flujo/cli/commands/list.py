@@ -12,13 +12,13 @@ from flujo.cli import text
 from flujo.cli.inputs import parse_labels
 from flujo.cli.lookup import every_run, reading
 from flujo.cli.output import emit_all
-from flujo.cli.session import Session, command, has_colour, is_terminal, run_async
+from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
 from flujo.kernel import RunFilter, RunStatus, RunSummary
 
 HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")
 
 
-@command("list")
+@declare("list")
 @click.option(
     "--status", "statuses", type=click.Choice([str(status) for status in RunStatus]), multiple=True, help="only these"
 )
@@ -56,9 +56,7 @@ def command(
     return 0
 
 
-def _following_page(
-    page: str, statuses: Sequence[str], workflow: str | None, labels: Sequence[str], limit: int
-) -> str:
+def _following_page(page: str, statuses: Sequence[str], workflow: str | None, labels: Sequence[str], limit: int) -> str:
     """The command for the next page. A page token is only good for the filter it came from."""
     options = [f"--status {status}" for status in statuses]
     options += [] if workflow is None else [f"--workflow {quote(workflow)}"]

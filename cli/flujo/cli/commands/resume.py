@@ -9,10 +9,10 @@ import click
 from flujo.cli.inputs import parse_inputs
 from flujo.cli.lookup import find_run, reading
 from flujo.cli.resumption import Resumption
-from flujo.cli.session import Session, command, run_async
+from flujo.cli.session import Session, declare, run_async
 
 
-@command("resume")
+@declare("resume")
 @click.argument("run_id", metavar="ID")
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="replace an input; NAME:=JSON")
@@ -42,9 +42,7 @@ def command(
     async def resume() -> int:
         async with reading(session.target) as observer:
             found = await find_run(observer, run_id)
-        resumption = Resumption(
-            found, from_step=from_step, inputs=inputs, stored=stored, accept_changes=accept_changes
-        )
+        resumption = Resumption(found, from_step=from_step, inputs=inputs, stored=stored, accept_changes=accept_changes)
         return await resumption.carry_out(session, no_wait=not wait)
 
     return run_async(resume)

@@ -15,7 +15,7 @@ from flujo.cli.inputs import parse_inputs, parse_labels
 from flujo.cli.lookup import reading, refuse_active, run_to_resume
 from flujo.cli.output import emit
 from flujo.cli.resumption import Resumption
-from flujo.cli.session import Session, command, run_async
+from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Kernel, RunHandle, Workflow
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.keys import check_run_id
@@ -32,7 +32,7 @@ class Request(NamedTuple):
     no_wait: bool
 
 
-@command("run")
+@declare("run")
 @click.argument("target")
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="an input; NAME:=JSON for JSON")

@@ -11,19 +11,19 @@ from flujo.cli.inputs import parse_json
 from flujo.cli.lookup import find_run, reading
 from flujo.cli.output import emit
 from flujo.cli.resumption import Resumption
-from flujo.cli.session import Session, command, run_async
+from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Delivery, RunStatus
 
 
-@command("signal", formats=("table", "json", "jsonl", "yaml"))
+@declare("signal", formats=("table", "json", "jsonl", "yaml"))
 @click.argument("run_id", metavar="ID")
 @click.argument("name", metavar="NAME")
 @click.argument("payload", metavar="[JSON|TEXT]", required=False)
-@click.option("--json", "only_json", is_flag=True, help="refuse a payload that is not JSON instead of taking it as text")
+@click.option(
+    "--json", "only_json", is_flag=True, help="refuse a payload that is not JSON instead of taking it as text"
+)
 @click.option("--resume", is_flag=True, help="take the run up in this process if nobody runs it")
-def command(
-    session: Session, run_id: str, name: str, payload: str | None, only_json: bool, resume: bool
-) -> int:
+def command(session: Session, run_id: str, name: str, payload: str | None, only_json: bool, resume: bool) -> int:
     """Send the signal NAME to a run, with a payload: JSON if it can be read as such, or else text. Default: null.
 
     The signal is stored when this command returns. A run that does not wait for it yet takes it later.

@@ -9,11 +9,11 @@ import click
 from flujo.cli import sources
 from flujo.cli.failures import USAGE, SourceError, SourceNotFoundError, exit_code
 from flujo.cli.output import emit
-from flujo.cli.session import Session, command
+from flujo.cli.session import Session, declare
 from flujo.kernel.errors import DefinitionError, Problem
 
 
-@command("validate", formats=("table", "json", "jsonl", "yaml"))
+@declare("validate", formats=("table", "json", "jsonl", "yaml"))
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 def command(session: Session, files: Sequence[str]) -> int:
     """Check workflow files and show every problem as FILE:LINE:COLUMN: MESSAGE.

@@ -7,10 +7,10 @@ import sqlite3
 
 from flujo.cli.catalog import VERSION
 from flujo.cli.output import emit
-from flujo.cli.session import Session, command
+from flujo.cli.session import Session, declare
 
 
-@command("version")
+@declare("version")
 def command(session: Session) -> int:
     """Show the versions of flujoctl, Python, SQLite and the platform."""
     versions = {

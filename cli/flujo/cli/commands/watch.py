@@ -12,7 +12,7 @@ from flujo.cli.execution import signal_command
 from flujo.cli.following import Follower, beside, is_only_waiting
 from flujo.cli.lookup import find_run, reading
 from flujo.cli.output import emit
-from flujo.cli.session import Session, command, run_async, say
+from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.text import clock_time, event_line
 from flujo.kernel import Event, Observer, StepState, WorkflowState
 from flujo.kernel.errors import FlujoError, RunNotFoundError
@@ -23,7 +23,7 @@ LOOK_SECONDS = 1.0
 """How often it is checked whether somebody still runs the run."""
 
 
-@command("watch", formats=("table", "json", "jsonl"))
+@declare("watch", formats=("table", "json", "jsonl"))
 @click.argument("run_id", metavar="ID")
 @click.option("--after", "after_seq", metavar="N", type=click.IntRange(0), default=0, help="only what follows event N")
 @click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
@@ -58,8 +58,8 @@ async def _watch(session: Session, observer: Observer, run_id: str, after_seq: i
 
     async def mind_the_owner() -> None:
         try:
-            while not await observer.is_interrupted(await observer.backend.load(run_id)):
-                await anyio.sleep(LOOK_SECONDS)
+            while not await observer.is_interrupted(await observer.backend.load(run_id)):  # noqa: ASYNC110
+                await anyio.sleep(LOOK_SECONDS)  # a lock that is let go of wakes nobody
         except RunNotFoundError:
             return  # the stream of events says it better
         session.note(f"no process runs run {run_id} at present; still watching")
