@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+
 from acceptance.five_steps import make
 from acceptance.place import Place, finish, is_alive, kill, lines_until, statuses
 

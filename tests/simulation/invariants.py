@@ -13,11 +13,11 @@ from typing import Any
 from flujo.kernel import events
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import StoreNotFoundError
-from flujo.kernel.events import EventRow, decode
+from flujo.kernel.events import EventRow
 from flujo.kernel.transitions import replay, summarize
 
 from .scenario import Plan, Scenario
-from .world import Body, Violation, World, require_signal
+from .world import Body, Violation, World, decode, require_signal
 
 FINAL = ("completed", "failed", "cancelled")
 

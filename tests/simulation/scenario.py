@@ -18,9 +18,9 @@ from typing import Any
 import anyio
 
 from flujo.kernel import Context, RetryPolicy, StepFailed, Workflow, step, workflow
-from flujo.kernel.events import EventRow, StepCompleted, decode
+from flujo.kernel.events import EventRow, StepCompleted
 
-from .world import current_life
+from .world import current_life, decode
 
 Order = dict[str, Any]
 Output = dict[str, Any]

@@ -81,6 +81,8 @@ def simulate(
             raise
         call = f"replay({loop!r}, {seed}, {list(points)!r}, {scenario.name!r})"
         raise Violation(f"{error!r}\nrepeat it with simulation.sweep.{call}") from error
+    finally:
+        world.store.close()
     return History(world, [life.ticks for life in world.lives], [life.writes for life in world.lives])
 
 

@@ -11,16 +11,20 @@ durable, a client whether what was acknowledged is."""
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeVar
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import anyio
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.kernel import Event, current_attempt
+from flujo.backends.sqlite import SQLiteBackend
+from flujo.kernel import Event, current_attempt, events
 from flujo.kernel.backend import (
     Commit,
     Page,
@@ -33,11 +37,14 @@ from flujo.kernel.backend import (
     StoredDefinition,
 )
 from flujo.kernel.errors import StoreError
-from flujo.kernel.events import EventRow, StepStarted, decode
+from flujo.kernel.events import EventRow, StepStarted
 
 from .clock import SimulatedClock
 
 Result = TypeVar("Result")
+
+decode = lru_cache(maxsize=10_000)(events.decode)
+"""The event of a row. Rows do not change, and every check reads them again."""
 
 
 class Violation(AssertionError):
@@ -108,6 +115,10 @@ class Store(Protocol):
         """The inbox of a run right now."""
         ...
 
+    def close(self) -> None:
+        """Give back what looking at the store has taken."""
+        ...
+
 
 class MemoryPlace:
     """A store in memory, which can be looked at without waiting."""
@@ -131,6 +142,45 @@ class MemoryPlace:
         if run is None:
             return ()
         return [posted.request for posted in self.store.inbox.values() if posted.uid == run.summary.uid]
+
+    def close(self) -> None:
+        pass
+
+
+class FilePlace:
+    """A SQLite store, looked at through a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> SQLiteBackend:
+        return SQLiteBackend(self._path)
+
+    def kill(self, handle: StateBackend) -> None:
+        """Nothing: a dead life's handle is refused every call, and its locks are free once it is closed."""
+
+    def rows(self, run_id: str) -> Sequence[EventRow]:
+        columns = ", ".join(EventRow._fields)
+        query = f"SELECT {columns} FROM events WHERE run = (SELECT run FROM runs WHERE run_id = ?) ORDER BY seq"
+        return [EventRow(*row) for row in self._query(query, run_id)]
+
+    def requests(self, run_id: str) -> Sequence[Request]:
+        columns = ", ".join(Request._fields)
+        query = f"SELECT {columns} FROM inbox WHERE run = (SELECT run FROM runs WHERE run_id = ?) ORDER BY id"
+        return [Request(*row) for row in self._query(query, run_id)]
+
+    def _query(self, query: str, run_id: str) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            if not self._path.exists():
+                return []
+            self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
+        return self._connection.execute(query, [run_id]).fetchall()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 _ENDINGS = ("run_completed", "run_failed", "run_cancelled", "run_paused")

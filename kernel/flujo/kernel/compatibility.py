@@ -31,7 +31,7 @@ def differences(state: WorkflowState, current: Plan | None, *, invalidated: Coll
         *_changed(bound, stored, given),
         *_missing(bound, stored, given),
         *_moved(bound, list(stored), list(given)),
-        *_inserted(bound, stored, list(given)),
+        *_inserted(bound, stored, given),
     ]
 
 
@@ -68,14 +68,15 @@ def _moved(bound: Sequence[str], stored: Sequence[str], given: Sequence[str]) ->
     return found
 
 
-def _inserted(bound: Sequence[str], stored: dict[str, str], given: Sequence[str]) -> list[Difference]:
+def _inserted(bound: Sequence[str], stored: dict[str, str], given: dict[str, str]) -> list[Difference]:
     """A new step in front of a completed one, unless it is the completed one under a new name."""
-    now = _positions(given)
+    now = _positions(list(given))
     last = max((now[name] for name in bound if name in now), default=-1)
+    renamed = {stored[name] for name in bound if name not in given}
     return [
-        Difference(name, "inserted", f"it is new, and stands before the completed step {given[last]!r}")
+        Difference(name, "inserted", f"it is new, and stands before the completed step {list(given)[last]!r}")
         for name in given
-        if now[name] < last and name not in stored
+        if now[name] < last and name not in stored and given[name] not in renamed
     ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -117,7 +118,7 @@ class Kernel(Observer):
         self._workspaces = workspaces
         self._load_definition = load_definition
         self._identifiers = Identifiers(self.clock, random)
-        self.id = f"{socket.gethostname()}-{os.getpid()}-{self._identifiers.uid()[:8]}"
+        self.id = f"{_host()}-{os.getpid()}-{self._identifiers.uid()[:8]}"
         self._slots = None if max_steps is None else anyio.Semaphore(max_steps, fast_acquire=True)
         self._live: dict[str, LiveRun] = {}  # by uid
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of live runs
@@ -329,6 +330,7 @@ class Kernel(Observer):
         ]
         # A cancel that was left in the inbox asked for the end of what is over now.
         void = [each.id for each in await self.backend.take() if each.uid == run.uid and each.request.kind == "cancel"]
+        self._taking.update(void)
         await self._go_on(run, [*interrupted, fact], definition=chosen.definition, taken=void)
         return RunHandle(self, run_id, created=False)
 
@@ -343,6 +345,8 @@ class Kernel(Observer):
     ) -> tuple[events.RunResumed, Workflow]:
         """What a resume records, and the workflow it goes on with."""
         chosen = workflow or await self._workflow_of(state)
+        if chosen.name != state.workflow:
+            raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
         reset = at_resume(state, from_step)
         found = differences(state, chosen.plan, invalidated=reset)
         if found and not accept_changes:
@@ -604,6 +608,11 @@ class Kernel(Observer):
             # Ended between the two looks: the next look sees how.
             return (await self.backend.load(summary.run_id)).owner == self.id
         return await super()._is_abandoned(summary)
+
+
+def _host() -> str:
+    """This machine, for people who read who owns a run; as a part of file names."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".-")[:50] or "host"
 
 
 async def _no_program(ctx: Context, inputs: dict[str, Any]) -> None:

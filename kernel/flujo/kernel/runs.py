@@ -55,6 +55,7 @@ class LiveRun:
         self.stopped: Stop | None = None
         self.ended = anyio.Event()
         self.failure: errors.FlujoError | None = None
+        self._over = False
         self._committer = committer
         self._spawn = spawn
         self._scope = anyio.CancelScope(shield=True)
@@ -79,6 +80,8 @@ class LiveRun:
         us."""
         if self.stopped is Stop.FENCED or self.stopped is Stop.LOST:
             raise Ended
+        if self._over:  # a task of the program's own making has outlived it
+            raise errors.RunFinishedError(self.state.run_id, self.state.status)
         return self._committer.record(self, fact, taken=taken, definition=definition)
 
     async def unwind(self) -> NoReturn:
@@ -136,6 +139,7 @@ class LiveRun:
             batch: Batch | None = None
             for fact in at_end(self.state, self.stopped, output, failure):
                 batch = self.record(fact)
+            self._over = True
             if batch is not None:
                 with anyio.CancelScope(shield=True):
                     await batch.durable()

@@ -269,11 +269,13 @@ def _stop_clock(state: WorkflowState, step: StepState, at: int) -> None:
     """The step's body runs no more: add the time it took, once."""
     if step.attempt_started_at is None:
         return
-    step.active_micros += max(0, at - step.attempt_started_at)
+    if at > step.attempt_started_at:
+        step.active_micros += at - step.attempt_started_at
     step.attempt_started_at = None
     state.active -= 1
     if state.active == 0 and state.active_since is not None:
-        state.active_micros += max(0, at - state.active_since)
+        if at > state.active_since:
+            state.active_micros += at - state.active_since
         state.active_since = None
 
 

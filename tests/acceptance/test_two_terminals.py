@@ -1,0 +1,109 @@
+"""Any number of processes share a store: what one of them runs, the others see, signal and cancel."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+from acceptance.place import Place, finish, lines_until, output_until, statuses
+
+GATED = """\
+name: gated
+steps:
+  - {name: before, task: echo, inputs: {message: hello}}
+  - {name: approve, task: wait_signal}
+  - {name: after, task: echo, inputs: {message: "{{ steps.approve.result.by }}"}}
+outputs: {by: "{{ steps.after.result }}"}
+"""
+
+SMALL = """\
+name: small
+steps:
+  - {name: one, task: noop}
+  - {name: two, task: echo, inputs: {message: x}}
+"""
+
+MANY_RUNS = """\
+import sys
+
+import anyio
+
+from flujo.backends import open_backend
+from flujo.kernel import Kernel
+from flujo.workflows import load_workflow
+
+
+async def main(prefix: str) -> None:
+    workflow = load_workflow("small.yaml")
+    async with Kernel(open_backend("sqlite:.flujo/state.db"), recover=False) as kernel:
+        async with anyio.create_task_group() as tasks:
+            for number in range(25):
+                tasks.start_soon(lambda number=number: kernel.run(workflow, run_id=f"{prefix}-{number}"))
+
+
+anyio.run(main, sys.argv[1])
+"""
+
+
+def test_a_run_is_seen_and_signalled_from_another_terminal(place: Place) -> None:
+    """list, inspect, watch and signal act on the run of another process, and a second run goes on beside it."""
+    place.write("gated.yaml", GATED)
+    place.write("small.yaml", SMALL)
+    run = place.start("run", "gated.yaml", "--id", "gate")
+    printed = lines_until(run, "waiting for the signal")[-1]
+    watch = place.start("watch", "gate", "-o", "jsonl")
+    seen = [json.loads(line)["type"] for line in output_until(watch, "step_waiting")]
+
+    (listed,) = json.loads(place.flujoctl("list", "-o", "json").out)
+    assert (listed["run_id"], listed["status"], listed["interrupted"]) == ("gate", "waiting", False)
+    assert statuses(place.inspect("gate")) == ["completed", "waiting"]
+    assert seen == ["run_created", "step_started", "step_completed", "step_started", "step_waiting"]
+
+    assert place.flujoctl("run", "small.yaml").code == 0
+    in_the_way = place.flujoctl("run", "--resume", "gated.yaml")
+    assert in_the_way.code == 4
+    assert "live process" in in_the_way.err
+
+    command = printed.partition("send it with: ")[2]
+    assert place.shell(f'{command} \'{{"by": "ann"}}\'').code == 0
+    completed = finish(run)
+    assert completed.code == 0
+    assert "by: ann" in completed.out
+    ended = finish(watch)
+    assert ended.code == 0
+    assert json.loads(ended.out.splitlines()[-1])["type"] == "run_completed"
+
+
+def test_a_run_is_cancelled_from_another_terminal(place: Place) -> None:
+    """cancel returns when the run has stopped; the process that ran it ends with 8, and so does a watch."""
+    place.write("gated.yaml", GATED)
+    run = place.start("run", "gated.yaml", "--id", "gate")
+    lines_until(run, "waiting for the signal")
+
+    cancelled = place.flujoctl("cancel", "gate", "--reason", "not today")
+
+    assert (cancelled.code, cancelled.out) == (0, "run gate is cancelled\n")
+    assert finish(run).code == 8
+    assert place.flujoctl("watch", "gate").code == 8
+    assert place.flujoctl("signal", "gate", "approve").code == 4
+
+
+def test_four_processes_complete_a_hundred_runs_on_one_store(place: Place) -> None:
+    """Nobody meets a locked database, no run is lost, and the file is sound."""
+    place.write("small.yaml", SMALL)
+    place.write("many.py", MANY_RUNS)
+    crowd = [
+        subprocess.Popen([sys.executable, "many.py", prefix], cwd=place.folder, env=place.environment)
+        for prefix in ("a", "b", "c", "d")
+    ]
+    beside = [place.start("run", "small.yaml", "-q") for _ in range(2)]
+
+    assert [process.wait() for process in crowd] == [0, 0, 0, 0]
+    assert [finish(process).code for process in beside] == [0, 0]
+    completed = place.flujoctl("list", "--all", "-q", "--status", "completed").out.split()
+    assert len(completed) == 102
+    with closing(sqlite3.connect(place.folder / ".flujo" / "state.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
