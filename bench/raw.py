@@ -15,6 +15,13 @@ from pathlib import Path
 
 PAYLOAD = '"' + "x" * 1022 + '"'
 ROWS = 32
+SETTINGS = (
+    "auto_vacuum=INCREMENTAL",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "wal_autocheckpoint=0",
+)
 
 COLUMNS = ("seq", "updated_at", "current_step", "steps_done")  # what a step changes in a summary, and nothing else
 
@@ -22,7 +29,7 @@ COLUMNS = ("seq", "updated_at", "current_step", "steps_done")  # what a step cha
 def raw_seconds(path: Path, runs: int, steps: int) -> float:
     """How long the transactions alone take, in seconds."""
     connection = sqlite3.connect(path, isolation_level=None)
-    for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0"):
+    for pragma in SETTINGS:
         connection.execute(f"PRAGMA {pragma}")
     connection.executescript((files("flujo.backends.sqlite") / "schema.sql").read_text())
     for run in range(1, runs + 1):

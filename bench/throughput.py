@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the stores go; default: a temporary folder here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder or Path.cwd(), prefix=".bench-") as folder:
-        for runs, steps in ((1, 300), (20, 50), (100, 50)):
+        for runs, steps in ((1, 300), (20, 100), (100, 200)):
             measure(Path(folder), runs, steps, arguments.rounds)
 
 

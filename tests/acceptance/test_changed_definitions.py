@@ -8,6 +8,8 @@ import pytest
 
 from acceptance.place import Ended, Place
 
+FILE = "edited steps.yaml"
+
 FIRST = '- {name: first, task: shell, inputs: {command: "echo first >> {{ start_dir }}/log"}}'
 SECOND = '- {name: second, task: shell, inputs: {command: "echo second >> {{ start_dir }}/log"}}'
 BROKEN = '- {name: broken, task: shell, inputs: {command: "test -e {{ start_dir }}/mended"}}'
@@ -22,8 +24,8 @@ def definition(*steps: str) -> str:
 @pytest.fixture
 def failed(place: Place) -> Place:
     """A place with a run `r` that has completed `first` and `second` and failed in `broken`."""
-    place.write("edited.yaml", definition(FIRST, SECOND, BROKEN, LAST))
-    ended = place.flujoctl("run", "edited.yaml", "--id", "r")
+    place.write(FILE, definition(FIRST, SECOND, BROKEN, LAST))
+    ended = place.flujoctl("run", FILE, "--id", "r")
     assert ended.code == 1, ended
     assert ended.remedies == ["flujoctl inspect r", "flujoctl resume r"]
     return place
@@ -31,7 +33,7 @@ def failed(place: Place) -> Place:
 
 def resume_edited(place: Place, *steps: str) -> Ended:
     """Put other steps into the file and resume."""
-    place.write("edited.yaml", definition(*steps))
+    place.write(FILE, definition(*steps))
     return place.flujoctl("resume", "r")
 
 
@@ -47,7 +49,7 @@ def test_what_has_not_completed_may_change(failed: Place) -> None:
     )
 
     assert ended.code == 0, ended
-    assert "edited.yaml has changed" in ended.err
+    assert f"{FILE} has changed" in ended.err
     assert failed.lines("log") == ["first", "second", "LAST"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -78,10 +79,19 @@ def test_a_run_is_seen_and_signalled_from_another_terminal(place: Place) -> None
 
 
 def test_a_run_is_cancelled_from_another_terminal(place: Place) -> None:
-    """cancel returns when the run has stopped; the process that ran it ends with 8, and so does a watch."""
+    """cancel returns when the run has stopped; the process that ran it ends with 8, and so does a watch.
+
+    Ctrl-C in a watch has ended nothing but the watch.
+    """
     place.write("gated.yaml", GATED)
     run = place.start("run", "gated.yaml", "--id", "gate")
     lines_until(run, "waiting for the signal")
+    watch = place.start("watch", "gate")
+    output_until(watch, "waits for the signal")
+    watch.send_signal(signal.SIGINT)
+    stopped = finish(watch)
+    assert stopped.code == 130
+    assert "this does not stop the run" in stopped.err
 
     cancelled = place.flujoctl("cancel", "gate", "--reason", "not today")
 

@@ -8,7 +8,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from kernel.stage import FailingBackend, GatedBackend, Stage, until, usurp
 
 from flujo.kernel import Context, Kernel, StoreError, step, workflow
 from flujo.kernel.clock import SystemClock
@@ -19,6 +18,7 @@ from flujo.kernel.programs import Workflow
 from flujo.kernel.runs import LiveRun
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.transitions import Stop
+from kernel.stage import FailingBackend, GatedBackend, Stage, until, usurp
 
 STEPS = 20
 
@@ -242,14 +242,13 @@ async def test_waiters_wake_when_the_committer_is_cancelled(anyio_backend: str) 
             await batch.durable()
         outcomes.append(run.uid)
 
-    async with anyio.create_task_group() as waiters:
-        async with anyio.create_task_group() as server:
-            server.start_soon(committer.serve)
-            waiters.start_soon(wait_for, being_written, committer.record(being_written, RunCreated("flow", "{}")))
-            await backend.waiting.wait()
-            waiters.start_soon(wait_for, next_batch, committer.record(next_batch, RunCreated("flow", "{}")))
-            await anyio.wait_all_tasks_blocked()
-            server.cancel_scope.cancel()
+    async with anyio.create_task_group() as waiters, anyio.create_task_group() as server:
+        server.start_soon(committer.serve)
+        waiters.start_soon(wait_for, being_written, committer.record(being_written, RunCreated("flow", "{}")))
+        await backend.waiting.wait()
+        waiters.start_soon(wait_for, next_batch, committer.record(next_batch, RunCreated("flow", "{}")))
+        await anyio.wait_all_tasks_blocked()
+        server.cancel_scope.cancel()
 
     assert sorted(outcomes) == ["a", "b"]
     assert being_written.stopped is next_batch.stopped is Stop.LOST

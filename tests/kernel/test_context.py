@@ -6,10 +6,10 @@ from typing import Any
 
 import anyio
 import pytest
-from kernel.stage import Counter, Stage, crash, until
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, StepFailed, StepStatus, step, workflow
 from flujo.kernel.errors import InvalidNameError, UnsafeStepNameError
+from kernel.stage import Counter, Stage, crash, until
 
 
 @step

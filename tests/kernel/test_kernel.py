@@ -15,7 +15,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from kernel.stage import Counter, ManualClock, Stage, crash, until, usurp
 
 from flujo.kernel import (
     CancelOutcome,
@@ -49,6 +48,7 @@ from flujo.kernel.errors import (
     StepNotFoundError,
     WorkflowNotFoundError,
 )
+from kernel.stage import Counter, ManualClock, Stage, crash, until, usurp
 
 ROOT = Path(__file__).parents[2]
 

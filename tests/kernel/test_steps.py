@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from kernel.stage import Counter, JumpingClock, ManualClock, Stage, crash, until
 from pydantic import BaseModel
 
 from flujo.kernel import (
@@ -28,6 +27,7 @@ from flujo.kernel import (
     workflow,
 )
 from flujo.kernel.errors import DeclarationError
+from kernel.stage import Counter, JumpingClock, ManualClock, Stage, crash, until
 
 
 def one_step(function: Any, *args: Any, **options: Any) -> Workflow:

@@ -15,7 +15,8 @@ import asyncio
 import selectors
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
-from typing import Any, Literal, TypeVar, cast
+from functools import partial
+from typing import Any, Literal, TypeVar, TypeVarTuple, cast
 from unittest import mock
 
 import anyio
@@ -28,6 +29,7 @@ from flujo.kernel.durations import MICROSECONDS
 Loop = Literal["asyncio", "trio"]
 Tick = Callable[[], None]
 Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 EPOCH = 1_767_225_600 * MICROSECONDS
 """2026-01-01T00:00:00Z: the wall clock of every simulation begins here."""
@@ -143,15 +145,19 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.time
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.Handle:
-        return super().call_soon(self._counted, callback, *args, context=context)
+        return super().call_soon(partial(self._counted, callback, *args), context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[*Arguments], object],
+        *args: *Arguments,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        return super().call_at(when, self._counted, callback, *args, context=context)
+        return super().call_at(when, partial(self._counted, callback, *args), context=context)
 
-    def _counted(self, callback: Callable[..., object], *args: Any) -> None:
+    def _counted(self, callback: Callable[[*Arguments], object], *args: *Arguments) -> None:
         self._on_tick()
         callback(*args)

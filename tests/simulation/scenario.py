@@ -1,6 +1,6 @@
 """What the simulated kernels run: three concurrent runs, their clients, and what their outputs must be.
 
-    ingest   a step that fails twice and is retried, a durable sleep; more: a step its program cancels, a handled failure
+    ingest   a step that fails twice and is retried, a durable sleep; more: cancelled steps, handled failures
     compare  a map one item of which is retried, a gather whose branches use equal step names, repeated
     approve  a signal sent before its wait; more: one posted by another process, and a race that the first step wins
 

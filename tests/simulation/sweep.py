@@ -9,8 +9,9 @@ kind: at every tick of the event loop, at every write. A violation says which ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
+from itertools import count
 from typing import NamedTuple
 
 import anyio
@@ -19,7 +20,7 @@ from flujo.kernel import FlujoError, Kernel, Observer
 from flujo.kernel.errors import RunCancelled, RunFinishedError, RunNotFoundError
 
 from .clock import Abandoned, Loop, run_simulated
-from .invariants import Reference, check_ended, check_world, require
+from .invariants import Reference, check_closed, check_ended, check_world, require
 from .scenario import LEAN, SCENARIOS, Plan, Scenario
 from .world import Fault, Life, MemoryPlace, Point, Store, Violation, World, enter_life
 
@@ -76,11 +77,12 @@ def simulate(
 
     try:
         run_simulated(loop, history, seed=seed, on_tick=tick, virtual=pace is None)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
+        if world.violations:
+            raise world.violations[0]
+    except (Exception, Abandoned) as error:
+        first = world.violations[0] if world.violations else error
         call = f"replay({loop!r}, {seed}, {list(points)!r}, {scenario.name!r})"
-        raise Violation(f"{error!r}\nrepeat it with simulation.sweep.{call}") from error
+        raise Violation(f"{first!r}\nrepeat it with simulation.sweep.{call}") from error
     finally:
         world.store.close()
     return History(world, [life.ticks for life in world.lives], [life.writes for life in world.lives])
@@ -105,6 +107,8 @@ async def _history(world: World, scenario: Scenario, reference: Reference | None
         life = world.begin_life()
         await _live(life, scenario)
         summaries = await check_world(world)
+        if not (life.dead or life.failed):
+            check_closed(world, summaries)
         if life.completed:
             check_ended(world, scenario, summaries, reference)
             return
@@ -224,21 +228,15 @@ def sweep(
     scenario: Scenario,
     *,
     seed: int = 0,
-    first: int = 1,
     stride: int = 1,
-    reference: Reference | None = None,
+    make_store: Callable[[], Store] = MemoryPlace,
+    pace: float | None = None,
 ) -> Iterator[History]:
-    """One history for every `stride`th point of a kind from `first` on, until the runs end before the point comes."""
-    reference = reference or uninterrupted(loop, seed, scenario)
-    number = first
-    while True:
-        history = simulate(loop, seed, [Point(fault, number)], scenario, reference=reference)
+    """One history for every point of a kind (or every `stride`th), until the runs end before the point comes."""
+    reference = uninterrupted(loop, seed, scenario)
+    for number in count(1, stride):
+        points = [Point(fault, number)]
+        history = simulate(loop, seed, points, scenario, reference=reference, make_store=make_store, pace=pace)
         if not history.reached:
             return
         yield history
-        number += stride
-
-
-def count(histories: Iterable[History]) -> int:
-    """How many histories were lived; a violation in one of them is raised."""
-    return sum(1 for _ in histories)

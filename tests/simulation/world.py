@@ -36,6 +36,7 @@ from flujo.kernel.backend import (
     StateBackend,
     StoredDefinition,
 )
+from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import StoreError
 from flujo.kernel.events import EventRow, StepStarted
 
@@ -195,6 +196,7 @@ class World:
     run_ids: Sequence[str] = ()
     points: Sequence[Point] = ()
     reached: list[Point] = field(default_factory=list)  # the points that have befallen a life
+    violations: list[Violation] = field(default_factory=list)
     bodies: list[Body] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     started: set[str] = field(default_factory=set)  # run ids whose start was acknowledged
@@ -221,6 +223,11 @@ class World:
         """Remember what is durable now: none of it may ever change."""
         self.snapshots.append({run_id: list(self.store.rows(run_id)) for run_id in self.run_ids})
 
+    def violation(self, message: str) -> Violation:
+        """A violation to raise. It is kept here as well, since a kernel takes what a body raises for its failure."""
+        self.violations.append(Violation(message))
+        return self.violations[-1]
+
     def body_begins(self, body: Body) -> None:
         """Check in this very instant that the start of this attempt is the last durable fact about its step."""
         rows = self.store.rows(body.run_id)
@@ -228,12 +235,12 @@ class World:
             fact = decode(row).fact
             if getattr(fact, "step", None) == body.step:
                 if not isinstance(fact, StepStarted) or fact[1:3] != (body.attempt, body.generation):
-                    raise Violation(f"{body} begins, but the last durable fact about its step is {fact}")
+                    raise self.violation(f"{body} begins, but the last durable fact about its step is {fact}")
                 break
         else:
-            raise Violation(f"{body} begins without a durable start")
+            raise self.violation(f"{body} begins without a durable start")
         if rows[-1].type in _ENDINGS:
-            raise Violation(f"{body} begins after its run has ended")
+            raise self.violation(f"{body} begins after its run has ended")
         self.bodies.append(body)
 
 
@@ -243,7 +250,8 @@ class Life:
     def __init__(self, world: World, number: int, points: Sequence[Point]) -> None:
         self.world = world
         self.number = number
-        self.clock = SimulatedClock()
+        # Every life finds the wall clock set back a little, as an administrator may do while no kernel runs.
+        self.clock = SimulatedClock(skew=round(-2 * (number - 1) * world.pace * MICROSECONDS))
         self.scope = anyio.CancelScope()
         self.dead = False
         self.failed = False  # the store has failed this life, which must notice and end by itself

@@ -91,7 +91,7 @@ async def _left_behind(session: Session, run_id: str) -> WorkflowState | None:
             state = await observer.inspect(run_id)
             is_idle = await observer.is_interrupted(summary)
     except (RunNotFoundError, StoreError):
-        say("interrupted before the run was stored")
+        say("interrupted; nothing of the run is stored")
         return None
     if state.is_final or state.status is RunStatus.PAUSED:
         return state

@@ -52,12 +52,13 @@ class Session:
 
     def addressed(self, hint: str) -> str:
         """A hint with the store the user named, if it contains a command: otherwise it would act on another store."""
-        if self.store is None or "flujoctl " not in hint or "--store" in hint:
+        if self.store is None or "flujoctl " not in hint or "--store " in hint:
             return hint
         from shlex import quote
 
-        command, hash_sign, comment = hint.partition("#")
-        return f"{command.rstrip()} --store {quote(self.store)}" + (f"  # {comment.strip()}" if hash_sign else "")
+        command, separator, comment = hint.partition("  # ")
+        addressed = f"{command.rstrip()} --store {quote(self.store)}"
+        return f"{addressed}  # {comment.strip()}" if separator else addressed
 
 
 def say(text: str) -> None:
@@ -131,7 +132,17 @@ class Command(click.Command):
         if session.output not in self.formats:
             known = ", ".join(self.formats)
             raise click.UsageError(f"{self.name} has no output format {session.output!r}; it has: {known}", ctx)
+        if session.verbosity:
+            _show_log(session.verbosity)
         return super().invoke(ctx)
+
+
+def _show_log(verbosity: int) -> None:
+    import logging
+
+    level = logging.INFO if verbosity == 1 else logging.DEBUG
+    logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.getLogger("flujo").setLevel(level)
 
 
 def declare(

@@ -97,7 +97,7 @@ def _load_python(target: str, start_dir: str) -> Workflow:
     place, _, name = target.rpartition(":") if not target.endswith(".py") else (target, "", "")
     is_file = place.endswith(".py")
     if is_file:
-        place = os.path.join(start_dir, place)
+        place = os.path.abspath(os.path.join(start_dir, place))
     module = _import_file(Path(place)) if is_file else _import_module(place, start_dir)
     name, found = _workflow_in(module, place, name)
     recorded = {TARGET: f"{place}:{name}", START_DIR: start_dir}

@@ -46,22 +46,28 @@ class _Share:
 class Batch:
     """What is recorded together. `refused` tells which runs were not written, once it is done."""
 
-    __slots__ = ("awaited", "done", "failure", "refused", "shares")
+    __slots__ = ("_done", "awaited", "failure", "is_done", "refused", "shares")
 
     def __init__(self) -> None:
         self.shares: dict[str, _Share] = {}
         self.awaited = False
-        self.done = anyio.Event()
+        self.is_done = False
+        self._done = anyio.Event()
         self.refused: dict[str, Refused] = {}
         self.failure: StoreError | KernelClosedError | None = None
 
     async def durable(self) -> None:
         """Return when the batch is on disk; raises what kept it from getting there."""
         self.awaited = True
-        if not self.done.is_set():
-            await self.done.wait()
+        if not self.is_done:
+            await self._done.wait()
         if self.failure is not None:
             raise self.failure
+
+    def end(self) -> None:
+        """Let everybody who waits for it go on."""
+        self.is_done = True
+        self._done.set()
 
 
 class Committer:
@@ -81,6 +87,7 @@ class Committer:
         self._failed = failed
         self._next = Batch()
         self._wake = anyio.Event()
+        self._idle = False  # whether `serve` waits for something to do
         self._closing = False
         self.failure: StoreError | KernelClosedError | None = None
         self.commits = 0  # batches written, for tests and benchmarks
@@ -99,7 +106,8 @@ class Committer:
         share = batch.shares.get(run.uid)
         if share is None:
             share = batch.shares[run.uid] = _Share(run)
-            if not self._wake.is_set():
+            if self._idle:
+                self._idle = False
                 self._wake.set()
         share.events.append(event)
         if taken:
@@ -107,14 +115,6 @@ class Committer:
         if definition is not None:
             share.definition = definition
         return batch
-
-    async def drain(self) -> None:
-        """Return when everything recorded so far is durable, or can never be."""
-        batch = self._next
-        if not batch.shares or self.failure is not None:
-            return
-        batch.awaited = True
-        await batch.done.wait()
 
     def close(self) -> None:
         """Let `serve` return once everything recorded is written."""
@@ -128,7 +128,7 @@ class Committer:
                 if not self._next.shares:
                     if self._closing:
                         return
-                    self._wake = anyio.Event()
+                    self._wake, self._idle = anyio.Event(), True
                     await self._wake.wait()
                     continue
                 await self._linger()
@@ -169,7 +169,7 @@ class Committer:
                 else:
                     self._committed(share.run)
         finally:
-            batch.done.set()
+            batch.end()
 
     def _lose(self, batch: Batch) -> None:
         for share in batch.shares.values():
@@ -183,7 +183,7 @@ class Committer:
         batch.failure = failure
         self._lose(batch)
         batch.shares.clear()  # or it would be written on top of what may be missing
-        batch.done.set()
+        batch.end()
         self._failed()
 
 

@@ -7,6 +7,7 @@ first; the command line prints them under the message, and `reason` is the stabl
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ class StateIncompatibilityError(FlujoError):
                 f"flujoctl resume {run_id} --accept-changes    # keep the recorded outputs, use the new definition",
                 f"flujoctl delete {run_id}                     # forget the run",
                 "flujoctl prune --older-than 30d              # forget old finished runs",
-                f"flujoctl run {source} --id NEW-ID            # start a new run beside it",
+                f"flujoctl run {quote(source)} --id NEW-ID            # start a new run beside it",
                 "remove the store, only as a last resort",
             ],
         )

@@ -305,7 +305,7 @@ def decode(row: EventRow) -> Event:
 
 def to_json_object(run_id: str, event: Event) -> dict[str, Any]:
     """The event as users see it in JSON: run_id, seq, at (ISO 8601), type, then the fact's own fields, payload
-    decoded."""
+    decoded. The `type` of an error is `error_type` here, since `type` is the kind of event."""
     from .durations import format_instant
 
     kind = KIND_OF[event.fact.__class__]
@@ -316,5 +316,5 @@ def to_json_object(run_id: str, event: Event) -> dict[str, Any]:
         elif name.endswith("_at") or name == "until":
             shown[name] = format_instant(value)
         elif value is not None:
-            shown[name] = value
+            shown["error_type" if name == "type" else name] = value
     return shown

@@ -61,9 +61,8 @@ class Branch:
         if task == self.task:
             if count == _FOREIGN:
                 raise UnsafeStepNameError(name, "a concurrent task has used this name")
-            key = self.next_key(name)
             self._counts[name] = count + 1
-            return key
+            return self.prefix + (name if count == 0 else f"{name}#{count + 1}")
         if not explicit:
             raise UnsafeStepNameError(
                 name, "it was called from a task the kernel did not start, without a name of its own"

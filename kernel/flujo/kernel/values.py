@@ -26,7 +26,8 @@ _ATOMS = (str, bool, int, type(None))
 
 def encode(value: Any) -> str:
     """Plain JSON types as JSON text; anything else raises InvalidValueError with its path."""
-    _check(value, "$", 0)
+    if value.__class__ is not str:
+        _check(value, "$", 0)
     try:
         recorded = to_json(value)
     except PydanticSerializationError as error:  # an unpaired surrogate: text that UTF-8 cannot hold

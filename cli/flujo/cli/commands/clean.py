@@ -14,7 +14,9 @@ from flujo.kernel.durations import parse_duration
 @declare("clean", hidden=True)
 @click.option("--older-than", metavar="DURATION", help="runs that settled that long ago, such as 30d")
 @click.option("--workflow-id", "run_id", metavar="ID", help="the run with this id")
-@click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="runs with this status")
+@click.option(
+    "--status", "statuses", metavar="STATUS", type=click.Choice(STATUSES), multiple=True, help="runs with this status"
+)
 @click.option("--dry-run", is_flag=True, help="show what would go, delete nothing")
 @click.option("--yes", "-y", is_flag=True, help="do not ask")
 def command(

@@ -16,7 +16,12 @@ SAME = {"list": "list", "show": "inspect", "get": "inspect", "delete": "delete"}
 @declare("prune")
 @click.option("--days-old", metavar="N", type=click.FloatRange(min=0), required=True, help="settled that many days ago")
 @click.option(
-    "--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="only these; else all final ones"
+    "--status",
+    "statuses",
+    metavar="STATUS",
+    type=click.Choice(STATUSES),
+    multiple=True,
+    help="only these; else all final ones",
 )
 @click.option("--dry-run", is_flag=True, help="show what would go, delete nothing")
 @click.option("--yes", "-y", is_flag=True, help="do not ask")

@@ -20,23 +20,31 @@ HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")
 
 @declare("list")
 @click.option(
-    "--status", "statuses", type=click.Choice([str(status) for status in RunStatus]), multiple=True, help="only these"
+    "--status",
+    "statuses",
+    metavar="STATUS",
+    type=click.Choice([str(status) for status in RunStatus]),
+    multiple=True,
+    help="only these",
 )
-@click.option("--workflow", "--pipeline", "workflow", metavar="NAME", help="only runs of this workflow")
+@click.option("--workflow", metavar="NAME", help="only runs of this workflow")
+@click.option("--pipeline", metavar="NAME", hidden=True)
 @click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="how many at most")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, metavar="N", help="how many at most (default 50)")
 @click.option("--page", metavar="TOKEN", help="go on where an earlier list ended")
 @click.option("--all", "everything", is_flag=True, help="all runs, however many there are")
 def command(
     session: Session,
     statuses: Sequence[str],
     workflow: str | None,
+    pipeline: str | None,
     labels: Sequence[str],
     limit: int,
     page: str | None,
     everything: bool,
 ) -> int:
     """List runs, newest first. With -q only their ids."""
+    workflow = workflow or pipeline
     wanted = RunFilter(statuses=tuple(statuses), workflow=workflow, labels=tuple(parse_labels(labels).items()))
 
     async def read() -> tuple[list[tuple[RunSummary, bool]], str | None, int]:

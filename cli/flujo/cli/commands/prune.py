@@ -14,7 +14,12 @@ from flujo.kernel.durations import parse_duration
 @declare("prune")
 @click.option("--older-than", metavar="DURATION", required=True, help="such as 30d or 12h, since the run settled")
 @click.option(
-    "--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="only these; else all final ones"
+    "--status",
+    "statuses",
+    metavar="STATUS",
+    type=click.Choice(STATUSES),
+    multiple=True,
+    help="only these; else all final ones",
 )
 @click.option("--workflow", metavar="NAME", help="only runs of this workflow")
 @click.option("--dry-run", is_flag=True, help="show what would go, delete nothing")

@@ -16,7 +16,8 @@ from flujo.cli.session import Session, declare, run_async
 @click.argument("run_id", metavar="ID")
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="replace an input; NAME:=JSON")
-@click.option("--from-step", "--start-from", "from_step", metavar="STEP", help="run this step and later ones again")
+@click.option("--from-step", metavar="STEP", help="run this step and later ones again")
+@click.option("--start-from", metavar="STEP", hidden=True)
 @click.option("--stored", is_flag=True, help="go on with the definition in the store, although its file has changed")
 @click.option("--accept-changes", is_flag=True, help="keep recorded outputs although the definition has changed")
 @click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
@@ -26,6 +27,7 @@ def command(
     assignments: Sequence[str],
     parameters: Sequence[str],
     from_step: str | None,
+    start_from: str | None,
     stored: bool,
     accept_changes: bool,
     wait: bool,
@@ -37,6 +39,7 @@ def command(
     """
     if stored and accept_changes:
         raise click.UsageError("--stored keeps the old definition, so there are no changes to accept")
+    from_step = from_step or start_from
     inputs = parse_inputs([*assignments, *parameters])
 
     async def resume() -> int:

@@ -44,7 +44,8 @@ class Request(NamedTuple):
 )
 @click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
 @click.option("--resume", is_flag=True, help="take up the one unfinished run of this workflow")
-@click.option("--from-step", "--start-from", "from_step", metavar="STEP", help="with --resume: again from this step on")
+@click.option("--from-step", metavar="STEP", help="with --resume: again from this step on")
+@click.option("--start-from", metavar="STEP", hidden=True)
 @click.option("--override-params", is_flag=True, help="with --resume: the inputs given replace recorded ones")
 @click.option("--dry-run", is_flag=True, help="check everything, show the steps and inputs, store nothing")
 def command(
@@ -59,6 +60,7 @@ def command(
     wait: bool,
     resume: bool,
     from_step: str | None,
+    start_from: str | None,
     override_params: bool,
     dry_run: bool,
 ) -> int:
@@ -67,6 +69,7 @@ def command(
     TARGET is a YAML file, a workflow in a Python file (FILE.py:NAME) or in a module (MODULE:NAME). Inputs are
     NAME=TEXT, which the workflow reads into the type it declares, or NAME:=JSON.
     """
+    from_step = from_step or start_from
     inputs = parse_inputs([*assignments, *parameters], params_file)
     if not resume:
         _refuse_without_resume(from_step, override_params)

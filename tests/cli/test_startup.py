@@ -1,0 +1,90 @@
+"""Starting costs little, and a stranger called flujo is noticed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from flujo.cli import catalog
+
+ROOT = Path(__file__).parents[2]
+ROOTS = [str(ROOT / name) for name in ("kernel", "backends", "workflows", "cli")]
+
+SHOW_MODULES = """
+import sys
+before = set(sys.modules)
+sys.argv = ["flujoctl", *sys.argv[1:]]
+import flujoctl
+try:
+    flujoctl.main()
+except SystemExit:
+    pass
+print("\\n".join(sorted(set(sys.modules) - before)), file=sys.stderr)
+"""
+
+
+def modules_after(*arguments: str) -> set[str]:
+    """What a command line imports that Python itself has not."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SHOW_MODULES, *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(ROOTS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(ended.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("--version",)])
+def test_help_imports_next_to_nothing(arguments: tuple[str, ...]) -> None:
+    """Not even click, typing or re: the whole of it is our entry point and the catalog."""
+    imported = modules_after(*arguments)
+
+    assert imported & {"click", "re", "typing", "json", "logging", "inspect", "asyncio", "pydantic", "anyio"} == set()
+    assert len(imported) <= 10, imported
+
+
+def test_the_help_of_a_command_needs_neither_the_network_nor_a_driver() -> None:
+    """`list --help` imports the kernel at most."""
+    imported = modules_after("list", "--help")
+
+    assert imported & {"grpc", "rich", "aiosqlite", "sqlite3", "yaml", "jinja2"} == set()
+
+
+def test_completion_imports_no_kernel() -> None:
+    """A shell that completes a command name waits for click only."""
+    imported = modules_after("completion", "--help")
+
+    assert imported & {"pydantic", "anyio", "asyncio", "flujo.kernel"} == set()
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    """catalog.VERSION is written down a second time so that --version need not look it up."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+    assert project["project"]["version"] == catalog.VERSION
+
+
+def test_another_package_called_flujo_is_named(tmp_path: Path) -> None:
+    """One line with the file in the way and the command that helps; exit code 70."""
+    stranger = tmp_path / "flujo"
+    stranger.mkdir()
+    (stranger / "__init__.py").write_text("raise AssertionError('imported')\n", encoding="utf-8")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "flujoctl", "list"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *ROOTS])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 70
+    assert len(ended.stderr.splitlines()) == 1
+    assert str(stranger / "__init__.py") in ended.stderr
+    assert "pip uninstall flujo" in ended.stderr

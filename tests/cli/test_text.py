@@ -1,0 +1,62 @@
+"""How things look: words, columns, colours, and nothing that moves the cursor."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from flujo.cli import text
+from flujo.cli.session import has_colour
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("variables", "terminal", "plain"),
+    [
+        ({}, True, False),
+        ({"NO_COLOR": "1"}, False, False),
+        ({"NO_COLOR": ""}, True, False),
+        ({"FORCE_COLOR": "1"}, True, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
+        ({"TERM": "dumb"}, False, False),
+    ],
+)
+def test_colours_are_for_those_who_want_them(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], terminal: bool, plain: bool
+) -> None:
+    """NO_COLOR goes before FORCE_COLOR, both before what the stream is."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert has_colour(Terminal()) is terminal
+    assert has_colour(io.StringIO()) is plain
+
+
+def test_a_status_is_a_word_with_and_without_colour() -> None:
+    """The colour is put around the padded word."""
+    assert text.coloured("failed", colour=False, width=8) == "failed  "
+    assert text.coloured("failed", colour=True, width=8) == "\x1b[31mfailed  \x1b[0m"
+    assert "running (interrupted)" in text.coloured("running (interrupted)", colour=True)
+
+
+def test_columns_line_up_whatever_is_in_them() -> None:
+    """Wide characters count twice, control characters are gone."""
+    lines = text.table(("A", "S"), [["数", "x"], ["a\x1b[2Jb", "y"]], status=1, colour=False).splitlines()
+
+    assert lines == ["A       S", "数      x", "a�[2Jb  y"]
+
+
+def test_long_and_multi_line_texts_are_cut() -> None:
+    """A line is a line."""
+    assert text.first_line("one\ntwo") == "one"
+    assert text.first_line("x" * 300, 10) == "x" * 9 + "…"
+    assert text.value({"a": [1, "é"]}) == '{"a": [1, "é"]}'

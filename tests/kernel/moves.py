@@ -1,0 +1,148 @@
+"""Every event the kernel may record on a run, and every move of the two state machines that can come of it.
+
+`legal` lists what may follow a state; it is this folder's own account of what steps.py, runs.py and kernel.py record,
+and `test_transitions.py` holds it against real runs. `explore` folds every legal history of two steps up to a depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import NamedTuple
+
+from flujo.kernel import events
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.errors import FlujoError
+from flujo.kernel.events import KIND_OF, Event, Fact
+from flujo.kernel.state import FINAL, LIVE, RunStatus, StepState, StepStatus, WorkflowState
+from flujo.kernel.transitions import at_resume, fold
+
+NAMES = ("a", "b")
+
+
+class Move(NamedTuple):
+    """One row of a table in docs/state-machines.md; `—` is where nothing has begun yet."""
+
+    before: str
+    event: str
+    after: str
+
+
+def legal(state: WorkflowState) -> Iterator[Fact]:
+    """The facts that may be recorded next."""
+    if state.seq == 0:
+        yield events.RunCreated("flow", "{}")
+    elif state.status in LIVE:
+        yield from _while_live(state)
+    if state.status is RunStatus.PAUSED:
+        yield events.CancelRequested()
+        if state.cancel_requested_at is not None:
+            yield events.RunCancelled()
+    if state.seq:
+        yield from _resumptions(state)
+
+
+def _while_live(state: WorkflowState) -> Iterator[Fact]:
+    for name in NAMES:
+        step = state.steps.get(name)
+        yield from _of_step(name, step or StepState(name))
+    yield events.SignalReceived("go", "null")
+    yield events.CancelRequested()
+    if state.cancel_requested_at is not None:
+        yield events.RunCancelled()
+    if not state.current_steps:
+        yield events.RunCompleted("null")
+    failed = [step.name for step in state.steps.values() if step.status is StepStatus.FAILED]
+    yield events.RunFailed("ValueError", "no", steps=failed)
+    if state.interrupted:
+        yield events.RunPaused("StepInterrupted")
+
+
+def _of_step(name: str, step: StepState) -> Iterator[Fact]:
+    generation, attempt = step.generation, step.attempt
+    match step.status:
+        case StepStatus.PENDING:
+            yield events.StepStarted(name, 1, generation)
+            yield events.StepWaiting(name, "sleep", generation, until=1)
+            yield events.StepWaiting(name, "signal", generation, signal="go")
+            yield events.StepSkipped(name, "not today", generation=generation)
+        case StepStatus.RUNNING if step.interrupted:
+            yield events.StepStarted(name, attempt + 1, generation)
+            yield events.StepCancelled(name)
+        case StepStatus.RUNNING:
+            yield events.StepCompleted(name, "null")
+            yield events.AttemptFailed(name, attempt, "ValueError", "no", 1)
+            yield events.StepFailed(name, attempt, "ValueError", "no")
+            yield events.StepWaiting(name, "signal", generation, signal="go")
+            yield events.StepCancelled(name)
+            yield events.StepInterrupted(name, attempt)
+        case StepStatus.RETRYING:
+            yield events.StepStarted(name, attempt + 1, generation)
+            yield events.StepCancelled(name)
+        case StepStatus.WAITING:
+            yield events.StepCompleted(name, "null")
+            yield events.StepCancelled(name)
+            if step.kind == "signal":
+                yield events.StepFailed(name, attempt, "TimeoutError", "no signal")
+        case StepStatus.COMPLETED | StepStatus.FAILED:
+            yield events.StepStarted(name, 1, generation + 1)  # an item of a map, with another argument
+
+
+def _resumptions(state: WorkflowState) -> Iterator[Fact]:
+    for from_step in (None, *state.steps):
+        try:
+            yield events.RunResumed(reset=at_resume(state, from_step), from_step=from_step)
+        except FlujoError:
+            continue
+
+
+def moves(before: WorkflowState, after: WorkflowState, event: Event) -> tuple[set[Move], set[Move]]:
+    """What an event did to the run, and to each step it is about or has changed."""
+    kind = KIND_OF[event.fact.__class__].type
+    was = "—" if before.seq == 0 else before.status.value
+    of_steps: set[Move] = set()
+    for name, step in after.steps.items():
+        earlier = before.steps.get(name)
+        status = "—" if earlier is None else earlier.status.value
+        if status != step.status.value or (event.step == name and not kind.startswith("run_")):
+            of_steps.add(Move(status, kind, step.status.value))
+    return {Move(was, kind, after.status.value)}, of_steps
+
+
+def explore(depth: int) -> tuple[set[Move], set[Move]]:
+    """All moves of the run and of its steps in legal histories of this many events."""
+    of_run: set[Move] = set()
+    of_steps: set[Move] = set()
+    seen: set[object] = set()
+    states = [WorkflowState(run_id="r", uid="u")]
+    for _ in range(depth):
+        successors: list[WorkflowState] = []
+        for state in states:
+            for fact in legal(state):
+                after = deepcopy(state)
+                event = Event(state.seq + 1, state.updated_at + MICROSECONDS, fact)
+                fold(after, event)
+                run_moves, step_moves = moves(state, after, event)
+                of_run |= run_moves
+                of_steps |= step_moves
+                if (shape := _shape(after)) not in seen:
+                    seen.add(shape)
+                    successors.append(after)
+        states = successors
+    return of_run, of_steps
+
+
+def _shape(state: WorkflowState) -> object:
+    """What the future of a state depends on."""
+    steps = tuple((each.name, each.status, each.kind, each.interrupted) for each in state.steps.values())
+    return state.status, steps, state.cancel_requested_at is None, tuple(state.failed_steps), state.started_at is None
+
+
+def check_counts(state: WorkflowState) -> None:
+    """The counts a state keeps are those of its steps, and a final run has nothing open."""
+    statuses = [step.status for step in state.steps.values()]
+    assert state.running == statuses.count(StepStatus.RUNNING)
+    assert state.waiting == statuses.count(StepStatus.RETRYING) + statuses.count(StepStatus.WAITING)
+    assert state.done == sum(status in ("completed", "failed", "skipped") for status in statuses)
+    assert state.active == sum(step.attempt_started_at is not None for step in state.steps.values())
+    assert not (state.status in FINAL and state.current_steps)
+    assert not (state.status in FINAL and state.interrupted)

@@ -1,0 +1,140 @@
+"""Facts as they are written down: every kind reads back as itself, in this format for ever."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flujo.kernel import events, transitions
+from flujo.kernel.errors import UnknownEventError
+from flujo.kernel.events import KINDS, Event, EventRow, Kind, decode, encode, to_json_object
+
+GOLDEN = Path(__file__).parent / "golden"
+
+SAMPLES: dict[str, Any] = {
+    "run_created": events.RunCreated(
+        "flow", '{"day":"x"}', "1", "d1", [["a", "1"]], {"team": "a"}, 60.0, {"home": "h"}, "parent", "origin"
+    ),
+    "run_resumed": events.RunResumed(["a"], "a", '{"day":"y"}', "d2", [["a", "2"]], "2", "ann"),
+    "run_paused": events.RunPaused("StepInterrupted", "a"),
+    "run_completed": events.RunCompleted("[1,2]"),
+    "run_failed": events.RunFailed("ValueError", "no", "a", 2, ["a", "b"], "line 1"),
+    "cancel_requested": events.CancelRequested("enough", "ann"),
+    "run_cancelled": events.RunCancelled("enough"),
+    "step_started": events.StepStarted("a", 2, 3, 5, "digest"),
+    "step_waiting": events.StepWaiting("a", "signal", 2, 1_767_225_600_000_000, "go"),
+    "step_completed": events.StepCompleted("a", '{"b":null}', 7),
+    "attempt_failed": events.AttemptFailed("a", 1, "OSError", "no", 1_767_225_600_000_000, "line 1"),
+    "step_failed": events.StepFailed("a", 1, "OSError", "no", "line 1"),
+    "step_interrupted": events.StepInterrupted("a", 1, False),
+    "step_cancelled": events.StepCancelled("a"),
+    "step_skipped": events.StepSkipped("a", "not today", "1", 2),
+    "signal_received": events.SignalReceived("go", '"payload"', "ann"),
+}
+
+
+def least(kind: Kind) -> Any:
+    """The fact of a kind with nothing but what it must have."""
+    sample = SAMPLES[kind.type]
+    required = [name for name in sample._fields if name not in sample._field_defaults]
+    return kind.fact(**{name: getattr(sample, name) for name in required})
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
+def test_every_kind_reads_back_as_itself(kind: Kind) -> None:
+    """A fact with all its fields, and one with the fewest, survive being written down."""
+    for fact in (SAMPLES[kind.type], least(kind)):
+        event = Event(3, 17, fact)
+
+        row = encode(event)
+
+        assert decode(row) == event
+        assert (row.seq, row.at, row.type, row.format) == (3, 17, kind.type, kind.format)
+        assert event.type == kind.type
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
+def test_defaults_are_left_out(kind: Kind) -> None:
+    """A row holds only what differs from the default, and the payload apart from the rest."""
+    fact = least(kind)
+
+    body = json.loads(encode(Event(1, 1, fact)).body)
+
+    assert set(body) == {name for name in fact._fields if name not in fact._field_defaults and name != kind.payload}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 2**60))
+def test_texts_and_numbers_of_any_size_survive(text: str, number: int) -> None:
+    """Messages may hold any character, instants and numbers any value."""
+    event = Event(number + 1, number, events.StepFailed("a", number, text, text, text))
+
+    assert decode(encode(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("type", "format"), [("step_teleported", 1), ("step_started", 2), ("step_started", 99)], ids=["type", "2", "99"]
+)
+def test_what_a_newer_release_wrote_is_refused(type: str, format: int) -> None:
+    """An unknown kind or format is an error of that run, which names it."""
+    with pytest.raises(UnknownEventError, match="newer release") as unknown:
+        decode(EventRow(1, 1, type, format, "{}", None))
+
+    assert (unknown.value.type, unknown.value.format) == (type, format)
+
+
+def test_an_earlier_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of format 1 is read by a release that writes format 3, one step of upcasting after the other."""
+    kind = events.KIND_OF[events.StepCancelled]._replace(format=3)
+    monkeypatch.setitem(events._BY_TYPE, "step_cancelled", kind)
+    monkeypatch.setitem(events.UPCASTS, ("step_cancelled", 1), lambda body: {"name": body["title"]})
+    monkeypatch.setitem(events.UPCASTS, ("step_cancelled", 2), lambda body: {"step": body["name"]})
+
+    assert decode(EventRow(1, 1, "step_cancelled", 1, '{"title":"a"}', None)).fact == events.StepCancelled("a")
+    assert decode(EventRow(1, 1, "step_cancelled", 3, '{"step":"a"}', None)).fact == events.StepCancelled("a")
+
+
+def golden_rows() -> list[EventRow]:
+    lines = (GOLDEN / "journal-format-1.jsonl").read_text().splitlines()
+    return [EventRow(*json.loads(line)) for line in lines]
+
+
+def test_the_golden_journal_adds_up_to_the_golden_state() -> None:
+    """A journal that format 1 wrote is folded to the same state by every later release.
+
+    Do not edit the two files: they stand for the stores of our users. A new format gets new files beside them."""
+    state = transitions.replay("golden", "0123456789abcdef", golden_rows())
+
+    assert state.to_dict() == json.loads((GOLDEN / "state-format-1.json").read_text())
+
+
+def test_the_golden_journal_holds_every_kind() -> None:
+    """The committed rows cover all kinds of events there are in format 1."""
+    assert {row.type for row in golden_rows()} == {kind.type for kind in KINDS}
+    assert {row.format for row in golden_rows()} == {1}
+
+
+def test_what_is_written_now_is_what_was_written_then() -> None:
+    """Writing the events of the golden journal again gives the same rows, byte for byte."""
+    for row in golden_rows():
+        assert encode(decode(row)) == row
+
+
+def test_users_see_events_with_instants_and_decoded_payloads() -> None:
+    """The JSON of an event shows its number, instant and kind, then its own fields as people read them."""
+    event = Event(5, 1_767_225_600_000_000, events.StepCompleted("a", '{"b":[1]}'))
+    due = Event(6, 1_767_225_600_000_000, events.AttemptFailed("a", 1, "E", "no", 1_767_225_601_000_000))
+
+    assert to_json_object("r", event) == {
+        "run_id": "r",
+        "seq": 5,
+        "at": "2026-01-01T00:00:00.000000Z",
+        "type": "step_completed",
+        "step": "a",
+        "output": {"b": [1]},
+    }
+    assert to_json_object("r", due)["next_attempt_at"] == "2026-01-01T00:00:01.000000Z"

@@ -1,0 +1,76 @@
+"""Three concurrent runs survive the death of their kernel at every await and at every write, on every store.
+
+A failure prints the call of `simulation.sweep.replay` that repeats it exactly."""
+
+from __future__ import annotations
+
+import random
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from simulation.clock import Loop
+from simulation.scenario import FULL, LEAN, Scenario
+from simulation.sweep import simulate, sweep, uninterrupted
+from simulation.world import Fault, FilePlace, Point
+
+loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
+crashes = pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE])
+failures = pytest.mark.parametrize("fault", [Fault.WRITE_FAILS, Fault.WRITE_FAILS_DURABLY])
+
+
+@loops
+@pytest.mark.parametrize(("scenario", "stride"), [(LEAN, 1), (FULL, 4)], ids=["lean", "full"])
+def test_crash_at_every_await(loop: Loop, scenario: Scenario, stride: int) -> None:
+    """Whichever tick a kernel dies at, the next one brings its runs to the end they would have had."""
+    lives = [len(history.ticks) for history in sweep(loop, Fault.CRASH_AT_TICK, scenario, stride=stride)]
+
+    assert lives == [2] * len(lives)
+    assert len(lives) > 150 // stride
+
+
+@loops
+@crashes
+def test_crash_at_every_write(loop: Loop, fault: Fault) -> None:
+    """Neither a write that was lost with its kernel, nor one that nobody learnt of, makes a difference."""
+    points = sum(1 for _ in sweep(loop, fault, FULL))
+
+    assert points > 20
+
+
+@loops
+@failures
+def test_failure_of_every_write(loop: Loop, fault: Fault) -> None:
+    """A kernel whose store fails tells all its clients and ends; the next one goes on from what the store has."""
+    points = sum(1 for _ in sweep(loop, fault, FULL))
+
+    assert points > 20
+
+
+@crashes
+def test_crash_at_every_write_of_a_file(fault: Fault, tmp_path: Path) -> None:
+    """The same holds for SQLite, in real time and with its real locks."""
+    numbers = count(1)
+
+    def make_store() -> FilePlace:
+        return FilePlace(tmp_path / str(next(numbers)) / "state.db")
+
+    points = sum(1 for _ in sweep("asyncio", fault, LEAN, make_store=make_store, pace=0.003))
+
+    assert points > 10
+
+
+@loops
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_crashes(loop: Loop, seed: int) -> None:
+    """A kernel that dies while it recovers leaves no more behind than the first one did."""
+    lots = random.Random(seed)
+    reference = uninterrupted(loop, seed, FULL)
+    reached = 0
+    for first in range(seed, 300, 12):
+        points = [Point(Fault.CRASH_AT_TICK, first), Point(Fault.CRASH_AT_TICK, lots.randrange(1, 250), life=2)]
+        history = simulate(loop, seed, points, FULL, reference=reference)
+        reached += history.reached
+
+    assert reached > 10

@@ -1,0 +1,28 @@
+"""Three concurrent runs survive being stopped in good order at every await: by closing their kernel, by a cancel."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulation.clock import Loop
+from simulation.scenario import LEAN
+from simulation.sweep import sweep
+from simulation.world import Fault
+
+strides = pytest.mark.parametrize(("loop", "stride"), [("asyncio", 1), ("trio", 5)])
+
+
+@strides
+def test_close_at_every_await(loop: Loop, stride: int) -> None:
+    """A kernel that is closed records its attempts as interrupted, uncounted, and the next one goes on with them."""
+    points = sum(1 for _ in sweep(loop, Fault.CLOSE_AT_TICK, LEAN, stride=stride))
+
+    assert points > 150 // stride
+
+
+@strides
+def test_cancel_at_every_await(loop: Loop, stride: int) -> None:
+    """A run that is cancelled at any time and resumed then comes to the same end."""
+    points = sum(1 for _ in sweep(loop, Fault.CANCEL_AT_TICK, LEAN, stride=stride))
+
+    assert points > 150 // stride

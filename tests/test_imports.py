@@ -1,0 +1,42 @@
+"""What an import costs: the kernel comes without the libraries of the other parts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"grpc", "google", "yaml", "jinja2", "aiosqlite", "sqlite3", "click", "rich", "trio"}
+
+
+@pytest.mark.parametrize("module", ["flujo.kernel", "flujo.backends", "flujo.backends.memory"])
+def test_importing_the_kernel_is_light(module: str) -> None:
+    """A fresh interpreter that imports the kernel, or the names of the backends, has loaded nothing of the others."""
+    script = f"import sys, {module}; print(*sorted(sys.modules))"
+    path = os.pathsep.join(str(ROOT / root) for root in ("kernel", "backends"))
+
+    listed = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+    assert module in listed
+    assert HEAVY & {name.partition(".")[0] for name in listed} == set()
+
+
+def test_everything_the_kernel_exports_is_there() -> None:
+    """The package's own file is its table of contents: each name in it can be imported, and names a public thing."""
+    import flujo.kernel
+
+    exported = [name for name in vars(flujo.kernel) if name[0].isupper()]
+
+    assert {"Kernel", "Context", "RetryPolicy", "StateBackend", "WorkflowState"} <= set(exported)
+    assert callable(flujo.kernel.step)
+    assert callable(flujo.kernel.workflow)

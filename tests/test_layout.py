@@ -1,0 +1,63 @@
+"""The layout of the repository: several roots, one namespace `flujo`, and tests that mirror the code."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BUILD = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+ROOTS: list[str] = BUILD["dev-mode-dirs"]
+
+
+def test_no_marker_turns_the_namespace_into_a_package() -> None:
+    """An `__init__.py` in a root or in its `flujo` folder would hide every other root."""
+    markers = [ROOT / root / file for root in ROOTS for file in ("__init__.py", "flujo/__init__.py")]
+
+    assert [str(marker) for marker in markers if marker.exists()] == []
+    assert not (ROOT / "__init__.py").exists()
+
+
+def test_every_portion_is_typed() -> None:
+    """Type checkers believe the annotations of a portion only if it holds `py.typed`."""
+    portions = [portion for root in ROOTS for portion in (ROOT / root / "flujo").iterdir() if any(portion.glob("*.py"))]
+
+    assert portions
+    assert [str(portion) for portion in portions if not (portion / "py.typed").is_file()] == []
+
+
+def test_the_wheel_holds_what_the_editable_install_shows() -> None:
+    """Each root is in both lists of pyproject.toml, and the wheel has `flujo` and the entry point at its top only."""
+    packages = BUILD["targets"]["wheel"]["packages"]
+
+    assert [package.removesuffix("/flujo") for package in packages if package.endswith("/flujo")] == ROOTS
+    assert [package for package in packages if not package.endswith("/flujo")] == ["cli/flujoctl.py"]
+
+
+@pytest.mark.parametrize("folder", ["kernel", "backends", "workflows", "cli", "tests", "docs", "examples", "bench"])
+def test_the_folders_exist(folder: str) -> None:
+    """The folders that the Makefile and the documentation name are there."""
+    assert (ROOT / folder).is_dir()
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_the_tests_mirror_the_code(root: str) -> None:
+    """Every root has a folder of tests of the same name, with no code that is not in a test's reach."""
+    assert (ROOT / "tests" / root).is_dir()
+
+
+def test_every_tool_looks_into_every_root() -> None:
+    """mypy, pytest, ruff and coverage are told of the same roots as the build."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    told = [
+        tools["mypy"]["files"],
+        tools["mypy"]["mypy_path"],
+        tools["pyright"]["extraPaths"],
+        tools["pytest"]["ini_options"]["pythonpath"],
+        tools["ruff"]["src"],
+        tools["coverage"]["run"]["source"],
+    ]
+
+    assert all(set(ROOTS) <= set(each) for each in told)

@@ -1,0 +1,116 @@
+"""Code as users write it, which must type-check under mypy --strict and under pyright in strict mode.
+
+Nothing here runs. `assert_type` says what a type checker has to find, so that a change of a signature that makes the
+public interface vaguer fails in `make check`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from flujo.backends import InMemoryBackend, open_backend
+from flujo.kernel import (
+    CancelOutcome,
+    Context,
+    Delivery,
+    Event,
+    Kernel,
+    Observer,
+    RetryPolicy,
+    RunHandle,
+    StateBackend,
+    Step,
+    StepFailed,
+    Workflow,
+    WorkflowState,
+    step,
+    workflow,
+)
+
+
+@dataclass
+class Page:
+    """What a step returns."""
+
+    url: str
+    size: int
+
+
+@step
+async def fetch(url: str) -> Page:
+    """Declared without arguments."""
+    return Page(url, 0)
+
+
+@step(name="measure", retry=RetryPolicy(max_attempts=3, delay="5s", on_error=["ConnectionError"]), timeout="30s")
+async def measure(page: Page) -> int:
+    """Declared with arguments."""
+    return page.size
+
+
+@step
+def blocking(number: int, factor: float = 1.0) -> float:
+    """A plain function."""
+    return number * factor
+
+
+async def undeclared(name: str) -> str:
+    """A function that is no declared step."""
+    return name
+
+
+@workflow(name="report", version="1", timeout="1h")
+async def report(ctx: Context, day: str) -> int:
+    """Outputs have the types their steps declare."""
+    page = await ctx.step(fetch, f"https://example.org/{day}")
+    assert_type(page, Page)
+    size = await ctx.step(measure, page, name="size", retry=RetryPolicy(), timeout=2.5)
+    assert_type(size, int)
+    assert_type(await ctx.step(blocking, 3, factor=2), float)
+    assert_type(await ctx.step(undeclared, "a"), str)
+    assert_type(await ctx.map(measure, [page], limit=8, key=lambda item: item.url), list[int])
+    assert_type(await ctx.map(measure, [page], on_error="collect"), list[int | StepFailed])
+    assert_type(await ctx.gather(ctx.step(fetch, "a"), ctx.step(measure, page)), list[Any])
+    assert_type(await ctx.gather(a=ctx.step(fetch, "a"), b=ctx.sleep("1h")), dict[str, Any])
+    await ctx.sleep(3, name="nap")
+    await ctx.wait_signal("go", timeout="1h", type=Page)
+    ctx.skip("optional", "not today")
+    return size
+
+
+async def declared() -> None:
+    """Decorated functions keep their signatures and stay callable."""
+    assert_type(report, Workflow)
+    plain: Callable[[str], Awaitable[Page]] = fetch
+    assert_type(await plain("a"), Page)
+    assert_type(await fetch("a"), Page)
+    assert_type(blocking(1), float)
+    assert_type(blocking(1, factor=2), float)
+    descriptor: Step[[Page], Any] = measure
+    assert_type(descriptor.name, str)
+
+
+async def embedded() -> None:
+    """A kernel on any backend."""
+    backend: StateBackend = InMemoryBackend()
+    assert_type(open_backend("sqlite:state.db"), StateBackend)
+    async with Kernel(backend, workflows=[report], max_steps=8) as kernel:
+        assert_type(kernel, Kernel)
+        handle = await kernel.start(report, {"day": "2026-11-22"}, run_id="r", labels={"team": "a"})
+        assert_type(handle, RunHandle)
+        async for event in handle.watch():
+            assert_type(event, Event)
+        assert_type(await handle.signal("go", {"a": 1}), Delivery)
+        assert_type(await handle.cancel("enough"), CancelOutcome)
+        assert_type(await handle.inspect(), WorkflowState)
+        assert_type(await kernel.resume("r", from_step="measure", inputs={"day": "x"}), RunHandle)
+        observer: Observer = kernel
+        page = await observer.list(statuses=["failed"], labels={"team": "a"})
+        assert_type(page.runs[0].run_id, str)
+
+
+async def refused() -> None:
+    """What a type checker has to refuse; an ignore that is not needed is an error itself."""
+    await fetch(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    blocking("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
