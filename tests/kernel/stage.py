@@ -176,7 +176,7 @@ async def until(observer: Observer, run_id: str, type: str, step: str | None = N
 
 
 class Counter:
-    """How often each body ran, and a body that does nothing else: `counter.body("a")` returns the number of its call."""
+    """How often each body ran; `counter.body("a")` is one that does nothing but count."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -70,8 +70,7 @@ async def test_a_watcher_costs_no_commit() -> None:
 
     async def watch(kernel: Kernel) -> None:
         async with aclosing(kernel.watch("r")) as events:  # type: ignore[type-var]
-            async for event in events:
-                seen.append(event.seq)
+            seen.extend([event.seq async for event in events])
 
     async with Stage().kernel(chained) as kernel, anyio.create_task_group() as group:
         await kernel.start(chained, run_id="r")
@@ -254,20 +253,3 @@ async def test_waiters_wake_when_the_committer_is_cancelled(anyio_backend: str) 
     assert being_written.stopped is next_batch.stopped is Stop.LOST
     with pytest.raises(KernelClosedError):
         committer.record(next_batch, RunCreated("flow", "{}"))
-
-
-async def test_draining_returns_once_everything_recorded_is_durable() -> None:
-    """`drain` waits for the batch that is being filled, and returns at once when there is none."""
-    stage = Stage()
-    backend = stage.backend()
-    await backend.open("me")
-    committer = Committer(backend, SystemClock(), lambda run: None)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(committer.serve)
-        await committer.drain()
-        committer.record(_live_run(committer), RunCreated("flow", "{}"))
-        await committer.drain()
-        committer.close()
-
-    assert stage.summary("r").seq == 1

@@ -516,7 +516,26 @@ async def test_a_cancel_survives_a_crash() -> None:
         with pytest.raises(RunCancelled, match="enough"):
             await kernel.result("r")
 
-    assert stage.types("r")[-2:] == ["cancel_requested", "run_cancelled"]
+    assert stage.types("r")[-3:] == ["cancel_requested", "step_interrupted", "run_cancelled"]
+
+
+async def test_a_run_that_was_dead_for_days_was_not_active_for_days() -> None:
+    """Cancelling or resuming a run whose owner died counts its attempts up to the last event, not up to now."""
+    stage = Stage()
+    for run_id in ("cancelled", "resumed"):
+        async with stage.kernel(stuck, recover=False) as kernel:
+            await kernel.start(stuck, run_id=run_id)
+            await until(kernel, run_id, "step_started")
+            crash(kernel)
+    stage.clock.advance(3 * 86_400)
+
+    async with stage.kernel(stuck, recover=False) as kernel:
+        await kernel.cancel("cancelled")
+        await kernel.resume("resumed")
+        states = [await kernel.inspect(run_id) for run_id in ("cancelled", "resumed")]
+
+    assert [state.active_seconds for state in states] == [0, 0]
+    assert [state.steps["endless"].interruptions for state in states] == [1, 0]
 
 
 # -- resuming ------------------------------------------------------------------------------------------------------
@@ -803,8 +822,9 @@ async def test_leaving_at_once_is_fine() -> None:
     assert stage.store.alive == set()
 
 
-async def test_a_program_that_shields_its_cleanup_does_not_hold_up_the_close() -> None:
-    """A step that a program begins in a shielded scope, while its kernel closes, does not run and does not hang."""
+@pytest.mark.parametrize("kind", ["step", "sleep", "signal"])
+async def test_a_program_that_shields_its_cleanup_does_not_hold_up_the_close(kind: str) -> None:
+    """What a program begins in a shielded scope, while its kernel closes, does not run and does not hang."""
     counter = Counter()
 
     @workflow()
@@ -813,7 +833,13 @@ async def test_a_program_that_shields_its_cleanup_does_not_hold_up_the_close() -
             await ctx.step(anyio.sleep_forever, name="endless")
         finally:
             with anyio.CancelScope(shield=True):
-                await ctx.step(counter.body("cleanup"), name="cleanup")
+                match kind:
+                    case "step":
+                        await ctx.step(counter.body("cleanup"), name="cleanup")
+                    case "sleep":
+                        await ctx.sleep("1h")
+                    case _:
+                        await ctx.wait_signal("never")
 
     stage = Stage()
     with anyio.fail_after(10):
@@ -822,6 +848,7 @@ async def test_a_program_that_shields_its_cleanup_does_not_hold_up_the_close() -
             await until(kernel, "r", "step_started")
 
     assert counter.calls == []
+    assert stage.types("r")[-1] == "step_interrupted"
     assert stage.summary("r").status == "running"
 
 

@@ -126,6 +126,8 @@ def _follow(run_id: str, steps: _Steps, row: EventRow) -> None:
         case events.StepCompleted() | events.StepFailed() | events.StepSkipped() | events.StepCancelled():
             this = steps.of(fact.step)
             must(this.outcome is None, f"it has an outcome already, {this.outcome}")
+            failures = this.failures + isinstance(fact, events.StepFailed)
+            must(failures <= this.max_attempts, f"it may fail {this.max_attempts} times")
             this.outcome = row.type
 
 

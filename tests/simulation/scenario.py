@@ -2,7 +2,7 @@
 
     ingest   a step that fails twice and is retried, a durable sleep; more: cancelled steps, handled failures
     compare  a map one item of which is retried, a gather whose branches use equal step names, repeated
-    approve  a signal sent before its wait; more: one posted by another process, and a race that the first step wins
+    approve  a signal sent before its wait; more: one posted by another process, and a race two steps win in one tick
 
 Which of several concurrent steps finishes first is a real race, so an output has two parts. `fixed` must equal that of
 an uninterrupted run. `order` must equal what the journal implies (`implied_order`): once an order is recorded, every
@@ -79,6 +79,18 @@ async def visit() -> str:
 
 
 @step
+async def race(name: str) -> str:
+    """Two racers wait for the starter and end in the very same tick, before the first can stop the other."""
+    life = current_life()
+    body = await life.body(0.3)
+    if name == "starter":
+        life.gate.set()
+        await anyio.sleep_forever()
+    await life.gate.wait()
+    return body.step
+
+
+@step
 async def note(text: str) -> tuple[str, str]:
     """Returns what it was given, beside its own key."""
     return (await current_life().body(0.05)).step, text
@@ -151,12 +163,12 @@ async def approve(ctx: Context, full: bool) -> Output:
         finished: list[str] = []
 
         async def run(name: str) -> None:
-            finished.append(await ctx.step(visit, name=name))
+            finished.append(await ctx.step(race, name, name=name))
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
-            group.start_soon(run, "race-x")
-            group.start_soon(run, "race-y")
+            for name in ("race-x", "race-y", "starter"):
+                group.start_soon(run, name)
         order["finished"] = finished
     fixed["noted"] = await ctx.step(note, "approved")
     return {"fixed": fixed, "order": order}

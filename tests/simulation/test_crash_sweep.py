@@ -21,7 +21,7 @@ failures = pytest.mark.parametrize("fault", [Fault.WRITE_FAILS, Fault.WRITE_FAIL
 
 
 @loops
-@pytest.mark.parametrize(("scenario", "stride"), [(LEAN, 1), (FULL, 4)], ids=["lean", "full"])
+@pytest.mark.parametrize(("scenario", "stride"), [(LEAN, 1), (FULL, 6)], ids=["lean", "full"])
 def test_crash_at_every_await(loop: Loop, scenario: Scenario, stride: int) -> None:
     """Whichever tick a kernel dies at, the next one brings its runs to the end they would have had."""
     lives = [len(history.ticks) for history in sweep(loop, Fault.CRASH_AT_TICK, scenario, stride=stride)]
@@ -43,9 +43,9 @@ def test_crash_at_every_write(loop: Loop, fault: Fault) -> None:
 @failures
 def test_failure_of_every_write(loop: Loop, fault: Fault) -> None:
     """A kernel whose store fails tells all its clients and ends; the next one goes on from what the store has."""
-    points = sum(1 for _ in sweep(loop, fault, FULL))
+    points = sum(1 for _ in sweep(loop, fault, LEAN))
 
-    assert points > 20
+    assert points > 10
 
 
 @crashes
@@ -68,9 +68,9 @@ def test_two_crashes(loop: Loop, seed: int) -> None:
     lots = random.Random(seed)
     reference = uninterrupted(loop, seed, FULL)
     reached = 0
-    for first in range(seed, 300, 12):
+    for first in range(seed, 300, 18):
         points = [Point(Fault.CRASH_AT_TICK, first), Point(Fault.CRASH_AT_TICK, lots.randrange(1, 250), life=2)]
         history = simulate(loop, seed, points, FULL, reference=reference)
         reached += history.reached
 
-    assert reached > 10
+    assert reached > 8

@@ -87,6 +87,10 @@ class Point(NamedTuple):
     number: int
     life: int = 1
 
+    def __repr__(self) -> str:
+        """As it is written in code, so that a violation can be repeated by copying."""
+        return f"Point(Fault.{self.fault.name}, {self.number}, {self.life})"
+
 
 class Body(NamedTuple):
     """A body of a step that began."""
@@ -258,6 +262,7 @@ class Life:
         self.ticks = 0
         self.writes = 0
         self.ended = False
+        self.gate = anyio.Event()  # for the bodies of this life
         self.completed = False  # every client has seen its run end
         self.pace = world.pace
         self.backend = LifeBackend(self, world.store)

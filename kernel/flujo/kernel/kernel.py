@@ -52,7 +52,7 @@ from .programs import Beginning, Workflow
 from .runs import LiveRun
 from .state import FINAL, LIVE, RunStatus, WorkflowState
 from .steps import StepRunner
-from .transitions import Stop, at_close, at_recovery, at_resume
+from .transitions import Stop, at_recovery, at_resume, at_takeover
 from .values import decode, encode
 
 logger = logging.getLogger("flujo.kernel")
@@ -312,7 +312,9 @@ class Kernel(Observer):
         RunActiveError, RunNotResumableError, StepNotFoundError, RunNotFoundError, WorkflowNotFoundError,
         InvalidInputError. After an error nothing has changed."""
         if (live := self._find_live(run_id)) is not None:
-            raise RunActiveError(run_id, live.owner)
+            if live.state.status in LIVE:
+                raise RunActiveError(run_id, live.owner)
+            await live.ended.wait()  # its end is on disk, only its task is not quite over
         seen = await self.backend.load(run_id)
         state = await self._fold(seen)
         fact, chosen = await self._resumption(state, workflow, from_step, inputs, accept_changes, by)
@@ -325,9 +327,7 @@ class Kernel(Observer):
             )
         await self._sweep([claimed.uid])
         run = self._live_run(state, chosen, token=claimed.token)
-        interrupted = [
-            each for each in at_recovery(state, self._max_interruptions) if isinstance(each, events.StepInterrupted)
-        ]
+        interrupted = at_takeover(state)
         # A cancel that was left in the inbox asked for the end of what is over now.
         void = [each.id for each in await self.backend.take() if each.uid == run.uid and each.request.kind == "cancel"]
         self._taking.update(void)
@@ -458,8 +458,8 @@ class Kernel(Observer):
             try:
                 await self._drive(run, batch)
             finally:
-                run.ended.set()
                 del self._live[run.uid]
+                run.ended.set()
                 self._committed(run)
 
         self._spawn(live)
@@ -547,7 +547,7 @@ class Kernel(Observer):
         await self._sweep([claimed.uid])
         state = await self._fold(claimed)
         unowned = self._live_run(state, Workflow(name=state.workflow, program=_no_program), token=claimed.token)
-        await self._go_on(unowned, [*at_close(state), fact, events.RunCancelled(reason)])
+        await self._go_on(unowned, [*at_takeover(state), fact, events.RunCancelled(reason)])
         return CancelOutcome.CANCELLED
 
     async def _serve_inbox(self) -> None:

@@ -42,6 +42,7 @@ class Replay:
         self._tiebreak = count()
         self._spawn = spawn
         self._ushering = False
+        self._stopped = False
         self._in_a_row = 0
 
     @property
@@ -51,7 +52,9 @@ class Replay:
 
     async def turn(self, seq: int = LAST) -> None:
         """Return when it is the turn of the outcome recorded as event `seq`; by default, of what is not recorded
-        yet."""
+        yet. Returns out of turn once stopped."""
+        if self._stopped:
+            return
         if not self._asked and self._is_next(seq):
             self._hand_out(seq)
             self._in_a_row += 1
@@ -63,7 +66,17 @@ class Replay:
         if not self._ushering:
             self._ushering = True
             self._spawn(self._usher)
-        await called.wait()
+        # What is recorded was handed out when it was recorded, even if the program had just cancelled the scope around
+        # it: of two steps that ended in one tick, the first may have won, and yet both were seen.
+        with anyio.CancelScope(shield=seq != LAST):
+            await called.wait()
+
+    def stop(self) -> None:
+        """Let everybody go who waits: the program is told to unwind."""
+        self._stopped = True
+        for _, _, called in self._asked:
+            called.set()
+        self._asked.clear()
 
     def _is_next(self, seq: int) -> bool:
         return self._due[0] >= seq if self._due else True
@@ -77,6 +90,8 @@ class Replay:
             idle, seen = 0, -1
             while self._asked:
                 await checkpoint()
+                if not self._asked:
+                    return
                 progress = len(self._asked)
                 idle, seen = (idle + 1, seen) if progress == seen else (0, progress)
                 seq, _, called = self._asked[0]

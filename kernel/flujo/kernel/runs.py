@@ -53,8 +53,9 @@ class LiveRun:
         self.uid = state.uid
         self.replay: Replay
         self.stopped: Stop | None = None
-        self.ended = anyio.Event()
+        self.ended = anyio.Event()  # set by the kernel once nothing of the run is left in it
         self.failure: errors.FlujoError | None = None
+        self._driven = False
         self._over = False
         self._committer = committer
         self._spawn = spawn
@@ -94,6 +95,8 @@ class LiveRun:
         if self.stopped is None or why in (Stop.FENCED, Stop.LOST):
             self.stopped = why
         self._scope.cancel()
+        if self._driven:
+            self.replay.stop()
 
     # -- signals ------------------------------------------------------------------------------------------------
 
@@ -116,6 +119,9 @@ class LiveRun:
         failure: events.RunFailed | None = None
         # Not earlier: a resume has to be recorded first, and what it invalidates is not handed out.
         self.replay = Replay(self.state, self._spawn)
+        self._driven = True
+        if self.stopped is not None:
+            self.replay.stop()
         try:
             with self._scope:
                 # Called here and not before: it must begin in the task that drives it, inside the scope that can
@@ -147,8 +153,6 @@ class LiveRun:
             self.failure = error
         except Ended:
             self.failure = self._committer.failure
-        finally:
-            self.ended.set()
 
 
 def _run_failed(error: BaseException) -> events.RunFailed:

@@ -83,6 +83,8 @@ class StepRunner:
     async def _recorded(self, step: StepState, codec: Codec) -> Any:
         assert step.settled_seq is not None
         await self._run.replay.turn(step.settled_seq)
+        if self._run.stopped is not None:
+            await self._run.unwind()
         if step.status is StepStatus.FAILED:
             assert step.error is not None
             raise errors.StepFailed(step.name, step.error.type, step.error.message, step.attempt)
@@ -90,11 +92,16 @@ class StepRunner:
 
     async def _begin(self, step: StepState | None) -> None:
         """Wait until this step may make new history; a step the program once cancelled waits to be cancelled again."""
+        if self._run.stopped is not None:
+            # The program tidies up, perhaps inside a shield: nothing begins any more, and nothing may hold up the end.
+            await self._run.unwind()
         if step is not None and step.status is StepStatus.CANCELLED:
             # Before any turn: this makes no new history, and what is recorded after it has still to come in order.
             await anyio.sleep_forever()
         if not self._run.replay.over:
             await self._run.replay.turn()
+            if self._run.stopped is not None:
+                await self._run.unwind()
 
     # -- attempts -----------------------------------------------------------------------------------------------
 

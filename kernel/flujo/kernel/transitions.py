@@ -341,18 +341,22 @@ def after_failure(
 def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
     """What a new owner records before the program runs again: attempts that died with the old one, a cancel carried
     out, or a pause when one step has now outlived `max_interruptions` owners."""
-    facts: list[Fact] = []
+    died = at_takeover(state)
     if state.cancel_requested_at is not None:
-        return [events.RunCancelled(state.cancel_reason)]
-    fatal: StepState | None = None
-    for step in state.open_steps():
-        if step.status is StepStatus.RUNNING and not step.interrupted:
-            facts.append(events.StepInterrupted(step.name, step.attempt, counted=True))
-            if step.interruptions + 1 >= max_interruptions:
-                fatal = fatal or step
-    if fatal is not None:
-        facts.append(events.RunPaused("StepInterrupted", fatal.name))
-    return facts
+        return [*died, events.RunCancelled(state.cancel_reason)]
+    for fact in died:
+        if state.steps[fact.step].interruptions + 1 >= max_interruptions:
+            return [*died, events.RunPaused("StepInterrupted", fact.step)]
+    return [*died]
+
+
+def at_takeover(state: WorkflowState) -> list[events.StepInterrupted]:
+    """The attempts that died with the owner before: whatever a new owner does, it records these first."""
+    return [
+        events.StepInterrupted(step.name, step.attempt, counted=True)
+        for step in state.open_steps()
+        if step.status is StepStatus.RUNNING and not step.interrupted
+    ]
 
 
 def at_close(state: WorkflowState) -> list[Fact]:
@@ -367,7 +371,8 @@ def at_close(state: WorkflowState) -> list[Fact]:
 def at_resume(state: WorkflowState, from_step: str | None) -> list[str]:
     """The steps a resume gives a new generation, in the order they first began.
 
-    Without `from_step`: those whose failure ended the run, and those that were cancelled. With it: that step, every
+    Without `from_step`: those whose failure ended the run, and those that were cancelled before it ended (in a run
+    that has not ended they wait to be cancelled again, as after a recovery). With it: that step, every
     step that first began after it, and the same ones besides. `from_step` may also name a map, a gather or a
     branch. Raises RunNotResumableError for a completed run without `from_step`, StepNotFoundError for a step that
     never began."""
@@ -381,7 +386,7 @@ def at_resume(state: WorkflowState, from_step: str | None) -> list[str]:
         if step.status is not StepStatus.PENDING
         and (
             step.name in ended
-            or (step.status is StepStatus.CANCELLED)
+            or (step.status is StepStatus.CANCELLED and state.status in FINAL)
             or (since is not None and step.first_seq >= since)
         )
     ]
