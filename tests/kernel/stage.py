@@ -166,7 +166,7 @@ def usurp(stage: Stage, run_id: str, owner: str = "usurper") -> None:
 
 async def until(observer: Observer, run_id: str, type: str, step: str | None = None, count: int = 1) -> Event:
     """The event of this type (and step) of a run, once it is committed; with `count`, the one of that number."""
-    async with aclosing(observer.watch(run_id)) as events:  # type: ignore[type-var]
+    async with aclosing(observer.watch(run_id)) as events:
         async for event in events:
             if event.type == type and step in (None, event.step):
                 count -= 1

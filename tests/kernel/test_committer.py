@@ -69,7 +69,7 @@ async def test_a_watcher_costs_no_commit() -> None:
     seen: list[int] = []
 
     async def watch(kernel: Kernel) -> None:
-        async with aclosing(kernel.watch("r")) as events:  # type: ignore[type-var]
+        async with aclosing(kernel.watch("r")) as events:
             seen.extend([event.seq async for event in events])
 
     async with Stage().kernel(chained) as kernel, anyio.create_task_group() as group:

@@ -321,7 +321,7 @@ async def test_a_watch_tells_when_its_run_is_gone(replaced: bool) -> None:
 
     async with stage.kernel(doubling) as kernel:
         watch = kernel.watch("r")
-        async with aclosing(watch) as events:  # type: ignore[type-var]
+        async with aclosing(watch) as events:
             for _ in range(2):
                 await anext(events)
             await kernel.delete("r")

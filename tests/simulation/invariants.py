@@ -154,11 +154,11 @@ def check_summary(run_id: str, rows: Sequence[EventRow], summary: RunSummary) ->
 
 def check_snapshots(world: World) -> None:
     """What was durable at the end of an earlier life is still there, unchanged."""
-    for number, snapshot in enumerate(world.snapshots, 1):
+    for snapshot in world.snapshots:
         for run_id, before in snapshot.items():
             now = world.store.rows(run_id)[: len(before)]
             if list(now) != before:  # not `require`: the texts of these would be made every time
-                raise Violation(f"{run_id}: what life {number} left has changed: {before} → {now}")
+                raise Violation(f"{run_id}: what was durable has changed: {before} → {now}")
 
 
 def check_promises(world: World) -> None:

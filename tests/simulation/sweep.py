@@ -27,6 +27,9 @@ from .world import Fault, Life, MemoryPlace, Point, Store, Violation, World, ent
 VIRTUAL_LIMIT = 4 * 3600.0
 """Seconds in which a history must come to its end, or it hangs."""
 
+REAL_LIMIT = 60.0
+"""The same for a history that is lived in real time."""
+
 TICK_LIMIT = 50_000
 """Ticks in which a history must come to its end, or it spins."""
 
@@ -71,9 +74,10 @@ def simulate(
             world.lives[-1].tick()
 
     async def history() -> None:
-        with anyio.move_on_after(VIRTUAL_LIMIT) as limit:
+        seconds = VIRTUAL_LIMIT if pace is None else REAL_LIMIT
+        with anyio.move_on_after(seconds) as limit:
             await _history(world, scenario, reference)
-        require(not limit.cancelled_caught, f"no end after {VIRTUAL_LIMIT} seconds: {world.lives}")
+        require(not limit.cancelled_caught, f"no end after {seconds} seconds: {world.lives}")
 
     try:
         run_simulated(loop, history, seed=seed, on_tick=tick, virtual=pace is None)
@@ -131,8 +135,9 @@ async def _live(life: Life, scenario: Scenario) -> None:
     life.completed = life.completed and not life.dead
     left = [task for task in anyio.get_running_tasks() if task.id not in tasks]
     require(not left, f"{life} has ended and left {left}")
-    if not life.dead:
-        life.world.snapshot()
+    durable = life.world.snapshot()
+    if life.dead:
+        require(durable == life.world.snapshots[-2], f"{life} has written after its death")
 
 
 def _is_expected(error: BaseException) -> bool:
@@ -191,7 +196,7 @@ async def _be_client(life: Life, kernel: Kernel, plan: Plan) -> None:
 async def _watch(life: Life, kernel: Kernel, run_id: str) -> None:
     """See every event of a run until it is final, from the first one that no earlier life has seen."""
     seen = len(life.world.watched.get(run_id, ()))
-    async with aclosing(kernel.watch(run_id, after_seq=seen)) as watch:  # type: ignore[type-var]
+    async with aclosing(kernel.watch(run_id, after_seq=seen)) as watch:
         async for event in watch:
             life.observe(run_id, event)
 

@@ -206,7 +206,9 @@ class World:
     started: set[str] = field(default_factory=set)  # run ids whose start was acknowledged
     signalled: set[tuple[str, str]] = field(default_factory=set)  # (run id, signal) that were acknowledged
     watched: dict[str, list[Event]] = field(default_factory=dict)  # what a client has seen of a run, over all lives
-    snapshots: list[dict[str, list[EventRow]]] = field(default_factory=list)  # the store at the end of each life
+    snapshots: list[dict[str, list[EventRow]]] = field(
+        default_factory=list
+    )  # the store at each crash and at the end of each life
     pace: float = 1.0  # seconds that one second of the scenario takes
 
     def __post_init__(self) -> None:
@@ -223,9 +225,10 @@ class World:
         self.lives.append(life)
         return life
 
-    def snapshot(self) -> None:
+    def snapshot(self) -> dict[str, list[EventRow]]:
         """Remember what is durable now: none of it may ever change."""
         self.snapshots.append({run_id: list(self.store.rows(run_id)) for run_id in self.run_ids})
+        return self.snapshots[-1]
 
     def violation(self, message: str) -> Violation:
         """A violation to raise. It is kept here as well, since a kernel takes what a body raises for its failure."""

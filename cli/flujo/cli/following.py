@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import cast
 
 import anyio
 
@@ -45,8 +44,7 @@ class Follower:
             raise CursorError(self._run_id, self._after_seq, summary.seq)
         self._head = summary.seq
         state = WorkflowState(run_id=self._run_id, uid=summary.uid)
-        watch = cast(AsyncGenerator[Event, None], self._observer.watch(self._run_id))
-        async with aclosing(watch) as stream:
+        async with aclosing(self._observer.watch(self._run_id)) as stream:
             async for event in stream:
                 fold(state, event)
                 if event.seq > self._after_seq:

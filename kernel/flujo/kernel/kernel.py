@@ -13,8 +13,19 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,7 +57,7 @@ from .errors import (
 )
 from .events import Event, Fact
 from .keys import check_run_id, check_step_name
-from .observer import CancelOutcome, Delivery, Observer
+from .observer import CancelOutcome, Delivery, Observer, result_of
 from .processes import Children, sweep
 from .programs import Beginning, Workflow
 from .runs import LiveRun
@@ -74,7 +85,7 @@ class RunHandle:
         """The run once it is final or paused."""
         return await self.kernel.wait(self.run_id)
 
-    def watch(self, after_seq: int = 0) -> AsyncIterator[Event]:
+    def watch(self, after_seq: int = 0) -> AsyncGenerator[Event, None]:
         """The run's events, as Kernel.watch."""
         return self.kernel.watch(self.run_id, after_seq)
 
@@ -584,13 +595,24 @@ class Kernel(Observer):
 
     async def wait(self, run_id: str) -> WorkflowState:
         """As Observer.wait; a run of this kernel is not looked at in the store before it has ended."""
+        settled = await self._settled_here(run_id)
+        return await super().wait(run_id) if settled is None else deepcopy(settled)
+
+    async def result(self, run_id: str) -> Any:
+        """As Observer.result."""
+        settled = await self._settled_here(run_id)
+        return await super().result(run_id) if settled is None else result_of(settled)
+
+    async def _settled_here(self, run_id: str) -> WorkflowState | None:
+        """The run's own state once it has settled, to be read only; None if it is not live in this kernel, or leaves it
+        in another way."""
         if (run := self._find_live(run_id)) is not None:
             await run.ended.wait()
             if run.failure is not None:
                 raise run.failure
             if run.has_settled:
                 return run.state
-        return await super().wait(run_id)
+        return None
 
     def _change(self, uid: str) -> Callable[[], Awaitable[None]]:
         if uid not in self._live:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -75,7 +75,8 @@ class Observer:
         """
         summary = await self.backend.load(run_id)
         state = await self._fold(summary)
-        if await self.is_interrupted(summary):
+        state.unowned = await self.is_interrupted(summary)
+        if state.unowned:
             for step in state.open_steps():
                 step.interrupted = step.status is StepStatus.RUNNING
         return state
@@ -102,7 +103,7 @@ class Observer:
         )
         return await self.backend.list(wanted, limit=limit, page=page)
 
-    async def watch(self, run_id: str, after_seq: int = 0) -> AsyncIterator[Event]:
+    async def watch(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Event, None]:
         """The events of a run after `after_seq`, stored ones first and then as they are committed, each once and in
         order.
 

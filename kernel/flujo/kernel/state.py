@@ -205,6 +205,7 @@ class WorkflowState:
     resumed_at: int | None = None
     updated_at: int = 0
     finished_at: int | None = None
+    unowned: bool = False  # not in the journal: `inspect` found that no live process runs it
     # what the kernel needs besides
     timeout_seconds: float | None = None
     definition: str | None = None
@@ -241,8 +242,8 @@ class WorkflowState:
 
     @property
     def interrupted(self) -> bool:
-        """Some step was started by an owner that is gone."""
-        return any(step.interrupted for step in self.steps.values())
+        """Somebody ought to run it and nobody does; or, as far as the journal tells, an attempt died with its owner."""
+        return self.unowned or any(step.interrupted for step in self.steps.values())
 
     # -- its steps -----------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class StepRunner:
             if work.digest is None or step.digest is None or step.digest == work.digest:
                 return await self._recorded(step, work.codec)
             logger.warning("run %s: %s has other arguments than before, it runs again", run.state.run_id, key)
-        if step is not None or not run.replay.over:
+        if step is not None or run.stopped is not None or not run.replay.over:
             await self._begin(step)
         try:
             if step is not None and step.status is StepStatus.WAITING:
