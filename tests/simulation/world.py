@@ -206,9 +206,7 @@ class World:
     started: set[str] = field(default_factory=set)  # run ids whose start was acknowledged
     signalled: set[tuple[str, str]] = field(default_factory=set)  # (run id, signal) that were acknowledged
     watched: dict[str, list[Event]] = field(default_factory=dict)  # what a client has seen of a run, over all lives
-    snapshots: list[dict[str, list[EventRow]]] = field(
-        default_factory=list
-    )  # the store at each crash and at the end of each life
+    snapshots: list[dict[str, list[EventRow]]] = field(default_factory=list)  # of each crash and each end
     pace: float = 1.0  # seconds that one second of the scenario takes
 
     def __post_init__(self) -> None:

@@ -42,10 +42,9 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 from flujo.kernel.events import EventRow
+from flujo.kernel.state import FINAL
 
 from .pages import page_position, page_token
-
-_FINAL = ("completed", "failed", "cancelled")
 
 
 @dataclass(slots=True)
@@ -206,7 +205,7 @@ class InMemoryBackend(StateBackend):
     async def post(self, run_id: str, request: Request) -> RunSummary:
         await self._enter()
         summary = self._require_run(run_id).summary
-        if summary.status in _FINAL:
+        if summary.status in FINAL:
             raise RunFinishedError(run_id, summary.status)
         self.store.posts += 1
         self.store.inbox[self.store.posts] = Posted(self.store.posts, summary.uid, request)

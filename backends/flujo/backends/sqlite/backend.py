@@ -49,6 +49,7 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 from flujo.kernel.events import EventRow
+from flujo.kernel.state import FINAL
 
 from . import files, queries
 from .connection import Database, Work, in_transaction, store_errors
@@ -66,7 +67,6 @@ POLL_SECONDS = 0.2
 CHECKPOINT_PAGES = 1_000
 TRUNCATE_PAGES = 4_000
 
-_FINAL = ("completed", "failed", "cancelled")
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
 _RUNS_PER_DELETION = 20
@@ -256,7 +256,7 @@ class SQLiteBackend(StateBackend):
     async def post(self, run_id: str, request: Request) -> RunSummary:
         def post(connection: sqlite3.Connection) -> RunSummary:
             run, summary = self._find(run_id, connection)
-            if summary.status in _FINAL:
+            if summary.status in FINAL:
                 raise RunFinishedError(run_id, summary.status)
             connection.execute("INSERT INTO inbox (run, kind, body, at) VALUES (?, ?, ?, ?)", (run, *request))
             return summary

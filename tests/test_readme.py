@@ -1,0 +1,66 @@
+"""What the README and the guides show works as shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flujo.workflows import load_workflow_text
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs_twice_and_does_its_steps_once(tmp_path: Path) -> None:
+    """The second run of the script finds its run finished and prints the same result."""
+    (tmp_path / "sizes.py").write_text(blocks("README.md", "python")[0])
+    # A .flujo further up must not be found instead; the script names its own.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    first, second = (
+        subprocess.run(
+            [sys.executable, "sizes.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    )
+
+    assert first.stdout == second.stdout == "4500\n"
+    assert (tmp_path / ".flujo" / ".gitignore").read_text() == "*\n"
+
+
+def test_the_workflow_of_the_readme_is_valid() -> None:
+    """The tour's YAML loads, with its steps in the order the text tells."""
+    loaded = load_workflow_text(blocks("README.md", "yaml")[0], "tour.yaml")
+
+    assert loaded.plan is not None
+    assert [name for name, _ in loaded.plan] == ["greet", "think", "approve", "sum-up"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    """Every relative link of a page names a file or folder that exists."""
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text())
+
+    missing = [target for target in targets if not ((ROOT / page).parent / target).exists()]
+
+    assert missing == []
+
+
+def test_every_test_that_a_guarantee_names_exists() -> None:
+    """docs/guarantees.md names a test file, or a function in it, for each promise."""
+    promised = re.findall(r"`(tests/[^`]+)`", (ROOT / "docs/guarantees.md").read_text())
+
+    for each in promised:
+        file, _, function = each.partition("::")
+        assert (ROOT / file).exists(), each
+        assert not function or f"def {function}(" in (ROOT / file).read_text(), each
