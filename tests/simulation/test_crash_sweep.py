@@ -21,7 +21,7 @@ failures = pytest.mark.parametrize("fault", [Fault.WRITE_FAILS, Fault.WRITE_FAIL
 
 
 @loops
-@pytest.mark.parametrize(("scenario", "stride"), [(LEAN, 1), (FULL, 6)], ids=["lean", "full"])
+@pytest.mark.parametrize(("scenario", "stride"), [(LEAN, 1), (FULL, 8)], ids=["lean", "full"])
 def test_crash_at_every_await(loop: Loop, scenario: Scenario, stride: int) -> None:
     """Whichever tick a kernel dies at, the next one brings its runs to the end they would have had."""
     lives = [len(history.ticks) for history in sweep(loop, Fault.CRASH_AT_TICK, scenario, stride=stride)]
@@ -62,9 +62,9 @@ def test_crash_at_every_write_of_a_file(fault: Fault, tmp_path: Path) -> None:
 
 
 @loops
-@pytest.mark.parametrize("seed", [1, 2])
-def test_two_crashes(loop: Loop, seed: int) -> None:
+def test_two_crashes(loop: Loop) -> None:
     """A kernel that dies while it recovers leaves no more behind than the first one did."""
+    seed = 1
     lots = random.Random(seed)
     reference = uninterrupted(loop, seed, FULL)
     reached = 0

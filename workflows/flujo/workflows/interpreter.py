@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from flujo.kernel.attempt import current_attempt
 from flujo.kernel.errors import FlujoError, StepFailed
 from flujo.kernel.retry import NO_RETRY, RetryPolicy
+from flujo.kernel.state import SETTLED
 
 from .definitions import Definition, StepDefinition
 from .registry import TaskCall
@@ -28,8 +29,6 @@ NOT_RETRIED = (
     "flujo.workflows.registry.TaskInputError",
 )
 """Failures of a step that come from what is recorded already: every further attempt would end in the same way."""
-
-SETTLED = ("completed", "failed", "skipped")
 
 
 class Recorded(Protocol):
