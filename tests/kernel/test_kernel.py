@@ -16,6 +16,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+import foreground
 from flujo.kernel import (
     CancelOutcome,
     Context,
@@ -1033,6 +1034,7 @@ class Script:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": roots},
+            preexec_fn=foreground.listen,
         )
 
     def line(self) -> str:

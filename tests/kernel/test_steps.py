@@ -450,6 +450,41 @@ async def test_a_cancelled_step_does_not_upset_the_order_of_what_follows() -> No
     assert orders == [[3, 1, 4, 0, 2]] * 2
 
 
+async def test_what_was_recorded_after_a_cancellation_waits_for_it_to_be_repeated() -> None:
+    """A replay gives the program's own deadline its time before it hands out what was recorded behind it."""
+    stage = Stage()
+    second_is_done = anyio.Event()
+    orders: list[list[str]] = []
+
+    async def after_the_other_branch() -> None:
+        await second_is_done.wait()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        order: list[str] = []
+        orders.append(order)
+
+        async def patient() -> None:
+            with anyio.move_on_after(0.05):
+                await ctx.step(anyio.sleep_forever, name="endless")
+            await ctx.step(anyio.sleep, 0, name="second")
+            order.append("patient")
+            second_is_done.set()
+
+        async def late() -> None:
+            await ctx.step(after_the_other_branch, name="late")
+            order.append("late")
+
+        await ctx.gather(a=patient(), b=late())
+        await ctx.wait_signal("go")
+
+    async with crashed(stage, program, "step_waiting") as kernel:
+        await kernel.signal("r", "go")
+        await kernel.result("r")
+
+    assert orders == [["patient", "late"]] * 2
+
+
 async def test_a_failure_reaches_the_program_alike_live_and_on_replay() -> None:
     """A program that handles a failure sees the same StepFailed again after a crash, and takes the same path."""
     stage = Stage()

@@ -24,13 +24,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -65,6 +65,9 @@ from .state import FINAL, LIVE, RunStatus, WorkflowState
 from .steps import StepRunner
 from .transitions import Stop, at_recovery, at_resume, at_takeover
 from .values import decode, encode
+
+Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -182,14 +185,16 @@ class Kernel(Observer):
                     # Kept out of the task group, which would hand it on inside an ExceptionGroup.
                     failure = error
                 finally:
-                    with anyio.CancelScope(shield=True):
-                        await self._shut_down(served)
-                    group.cancel_scope.cancel()
+                    # In a task of its own: this one may be cancelled a second time by what knows no shield, such as
+                    # asyncio's Task.cancel(), and then the committer would be waited for and never told to end.
+                    group.start_soon(self._shut_down, served, group.cancel_scope)
         finally:
             with anyio.CancelScope(shield=True):
-                if self._children is not None:
-                    await self._children.close()
-                await self.backend.close()
+                try:
+                    if self._children is not None:
+                        await self._children.close()
+                finally:
+                    await self.backend.close()
         if failure is not None:
             raise failure
 
@@ -202,22 +207,24 @@ class Kernel(Observer):
             finally:
                 served.set()
 
-    async def _shut_down(self, served: anyio.Event) -> None:
-        committer = self.committer
-        self._group = None
-        live = list(self._live.values())
-        for run in live:
-            run.stop(Stop.CLOSE)
-        for run in live:
-            await run.ended.wait()
-        committer.close()
-        await served.wait()
-        if not isinstance(committer.failure, StoreError):
-            try:
-                await self.backend.release(None)
-            except StoreError as error:
-                # Only a courtesy: this owner is not alive any more once the backend is closed.
-                logger.warning("runs were not released: %s", error)
+    async def _shut_down(self, served: anyio.Event, rest: anyio.CancelScope) -> None:
+        with anyio.CancelScope(shield=True):
+            committer = self.committer
+            self._group = None
+            live = list(self._live.values())
+            for run in live:
+                run.stop(Stop.CLOSE)
+            for run in live:
+                await run.ended.wait()
+            committer.close()
+            await served.wait()
+            if not isinstance(committer.failure, StoreError):
+                try:
+                    await self.backend.release(None)
+                except StoreError as error:
+                    # Only a courtesy: this owner is not alive any more once the backend is closed.
+                    logger.warning("runs were not released: %s", error)
+            rest.cancel()
 
     def _spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self._group is not None:
@@ -242,17 +249,18 @@ class Kernel(Observer):
         given = encode(chosen.check_inputs(dict(inputs or {})))
         name = self._identifiers.run_id() if run_id is None else check_run_id(run_id)
         state = WorkflowState(run_id=name, uid=self._identifiers.uid())
-        run = self._live_run(state, chosen, token=1)
         fact = events.RunCreated(
             workflow=chosen.name,
             inputs=given,
             version=chosen.version,
             definition=None if chosen.definition is None else chosen.definition.digest,
             plan=chosen.plan,
-            labels={**chosen.labels, **(labels or {})},
+            labels=_require_json({**chosen.labels, **(labels or {})}),
             timeout_seconds=chosen.timeout_seconds,
-            environment=await self._environment(chosen, name),
+            environment=_require_json(await self._environment(chosen, name)),
         )
+        # From here to the task that drives the run nothing waits: a kernel that closes meanwhile refuses the run.
+        run = self._live_run(state, chosen, token=1)
         batch = run.record(fact, definition=chosen.definition)
         self._bring_up(run, batch)
         await batch.durable()
@@ -291,7 +299,10 @@ class Kernel(Observer):
             raise RunExistsError(run_id, "other inputs")
         if await self.is_interrupted(await self.backend.load(run_id)):
             await self._sweep([state.uid])
-            await self._adopt(run_id)
+            try:
+                await self._to_the_end(partial(self._adopt, run_id))
+            except RunActiveError:
+                pass  # somebody else was faster
         return RunHandle(self, run_id, created=False)
 
     def _register(self, workflow: Workflow | str) -> Workflow:
@@ -321,7 +332,23 @@ class Kernel(Observer):
         recorded ones. `workflow` is the definition to go on with, by default the one the run has stored or the one
         registered under its name. Raises StateIncompatibilityError unless it fits (or `accept_changes`),
         RunActiveError, RunNotResumableError, StepNotFoundError, RunNotFoundError, WorkflowNotFoundError,
-        InvalidInputError. After an error nothing has changed."""
+        InvalidInputError. After an error nothing has changed; a cancelled caller may find the run resumed."""
+        _require_json(by)
+        return await self._to_the_end(
+            partial(self._resume, run_id, workflow, from_step, inputs, accept_changes=accept_changes, by=by)
+        )
+
+    async def _resume(
+        self,
+        run_id: str,
+        workflow: Workflow | None,
+        from_step: str | None,
+        inputs: Mapping[str, Any] | None,
+        *,
+        accept_changes: bool,
+        by: str | None,
+    ) -> RunHandle:
+        asked_at = self.clock.now()
         if (live := self._find_live(run_id)) is not None:
             if live.state.status in LIVE:
                 raise RunActiveError(run_id, live.owner)
@@ -333,16 +360,19 @@ class Kernel(Observer):
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
             # Somebody else was faster, and has left again: decide anew on what is there now.
             await self.backend.release([claimed.uid])
-            return await self.resume(
-                run_id, workflow=workflow, from_step=from_step, inputs=inputs, accept_changes=accept_changes, by=by
+            return await self._resume(run_id, workflow, from_step, inputs, accept_changes=accept_changes, by=by)
+        async with self._released_on_error(claimed.uid):
+            await self._sweep([claimed.uid])
+            posts = [posted for posted in await self.backend.take() if posted.uid == claimed.uid]
+            # A cancel that was left in the inbox asked for the end of what is over now.
+            void = [each.id for each in posts if each.request.kind == "cancel" and each.request.at <= asked_at]
+            self._taking.update(void)
+            run = self._live_run(state, chosen, token=claimed.token)
+            batch = self._go_on(
+                run, [*at_takeover(state), fact], posts, definition=chosen.definition, taken=void
             )
-        await self._sweep([claimed.uid])
-        run = self._live_run(state, chosen, token=claimed.token)
-        interrupted = at_takeover(state)
-        # A cancel that was left in the inbox asked for the end of what is over now.
-        void = [each.id for each in await self.backend.take() if each.uid == run.uid and each.request.kind == "cancel"]
-        self._taking.update(void)
-        await self._go_on(run, [*interrupted, fact], definition=chosen.definition, taken=void)
+        assert batch is not None
+        await batch.durable()
         return RunHandle(self, run_id, created=False)
 
     async def _resumption(
@@ -417,9 +447,48 @@ class Kernel(Observer):
         with."""
         chosen = await self._workflow_of(await self._fold(await self.backend.load(run_id)))
         claimed = await self.backend.claim(run_id)
-        state = await self._fold(claimed)
-        run = self._live_run(state, chosen, token=claimed.token)
-        await self._go_on(run, at_recovery(state, self._max_interruptions))
+        async with self._released_on_error(claimed.uid):
+            state = await self._fold(claimed)
+            posts = await self.backend.take()
+            run = self._live_run(state, chosen, token=claimed.token)
+            batch = self._go_on(run, at_recovery(state, self._max_interruptions), posts)
+        if batch is not None:
+            await batch.durable()
+
+    @asynccontextmanager
+    async def _released_on_error(self, uid: str) -> AsyncIterator[None]:
+        """Bring a claimed run up inside; on an error it is given up again, or nobody could take it before we close."""
+        try:
+            yield
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(StoreError):
+                await self.backend.release([uid])
+            raise
+
+    async def _to_the_end(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """What `work` returns or raises, done in a task of this kernel: a caller who is cancelled half-way must not leave
+        a run claimed that nobody drives."""
+        ended = anyio.Event()
+        results: list[Result] = []
+        failures: list[Exception] = []
+
+        async def task() -> None:
+            try:
+                results.append(await work())
+            except Exception as error:
+                failures.append(error)
+            finally:
+                ended.set()
+
+        if self._group is None:
+            raise KernelClosedError
+        self._group.start_soon(task)
+        await ended.wait()
+        if failures:
+            raise failures[0]
+        if not results:  # this kernel has closed meanwhile
+            raise KernelClosedError
+        return results[0]
 
     async def _workflow_of(self, state: WorkflowState) -> Workflow:
         """The workflow a stored run goes on with: the registered one if it is the same definition, or else the
@@ -439,22 +508,25 @@ class Kernel(Observer):
             raise StateIncompatibilityError(state.run_id, found)
         return registered
 
-    async def _go_on(
+    def _go_on(
         self,
         run: LiveRun,
         facts: list[Fact],
+        posts: Sequence[Posted] = (),
         *,
         definition: StoredDefinition | None = None,
         taken: Sequence[int] = (),
-    ) -> None:
-        """Record what has to be recorded first, and drive the run unless that has ended it."""
+    ) -> Batch | None:
+        """Record what has to be recorded first, then what was asked of the run while nobody ran it, and drive it unless
+        that has ended it.
+
+        Nothing here waits: whatever is posted after `posts` were taken finds the run live."""
         batch: Batch | None = None
         for fact in facts:
             batch = run.record(fact, definition=definition, taken=taken)
         self._bring_up(run, batch)
-        if batch is not None:
-            await batch.durable()
-        await self._take_posts()
+        self._answer_all(posts)
+        return batch
 
     # -- driving ------------------------------------------------------------------------------------------------
 
@@ -517,6 +589,7 @@ class Kernel(Observer):
 
     async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
         """As Observer.signal; a run of this kernel has it in its journal on return."""
+        _require_json(by)
         run = self._find_live(run_id)
         if run is not None and run.takes_requests:
             batch = run.receive(events.SignalReceived(check_step_name(name), encode(payload), by))
@@ -531,6 +604,7 @@ class Kernel(Observer):
 
         Raises RunNotFoundError, StoreError.
         """
+        _require_json([reason, by])
         fact = events.CancelRequested(reason, by)
         run = self._find_live(run_id)
         if run is not None and run.takes_requests:
@@ -549,23 +623,32 @@ class Kernel(Observer):
                 body = to_json({"reason": reason, "by": by}).decode()
                 await self.backend.post(run_id, Request("cancel", body, self.clock.now()))
                 return CancelOutcome.REQUESTED
-            claimed = await self.backend.claim(run_id)
+            return await self._to_the_end(partial(self._cancel_unowned, run_id, fact))
         except RunFinishedError:
             return CancelOutcome.ALREADY_FINISHED
-        if claimed.status in FINAL:  # somebody ran it to its end between the two looks
-            await self.backend.release([claimed.uid])
-            return CancelOutcome.ALREADY_FINISHED
-        await self._sweep([claimed.uid])
-        state = await self._fold(claimed)
-        unowned = self._live_run(state, Workflow(name=state.workflow, program=_no_program), token=claimed.token)
-        await self._go_on(unowned, [*at_takeover(state), fact, events.RunCancelled(reason)])
+        except RunActiveError:  # somebody has just taken it up
+            return await self.cancel(run_id, reason, by=by)
+
+    async def _cancel_unowned(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
+        claimed = await self.backend.claim(run_id)
+        async with self._released_on_error(claimed.uid):
+            if claimed.status in FINAL:  # somebody ran it to its end between the two looks
+                await self.backend.release([claimed.uid])
+                return CancelOutcome.ALREADY_FINISHED
+            await self._sweep([claimed.uid])
+            state = await self._fold(claimed)
+            unowned = self._live_run(state, Workflow(name=state.workflow, program=_no_program), token=claimed.token)
+            batch = self._go_on(unowned, [*at_takeover(state), fact, events.RunCancelled(fact.reason)])
+        assert batch is not None
+        await batch.durable()
         return CancelOutcome.CANCELLED
 
     async def _serve_inbox(self) -> None:
         while True:
             try:
-                await self.backend.wait_for_posts()
+                # In this order, so that what a failed look has not found is looked for again, whoever posts next.
                 await self._take_posts()
+                await self.backend.wait_for_posts()
             except StoreError as error:
                 logger.warning("the inbox cannot be read: %s", error)
                 await self.clock.sleep_until(self.clock.now() + MICROSECONDS)
@@ -574,6 +657,9 @@ class Kernel(Observer):
         """Move what others have asked of our runs into their journals."""
         posts = await self.backend.take()
         self._taking &= {posted.id for posted in posts}
+        self._answer_all(posts)
+
+    def _answer_all(self, posts: Sequence[Posted]) -> None:
         for posted in posts:
             run = self._live.get(posted.uid)
             if posted.id not in self._taking and run is not None and run.takes_requests:
@@ -635,6 +721,12 @@ class Kernel(Observer):
 def _host() -> str:
     """This machine, for people who read who owns a run; as a part of file names."""
     return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".-")[:50] or "host"
+
+
+def _require_json(value: Value) -> Value:
+    """The value itself; raises InvalidValueError for what a journal cannot hold, such as text that is not UTF-8."""
+    encode(value)
+    return value
 
 
 async def _no_program(ctx: Context, inputs: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ next one in the journal it is handed out at once; otherwise an usher, a task tha
 hands out one after the other and gives the program a few scheduler ticks to react to each. A step that has no
 outcome yet takes its turn last.
 
+A step that its program cancelled has its turn too: the moment in which the program cancels it again.
+
 A program whose code has changed may never ask for the next outcome. After `IDLE_TICKS` in which nobody asked for
 anything the usher goes on with what is asked for, so that nothing hangs."""
 
@@ -15,7 +17,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -26,7 +28,7 @@ IDLE_TICKS = 50
 REACTION_TICKS = 5
 YIELD_EVERY = 200  # outcomes handed out without a pause, so that a long history does not stall the event loop
 
-_IN_TURN = (StepStatus.COMPLETED, StepStatus.FAILED)
+_IN_TURN = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED)
 
 LAST = 2**63  # the turn of whatever is not recorded yet
 
@@ -40,6 +42,7 @@ class Replay:
         self._due = deque(sorted(seq for seq in asked_for if seq is not None))
         self._asked: list[tuple[int, int, anyio.Event]] = []
         self._tiebreak = count()
+        self._awaited: dict[int, anyio.Event] = {}  # cancellations of the program's own that it is about to repeat
         self._spawn = spawn
         self._ushering = False
         self._stopped = False
@@ -71,6 +74,21 @@ class Replay:
         with anyio.CancelScope(shield=seq != LAST):
             await called.wait()
 
+    async def cancelled_again(self, seq: int) -> NoReturn:
+        """Wait, as the program did, until it cancels the step whose cancellation is event `seq`.
+
+        What is recorded behind it has to wait as long, since the program reacted to it later: a deadline of the
+        program's own takes its time again."""
+        left = self._awaited[seq] = anyio.Event()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            del self._awaited[seq]
+            if seq in self._due:
+                self._due.remove(seq)
+            left.set()
+        raise AssertionError("sleep_forever() has returned")
+
     def stop(self) -> None:
         """Let everybody go who waits: the program is told to unwind."""
         self._stopped = True
@@ -90,6 +108,11 @@ class Replay:
             idle, seen = 0, -1
             while self._asked:
                 await checkpoint()
+                if self._due and (awaited := self._awaited.get(self._due[0])):
+                    await awaited.wait()
+                    idle, seen = 0, -1
+                    for _ in range(REACTION_TICKS):
+                        await checkpoint()
                 if not self._asked:
                     return
                 progress = len(self._asked)

@@ -97,7 +97,8 @@ class StepRunner:
             await self._run.unwind()
         if step is not None and step.status is StepStatus.CANCELLED:
             # Before any turn: this makes no new history, and what is recorded after it has still to come in order.
-            await anyio.sleep_forever()
+            assert step.settled_seq is not None
+            await self._run.replay.cancelled_again(step.settled_seq)
         if not self._run.replay.over:
             await self._run.replay.turn()
             if self._run.stopped is not None:

@@ -176,6 +176,7 @@ def _step_interrupted(state: WorkflowState, event: Event, fact: events.StepInter
 def _step_cancelled(state: WorkflowState, event: Event, fact: events.StepCancelled) -> None:
     step = state.steps[fact.step]
     _move(state, step, StepStatus.CANCELLED, event.at)
+    step.settled_seq = event.seq
     step.finished_at = event.at
     step.interrupted = False
     step.next_attempt_at = None

@@ -465,9 +465,9 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
 
 
 def _pages_of(commits: Sequence[Commit]) -> int:
-    """About how many pages of 4 KiB a batch adds to the WAL: its text, and a few pages of index and summary per run."""
-    text = sum(len(row.body) + len(row.payload or "") for commit in commits for row in commit.rows)
-    return 4 + 2 * len(commits) + text // 4096
+    """About how many pages of 4 KiB a batch adds to the WAL: its payloads, and for each run a page of the index."""
+    payloads = sum(len(row.payload) for commit in commits for row in commit.rows if row.payload)
+    return 4 + len(commits) + payloads // 4096
 
 
 def _single(rows: Sequence[Sequence[Result]], default: Result) -> Result:

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import chain
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from flujo.kernel.backend import Commit, Refused, RunSummary
 from flujo.kernel.events import EventRow
 
-Row = TypeVar("Row")
-
-SIZES = (128, 32, 8, 2, 1)
-"""Rows per statement. A batch of 100 takes 3 × 32, 2 × 2."""
+SIZES = (32, 8, 2, 1)
+"""Rows per statement. A batch of 100 takes 3 × 32, 2 × 2. Longer statements are no faster."""
 
 _FIXED = ("run_id", "uid", "workflow", "token", "created_at", "parent_run_id")
 """What a commit to an existing run does not change, whatever its summary says."""
@@ -49,7 +46,7 @@ class _Filed(NamedTuple):
 
     run: int
     token: int
-    summary: RunSummary
+    cold: tuple[Any, ...]
 
 
 class Journal:
@@ -69,67 +66,77 @@ class Journal:
         """Make the commits; the uids of those that were refused, and why. Their rows are not written."""
         creations = [commit for commit in commits if commit.expected_seq == 0]
         updates = [commit for commit in commits if commit.expected_seq != 0]
-        numbers = self._extend(updates, connection) if updates else {}
-        refused = {commit.uid: Refused.STALE for commit in updates if commit.uid not in numbers}
+        runs = self._extend(updates, connection) if updates else {}
+        refused = {commit.uid: Refused.STALE for commit in updates if commit.uid not in runs}
         if creations:
-            created = _create(creations, connection)
+            created = self._create(creations, connection)
             refused.update((commit.uid, Refused.EXISTS) for commit in creations if commit.uid not in created)
-            numbers |= created
-        standing = [commit for commit in commits if commit.uid in numbers] if refused else commits
-        _write_events(standing, numbers, connection)
+            runs |= created
+        standing = [commit for commit in commits if commit.uid in runs] if refused else commits
+        _write_events(standing, runs, connection)
         _write_rest(standing, connection)
-        self._remember(standing, numbers)
         for uid in refused:
             self._filed.pop(uid, None)
         return refused
 
+    def _create(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
+        """Add runs; uid → run of those whose id was free."""
+        created: dict[str, int] = {}
+        values = [value for commit in commits for value in commit.summary]
+        for size, parameters in _in_sizes(values, len(RunSummary._fields)):
+            created.update(connection.execute(_insert_runs(size), parameters).fetchall())
+        for commit in commits:
+            if commit.uid in created:
+                self._remember(commit, created[commit.uid], _cold(commit.summary))
+        return created
+
     def _extend(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
         """Move the summaries of existing runs on; uid → run of those that were where the commit expects them."""
-        numbers = {uid: filed.run for uid in (commit.uid for commit in commits) if (filed := self._filed.get(uid))}
-        if len(numbers) < len(commits):
-            missing = json.dumps([commit.uid for commit in commits if commit.uid not in numbers])
-            query = "SELECT uid, run FROM runs WHERE uid IN (SELECT value FROM json_each(?))"
-            numbers.update(connection.execute(query, (missing,)).fetchall())
-        warm: list[tuple[Any, ...]] = []
-        hot: list[tuple[Any, ...]] = []
+        runs = self._find(commits, connection)
+        hot: list[Any] = []
+        every: list[Any] = []
         for commit in commits:
-            if commit.uid in numbers:
-                where = (numbers[commit.uid], commit.uid, commit.token, commit.expected_seq)
-                if self._is_hot(commit):
-                    hot.append(where + _hot(commit.summary))
-                else:
-                    warm.append(where + _every(commit.summary))
-        moved: dict[str, int] = {}
-        for columns, rows in ((_HOT, hot), (_EVERY, warm)):
-            for size, parameters in _in_sizes(rows):
-                moved.update(connection.execute(_update(columns, size), parameters).fetchall())
-        return moved
-
-    def _is_hot(self, commit: Commit) -> bool:
-        """Whether the stored summary differs from the new one in the hot columns only, as far as we know."""
-        filed = self._filed.get(commit.uid)
-        return filed is not None and filed.token == commit.token and _cold(filed.summary) == _cold(commit.summary)
-
-    def _remember(self, commits: Sequence[Commit], numbers: dict[str, int]) -> None:
-        for commit in commits:
-            summary = commit.summary
-            if summary.owner is None:  # settled, most likely for good
-                self._filed.pop(commit.uid, None)
+            uid, summary = commit.uid, commit.summary
+            if uid not in runs:
+                continue
+            where = (runs[uid], uid, commit.token, commit.expected_seq)
+            cold = _cold(summary)
+            filed = self._filed.get(uid)
+            if filed is not None and filed.token == commit.token and filed.cold == cold:
+                hot += where + _hot(summary)
             else:
-                self._filed[commit.uid] = _Filed(numbers[commit.uid], commit.token, summary)
+                every += where + _every(summary)
+                self._remember(commit, runs[uid], cold)
+        moved: set[int] = set()
+        for columns, values in ((_HOT, hot), (_EVERY, every)):
+            for size, parameters in _in_sizes(values, 4 + len(columns)):
+                moved.update(run for run, in connection.execute(_update(columns, size), parameters).fetchall())
+        return runs if len(moved) == len(runs) else {uid: run for uid, run in runs.items() if run in moved}
+
+    def _find(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
+        """uid → run of those that exist."""
+        runs = {commit.uid: filed.run for commit in commits if (filed := self._filed.get(commit.uid))}
+        if len(runs) < len(commits):
+            missing = json.dumps([commit.uid for commit in commits if commit.uid not in runs])
+            query = "SELECT uid, run FROM runs WHERE uid IN (SELECT value FROM json_each(?))"
+            runs.update(connection.execute(query, (missing,)).fetchall())
+        return runs
+
+    def _remember(self, commit: Commit, run: int, cold: tuple[Any, ...]) -> None:
+        if commit.summary.owner is None:  # settled, most likely for good
+            self._filed.pop(commit.uid, None)
+        else:
+            self._filed[commit.uid] = _Filed(run, commit.token, cold)
 
 
-def _create(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
-    """Add runs; uid → run of those whose id was free."""
-    created: dict[str, int] = {}
-    for size, parameters in _in_sizes([commit.summary for commit in commits]):
-        created.update(connection.execute(_insert_runs(size), parameters).fetchall())
-    return created
-
-
-def _write_events(commits: Sequence[Commit], numbers: dict[str, int], connection: sqlite3.Connection) -> None:
-    rows = [(numbers[commit.uid], *row) for commit in commits for row in commit.rows]
-    for size, parameters in _in_sizes(rows):
+def _write_events(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
+    values: list[Any] = []
+    for commit in commits:
+        run = runs[commit.uid]
+        for row in commit.rows:
+            values.append(run)
+            values += row
+    for size, parameters in _in_sizes(values, 1 + len(EventRow._fields)):
         connection.execute(_insert_events(size), parameters)
 
 
@@ -143,13 +150,14 @@ def _write_rest(commits: Sequence[Commit], connection: sqlite3.Connection) -> No
         connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", definitions)
 
 
-def _in_sizes(rows: Sequence[Iterable[Any]]) -> Iterator[tuple[int, list[Any]]]:
-    """(size, parameters) of the statements that take all rows, in order, largest first."""
-    done = 0
+def _in_sizes(values: list[Any], width: int) -> Iterator[tuple[int, list[Any]]]:
+    """(size, parameters) of the statements that take all rows of `width` values, in order, largest first."""
+    start, rows = 0, len(values) // width
     for size in SIZES:
-        while len(rows) - done >= size:
-            yield size, list(chain.from_iterable(rows[done : done + size]))
-            done += size
+        while rows >= size:
+            end = start + size * width
+            yield size, values[start:end]
+            start, rows = end, rows - size
 
 
 @cache
@@ -170,7 +178,7 @@ def _update(columns: tuple[str, ...], size: int) -> str:
     changes = ", ".join(f"{name} = new.column{number}" for number, name in enumerate(columns, start=5))
     return (
         f"UPDATE runs SET {changes} FROM ({_values(4 + len(columns), size)}) AS new "
-        "WHERE run = new.column1 AND uid = new.column2 AND token = new.column3 AND seq = new.column4 RETURNING uid, run"
+        "WHERE run = new.column1 AND uid = new.column2 AND token = new.column3 AND seq = new.column4 RETURNING run"
     )
 
 
