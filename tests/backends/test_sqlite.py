@@ -824,6 +824,25 @@ async def test_ownership_crosses_processes(path: Path, open_store: Open) -> None
         assert (await store.post("writer-0", Request("signal", "{}", 1))).owner == "writer"
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_nothing_is_acknowledged_on_a_file_that_was_removed(
+    store: SQLiteBackend, path: Path, replaced: bool
+) -> None:
+    """Whoever deletes a store in use takes its runs with it; its kernel is told at the next commit, and never writes to
+    a file that no name leads to."""
+    (summary,) = await create(store, creation("a"))
+    for file in path.parent.glob("state.db*"):
+        if file.is_file():
+            file.unlink()
+    if replaced:
+        other = SQLiteBackend(path)
+        await other.open("other")
+        await other.close()
+
+    with pytest.raises(StoreError, match="removed or replaced"):
+        await store.append([following(summary, 2)])
+
+
 async def test_a_store_at_rest_is_read_without_a_log(store: SQLiteBackend, path: Path, open_store: Open) -> None:
     """A store that nobody has open, with no log beside it, is read like any other."""
     (summary,) = await create(store, creation("a"))

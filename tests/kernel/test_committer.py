@@ -119,6 +119,31 @@ async def test_a_refused_run_stops_and_the_others_of_its_batch_stand() -> None:
             await kernel.result("lost")
 
 
+async def test_a_run_that_is_refused_while_its_end_is_queued_does_not_hold_up_the_close() -> None:
+    """What was recorded behind a refused commit is dropped, and whoever waits for it goes on."""
+    stage = Stage()
+    backend = GatedBackend(stage.store)
+    ending = anyio.Event()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(work, 1)
+        await ending.wait()
+
+    with anyio.fail_after(5):
+        async with stage.kernel(program, backend=backend) as kernel:
+            await kernel.start(program, run_id="r")
+            await until(kernel, "r", "step_started")
+            backend.close_gate()
+            await backend.waiting.wait()  # the step's outcome is on its way
+            usurp(stage, "r")
+            ending.set()
+            await anyio.wait_all_tasks_blocked()  # the run's end is queued behind it, and waited for
+            backend.gate.set()
+
+    assert stage.types("r") == ["run_created", "step_started"]
+
+
 async def test_a_failing_append_ends_every_run_with_the_store_error() -> None:
     """After a failed append no run goes on, those that merely waited included, and whoever asks gets the StoreError."""
     go = anyio.Event()

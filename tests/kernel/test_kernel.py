@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import foreground
+from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import (
     CancelOutcome,
     Context,
@@ -32,13 +36,17 @@ from flujo.kernel import (
     RunPaused,
     RunStatus,
     StepStatus,
+    Workflow,
     step,
     workflow,
 )
 from flujo.kernel.errors import (
+    CorruptStoreError,
     CursorError,
+    DeclarationError,
     InvalidInputError,
     InvalidNameError,
+    InvalidValueError,
     KernelClosedError,
     RunActiveError,
     RunDeletedError,
@@ -47,9 +55,10 @@ from flujo.kernel.errors import (
     RunNotResumableError,
     RunReplacedError,
     StepNotFoundError,
+    StoreFullError,
     WorkflowNotFoundError,
 )
-from kernel.stage import Counter, ManualClock, Stage, crash, until, usurp
+from kernel.stage import Counter, JumpingClock, ManualClock, Stage, crash, until, usurp
 
 ROOT = Path(__file__).parents[2]
 
@@ -182,6 +191,124 @@ async def test_a_start_whose_caller_is_cancelled_goes_on() -> None:
             group.cancel_scope.cancel()
         if "r" in stage.store.runs:  # the cancellation may have come before the start
             assert await kernel.result("r") == 2
+
+
+@pytest.mark.parametrize("request_", ["resume", "start", "cancel"])
+async def test_a_caller_who_is_cancelled_half_way_leaves_no_run_that_nobody_drives(request_: str) -> None:
+    """Whatever await a cancellation hits: a run this kernel has claimed goes on, and one it has not can be taken up."""
+
+    @workflow()
+    async def waiter(ctx: Context) -> int:
+        answer: int = await ctx.wait_signal("answer")
+        return answer
+
+    for ticks in range(30):
+        stage = Stage()
+        async with stage.kernel(waiter) as kernel:
+            await kernel.start(waiter, run_id="r")
+            await until(kernel, "r", "step_waiting")
+        async with stage.kernel(waiter, recover=False) as kernel:
+            calls = {
+                "resume": lambda kernel=kernel: kernel.resume("r"),
+                "start": lambda kernel=kernel: kernel.start(waiter, run_id="r"),
+                "cancel": lambda kernel=kernel: kernel.cancel("r"),
+            }
+            async with anyio.create_task_group() as group:
+                group.start_soon(calls[request_])
+                for _ in range(ticks):
+                    await checkpoint()
+                group.cancel_scope.cancel()
+            for _ in range(40):
+                await checkpoint()
+
+            if stage.summary("r").status != "cancelled":
+                await kernel.start(waiter, run_id="r")  # refused, or of no use, if the run is claimed by nobody's task
+                await kernel.signal("r", "answer", 42)
+                with anyio.fail_after(5):
+                    assert await kernel.result("r") == 42
+
+
+async def test_a_store_that_fails_in_a_resume_leaves_the_run_to_be_resumed_again() -> None:
+    """An error between the claim of a run and its first commit gives the run up again."""
+
+    class Full(InMemoryBackend):
+        broken = False
+
+        async def take(self) -> Any:
+            if self.broken:
+                raise StoreFullError(self.url)
+            return await super().take()
+
+    stage = Stage()
+    async with stage.kernel(doubling) as kernel:
+        await kernel.run(doubling, run_id="r")
+    backend = Full(stage.store)
+
+    async with stage.kernel(doubling, backend=backend) as kernel:
+        backend.broken = True
+        with pytest.raises(StoreFullError):
+            await kernel.resume("r", from_step="double")
+        backend.broken = False
+        await kernel.resume("r", from_step="double")
+        assert await kernel.result("r") == 2
+
+
+@pytest.mark.parametrize("where", ["labels", "environment", "cancel", "signal", "resume", "skip", "error type"])
+async def test_text_that_is_not_utf8_is_refused_and_the_kernel_goes_on(where: str) -> None:
+    """A file name or variable of other bytes fails the call that carries it, or its run, and nothing else."""
+    odd = "\udcff"
+
+    class OddError(Exception):
+        type = odd
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        if where == "skip":
+            ctx.skip("later", odd)
+        if where == "error type":
+            raise OddError
+        await ctx.wait_signal("never")
+
+    if where == "environment":
+        program = replace(program, environment=lambda beginning: {"workspace": odd})
+
+    kernel = Stage().kernel(program)
+    calls: dict[str, Any] = {
+        "cancel": lambda: kernel.cancel("r", odd),
+        "signal": lambda: kernel.signal("r", "never", by=odd),
+        "resume": lambda: kernel.resume("r", by=odd),
+        "skip": lambda: kernel.result("r"),
+        "error type": lambda: kernel.result("r"),
+    }
+
+    async with kernel:
+        calls["labels"] = calls["environment"] = partial(
+            kernel.start, program, run_id="r", labels={"team": odd if where == "labels" else "a"}
+        )
+        if where not in ("labels", "environment"):
+            await kernel.start(program, run_id="r")
+        with anyio.fail_after(5), pytest.raises((InvalidValueError, RunFailed)):
+            await calls[where]()
+        assert await kernel.run(doubling) == 2
+
+
+async def test_a_run_started_by_a_steps_body_is_a_run_like_any_other() -> None:
+    """A body may open a kernel, or use its own, and run a workflow there: that one's steps are not inside the body."""
+    stage, elsewhere = Stage(), Stage()
+
+    async def here() -> Any:
+        return await kernel.run(doubling)
+
+    async def there() -> Any:
+        async with elsewhere.kernel(doubling) as inner:
+            return await inner.run(doubling)
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        return [await ctx.step(here), await ctx.step(there)]
+
+    async with stage.kernel(program) as kernel:
+        assert await kernel.run(program) == [2, 2]
 
 
 async def test_a_kernel_that_is_not_open_says_so() -> None:
@@ -367,6 +494,48 @@ async def test_a_signal_to_a_run_nobody_runs_is_kept() -> None:
 
     assert delivery is Delivery.STORED
     assert output == "kept"
+
+
+async def test_a_signal_to_a_paused_run_is_kept() -> None:
+    """Nobody owns a paused run, so its signal waits for a resume, and the sender is told so."""
+    stage = Stage()
+
+    async with stage.kernel(stuck) as kernel:
+        await kernel.start(stuck, run_id="r")
+        await until(kernel, "r", "step_started")
+        crash(kernel)
+    async with stage.kernel(stuck, max_interruptions=1) as kernel:
+        assert (await kernel.wait("r")).status is RunStatus.PAUSED
+        assert await kernel.signal("r", "go") is Delivery.STORED
+
+
+async def test_a_request_is_taken_although_the_first_look_for_it_failed() -> None:
+    """A store that cannot be read for a moment delays what others ask for, and nothing is forgotten."""
+
+    class Flaky(InMemoryBackend):
+        broken = False
+
+        async def take(self) -> Any:
+            found = await super().take()
+            if self.broken:
+                self.broken = False
+                raise StoreFullError(self.url)
+            return found
+
+    stage = Stage(JumpingClock())
+    backend = Flaky(stage.store)
+
+    @workflow()
+    async def waiter(ctx: Context) -> Any:
+        return await ctx.wait_signal("go")
+
+    async with stage.kernel(waiter, backend=backend) as kernel, stage.backend() as other:
+        await kernel.start(waiter, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        backend.broken = True
+        await Observer(other).signal("r", "go", 5)
+        with anyio.fail_after(5):
+            assert await kernel.result("r") == 5
 
 
 async def test_a_final_run_takes_no_signal() -> None:
@@ -736,6 +905,38 @@ async def test_a_step_that_outlives_too_many_owners_pauses_its_run() -> None:
     assert counter.calls == ["deadly"] * 4
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param({"body": "{"}, id="not JSON"),
+        pytest.param({"body": '{"step":"another"}'}, id="an unknown step"),
+        pytest.param({"seq": 9}, id="a gap"),
+    ],
+)
+async def test_a_damaged_journal_keeps_nobody_from_the_other_runs(damage: dict[str, Any]) -> None:
+    """A run whose events make no sense is left alone and says so when asked; the kernel opens and recovers the rest."""
+    stage = Stage()
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        await ctx.step(double, 1)
+        return await ctx.wait_signal("go")
+
+    async with stage.kernel(program) as kernel:
+        for run_id in ("good", "bad"):
+            await kernel.start(program, run_id=run_id)
+            await until(kernel, run_id, "step_waiting")
+    rows = stage.store.runs["bad"].events
+    rows[2] = rows[2]._replace(**damage)
+
+    async with stage.kernel(program) as kernel:
+        await kernel.signal("good", "go", 1)
+        assert await kernel.result("good") == 1
+        for refused in (kernel.inspect, kernel.resume, kernel.cancel):
+            with pytest.raises(CorruptStoreError, match="bad"):
+                await refused("bad")
+
+
 async def test_a_run_whose_workflow_is_not_registered_waits_for_it() -> None:
     """A kernel without the workflow leaves the run alone, and one that has it goes on with it."""
     stage = Stage()
@@ -771,6 +972,47 @@ async def test_starting_an_interrupted_run_again_takes_it_up() -> None:
 
 
 # -- closing -------------------------------------------------------------------------------------------------------
+
+
+async def test_two_programs_of_one_name_are_refused() -> None:
+    """A kernel that has a workflow refuses another program under its name: a stored run could not tell them apart."""
+
+    @workflow(name="same")
+    async def first(ctx: Context) -> int:
+        return 1
+
+    @workflow(name="same")
+    async def second(ctx: Context) -> int:
+        return 2
+
+    async with Stage().kernel(first) as kernel:
+        with pytest.raises(DeclarationError, match="another workflow called 'same'"):
+            await kernel.start(second)
+
+        assert await kernel.run(first) == 1
+
+
+async def test_a_resume_takes_the_timeout_of_the_definition_it_goes_on_with() -> None:
+    """A run that took too long goes on once its workflow allows it more time."""
+    stage = Stage()
+
+    async def program(ctx: Context, inputs: dict[str, Any]) -> Any:
+        return await ctx.wait_signal("go")
+
+    short = Workflow(name="slow", program=program, timeout_seconds=60)
+    async with stage.kernel(short) as kernel:
+        handle = await kernel.start(short, run_id="r")
+        await stage.clock.asleep(60)
+        stage.clock.advance(60)
+        with pytest.raises(RunFailed, match="TimeoutError"):
+            await handle.result()
+    async with stage.kernel(Workflow(name="slow", program=program)) as kernel:
+        handle = await kernel.resume("r")
+        await until(kernel, "r", "step_waiting", count=2)
+        stage.clock.advance(3600)
+        await handle.signal("go", "late, and in time")
+
+        assert await handle.result() == "late, and in time"
 
 
 async def test_an_orderly_close_counts_against_nothing() -> None:
@@ -851,6 +1093,59 @@ async def test_a_program_that_shields_its_cleanup_does_not_hold_up_the_close(kin
     assert counter.calls == []
     assert stage.types("r")[-1] == "step_interrupted"
     assert stage.summary("r").status == "running"
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_program_that_cancels_its_own_task_fails_alone(anyio_backend: str) -> None:
+    """Task.cancel() on one run's task is that run's failure: its kernel and the other runs go on."""
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await anyio.sleep_forever()
+
+    async with Stage().kernel(program) as kernel:
+        with anyio.fail_after(5), pytest.raises(RunFailed, match="CancelledError"):
+            await kernel.run(program)
+        assert await kernel.run(doubling) == 2
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_second_cancellation_of_the_block_does_not_hang_the_close(anyio_backend: str) -> None:
+    """Task.cancel() knows no shield; a close that it hits goes on to its end all the same."""
+    stage = Stage()
+    tidying = anyio.Event()
+
+    async def slow() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            tidying.set()
+            with anyio.CancelScope(shield=True):
+                await anyio.wait_all_tasks_blocked()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(slow)
+
+    async def block() -> None:
+        async with stage.kernel(program) as kernel:
+            await kernel.start(program, run_id="r")
+            await until(kernel, "r", "step_started")
+            await kernel.result("r")
+
+    task = asyncio.create_task(block())
+    await anyio.wait_all_tasks_blocked()
+    task.cancel()
+    await tidying.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=5)
+
+    assert done
+    assert stage.types("r")[-1] == "step_interrupted"
+    assert stage.summary("r").owner is None
 
 
 async def test_cancelling_the_block_closes_in_good_order() -> None:

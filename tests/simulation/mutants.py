@@ -12,7 +12,6 @@ from typing import Any
 from unittest import mock
 
 from flujo.kernel.committer import Batch
-from flujo.kernel.events import Event, StepStarted
 from flujo.kernel.keys import Branch
 from flujo.kernel.replay import LAST, Replay
 from flujo.kernel.state import WorkflowState
@@ -27,8 +26,7 @@ def acknowledges_before_durable() -> Iterator[None]:
     wait = Batch.durable
 
     async def durable(self: Batch) -> None:
-        newest: list[Event] = [share.events[-1] for share in self.shares.values()]
-        if not any(isinstance(event.fact, StepStarted) for event in newest):
+        if not any(share.rows[-1].type == "step_started" for share in self.shares.values()):
             await wait(self)
 
     with mock.patch.object(Batch, "durable", durable):

@@ -64,6 +64,11 @@ def leave_attempt(token: Token[Attempt | None]) -> None:
     _current.reset(token)
 
 
+def leave_every_attempt() -> None:
+    """This task is not part of the attempt that started it."""
+    _current.set(None)
+
+
 class Wait(NamedTuple):
     """A body that returns this ends its attempt, and the step then waits durably, with nothing kept running.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,25 +22,22 @@ from .retry import NO_RETRY, RetryPolicy, error_names, error_type
 from .state import Failure
 from .values import PLAIN, Codec
 
+MAX_TYPE = 200
 MAX_MESSAGE = 2_000
 MAX_DETAILS = 4_000
 
 
-class Work(NamedTuple):
-    """What a step does. `digest` is given for the items of a map: another digest means other arguments."""
+Body = Callable[[], Any]
+"""What a step does: a function of no arguments, plain or async."""
 
-    body: Callable[[], Any]
+
+class Terms(NamedTuple):
+    """How a body is run, tried again and read back; made once per declared step."""
+
     is_async: bool = True
     codec: Codec = PLAIN
     retry: RetryPolicy = NO_RETRY
     timeout_seconds: float | None = None
-    digest: str | None = None
-
-
-class Value(NamedTuple):
-    """The body returned; `recorded` is the value's JSON text."""
-
-    recorded: str
 
 
 class Failed(NamedTuple):
@@ -50,24 +47,25 @@ class Failed(NamedTuple):
     names: tuple[str, ...]
 
 
-Outcome = Value | Wait | Failed
+Outcome = str | Wait | Failed
+"""What came of an attempt; text is the recorded JSON of the value that the body returned."""
 
 NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 """Errors that a body makes again each time."""
 
 
-async def run_attempt(attempt: Attempt, work: Work) -> Outcome:
+async def run_attempt(attempt: Attempt, body: Body, terms: Terms) -> Outcome:
     """Run the body of an attempt whose start is durable, and return what came of it."""
     token = enter_attempt(attempt)
     try:
-        if work.timeout_seconds is None:
-            value = await work.body() if work.is_async else await _in_thread(work.body)
+        if terms.timeout_seconds is None:
+            value = await body() if terms.is_async else await _in_thread(body)
         else:
-            with anyio.CancelScope(deadline=anyio.current_time() + work.timeout_seconds) as scope:
-                value = await work.body()
+            with anyio.CancelScope(deadline=anyio.current_time() + terms.timeout_seconds) as scope:
+                value = await body()
             if scope.cancelled_caught:
-                raise TimeoutError(f"it took longer than {format_duration(work.timeout_seconds)}")
-        return value if isinstance(value, Wait) else Value(work.codec.encode(value))
+                raise TimeoutError(f"it took longer than {format_duration(terms.timeout_seconds)}")
+        return value if isinstance(value, Wait) else terms.codec.encode(value)
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise
@@ -78,7 +76,7 @@ async def run_attempt(attempt: Attempt, work: Work) -> Outcome:
         leave_attempt(token)
 
 
-async def _in_thread(body: Callable[[], Any]) -> Any:
+async def _in_thread(body: Body) -> Any:
     # A thread cannot be stopped, so neither can this: a cancellation waits for it.
     return await to_thread.run_sync(body)
 
@@ -109,7 +107,7 @@ def describe(error: BaseException, step: str | None = None, attempt: int | None 
     """The recorded form of an error: bounded, and with the end of its traceback unless the error says it all."""
     message = str(error) or type(error).__name__
     details = None if isinstance(error, FlujoError) else _trace(error)
-    return Failure(error_type(error), _bounded(message, MAX_MESSAGE), step, attempt, details)
+    return Failure(_bounded(error_type(error), MAX_TYPE), _bounded(message, MAX_MESSAGE), step, attempt, details)
 
 
 def _trace(error: BaseException) -> str | None:
@@ -128,8 +126,6 @@ def _bounded(text: str, limit: int, *, keep_end: bool = False) -> str:
     return "…" + clean[-limit:] if keep_end else clean[:limit] + "…"
 
 
-def bind(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[], Awaitable[Any] | Any]:
+def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Body:
     """A body of no arguments."""
     return partial(function, *args, **kwargs) if args or kwargs else function

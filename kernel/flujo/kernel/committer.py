@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
-from . import events
 from .backend import Commit, Refused, StateBackend, StoredDefinition
 from .clock import Clock
 from .errors import KernelClosedError, StoreError
-from .events import Event, Fact
+from .events import Event, EventRow, Fact, encode
 from .transitions import Stop, fold, summarize
 
 if TYPE_CHECKING:
@@ -34,11 +33,11 @@ LINGER_TICKS = 4
 class _Share:
     """What one run has in a batch."""
 
-    __slots__ = ("definition", "events", "run", "taken")
+    __slots__ = ("definition", "rows", "run", "taken")
 
     def __init__(self, run: LiveRun) -> None:
         self.run = run
-        self.events: list[Event] = []
+        self.rows: list[EventRow] = []
         self.taken: Sequence[int] = ()
         self.definition: StoredDefinition | None = None
 
@@ -93,7 +92,7 @@ class Committer:
         self.commits = 0  # batches written, for tests and benchmarks
 
     def record(
-        self, run: LiveRun, fact: Fact, *, taken: Sequence[int] = (), definition: StoredDefinition | None = None
+        self, run: LiveRun, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None
     ) -> Batch:
         """Make a fact part of a run's history, to be durable with the returned batch. Never waits."""
         if self.failure is not None:
@@ -101,6 +100,7 @@ class Committer:
         state = run.state
         now = self._clock.now()
         event = Event(state.seq + 1, now if now > state.updated_at else state.updated_at, fact)
+        row = encode(event)  # before the fold: what cannot be written does not become part of the run
         fold(state, event)
         batch = self._next
         share = batch.shares.get(run.uid)
@@ -109,7 +109,7 @@ class Committer:
             if self._idle:
                 self._idle = False
                 self._wake.set()
-        share.events.append(event)
+        share.rows.append(row)
         if taken:
             share.taken = (*share.taken, *taken)
         if definition is not None:
@@ -147,9 +147,10 @@ class Committer:
             await checkpoint()
 
     async def _write(self, batch: Batch) -> None:
-        # A run's state holds all it has recorded, so at this instant, before anything else can run, it is the summary.
-        commits = [_commit(share) for share in batch.shares.values()]
         try:
+            # A run's state holds all it has recorded, so at this instant, before anything else can run, it is the
+            # summary.
+            commits = [_commit(share) for share in batch.shares.values()]
             batch.refused = await self._backend.append(commits)
         except StoreError as failure:
             batch.failure = failure
@@ -168,6 +169,10 @@ class Committer:
                     self._next.shares.pop(uid, None)
                 else:
                     self._committed(share.run)
+            if batch.refused and not self._next.shares:
+                # Nothing is left in it to write, and somebody may wait for it: the end of a run that was fenced.
+                self._next.end()
+                self._next = Batch()
         finally:
             batch.end()
 
@@ -189,13 +194,13 @@ class Committer:
 
 def _commit(share: _Share) -> Commit:
     run = share.run
-    return Commit(
-        run_id=run.state.run_id,
-        uid=run.uid,
-        token=run.token,
-        expected_seq=share.events[0].seq - 1,
-        rows=[events.encode(event) for event in share.events],
-        summary=summarize(run.state, run.owner, run.token),
-        taken=share.taken,
-        definition=share.definition,
+    return Commit(  # by position: keywords would double what it costs
+        run.state.run_id,
+        run.uid,
+        run.token,
+        share.rows[0].seq - 1,
+        share.rows,
+        summarize(run.state, run.owner, run.token),
+        share.taken,
+        share.definition,
     )

@@ -15,8 +15,8 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 import anyio
 
 from . import errors
-from .attempt import Wait, in_attempt
-from .attempts import Work, bind
+from .attempt import Wait, in_attempt, leave_every_attempt
+from .attempts import Terms, bind
 from .durations import Duration, parse_duration
 from .errors import StepFailed, UnsafeStepNameError
 from .keys import Branch, check_step_name, item_key
@@ -58,6 +58,8 @@ class Context:
 
     async def run_program(self) -> Any:
         """Run the workflow's program in this task. The kernel calls this, once per LiveRun."""
+        # This task has the context of whoever started the run, which may have been a step's body.
+        leave_every_attempt()
         _branch.set(Branch("", _this_task()))
         return await self._run.workflow.program(self, self._run.state.inputs)
 
@@ -102,7 +104,10 @@ class Context:
         replay as well."""
         declared = as_step(function)
         key = self._key(name or declared.name, explicit=name is not None)
-        return await self._steps.perform(key, _work(declared, args, kwargs, retry, timeout))
+        terms = declared.terms
+        if retry is not None or timeout is not None:
+            terms = _changed(declared, retry, timeout)
+        return await self._steps.perform(key, bind(declared.function, args, kwargs), terms)
 
     async def sleep(self, duration: Duration, *, name: str = "sleep") -> None:
         """Wait durably: the due time is recorded, and a restart waits for what is left."""
@@ -123,6 +128,7 @@ class Context:
 
     def skip(self, name: str, reason: str) -> None:
         """Record that the step `name` is not run this time, and why."""
+        encode(reason)  # what a journal cannot hold is refused here
         self._steps.skip(self._key(name, explicit=True), reason)
 
     def peek(self, name: str) -> StepState | None:
@@ -220,9 +226,10 @@ class Context:
 
         async def worker() -> None:
             for index in pending:
-                work = _work(declared, (todo[index],), {}, None, None)._replace(digest=_digest(todo[index]))
+                item = todo[index]
+                body = bind(declared.function, (item,), {})
                 try:
-                    outputs[index] = await self._steps.perform(keys[index], work)
+                    outputs[index] = await self._steps.perform(keys[index], body, declared.terms, _digest(item))
                 except StepFailed as failure:
                     outputs[index] = failure
                     failures.append(failure)
@@ -248,25 +255,15 @@ class Context:
         return _current_branch().key(check_step_name(name), _this_task(), explicit=explicit)
 
 
-def _work(
-    declared: Step[Any, Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    retry: RetryPolicy | None,
-    timeout: Duration | None,
-) -> Work:
-    seconds = declared.timeout_seconds if timeout is None else parse_duration(timeout)
-    if seconds is not None and not declared.is_async:
+def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Duration | None) -> Terms:
+    """The terms of a step for one call that gives some of its own."""
+    terms = declared.terms
+    seconds = terms.timeout_seconds if timeout is None else parse_duration(timeout)
+    if seconds is not None and not terms.is_async:
         raise errors.DeclarationError(
             f"step {declared.name!r} is a plain def and cannot have a timeout; make it async def"
         )
-    return Work(
-        bind(declared.function, args, kwargs),
-        is_async=declared.is_async,
-        codec=declared.codec,
-        retry=retry or declared.retry,
-        timeout_seconds=seconds,
-    )
+    return terms._replace(retry=retry or terms.retry, timeout_seconds=seconds)
 
 
 def _digest(argument: Any) -> str | None:

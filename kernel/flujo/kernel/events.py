@@ -40,6 +40,7 @@ class RunResumed(NamedTuple):
     plan: Sequence[Sequence[str]] | None = None
     version: str | None = None
     by: str | None = None
+    timeout_seconds: float | None = None  # 0 takes a timeout away
 
 
 class RunPaused(NamedTuple):

@@ -45,7 +45,10 @@ from .compatibility import differences
 from .context import Context
 from .durations import MICROSECONDS
 from .errors import (
+    CorruptStoreError,
+    DeclarationError,
     FlujoError,
+    InvalidValueError,
     KernelClosedError,
     RunActiveError,
     RunExistsError,
@@ -255,9 +258,9 @@ class Kernel(Observer):
             version=chosen.version,
             definition=None if chosen.definition is None else chosen.definition.digest,
             plan=chosen.plan,
-            labels=_require_json({**chosen.labels, **(labels or {})}),
+            labels=_require_json("labels", {**chosen.labels, **(labels or {})}),
             timeout_seconds=chosen.timeout_seconds,
-            environment=_require_json(await self._environment(chosen, name)),
+            environment=_require_json("environment", await self._environment(chosen, name)),
         )
         # From here to the task that drives the run nothing waits: a kernel that closes meanwhile refuses the run.
         run = self._live_run(state, chosen, token=1)
@@ -307,7 +310,12 @@ class Kernel(Observer):
 
     def _register(self, workflow: Workflow | str) -> Workflow:
         if isinstance(workflow, Workflow):
-            self.workflows.setdefault(workflow.name, workflow)
+            known = self.workflows.setdefault(workflow.name, workflow)
+            if known != workflow and workflow.definition is None:
+                # A stored run knows its program by name only: it would go on with the wrong one.
+                raise DeclarationError(
+                    f"this kernel has another workflow called {workflow.name!r}", ["give one of them a name of its own"]
+                )
             return workflow
         if workflow not in self.workflows:
             raise WorkflowNotFoundError(workflow, sorted(self.workflows))
@@ -333,7 +341,7 @@ class Kernel(Observer):
         registered under its name. Raises StateIncompatibilityError unless it fits (or `accept_changes`),
         RunActiveError, RunNotResumableError, StepNotFoundError, RunNotFoundError, WorkflowNotFoundError,
         InvalidInputError. After an error nothing has changed; a cancelled caller may find the run resumed."""
-        _require_json(by)
+        _require_json("by", by)
         return await self._to_the_end(
             partial(self._resume, run_id, workflow, from_step, inputs, accept_changes=accept_changes, by=by)
         )
@@ -368,9 +376,7 @@ class Kernel(Observer):
             void = [each.id for each in posts if each.request.kind == "cancel" and each.request.at <= asked_at]
             self._taking.update(void)
             run = self._live_run(state, chosen, token=claimed.token)
-            batch = self._go_on(
-                run, [*at_takeover(state), fact], posts, definition=chosen.definition, taken=void
-            )
+            batch = self._go_on(run, [*at_takeover(state), fact], posts, definition=chosen.definition, taken=void)
         assert batch is not None
         await batch.durable()
         return RunHandle(self, run_id, created=False)
@@ -405,6 +411,7 @@ class Kernel(Observer):
             plan=chosen.plan if changed else None,
             version=chosen.version if changed else None,
             by=by,
+            timeout_seconds=None if chosen.timeout_seconds == state.timeout_seconds else chosen.timeout_seconds or 0.0,
         )
         return fact, chosen
 
@@ -419,6 +426,8 @@ class Kernel(Observer):
                 try:
                     await self._adopt(summary.run_id)
                     count += 1
+                except CorruptStoreError as error:  # a damaged journal keeps nobody from the others
+                    logger.error("run %s was not recovered: %s", summary.run_id, error)
                 except StoreError:
                     raise
                 except FlujoError as error:
@@ -466,8 +475,8 @@ class Kernel(Observer):
             raise
 
     async def _to_the_end(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """What `work` returns or raises, done in a task of this kernel: a caller who is cancelled half-way must not leave
-        a run claimed that nobody drives."""
+        """What `work` returns or raises, done in a task of this kernel: a caller who is cancelled half-way must not
+        leave a run claimed that nobody drives."""
         ended = anyio.Event()
         results: list[Result] = []
         failures: list[Exception] = []
@@ -589,7 +598,7 @@ class Kernel(Observer):
 
     async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
         """As Observer.signal; a run of this kernel has it in its journal on return."""
-        _require_json(by)
+        _require_json("by", by)
         run = self._find_live(run_id)
         if run is not None and run.takes_requests:
             batch = run.receive(events.SignalReceived(check_step_name(name), encode(payload), by))
@@ -604,7 +613,7 @@ class Kernel(Observer):
 
         Raises RunNotFoundError, StoreError.
         """
-        _require_json([reason, by])
+        _require_json("reason", [reason, by])
         fact = events.CancelRequested(reason, by)
         run = self._find_live(run_id)
         if run is not None and run.takes_requests:
@@ -723,9 +732,17 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".-")[:50] or "host"
 
 
-def _require_json(value: Value) -> Value:
-    """The value itself; raises InvalidValueError for what a journal cannot hold, such as text that is not UTF-8."""
-    encode(value)
+def _require_json(what: str, value: Value) -> Value:
+    """The value itself; raises InvalidValueError for what a journal cannot hold, such as text that is not UTF-8.
+
+    `what` names the value in the message."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _require_json(f"{what}.{name}", item)
+    try:
+        encode(value)
+    except InvalidValueError as error:
+        raise InvalidValueError(what, error.problem) from None
     return value
 
 

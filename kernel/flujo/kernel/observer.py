@@ -6,13 +6,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
-from pydantic_core import to_json
-
 from . import events
 from .backend import Page, Request, RunFilter, RunSummary, StateBackend
 from .clock import Clock, SystemClock
 from .durations import MICROSECONDS
 from .errors import (
+    CorruptStoreError,
     CursorError,
     RunCancelled,
     RunDeletedError,
@@ -155,9 +154,10 @@ class Observer:
     async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
         """Send a signal to a run, durable on return; raises RunNotFoundError, or RunFinishedError for a final run."""
         check_step_name(name)
-        body = to_json({"name": name, "payload": encode(payload), "by": by}).decode()
+        body = encode({"name": name, "payload": encode(payload), "by": by})
         summary = await self.backend.post(run_id, Request("signal", body, self.clock.now()))
-        return Delivery.STORED if await self.is_interrupted(summary) else Delivery.POSTED
+        has_owner = summary.owner is not None and await self.backend.is_alive(summary.owner)
+        return Delivery.POSTED if has_owner else Delivery.STORED
 
     async def delete(self, run_id: str) -> None:
         """Forget a run; raises RunNotFoundError, or RunActiveError while a live process runs it."""
@@ -205,7 +205,12 @@ class Observer:
         state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
         while rows := await self.backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
             for row in rows:
-                fold(state, events.decode(row))
+                try:
+                    fold(state, events.decode(row))
+                except (LookupError, TypeError, ValueError) as error:
+                    raise CorruptStoreError(
+                        summary.run_id, f"event {row.seq} ({row.type}) makes no sense: {error!r}"
+                    ) from error
         return state
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, 
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from .attempts import Terms
 from .backend import StoredDefinition
 from .durations import Duration, parse_duration
 from .errors import DeclarationError, InvalidInputError
@@ -51,14 +52,12 @@ class Step(Generic[P, R]):
     ) -> None:
         self.function = function
         self.name = check_step_name(name or function.__name__)
-        self.retry = retry
-        self.timeout_seconds = None if timeout is None else parse_duration(timeout)
-        self.is_async = _is_async(function)
-        self.codec = codec_for(_return_annotation(function))
+        seconds = None if timeout is None else parse_duration(timeout)
+        self.terms = Terms(_is_async(function), codec_for(_return_annotation(function)), retry, seconds)
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self.__wrapped__ = function
-        if self.timeout_seconds is not None and not self.is_async:
+        if seconds is not None and not self.terms.is_async:
             raise DeclarationError(
                 f"step {self.name!r} is a plain def: it runs in a thread, which nothing can stop, so it has no timeout",
                 ["make it async def", "or give the timeout to the library it calls"],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from . import errors, events
 from .attempts import cancelled_from_outside, describe, holds_cancellation
@@ -79,11 +79,11 @@ class LiveRun:
     def record(self, fact: Fact, *, taken: Sequence[int] = (), definition: StoredDefinition | None = None) -> Batch:
         """Make a fact part of this run's history (committer.record); unwinds the program of a run that is lost to
         us."""
-        if self.stopped is Stop.FENCED or self.stopped is Stop.LOST:
+        if self.stopped is not None and self.stopped in (Stop.FENCED, Stop.LOST):
             raise Ended
         if self._over:  # a task of the program's own making has outlived it
             raise errors.RunFinishedError(self.state.run_id, self.state.status)
-        return self._committer.record(self, fact, taken=taken, definition=definition)
+        return self._committer.record(self, fact, taken, definition)
 
     async def unwind(self) -> NoReturn:
         """Leave the program of a stopped run."""
@@ -131,7 +131,8 @@ class LiveRun:
         except Ended:
             pass
         except BaseException as error:
-            torn_down = holds_cancellation(error) and cancelled_from_outside()
+            stray = not isinstance(error, (KeyboardInterrupt, GeneratorExit)) and holds_cancellation(error)
+            torn_down = stray and cancelled_from_outside() and await self._is_committer_gone()
             if torn_down or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
                 # Not through our scope: the event loop itself is being ended, as by a second Ctrl-C.
                 self.stop(Stop.CLOSE)
@@ -139,6 +140,14 @@ class LiveRun:
                 raise
             failure = _run_failed(error)
         await self._end(output, failure)
+
+    async def _is_committer_gone(self) -> bool:
+        """Whether everything is being cancelled. If the committer lives on, somebody has cancelled just this task, with
+        Task.cancel(); that is a failure of this run, and no reason to end the kernel."""
+        with anyio.CancelScope(shield=True):
+            for _ in range(3):
+                await checkpoint()
+        return self._committer.failure is not None
 
     async def _end(self, output: str | None, failure: events.RunFailed | None) -> None:
         try:

@@ -20,7 +20,7 @@ import anyio
 
 from . import errors, events
 from .attempt import Attempt, Wait
-from .attempts import Failed, Value, Work, describe, run_attempt
+from .attempts import Body, Failed, Terms, describe, run_attempt
 from .clock import Clock
 from .durations import MICROSECONDS
 from .processes import Children
@@ -42,20 +42,22 @@ class StepRunner:
         self._children = children
         self._slots = slots
 
-    async def perform(self, key: str, work: Work) -> Any:
-        """The output of a step with a body; raises StepFailed."""
+    async def perform(self, key: str, body: Body, terms: Terms, digest: str | None = None) -> Any:
+        """The output of a step with a body; raises StepFailed.
+
+        `digest` is given for the items of a map: another one than is recorded means other arguments."""
         run = self._run
         step = run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
-            if work.digest is None or step.digest is None or step.digest == work.digest:
-                return await self._recorded(step, work.codec)
+            if digest is None or step.digest is None or step.digest == digest:
+                return await self._recorded(step, terms.codec)
             logger.warning("run %s: %s has other arguments than before, it runs again", run.state.run_id, key)
         if step is not None or run.stopped is not None or not run.replay.over:
             await self._begin(step)
         try:
             if step is not None and step.status is StepStatus.WAITING:
-                return work.codec.decode(await self._wait_out(key))
-            return await self._attempt(key, step, work)
+                return terms.codec.decode(await self._wait_out(key))
+            return await self._attempt(key, step, body, terms, digest)
         except BaseException as error:
             self._left(key, error)
             raise
@@ -106,7 +108,7 @@ class StepRunner:
 
     # -- attempts -----------------------------------------------------------------------------------------------
 
-    async def _attempt(self, key: str, step: StepState | None, work: Work) -> Any:
+    async def _attempt(self, key: str, step: StepState | None, body: Body, terms: Terms, digest: str | None) -> Any:
         """Start attempts until one of them settles the step."""
         run, slots = self._run, self._slots
         generation, number = 1, 0
@@ -121,22 +123,23 @@ class StepRunner:
             if slots is not None:
                 await slots.acquire()  # without a pause when there is room
             try:
-                started = events.StepStarted(key, number, generation, work.retry.max_attempts, work.digest)
-                await run.record(started).durable()
+                await run.record(
+                    events.StepStarted(key, number, generation, terms.retry.max_attempts, digest)
+                ).durable()
                 if run.stopped is not None:
                     await run.unwind()
                 attempt = Attempt(run.state.run_id, run.uid, key, generation, number, self._children)
-                outcome = await run_attempt(attempt, work)
+                outcome = await run_attempt(attempt, body, terms)
             finally:
                 if slots is not None:
                     slots.release()
-            if isinstance(outcome, Value):
-                run.record(events.StepCompleted(key, outcome.recorded))
-                return work.codec.decode(outcome.recorded)
+            if isinstance(outcome, str):
+                run.record(events.StepCompleted(key, outcome))
+                return terms.codec.decode(outcome)
             if isinstance(outcome, Wait):
                 self._start_waiting(key, generation, outcome)
-                return work.codec.decode(await self._wait_out(key))
-            await self._after_failure(key, outcome, work.retry)
+                return terms.codec.decode(await self._wait_out(key))
+            await self._after_failure(key, outcome, terms.retry)
 
     async def _after_failure(self, key: str, failed: Failed, policy: RetryPolicy) -> None:
         """Record the failure, then wait for the next attempt's time; raises StepFailed when there is none."""

@@ -23,22 +23,33 @@ from .durations import MICROSECONDS
 from .errors import CorruptStoreError, RunNotResumableError, StepNotFoundError
 from .events import Event, EventRow, Fact
 from .retry import RetryPolicy
-from .state import FINAL, SETTLED, Failure, RunStatus, Signal, StepState, StepStatus, WorkflowState
+from .state import FINAL, LIVE, SETTLED, Failure, RunStatus, Signal, StepState, StepStatus, WorkflowState
 
 # ---------------------------------------------------------------------------------------------------------------
 # The fold
 # ---------------------------------------------------------------------------------------------------------------
 
+# The statuses that every event is compared with. Reading a member off its enum is a slow lookup, and a fold needs many.
+_PENDING, _RUNNING, _RETRYING, _WAITING, _COMPLETED = (
+    StepStatus.PENDING,
+    StepStatus.RUNNING,
+    StepStatus.RETRYING,
+    StepStatus.WAITING,
+    StepStatus.COMPLETED,
+)
+_RUN_RUNNING, _RUN_WAITING = RunStatus.RUNNING, RunStatus.WAITING
+
 
 def fold(state: WorkflowState, event: Event) -> None:
     """Apply the next event to a state."""
-    if event.seq != state.seq + 1:
-        raise CorruptStoreError(state.run_id, f"event {event.seq} follows event {state.seq}")
-    _HANDLERS[event.fact.__class__](state, event, event.fact)
-    state.seq = event.seq
-    state.updated_at = event.at
-    if state.started_at is not None and state.finished_at is None and state.status is not RunStatus.PAUSED:
-        state.status = RunStatus.WAITING if state.waiting and not state.running else RunStatus.RUNNING
+    seq, at, fact = event
+    if seq != state.seq + 1:
+        raise CorruptStoreError(state.run_id, f"event {seq} follows event {state.seq}")
+    _HANDLERS[fact.__class__](state, event, fact)
+    state.seq = seq
+    state.updated_at = at
+    if state.started_at is not None and state.status in LIVE:
+        state.status = _RUN_WAITING if state.waiting and not state.running else _RUN_RUNNING
 
 
 def replay(run_id: str, uid: str, rows: Iterable[EventRow]) -> WorkflowState:
@@ -74,6 +85,8 @@ def _run_resumed(state: WorkflowState, event: Event, fact: events.RunResumed) ->
         state.inputs_json = fact.inputs
     if fact.definition is not None:
         state.definition, state.plan, state.version = fact.definition, fact.plan, fact.version
+    if fact.timeout_seconds is not None:
+        state.timeout_seconds = fact.timeout_seconds or None
     state.status = RunStatus.PENDING if state.started_at is None else RunStatus.RUNNING
     state.output_json = state.error = state.finished_at = state.paused_reason = None
     state.cancel_requested_at = state.cancel_reason = None
@@ -120,12 +133,13 @@ def _finish(state: WorkflowState, status: RunStatus, at: int) -> None:
 
 
 def _step_started(state: WorkflowState, event: Event, fact: events.StepStarted) -> None:
-    step = _begin(state, event, fact.step, fact.generation)
-    _move(state, step, StepStatus.RUNNING, event.at)
+    name, attempt, generation, max_attempts, digest = fact
+    step = _begin(state, event, name, generation)
+    _move(state, step, _RUNNING, event.at)
     step.kind = "task"
-    step.attempt = fact.attempt
-    step.max_attempts = fact.max_attempts
-    step.digest = fact.digest
+    step.attempt = attempt
+    step.max_attempts = max_attempts
+    step.digest = digest
     step.interrupted = False
     step.next_attempt_at = None
 
@@ -140,13 +154,14 @@ def _step_waiting(state: WorkflowState, event: Event, fact: events.StepWaiting) 
 
 
 def _step_completed(state: WorkflowState, event: Event, fact: events.StepCompleted) -> None:
-    step = state.steps[fact.step]
-    step.output_json = fact.output
+    name, output, signal_seq = fact
+    step = state.steps[name]
+    step.output_json = output
     step.error = None
-    if fact.signal_seq is not None and step.signal is not None:
-        step.signal_seq = fact.signal_seq
-        state.signals[step.signal] = [each for each in state.signals[step.signal] if each.seq != fact.signal_seq]
-    _settle(state, step, StepStatus.COMPLETED, event)
+    if signal_seq is not None and step.signal is not None:
+        step.signal_seq = signal_seq
+        state.signals[step.signal] = [each for each in state.signals[step.signal] if each.seq != signal_seq]
+    _settle(state, step, _COMPLETED, event)
 
 
 def _attempt_failed(state: WorkflowState, event: Event, fact: events.AttemptFailed) -> None:
@@ -214,15 +229,16 @@ _HANDLERS: dict[type[Any], Callable[[WorkflowState, Event, Any], None]] = {
 
 def _begin(state: WorkflowState, event: Event, name: str, generation: int) -> StepState:
     """The step that an event begins or goes on with, in the generation the event names."""
+    seq, at, _ = event
     step = state.steps.get(name)
     if step is None:
-        step = state.steps[name] = StepState(name, generation=generation, first_seq=event.seq)
+        step = state.steps[name] = StepState(name, generation=generation, first_seq=seq)
     elif step.generation != generation:
-        _begin_generation(state, step, generation, event.at)
+        _begin_generation(state, step, generation, at)
     if step.started_at is None:
-        step.started_at = event.at
+        step.started_at = at
     if state.started_at is None:
-        state.started_at = event.at
+        state.started_at = at
     state.current_step = name
     return step
 
@@ -236,9 +252,10 @@ def _begin_generation(state: WorkflowState, step: StepState, generation: int, at
 
 
 def _settle(state: WorkflowState, step: StepState, status: StepStatus, event: Event) -> None:
-    _move(state, step, status, event.at)
-    step.settled_seq = event.seq
-    step.finished_at = event.at
+    seq, at, _ = event
+    _move(state, step, status, at)
+    step.settled_seq = seq
+    step.finished_at = at
     step.interrupted = False
     step.next_attempt_at = None
 
@@ -246,21 +263,21 @@ def _settle(state: WorkflowState, step: StepState, status: StepStatus, event: Ev
 def _move(state: WorkflowState, step: StepState, status: StepStatus, at: int) -> None:
     """Change the status of a step and keep the run's counts of running, waiting and done steps true."""
     before = step.status
-    if before is StepStatus.RUNNING:
+    if before is _RUNNING:
         state.running -= 1
         _stop_clock(state, step, at)
-    elif before is StepStatus.RETRYING or before is StepStatus.WAITING:
+    elif before is _RETRYING or before is _WAITING:
         state.waiting -= 1
-    elif before in SETTLED:
+    elif before is not _PENDING and before in SETTLED:
         state.done -= 1
     step.status = status
-    if status is StepStatus.RUNNING:
+    if status is _RUNNING:
         state.running += 1
         step.attempt_started_at = at
         if state.active == 0:
             state.active_since = at
         state.active += 1
-    elif status is StepStatus.RETRYING or status is StepStatus.WAITING:
+    elif status is _RETRYING or status is _WAITING:
         state.waiting += 1
     elif status in SETTLED:
         state.done += 1
@@ -283,22 +300,22 @@ def _stop_clock(state: WorkflowState, step: StepState, at: int) -> None:
 def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary:
     """The summary that a commit stores beside the events; a run that nobody has to advance has no owner."""
     error = state.error
-    idle = state.status in FINAL or state.status is RunStatus.PAUSED
+    status = state.status
     return RunSummary(  # by position: this is built for every commit
         state.run_id,
         state.uid,
         state.workflow,
         state.version,
-        state.status._value_,  # `value` is a property, and a slow one
+        status._value_,  # `value` is a property, and a slow one
         state.seq,
-        None if idle else owner,
+        owner if status in LIVE else None,
         token,
         state.labels_json,
         state.created_at,
         state.started_at,
         state.updated_at,
         state.finished_at,
-        _wake_at(state) if state.status is RunStatus.WAITING else None,
+        _wake_at(state) if status is _RUN_WAITING else None,
         state.current_step,
         None if error is None else error.step,
         None if error is None else error.type,
@@ -313,7 +330,18 @@ def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary
 
 
 def _wake_at(state: WorkflowState) -> int | None:
-    return min((at for step in state.open_steps() if (at := step.wake_at) is not None), default=None)
+    """When the first of the waiting steps goes on by itself. They are mostly the newest ones, so with a long history
+    behind them the look goes backwards and ends with the last that waits."""
+    soonest: int | None = None
+    left = state.waiting
+    for step in reversed(state.steps.values()):
+        if not left:
+            break
+        if step.status is StepStatus.RETRYING or step.status is StepStatus.WAITING:
+            left -= 1
+            if (at := step.wake_at) is not None and (soonest is None or at < soonest):
+                soonest = at
+    return soonest
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -148,7 +148,9 @@ class SQLiteBackend(StateBackend):
         if self._owner is not None and not self._kernels.hold(self._owner):
             raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
         settings = partial(_writer_settings, self.url, self._durability)
-        return await Database.connect(self._files.database, "rw", settings)
+        writer = await Database.connect(self._files.database, "rw", settings)
+        self._identity = files.identity(self._files)
+        return writer
 
     async def close(self) -> None:
         if self._unusable is not None:
@@ -356,6 +358,8 @@ class SQLiteBackend(StateBackend):
         if not self._store_lock.acquire(min(_LOCK_SLICE, self._busy_seconds)):
             return _BUSY
         try:
+            if files.identity(self._files) != self._identity:
+                raise StoreError(self.url, "its file was removed or replaced while it was in use")
             result = in_transaction("BEGIN IMMEDIATE", work, connection)
             self._pages += pages
             if self._pages >= CHECKPOINT_PAGES:

@@ -68,6 +68,16 @@ def is_there(places: StoreFiles) -> bool:
     return True
 
 
+def identity(places: StoreFiles) -> tuple[int, int] | None:
+    """Tells one database file from another at the same path; None if there is none. What is written to a file that was
+    removed is lost, and nothing but this tells."""
+    try:
+        found = places.database.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _require_ours(store: str, application_id: int, schema: int) -> None:
     """Raise ForeignStoreError or NewerStoreError unless this release can use a database with such a header."""
     if application_id != APPLICATION_ID:

@@ -110,7 +110,7 @@ class Journal:
         moved: set[int] = set()
         for columns, values in ((_HOT, hot), (_EVERY, every)):
             for size, parameters in _in_sizes(values, 4 + len(columns)):
-                moved.update(run for run, in connection.execute(_update(columns, size), parameters).fetchall())
+                moved.update(run for (run,) in connection.execute(_update(columns, size), parameters).fetchall())
         return runs if len(moved) == len(runs) else {uid: run for uid, run in runs.items() if run in moved}
 
     def _find(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
