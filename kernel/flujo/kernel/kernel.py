@@ -211,22 +211,26 @@ class Kernel(Observer):
                 served.set()
 
     async def _shut_down(self, served: anyio.Event, rest: anyio.CancelScope) -> None:
-        with anyio.CancelScope(shield=True):
-            committer = self.committer
-            self._group = None
-            live = list(self._live.values())
-            for run in live:
-                run.stop(Stop.CLOSE)
-            for run in live:
-                await run.ended.wait()
+        committer = self.committer
+        self._group = None
+        try:
+            with anyio.CancelScope(shield=True):
+                live = list(self._live.values())
+                for run in live:
+                    run.stop(Stop.CLOSE)
+                for run in live:
+                    await run.ended.wait()
+                committer.close()
+                await served.wait()
+                if not isinstance(committer.failure, StoreError):
+                    try:
+                        await self.backend.release(None)
+                    except StoreError as error:
+                        # Only a courtesy: this owner is not alive any more once the backend is closed.
+                        logger.warning("runs were not released: %s", error)
+        finally:
+            # Also when a second Ctrl-C lands just here: nobody else would tell the committer to end.
             committer.close()
-            await served.wait()
-            if not isinstance(committer.failure, StoreError):
-                try:
-                    await self.backend.release(None)
-                except StoreError as error:
-                    # Only a courtesy: this owner is not alive any more once the backend is closed.
-                    logger.warning("runs were not released: %s", error)
             rest.cancel()
 
     def _spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
