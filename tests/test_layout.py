@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BUILD = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
 ROOTS: list[str] = BUILD["dev-mode-dirs"]
+GENERATED = "proto"
+"""The root whose code nobody writes by hand, checks for style or measures."""
 
 
 def test_no_marker_turns_the_namespace_into_a_package() -> None:
@@ -36,7 +38,7 @@ def test_the_wheel_holds_what_the_editable_install_shows() -> None:
     assert [package for package in packages if not package.endswith("/flujo")] == ["cli/flujoctl.py"]
 
 
-@pytest.mark.parametrize("folder", ["kernel", "backends", "workflows", "cli", "tests", "docs", "examples", "bench"])
+@pytest.mark.parametrize("folder", ["kernel", "backends", "workflows", "server", "cli", "proto", "tests", "docs", "examples", "bench"])
 def test_the_folders_exist(folder: str) -> None:
     """The folders that the Makefile and the documentation name are there."""
     assert (ROOT / folder).is_dir()
@@ -49,15 +51,16 @@ def test_the_tests_mirror_the_code(root: str) -> None:
 
 
 def test_every_tool_looks_into_every_root() -> None:
-    """mypy, pytest, ruff and coverage are told of the same roots as the build."""
+    """mypy, pytest, ruff and coverage are told of the same roots as the build; what is generated they only import."""
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    told = [
-        tools["mypy"]["files"],
+    importing = [
         tools["mypy"]["mypy_path"],
         tools["pyright"]["extraPaths"],
         tools["pytest"]["ini_options"]["pythonpath"],
         tools["ruff"]["src"],
-        tools["coverage"]["run"]["source"],
     ]
+    judging = [tools["mypy"]["files"], tools["coverage"]["run"]["source"]]
 
-    assert all(set(ROOTS) <= set(each) for each in told)
+    assert all(set(ROOTS) <= set(each) for each in importing)
+    assert all(set(ROOTS) - {GENERATED} <= set(each) for each in judging)
+    assert not any(GENERATED in each for each in judging)

@@ -1265,8 +1265,8 @@ async def test_runs_are_listed_deleted_and_pruned() -> None:
         assert await ids() == {"old", "new", "live"}
         assert await ids(statuses=["failed"]) == {"new"}
         assert await ids(labels={"team": "a"}) == {"old"}
-        assert [run.run_id for run in await kernel.prune(older_than_seconds=60, dry_run=True)] == ["old"]
-        assert [run.run_id for run in await kernel.prune(older_than_seconds=60)] == ["old"]
+        assert [run.run_id for run in (await kernel.prune(older_than_seconds=60, dry_run=True)).runs] == ["old"]
+        assert [run.run_id for run in (await kernel.prune(older_than_seconds=60)).runs] == ["old"]
         await kernel.delete("new")
         assert await ids() == {"live"}
 

@@ -3,6 +3,11 @@
 This module is the table of contents of the package; everything here is public, and everything public is here.
 """
 
+from .api import CancelOutcome as CancelOutcome
+from .api import Delivery as Delivery
+from .api import Pruned as Pruned
+from .api import RunHandle as RunHandle
+from .api import Runs as Runs
 from .attempt import Attempt as Attempt
 from .attempt import Wait as Wait
 from .attempt import current_attempt as current_attempt
@@ -24,9 +29,6 @@ from .errors import StepFailed as StepFailed
 from .errors import StoreError as StoreError
 from .events import Event as Event
 from .kernel import Kernel as Kernel
-from .kernel import RunHandle as RunHandle
-from .observer import CancelOutcome as CancelOutcome
-from .observer import Delivery as Delivery
 from .observer import Observer as Observer
 from .programs import Beginning as Beginning
 from .programs import Step as Step

@@ -87,6 +87,19 @@ class OutputTooLargeError(FlujoError, ValueError):
         self.size, self.limit = size, limit
 
 
+class PayloadTooLargeError(FlujoError, ValueError):
+    """What a caller gives a run is larger than a run takes; sizes in bytes of JSON. `what` names it."""
+
+    reason = "PAYLOAD_TOO_LARGE"
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{what} has {size} bytes, more than the limit of {limit}",
+            ["write the data to a file or a bucket and pass its name"],
+        )
+        self.what, self.size, self.limit = what, size, limit
+
+
 class Problem(NamedTuple):
     """One thing wrong with a definition; `line` and `column` count from 1, 0 means the whole file."""
 
@@ -371,23 +384,99 @@ class RunInterrupted(FlujoError):
 class KernelClosedError(FlujoError, RuntimeError):
     """The kernel is not open: it was never entered, or it is closing."""
 
-    reason = "UNAVAILABLE"
+    reason = "KERNEL_CLOSED"
 
     def __init__(self) -> None:
         super().__init__("the kernel is not open", ["use it inside `async with Kernel(…) as kernel:`"])
 
 
 class UnsupportedEventLoopError(FlujoError, RuntimeError):
-    """A backend was opened on an event loop it cannot run on."""
+    """Something was used on an event loop it cannot run on. `what` names it."""
 
-    reason = "UNAVAILABLE"
+    reason = "EVENT_LOOP_UNSUPPORTED"
 
-    def __init__(self, backend: str, loop: str, supported: Sequence[str]) -> None:
+    def __init__(self, what: str, loop: str, supported: Sequence[str]) -> None:
+        super().__init__(f"{what} does not run on {loop}", [f"anyio.run(main, backend={supported[0]!r})"])
+        self.what, self.loop, self.supported = what, loop, tuple(supported)
+
+
+class ServerUnreachableError(FlujoError, ConnectionError):
+    """No flujo server answers at this address, or it has gone away in the middle of a call.
+
+    What was asked for may have happened: look before you repeat it, or repeat a start with the same run id."""
+
+    reason = "SERVER_UNREACHABLE"
+
+    def __init__(self, address: str, problem: str) -> None:
         super().__init__(
-            f"the {backend} backend does not run on {loop}",
-            [f"anyio.run(main, backend={supported[0]!r})", "or open memory:"],
+            f"the server at {address} cannot be reached: {problem}",
+            [f"flujoctl serve --listen {quote(address)}", "or leave --server out to work on a store directly"],
         )
-        self.backend, self.loop, self.supported = backend, loop, tuple(supported)
+        self.address, self.problem = address, problem
+
+
+class ServerFailedError(FlujoError, RuntimeError):
+    """The server met a bug of its own while it answered; its log has the rest under `id`."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"the server failed inside; its log has the rest under {id}")
+        self.id = id
+
+
+class CallTimeoutError(FlujoError, TimeoutError):
+    """A call to a server took longer than it was given. What was asked for may have happened."""
+
+    reason = "CALL_TIMED_OUT"
+
+    def __init__(self, call: str, seconds: float) -> None:
+        super().__init__(f"{call} took longer than {seconds:g} seconds")
+        self.call, self.seconds = call, seconds
+
+
+class CallFailedError(FlujoError):
+    """A call to a server failed in a way that is not flujo's own. `code` is the name of the gRPC status code."""
+
+    reason = "CALL_FAILED"
+
+    def __init__(self, call: str, code: str, problem: str) -> None:
+        hints = ["upgrade the server: pip install --upgrade 'flujoctl[grpc]'"] if code == "UNIMPLEMENTED" else []
+        super().__init__(f"{call} failed: {code}: {problem}", hints)
+        self.call, self.code, self.problem = call, code, problem
+
+
+class InvalidAddressError(FlujoError, ValueError):
+    """A text does not say where a server listens."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(f"{address!r} is no address: {problem}", ["write unix:PATH, as in unix:.flujo/server.sock"])
+        self.address, self.problem = address, problem
+
+
+class AddressInUseError(FlujoError):
+    """Another server listens at this address already."""
+
+    reason = "ADDRESS_IN_USE"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"another server listens at {address}",
+            [f"flujoctl list --server {quote(address)}", "choose another --listen"],
+        )
+        self.address = address
+
+
+class ExtraMissingError(FlujoError, ImportError):
+    """Something was asked for that needs an optional part of flujo, which is not installed."""
+
+    reason = "EXTRA_MISSING"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra {extra!r}", [f"pip install 'flujoctl[{extra}]'"])
+        self.what, self.extra = what, extra
 
 
 class StoreError(FlujoError):
@@ -415,7 +504,7 @@ class StoreUrlError(StoreError):
     reason = "INVALID_FIELD"
 
     def __init__(self, url: str, problem: str) -> None:
-        super().__init__(url, problem, ["write sqlite:PATH or memory:"])
+        super().__init__(url, problem, ["write sqlite:PATH, file:DIR or memory:"])
 
 
 class ForeignStoreError(StoreError):
@@ -448,12 +537,13 @@ class CorruptStoreError(StoreError):
 
     reason = "STORE_CORRUPT"
 
-    def __init__(self, store: str, problem: str) -> None:
-        super().__init__(
-            store,
-            f"the store is damaged: {problem}",
-            ["copy the file and its -wal away before anything else", "restore a backup"],
-        )
+    def __init__(
+        self,
+        store: str,
+        problem: str,
+        hints: Iterable[str] = ("copy the file and its -wal away before anything else", "restore a backup"),
+    ) -> None:
+        super().__init__(store, f"the store is damaged: {problem}", hints)
 
 
 class StoreFullError(StoreError):

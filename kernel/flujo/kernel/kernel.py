@@ -14,7 +14,6 @@ import os
 import re
 import socket
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -26,7 +25,6 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +36,7 @@ from anyio.abc import TaskGroup
 from pydantic_core import from_json, to_json
 
 from . import events
+from .api import CancelOutcome, Delivery, RunHandle, check_labels, check_text, encode_given
 from .backend import Posted, Refused, Request, RunFilter, RunSummary, StateBackend, StoredDefinition
 from .clock import Clock, Identifiers, RandomBytes
 from .committer import Batch, Committer
@@ -53,14 +52,15 @@ from .errors import (
     RunActiveError,
     RunExistsError,
     RunFinishedError,
+    RunInterrupted,
     RunNotFoundError,
     StateIncompatibilityError,
     StoreError,
     WorkflowNotFoundError,
 )
-from .events import Event, Fact
+from .events import Fact
 from .keys import check_run_id, check_step_name
-from .observer import CancelOutcome, Delivery, Observer, result_of
+from .observer import Observer, result_of
 from .processes import Children, sweep
 from .programs import Beginning, Workflow
 from .runs import LiveRun
@@ -73,39 +73,6 @@ Result = TypeVar("Result")
 Value = TypeVar("Value")
 
 logger = logging.getLogger("flujo.kernel")
-
-
-@dataclass(frozen=True, slots=True)
-class RunHandle:
-    """A run that was started or resumed. `created` is false when the run was there already."""
-
-    kernel: Kernel
-    run_id: str
-    created: bool = True
-
-    async def result(self) -> Any:
-        """The output once the run completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
-        return await self.kernel.result(self.run_id)
-
-    async def wait(self) -> WorkflowState:
-        """The run once it is final or paused."""
-        return await self.kernel.wait(self.run_id)
-
-    def watch(self, after_seq: int = 0) -> AsyncGenerator[Event, None]:
-        """The run's events, as Kernel.watch."""
-        return self.kernel.watch(self.run_id, after_seq)
-
-    async def inspect(self) -> WorkflowState:
-        """Everything recorded of the run."""
-        return await self.kernel.inspect(self.run_id)
-
-    async def signal(self, name: str, payload: Any = None) -> Delivery:
-        """Send the run a signal."""
-        return await self.kernel.signal(self.run_id, name, payload)
-
-    async def cancel(self, reason: str | None = None) -> CancelOutcome:
-        """Ask the run to stop."""
-        return await self.kernel.cancel(self.run_id, reason)
 
 
 class Kernel(Observer):
@@ -128,11 +95,10 @@ class Kernel(Observer):
         owners one step may outlive before its run is paused. `workspaces` is where runs get a folder of their own,
         if their workflow wants one. `load_definition` rebuilds a workflow from a stored text, for runs that were
         started with another one."""
-        super().__init__(backend, clock=clock)
+        super().__init__(backend, workspaces=workspaces, clock=clock)
         self.workflows = {each.name: each for each in workflows}
         self._recover_at_start = recover
         self._max_interruptions = max_interruptions
-        self._workspaces = workspaces
         self._load_definition = load_definition
         self._identifiers = Identifiers(self.clock, random)
         self.id = f"{_host()}-{os.getpid()}-{self._identifiers.uid()[:8]}"
@@ -251,9 +217,9 @@ class Kernel(Observer):
 
         The same `run_id` with the same workflow and inputs returns the run that exists (`created` is false), and
         takes it up if nobody runs it; with others it raises RunExistsError. Raises InvalidInputError,
-        InvalidNameError, StoreError."""
+        InvalidNameError, InvalidValueError, PayloadTooLargeError, WorkflowNotFoundError, StoreError."""
         chosen = self._register(workflow)
-        given = encode(chosen.check_inputs(dict(inputs or {})))
+        given = encode_given("the inputs", chosen.check_inputs(dict(inputs or {})))
         name = self._identifiers.run_id() if run_id is None else check_run_id(run_id)
         state = WorkflowState(run_id=name, uid=self._identifiers.uid())
         fact = events.RunCreated(
@@ -262,7 +228,7 @@ class Kernel(Observer):
             version=chosen.version,
             definition=None if chosen.definition is None else chosen.definition.digest,
             plan=chosen.plan,
-            labels=_require_json("labels", {**chosen.labels, **(labels or {})}),
+            labels=check_labels({**chosen.labels, **(labels or {})}),
             timeout_seconds=chosen.timeout_seconds,
             environment=_require_json("environment", await self._environment(chosen, name)),
         )
@@ -291,7 +257,8 @@ class Kernel(Observer):
         if workflow.environment is None:
             return {}
         number = 1 + await self.backend.count(RunFilter(workflow=workflow.name))
-        workspace = self._workspaces.absolute() / run_id
+        assert self.workspaces is not None
+        workspace = self.workspaces.absolute() / run_id
         return workflow.environment(Beginning(run_id, self.clock.now(), number, workspace))
 
     async def _attach(self, run_id: str, workflow: Workflow, inputs: str) -> RunHandle:
@@ -314,6 +281,8 @@ class Kernel(Observer):
 
     def _register(self, workflow: Workflow | str) -> Workflow:
         if isinstance(workflow, Workflow):
+            if workflow.definition is not None and self._load_definition is not None:
+                return workflow  # its runs go on with the text they have stored, so there is nothing to remember
             known = self.workflows.setdefault(workflow.name, workflow)
             if known != workflow and workflow.definition is None:
                 # A stored run knows its program by name only: it would go on with the wrong one.
@@ -345,7 +314,7 @@ class Kernel(Observer):
         registered under its name. Raises StateIncompatibilityError unless it fits (or `accept_changes`),
         RunActiveError, RunNotResumableError, StepNotFoundError, RunNotFoundError, WorkflowNotFoundError,
         InvalidInputError. After an error nothing has changed; a cancelled caller may find the run resumed."""
-        _require_json("by", by)
+        check_text("by", by)
         return await self._to_the_end(
             partial(self._resume, run_id, workflow, from_step, inputs, accept_changes=accept_changes, by=by)
         )
@@ -404,7 +373,7 @@ class Kernel(Observer):
             raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
         merged = None
         if inputs:
-            merged = encode(chosen.check_inputs({**state.inputs, **inputs}))
+            merged = encode_given("the inputs", chosen.check_inputs({**state.inputs, **inputs}))
         digest = None if chosen.definition is None else chosen.definition.digest
         changed = digest is not None and digest != state.definition
         fact = events.RunResumed(
@@ -602,10 +571,11 @@ class Kernel(Observer):
 
     async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
         """As Observer.signal; a run of this kernel has it in its journal on return."""
-        _require_json("by", by)
+        check_text("by", by)
         run = self._find_live(run_id)
         if run is not None and run.takes_requests:
-            batch = run.receive(events.SignalReceived(check_step_name(name), encode(payload), by))
+            payload_json = encode_given("the payload", payload)
+            batch = run.receive(events.SignalReceived(check_step_name(name), payload_json, by))
             await batch.durable()
             if run.uid not in batch.refused and run.stopped is not Stop.FENCED:
                 return Delivery.RECORDED
@@ -617,7 +587,8 @@ class Kernel(Observer):
 
         Raises RunNotFoundError, StoreError.
         """
-        _require_json("reason", [reason, by])
+        check_text("reason", reason)
+        check_text("by", by)
         fact = events.CancelRequested(reason, by)
         run = self._find_live(run_id)
         if run is not None and run.takes_requests:
@@ -641,6 +612,11 @@ class Kernel(Observer):
             return CancelOutcome.ALREADY_FINISHED
         except RunActiveError:  # somebody has just taken it up
             return await self.cancel(run_id, reason, by=by)
+
+    async def _stop(self, run_id: str) -> None:
+        with suppress(RunInterrupted):
+            await self.cancel(run_id, "it is to be deleted")
+            await self.wait(run_id)
 
     async def _cancel_unowned(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
         claimed = await self.backend.claim(run_id)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from enum import StrEnum
-from typing import Any
+import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+from anyio import to_thread
+from pydantic_core import to_json
 
 from . import events
+from .api import Delivery, Pruned, check_text, encode_given
 from .backend import Page, Request, RunFilter, RunSummary, StateBackend
 from .clock import Clock, SystemClock
-from .durations import MICROSECONDS
+from .durations import MICROSECONDS, parse_duration
 from .errors import (
     CorruptStoreError,
     CursorError,
+    InvalidNameError,
+    RunActiveError,
     RunCancelled,
     RunDeletedError,
     RunFailed,
+    RunFinishedError,
     RunInterrupted,
     RunNotFoundError,
     RunPaused,
@@ -31,38 +41,26 @@ READ_EVENTS = 500
 WATCH_EVENTS = 64
 POLL_MICROS = MICROSECONDS // 5
 
-
-class Delivery(StrEnum):
-    """What became of a signal that was sent."""
-
-    RECORDED = "recorded"
-    """It is in the run's journal."""
-
-    POSTED = "posted"
-    """It is in the run's inbox, and the live owner takes it within a quarter of a second."""
-
-    STORED = "stored"
-    """It is in the run's inbox, and nobody runs that run: it is taken when somebody resumes it."""
+SETTLED_RUNS = (*FINAL, RunStatus.PAUSED)
+"""Runs that can be pruned: whatever goes on, or ought to, stays."""
 
 
-class CancelOutcome(StrEnum):
-    """What became of a request to cancel."""
+class Watched(NamedTuple):
+    """A piece of a watch: some events, none when nothing has happened for a while, or at last the run as it ended."""
 
-    REQUESTED = "requested"
-    """The live owner has been told, and stops the run."""
-
-    CANCELLED = "cancelled"
-    """Nobody ran the run: it is cancelled now."""
-
-    ALREADY_FINISHED = "already_finished"
-    """The run was final before."""
+    events: Sequence[Event] = ()
+    end: RunSummary | None = None
 
 
 class Observer:
-    """Inspect, list and watch the runs of a store, and send them signals."""
+    """Inspect, list and watch the runs of a store, send them signals, and forget them.
 
-    def __init__(self, backend: StateBackend, *, clock: Clock | None = None) -> None:
+    With `workspaces`, what flujo made there for a run goes with the run.
+    """
+
+    def __init__(self, backend: StateBackend, *, workspaces: Path | None = None, clock: Clock | None = None) -> None:
         self.backend = backend
+        self.workspaces = workspaces
         self.clock: Clock = clock or SystemClock()
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -80,6 +78,10 @@ class Observer:
                 step.interrupted = step.status is StepStatus.RUNNING
         return state
 
+    async def summary(self, run_id: str) -> RunSummary:
+        """How a run stands, without its journal; raises RunNotFoundError."""
+        return await self.backend.load(run_id)
+
     async def is_interrupted(self, summary: RunSummary) -> bool:
         """Whether somebody ought to run this run and nobody does."""
         if summary.status not in LIVE:
@@ -92,24 +94,48 @@ class Observer:
         statuses: Sequence[str] = (),
         workflow: str | None = None,
         id_prefix: str | None = None,
-        labels: dict[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
         limit: int = 50,
         page: str | None = None,
     ) -> Page:
-        """One page of runs, newest first; every filter that is given must match."""
+        """One page of runs, newest first; every filter that is given must match.
+
+        Raises InvalidNameError for a `page` that is not of a list by this filter."""
         wanted = RunFilter(
             statuses=tuple(statuses), workflow=workflow, id_prefix=id_prefix, labels=tuple((labels or {}).items())
         )
         return await self.backend.list(wanted, limit=limit, page=page)
 
-    async def watch(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
+    ) -> Sequence[Event]:
+        """Up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError, CursorError."""
+        summary = await self.backend.load(run_id)
+        if uid is not None and summary.uid != uid:
+            raise RunReplacedError(run_id)
+        if after_seq > summary.seq:
+            raise CursorError(run_id, after_seq, summary.seq)
+        rows = await self.backend.read_events(run_id, summary.uid, after_seq, limit)
+        return [events.decode(row) for row in rows]
+
+    async def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
         """The events of a run after `after_seq`, stored ones first and then as they are committed, each once and in
         order.
 
-        Ends when everything is delivered and the run is final at that moment. Close it (`aclose`, or
-        `contextlib.aclosing`) when you leave early. Raises RunNotFoundError, CursorError, RunDeletedError,
-        RunReplacedError, and StoreError when the store has failed the kernel that ran the run."""
-        summary = await self.backend.load(run_id)
+        Ends when everything is delivered and the run is final at that moment. With `uid`, only of that life of the run.
+        Close it (`aclose`, or `contextlib.aclosing`) when you leave early. Raises RunNotFoundError, CursorError,
+        RunDeletedError, RunReplacedError, and StoreError when the store has failed the kernel that ran the run."""
+        async with aclosing(self.watch_batches(run_id, after_seq, uid=uid)) as batches:
+            async for batch in batches:
+                for event in batch.events:
+                    yield event
+
+    async def watch_batches(
+        self, run_id: str, after_seq: int = 0, *, uid: str | None = None, idle_seconds: float | None = None
+    ) -> AsyncGenerator[Watched, None]:
+        """The same in batches of up to 64 events, with an empty one whenever nothing has happened for `idle_seconds`,
+        and the run as it ended in the last one."""
+        summary = await self._watched(run_id, uid)
         if after_seq > summary.seq:
             raise CursorError(run_id, after_seq, summary.seq)
         uid = summary.uid
@@ -117,22 +143,39 @@ class Observer:
             changed = self._change(uid)  # asked for before reading, so that no commit falls in between
             try:
                 rows = await self.backend.read_events(run_id, uid, after_seq, WATCH_EVENTS)
-                for row in rows:
-                    yield events.decode(row)
-                    after_seq = row.seq
-                if len(rows) == WATCH_EVENTS:
-                    continue
-                summary = await self.backend.load(run_id)
             except RunNotFoundError:
                 raise RunDeletedError(run_id) from None
-            if summary.uid != uid:
-                raise RunReplacedError(run_id)
+            if rows:
+                yield Watched([events.decode(row) for row in rows])
+                after_seq = rows[-1].seq
+            if len(rows) == WATCH_EVENTS:
+                continue
+            summary = await self._watched(run_id, uid)
             if summary.seq > after_seq:
                 continue
             if summary.status in FINAL:
+                yield Watched(end=summary)
                 return
             self._require_hope(summary)
-            await changed()
+            if idle_seconds is None:
+                await changed()
+                continue
+            with anyio.move_on_after(idle_seconds) as idle:
+                await changed()
+            if idle.cancelled_caught:
+                yield Watched()
+
+    async def _watched(self, run_id: str, uid: str | None) -> RunSummary:
+        """The run whose life `uid` is being watched, or with None whatever run has this id."""
+        try:
+            summary = await self.backend.load(run_id)
+        except RunNotFoundError:
+            if uid is None:
+                raise
+            raise RunDeletedError(run_id) from None
+        if uid is not None and summary.uid != uid:
+            raise RunReplacedError(run_id)
+        return summary
 
     async def wait(self, run_id: str) -> WorkflowState:
         """The run once it is final or paused; raises RunInterrupted when nobody runs it."""
@@ -152,17 +195,32 @@ class Observer:
     # -- asking -------------------------------------------------------------------------------------------------
 
     async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
-        """Send a signal to a run, durable on return; raises RunNotFoundError, or RunFinishedError for a final run."""
+        """Send a signal to a run, durable on return; raises RunNotFoundError, or RunFinishedError for a final run.
+
+        Raises InvalidNameError, InvalidValueError and PayloadTooLargeError for what is not well formed."""
         check_step_name(name)
-        body = encode({"name": name, "payload": encode(payload), "by": by})
+        check_text("by", by)
+        body = encode({"name": name, "payload": encode_given("the payload", payload), "by": by})
         summary = await self.backend.post(run_id, Request("signal", body, self.clock.now()))
         has_owner = summary.owner is not None and await self.backend.is_alive(summary.owner)
         return Delivery.POSTED if has_owner else Delivery.STORED
 
-    async def delete(self, run_id: str) -> None:
-        """Forget a run; raises RunNotFoundError, or RunActiveError while a live process runs it."""
+    async def delete(self, run_id: str, *, force: bool = False) -> None:
+        """Forget a run, and the workspace flujo made for it.
+
+        One that a live process runs raises RunActiveError, or with `force` is cancelled first. Raises RunNotFoundError.
+        """
         summary = await self.backend.load(run_id)
-        await self.backend.delete(run_id, summary.uid)
+        while True:
+            try:
+                await self.backend.delete(run_id, summary.uid)
+            except RunActiveError:
+                if not force:
+                    raise
+                await self._stop(run_id)
+            else:
+                await self._remove_files([run_id])
+                return
 
     async def prune(
         self,
@@ -170,19 +228,42 @@ class Observer:
         older_than_seconds: float,
         statuses: Sequence[str] = (),
         workflow: str | None = None,
-        limit: int = 1000,
+        limit: int = 500,
         dry_run: bool = False,
-    ) -> Sequence[RunSummary]:
-        """Forget up to `limit` runs that settled that long ago, final ones unless `statuses` says otherwise.
+    ) -> Pruned:
+        """Forget up to `limit` runs that settled that long ago, oldest first, with their workspaces: final ones, or
+        those in `statuses`. Runs that go on, or ought to, stay.
 
-        Runs with a live owner stay. Returns the runs that went, or with `dry_run` would go.
-        """
-        wanted = RunFilter(
-            statuses=tuple(statuses) or tuple(FINAL),
-            workflow=workflow,
-            settled_before=self.clock.now() - round(older_than_seconds * MICROSECONDS),
-        )
-        return await self.backend.prune(wanted, limit=limit, dry_run=dry_run)
+        Raises InvalidNameError for a status in which a run is not settled, InvalidDurationError."""
+        for status in statuses:
+            if status not in SETTLED_RUNS:
+                raise InvalidNameError("status to prune by", status, "completed, failed, cancelled or paused")
+        chosen = tuple(dict.fromkeys(statuses)) or tuple(FINAL)
+        settled_before = self.clock.now() - round(parse_duration(older_than_seconds) * MICROSECONDS)
+        wanted = RunFilter(statuses=chosen, workflow=workflow, settled_before=settled_before)
+        runs = await self.backend.prune(wanted, limit=limit, dry_run=dry_run)
+        if not dry_run:
+            await self._remove_files([run.run_id for run in runs])
+        kept_paused = 0
+        if RunStatus.PAUSED not in chosen:
+            kept_paused = await self.backend.count(wanted._replace(statuses=(RunStatus.PAUSED,)))
+        total = await self.backend.count(wanted) if dry_run else len(runs)
+        more = total > limit if dry_run else total == limit
+        return Pruned(runs, total, more, kept_paused)
+
+    async def _stop(self, run_id: str) -> None:
+        """Have a live process end this run, and return once it has, or is gone."""
+        body = to_json({"reason": "it is to be deleted", "by": None}).decode()
+        try:
+            await self.backend.post(run_id, Request("cancel", body, self.clock.now()))
+            await self.wait(run_id)
+        except (RunFinishedError, RunInterrupted):
+            pass
+
+    async def _remove_files(self, run_ids: Iterable[str]) -> None:
+        """Remove what flujo made for these runs. A folder the user has named is somebody else's, and not in here."""
+        if (folder := self.workspaces) is not None:
+            await to_thread.run_sync(_remove_from, folder, tuple(run_ids))
 
     # -- for the kernel to refine -------------------------------------------------------------------------------
 
@@ -226,3 +307,10 @@ def result_of(state: WorkflowState) -> Any:
             raise RunCancelled(state.run_id, state.cancel_reason)
         case _:
             raise RunPaused(state.run_id, state.paused_reason)
+
+
+def _remove_from(folder: Path, run_ids: Sequence[str]) -> None:
+    for run_id in run_ids:
+        shutil.rmtree(folder / run_id, ignore_errors=True)
+        with suppress(OSError):
+            (folder / f"{run_id}.log").unlink()

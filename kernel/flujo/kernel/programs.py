@@ -116,8 +116,8 @@ class Workflow:
 
     `check_inputs` returns the inputs as they are recorded (complete, plain JSON) or raises InvalidInputError;
     `program` receives them decoded. `plan` lists (step, digest) in order for a definition whose steps are known
-    beforehand, `definition` is its text. `environment` says what is read once, when a run begins, and stays for its
-    whole life (plain JSON)."""
+    beforehand, `definition` is its text and `file` where that was read from. `environment` says what is read once, when
+    a run begins, and stays for its whole life (plain JSON)."""
 
     name: str
     program: Program
@@ -127,6 +127,7 @@ class Workflow:
     check_inputs: Callable[[Inputs], Inputs] = _take_any_inputs
     codec: Codec = PLAIN
     definition: StoredDefinition | None = None
+    file: str | None = None
     plan: Sequence[tuple[str, str]] | None = None
     environment: Callable[[Beginning], Mapping[str, Any]] | None = None
 

@@ -1,0 +1,253 @@
+"""What can be done with runs, whoever holds them: `Runs` is kept by `Kernel`, in this process, and by
+`flujo.client.Client`, over gRPC. Code written against it does not care which of the two it was given.
+
+    async def nightly(runs: Runs) -> None:
+        handle = await runs.start("report", {"day": "2026-11-22"}, run_id="report-2026-11-22")
+        print(await handle.result())
+
+Both raise the same errors (`flujo.kernel.errors`) for the same causes; a client adds ServerUnreachableError,
+ServerFailedError and CallTimeoutError. One suite of tests runs against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+from .backend import Page, RunSummary
+from .errors import InvalidValueError, PayloadTooLargeError
+from .events import Event
+from .programs import Workflow
+from .state import WorkflowState
+from .values import encode
+
+MAX_INPUT_BYTES = 1024 * 1024
+"""How many bytes of JSON the inputs of a run, or the payload of a signal, may have."""
+
+
+class Delivery(StrEnum):
+    """What became of a signal that was sent."""
+
+    RECORDED = "recorded"
+    """It is in the run's journal."""
+
+    POSTED = "posted"
+    """It is in the run's inbox, and the live owner takes it within a quarter of a second."""
+
+    STORED = "stored"
+    """It is in the run's inbox, and nobody runs that run: it is taken when somebody resumes it."""
+
+
+class CancelOutcome(StrEnum):
+    """What became of a request to cancel."""
+
+    REQUESTED = "requested"
+    """The live owner has been told, and stops the run."""
+
+    CANCELLED = "cancelled"
+    """Nobody ran the run: it is cancelled now."""
+
+    ALREADY_FINISHED = "already_finished"
+    """The run was final before."""
+
+
+class Pruned(NamedTuple):
+    """What a prune has forgotten, or would forget."""
+
+    runs: Sequence[RunSummary]
+    """The runs that went, oldest first; of a dry run, the first `limit` of those that would go."""
+
+    total: int
+    """How many went, or would go in all."""
+
+    more: bool
+    """Whether there may be more to forget: prune again."""
+
+    kept_paused: int
+    """How many paused runs of that age stay because they were not asked for."""
+
+
+class Runs(Protocol):
+    """A place where runs are started, followed and acted on. Every call may raise StoreError or KernelClosedError."""
+
+    async def start(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> RunHandle:
+        """Start a run and return once it is durable; it goes on whatever becomes of the caller.
+
+        The same `run_id` with the same workflow and inputs returns the run that exists (`created` is false), and
+        takes it up if nobody runs it. Raises RunExistsError, InvalidInputError, InvalidNameError, InvalidValueError,
+        PayloadTooLargeError, WorkflowNotFoundError."""
+        ...
+
+    async def run(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Start a run and return its output: `start` and then `result`."""
+        ...
+
+    async def resume(
+        self,
+        run_id: str,
+        *,
+        workflow: Workflow | None = None,
+        from_step: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        accept_changes: bool = False,
+        by: str | None = None,
+    ) -> RunHandle:
+        """Take up a run that is failed, paused, cancelled or interrupted; returns once that is durable.
+
+        Raises RunNotFoundError, RunActiveError, RunNotResumableError, StateIncompatibilityError, StepNotFoundError,
+        WorkflowNotFoundError, RunExistsError, InvalidInputError, InvalidValueError, PayloadTooLargeError."""
+        ...
+
+    async def inspect(self, run_id: str) -> WorkflowState:
+        """Everything recorded of a run; raises RunNotFoundError."""
+        ...
+
+    async def summary(self, run_id: str) -> RunSummary:
+        """How a run stands, without its journal; raises RunNotFoundError."""
+        ...
+
+    async def is_interrupted(self, summary: RunSummary) -> bool:
+        """Whether somebody ought to run this run and nobody does."""
+        ...
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        id_prefix: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int = 50,
+        page: str | None = None,
+    ) -> Page:
+        """One page of runs, newest first; raises InvalidNameError for a `page` of another filter."""
+        ...
+
+    async def events(
+        self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
+    ) -> Sequence[Event]:
+        """Up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError, CursorError."""
+        ...
+
+    def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
+        """The events after `after_seq`, stored and then live, each once and in order, until the run is final.
+
+        With `uid`, only of that life of the run. Close it (`contextlib.aclosing`) when you leave early. Raises
+        RunNotFoundError, CursorError, RunDeletedError, RunReplacedError."""
+        ...
+
+    async def wait(self, run_id: str) -> WorkflowState:
+        """The run once it is final or paused; raises RunInterrupted when nobody runs it, RunNotFoundError."""
+        ...
+
+    async def result(self, run_id: str) -> Any:
+        """The output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
+        ...
+
+    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
+        """Send a signal, durable on return; raises RunNotFoundError, RunFinishedError, InvalidNameError,
+        InvalidValueError, PayloadTooLargeError."""
+        ...
+
+    async def cancel(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> CancelOutcome:
+        """Ask a run to stop, durable on return; raises RunNotFoundError."""
+        ...
+
+    async def delete(self, run_id: str, *, force: bool = False) -> None:
+        """Forget a run. One that a live process runs raises RunActiveError, or is cancelled first with `force`.
+
+        Raises RunNotFoundError."""
+        ...
+
+    async def prune(
+        self,
+        *,
+        older_than_seconds: float,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        limit: int = 500,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Forget up to `limit` runs that settled that long ago, oldest first: final ones, or those in `statuses`.
+
+        Raises InvalidNameError for a status that is not settled, InvalidDurationError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunHandle:
+    """A run that was started or resumed. `created` is false when the run was there already."""
+
+    runs: Runs
+    run_id: str
+    created: bool = True
+
+    async def result(self) -> Any:
+        """The output once the run completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
+        return await self.runs.result(self.run_id)
+
+    async def wait(self) -> WorkflowState:
+        """The run once it is final or paused."""
+        return await self.runs.wait(self.run_id)
+
+    def watch(self, after_seq: int = 0) -> AsyncGenerator[Event, None]:
+        """The run's events, as Runs.watch."""
+        return self.runs.watch(self.run_id, after_seq)
+
+    async def inspect(self) -> WorkflowState:
+        """Everything recorded of the run."""
+        return await self.runs.inspect(self.run_id)
+
+    async def signal(self, name: str, payload: Any = None) -> Delivery:
+        """Send the run a signal."""
+        return await self.runs.signal(self.run_id, name, payload)
+
+    async def cancel(self, reason: str | None = None) -> CancelOutcome:
+        """Ask the run to stop."""
+        return await self.runs.cancel(self.run_id, reason)
+
+
+def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The labels themselves; raises InvalidValueError for one that is not text."""
+    for name, value in labels.items():
+        if not isinstance(value, str):
+            raise InvalidValueError(f"labels.{name}", f"a label is text, not {type(value).__name__}")
+        check_text(f"labels.{name}", name)
+        check_text(f"labels.{name}", value)
+    return labels
+
+
+def check_text(what: str, text: str | None) -> str | None:
+    """The text itself; raises InvalidValueError for one that UTF-8 cannot hold, and so neither a journal nor a call."""
+    if text is not None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidValueError(what, str(error)) from None
+    return text
+
+
+def encode_given(what: str, value: Any) -> str:
+    """What a caller gives a run, as JSON text; `what` names it in the message. Raises InvalidValueError,
+    PayloadTooLargeError."""
+    recorded = encode(value)
+    size = len(recorded.encode()) if len(recorded) * 4 > MAX_INPUT_BYTES else len(recorded)
+    if size > MAX_INPUT_BYTES:
+        raise PayloadTooLargeError(what, size, MAX_INPUT_BYTES)
+    return recorded

@@ -1,0 +1,49 @@
+"""Where a server listens: `unix:PATH`, a socket file.
+
+A unix socket is reached by whoever may open its file, and by nobody from another machine. TCP needs authentication
+first and is not there yet (SCOPE.md).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from flujo.kernel.errors import InvalidAddressError
+
+LONGEST_PATH = 103
+"""Bytes in the path of a socket: 107 on Linux, 103 on macOS."""
+
+
+class Address(NamedTuple):
+    """A socket file. `text` is what the user wrote."""
+
+    text: str
+    path: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """The address in `unix:PATH` or `unix:///PATH`; raises InvalidAddressError.
+
+        A relative path counts from the working directory."""
+        scheme, colon, rest = text.partition(":")
+        if not colon or scheme != "unix":
+            raise InvalidAddressError(text, "a server listens on a unix socket; TCP is not there yet")
+        if rest.startswith("//"):
+            if not rest.startswith("///"):
+                raise InvalidAddressError(text, "unix:// takes an absolute path, with a third slash")
+            rest = rest[2:]
+        if not rest or "\0" in rest:
+            raise InvalidAddressError(text, "it names no file")
+        return cls(text, Path(rest).expanduser().absolute())
+
+    @property
+    def target(self) -> str:
+        """The name gRPC knows it by, with the shorter one of its absolute and relative paths."""
+        shortest = min(str(self.path), os.path.relpath(self.path), key=lambda path: len(os.fsencode(path)))
+        if len(os.fsencode(shortest)) > LONGEST_PATH:
+            raise InvalidAddressError(
+                self.text, f"the path of a socket has at most {LONGEST_PATH} bytes; choose a shorter one"
+            )
+        return f"unix:{shortest}"

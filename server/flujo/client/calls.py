@@ -1,0 +1,107 @@
+"""One connection to a server, and the two ways to call it. Both ends of grpc.aio need a wrapper; this is the client's.
+
+A unary call that is awaited inside an anyio cancel scope loses the scope's mark when it is cancelled, so that the
+cancellation would travel on through the scope that caused it. A stream that is left early goes on until the channel is
+closed. Neither happens through `Calls`; and what goes wrong comes out as an error of `flujo.kernel.errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+from anyio.lowlevel import checkpoint_if_cancelled
+from grpc import aio
+from grpc_status import rpc_status
+
+from flujo.kernel.errors import (
+    CallFailedError,
+    CallTimeoutError,
+    FlujoError,
+    ServerUnreachableError,
+)
+from flujo.kernel.loops import require_asyncio
+
+from .addresses import Address
+from .statuses import from_status
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+OPTIONS = (
+    # A server that has come back is noticed soon, and one that is gone costs nearly nothing on a local socket.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # What a server sends is bounded by the server (wire.values, wire.runs).
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+)
+
+
+class Calls:
+    """A connection to the server at `address`. Made inside a running event loop, which has to be asyncio's."""
+
+    def __init__(self, address: Address) -> None:
+        require_asyncio("the gRPC client")
+        self.address = address
+        self.channel = aio.insecure_channel(address.target, options=OPTIONS)
+
+    async def close(self) -> None:
+        """End the connection; calls under way are cancelled."""
+        await self.channel.close(None)
+
+    async def unary(
+        self,
+        method: aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        seconds: float,
+        wait_for_ready: bool = False,
+    ) -> Response:
+        """The answer to a request, within `seconds`.
+
+        With `wait_for_ready` a server that does not answer yet is waited for; otherwise it is an error at once.
+        """
+        call = method(request, timeout=seconds, wait_for_ready=wait_for_ready)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            call.cancel()
+            await checkpoint_if_cancelled()  # raises the cancellation of the scope that caused it, mark and all
+            raise
+        except aio.AioRpcError as error:
+            raise self._error(error, _name(request), seconds) from error
+
+    @asynccontextmanager
+    async def stream(
+        self, method: aio.UnaryStreamMultiCallable[Request, Response], request: Request
+    ) -> AsyncIterator[AsyncIterator[Response]]:
+        """The answers to a request as they come. Leaving the block ends the call, on the server as well."""
+        call = method(request)
+        try:
+            yield call.__aiter__()
+        except aio.AioRpcError as error:
+            raise self._error(error, _name(request), 0) from error
+        finally:
+            call.cancel()
+
+    def _error(self, error: aio.AioRpcError, call: str, seconds: float) -> FlujoError:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has what a call has
+        found = None if status is None else from_status(status)
+        if found is not None:
+            return found
+        problem = error.details() or error.code().name
+        match error.code():
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+                return ServerUnreachableError(self.address.text, problem)
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return CallTimeoutError(call, seconds)
+            case code:
+                return CallFailedError(call, code.name, problem)
+
+
+def _name(request: Any) -> str:
+    return type(request).__name__.removesuffix("Request")

@@ -1,0 +1,433 @@
+"""`Client`: what a `Kernel` does with runs, done by a server.
+
+Every call returns and raises what the kernel's does. What follows a run (`watch`, `wait`, `result`) goes on when the
+server is restarted: the run does not notice, and neither does the caller, as long as a server answers again within
+`reconnect_seconds`. Other calls fail at once when no server answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import anyio
+
+from flujo.kernel.api import CancelOutcome, Delivery, Pruned, RunHandle, check_labels, check_text, encode_given
+from flujo.kernel.backend import Page, RunSummary
+from flujo.kernel.clock import Identifiers, SystemClock
+from flujo.kernel.durations import parse_duration
+from flujo.kernel.errors import (
+    InvalidNameError,
+    KernelClosedError,
+    RunInterrupted,
+    ServerUnreachableError,
+)
+from flujo.kernel.events import Event
+from flujo.kernel.keys import check_run_id
+from flujo.kernel.observer import result_of
+from flujo.kernel.programs import Workflow
+from flujo.kernel.state import LIVE, RunStatus, WorkflowState
+from flujo.v1 import (
+    event_pb2,
+    run_pb2,
+    run_service_pb2,
+    run_service_pb2_grpc,
+    system_service_pb2,
+    system_service_pb2_grpc,
+)
+from flujo.v1.payload_pb2 import Definition, Payload
+
+from .addresses import Address
+from .calls import Calls
+from .wire.events import from_event, payload_of
+from .wire.runs import from_details, from_run, payloads_in, to_run_status
+from .wire.values import from_timestamp, inline, to_duration
+
+Result = TypeVar("Result")
+
+CALL_SECONDS = 30.0
+WAIT_SECONDS = 20.0
+RECONNECT_SECONDS = 60.0
+PAUSE_SECONDS = 0.05
+"""Between two tries to go on with what was broken off: a server that is closing is not asked in a tight loop."""
+
+_GONE = (ServerUnreachableError, KernelClosedError)
+
+_DELIVERIES = {
+    run_service_pb2.SIGNAL_OUTCOME_RECORDED: Delivery.RECORDED,
+    run_service_pb2.SIGNAL_OUTCOME_POSTED: Delivery.POSTED,
+    run_service_pb2.SIGNAL_OUTCOME_STORED: Delivery.STORED,
+}
+_CANCEL_OUTCOMES = {
+    run_service_pb2.CANCEL_OUTCOME_REQUESTED: CancelOutcome.REQUESTED,
+    run_service_pb2.CANCEL_OUTCOME_CANCELLED: CancelOutcome.CANCELLED,
+    run_service_pb2.CANCEL_OUTCOME_ALREADY_FINISHED: CancelOutcome.ALREADY_FINISHED,
+}
+
+
+class ServerInfo(NamedTuple):
+    """What a server says of itself. Instants in microseconds UTC."""
+
+    version: str
+    kernel_id: str
+    store: str
+    capabilities: Sequence[str]
+    workflows: Sequence[str]
+    started_at: int
+    now: int
+
+
+class Client:
+    """A connection to the server at `address` (`unix:PATH`). An async context manager, to be entered once.
+
+    `call_seconds` bounds every call but those that follow a run; then CallTimeoutError. `reconnect_seconds` is how long
+    those wait for a server to come back; then ServerUnreachableError.
+    """
+
+    def __init__(
+        self, address: str, *, call_seconds: float = CALL_SECONDS, reconnect_seconds: float = RECONNECT_SECONDS
+    ) -> None:
+        self.address = Address.parse(address)
+        self._call_seconds = call_seconds
+        self._reconnect_seconds = reconnect_seconds
+        self._opened: Calls | None = None
+
+    def __repr__(self) -> str:
+        return f"<client of {self.address.text}>"
+
+    async def __aenter__(self) -> Self:
+        self._opened = Calls(self.address)
+        self._runs = run_service_pb2_grpc.RunServiceStub(self._opened.channel)
+        self._system = system_service_pb2_grpc.SystemServiceStub(self._opened.channel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            with anyio.CancelScope(shield=True):
+                await opened.close()
+
+    @property
+    def _calls(self) -> Calls:
+        if self._opened is None:
+            raise KernelClosedError
+        return self._opened
+
+    async def info(self) -> ServerInfo:
+        """What the server is; raises ServerUnreachableError when there is none."""
+        return await self._info(self._call_seconds, wait_for_ready=False)
+
+    async def _info(self, seconds: float, *, wait_for_ready: bool) -> ServerInfo:
+        request = system_service_pb2.GetSystemInfoRequest()
+        answer = await self._calls.unary(
+            self._system.GetSystemInfo, request, seconds=seconds, wait_for_ready=wait_for_ready
+        )
+        return ServerInfo(
+            answer.version,
+            answer.kernel_id,
+            answer.store,
+            [
+                system_service_pb2.Capability.Name(each).removeprefix("CAPABILITY_").lower()
+                for each in answer.capabilities
+                if each in system_service_pb2.Capability.values()
+            ],
+            list(answer.workflows),
+            from_timestamp(answer.started_at),
+            from_timestamp(answer.now),
+        )
+
+    # -- starting and resuming ----------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> RunHandle:
+        """As Kernel.start. A workflow with a definition is sent along; another one is named, and the server must have
+        it."""
+        request = run_service_pb2.StartRunRequest(
+            # Chosen here, so that repeating this very request would not start a second run.
+            run_id=Identifiers(SystemClock()).run_id() if run_id is None else check_run_id(run_id),
+            inputs=inline(encode_given("the inputs", dict(inputs or {}))),
+            labels=check_labels(labels or {}),
+        )
+        if isinstance(workflow, Workflow) and workflow.definition is not None:
+            request.definition.CopyFrom(_definition(workflow))
+        else:
+            request.workflow = workflow if isinstance(workflow, str) else workflow.name
+        answer = await self._call(self._runs.StartRun, request)
+        return RunHandle(self, answer.run.run_id, answer.created)
+
+    async def run(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Start a run and return its output: `start` and then `result`."""
+        handle = await self.start(workflow, inputs, run_id=run_id, labels=labels)
+        return await handle.result()
+
+    async def resume(
+        self,
+        run_id: str,
+        *,
+        workflow: Workflow | None = None,
+        from_step: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        accept_changes: bool = False,
+        by: str | None = None,
+    ) -> RunHandle:
+        """As Kernel.resume."""
+        request = run_service_pb2.ResumeRunRequest(
+            run_id=run_id, from_step=from_step or "", accept_changes=accept_changes, by=_text("by", by)
+        )
+        if inputs:
+            request.inputs.CopyFrom(inline(encode_given("the inputs", dict(inputs))))
+        if workflow is not None and workflow.definition is not None:
+            request.definition.CopyFrom(_definition(workflow))
+        answer = await self._call(self._runs.ResumeRun, request)
+        return RunHandle(self, answer.run.run_id, created=False)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def inspect(self, run_id: str) -> WorkflowState:
+        """As Kernel.inspect."""
+        request = run_service_pb2.GetRunRequest(run_id=run_id, view=run_pb2.RUN_VIEW_FULL)
+        return await self._state(await self._call(self._runs.GetRun, request))
+
+    async def summary(self, run_id: str) -> RunSummary:
+        """As Kernel.summary."""
+        return from_run((await self._call(self._runs.GetRun, run_service_pb2.GetRunRequest(run_id=run_id))).run)
+
+    async def is_interrupted(self, summary: RunSummary) -> bool:
+        """As Kernel.is_interrupted: a server names an owner only while that is alive."""
+        return summary.status in LIVE and summary.owner is None
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        id_prefix: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int = 50,
+        page: str | None = None,
+    ) -> Page:
+        """As Kernel.list, at most 1000 at a time."""
+        wanted = run_service_pb2.RunFilter(
+            statuses=_statuses(statuses),
+            workflow=workflow or "",
+            id_prefix=id_prefix or "",
+            labels=check_labels(labels or {}),
+        )
+        request = run_service_pb2.ListRunsRequest(filter=wanted, page_size=limit, page_token=page or "")
+        answer = await self._call(self._runs.ListRuns, request)
+        return Page([from_run(run) for run in answer.runs], answer.next_page_token or None)
+
+    async def events(
+        self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
+    ) -> Sequence[Event]:
+        """As Kernel.events."""
+        found: list[Event] = []
+        while len(found) < limit:
+            request = run_service_pb2.ListEventsRequest(
+                run_id=run_id, after_seq=after_seq, page_size=limit - len(found), uid=uid or ""
+            )
+            answer = await self._call(self._runs.ListEvents, request)
+            uid = answer.uid
+            found += [await self._event(run_id, uid, event) for event in answer.events]
+            after_seq = found[-1].seq if found else after_seq
+            if not answer.events or after_seq >= answer.head_seq:
+                break
+        return found
+
+    async def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
+        """As Kernel.watch, also across restarts of the server; raises ServerUnreachableError when none comes back."""
+        patience = _Patience(self._reconnect_seconds)
+        while True:
+            request = run_service_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq, uid=uid or "")
+            try:
+                async with self._calls.stream(self._runs.WatchRun, request) as messages:
+                    async for message in messages:
+                        patience.renew()
+                        match message.WhichOneof("content"):
+                            case "header":
+                                uid = message.header.run.uid
+                            case "events":
+                                for event in message.events.events:
+                                    yield await self._event(run_id, uid or "", event)
+                                    after_seq = event.seq
+                            case "end":
+                                return
+                gone: Exception = ServerUnreachableError(self.address.text, "the stream ended before the run did")
+            except _GONE as error:
+                gone = error
+            await self._reconnect(patience, gone)
+
+    async def wait(self, run_id: str) -> WorkflowState:
+        """As Kernel.wait, also across restarts of the server."""
+        request = run_service_pb2.WaitRunRequest(
+            run_id=run_id, max_wait=to_duration(WAIT_SECONDS), view=run_pb2.RUN_VIEW_FULL
+        )
+
+        async def ask() -> WorkflowState | None:
+            seconds = WAIT_SECONDS + self._call_seconds
+            answer = await self._calls.unary(self._runs.WaitRun, request, seconds=seconds)
+            if answer.reached:
+                return await self._state(answer)
+            if answer.run.interrupted:
+                raise RunInterrupted(run_id)
+            return None
+
+        while (state := await self._following(ask)) is None:
+            pass
+        return state
+
+    async def result(self, run_id: str) -> Any:
+        """As Kernel.result."""
+        return result_of(await self.wait(run_id))
+
+    # -- acting -------------------------------------------------------------------------------------------------
+
+    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
+        """As Kernel.signal."""
+        request = run_service_pb2.SignalRunRequest(
+            run_id=run_id, name=name, payload=inline(encode_given("the payload", payload)), by=_text("by", by)
+        )
+        return _DELIVERIES[(await self._call(self._runs.SignalRun, request)).outcome]
+
+    async def cancel(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> CancelOutcome:
+        """As Kernel.cancel."""
+        request = run_service_pb2.CancelRunRequest(run_id=run_id, reason=_text("reason", reason), by=_text("by", by))
+        return _CANCEL_OUTCOMES[(await self._call(self._runs.CancelRun, request)).outcome]
+
+    async def delete(self, run_id: str, *, force: bool = False) -> None:
+        """As Kernel.delete."""
+        await self._call(self._runs.DeleteRun, run_service_pb2.DeleteRunRequest(run_id=run_id, force=force))
+
+    async def prune(
+        self,
+        *,
+        older_than_seconds: float,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        limit: int = 500,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """As Kernel.prune, at most 1000 at a time."""
+        request = run_service_pb2.PruneRunsRequest(
+            older_than=to_duration(parse_duration(older_than_seconds)),
+            statuses=_statuses(statuses),
+            workflow=workflow or "",
+            max_runs=limit,
+            dry_run=dry_run,
+        )
+        answer = await self._call(self._runs.PruneRuns, request)
+        return Pruned([from_run(run) for run in answer.runs], answer.total, answer.more, answer.kept_paused)
+
+    # -- calling ------------------------------------------------------------------------------------------------
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        return await self._calls.unary(method, request, seconds=self._call_seconds)
+
+    async def _state(self, answer: Any) -> WorkflowState:
+        """The state in an answer in RUN_VIEW_FULL, with what did not come along."""
+        run: run_pb2.Run = answer.run
+        steps = list(run.details.steps)
+        if run.details.steps_omitted:
+            steps = list(await self._steps(run.run_id))
+        for payload in payloads_in(run, steps):
+            await self._fetch(run.run_id, run.uid, payload)
+        return from_details(run, steps)
+
+    async def _steps(self, run_id: str) -> Sequence[run_pb2.Step]:
+        steps: list[run_pb2.Step] = []
+        token = ""
+        while True:
+            request = run_service_pb2.ListStepsRequest(run_id=run_id, page_token=token)
+            answer = await self._call(self._runs.ListSteps, request)
+            steps += answer.steps
+            if not (token := answer.next_page_token):
+                return steps
+
+    async def _event(self, run_id: str, uid: str, message: event_pb2.Event) -> Event:
+        if (payload := payload_of(message)) is not None:
+            await self._fetch(run_id, uid, payload)
+        return from_event(message)
+
+    async def _fetch(self, run_id: str, uid: str, payload: Payload) -> None:
+        """Put the value in the place of a reference."""
+        if payload.WhichOneof("content") != "reference":
+            return
+        request = run_service_pb2.ReadPayloadRequest(run_id=run_id, uid=uid, seq=payload.reference.seq)
+        data = bytearray()
+        async with self._calls.stream(self._runs.ReadPayload, request) as messages:
+            async for message in messages:
+                data += message.chunk
+        payload.json = data.decode()
+
+    # -- going on after a restart -------------------------------------------------------------------------------
+
+    async def _following(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """What `ask` returns, asked again when the server has gone and another one answers."""
+        patience = _Patience(self._reconnect_seconds)
+        while True:
+            try:
+                return await ask()
+            except _GONE as error:
+                await self._reconnect(patience, error)
+
+    async def _reconnect(self, patience: _Patience, gone: Exception) -> None:
+        """Return when a server answers; raises `gone` when none does in time."""
+        while (left := patience.left) > 0:
+            await anyio.sleep(min(PAUSE_SECONDS, left))
+            try:
+                await self._info(max(left, PAUSE_SECONDS), wait_for_ready=True)
+            except (*_GONE, TimeoutError):
+                continue
+            return
+        raise gone
+
+
+class _Patience:
+    """How long a server may stay away."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.renew()
+
+    def renew(self) -> None:
+        """It has answered."""
+        self._gives_up_at = time.monotonic() + self._seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is given up."""
+        return self._gives_up_at - time.monotonic()
+
+
+def _definition(workflow: Workflow) -> Definition:
+    assert workflow.definition is not None
+    return Definition(text=workflow.definition.text, name=workflow.file or "")
+
+
+def _text(what: str, text: str | None) -> str:
+    return check_text(what, text) or ""
+
+
+def _statuses(statuses: Iterable[str]) -> Sequence[run_pb2.RunStatus.ValueType]:
+    try:
+        return [to_run_status(status) for status in statuses]
+    except ValueError as error:
+        known = ", ".join(RunStatus)
+        raise InvalidNameError("run status", str(error).partition(" is")[0].strip("'"), f"one of {known}") from error

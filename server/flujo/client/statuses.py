@@ -1,0 +1,210 @@
+"""The one table between flujo's errors and gRPC statuses, read in both directions.
+
+An error becomes a status code, its message, and google.rpc.ErrorInfo with its `reason` and, as metadata, its class, its
+fields and its hints. A client makes the same error of the same class from that. Errors that other languages want to
+take apart come with google.rpc.BadRequest or google.rpc.PreconditionFailure besides.
+
+A status travels in HTTP/2 headers, which have little room: beyond `ROOM` bytes the peer sees RESOURCE_EXHAUSTED instead
+of the error. So long texts are cut, and lists lose their last items and say so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
+from google.rpc.status_pb2 import Status
+
+from flujo.kernel import errors
+from flujo.kernel.errors import Difference, FlujoError, Problem
+
+DOMAIN = "flujo"
+ROOM = 6 * 1024
+LIST_ROOM = 1500
+TEXT_ROOM = 600
+MESSAGE_ROOM = 1200
+HINTS_ROOM = 900
+
+Found = TypeVar("Found", bound=Message)
+
+
+class _Field(NamedTuple):
+    """How one field of an error is written as a metadata value and read again."""
+
+    write: Callable[[Any], str]
+    read: Callable[[str], Any]
+
+
+def _cut(text: str, room: int) -> str:
+    """The text, cut to `room` bytes of UTF-8 with a sign that it was."""
+    data = text.encode()
+    return text if len(data) <= room else data[: room - 3].decode(errors="ignore") + "…"
+
+
+def _write_items(items: Iterable[Any]) -> str:
+    kept: list[Any] = []
+    left = LIST_ROOM
+    for item in items:
+        left -= len(json.dumps(item))
+        if left < 0:
+            break
+        kept.append(item)
+    return json.dumps(kept, ensure_ascii=False)
+
+
+_TEXT = _Field(lambda value: _cut(str(value), TEXT_ROOM), str)
+_OPTIONAL = _Field(lambda value: json.dumps(value), json.loads)
+_NUMBER = _Field(str, lambda text: json.loads(text))
+_TEXTS = _Field(_write_items, lambda text: tuple(json.loads(text)))
+_PROBLEMS = _Field(_write_items, lambda text: tuple(Problem(*item) for item in json.loads(text)))
+_DIFFERENCES = _Field(_write_items, lambda text: tuple(Difference(*item) for item in json.loads(text)))
+_BY_FIELD = _Field(lambda value: _write_items(value.items()), lambda text: dict(json.loads(text)))
+
+_INVALID = grpc.StatusCode.INVALID_ARGUMENT
+_NOT_FOUND = grpc.StatusCode.NOT_FOUND
+_EXISTS = grpc.StatusCode.ALREADY_EXISTS
+_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+_ABORTED = grpc.StatusCode.ABORTED
+_UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+_INTERNAL = grpc.StatusCode.INTERNAL
+_DATA_LOSS = grpc.StatusCode.DATA_LOSS
+
+_STORE = {"store": _TEXT, "problem": _TEXT}
+
+TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
+    # not well formed
+    errors.InvalidNameError: (_INVALID, {"what": _TEXT, "name": _TEXT, "rule": _TEXT}),
+    errors.InvalidInputError: (_INVALID, {"workflow": _TEXT, "problems": _BY_FIELD}),
+    errors.InvalidDurationError: (_INVALID, {"text": _TEXT}),
+    errors.InvalidValueError: (_INVALID, {"path": _TEXT, "problem": _TEXT}),
+    errors.InvalidAddressError: (_INVALID, {"address": _TEXT, "problem": _TEXT}),
+    errors.DefinitionError: (_INVALID, {"problems": _PROBLEMS}),
+    errors.DeclarationError: (_INVALID, {}),
+    errors.UnsafeStepNameError: (_INVALID, {"name": _TEXT}),
+    errors.StoreUrlError: (_INVALID, _STORE),
+    errors.PayloadTooLargeError: (_EXHAUSTED, {"what": _TEXT, "size": _NUMBER, "limit": _NUMBER}),
+    errors.OutputTooLargeError: (_EXHAUSTED, {"size": _NUMBER, "limit": _NUMBER}),
+    # not there, or in the way
+    errors.RunNotFoundError: (_NOT_FOUND, {"run_id": _TEXT, "store": _TEXT}),
+    errors.RunDeletedError: (_NOT_FOUND, {"run_id": _TEXT}),
+    errors.StepNotFoundError: (_NOT_FOUND, {"run_id": _TEXT, "step": _TEXT, "known": _TEXTS}),
+    errors.WorkflowNotFoundError: (_NOT_FOUND, {"workflow": _TEXT, "known": _TEXTS}),
+    errors.TaskNotFoundError: (_NOT_FOUND, {"task": _TEXT, "known": _TEXTS}),
+    errors.StoreNotFoundError: (_NOT_FOUND, _STORE),
+    errors.RunExistsError: (_EXISTS, {"run_id": _TEXT, "difference": _TEXT}),
+    errors.AddressInUseError: (_EXISTS, {"address": _TEXT}),
+    errors.CursorError: (
+        grpc.StatusCode.OUT_OF_RANGE,
+        {"run_id": _TEXT, "after_seq": _NUMBER, "last_seq": _NUMBER},
+    ),
+    errors.RunReplacedError: (_ABORTED, {"run_id": _TEXT}),
+    errors.RunActiveError: (_PRECONDITION, {"run_id": _TEXT, "owner": _TEXT}),
+    errors.RunFinishedError: (_PRECONDITION, {"run_id": _TEXT, "status": _TEXT}),
+    errors.RunNotResumableError: (_PRECONDITION, {"run_id": _TEXT, "status": _TEXT}),
+    errors.StateIncompatibilityError: (_PRECONDITION, {"run_id": _TEXT, "differences": _DIFFERENCES}),
+    errors.UnknownEventError: (_PRECONDITION, {"type": _TEXT, "format": _NUMBER}),
+    # how a run or step ended: a client makes these itself, from a run that is data
+    errors.StepFailed: (_PRECONDITION, {"step": _TEXT, "type": _TEXT, "error": _TEXT, "attempt": _NUMBER}),
+    errors.RunFailed: (_PRECONDITION, {"run_id": _TEXT, "type": _TEXT, "error": _TEXT, "step": _OPTIONAL}),
+    errors.RunCancelled: (_PRECONDITION, {"run_id": _TEXT, "why": _OPTIONAL}),
+    errors.RunPaused: (_PRECONDITION, {"run_id": _TEXT, "why": _OPTIONAL}),
+    errors.RunInterrupted: (_PRECONDITION, {"run_id": _TEXT}),
+    # the kernel, its store, and the way to them
+    errors.KernelClosedError: (_UNAVAILABLE, {}),
+    errors.StoreError: (_UNAVAILABLE, _STORE),
+    errors.StoreBusyError: (_UNAVAILABLE, _STORE),
+    errors.StoreFullError: (_EXHAUSTED, _STORE),
+    errors.CorruptStoreError: (_DATA_LOSS, _STORE),
+    errors.ForeignStoreError: (_PRECONDITION, _STORE),
+    errors.NewerStoreError: (_PRECONDITION, {**_STORE, "found": _NUMBER, "known": _NUMBER}),
+    errors.UnsupportedEventLoopError: (_INTERNAL, {"what": _TEXT, "loop": _TEXT, "supported": _TEXTS}),
+    errors.ExtraMissingError: (_INTERNAL, {"what": _TEXT, "extra": _TEXT}),
+    errors.ServerFailedError: (_INTERNAL, {"id": _TEXT}),
+    errors.ServerUnreachableError: (_UNAVAILABLE, {"address": _TEXT, "problem": _TEXT}),
+    errors.CallTimeoutError: (grpc.StatusCode.DEADLINE_EXCEEDED, {"call": _TEXT, "seconds": _NUMBER}),
+    errors.CallFailedError: (grpc.StatusCode.UNKNOWN, {"call": _TEXT, "code": _TEXT, "problem": _TEXT}),
+    FlujoError: (grpc.StatusCode.UNKNOWN, {}),
+}
+"""Every class of `flujo.kernel.errors`, with its code and the fields that travel."""
+
+_BY_NAME = {kind.__name__: kind for kind in TABLE}
+
+
+def to_status(error: FlujoError) -> Status:
+    """The status of an error; of a class that is not in the table, that of its nearest base."""
+    kind = next(base for base in type(error).__mro__ if base in TABLE)
+    code, fields = TABLE[kind]
+    metadata = {name: field.write(getattr(error, name)) for name, field in fields.items()}
+    metadata["error"] = kind.__name__
+    if error.hints:
+        metadata["hints"] = _cut("\n".join(error.hints), HINTS_ROOM)
+    status = Status(code=code.value[0], message=_cut(str(error), MESSAGE_ROOM))
+    _add(status, ErrorInfo(domain=DOMAIN, reason=error.reason, metadata=metadata))
+    if isinstance(error, errors.StateIncompatibilityError):
+        _add(status, _preconditions(error))
+    elif code is _INVALID:
+        _add(status, _violations(error))
+    while status.ByteSize() > ROOM and len(status.details) > 1:
+        del status.details[-1]  # the lists of the message, said again
+    return status
+
+
+def from_status(status: Status) -> FlujoError | None:
+    """The error in a status, as it was raised there; None if it was not flujo that raised it."""
+    info = _find(status, ErrorInfo)
+    if info is None or info.domain != DOMAIN:
+        return None
+    kind = _BY_NAME.get(info.metadata.get("error", ""), FlujoError)
+    error = kind.__new__(kind)
+    hints = tuple(info.metadata["hints"].split("\n")) if "hints" in info.metadata else ()
+    # Not through its own constructor, which would word the message anew from fields that may have been cut.
+    FlujoError.__init__(error, status.message, hints)
+    for name, field in TABLE[kind][1].items():
+        setattr(error, name, field.read(info.metadata[name]))
+    if kind is FlujoError:
+        error.reason = info.reason
+    return error
+
+
+def _violations(error: FlujoError) -> BadRequest:
+    bad = BadRequest()
+    for field, description in _wrong_fields(error):
+        bad.field_violations.add(field=field, description=_cut(description, TEXT_ROOM))
+    return bad
+
+
+def _wrong_fields(error: FlujoError) -> Iterable[tuple[str, str]]:
+    if isinstance(error, errors.InvalidInputError):
+        return [(f"inputs.{name}", problem) for name, problem in error.problems.items()]
+    if isinstance(error, errors.DefinitionError):
+        return [("definition", str(problem)) for problem in error.problems]
+    if isinstance(error, errors.InvalidNameError):
+        return [(error.what.replace(" ", "_"), error.message)]
+    return [("request", error.message)]
+
+
+def _preconditions(error: errors.StateIncompatibilityError) -> PreconditionFailure:
+    failed = PreconditionFailure()
+    for each in error.differences:
+        failed.violations.add(type=each.change, subject=each.step, description=each.detail)
+    return failed
+
+
+def _add(status: Status, detail: Message) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _find(status: Status, kind: type[Found]) -> Found | None:
+    for detail in status.details:
+        found = kind()
+        if detail.Unpack(found):
+            return found
+    return None

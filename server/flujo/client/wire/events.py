@@ -1,0 +1,139 @@
+"""Events: every kind of fact has a message of its own, with the same fields under the same names.
+
+The conversion is worked out once per kind from the two declarations, so a field that is added to both needs nothing
+here. What differs: `timeout_seconds` is `timeout` there, the large field of a kind and the environment are payloads,
+and a field that holds None is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+from google.protobuf.descriptor import FieldDescriptor
+from pydantic_core import from_json, to_json
+
+from flujo.kernel.errors import UnknownEventError
+from flujo.kernel.events import KIND_OF, KINDS, Event, Kind
+from flujo.v1 import event_pb2
+
+from .runs import plan_of, put_plan
+from .values import (
+    Payloads,
+    from_duration,
+    from_timestamp,
+    inline,
+    to_duration,
+    to_timestamp,
+)
+
+_OTHER_NAMES = {"timeout_seconds": "timeout"}
+
+Put = Callable[[Any, Any, Payloads, int], None]  # message, value of the fact's field, the answer's payloads, seq
+Take = Callable[[Any], Any]
+
+
+class _Field(NamedTuple):
+    """One field of a fact, and how it gets into its message and out again."""
+
+    name: str
+    put: Put
+    take: Take
+
+
+@cache
+def _fields(kind: Kind) -> tuple[_Field, ...]:
+    message = event_pb2.Event.DESCRIPTOR.fields_by_name[kind.type].message_type
+    assert message is not None
+    fields = message.fields_by_name
+    return tuple(_field(name, fields[_OTHER_NAMES.get(name, name)], kind) for name in kind.fact._fields)
+
+
+def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
+    field = descriptor.name
+    default = kind.fact._field_defaults.get(name)
+
+    def write(message: Any, value: Any) -> None:
+        setattr(message, field, value)
+
+    def copied(make: Callable[[Any], Any]) -> Put:
+        return lambda message, value, payloads, seq: getattr(message, field).CopyFrom(make(value))
+
+    def if_present(read: Take) -> Take:
+        return lambda message: read(getattr(message, field)) if message.HasField(field) else default
+
+    if descriptor.message_type is None:
+        if descriptor.is_repeated:
+            return _Field(name, lambda m, value, *_: getattr(m, field).extend(value), lambda m: list(getattr(m, field)))
+        read: Take = if_present(_same) if descriptor.has_presence else lambda message: getattr(message, field)
+        return _Field(name, lambda message, value, *_: write(message, value), read)
+    if descriptor.message_type.GetOptions().map_entry:
+        return _Field(name, lambda m, value, *_: getattr(m, field).update(value), lambda m: dict(getattr(m, field)))
+    match descriptor.message_type.name:
+        case "Timestamp":
+            return _Field(name, copied(to_timestamp), if_present(from_timestamp))
+        case "Duration":
+            return _Field(name, copied(to_duration), if_present(from_duration))
+        case "PlannedStep":
+            return _Field(
+                name, lambda m, plan, *_: put_plan(getattr(m, field), plan), lambda m: plan_of(getattr(m, field))
+            )
+    if name == kind.payload:
+        return _Field(
+            name,
+            lambda message, text, payloads, seq: getattr(message, field).CopyFrom(payloads.make(text, seq)),
+            if_present(lambda payload: payload.json),
+        )
+    return _Field(  # the environment, which is a small object and not text
+        name,
+        copied(lambda value: inline(to_json(value).decode())),
+        if_present(lambda payload: from_json(payload.json)),
+    )
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_BY_TYPE = {kind.type: kind for kind in KINDS}
+
+
+def to_event(event: Event, payloads: Payloads) -> event_pb2.Event:
+    """The message of an event; a large payload comes as a reference."""
+    kind = KIND_OF[event.fact.__class__]
+    made = event_pb2.Event(seq=event.seq, at=to_timestamp(event.at), type=kind.type)
+    message = getattr(made, kind.type)
+    message.SetInParent()  # or a fact whose fields are all empty would not be there
+    for field in _fields(kind):
+        value = getattr(event.fact, field.name)
+        if value is not None:
+            field.put(message, value, payloads, event.seq)
+    return made
+
+
+def from_event(message: event_pb2.Event) -> Event:
+    """The event of a message whose payload has come along; raises UnknownEventError for a newer kind."""
+    chosen = message.WhichOneof("fact")
+    if chosen is None:
+        raise UnknownEventError(message.type, 0)
+    kind = _BY_TYPE[chosen]
+    inner = getattr(message, chosen)
+    fact = kind.fact(*[field.take(inner) for field in _fields(kind)])
+    return Event(message.seq, from_timestamp(message.at), fact)
+
+
+def recorded_payload(event: Event) -> str | None:
+    """The JSON text of the large field of an event, None if its kind has none or it is empty."""
+    kind = KIND_OF[event.fact.__class__]
+    return None if kind.payload is None else getattr(event.fact, kind.payload)
+
+
+def payload_of(message: event_pb2.Event) -> Any:
+    """The payload in a message of an event, to be looked at or replaced; None for kinds that have none."""
+    chosen = message.WhichOneof("fact")
+    kind = None if chosen is None else _BY_TYPE[chosen]
+    if kind is None or kind.payload is None:
+        return None
+    inner = getattr(message, cast(str, chosen))
+    return getattr(inner, kind.payload) if inner.HasField(kind.payload) else None

@@ -1,0 +1,302 @@
+"""Runs: summaries as `Run` messages, whole states as `Run` with `RunDetails`, and back.
+
+What a client gets is the state the server folded, field by field: it shows the same as the server's own, and cannot be
+folded on. The counts a fold keeps are made again from the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from flujo.kernel.backend import RunSummary
+from flujo.kernel.errors import InvalidNameError
+from flujo.kernel.state import SETTLED, Failure, RunStatus, StepState, StepStatus, WorkflowState
+from flujo.v1 import run_pb2
+from flujo.v1.payload_pb2 import Payload
+
+from .values import (
+    Payloads,
+    from_duration,
+    from_timestamp,
+    inline,
+    micros_from_duration,
+    micros_to_duration,
+    to_duration,
+    to_timestamp,
+)
+
+MAX_STEPS = 1000
+"""How many steps an answer holds at most."""
+
+_RUN_STATUSES = {status: run_pb2.RunStatus.Value(f"RUN_STATUS_{status.name}") for status in RunStatus}
+_STEP_STATUSES = {status: run_pb2.StepStatus.Value(f"STEP_STATUS_{status.name}") for status in StepStatus}
+_RUN_STATUS_OF: dict[int, RunStatus] = {number: status for status, number in _RUN_STATUSES.items()}
+_STEP_STATUS_OF: dict[int, StepStatus] = {number: status for status, number in _STEP_STATUSES.items()}
+
+_SUMMARY_INSTANTS = ("started_at", "finished_at", "wake_at")
+_STATE_INSTANTS = ("cancel_requested_at", "pause_requested_at", "resumed_at")
+_STEP_INSTANTS = ("started_at", "finished_at", "next_attempt_at", "until", "attempt_started_at")
+_STEP_FIELDS = (
+    "name",
+    "kind",
+    "generation",
+    "attempt",
+    "failures",
+    "interruptions",
+    "interrupted",
+    "max_attempts",
+    "redacted",
+    "first_seq",
+)
+_STEP_OPTIONALS = ("signal", "digest", "settled_seq")
+
+
+# -- statuses -----------------------------------------------------------------------------------------------------
+
+
+def to_run_status(status: str) -> run_pb2.RunStatus.ValueType:
+    """The number of a run's status."""
+    return _RUN_STATUSES[RunStatus(status)]
+
+
+def from_run_status(number: int) -> RunStatus:
+    """The status of a number; one of a newer release counts as running, since it is not known to be final."""
+    return _RUN_STATUS_OF.get(number, RunStatus.RUNNING)
+
+
+def given_statuses(numbers: Iterable[int]) -> list[RunStatus]:
+    """The statuses in a request; raises InvalidNameError for a number that is none."""
+    for number in numbers:
+        if number not in _RUN_STATUS_OF:
+            raise InvalidNameError("run status", number, "one of the numbers of flujo.v1.RunStatus, but 0")
+    return [_RUN_STATUS_OF[number] for number in numbers]
+
+
+# -- summaries ----------------------------------------------------------------------------------------------------
+
+
+def to_run(summary: RunSummary, *, interrupted: bool) -> run_pb2.Run:
+    """The message of a run in RUN_VIEW_BASIC."""
+    run = run_pb2.Run(
+        run_id=summary.run_id,
+        uid=summary.uid,
+        workflow=summary.workflow,
+        version=summary.version,
+        status=to_run_status(summary.status),
+        interrupted=interrupted,
+        seq=summary.seq,
+        owner=None if interrupted else summary.owner,
+        token=summary.token,
+        labels=from_json(summary.labels),
+        created_at=to_timestamp(summary.created_at),
+        updated_at=to_timestamp(summary.updated_at),
+        current_step=summary.current_step,
+        steps_done=summary.steps_done,
+        steps_total=summary.steps_total,
+        retries=summary.retries,
+        resume_count=summary.resume_count,
+        parent_run_id=summary.parent_run_id,
+        definition_digest=summary.definition,
+    )
+    _put_instants(run, summary, _SUMMARY_INSTANTS)
+    if summary.error_type is not None:
+        run.error.CopyFrom(
+            run_pb2.Failure(type=summary.error_type, message=summary.error_message or "", step=summary.failed_step)
+        )
+    return run
+
+
+def from_run(run: run_pb2.Run) -> RunSummary:
+    """The summary of a run. Its owner is absent unless a live process runs it."""
+    error = run.error if run.HasField("error") else None
+    return RunSummary(
+        run_id=run.run_id,
+        uid=run.uid,
+        workflow=run.workflow,
+        version=_optional(run, "version"),
+        status=from_run_status(run.status).value,
+        seq=run.seq,
+        owner=_optional(run, "owner"),
+        token=run.token,
+        labels=to_json(dict(run.labels)).decode(),
+        created_at=from_timestamp(run.created_at),
+        updated_at=from_timestamp(run.updated_at),
+        current_step=_optional(run, "current_step"),
+        failed_step=None if error is None else _optional(error, "step"),
+        error_type=None if error is None else error.type,
+        error_message=None if error is None else error.message,
+        steps_done=run.steps_done,
+        steps_total=_optional(run, "steps_total"),
+        retries=run.retries,
+        resume_count=run.resume_count,
+        parent_run_id=_optional(run, "parent_run_id"),
+        definition=_optional(run, "definition_digest"),
+        **_instants(run, _SUMMARY_INSTANTS),
+    )
+
+
+# -- states -------------------------------------------------------------------------------------------------------
+
+
+def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
+    """Make the message of a run that of RUN_VIEW_FULL, as `state` tells it."""
+    payloads = Payloads()
+    details = run.details
+    details.inputs.CopyFrom(inline(state.inputs_json))  # small enough, or the run would not have been started
+    if state.output_json is not None:
+        details.output.CopyFrom(payloads.make(state.output_json, state.seq))  # final: its last event holds it
+    steps = list(state.steps.values())
+    details.steps.extend(to_step(step, payloads) for step in steps[:MAX_STEPS])
+    details.steps_omitted = max(0, len(steps) - MAX_STEPS)
+    details.variables.CopyFrom(inline(to_json(state.variables).decode()))
+    details.environment.CopyFrom(inline(to_json(dict(state.environment)).decode()))
+    details.waits.extend(_waits(state))
+    details.progress.CopyFrom(_progress(state))
+    details.failed_steps.extend(state.failed_steps)
+    details.active.CopyFrom(micros_to_duration(state.active_micros))
+    put_plan(details.plan, state.plan or ())
+    for name in ("paused_reason", "cancel_reason", "forked_from"):
+        if (text := getattr(state, name)) is not None:
+            setattr(details, name, text)
+    if state.timeout_seconds is not None:
+        details.timeout.CopyFrom(to_duration(state.timeout_seconds))
+    _put_instants(details, state, _STATE_INSTANTS)
+    if state.error is not None:
+        run.error.CopyFrom(_to_failure(state.error))
+
+
+def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowState:
+    """The state of a run in RUN_VIEW_FULL whose payloads have come along; `steps` are all its steps."""
+    summary, details = from_run(run), run.details
+    state = WorkflowState(
+        run_id=summary.run_id,
+        uid=summary.uid,
+        workflow=summary.workflow,
+        version=summary.version,
+        status=RunStatus(summary.status),
+        inputs_json=details.inputs.json,
+        variables=from_json(details.variables.json),
+        labels=dict(run.labels),
+        labels_json=summary.labels,
+        steps={step.name: from_step(step) for step in steps},
+        output_json=details.output.json if details.HasField("output") else None,
+        error=_from_failure(run.error) if run.HasField("error") else None,
+        failed_steps=tuple(details.failed_steps),
+        paused_reason=_optional(details, "paused_reason"),
+        cancel_reason=_optional(details, "cancel_reason"),
+        parent_run_id=summary.parent_run_id,
+        forked_from=_optional(details, "forked_from"),
+        resume_count=summary.resume_count,
+        seq=summary.seq,
+        created_at=summary.created_at,
+        started_at=summary.started_at,
+        updated_at=summary.updated_at,
+        finished_at=summary.finished_at,
+        unowned=run.interrupted,
+        timeout_seconds=from_duration(details.timeout) if details.HasField("timeout") else None,
+        definition=summary.definition,
+        plan=plan_of(details.plan),
+        environment=from_json(details.environment.json),
+        retries=summary.retries,
+        active_micros=micros_from_duration(details.active),
+        current_step=summary.current_step,
+        **_instants(details, _STATE_INSTANTS),
+    )
+    statuses = [step.status for step in state.steps.values()]
+    state.running = statuses.count(StepStatus.RUNNING)
+    state.waiting = statuses.count(StepStatus.RETRYING) + statuses.count(StepStatus.WAITING)
+    state.done = sum(status in SETTLED for status in statuses)
+    return state
+
+
+def to_step(step: StepState, payloads: Payloads) -> run_pb2.Step:
+    """The message of a step; a large output comes as a reference."""
+    made = run_pb2.Step(
+        status=_STEP_STATUSES[step.status],
+        active=micros_to_duration(step.active_micros),
+        **{name: getattr(step, name) for name in (*_STEP_FIELDS, *_STEP_OPTIONALS)},
+    )
+    if step.output_json is not None:
+        assert step.settled_seq is not None
+        made.output.CopyFrom(payloads.make(step.output_json, step.settled_seq))
+    if step.error is not None:
+        made.error.CopyFrom(_to_failure(step.error))
+    _put_instants(made, step, _STEP_INSTANTS)
+    return made
+
+
+def from_step(step: run_pb2.Step) -> StepState:
+    """The step of a message whose output has come along."""
+    return StepState(
+        status=_STEP_STATUS_OF.get(step.status, StepStatus.RUNNING),
+        active_micros=micros_from_duration(step.active),
+        output_json=step.output.json if step.HasField("output") else None,
+        error=_from_failure(step.error) if step.HasField("error") else None,
+        **{name: getattr(step, name) for name in _STEP_FIELDS},
+        **{name: _optional(step, name) for name in _STEP_OPTIONALS},
+        **_instants(step, _STEP_INSTANTS),
+    )
+
+
+def payloads_in(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> Iterator[Payload]:
+    """The payloads of a run in RUN_VIEW_FULL that may be references."""
+    if run.details.HasField("output"):
+        yield run.details.output
+    for step in steps:
+        if step.HasField("output"):
+            yield step.output
+
+
+def put_plan(target: MutableSequence[run_pb2.PlannedStep], plan: Iterable[Sequence[str]]) -> None:
+    """Write the steps of a definition into a message."""
+    target.extend(run_pb2.PlannedStep(name=name, digest=digest) for name, digest in plan)
+
+
+def plan_of(steps: Iterable[run_pb2.PlannedStep]) -> list[list[str]] | None:
+    """The steps of a definition, None when the program decides as it goes."""
+    return [[step.name, step.digest] for step in steps] or None
+
+
+def _waits(state: WorkflowState) -> Iterator[run_pb2.Wait]:
+    for step in state.open_steps():
+        if step.status is StepStatus.RUNNING:
+            continue
+        kind = "backoff" if step.status is StepStatus.RETRYING else step.kind
+        wait = run_pb2.Wait(kind=kind, step=step.name, signal=step.signal)
+        if step.wake_at is not None:
+            wait.until.CopyFrom(to_timestamp(step.wake_at))
+        yield wait
+
+
+def _progress(state: WorkflowState) -> run_pb2.Progress:
+    told = state.progress
+    return run_pb2.Progress(**{name: told[name] for name in ("percent", "done", "total", "retries", "errors")})
+
+
+def _to_failure(failure: Failure) -> run_pb2.Failure:
+    return run_pb2.Failure(**failure._asdict())
+
+
+def _from_failure(message: run_pb2.Failure) -> Failure:
+    optionals = [_optional(message, name) for name in ("step", "attempt", "details")]
+    return Failure(message.type, message.message, *optionals)
+
+
+# -- fields that may be absent ------------------------------------------------------------------------------------
+
+
+def _optional(message: Any, name: str) -> Any:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _instants(message: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: from_timestamp(getattr(message, name)) if message.HasField(name) else None for name in names}
+
+
+def _put_instants(message: Any, source: Any, names: Iterable[str]) -> None:
+    for name in names:
+        if (instant := getattr(source, name)) is not None:
+            getattr(message, name).CopyFrom(to_timestamp(instant))

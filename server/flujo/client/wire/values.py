@@ -1,0 +1,106 @@
+"""Instants, durations and payloads.
+
+An instant is an integer of microseconds here and a Timestamp there, a duration seconds here and a Duration there. A
+payload is JSON text on both sides; one that is too large to come along is a reference to the event that holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic_core import from_json
+
+from flujo.kernel.api import MAX_INPUT_BYTES
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.errors import InvalidValueError, PayloadTooLargeError
+from flujo.v1.payload_pb2 import Payload, PayloadReference
+
+MAX_INLINE_BYTES = 64 * 1024
+"""A larger value does not come along with an answer."""
+
+MAX_ANSWER_BYTES = 1024 * 1024
+"""What all values of one answer may have together; the rest does not come along."""
+
+JSON = "application/json"
+
+_NANOS = 1_000_000_000
+
+
+def to_timestamp(instant: int) -> Timestamp:
+    """Microseconds since 1970 as a Timestamp."""
+    return Timestamp(seconds=instant // MICROSECONDS, nanos=instant % MICROSECONDS * 1000)
+
+
+def from_timestamp(timestamp: Timestamp) -> int:
+    """A Timestamp as microseconds since 1970."""
+    return timestamp.seconds * MICROSECONDS + timestamp.nanos // 1000
+
+
+def to_duration(seconds: float) -> Duration:
+    """Seconds as a Duration."""
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=round((seconds - whole) * _NANOS))
+
+
+def from_duration(duration: Duration) -> float:
+    """A Duration in seconds."""
+    return duration.seconds + duration.nanos / _NANOS
+
+
+def micros_to_duration(micros: int) -> Duration:
+    """Microseconds as a Duration, exactly."""
+    return Duration(seconds=micros // MICROSECONDS, nanos=micros % MICROSECONDS * 1000)
+
+
+def micros_from_duration(duration: Duration) -> int:
+    """A Duration in microseconds, exactly."""
+    return duration.seconds * MICROSECONDS + duration.nanos // 1000
+
+
+class Payloads:
+    """Makes the payloads of one answer: small ones come along as long as there is room for them."""
+
+    def __init__(self, room: int = MAX_ANSWER_BYTES) -> None:
+        self.room = room
+
+    def make(self, recorded: str, seq: int) -> Payload:
+        """The payload of recorded JSON text that event `seq` holds."""
+        if len(recorded) <= MAX_INLINE_BYTES and len(recorded) <= self.room:
+            size = len(recorded) if recorded.isascii() else len(recorded.encode())
+            if size <= MAX_INLINE_BYTES and size <= self.room:
+                self.room -= size
+                return inline(recorded)
+        data = recorded.encode()
+        reference = PayloadReference(seq=seq, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        return Payload(content_type=JSON, reference=reference)
+
+
+def inline(recorded: str) -> Payload:
+    """The payload of JSON text, whatever its size."""
+    return Payload(content_type=JSON, json=recorded)
+
+
+def given_value(payload: Payload, what: str) -> Any:
+    """The plain value of a payload in a request; `what` names it in messages. Raises InvalidValueError,
+    PayloadTooLargeError."""
+    if payload.content_type not in ("", JSON):
+        raise InvalidValueError(what, f"its content type is {payload.content_type!r}, not {JSON!r}")
+    if not payload.HasField("json"):
+        raise InvalidValueError(what, "it has no `json`")
+    if (size := len(payload.json.encode())) > MAX_INPUT_BYTES:
+        raise PayloadTooLargeError(what, size, MAX_INPUT_BYTES)
+    try:
+        return from_json(payload.json, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidValueError(what, f"it is not JSON: {error}") from error
+
+
+def given_object(payload: Payload, what: str) -> dict[str, Any]:
+    """The same for a payload that has to be a JSON object."""
+    value = given_value(payload, what)
+    if not isinstance(value, dict):
+        raise InvalidValueError(what, "it is not a JSON object")
+    return value

@@ -1,0 +1,46 @@
+"""The server as a program: opens a store, recovers its runs, and listens. What `flujoctl serve` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import anyio
+
+from flujo.backends import open_backend
+from flujo.client.addresses import Address
+from flujo.kernel import Kernel, StoredDefinition, Workflow
+
+from .listening import GRACE_SECONDS, listening
+
+
+def load_stored(stored: StoredDefinition) -> Workflow:
+    """The workflow in a definition that a store holds."""
+    from flujo.workflows import load_workflow_text
+
+    return load_workflow_text(stored.text, f"{stored.workflow}.yaml")
+
+
+async def run_server(
+    store: str,
+    address: str,
+    workflows: Iterable[Workflow] = (),
+    *,
+    workspaces: Path,
+    max_steps: int | None = None,
+    grace_seconds: float = GRACE_SECONDS,
+    started: Callable[[Kernel], None] = lambda kernel: None,
+) -> None:
+    """Serve the store at the URL `store` until cancelled. `started` is called when calls are accepted.
+
+    Unfinished runs that nobody runs are taken up first: those of `workflows`, and those that have their definition
+    stored. Raises what open_backend and `serve` raise.
+    """
+    where = Address.parse(address)
+    _ = where.target  # a path that is too long is said before a store is made for nothing
+    kernel = Kernel(
+        open_backend(store), workflows, workspaces=workspaces, max_steps=max_steps, load_definition=load_stored
+    )
+    async with kernel, listening(kernel, where, grace_seconds=grace_seconds):
+        started(kernel)
+        await anyio.sleep_forever()

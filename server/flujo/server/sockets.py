@@ -1,0 +1,71 @@
+"""The socket file of a server: one server at a time, and nobody else's business.
+
+gRPC itself would let a second server take a live socket over, and the first one to stop would then remove the other's
+file. So a server holds an OS lock on `PATH.lock` for as long as it listens, and only its holder touches the socket.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flujo.client.addresses import Address
+from flujo.kernel.errors import AddressInUseError, InvalidAddressError
+
+
+@contextmanager
+def claimed(address: Address) -> Iterator[None]:
+    """Have the address to oneself inside the block; no socket of an earlier server is left there, or of ours after it.
+
+    Raises AddressInUseError, InvalidAddressError."""
+    _make_folder(address)
+    lock = os.open(address.path.with_name(address.path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AddressInUseError(address.text) from None
+        _remove_socket(address)
+        try:
+            yield
+        finally:
+            _remove_socket(address)
+    finally:
+        os.close(lock)  # the file stays: who removes a lock file takes it from under whoever is about to lock it
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Files made inside the block are for their owner only, from the first moment on."""
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _make_folder(address: Address) -> None:
+    folder = address.path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise InvalidAddressError(address.text, f"its folder cannot be made: {error.strerror}") from error
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        # Whoever may write there could put a socket of their own into the place of ours.
+        raise InvalidAddressError(address.text, f"others may write to the folder {folder}; choose one of your own")
+
+
+def _remove_socket(address: Address) -> None:
+    path: Path = address.path
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise InvalidAddressError(address.text, "there is a file of this name, which is no socket")
+    path.unlink()
