@@ -45,7 +45,7 @@ HINTS = sorted({hint for error in SAMPLES for hint in error.hints if "flujoctl "
 def test_every_class_has_a_documented_code(error: type[FlujoError]) -> None:
     """Only the root itself, and what is a mistake of ours, is an internal error."""
     code = next(EXIT_CODES[base] for base in error.__mro__ if base in EXIT_CODES)
-    internal = (FlujoError, errors.KernelClosedError, errors.UnsupportedEventLoopError)
+    internal = (FlujoError, errors.ServerFailedError, errors.UnsupportedEventLoopError)
 
     assert code in dict(catalog.EXIT_CODES)
     assert (code == 70) == (error in internal)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flujo.cli.target import DEFAULT, discover
+from flujo.cli.target import DEFAULT, ServerTarget, discover, discover_store
 from flujo.kernel.errors import StoreUrlError
 
 
@@ -23,8 +23,8 @@ def test_the_flag_goes_before_everything(here: Path, monkeypatch: pytest.MonkeyP
     """--store beats FLUJO_STORE."""
     monkeypatch.setenv("FLUJO_STORE", "sqlite:/from/environment.db")
 
-    assert discover("memory:", here=here).url == "memory:"
-    assert discover(None, here=here).url == "sqlite:/from/environment.db"
+    assert discover_store("memory:", here=here).url == "memory:"
+    assert discover_store(None, here=here).url == "sqlite:/from/environment.db"
 
 
 def test_settings_go_before_a_folder_and_count_from_their_file(here: Path) -> None:
@@ -32,7 +32,7 @@ def test_settings_go_before_a_folder_and_count_from_their_file(here: Path) -> No
     (here / ".flujo").mkdir()
     (here.parent / "flujo.toml").write_text('store = "sqlite:data/runs.db?durability=normal"\n', encoding="utf-8")
 
-    found = discover(None, here=here)
+    found = discover_store(None, here=here)
 
     assert found.url == f"sqlite:{here.parent}/data/runs.db?durability=normal"
     assert found.workspaces == here.parent / "data" / "workspaces"
@@ -43,7 +43,7 @@ def test_settings_without_a_store_are_passed_over(here: Path) -> None:
     (here / "flujo.toml").write_text("[other]\n", encoding="utf-8")
     (here.parent / ".flujo").mkdir()
 
-    assert discover(None, here=here).url == f"sqlite:{here.parent}/.flujo/state.db"
+    assert discover_store(None, here=here).url == f"sqlite:{here.parent}/.flujo/state.db"
 
 
 @pytest.mark.parametrize("text", ["store = 3\n", "store = \n"])
@@ -52,14 +52,14 @@ def test_settings_that_cannot_be_used_are_refused(here: Path, text: str) -> None
     (here / "flujo.toml").write_text(text, encoding="utf-8")
 
     with pytest.raises(StoreUrlError, match=r"flujo\.toml"):
-        discover(None, here=here)
+        discover_store(None, here=here)
 
 
 def test_without_anything_the_store_is_here_and_is_not_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default is a folder .flujo in the working directory, and so are the workspaces."""
     monkeypatch.setattr(Path, "is_dir", lambda self: False)  # whatever lies above the test's folder
 
-    found = discover(None, here=here)
+    found = discover_store(None, here=here)
 
     assert found.url == DEFAULT
     assert found.workspaces == here / ".flujo" / "workspaces"

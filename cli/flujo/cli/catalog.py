@@ -35,6 +35,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Serve others",
+        (("serve", "serve a store to clients in any language, over gRPC"),),
+    ),
+    (
         "The rest",
         (
             ("completion", "print the completion script of a shell"),
@@ -59,7 +63,7 @@ EXIT_CODES = (
     (2, "the command, the definition or the inputs are not valid"),
     (3, "not found: the run, the step, the file or the store"),
     (4, "a conflict: the definition does not fit, the run is active, finished or there already"),
-    (5, "the store cannot be used"),
+    (5, "the store cannot be used, or the server not be reached"),
     (6, "the wait timed out"),
     (7, "the run is paused, or only waits"),
     (8, "the run was cancelled"),
@@ -69,7 +73,8 @@ EXIT_CODES = (
 )
 
 SHARED_OPTIONS = (
-    ("--store URL", "the store, as sqlite:PATH or memory: (else FLUJO_STORE, flujo.toml, .flujo/)"),
+    ("--server ADDRESS", "the server whose runs are meant, as unix:PATH (else FLUJO_SERVER)"),
+    ("--store URL", "the store, as sqlite:PATH or file:DIR (else FLUJO_STORE, flujo.toml, .flujo/)"),
     ("-o, --output FORMAT", "table, json, jsonl, yaml or name"),
     ("-q, --quiet", "no progress and no notes; list prints ids only"),
     ("-v, --verbose", "more about what happens; -vv also shows tracebacks"),

@@ -1,24 +1,28 @@
-"""Advancing one run in this process: open a kernel, start or resume, follow it to rest, say how it ended."""
+"""Taking one run as far as it goes: start or resume it, follow it to rest, say how it ended.
+
+Without a server the run goes on in this process, so the first Ctrl-C stops it in good order. With one it goes on over
+there, and Ctrl-C only ends the following.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from flujo.backends import open_backend
-from flujo.kernel import Kernel, RunHandle, RunStatus, StepState, StoredDefinition, Workflow, WorkflowState
+from flujo.kernel import RunHandle, Runs, RunStatus, StepState, StoredDefinition, Workflow, WorkflowState
 from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError
 from flujo.kernel.observer import result_of
 
 from . import failures, text
+from .access import acting, reading
 from .following import Follower, beside, is_only_waiting
 from .interruption import EXIT_CODE, Interruption
-from .lookup import reading
 from .output import emit_run
 from .progress import View, view_for
 from .session import Session, has_colour, say
 from .sources import from_stored_text
+from .target import ServerTarget
 
-Begin = Callable[[Kernel], Awaitable[RunHandle]]
+Begin = Callable[[Runs], Awaitable[RunHandle]]
 
 
 async def advance(
@@ -32,28 +36,26 @@ async def advance(
 ) -> int:
     """Take the run `run_id` as far as it goes and return the exit code. `begin` starts or resumes it.
 
-    Events up to `after_seq` are not shown. The first Ctrl-C closes the kernel in good order: attempts under way are
-    recorded as interrupted, and the command that goes on is printed.
+    Events up to `after_seq` are not shown. After a Ctrl-C the command that goes on is printed.
     """
     target = session.target
+    is_remote = isinstance(target, ServerTarget)
     state: WorkflowState | None = None
     with Interruption() as interruption:
         with interruption.scope:
-            kernel = Kernel(
-                open_backend(target.url),
-                recover=False,
-                workspaces=target.workspaces,
-                load_definition=load_definition,
-            )
-            async with kernel:
-                handle = await begin(kernel)
+            async with acting(target, load_definition) as runs:
+                handle = await begin(runs)
                 view = view_for(session)
                 try:
                     state = await _follow(session, handle, view, no_wait=no_wait, after_seq=after_seq)
                 finally:
                     view.close()
-                    if interruption.received is not None:
+                    if interruption.received is not None and not is_remote:
                         session.note("stopping in good order; Ctrl-C again ends at once")
+        if is_remote and state is None:
+            say(f"no longer following; the server goes on with run {run_id}")
+            say(f"try: {session.addressed(f'flujoctl watch {run_id}')}")
+            return EXIT_CODE
         if state is None or not _rests(state):
             state = await _left_behind(session, run_id)
     if state is None or not _rests(state):
@@ -61,17 +63,29 @@ async def advance(
     return conclude(session, state)
 
 
+async def detach(session: Session, begin: Begin) -> int:
+    """Start a run of a server, print its id, and leave it."""
+    async with acting(session.target) as runs:
+        handle = await begin(runs)
+        if session.output in ("table", "name"):
+            print(handle.run_id)
+        else:
+            emit_run(await handle.inspect(), session)
+    session.suggest(f"flujoctl watch {handle.run_id}")
+    return 0
+
+
 async def _follow(session: Session, handle: RunHandle, view: View, *, no_wait: bool, after_seq: int) -> WorkflowState:
-    kernel, run_id = handle.kernel, handle.run_id
+    runs, run_id = handle.runs, handle.run_id
 
     def announce(step: StepState) -> None:
         view.note(f"waiting for the signal {step.signal!r}; send it with: {signal_command(session, run_id, step)}")
 
     if handle.created:
         view.note(f"run {run_id}")
-    async with beside(lambda: kernel.wait(run_id)):
-        await Follower(kernel, run_id, view.show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
-    return await kernel.inspect(run_id)
+    async with beside(lambda: runs.wait(run_id)):
+        await Follower(runs, run_id, view.show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
+    return await runs.inspect(run_id)
 
 
 def signal_command(session: Session, run_id: str, step: StepState) -> str:
@@ -86,16 +100,14 @@ def _rests(state: WorkflowState) -> bool:
 async def _left_behind(session: Session, run_id: str) -> WorkflowState | None:
     """After an interruption: the run if it has settled all the same; otherwise says how to go on."""
     try:
-        async with reading(session.target) as observer:
-            summary = await observer.backend.load(run_id)
-            state = await observer.inspect(run_id)
-            is_idle = await observer.is_interrupted(summary)
+        async with reading(session.target) as runs:
+            state = await runs.inspect(run_id)
     except (RunNotFoundError, StoreError):
         say("interrupted; nothing of the run is stored")
         return None
     if state.is_final or state.status is RunStatus.PAUSED:
         return state
-    if is_idle:
+    if state.unowned:
         say(f"interrupted; run {run_id} is checkpointed and goes on with")
         say(f"try: {session.addressed(f'flujoctl resume {run_id}')}")
     else:
@@ -123,9 +135,10 @@ def conclude(session: Session, state: WorkflowState) -> int:
 
 
 def _conclude_waiting(session: Session, state: WorkflowState) -> int:
-    session.note(f"run {state.run_id} only waits; nobody runs it now")
+    is_remote = isinstance(session.target, ServerTarget)
+    session.note(f"run {state.run_id} only waits; " + ("the server goes on" if is_remote else "nobody runs it now"))
     for step in state.open_steps():
         if step.signal is not None:
             session.suggest(f"flujoctl signal {state.run_id} {step.signal}")
-    session.suggest(f"flujoctl resume {state.run_id}")
+    session.suggest(f"flujoctl {'watch' if is_remote else 'resume'} {state.run_id}")
     return failures.ONLY_WAITS

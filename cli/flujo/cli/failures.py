@@ -30,6 +30,9 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.InvalidDurationError: USAGE,
     errors.InvalidValueError: USAGE,
     errors.OutputTooLargeError: USAGE,
+    errors.PayloadTooLargeError: USAGE,
+    errors.InvalidAddressError: USAGE,
+    errors.ExtraMissingError: USAGE,
     errors.DefinitionError: USAGE,
     errors.DeclarationError: USAGE,
     errors.UnsafeStepNameError: USAGE,
@@ -52,8 +55,13 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.UnknownEventError: 4,
     errors.ForeignStoreError: 4,
     errors.NewerStoreError: 4,
-    # the store
+    errors.AddressInUseError: 4,
+    # the store and the server
     errors.StoreError: 5,
+    errors.ServerUnreachableError: 5,
+    errors.CallTimeoutError: 5,
+    errors.CallFailedError: 5,
+    errors.KernelClosedError: 5,
     FlujoError: INTERNAL,
 }
 

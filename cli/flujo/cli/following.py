@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import anyio
 
-from flujo.kernel import Event, Observer, RunStatus, StepState, StepStatus, WorkflowState, events
+from flujo.kernel import Event, RunStatus, StepState, StepStatus, StoredRuns, WorkflowState, events
 from flujo.kernel.errors import CursorError, FlujoError
 from flujo.kernel.transitions import fold
 
@@ -25,8 +25,8 @@ def is_only_waiting(state: WorkflowState) -> bool:
 class Follower:
     """Shows the events after `after_seq` of one run as they come, and announces each signal it waits for once."""
 
-    def __init__(self, observer: Observer, run_id: str, show: ShowEvent, announce: Announce, *, after_seq: int = 0):
-        self._observer = observer
+    def __init__(self, runs: StoredRuns, run_id: str, show: ShowEvent, announce: Announce, *, after_seq: int = 0):
+        self._runs = runs
         self._run_id = run_id
         self._show = show
         self._announce = announce
@@ -37,14 +37,14 @@ class Follower:
     async def until_rest(self, *, no_wait: bool = False) -> WorkflowState:
         """Return when the run is final or paused; with `no_wait` also when it only waits.
 
-        Raises what Observer.watch raises.
+        Raises what StoredRuns.watch raises.
         """
-        summary = await self._observer.backend.load(self._run_id)
+        summary = await self._runs.summary(self._run_id)
         if self._after_seq > summary.seq:
             raise CursorError(self._run_id, self._after_seq, summary.seq)
         self._head = summary.seq
         state = WorkflowState(run_id=self._run_id, uid=summary.uid)
-        async with aclosing(self._observer.watch(self._run_id)) as stream:
+        async with aclosing(self._runs.watch(self._run_id)) as stream:
             async for event in stream:
                 fold(state, event)
                 if event.seq > self._after_seq:
@@ -67,7 +67,7 @@ class Follower:
     async def _has_caught_up(self, state: WorkflowState) -> bool:
         """Whether the state is that of now. In the past, a wait or a pause may have ended long ago."""
         if state.seq >= self._head:
-            self._head = (await self._observer.backend.load(self._run_id)).seq
+            self._head = (await self._runs.summary(self._run_id)).seq
         return state.seq == self._head
 
 

@@ -1,28 +1,26 @@
-"""Deleting runs: by id, or by age and status. Their workspaces go with them, as far as flujo has made these."""
+"""Deleting runs: by id, or by age and status."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from enum import Enum
 
 import click
 
-from flujo.kernel import RunFilter, RunStatus, RunSummary
-from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel import Pruned, RunSummary
 
 from . import text
-from .lookup import find_run, reading
+from .access import reading
+from .lookup import find_run
 from .output import emit_all
 from .session import Session, has_colour, say
-from .target import Target
 
 STATUSES = ("completed", "failed", "cancelled", "paused")
 """Runs that can be pruned: whatever goes on, or ought to, stays."""
 
 _BATCH = 500
-_ALL = 1_000_000
+_ALL = 1_000_000  # a store lists as many; a server lists what fits an answer, and counts the rest
 _SHORTEST = 4  # a slip of the finger must not be short for a run
 
 
@@ -49,22 +47,22 @@ class Consent(Enum):
         return click.confirm(question, err=True)
 
 
-async def delete_runs(session: Session, given: Sequence[str], *, ignore_missing: bool = False) -> int:
+async def delete_runs(
+    session: Session, given: Sequence[str], *, ignore_missing: bool = False, force: bool = False
+) -> int:
     """Delete runs by their ids, which may be abbreviated; all ids are looked up before the first run goes."""
     from flujo.kernel.errors import RunNotFoundError
 
-    target = session.target
-    async with reading(target) as observer:
+    async with reading(session.target) as runs:
         found: list[str] = []
         for run_id in given:
             try:
-                found.append(await find_run(observer, run_id, shortest=_SHORTEST))
+                found.append(await find_run(runs, run_id, shortest=_SHORTEST))
             except RunNotFoundError:
                 if not ignore_missing:
                     raise
         for run_id in dict.fromkeys(found):
-            await observer.delete(run_id)
-            _remove_files(target, run_id)
+            await runs.delete(run_id, force=force)
             if session.output in ("table", "name") and not session.quiet:
                 print(run_id if session.output == "name" else f"run {run_id} is deleted")
     if session.output not in ("table", "name"):
@@ -82,59 +80,52 @@ async def prune_runs(
     consent: Consent,
 ) -> int:
     """Delete the runs that settled that long ago, once `consent` to that many is given."""
-    target = session.target
-    async with reading(target) as observer:
+    async with reading(session.target) as runs:
 
-        async def prune(limit: int, dry_run: bool) -> Sequence[RunSummary]:
-            return await observer.prune(
+        async def prune(dry_run: bool) -> Pruned:
+            return await runs.prune(
                 older_than_seconds=older_than_seconds,
                 statuses=statuses,
                 workflow=workflow,
-                limit=limit,
+                limit=_ALL if dry_run else _BATCH,
                 dry_run=dry_run,
             )
 
         if dry_run:
-            _show(session, await prune(_ALL, True), "would be deleted")
+            due = await prune(True)
+            _show(session, due.runs, f"{_count(due.total)} would be deleted", listed=True)
+            if due.more:
+                session.note(f"the {len(due.runs)} oldest ones are listed")
             return 0
         if consent is not Consent.GIVEN:
-            due = await prune(_ALL, True)
-            if due and not consent.ask(f"Delete {_count(due)}?"):
+            due = await prune(True)
+            if due.total and not consent.ask(f"Delete {_count(due.total)}?"):
                 say("nothing was deleted")
                 return 0
         gone: list[RunSummary] = []
-        while batch := await prune(_BATCH, False):
-            for run in batch:
-                _remove_files(target, run.run_id)
-            gone += batch
-        _show(session, gone, "deleted")
-        if not statuses:
-            now = observer.clock.now()
-            settled_before = now - round(older_than_seconds * MICROSECONDS)
-            paused = RunFilter(statuses=(RunStatus.PAUSED,), workflow=workflow, settled_before=settled_before)
-            if kept := await observer.backend.count(paused):
-                session.note(f"{kept} paused of that age stay; --status paused includes them")
+        while True:
+            pruned = await prune(False)
+            gone += pruned.runs
+            if not pruned.more:
+                break
+        _show(session, gone, f"{_count(len(gone))} deleted", listed=False)
+        if pruned.kept_paused:
+            session.note(f"{pruned.kept_paused} paused of that age stay; --status paused includes them")
     return 0
 
 
-def _show(session: Session, runs: Sequence[RunSummary], what: str) -> None:
+def _show(session: Session, runs: Sequence[RunSummary], outcome: str, *, listed: bool) -> None:
     if session.output == "name":
         for run in runs:
             print(run.run_id)
     elif session.output != "table":
         emit_all([text.summary_object(run, interrupted=False) for run in runs], session.output)
     else:
-        if runs and what != "deleted":
+        if runs and listed:
             rows = [[run.run_id, run.workflow, run.status] for run in runs]
             print(text.table(("ID", "WORKFLOW", "STATUS"), rows, status=2, colour=has_colour(sys.stdout)))
-        session.note(f"{_count(runs)} {what}")
+        session.note(outcome)
 
 
-def _count(runs: Sequence[RunSummary]) -> str:
-    return "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-
-
-def _remove_files(target: Target, run_id: str) -> None:
-    """Remove what flujo made for a run beside the store. A folder given with --workspace is somebody else's."""
-    shutil.rmtree(target.workspaces / run_id, ignore_errors=True)
-    (target.workspaces / f"{run_id}.log").unlink(missing_ok=True)
+def _count(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-from flujo.backends import open_backend
-from flujo.kernel import Observer, RunFilter, RunStatus, RunSummary
+from flujo.kernel import RunStatus, RunSummary, StoredRuns
 from flujo.kernel.errors import RunActiveError, RunNotFoundError
 
 from .failures import AmbiguousRunError, NothingToResumeError
-from .target import Target
 
 SHORTEST_ENDING = 4
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PAUSED, RunStatus.FAILED)
@@ -19,25 +16,18 @@ UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING, RunStatus
 _PAGE = 500
 
 
-@asynccontextmanager
-async def reading(target: Target) -> AsyncIterator[Observer]:
-    """An observer of a store that exists; raises StoreNotFoundError otherwise."""
-    async with open_backend(target.url) as backend:
-        yield Observer(backend)
-
-
-async def find_run(observer: Observer, given: str, *, shortest: int = 1) -> str:
+async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
     """The id of the run that `given` names: an exact id, the first characters of just one, or its last ones, at least
     four. `shortest` is how many characters an abbreviation has at least.
 
     Raises RunNotFoundError, AmbiguousRunError.
     """
     try:
-        return (await observer.backend.load(given)).run_id
+        return (await runs.summary(given)).run_id
     except RunNotFoundError:
-        found = await _with_prefix(observer, given) if len(given) >= shortest else []
+        found = await _with_prefix(runs, given) if len(given) >= shortest else []
         if not found and len(given) >= SHORTEST_ENDING:
-            found = await _with_suffix(observer, given)
+            found = await _with_suffix(runs, given)
         if not found:
             raise
     if len(found) > 1:
@@ -45,56 +35,61 @@ async def find_run(observer: Observer, given: str, *, shortest: int = 1) -> str:
     return found[0]
 
 
-async def _with_prefix(observer: Observer, prefix: str) -> list[str]:
-    page = await observer.list(id_prefix=prefix, limit=20)
+async def _with_prefix(runs: StoredRuns, prefix: str) -> list[str]:
+    page = await runs.list(id_prefix=prefix, limit=20)
     return [run.run_id for run in page.runs]
 
 
-async def _with_suffix(observer: Observer, suffix: str) -> list[str]:
-    return [run.run_id async for run in every_run(observer, RunFilter()) if run.run_id.endswith(suffix)]
+async def _with_suffix(runs: StoredRuns, suffix: str) -> list[str]:
+    return [run.run_id async for run in every_run(runs) if run.run_id.endswith(suffix)]
 
 
-async def every_run(observer: Observer, wanted: RunFilter) -> AsyncIterator[RunSummary]:
+async def every_run(
+    runs: StoredRuns,
+    *,
+    statuses: Sequence[str] = (),
+    workflow: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> AsyncIterator[RunSummary]:
     """All runs that match, newest first."""
     page: str | None = None
     while True:
-        found = await observer.backend.list(wanted, limit=_PAGE, page=page)
+        found = await runs.list(statuses=statuses, workflow=workflow, labels=labels, limit=_PAGE, page=page)
         for run in found.runs:
             yield run
         if (page := found.next) is None:
             return
 
 
-async def run_to_resume(observer: Observer, workflow: str, command: str, *, any_status: bool) -> str:
+async def run_to_resume(runs: StoredRuns, workflow: str, command: str, *, any_status: bool) -> str:
     """The one unfinished run of a workflow; `any_status` allows the newest of any status when none is unfinished.
 
     `command` is what to type with `--id ID` behind it. Raises RunNotFoundError for none, AmbiguousRunError for several,
     RunActiveError when a live process runs it.
     """
-    wanted = RunFilter(workflow=workflow, statuses=UNFINISHED)
-    found = [run async for run in every_run(observer, wanted)]
+    found = [run async for run in every_run(runs, workflow=workflow, statuses=UNFINISHED)]
     if len(found) > 1:
         listed = [f"{run.run_id}  {run.status}" for run in found]
         raise AmbiguousRunError(
             f"there are {len(found)} unfinished runs of {workflow!r}", listed, [f"{command} --id {found[0].run_id}"]
         )
     if not found and any_status:
-        found = list((await observer.list(workflow=workflow, limit=1)).runs)
+        found = list((await runs.list(workflow=workflow, limit=1)).runs)
     if not found:
-        raise await _nothing_to_resume(observer, workflow)
-    await refuse_active(observer, found[0])
+        raise await _nothing_to_resume(runs, workflow)
+    await refuse_active(runs, found[0])
     return found[0].run_id
 
 
-async def refuse_active(observer: Observer, run: RunSummary) -> None:
+async def refuse_active(runs: StoredRuns, run: RunSummary) -> None:
     """Raise RunActiveError when a live process runs it."""
-    if run.owner is not None and await observer.backend.is_alive(run.owner):
+    if run.owner is not None and not await runs.is_interrupted(run):
         raise RunActiveError(run.run_id, run.owner)
 
 
-async def _nothing_to_resume(observer: Observer, workflow: str) -> NothingToResumeError:
-    message = f"there is no unfinished run of {workflow!r} in {observer.backend.url}"
-    settled = (await observer.list(workflow=workflow, limit=1)).runs
+async def _nothing_to_resume(runs: StoredRuns, workflow: str) -> NothingToResumeError:
+    message = f"there is no unfinished run of {workflow!r} in {runs.url}"
+    settled = (await runs.list(workflow=workflow, limit=1)).runs
     if not settled:
         return NothingToResumeError(message, ["flujoctl list"])
     newest = settled[0]

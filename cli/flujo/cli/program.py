@@ -90,7 +90,7 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
         return USAGE
     except click.Abort:  # the answer to a question was Ctrl-C or the end of the input
         raise KeyboardInterrupt from None
-    except OSError:
+    except BrokenPipeError:
         raise
     except Exception as error:
         from flujo.kernel.errors import FlujoError

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flujo.kernel import Kernel, Observer, RunHandle, StoredDefinition, Workflow, WorkflowState
+from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow, WorkflowState
 from flujo.kernel.errors import DefinitionError, WorkflowNotFoundError
 
 from . import sources
+from .access import reading
 from .execution import advance
 from .failures import SourceNotFoundError
-from .lookup import reading
 from .session import Session
+from .target import ServerTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,15 @@ class Resumption(_Choices):
 
     async def carry_out(self, session: Session, *, no_wait: bool = False) -> int:
         """Resume the run, follow it to rest and return the exit code."""
-        async with reading(session.target) as observer:
-            state = await observer.inspect(self.run_id)
-            await self._refuse_missing_program(observer, state)
+        is_remote = isinstance(session.target, ServerTarget)
+        async with reading(session.target) as runs:
+            state = await runs.inspect(self.run_id)
+        if not is_remote:
+            self._refuse_missing_program(state)
         workflow = self._definition(session, state)
 
-        async def begin(kernel: Kernel) -> RunHandle:
-            return await kernel.resume(
+        async def begin(runs: Runs) -> RunHandle:
+            return await runs.resume(
                 self.run_id,
                 workflow=workflow,
                 from_step=self.from_step,
@@ -59,7 +62,7 @@ class Resumption(_Choices):
             session, self.run_id, begin, no_wait=no_wait, after_seq=state.seq, load_definition=load_definition
         )
 
-    async def _refuse_missing_program(self, observer: Observer, state: WorkflowState) -> None:
+    def _refuse_missing_program(self, state: WorkflowState) -> None:
         """A run an application started with a workflow of its own: only that application can go on with it."""
         named = self.workflow is not None or sources.TARGET in state.environment
         if named or state.definition is not None:
@@ -85,6 +88,8 @@ class Resumption(_Choices):
         return current
 
     def _current(self, session: Session, state: WorkflowState) -> Workflow | None:
+        if isinstance(session.target, ServerTarget) and state.definition is None:
+            return None  # a Python program: the server has it, or says that it has not
         try:
             current = sources.of_run(state)
         except DefinitionError as error:

@@ -17,7 +17,7 @@ import click
 from . import catalog
 
 if TYPE_CHECKING:
-    from .target import Target
+    from .target import StoreTarget, Target
 
 FORMATS = ("table", "json", "jsonl", "yaml", "name")
 
@@ -28,6 +28,7 @@ Result = TypeVar("Result")
 class Session:
     """What the shared options say."""
 
+    server: str | None = None
     store: str | None = None
     output: str = "table"
     quiet: bool = False
@@ -35,10 +36,19 @@ class Session:
 
     @property
     def target(self) -> Target:
-        """The store this invocation works on."""
+        """The server or store whose runs this invocation works on."""
         from .target import discover
 
-        return discover(self.store)
+        return discover(self.server, self.store)
+
+    @property
+    def store_target(self) -> StoreTarget:
+        """The store, for a command that works on one itself."""
+        from .target import discover_store
+
+        if self.server is not None:
+            raise click.UsageError("this command works on a store itself; leave --server out")
+        return discover_store(self.store)
 
     def note(self, text: str) -> None:
         """Tell the person at the terminal something that is not the answer."""
@@ -51,13 +61,15 @@ class Session:
             say(f"try: {self.addressed(command)}")
 
     def addressed(self, hint: str) -> str:
-        """A hint with the store the user named, if it contains a command: otherwise it would act on another store."""
-        if self.store is None or "flujoctl " not in hint or "--store " in hint:
+        """A hint with the server or store the user named, if it has a command, which would act on others otherwise."""
+        option, value = ("--server", self.server) if self.server is not None else ("--store", self.store)
+        is_addressed = any(f"{each} " in hint for each in ("--server", "--store", "--listen"))
+        if value is None or "flujoctl " not in hint or is_addressed:
             return hint
         from shlex import quote
 
         command, separator, comment = hint.partition("  # ")
-        addressed = f"{command.rstrip()} --store {quote(self.store)}"
+        addressed = f"{command.rstrip()} {option} {quote(value)}"
         return f"{addressed}  # {comment.strip()}" if separator else addressed
 
 
@@ -110,6 +122,7 @@ def shared_options() -> list[click.Parameter]:
         return click.Option(names, expose_value=False, callback=remember, help=help, **settings)
 
     return [
+        option("--server", metavar="ADDRESS", help=help_of["--server"]),
         option("--store", metavar="URL", help=help_of["--store"]),
         option("-o", "--output", metavar="FORMAT", type=click.Choice(FORMATS), help=help_of["-o"]),
         option("-q", "--quiet", is_flag=True, help=help_of["-q"]),

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +35,21 @@ def load(target: str, *, workspace: Path | None = None) -> Workflow:
     if workspace is not None:
         raise SourceError("--workspace is for YAML workflows; a Python workflow uses the folders it likes")
     return _load_python(target, os.getcwd())
+
+
+def load_remote(target: str) -> Workflow | str:
+    """The workflow a command line names for a server: a YAML file's, or a name. Raises as `load`.
+
+    Code is never sent: a Python workflow is run by the server that was started with it, under its name."""
+    if target.endswith((".yaml", ".yml")) or "/" in target or os.path.isfile(target):
+        if not target.endswith(".py"):
+            return _load_yaml(Path(target), None)
+    elif ":" not in target and not target.endswith(".py"):
+        return target
+    raise SourceError(
+        f"{target} is Python, and a server runs the Python it was started with",
+        [f"flujoctl serve {quote(target)}", "flujoctl run NAME"],
+    )
 
 
 def of_run(state: WorkflowState) -> Workflow | None:

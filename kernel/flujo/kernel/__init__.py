@@ -8,6 +8,7 @@ from .api import Delivery as Delivery
 from .api import Pruned as Pruned
 from .api import RunHandle as RunHandle
 from .api import Runs as Runs
+from .api import StoredRuns as StoredRuns
 from .attempt import Attempt as Attempt
 from .attempt import Wait as Wait
 from .attempt import current_attempt as current_attempt

@@ -11,16 +11,16 @@ ServerFailedError and CallTimeoutError. One suite of tests runs against both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from .backend import Page, RunSummary
-from .errors import InvalidValueError, PayloadTooLargeError
+from .errors import InvalidNameError, InvalidValueError, PayloadTooLargeError
 from .events import Event
 from .programs import Workflow
-from .state import WorkflowState
+from .state import RunStatus, WorkflowState
 from .values import encode
 
 MAX_INPUT_BYTES = 1024 * 1024
@@ -69,8 +69,91 @@ class Pruned(NamedTuple):
     """How many paused runs of that age stay because they were not asked for."""
 
 
-class Runs(Protocol):
-    """A place where runs are started, followed and acted on. Every call may raise StoreError or KernelClosedError."""
+class StoredRuns(Protocol):
+    """What can be done with runs without running any: look at them, follow them, send them signals, forget them.
+
+    Every call may raise StoreError or KernelClosedError. `Observer` keeps this much on a store alone."""
+
+    @property
+    def url(self) -> str:
+        """How messages name the place: a store's URL, or the address of a server."""
+        ...
+
+    async def inspect(self, run_id: str) -> WorkflowState:
+        """Everything recorded of a run; raises RunNotFoundError."""
+        ...
+
+    async def summary(self, run_id: str) -> RunSummary:
+        """How a run stands, without its journal; raises RunNotFoundError."""
+        ...
+
+    async def is_interrupted(self, summary: RunSummary) -> bool:
+        """Whether somebody ought to run this run and nobody does."""
+        ...
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        id_prefix: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int = 50,
+        page: str | None = None,
+    ) -> Page:
+        """One page of runs, newest first; raises InvalidNameError for a `page` of another filter, a status that does
+        not exist, and a limit below 1."""
+        ...
+
+    async def events(
+        self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
+    ) -> Sequence[Event]:
+        """Up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError, CursorError."""
+        ...
+
+    def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
+        """The events after `after_seq`, stored and then live, each once and in order, until the run is final.
+
+        With `uid`, only of that life of the run. Close it (`contextlib.aclosing`) when you leave early. Raises
+        RunNotFoundError, CursorError, RunDeletedError, RunReplacedError."""
+        ...
+
+    async def wait(self, run_id: str) -> WorkflowState:
+        """The run once it is final or paused; raises RunInterrupted when nobody runs it, RunNotFoundError."""
+        ...
+
+    async def result(self, run_id: str) -> Any:
+        """The output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
+        ...
+
+    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
+        """Send a signal, durable on return; raises RunNotFoundError, RunFinishedError, InvalidNameError,
+        InvalidValueError, PayloadTooLargeError."""
+        ...
+
+    async def delete(self, run_id: str, *, force: bool = False) -> None:
+        """Forget a run. One that a live process runs raises RunActiveError, or is cancelled first with `force`.
+
+        Raises RunNotFoundError."""
+        ...
+
+    async def prune(
+        self,
+        *,
+        older_than_seconds: float,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        limit: int = 500,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Forget up to `limit` runs that settled that long ago, oldest first: final ones, or those in `statuses`.
+
+        Raises InvalidNameError for a status that is not settled, InvalidDurationError."""
+        ...
+
+
+class Runs(StoredRuns, Protocol):
+    """A place where runs are started, followed and acted on."""
 
     async def start(
         self,
@@ -114,79 +197,8 @@ class Runs(Protocol):
         WorkflowNotFoundError, RunExistsError, InvalidInputError, InvalidValueError, PayloadTooLargeError."""
         ...
 
-    async def inspect(self, run_id: str) -> WorkflowState:
-        """Everything recorded of a run; raises RunNotFoundError."""
-        ...
-
-    async def summary(self, run_id: str) -> RunSummary:
-        """How a run stands, without its journal; raises RunNotFoundError."""
-        ...
-
-    async def is_interrupted(self, summary: RunSummary) -> bool:
-        """Whether somebody ought to run this run and nobody does."""
-        ...
-
-    async def list(
-        self,
-        *,
-        statuses: Sequence[str] = (),
-        workflow: str | None = None,
-        id_prefix: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        limit: int = 50,
-        page: str | None = None,
-    ) -> Page:
-        """One page of runs, newest first; raises InvalidNameError for a `page` of another filter."""
-        ...
-
-    async def events(
-        self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
-    ) -> Sequence[Event]:
-        """Up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError, CursorError."""
-        ...
-
-    def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
-        """The events after `after_seq`, stored and then live, each once and in order, until the run is final.
-
-        With `uid`, only of that life of the run. Close it (`contextlib.aclosing`) when you leave early. Raises
-        RunNotFoundError, CursorError, RunDeletedError, RunReplacedError."""
-        ...
-
-    async def wait(self, run_id: str) -> WorkflowState:
-        """The run once it is final or paused; raises RunInterrupted when nobody runs it, RunNotFoundError."""
-        ...
-
-    async def result(self, run_id: str) -> Any:
-        """The output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
-        ...
-
-    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
-        """Send a signal, durable on return; raises RunNotFoundError, RunFinishedError, InvalidNameError,
-        InvalidValueError, PayloadTooLargeError."""
-        ...
-
     async def cancel(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> CancelOutcome:
         """Ask a run to stop, durable on return; raises RunNotFoundError."""
-        ...
-
-    async def delete(self, run_id: str, *, force: bool = False) -> None:
-        """Forget a run. One that a live process runs raises RunActiveError, or is cancelled first with `force`.
-
-        Raises RunNotFoundError."""
-        ...
-
-    async def prune(
-        self,
-        *,
-        older_than_seconds: float,
-        statuses: Sequence[str] = (),
-        workflow: str | None = None,
-        limit: int = 500,
-        dry_run: bool = False,
-    ) -> Pruned:
-        """Forget up to `limit` runs that settled that long ago, oldest first: final ones, or those in `statuses`.
-
-        Raises InvalidNameError for a status that is not settled, InvalidDurationError."""
         ...
 
 
@@ -231,6 +243,21 @@ def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
         check_text(f"labels.{name}", name)
         check_text(f"labels.{name}", value)
     return labels
+
+
+def check_statuses(statuses: Iterable[str]) -> Sequence[RunStatus]:
+    """The statuses themselves; raises InvalidNameError for one that does not exist."""
+    for status in statuses:
+        if status not in tuple(RunStatus):
+            raise InvalidNameError("run status", status, f"one of {', '.join(RunStatus)}")
+    return [RunStatus(status) for status in statuses]
+
+
+def check_limit(limit: int) -> int:
+    """The limit itself; raises InvalidNameError for one that lets nothing through."""
+    if limit < 1:
+        raise InvalidNameError("limit", limit, "how many at most, from 1")
+    return limit
 
 
 def check_text(what: str, text: str | None) -> str | None:

@@ -13,7 +13,7 @@ from anyio import to_thread
 from pydantic_core import to_json
 
 from . import events
-from .api import Delivery, Pruned, check_text, encode_given
+from .api import Delivery, Pruned, check_labels, check_limit, check_statuses, check_text, encode_given
 from .backend import Page, Request, RunFilter, RunSummary, StateBackend
 from .clock import Clock, SystemClock
 from .durations import MICROSECONDS, parse_duration
@@ -34,7 +34,7 @@ from .errors import (
 from .events import Event
 from .keys import check_step_name
 from .state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
-from .transitions import fold
+from .transitions import fold, summarize
 from .values import encode
 
 READ_EVENTS = 500
@@ -46,9 +46,11 @@ SETTLED_RUNS = (*FINAL, RunStatus.PAUSED)
 
 
 class Watched(NamedTuple):
-    """A piece of a watch: some events, none when nothing has happened for a while, or at last the run as it ended."""
+    """A piece of a watch: at first the run as it stood, then some events, or none when nothing has happened for a
+    while, and at last the run as it ended."""
 
     events: Sequence[Event] = ()
+    begin: RunSummary | None = None
     end: RunSummary | None = None
 
 
@@ -63,6 +65,11 @@ class Observer:
         self.workspaces = workspaces
         self.clock: Clock = clock or SystemClock()
 
+    @property
+    def url(self) -> str:
+        """The URL of the store."""
+        return self.backend.url
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def inspect(self, run_id: str) -> WorkflowState:
@@ -70,13 +77,20 @@ class Observer:
 
         Steps whose owner died, or left, are marked `interrupted`.
         """
-        summary = await self.backend.load(run_id)
-        state = await self._fold(summary)
+        _, state = await self.look(run_id)
+        return state
+
+    async def look(self, run_id: str) -> tuple[RunSummary, WorkflowState]:
+        """How a run stands and everything recorded of it, both of one moment; raises RunNotFoundError."""
+        found = await self.backend.load(run_id)
+        state = await self._fold(found)
+        # Of the state, which may have gone on meanwhile: a summary read anew might always be of another moment.
+        summary = summarize(state, found.owner, found.token)
         state.unowned = await self.is_interrupted(summary)
         if state.unowned:
             for step in state.open_steps():
                 step.interrupted = step.status is StepStatus.RUNNING
-        return state
+        return summary, state
 
     async def summary(self, run_id: str) -> RunSummary:
         """How a run stands, without its journal; raises RunNotFoundError."""
@@ -100,16 +114,21 @@ class Observer:
     ) -> Page:
         """One page of runs, newest first; every filter that is given must match.
 
-        Raises InvalidNameError for a `page` that is not of a list by this filter."""
+        Raises InvalidNameError for a `page` that is not of a list by this filter, a status that does not exist, and a
+        limit below 1."""
         wanted = RunFilter(
-            statuses=tuple(statuses), workflow=workflow, id_prefix=id_prefix, labels=tuple((labels or {}).items())
+            statuses=tuple(check_statuses(statuses)),
+            workflow=workflow or None,
+            id_prefix=id_prefix or None,
+            labels=tuple(sorted(check_labels(labels or {}).items())),  # a page token fits one order only
         )
-        return await self.backend.list(wanted, limit=limit, page=page)
+        return await self.backend.list(wanted, limit=check_limit(limit), page=page or None)
 
     async def events(
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
     ) -> Sequence[Event]:
         """Up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError, CursorError."""
+        check_limit(limit)
         summary = await self.backend.load(run_id)
         if uid is not None and summary.uid != uid:
             raise RunReplacedError(run_id)
@@ -133,12 +152,13 @@ class Observer:
     async def watch_batches(
         self, run_id: str, after_seq: int = 0, *, uid: str | None = None, idle_seconds: float | None = None
     ) -> AsyncGenerator[Watched, None]:
-        """The same in batches of up to 64 events, with an empty one whenever nothing has happened for `idle_seconds`,
-        and the run as it ended in the last one."""
+        """The same in batches of up to 64 events, with an empty one whenever nothing has happened for `idle_seconds`.
+        The first one brings the run as it stands, the last one the run as it ended."""
         summary = await self._watched(run_id, uid)
         if after_seq > summary.seq:
             raise CursorError(run_id, after_seq, summary.seq)
         uid = summary.uid
+        yield Watched(begin=summary)
         while True:
             changed = self._change(uid)  # asked for before reading, so that no commit falls in between
             try:
@@ -234,11 +254,12 @@ class Observer:
         """Forget up to `limit` runs that settled that long ago, oldest first, with their workspaces: final ones, or
         those in `statuses`. Runs that go on, or ought to, stay.
 
-        Raises InvalidNameError for a status in which a run is not settled, InvalidDurationError."""
-        for status in statuses:
+        Raises InvalidNameError for a status in which a run is not settled and a limit below 1, InvalidDurationError."""
+        check_limit(limit)
+        for status in check_statuses(statuses):
             if status not in SETTLED_RUNS:
                 raise InvalidNameError("status to prune by", status, "completed, failed, cancelled or paused")
-        chosen = tuple(dict.fromkeys(statuses)) or tuple(FINAL)
+        chosen = tuple(dict.fromkeys(check_statuses(statuses))) or tuple(FINAL)
         settled_before = self.clock.now() - round(parse_duration(older_than_seconds) * MICROSECONDS)
         wanted = RunFilter(statuses=chosen, workflow=workflow, settled_before=settled_before)
         runs = await self.backend.prune(wanted, limit=limit, dry_run=dry_run)

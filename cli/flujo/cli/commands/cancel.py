@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import click
 
-from flujo.backends import open_backend
+from flujo.cli.access import acting, reading
 from flujo.cli.failures import report
-from flujo.cli.lookup import find_run, reading
+from flujo.cli.lookup import find_run
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.target import Target
-from flujo.kernel import CancelOutcome, Kernel, RunInterrupted, RunStatus
+from flujo.kernel import CancelOutcome, RunInterrupted, Runs, RunStatus
 from flujo.kernel.errors import RunFinishedError
 
 
@@ -24,8 +24,8 @@ def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: 
     """Cancel runs. One that a process runs is told to stop, and one that nobody runs is cancelled at once."""
 
     async def cancel() -> list[tuple[str, RunStatus]]:
-        async with reading(session.target) as observer:
-            found = [await find_run(observer, run_id) for run_id in run_ids]
+        async with reading(session.target) as runs:
+            found = [await find_run(runs, run_id) for run_id in run_ids]
         return await _cancel(session.target, found, reason, wait=wait)
 
     ended = run_async(cancel)
@@ -40,20 +40,20 @@ async def _cancel(
     target: Target, run_ids: Sequence[str], reason: str | None, *, wait: bool
 ) -> list[tuple[str, RunStatus]]:
     """Cancel the runs and return how each stands then."""
-    async with Kernel(open_backend(target.url), recover=False, workspaces=target.workspaces) as kernel:
+    async with acting(target) as runs:
         for run_id in run_ids:  # all are told before the first one is waited for
-            await kernel.cancel(run_id, reason)
-        return [(run_id, await _status(kernel, run_id, reason, wait=wait)) for run_id in run_ids]
+            await runs.cancel(run_id, reason)
+        return [(run_id, await _status(runs, run_id, reason, wait=wait)) for run_id in run_ids]
 
 
-async def _status(kernel: Kernel, run_id: str, reason: str | None, *, wait: bool) -> RunStatus:
+async def _status(runs: Runs, run_id: str, reason: str | None, *, wait: bool) -> RunStatus:
     while wait:
         try:
-            return (await kernel.wait(run_id)).status
+            return (await runs.wait(run_id)).status
         except RunInterrupted:  # its owner died with the request in its inbox
-            if await kernel.cancel(run_id, reason) is CancelOutcome.ALREADY_FINISHED:
+            if await runs.cancel(run_id, reason) is CancelOutcome.ALREADY_FINISHED:
                 break
-    return (await kernel.inspect(run_id)).status
+    return (await runs.inspect(run_id)).status
 
 
 def _show(session: Session, ended: Sequence[tuple[str, RunStatus]]) -> None:

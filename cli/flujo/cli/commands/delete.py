@@ -13,10 +13,11 @@ from flujo.cli.session import Session, declare, run_async
 @declare("delete")
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--ignore-missing", is_flag=True, help="say nothing about ids that do not exist")
+@click.option("--force", is_flag=True, help="cancel a run that a process runs, and delete it once it has stopped")
 @click.option("--yes", "-y", is_flag=True, hidden=True, help="accepted for scripts: naming a run needs no confirmation")
-def command(session: Session, run_ids: Sequence[str], ignore_missing: bool, yes: bool) -> int:
+def command(session: Session, run_ids: Sequence[str], ignore_missing: bool, force: bool, yes: bool) -> int:
     """Delete runs, with everything recorded of them and the workspaces flujo made for them.
 
-    A run that a process runs has to be cancelled first.
+    A run that a process runs has to be cancelled first, or with --force is.
     """
-    return run_async(lambda: delete_runs(session, run_ids, ignore_missing=ignore_missing))
+    return run_async(lambda: delete_runs(session, run_ids, ignore_missing=ignore_missing, force=force))

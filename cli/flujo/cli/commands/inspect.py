@@ -7,10 +7,11 @@ import sys
 import click
 
 from flujo.cli import text
-from flujo.cli.lookup import find_run, reading
+from flujo.cli.access import reading
+from flujo.cli.lookup import find_run
 from flujo.cli.output import emit, emit_run
 from flujo.cli.session import Session, declare, has_colour, run_async
-from flujo.kernel import Observer, RunStatus, StepState, WorkflowState
+from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState
 from flujo.kernel.durations import format_instant
 from flujo.kernel.errors import StepNotFoundError
 
@@ -27,11 +28,12 @@ def command(session: Session, run_id: str, step_name: str | None, show_outputs: 
     ID may be shortened to its first characters, or to its last four or more, as long as they fit just one run.
     """
 
-    async def read() -> tuple[WorkflowState, bool, int]:
-        async with reading(session.target) as observer:
-            return await _read(observer, run_id)
+    async def read() -> WorkflowState:
+        async with reading(session.target) as runs:
+            return await runs.inspect(await find_run(runs, run_id))
 
-    state, is_idle, now = run_async(read)
+    state = run_async(read)
+    is_idle, now = state.unowned, SystemClock().now()
     if step_name is not None:
         _show_step(session, state, step_name, now)
     elif not emit_run(state, session):
@@ -40,13 +42,6 @@ def command(session: Session, run_id: str, step_name: str | None, show_outputs: 
             _show_outputs(state)
     _suggest(session, state, is_idle)
     return 0
-
-
-async def _read(observer: Observer, given: str) -> tuple[WorkflowState, bool, int]:
-    run_id = await find_run(observer, given)
-    state = await observer.inspect(run_id)
-    is_idle = await observer.is_interrupted(await observer.backend.load(run_id))
-    return state, is_idle, observer.clock.now()
 
 
 def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -> None:

@@ -9,11 +9,12 @@ from shlex import quote
 import click
 
 from flujo.cli import text
+from flujo.cli.access import reading
 from flujo.cli.inputs import parse_labels
-from flujo.cli.lookup import every_run, reading
+from flujo.cli.lookup import every_run
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
-from flujo.kernel import RunFilter, RunStatus, RunSummary
+from flujo.kernel import RunStatus, RunSummary, SystemClock
 
 HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")
 
@@ -45,19 +46,20 @@ def command(
 ) -> int:
     """List runs, newest first. With -q only their ids."""
     workflow = workflow or pipeline
-    wanted = RunFilter(statuses=tuple(statuses), workflow=workflow, labels=tuple(parse_labels(labels).items()))
+    chosen = parse_labels(labels)
 
-    async def read() -> tuple[list[tuple[RunSummary, bool]], str | None, int]:
-        async with reading(session.target) as observer:
+    async def read() -> tuple[list[tuple[RunSummary, bool]], str | None]:
+        async with reading(session.target) as runs:
+            following = None
             if everything:
-                runs, following = [run async for run in every_run(observer, wanted)], None
+                found = [run async for run in every_run(runs, statuses=statuses, workflow=workflow, labels=chosen)]
             else:
-                found = await observer.backend.list(wanted, limit=limit, page=page)
-                runs, following = list(found.runs), found.next
-            return [(run, await observer.is_interrupted(run)) for run in runs], following, observer.clock.now()
+                listed = await runs.list(statuses=statuses, workflow=workflow, labels=chosen, limit=limit, page=page)
+                found, following = list(listed.runs), listed.next
+            return [(run, await runs.is_interrupted(run)) for run in found], following
 
-    runs, following, now = run_async(read)
-    _show(session, runs, now)
+    found, following = run_async(read)
+    _show(session, found, SystemClock().now())
     if following is not None:
         session.note("there are more runs")
         session.suggest(_following_page(following, statuses, workflow, labels, limit))

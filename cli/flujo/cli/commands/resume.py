@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import click
 
+from flujo.cli.access import reading
 from flujo.cli.inputs import parse_inputs
-from flujo.cli.lookup import find_run, reading
+from flujo.cli.lookup import find_run
 from flujo.cli.resumption import Resumption
 from flujo.cli.session import Session, declare, run_async
 
@@ -43,8 +44,8 @@ def command(
     inputs = parse_inputs([*assignments, *parameters])
 
     async def resume() -> int:
-        async with reading(session.target) as observer:
-            found = await find_run(observer, run_id)
+        async with reading(session.target) as runs:
+            found = await find_run(runs, run_id)
         resumption = Resumption(found, from_step=from_step, inputs=inputs, stored=stored, accept_changes=accept_changes)
         return await resumption.carry_out(session, no_wait=not wait)
 

@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 import click
 
 from flujo.cli import sources, text
-from flujo.cli.execution import advance
+from flujo.cli.access import reading
+from flujo.cli.execution import advance, detach
 from flujo.cli.failures import AmbiguousRunError
 from flujo.cli.inputs import parse_inputs, parse_labels
-from flujo.cli.lookup import reading, refuse_active, run_to_resume
+from flujo.cli.lookup import refuse_active, run_to_resume
 from flujo.cli.output import emit
 from flujo.cli.resumption import Resumption
 from flujo.cli.session import Session, declare, run_async
-from flujo.kernel import Kernel, RunHandle, Workflow
+from flujo.cli.target import ServerTarget
+from flujo.kernel import RunHandle, Runs, Workflow
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.keys import check_run_id
 
@@ -25,11 +27,16 @@ class Request(NamedTuple):
     """What the command line asks for."""
 
     target: str
-    workflow: Workflow
+    workflow: Workflow | str  # a name, if the server has it
     inputs: dict[str, Any]
     run_id: str | None
     labels: dict[str, str]
     no_wait: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow."""
+        return self.workflow if isinstance(self.workflow, str) else self.workflow.name
 
 
 @declare("run")
@@ -43,6 +50,7 @@ class Request(NamedTuple):
     "--workspace", metavar="DIR", type=click.Path(path_type=Path), help="work in this folder, which flujo never deletes"
 )
 @click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+@click.option("--detach", is_flag=True, help="with a server: start the run, print its id and leave it to the server")
 @click.option("--resume", is_flag=True, help="take up the one unfinished run of this workflow")
 @click.option("--from-step", metavar="STEP", help="with --resume: again from this step on")
 @click.option("--start-from", metavar="STEP", hidden=True)
@@ -58,6 +66,7 @@ def command(
     labels: Sequence[str],
     workspace: Path | None,
     wait: bool,
+    detach: bool,
     resume: bool,
     from_step: str | None,
     start_from: str | None,
@@ -66,8 +75,9 @@ def command(
 ) -> int:
     """Run a workflow and stay until it has ended.
 
-    TARGET is a YAML file, a workflow in a Python file (FILE.py:NAME) or in a module (MODULE:NAME). Inputs are
-    NAME=TEXT, which the workflow reads into the type it declares, or NAME:=JSON.
+    TARGET is a YAML file, a workflow in a Python file (FILE.py:NAME) or in a module (MODULE:NAME); with a server, a
+    YAML file or the name of a workflow the server was started with. Inputs are NAME=TEXT, which the workflow reads into
+    the type it declares, or NAME:=JSON.
     """
     from_step = from_step or start_from
     inputs = parse_inputs([*assignments, *parameters], params_file)
@@ -77,13 +87,18 @@ def command(
         raise click.UsageError("a resumed run keeps its workspace and labels; leave --workspace and --label out")
     if run_id is not None:
         check_run_id(run_id)
-    workflow = sources.load(target, workspace=workspace)
+    is_remote = isinstance(session.target, ServerTarget)
+    if is_remote and workspace is not None:
+        raise click.UsageError("a server makes the workspaces of its runs; leave --workspace out")
+    if detach and (resume or not is_remote):
+        raise click.UsageError("--detach leaves a new run to a server; name one with --server")
+    workflow = sources.load_remote(target) if is_remote else sources.load(target, workspace=workspace)
     request = Request(target, workflow, inputs, run_id, parse_labels(labels), not wait)
     if dry_run:
         return _show(session, request)
     if resume:
         return _resume(session, request, from_step, override_params)
-    return _start(session, request)
+    return _start(session, request, detached=detach)
 
 
 def _refuse_without_resume(from_step: str | None, override_params: bool) -> None:
@@ -93,17 +108,20 @@ def _refuse_without_resume(from_step: str | None, override_params: bool) -> None
         raise click.UsageError("--override-params goes with --resume")
 
 
-def _start(session: Session, request: Request) -> int:
-    request.workflow.check_inputs(dict(request.inputs))  # before a store is made for nothing
+def _start(session: Session, request: Request, *, detached: bool) -> int:
+    if isinstance(request.workflow, Workflow):
+        request.workflow.check_inputs(dict(request.inputs))  # before a store is made for nothing
     run_id = request.run_id or Identifiers(SystemClock()).run_id()
 
-    async def begin(kernel: Kernel) -> RunHandle:
-        handle = await kernel.start(request.workflow, request.inputs, run_id=run_id, labels=request.labels)
+    async def begin(runs: Runs) -> RunHandle:
+        handle = await runs.start(request.workflow, request.inputs, run_id=run_id, labels=request.labels)
         if not handle.created:
             status = (await handle.inspect()).status
             session.note(f"run {run_id} exists already and is {status}: attached to it, nothing new was started")
         return handle
 
+    if detached:
+        return run_async(lambda: detach(session, begin))
     return run_async(lambda: advance(session, run_id, begin, no_wait=request.no_wait))
 
 
@@ -115,30 +133,33 @@ def _resume(session: Session, request: Request, from_step: str | None, override_
 
     async def resume() -> int:
         run_id = await _find(session, request, any_status=from_step is not None)
-        resumption = Resumption(run_id, from_step=from_step, inputs=request.inputs, workflow=request.workflow)
+        workflow = None if isinstance(request.workflow, str) else request.workflow
+        resumption = Resumption(run_id, from_step=from_step, inputs=request.inputs, workflow=workflow)
         return await resumption.carry_out(session, no_wait=request.no_wait)
 
     return run_async(resume)
 
 
 async def _find(session: Session, request: Request, *, any_status: bool) -> str:
-    async with reading(session.target) as observer:
+    async with reading(session.target) as runs:
         if request.run_id is None:
             command = f"flujoctl run --resume {request.target}"
-            return await run_to_resume(observer, request.workflow.name, command, any_status=any_status)
-        run = await observer.backend.load(request.run_id)
-        if run.workflow != request.workflow.name:
+            return await run_to_resume(runs, request.name, command, any_status=any_status)
+        run = await runs.summary(request.run_id)
+        if run.workflow != request.name:
             raise AmbiguousRunError(
-                f"run {run.run_id!r} is a run of {run.workflow!r}, not of {request.workflow.name!r}",
+                f"run {run.run_id!r} is a run of {run.workflow!r}, not of {request.name!r}",
                 (),
                 [f"flujoctl resume {run.run_id}"],
             )
-        await refuse_active(observer, run)
+        await refuse_active(runs, run)
         return run.run_id
 
 
 def _show(session: Session, request: Request) -> int:
     workflow = request.workflow
+    if isinstance(workflow, str):
+        raise click.UsageError("--dry-run checks a file; the workflow of a server is checked when it is started")
     inputs = workflow.check_inputs(dict(request.inputs))
     steps = None if workflow.plan is None else [name for name, _ in workflow.plan]
     if session.output == "name":

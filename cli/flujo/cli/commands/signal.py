@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from flujo.cli.access import reading
 from flujo.cli.inputs import parse_json
-from flujo.cli.lookup import find_run, reading
+from flujo.cli.lookup import find_run
 from flujo.cli.output import emit
 from flujo.cli.resumption import Resumption
 from flujo.cli.session import Session, declare, run_async
@@ -31,10 +32,10 @@ def command(session: Session, run_id: str, name: str, payload: str | None, only_
     value = _read(payload, only_json)
 
     async def send() -> int:
-        async with reading(session.target) as observer:
-            found = await find_run(observer, run_id)
-            delivery = await observer.signal(found, name, value)
-            is_paused = (await observer.backend.load(found)).status == RunStatus.PAUSED
+        async with reading(session.target) as runs:
+            found = await find_run(runs, run_id)
+            delivery = await runs.signal(found, name, value)
+            is_paused = (await runs.summary(found)).status == RunStatus.PAUSED
         is_idle = is_paused or delivery is Delivery.STORED
         if is_idle and resume:
             return await Resumption(found).carry_out(session)

@@ -8,13 +8,14 @@ import anyio
 import click
 
 from flujo.cli import failures
+from flujo.cli.access import reading
 from flujo.cli.execution import signal_command
 from flujo.cli.following import Follower, beside, is_only_waiting
-from flujo.cli.lookup import find_run, reading
+from flujo.cli.lookup import find_run
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.text import clock_time, event_line
-from flujo.kernel import Event, Observer, StepState, WorkflowState
+from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
 from flujo.kernel.errors import FlujoError, RunNotFoundError
 from flujo.kernel.events import to_json_object
 from flujo.kernel.observer import result_of
@@ -34,9 +35,9 @@ def command(session: Session, run_id: str, after_seq: int, wait: bool) -> int:
     """
 
     async def watch() -> int:
-        async with reading(session.target) as observer:
-            found = await find_run(observer, run_id)
-            return await _watch(session, observer, found, after_seq, no_wait=not wait)
+        async with reading(session.target) as runs:
+            found = await find_run(runs, run_id)
+            return await _watch(session, runs, found, after_seq, no_wait=not wait)
 
     try:
         return run_async(watch)
@@ -45,7 +46,7 @@ def command(session: Session, run_id: str, after_seq: int, wait: bool) -> int:
         return failures.INTERRUPTED
 
 
-async def _watch(session: Session, observer: Observer, run_id: str, after_seq: int, *, no_wait: bool) -> int:
+async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int, *, no_wait: bool) -> int:
     def show(event: Event, state: WorkflowState) -> None:
         if session.output == "table":
             print(f"{event.seq:>4}  {clock_time(event.at)}  {event_line(event, state)}")
@@ -58,7 +59,7 @@ async def _watch(session: Session, observer: Observer, run_id: str, after_seq: i
 
     async def mind_the_owner() -> None:
         try:
-            while not await observer.is_interrupted(await observer.backend.load(run_id)):  # noqa: ASYNC110
+            while not await runs.is_interrupted(await runs.summary(run_id)):  # noqa: ASYNC110
                 await anyio.sleep(LOOK_SECONDS)  # a lock that is let go of wakes nobody
         except RunNotFoundError:
             return  # the stream of events says it better
@@ -66,7 +67,7 @@ async def _watch(session: Session, observer: Observer, run_id: str, after_seq: i
         session.suggest(f"flujoctl resume {run_id}")
 
     async with beside(mind_the_owner):
-        state = await Follower(observer, run_id, show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
+        state = await Follower(runs, run_id, show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
     if is_only_waiting(state):
         return failures.ONLY_WAITS
     try:
