@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench clean
+.PHONY: help setup demo test check fmt proto proto-release bench clean
+PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "flujo needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -20,6 +21,12 @@ $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+# The generator of the contract's code is older than what runs it (proto/requirements.txt), so it lives by itself.
+$(PROTO_TOOLS)/.ready: proto/requirements.txt $(VENV)/.base
+	$(PYTHON) -m venv $(PROTO_TOOLS)
+	$(PROTO_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r proto/requirements.txt
+	@touch $@
+
 setup: $(VENV)/.dev ## make the virtual environment with the test and check tools
 
 demo: $(VENV)/.base ## run the example workflow on this repository and show its report
@@ -28,17 +35,28 @@ demo: $(VENV)/.base ## run the example workflow on this repository and show its 
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/pytest
 
-check: $(VENV)/.dev ## lint, formatting, types, import rules, docs freshness
+check: $(VENV)/.dev $(PROTO_TOOLS)/.ready ## lint, formatting, types, import rules, the contract, docs freshness
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against proto/released.binpb
+	PATH="$(PROTO_TOOLS)/bin:$$PATH" $(PROTO_TOOLS)/bin/python proto/generate.py --check
 
 fmt: $(VENV)/.dev ## format the code, apply safe fixes and refresh generated docs
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python docs/generate.py
+
+proto: $(VENV)/.dev $(PROTO_TOOLS)/.ready ## format the contract and generate its code and reference
+	$(BIN)/buf format --write
+	PATH="$(PROTO_TOOLS)/bin:$$PATH" $(PROTO_TOOLS)/bin/python proto/generate.py
+
+proto-release: $(VENV)/.dev ## make the contract as it is now the one that later changes may not break
+	$(BIN)/buf build --exclude-source-info -o proto/released.binpb
 
 bench: $(VENV)/.dev ## measure throughput against raw group commit in one process
 	$(BIN)/python bench/throughput.py

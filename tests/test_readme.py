@@ -38,6 +38,27 @@ def test_the_python_of_the_readme_runs_twice_and_does_its_steps_once(tmp_path: P
     assert (tmp_path / ".flujo" / ".gitignore").read_text() == "*\n"
 
 
+@pytest.mark.parametrize(("page", "number"), [("README.md", 1), ("docs/grpc.md", 0)])
+def test_the_client_of_a_page_talks_to_the_server_of_that_page(page: str, number: int, tmp_path: Path) -> None:
+    """`flujoctl serve examples/hello.yaml`, and the ten lines of Python beside it."""
+    (tmp_path / "client.py").write_text(blocks(page, "python")[number])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    commands = [sys.executable, "-m", "flujoctl", "serve", "--store", "sqlite:.flujo/state.db"]
+    with subprocess.Popen(
+        [*commands, str(ROOT / "examples/hello.yaml")], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "listening at unix:.flujo/server.sock\n"
+        client = subprocess.run(
+            [sys.executable, "client.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        server.terminate()
+
+    assert client.stdout.splitlines()[0] == "1 run_created"
+    assert client.stdout.splitlines()[-1] == "{'greeting': 'Hello Grace!'}"
+    assert server.returncode == 0
+
+
 def test_the_workflow_of_the_readme_is_valid() -> None:
     """The tour's YAML loads, with its steps in the order the text tells."""
     loaded = load_workflow_text(blocks("README.md", "yaml")[0], "tour.yaml")

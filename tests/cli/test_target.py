@@ -13,7 +13,8 @@ from flujo.kernel.errors import StoreUrlError
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder two levels below one where settings and stores are put."""
-    monkeypatch.delenv("FLUJO_STORE", raising=False)
+    for name in ("FLUJO_STORE", "FLUJO_SERVER"):
+        monkeypatch.delenv(name, raising=False)
     below = tmp_path / "project" / "below"
     below.mkdir(parents=True)
     return below
@@ -64,3 +65,32 @@ def test_without_anything_the_store_is_here_and_is_not_made(here: Path, monkeypa
     assert found.url == DEFAULT
     assert found.workspaces == here / ".flujo" / "workspaces"
     assert list(here.iterdir()) == []
+
+
+def test_a_server_goes_before_a_store(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--server, then --store, then FLUJO_SERVER, then FLUJO_STORE."""
+    monkeypatch.setenv("FLUJO_STORE", "sqlite:/from/environment.db")
+    monkeypatch.setenv("FLUJO_SERVER", "unix:from-environment.sock")
+
+    assert discover("unix:flag.sock", "memory:", here=here) == ServerTarget("unix:flag.sock")
+    assert discover(None, "memory:", here=here) == discover_store("memory:", here=here)
+    assert discover(here=here) == ServerTarget("unix:from-environment.sock")
+    monkeypatch.delenv("FLUJO_SERVER")
+    assert discover(here=here) == discover_store("sqlite:/from/environment.db", here=here)
+
+
+def test_settings_may_name_a_server(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`server` in flujo.toml is used like FLUJO_SERVER; a store that is named nearer goes before it."""
+    (here.parent / "flujo.toml").write_text('server = "unix:/run/flujo.sock"\nstore = "file:runs"\n', encoding="utf-8")
+
+    assert discover(here=here) == ServerTarget("unix:/run/flujo.sock")
+    assert discover(None, "memory:", here=here) == discover_store("memory:", here=here)
+    monkeypatch.setenv("FLUJO_STORE", "sqlite:near.db")
+    assert discover(here=here) == discover_store("sqlite:near.db", here=here)
+
+
+def test_a_file_store_counts_from_its_settings_as_well(here: Path) -> None:
+    """A relative folder in flujo.toml is relative to it."""
+    (here.parent / "flujo.toml").write_text('store = "file:data/runs"\n', encoding="utf-8")
+
+    assert discover_store(here=here).url == f"file:{here.parent}/data/runs"

@@ -41,6 +41,9 @@ class RunServiceStub(object):
     FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
     UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
+
+    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
+    without ErrorInfo.
     """
 
     def __init__(self, channel):
@@ -132,6 +135,9 @@ class RunServiceServicer(object):
     FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
     UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
+
+    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
+    without ErrorInfo.
     """
 
     def StartRun(self, request, context):
@@ -165,7 +171,8 @@ class RunServiceServicer(object):
         """Lists runs, newest first, a page at a time.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of a list by this filter.
+        INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter, or a
+        status is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,6 +215,7 @@ class RunServiceServicer(object):
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
         NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
         ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
+        DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute; watch again when there is time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,10 +238,11 @@ class RunServiceServicer(object):
         """Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the event holds no value.
+        INVALID_ARGUMENT INVALID_FIELD: the event holds no value, or `seq` is 0.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         ABORTED RUN_REPLACED: the run with this id has another `uid`.
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
+        DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -254,7 +263,7 @@ class RunServiceServicer(object):
         FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
         FAILED_PRECONDITION RUN_NOT_RESUMABLE: it is completed, and no `from_step` is given.
         FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts completed steps; google.rpc.PreconditionFailure
-        lists every difference.
+        lists the differences, as many as an error has room for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,7 +309,8 @@ class RunServiceServicer(object):
         """Forgets runs that settled some time ago, oldest first, `max_runs` at most per call. Runs with a live owner stay.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing or negative, or `max_runs` is negative.
+        INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing, negative or more than a century, `max_runs` is negative,
+        or a status is none, or one in which runs go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -398,6 +408,9 @@ class RunService(object):
     FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
     UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
+
+    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
+    without ErrorInfo.
     """
 
     @staticmethod

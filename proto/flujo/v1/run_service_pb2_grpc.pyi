@@ -28,6 +28,9 @@ class RunServiceStub:
       FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
       UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
       INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
+
+    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
+    without ErrorInfo.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -54,7 +57,8 @@ class RunServiceStub:
     """Lists runs, newest first, a page at a time.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of a list by this filter.
+      INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter, or a
+        status is none.
     """
     ListSteps: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListStepsRequest, _run_service_pb2.ListStepsResponse]
     """Lists the steps of a run in the order they began, a page at a time.
@@ -85,6 +89,7 @@ class RunServiceStub:
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
       NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
       ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
+      DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute; watch again when there is time.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListEventsRequest, _run_service_pb2.ListEventsResponse]
     """Lists stored events of a run. For following a run, use WatchRun.
@@ -99,10 +104,11 @@ class RunServiceStub:
     """Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the event holds no value.
+      INVALID_ARGUMENT INVALID_FIELD: the event holds no value, or `seq` is 0.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ABORTED RUN_REPLACED: the run with this id has another `uid`.
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
+      DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute.
     """
     ResumeRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ResumeRunRequest, _run_service_pb2.ResumeRunResponse]
     """Takes up a run that is failed, paused, cancelled or interrupted, and answers once that is durable. Completed steps
@@ -119,7 +125,7 @@ class RunServiceStub:
       FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
       FAILED_PRECONDITION RUN_NOT_RESUMABLE: it is completed, and no `from_step` is given.
       FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts completed steps; google.rpc.PreconditionFailure
-        lists every difference.
+        lists the differences, as many as an error has room for.
     """
     SignalRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SignalRunRequest, _run_service_pb2.SignalRunResponse]
     """Sends a signal to a run and answers once it is durable. A run that does not wait for it yet takes it later. Not safe
@@ -149,7 +155,8 @@ class RunServiceStub:
     """Forgets runs that settled some time ago, oldest first, `max_runs` at most per call. Runs with a live owner stay.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing or negative, or `max_runs` is negative.
+      INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing, negative or more than a century, `max_runs` is negative,
+        or a status is none, or one in which runs go on.
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -168,6 +175,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
       FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
       UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
       INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
+
+    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
+    without ErrorInfo.
     """
 
     @_abc_1.abstractmethod
@@ -210,7 +220,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists runs, newest first, a page at a time.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of a list by this filter.
+          INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter, or a
+            status is none.
         """
 
     @_abc_1.abstractmethod
@@ -259,6 +270,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
           NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
           ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
+          DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute; watch again when there is time.
         """
 
     @_abc_1.abstractmethod
@@ -285,10 +297,11 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the event holds no value.
+          INVALID_ARGUMENT INVALID_FIELD: the event holds no value, or `seq` is 0.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ABORTED RUN_REPLACED: the run with this id has another `uid`.
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
+          DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute.
         """
 
     @_abc_1.abstractmethod
@@ -311,7 +324,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
           FAILED_PRECONDITION RUN_NOT_RESUMABLE: it is completed, and no `from_step` is given.
           FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts completed steps; google.rpc.PreconditionFailure
-            lists every difference.
+            lists the differences, as many as an error has room for.
         """
 
     @_abc_1.abstractmethod
@@ -365,7 +378,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Forgets runs that settled some time ago, oldest first, `max_runs` at most per call. Runs with a live owner stay.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing or negative, or `max_runs` is negative.
+          INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing, negative or more than a century, `max_runs` is negative,
+            or a status is none, or one in which runs go on.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _aio.Server) -> None: ...

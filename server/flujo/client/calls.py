@@ -21,6 +21,7 @@ from flujo.kernel.errors import (
     CallFailedError,
     CallTimeoutError,
     FlujoError,
+    KernelClosedError,
     ServerUnreachableError,
 )
 from flujo.kernel.loops import require_asyncio
@@ -48,9 +49,11 @@ class Calls:
         require_asyncio("the gRPC client")
         self.address = address
         self.channel = aio.insecure_channel(address.target, options=OPTIONS)
+        self._closed = False
 
     async def close(self) -> None:
-        """End the connection; calls under way are cancelled."""
+        """End the connection; calls under way raise KernelClosedError."""
+        self._closed = True
         await self.channel.close(None)
 
     async def unary(
@@ -71,6 +74,7 @@ class Calls:
         except asyncio.CancelledError:
             call.cancel()
             await checkpoint_if_cancelled()  # raises the cancellation of the scope that caused it, mark and all
+            self._require_open()
             raise
         except aio.AioRpcError as error:
             raise self._error(error, _name(request), seconds) from error
@@ -83,10 +87,19 @@ class Calls:
         call = method(request)
         try:
             yield call.__aiter__()
+        except asyncio.CancelledError:
+            self._require_open()
+            raise
         except aio.AioRpcError as error:
             raise self._error(error, _name(request), 0) from error
         finally:
             call.cancel()
+
+    def _require_open(self) -> None:
+        """Raise KernelClosedError if a call was cancelled because the connection was closed, and not its caller."""
+        task = asyncio.current_task()
+        if self._closed and task is not None and not task.cancelling():
+            raise KernelClosedError from None
 
     def _error(self, error: aio.AioRpcError, call: str, seconds: float) -> FlujoError:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has what a call has
@@ -96,7 +109,8 @@ class Calls:
         problem = error.details() or error.code().name
         match error.code():
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-                return ServerUnreachableError(self.address.text, problem)
+                # gRPC wraps the one thing that matters: `… last error: …: connect failed: … error: No such file or …`
+                return ServerUnreachableError(self.address.text, problem.rpartition("error: ")[2])
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return CallTimeoutError(call, seconds)
             case code:

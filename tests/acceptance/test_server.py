@@ -1,0 +1,250 @@
+"""A server runs the runs of a store, and every command works on them with `--server`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from acceptance.place import SQLITE, Ended, Place, finish, lines_until, output_until, statuses
+
+ADDRESS = "unix:.flujo/server.sock"
+
+GATED = """\
+name: gated
+params: {whom: {type: string, default: world}}
+steps:
+  - {name: before, task: shell, inputs: {command: "echo hello {{ whom }}"}}
+  - {name: approve, task: wait_signal}
+  - {name: after, task: echo, inputs: {message: "{{ steps.approve.result.by }}"}}
+outputs: {by: "{{ steps.after.result }}"}
+"""
+
+GREETINGS = """\
+from flujo.kernel import Context, step, workflow
+
+
+@step
+async def greet(whom: str) -> str:
+    return f"hello {whom}"
+
+
+@workflow()
+async def greetings(ctx: Context, whom: str = "world") -> str:
+    return await ctx.step(greet, whom)
+"""
+
+
+@pytest.fixture
+def served(place: Place) -> Iterator[subprocess.Popen[str]]:
+    """A server of the folder's store, with one Python workflow; every command in the folder asks it."""
+    place.write("gated.yaml", GATED)
+    place.write("greetings.py", GREETINGS)
+    server = serve(place)
+    place.environment["FLUJO_SERVER"] = ADDRESS
+    yield server
+    stop(server)
+
+
+def serve(place: Place) -> subprocess.Popen[str]:
+    """A server that accepts calls."""
+    server = place.start("serve", "greetings.py:greetings", "--store", SQLITE)
+    assert output_until(server, "listening") == [f"listening at {ADDRESS}"]
+    return server
+
+
+def stop(server: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> Ended:
+    """How a server ends that is told to."""
+    if server.poll() is None:
+        server.send_signal(number)
+    return finish(server)
+
+
+def test_a_run_of_a_server_is_started_followed_and_signalled(place: Place, served: subprocess.Popen[str]) -> None:
+    """A YAML file is sent along; its run is seen by list, inspect and watch, and by commands on the store itself."""
+    run = place.start("run", "gated.yaml", "whom=Ada", "--id", "gate")
+    printed = lines_until(run, "waiting for the signal")[-1]
+    watch = place.start("watch", "gate", "-o", "jsonl")
+    seen = [json.loads(line)["type"] for line in output_until(watch, "step_waiting")]
+    listed = json.loads(place.flujoctl("list", "-o", "json").out)
+    del place.environment["FLUJO_SERVER"]
+    embedded = place.inspect("gate", "--store", SQLITE)
+    place.environment["FLUJO_SERVER"] = ADDRESS
+    state = place.inspect("gate")
+
+    assert printed.endswith("send it with: flujoctl signal gate approve")
+    assert seen == ["run_created", "step_started", "step_completed", "step_started", "step_waiting"]
+    assert [(each["run_id"], each["status"]) for each in listed] == [("gate", "waiting")]
+    assert state == embedded
+    assert state["steps"][0]["output"]["stdout"] == "hello Ada\n"
+
+    assert place.flujoctl("signal", "gate", "approve", '{"by": "Grace"}').code == 0
+    ended, watched = finish(run), finish(watch)
+    assert ended.code == 0, ended
+    assert ended.out.splitlines()[0].startswith("completed  gate")
+    assert "Grace" in ended.out
+    assert watched.code == 0
+
+
+def test_a_python_workflow_is_named_and_never_sent(place: Place, served: subprocess.Popen[str]) -> None:
+    """What the server was started with runs under its name; a file of Python is refused with the command that serves
+    it."""
+    named = place.flujoctl("run", "greetings", "whom=Ada", "-o", "json")
+    sent = place.flujoctl("run", "greetings.py:greetings")
+    unknown = place.flujoctl("run", "other")
+
+    assert named.code == 0, named
+    assert json.loads(named.out)["output"] == "hello Ada"
+    assert (sent.code, sent.remedies[0]) == (2, "flujoctl serve greetings.py:greetings")
+    assert unknown.code == 3
+    assert "it has: greetings" in unknown.err
+
+
+def test_a_detached_run_prints_its_id_and_goes_on(place: Place, served: subprocess.Popen[str]) -> None:
+    """--detach returns when the run is durable; the printed command follows it."""
+    detached = place.flujoctl("run", "greetings", "--detach")
+
+    followed = place.shell(detached.remedies[0])
+
+    assert detached.code == followed.code == 0, (detached, followed)
+    assert place.inspect(detached.out.strip())["status"] == "completed"
+
+
+def test_ctrl_c_ends_the_following_and_not_the_run(place: Place, served: subprocess.Popen[str]) -> None:
+    """The exit code is 130, and the printed command goes on watching."""
+    run = place.start("run", "gated.yaml", "--id", "gate")
+    lines_until(run, "waiting for the signal")
+    run.send_signal(signal.SIGINT)
+    interrupted = finish(run)
+    state = place.inspect("gate")
+    place.flujoctl("signal", "gate", "approve", '{"by": "Grace"}')
+
+    assert (interrupted.code, interrupted.remedies) == (130, ["flujoctl watch gate"])
+    assert (state["status"], state["interrupted"]) == ("waiting", False)
+    assert place.shell(interrupted.remedies[0]).code == 0
+
+
+def test_a_killed_server_is_replaced_and_its_watchers_go_on(place: Place, served: subprocess.Popen[str]) -> None:
+    """SIGKILL in the middle of a step: the next server takes the run up by itself, and a watch that was open all the
+    time shows the rest and ends with the run."""
+    place.fifo("begun")
+    place.write(
+        "slow.yaml",
+        "name: slow\n"
+        "steps:\n"
+        "  - {name: first, task: noop}\n"
+        "  - {name: second, task: shell, inputs: {command: \"[ -e '{{ start_dir }}/again' ] || "
+        "{ touch '{{ start_dir }}/again'; echo $$ > '{{ start_dir }}/begun'; sleep 600; }\"}}\n",
+    )
+    place.flujoctl("run", "slow.yaml", "--id", "slow", "--detach")
+    watch = place.start("watch", "slow", "-o", "jsonl")
+    seen = output_until(watch, '"second"')
+    place.read("begun")
+    served.kill()
+    served.communicate()
+    following = serve(place)
+
+    ended = finish(watch)
+
+    events = [json.loads(line) for line in [*seen, *ended.out.splitlines()]]
+    assert ended.code == 0, ended
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert [event["type"] for event in events[-4:]] == [
+        "step_interrupted",
+        "step_started",
+        "step_completed",
+        "run_completed",
+    ]
+    stop(following)
+
+
+def test_a_server_that_stops_in_good_order_counts_no_interruption(place: Place, served: subprocess.Popen[str]) -> None:
+    """SIGTERM: exit code 0, the socket is gone, and the step starts again with the next server."""
+    place.flujoctl("run", "gated.yaml", "--id", "gate", "--detach")
+    ended = stop(served)
+
+    assert ended.code == 0, ended
+    assert "stopped in good order" in ended.err
+    assert not (place.folder / ".flujo/server.sock").exists()
+    unreachable = place.flujoctl("list")
+    assert unreachable.code == 5
+    assert unreachable.remedies[0] == f"flujoctl serve --listen {ADDRESS}"
+
+    following = serve(place)
+    assert place.inspect("gate")["interrupted"] is False
+    stop(following)
+
+
+def test_acting_on_runs_of_a_server(place: Place, served: subprocess.Popen[str]) -> None:
+    """cancel, resume, delete and prune do with a server what they do without one, errors and exit codes included."""
+    for run_id in ("one", "two", "three"):
+        place.flujoctl("run", "gated.yaml", "--id", run_id, "--detach")
+
+    refused = place.flujoctl("delete", "one")
+    assert (refused.code, refused.remedies[0]) == (4, "flujoctl watch one")
+    assert place.flujoctl("cancel", "one").out == "run one is cancelled\n"
+    assert place.flujoctl("delete", "two", "--force").code == 0
+    assert place.flujoctl("inspect", "two").code == 3
+    resumed = place.flujoctl("resume", "one", "--no-wait")
+    assert resumed.code == 7, resumed
+    assert statuses(place.inspect("one")) == ["completed", "waiting"]
+    place.flujoctl("cancel", "one", "three")
+    foretold = json.loads(place.flujoctl("prune", "--older-than", "0", "--dry-run", "-o", "json").out)
+    pruned = json.loads(place.flujoctl("prune", "--older-than", "0", "--yes", "-o", "json").out)
+
+    assert sorted(run["run_id"] for run in foretold) == ["one", "three"]
+    assert foretold == pruned
+    assert place.flujoctl("list", "-q").out == ""
+    assert not (place.folder / ".flujo/workspaces/one").exists()
+
+
+def test_an_edited_file_is_used_for_a_resume_or_refused(place: Place, served: subprocess.Popen[str]) -> None:
+    """The file the run came from is sent along when it has changed; a contradiction is refused with every remedy."""
+    place.write("gated.yaml", GATED.replace("echo hello", "exit 3; echo hello"))
+    assert place.flujoctl("run", "gated.yaml", "--id", "gate").code == 1
+    place.write("gated.yaml", GATED)
+
+    resumed = place.flujoctl("resume", "gate", "--no-wait")
+    place.flujoctl("cancel", "gate")
+    place.write("gated.yaml", GATED.replace("echo hello", "echo hi"))
+    refused = place.flujoctl("resume", "gate")
+
+    assert resumed.code == 7, resumed
+    assert "has changed since this run last began" in resumed.err
+    assert refused.code == 4
+    assert "before: its task, inputs or condition have changed" in refused.err
+    assert "flujoctl resume gate --stored" in refused.remedies[0]
+
+
+def test_one_server_at_an_address(place: Place, served: subprocess.Popen[str]) -> None:
+    """A second one is refused and the first one goes on; its socket is for its owner alone."""
+    del place.environment["FLUJO_SERVER"]
+    second = place.flujoctl("serve", "--store", "sqlite:other.db", "--listen", ADDRESS)
+
+    assert second.code == 4, second
+    assert place.flujoctl("list", "--server", ADDRESS).code == 0
+    assert stat.S_IMODE(os.stat(place.folder / ".flujo/server.sock").st_mode) == 0o600
+
+
+def test_without_the_extra_a_server_says_what_to_install(place: Place) -> None:
+    """An installation without grpc answers with the one line that helps, for serving and for asking alike."""
+    script = "import sys; sys.modules['grpc'] = None; import flujoctl; flujoctl.main()"
+
+    for arguments in (["serve"], ["list", "--server", ADDRESS]):
+        ended = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=place.folder,
+            env=place.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert ended.returncode == 2, ended
+        assert "try: pip install 'flujoctl[grpc]'" in ended.stderr
