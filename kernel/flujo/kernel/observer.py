@@ -83,7 +83,7 @@ class Observer:
     async def look(self, run_id: str) -> tuple[RunSummary, WorkflowState]:
         """How a run stands and everything recorded of it, both of one moment; raises RunNotFoundError."""
         found = await self.backend.load(run_id)
-        state = await self._fold(found)
+        state = await read_state(self.backend, found)
         # Of the state, which may have gone on meanwhile: a summary read anew might always be of another moment.
         summary = summarize(state, found.owner, found.token)
         state.unowned = await self.is_interrupted(summary)
@@ -98,9 +98,7 @@ class Observer:
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
         """Whether somebody ought to run this run and nobody does."""
-        if summary.status not in LIVE:
-            return False
-        return summary.owner is None or not await self.backend.is_alive(summary.owner)
+        return await is_interrupted(self.backend, summary)
 
     async def list(
         self,
@@ -303,17 +301,26 @@ class Observer:
     async def _is_abandoned(self, summary: RunSummary) -> bool:
         return await self.is_interrupted(summary)
 
-    async def _fold(self, summary: RunSummary) -> WorkflowState:
-        state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
-        while rows := await self.backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
-            for row in rows:
-                try:
-                    fold(state, events.decode(row))
-                except (LookupError, TypeError, ValueError) as error:
-                    raise CorruptStoreError(
-                        summary.run_id, f"event {row.seq} ({row.type}) makes no sense: {error!r}"
-                    ) from error
-        return state
+
+async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowState:
+    """What the journal of a run adds up to; raises CorruptStoreError for one that makes no sense."""
+    state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
+    while rows := await backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
+        for row in rows:
+            try:
+                fold(state, events.decode(row))
+            except (LookupError, TypeError, ValueError) as error:
+                raise CorruptStoreError(
+                    summary.run_id, f"event {row.seq} ({row.type}) makes no sense: {error!r}"
+                ) from error
+    return state
+
+
+async def is_interrupted(backend: StateBackend, summary: RunSummary) -> bool:
+    """Whether somebody ought to run this run and nobody does."""
+    if summary.status not in LIVE:
+        return False
+    return summary.owner is None or not await backend.is_alive(summary.owner)
 
 
 def result_of(state: WorkflowState) -> Any:

@@ -1,0 +1,69 @@
+"""The inbox of a kernel: what others have asked of its runs, moved from the store into their journals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+
+from pydantic_core import from_json
+
+from . import events
+from .backend import Posted, StateBackend
+from .clock import Clock
+from .durations import MICROSECONDS
+from .errors import StoreError
+from .residents import Residents
+from .runs import LiveRun
+from .transitions import Stop
+
+logger = logging.getLogger("flujo.kernel")
+
+
+class Inbox:
+    """Answers the requests to the live runs of one kernel."""
+
+    def __init__(self, backend: StateBackend, clock: Clock, residents: Residents) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._residents = residents
+        self._taking: set[int] = set()  # requests on their way into the journal
+
+    async def serve(self) -> None:
+        """Answer whatever is posted, until cancelled."""
+        while True:
+            try:
+                # In this order, so that what a failed look has not found is looked for again, whoever posts next.
+                await self._take()
+                await self._backend.wait_for_posts()
+            except StoreError as error:
+                logger.warning("the inbox cannot be read: %s", error)
+                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+
+    async def _take(self) -> None:
+        posts = await self._backend.take()
+        self._taking &= {posted.id for posted in posts}
+        self.answer(posts)
+
+    def void(self, ids: Collection[int]) -> None:
+        """These are answered by somebody else, in a commit that names them."""
+        self._taking.update(ids)
+
+    def answer(self, posts: Sequence[Posted]) -> None:
+        """Record what these ask of live runs. Never waits."""
+        for posted in posts:
+            run = self._residents.get(posted.uid)
+            if posted.id not in self._taking and run is not None and run.takes_requests:
+                self._taking.add(posted.id)
+                _answer(run, posted)
+
+
+def _answer(run: LiveRun, posted: Posted) -> None:
+    body = from_json(posted.request.body)
+    match posted.request.kind:
+        case "signal":
+            run.receive(events.SignalReceived(body["name"], body["payload"], body["by"]), taken=[posted.id])
+        case "cancel":
+            run.record(events.CancelRequested(body["reason"], body["by"]), taken=[posted.id])
+            run.stop(Stop.CANCEL)
+        case other:
+            logger.warning("run %s: a request %r of a newer release is left alone", run.state.run_id, other)

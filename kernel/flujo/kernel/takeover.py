@@ -1,0 +1,246 @@
+"""Becoming the owner of a run that nobody runs: to recover it, to resume it, to end it.
+
+A takeover claims the run (its token grows), makes sure that nothing of attempts that died is alive, folds its journal,
+records what follows from all that, and brings it up. Whatever goes wrong on the way, the claim is given up again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+import anyio
+from anyio import to_thread
+
+from . import events
+from .api import CancelOutcome, encode_given
+from .backend import Posted, RunFilter, RunSummary, StateBackend, StoredDefinition
+from .catalogue import Catalogue
+from .clock import Clock
+from .committer import Batch
+from .compatibility import differences
+from .errors import (
+    CorruptStoreError,
+    FlujoError,
+    RunActiveError,
+    RunExistsError,
+    StateIncompatibilityError,
+    StoreError,
+)
+from .events import Fact
+from .inbox import Inbox
+from .observer import is_interrupted, read_state
+from .processes import sweep
+from .programs import Workflow
+from .residents import Residents
+from .runs import LiveRun
+from .state import FINAL, LIVE, WorkflowState
+from .transitions import at_recovery, at_resume, at_takeover
+
+logger = logging.getLogger("flujo.kernel")
+
+
+class Resumption(NamedTuple):
+    """What a resume asks for, as `Runs.resume` takes it."""
+
+    workflow: Workflow | None = None
+    from_step: str | None = None
+    inputs: Mapping[str, Any] | None = None
+    accept_changes: bool = False
+    by: str | None = None
+
+
+class Takeover:
+    """Takes runs over for one kernel."""
+
+    def __init__(
+        self,
+        backend: StateBackend,
+        clock: Clock,
+        catalogue: Catalogue,
+        residents: Residents,
+        inbox: Inbox,
+        max_interruptions: int,
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._catalogue = catalogue
+        self._residents = residents
+        self._inbox = inbox
+        self._max_interruptions = max_interruptions
+
+    # -- recovering ---------------------------------------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Take up every unfinished run that may go on here and that nobody runs; returns how many."""
+        count, page = 0, None
+        while True:
+            found = await self._backend.list(RunFilter(statuses=LIVE), limit=200, page=page)
+            candidates = [each for each in found.runs if await self._is_ours_to_recover(each)]
+            await self._sweep([each.uid for each in candidates])
+            for summary in candidates:
+                try:
+                    await self._adopt(summary.run_id)
+                    count += 1
+                except CorruptStoreError as error:  # a damaged journal keeps nobody from the others
+                    logger.error("run %s was not recovered: %s", summary.run_id, error)
+                except StoreError:
+                    raise
+                except FlujoError as error:
+                    logger.warning("run %s was not recovered: %s", summary.run_id, error)
+            if (page := found.next) is None:
+                return count
+
+    async def _is_ours_to_recover(self, summary: RunSummary) -> bool:
+        if summary.uid in self._residents or not await is_interrupted(self._backend, summary):
+            return False
+        if self._catalogue.may_know(summary.workflow, summary.definition):
+            return True
+        logger.warning("run %s waits for a workflow %r to be registered", summary.run_id, summary.workflow)
+        return False
+
+    async def take_up(self, summary: RunSummary) -> None:
+        """Go on with one run if nobody runs it."""
+        if await is_interrupted(self._backend, summary):
+            await self._sweep([summary.uid])
+            with suppress(RunActiveError):  # somebody else was faster
+                await self._residents.to_the_end(partial(self._adopt, summary.run_id))
+
+    async def _adopt(self, run_id: str) -> None:
+        """Become the owner of an interrupted run and go on where it stopped, with the definition it was started
+        with."""
+        state = await read_state(self._backend, await self._backend.load(run_id))
+        chosen = await self._catalogue.of(state, self._backend)
+        claimed = await self._backend.claim(run_id)
+        async with self._released_on_error(claimed.uid):
+            state = await read_state(self._backend, claimed)
+            posts = await self._backend.take()
+            run = self._residents.make(state, chosen, claimed.token)
+            batch = self._go_on(run, at_recovery(state, self._max_interruptions), posts)
+        if batch is not None:
+            await batch.durable()
+
+    # -- resuming -----------------------------------------------------------------------------------------------
+
+    async def resume(self, run_id: str, asked: Resumption) -> None:
+        """As Kernel.resume; durable on return."""
+        await self._residents.to_the_end(partial(self._resume, run_id, asked))
+
+    async def _resume(self, run_id: str, asked: Resumption) -> None:
+        asked_at = self._clock.now()
+        if (live := self._residents.find(run_id)) is not None:
+            if live.state.status in LIVE:
+                raise RunActiveError(run_id, live.owner)
+            await live.ended.wait()  # its end is on disk, only its task is not quite over
+        seen = await self._backend.load(run_id)
+        state = await read_state(self._backend, seen)
+        chosen = asked.workflow or await self._catalogue.of(state, self._backend)
+        fact = _resumed(state, chosen, asked)
+        claimed = await self._backend.claim(run_id)
+        if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
+            # Somebody else was faster, and has left again: decide anew on what is there now.
+            await self._backend.release([claimed.uid])
+            await self._resume(run_id, asked)
+            return
+        async with self._released_on_error(claimed.uid):
+            await self._sweep([claimed.uid])
+            posts = [posted for posted in await self._backend.take() if posted.uid == claimed.uid]
+            # A cancel that was left in the inbox asked for the end of what is over now.
+            void = [each.id for each in posts if each.request.kind == "cancel" and each.request.at <= asked_at]
+            self._inbox.void(void)
+            run = self._residents.make(state, chosen, claimed.token)
+            batch = self._go_on(run, [*at_takeover(state), fact], posts, definition=chosen.definition, taken=void)
+        assert batch is not None
+        await batch.durable()
+
+    # -- ending -------------------------------------------------------------------------------------------------
+
+    async def cancel(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
+        """End a run that nobody runs; raises RunActiveError when somebody has just taken it up."""
+        return await self._residents.to_the_end(partial(self._cancel, run_id, fact))
+
+    async def _cancel(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
+        claimed = await self._backend.claim(run_id)
+        async with self._released_on_error(claimed.uid):
+            if claimed.status in FINAL:  # somebody ran it to its end between the two looks
+                await self._backend.release([claimed.uid])
+                return CancelOutcome.ALREADY_FINISHED
+            await self._sweep([claimed.uid])
+            state = await read_state(self._backend, claimed)
+            run = self._residents.make(state, Workflow(name=state.workflow, program=_no_program), claimed.token)
+            batch = self._go_on(run, [*at_takeover(state), fact, events.RunCancelled(fact.reason)])
+        assert batch is not None
+        await batch.durable()
+        return CancelOutcome.CANCELLED
+
+    # -- what they share ----------------------------------------------------------------------------------------
+
+    def _go_on(
+        self,
+        run: LiveRun,
+        facts: list[Fact],
+        posts: Sequence[Posted] = (),
+        *,
+        definition: StoredDefinition | None = None,
+        taken: Sequence[int] = (),
+    ) -> Batch | None:
+        """Record what has to be recorded first, then what was asked of the run while nobody ran it, and drive it unless
+        that has ended it.
+
+        Nothing here waits: whatever is posted after `posts` were taken finds the run live."""
+        batch: Batch | None = None
+        for fact in facts:
+            batch = run.record(fact, definition=definition, taken=taken)
+        self._residents.bring_up(run, batch)
+        self._inbox.answer(posts)
+        return batch
+
+    @asynccontextmanager
+    async def _released_on_error(self, uid: str) -> AsyncIterator[None]:
+        """Bring a claimed run up inside; on an error it is given up again, or nobody could take it before we close."""
+        try:
+            yield
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(StoreError):
+                await self._backend.release([uid])
+            raise
+
+    async def _sweep(self, uids: Collection[str]) -> None:
+        """Make sure that nothing of attempts that died is alive before the next ones start.
+
+        Their guardian has seen to it as a rule; this finds what left its session. A store that does not survive its
+        process has no runs of another one."""
+        if uids and self._backend.capabilities.durable:
+            await to_thread.run_sync(sweep, frozenset(uids))
+
+
+def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> events.RunResumed:
+    """What a resume with the workflow `chosen` records; raises what forbids it."""
+    if chosen.name != state.workflow:
+        raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
+    reset = at_resume(state, asked.from_step)
+    found = differences(state, chosen.plan, invalidated=reset)
+    if found and not asked.accept_changes:
+        raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
+    merged = None
+    if asked.inputs:
+        merged = encode_given("the inputs", chosen.check_inputs({**state.inputs, **asked.inputs}))
+    digest = None if chosen.definition is None else chosen.definition.digest
+    changed = digest is not None and digest != state.definition
+    return events.RunResumed(
+        reset=reset,
+        from_step=asked.from_step,
+        inputs=merged,
+        definition=digest if changed else None,
+        plan=chosen.plan if changed else None,
+        version=chosen.version if changed else None,
+        by=asked.by,
+        timeout_seconds=None if chosen.timeout_seconds == state.timeout_seconds else chosen.timeout_seconds or 0.0,
+    )
+
+
+async def _no_program(ctx: Any, inputs: dict[str, Any]) -> None:
+    raise AssertionError("a run that is only cancelled has no program")
