@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,14 +55,11 @@ def in_attempt() -> bool:
     return _current.get() is not None
 
 
-def enter_attempt(attempt: Attempt) -> Token[Attempt | None]:
-    """Make `attempt` the current one, for this task and what it starts, until `leave_attempt`."""
-    return _current.set(attempt)
+enter_attempt: Callable[[Attempt], Token[Attempt | None]] = _current.set
+"""Make an attempt the current one, for this task and what it starts, until `leave_attempt`."""
 
-
-def leave_attempt(token: Token[Attempt | None]) -> None:
-    """The body has ended."""
-    _current.reset(token)
+leave_attempt: Callable[[Token[Attempt | None]], None] = _current.reset
+"""The body has ended."""
 
 
 def leave_every_attempt() -> None:

@@ -56,16 +56,17 @@ NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 
 async def run_attempt(attempt: Attempt, body: Body, terms: Terms) -> Outcome:
     """Run the body of an attempt whose start is durable, and return what came of it."""
+    is_async, codec, _, timeout_seconds = terms
     token = enter_attempt(attempt)
     try:
-        if terms.timeout_seconds is None:
-            value = await body() if terms.is_async else await _in_thread(body)
+        if timeout_seconds is None:
+            value = await body() if is_async else await _in_thread(body)
         else:
-            with anyio.CancelScope(deadline=anyio.current_time() + terms.timeout_seconds) as scope:
+            with anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds) as scope:
                 value = await body()
             if scope.cancelled_caught:
-                raise TimeoutError(f"it took longer than {format_duration(terms.timeout_seconds)}")
-        return value if isinstance(value, Wait) else terms.codec.encode(value)
+                raise TimeoutError(f"it took longer than {format_duration(timeout_seconds)}")
+        return value if isinstance(value, Wait) else codec.encode(value)
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise

@@ -252,7 +252,7 @@ class Context:
         if in_attempt():
             # On replay the outer step is not run again, and every later repeat of this name would get another key.
             raise UnsafeStepNameError(name, "it was called from inside of another step's body")
-        return _current_branch().key(check_step_name(name), _this_task(), explicit=explicit)
+        return _current_branch().key(check_step_name(name), _this_task(), explicit)
 
 
 def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Duration | None) -> Terms:

@@ -52,7 +52,7 @@ class Branch:
         count = max(0, self._counts.get(name, 0))
         return self.prefix + (name if count == 0 else f"{name}#{count + 1}")
 
-    def key(self, name: str, task: int, *, explicit: bool) -> str:
+    def key(self, name: str, task: int, explicit: bool) -> str:
         """The key of the next step called `name`, asked for by `task`; raises UnsafeStepNameError.
 
         `explicit` tells whether the program gave the name itself, as in `ctx.step(fetch, url, name="front-page")`.
@@ -62,7 +62,7 @@ class Branch:
             if count == _FOREIGN:
                 raise UnsafeStepNameError(name, "a concurrent task has used this name")
             self._counts[name] = count + 1
-            return self.prefix + (name if count == 0 else f"{name}#{count + 1}")
+            return f"{self.prefix}{name}#{count + 1}" if count else self.prefix + name
         if not explicit:
             raise UnsafeStepNameError(
                 name, "it was called from a task the kernel did not start, without a name of its own"

@@ -76,7 +76,7 @@ class LiveRun:
         lost = self.failure is not None or self.stopped in (Stop.FENCED, Stop.LOST)
         return self.ended.is_set() and not lost and self.state.status not in LIVE
 
-    def record(self, fact: Fact, *, taken: Sequence[int] = (), definition: StoredDefinition | None = None) -> Batch:
+    def record(self, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None) -> Batch:
         """Make a fact part of this run's history (committer.record); unwinds the program of a run that is lost to
         us."""
         if self.stopped is not None and self.stopped in (Stop.FENCED, Stop.LOST):

@@ -39,15 +39,27 @@ _PENDING, _RUNNING, _RETRYING, _WAITING, _COMPLETED = (
 )
 _RUN_RUNNING, _RUN_WAITING = RunStatus.RUNNING, RunStatus.WAITING
 
+_new = tuple.__new__  # what RunSummary(…) comes to, in half the time; built for every commit
+
 
 def fold(state: WorkflowState, event: Event) -> None:
     """Apply the next event to a state."""
-    seq, at, fact = event
+    apply(state, *event)
+
+
+def apply(state: WorkflowState, seq: int, at: int, fact: Fact) -> None:
+    """`fold` for an event in parts, as one is while it is recorded."""
     if seq != state.seq + 1:
         raise CorruptStoreError(state.run_id, f"event {seq} follows event {state.seq}")
-    _HANDLERS[fact.__class__](state, event, fact)
+    _HANDLERS[fact.__class__](state, seq, at, fact)
     state.seq = seq
     state.updated_at = at
+    if state.waiting or state.status is not _RUN_RUNNING:
+        _follow_steps(state)
+
+
+def _follow_steps(state: WorkflowState) -> None:
+    """A live run that has begun runs or waits, as its steps do."""
     if state.started_at is not None and state.status in LIVE:
         state.status = _RUN_WAITING if state.waiting and not state.running else _RUN_RUNNING
 
@@ -60,7 +72,7 @@ def replay(run_id: str, uid: str, rows: Iterable[EventRow]) -> WorkflowState:
     return state
 
 
-def _run_created(state: WorkflowState, event: Event, fact: events.RunCreated) -> None:
+def _run_created(state: WorkflowState, seq: int, at: int, fact: events.RunCreated) -> None:
     state.workflow = fact.workflow
     state.version = fact.version
     state.inputs_json = fact.inputs
@@ -72,13 +84,13 @@ def _run_created(state: WorkflowState, event: Event, fact: events.RunCreated) ->
     state.environment = fact.environment
     state.parent_run_id = fact.parent_run_id
     state.forked_from = fact.forked_from
-    state.created_at = event.at
+    state.created_at = at
 
 
-def _run_resumed(state: WorkflowState, event: Event, fact: events.RunResumed) -> None:
+def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResumed) -> None:
     for name in fact.reset:
         step = state.steps[name]
-        _begin_generation(state, step, step.generation + 1, event.at)
+        _begin_generation(state, step, step.generation + 1, at)
     for step in state.open_steps():
         step.interruptions = 0
     if fact.inputs is not None:
@@ -91,34 +103,34 @@ def _run_resumed(state: WorkflowState, event: Event, fact: events.RunResumed) ->
     state.output_json = state.error = state.finished_at = state.paused_reason = None
     state.cancel_requested_at = state.cancel_reason = None
     state.failed_steps = ()
-    state.resumed_at = event.at
+    state.resumed_at = at
     state.resume_count += 1
 
 
-def _run_paused(state: WorkflowState, event: Event, fact: events.RunPaused) -> None:
+def _run_paused(state: WorkflowState, seq: int, at: int, fact: events.RunPaused) -> None:
     state.status = RunStatus.PAUSED
     state.paused_reason = fact.reason
 
 
-def _run_completed(state: WorkflowState, event: Event, fact: events.RunCompleted) -> None:
+def _run_completed(state: WorkflowState, seq: int, at: int, fact: events.RunCompleted) -> None:
     state.output_json = fact.output
-    _finish(state, RunStatus.COMPLETED, event.at)
+    _finish(state, RunStatus.COMPLETED, at)
 
 
-def _run_failed(state: WorkflowState, event: Event, fact: events.RunFailed) -> None:
+def _run_failed(state: WorkflowState, seq: int, at: int, fact: events.RunFailed) -> None:
     state.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
     state.failed_steps = fact.steps
-    _finish(state, RunStatus.FAILED, event.at)
+    _finish(state, RunStatus.FAILED, at)
 
 
-def _cancel_requested(state: WorkflowState, event: Event, fact: events.CancelRequested) -> None:
-    state.cancel_requested_at = event.at
+def _cancel_requested(state: WorkflowState, seq: int, at: int, fact: events.CancelRequested) -> None:
+    state.cancel_requested_at = at
     state.cancel_reason = fact.reason
 
 
-def _run_cancelled(state: WorkflowState, event: Event, fact: events.RunCancelled) -> None:
+def _run_cancelled(state: WorkflowState, seq: int, at: int, fact: events.RunCancelled) -> None:
     state.cancel_reason = fact.reason
-    _finish(state, RunStatus.CANCELLED, event.at)
+    _finish(state, RunStatus.CANCELLED, at)
 
 
 def _finish(state: WorkflowState, status: RunStatus, at: int) -> None:
@@ -132,10 +144,17 @@ def _finish(state: WorkflowState, status: RunStatus, at: int) -> None:
     state.started_at = state.started_at or at
 
 
-def _step_started(state: WorkflowState, event: Event, fact: events.StepStarted) -> None:
+def _step_started(state: WorkflowState, seq: int, at: int, fact: events.StepStarted) -> None:
     name, attempt, generation, max_attempts, digest = fact
-    step = _begin(state, event, name, generation)
-    _move(state, step, _RUNNING, event.at)
+    step = _begin(state, seq, at, name, generation)
+    if step.status is not _PENDING:
+        _leave(state, step, at)
+    step.status = _RUNNING
+    step.attempt_started_at = at
+    state.running += 1
+    if state.active == 0:
+        state.active_since = at
+    state.active += 1
     step.kind = "task"
     step.attempt = attempt
     step.max_attempts = max_attempts
@@ -144,16 +163,16 @@ def _step_started(state: WorkflowState, event: Event, fact: events.StepStarted) 
     step.next_attempt_at = None
 
 
-def _step_waiting(state: WorkflowState, event: Event, fact: events.StepWaiting) -> None:
-    step = _begin(state, event, fact.step, fact.generation)
-    _move(state, step, StepStatus.WAITING, event.at)
+def _step_waiting(state: WorkflowState, seq: int, at: int, fact: events.StepWaiting) -> None:
+    step = _begin(state, seq, at, fact.step, fact.generation)
+    _move(state, step, StepStatus.WAITING, at)
     step.kind = fact.kind
     step.until = fact.until
     step.signal = fact.signal
     step.interrupted = False
 
 
-def _step_completed(state: WorkflowState, event: Event, fact: events.StepCompleted) -> None:
+def _step_completed(state: WorkflowState, seq: int, at: int, fact: events.StepCompleted) -> None:
     name, output, signal_seq = fact
     step = state.steps[name]
     step.output_json = output
@@ -161,53 +180,53 @@ def _step_completed(state: WorkflowState, event: Event, fact: events.StepComplet
     if signal_seq is not None and step.signal is not None:
         step.signal_seq = signal_seq
         state.signals[step.signal] = [each for each in state.signals[step.signal] if each.seq != signal_seq]
-    _settle(state, step, _COMPLETED, event)
+    _settle(state, step, _COMPLETED, seq, at)
 
 
-def _attempt_failed(state: WorkflowState, event: Event, fact: events.AttemptFailed) -> None:
+def _attempt_failed(state: WorkflowState, seq: int, at: int, fact: events.AttemptFailed) -> None:
     step = state.steps[fact.step]
     step.failures += 1
     step.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
     step.next_attempt_at = fact.next_attempt_at
     state.retries += 1
-    _move(state, step, StepStatus.RETRYING, event.at)
+    _move(state, step, StepStatus.RETRYING, at)
 
 
-def _step_failed(state: WorkflowState, event: Event, fact: events.StepFailed) -> None:
+def _step_failed(state: WorkflowState, seq: int, at: int, fact: events.StepFailed) -> None:
     step = state.steps[fact.step]
     step.failures += 1
     step.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
-    _settle(state, step, StepStatus.FAILED, event)
+    _settle(state, step, StepStatus.FAILED, seq, at)
 
 
-def _step_interrupted(state: WorkflowState, event: Event, fact: events.StepInterrupted) -> None:
+def _step_interrupted(state: WorkflowState, seq: int, at: int, fact: events.StepInterrupted) -> None:
     step = state.steps[fact.step]
     # The owner may have been gone for days: its body has run until the last event at most, as far as anybody knows.
-    _stop_clock(state, step, state.updated_at if fact.counted else event.at)
+    _stop_clock(state, step, state.updated_at if fact.counted else at)
     step.interrupted = True
     step.interruptions += fact.counted
 
 
-def _step_cancelled(state: WorkflowState, event: Event, fact: events.StepCancelled) -> None:
+def _step_cancelled(state: WorkflowState, seq: int, at: int, fact: events.StepCancelled) -> None:
     step = state.steps[fact.step]
-    _move(state, step, StepStatus.CANCELLED, event.at)
-    step.settled_seq = event.seq
-    step.finished_at = event.at
+    _move(state, step, StepStatus.CANCELLED, at)
+    step.settled_seq = seq
+    step.finished_at = at
     step.interrupted = False
     step.next_attempt_at = None
 
 
-def _step_skipped(state: WorkflowState, event: Event, fact: events.StepSkipped) -> None:
-    step = _begin(state, event, fact.step, fact.generation)
+def _step_skipped(state: WorkflowState, seq: int, at: int, fact: events.StepSkipped) -> None:
+    step = _begin(state, seq, at, fact.step, fact.generation)
     step.output_json = fact.output
-    _settle(state, step, StepStatus.SKIPPED, event)
+    _settle(state, step, StepStatus.SKIPPED, seq, at)
 
 
-def _signal_received(state: WorkflowState, event: Event, fact: events.SignalReceived) -> None:
-    state.signals.setdefault(fact.name, []).append(Signal(event.seq, fact.payload))
+def _signal_received(state: WorkflowState, seq: int, at: int, fact: events.SignalReceived) -> None:
+    state.signals.setdefault(fact.name, []).append(Signal(seq, fact.payload))
 
 
-_HANDLERS: dict[type[Any], Callable[[WorkflowState, Event, Any], None]] = {
+_HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {
     events.RunCreated: _run_created,
     events.RunResumed: _run_resumed,
     events.RunPaused: _run_paused,
@@ -227,12 +246,12 @@ _HANDLERS: dict[type[Any], Callable[[WorkflowState, Event, Any], None]] = {
 }
 
 
-def _begin(state: WorkflowState, event: Event, name: str, generation: int) -> StepState:
+def _begin(state: WorkflowState, seq: int, at: int, name: str, generation: int) -> StepState:
     """The step that an event begins or goes on with, in the generation the event names."""
-    seq, at, _ = event
     step = state.steps.get(name)
     if step is None:
-        step = state.steps[name] = StepState(name, generation=generation, first_seq=seq)
+        step = state.steps[name] = StepState(name, "task", _PENDING, generation)  # keywords take half as long again
+        step.first_seq = seq
     elif step.generation != generation:
         _begin_generation(state, step, generation, at)
     if step.started_at is None:
@@ -251,9 +270,10 @@ def _begin_generation(state: WorkflowState, step: StepState, generation: int, at
         setattr(step, field, getattr(fresh, field))
 
 
-def _settle(state: WorkflowState, step: StepState, status: StepStatus, event: Event) -> None:
-    seq, at, _ = event
-    _move(state, step, status, at)
+def _settle(state: WorkflowState, step: StepState, status: StepStatus, seq: int, at: int) -> None:
+    _leave(state, step, at)
+    step.status = status
+    state.done += 1
     step.settled_seq = seq
     step.finished_at = at
     step.interrupted = False
@@ -261,71 +281,72 @@ def _settle(state: WorkflowState, step: StepState, status: StepStatus, event: Ev
 
 
 def _move(state: WorkflowState, step: StepState, status: StepStatus, at: int) -> None:
-    """Change the status of a step and keep the run's counts of running, waiting and done steps true."""
-    before = step.status
-    if before is _RUNNING:
+    """Give a step a status in which it neither runs nor has an outcome."""
+    _leave(state, step, at)
+    step.status = status
+    if status is _RETRYING or status is _WAITING:
+        state.waiting += 1
+
+
+def _leave(state: WorkflowState, step: StepState, at: int) -> None:
+    """Take a step out of the run's counts, before it enters another status and is counted there."""
+    status = step.status
+    if status is _RUNNING:
         state.running -= 1
         _stop_clock(state, step, at)
-    elif before is _RETRYING or before is _WAITING:
-        state.waiting -= 1
-    elif before is not _PENDING and before in SETTLED:
-        state.done -= 1
-    step.status = status
-    if status is _RUNNING:
-        state.running += 1
-        step.attempt_started_at = at
-        if state.active == 0:
-            state.active_since = at
-        state.active += 1
     elif status is _RETRYING or status is _WAITING:
-        state.waiting += 1
+        state.waiting -= 1
     elif status in SETTLED:
-        state.done += 1
+        state.done -= 1
 
 
 def _stop_clock(state: WorkflowState, step: StepState, at: int) -> None:
     """The step's body runs no more: add the time it took, once."""
-    if step.attempt_started_at is None:
+    began = step.attempt_started_at
+    if began is None:
         return
-    if at > step.attempt_started_at:
-        step.active_micros += at - step.attempt_started_at
     step.attempt_started_at = None
+    if at > began:
+        step.active_micros += at - began
     state.active -= 1
-    if state.active == 0 and state.active_since is not None:
-        if at > state.active_since:
-            state.active_micros += at - state.active_since
+    if state.active == 0 and (since := state.active_since) is not None:
         state.active_since = None
+        if at > since:
+            state.active_micros += at - since
 
 
 def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary:
     """The summary that a commit stores beside the events; a run that nobody has to advance has no owner."""
     error = state.error
     status = state.status
-    return RunSummary(  # by position: this is built for every commit
-        state.run_id,
-        state.uid,
-        state.workflow,
-        state.version,
-        status._value_,  # `value` is a property, and a slow one
-        state.seq,
-        owner if status in LIVE else None,
-        token,
-        state.labels_json,
-        state.created_at,
-        state.started_at,
-        state.updated_at,
-        state.finished_at,
-        _wake_at(state) if status is _RUN_WAITING else None,
-        state.current_step,
-        None if error is None else error.step,
-        None if error is None else error.type,
-        None if error is None else error.message,
-        state.done,
-        state.steps_total,
-        state.retries,
-        state.resume_count,
-        state.parent_run_id,
-        state.definition,
+    return _new(
+        RunSummary,
+        (
+            state.run_id,
+            state.uid,
+            state.workflow,
+            state.version,
+            status._value_,  # `value` is a property, and a slow one
+            state.seq,
+            owner if status in LIVE else None,
+            token,
+            state.labels_json,
+            state.created_at,
+            state.started_at,
+            state.updated_at,
+            state.finished_at,
+            _wake_at(state) if status is _RUN_WAITING else None,
+            state.current_step,
+            None if error is None else error.step,
+            None if error is None else error.type,
+            None if error is None else error.message,
+            state.done,
+            None if state.plan is None else len(state.plan),
+            state.retries,
+            state.resume_count,
+            state.parent_run_id,
+            state.definition,
+        ),
     )
 
 

@@ -1,8 +1,9 @@
 """Writing: a batch of commits as a handful of statements.
 
 A batch of any size takes a few statements over many rows instead of a few per row, which is most of what it costs. They
-come in fixed sizes, so that SQLite's statement cache knows them all. Summaries go first and answer which commits stand;
-only the events of those follow. So one refused commit costs the others nothing, and there is no second attempt.
+come in fixed sizes, so that SQLite's statement cache knows them all. Summaries go first, and how many rows they changed
+tells whether every commit stands, as nearly always. If not, they are written a second time and answer which ones do.
+Only the events of those follow, so a refused commit does the others no harm.
 
 Everything here runs inside one transaction, on the thread of the writing connection, over frozen values.
 """
@@ -16,7 +17,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import Commit, Refused, RunSummary
+from flujo.kernel.backend import Commit, Refused, RunSummary, StoredDefinition
 from flujo.kernel.events import EventRow
 
 SIZES = (32, 8, 2, 1)
@@ -65,16 +66,14 @@ class Journal:
     def append(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
         """Make the commits; the uids of those that were refused, and why. Their rows are not written."""
         creations = [commit for commit in commits if commit.expected_seq == 0]
-        updates = [commit for commit in commits if commit.expected_seq != 0]
+        updates = [commit for commit in commits if commit.expected_seq != 0] if creations else commits
         runs = self._extend(updates, connection) if updates else {}
         refused = {commit.uid: Refused.STALE for commit in updates if commit.uid not in runs}
         if creations:
             created = self._create(creations, connection)
             refused.update((commit.uid, Refused.EXISTS) for commit in creations if commit.uid not in created)
             runs |= created
-        standing = [commit for commit in commits if commit.uid in runs] if refused else commits
-        _write_events(standing, runs, connection)
-        _write_rest(standing, connection)
+        _write_rest([commit for commit in commits if commit.uid in runs] if refused else commits, runs, connection)
         for uid in refused:
             self._filed.pop(uid, None)
         return refused
@@ -96,22 +95,33 @@ class Journal:
         hot: list[Any] = []
         every: list[Any] = []
         for commit in commits:
-            uid, summary = commit.uid, commit.summary
-            if uid not in runs:
+            _, uid, token, expected_seq, _, summary, _, _ = commit
+            run = runs.get(uid)
+            if run is None:
                 continue
-            where = (runs[uid], uid, commit.token, commit.expected_seq)
             cold = _cold(summary)
-            filed = self._filed.get(uid)
-            if filed is not None and filed.token == commit.token and filed.cold == cold:
-                hot += where + _hot(summary)
+            if self._filed.get(uid) == (run, token, cold):
+                hot += (run, uid, token, expected_seq)
+                hot += _hot(summary)
             else:
-                every += where + _every(summary)
-                self._remember(commit, runs[uid], cold)
+                every += (run, uid, token, expected_seq)
+                every += _every(summary)
+                self._remember(commit, run, cold)
+        updates = [
+            (_update(columns, size), parameters)
+            for columns, values in ((_HOT, hot), (_EVERY, every))
+            for size, parameters in _in_sizes(values, 4 + len(columns))
+        ]
+        if sum(connection.execute(sql, parameters).rowcount for sql, parameters in updates) == len(runs):
+            return runs
+        # Not all were where they should be. RETURNING says which, and makes an UPDATE a third dearer, so it is left for
+        # now. These updates are all the transaction holds, and the store lock keeps others out until they are repeated.
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN IMMEDIATE")
         moved: set[int] = set()
-        for columns, values in ((_HOT, hot), (_EVERY, every)):
-            for size, parameters in _in_sizes(values, 4 + len(columns)):
-                moved.update(run for (run,) in connection.execute(_update(columns, size), parameters).fetchall())
-        return runs if len(moved) == len(runs) else {uid: run for uid, run in runs.items() if run in moved}
+        for sql, parameters in updates:
+            moved.update(run for (run,) in connection.execute(f"{sql} RETURNING run", parameters).fetchall())
+        return {uid: run for uid, run in runs.items() if run in moved}
 
     def _find(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
         """uid → run of those that exist."""
@@ -129,23 +139,24 @@ class Journal:
             self._filed[commit.uid] = _Filed(run, commit.token, cold)
 
 
-def _write_events(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
+def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
+    """What goes with the summaries of commits that stand."""
     values: list[Any] = []
-    for commit in commits:
-        run = runs[commit.uid]
-        for row in commit.rows:
+    taken: list[int] = []
+    definitions: set[StoredDefinition] = set()
+    for _, uid, _, _, rows, _, ids, definition in commits:
+        run = runs[uid]
+        for row in rows:
             values.append(run)
             values += row
+        taken += ids
+        if definition is not None:
+            definitions.add(definition)
     for size, parameters in _in_sizes(values, 1 + len(EventRow._fields)):
         connection.execute(_insert_events(size), parameters)
-
-
-def _write_rest(commits: Sequence[Commit], connection: sqlite3.Connection) -> None:
-    taken = [id for commit in commits for id in commit.taken]
     if taken:
         query = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
         connection.execute(query, (json.dumps(taken),))
-    definitions = {commit.definition for commit in commits if commit.definition is not None}
     if definitions:
         connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", definitions)
 
@@ -178,7 +189,7 @@ def _update(columns: tuple[str, ...], size: int) -> str:
     changes = ", ".join(f"{name} = new.column{number}" for number, name in enumerate(columns, start=5))
     return (
         f"UPDATE runs SET {changes} FROM ({_values(4 + len(columns), size)}) AS new "
-        "WHERE run = new.column1 AND uid = new.column2 AND token = new.column3 AND seq = new.column4 RETURNING run"
+        "WHERE run = new.column1 AND uid = new.column2 AND token = new.column3 AND seq = new.column4"
     )
 
 
