@@ -51,6 +51,8 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.RunActiveError: 4,
     errors.RunFinishedError: 4,
     errors.RunNotResumableError: 4,
+    errors.RunNotPausedError: 4,
+    errors.StepCompletedError: 4,
     errors.StateIncompatibilityError: 4,
     errors.UnknownEventError: 4,
     errors.ForeignStoreError: 4,

@@ -5,6 +5,7 @@ This module is the table of contents of the package; everything here is public, 
 
 from .api import CancelOutcome as CancelOutcome
 from .api import Delivery as Delivery
+from .api import PauseOutcome as PauseOutcome
 from .api import Pruned as Pruned
 from .api import RunHandle as RunHandle
 from .api import Runs as Runs
@@ -29,6 +30,9 @@ from .errors import StateIncompatibilityError as StateIncompatibilityError
 from .errors import StepFailed as StepFailed
 from .errors import StoreError as StoreError
 from .events import Event as Event
+from .explanation import Explanation as Explanation
+from .explanation import Reason as Reason
+from .explanation import Why as Why
 from .kernel import Kernel as Kernel
 from .observer import Observer as Observer
 from .programs import Beginning as Beginning
@@ -37,6 +41,7 @@ from .programs import Workflow as Workflow
 from .programs import step as step
 from .programs import workflow as workflow
 from .retry import RetryPolicy as RetryPolicy
+from .state import Progress as Progress
 from .state import RunStatus as RunStatus
 from .state import StepState as StepState
 from .state import StepStatus as StepStatus

@@ -11,7 +11,7 @@ ServerFailedError and CallTimeoutError. One suite of tests runs against both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, Protocol
 from .backend import Page, RunSummary
 from .errors import InvalidNameError, InvalidValueError, PayloadTooLargeError
 from .events import Event
+from .explanation import Explanation
+from .keys import STEP_NAME
 from .programs import Workflow
 from .state import RunStatus, WorkflowState
 from .values import encode
@@ -53,6 +55,19 @@ class CancelOutcome(StrEnum):
     """The run was final before."""
 
 
+class PauseOutcome(StrEnum):
+    """What became of a request to pause."""
+
+    REQUESTED = "requested"
+    """The live owner has been told: no attempt starts any more, and the run is paused once the last body has ended."""
+
+    PAUSED = "paused"
+    """Nobody ran the run: it is paused now."""
+
+    ALREADY_PAUSED = "already_paused"
+    """It was paused before."""
+
+
 class Pruned(NamedTuple):
     """What a prune has forgotten, or would forget."""
 
@@ -85,6 +100,10 @@ class StoredRuns(Protocol):
 
     async def summary(self, run_id: str) -> RunSummary:
         """How a run stands, without its journal; raises RunNotFoundError."""
+        ...
+
+    async def explain(self, run_id: str) -> Explanation:
+        """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError."""
         ...
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
@@ -187,11 +206,16 @@ class Runs(StoredRuns, Protocol):
         *,
         workflow: Workflow | None = None,
         from_step: str | None = None,
+        retry: Collection[str] = (),
+        skip: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
         accept_changes: bool = False,
         by: str | None = None,
     ) -> RunHandle:
         """Take up a run that is failed, paused, cancelled or interrupted; returns once that is durable.
+
+        `from_step` runs that step and every later one again, `retry` these steps only, and `skip` marks steps as
+        skipped, each with an output or None.
 
         Raises RunNotFoundError, RunActiveError, RunNotResumableError, StateIncompatibilityError, StepNotFoundError,
         WorkflowNotFoundError, RunExistsError, InvalidInputError, InvalidValueError, PayloadTooLargeError."""
@@ -199,6 +223,54 @@ class Runs(StoredRuns, Protocol):
 
     async def cancel(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> CancelOutcome:
         """Ask a run to stop, durable on return; raises RunNotFoundError."""
+        ...
+
+    async def pause(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> PauseOutcome:
+        """Ask a run to pause, durable on return: running bodies end and are recorded, nothing else begins.
+
+        Raises RunNotFoundError, RunFinishedError."""
+        ...
+
+    async def unpause(self, run_id: str, *, by: str | None = None) -> RunHandle:
+        """Let a paused run go on; raises RunNotPausedError, and what `resume` raises."""
+        ...
+
+    async def skip(
+        self, run_id: str, step: str, output: Any = None, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """Mark a step of a run that nobody runs as skipped, with an output if it needs one; the next resume goes on
+        from there. Raises RunNotFoundError, RunActiveError, RunFinishedError, StepNotFoundError, StepCompletedError,
+        InvalidValueError, PayloadTooLargeError."""
+        ...
+
+    async def set_output(
+        self, run_id: str, step: str, output: Any, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """Give a step of a run that nobody runs its output, as if it had completed. Raises as `skip`."""
+        ...
+
+    async def set_variable(
+        self, run_id: str, name: str, value: Any, *, reason: str | None = None, by: str | None = None
+    ) -> Delivery:
+        """Set a variable of a run, durable on return. Raises RunNotFoundError, RunFinishedError, InvalidNameError,
+        InvalidValueError, PayloadTooLargeError."""
+        ...
+
+    async def fork(
+        self,
+        run_id: str,
+        *,
+        from_step: str | None = None,
+        new_run_id: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        workflow: Workflow | None = None,
+    ) -> RunHandle:
+        """Start a new run that has everything this one recorded before `from_step` first began; by default everything
+        but the failure that ended it. The old run stays as it is.
+
+        Raises RunNotFoundError, StepNotFoundError, RunExistsError, StateIncompatibilityError, WorkflowNotFoundError,
+        InvalidInputError, InvalidNameError, PayloadTooLargeError."""
         ...
 
 
@@ -258,6 +330,13 @@ def check_limit(limit: int) -> int:
     if limit < 1:
         raise InvalidNameError("limit", limit, "how many at most, from 1")
     return limit
+
+
+def check_variable_name(name: str) -> str:
+    """The name itself; raises InvalidNameError unless it could be a step's, with 90 characters at most."""
+    if not isinstance(name, str) or len(name) > 90 or not STEP_NAME.fullmatch(name):
+        raise InvalidNameError("variable name", name, "a letter or _, then up to 89 letters, digits, _, . or -")
+    return name
 
 
 def check_text(what: str, text: str | None) -> str | None:

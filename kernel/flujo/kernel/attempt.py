@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from .processes import Children
+
+Report = Callable[[str | None, float, float | None, str | None, Mapping[str, float]], None]
+"""Takes a step's key, or None for the run as a whole, and what it says of its progress."""
 
 
 class Attempt(NamedTuple):
@@ -23,6 +26,14 @@ class Attempt(NamedTuple):
     generation: int
     attempt: int
     children: Children
+    report: Report
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None, **metrics: float) -> None:
+        """Say how far this step is, in units of its own, with whatever else can be counted.
+
+        At most one report per second is recorded, and always the last one. May be called from a plain `def` as well.
+        Raises InvalidValueError for numbers that are none."""
+        self.report(self.step, done, total, message, metrics)
 
     @property
     def idempotency_key(self) -> str:

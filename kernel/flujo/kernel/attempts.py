@@ -108,7 +108,7 @@ def describe(error: BaseException, step: str | None = None, attempt: int | None 
     """The recorded form of an error: bounded, and with the end of its traceback unless the error says it all."""
     message = str(error) or type(error).__name__
     details = None if isinstance(error, FlujoError) else _trace(error)
-    return Failure(_bounded(error_type(error), MAX_TYPE), _bounded(message, MAX_MESSAGE), step, attempt, details)
+    return Failure(bounded(error_type(error), MAX_TYPE), bounded(message, MAX_MESSAGE), step, attempt, details)
 
 
 def _trace(error: BaseException) -> str | None:
@@ -116,10 +116,11 @@ def _trace(error: BaseException) -> str | None:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     if not frames:
         return None
-    return _bounded("".join(traceback.format_list(frames[-6:])), MAX_DETAILS, keep_end=True)
+    return bounded("".join(traceback.format_list(frames[-6:])), MAX_DETAILS, keep_end=True)
 
 
-def _bounded(text: str, limit: int, *, keep_end: bool = False) -> str:
+def bounded(text: str, limit: int, *, keep_end: bool = False) -> str:
+    """The text, cut to `limit` characters and a sign that it was."""
     # An error message may hold bytes that are no text; a journal holds UTF-8.
     clean = text.encode("utf-8", "backslashreplace").decode()
     if len(clean) <= limit:

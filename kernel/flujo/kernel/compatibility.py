@@ -1,15 +1,17 @@
 """Whether a definition still fits what a run has recorded. Only completed steps bind: everything else may change
-freely."""
+freely.
+
+In a sequence the order binds, in a graph what a step waits for. If only one of the two plans is a graph, the other is
+compared as the chain it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .errors import Difference
+from .plans import Plan, dependencies, digests, is_graph, reached
 from .state import StepStatus, WorkflowState
-
-Plan = Sequence[Sequence[str]]
-"""The steps of a definition in order, each with the digest of its task, inputs and condition as they are written."""
 
 
 def differences(state: WorkflowState, current: Plan | None, *, invalidated: Collection[str] = ()) -> list[Difference]:
@@ -20,22 +22,21 @@ def differences(state: WorkflowState, current: Plan | None, *, invalidated: Coll
     """
     if state.plan is None or current is None:
         return []
-    stored = {name: digest for name, digest in state.plan}  # noqa: C416 - a row is a list in JSON, not a pair
-    given = {name: digest for name, digest in current}  # noqa: C416
+    stored, given = digests(state.plan), digests(current)
     bound = [
         name
         for name in stored
         if name not in invalidated and (step := state.steps.get(name)) and step.status is StepStatus.COMPLETED
     ]
-    return [
-        *_changed(bound, stored, given),
-        *_missing(bound, stored, given),
-        *_moved(bound, list(stored), list(given)),
-        *_inserted(bound, stored, given),
-    ]
+    found = [*_changed(bound, stored, given), *_missing(bound, stored, given)]
+    if is_graph(state.plan) or is_graph(current):
+        renamed = {name: twin for name in bound if name not in given and (twin := _twin(name, stored, given))}
+        before, now = dependencies(state.plan), dependencies(current)
+        return [*found, *_rewired(bound, before, now, renamed), *_needed(bound, stored, now, renamed)]
+    return [*found, *_moved(bound, list(stored), list(given)), *_inserted(bound, stored, given)]
 
 
-def _changed(bound: Sequence[str], stored: dict[str, str], given: dict[str, str]) -> list[Difference]:
+def _changed(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
     return [
         Difference(name, "changed", "its task, inputs or condition have changed since it completed")
         for name in bound
@@ -43,16 +44,23 @@ def _changed(bound: Sequence[str], stored: dict[str, str], given: dict[str, str]
     ]
 
 
-def _missing(bound: Sequence[str], stored: dict[str, str], given: dict[str, str]) -> list[Difference]:
+def _missing(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
     found: list[Difference] = []
     for name in bound:
         if name not in given:
-            twins = [other for other, digest in given.items() if digest == stored[name] and other not in stored]
-            if twins:
-                found.append(Difference(name, "renamed", f"it has completed, and seems to be called {twins[0]!r} now"))
+            if twin := _twin(name, stored, given):
+                found.append(Difference(name, "renamed", f"it has completed, and seems to be called {twin!r} now"))
             else:
                 found.append(Difference(name, "removed", "it has completed, and is no longer in the definition"))
     return found
+
+
+def _twin(name: str, stored: Mapping[str, str], given: Mapping[str, str]) -> str | None:
+    """A new step that does what the step `name`, which is gone, did."""
+    return next((other for other, digest in given.items() if digest == stored[name] and other not in stored), None)
+
+
+# -- sequences --------------------------------------------------------------------------------------------------------
 
 
 def _moved(bound: Sequence[str], stored: Sequence[str], given: Sequence[str]) -> list[Difference]:
@@ -68,7 +76,7 @@ def _moved(bound: Sequence[str], stored: Sequence[str], given: Sequence[str]) ->
     return found
 
 
-def _inserted(bound: Sequence[str], stored: dict[str, str], given: dict[str, str]) -> list[Difference]:
+def _inserted(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
     """A new step in front of a completed one, unless it is the completed one under a new name."""
     now = _positions(list(given))
     last = max((now[name] for name in bound if name in now), default=-1)
@@ -82,3 +90,35 @@ def _inserted(bound: Sequence[str], stored: dict[str, str], given: dict[str, str
 
 def _positions(names: Sequence[str]) -> dict[str, int]:
     return {name: index for index, name in enumerate(names)}
+
+
+# -- graphs -----------------------------------------------------------------------------------------------------------
+
+Dependencies = Mapping[str, frozenset[str]]
+
+
+def _rewired(
+    bound: Sequence[str], before: Dependencies, now: Dependencies, renamed: Mapping[str, str]
+) -> list[Difference]:
+    """A completed step that waits for other steps than it did, but for those that only have a new name."""
+    return [
+        Difference(name, "changed", "its dependencies have changed since it completed")
+        for name in bound
+        if name in now and now[name] != {renamed.get(other, other) for other in before[name]}
+    ]
+
+
+def _needed(
+    bound: Sequence[str], stored: Mapping[str, str], now: Dependencies, renamed: Mapping[str, str]
+) -> list[Difference]:
+    """A new step that a completed one waits for, directly or not."""
+    needed_by: dict[str, str] = {}
+    for name in bound:
+        if name in now:
+            for other in reached(name, now):
+                needed_by.setdefault(other, name)
+    return [
+        Difference(name, "inserted", f"it is new, and the completed step {needed_by[name]!r} depends on it")
+        for name in now
+        if name in needed_by and name not in stored and name not in renamed.values()
+    ]

@@ -9,19 +9,25 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from datetime import datetime
 from inspect import iscoroutine
 from typing import Any, Literal, ParamSpec, TypeVar, overload
+from uuid import UUID
 
 import anyio
 
 from . import errors
-from .attempt import Wait, in_attempt, leave_every_attempt
+from .api import check_variable_name, encode_given
+from .attempt import Wait, current_attempt, in_attempt, leave_every_attempt
 from .attempts import Terms, bind
-from .durations import Duration, parse_duration
+from .childruns import ChildCall, ChildRuns
+from .clock import Clock, RandomBytes
+from .durations import Duration, parse_duration, to_datetime
 from .errors import StepFailed, UnsafeStepNameError
 from .keys import Branch, check_step_name, item_key
-from .programs import Step, as_step
-from .retry import RetryPolicy
+from .programs import Step, Workflow, as_step
+from .reporting import Reporter
+from .retry import NO_RETRY, RetryPolicy
 from .runs import LiveRun
 from .state import StepState
 from .steps import StepRunner
@@ -37,9 +43,21 @@ _branch: ContextVar[Branch | None] = ContextVar("flujo_branch", default=None)
 class Context:
     """A program's way to its run."""
 
-    def __init__(self, run: LiveRun, steps: StepRunner) -> None:
+    def __init__(
+        self,
+        run: LiveRun,
+        steps: StepRunner,
+        reporter: Reporter,
+        child_runs: ChildRuns,
+        clock: Clock,
+        random: RandomBytes,
+    ) -> None:
         self._run = run
         self._steps = steps
+        self._reporter = reporter
+        self._child_runs = child_runs
+        self._clock = clock
+        self._random = random
 
     @property
     def run_id(self) -> str:
@@ -125,6 +143,69 @@ class Context:
         seconds = None if timeout is None else parse_duration(timeout)
         key = self._key(name or signal, explicit=True)
         return await self._steps.wait(key, Wait(seconds, signal), codec_for(type))
+
+    async def run_child(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        retry: RetryPolicy = NO_RETRY,
+        type: Any = Any,
+    ) -> Any:
+        """Start another run, wait for its end and return its output, read into `type`.
+
+        Its id is `RUN_ID.NAME`; `name`, by default the workflow's, is the step's name. It is cancelled with this run.
+        Its failure is the step's: under `retry`, or when this run is resumed, the failed child is resumed. Raises
+        StepFailed with the type of the child's error."""
+        called = workflow if isinstance(workflow, str) else workflow.name
+        key = self._key(name or called, explicit=name is not None)
+        call = ChildCall(workflow, dict(inputs or {}), dict(labels or {}))
+        return await self._steps.child(key, call, self._child_runs, retry, codec_for(type))
+
+    # -- values that stay ---------------------------------------------------------------------------------------
+
+    async def now(self) -> datetime:
+        """The time, in UTC, as it was when this call was first made."""
+        read = await self._steps.value(self._key("now", explicit=False), "now", lambda: str(self._clock.now()))
+        return to_datetime(read)
+
+    async def random(self) -> float:
+        """A random number from 0 up to but not including 1, the same on every replay."""
+
+        def draw() -> str:
+            return encode(int.from_bytes(self._random(7)) % 2**53 / 2**53)
+
+        drawn: float = await self._steps.value(self._key("random", explicit=False), "random", draw)
+        return drawn
+
+    async def uuid(self) -> UUID:
+        """A random UUID, the same on every replay."""
+
+        def draw() -> str:
+            return encode(str(UUID(bytes=self._random(16), version=4)))
+
+        return UUID(await self._steps.value(self._key("uuid", explicit=False), "uuid", draw))
+
+    async def set_variable(self, name: str, value: Any) -> None:
+        """Set a variable of the run, which others can see and set while it goes on. `value` is plain JSON."""
+        key = self._key(f"set.{check_variable_name(name)}", explicit=False)
+        await self._steps.set_variable(key, name, encode_given(f"the variable {name!r}", value))
+
+    async def variable(self, name: str, default: Any = None) -> Any:
+        """The value of a variable as it was when this call was first made."""
+        key = self._key(f"get.{check_variable_name(name)}", explicit=False)
+        variables = self._run.state.variables
+        return await self._steps.value(key, "variable", lambda: encode(variables.get(name, default)))
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None, **metrics: float) -> None:
+        """Say how far things are, in units of your own: inside of a step's body the step, elsewhere the whole run.
+
+        At most one report per second is recorded, and always the last one. Raises InvalidValueError for numbers that
+        are none."""
+        step = current_attempt().step if in_attempt() else None
+        self._reporter.report(step, done, total, message, metrics)
 
     def skip(self, name: str, reason: str) -> None:
         """Record that the step `name` is not run this time, and why."""

@@ -252,6 +252,29 @@ class StepNotFoundError(FlujoError, LookupError):
         self.run_id, self.step, self.known = run_id, step, tuple(known)
 
 
+class StepCompletedError(FlujoError):
+    """A step was to be skipped, or given an output, although it has completed: what is recorded does not change."""
+
+    reason = "STEP_COMPLETED"
+
+    def __init__(self, run_id: str, step: str) -> None:
+        super().__init__(
+            f"step {step!r} of run {run_id!r} has completed, and its output does not change",
+            [f"flujoctl resume {run_id} --from-step {quote(step)}  # run it and all later ones again"],
+        )
+        self.run_id, self.step = run_id, step
+
+
+class RunNotPausedError(FlujoError):
+    """Only a paused run can be unpaused."""
+
+    reason = "RUN_NOT_PAUSED"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(f"run {run_id!r} is {status}, not paused", [f"flujoctl explain {run_id}"])
+        self.run_id, self.status = run_id, status
+
+
 class WorkflowNotFoundError(FlujoError, LookupError):
     """A run needs a workflow this kernel was not given."""
 

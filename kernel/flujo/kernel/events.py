@@ -91,13 +91,17 @@ class StepStarted(NamedTuple):
 
 
 class StepWaiting(NamedTuple):
-    """The step waits for an instant (`sleep`), or for a signal (`signal`) until an instant if one is given."""
+    """The step waits for an instant (`sleep`), for a signal (`signal`) until an instant if one is given, or for the end
+    of a run it has started (`child`)."""
 
     step: str
     kind: str
     generation: int = 1
     until: int | None = None
     signal: str | None = None
+    child: str | None = None  # id of that run
+    child_resumes: int = 0  # its end counts once it has been resumed this often
+    max_attempts: int = 1
 
 
 class StepCompleted(NamedTuple):
@@ -150,6 +154,55 @@ class StepSkipped(NamedTuple):
     reason: str
     output: str | None = None  # JSON text
     generation: int = 1
+    by: str | None = None
+
+
+class StepOutputSet(NamedTuple):
+    """Somebody gave the step an output, instead of running it."""
+
+    step: str
+    output: str  # JSON text
+    generation: int = 1
+    reason: str | None = None
+    by: str | None = None
+
+
+class ValueRecorded(NamedTuple):
+    """What the program read once, to get it again on every replay: `now`, `random`, `uuid` or a `variable`."""
+
+    step: str
+    kind: str
+    output: str  # JSON text
+    generation: int = 1
+
+
+class VariableSet(NamedTuple):
+    """A variable of the run has a new value: set by the program, in the call that has the key `step`, or from
+    outside."""
+
+    name: str
+    value: str  # JSON text
+    step: str | None = None
+    generation: int = 1
+    reason: str | None = None
+    by: str | None = None
+
+
+class ProgressReported(NamedTuple):
+    """How far a step is, or with `step` None the run as a whole."""
+
+    step: str | None
+    done: float
+    total: float | None = None
+    message: str | None = None
+    metrics: Mapping[str, float] = {}
+
+
+class PauseRequested(NamedTuple):
+    """Somebody asked to pause: no attempt starts from here on, and the run pauses when the last body has ended."""
+
+    reason: str | None = None
+    by: str | None = None
 
 
 class SignalReceived(NamedTuple):
@@ -176,6 +229,11 @@ Fact = (
     | StepInterrupted
     | StepCancelled
     | StepSkipped
+    | StepOutputSet
+    | ValueRecorded
+    | VariableSet
+    | ProgressReported
+    | PauseRequested
     | SignalReceived
 )
 
@@ -235,6 +293,11 @@ KINDS: tuple[Kind, ...] = (
     Kind("step_interrupted", StepInterrupted),
     Kind("step_cancelled", StepCancelled),
     Kind("step_skipped", StepSkipped, "output"),
+    Kind("step_output_set", StepOutputSet, "output"),
+    Kind("value_recorded", ValueRecorded, "output"),
+    Kind("variable_set", VariableSet, "value"),
+    Kind("progress_reported", ProgressReported),
+    Kind("pause_requested", PauseRequested),
     Kind("signal_received", SignalReceived, "payload"),
 )
 

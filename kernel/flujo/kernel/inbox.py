@@ -65,5 +65,10 @@ def _answer(run: LiveRun, posted: Posted) -> None:
         case "cancel":
             run.record(events.CancelRequested(body["reason"], body["by"]), taken=[posted.id])
             run.stop(Stop.CANCEL)
+        case "pause":
+            run.record(events.PauseRequested(body["reason"], body["by"]), taken=[posted.id])
+        case "set_variable":
+            fact = events.VariableSet(body["name"], body["value"], reason=body["reason"], by=body["by"])
+            run.record(fact, taken=[posted.id])
         case other:
             logger.warning("run %s: a request %r of a newer release is left alone", run.state.run_id, other)

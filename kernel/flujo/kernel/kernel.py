@@ -19,7 +19,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
@@ -30,9 +30,19 @@ import anyio
 from pydantic_core import to_json
 
 from . import events
-from .api import CancelOutcome, Delivery, RunHandle, check_labels, check_text, encode_given
+from .api import (
+    CancelOutcome,
+    Delivery,
+    PauseOutcome,
+    RunHandle,
+    check_labels,
+    check_text,
+    check_variable_name,
+    encode_given,
+)
 from .backend import Refused, Request, RunFilter, RunSummary, StateBackend, StoredDefinition
 from .catalogue import Catalogue
+from .childruns import ChildCall, ChildRuns
 from .clock import Clock, Identifiers, RandomBytes
 from .committer import Committer
 from .errors import (
@@ -42,17 +52,21 @@ from .errors import (
     RunFinishedError,
     RunInterrupted,
     RunNotFoundError,
+    RunNotPausedError,
     StoreError,
 )
+from .events import Fact
+from .explanation import Explanation, explain
+from .forking import history
 from .inbox import Inbox
 from .keys import check_run_id, check_step_name
-from .observer import Observer, result_of
+from .observer import Observer, read_journal, result_of
 from .processes import Children
 from .programs import Beginning, Workflow
 from .residents import Residents
-from .state import FINAL, WorkflowState
-from .takeover import Resumption, Takeover
-from .transitions import Stop
+from .state import FINAL, RunStatus, WorkflowState
+from .takeover import Resumption, Takeover, require_fit
+from .transitions import PAUSE_REQUESTED, Stop, add_up, set_output, skip
 from .values import decode, encode
 
 logger = logging.getLogger("flujo.kernel")
@@ -84,7 +98,7 @@ class Kernel(Observer):
         self.id = f"{_host()}-{os.getpid()}-{self._identifiers.uid()[:8]}"
         self._catalogue = Catalogue(workflows, load_definition)
         slots = None if max_steps is None else anyio.Semaphore(max_steps, fast_acquire=True)
-        self._residents = Residents(self.id, self.clock, slots)
+        self._residents = Residents(self.id, self.clock, random, slots)
         self._inbox = Inbox(backend, self.clock, self._residents)
         self._takeover = Takeover(backend, self.clock, self._catalogue, self._residents, self._inbox, max_interruptions)
         self._committer: Committer | None = None
@@ -127,7 +141,7 @@ class Kernel(Observer):
             self._committer = committer
             served = anyio.Event()
             async with anyio.create_task_group() as group:
-                self._residents.open(group, committer, children)
+                self._residents.open(group, committer, children, ChildRuns(self))
                 group.start_soon(_serve_commits, committer, served)
                 group.start_soon(self._inbox.serve)
                 try:
@@ -185,27 +199,75 @@ class Kernel(Observer):
         takes it up if nobody runs it; with others it raises RunExistsError. Raises InvalidInputError,
         InvalidNameError, InvalidValueError, PayloadTooLargeError, WorkflowNotFoundError, StoreError."""
         chosen = self._catalogue.choose(workflow)
-        given = encode_given("the inputs", chosen.check_inputs(dict(inputs or {})))
         name = self._identifiers.run_id() if run_id is None else check_run_id(run_id)
-        state = WorkflowState(run_id=name, uid=self._identifiers.uid())
-        fact = events.RunCreated(
+        return await self._start(chosen, name, await self._creation(chosen, name, dict(inputs or {}), labels or {}))
+
+    async def start_child(self, parent: str, run_id: str, call: ChildCall) -> RunHandle:
+        """Start a run as the child of another one, or attach to it if it is there; for the kernel's own use."""
+        chosen = self._catalogue.choose(call.workflow)
+        created = await self._creation(chosen, run_id, dict(call.inputs), call.labels)
+        return await self._start(chosen, run_id, created._replace(parent_run_id=parent))
+
+    async def _creation(
+        self, chosen: Workflow, run_id: str, inputs: dict[str, Any], labels: Mapping[str, str]
+    ) -> events.RunCreated:
+        return events.RunCreated(
             workflow=chosen.name,
-            inputs=given,
+            inputs=encode_given("the inputs", chosen.check_inputs(inputs)),
             version=chosen.version,
             definition=None if chosen.definition is None else chosen.definition.digest,
             plan=chosen.plan,
-            labels=check_labels({**chosen.labels, **(labels or {})}),
+            labels=check_labels({**chosen.labels, **labels}),
             timeout_seconds=chosen.timeout_seconds,
-            environment=_require_json(await self._environment(chosen, name)),
+            environment=_require_json(await self._environment(chosen, run_id)),
         )
+
+    async def _start(
+        self, chosen: Workflow, run_id: str, created: events.RunCreated, history: Iterable[Fact] = ()
+    ) -> RunHandle:
+        """Bring a new run into being, with a history if it has one already."""
+        state = WorkflowState(run_id=run_id, uid=self._identifiers.uid())
         # From here to the task that drives the run nothing waits: a kernel that closes meanwhile refuses the run.
         run = self._residents.make(state, chosen, token=1)
-        batch = run.record(fact, definition=chosen.definition)
+        batch = run.record(created, definition=chosen.definition)
+        for fact in history:
+            run.record(fact)
         self._residents.bring_up(run, batch)
         await batch.durable()
         if batch.refused.get(run.uid) is Refused.EXISTS:
-            return await self._attach(name, chosen, given)
-        return RunHandle(self, name)
+            return await self._attach(run_id, chosen, created.inputs)
+        return RunHandle(self, run_id)
+
+    async def fork(
+        self,
+        run_id: str,
+        *,
+        from_step: str | None = None,
+        new_run_id: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        workflow: Workflow | None = None,
+    ) -> RunHandle:
+        """Start a new run that has everything this one recorded before `from_step` first began; by default everything
+        but the failure that ended it. The old run stays as it is, and the new one gets a workspace of its own.
+
+        Raises RunNotFoundError, StepNotFoundError, RunExistsError, StateIncompatibilityError, WorkflowNotFoundError,
+        InvalidInputError, InvalidNameError, PayloadTooLargeError."""
+        summary = await self.backend.load(run_id)
+        journal = await read_journal(self.backend, summary)
+        state = add_up(run_id, summary.uid, journal)
+        chosen = workflow or await self._catalogue.of(state, self.backend)
+        facts = history(journal, state, from_step)
+        name = self._identifiers.run_id() if new_run_id is None else check_run_id(new_run_id)
+        created = await self._creation(
+            chosen, name, {**state.inputs, **(inputs or {})}, {**state.labels, **(labels or {})}
+        )
+        kept = {getattr(fact, "step", None) for fact in facts}
+        require_fit(state, chosen, invalidated=[name for name in state.steps if name not in kept])
+        handle = await self._start(chosen, name, created._replace(forked_from=run_id), facts)
+        if not handle.created:
+            raise RunExistsError(name, "the same inputs; a fork is a new run")
+        return handle
 
     async def run(
         self,
@@ -248,6 +310,8 @@ class Kernel(Observer):
         *,
         workflow: Workflow | None = None,
         from_step: str | None = None,
+        retry: Collection[str] = (),
+        skip: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
         accept_changes: bool = False,
         by: str | None = None,
@@ -255,14 +319,19 @@ class Kernel(Observer):
         """Take up a run that is failed, paused, cancelled or interrupted, and return once that is durable.
 
         Completed steps keep their outputs. The failure that ended the run is tried afresh; `from_step` runs that
-        step and every later one again, and is the only way to resume a completed run. `inputs` are merged over the
+        step and every later one again, and is the only way to resume a completed run; `retry` runs these steps again
+        and no others, and `skip` marks steps as skipped, each with an output or None. `inputs` are merged over the
         recorded ones. `workflow` is the definition to go on with, by default the one the run has stored or the one
         registered under its name. Raises StateIncompatibilityError unless it fits (or `accept_changes`),
         RunActiveError, RunNotResumableError, StepNotFoundError, RunNotFoundError, WorkflowNotFoundError,
         InvalidInputError. After an error nothing has changed; a cancelled caller may find the run resumed."""
         check_text("by", by)
-        await self._takeover.resume(run_id, Resumption(workflow, from_step, inputs, accept_changes, by))
+        await self._takeover.resume(run_id, Resumption(workflow, from_step, retry, skip, inputs, accept_changes, by))
         return RunHandle(self, run_id, created=False)
+
+    async def take_up(self, run_id: str) -> None:
+        """Go on with a run of this kernel's workflows if nobody runs it."""
+        await self._takeover.take_up(await self.backend.load(run_id))
 
     async def recover(self) -> int:
         """Take up every unfinished run of this kernel's workflows that nobody runs; returns how many."""
@@ -314,6 +383,100 @@ class Kernel(Observer):
         except RunActiveError:  # somebody has just taken it up
             return await self.cancel(run_id, reason, by=by)
 
+    async def pause(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> PauseOutcome:
+        """Ask a run to pause, durable on return: running bodies end and are recorded, nothing else begins. A run that
+        nobody runs is paused at once.
+
+        Raises RunNotFoundError, RunFinishedError, StoreError."""
+        fact = events.PauseRequested(check_text("reason", reason), check_text("by", by))
+        run = self._residents.find(run_id)
+        if run is not None and run.takes_requests:
+            batch = run.record(fact)
+            await batch.durable()
+            if run.uid not in batch.refused and run.stopped is not Stop.FENCED:
+                return PauseOutcome.REQUESTED
+        summary = await self.backend.load(run_id)
+        if summary.status == RunStatus.PAUSED:
+            return PauseOutcome.ALREADY_PAUSED
+        if summary.status in FINAL:
+            raise RunFinishedError(run_id, summary.status)
+        if run is not None and run.stopped is Stop.PAUSE and summary.owner == self.id:
+            return PauseOutcome.REQUESTED  # it is stopping already
+        if summary.owner is not None and await self.backend.is_alive(summary.owner):
+            await self._post(run_id, "pause", {"reason": reason, "by": by})
+            return PauseOutcome.REQUESTED
+        try:
+            await self._takeover.amend(run_id, lambda state: [fact, events.RunPaused(PAUSE_REQUESTED)])
+        except RunActiveError:  # somebody has just taken it up
+            return await self.pause(run_id, reason, by=by)
+        return PauseOutcome.PAUSED
+
+    async def unpause(self, run_id: str, *, by: str | None = None) -> RunHandle:
+        """Let a paused run go on; raises RunNotPausedError, and what `resume` raises."""
+        summary = await self.backend.load(run_id)
+        if summary.status != RunStatus.PAUSED:
+            raise RunNotPausedError(run_id, summary.status)
+        return await self.resume(run_id, by=by)
+
+    async def skip(
+        self, run_id: str, step: str, output: Any = None, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """Mark a step of a run that nobody runs as skipped, with an output if it needs one; the next resume goes on
+        from there. Raises RunNotFoundError, RunActiveError, RunFinishedError, StepNotFoundError, StepCompletedError,
+        InvalidValueError, PayloadTooLargeError."""
+        recorded = None if output is None else encode_given("the output", output)
+        check_text("reason", reason)
+        check_text("by", by)
+        await self._takeover.amend(run_id, lambda state: [skip(_unfinished(state), step, recorded, by, (), reason)])
+
+    async def set_output(
+        self, run_id: str, step: str, output: Any, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """Give a step of a run that nobody runs its output, as if it had completed. Raises as `skip`."""
+        recorded = encode_given("the output", output)
+        check_text("reason", reason)
+        check_text("by", by)
+        await self._takeover.amend(run_id, lambda state: [set_output(_unfinished(state), step, recorded, by, reason)])
+
+    async def set_variable(
+        self, run_id: str, name: str, value: Any, *, reason: str | None = None, by: str | None = None
+    ) -> Delivery:
+        """Set a variable of a run, durable on return. Raises RunNotFoundError, RunFinishedError, InvalidNameError,
+        InvalidValueError, PayloadTooLargeError."""
+        recorded = encode_given("the value", value)
+        fact = events.VariableSet(
+            check_variable_name(name), recorded, reason=check_text("reason", reason), by=check_text("by", by)
+        )
+        run = self._residents.find(run_id)
+        if run is not None and run.takes_requests:
+            batch = run.record(fact)
+            await batch.durable()
+            if run.uid not in batch.refused and run.stopped is not Stop.FENCED:
+                return Delivery.RECORDED
+        summary = await self.backend.load(run_id)
+        if summary.owner is not None and await self.backend.is_alive(summary.owner):
+            await self._post(run_id, "set_variable", {"name": name, "value": recorded, "reason": reason, "by": by})
+            return Delivery.POSTED
+        try:
+            await self._takeover.amend(run_id, lambda state: [_for_unfinished(state, fact)])
+        except RunActiveError:
+            return await self.set_variable(run_id, name, value, reason=reason, by=by)
+        return Delivery.RECORDED
+
+    async def _post(self, run_id: str, kind: str, body: Mapping[str, Any]) -> None:
+        await self.backend.post(run_id, Request(kind, to_json(dict(body)).decode(), self.clock.now()))
+
+    async def explain(self, run_id: str) -> Explanation:
+        """As Observer.explain; this kernel also knows which workflows it has, and what waits for its turn."""
+        state = await self.inspect(run_id)
+        run = self._residents.find(run_id)
+        return explain(
+            state,
+            self.clock.now(),
+            known=self._catalogue.may_know(state.workflow, state.definition),
+            queued=() if run is None else sorted(run.queued),
+        )
+
     async def _stop(self, run_id: str) -> None:
         with suppress(RunInterrupted):
             await self.cancel(run_id, "it is to be deleted")
@@ -358,6 +521,18 @@ class Kernel(Observer):
             # Ended between the two looks: the next look sees how.
             return (await self.backend.load(summary.run_id)).owner == self.id
         return await super()._is_abandoned(summary)
+
+
+def _unfinished(state: WorkflowState) -> WorkflowState:
+    """The state itself; raises RunFinishedError for a run that has completed and takes no amendment."""
+    if state.status is RunStatus.COMPLETED:
+        raise RunFinishedError(state.run_id, state.status)
+    return state
+
+
+def _for_unfinished(state: WorkflowState, fact: Fact) -> Fact:
+    _unfinished(state)
+    return fact
 
 
 async def _serve_commits(committer: Committer, served: anyio.Event) -> None:

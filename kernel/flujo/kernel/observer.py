@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,8 @@ from .errors import (
     RunPaused,
     RunReplacedError,
 )
-from .events import Event
+from .events import Event, EventRow
+from .explanation import Explanation, explain
 from .keys import check_step_name
 from .state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
 from .transitions import fold, summarize
@@ -95,6 +96,10 @@ class Observer:
     async def summary(self, run_id: str) -> RunSummary:
         """How a run stands, without its journal; raises RunNotFoundError."""
         return await self.backend.load(run_id)
+
+    async def explain(self, run_id: str) -> Explanation:
+        """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError."""
+        return explain(await self.inspect(run_id), self.clock.now())
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
         """Whether somebody ought to run this run and nobody does."""
@@ -307,13 +312,27 @@ async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowStat
     state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
     while rows := await backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
         for row in rows:
-            try:
+            with _sense(summary, row):
                 fold(state, events.decode(row))
-            except (LookupError, TypeError, ValueError) as error:
-                raise CorruptStoreError(
-                    summary.run_id, f"event {row.seq} ({row.type}) makes no sense: {error!r}"
-                ) from error
     return state
+
+
+async def read_journal(backend: StateBackend, summary: RunSummary) -> list[Event]:
+    """All events of a run; raises CorruptStoreError for one that makes no sense."""
+    journal: list[Event] = []
+    while rows := await backend.read_events(summary.run_id, summary.uid, len(journal), READ_EVENTS):
+        for row in rows:
+            with _sense(summary, row):
+                journal.append(events.decode(row))
+    return journal
+
+
+@contextmanager
+def _sense(summary: RunSummary, row: EventRow) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise CorruptStoreError(summary.run_id, f"event {row.seq} ({row.type}) makes no sense: {error!r}") from error
 
 
 async def is_interrupted(backend: StateBackend, summary: RunSummary) -> bool:

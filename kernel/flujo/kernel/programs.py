@@ -115,9 +115,9 @@ class Workflow:
     """A definition the kernel can run.
 
     `check_inputs` returns the inputs as they are recorded (complete, plain JSON) or raises InvalidInputError;
-    `program` receives them decoded. `plan` lists (step, digest) in order for a definition whose steps are known
-    beforehand, `definition` is its text and `file` where that was read from. `environment` says what is read once, when
-    a run begins, and stays for its whole life (plain JSON)."""
+    `program` receives them decoded. `plan` lists the steps of a definition whose steps are known beforehand (plans.py),
+    `definition` is its text and `file` where that was read from. `environment` says what is read once, when a run
+    begins, and stays for its whole life (plain JSON)."""
 
     name: str
     program: Program
@@ -128,7 +128,7 @@ class Workflow:
     codec: Codec = PLAIN
     definition: StoredDefinition | None = None
     file: str | None = None
-    plan: Sequence[tuple[str, str]] | None = None
+    plan: Sequence[tuple[str, ...]] | None = None
     environment: Callable[[Beginning], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:

@@ -12,13 +12,15 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from .clock import Clock
+from .childruns import ChildRuns
+from .clock import Clock, RandomBytes
 from .committer import Batch, Committer
 from .context import Context
 from .durations import MICROSECONDS
 from .errors import KernelClosedError, StoreError
 from .processes import Children
 from .programs import Workflow
+from .reporting import Reporter
 from .runs import LiveRun
 from .state import FINAL, RunStatus, WorkflowState
 from .steps import StepRunner
@@ -30,19 +32,21 @@ Result = TypeVar("Result")
 class Residents:
     """The live runs of the kernel `owner`. `slots` bounds how many step bodies run at once."""
 
-    def __init__(self, owner: str, clock: Clock, slots: anyio.Semaphore | None) -> None:
+    def __init__(self, owner: str, clock: Clock, random: RandomBytes, slots: anyio.Semaphore | None) -> None:
         self.owner = owner
         self._clock = clock
+        self._random = random
         self._slots = slots
         self._live: dict[str, LiveRun] = {}  # by uid
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of live runs
         self._group: TaskGroup | None = None
         self._committer: Committer | None = None
         self._children: Children | None = None
+        self._child_runs: ChildRuns | None = None
 
-    def open(self, group: TaskGroup, committer: Committer, children: Children) -> None:
+    def open(self, group: TaskGroup, committer: Committer, children: Children, child_runs: ChildRuns) -> None:
         """From now on runs can be brought up; their tasks belong to `group`."""
-        self._group, self._committer, self._children = group, committer, children
+        self._group, self._committer, self._children, self._child_runs = group, committer, children, child_runs
 
     def close(self) -> None:
         """From now on no run is brought up any more."""
@@ -118,14 +122,20 @@ class Residents:
             return
         if run.state.status in FINAL or run.state.status is RunStatus.PAUSED:
             return
-        assert self._children is not None
         alarm = anyio.CancelScope()
         if run.state.timeout_seconds is not None:
             self.spawn(partial(self._time_out, run, run.state.timeout_seconds, alarm))
         try:
-            await run.drive(Context(run, StepRunner(run, self._clock, self._children, self._slots)))
+            await run.drive(self._context(run))
         finally:
             alarm.cancel()
+
+    def _context(self, run: LiveRun) -> Context:
+        assert self._children is not None
+        assert self._child_runs is not None
+        reporter = Reporter(run, self._clock)
+        steps = StepRunner(run, self._clock, reporter, self._children, self._slots)
+        return Context(run, steps, reporter, self._child_runs, self._clock, self._random)
 
     async def _time_out(self, run: LiveRun, seconds: float, alarm: anyio.CancelScope) -> None:
         with alarm:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .durations import Duration, parse_duration
@@ -98,16 +99,27 @@ NO_RETRY = RetryPolicy()
 
 def error_names(error: BaseException) -> tuple[str, ...]:
     """Every name under which a policy may list this error: along its MRO, short, qualified, and by what it means."""
-    names: dict[str, None] = {}
-    for cls in type(error).__mro__[:-1]:
-        qualified = f"{cls.__module__}.{cls.__qualname__}"
-        names |= {cls.__name__: None, qualified: None}
-        if meaning := MEANINGS.get(qualified):
-            names[meaning] = None
+    names = dict.fromkeys(_names_along(type(error)))
     remote = getattr(error, "type", None)  # a remote task's own name for its error
     if isinstance(remote, str):
         names |= {remote: None, remote.rpartition(".")[2]: None}
     return tuple(names)
+
+
+def recorded_names(error_type: str) -> tuple[str, ...]:
+    """The same for an error of which only the recorded type is known."""
+    known = getattr(builtins, error_type, None)
+    if isinstance(known, type) and issubclass(known, BaseException):
+        return tuple(_names_along(known))
+    return tuple(filter(None, (error_type, error_type.rpartition(".")[2], MEANINGS.get(error_type))))
+
+
+def _names_along(kind: type[BaseException]) -> Iterator[str]:
+    for cls in kind.__mro__[:-1]:
+        qualified = f"{cls.__module__}.{cls.__qualname__}"
+        yield from (cls.__name__, qualified)
+        if meaning := MEANINGS.get(qualified):
+            yield meaning
 
 
 def error_type(error: BaseException) -> str:

@@ -58,9 +58,10 @@ class LiveRun:
         self._driven = False
         self._over = False
         self._committer = committer
-        self._spawn = spawn
+        self.spawn = spawn  # a task of the kernel, which outlives the run
         self._scope = anyio.CancelScope(shield=True)
         self._signal_arrived: dict[str, anyio.Event] = {}
+        self.queued: set[str] = set()  # steps that wait for a slot
 
     def __repr__(self) -> str:
         return f"<run {self.state.run_id} {self.state.status} seq={self.state.seq} token={self.token}>"
@@ -83,7 +84,10 @@ class LiveRun:
             raise Ended
         if self._over:  # a task of the program's own making has outlived it
             raise errors.RunFinishedError(self.state.run_id, self.state.status)
-        return self._committer.record(self, fact, taken, definition)
+        batch = self._committer.record(self, fact, taken, definition)
+        if self.state.pause_requested_at is not None:
+            self._pause_when_idle()
+        return batch
 
     async def unwind(self) -> NoReturn:
         """Leave the program of a stopped run."""
@@ -97,6 +101,22 @@ class LiveRun:
         self._scope.cancel()
         if self._driven:
             self.replay.stop()
+
+    # -- pausing ------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        """A pause was asked for: no attempt may start any more."""
+        return self.state.pause_requested_at is not None
+
+    async def hold(self) -> NoReturn:
+        """Wait, instead of starting an attempt, until the last body has ended and the run is paused."""
+        await anyio.sleep_forever()
+        raise AssertionError("sleep_forever() has returned")
+
+    def _pause_when_idle(self) -> None:
+        if self.state.active == 0 and self.stopped is None and self.state.status in LIVE:
+            self.stop(Stop.PAUSE)
 
     # -- signals ------------------------------------------------------------------------------------------------
 
@@ -118,7 +138,7 @@ class LiveRun:
         output: str | None = None
         failure: events.RunFailed | None = None
         # Not earlier: a resume has to be recorded first, and what it invalidates is not handed out.
-        self.replay = Replay(self.state, self._spawn)
+        self.replay = Replay(self.state, self.spawn)
         self._driven = True
         if self.stopped is not None:
             self.replay.stop()

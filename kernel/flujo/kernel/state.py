@@ -106,6 +106,33 @@ class Signal(NamedTuple):
     payload: str  # JSON text
 
 
+class Progress(NamedTuple):
+    """How far something said it is. `done` and `total` are in units of its own."""
+
+    done: float
+    total: float | None
+    message: str | None
+    metrics: Mapping[str, float]
+    at: int  # when it was recorded, microseconds UTC
+
+    @property
+    def share(self) -> float | None:
+        """The part that is done, 0 to 1; None without a total."""
+        return None if not self.total else min(1.0, max(0.0, self.done / self.total))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as users see it in JSON."""
+        share = self.share
+        return {
+            "percent": None if share is None else round(100 * share, 1),
+            "done": self.done,
+            "total": self.total,
+            "message": self.message,
+            "metrics": dict(self.metrics),
+            "at": format_instant(self.at),
+        }
+
+
 OPEN = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING)
 """A step in one of these has begun and has no outcome. A tuple: the hash of an enum member is a Python call."""
 
@@ -115,7 +142,7 @@ class StepState:
     """One step of a run, in its newest generation."""
 
     name: str
-    kind: str = "task"  # or "sleep", "signal"
+    kind: str = "task"  # or "sleep", "signal", "child", "now", "random", "uuid", "variable"
     status: StepStatus = StepStatus.PENDING
     generation: int = 1
     attempt: int = 0
@@ -132,6 +159,9 @@ class StepState:
     until: int | None = None
     signal: str | None = None
     signal_seq: int | None = None
+    child: str | None = None  # id of the run it waits for, or waited for
+    child_resumes: int = 0  # that run's end counts once it has been resumed this often
+    progress: Progress | None = None
     redacted: bool = False
     # what the kernel needs besides
     digest: str | None = None
@@ -172,6 +202,8 @@ class StepState:
             "finished_at": format_instant(self.finished_at),
             "active_seconds": self.active_seconds,
             "next_attempt_at": format_instant(self.next_attempt_at),
+            "child": self.child,
+            "progress": None if self.progress is None else self.progress.to_dict(),
             "redacted": self.redacted,
         }
 
@@ -205,6 +237,7 @@ class WorkflowState:
     resumed_at: int | None = None
     updated_at: int = 0
     finished_at: int | None = None
+    report: Progress | None = None  # what the program said of the run as a whole
     unowned: bool = False  # not in the journal: `inspect` found that no live process runs it
     # what the kernel needs besides
     timeout_seconds: float | None = None
@@ -282,13 +315,15 @@ class WorkflowState:
 
     @property
     def wait(self) -> list[dict[str, Any]]:
-        """What the run waits for: kind (`backoff`, `sleep`, `signal`), step, until (or null) and signal (or null)."""
+        """What the run waits for: kind (`backoff`, `sleep`, `signal`, `child`), step, until, signal and child (or
+        null)."""
         return [
             {
                 "kind": "backoff" if step.status is StepStatus.RETRYING else step.kind,
                 "step": step.name,
                 "until": format_instant(step.wake_at),
                 "signal": step.signal,
+                "child": step.child,
             }
             for step in self.open_steps()
             if step.status is not StepStatus.RUNNING
@@ -308,21 +343,44 @@ class WorkflowState:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """Percent and counts of steps; percent is null while the total is not known."""
-        total = self.steps_total
-        if self.status is RunStatus.COMPLETED:
-            percent: float | None = 100.0
-        else:
-            percent = round(100 * self.done / total, 1) if total else None
+        """Percent and counts of steps, what the program reported, and the estimated time left; null where that is not
+        known.
+
+        Percent counts a step under way by the part of it that it has reported. Without a known number of steps, what
+        the program has reported of the run as a whole stands in."""
+        share = self.share_done
         return {
-            "percent": percent,
+            "percent": None if share is None else round(100 * share, 1),
             "done": self.done,
-            "total": total,
-            "eta_seconds": None,
+            "total": self.steps_total,
+            "message": None if self.report is None else self.report.message,
+            "metrics": {} if self.report is None else dict(self.report.metrics),
+            "eta_seconds": self.eta_seconds,
             "retries": self.retries,
             "errors": sum(step.failures for step in self.steps.values()),
             "resources": None,
         }
+
+    @property
+    def share_done(self) -> float | None:
+        """The part of the run that is done, 0 to 1; None while that is not known."""
+        if self.status is RunStatus.COMPLETED:
+            return 1.0
+        if not (total := self.steps_total):
+            return None if self.report is None else self.report.share
+        under_way = sum(step.progress.share or 0.0 for step in self.open_steps() if step.progress is not None)
+        return min(1.0, (self.done + under_way) / total)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """How much longer a live run will be at work, waits apart, if it goes on at its rate so far."""
+        share = self.share_done
+        if self.status not in LIVE or not share:
+            return None
+        active = self.active_micros
+        if self.active_since is not None:
+            active += self.updated_at - self.active_since
+        return round(active / MICROSECONDS * (1 - share) / share, 1)
 
     # -- the reference's own names -------------------------------------------------------------------------------
 

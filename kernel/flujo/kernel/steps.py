@@ -14,7 +14,8 @@ the path every step takes.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -24,11 +25,15 @@ from .attempts import Body, Failed, Terms, describe, run_attempt
 from .clock import Clock
 from .durations import MICROSECONDS
 from .processes import Children
+from .reporting import Reporter
 from .retry import RetryPolicy
 from .runs import LiveRun
 from .state import OPEN, SETTLED, StepState, StepStatus
 from .transitions import after_failure
 from .values import NULL, PLAIN, Codec
+
+if TYPE_CHECKING:
+    from .childruns import ChildCall, ChildRuns
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -38,9 +43,13 @@ _new = tuple.__new__  # what StepStarted(…) comes to, in half the time
 class StepRunner:
     """Performs the steps of one live run."""
 
-    def __init__(self, run: LiveRun, clock: Clock, children: Children, slots: anyio.Semaphore | None) -> None:
+    def __init__(
+        self, run: LiveRun, clock: Clock, reporter: Reporter, children: Children, slots: anyio.Semaphore | None
+    ) -> None:
         self._run = run
         self._clock = clock
+        self._reporter = reporter
+        self._report = reporter.report
         self._children = children
         self._slots = slots
 
@@ -64,18 +73,22 @@ class StepRunner:
             slots = self._slots
             while True:  # until an attempt settles the step; not in a coroutine of its own, which every step would pay
                 number += 1
+                if run.state.pause_requested_at is not None:
+                    await run.hold()
                 if slots is not None:
-                    await slots.acquire()  # without a pause when there is room
+                    await self._take_slot(key, slots)
                 try:
                     started = _new(events.StepStarted, (key, number, generation, retry.max_attempts, digest))
                     await run.record(started).durable()
                     if run.stopped is not None:
                         await run.unwind()
-                    attempt = _new(Attempt, (run.state.run_id, run.uid, key, generation, number, self._children))
-                    outcome = await run_attempt(attempt, body, terms)
+                    told = (run.state.run_id, run.uid, key, generation, number, self._children, self._report)
+                    outcome = await run_attempt(_new(Attempt, told), body, terms)
                 finally:
                     if slots is not None:
                         slots.release()
+                if self._reporter.kept:
+                    self._reporter.flush(key)
                 if isinstance(outcome, str):
                     run.record(_new(events.StepCompleted, (key, outcome, None)))
                     return codec.decode(outcome)
@@ -98,6 +111,59 @@ class StepRunner:
                 self._start_waiting(key, 1 if step is None else step.generation, wait)
             return codec.decode(await self._wait_out(key))
         except BaseException as error:
+            self._left(key, error)
+            raise
+
+    async def value(self, key: str, kind: str, read: Callable[[], str]) -> Any:
+        """What `read` returns, as JSON text, the first time; the same on every replay."""
+        step = self._run.state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            return await self._recorded(step, PLAIN)
+        await self._begin(step)
+        recorded = read()
+        self._run.record(events.ValueRecorded(key, kind, recorded, generation=1 if step is None else step.generation))
+        return PLAIN.decode(recorded)
+
+    async def set_variable(self, key: str, name: str, value: str) -> None:
+        """Set a variable of the run, unless this call has done so before."""
+        step = self._run.state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            await self._recorded(step, PLAIN)
+            return
+        await self._begin(step)
+        self._run.record(events.VariableSet(name, value, key, generation=1 if step is None else step.generation))
+
+    async def child(self, key: str, call: ChildCall, child_runs: ChildRuns, retry: RetryPolicy, codec: Codec) -> Any:
+        """The output of a run that this one has started; raises StepFailed when it has not completed."""
+        run, state = self._run, self._run.state
+        step = state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            return await self._recorded(step, codec)
+        await self._begin(step)
+        try:
+            if step is not None and step.next_attempt_at is not None:
+                await self._clock.sleep_until(step.next_attempt_at)
+            while True:
+                step = state.steps.get(key)
+                if step is None or step.status is not StepStatus.WAITING:
+                    if run.held:
+                        await run.hold()
+                    generation = 1 if step is None else step.generation
+                    child, resumes = await child_runs.choose(run, key, generation, step)
+                    waiting = events.StepWaiting(
+                        key, "child", generation, child=child, child_resumes=resumes, max_attempts=retry.max_attempts
+                    )
+                    await run.record(waiting).durable()  # or a child might be there of which nobody knows
+                    if run.stopped is not None:
+                        await run.unwind()
+                outcome = await child_runs.outcome(run, state.steps[key], call)
+                if isinstance(outcome, str):
+                    run.record(events.StepCompleted(key, outcome))
+                    return codec.decode(outcome)
+                await self._after_failure(key, outcome, retry)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                child_runs.abandoned(run, key)
             self._left(key, error)
             raise
 
@@ -132,6 +198,17 @@ class StepRunner:
                 await self._run.unwind()
 
     # -- attempts -----------------------------------------------------------------------------------------------
+
+    async def _take_slot(self, key: str, slots: anyio.Semaphore) -> None:
+        """Wait until another body may run; without a pause when there is room."""
+        try:
+            slots.acquire_nowait()
+        except anyio.WouldBlock:
+            self._run.queued.add(key)
+            try:
+                await slots.acquire()
+            finally:
+                self._run.queued.discard(key)
 
     async def _due(self, step: StepState) -> tuple[int, int]:
         """Wait until a step that has a history is due, and return its generation and the number of its last attempt."""

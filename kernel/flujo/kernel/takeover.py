@@ -7,7 +7,7 @@ records what follows from all that, and brings it up. Whatever goes wrong on the
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ from .programs import Workflow
 from .residents import Residents
 from .runs import LiveRun
 from .state import FINAL, LIVE, WorkflowState
-from .transitions import at_recovery, at_resume, at_takeover
+from .transitions import at_recovery, at_resume, at_takeover, skip
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -48,6 +48,8 @@ class Resumption(NamedTuple):
 
     workflow: Workflow | None = None
     from_step: str | None = None
+    retry: Collection[str] = ()
+    skip: Mapping[str, Any] | None = None
     inputs: Mapping[str, Any] | None = None
     accept_changes: bool = False
     by: str | None = None
@@ -138,7 +140,7 @@ class Takeover:
         seen = await self._backend.load(run_id)
         state = await read_state(self._backend, seen)
         chosen = asked.workflow or await self._catalogue.of(state, self._backend)
-        fact = _resumed(state, chosen, asked)
+        facts = _resumed(state, chosen, asked)
         claimed = await self._backend.claim(run_id)
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
             # Somebody else was faster, and has left again: decide anew on what is there now.
@@ -152,9 +154,34 @@ class Takeover:
             void = [each.id for each in posts if each.request.kind == "cancel" and each.request.at <= asked_at]
             self._inbox.void(void)
             run = self._residents.make(state, chosen, claimed.token)
-            batch = self._go_on(run, [*at_takeover(state), fact], posts, definition=chosen.definition, taken=void)
+            batch = self._go_on(run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void)
         assert batch is not None
         await batch.durable()
+
+    # -- amending -----------------------------------------------------------------------------------------------
+
+    async def amend(self, run_id: str, decide: Callable[[WorkflowState], list[Fact]]) -> None:
+        """Record what `decide` says on a run that nobody runs, and leave it as idle as it was; durable on return.
+
+        Raises what `decide` raises, RunNotFoundError, RunActiveError."""
+        await self._residents.to_the_end(partial(self._amend, run_id, decide))
+
+    async def _amend(self, run_id: str, decide: Callable[[WorkflowState], list[Fact]]) -> None:
+        if (live := self._residents.find(run_id)) is not None:
+            if live.state.status in LIVE:
+                raise RunActiveError(run_id, live.owner)
+            await live.ended.wait()
+        decide(await read_state(self._backend, await self._backend.load(run_id)))  # refused before anything is claimed
+        claimed = await self._backend.claim(run_id)
+        async with self._released_on_error(claimed.uid):
+            state = await read_state(self._backend, claimed)
+            run = self._residents.make(state, Workflow(name=state.workflow, program=_no_program), claimed.token)
+            batch: Batch | None = None
+            for fact in [*at_takeover(state), *decide(state)]:
+                batch = run.record(fact)
+            if batch is not None:
+                await batch.durable()
+        await self._backend.release([claimed.uid])
 
     # -- ending -------------------------------------------------------------------------------------------------
 
@@ -217,20 +244,25 @@ class Takeover:
             await to_thread.run_sync(sweep, frozenset(uids))
 
 
-def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> events.RunResumed:
+def require_fit(state: WorkflowState, chosen: Workflow, invalidated: Collection[str]) -> None:
+    """Raise StateIncompatibilityError unless a workflow fits the completed steps of a run that are not invalidated."""
+    if found := differences(state, chosen.plan, invalidated=invalidated):
+        raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
+
+
+def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> list[Fact]:
     """What a resume with the workflow `chosen` records; raises what forbids it."""
     if chosen.name != state.workflow:
         raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
-    reset = at_resume(state, asked.from_step)
-    found = differences(state, chosen.plan, invalidated=reset)
-    if found and not asked.accept_changes:
-        raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
+    reset = at_resume(state, asked.from_step, asked.retry)
+    if not asked.accept_changes:
+        require_fit(state, chosen, invalidated=reset)
     merged = None
     if asked.inputs:
         merged = encode_given("the inputs", chosen.check_inputs({**state.inputs, **asked.inputs}))
     digest = None if chosen.definition is None else chosen.definition.digest
     changed = digest is not None and digest != state.definition
-    return events.RunResumed(
+    resumed = events.RunResumed(
         reset=reset,
         from_step=asked.from_step,
         inputs=merged,
@@ -240,6 +272,11 @@ def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> event
         by=asked.by,
         timeout_seconds=None if chosen.timeout_seconds == state.timeout_seconds else chosen.timeout_seconds or 0.0,
     )
+    skipped = [
+        skip(state, name, None if output is None else encode_given(f"the output of {name!r}", output), asked.by, reset)
+        for name, output in (asked.skip or {}).items()
+    ]
+    return [resumed, *skipped]
 
 
 async def _no_program(ctx: Any, inputs: dict[str, Any]) -> None:

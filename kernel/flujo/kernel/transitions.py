@@ -11,7 +11,7 @@ docs/state-machines.md draws both machines; tests/kernel/test_transitions.py hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -20,10 +20,11 @@ from pydantic_core import to_json
 from . import events
 from .backend import RunSummary
 from .durations import MICROSECONDS
-from .errors import CorruptStoreError, RunNotResumableError, StepNotFoundError
+from .errors import CorruptStoreError, RunNotResumableError, StepCompletedError, StepNotFoundError
 from .events import Event, EventRow, Fact
 from .retry import RetryPolicy
-from .state import FINAL, LIVE, SETTLED, Failure, RunStatus, Signal, StepState, StepStatus, WorkflowState
+from .state import FINAL, LIVE, SETTLED, Failure, Progress, RunStatus, Signal, StepState, StepStatus, WorkflowState
+from .values import NULL, decode
 
 # ---------------------------------------------------------------------------------------------------------------
 # The fold
@@ -65,10 +66,15 @@ def _follow_steps(state: WorkflowState) -> None:
 
 
 def replay(run_id: str, uid: str, rows: Iterable[EventRow]) -> WorkflowState:
-    """The state a journal adds up to."""
+    """The state a journal adds up to, as it is stored."""
+    return add_up(run_id, uid, map(events.decode, rows))
+
+
+def add_up(run_id: str, uid: str, journal: Iterable[Event]) -> WorkflowState:
+    """The state the events of a journal add up to."""
     state = WorkflowState(run_id=run_id, uid=uid)
-    for row in rows:
-        fold(state, events.decode(row))
+    for event in journal:
+        fold(state, event)
     return state
 
 
@@ -101,7 +107,7 @@ def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResume
         state.timeout_seconds = fact.timeout_seconds or None
     state.status = RunStatus.PENDING if state.started_at is None else RunStatus.RUNNING
     state.output_json = state.error = state.finished_at = state.paused_reason = None
-    state.cancel_requested_at = state.cancel_reason = None
+    state.cancel_requested_at = state.cancel_reason = state.pause_requested_at = None
     state.failed_steps = ()
     state.resumed_at = at
     state.resume_count += 1
@@ -110,6 +116,10 @@ def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResume
 def _run_paused(state: WorkflowState, seq: int, at: int, fact: events.RunPaused) -> None:
     state.status = RunStatus.PAUSED
     state.paused_reason = fact.reason
+
+
+def _pause_requested(state: WorkflowState, seq: int, at: int, fact: events.PauseRequested) -> None:
+    state.pause_requested_at = at
 
 
 def _run_completed(state: WorkflowState, seq: int, at: int, fact: events.RunCompleted) -> None:
@@ -170,6 +180,12 @@ def _step_waiting(state: WorkflowState, seq: int, at: int, fact: events.StepWait
     step.until = fact.until
     step.signal = fact.signal
     step.interrupted = False
+    step.next_attempt_at = None
+    if fact.child is not None:
+        step.child = fact.child
+        step.child_resumes = fact.child_resumes
+        step.attempt += 1
+        step.max_attempts = fact.max_attempts
 
 
 def _step_completed(state: WorkflowState, seq: int, at: int, fact: events.StepCompleted) -> None:
@@ -219,7 +235,39 @@ def _step_cancelled(state: WorkflowState, seq: int, at: int, fact: events.StepCa
 def _step_skipped(state: WorkflowState, seq: int, at: int, fact: events.StepSkipped) -> None:
     step = _begin(state, seq, at, fact.step, fact.generation)
     step.output_json = fact.output
+    step.error = None
     _settle(state, step, StepStatus.SKIPPED, seq, at)
+
+
+def _step_output_set(state: WorkflowState, seq: int, at: int, fact: events.StepOutputSet) -> None:
+    step = _begin(state, seq, at, fact.step, fact.generation)
+    step.output_json = fact.output
+    step.error = None
+    _settle(state, step, _COMPLETED, seq, at)
+
+
+def _value_recorded(state: WorkflowState, seq: int, at: int, fact: events.ValueRecorded) -> None:
+    step = _begin(state, seq, at, fact.step, fact.generation)
+    step.kind = fact.kind
+    step.output_json = fact.output
+    _settle(state, step, _COMPLETED, seq, at)
+
+
+def _variable_set(state: WorkflowState, seq: int, at: int, fact: events.VariableSet) -> None:
+    state.variables[fact.name] = decode(fact.value)
+    if fact.step is not None:
+        step = _begin(state, seq, at, fact.step, fact.generation)
+        step.kind = "variable"
+        step.output_json = NULL
+        _settle(state, step, _COMPLETED, seq, at)
+
+
+def _progress_reported(state: WorkflowState, seq: int, at: int, fact: events.ProgressReported) -> None:
+    progress = Progress(fact.done, fact.total, fact.message, fact.metrics, at)
+    if fact.step is None:
+        state.report = progress
+    else:
+        state.steps[fact.step].progress = progress
 
 
 def _signal_received(state: WorkflowState, seq: int, at: int, fact: events.SignalReceived) -> None:
@@ -242,6 +290,11 @@ _HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {
     events.StepInterrupted: _step_interrupted,
     events.StepCancelled: _step_cancelled,
     events.StepSkipped: _step_skipped,
+    events.StepOutputSet: _step_output_set,
+    events.ValueRecorded: _value_recorded,
+    events.VariableSet: _variable_set,
+    events.ProgressReported: _progress_reported,
+    events.PauseRequested: _pause_requested,
     events.SignalReceived: _signal_received,
 }
 
@@ -388,12 +441,18 @@ def after_failure(
     return events.StepFailed(step.name, step.attempt, failure.type, failure.message, details=failure.details)
 
 
+PAUSE_REQUESTED = "PauseRequested"
+"""The reason of a pause that somebody asked for."""
+
+
 def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
     """What a new owner records before the program runs again: attempts that died with the old one, a cancel carried
     out, or a pause when one step has now outlived `max_interruptions` owners."""
     died = at_takeover(state)
     if state.cancel_requested_at is not None:
         return [*died, events.RunCancelled(state.cancel_reason)]
+    if state.pause_requested_at is not None:
+        return [*died, events.RunPaused(PAUSE_REQUESTED)]
     for fact in died:
         if state.steps[fact.step].interruptions + 1 >= max_interruptions:
             return [*died, events.RunPaused("StepInterrupted", fact.step)]
@@ -418,7 +477,7 @@ def at_close(state: WorkflowState) -> list[Fact]:
     ]
 
 
-def at_resume(state: WorkflowState, from_step: str | None) -> list[str]:
+def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str] = ()) -> list[str]:
     """The steps a resume gives a new generation, in the order they first began.
 
     Without `from_step`: those whose failure ended the run, and those that were cancelled before it ended (in a run
@@ -429,20 +488,66 @@ def at_resume(state: WorkflowState, from_step: str | None) -> list[str]:
     if from_step is None and state.status is RunStatus.COMPLETED:
         raise RunNotResumableError(state.run_id, state.status)
     ended = set(state.failed_steps)
-    since = None if from_step is None else _first_seq(state, from_step)
+    ended.update(_require_begun(state, name) for name in retry)
+    since = None if from_step is None else first_seq(state, from_step)
     return [
         step.name
         for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
         if step.status is not StepStatus.PENDING
         and (
-            step.name in ended
+            (step.name in ended and (step.status is StepStatus.FAILED or step.name in retry))
             or (step.status is StepStatus.CANCELLED and state.status in FINAL)
             or (since is not None and step.first_seq >= since)
         )
     ]
 
 
-def _first_seq(state: WorkflowState, name: str) -> int:
+def _require_begun(state: WorkflowState, name: str) -> str:
+    if name not in state.steps:
+        raise StepNotFoundError(state.run_id, name, list(state.steps))
+    return name
+
+
+def skip(
+    state: WorkflowState,
+    name: str,
+    output: str | None,
+    by: str | None = None,
+    reset: Collection[str] = (),
+    reason: str | None = None,
+) -> events.StepSkipped:
+    """What is recorded when somebody skips a step; `reset` are steps that a resume is about to give a new generation.
+
+    Raises StepNotFoundError, StepCompletedError."""
+    generation = _generation_to_settle(state, name, reset)
+    return events.StepSkipped(name, reason or "somebody skipped it", output, generation, by)
+
+
+def set_output(
+    state: WorkflowState, name: str, output: str, by: str | None = None, reason: str | None = None
+) -> events.StepOutputSet:
+    """What is recorded when somebody gives a step its output. Raises StepNotFoundError, StepCompletedError."""
+    return events.StepOutputSet(name, output, _generation_to_settle(state, name, ()), reason, by)
+
+
+def _generation_to_settle(state: WorkflowState, name: str, reset: Collection[str]) -> int:
+    """The generation of a step that may get an outcome from somebody."""
+    if (step := state.steps.get(name)) is None:
+        if state.plan is None or name not in {row[0] for row in state.plan}:
+            known = [row[0] for row in state.plan] if state.plan is not None else list(state.steps)
+            raise StepNotFoundError(state.run_id, name, known)
+        return 1
+    if name in reset:
+        return step.generation + 1
+    if step.status is StepStatus.COMPLETED:
+        raise StepCompletedError(state.run_id, name)
+    return step.generation
+
+
+def first_seq(state: WorkflowState, name: str) -> int:
+    """The number of the event that first began a step, or anything inside of a map, gather or branch of this name.
+
+    Raises StepNotFoundError."""
     exact = state.steps.get(name)
     if exact is not None:
         return exact.first_seq
@@ -460,6 +565,9 @@ class Stop(StrEnum):
 
     TIMEOUT = "timeout"
     """The run has taken longer than its workflow allows: it fails."""
+
+    PAUSE = "pause"
+    """Somebody asked for it, and the last body has ended: the run becomes paused."""
 
     CLOSE = "close"
     """The kernel closes in good order: the run stays as it is, for its next owner."""
@@ -483,6 +591,8 @@ def at_end(state: WorkflowState, stop: Stop | None, output: str | None, failure:
             message = f"the run took longer than {state.timeout_seconds:g} seconds"
             steps = tuple(step.name for step in state.open_steps())
             return [events.RunFailed("TimeoutError", message, steps=steps)]
+        case Stop.PAUSE:
+            return [*at_close(state), events.RunPaused(PAUSE_REQUESTED)]
         case Stop.CLOSE:
             return at_close(state)
         case Stop.FENCED | Stop.LOST:

@@ -47,6 +47,11 @@ class Event(_message.Message):
     STEP_CANCELLED_FIELD_NUMBER: _builtins.int
     STEP_SKIPPED_FIELD_NUMBER: _builtins.int
     SIGNAL_RECEIVED_FIELD_NUMBER: _builtins.int
+    STEP_OUTPUT_SET_FIELD_NUMBER: _builtins.int
+    VALUE_RECORDED_FIELD_NUMBER: _builtins.int
+    VARIABLE_SET_FIELD_NUMBER: _builtins.int
+    PROGRESS_REPORTED_FIELD_NUMBER: _builtins.int
+    PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """1, 2, 3 … in its run, without gaps."""
     type: _builtins.str
@@ -119,6 +124,26 @@ class Event(_message.Message):
     def signal_received(self) -> Global___SignalReceived:
         """Outside input has arrived."""
 
+    @_builtins.property
+    def step_output_set(self) -> Global___StepOutputSet:
+        """Somebody gave the step an output."""
+
+    @_builtins.property
+    def value_recorded(self) -> Global___ValueRecorded:
+        """The program has read something that stays."""
+
+    @_builtins.property
+    def variable_set(self) -> Global___VariableSet:
+        """A variable has a new value."""
+
+    @_builtins.property
+    def progress_reported(self) -> Global___ProgressReported:
+        """How far a step, or the run, is."""
+
+    @_builtins.property
+    def pause_requested(self) -> Global___PauseRequested:
+        """Somebody asked to pause."""
+
     def __init__(
         self,
         *,
@@ -141,12 +166,17 @@ class Event(_message.Message):
         step_cancelled: Global___StepCancelled | None = ...,
         step_skipped: Global___StepSkipped | None = ...,
         signal_received: Global___SignalReceived | None = ...,
+        step_output_set: Global___StepOutputSet | None = ...,
+        value_recorded: Global___ValueRecorded | None = ...,
+        variable_set: Global___VariableSet | None = ...,
+        progress_reported: Global___ProgressReported | None = ...,
+        pause_requested: Global___PauseRequested | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "fact", b"fact", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "fact", b"fact", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received", "step_output_set", "value_recorded", "variable_set", "progress_reported", "pause_requested"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -543,14 +573,23 @@ class StepWaiting(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    CHILD_FIELD_NUMBER: _builtins.int
+    CHILD_RESUMES_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step."""
     kind: _builtins.str
-    """"sleep" or "signal"."""
+    """"sleep", "signal", or "child" for the end of a run it has started."""
     generation: _builtins.int
     """Generation of the step."""
     signal: _builtins.str
     """The name of the signal."""
+    child: _builtins.str
+    """Id of the run it has started."""
+    child_resumes: _builtins.int
+    """That run's end counts once it has been resumed this often."""
+    max_attempts: _builtins.int
+    """How many failures of that run its policy allows."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """Until when at the latest."""
@@ -563,13 +602,21 @@ class StepWaiting(_message.Message):
         generation: _builtins.int = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         signal: _builtins.str | None = ...,
+        child: _builtins.str | None = ...,
+        child_resumes: _builtins.int = ...,
+        max_attempts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "signal", b"signal", "until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_signal", b"_signal", "child", b"child", "signal", b"signal", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "generation", b"generation", "kind", b"kind", "signal", b"signal", "step", b"step", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_signal", b"_signal", "child", b"child", "child_resumes", b"child_resumes", "generation", b"generation", "kind", b"kind", "max_attempts", b"max_attempts", "signal", b"signal", "step", b"step", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__child: _TypeAlias = _typing.Literal["child"]  # noqa: Y015
+    _WhichOneofArgType__child: _TypeAlias = _typing.Literal["_child", b"_child"]  # noqa: Y015
     _WhichOneofReturnType__signal: _TypeAlias = _typing.Literal["signal"]  # noqa: Y015
     _WhichOneofArgType__signal: _TypeAlias = _typing.Literal["_signal", b"_signal"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__child) -> _WhichOneofReturnType__child | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__signal) -> _WhichOneofReturnType__signal | None: ...
 
 Global___StepWaiting: _TypeAlias = StepWaiting  # noqa: Y015
@@ -756,12 +803,15 @@ class StepSkipped(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step."""
     reason: _builtins.str
     """Why."""
     generation: _builtins.int
     """Generation of the step."""
+    by: _builtins.str
+    """Who skipped it; absent when its condition did."""
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """An output that was given for it."""
@@ -773,14 +823,259 @@ class StepSkipped(_message.Message):
         reason: _builtins.str = ...,
         output: _payload_pb2.Payload | None = ...,
         generation: _builtins.int = ...,
+        by: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "generation", b"generation", "output", b"output", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
+    _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+
+Global___StepSkipped: _TypeAlias = StepSkipped  # noqa: Y015
+
+@_typing.final
+class StepOutputSet(_message.Message):
+    """Somebody gave the step an output, instead of running it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Key of the step."""
+    generation: _builtins.int
+    """Generation of the step."""
+    reason: _builtins.str
+    """Why."""
+    by: _builtins.str
+    """Who."""
+    @_builtins.property
+    def output(self) -> _payload_pb2.Payload:
+        """The output."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        output: _payload_pb2.Payload | None = ...,
+        generation: _builtins.int = ...,
+        reason: _builtins.str | None = ...,
+        by: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "output", b"output", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "generation", b"generation", "output", b"output", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
+    _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
+
+Global___StepOutputSet: _TypeAlias = StepOutputSet  # noqa: Y015
+
+@_typing.final
+class ValueRecorded(_message.Message):
+    """What the program read once, to get it again on every replay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Key of the call."""
+    kind: _builtins.str
+    """"now", "random", "uuid" or "variable"."""
+    generation: _builtins.int
+    """Generation of the call."""
+    @_builtins.property
+    def output(self) -> _payload_pb2.Payload:
+        """The value."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        output: _payload_pb2.Payload | None = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "output", b"output", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "kind", b"kind", "output", b"output", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StepSkipped: _TypeAlias = StepSkipped  # noqa: Y015
+Global___ValueRecorded: _TypeAlias = ValueRecorded  # noqa: Y015
+
+@_typing.final
+class VariableSet(_message.Message):
+    """A variable of the run has a new value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the variable."""
+    step: _builtins.str
+    """Key of the program's call that set it; absent when somebody from outside did."""
+    generation: _builtins.int
+    """Generation of that call."""
+    reason: _builtins.str
+    """Why."""
+    by: _builtins.str
+    """Who."""
+    @_builtins.property
+    def value(self) -> _payload_pb2.Payload:
+        """Its value from here on."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _payload_pb2.Payload | None = ...,
+        step: _builtins.str | None = ...,
+        generation: _builtins.int = ...,
+        reason: _builtins.str | None = ...,
+        by: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "_step", b"_step", "by", b"by", "reason", b"reason", "step", b"step", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "_step", b"_step", "by", b"by", "generation", b"generation", "name", b"name", "reason", b"reason", "step", b"step", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
+    _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
+
+Global___VariableSet: _TypeAlias = VariableSet  # noqa: Y015
+
+@_typing.final
+class ProgressReported(_message.Message):
+    """How far a step, or the run, is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STEP_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Key of the step; absent when the program speaks of the run as a whole."""
+    done: _builtins.float
+    """How much is done, in units of its own."""
+    total: _builtins.float
+    """How much there is to do."""
+    message: _builtins.str
+    """A word for people."""
+    @_builtins.property
+    def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Whatever else it counts."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.str | None = ...,
+        done: _builtins.float = ...,
+        total: _builtins.float | None = ...,
+        message: _builtins.str | None = ...,
+        metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_message", b"_message", "_step", b"_step", "_total", b"_total", "message", b"message", "step", b"step", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message", b"_message", "_step", b"_step", "_total", b"_total", "done", b"done", "message", b"message", "metrics", b"metrics", "step", b"step", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
+    _WhichOneofArgType__message: _TypeAlias = _typing.Literal["_message", b"_message"]  # noqa: Y015
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    _WhichOneofReturnType__total: _TypeAlias = _typing.Literal["total"]  # noqa: Y015
+    _WhichOneofArgType__total: _TypeAlias = _typing.Literal["_total", b"_total"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__message) -> _WhichOneofReturnType__message | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total) -> _WhichOneofReturnType__total | None: ...
+
+Global___ProgressReported: _TypeAlias = ProgressReported  # noqa: Y015
+
+@_typing.final
+class PauseRequested(_message.Message):
+    """Somebody asked to pause: no attempt starts from here on, and the run pauses when the last body has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why."""
+    by: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str | None = ...,
+        by: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
+    _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
+
+Global___PauseRequested: _TypeAlias = PauseRequested  # noqa: Y015
 
 @_typing.final
 class SignalReceived(_message.Message):

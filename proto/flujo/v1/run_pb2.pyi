@@ -335,6 +335,8 @@ class RunDetails(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     FAILED_STEPS_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    ACTIVE_SINCE_FIELD_NUMBER: _builtins.int
     steps_omitted: _builtins.int
     """How many further steps there are."""
     paused_reason: _builtins.str
@@ -401,6 +403,14 @@ class RunDetails(_message.Message):
     def plan(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedStep]:
         """The steps of a definition in order; empty when the program decides as it goes."""
 
+    @_builtins.property
+    def report(self) -> Global___Report:
+        """What the program said last of the run as a whole."""
+
+    @_builtins.property
+    def active_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when attempts have been running without a break; not counted in `active` yet."""
+
     def __init__(
         self,
         *,
@@ -422,10 +432,12 @@ class RunDetails(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         failed_steps: _abc.Iterable[_builtins.str] | None = ...,
         plan: _abc.Iterable[Global___PlannedStep] | None = ...,
+        report: Global___Report | None = ...,
+        active_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "resumed_at", b"resumed_at", "timeout", b"timeout", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "timeout", b"timeout", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cancel_reason: _TypeAlias = _typing.Literal["cancel_reason"]  # noqa: Y015
     _WhichOneofArgType__cancel_reason: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason"]  # noqa: Y015
@@ -470,10 +482,13 @@ class Step(_message.Message):
     FIRST_SEQ_FIELD_NUMBER: _builtins.int
     SETTLED_SEQ_FIELD_NUMBER: _builtins.int
     ATTEMPT_STARTED_AT_FIELD_NUMBER: _builtins.int
+    CHILD_FIELD_NUMBER: _builtins.int
+    CHILD_RESUMES_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its key: `fetch`, `fetch#2` for a repeat, `resize[17]` for an item of a map, `a/fetch` in a branch."""
     kind: _builtins.str
-    """"task", or "sleep" and "signal" for waits."""
+    """"task"; "sleep", "signal" and "child" for waits; "now", "random", "uuid" and "variable" for recorded values."""
     status: Global___StepStatus.ValueType
     """Where it stands."""
     generation: _builtins.int
@@ -498,6 +513,10 @@ class Step(_message.Message):
     """Number of the event that first began it, over all generations."""
     settled_seq: _builtins.int
     """Number of the event of its outcome."""
+    child: _builtins.str
+    """Id of the run it waits for, or waited for."""
+    child_resumes: _builtins.int
+    """That run's end counts once it has been resumed this often."""
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """What it returned, if it has."""
@@ -530,6 +549,10 @@ class Step(_message.Message):
     def attempt_started_at(self) -> _timestamp_pb2.Timestamp:
         """When the attempt under way began."""
 
+    @_builtins.property
+    def report(self) -> Global___Report:
+        """What it said last of its progress."""
+
     def __init__(
         self,
         *,
@@ -555,17 +578,24 @@ class Step(_message.Message):
         first_seq: _builtins.int = ...,
         settled_seq: _builtins.int | None = ...,
         attempt_started_at: _timestamp_pb2.Timestamp | None = ...,
+        child: _builtins.str | None = ...,
+        child_resumes: _builtins.int = ...,
+        report: Global___Report | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_digest", b"_digest", "_settled_seq", b"_settled_seq", "_signal", b"_signal", "active", b"active", "attempt_started_at", b"attempt_started_at", "digest", b"digest", "error", b"error", "finished_at", b"finished_at", "next_attempt_at", b"next_attempt_at", "output", b"output", "settled_seq", b"settled_seq", "signal", b"signal", "started_at", b"started_at", "until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_digest", b"_digest", "_settled_seq", b"_settled_seq", "_signal", b"_signal", "active", b"active", "attempt_started_at", b"attempt_started_at", "child", b"child", "digest", b"digest", "error", b"error", "finished_at", b"finished_at", "next_attempt_at", b"next_attempt_at", "output", b"output", "report", b"report", "settled_seq", b"settled_seq", "signal", b"signal", "started_at", b"started_at", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_digest", b"_digest", "_settled_seq", b"_settled_seq", "_signal", b"_signal", "active", b"active", "attempt", b"attempt", "attempt_started_at", b"attempt_started_at", "digest", b"digest", "error", b"error", "failures", b"failures", "finished_at", b"finished_at", "first_seq", b"first_seq", "generation", b"generation", "interrupted", b"interrupted", "interruptions", b"interruptions", "kind", b"kind", "max_attempts", b"max_attempts", "name", b"name", "next_attempt_at", b"next_attempt_at", "output", b"output", "redacted", b"redacted", "settled_seq", b"settled_seq", "signal", b"signal", "started_at", b"started_at", "status", b"status", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_digest", b"_digest", "_settled_seq", b"_settled_seq", "_signal", b"_signal", "active", b"active", "attempt", b"attempt", "attempt_started_at", b"attempt_started_at", "child", b"child", "child_resumes", b"child_resumes", "digest", b"digest", "error", b"error", "failures", b"failures", "finished_at", b"finished_at", "first_seq", b"first_seq", "generation", b"generation", "interrupted", b"interrupted", "interruptions", b"interruptions", "kind", b"kind", "max_attempts", b"max_attempts", "name", b"name", "next_attempt_at", b"next_attempt_at", "output", b"output", "redacted", b"redacted", "report", b"report", "settled_seq", b"settled_seq", "signal", b"signal", "started_at", b"started_at", "status", b"status", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__child: _TypeAlias = _typing.Literal["child"]  # noqa: Y015
+    _WhichOneofArgType__child: _TypeAlias = _typing.Literal["_child", b"_child"]  # noqa: Y015
     _WhichOneofReturnType__digest: _TypeAlias = _typing.Literal["digest"]  # noqa: Y015
     _WhichOneofArgType__digest: _TypeAlias = _typing.Literal["_digest", b"_digest"]  # noqa: Y015
     _WhichOneofReturnType__settled_seq: _TypeAlias = _typing.Literal["settled_seq"]  # noqa: Y015
     _WhichOneofArgType__settled_seq: _TypeAlias = _typing.Literal["_settled_seq", b"_settled_seq"]  # noqa: Y015
     _WhichOneofReturnType__signal: _TypeAlias = _typing.Literal["signal"]  # noqa: Y015
     _WhichOneofArgType__signal: _TypeAlias = _typing.Literal["_signal", b"_signal"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__child) -> _WhichOneofReturnType__child | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__digest) -> _WhichOneofReturnType__digest | None: ...
     @_typing.overload
@@ -576,6 +606,75 @@ class Step(_message.Message):
 Global___Step: _TypeAlias = Step  # noqa: Y015
 
 @_typing.final
+class Report(_message.Message):
+    """What a step, or a program, said of its progress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    done: _builtins.float
+    """How much is done, in units of its own."""
+    total: _builtins.float
+    """How much there is to do."""
+    message: _builtins.str
+    """A word for people."""
+    @_builtins.property
+    def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Whatever else it counts."""
+
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When this was recorded."""
+
+    def __init__(
+        self,
+        *,
+        done: _builtins.float = ...,
+        total: _builtins.float | None = ...,
+        message: _builtins.str | None = ...,
+        metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_message", b"_message", "_total", b"_total", "at", b"at", "message", b"message", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message", b"_message", "_total", b"_total", "at", b"at", "done", b"done", "message", b"message", "metrics", b"metrics", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
+    _WhichOneofArgType__message: _TypeAlias = _typing.Literal["_message", b"_message"]  # noqa: Y015
+    _WhichOneofReturnType__total: _TypeAlias = _typing.Literal["total"]  # noqa: Y015
+    _WhichOneofArgType__total: _TypeAlias = _typing.Literal["_total", b"_total"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__message) -> _WhichOneofReturnType__message | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total) -> _WhichOneofReturnType__total | None: ...
+
+Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
 class PlannedStep(_message.Message):
     """A step that a definition names."""
 
@@ -583,19 +682,25 @@ class PlannedStep(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     digest: _builtins.str
     """Digest of its task, inputs and condition as they are written."""
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The steps it waits for, in a graph."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         digest: _builtins.str = ...,
+        depends_on: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depends_on", b"depends_on", "digest", b"digest", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,12 +765,15 @@ class Wait(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    CHILD_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """"backoff", "sleep" or "signal"."""
+    """"backoff", "sleep", "signal" or "child"."""
     step: _builtins.str
     """The step that waits."""
     signal: _builtins.str
     """The name of the signal."""
+    child: _builtins.str
+    """Id of the run it waits for."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """Until when at the latest; absent for a signal without a timeout."""
@@ -677,13 +785,19 @@ class Wait(_message.Message):
         step: _builtins.str = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         signal: _builtins.str | None = ...,
+        child: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "signal", b"signal", "until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_signal", b"_signal", "child", b"child", "signal", b"signal", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "kind", b"kind", "signal", b"signal", "step", b"step", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_signal", b"_signal", "child", b"child", "kind", b"kind", "signal", b"signal", "step", b"step", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__child: _TypeAlias = _typing.Literal["child"]  # noqa: Y015
+    _WhichOneofArgType__child: _TypeAlias = _typing.Literal["_child", b"_child"]  # noqa: Y015
     _WhichOneofReturnType__signal: _TypeAlias = _typing.Literal["signal"]  # noqa: Y015
     _WhichOneofArgType__signal: _TypeAlias = _typing.Literal["_signal", b"_signal"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__child) -> _WhichOneofReturnType__child | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__signal) -> _WhichOneofReturnType__signal | None: ...
 
 Global___Wait: _TypeAlias = Wait  # noqa: Y015
@@ -699,6 +813,7 @@ class Progress(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     RETRIES_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    ETA_FIELD_NUMBER: _builtins.int
     percent: _builtins.float
     """0 to 100; absent while the number of steps is not known."""
     done: _builtins.int
@@ -709,6 +824,10 @@ class Progress(_message.Message):
     """Failed attempts that were followed by another one."""
     errors: _builtins.int
     """Failed attempts in all."""
+    @_builtins.property
+    def eta(self) -> _duration_pb2.Duration:
+        """How much longer it will be at work, waits apart, at its rate so far; absent while that is not known."""
+
     def __init__(
         self,
         *,
@@ -717,10 +836,11 @@ class Progress(_message.Message):
         total: _builtins.int | None = ...,
         retries: _builtins.int = ...,
         errors: _builtins.int = ...,
+        eta: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "_total", b"_total", "percent", b"percent", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "_total", b"_total", "eta", b"eta", "percent", b"percent", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "_total", b"_total", "done", b"done", "errors", b"errors", "percent", b"percent", "retries", b"retries", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "_total", b"_total", "done", b"done", "errors", b"errors", "eta", b"eta", "percent", b"percent", "retries", b"retries", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
     _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015

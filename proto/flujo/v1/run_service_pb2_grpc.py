@@ -107,6 +107,41 @@ class RunServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_run__service__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.PauseRun = channel.unary_unary(
+                '/flujo.v1.RunService/PauseRun',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.PauseRunRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.PauseRunResponse.FromString,
+                _registered_method=True)
+        self.UnpauseRun = channel.unary_unary(
+                '/flujo.v1.RunService/UnpauseRun',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.UnpauseRunRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.UnpauseRunResponse.FromString,
+                _registered_method=True)
+        self.SkipStep = channel.unary_unary(
+                '/flujo.v1.RunService/SkipStep',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.SkipStepRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.SkipStepResponse.FromString,
+                _registered_method=True)
+        self.SetStepOutput = channel.unary_unary(
+                '/flujo.v1.RunService/SetStepOutput',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.SetStepOutputRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.SetStepOutputResponse.FromString,
+                _registered_method=True)
+        self.SetVariable = channel.unary_unary(
+                '/flujo.v1.RunService/SetVariable',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.SetVariableRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.SetVariableResponse.FromString,
+                _registered_method=True)
+        self.ForkRun = channel.unary_unary(
+                '/flujo.v1.RunService/ForkRun',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.ForkRunRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.ForkRunResponse.FromString,
+                _registered_method=True)
+        self.ExplainRun = channel.unary_unary(
+                '/flujo.v1.RunService/ExplainRun',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.ExplainRunRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.ExplainRunResponse.FromString,
+                _registered_method=True)
         self.DeleteRun = channel.unary_unary(
                 '/flujo.v1.RunService/DeleteRun',
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.DeleteRunRequest.SerializeToString,
@@ -215,7 +250,6 @@ class RunServiceServicer(object):
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
         NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
         ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
-        DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute; watch again when there is time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,7 +276,6 @@ class RunServiceServicer(object):
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         ABORTED RUN_REPLACED: the run with this id has another `uid`.
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
-        DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,6 +319,103 @@ class RunServiceServicer(object):
 
     def CancelRun(self, request, context):
         """Asks a run to stop; durable when it answers. Safe to repeat: `outcome` tells what became of it.
+
+        Errors:
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseRun(self, request, context):
+        """Asks a run to pause; durable when it answers. No attempt starts any more, running bodies end and are recorded, then the
+        run is paused, until somebody unpauses or resumes it. Safe to repeat.
+
+        Errors:
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpauseRun(self, request, context):
+        """Lets a paused run go on, and answers once that is durable.
+
+        Errors:
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
+        FAILED_PRECONDITION RUN_NOT_PAUSED: it is not paused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SkipStep(self, request, context):
+        """Marks a step of a run that nobody runs as skipped, with an output if it needs one. The next resume goes on from there.
+
+        Errors:
+        INVALID_ARGUMENT PAYLOAD_INVALID: the output is not JSON.
+        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+        FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
+        FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+        FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetStepOutput(self, request, context):
+        """Gives a step of a run that nobody runs its output, as if it had completed.
+
+        Errors:
+        INVALID_ARGUMENT PAYLOAD_INVALID: the output is missing or not JSON.
+        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+        FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
+        FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+        FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetVariable(self, request, context):
+        """Sets a variable of a run; durable when it answers.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: the name is not one.
+        INVALID_ARGUMENT PAYLOAD_INVALID: the value is missing or not JSON.
+        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkRun(self, request, context):
+        """Starts a new run that has everything this one recorded before `from_step` first began. The old run stays as it is.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: the new id, the inputs or the definition are not valid.
+        INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
+        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
+        NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
+        ALREADY_EXISTS RUN_EXISTS: the new id is taken.
+        FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts the steps that are copied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainRun(self, request, context):
+        """Says why a run does not go on by itself, or what it is doing, and which commands help.
 
         Errors:
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
@@ -373,6 +503,41 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=flujo_dot_v1_dot_run__service__pb2.CancelRunRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_run__service__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'PauseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRun,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.PauseRunRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.PauseRunResponse.SerializeToString,
+            ),
+            'UnpauseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpauseRun,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.UnpauseRunRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.UnpauseRunResponse.SerializeToString,
+            ),
+            'SkipStep': grpc.unary_unary_rpc_method_handler(
+                    servicer.SkipStep,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.SkipStepRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.SkipStepResponse.SerializeToString,
+            ),
+            'SetStepOutput': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetStepOutput,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.SetStepOutputRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.SetStepOutputResponse.SerializeToString,
+            ),
+            'SetVariable': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetVariable,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.SetVariableRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.SetVariableResponse.SerializeToString,
+            ),
+            'ForkRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkRun,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.ForkRunRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.ForkRunResponse.SerializeToString,
+            ),
+            'ExplainRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRun,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.ExplainRunRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.ExplainRunResponse.SerializeToString,
             ),
             'DeleteRun': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRun,
@@ -700,6 +865,195 @@ class RunService(object):
             '/flujo.v1.RunService/CancelRun',
             flujo_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
             flujo_dot_v1_dot_run__service__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/PauseRun',
+            flujo_dot_v1_dot_run__service__pb2.PauseRunRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.PauseRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpauseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/UnpauseRun',
+            flujo_dot_v1_dot_run__service__pb2.UnpauseRunRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.UnpauseRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SkipStep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/SkipStep',
+            flujo_dot_v1_dot_run__service__pb2.SkipStepRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.SkipStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetStepOutput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/SetStepOutput',
+            flujo_dot_v1_dot_run__service__pb2.SetStepOutputRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.SetStepOutputResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetVariable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/SetVariable',
+            flujo_dot_v1_dot_run__service__pb2.SetVariableRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.SetVariableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/ForkRun',
+            flujo_dot_v1_dot_run__service__pb2.ForkRunRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.ForkRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/ExplainRun',
+            flujo_dot_v1_dot_run__service__pb2.ExplainRunRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.ExplainRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -89,7 +89,6 @@ class RunServiceStub:
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
       NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
       ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
-      DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute; watch again when there is time.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListEventsRequest, _run_service_pb2.ListEventsResponse]
     """Lists stored events of a run. For following a run, use WatchRun.
@@ -108,7 +107,6 @@ class RunServiceStub:
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ABORTED RUN_REPLACED: the run with this id has another `uid`.
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
-      DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute.
     """
     ResumeRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ResumeRunRequest, _run_service_pb2.ResumeRunResponse]
     """Takes up a run that is failed, paused, cancelled or interrupted, and answers once that is durable. Completed steps
@@ -140,6 +138,75 @@ class RunServiceStub:
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunRequest, _run_service_pb2.CancelRunResponse]
     """Asks a run to stop; durable when it answers. Safe to repeat: `outcome` tells what became of it.
+
+    Errors:
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+    """
+    PauseRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.PauseRunRequest, _run_service_pb2.PauseRunResponse]
+    """Asks a run to pause; durable when it answers. No attempt starts any more, running bodies end and are recorded, then the
+    run is paused, until somebody unpauses or resumes it. Safe to repeat.
+
+    Errors:
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
+    """
+    UnpauseRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.UnpauseRunRequest, _run_service_pb2.UnpauseRunResponse]
+    """Lets a paused run go on, and answers once that is durable.
+
+    Errors:
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
+      FAILED_PRECONDITION RUN_NOT_PAUSED: it is not paused.
+    """
+    SkipStep: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SkipStepRequest, _run_service_pb2.SkipStepResponse]
+    """Marks a step of a run that nobody runs as skipped, with an output if it needs one. The next resume goes on from there.
+
+    Errors:
+      INVALID_ARGUMENT PAYLOAD_INVALID: the output is not JSON.
+      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+      FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
+      FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+      FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
+    """
+    SetStepOutput: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SetStepOutputRequest, _run_service_pb2.SetStepOutputResponse]
+    """Gives a step of a run that nobody runs its output, as if it had completed.
+
+    Errors:
+      INVALID_ARGUMENT PAYLOAD_INVALID: the output is missing or not JSON.
+      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+      FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
+      FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+      FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
+    """
+    SetVariable: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SetVariableRequest, _run_service_pb2.SetVariableResponse]
+    """Sets a variable of a run; durable when it answers.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the name is not one.
+      INVALID_ARGUMENT PAYLOAD_INVALID: the value is missing or not JSON.
+      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+    """
+    ForkRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ForkRunRequest, _run_service_pb2.ForkRunResponse]
+    """Starts a new run that has everything this one recorded before `from_step` first began. The old run stays as it is.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the new id, the inputs or the definition are not valid.
+      INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
+      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
+      NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
+      ALREADY_EXISTS RUN_EXISTS: the new id is taken.
+      FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts the steps that are copied.
+    """
+    ExplainRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ExplainRunRequest, _run_service_pb2.ExplainRunResponse]
+    """Says why a run does not go on by itself, or what it is doing, and which commands help.
 
     Errors:
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
@@ -270,7 +337,6 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
           NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
           ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
-          DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute; watch again when there is time.
         """
 
     @_abc_1.abstractmethod
@@ -301,7 +367,6 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ABORTED RUN_REPLACED: the run with this id has another `uid`.
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
-          DEADLINE_EXCEEDED CALL_TIMED_OUT: what was sent has not been read for a minute.
         """
 
     @_abc_1.abstractmethod
@@ -351,6 +416,117 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_run_service_pb2.CancelRunRequest, _abc.Awaitable[_run_service_pb2.CancelRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.CancelRunResponse]:
         """Asks a run to stop; durable when it answers. Safe to repeat: `outcome` tells what became of it.
+
+        Errors:
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseRun(
+        self,
+        request: _run_service_pb2.PauseRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.PauseRunRequest, _abc.Awaitable[_run_service_pb2.PauseRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.PauseRunResponse]:
+        """Asks a run to pause; durable when it answers. No attempt starts any more, running bodies end and are recorded, then the
+        run is paused, until somebody unpauses or resumes it. Safe to repeat.
+
+        Errors:
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def UnpauseRun(
+        self,
+        request: _run_service_pb2.UnpauseRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.UnpauseRunRequest, _abc.Awaitable[_run_service_pb2.UnpauseRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.UnpauseRunResponse]:
+        """Lets a paused run go on, and answers once that is durable.
+
+        Errors:
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
+          FAILED_PRECONDITION RUN_NOT_PAUSED: it is not paused.
+        """
+
+    @_abc_1.abstractmethod
+    def SkipStep(
+        self,
+        request: _run_service_pb2.SkipStepRequest,
+        context: _aio.ServicerContext[_run_service_pb2.SkipStepRequest, _abc.Awaitable[_run_service_pb2.SkipStepResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.SkipStepResponse]:
+        """Marks a step of a run that nobody runs as skipped, with an output if it needs one. The next resume goes on from there.
+
+        Errors:
+          INVALID_ARGUMENT PAYLOAD_INVALID: the output is not JSON.
+          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+          FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
+          FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+          FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
+        """
+
+    @_abc_1.abstractmethod
+    def SetStepOutput(
+        self,
+        request: _run_service_pb2.SetStepOutputRequest,
+        context: _aio.ServicerContext[_run_service_pb2.SetStepOutputRequest, _abc.Awaitable[_run_service_pb2.SetStepOutputResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.SetStepOutputResponse]:
+        """Gives a step of a run that nobody runs its output, as if it had completed.
+
+        Errors:
+          INVALID_ARGUMENT PAYLOAD_INVALID: the output is missing or not JSON.
+          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+          FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
+          FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+          FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
+        """
+
+    @_abc_1.abstractmethod
+    def SetVariable(
+        self,
+        request: _run_service_pb2.SetVariableRequest,
+        context: _aio.ServicerContext[_run_service_pb2.SetVariableRequest, _abc.Awaitable[_run_service_pb2.SetVariableResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.SetVariableResponse]:
+        """Sets a variable of a run; durable when it answers.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the name is not one.
+          INVALID_ARGUMENT PAYLOAD_INVALID: the value is missing or not JSON.
+          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          FAILED_PRECONDITION RUN_FINISHED: the run is completed.
+        """
+
+    @_abc_1.abstractmethod
+    def ForkRun(
+        self,
+        request: _run_service_pb2.ForkRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.ForkRunRequest, _abc.Awaitable[_run_service_pb2.ForkRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.ForkRunResponse]:
+        """Starts a new run that has everything this one recorded before `from_step` first began. The old run stays as it is.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the new id, the inputs or the definition are not valid.
+          INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
+          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
+          NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
+          ALREADY_EXISTS RUN_EXISTS: the new id is taken.
+          FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts the steps that are copied.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainRun(
+        self,
+        request: _run_service_pb2.ExplainRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.ExplainRunRequest, _abc.Awaitable[_run_service_pb2.ExplainRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.ExplainRunResponse]:
+        """Says why a run does not go on by itself, or what it is doing, and which commands help.
 
         Errors:
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
