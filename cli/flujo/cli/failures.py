@@ -96,7 +96,26 @@ class AmbiguousRunError(FlujoError):
         self.run_ids = tuple(run_ids)
 
 
-EXIT_CODES |= {SourceNotFoundError: 3, SourceError: USAGE, NothingToResumeError: 3, AmbiguousRunError: 4}
+class WaitTimedOutError(FlujoError, TimeoutError):
+    """A run has not ended in the time that somebody was ready to wait."""
+
+    reason = "WAIT_TIMED_OUT"
+
+    def __init__(self, run_id: str, timeout: str) -> None:
+        super().__init__(
+            f"run {run_id!r} has not ended within {timeout}; it goes on",
+            [f"flujoctl explain {run_id}", f"flujoctl watch {run_id}"],
+        )
+        self.run_id = run_id
+
+
+EXIT_CODES |= {
+    WaitTimedOutError: 6,
+    SourceNotFoundError: 3,
+    SourceError: USAGE,
+    NothingToResumeError: 3,
+    AmbiguousRunError: 4,
+}
 
 
 def exit_code(error: BaseException) -> int:

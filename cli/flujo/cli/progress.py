@@ -10,12 +10,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from flujo.kernel import Event, StepStatus, WorkflowState, events
+from flujo.kernel import Event, Progress, StepStatus, WorkflowState, events
 from flujo.kernel.durations import MICROSECONDS, format_duration
 from flujo.kernel.state import SETTLED
 
 from .session import Session, is_terminal, say
-from .text import COLOURS, clock_time, event_line, printable
+from .text import COLOURS, clock_time, event_line, printable, progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,11 @@ LINES = 10
 """How many steps under way are shown at most."""
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_QUIET_FACTS = (events.StepStarted, events.StepWaiting)  # on a terminal these show as steps under way
+_QUIET_FACTS = (
+    events.StepStarted,
+    events.StepWaiting,
+    events.ProgressReported,
+)  # on a terminal these show as steps under way
 
 
 class View(Protocol):
@@ -78,6 +82,8 @@ class UnderWay(NamedTuple):
     attempt: int
     max_attempts: int
     signal: str | None
+    child: str | None
+    progress: Progress | None
 
 
 class LiveView:
@@ -110,11 +116,17 @@ class LiveView:
                 step.attempt,
                 step.max_attempts,
                 step.signal,
+                step.child,
+                step.progress,
             )
             for step in state.open_steps()
         )
         total = state.steps_total
         self._footer = f"{state.done} of {total} steps done" if total else f"{state.done} steps done"
+        if (eta := state.eta_seconds) is not None and total:
+            self._footer += f", about {format_duration(round(eta))} left"
+        if state.report is not None:
+            self._footer += f"; {progress(state.report)}"
         if not isinstance(event.fact, _QUIET_FACTS):
             self._print(event_line(event, state), _word(event, state))
 
@@ -151,10 +163,13 @@ def _describe(step: UnderWay, now: int) -> str:
         return f"{name}  retrying  attempt {step.attempt + 1} of {step.max_attempts} in {left}"
     if step.status is StepStatus.WAITING and step.signal is not None:
         return f"{name}  waiting  for the signal {step.signal}" + (f", {left} at most" if left else "")
+    if step.status is StepStatus.WAITING and step.child is not None:
+        return f"{name}  waiting  for the run {step.child}"
     if step.status is StepStatus.WAITING:
         return f"{name}  waiting  {left} left"
+    said = "" if step.progress is None else f"  {progress(step.progress)}"
     attempt = f"  attempt {step.attempt}" if step.attempt > 1 else ""
-    return f"{name}  running  {format_duration(max(0, now - step.since) // MICROSECONDS)}{attempt}"
+    return f"{name}  running  {format_duration(max(0, now - step.since) // MICROSECONDS)}{attempt}{said}"
 
 
 def _word(event: Event, state: WorkflowState) -> str:

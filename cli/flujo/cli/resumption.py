@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from .target import ServerTarget
 @dataclass(frozen=True, kw_only=True)
 class _Choices:
     from_step: str | None = None
+    retry: Sequence[str] = ()
     inputs: Mapping[str, Any] = field(default_factory=dict)
     stored: bool = False
     accept_changes: bool = False
@@ -51,6 +52,8 @@ class Resumption(_Choices):
                 self.run_id,
                 workflow=workflow,
                 from_step=self.from_step,
+                retry=self.retry,
+                by=session.user,
                 inputs=self.inputs or None,
                 accept_changes=self.accept_changes,
             )

@@ -50,6 +50,16 @@ class Session:
             raise click.UsageError("this command works on a store itself; leave --server out")
         return discover_store(self.store)
 
+    @property
+    def user(self) -> str | None:
+        """Who types this, for the record."""
+        import getpass
+
+        try:
+            return getpass.getuser()
+        except (OSError, KeyError):  # no name for this number, as in some containers
+            return None
+
     def note(self, text: str) -> None:
         """Tell the person at the terminal something that is not the answer."""
         if not self.quiet:

@@ -10,7 +10,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from flujo.kernel import Event, RunSummary, StepState, WorkflowState, events
+from pydantic_core import from_json
+
+from flujo.kernel import Event, Progress, RunSummary, StepState, WorkflowState, events
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
 from flujo.kernel.state import Failure, StepStatus
 
@@ -139,13 +141,17 @@ def _remark(step: StepState, now: int) -> str:
         return f"{failure(step.error)}; again in {format_duration(max(0, step.next_attempt_at - now) // MICROSECONDS)}"
     if step.status is StepStatus.WAITING:
         return _wait(step, now)
-    return "" if step.error is None else failure(step.error)
+    if step.error is not None:
+        return failure(step.error)
+    return "" if step.progress is None or step.status is not StepStatus.RUNNING else progress(step.progress)
 
 
 def _wait(step: StepState, now: int) -> str:
     until = "" if step.until is None else f" for {format_duration(max(0, step.until - now) // MICROSECONDS)} at most"
     if step.signal is not None:
         return f"waits for the signal {step.signal!r}{until}"
+    if step.child is not None:
+        return f"waits for the run {step.child}"
     return f"sleeps until {format_instant(step.until)}"
 
 
@@ -222,9 +228,29 @@ def event_line(event: Event, state: WorkflowState) -> str:
             return "run cancelled"
         case events.SignalReceived():
             return f"signal {fact.name} received"
+        case events.PauseRequested():
+            return "pause requested" + (f": {printable(fact.reason)}" if fact.reason else "")
+        case events.VariableSet() if fact.step is None:
+            return f"variable {fact.name} set to {value(from_json(fact.value), 60)}" + _by(fact.by)
+        case events.ProgressReported() if fact.step is None:
+            assert state.report is not None
+            return f"run: {progress(state.report)}"
         case _:
             assert event.step is not None
             return f"{event.step}: {_step_line(fact, state.steps[event.step], event.at)}"
+
+
+def _by(who: str | None) -> str:
+    return "" if who is None else f" by {printable(who)}"
+
+
+def progress(said: Progress) -> str:
+    """What a step, or a program, has said of its progress: `40 % (4 of 10), item 4`."""
+    done, total = f"{said.done:g}", "" if said.total is None else f" of {said.total:g}"
+    share = said.share
+    counted = f"{done}{total}" if share is None else f"{100 * share:.0f} % ({done}{total})"
+    metrics = [f"{name}={number:g}" for name, number in said.metrics.items()]
+    return ", ".join([counted, *([printable(said.message)] if said.message else []), *metrics])
 
 
 def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
@@ -233,6 +259,8 @@ def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
             return "started" if fact.attempt == 1 else f"attempt {fact.attempt} started"
         case events.StepWaiting() if fact.signal is not None:
             return f"waits for the signal {fact.signal}"
+        case events.StepWaiting() if fact.child is not None:
+            return f"waits for the run {fact.child}"
         case events.StepWaiting():
             return f"sleeps until {format_instant(fact.until)}"
         case events.StepCompleted() if step.kind == "task":
@@ -249,6 +277,15 @@ def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
         case events.StepCancelled():
             return "cancelled"
         case events.StepSkipped():
-            return f"skipped: {first_line(fact.reason)}"
+            return f"skipped: {first_line(fact.reason)}" + _by(fact.by)
+        case events.StepOutputSet():
+            return f"output set: {value(from_json(fact.output), 60)}" + _by(fact.by)
+        case events.VariableSet():
+            return f"variable {fact.name} set to {value(from_json(fact.value), 60)}"
+        case events.ValueRecorded():
+            return f"{value(from_json(fact.output), 60)}"
+        case events.ProgressReported():
+            assert step.progress is not None
+            return progress(step.progress)
         case _:
             return step.status.value

@@ -11,7 +11,6 @@ from flujo.cli.failures import report
 from flujo.cli.lookup import find_run
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async, say
-from flujo.cli.target import Target
 from flujo.kernel import CancelOutcome, RunInterrupted, Runs, RunStatus
 from flujo.kernel.errors import RunFinishedError
 
@@ -26,7 +25,7 @@ def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: 
     async def cancel() -> list[tuple[str, RunStatus]]:
         async with reading(session.target) as runs:
             found = [await find_run(runs, run_id) for run_id in run_ids]
-        return await _cancel(session.target, found, reason, wait=wait)
+        return await _cancel(session, found, reason, wait=wait)
 
     ended = run_async(cancel)
     _show(session, ended)
@@ -37,12 +36,12 @@ def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: 
 
 
 async def _cancel(
-    target: Target, run_ids: Sequence[str], reason: str | None, *, wait: bool
+    session: Session, run_ids: Sequence[str], reason: str | None, *, wait: bool
 ) -> list[tuple[str, RunStatus]]:
     """Cancel the runs and return how each stands then."""
-    async with acting(target) as runs:
+    async with acting(session.target) as runs:
         for run_id in run_ids:  # all are told before the first one is waited for
-            await runs.cancel(run_id, reason)
+            await runs.cancel(run_id, reason, by=session.user)
         return [(run_id, await _status(runs, run_id, reason, wait=wait)) for run_id in run_ids]
 
 

@@ -12,7 +12,7 @@ from flujo.cli.lookup import find_run
 from flujo.cli.output import emit, emit_run
 from flujo.cli.session import Session, declare, has_colour, run_async
 from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState
-from flujo.kernel.durations import format_instant
+from flujo.kernel.durations import format_duration, format_instant
 from flujo.kernel.errors import StepNotFoundError
 
 HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
@@ -54,12 +54,15 @@ def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -
         ("workflow", state.workflow + version),
         ("status", word),
         ("reason", _reason(state)),
-        ("progress", text.steps_done(state.done, state.steps_total) + " steps"),
+        ("progress", _progress(state)),
         ("started", format_instant(state.started_at) or "not yet"),
         ("duration", text.elapsed(state.started_at, end, now)),
         ("resumed", f"{state.resume_count} times" if state.resume_count else ""),
         ("labels", ", ".join(f"{name}={value}" for name, value in state.labels.items())),
         ("inputs", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.inputs.items())),
+        ("variables", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.variables.items())),
+        ("parent", state.parent_run_id or ""),
+        ("forked", f"from {state.forked_from}" if state.forked_from else ""),
         ("output", text.value(state.output, 500) if state.output is not None else ""),
     ]
     for name, value in lines:
@@ -69,6 +72,13 @@ def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -
         rows = [text.step_row(step, now) for step in state.steps.values()]
         print()
         print(text.table(HEAD, rows, status=1, colour=colour))
+
+
+def _progress(state: WorkflowState) -> str:
+    said = text.steps_done(state.done, state.steps_total) + " steps"
+    if (eta := state.eta_seconds) is not None:
+        said += f", about {format_duration(round(eta))} left"
+    return said if state.report is None else f"{said}; {text.progress(state.report)}"
 
 
 def _reason(state: WorkflowState) -> str:

@@ -34,7 +34,7 @@ def command(session: Session, run_id: str, name: str, payload: str | None, only_
     async def send() -> int:
         async with reading(session.target) as runs:
             found = await find_run(runs, run_id)
-            delivery = await runs.signal(found, name, value)
+            delivery = await runs.signal(found, name, value, by=session.user)
             is_paused = (await runs.summary(found)).status == RunStatus.PAUSED
         is_idle = is_paused or delivery is Delivery.STORED
         if is_idle and resume:

@@ -1,0 +1,53 @@
+"""`flujoctl diff`: how a definition differs from the one a run has stored, before anything is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flujo.cli import sources
+from flujo.cli.access import reading
+from flujo.cli.failures import SourceNotFoundError
+from flujo.cli.lookup import find_run
+from flujo.cli.output import emit
+from flujo.cli.session import Session, declare, run_async
+from flujo.kernel import Workflow, WorkflowState
+from flujo.kernel.compatibility import differences
+from flujo.kernel.errors import StateIncompatibilityError
+
+
+@declare("diff", formats=("table", "json", "jsonl", "yaml"))
+@click.argument("run_id", metavar="ID")
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+def command(session: Session, run_id: str, file: Path | None) -> int:
+    """Compare a run's completed steps with FILE, by default with the file it was started from.
+
+    Ends with 0 when the run can be resumed with it, and with 4 when it contradicts a completed step.
+    """
+
+    async def read() -> WorkflowState:
+        async with reading(session.target) as runs:
+            return await runs.inspect(await find_run(runs, run_id))
+
+    state = run_async(read)
+    current = _current(state, file)
+    found = differences(state, current.plan)
+    if session.output != "table":
+        emit([difference._asdict() for difference in found], session.output)
+    elif not found:
+        print(f"nothing that run {state.run_id} has completed is contradicted by {current.file or current.name}")
+    if not found:
+        return 0
+    raise StateIncompatibilityError(state.run_id, found, str(current.file or "FILE"))
+
+
+def _current(state: WorkflowState, file: Path | None) -> Workflow:
+    if state.definition is None:
+        raise click.UsageError(
+            "only YAML definitions can be compared beforehand; a Python workflow is compared as it is resumed"
+        )
+    current = sources.load(str(file)) if file is not None else sources.of_run(state)
+    if current is None:
+        raise SourceNotFoundError("the file the run was started from is gone", [f"flujoctl diff {state.run_id} FILE"])
+    return current

@@ -1,0 +1,45 @@
+"""`flujoctl events`: what is recorded of a run, event by event."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from flujo.cli.access import reading
+from flujo.cli.lookup import find_run
+from flujo.cli.output import emit_all
+from flujo.cli.session import Session, declare, run_async
+from flujo.cli.text import clock_time, event_line
+from flujo.kernel import Event, WorkflowState
+from flujo.kernel.events import to_json_object
+from flujo.kernel.transitions import fold
+
+_PAGE = 500
+
+
+@declare("events", formats=("table", "json", "jsonl", "yaml"))
+@click.argument("run_id", metavar="ID")
+@click.option("--after", "after_seq", metavar="N", type=click.IntRange(0), default=0, help="only what follows event N")
+def command(session: Session, run_id: str, after_seq: int) -> int:
+    """Show the events of a run that are stored now. To follow it, use `watch`."""
+
+    async def read() -> tuple[WorkflowState, list[Event]]:
+        async with reading(session.target) as runs:
+            summary = await runs.summary(await find_run(runs, run_id))
+            found: list[Event] = []
+            while page := await runs.events(summary.run_id, len(found), limit=_PAGE, uid=summary.uid):
+                found += page
+            return WorkflowState(run_id=summary.run_id, uid=summary.uid), found
+
+    state, found = run_async(read)
+    if session.output != "table":
+        wanted = [event for event in found if event.seq > after_seq]
+        emit_all([to_json_object(state.run_id, event) for event in wanted], session.output)
+        return 0
+    for event in found:
+        fold(state, event)
+        if event.seq > after_seq:
+            print(f"{event.seq:>4}  {clock_time(event.at)}  {event_line(event, state)}")
+    sys.stdout.flush()
+    return 0

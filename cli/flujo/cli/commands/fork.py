@@ -1,0 +1,62 @@
+"""`flujoctl fork`: a new run that begins with the history of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from flujo.cli import sources
+from flujo.cli.access import reading
+from flujo.cli.execution import advance
+from flujo.cli.inputs import parse_inputs
+from flujo.cli.lookup import find_run
+from flujo.cli.session import Session, declare, run_async
+from flujo.cli.target import ServerTarget
+from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow
+from flujo.kernel.clock import Identifiers, SystemClock
+from flujo.kernel.keys import check_run_id
+
+
+@declare("fork")
+@click.argument("run_id", metavar="ID")
+@click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
+@click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="replace an input; NAME:=JSON")
+@click.option("--from-step", metavar="STEP", help="run this step and later ones in the new run")
+@click.option("--id", "new_run_id", metavar="NEW-ID", help="the id of the new run")
+@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+def command(
+    session: Session,
+    run_id: str,
+    assignments: Sequence[str],
+    parameters: Sequence[str],
+    from_step: str | None,
+    new_run_id: str | None,
+    wait: bool,
+) -> int:
+    """Start a new run that has everything ID recorded before STEP; by default all but the failure that ended it.
+
+    ID stays as it is. The new run gets a workspace of its own, which is empty.
+    """
+    inputs = parse_inputs([*assignments, *parameters])
+    name = Identifiers(SystemClock()).run_id() if new_run_id is None else check_run_id(new_run_id)
+
+    async def fork() -> int:
+        async with reading(session.target) as runs:
+            state = await runs.inspect(await find_run(runs, run_id))
+        is_python = state.definition is None and not isinstance(session.target, ServerTarget)
+        workflow = sources.of_run(state) if is_python else None
+
+        def load_definition(stored: StoredDefinition) -> Workflow:
+            return sources.from_stored_text(stored, state)
+
+        async def begin(runs: Runs) -> RunHandle:
+            handle = await runs.fork(
+                state.run_id, from_step=from_step, new_run_id=name, inputs=inputs or None, workflow=workflow
+            )
+            session.note(f"forked from {state.run_id}; the workspace of the new run is empty")
+            return handle
+
+        return await advance(session, name, begin, no_wait=not wait, load_definition=load_definition)
+
+    return run_async(fork)

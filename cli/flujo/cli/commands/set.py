@@ -1,0 +1,60 @@
+"""`flujoctl set`: variables of a run, and results of its steps, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from flujo.cli.access import acting, reading
+from flujo.cli.inputs import parse_inputs, parse_json
+from flujo.cli.lookup import find_run
+from flujo.cli.session import Session, declare, run_async
+
+
+@declare("set", formats=("table", "json", "jsonl", "yaml"))
+@click.argument("run_id", metavar="ID")
+@click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
+@click.option(
+    "--result", "results", metavar="STEP=JSON", multiple=True, help="give a step its result, as if it had completed"
+)
+@click.option("--reason", metavar="TEXT", help="why, for the record")
+def command(
+    session: Session, run_id: str, assignments: Sequence[str], results: Sequence[str], reason: str | None
+) -> int:
+    """Set variables of a run, each as NAME=TEXT or NAME:=JSON, whether it goes on or not.
+
+    The result of a step can be set in a run that nobody runs, if the step has not completed; the next resume takes it.
+    """
+    variables = parse_inputs(assignments)
+    given = dict(_parse(result) for result in results)
+    if not variables and not given:
+        raise click.UsageError("say what to set: NAME=TEXT, NAME:=JSON or --result STEP=JSON")
+
+    async def change() -> str:
+        async with reading(session.target) as runs:
+            found = await find_run(runs, run_id)
+        async with acting(session.target) as runs:
+            for name, value in variables.items():
+                await runs.set_variable(found, name, value, reason=reason, by=session.user)
+            for step, result in given.items():
+                await runs.set_output(found, step, result, reason=reason, by=session.user)
+        return found
+
+    found = run_async(change)
+    if not session.quiet and session.output == "table":
+        for name in variables:
+            print(f"variable {name} of run {found} is set")
+        for step in given:
+            print(f"the result of step {step} of run {found} is set")
+    if given:
+        session.suggest(f"flujoctl resume {found}")
+    return 0
+
+
+def _parse(assignment: str) -> tuple[str, Any]:
+    step, equals, text = assignment.partition("=")
+    if not equals or not step:
+        raise click.UsageError(f"{assignment!r} is not a result: write STEP=JSON")
+    return step, parse_json(text, f"the result of {step!r}")

@@ -1,0 +1,39 @@
+"""`flujoctl skip`: go on without a step."""
+
+from __future__ import annotations
+
+import click
+
+from flujo.cli.access import acting, reading
+from flujo.cli.inputs import parse_json
+from flujo.cli.lookup import find_run
+from flujo.cli.resumption import Resumption
+from flujo.cli.session import Session, declare, run_async
+
+
+@declare("skip", formats=("table", "json", "jsonl", "yaml"))
+@click.argument("run_id", metavar="ID")
+@click.argument("step", metavar="STEP")
+@click.option("--result", metavar="JSON", help="what later steps see as its result")
+@click.option("--reason", metavar="TEXT", help="why, for the record")
+@click.option("--resume", is_flag=True, help="let the run go on at once, in this process or by the server")
+def command(session: Session, run_id: str, step: str, result: str | None, reason: str | None, resume: bool) -> int:
+    """Mark a step as skipped, in a run that nobody runs: failed, paused, cancelled or interrupted.
+
+    The next resume goes on behind it. A step that has completed cannot be skipped.
+    """
+    value = None if result is None else parse_json(result, "--result")
+
+    async def skip() -> int:
+        async with reading(session.target) as runs:
+            found = await find_run(runs, run_id)
+        async with acting(session.target) as runs:
+            await runs.skip(found, step, value, reason=reason, by=session.user)
+        if resume:
+            return await Resumption(found).carry_out(session)
+        if not session.quiet and session.output == "table":
+            print(f"step {step} of run {found} is skipped")
+        session.suggest(f"flujoctl resume {found}")
+        return 0
+
+    return run_async(skip)

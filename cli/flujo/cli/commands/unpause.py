@@ -1,0 +1,28 @@
+"""`flujoctl unpause`: let a paused run go on."""
+
+from __future__ import annotations
+
+import click
+
+from flujo.cli.access import reading
+from flujo.cli.lookup import find_run
+from flujo.cli.resumption import Resumption
+from flujo.cli.session import Session, declare, run_async
+from flujo.kernel import RunStatus
+from flujo.kernel.errors import RunNotPausedError
+
+
+@declare("unpause")
+@click.argument("run_id", metavar="ID")
+@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+def command(session: Session, run_id: str, wait: bool) -> int:
+    """Let a paused run go on, as `resume` does; any other run is refused."""
+
+    async def unpause() -> int:
+        async with reading(session.target) as runs:
+            run = await runs.summary(await find_run(runs, run_id))
+        if run.status != RunStatus.PAUSED:
+            raise RunNotPausedError(run.run_id, run.status)
+        return await Resumption(run.run_id).carry_out(session, no_wait=not wait)
+
+    return run_async(unpause)

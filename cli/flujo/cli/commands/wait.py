@@ -1,0 +1,49 @@
+"""`flujoctl wait`: return when runs have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import click
+
+from flujo.cli import failures
+from flujo.cli.access import reading
+from flujo.cli.execution import conclude
+from flujo.cli.failures import WaitTimedOutError
+from flujo.cli.lookup import find_run
+from flujo.cli.session import Session, declare, run_async
+from flujo.kernel import WorkflowState
+from flujo.kernel.durations import parse_duration
+
+
+@declare("wait")
+@click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--timeout", metavar="DURATION", help="wait no longer than this, and end with 6 then")
+def command(session: Session, run_ids: Sequence[str], timeout: str | None) -> int:
+    """Wait until runs are completed, failed, cancelled or paused, and show how they ended.
+
+    Ends with the exit code of the first run that has not completed. A run that nobody runs ends the wait with 7.
+    """
+    seconds = None if timeout is None else parse_duration(timeout)
+
+    async def wait() -> list[WorkflowState]:
+        async with reading(session.target) as runs:
+            found = [await find_run(runs, run_id) for run_id in run_ids]
+            waited_for = found[0]
+            try:
+                with anyio.fail_after(seconds):
+                    ended: list[WorkflowState] = []
+                    for waited_for in found:
+                        ended += [await runs.wait(waited_for)]
+                    return ended
+            except TimeoutError:
+                raise WaitTimedOutError(waited_for, str(timeout)) from None
+
+    try:
+        states = run_async(wait)
+    except KeyboardInterrupt:
+        session.note("no longer waiting; this does not stop the run")
+        return failures.INTERRUPTED
+    codes = [conclude(session, state) for state in states]
+    return next((code for code in codes if code), 0)
