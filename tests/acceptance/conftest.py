@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.place import Place
+from acceptance.place import SQLITE, Place
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """A folder with a store in it."""
-    return Place(tmp_path / "place")
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    """A folder with a store in it: a database, or what `place.on_every_store` says."""
+    return Place(tmp_path / "place", getattr(request, "param", SQLITE))

@@ -12,10 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 import foreground
 
+SQLITE = "sqlite:.flujo/state.db"
+FILE = "file:.flujo/store"
+
+on_every_store = pytest.mark.parametrize("place", [SQLITE, FILE], ids=["sqlite", "file"], indirect=True)
+"""For a test of a place: on a database, which commands find by themselves, and on a folder that FLUJO_STORE names."""
+
 ROOT = Path(__file__).parents[2]
-SOURCES = os.pathsep.join(str(ROOT / name) for name in ("kernel", "backends", "workflows", "cli"))
+SOURCES = os.pathsep.join(str(ROOT / name) for name in ("kernel", "backends", "workflows", "server", "cli", "proto"))
 
 
 class Ended(NamedTuple):
@@ -34,8 +42,9 @@ class Ended(NamedTuple):
 class Place:
     """Commands run in `folder` and find its store by themselves."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str = SQLITE) -> None:
         self.folder = folder
+        self.store = store
         (folder / ".flujo").mkdir(parents=True)  # or else a store further up would be found
         commands = folder / "bin"
         commands.mkdir()
@@ -48,6 +57,7 @@ class Place:
             "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": SOURCES,
             "PYTHONWARNINGS": "error",
+            **({} if store == SQLITE else {"FLUJO_STORE": store}),
         }
 
     def write(self, name: str, text: str) -> Path:

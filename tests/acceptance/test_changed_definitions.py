@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from acceptance.place import Ended, Place
+from acceptance.place import Ended, Place, on_every_store
 
 FILE = "edited steps.yaml"
 
@@ -86,6 +86,7 @@ def test_what_has_completed_binds(failed: Place) -> None:
     assert failed.inspect("r")["seq"] == before
 
 
+@on_every_store
 def test_every_printed_remedy_works_as_printed(failed: Place) -> None:
     """From going on with the stored definition to forgetting the run; each is tried on the same store."""
     refused = resume_edited(failed, FIRST.replace("echo first", "echo FIRST"), SECOND, BROKEN, LAST)

@@ -7,11 +7,22 @@ import signal
 import pytest
 
 from acceptance.five_steps import make
-from acceptance.place import Place, finish, is_alive, kill, lines_until, statuses
+from acceptance.place import Place, finish, is_alive, kill, lines_until, on_every_store, statuses
 
 RESUMED_LOG = ["1", "2", "3", "3", "4", "5"]
 
+FLAKY = """\
+name: flaky
+steps:
+  - {name: before, task: noop}
+  - name: call
+    task: shell
+    retry: {max_attempts: 3, delay: 5m}
+    inputs: {command: "echo >> {{ start_dir }}/log; false"}
+"""
 
+
+@on_every_store
 @pytest.mark.parametrize("kind", ["yaml", "python"])
 def test_a_killed_run_is_resumed_without_repeating_what_has_completed(place: Place, kind: str) -> None:
     """SIGKILL in the third of five steps: two are completed, the third ran in part and runs again."""
@@ -34,29 +45,33 @@ def test_a_killed_run_is_resumed_without_repeating_what_has_completed(place: Pla
 
 
 @pytest.mark.parametrize(
-    ("kind", "number"),
+    ("kind", "number", "store"),
     [
-        ("yaml", signal.SIGINT),
-        ("python", signal.SIGINT),
-        ("yaml", signal.SIGTERM),
-        ("python", signal.SIGHUP),
+        ("yaml", signal.SIGINT, "sqlite:other store.db"),
+        ("python", signal.SIGINT, "sqlite:other store.db"),
+        ("yaml", signal.SIGTERM, "sqlite:other store.db"),
+        ("python", signal.SIGHUP, "sqlite:other store.db"),
+        ("yaml", signal.SIGINT, "file:other store"),
+        ("python", signal.SIGINT, "file:other store"),
     ],
 )
-def test_an_interrupted_run_goes_on_with_the_printed_command(place: Place, kind: str, number: signal.Signals) -> None:
+def test_an_interrupted_run_goes_on_with_the_printed_command(
+    place: Place, kind: str, number: signal.Signals, store: str
+) -> None:
     """Ctrl-C and its relatives: exit code 130, nothing left behind, and the command works as printed.
 
     The store is not the default one, so that the command has to say which one it is.
     """
-    run = place.start("run", make(place, kind), "--id", "night", "--store", "sqlite:other store.db")
+    run = place.start("run", make(place, kind), "--id", "night", "--store", store)
     in_step_three = int(place.read("begun"))
     run.send_signal(number)
     interrupted = finish(run)
 
     assert interrupted.code == 130, interrupted
     assert not is_alive(in_step_three)
-    assert interrupted.remedies == ["flujoctl resume night --store 'sqlite:other store.db'"]
+    assert interrupted.remedies == [f"flujoctl resume night --store '{store}'"]
 
-    state = place.inspect("night", "--store", "sqlite:other store.db")
+    state = place.inspect("night", "--store", store)
     assert statuses(state) == ["completed", "completed", "interrupted"]
     assert state["steps"][2]["interruptions"] == 0  # an orderly stop counts against nothing
 
@@ -75,3 +90,24 @@ def test_the_second_ctrl_c_ends_the_process_at_once(place: Place) -> None:
     assert finish(run).code == 130
     assert statuses(place.inspect_interrupted("night")) == ["completed", "completed", "interrupted"]
     assert not is_alive(in_step_three)
+
+
+@on_every_store
+def test_a_kill_during_the_backoff_loses_neither_count_nor_instant(place: Place) -> None:
+    """A retry that is due in minutes when the process is killed is due at that same instant after a resume, and the
+    attempt that failed has not run again."""
+    place.write("flaky.yaml", FLAKY)
+    run = place.start("run", "flaky.yaml", "--id", "night")
+    lines_until(run, "attempt 1 failed")
+    kill(run)
+    killed = place.inspect_interrupted("night")["steps"][1]
+
+    resumed = place.start("resume", "night")
+    lines_until(resumed, "run resumed")
+    kill(resumed)
+    again = place.inspect_interrupted("night")["steps"][1]
+
+    for step in (killed, again):
+        assert (step["status"], step["attempt"], step["failures"], step["interruptions"]) == ("retrying", 1, 1, 0)
+    assert killed["next_attempt_at"] == again["next_attempt_at"] is not None
+    assert len((place.folder / "log").read_text().splitlines()) == 1

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from contextlib import closing
 
-from acceptance.place import Place, finish, lines_until, output_until, statuses
+from acceptance.place import SQLITE, Place, finish, lines_until, on_every_store, output_until, statuses
+from flujo.backends.file.journal import Rest, scan
 
 GATED = """\
 name: gated
@@ -39,7 +40,7 @@ from flujo.workflows import load_workflow
 
 async def main(prefix: str) -> None:
     workflow = load_workflow("small.yaml")
-    async with Kernel(open_backend("sqlite:.flujo/state.db"), recover=False) as kernel:
+    async with Kernel(open_backend(sys.argv[2]), recover=False) as kernel:
         async with anyio.create_task_group() as tasks:
             for number in range(25):
                 tasks.start_soon(lambda number=number: kernel.run(workflow, run_id=f"{prefix}-{number}"))
@@ -49,6 +50,7 @@ anyio.run(main, sys.argv[1])
 """
 
 
+@on_every_store
 def test_a_run_is_seen_and_signalled_from_another_terminal(place: Place) -> None:
     """list, inspect, watch and signal act on the run of another process, and a second run goes on beside it."""
     place.write("gated.yaml", GATED)
@@ -78,6 +80,7 @@ def test_a_run_is_seen_and_signalled_from_another_terminal(place: Place) -> None
     assert json.loads(ended.out.splitlines()[-1])["type"] == "run_completed"
 
 
+@on_every_store
 def test_a_run_is_cancelled_from_another_terminal(place: Place) -> None:
     """cancel returns when the run has stopped; the process that ran it ends with 8, and so does a watch.
 
@@ -101,12 +104,13 @@ def test_a_run_is_cancelled_from_another_terminal(place: Place) -> None:
     assert place.flujoctl("signal", "gate", "approve").code == 4
 
 
+@on_every_store
 def test_four_processes_complete_a_hundred_runs_on_one_store(place: Place) -> None:
-    """Nobody meets a locked database, no run is lost, and the file is sound."""
+    """Nobody meets a locked store, no run is lost, and what is stored is sound."""
     place.write("small.yaml", SMALL)
     place.write("many.py", MANY_RUNS)
     crowd = [
-        subprocess.Popen([sys.executable, "many.py", prefix], cwd=place.folder, env=place.environment)
+        subprocess.Popen([sys.executable, "many.py", prefix, place.store], cwd=place.folder, env=place.environment)
         for prefix in ("a", "b", "c", "d")
     ]
     beside = [place.start("run", "small.yaml", "-q") for _ in range(2)]
@@ -115,5 +119,10 @@ def test_four_processes_complete_a_hundred_runs_on_one_store(place: Place) -> No
     assert [finish(process).code for process in beside] == [0, 0]
     completed = place.flujoctl("list", "--all", "-q", "--status", "completed").out.split()
     assert len(completed) == 102
-    with closing(sqlite3.connect(place.folder / ".flujo" / "state.db")) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    if place.store == SQLITE:
+        with closing(sqlite3.connect(place.folder / ".flujo" / "state.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    else:
+        journals = list((place.folder / ".flujo" / "store" / "runs").glob("*/journal"))
+        assert {scan(journal.read_bytes()).rest for journal in journals} == {Rest.NOTHING}
+        assert len(journals) == 102

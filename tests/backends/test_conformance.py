@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from flujo.backends import InMemoryBackend, SQLiteBackend
+from flujo.backends import FileBackend, InMemoryBackend, SQLiteBackend
 from flujo.backends.conformance import BEHAVIOURS, Behaviour, Harness
 from flujo.backends.memory import MemoryStore
 from flujo.kernel.backend import StateBackend
@@ -23,12 +23,20 @@ def memory(_: Path) -> Harness:
     return Harness(lambda: InMemoryBackend(store), kill_memory)
 
 
+def file(folder: Path) -> Harness:
+    return Harness(lambda: FileBackend(folder / "store", "normal"))  # syncs are no part of these promises
+
+
 def sqlite(folder: Path) -> Harness:
-    return Harness(lambda: SQLiteBackend(folder / "state.db", "normal"))  # syncs are no part of these promises
+    return Harness(lambda: SQLiteBackend(folder / "state.db", "normal"))
 
 
-BACKENDS: dict[str, Callable[[Path], Harness]] = {"memory": memory, "sqlite": sqlite}
-LOOPS = {"memory": InMemoryBackend.capabilities.event_loops, "sqlite": SQLiteBackend.capabilities.event_loops}
+BACKENDS: dict[str, Callable[[Path], Harness]] = {"memory": memory, "file": file, "sqlite": sqlite}
+LOOPS = {
+    "memory": InMemoryBackend.capabilities.event_loops,
+    "file": FileBackend.capabilities.event_loops,
+    "sqlite": SQLiteBackend.capabilities.event_loops,
+}
 
 
 @pytest.fixture(params=[(name, loop) for name in BACKENDS for loop in LOOPS[name]], ids="-".join)

@@ -13,7 +13,7 @@ import pytest
 from simulation.clock import Loop
 from simulation.scenario import FULL, LEAN, Scenario
 from simulation.sweep import simulate, sweep, uninterrupted
-from simulation.world import Fault, FilePlace, Point
+from simulation.world import Fault, FilePlace, Point, SQLitePlace
 
 loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 crashes = pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE])
@@ -53,10 +53,51 @@ def test_crash_at_every_write_of_a_file(fault: Fault, tmp_path: Path) -> None:
     """The same holds for SQLite, in real time and with its real locks."""
     numbers = count(1)
 
-    def make_store() -> FilePlace:
-        return FilePlace(tmp_path / str(next(numbers)) / "state.db")
+    def make_store() -> SQLitePlace:
+        return SQLitePlace(tmp_path / str(next(numbers)) / "state.db")
 
     points = sum(1 for _ in sweep("asyncio", fault, LEAN, make_store=make_store, pace=0.003))
+
+    assert points > 10
+
+
+@loops
+@crashes
+def test_crash_at_every_write_of_a_folder(loop: Loop, fault: Fault, tmp_path: Path) -> None:
+    """The same holds for the file store, in real time, with its real threads and locks."""
+    numbers = count(1)
+
+    def make_store() -> FilePlace:
+        return FilePlace(tmp_path / str(next(numbers)), in_loop=False)
+
+    points = sum(1 for _ in sweep(loop, fault, LEAN, make_store=make_store, pace=0.003))
+
+    assert points > 10
+
+
+@pytest.mark.parametrize(("loop", "stride"), [("asyncio", 4), ("trio", 5)])
+def test_crash_at_any_await_of_a_folder(loop: Loop, stride: int, tmp_path: Path) -> None:
+    """Whichever tick a kernel on a file store dies at, the next one brings its runs to the end they would have had."""
+    numbers = count(1)
+
+    def make_store() -> FilePlace:
+        return FilePlace(tmp_path / str(next(numbers)), in_loop=True)
+
+    points = sum(1 for _ in sweep(loop, Fault.CRASH_AT_TICK, LEAN, stride=stride, make_store=make_store))
+
+    assert points > 150 // stride
+
+
+@loops
+@failures
+def test_failure_of_every_write_of_a_folder(loop: Loop, fault: Fault, tmp_path: Path) -> None:
+    """A kernel whose file store fails ends, and the next one goes on from what the store has."""
+    numbers = count(1)
+
+    def make_store() -> FilePlace:
+        return FilePlace(tmp_path / str(next(numbers)), in_loop=True)
+
+    points = sum(1 for _ in sweep(loop, fault, LEAN, make_store=make_store))
 
     assert points > 10
 

@@ -10,6 +10,7 @@ durable, a client whether what was acknowledged is."""
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,11 +23,15 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import anyio
 
+from flujo.backends.file import FileBackend
+from flujo.backends.file.backend import Lane
+from flujo.backends.file.journal import from_json, scan
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.backends.sqlite import SQLiteBackend
 from flujo.kernel import Event, current_attempt, events
 from flujo.kernel.backend import (
     Commit,
+    Due,
     Page,
     Posted,
     Refused,
@@ -152,7 +157,7 @@ class MemoryPlace:
         pass
 
 
-class FilePlace:
+class SQLitePlace:
     """A SQLite store, looked at through a connection of its own."""
 
     def __init__(self, path: Path) -> None:
@@ -186,6 +191,54 @@ class FilePlace:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class FilePlace:
+    """A file store, looked at as anybody can. With `in_loop` its calls happen in the event loop, between two ticks, so
+    that they take no virtual time and come in one order."""
+
+    def __init__(self, folder: Path, *, in_loop: bool) -> None:
+        self._folder = folder
+        self._backend = InLoopFileBackend if in_loop else FileBackend
+
+    def open(self) -> FileBackend:
+        return self._backend(self._folder, "normal")  # no power is cut here
+
+    def kill(self, handle: StateBackend) -> None:
+        """What waits for its turn never gets it; all else is as for SQLite."""
+        if isinstance(handle, InLoopFileBackend):
+            handle.is_dead = True
+
+    def rows(self, run_id: str) -> Sequence[EventRow]:
+        journal = self._folder / "runs" / run_id / "journal"
+        return _rows_of(journal.read_bytes()) if journal.exists() else ()
+
+    def requests(self, run_id: str) -> Sequence[Request]:
+        inbox = self._folder / "runs" / run_id / "inbox"
+        files = sorted(inbox.iterdir()) if inbox.exists() else ()
+        return [Request(*json.loads(scan(file.read_bytes()).lines[0].content)[1:]) for file in files]
+
+    def close(self) -> None:
+        pass
+
+
+@lru_cache(maxsize=100)
+def _rows_of(journal: bytes) -> Sequence[EventRow]:
+    return [row for record in scan(journal).lines for row in from_json(record.content).rows]
+
+
+class InLoopFileBackend(FileBackend):
+    """A file store that blocks the event loop instead of a thread."""
+
+    # Or kernels would look for child processes of dead ones, in a thread, while virtual time flies. There are none.
+    capabilities = FileBackend.capabilities._replace(durable=False)
+    is_dead = False
+
+    async def _in_thread(self, unit: Callable[[], Result], lane: Lane) -> Result:
+        async with lane.turns:
+            if self.is_dead and unit not in (self._close, self._readers_lock.close):
+                raise StoreError(self.url, "its process was killed")
+            return unit()
 
 
 _ENDINGS = ("run_completed", "run_failed", "run_cancelled", "run_paused")
@@ -407,6 +460,9 @@ class LifeBackend(StateBackend):
     async def claim(self, run_id: str) -> RunSummary:
         return await self._life.write(lambda: self._inner.claim(run_id))
 
+    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+        return await self._life.write(lambda: self._inner.claim_idle(statuses, workflows, limit))
+
     async def release(self, uids: Sequence[str] | None) -> None:
         await self._life.write(lambda: self._inner.release(uids))
 
@@ -438,6 +494,10 @@ class LifeBackend(StateBackend):
     async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
         self.require_alive()
         return await self._inner.list(filter, limit=limit, page=page)
+
+    async def due(self, instant: int, limit: int) -> Due:
+        self.require_alive()
+        return await self._inner.due(instant, limit)
 
     async def count(self, filter: RunFilter) -> int:
         self.require_alive()

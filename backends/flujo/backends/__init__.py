@@ -16,24 +16,36 @@ from flujo.kernel.backend import StateBackend
 from flujo.kernel.errors import StoreUrlError
 
 if TYPE_CHECKING:
+    from .file import FileBackend
     from .memory import InMemoryBackend
     from .sqlite import SQLiteBackend
 
-__all__ = ["InMemoryBackend", "SQLiteBackend", "open_backend"]
+__all__ = ["FileBackend", "InMemoryBackend", "SQLiteBackend", "open_backend"]
 
-_BUILT_IN = {"memory": "flujo.backends.memory:open_memory", "sqlite": "flujo.backends.sqlite:open_sqlite"}
-_EXPORTS = {"InMemoryBackend": "flujo.backends.memory", "SQLiteBackend": "flujo.backends.sqlite"}
+_BUILT_IN = {
+    "file": "flujo.backends.file:open_file",
+    "memory": "flujo.backends.memory:open_memory",
+    "sqlite": "flujo.backends.sqlite:open_sqlite",
+}
+_EXPORTS = {
+    "FileBackend": "flujo.backends.file",
+    "InMemoryBackend": "flujo.backends.memory",
+    "SQLiteBackend": "flujo.backends.sqlite",
+}
 
 
 def open_backend(url: str) -> StateBackend:
     """The backend a store URL names; nothing is touched before its `open`.
 
-    `memory:` is private to the object. `sqlite:PATH[?durability=full|normal]` is a file, relative to the working
-    directory unless PATH begins with a slash (`sqlite:///abs/path` is accepted too). Raises StoreUrlError.
+    `memory:` is private to the object. `sqlite:PATH[?durability=full|normal]` is a file and
+    `file:DIR[?durability=full|normal]` a folder, relative to the working directory unless they begin with a slash
+    (`sqlite:///abs/path` is accepted too). Raises StoreUrlError.
     """
     scheme, colon, _ = url.partition(":")
     if not colon:
-        raise StoreUrlError(url, f"a store URL begins with a scheme; for a file write sqlite:{url}")
+        raise StoreUrlError(
+            url, f"a store URL begins with a scheme; for a file write sqlite:{url}, for a folder file:{url}"
+        )
     return _factory(url, scheme)(url)
 
 

@@ -853,6 +853,62 @@ async def a_cancelled_claim_is_whole(harness: Harness) -> None:
 
 
 @behaviour
+async def idle_runs_are_claimed_together(harness: Harness) -> None:
+    """A new owner claims the runs of dead owners in one go, oldest first and no more than asked for."""
+    dead = await harness.open("one")
+    await create(dead, *(creation(f"r{number}", created_at=number) for number in (3, 1, 2)))
+    await harness.kill(dead)
+    heir = await harness.open("two")
+
+    first = await heir.claim_idle(["running"], ["report"], 2)
+    rest = await heir.claim_idle(["running"], ["report"], 2)
+
+    assert [run.run_id for run in first] == ["r1", "r2"]
+    assert [run.run_id for run in rest] == ["r3"]
+    assert {(run.owner, run.token) for run in [*first, *rest]} == {("two", 2)}
+    assert await heir.load("r1") == first[0]
+    assert not await heir.claim_idle(["running"], ["report"], 2)
+
+
+@behaviour
+async def only_idle_runs_that_fit_are_claimed(harness: Harness) -> None:
+    """Runs of live owners, of other statuses, and of workflows nobody knows, stay; a stored definition is enough."""
+    dead, alive = await harness.open("one"), await harness.open("live")
+    await create(
+        dead,
+        creation("mine"),
+        creation("waiting", status="waiting"),
+        creation("stranger", workflow="strange"),
+        creation("told", workflow="strange", definition="d1"),
+    )
+    await create(alive, creation("theirs", owner="live"))
+    await harness.kill(dead)
+    heir = await harness.open("two")
+
+    claimed = await heir.claim_idle(["running"], ["report"], 10)
+
+    assert {run.run_id for run in claimed} == {"mine", "told"}
+    assert (await heir.load("theirs")).owner == "live"
+    assert (await heir.load("waiting")).token == 1
+
+
+@behaviour
+async def due_runs_come_soonest_first(harness: Harness) -> None:
+    """Of the runs that wait, those whose time has come, and when the next one's will have."""
+    handle, other = await harness.open("one"), await harness.open("two")
+    for number, wake_at in enumerate((300, 100, 200, None)):
+        await create(handle, creation(f"r{number}", status="waiting", wake_at=wake_at))
+    await create(other, creation("theirs", owner="two", status="waiting", wake_at=1))
+
+    none, some, bounded = await handle.due(99, 10), await handle.due(250, 10), await handle.due(1_000, 2)
+
+    assert (list(none.runs), none.next) == ([], 100)
+    assert ([run.run_id for run in some.runs], some.next) == (["r1", "r2"], 300)
+    assert ([run.run_id for run in bounded.runs], bounded.next) == (["r1", "r2"], 300)
+    assert (await handle.due(1_000, 10)).next is None
+
+
+@behaviour
 async def releasing_gives_up_every_run(harness: Harness) -> None:
     """Releasing without names gives up all runs of this owner, with their tokens, and none of another one."""
     one, two = await harness.open("one"), await harness.open("two")

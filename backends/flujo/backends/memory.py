@@ -22,6 +22,7 @@ from anyio.lowlevel import checkpoint
 from flujo.kernel.backend import (
     Capabilities,
     Commit,
+    Due,
     Page,
     Posted,
     Refused,
@@ -165,6 +166,24 @@ class InMemoryBackend(StateBackend):
         self.store.wake()
         return run.summary
 
+    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+        await self._enter()
+        owner = self._require_owner()
+        claimed: list[RunSummary] = []
+        for _, run_id in self.store.order:
+            if len(claimed) >= limit:
+                break
+            run = self.store.runs[run_id.lower()]
+            found = run.summary
+            is_known = found.definition is not None or found.workflow in workflows
+            if found.status in statuses and is_known and found.owner not in self.store.alive:
+                run.summary = found._replace(owner=owner, token=found.token + 1)
+                claimed.append(run.summary)
+        if claimed:
+            self._seen = -1
+            self.store.wake()
+        return claimed
+
     async def release(self, uids: Sequence[str] | None) -> None:
         await self._enter()
         owner = self._require_owner()
@@ -259,6 +278,17 @@ class InMemoryBackend(StateBackend):
                     return Page(found, page_token(filter, found[-1]))
                 found.append(summary)
         return Page(found, None)
+
+    async def due(self, instant: int, limit: int) -> Due:
+        await self._enter()
+        owner = self._require_owner()
+        waiting = sorted(
+            (run.summary.wake_at, run.summary.run_id)
+            for run in self.store.runs.values()
+            if run.summary.owner == owner and run.summary.wake_at is not None
+        )
+        ready = [self.store.runs[run_id.lower()].summary for wake_at, run_id in waiting if wake_at <= instant][:limit]
+        return Due(ready, waiting[len(ready)][0] if len(ready) < len(waiting) else None)
 
     async def count(self, filter: RunFilter) -> int:
         await self._enter()

@@ -124,6 +124,13 @@ class Page(NamedTuple):
     next: str | None
 
 
+class Due(NamedTuple):
+    """Runs of one kernel whose time has come, soonest first, and the instant of the next one behind them, if any."""
+
+    runs: Sequence[RunSummary]
+    next: int | None
+
+
 class Capabilities(NamedTuple):
     """What a backend declares, so that callers and the conformance suite adapt instead of guessing."""
 
@@ -191,6 +198,15 @@ class StateBackend(ABC):
         """
 
     @abstractmethod
+    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+        """Become the owner of up to `limit` runs in one of these statuses whose owner is gone, oldest first, as `claim`
+        does for one of them; returns them as they are then.
+
+        Only runs that have a stored definition, or one of these workflows. None are left when it returns fewer than
+        `limit`.
+        """
+
+    @abstractmethod
     async def release(self, uids: Sequence[str] | None) -> None:
         """Give up these runs of this kernel, or with None every one it owns; tokens stay as they are."""
 
@@ -244,6 +260,13 @@ class StateBackend(ABC):
     async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
         """One page of the runs that match, newest first. `page` is the `next` of an earlier answer to the same
         filter."""
+
+    @abstractmethod
+    async def due(self, instant: int, limit: int) -> Due:
+        """Up to `limit` runs of this kernel that wait, whose `wake_at` is not after `instant`, soonest first.
+
+        Found by an index: it costs what it returns, however many runs wait.
+        """
 
     @abstractmethod
     async def count(self, filter: RunFilter) -> int:

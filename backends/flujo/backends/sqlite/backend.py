@@ -9,7 +9,6 @@ closes a writing connection without the store lock, and who waits for it too lon
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sqlite3
 import time
@@ -22,10 +21,12 @@ from typing import Final, Literal, TypeVar, get_args
 from anyio import CancelScope, Lock, sleep, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.backends.pages import Position, page_position, page_token
 from flujo.kernel.backend import (
     Capabilities,
     Commit,
+    Due,
     Page,
     Posted,
     Refused,
@@ -45,16 +46,15 @@ from flujo.kernel.errors import (
     StoreError,
     StoreNotFoundError,
     StoreUrlError,
-    UnsupportedEventLoopError,
     WorkflowNotFoundError,
 )
 from flujo.kernel.events import EventRow
+from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
 from . import files, queries
 from .connection import Database, Work, in_transaction, store_errors
 from .journal import Journal
-from .locks import KernelLocks, StoreLock
 
 Durability = Literal["full", "normal"]
 """`full`: what was acknowledged survives a power cut. `normal`: it survives the process, a power cut may take the last
@@ -93,7 +93,7 @@ class SQLiteBackend(StateBackend):
     # -- opening ------------------------------------------------------------------------------------------------
 
     async def open(self, owner: str | None) -> None:
-        _require_asyncio()
+        require_asyncio("the sqlite backend, through aiosqlite,")
         if self._unusable is None:
             raise StoreError(self.url, "this handle is open already")
         if owner is not None and (owner == "store" or not _OWNER.fullmatch(owner)):
@@ -207,6 +207,22 @@ class SQLiteBackend(StateBackend):
         self._has_claimed = True
         return claimed
 
+    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+        owner = self._require_owner()
+
+        def claim(connection: sqlite3.Connection) -> list[RunSummary]:
+            owners = self._kernels.live_owners()
+            rows = queries.idle_runs(owners, statuses, workflows, limit).rows(connection)
+            chosen = [(owner, run) for run, *_ in rows]
+            connection.executemany("UPDATE runs SET owner = ?, token = token + 1 WHERE run = ?", chosen)
+            found = [RunSummary(*summary) for _, *summary in rows]
+            return [summary._replace(owner=owner, token=summary.token + 1) for summary in found]
+
+        claimed = await self._write(claim, pages=8 + limit // 8)
+        if claimed:
+            self._has_claimed = True
+        return claimed
+
     async def release(self, uids: Sequence[str] | None) -> None:
         owner = self._require_owner()
 
@@ -313,6 +329,13 @@ class SQLiteBackend(StateBackend):
         rows = await self._read(queries.newest_runs(filter, limit + 1, below).rows)
         runs = [RunSummary(*row) for row in rows[:limit]]
         return Page(runs, page_token(filter, runs[-1]) if len(rows) > limit else None)
+
+    async def due(self, instant: int, limit: int) -> Due:
+        owner = self._require_owner()
+        rows = await self._read(queries.runs_by_wake(owner, limit + 1).rows)
+        waiting = [RunSummary(*row) for row in rows]
+        ready = [run for run in waiting[:limit] if run.wake_at is not None and run.wake_at <= instant]
+        return Due(ready, waiting[len(ready)].wake_at if len(ready) < len(waiting) else None)
 
     async def count(self, filter: RunFilter) -> int:
         number: int = _single(await self._read(queries.number_of_runs(filter).rows), 0)
@@ -424,16 +447,6 @@ def open_sqlite(url: str) -> SQLiteBackend:
     if durability not in get_args(Durability):
         raise StoreUrlError(url, "the only option is durability=full or durability=normal")
     return SQLiteBackend(path, "full" if durability == "full" else "normal")
-
-
-def _require_asyncio() -> None:
-    """aiosqlite needs asyncio. We ask asyncio itself: trio need not be installed, and may be a guest of its loop."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    if task is None:
-        raise UnsupportedEventLoopError("sqlite", "trio", SQLiteBackend.capabilities.event_loops)
 
 
 def _reader_settings(connection: sqlite3.Connection) -> None:

@@ -42,6 +42,10 @@ def _values_of(names: Sequence[str]) -> Callable[[RunSummary], tuple[Any, ...]]:
 _every, _hot, _cold = _values_of(_EVERY), _values_of(_HOT), _values_of(_COLD)
 
 
+MOST_FILED = 10_000
+"""How many runs' summaries are remembered; one that is not is written in full."""
+
+
 class _Filed(NamedTuple):
     """What this connection last wrote of a run. Nobody else writes a run as long as its token stays the same."""
 
@@ -58,6 +62,11 @@ class Journal:
 
     def __init__(self) -> None:
         self._filed: dict[str, _Filed] = {}
+
+    def trim(self) -> None:
+        """Keep what is remembered small: runs that wait for a day need not be."""
+        if len(self._filed) > MOST_FILED:
+            self._filed.clear()
 
     def forget(self) -> None:
         """Trust nothing from before: a transaction failed, or owners changed."""
@@ -76,6 +85,7 @@ class Journal:
         _write_rest([commit for commit in commits if commit.uid in runs] if refused else commits, runs, connection)
         for uid in refused:
             self._filed.pop(uid, None)
+        self.trim()
         return refused
 
     def _create(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:

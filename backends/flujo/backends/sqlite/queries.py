@@ -69,6 +69,24 @@ def newest_runs(filter: RunFilter, limit: int, below: Position | None) -> Statem
     return _in_order(SUMMARY, filter, beyond, "created_at DESC, run_id DESC", limit)
 
 
+def idle_runs(owners: Sequence[str], statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Statement:
+    """(run, *summary) of runs in one of these statuses that none of `owners` has, and that have a definition or one of
+    these workflows; oldest first."""
+    sql = (
+        f"SELECT run, {SUMMARY} FROM runs WHERE status IN (SELECT value FROM json_each(?)) "
+        "AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?))) "
+        "AND (definition IS NOT NULL OR workflow IN (SELECT value FROM json_each(?))) "
+        "ORDER BY created_at, run_id LIMIT ?"
+    )
+    return Statement(sql, (json.dumps(list(statuses)), json.dumps(list(owners)), json.dumps(list(workflows)), limit))
+
+
+def runs_by_wake(owner: str, limit: int) -> Statement:
+    """Summaries of the runs of an owner that wait for an instant, soonest first."""
+    sql = f"SELECT {SUMMARY} FROM runs WHERE owner = ? AND wake_at IS NOT NULL ORDER BY wake_at LIMIT ?"
+    return Statement(sql, (owner, limit))
+
+
 def oldest_runs_without(owners: Sequence[str], filter: RunFilter, limit: int, above: Position | None) -> Statement:
     """(run, *summary) of runs that none of `owners` has, oldest first."""
     beyond: list[_Condition] = [] if above is None else [("(created_at, run_id) > (?, ?)", above)]

@@ -42,6 +42,9 @@ CREATE INDEX runs_by_status ON runs (status, created_at, run_id);
 -- What a kernel gives up when it closes. Partial: finished runs have no owner, and they are nearly all.
 CREATE INDEX runs_by_owner ON runs (owner) WHERE owner IS NOT NULL;
 
+-- Whose time has come. Partial: only runs that wait for an instant are in it.
+CREATE INDEX runs_by_wake ON runs (owner, wake_at) WHERE wake_at IS NOT NULL;
+
 -- The journals. An ordinary table, appended at its end, because one clustered by (run, seq) is twice as slow with
 -- payloads of a kilobyte. `pos` is the position in the store as a whole; AUTOINCREMENT keeps it from going back after a
 -- delete. UNIQUE is how a journal is read, and makes a second event of the same number impossible.

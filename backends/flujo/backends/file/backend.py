@@ -1,0 +1,355 @@
+"""`FileBackend`: the port on a folder, shared by the processes of a host, on asyncio and on trio.
+
+Nothing here touches a file: every call is one function of `store` in a worker thread, and a cancelled caller waits for
+it, so that nothing is left half done. One function writes at a time, under the store lock, and one reads; waiting for
+the lock can be cancelled, and who waits too long is told which file to look at.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+from anyio import CancelScope, CapacityLimiter, sleep, to_thread
+
+from flujo.backends.locks import KernelLocks, StoreLock
+from flujo.backends.pages import page_position, page_token
+from flujo.kernel.backend import (
+    Capabilities,
+    Commit,
+    Due,
+    Page,
+    Posted,
+    Refused,
+    Request,
+    RunFilter,
+    RunSummary,
+    StateBackend,
+    StoredDefinition,
+)
+from flujo.kernel.errors import (
+    FlujoError,
+    InvalidNameError,
+    RunActiveError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreNotFoundError,
+    StoreUrlError,
+)
+from flujo.kernel.events import EventRow
+
+from . import layout
+from .disk import Disk
+from .reading import UnsoundError
+from .store import Store
+from .view import LockIsBusy, held
+
+logger = logging.getLogger("flujo.backends.file")
+
+Durability = Literal["full", "normal"]
+"""`full`: what was acknowledged survives a power cut. `normal`: it survives the process, a power cut may take the last
+commits."""
+
+Result = TypeVar("Result")
+
+BUSY_SECONDS = 30.0
+POLL_SECONDS = 0.2
+
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
+_RUNS_PER_DELETION = 20
+
+
+class Lane:
+    """One thread at a time, in turn.
+
+    The lock is for a caller that asyncio's own Task.cancel() tears away from a thread that is still at work; it knows
+    no shield."""
+
+    def __init__(self) -> None:
+        self.turns = CapacityLimiter(1)
+        self._at_work = threading.Lock()
+
+    async def run(self, unit: Callable[[], Result]) -> Result:
+        """What `unit` returns or raises, run in a thread. It can be cancelled until it begins, and not after."""
+
+        def alone() -> Result:
+            with self._at_work:
+                return unit()
+
+        return await to_thread.run_sync(alone, limiter=self.turns)
+
+
+class FileBackend(StateBackend):
+    """The store in the folder `path`, which need not exist yet; a relative path counts from where this object is made.
+
+    `busy_seconds` bounds the wait for the store lock; then StoreBusyError names the lock file.
+    """
+
+    capabilities = Capabilities(durable=True, several_processes=True)
+
+    def __init__(
+        self, path: Path | str, durability: Durability = "full", *, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
+        self.url = f"file:{path}" + ("" if durability == "full" else f"?durability={durability}")
+        self._path = Path(path).expanduser().absolute()
+        self._durability = durability
+        self._busy_seconds = busy_seconds
+        self._unusable: str | None = "it is not open"
+        self._set_up(None)
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    async def open(self, owner: str | None) -> None:
+        if self._unusable is None:
+            raise StoreError(self.url, "this handle is open already")
+        if owner is not None and (owner == "store" or not _OWNER.fullmatch(owner)):
+            raise InvalidNameError(
+                "kernel id", owner, "letters, digits, '.', '_' and '-', at most 100, and not 'store'"
+            )
+        self._set_up(owner)
+        self._unusable = None
+        with self._store_errors():
+            try:
+                await self._open()
+            except BaseException:
+                await self.close()
+                raise
+        if damaged := self._store.damaged():
+            logger.warning("%s: damaged and left as they are: %s", self.url, ", ".join(damaged))
+
+    def _set_up(self, owner: str | None) -> None:
+        self._places = layout.StoreFiles.at(self.url, self._path)
+        self._owner = owner
+        self._store = Store(self._places, owner, Disk(durable=self._durability == "full"))
+        self._store_lock = StoreLock(self._places.lock)
+        self._readers_lock = StoreLock(self._places.lock)  # a lock is used by one thread
+        self._kernels = KernelLocks(self._places.kernels)
+        self._writing, self._reading = Lane(), Lane()
+
+    async def _open(self) -> None:
+        is_there = await self._in_thread(partial(layout.is_there, self._places), self._writing)
+        if self._owner is not None:
+            await self._in_thread(partial(layout.make_folders, self._places), self._writing)
+            await self._locked(self._open_writer)
+        elif not is_there:
+            raise StoreNotFoundError(self.url)
+        else:
+            if not self._places.kernels.exists():  # a backup may lack it
+                await self._in_thread(partial(layout.make_folders, self._places), self._writing)
+            await self._in_thread(self._store.open, self._reading)
+            await self._read(self._store.damaged)
+
+    def _open_writer(self) -> None:
+        """Make the store if there is none, and be alive. Needs the store lock."""
+        assert self._owner is not None
+        if not layout.is_there(self._places):
+            layout.create(self._places)
+        self._kernels.remove_dead()
+        if not self._kernels.hold(self._owner):
+            raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
+        self._store.open()
+        self._store.write(self._store.clear_remains)
+
+    async def close(self) -> None:
+        if self._unusable is not None:
+            return
+        self._unusable = "it is closed"
+        with CancelScope(shield=True), self._store_errors():
+            await self._in_thread(self._close, self._writing)
+            await self._in_thread(self._readers_lock.close, self._reading)
+
+    def _close(self) -> None:
+        had_owner = self._kernels.file is not None
+        self._store.close()
+        self._kernels.let_go()
+        try:
+            if had_owner and self._store_lock.acquire(_LOCK_SLICE):
+                try:
+                    self._kernels.remove_dead()
+                finally:
+                    self._store_lock.release()
+        finally:
+            self._store_lock.close()
+
+    @property
+    def liveness_fd(self) -> int | None:
+        return self._kernels.file if self._unusable is None else None
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        self._require_owner()
+        batch = tuple(commits)
+        return await self._write(partial(self._store.append, batch)) if batch else {}
+
+    async def claim(self, run_id: str) -> RunSummary:
+        self._require_owner()
+        return await self._write(partial(self._store.claim, run_id, self._require_idle))
+
+    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+        self._require_owner()
+        claim = partial(self._store.claim_idle, tuple(statuses), tuple(workflows), limit, self._kernels.is_alive)
+        return await self._write(claim)
+
+    async def release(self, uids: Sequence[str] | None) -> None:
+        self._require_owner()
+        await self._write(partial(self._store.release, None if uids is None else frozenset(uids)))
+
+    async def delete(self, run_id: str, uid: str) -> None:
+        await self._write(partial(self._store.delete, run_id, uid, self._require_idle))
+
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+        if dry_run:
+            return await self._read(partial(self._store.prune, filter, limit, self._kernels.is_alive, dry_run=True))
+        gone: list[RunSummary] = []
+        while len(gone) < limit:
+            batch = min(limit - len(gone), _RUNS_PER_DELETION)
+            removed = await self._write(partial(self._store.prune, filter, batch, self._kernels.is_alive))
+            gone += removed
+            if len(removed) < batch:
+                break
+        return gone
+
+    # -- the inbox ----------------------------------------------------------------------------------------------
+
+    async def post(self, run_id: str, request: Request) -> RunSummary:
+        return await self._write(partial(self._store.post, run_id, request))
+
+    async def take(self) -> Sequence[Posted]:
+        self._require_owner()
+        return await self._read(self._store.take)
+
+    async def wait_for_posts(self) -> None:
+        self._require_owner()
+        while not await self._read(self._store.has_posts):  # noqa: ASYNC110 - other processes set no Event
+            await sleep(POLL_SECONDS)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def load(self, run_id: str) -> RunSummary:
+        return await self._read(partial(self._store.load, run_id))
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        read = partial(self._store.read_events, run_id, uid, after_seq, limit)
+        try:
+            return await self._read(read)
+        except UnsoundError:
+            await self._write(partial(self._store.examine, run_id))
+        try:
+            return await self._read(read)
+        except UnsoundError as error:
+            raise StoreError(self.url, f"the journal of run {run_id!r} changes while it is read") from error
+
+    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
+        below = page_position(filter, page) if page is not None else None
+        found = await self._read(partial(self._store.list, filter, limit + 1, below))
+        runs = found[:limit]
+        return Page(runs, page_token(filter, runs[-1]) if len(found) > limit else None)
+
+    async def due(self, instant: int, limit: int) -> Due:
+        self._require_owner()
+        return await self._read(partial(self._store.due, instant, limit))
+
+    async def count(self, filter: RunFilter) -> int:
+        return await self._read(partial(self._store.count, filter))
+
+    async def is_alive(self, owner: str) -> bool:
+        self._require_usable()
+        with self._store_errors():
+            return await self._in_thread(partial(self._kernels.is_alive, owner), self._reading)
+
+    async def get_definition(self, digest: str) -> StoredDefinition:
+        return await self._read(partial(self._store.get_definition, digest))
+
+    # -- how a read and a write are done --------------------------------------------------------------------------
+
+    async def _read(self, work: Callable[[], Result]) -> Result:
+        """Run `work` on what is known by now."""
+        self._require_usable()
+        patience = min(_LOCK_SLICE, self._busy_seconds)
+        with self._store_errors():
+            unit = partial(self._store.read, work, self._readers_lock, patience)
+            return await self._unless_busy(unit, self._reading)
+
+    async def _write(self, work: Callable[[], Result]) -> Result:
+        """Run `work` under the store lock."""
+        self._require_usable()
+        with self._store_errors():
+            return await self._locked(partial(self._store.write, work))
+
+    async def _locked(self, work: Callable[[], Result]) -> Result:
+        patience = min(_LOCK_SLICE, self._busy_seconds)
+
+        def unit() -> Result:
+            with held(self._store_lock, patience):
+                return work()
+
+        return await self._unless_busy(unit, self._writing)
+
+    async def _unless_busy(self, unit: Callable[[], Result], lane: Lane) -> Result:
+        give_up_at = time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                return await self._in_thread(unit, lane)
+            except LockIsBusy:
+                if time.monotonic() >= give_up_at:
+                    raise StoreBusyError(self.url, self._places.lock, self._busy_seconds) from None
+            self._require_usable()
+
+    async def _in_thread(self, unit: Callable[[], Result], lane: Lane) -> Result:
+        return await lane.run(unit)
+
+    @contextmanager
+    def _store_errors(self) -> Iterator[None]:
+        """Turn what the operating system raises into StoreError and its kinds."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, FlujoError):
+                raise
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFullError(self.url) from error
+            raise StoreError(self.url, str(error)) from error
+
+    # -- what the calls above require -----------------------------------------------------------------------------
+
+    def _require_usable(self) -> None:
+        if self._unusable is not None:
+            raise StoreError(self.url, self._unusable)
+
+    def _require_owner(self) -> str:
+        self._require_usable()
+        if self._owner is None:
+            raise StoreError(self.url, "it was opened without an owner, so it cannot advance runs")
+        return self._owner
+
+    def _require_idle(self, summary: RunSummary) -> None:
+        if summary.owner is not None and self._kernels.is_alive(summary.owner):
+            raise RunActiveError(summary.run_id, summary.owner)
+
+
+def open_file(url: str) -> FileBackend:
+    """The factory behind `file:DIR[?durability=full|normal]`. Raises StoreUrlError."""
+    rest, question, options = url.removeprefix("file:").partition("?")
+    durability = options.removeprefix("durability=") if question else "full"
+    if rest.startswith("//"):
+        path = rest[2:]
+        if not path.startswith("/"):
+            raise StoreUrlError(url, f"a path does not follow two slashes; write file:{path}")
+    else:
+        path = rest
+    if path == "":
+        raise StoreUrlError(url, "there is no folder; for a store in memory write memory:")
+    if durability not in get_args(Durability):
+        raise StoreUrlError(url, "the only option is durability=full or durability=normal")
+    return FileBackend(path, "full" if durability == "full" else "normal")

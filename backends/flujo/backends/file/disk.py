@@ -1,0 +1,112 @@
+"""Everything that changes a file or a folder of a store, in one place, and what each does against a power cut; and how
+to read all of something.
+
+Names are made durable by syncing the folder they are in, contents by syncing the file, and both only where `durable`
+says so. Files are made with mode 0600 and folders with 0700 whatever the umask; links are never followed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync stops at the drive's cache
+_UNFINISHED = ".new"
+
+
+class Disk:
+    """The writing side of one store's folder."""
+
+    def __init__(self, *, durable: bool) -> None:
+        self.durable = durable
+
+    # -- contents -----------------------------------------------------------------------------------------------
+
+    def write(self, file: int, data: bytes, position: int) -> None:
+        """Write all of `data` at `position`; after an error any part of it may be there."""
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(file, rest, position)
+            rest, position = rest[written:], position + written
+
+    def cut(self, file: int, length: int) -> None:
+        """Make a file end at `length`."""
+        os.ftruncate(file, length)
+
+    def sync(self, file: int) -> None:
+        """Make the contents of an open file durable."""
+        if self.durable:
+            _sync(file)
+
+    def create(self, path: Path, data: bytes) -> int:
+        """Make a file that is not there yet, and sync it; returns the instant of its last change (ns)."""
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            self.write(file, data, 0)
+            self.sync(file)
+            return os.fstat(file).st_mtime_ns
+        finally:
+            os.close(file)
+
+    def replace(self, path: Path, data: bytes, *, sync: bool = True) -> None:
+        """Put a file into place whole, over what is there; with `sync`, its folder is to be synced by the caller."""
+        unfinished = path.with_name(path.name + _UNFINISHED)
+        unfinished.unlink(missing_ok=True)
+        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            self.write(file, data, 0)
+            if sync:
+                self.sync(file)
+        finally:
+            os.close(file)
+        self.rename(unfinished, path)
+
+    # -- names --------------------------------------------------------------------------------------------------
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder that is not there yet."""
+        path.mkdir(mode=0o700)
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Give a file or a folder another name, in one instant."""
+        path.rename(target)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there."""
+        path.unlink(missing_ok=True)
+
+    def remove_tree(self, folder: Path) -> None:
+        """Remove a folder and all that is in it, if it is there."""
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names in a folder durable."""
+        if not self.durable:
+            return
+        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _sync(file)
+        finally:
+            os.close(file)
+
+
+def read_at(file: int, size: int, position: int) -> bytes:
+    """So many bytes, or as many as there are. One call of the system gives 2 GiB at most, and may give less."""
+    parts: list[bytes] = []
+    while size > 0 and (part := os.pread(file, size, position)):
+        parts.append(part)
+        size, position = size - len(part), position + len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _sync(file: int) -> None:
+    if _FULL_SYNC is not None:
+        try:
+            fcntl.fcntl(file, _FULL_SYNC)
+            return
+        except OSError:
+            pass  # not every file system can; then fsync has to do
+    os.fsync(file)

@@ -1,0 +1,117 @@
+"""Requests to the owners of runs: a file each, in the folder `inbox` of the run, named by a number that only grows.
+
+A request is answered by the record that lists its number as taken; its file is removed after that, and if a crash comes
+in between, by whoever claims the run next.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from flujo.kernel.backend import Posted, Request
+
+from . import index
+from .disk import read_at
+from .index import Entry
+from .journal import NOTHING_BEFORE, Rest, encode, from_json, scan, to_text
+from .reading import INBOX, JOURNAL, opened
+from .view import View
+
+logger = logging.getLogger("flujo.backends.file")
+
+
+class Inboxes:
+    """The open requests to the runs of one handle's kernel."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._open: dict[str, dict[int, Posted]] = {}  # by folder
+        self._answered: set[int] = set()  # recorded as taken, though the file could not be removed
+
+    def post(self, entry: Entry, request: Request) -> None:
+        """Leave a request; needs the store lock. Numbers are instants if the index, with the last one, was lost."""
+        disk = self._view.disk
+        number = max(self._view.last_request + 1, time.time_ns() // 1_000)
+        inbox = self._view.places.runs / entry.folder / INBOX
+        if not inbox.exists():
+            disk.make_folder(inbox)
+            disk.sync_folder(inbox.parent)
+        disk.replace(inbox / str(number), encode(to_text([entry.summary.uid, *request]), NOTHING_BEFORE)[0])
+        disk.sync_folder(inbox)
+        self._view.say([index.Posted(entry.folder, number)])
+
+    def take(self) -> list[Posted]:
+        """All open requests, in order."""
+        self._forget_lost_runs()
+        for folder in sorted(self._view.stirred):
+            if (entry := self._view.catalogue.get(folder)) is not None:
+                self._open[folder] = self._read(entry)
+        self._view.stirred.clear()
+        return sorted(posted for inbox in self._open.values() for posted in inbox.values())
+
+    def have_news(self) -> bool:
+        """Whether `take` may find something it has not found before."""
+        self._forget_lost_runs()
+        return bool(self._view.stirred)
+
+    def forget(self, folder: str, taken: Collection[int]) -> None:
+        """Remove requests whose answers are durable. One that cannot be removed counts as answered all the same."""
+        for number in taken:
+            try:
+                self._view.disk.remove(self._view.places.runs / folder / INBOX / str(number))
+            except OSError as error:
+                self._answered.add(number)
+                logger.warning("%s: an answered request stays: %s", self._view.places.store, error)
+            self._open.get(folder, {}).pop(number, None)
+
+    def forget_answered(self, entry: Entry) -> None:
+        """Remove the requests that a crash has left although their answers are recorded."""
+        numbers = set(_numbers_in(self._view.places.runs / entry.folder / INBOX))
+        if numbers:
+            with opened(self._view.places.runs / entry.folder / JOURNAL) as file:
+                lines = scan(read_at(file, entry.length, 0)).lines
+            recorded = {number for line in lines for number in from_json(line.content).taken}
+            self.forget(entry.folder, numbers & recorded)
+
+    def _forget_lost_runs(self) -> None:
+        for folders in (self._view.stirred, self._open):
+            for folder in list(folders):
+                entry = self._view.catalogue.get(folder)
+                if entry is None or not self._view.is_mine(entry.summary):
+                    folders.pop(folder) if isinstance(folders, dict) else folders.discard(folder)
+
+    def _read(self, entry: Entry) -> dict[int, Posted]:
+        inbox = self._view.places.runs / entry.folder / INBOX
+        before = self._open.get(entry.folder, {})
+        found: dict[int, Posted] = {}
+        for number in _numbers_in(inbox):
+            posted = before.get(number) or self._read_request(inbox / str(number), number)
+            if posted is not None and posted.uid == entry.summary.uid and number not in self._answered:
+                found[number] = posted
+        return found
+
+    def _read_request(self, path: Path, number: int) -> Posted | None:
+        try:
+            with opened(path) as file:
+                found = scan(read_at(file, os.fstat(file).st_size, 0))
+        except FileNotFoundError:  # answered, or gone with its run, in this moment
+            return None
+        if len(found.lines) != 1 or found.rest is not Rest.NOTHING:
+            logger.error("%s: the request %s is damaged; it is left there", self._view.places.store, path)
+            return None
+        uid, kind, body, at = json.loads(found.lines[0].content)
+        return Posted(number, uid, Request(kind, body, at))
+
+
+def _numbers_in(inbox: Path) -> Sequence[int]:
+    """The numbers of the requests in an inbox, ascending."""
+    try:
+        names = os.listdir(inbox)
+    except FileNotFoundError:
+        return []
+    return sorted(int(name) for name in names if name.isdecimal())

@@ -1,0 +1,181 @@
+"""Where everything of a store is, how a store comes into being, and which folders are not ours to touch.
+
+    DIR/flujo-store.json         the marker: what this is, and in which format; written last, so no store is half made
+    DIR/.gitignore               keeps the store out of version control
+    DIR/runs/RUN/journal         the records of a run; the truth about it
+    DIR/runs/RUN/state.json      how the run stood when it last settled; for people
+    DIR/runs/RUN/inbox/NUMBER    one request each
+    DIR/runs/RUN/damaged.json    there only if the journal is damaged: where and how
+    DIR/definitions/DIGEST       the text of a definition, as one record
+    DIR/quarantine/RUN-UID       what was deleted although it was damaged
+    DIR/kernels/                 the lock files, see `flujo.backends.locks`
+    DIR/index                    a cache: may be removed at any time
+
+RUN is the run id in lower case, so that ids are unique regardless of case on every file system; an id that is no safe
+name for a file stands there as a digest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError
+
+from .disk import Disk
+
+FORMAT = 1
+"""Of everything in a store but the index, which is made anew when it is of another one."""
+
+_MARKER = "flujo-store.json"
+_KIND = "flujo file store"
+_SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_FIRST_PARTS = {".gitignore", ".gitignore.new", "kernels", "runs", "definitions", _MARKER + ".new"}
+
+
+class StoreFiles(NamedTuple):
+    """Where everything of one store is; `store` is its URL, for error messages. Paths are absolute, without links."""
+
+    store: str
+    folder: Path
+
+    @classmethod
+    def at(cls, store: str, path: Path) -> StoreFiles:
+        """The files of the store at `path`. Links are followed, so that all names of a store share its locks."""
+        return cls(store, Path(os.path.realpath(path)))
+
+    @property
+    def marker(self) -> Path:
+        return self.folder / _MARKER
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def definitions(self) -> Path:
+        return self.folder / "definitions"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.folder / "quarantine"
+
+    @property
+    def kernels(self) -> Path:
+        return self.folder / "kernels"
+
+    @property
+    def lock(self) -> Path:
+        return self.kernels / "store.lock"
+
+    @property
+    def index_file(self) -> Path:
+        return self.folder / "index"
+
+
+def safe_name(name: str) -> str:
+    """A file name for a run id or a digest: equal for names that differ in case only, and no path."""
+    lower = name.lower()
+    if _SAFE_NAME.fullmatch(lower):
+        return lower
+    return "~" + blake2b(lower.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def is_there(places: StoreFiles) -> bool:
+    """Whether there is a store; an empty folder, or one whose making was cut short, is none. Changes nothing.
+
+    Raises ForeignStoreError, NewerStoreError, CorruptStoreError for what is something else.
+    """
+    try:
+        found = places.folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        raise ForeignStoreError(places.store, "it is a file; a file store is a folder")
+    try:
+        marker = places.marker.read_bytes()
+    except FileNotFoundError:
+        if not _is_unfinished(places):
+            raise ForeignStoreError(places.store, f"a folder that holds other things and no {_MARKER}") from None
+        return False
+    _require_ours(places.store, marker)
+    if not places.runs.is_dir():
+        raise CorruptStoreError(places.store, f"{places.runs} is missing", ["restore it from a backup"])
+    return True
+
+
+def identity(places: StoreFiles) -> tuple[int, int] | None:
+    """Tells one store from another at the same path; None if there is none. What is written to files that were removed
+    is lost, and nothing but this tells."""
+    try:
+        found = places.marker.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _require_ours(store: str, marker: bytes) -> None:
+    try:
+        found = json.loads(marker)
+        kind, format = found["kind"], found["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptStoreError(store, f"{_MARKER} cannot be read", _MARKER_HINTS) from error
+    if kind != _KIND:
+        raise ForeignStoreError(store, f"{_MARKER} says {kind!r}")
+    if not isinstance(format, int) or format < 1:
+        raise CorruptStoreError(store, f"{_MARKER} says format {format!r}, which no release has written", _MARKER_HINTS)
+    if format > FORMAT:
+        raise NewerStoreError(store, format, FORMAT)
+
+
+_MARKER_HINTS = [f"if this is your store, write it again: {json.dumps({'kind': _KIND, 'format': FORMAT})}"]
+
+
+def _is_unfinished(places: StoreFiles) -> bool:
+    """Whether a folder holds nothing but what the making of a store begins with."""
+    if not {entry.name for entry in places.folder.iterdir()} <= _FIRST_PARTS:
+        return False
+    empty = (places.runs, places.definitions)
+    if any(folder.exists() and (not folder.is_dir() or any(folder.iterdir())) for folder in empty):
+        return False
+    return not places.kernels.exists() or (
+        places.kernels.is_dir() and all(entry.suffix == ".lock" for entry in places.kernels.iterdir())
+    )
+
+
+def make_folders(places: StoreFiles) -> None:
+    """Make the folder of a store, those above it, and those in it that a backup may lack. A new `.flujo` keeps itself
+    out of version control."""
+    missing = [folder for folder in (places.folder, *places.folder.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        _make_folder(folder, ignored=folder.name == ".flujo")
+    _make_folder(places.kernels)
+    _make_folder(places.definitions)
+
+
+def create(places: StoreFiles) -> None:
+    """Make a store in its folder, the marker last. Needs the store lock."""
+    if not (places.folder / ".gitignore").exists():
+        _DISK.replace(places.folder / ".gitignore", b"*\n")
+    _make_folder(places.runs)
+    _DISK.sync_folder(places.folder)
+    _DISK.replace(places.marker, json.dumps({"kind": _KIND, "format": FORMAT}).encode() + b"\n")
+    _DISK.sync_folder(places.folder)
+
+
+def _make_folder(folder: Path, *, ignored: bool = False) -> None:
+    try:
+        _DISK.make_folder(folder)
+    except FileExistsError:  # another process is making it too
+        return
+    if ignored:
+        _DISK.replace(folder / ".gitignore", b"*\n")
+    _DISK.sync_folder(folder.parent)
+
+
+_DISK = Disk(durable=True)  # a store is made once; half of one would be in the way whatever its runs are worth

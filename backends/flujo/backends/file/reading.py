@@ -1,0 +1,241 @@
+"""Reading a run's folder: how the run stands, and the events of its journal, from anywhere in it.
+
+`survey` is for whoever holds the store lock: it reads what follows the part that is known, or everything, and says what
+the end of the journal is worth. `EventReader` needs no lock, as it reads within the acknowledged part only.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flujo.kernel.backend import RunSummary
+from flujo.kernel.events import EventRow
+
+from .disk import read_at
+from .index import Damage, Entry, Gone
+from .journal import NOTHING_BEFORE, Line, Rest, Scan, from_json, scan
+from .layout import safe_name
+
+JOURNAL = "journal"
+STATE = "state.json"
+DAMAGED = "damaged.json"
+INBOX = "inbox"
+
+_NO_FILE = (errno.ENOENT, errno.EISDIR, errno.ELOOP)
+_CHUNK = 1 << 18
+_REMEMBERED_RUNS = 256
+
+
+@contextmanager
+def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """A descriptor of a file that is no link."""
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+# -- how a run stands -----------------------------------------------------------------------------------------------
+
+
+def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Gone:
+    """How the run in the folder `run` stands. `known` is how it stood when somebody last looked; with `whole` nothing
+    of the journal is believed to be as it was then.
+
+    What is damaged keeps its last sound summary. A journal without a single record, of which nobody knows anything
+    better, is what is left of a creation that a power cut took back: then there is no such run.
+    """
+    try:
+        if not stat.S_ISDIR(os.lstat(run).st_mode):
+            return Gone(run.name) if known is None else _damaged(run, known, Damage(0, "its folder is none"))
+    except FileNotFoundError:
+        return Gone(run.name)
+    try:
+        with opened(run / JOURNAL) as file:
+            found = os.fstat(file)
+            news = None if whole else _scan_news(file, found.st_size, known)
+            return _judge(run, news or scan(read_at(file, found.st_size, 0)), found.st_mtime_ns, known)
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        return _damaged(run, known, Damage(0, f"it cannot be read: {os.strerror(error.errno)}"))
+
+
+def _judge(run: Path, found: Scan, changed_at: int, known: Entry | None) -> Entry | Gone:
+    damage: Damage | None = None
+    summary: RunSummary | None = None
+    if found.rest is Rest.DAMAGED:
+        damage = Damage(found.end, found.problem)
+    if found.lines:
+        try:
+            last = from_json(found.lines[-1].content).summary
+        except ValueError as error:
+            damage = Damage(_start_of(found.lines[-1]), str(error))
+        else:
+            if safe_name(last.run_id) == run.name:
+                summary = last
+            else:
+                damage = Damage(0, f"it belongs to the run {last.run_id!r}")
+    uid = summary.uid if summary else known.summary.uid if known else None
+    acknowledged = max(_acknowledged(known, uid), _acknowledged_in_state(run, uid))
+    if damage is None and found.end < acknowledged:
+        damage = Damage(found.end, f"{acknowledged} bytes were acknowledged, and no more than these are there")
+    damage = _marked(run) or damage
+    if damage is not None:
+        return _damaged(run, known, damage, summary, found, changed_at)
+    if summary is None:
+        return Gone(run.name)
+    return Entry(run.name, found.end, found.checksum, changed_at, False, summary)
+
+
+def _scan_news(file: int, size: int, known: Entry | None) -> Scan | None:
+    """The records after the known part, if there are some that fit it."""
+    if known is None or known.damage is not None or size <= known.length:
+        return None
+    found = scan(read_at(file, size - known.length, known.length), known.length, known.checksum)
+    return found if found.lines and found.rest is not Rest.DAMAGED else None
+
+
+def _start_of(line: Line) -> int:
+    return line.end - len(line.content) - 27
+
+
+def _acknowledged(known: Entry | None, uid: str | None) -> int:
+    return known.length if known is not None and known.durable and known.summary.uid == uid else 0
+
+
+def _acknowledged_in_state(run: Path, uid: str | None) -> int:
+    state = _read_json(run / STATE)
+    journal = state.get("journal")
+    if not isinstance(journal, dict) or not journal.get("durable") or uid not in (None, state.get("uid")):
+        return 0
+    length = journal.get("length")
+    return length if isinstance(length, int) else 0
+
+
+def _marked(run: Path) -> Damage | None:
+    """What somebody has found out earlier. It stands until the mark is removed by hand."""
+    if not (run / DAMAGED).exists():
+        return None
+    mark = _read_json(run / DAMAGED)
+    offset = mark.get("offset")
+    return Damage(offset if isinstance(offset, int) else 0, str(mark.get("problem", f"{DAMAGED} says so")))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """An object from a file for people, empty if there is none or none that can be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _damaged(
+    run: Path,
+    known: Entry | None,
+    damage: Damage,
+    summary: RunSummary | None = None,
+    found: Scan | None = None,
+    changed_at: int = 0,
+) -> Entry:
+    if known is not None and (summary is None or (known.summary.uid, known.summary.seq) >= (summary.uid, summary.seq)):
+        summary = known.summary
+    if summary is None:
+        summary = _unknown(run)
+    if found is None:
+        return Entry(run.name, 0, NOTHING_BEFORE, changed_at, False, summary, damage)
+    return Entry(run.name, found.end, found.checksum, changed_at, False, summary, damage)
+
+
+def _unknown(run: Path) -> RunSummary:
+    """What can be said of a run of which no record is sound: that its folder is there."""
+    nothing: dict[str, Any] = dict.fromkeys(RunSummary._fields)
+    created_at = os.lstat(run).st_mtime_ns // 1_000
+    numbers = dict.fromkeys(("seq", "token", "steps_done", "retries", "resume_count"), 0)
+    return RunSummary(
+        **nothing
+        | numbers
+        | {"run_id": run.name, "uid": f"damaged-{run.name}", "workflow": "unknown", "status": "failed", "labels": "{}"}
+        | {"created_at": created_at, "updated_at": created_at}
+    )
+
+
+# -- the events of a run --------------------------------------------------------------------------------------------
+
+
+class UnsoundError(Exception):
+    """The acknowledged part of a journal cannot be read; perhaps because it has just been deleted."""
+
+
+class Mark(NamedTuple):
+    """The events after `seq` begin at `offset`, after a record with this checksum."""
+
+    seq: int
+    offset: int
+    checksum: bytes
+
+
+class EventReader:
+    """Reads journals, and remembers where the records are, so that no page of a long one costs more than the first."""
+
+    def __init__(self) -> None:
+        self._marks: OrderedDict[str, list[Mark]] = OrderedDict()  # by uid, the one used last at the end
+
+    def read(self, run: Path, entry: Entry, after_seq: int, limit: int) -> list[EventRow]:
+        """Up to `limit` events after `after_seq`; raises UnsoundError."""
+        marks = self._marks_of(entry)
+        rows: list[EventRow] = []
+        try:
+            with opened(run / JOURNAL) as file:
+                for seq, record in _records(file, entry, marks, after_seq):
+                    rows += record[max(0, after_seq - seq) :]
+                    if len(rows) >= limit:
+                        break
+        except FileNotFoundError as error:
+            raise UnsoundError from error
+        return rows[:limit]
+
+    def _marks_of(self, entry: Entry) -> list[Mark]:
+        marks = self._marks.setdefault(entry.summary.uid, [Mark(0, 0, NOTHING_BEFORE)])
+        self._marks.move_to_end(entry.summary.uid)
+        if len(self._marks) > _REMEMBERED_RUNS:
+            self._marks.popitem(last=False)
+        return marks
+
+
+def _records(file: int, entry: Entry, marks: list[Mark], after_seq: int) -> Iterator[tuple[int, Sequence[EventRow]]]:
+    """(seq before, events) of the records from the one that holds the event after `after_seq`; extends `marks`."""
+    at = bisect_right(marks, after_seq, key=attrgetter("seq")) - 1
+    seq, offset, checksum = marks[at]
+    chunk = _CHUNK
+    while offset < entry.length:
+        size = min(chunk, entry.length - offset)
+        found = scan(read_at(file, size, offset), offset, checksum)
+        if not found.lines:
+            if size == entry.length - offset:
+                raise UnsoundError
+            chunk *= 4  # a record that is longer than this
+            continue
+        for line in found.lines:
+            try:
+                rows = from_json(line.content).rows
+            except ValueError as error:
+                raise UnsoundError from error
+            if rows:
+                yield seq, rows
+                seq = rows[-1].seq
+            offset, checksum = line.end, line.checksum
+            if offset > marks[-1].offset:
+                marks.append(Mark(seq, offset, checksum))

@@ -1,0 +1,308 @@
+"""`Store`: what the port asks, done on files, one blocking call each. `backend` brings the calls to threads.
+
+A write goes like this. Know how every run stands (`view`). Decide, in memory, which commits stand. Say in the index
+which runs are about to change. Write the records, sync them, rename new runs into place (`writing`). Say in the index
+how these runs stand now. Whatever goes wrong in between, their files are looked at again before anybody is told about
+them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from flujo.backends.locks import StoreLock
+from flujo.backends.pages import Position
+from flujo.kernel.backend import Commit, Due, Posted, Refused, Request, RunFilter, RunSummary, StoredDefinition
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    RunFinishedError,
+    RunNotFoundError,
+    RunReplacedError,
+    WorkflowNotFoundError,
+)
+from flujo.kernel.events import EventRow
+from flujo.kernel.state import FINAL
+
+from .disk import Disk
+from .inbox import Inboxes
+from .index import Entry, Gone
+from .journal import Rest, scan
+from .layout import StoreFiles, safe_name
+from .reading import EventReader
+from .view import View
+from .writing import Extension, Writer
+
+Result = TypeVar("Result")
+
+_FIXED = ("workflow", "created_at", "parent_run_id")
+"""What a commit to an existing run does not change, whatever its summary says; listings rely on it."""
+
+
+class Store:
+    """One handle on a store, for the kernel `owner` or for a reader."""
+
+    def __init__(self, places: StoreFiles, owner: str | None, disk: Disk) -> None:
+        self._places = places
+        self._view = View(places, owner, disk)
+        self._writer = Writer(places, disk)
+        self._inboxes = Inboxes(self._view)
+        self._events = EventReader()
+
+    def open(self) -> None:
+        """Learn what is there."""
+        self._view.open()
+
+    def close(self) -> None:
+        """Give the files back; every later call raises StoreError."""
+        self._view.close()
+
+    def read(self, work: Callable[[], Result], lock: StoreLock, patience: float) -> Result:
+        """Run `work` on what was committed by now; raises LockIsBusy if others keep that from being known."""
+        self._view.look(lock, patience)
+        return work()
+
+    def write(self, work: Callable[[], Result]) -> Result:
+        """Run `work` knowing everything; needs the store lock."""
+        self._view.begin_to_write()
+        result = work()
+        self._view.end_writing()
+        return result
+
+    # -- writing, under the store lock ----------------------------------------------------------------------------
+
+    def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        """Make the commits; the uids of those that were refused, and why."""
+        creations: dict[str, Commit] = {}
+        extensions: dict[str, Extension] = {}
+        refused: dict[str, Refused] = {}
+        with self._view.mutex:
+            for commit in commits:
+                folder = safe_name(commit.run_id)
+                if commit.expected_seq == 0:
+                    if folder in creations or self._view.catalogue.get(folder) is not None:
+                        refused[commit.uid] = Refused.EXISTS
+                    else:
+                        creations[folder] = commit
+                elif (extension := self._extension(folder, commit)) is None:
+                    refused[commit.uid] = Refused.STALE
+                else:
+                    extensions[folder] = extension
+        if creations or extensions:
+            self._view.touch([*creations, *extensions])
+            self._writer.write_definitions(commit.definition for commit in creations.values())
+            done = self._writer.create(creations) + self._writer.extend(list(extensions.values()))
+            for entry in done:
+                if entry.summary.owner is None:
+                    self._writer.write_state(entry)
+            self._view.say(done)
+            self._forget_requests(commit for commit in commits if commit.uid not in refused)
+        return refused
+
+    def _extension(self, folder: str, commit: Commit) -> Extension | None:
+        """What a commit adds to its run; None unless the run is where the commit expects it."""
+        entry = self._view.catalogue.get(folder)
+        if entry is None or (entry := self._view.up_to_date(entry)) is None or entry.damage is not None:
+            return None
+        stored = entry.summary
+        expected = (commit.run_id, commit.uid, commit.token, commit.expected_seq)
+        if (stored.run_id, stored.uid, stored.token, stored.seq) != expected:
+            return None
+        summary = commit.summary._replace(**{name: getattr(stored, name) for name in _FIXED})
+        return Extension.of(entry, summary, commit.rows, commit.taken)
+
+    def _forget_requests(self, commits: Iterable[Commit]) -> None:
+        for commit in commits:
+            if commit.taken:
+                with self._view.mutex:
+                    self._inboxes.forget(safe_name(commit.run_id), commit.taken)
+
+    def claim(self, run_id: str, require_idle: Callable[[RunSummary], None]) -> RunSummary:
+        """Make this kernel the owner of a run."""
+        entry = self._view.sound_entry_of(run_id)
+        require_idle(entry.summary)
+        if self._view.up_to_date(entry) is not entry:
+            entry = self._view.sound_entry_of(run_id)
+        summary = entry.summary._replace(owner=self._view.owner, token=entry.summary.token + 1)
+        self._view.touch([entry.folder])
+        done = self._writer.extend([Extension.of(entry, summary)])
+        with self._view.mutex:
+            self._inboxes.forget_answered(entry)
+        self._view.say(done)
+        return summary
+
+    def claim_idle(
+        self, statuses: Collection[str], workflows: Collection[str], limit: int, is_alive: Callable[[str], bool]
+    ) -> builtins.list[RunSummary]:
+        """Make this kernel the owner of runs whose owner is gone, oldest first."""
+        with self._view.mutex:
+            found = self._claimable(statuses, workflows, limit, is_alive)
+        claimed = [entry.summary._replace(owner=self._view.owner, token=entry.summary.token + 1) for entry in found]
+        if found:
+            self._view.touch([entry.folder for entry in found])
+            done = self._writer.extend([Extension.of(*each) for each in zip(found, claimed, strict=True)])
+            with self._view.mutex:
+                for entry in found:
+                    self._inboxes.forget_answered(entry)
+            self._view.say(done)
+        return claimed
+
+    def _claimable(
+        self, statuses: Collection[str], workflows: Collection[str], limit: int, is_alive: Callable[[str], bool]
+    ) -> builtins.list[Entry]:
+        found: list[Entry] = []
+        for entry in list(self._idle(RunFilter(statuses=tuple(statuses)), is_alive)):
+            if len(found) == limit:
+                break
+            if entry.summary.definition is None and entry.summary.workflow not in workflows:
+                continue
+            current = self._view.up_to_date(entry)  # with a torn end it is looked at, and stands as it stood
+            if current is not None and current.damage is None and current.summary == entry.summary:
+                found.append(current)
+        return found
+
+    def release(self, uids: Collection[str] | None) -> None:
+        """Give up runs of this kernel."""
+        with self._view.mutex:
+            mine = [
+                entry
+                for entry in self._view.catalogue
+                if self._view.is_mine(entry.summary) and (uids is None or entry.summary.uid in uids)
+            ]
+            chosen = [
+                Extension.of(entry, entry.summary._replace(owner=None))
+                for entry in map(self._view.up_to_date, mine)
+                if entry is not None and entry.damage is None
+            ]
+        if chosen:
+            self._view.touch([extension.entry.folder for extension in chosen])
+            self._view.say(self._writer.extend(chosen))
+
+    def delete(self, run_id: str, uid: str, require_idle: Callable[[RunSummary], None]) -> None:
+        """Remove a run. A damaged one goes to the quarantine."""
+        entry = self._view.entry_of(run_id)
+        if entry.summary.uid != uid:
+            raise RunNotFoundError(run_id, self._places.store)
+        require_idle(entry.summary)
+        self._remove([entry])
+
+    def prune(
+        self, filter: RunFilter, limit: int, is_alive: Callable[[str], bool], *, dry_run: bool = False
+    ) -> builtins.list[RunSummary]:
+        """Remove the oldest runs that match and that nobody alive has; the damaged ones are left for a person."""
+        with self._view.mutex:
+            chosen = list(islice(self._idle(filter, is_alive), limit))
+        if chosen and not dry_run:
+            self._remove(chosen)
+        return [entry.summary for entry in chosen]
+
+    def _idle(self, filter: RunFilter, is_alive: Callable[[str], bool]) -> Iterator[Entry]:
+        """The runs that match, that nobody alive has and that are not damaged, oldest first."""
+        living: dict[str | None, bool] = {None: False}
+        for entry in self._view.catalogue.oldest(filter):
+            owner = entry.summary.owner
+            if owner not in living:
+                assert owner is not None
+                living[owner] = is_alive(owner)
+            if not living[owner] and entry.damage is None:
+                yield entry
+
+    def _remove(self, entries: Sequence[Entry]) -> None:
+        self._view.touch([entry.folder for entry in entries])
+        removed = self._writer.remove(entries)
+        self._view.say([Gone(entry.folder) for entry in entries])
+        self._writer.clear(removed)
+
+    def clear_remains(self) -> None:
+        """Remove what a crash has left of runs that were being created or removed."""
+        self._writer.clear_remains()
+
+    def post(self, run_id: str, request: Request) -> RunSummary:
+        """Leave a request for the owner of a run."""
+        entry = self._view.sound_entry_of(run_id)
+        if entry.summary.status in FINAL:
+            raise RunFinishedError(run_id, entry.summary.status)
+        self._view.touch([entry.folder])
+        self._inboxes.post(entry, request)
+        return entry.summary
+
+    def examine(self, run_id: str) -> None:
+        """Read the whole journal of a run whose events could not be read, and tell everybody how it stands."""
+        with self._view.mutex:
+            entry = self._view.catalogue.get(safe_name(run_id))
+            if entry is not None:
+                self._view.examine(entry, whole=True)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def take(self) -> builtins.list[Posted]:
+        """The open requests to this kernel's runs."""
+        with self._view.mutex:
+            return self._inboxes.take()
+
+    def has_posts(self) -> bool:
+        """Whether `take` may have something new."""
+        with self._view.mutex:
+            return self._inboxes.have_news()
+
+    def load(self, run_id: str) -> RunSummary:
+        """The summary of a run; that of a damaged one says so in its error."""
+        with self._view.mutex:
+            return self._shown(self._view.entry_of(run_id))
+
+    def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> builtins.list[EventRow]:
+        """Events of a run; raises UnsoundError if its journal has to be examined first."""
+        with self._view.mutex:
+            if self._view.entry_of(run_id).summary.uid != uid:
+                raise RunReplacedError(run_id)
+            entry = self._view.sound_entry_of(run_id)
+        return self._events.read(self._places.runs / entry.folder, entry, after_seq, limit)
+
+    def list(self, filter: RunFilter, limit: int, below: Position | None) -> builtins.list[RunSummary]:
+        """Summaries, newest first."""
+        with self._view.mutex:
+            found = self._view.catalogue.newest(filter, below)
+            return [self._shown(entry) for entry in islice(found, limit)]
+
+    def due(self, instant: int, limit: int) -> Due:
+        """Runs of this kernel whose time has come, soonest first."""
+        assert self._view.owner is not None
+        with self._view.mutex:
+            waiting = list(islice(self._view.catalogue.waiting(self._view.owner), limit + 1))
+        instants = [summary.wake_at for summary in waiting if summary.wake_at is not None]
+        ready = min(limit, bisect_right(instants, instant))
+        return Due(waiting[:ready], instants[ready] if ready < len(instants) else None)
+
+    def count(self, filter: RunFilter) -> int:
+        """How many runs match."""
+        with self._view.mutex:
+            return self._view.catalogue.count(filter)
+
+    def damaged(self) -> builtins.list[str]:
+        """The ids of the runs whose journals are damaged."""
+        return [entry.summary.run_id for entry in self._view.damaged()]
+
+    def get_definition(self, digest: str) -> StoredDefinition:
+        """The definition of a digest."""
+        path = self._places.definitions / safe_name(digest)
+        try:
+            found = scan(path.read_bytes())
+        except FileNotFoundError:
+            raise WorkflowNotFoundError(digest, ()) from None
+        if len(found.lines) != 1 or found.rest is not Rest.NOTHING:
+            raise CorruptStoreError(
+                self._places.store,
+                f"the definition {path} does not match its checksum",
+                ["restore this file from a backup", "or remove it: the next start of the workflow writes it again"],
+            )
+        return StoredDefinition(*json.loads(found.lines[0].content))
+
+    def _shown(self, entry: Entry) -> RunSummary:
+        if entry.damage is None:
+            return entry.summary
+        error = self._view.damage_error(entry, entry.damage)
+        return entry.summary._replace(error_type=type(error).__name__, error_message=error.problem)

@@ -1,0 +1,185 @@
+"""Changing the files of runs: creating, extending, removing. Needs the store lock, and knows nothing but what it is
+told.
+
+Each run comes to be, grows and goes in one instant: a new folder is built aside and renamed, a record counts from its
+last byte on, a folder is renamed away before anything in it is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from flujo.kernel.backend import Commit, RunSummary, StoredDefinition
+from flujo.kernel.events import EventRow
+
+from .disk import Disk, read_at
+from .index import Entry
+from .journal import NOTHING_BEFORE, Rest, encode, scan, to_json, to_text
+from .layout import StoreFiles, safe_name
+from .reading import JOURNAL, STATE
+from .view import readable, to_iso
+
+logger = logging.getLogger("flujo.backends.file")
+
+_UNFINISHED = ".new-"
+_REMOVED = ".gone-"
+
+
+class Extension(NamedTuple):
+    """A record to be added to a journal, and how the run stands with it."""
+
+    entry: Entry
+    summary: RunSummary
+    line: bytes
+    checksum: bytes
+
+    @classmethod
+    def of(
+        cls, entry: Entry, summary: RunSummary, rows: Sequence[EventRow] = (), taken: Sequence[int] = ()
+    ) -> Extension:
+        """Add these events; without any it is a change of owner."""
+        return cls(entry, summary, *encode(to_json(rows, summary, taken), entry.checksum))
+
+    def done(self, file: int, *, durable: bool) -> Entry:
+        """How the run stands once the record is in `file`."""
+        return self.entry._replace(
+            length=self.entry.length + len(self.line),
+            checksum=self.checksum,
+            changed_at=os.fstat(file).st_mtime_ns,
+            durable=durable,
+            summary=self.summary,
+        )
+
+
+class Writer:
+    """The writing side of a store's runs."""
+
+    def __init__(self, places: StoreFiles, disk: Disk) -> None:
+        self._places = places
+        self._disk = disk
+
+    def create(self, creations: Mapping[str, Commit]) -> list[Entry]:
+        """Make the runs of these folders, each with its first record and synced, or not at all."""
+        done: list[Entry] = []
+        for folder, commit in creations.items():
+            aside = self._places.runs / f"{_UNFINISHED}{folder}"
+            self._disk.remove_tree(aside)
+            self._disk.make_folder(aside)
+            line, checksum = encode(to_json(commit.rows, commit.summary, commit.taken), NOTHING_BEFORE)
+            changed_at = self._disk.create(aside / JOURNAL, line)
+            self._disk.sync_folder(aside)
+            done.append(Entry(folder, len(line), checksum, changed_at, self._disk.durable, commit.summary))
+        for folder in creations:
+            run = self._places.runs / folder
+            if os.path.lexists(run):  # what a power cut has left of a creation: there is no record in it
+                self._disk.rename(run, self._place_in_quarantine(folder))
+            self._disk.rename(self._places.runs / f"{_UNFINISHED}{folder}", run)
+        if done:
+            self._disk.sync_folder(self._places.runs)
+        return done
+
+    def extend(self, extensions: Sequence[Extension]) -> list[Entry]:
+        """Add a record to each journal, then sync them. After an error, none that was not synced is left."""
+        files: list[int] = []
+        synced = 0
+        try:
+            for extension in extensions:
+                path = self._places.runs / extension.entry.folder / JOURNAL
+                files.append(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+                self._cut_torn_end(files[-1], extension.entry)
+                self._disk.write(files[-1], extension.line, extension.entry.length)
+            for file in files:
+                self._disk.sync(file)
+                synced += 1
+            return [each.done(file, durable=self._disk.durable) for each, file in zip(extensions, files, strict=True)]
+        except OSError:
+            for file, extension in list(zip(files, extensions, strict=False))[synced:]:
+                self._take_back(file, extension.entry.length)
+            raise
+        finally:
+            for file in files:
+                os.close(file)
+
+    def _cut_torn_end(self, file: int, entry: Entry) -> None:
+        """Remove what a crash has left of a record."""
+        size = os.fstat(file).st_size
+        if size == entry.length:
+            return
+        rest = read_at(file, size - entry.length, entry.length) if size > entry.length else b""
+        if scan(rest, entry.length, entry.checksum).rest is not Rest.TORN:
+            raise OSError(f"somebody else has changed the journal of {entry.summary.run_id}")
+        self._disk.cut(file, entry.length)
+        self._disk.sync(file)  # or a power cut might leave bytes of the old rest within the new record
+
+    def _take_back(self, file: int, length: int) -> None:
+        try:
+            self._disk.cut(file, length)
+        except OSError as error:
+            logger.warning("%s: a record that failed could not be cut off: %s", self._places.store, error)
+
+    def write_state(self, entry: Entry) -> None:
+        """How a run has settled, for people, and how long its journal is. The journal has it all: a failure is none."""
+        summary = entry.summary._asdict()
+        for name, value in summary.items():
+            if name.endswith("_at") and value is not None:
+                summary[name] = to_iso(value)
+        summary["labels"] = json.loads(entry.summary.labels)
+        summary["journal"] = {"length": entry.length, "checksum": entry.checksum.hex(), "durable": entry.durable}
+        try:
+            self._disk.replace(self._places.runs / entry.folder / STATE, readable(summary), sync=False)
+        except OSError as error:
+            logger.warning("%s: no %s for run %s: %s", self._places.store, STATE, entry.summary.run_id, error)
+
+    def write_definitions(self, definitions: Iterable[StoredDefinition | None]) -> None:
+        """Store the definitions that are not there yet, or not as they ought to be."""
+        lines = {
+            self._places.definitions / safe_name(definition.digest): encode(to_text(definition), NOTHING_BEFORE)[0]
+            for definition in definitions
+            if definition is not None
+        }
+        new = {place: line for place, line in lines.items() if not place.exists() or place.read_bytes() != line}
+        for place, line in new.items():
+            self._disk.replace(place, line)
+        if new:
+            self._disk.sync_folder(self._places.definitions)
+
+    def remove(self, entries: Sequence[Entry]) -> list[Path]:
+        """Rename runs out of the way, which is when they are gone; returns what `clear` is to remove.
+
+        A damaged run goes to the quarantine, and stays there."""
+        removed: list[Path] = []
+        for entry in entries:
+            run = self._places.runs / entry.folder
+            if entry.damage is not None:
+                self._disk.rename(run, self._place_in_quarantine(entry.folder))
+                self._disk.sync_folder(self._places.quarantine)
+            else:
+                removed.append(self._places.runs / f"{_REMOVED}{entry.folder}")
+                self._disk.remove_tree(removed[-1])
+                self._disk.rename(run, removed[-1])
+        self._disk.sync_folder(self._places.runs)
+        return removed
+
+    def clear(self, folders: Iterable[Path]) -> None:
+        """Remove folders that no run is in any more."""
+        for folder in folders:
+            self._disk.remove_tree(folder)
+
+    def clear_remains(self) -> None:
+        """Remove what a crash has left of runs that were being created or removed."""
+        for prefix in (_UNFINISHED, _REMOVED):
+            self.clear(self._places.runs.glob(f"{prefix}*"))
+
+    def _place_in_quarantine(self, folder: str) -> Path:
+        if not self._places.quarantine.exists():
+            self._disk.make_folder(self._places.quarantine)
+            self._disk.sync_folder(self._places.folder)
+        number = 1
+        while os.path.lexists(place := self._places.quarantine / f"{folder}.{number}"):
+            number += 1
+        return place
