@@ -5,7 +5,6 @@ Ordinary `await` is allowed between calls; what must not be repeated belongs in 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -25,6 +24,7 @@ from .clock import Clock, RandomBytes
 from .durations import Duration, parse_duration, to_datetime
 from .errors import StepFailed, UnsafeStepNameError
 from .keys import Branch, check_step_name, item_key
+from .loops import this_task
 from .programs import Step, Workflow, as_step
 from .reporting import Reporter
 from .retry import NO_RETRY, RetryPolicy
@@ -78,8 +78,11 @@ class Context:
         """Run the workflow's program in this task. The kernel calls this, once per LiveRun."""
         # This task has the context of whoever started the run, which may have been a step's body.
         leave_every_attempt()
-        _branch.set(Branch("", _this_task()))
-        return await self._run.workflow.program(self, self._run.state.inputs)
+        _branch.set(Branch("", this_task()))
+        try:
+            return await self._run.workflow.program(self, self._run.state.inputs)
+        finally:
+            self._reporter.flush(None)
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -247,7 +250,7 @@ class Context:
         results: dict[str, Any] = dict.fromkeys(names)
 
         async def branch(prefix: str, name: str, work: Awaitable[Any]) -> None:
-            _branch.set(Branch(f"{prefix}/", _this_task()))
+            _branch.set(Branch(f"{prefix}/", this_task()))
             results[name] = await work
 
         async with anyio.create_task_group() as group:
@@ -333,7 +336,7 @@ class Context:
         if in_attempt():
             # On replay the outer step is not run again, and every later repeat of this name would get another key.
             raise UnsafeStepNameError(name, "it was called from inside of another step's body")
-        return _current_branch().key(check_step_name(name), _this_task(), explicit)
+        return _current_branch().key(check_step_name(name), this_task(), explicit)
 
 
 def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Duration | None) -> Terms:
@@ -361,11 +364,3 @@ def _current_branch() -> Branch:
     if branch is None:
         raise errors.KernelClosedError()
     return branch
-
-
-def _this_task() -> int:
-    """Identifies the running task. The first way costs a fifth of the second, on the loop most programs run on."""
-    try:
-        return id(asyncio.current_task())
-    except RuntimeError:
-        return anyio.get_current_task().id

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 from pydantic_core import from_json
 
@@ -27,6 +29,14 @@ class Inbox:
         self._clock = clock
         self._residents = residents
         self._taking: set[int] = set()  # requests on their way into the journal
+        self.revive: Callable[[str], Coroutine[Any, Any, None]] | None = None  # brings a run back into memory
+
+    async def look(self) -> None:
+        """Look for requests that nobody else is going to find: to a run that was leaving when they came."""
+        try:
+            await self._take()
+        except StoreError as error:
+            logger.warning("the inbox cannot be read: %s", error)
 
     async def serve(self) -> None:
         """Answer whatever is posted, until cancelled."""
@@ -49,9 +59,11 @@ class Inbox:
         self._taking.update(ids)
 
     def answer(self, posts: Sequence[Posted]) -> None:
-        """Record what these ask of live runs. Never waits."""
+        """Record what these ask of live runs, and have those that are away brought back. Never waits."""
         for posted in posts:
             run = self._residents.get(posted.uid)
+            if run is None and posted.uid in self._residents.away and self.revive is not None:
+                self._residents.spawn(partial(self.revive, self._residents.away[posted.uid]))
             if posted.id not in self._taking and run is not None and run.takes_requests:
                 self._taking.add(posted.id)
                 _answer(run, posted)

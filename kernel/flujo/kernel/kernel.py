@@ -22,6 +22,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,7 +47,9 @@ from .childruns import ChildCall, ChildRuns
 from .clock import Clock, Identifiers, RandomBytes
 from .committer import Committer
 from .errors import (
+    FlujoError,
     InvalidValueError,
+    KernelClosedError,
     RunActiveError,
     RunExistsError,
     RunFinishedError,
@@ -63,9 +66,11 @@ from .keys import check_run_id, check_step_name
 from .observer import Observer, read_journal, result_of
 from .processes import Children
 from .programs import Beginning, Workflow
-from .residents import Residents
+from .residents import Limits, Residents
+from .runs import LiveRun
 from .state import FINAL, RunStatus, WorkflowState
 from .takeover import Resumption, Takeover, require_fit
+from .timers import Timers
 from .transitions import PAUSE_REQUESTED, Stop, add_up, set_output, skip
 from .values import decode, encode
 
@@ -82,14 +87,18 @@ class Kernel(Observer):
         *,
         recover: bool = True,
         max_steps: int | None = None,
+        max_runs: int | None = None,
+        max_resident: int = 1000,
         max_interruptions: int = 3,
         workspaces: Path = Path(".flujo/workspaces"),
         load_definition: Callable[[StoredDefinition], Workflow] | None = None,
         clock: Clock | None = None,
         random: RandomBytes = os.urandom,
     ) -> None:
-        """`max_steps` bounds how many step bodies run at once (default: no bound). `max_interruptions` is how many
-        owners one step may outlive before its run is paused. `workspaces` is where runs get a folder of their own,
+        """`max_steps` bounds how many step bodies run at once, `max_runs` how many runs are at work at once: further
+        ones wait for their turn in the store (default: no bounds). `max_resident` is how many runs are held in memory;
+        beyond that, those that only wait are not, and come back when their time has come. `max_interruptions` is how
+        many owners one step may outlive before its run is paused. `workspaces` is where runs get a folder of their own,
         if their workflow wants one. `load_definition` rebuilds a workflow from a stored text, for runs that were
         started with another one."""
         super().__init__(backend, workspaces=workspaces, clock=clock)
@@ -97,10 +106,21 @@ class Kernel(Observer):
         self._identifiers = Identifiers(self.clock, random)
         self.id = f"{_host()}-{os.getpid()}-{self._identifiers.uid()[:8]}"
         self._catalogue = Catalogue(workflows, load_definition)
-        slots = None if max_steps is None else anyio.Semaphore(max_steps, fast_acquire=True)
-        self._residents = Residents(self.id, self.clock, random, slots)
+        limits = Limits(max_steps, max_runs, max_resident)
+        self._residents = Residents(self.id, self.clock, random, limits)
         self._inbox = Inbox(backend, self.clock, self._residents)
-        self._takeover = Takeover(backend, self.clock, self._catalogue, self._residents, self._inbox, max_interruptions)
+        self._timers = Timers(backend, self.clock, self._residents, self._revive)
+        self._takeover = Takeover(
+            backend,
+            self.clock,
+            self._catalogue,
+            self._residents,
+            self._inbox,
+            max_interruptions,
+            self._timers.note,
+        )
+        self._inbox.revive = self._residents.room = self._revive
+        self._residents.left = self._has_left
         self._committer: Committer | None = None
         self._lifetime: AbstractAsyncContextManager[None] | None = None
 
@@ -144,6 +164,7 @@ class Kernel(Observer):
                 self._residents.open(group, committer, children, ChildRuns(self))
                 group.start_soon(_serve_commits, committer, served)
                 group.start_soon(self._inbox.serve)
+                group.start_soon(self._timers.serve)
                 try:
                     if self._recover_at_start:
                         await self.recover()
@@ -183,6 +204,21 @@ class Kernel(Observer):
             committer.close()
             rest.cancel()
 
+    async def _revive(self, run_id: str) -> None:
+        try:
+            await self._takeover.revive(run_id)
+        except (RunNotFoundError, KernelClosedError):
+            pass
+        except StoreError as error:
+            logger.warning("run %s could not be brought back: %s", run_id, error)
+
+    def _has_left(self, run: LiveRun) -> None:
+        if run.state.status is RunStatus.WAITING:
+            self._timers.note(run.state.wake_at)
+        else:  # something came in the tick in which it was told to leave
+            self._residents.spawn(partial(self._revive, run.state.run_id))
+        self._residents.spawn(self._inbox.look)
+
     # -- starting -----------------------------------------------------------------------------------------------
 
     async def start(
@@ -202,11 +238,24 @@ class Kernel(Observer):
         name = self._identifiers.run_id() if run_id is None else check_run_id(run_id)
         return await self._start(chosen, name, await self._creation(chosen, name, dict(inputs or {}), labels or {}))
 
-    async def start_child(self, parent: str, run_id: str, call: ChildCall) -> RunHandle:
+    async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> RunHandle:
         """Start a run as the child of another one, or attach to it if it is there; for the kernel's own use."""
         chosen = self._catalogue.choose(call.workflow)
         created = await self._creation(chosen, run_id, dict(call.inputs), call.labels)
-        return await self._start(chosen, run_id, created._replace(parent_run_id=parent))
+        created = created._replace(parent_run_id=parent.run_id)
+        return await self._start(chosen, run_id, created, not_before=parent.created_at)
+
+    async def was_called_with(self, run: RunSummary, call: ChildCall) -> bool:
+        """Whether a child was started for this call; also when that cannot be known. For the kernel's own use."""
+        (row,) = await self.backend.read_events(run.run_id, run.uid, 0, 1)
+        created = events.decode(row).fact
+        assert isinstance(created, events.RunCreated)
+        try:
+            chosen = self._catalogue.choose(call.workflow)
+            inputs = encode_given("the inputs", chosen.check_inputs(dict(call.inputs)))
+        except FlujoError:
+            return True
+        return created.workflow == chosen.name and decode(created.inputs) == decode(inputs)
 
     async def _creation(
         self, chosen: Workflow, run_id: str, inputs: dict[str, Any], labels: Mapping[str, str]
@@ -223,18 +272,30 @@ class Kernel(Observer):
         )
 
     async def _start(
-        self, chosen: Workflow, run_id: str, created: events.RunCreated, history: Iterable[Fact] = ()
+        self,
+        chosen: Workflow,
+        run_id: str,
+        created: events.RunCreated,
+        history: Iterable[Fact] = (),
+        *,
+        not_before: int = 0,
     ) -> RunHandle:
-        """Bring a new run into being, with a history if it has one already."""
-        state = WorkflowState(run_id=run_id, uid=self._identifiers.uid())
+        """Bring a new run into being, with a history if it has one already. Its clock does not begin before an instant
+        that it must not seem older than."""
+        state = WorkflowState(run_id=run_id, uid=self._identifiers.uid(), updated_at=not_before)
         # From here to the task that drives the run nothing waits: a kernel that closes meanwhile refuses the run.
         run = self._residents.make(state, chosen, token=1)
         batch = run.record(created, definition=chosen.definition)
         for fact in history:
             run.record(fact)
-        self._residents.bring_up(run, batch)
+        if self._residents.is_full:
+            self._residents.line_up(run, batch)
+        else:
+            self._residents.bring_up(run, batch)
         await batch.durable()
         if batch.refused.get(run.uid) is Refused.EXISTS:
+            if created.forked_from is not None:
+                raise RunExistsError(run_id, "a history of its own; a fork is always a new run")
             return await self._attach(run_id, chosen, created.inputs)
         return RunHandle(self, run_id)
 
@@ -264,10 +325,7 @@ class Kernel(Observer):
         )
         kept = {getattr(fact, "step", None) for fact in facts}
         require_fit(state, chosen, invalidated=[name for name in state.steps if name not in kept])
-        handle = await self._start(chosen, name, created._replace(forked_from=run_id), facts)
-        if not handle.created:
-            raise RunExistsError(name, "the same inputs; a fork is a new run")
-        return handle
+        return await self._start(chosen, name, created._replace(forked_from=run_id), facts)
 
     async def run(
         self,
@@ -339,10 +397,20 @@ class Kernel(Observer):
 
     # -- requests -----------------------------------------------------------------------------------------------
 
+    async def _present(self, run_id: str) -> LiveRun | None:
+        """The live run of this id, brought back if it is away; None if it is not ours, or cannot be reached."""
+        run = self._residents.find(run_id)
+        if run is None and self._residents.away:
+            summary = await self.backend.load(run_id)
+            if summary.uid in self._residents.away:
+                await self._takeover.bring_back(run_id)
+                run = self._residents.find(run_id)
+        return run
+
     async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
         """As Observer.signal; a run of this kernel has it in its journal on return."""
         check_text("by", by)
-        run = self._residents.find(run_id)
+        run = await self._present(run_id)
         if run is not None and run.takes_requests:
             payload_json = encode_given("the payload", payload)
             batch = run.receive(events.SignalReceived(check_step_name(name), payload_json, by))
@@ -360,7 +428,7 @@ class Kernel(Observer):
         check_text("reason", reason)
         check_text("by", by)
         fact = events.CancelRequested(reason, by)
-        run = self._residents.find(run_id)
+        run = await self._present(run_id)
         if run is not None and run.takes_requests:
             batch = run.record(fact)
             run.stop(Stop.CANCEL)
@@ -389,7 +457,7 @@ class Kernel(Observer):
 
         Raises RunNotFoundError, RunFinishedError, StoreError."""
         fact = events.PauseRequested(check_text("reason", reason), check_text("by", by))
-        run = self._residents.find(run_id)
+        run = await self._present(run_id)
         if run is not None and run.takes_requests:
             batch = run.record(fact)
             await batch.durable()
@@ -406,7 +474,7 @@ class Kernel(Observer):
             await self._post(run_id, "pause", {"reason": reason, "by": by})
             return PauseOutcome.REQUESTED
         try:
-            await self._takeover.amend(run_id, lambda state: [fact, events.RunPaused(PAUSE_REQUESTED)])
+            await self._takeover.amend(run_id, lambda state: _paused(state, fact))
         except RunActiveError:  # somebody has just taken it up
             return await self.pause(run_id, reason, by=by)
         return PauseOutcome.PAUSED
@@ -447,7 +515,7 @@ class Kernel(Observer):
         fact = events.VariableSet(
             check_variable_name(name), recorded, reason=check_text("reason", reason), by=check_text("by", by)
         )
-        run = self._residents.find(run_id)
+        run = await self._present(run_id)
         if run is not None and run.takes_requests:
             batch = run.record(fact)
             await batch.durable()
@@ -475,6 +543,7 @@ class Kernel(Observer):
             self.clock.now(),
             known=self._catalogue.may_know(state.workflow, state.definition),
             queued=() if run is None else sorted(run.queued),
+            is_queued=run_id in self._residents.queue,
         )
 
     async def _stop(self, run_id: str) -> None:
@@ -506,7 +575,7 @@ class Kernel(Observer):
         return None
 
     def _change(self, uid: str) -> Callable[[], Awaitable[None]]:
-        if uid not in self._residents:
+        if not self._residents.has(uid):
             return super()._change(uid)
         return self._residents.change(uid)
 
@@ -516,7 +585,7 @@ class Kernel(Observer):
             raise self._committer.failure
 
     async def _is_abandoned(self, summary: RunSummary) -> bool:
-        if summary.owner == self.id and summary.uid not in self._residents:
+        if summary.owner == self.id and not self._residents.has(summary.uid):
             self._require_hope(summary)
             # Ended between the two looks: the next look sees how.
             return (await self.backend.load(summary.run_id)).owner == self.id
@@ -528,6 +597,13 @@ def _unfinished(state: WorkflowState) -> WorkflowState:
     if state.status is RunStatus.COMPLETED:
         raise RunFinishedError(state.run_id, state.status)
     return state
+
+
+def _paused(state: WorkflowState, fact: events.PauseRequested) -> list[Fact]:
+    """What pauses a run that nobody runs; it may have ended since it was looked at."""
+    if state.status in FINAL:
+        raise RunFinishedError(state.run_id, state.status)
+    return [] if state.status is RunStatus.PAUSED else [fact, events.RunPaused(PAUSE_REQUESTED)]
 
 
 def _for_unfinished(state: WorkflowState, fact: Fact) -> Fact:

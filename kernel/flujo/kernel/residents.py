@@ -1,13 +1,18 @@
 """The runs one kernel has in memory, each driven by a task of its own from the moment it is ours until it has ended.
 
 Whoever starts or resumes a run hands it over here and may go away: no run depends on a caller.
+
+Not every run of ours is in memory. When there are more than `max_resident`, those that only wait leave, the longest
+waiting first; they are `away`, and `timers` or the inbox bring them back. With `max_runs`, a new run that finds as many
+at work is away in the `queue` until one of them ends or waits. Nothing is recorded of either.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -29,15 +34,35 @@ from .transitions import Stop
 Result = TypeVar("Result")
 
 
-class Residents:
-    """The live runs of the kernel `owner`. `slots` bounds how many step bodies run at once."""
+SLACK = 16
+"""One run more than `max_resident` in so many may stay: looking for those that can leave costs a look at all tasks."""
 
-    def __init__(self, owner: str, clock: Clock, random: RandomBytes, slots: anyio.Semaphore | None) -> None:
+
+class Limits(NamedTuple):
+    """What bounds a kernel: step bodies that run at once, runs that are at work at once, runs that are held in memory
+    although they only wait. None means no bound."""
+
+    max_steps: int | None = None
+    max_runs: int | None = None
+    max_resident: int = 1000
+
+
+class Residents:
+    """The live runs of the kernel `owner`."""
+
+    def __init__(self, owner: str, clock: Clock, random: RandomBytes, limits: Limits) -> None:
         self.owner = owner
         self._clock = clock
         self._random = random
-        self._slots = slots
+        self._limits = limits
+        self._slots = None if limits.max_steps is None else anyio.Semaphore(limits.max_steps, fast_acquire=True)
         self._live: dict[str, LiveRun] = {}  # by uid
+        self._lulled: dict[str, LiveRun] = {}  # those that only wait, the longest waiting first
+        self._leaving = 0  # how many of the live ones have been told to leave
+        self.away: dict[str, str] = {}  # uid → run id of our runs that are not in memory
+        self.queue: deque[str] = deque()  # ids of those that wait for their turn
+        self.left: Callable[[LiveRun], None] = lambda run: None  # told of every run that has gone away
+        self.room: Callable[[str], Coroutine[Any, Any, None]] | None = None  # brings a queued run back
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of live runs
         self._group: TaskGroup | None = None
         self._committer: Committer | None = None
@@ -72,6 +97,13 @@ class Residents:
             raise KernelClosedError
         return self._committer
 
+    @property
+    def child_runs(self) -> ChildRuns:
+        """The children of these runs; raises KernelClosedError before `open`."""
+        if self._child_runs is None:
+            raise KernelClosedError
+        return self._child_runs
+
     # -- finding ------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
@@ -82,6 +114,10 @@ class Residents:
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._live
+
+    def has(self, uid: str) -> bool:
+        """Whether a run is ours to go on with: live, or away."""
+        return uid in self._live or uid in self.away
 
     def get(self, uid: str) -> LiveRun | None:
         """The live run with this uid."""
@@ -100,16 +136,83 @@ class Residents:
     def bring_up(self, run: LiveRun, batch: Batch | None) -> None:
         """Drive the run in a task of its own, once `batch` is durable."""
         self._live[run.uid] = run
+        self.away.pop(run.uid, None)
+        run.lulled = self._lull
+        self.spawn(partial(self._live_through, run, batch))
 
-        async def live() -> None:
+    async def _live_through(self, run: LiveRun, batch: Batch | None) -> None:
+        try:
+            await self._drive(run, batch)
+            if run.stopped is Stop.LEAVE:
+                with anyio.CancelScope(shield=True):
+                    await run.written()  # or it might be brought back from a journal that lacks its newest events
+        finally:
+            self._gone(run)
+
+    def _gone(self, run: LiveRun) -> None:
+        del self._live[run.uid]
+        self._lulled.pop(run.uid, None)
+        if run.stopped is Stop.LEAVE:
+            self._leaving -= 1
+            self.away[run.uid] = run.state.run_id
+        run.ended.set()
+        self.committed(run)
+        if run.stopped is Stop.LEAVE:
+            self.left(run)
+        self._call_next()
+
+    # -- leaving and coming back --------------------------------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        """As many runs as may are at work."""
+        return self._limits.max_runs is not None and len(self._live) - len(self._lulled) >= self._limits.max_runs
+
+    def line_up(self, run: LiveRun, batch: Batch) -> None:
+        """Let a new run wait for its turn, in the store."""
+        self._live[run.uid] = run
+
+        async def wait() -> None:
             try:
-                await self._drive(run, batch)
+                with anyio.CancelScope(shield=True):
+                    await batch.durable()
+            except (StoreError, KernelClosedError):
+                pass
             finally:
                 del self._live[run.uid]
+                if run.stopped is None and run.uid not in batch.refused:
+                    self.away[run.uid] = run.state.run_id
+                    self.queue.append(run.state.run_id)
                 run.ended.set()
                 self.committed(run)
+                self._call_next()
 
-        self.spawn(live)
+        self.spawn(wait)
+
+    def _call_next(self) -> None:
+        if self.queue and self.room is not None and not self.is_full:
+            self.spawn(partial(self.room, self.queue.popleft()))
+
+    def _lull(self, run: LiveRun, waits: bool) -> None:
+        if not waits:
+            self._lulled.pop(run.uid, None)
+            return
+        self._lulled[run.uid] = run
+        self._call_next()
+        excess = len(self._live) - self._leaving - self._limits.max_resident
+        if excess > self._limits.max_resident // SLACK:
+            self._make_room(excess)
+
+    def _make_room(self, excess: int) -> None:
+        """Tell the runs that have waited longest to leave; none that is due, or whose program has tasks of its own."""
+        parents = {task.parent_id for task in anyio.get_running_tasks()}
+        now = self._clock.now()
+        for run in list(self._lulled.values())[:excess]:
+            wake_at = run.state.wake_at
+            if run.task not in parents and (wake_at is None or wake_at > now):
+                del self._lulled[run.uid]
+                self._leaving += 1
+                run.stop(Stop.LEAVE)
 
     async def _drive(self, run: LiveRun, batch: Batch | None) -> None:
         if batch is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
@@ -18,6 +19,7 @@ from .attempts import cancelled_from_outside, describe, holds_cancellation
 from .backend import StoredDefinition
 from .committer import Batch, Committer
 from .events import Fact
+from .loops import this_task
 from .programs import Workflow
 from .replay import Replay
 from .state import LIVE, WorkflowState
@@ -60,8 +62,12 @@ class LiveRun:
         self._committer = committer
         self.spawn = spawn  # a task of the kernel, which outlives the run
         self._scope = anyio.CancelScope(shield=True)
+        self._released = anyio.Event()  # whoever is held: the run stops
         self._signal_arrived: dict[str, anyio.Event] = {}
         self.queued: set[str] = set()  # steps that wait for a slot
+        self.task: int | None = None  # the program's own
+        self.lulled: Callable[[LiveRun, bool], None] = lambda run, waits: None  # told when that task only waits
+        self._newest: Batch | None = None
 
     def __repr__(self) -> str:
         return f"<run {self.state.run_id} {self.state.status} seq={self.state.seq} token={self.token}>"
@@ -84,8 +90,8 @@ class LiveRun:
             raise Ended
         if self._over:  # a task of the program's own making has outlived it
             raise errors.RunFinishedError(self.state.run_id, self.state.status)
-        batch = self._committer.record(self, fact, taken, definition)
-        if self.state.pause_requested_at is not None:
+        batch = self._newest = self._committer.record(self, fact, taken, definition)
+        if self._driven and self.state.pause_requested_at is not None:
             self._pause_when_idle()
         return batch
 
@@ -99,8 +105,29 @@ class LiveRun:
         if self.stopped is None or why in (Stop.FENCED, Stop.LOST):
             self.stopped = why
         self._scope.cancel()
+        self._released.set()
         if self._driven:
             self.replay.stop()
+
+    # -- only waiting -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lull(self) -> Iterator[None]:
+        """Inside, this task waits for an instant or a signal. If it is the program's own one, the run may leave memory
+        meanwhile: a branch or a task of the program's making would miss its plain awaits."""
+        if this_task() != self.task:
+            yield
+            return
+        self.lulled(self, True)
+        try:
+            yield
+        finally:
+            self.lulled(self, False)
+
+    async def written(self) -> None:
+        """Return when all that was recorded is durable."""
+        if self._newest is not None:
+            await self._newest.durable()
 
     # -- pausing ------------------------------------------------------------------------------------------------
 
@@ -111,8 +138,8 @@ class LiveRun:
 
     async def hold(self) -> NoReturn:
         """Wait, instead of starting an attempt, until the last body has ended and the run is paused."""
-        await anyio.sleep_forever()
-        raise AssertionError("sleep_forever() has returned")
+        await self._released.wait()
+        await self.unwind()
 
     def _pause_when_idle(self) -> None:
         if self.state.active == 0 and self.stopped is None and self.state.status in LIVE:
@@ -140,6 +167,9 @@ class LiveRun:
         # Not earlier: a resume has to be recorded first, and what it invalidates is not handed out.
         self.replay = Replay(self.state, self.spawn)
         self._driven = True
+        self.task = this_task()
+        if self.held:  # asked for before there was a program to stop
+            self._pause_when_idle()
         if self.stopped is not None:
             self.replay.stop()
         try:

@@ -19,29 +19,31 @@ class RunStatus(StrEnum):
     """Where a run stands. docs/state-machines.md draws who goes where; tests/kernel checks the drawing."""
 
     PENDING = "pending"
-    """Created, durable, nothing begun. Enters: start. Leaves: its first step begins (running), or it is cancelled.
-    A crash here loses nothing: whoever recovers the run starts it."""
+    """Created, durable, nothing begun. Enters: start. Leaves: its first step begins (running, or waiting), its program
+    ends without one, or it is cancelled or paused. A crash here loses nothing: whoever recovers the run starts it."""
 
     RUNNING = "running"
     """Some attempt runs or is due, or the program is between two steps. Leaves: all its branches wait (waiting),
-    the program returns (completed) or raises (failed), a cancel is carried out (cancelled), too many owners died in
-    one step (paused). A crash here leaves it running and interrupted: finished steps keep their outcome, the
-    started one runs again."""
+    the program returns (completed) or raises (failed), a cancel is carried out (cancelled), somebody asked for a pause
+    and the last body has ended, or too many owners died in one step (paused). A crash here leaves it running and
+    interrupted: finished steps keep their outcome, the started one runs again, a pause asked for is carried out."""
 
     WAITING = "waiting"
-    """Every branch waits: for an instant, a signal, or the next attempt of a failed step. `wait` names each.
-    Leaves: one of them comes (running), or it is cancelled. A crash here changes nothing: due times and signals are
-    in the journal."""
+    """Every branch waits: for an instant, a signal, a child run, or the next attempt of a failed step. `wait` names
+    each. Leaves: one of them comes (running), or it is cancelled or paused, or fails. A crash here changes nothing: due
+    times, signals and the ids of children are in the journal."""
 
     PAUSED = "paused"
-    """Stopped on purpose, with a reason; nobody owns it and nothing happens until somebody resumes it (running)."""
+    """Stopped with a reason: somebody asked for it (PauseRequested), or too many owners died in one step
+    (StepInterrupted). Nobody owns it, and nothing happens until somebody resumes it (pending, running or waiting) or
+    cancels it. Due times and signals are kept meanwhile. A crash here means nothing: nobody is there to crash."""
 
     COMPLETED = "completed"
     """The program returned and its output is recorded. Final, but for a resume from a step."""
 
     FAILED = "failed"
     """The program raised; `error` says what. Final until somebody resumes it: the failure that ended it is tried
-    afresh."""
+    afresh, unless somebody has skipped that step or set its output meanwhile."""
 
     CANCELLED = "cancelled"
     """Somebody asked for it and the program has stopped. Final until somebody resumes it."""
@@ -59,24 +61,26 @@ class StepStatus(StrEnum):
 
     PENDING = "pending"
     """Not begun in this generation. Enters: a resume gave it a new generation. Leaves: it starts, waits or is
-    skipped."""
+    skipped, its value is recorded, or somebody sets its output."""
 
     RUNNING = "running"
     """An attempt is recorded and its body may be running. Leaves by the attempt's outcome. A crash here: the body
     may have run in part, so the attempt is interrupted and the next one starts; nothing counts as a failure."""
 
     RETRYING = "retrying"
-    """The last attempt failed and the next one is due at `next_attempt_at`. A crash here loses neither count nor
-    instant."""
+    """The last attempt failed and the next one is due at `next_attempt_at`; then it is running again, or waiting if it
+    is for a child run. A crash here loses neither count nor instant."""
 
     WAITING = "waiting"
-    """It waits for an instant or a signal, with nothing kept running."""
+    """It waits for an instant, a signal or the end of a child run, with nothing kept running. A crash here loses
+    nothing."""
 
     COMPLETED = "completed"
-    """Its output is recorded, once in this generation, and never changes."""
+    """Its output is recorded, by its body or by somebody's hand, once in this generation, and never changes."""
 
     FAILED = "failed"
-    """Its last attempt failed and its policy allows no other. The program decides what that means."""
+    """Its last attempt failed and its policy allows no other. The program decides what that means; somebody may still
+    skip it or set its output."""
 
     SKIPPED = "skipped"
     """Its condition was false, or somebody skipped it."""
@@ -235,6 +239,7 @@ class WorkflowState:
     created_at: int = 0
     started_at: int | None = None
     resumed_at: int | None = None
+    resumed_by: str | None = None
     updated_at: int = 0
     finished_at: int | None = None
     report: Progress | None = None  # what the program said of the run as a whole
@@ -312,6 +317,25 @@ class WorkflowState:
             for step in self.steps.values()
             if step.failures and step.status is not StepStatus.COMPLETED
         }
+
+    @property
+    def wake_at(self) -> int | None:
+        """When a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end.
+
+        The steps that wait are mostly the newest ones, so with a long history behind them the look goes backwards and
+        ends with the last that waits."""
+        if self.cancel_requested_at is not None or self.pause_requested_at is not None:
+            return self.updated_at
+        soonest: int | None = None
+        left = self.waiting
+        for step in reversed(self.steps.values()):
+            if not left:
+                break
+            if step.status is StepStatus.RETRYING or step.status is StepStatus.WAITING:
+                left -= 1
+                if (at := step.wake_at) is not None and (soonest is None or at < soonest):
+                    soonest = at
+        return soonest
 
     @property
     def wait(self) -> list[dict[str, Any]]:

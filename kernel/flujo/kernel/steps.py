@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -149,7 +150,7 @@ class StepRunner:
                     if run.held:
                         await run.hold()
                     generation = 1 if step is None else step.generation
-                    child, resumes = await child_runs.choose(run, key, generation, step)
+                    child, resumes = await child_runs.choose(run, key, generation, step, call)
                     waiting = events.StepWaiting(
                         key, "child", generation, child=child, child_resumes=resumes, max_attempts=retry.max_attempts
                     )
@@ -162,8 +163,7 @@ class StepRunner:
                     return codec.decode(outcome)
                 await self._after_failure(key, outcome, retry)
         except BaseException as error:
-            if not isinstance(error, Exception):
-                child_runs.abandoned(run, key)
+            child_runs.abandoned(run, key)
             self._left(key, error)
             raise
 
@@ -209,13 +209,19 @@ class StepRunner:
                 await slots.acquire()
             finally:
                 self._run.queued.discard(key)
+            if self._run.held:
+                slots.release()
+                await self._run.hold()
 
     async def _due(self, step: StepState) -> tuple[int, int]:
         """Wait until a step that has a history is due, and return its generation and the number of its last attempt."""
         if step.status in SETTLED:  # the same key with other arguments
             return step.generation + 1, 0
         if step.next_attempt_at is not None:
-            await self._clock.sleep_until(step.next_attempt_at)
+            with self._run.lull():
+                await self._clock.sleep_until(step.next_attempt_at)
+            if self._run.stopped is not None:
+                await self._run.unwind()
         return step.generation, step.attempt
 
     async def _after_failure(self, key: str, failed: Failed, policy: RetryPolicy) -> None:
@@ -230,7 +236,10 @@ class StepRunner:
         await batch.durable()
         if run.stopped is not None:
             await run.unwind()
-        await self._clock.sleep_until(fact.next_attempt_at)
+        with run.lull():
+            await self._clock.sleep_until(fact.next_attempt_at)
+        if run.stopped is not None:
+            await run.unwind()
 
     # -- waits --------------------------------------------------------------------------------------------------
 
@@ -244,7 +253,10 @@ class StepRunner:
         step = self._run.state.steps[key]
         if step.signal is None:
             assert step.until is not None
-            await self._clock.sleep_until(step.until)
+            with self._run.lull():
+                await self._clock.sleep_until(step.until)
+            if self._run.stopped is not None:  # in the tick in which it was woken
+                await self._run.unwind()
             self._run.record(events.StepCompleted(key, NULL))
             return NULL
         return await self._wait_for_signal(key, step, step.signal)
@@ -252,9 +264,11 @@ class StepRunner:
     async def _wait_for_signal(self, key: str, step: StepState, name: str) -> str:
         run = self._run
         while not (untaken := run.state.signals.get(name)):
-            if step.until is None:
-                await run.wait_for_signal(name)
-            elif not await self._arrives_before(name, step.until):
+            with run.lull():
+                arrived = await self._arrives_before(name, step.until)
+            if run.stopped is not None:
+                await run.unwind()
+            if not arrived:
                 failure = describe(TimeoutError(f"no signal {name!r} came in time"))
                 run.record(events.StepFailed(key, step.attempt, failure.type, failure.message))
                 raise errors.StepFailed(key, failure.type, failure.message, step.attempt)
@@ -262,18 +276,23 @@ class StepRunner:
         run.record(events.StepCompleted(key, signal.payload, signal_seq=signal.seq))
         return signal.payload
 
-    async def _arrives_before(self, name: str, instant: int) -> bool:
-        async with anyio.create_task_group() as group:
-
-            async def give_up() -> None:
-                await self._clock.sleep_until(instant)
-                group.cancel_scope.cancel()
-
-            group.start_soon(give_up)
-            await self._run.wait_for_signal(name)
-            group.cancel_scope.cancel()
-            return True
+    async def _arrives_before(self, name: str, instant: int | None) -> bool:
+        """Whether a signal comes before an instant; without one, it is waited for without end."""
+        alarm = anyio.CancelScope()
+        with anyio.CancelScope() as patience:
+            if instant is not None:
+                # Not in a task group here: then the run could not leave memory, for this task would have a child.
+                self._run.spawn(partial(self._give_up, instant, patience, alarm))
+            try:
+                await self._run.wait_for_signal(name)
+            finally:
+                alarm.cancel()
         return bool(self._run.state.signals.get(name))
+
+    async def _give_up(self, instant: int, patience: anyio.CancelScope, alarm: anyio.CancelScope) -> None:
+        with alarm:
+            await self._clock.sleep_until(instant)
+            patience.cancel()
 
     # -- leaving ------------------------------------------------------------------------------------------------
 
@@ -283,4 +302,5 @@ class StepRunner:
             return
         step = self._run.state.steps.get(key)
         if self._run.stopped is None and step is not None and step.status in OPEN:
+            self._reporter.flush(key)
             self._run.record(events.StepCancelled(key))

@@ -19,16 +19,20 @@ from . import events
 from .api import CancelOutcome, encode_given
 from .backend import Posted, RunFilter, RunSummary, StateBackend, StoredDefinition
 from .catalogue import Catalogue
+from .childruns import awaited, given_up, given_up_by, is_outlived
 from .clock import Clock
 from .committer import Batch
 from .compatibility import differences
 from .errors import (
     CorruptStoreError,
     FlujoError,
+    KernelClosedError,
     RunActiveError,
     RunExistsError,
+    RunNotFoundError,
     StateIncompatibilityError,
     StoreError,
+    UnknownEventError,
 )
 from .events import Fact
 from .inbox import Inbox
@@ -37,10 +41,15 @@ from .processes import sweep
 from .programs import Workflow
 from .residents import Residents
 from .runs import LiveRun
-from .state import FINAL, LIVE, WorkflowState
+from .state import FINAL, LIVE, RunStatus, WorkflowState
 from .transitions import at_recovery, at_resume, at_takeover, skip
 
 logger = logging.getLogger("flujo.kernel")
+
+CLAIM_AT_ONCE = 1000
+
+ENDING = ("cancel", "pause")
+"""The requests that a resume overrules."""
 
 
 class Resumption(NamedTuple):
@@ -66,6 +75,7 @@ class Takeover:
         residents: Residents,
         inbox: Inbox,
         max_interruptions: int,
+        note_timer: Callable[[int | None], None],
     ) -> None:
         self._backend = backend
         self._clock = clock
@@ -73,36 +83,86 @@ class Takeover:
         self._residents = residents
         self._inbox = inbox
         self._max_interruptions = max_interruptions
+        self._note_timer = note_timer
+        self._reviving: dict[str, anyio.Event] = {}  # by uid
 
     # -- recovering ---------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """Take up every unfinished run that may go on here and that nobody runs; returns how many."""
-        count, page = 0, None
-        while True:
-            found = await self._backend.list(RunFilter(statuses=LIVE), limit=200, page=page)
-            candidates = [each for each in found.runs if await self._is_ours_to_recover(each)]
-            await self._sweep([each.uid for each in candidates])
-            for summary in candidates:
-                try:
-                    await self._adopt(summary.run_id)
-                    count += 1
-                except CorruptStoreError as error:  # a damaged journal keeps nobody from the others
-                    logger.error("run %s was not recovered: %s", summary.run_id, error)
-                except StoreError:
-                    raise
-                except FlujoError as error:
-                    logger.warning("run %s was not recovered: %s", summary.run_id, error)
-            if (page := found.next) is None:
-                return count
+        """Become the owner of every unfinished run that may go on here and that nobody runs, and go on with those that
+        do not only wait; returns how many.
 
-    async def _is_ours_to_recover(self, summary: RunSummary) -> bool:
-        if summary.uid in self._residents or not await is_interrupted(self._backend, summary):
-            return False
-        if self._catalogue.may_know(summary.workflow, summary.definition):
-            return True
-        logger.warning("run %s waits for a workflow %r to be registered", summary.run_id, summary.workflow)
-        return False
+        Those that wait are brought into memory when their time has come, and beyond the first thousand of them are
+        claimed in the background."""
+        count = 0
+        for statuses in ((RunStatus.PENDING, RunStatus.RUNNING), (RunStatus.WAITING,)):
+            while claimed := await self._claim_idle(statuses):
+                count += len(claimed)
+                if statuses == (RunStatus.WAITING,):
+                    if len(claimed) == CLAIM_AT_ONCE:
+                        self._residents.spawn(self._claim_rest)
+                    break
+                await self._sweep([each.uid for each in claimed])
+                for summary in claimed:
+                    if self._residents.is_full:
+                        self._residents.queue.append(summary.run_id)
+                    else:
+                        await self.revive(summary.run_id)
+        await self._name_strangers()
+        return count
+
+    async def _claim_idle(self, statuses: Sequence[str]) -> Sequence[RunSummary]:
+        claimed = await self._backend.claim_idle(statuses, sorted(self._catalogue.registered), CLAIM_AT_ONCE)
+        for summary in claimed:
+            self._residents.away[summary.uid] = summary.run_id
+            if summary.status == RunStatus.WAITING:
+                self._note_timer(summary.wake_at)
+        return claimed
+
+    async def _claim_rest(self) -> None:
+        try:
+            while len(await self._claim_idle((RunStatus.WAITING,))) == CLAIM_AT_ONCE:
+                pass
+        except StoreError as error:
+            logger.warning("not every waiting run was claimed: %s", error)
+
+    async def _name_strangers(self) -> None:
+        """Say which runs wait for a workflow to be registered; the newest of them, if they are many."""
+        found = await self._backend.list(RunFilter(statuses=LIVE), limit=200)
+        for summary in found.runs:
+            if not self._catalogue.may_know(summary.workflow, summary.definition) and await is_interrupted(
+                self._backend, summary
+            ):
+                logger.warning("run %s waits for a workflow %r to be registered", summary.run_id, summary.workflow)
+
+    async def bring_back(self, run_id: str) -> None:
+        """Bring a run of ours back into memory, and go on where it stopped.
+
+        One that cannot go on here is given up; raises what keeps it from that. Without effect on other runs."""
+        summary = await self._backend.load(run_id)
+        while (other := self._reviving.get(summary.uid)) is not None:
+            await other.wait()
+        if summary.uid in self._residents or summary.owner != self._residents.owner:
+            return
+        done = self._reviving[summary.uid] = anyio.Event()
+        try:
+            await self._bring_up(summary)
+        finally:
+            del self._reviving[summary.uid]
+            done.set()
+            if summary.uid not in self._residents:
+                self._residents.away.pop(summary.uid, None)
+
+    async def revive(self, run_id: str) -> None:
+        """The same; a run that cannot go on here is named in the log and keeps nobody from the others."""
+        try:
+            await self.bring_back(run_id)
+        except (CorruptStoreError, UnknownEventError) as error:
+            logger.error("run %s was not recovered: %s", run_id, error)
+        except (StoreError, KernelClosedError):
+            raise
+        except FlujoError as error:
+            logger.warning("run %s was not recovered: %s", run_id, error)
 
     async def take_up(self, summary: RunSummary) -> None:
         """Go on with one run if nobody runs it."""
@@ -112,18 +172,45 @@ class Takeover:
                 await self._residents.to_the_end(partial(self._adopt, summary.run_id))
 
     async def _adopt(self, run_id: str) -> None:
-        """Become the owner of an interrupted run and go on where it stopped, with the definition it was started
-        with."""
-        state = await read_state(self._backend, await self._backend.load(run_id))
-        chosen = await self._catalogue.of(state, self._backend)
-        claimed = await self._backend.claim(run_id)
-        async with self._released_on_error(claimed.uid):
-            state = await read_state(self._backend, claimed)
-            posts = await self._backend.take()
-            run = self._residents.make(state, chosen, claimed.token)
-            batch = self._go_on(run, at_recovery(state, self._max_interruptions), posts)
+        """Become the owner of an interrupted run and go on where it stopped."""
+        # Refused before it is claimed, if it cannot go on here.
+        await self._catalogue.of(await read_state(self._backend, await self._backend.load(run_id)), self._backend)
+        batch = await self._bring_up(await self._backend.claim(run_id))
         if batch is not None:
             await batch.durable()
+
+    async def _bring_up(self, owned: RunSummary) -> Batch | None:
+        """Go on with a run of ours where it stopped, with the definition it was started with; what is to be durable
+        first, if anything. On an error the run is given up."""
+        async with self._released_on_error(owned.uid):
+            state = await read_state(self._backend, owned)
+            if await self._is_outlived(state):
+                parent = str(state.parent_run_id)
+                asked = events.CancelRequested(given_up_by(parent), f"run {parent}")
+                return self._go_on(self._without_program(state, owned), _ended(state, asked))
+            chosen = await self._catalogue.of(state, self._backend)
+            posts = await self._backend.take()
+            run = self._residents.make(state, chosen, owned.token)
+            batch = self._go_on(run, at_recovery(state, self._max_interruptions), posts)
+        self._end_children(owned, given_up(state))
+        return batch
+
+    def _without_program(self, state: WorkflowState, owned: RunSummary) -> LiveRun:
+        return self._residents.make(state, Workflow(name=state.workflow, program=_no_program), owned.token)
+
+    async def _is_outlived(self, state: WorkflowState) -> bool:
+        """Whether a run is a child that should have ended with its parent, whose kernel died in between."""
+        if state.parent_run_id is None:
+            return False
+        try:
+            return is_outlived(state, await self._backend.load(state.parent_run_id))
+        except RunNotFoundError:
+            return False
+
+    def _end_children(self, parent: RunSummary, children: Collection[str]) -> None:
+        """Cancel, by and by, what a run has given up."""
+        if children:
+            self._residents.spawn(partial(self._residents.child_runs.cancel_given_up, children, parent))
 
     # -- resuming -----------------------------------------------------------------------------------------------
 
@@ -150,8 +237,8 @@ class Takeover:
         async with self._released_on_error(claimed.uid):
             await self._sweep([claimed.uid])
             posts = [posted for posted in await self._backend.take() if posted.uid == claimed.uid]
-            # A cancel that was left in the inbox asked for the end of what is over now.
-            void = [each.id for each in posts if each.request.kind == "cancel" and each.request.at <= asked_at]
+            # A cancel or a pause that was left in the inbox asked for the end of what is over now.
+            void = [each.id for each in posts if each.request.kind in ENDING and each.request.at <= asked_at]
             self._inbox.void(void)
             run = self._residents.make(state, chosen, claimed.token)
             batch = self._go_on(run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void)
@@ -175,12 +262,14 @@ class Takeover:
         claimed = await self._backend.claim(run_id)
         async with self._released_on_error(claimed.uid):
             state = await read_state(self._backend, claimed)
-            run = self._residents.make(state, Workflow(name=state.workflow, program=_no_program), claimed.token)
+            children = awaited(state)
+            run = self._without_program(state, claimed)
             batch: Batch | None = None
             for fact in [*at_takeover(state), *decide(state)]:
                 batch = run.record(fact)
             if batch is not None:
                 await batch.durable()
+            self._end_children(claimed, children - awaited(state))
         await self._backend.release([claimed.uid])
 
     # -- ending -------------------------------------------------------------------------------------------------
@@ -197,8 +286,8 @@ class Takeover:
                 return CancelOutcome.ALREADY_FINISHED
             await self._sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
-            run = self._residents.make(state, Workflow(name=state.workflow, program=_no_program), claimed.token)
-            batch = self._go_on(run, [*at_takeover(state), fact, events.RunCancelled(fact.reason)])
+            batch = self._go_on(self._without_program(state, claimed), _ended(state, fact))
+        self._end_children(claimed, given_up(state))
         assert batch is not None
         await batch.durable()
         return CancelOutcome.CANCELLED
@@ -277,6 +366,11 @@ def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> list[
         for name, output in (asked.skip or {}).items()
     ]
     return [resumed, *skipped]
+
+
+def _ended(state: WorkflowState, asked: events.CancelRequested) -> list[Fact]:
+    """What is recorded of a run that nobody runs and that is cancelled."""
+    return [*at_takeover(state), asked, events.RunCancelled(asked.reason)]
 
 
 async def _no_program(ctx: Any, inputs: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from . import events
+from . import events, plans
 from .backend import RunSummary
 from .durations import MICROSECONDS
 from .errors import CorruptStoreError, RunNotResumableError, StepCompletedError, StepNotFoundError
@@ -109,7 +109,7 @@ def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResume
     state.output_json = state.error = state.finished_at = state.paused_reason = None
     state.cancel_requested_at = state.cancel_reason = state.pause_requested_at = None
     state.failed_steps = ()
-    state.resumed_at = at
+    state.resumed_at, state.resumed_by = at, fact.by
     state.resume_count += 1
 
 
@@ -316,9 +316,11 @@ def _begin(state: WorkflowState, seq: int, at: int, name: str, generation: int) 
 
 
 def _begin_generation(state: WorkflowState, step: StepState, generation: int, at: int) -> None:
-    """Forget the outcome and the attempts of the generation before; the journal keeps them."""
+    """Forget the outcome and the attempts of the generation before; the journal keeps them. A child that has not
+    completed is remembered: it goes on."""
+    child = None if step.status is _COMPLETED else step.child
     _move(state, step, StepStatus.PENDING, at)
-    fresh = StepState(step.name, kind=step.kind, generation=generation, first_seq=step.first_seq)
+    fresh = StepState(step.name, kind=step.kind, generation=generation, first_seq=step.first_seq, child=child)
     for field in StepState.__slots__:
         setattr(step, field, getattr(fresh, field))
 
@@ -388,7 +390,7 @@ def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary
             state.started_at,
             state.updated_at,
             state.finished_at,
-            _wake_at(state) if status is _RUN_WAITING else None,
+            state.wake_at if status is _RUN_WAITING else None,
             state.current_step,
             None if error is None else error.step,
             None if error is None else error.type,
@@ -401,21 +403,6 @@ def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary
             state.definition,
         ),
     )
-
-
-def _wake_at(state: WorkflowState) -> int | None:
-    """When the first of the waiting steps goes on by itself. They are mostly the newest ones, so with a long history
-    behind them the look goes backwards and ends with the last that waits."""
-    soonest: int | None = None
-    left = state.waiting
-    for step in reversed(state.steps.values()):
-        if not left:
-            break
-        if step.status is StepStatus.RETRYING or step.status is StepStatus.WAITING:
-            left -= 1
-            if (at := step.wake_at) is not None and (soonest is None or at < soonest):
-                soonest = at
-    return soonest
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -481,15 +468,17 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
     """The steps a resume gives a new generation, in the order they first began.
 
     Without `from_step`: those whose failure ended the run, and those that were cancelled before it ended (in a run
-    that has not ended they wait to be cancelled again, as after a recovery). With it: that step, every
-    step that first began after it, and the same ones besides. `from_step` may also name a map, a gather or a
-    branch. Raises RunNotResumableError for a completed run without `from_step`, StepNotFoundError for a step that
+    that has not ended they wait to be cancelled again, as after a recovery), and the clean-ups of what has ended. With
+    it: that step, everything that follows on it, and the same ones besides. `from_step` may also name a map, a gather
+    or a branch. Raises RunNotResumableError for a completed run without `from_step`, StepNotFoundError for a step that
     never began."""
     if from_step is None and state.status is RunStatus.COMPLETED:
         raise RunNotResumableError(state.run_id, state.status)
     ended = set(state.failed_steps)
     ended.update(_require_begun(state, name) for name in retry)
-    since = None if from_step is None else first_seq(state, from_step)
+    follows = None if from_step is None else _following(state, from_step)
+    ends_anew = from_step is not None or state.status in FINAL
+    clean_ups = plans.clean_ups(state.plan) if state.plan is not None and ends_anew else frozenset()
     return [
         step.name
         for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
@@ -497,9 +486,30 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
         and (
             (step.name in ended and (step.status is StepStatus.FAILED or step.name in retry))
             or (step.status is StepStatus.CANCELLED and state.status in FINAL)
-            or (since is not None and step.first_seq >= since)
+            or plans.planned_name(step.name) in clean_ups
+            or (follows is not None and follows(step))
         )
     ]
+
+
+def _following(state: WorkflowState, name: str) -> Callable[[StepState], bool]:
+    """Whether a step follows on the one called `name`, or is that one.
+
+    In a graph that is what depends on it. In a sequence it is what stands behind it, and what came to an outcome later,
+    since a jump may have led back; only the latter counts for a repeat such as `fetch#3`. In a program whose steps
+    nobody knows beforehand it is every step that first began later."""
+    since = first_seq(state, name)
+    if state.plan is None:
+        return lambda step: step.first_seq >= since
+    called = {key for key in state.steps if key == name or key.startswith((f"{name}[", f"{name}/"))}
+    place = plans.planned_name(name)
+    if plans.is_graph(state.plan):
+        behind = plans.dependents(state.plan, place) - (frozenset() if name == place else {place})
+        return lambda step: step.name in called or plans.planned_name(step.name) in behind
+    order = [row[0] for row in state.plan]
+    behind = frozenset(order[order.index(name) :] if name in order else ())
+    settled = min(state.steps[key].settled_seq or state.seq for key in called)
+    return lambda step: plans.planned_name(step.name) in behind or (step.settled_seq or state.seq) >= settled
 
 
 def _require_begun(state: WorkflowState, name: str) -> str:
@@ -572,6 +582,9 @@ class Stop(StrEnum):
     CLOSE = "close"
     """The kernel closes in good order: the run stays as it is, for its next owner."""
 
+    LEAVE = "leave"
+    """It only waits, and others need the memory: it stays as it is in the store until its time comes."""
+
     FENCED = "fenced"
     """Another kernel owns the run: nothing more may be recorded or reported."""
 
@@ -595,7 +608,7 @@ def at_end(state: WorkflowState, stop: Stop | None, output: str | None, failure:
             return [*at_close(state), events.RunPaused(PAUSE_REQUESTED)]
         case Stop.CLOSE:
             return at_close(state)
-        case Stop.FENCED | Stop.LOST:
+        case Stop.LEAVE | Stop.FENCED | Stop.LOST:
             return []
     if failure is not None:
         return [failure]

@@ -1,0 +1,81 @@
+"""Waking the runs of a kernel that are not in memory when their time has come.
+
+The store finds them by an index, so a hundred thousand runs that sleep cost nothing but their place in it. There is one
+nap at a time, until the soonest of their instants; a run that leaves with a sooner one ends the nap.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+
+from .backend import RunSummary, StateBackend
+from .clock import Clock
+from .durations import MICROSECONDS
+from .errors import StoreError
+from .residents import Residents
+
+logger = logging.getLogger("flujo.kernel")
+
+BATCH = 200
+AT_ONCE = 16
+"""Runs that are read from the store at the same time."""
+
+
+class Timers:
+    """The alarm clock of one kernel. `revive` brings a run back into memory."""
+
+    def __init__(
+        self, backend: StateBackend, clock: Clock, residents: Residents, revive: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._residents = residents
+        self._revive = revive
+        self._until: int | None = None  # when the nap ends by itself
+        self._nap = anyio.CancelScope()
+
+    def note(self, instant: int | None) -> None:
+        """A run that is away has to be woken at this instant, or with None at no instant of its own."""
+        if instant is not None and (self._until is None or instant < self._until):
+            self._until = instant
+            self._nap.cancel()
+
+    async def serve(self) -> None:
+        """Wake runs until cancelled."""
+        while True:
+            with anyio.CancelScope() as self._nap:
+                if self._until is None:
+                    await anyio.sleep_forever()
+                else:
+                    await self._clock.sleep_until(self._until)
+            self._until = None
+            try:
+                self.note(await self._wake_due())
+            except StoreError as error:
+                logger.warning("runs that are due cannot be found: %s", error)
+                self.note(self._clock.now() + MICROSECONDS)
+
+    async def _wake_due(self) -> int | None:
+        """Bring back all runs that are due; returns the instant of the next one that is not in memory."""
+        while True:
+            # Runs in memory wake by themselves, and are in the way of the others here until they have.
+            limit = BATCH + len(self._residents)
+            due = await self._backend.due(self._clock.now(), limit)
+            away = [run for run in due.runs if run.uid in self._residents.away]
+            if not away:
+                return due.next
+            await self._bring_back(away)
+
+    async def _bring_back(self, runs: Sequence[RunSummary]) -> None:
+        left = iter(runs)
+
+        async def worker() -> None:
+            for run in left:
+                await self._revive(run.run_id)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(AT_ONCE, len(runs))):
+                group.start_soon(worker)
