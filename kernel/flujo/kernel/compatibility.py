@@ -7,7 +7,7 @@ compared as the chain it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from .errors import Difference
 from .plans import Plan, dependencies, digests, is_graph, reached
@@ -34,6 +34,28 @@ def differences(state: WorkflowState, current: Plan | None, *, invalidated: Coll
         before, now = dependencies(state.plan), dependencies(current)
         return [*found, *_rewired(bound, before, now, renamed), *_needed(bound, stored, now, renamed)]
     return [*found, *_moved(bound, list(stored), list(given)), *_inserted(bound, stored, given)]
+
+
+def unasked(state: WorkflowState, is_unasked: Callable[[int], bool], branch: str | None = None) -> list[Difference]:
+    """The completed steps that a program has not asked for, with `branch` only those of that branch's own.
+
+    `is_unasked` tells of the event of an outcome whether it was handed out. A program whose changes were accepted may
+    leave out what it likes."""
+    if state.changes_accepted:
+        return []
+    return [
+        Difference(step.name, "removed", "it has completed, and the program no longer asks for it")
+        for step in state.steps.values()
+        if step.status is StepStatus.COMPLETED
+        and step.settled_seq is not None
+        and (branch is None or _branch_of(step.name) == branch)
+        and is_unasked(step.settled_seq)
+    ]
+
+
+def _branch_of(key: str) -> str:
+    """The prefix of the branch that asks for a key: `a/` for `a/fetch`, and nothing for `fetch` and `resize[17]`."""
+    return key[: key.rindex("/") + 1] if "/" in key else ""
 
 
 def _changed(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:

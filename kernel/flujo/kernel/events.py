@@ -41,13 +41,17 @@ class RunResumed(NamedTuple):
     version: str | None = None
     by: str | None = None
     timeout_seconds: float | None = None  # 0 takes a timeout away
+    changes_accepted: bool = False  # the program may leave out what it has completed
 
 
 class RunPaused(NamedTuple):
-    """The run stops until somebody resumes it. `reason` is a stable word, `step` the step it is about."""
+    """The run stops until somebody resumes it. `reason` is a stable word, `step` the step it is about.
+
+    `differences` lists (step, change, detail) of a program that contradicts what is recorded."""
 
     reason: str
     step: str | None = None
+    differences: Sequence[Sequence[str]] = ()
 
 
 class RunCompleted(NamedTuple):

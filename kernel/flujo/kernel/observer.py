@@ -15,11 +15,13 @@ from pydantic_core import to_json
 from . import events
 from .api import Delivery, Pruned, check_labels, check_limit, check_statuses, check_text, encode_given
 from .backend import Page, Request, RunFilter, RunSummary, StateBackend
+from .childruns import is_child
 from .clock import Clock, SystemClock
 from .durations import MICROSECONDS, parse_duration
 from .errors import (
     CorruptStoreError,
     CursorError,
+    Difference,
     InvalidNameError,
     RunActiveError,
     RunCancelled,
@@ -30,6 +32,8 @@ from .errors import (
     RunNotFoundError,
     RunPaused,
     RunReplacedError,
+    StateIncompatibilityError,
+    UnknownEventError,
 )
 from .events import Event, EventRow
 from .explanation import Explanation, explain
@@ -229,21 +233,57 @@ class Observer:
         return Delivery.POSTED if has_owner else Delivery.STORED
 
     async def delete(self, run_id: str, *, force: bool = False) -> None:
-        """Forget a run, and the workspace flujo made for it.
+        """Forget a run with its children, and the workspaces flujo made for them.
 
-        One that a live process runs raises RunActiveError, or with `force` is cancelled first. Raises RunNotFoundError.
+        While a live process runs one of them this raises RunActiveError and nothing goes; with `force` they are
+        cancelled first. Raises RunNotFoundError.
         """
-        summary = await self.backend.load(run_id)
+        family = [await self.backend.load(run_id)]
+        for member in family:  # parents before their children, and each at rest before it is asked for its own
+            if member.status in LIVE and member.owner is not None and await self.backend.is_alive(member.owner):
+                if not force:
+                    raise RunActiveError(member.run_id, member.owner)
+                await self._stop(member.run_id)
+            family += await self._children(member)
+        for member in reversed(family):  # or a crash half-way would leave children whose parent nobody knows
+            await self._delete(member, force)
+
+    async def _delete(self, run: RunSummary, force: bool) -> None:
         while True:
             try:
-                await self.backend.delete(run_id, summary.uid)
-            except RunActiveError:
+                await self.backend.delete(run.run_id, run.uid)
+            except RunActiveError:  # somebody has taken it up meanwhile
                 if not force:
                     raise
-                await self._stop(run_id)
+                await self._stop(run.run_id)
             else:
-                await self._remove_files([run_id])
+                await self._remove_files([run.run_id])
                 return
+
+    async def _children(self, parent: RunSummary) -> Sequence[RunSummary]:
+        """The runs that this life of a run has started and that are still there."""
+        found: list[RunSummary] = []
+        for child in await self._named_children(parent):
+            with suppress(RunNotFoundError):
+                summary = await self.backend.load(child)
+                if is_child(summary, parent.run_id, parent.created_at):
+                    found.append(summary)
+        return found
+
+    async def _named_children(self, parent: RunSummary) -> Iterable[str]:
+        """The ids that a run has recorded for its children. What cannot be read names none: a damaged run can be
+        deleted."""
+        named: dict[str, None] = {}
+        seq = 0
+        with suppress(CorruptStoreError):
+            while rows := await self.backend.read_events(parent.run_id, parent.uid, seq, READ_EVENTS):
+                seq = rows[-1].seq
+                for row in rows:
+                    if row.type == "step_waiting":
+                        with suppress(UnknownEventError, LookupError, TypeError, ValueError):
+                            if child := getattr(events.decode(row).fact, "child", None):
+                                named[child] = None
+        return named
 
     async def prune(
         self,
@@ -352,6 +392,8 @@ def result_of(state: WorkflowState) -> Any:
             raise RunFailed(state.run_id, state.error.type, state.error.message, state.error.step)
         case RunStatus.CANCELLED:
             raise RunCancelled(state.run_id, state.cancel_reason)
+        case _ if state.differences:
+            raise StateIncompatibilityError(state.run_id, [Difference(*row) for row in state.differences])
         case _:
             raise RunPaused(state.run_id, state.paused_reason)
 

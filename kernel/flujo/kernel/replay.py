@@ -43,6 +43,7 @@ class Replay:
         self._asked: list[tuple[int, int, anyio.Event]] = []
         self._tiebreak = count()
         self._awaited: dict[int, anyio.Event] = {}  # cancellations of the program's own that it is about to repeat
+        self._passed: set[int] = set()  # outcomes whose turn has passed although nobody has asked for them
         self._spawn = spawn
         self._ushering = False
         self._stopped = False
@@ -53,16 +54,22 @@ class Replay:
         """Everything recorded has been handed out."""
         return not self._due
 
+    @property
+    def has_passed_some(self) -> bool:
+        """The turn of some outcome has passed although nobody has asked for it."""
+        return bool(self._passed)
+
     async def turn(self, seq: int = LAST) -> None:
         """Return when it is the turn of the outcome recorded as event `seq`; by default, of what is not recorded
         yet. Returns out of turn once stopped."""
         if self._stopped:
             return
         if not self._asked and self._is_next(seq):
-            self._hand_out(seq)
             self._in_a_row += 1
             if self._in_a_row % YIELD_EVERY == 0:
-                await checkpoint()
+                with anyio.CancelScope(shield=True):
+                    await checkpoint()  # before it is handed out: behind that, the next one could be seen first
+            self._hand_out(seq)
             return
         called = anyio.Event()
         heapq.heappush(self._asked, (seq, next(self._tiebreak), called))
@@ -89,6 +96,10 @@ class Replay:
             left.set()
         raise AssertionError("sleep_forever() has returned")
 
+    def is_unasked(self, seq: int) -> bool:
+        """Whether nobody has been handed the outcome recorded as event `seq`."""
+        return seq in self._passed or seq in self._due
+
     def stop(self) -> None:
         """Let everybody go who waits: the program is told to unwind."""
         self._stopped = True
@@ -101,7 +112,9 @@ class Replay:
 
     def _hand_out(self, seq: int) -> None:
         while self._due and self._due[0] <= seq:
-            self._due.popleft()
+            if (due := self._due.popleft()) != seq:
+                self._passed.add(due)
+        self._passed.discard(seq)
 
     async def _usher(self) -> None:
         try:

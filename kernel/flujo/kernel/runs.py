@@ -18,6 +18,7 @@ from . import errors, events
 from .attempts import cancelled_from_outside, describe, holds_cancellation
 from .backend import StoredDefinition
 from .committer import Batch, Committer
+from .compatibility import unasked
 from .events import Fact
 from .loops import this_task
 from .programs import Workflow
@@ -67,6 +68,7 @@ class LiveRun:
         self.queued: set[str] = set()  # steps that wait for a slot
         self.task: int | None = None  # the program's own
         self.lulled: Callable[[LiveRun, bool], None] = lambda run, waits: None  # told when that task only waits
+        self.differences: Sequence[errors.Difference] = ()  # why it is stopped as incompatible
         self._newest: Batch | None = None
 
     def __repr__(self) -> str:
@@ -108,6 +110,23 @@ class LiveRun:
         self._released.set()
         if self._driven:
             self.replay.stop()
+
+    # -- a program that has changed -----------------------------------------------------------------------------
+
+    def require_asked(self, key: str) -> None:
+        """Stop a program whose own task begins the new step `key` although it has not asked for what it completed
+        before. Other tasks are not judged here: what they ask for comes in any order."""
+        found = unasked(self.state, self.replay.is_unasked, branch="") if this_task() == self.task else []
+        if found and self.stopped is None:
+            detail = f"it is new, and the program asks for it before {found[0].step!r}"
+            self.differences = [errors.Difference(key, "inserted", detail), *found]
+            self.stop(Stop.INCOMPATIBLE)
+
+    def _require_all_asked(self) -> None:
+        """The same for a program that has returned without ever asking."""
+        if self.stopped is None and (found := unasked(self.state, self.replay.is_unasked)):
+            self.differences = found
+            self.stop(Stop.INCOMPATIBLE)
 
     # -- only waiting -------------------------------------------------------------------------------------------
 
@@ -177,6 +196,7 @@ class LiveRun:
                 # Called here and not before: it must begin in the task that drives it, inside the scope that can
                 # stop it.
                 value = await context.run_program()
+                self._require_all_asked()
                 output = self.workflow.codec.encode(value)
         except Ended:
             pass
@@ -202,7 +222,7 @@ class LiveRun:
     async def _end(self, output: str | None, failure: events.RunFailed | None) -> None:
         try:
             batch: Batch | None = None
-            for fact in at_end(self.state, self.stopped, output, failure):
+            for fact in at_end(self.state, self.stopped, output, failure, self.differences):
                 batch = self.record(fact)
             self._over = True
             if batch is not None:

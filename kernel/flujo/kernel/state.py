@@ -229,6 +229,8 @@ class WorkflowState:
     error: Failure | None = None
     failed_steps: Sequence[str] = ()
     paused_reason: str | None = None
+    differences: Sequence[Sequence[str]] = ()  # (step, change, detail), when its program contradicts what is recorded
+    changes_accepted: bool = False
     cancel_reason: str | None = None
     cancel_requested_at: int | None = None
     pause_requested_at: int | None = None
@@ -463,6 +465,7 @@ class WorkflowState:
             "progress": self.progress,
             "wait": self.wait,
             "paused_reason": self.paused_reason,
+            "differences": [dict(zip(("step", "change", "detail"), row, strict=True)) for row in self.differences],
             "pause_requested_at": format_instant(self.pause_requested_at),
             "cancel_requested_at": format_instant(self.cancel_requested_at),
             "cancel_reason": self.cancel_reason,

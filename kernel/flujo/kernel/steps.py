@@ -66,7 +66,7 @@ class StepRunner:
                 return await self._recorded(step, codec)
             logger.warning("run %s: %s has other arguments than before, it runs again", run.state.run_id, key)
         if step is not None or run.stopped is not None or not run.replay.over:
-            await self._begin(step)
+            await self._begin(key, step)
         try:
             if step is not None and step.status is StepStatus.WAITING:
                 return codec.decode(await self._wait_out(key))
@@ -106,7 +106,7 @@ class StepRunner:
         step = self._run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
             return await self._recorded(step, codec)
-        await self._begin(step)
+        await self._begin(key, step)
         try:
             if step is None or step.status is StepStatus.PENDING:
                 self._start_waiting(key, 1 if step is None else step.generation, wait)
@@ -120,7 +120,7 @@ class StepRunner:
         step = self._run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
             return await self._recorded(step, PLAIN)
-        await self._begin(step)
+        await self._begin(key, step)
         recorded = read()
         self._run.record(events.ValueRecorded(key, kind, recorded, generation=1 if step is None else step.generation))
         return PLAIN.decode(recorded)
@@ -131,7 +131,7 @@ class StepRunner:
         if step is not None and step.status in SETTLED:
             await self._recorded(step, PLAIN)
             return
-        await self._begin(step)
+        await self._begin(key, step)
         self._run.record(events.VariableSet(name, value, key, generation=1 if step is None else step.generation))
 
     async def child(self, key: str, call: ChildCall, child_runs: ChildRuns, retry: RetryPolicy, codec: Codec) -> Any:
@@ -140,7 +140,7 @@ class StepRunner:
         step = state.steps.get(key)
         if step is not None and step.status in SETTLED:
             return await self._recorded(step, codec)
-        await self._begin(step)
+        await self._begin(key, step)
         try:
             if step is not None and step.next_attempt_at is not None:
                 await self._clock.sleep_until(step.next_attempt_at)
@@ -183,7 +183,7 @@ class StepRunner:
             raise errors.StepFailed(step.name, step.error.type, step.error.message, step.attempt)
         return None if step.output_json is None else codec.decode(step.output_json)
 
-    async def _begin(self, step: StepState | None) -> None:
+    async def _begin(self, key: str, step: StepState | None) -> None:
         """Wait until this step may make new history; a step the program once cancelled waits to be cancelled again."""
         if self._run.stopped is not None:
             # The program tidies up, perhaps inside a shield: nothing begins any more, and nothing may hold up the end.
@@ -194,6 +194,8 @@ class StepRunner:
             await self._run.replay.cancelled_again(step.settled_seq)
         if not self._run.replay.over:
             await self._run.replay.turn()
+            if step is None and self._run.replay.has_passed_some:
+                self._run.require_asked(key)  # nobody has asked for anything for a while, and now comes something new
             if self._run.stopped is not None:
                 await self._run.unwind()
 

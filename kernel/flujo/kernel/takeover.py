@@ -359,6 +359,7 @@ def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> list[
         plan=chosen.plan if changed else None,
         version=chosen.version if changed else None,
         by=asked.by,
+        changes_accepted=asked.accept_changes,
         timeout_seconds=None if chosen.timeout_seconds == state.timeout_seconds else chosen.timeout_seconds or 0.0,
     )
     skipped = [

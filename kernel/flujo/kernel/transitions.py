@@ -11,7 +11,7 @@ docs/state-machines.md draws both machines; tests/kernel/test_transitions.py hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from . import events, plans
 from .backend import RunSummary
 from .durations import MICROSECONDS
-from .errors import CorruptStoreError, RunNotResumableError, StepCompletedError, StepNotFoundError
+from .errors import CorruptStoreError, Difference, RunNotResumableError, StepCompletedError, StepNotFoundError
 from .events import Event, EventRow, Fact
 from .retry import RetryPolicy
 from .state import FINAL, LIVE, SETTLED, Failure, Progress, RunStatus, Signal, StepState, StepStatus, WorkflowState
@@ -108,7 +108,8 @@ def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResume
     state.status = RunStatus.PENDING if state.started_at is None else RunStatus.RUNNING
     state.output_json = state.error = state.finished_at = state.paused_reason = None
     state.cancel_requested_at = state.cancel_reason = state.pause_requested_at = None
-    state.failed_steps = ()
+    state.failed_steps = state.differences = ()
+    state.changes_accepted = fact.changes_accepted
     state.resumed_at, state.resumed_by = at, fact.by
     state.resume_count += 1
 
@@ -116,6 +117,7 @@ def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResume
 def _run_paused(state: WorkflowState, seq: int, at: int, fact: events.RunPaused) -> None:
     state.status = RunStatus.PAUSED
     state.paused_reason = fact.reason
+    state.differences = fact.differences
 
 
 def _pause_requested(state: WorkflowState, seq: int, at: int, fact: events.PauseRequested) -> None:
@@ -431,6 +433,9 @@ def after_failure(
 PAUSE_REQUESTED = "PauseRequested"
 """The reason of a pause that somebody asked for."""
 
+INCOMPATIBLE = "StateIncompatible"
+"""The reason of a pause of a run whose program contradicts what it has completed."""
+
 
 def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
     """What a new owner records before the program runs again: attempts that died with the old one, a cancel carried
@@ -582,6 +587,9 @@ class Stop(StrEnum):
     CLOSE = "close"
     """The kernel closes in good order: the run stays as it is, for its next owner."""
 
+    INCOMPATIBLE = "incompatible"
+    """The program has changed, and contradicts what it has completed: the run becomes paused."""
+
     LEAVE = "leave"
     """It only waits, and others need the memory: it stays as it is in the store until its time comes."""
 
@@ -592,7 +600,13 @@ class Stop(StrEnum):
     """The store failed: what is in it is not known, so nothing more may be recorded."""
 
 
-def at_end(state: WorkflowState, stop: Stop | None, output: str | None, failure: events.RunFailed | None) -> list[Fact]:
+def at_end(
+    state: WorkflowState,
+    stop: Stop | None,
+    output: str | None,
+    failure: events.RunFailed | None,
+    differences: Sequence[Difference] = (),
+) -> list[Fact]:
     """What is recorded when the program has ended, by itself or because it was stopped.
 
     `output` or `failure` is how it ended by itself. A stop that came first wins: the program was told to unwind,
@@ -606,6 +620,9 @@ def at_end(state: WorkflowState, stop: Stop | None, output: str | None, failure:
             return [events.RunFailed("TimeoutError", message, steps=steps)]
         case Stop.PAUSE:
             return [*at_close(state), events.RunPaused(PAUSE_REQUESTED)]
+        case Stop.INCOMPATIBLE:
+            rows = [tuple(difference) for difference in differences]
+            return [*at_close(state), events.RunPaused(INCOMPATIBLE, rows[0][0], rows)]
         case Stop.CLOSE:
             return at_close(state)
         case Stop.LEAVE | Stop.FENCED | Stop.LOST:

@@ -299,6 +299,7 @@ class RunResumed(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    CHANGES_ACCEPTED_FIELD_NUMBER: _builtins.int
     from_step: _builtins.str
     """The step that was to be run again, if one was named."""
     definition: _builtins.str
@@ -307,6 +308,8 @@ class RunResumed(_message.Message):
     """Version of that definition."""
     by: _builtins.str
     """Who asked for it."""
+    changes_accepted: _builtins.bool
+    """The program may leave out what it has completed."""
     @_builtins.property
     def reset(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Steps that begin a new generation."""
@@ -334,10 +337,11 @@ class RunResumed(_message.Message):
         version: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        changes_accepted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_version", b"_version", "by", b"by", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_version", b"_version", "by", b"by", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "plan", b"plan", "reset", b"reset", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_version", b"_version", "by", b"by", "changes_accepted", b"changes_accepted", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "plan", b"plan", "reset", b"reset", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
@@ -366,19 +370,25 @@ class RunPaused(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """A stable word, such as "StepInterrupted"."""
     step: _builtins.str
     """The step it is about."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.StepDifference]:
+        """How its program contradicts what it has completed, if that is the reason."""
+
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         step: _builtins.str | None = ...,
+        differences: _abc.Iterable[_run_pb2.StepDifference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_step", b"_step", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step", b"_step", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step", b"_step", "differences", b"differences", "reason", b"reason", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
     _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015

@@ -337,6 +337,8 @@ class RunDetails(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     ACTIVE_SINCE_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    CHANGES_ACCEPTED_FIELD_NUMBER: _builtins.int
     steps_omitted: _builtins.int
     """How many further steps there are."""
     paused_reason: _builtins.str
@@ -345,6 +347,8 @@ class RunDetails(_message.Message):
     """Why it was cancelled, if a reason was given."""
     forked_from: _builtins.str
     """The run this one was forked from."""
+    changes_accepted: _builtins.bool
+    """The last resume allowed the program to leave out what it has completed."""
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
         """Inputs, complete with their defaults: a JSON object."""
@@ -411,6 +415,10 @@ class RunDetails(_message.Message):
     def active_since(self) -> _timestamp_pb2.Timestamp:
         """Since when attempts have been running without a break; not counted in `active` yet."""
 
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepDifference]:
+        """How its program contradicts what it has completed, when that is why it is paused."""
+
     def __init__(
         self,
         *,
@@ -434,10 +442,12 @@ class RunDetails(_message.Message):
         plan: _abc.Iterable[Global___PlannedStep] | None = ...,
         report: Global___Report | None = ...,
         active_since: _timestamp_pb2.Timestamp | None = ...,
+        differences: _abc.Iterable[Global___StepDifference] | None = ...,
+        changes_accepted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "timeout", b"timeout", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "differences", b"differences", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cancel_reason: _TypeAlias = _typing.Literal["cancel_reason"]  # noqa: Y015
     _WhichOneofArgType__cancel_reason: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason"]  # noqa: Y015
@@ -705,6 +715,36 @@ class PlannedStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlannedStep: _TypeAlias = PlannedStep  # noqa: Y015
+
+@_typing.final
+class StepDifference(_message.Message):
+    """One way a program no longer fits what it has completed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Key of the step."""
+    change: _builtins.str
+    """"changed", "removed", "renamed", "reordered" or "inserted"."""
+    detail: _builtins.str
+    """A sentence for people."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        change: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "detail", b"detail", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepDifference: _TypeAlias = StepDifference  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):

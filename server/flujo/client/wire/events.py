@@ -18,7 +18,7 @@ from flujo.kernel.errors import UnknownEventError
 from flujo.kernel.events import KIND_OF, KINDS, Event, Kind
 from flujo.v1 import event_pb2
 
-from .runs import plan_of, put_plan
+from .runs import differences_of, plan_of, put_differences, put_plan
 from .values import (
     Payloads,
     from_duration,
@@ -65,16 +65,30 @@ def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
 
     if descriptor.message_type is None:
         if descriptor.is_repeated:
-            return _Field(name, lambda m, value, *_: getattr(m, field).extend(value), lambda m: list(getattr(m, field)))
+            return _Field(
+                name,
+                lambda m, value, *_: getattr(m, field).extend(value),
+                lambda m: list(getattr(m, field)) or default,
+            )
         read: Take = if_present(_same) if descriptor.has_presence else lambda message: getattr(message, field)
         return _Field(name, lambda message, value, *_: write(message, value), read)
     if descriptor.message_type.GetOptions().map_entry:
-        return _Field(name, lambda m, value, *_: getattr(m, field).update(value), lambda m: dict(getattr(m, field)))
+        return _Field(
+            name,
+            lambda m, value, *_: getattr(m, field).update(value),
+            lambda m: dict(sorted(getattr(m, field).items())),  # a map of protobuf has no order of its own
+        )
     match descriptor.message_type.name:
         case "Timestamp":
             return _Field(name, copied(to_timestamp), if_present(from_timestamp))
         case "Duration":
             return _Field(name, copied(to_duration), if_present(from_duration))
+        case "StepDifference":
+            return _Field(
+                name,
+                lambda m, value, *_: put_differences(getattr(m, field), value),
+                lambda m: differences_of(getattr(m, field)) or default,
+            )
         case "PlannedStep":
             return _Field(
                 name, lambda m, plan, *_: put_plan(getattr(m, field), plan), lambda m: plan_of(getattr(m, field))

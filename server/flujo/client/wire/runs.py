@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import InvalidNameError
-from flujo.kernel.state import SETTLED, Failure, RunStatus, StepState, StepStatus, WorkflowState
+from flujo.kernel.state import SETTLED, Failure, Progress, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.v1 import run_pb2
 from flujo.v1.payload_pb2 import Payload
 
@@ -37,7 +37,7 @@ _RUN_STATUS_OF: dict[int, RunStatus] = {number: status for status, number in _RU
 _STEP_STATUS_OF: dict[int, StepStatus] = {number: status for status, number in _STEP_STATUSES.items()}
 
 _SUMMARY_INSTANTS = ("started_at", "finished_at", "wake_at")
-_STATE_INSTANTS = ("cancel_requested_at", "pause_requested_at", "resumed_at")
+_STATE_INSTANTS = ("cancel_requested_at", "pause_requested_at", "resumed_at", "active_since")
 _STEP_INSTANTS = ("started_at", "finished_at", "next_attempt_at", "until", "attempt_started_at")
 _STEP_FIELDS = (
     "name",
@@ -50,8 +50,9 @@ _STEP_FIELDS = (
     "max_attempts",
     "redacted",
     "first_seq",
+    "child_resumes",
 )
-_STEP_OPTIONALS = ("signal", "digest", "settled_seq")
+_STEP_OPTIONALS = ("signal", "digest", "settled_seq", "child")
 
 
 # -- statuses -----------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def from_run(run: run_pb2.Run) -> RunSummary:
         seq=run.seq,
         owner=_optional(run, "owner"),
         token=run.token,
-        labels=to_json(dict(run.labels)).decode(),
+        labels=to_json(dict(sorted(run.labels.items()))).decode(),  # a map of protobuf has no order of its own
         created_at=from_timestamp(run.created_at),
         updated_at=from_timestamp(run.updated_at),
         current_step=_optional(run, "current_step"),
@@ -158,6 +159,8 @@ def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
     details.failed_steps.extend(state.failed_steps)
     details.active.CopyFrom(micros_to_duration(state.active_micros))
     put_plan(details.plan, state.plan or ())
+    put_differences(details.differences, state.differences)
+    details.changes_accepted = state.changes_accepted
     for name in ("paused_reason", "cancel_reason", "forked_from"):
         if (text := getattr(state, name)) is not None:
             setattr(details, name, text)
@@ -166,6 +169,8 @@ def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
     _put_instants(details, state, _STATE_INSTANTS)
     if state.error is not None:
         run.error.CopyFrom(_to_failure(state.error))
+    if state.report is not None:
+        details.report.CopyFrom(_to_report(state.report))
 
 
 def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowState:
@@ -179,13 +184,15 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
         status=RunStatus(summary.status),
         inputs_json=details.inputs.json,
         variables=from_json(details.variables.json),
-        labels=dict(run.labels),
+        labels=from_json(summary.labels),
         labels_json=summary.labels,
         steps={step.name: from_step(step) for step in steps},
         output_json=details.output.json if details.HasField("output") else None,
         error=_from_failure(run.error) if run.HasField("error") else None,
         failed_steps=tuple(details.failed_steps),
         paused_reason=_optional(details, "paused_reason"),
+        differences=differences_of(details.differences),
+        changes_accepted=details.changes_accepted,
         cancel_reason=_optional(details, "cancel_reason"),
         parent_run_id=summary.parent_run_id,
         forked_from=_optional(details, "forked_from"),
@@ -203,6 +210,7 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
         retries=summary.retries,
         active_micros=micros_from_duration(details.active),
         current_step=summary.current_step,
+        report=_from_report(details.report) if details.HasField("report") else None,
         **_instants(details, _STATE_INSTANTS),
     )
     statuses = [step.status for step in state.steps.values()]
@@ -224,6 +232,8 @@ def to_step(step: StepState, payloads: Payloads) -> run_pb2.Step:
         made.output.CopyFrom(payloads.make(step.output_json, step.settled_seq))
     if step.error is not None:
         made.error.CopyFrom(_to_failure(step.error))
+    if step.progress is not None:
+        made.report.CopyFrom(_to_report(step.progress))
     _put_instants(made, step, _STEP_INSTANTS)
     return made
 
@@ -235,6 +245,7 @@ def from_step(step: run_pb2.Step) -> StepState:
         active_micros=micros_from_duration(step.active),
         output_json=step.output.json if step.HasField("output") else None,
         error=_from_failure(step.error) if step.HasField("error") else None,
+        progress=_from_report(step.report) if step.HasField("report") else None,
         **{name: getattr(step, name) for name in _STEP_FIELDS},
         **{name: _optional(step, name) for name in _STEP_OPTIONALS},
         **_instants(step, _STEP_INSTANTS),
@@ -252,12 +263,23 @@ def payloads_in(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> Iterator[Pay
 
 def put_plan(target: MutableSequence[run_pb2.PlannedStep], plan: Iterable[Sequence[str]]) -> None:
     """Write the steps of a definition into a message."""
-    target.extend(run_pb2.PlannedStep(name=name, digest=digest) for name, digest in plan)
+    for name, digest, *dependencies in plan:
+        target.append(run_pb2.PlannedStep(name=name, digest=digest, depends_on=dependencies))
 
 
 def plan_of(steps: Iterable[run_pb2.PlannedStep]) -> list[list[str]] | None:
     """The steps of a definition, None when the program decides as it goes."""
-    return [[step.name, step.digest] for step in steps] or None
+    return [[step.name, step.digest, *step.depends_on] for step in steps] or None
+
+
+def put_differences(target: MutableSequence[run_pb2.StepDifference], rows: Iterable[Sequence[str]]) -> None:
+    """Write (step, change, detail) rows into a message."""
+    target.extend(run_pb2.StepDifference(step=step, change=change, detail=detail) for step, change, detail in rows)
+
+
+def differences_of(messages: Iterable[run_pb2.StepDifference]) -> Sequence[Sequence[str]]:
+    """The (step, change, detail) rows of a message."""
+    return [[each.step, each.change, each.detail] for each in messages]
 
 
 def _waits(state: WorkflowState) -> Iterator[run_pb2.Wait]:
@@ -265,7 +287,7 @@ def _waits(state: WorkflowState) -> Iterator[run_pb2.Wait]:
         if step.status is StepStatus.RUNNING:
             continue
         kind = "backoff" if step.status is StepStatus.RETRYING else step.kind
-        wait = run_pb2.Wait(kind=kind, step=step.name, signal=step.signal)
+        wait = run_pb2.Wait(kind=kind, step=step.name, signal=step.signal, child=step.child)
         if step.wake_at is not None:
             wait.until.CopyFrom(to_timestamp(step.wake_at))
         yield wait
@@ -273,7 +295,25 @@ def _waits(state: WorkflowState) -> Iterator[run_pb2.Wait]:
 
 def _progress(state: WorkflowState) -> run_pb2.Progress:
     told = state.progress
-    return run_pb2.Progress(**{name: told[name] for name in ("percent", "done", "total", "retries", "errors")})
+    made = run_pb2.Progress(**{name: told[name] for name in ("percent", "done", "total", "retries", "errors")})
+    if told["eta_seconds"] is not None:
+        made.eta.CopyFrom(to_duration(told["eta_seconds"]))
+    return made
+
+
+def _to_report(progress: Progress) -> run_pb2.Report:
+    made = run_pb2.Report(
+        done=progress.done, total=progress.total, message=progress.message, metrics=dict(progress.metrics)
+    )
+    made.at.CopyFrom(to_timestamp(progress.at))
+    return made
+
+
+def _from_report(message: run_pb2.Report) -> Progress:
+    metrics = dict(sorted(message.metrics.items()))  # a map of protobuf has no order of its own
+    return Progress(
+        message.done, _optional(message, "total"), _optional(message, "message"), metrics, from_timestamp(message.at)
+    )
 
 
 def _to_failure(failure: Failure) -> run_pb2.Failure:

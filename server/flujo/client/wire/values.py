@@ -42,12 +42,13 @@ def from_timestamp(timestamp: Timestamp) -> int:
 def to_duration(seconds: float) -> Duration:
     """Seconds as a Duration."""
     whole = int(seconds)
-    return Duration(seconds=whole, nanos=round((seconds - whole) * _NANOS))
+    nanos = whole * _NANOS + round((seconds - whole) * _NANOS)
+    return Duration(seconds=nanos // _NANOS, nanos=nanos % _NANOS)
 
 
 def from_duration(duration: Duration) -> float:
-    """A Duration in seconds."""
-    return duration.seconds + duration.nanos / _NANOS
+    """A Duration in seconds: the same number again that `to_duration` was given in decimals."""
+    return (duration.seconds * _NANOS + duration.nanos) / _NANOS
 
 
 def micros_to_duration(micros: int) -> Duration:
