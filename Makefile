@@ -58,8 +58,10 @@ proto: $(VENV)/.dev $(PROTO_TOOLS)/.ready ## format the contract and generate it
 proto-release: $(VENV)/.dev ## make the contract as it is now the one that later changes may not break
 	$(BIN)/buf build --exclude-source-info -o proto/released.binpb
 
-bench: $(VENV)/.dev ## measure throughput against raw group commit in one process
+bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting costs, and long histories
 	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/waiting.py
+	$(BIN)/python bench/growth.py
 
 clean: ## remove the virtual environment and caches (never a store)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

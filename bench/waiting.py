@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 
 from flujo.backends import open_backend
-from flujo.kernel import Context, Kernel, SystemClock, workflow
+from flujo.kernel import Context, Kernel, RunFilter, SystemClock, workflow
 from flujo.kernel.durations import MICROSECONDS
 
 DAY = 86_400
@@ -71,7 +71,9 @@ async def fill(url: str, runs: int) -> None:
                 group.start_soon(start)
         await anyio.sleep(1)
         grown, took = resident_mb() - before, time.perf_counter() - started
-    print(f"{runs} runs asleep: memory grew by {grown:.0f} MB (limit {MEMORY_LIMIT_MB}); {took / runs * 1e6:.0f} us each")
+    print(
+        f"{runs} runs asleep: memory grew by {grown:.0f} MB (limit {MEMORY_LIMIT_MB}); {took / runs * 1e6:.0f} us each"
+    )
 
 
 kernel_residents = 1_000
@@ -84,9 +86,11 @@ async def wake(url: str) -> None:
     async with Kernel(open_backend(url), workflows=[sleeper], clock=clock) as kernel:
         ready = time.perf_counter() - opened
         print(f"ready in {ready:.2f} s (limit {OPEN_LIMIT_SECONDS:g})")
-        while (await kernel.summary(f"run-{DUE - 1}")).owner != kernel.id:
+        idle = RunFilter(statuses=("waiting",))
+        total = await kernel.backend.count(idle)
+        while await kernel.backend.count(idle._replace(owner=kernel.id)) < total:  # noqa: ASYNC110
             await anyio.sleep(0.05)
-        print(f"every run owned after {time.perf_counter() - opened:.1f} s")
+        print(f"all {total} owned after {time.perf_counter() - opened:.1f} s")
         clock.shift = DAY // 2 * MICROSECONDS
         started = time.perf_counter()
         for number in range(DUE):
