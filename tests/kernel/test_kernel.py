@@ -1367,3 +1367,23 @@ def test_a_clock_that_nobody_moves_stands_still() -> None:
     clock = ManualClock()
 
     assert clock.now() == clock.now()
+
+
+async def test_earlier_runs_tell_how_long_a_run_will_take() -> None:
+    """Where a program decides as it goes, the time that the last completed runs took stands in for its share."""
+    stage = Stage()
+
+    @workflow()
+    async def slow(ctx: Context) -> None:
+        await ctx.sleep(100)
+
+    async with stage.kernel(slow) as kernel:
+        await kernel.start(slow, run_id="first")
+        await until(kernel, "first", "step_waiting")
+        assert (await kernel.inspect("first")).progress["eta_seconds"] is None
+        stage.clock.advance(100)
+        await kernel.wait("first")
+
+        await kernel.start(slow, run_id="second")
+        await until(kernel, "second", "step_waiting")
+        assert (await kernel.inspect("second")).progress["eta_seconds"] == 100

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import anyio
@@ -43,6 +44,8 @@ from .transitions import fold, summarize
 from .values import encode
 
 READ_EVENTS = 500
+EARLIER_RUNS = 20
+"""How many completed runs of a workflow tell how long the next one will take."""
 WATCH_EVENTS = 64
 POLL_MICROS = MICROSECONDS // 5
 
@@ -95,7 +98,16 @@ class Observer:
         if state.unowned:
             for step in state.open_steps():
                 step.interrupted = step.status is StepStatus.RUNNING
+        if state.status in LIVE:
+            state.usual_seconds = await self._usual_seconds(state.workflow)
         return summary, state
+
+    async def _usual_seconds(self, workflow: str) -> float | None:
+        """How long a run of a workflow takes, by the last ones that completed; None before one has."""
+        wanted = RunFilter(statuses=(RunStatus.COMPLETED,), workflow=workflow)
+        done = await self.backend.list(wanted, limit=EARLIER_RUNS)
+        took = [run.finished_at - run.started_at for run in done.runs if run.finished_at and run.started_at]
+        return median(took) / MICROSECONDS if took else None
 
     async def summary(self, run_id: str) -> RunSummary:
         """How a run stands, without its journal; raises RunNotFoundError."""

@@ -245,6 +245,7 @@ class WorkflowState:
     updated_at: int = 0
     finished_at: int | None = None
     report: Progress | None = None  # what the program said of the run as a whole
+    usual_seconds: float | None = None  # not in the journal: how long earlier runs of the workflow took, if it is live
     unowned: bool = False  # not in the journal: `inspect` found that no live process runs it
     # what the kernel needs besides
     timeout_seconds: float | None = None
@@ -322,7 +323,8 @@ class WorkflowState:
 
     @property
     def wake_at(self) -> int | None:
-        """When a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end.
+        """When a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end, or has a
+        child to look after.
 
         The steps that wait are mostly the newest ones, so with a long history behind them the look goes backwards and
         ends with the last that waits."""
@@ -335,6 +337,8 @@ class WorkflowState:
                 break
             if step.status is StepStatus.RETRYING or step.status is StepStatus.WAITING:
                 left -= 1
+                if step.child is not None and step.status is StepStatus.WAITING:
+                    return self.updated_at
                 if (at := step.wake_at) is not None and (soonest is None or at < soonest):
                     soonest = at
         return soonest
@@ -399,10 +403,15 @@ class WorkflowState:
 
     @property
     def eta_seconds(self) -> float | None:
-        """How much longer a live run will be at work, waits apart, if it goes on at its rate so far."""
+        """How much longer a live run will take: at its rate so far, waits apart, or where its share is not known, if it
+        takes as long as earlier runs of its workflow."""
         share = self.share_done
-        if self.status not in LIVE or not share:
+        if self.status not in LIVE:
             return None
+        if not share:
+            if self.usual_seconds is None or self.started_at is None:
+                return None
+            return round(max(0.0, self.usual_seconds - (self.updated_at - self.started_at) / MICROSECONDS), 1)
         active = self.active_micros
         if self.active_since is not None:
             active += self.updated_at - self.active_since

@@ -339,6 +339,7 @@ class RunDetails(_message.Message):
     ACTIVE_SINCE_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     CHANGES_ACCEPTED_FIELD_NUMBER: _builtins.int
+    USUAL_FIELD_NUMBER: _builtins.int
     steps_omitted: _builtins.int
     """How many further steps there are."""
     paused_reason: _builtins.str
@@ -419,6 +420,10 @@ class RunDetails(_message.Message):
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepDifference]:
         """How its program contradicts what it has completed, when that is why it is paused."""
 
+    @_builtins.property
+    def usual(self) -> _duration_pb2.Duration:
+        """How long earlier runs of the workflow took, for a run that goes on; absent before one has completed."""
+
     def __init__(
         self,
         *,
@@ -444,10 +449,11 @@ class RunDetails(_message.Message):
         active_since: _timestamp_pb2.Timestamp | None = ...,
         differences: _abc.Iterable[Global___StepDifference] | None = ...,
         changes_accepted: _builtins.bool = ...,
+        usual: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "timeout", b"timeout", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "timeout", b"timeout", "usual", b"usual", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "differences", b"differences", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "differences", b"differences", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "usual", b"usual", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cancel_reason: _TypeAlias = _typing.Literal["cancel_reason"]  # noqa: Y015
     _WhichOneofArgType__cancel_reason: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason"]  # noqa: Y015
@@ -866,7 +872,9 @@ class Progress(_message.Message):
     """Failed attempts in all."""
     @_builtins.property
     def eta(self) -> _duration_pb2.Duration:
-        """How much longer it will be at work, waits apart, at its rate so far; absent while that is not known."""
+        """How much longer it will take: at its rate so far, waits apart, or as long as earlier runs of its workflow. Absent
+        while that is not known.
+        """
 
     def __init__(
         self,

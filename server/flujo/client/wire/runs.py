@@ -161,6 +161,8 @@ def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
     put_plan(details.plan, state.plan or ())
     put_differences(details.differences, state.differences)
     details.changes_accepted = state.changes_accepted
+    if state.usual_seconds is not None:
+        details.usual.CopyFrom(to_duration(state.usual_seconds))
     for name in ("paused_reason", "cancel_reason", "forked_from"):
         if (text := getattr(state, name)) is not None:
             setattr(details, name, text)
@@ -193,6 +195,7 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
         paused_reason=_optional(details, "paused_reason"),
         differences=differences_of(details.differences),
         changes_accepted=details.changes_accepted,
+        usual_seconds=from_duration(details.usual) if details.HasField("usual") else None,
         cancel_reason=_optional(details, "cancel_reason"),
         parent_run_id=summary.parent_run_id,
         forked_from=_optional(details, "forked_from"),
