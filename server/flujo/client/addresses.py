@@ -40,10 +40,13 @@ class Address(NamedTuple):
 
     @property
     def target(self) -> str:
-        """The name gRPC knows it by, with the shorter one of its absolute and relative paths."""
-        shortest = min(str(self.path), os.path.relpath(self.path), key=lambda path: len(os.fsencode(path)))
-        if len(os.fsencode(shortest)) > LONGEST_PATH:
-            raise InvalidAddressError(
-                self.text, f"the path of a socket has at most {LONGEST_PATH} bytes; choose a shorter one"
-            )
-        return f"unix:{shortest}"
+        """The name gRPC knows it by; one that is too long is taken from the working directory, if that helps."""
+        if _fits(path := str(self.path)) or _fits(path := os.path.relpath(path)):
+            return f"unix:{path}"
+        raise InvalidAddressError(
+            self.text, f"the path of a socket has at most {LONGEST_PATH} bytes; choose a shorter one"
+        )
+
+
+def _fits(path: str) -> bool:
+    return len(os.fsencode(path)) <= LONGEST_PATH

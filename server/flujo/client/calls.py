@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import anyio
 import grpc
 from anyio.lowlevel import checkpoint_if_cancelled
 from grpc import aio
@@ -40,6 +41,10 @@ OPTIONS = (
     # What a server sends is bounded by the server (wire.values, wire.runs).
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
 )
+
+
+ENDING_SECONDS = 1.0
+"""How long the end of a stream is waited for that has been cancelled; it comes from our own side, at once."""
 
 
 class Calls:
@@ -94,6 +99,8 @@ class Calls:
             raise self._error(error, _name(request), 0) from error
         finally:
             call.cancel()
+            with anyio.move_on_after(ENDING_SECONDS, shield=True):
+                await call.code()  # it is over only now; an event loop that ends before would leave it half open
 
     def _require_open(self) -> None:
         """Raise KernelClosedError if a call was cancelled because the connection was closed, and not its caller."""

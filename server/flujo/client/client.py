@@ -8,27 +8,41 @@ server is restarted: the run does not notice, and neither does the caller, as lo
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 import anyio
 
-from flujo.kernel.api import CancelOutcome, Delivery, Pruned, RunHandle, check_labels, check_text, encode_given
+from flujo.kernel.api import (
+    CancelOutcome,
+    Delivery,
+    PauseOutcome,
+    Pruned,
+    RunHandle,
+    check_labels,
+    check_limit,
+    check_statuses,
+    check_text,
+    check_variable_name,
+    encode_given,
+)
 from flujo.kernel.backend import Page, RunSummary
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import (
-    InvalidNameError,
+    CallTimeoutError,
     KernelClosedError,
+    RunExistsError,
     RunInterrupted,
     ServerUnreachableError,
 )
 from flujo.kernel.events import Event
+from flujo.kernel.explanation import Explanation, Reason, Why
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.observer import result_of
 from flujo.kernel.programs import Workflow
-from flujo.kernel.state import LIVE, RunStatus, WorkflowState
+from flujo.kernel.state import LIVE, WorkflowState
 from flujo.v1 import (
     event_pb2,
     run_pb2,
@@ -42,7 +56,7 @@ from flujo.v1.payload_pb2 import Definition, Payload
 from .addresses import Address
 from .calls import Calls
 from .wire.events import from_event, payload_of
-from .wire.runs import from_details, from_run, payloads_in, to_run_status
+from .wire.runs import from_details, from_run, from_run_status, payloads_in, to_run_status
 from .wire.values import from_timestamp, inline, to_duration
 
 Result = TypeVar("Result")
@@ -53,12 +67,20 @@ RECONNECT_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
 """Between two tries to go on with what was broken off: a server that is closing is not asked in a tight loop."""
 
-_GONE = (ServerUnreachableError, KernelClosedError)
+LONGEST_PAGE = 1000
+
+_GONE = (ServerUnreachableError, KernelClosedError, CallTimeoutError)
+"""What a call raises that may go on later: no server there, one that closes, one that was not listened to for long."""
 
 _DELIVERIES = {
     run_service_pb2.SIGNAL_OUTCOME_RECORDED: Delivery.RECORDED,
     run_service_pb2.SIGNAL_OUTCOME_POSTED: Delivery.POSTED,
     run_service_pb2.SIGNAL_OUTCOME_STORED: Delivery.STORED,
+}
+_PAUSE_OUTCOMES = {
+    run_service_pb2.PAUSE_OUTCOME_REQUESTED: PauseOutcome.REQUESTED,
+    run_service_pb2.PAUSE_OUTCOME_PAUSED: PauseOutcome.PAUSED,
+    run_service_pb2.PAUSE_OUTCOME_ALREADY_PAUSED: PauseOutcome.ALREADY_PAUSED,
 }
 _CANCEL_OUTCOMES = {
     run_service_pb2.CANCEL_OUTCOME_REQUESTED: CancelOutcome.REQUESTED,
@@ -79,6 +101,14 @@ class ServerInfo(NamedTuple):
     now: int
 
 
+class _Opened(NamedTuple):
+    """What a client has while it is open."""
+
+    calls: Calls
+    runs: run_service_pb2_grpc.RunServiceStub
+    system: system_service_pb2_grpc.SystemServiceStub
+
+
 class Client:
     """A connection to the server at `address` (`unix:PATH`). An async context manager, to be entered once.
 
@@ -92,15 +122,18 @@ class Client:
         self.address = Address.parse(address)
         self._call_seconds = call_seconds
         self._reconnect_seconds = reconnect_seconds
-        self._opened: Calls | None = None
+        self._opened: _Opened | None = None
 
     def __repr__(self) -> str:
         return f"<client of {self.address.text}>"
 
     async def __aenter__(self) -> Self:
-        self._opened = Calls(self.address)
-        self._runs = run_service_pb2_grpc.RunServiceStub(self._opened.channel)
-        self._system = system_service_pb2_grpc.SystemServiceStub(self._opened.channel)
+        calls = Calls(self.address)
+        self._opened = _Opened(
+            calls,
+            run_service_pb2_grpc.RunServiceStub(calls.channel),
+            system_service_pb2_grpc.SystemServiceStub(calls.channel),
+        )
         return self
 
     async def __aexit__(
@@ -109,13 +142,30 @@ class Client:
         if self._opened is not None:
             opened, self._opened = self._opened, None
             with anyio.CancelScope(shield=True):
-                await opened.close()
+                await opened.calls.close()
 
     @property
-    def _calls(self) -> Calls:
+    def url(self) -> str:
+        """The address of the server."""
+        return self.address.text
+
+    @property
+    def _open(self) -> _Opened:
         if self._opened is None:
             raise KernelClosedError
         return self._opened
+
+    @property
+    def _calls(self) -> Calls:
+        return self._open.calls
+
+    @property
+    def _runs(self) -> run_service_pb2_grpc.RunServiceStub:
+        return self._open.runs
+
+    @property
+    def _system(self) -> system_service_pb2_grpc.SystemServiceStub:
+        return self._open.system
 
     async def info(self) -> ServerInfo:
         """What the server is; raises ServerUnreachableError when there is none."""
@@ -183,14 +233,23 @@ class Client:
         *,
         workflow: Workflow | None = None,
         from_step: str | None = None,
+        retry: Collection[str] = (),
+        skip: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
         accept_changes: bool = False,
         by: str | None = None,
     ) -> RunHandle:
-        """As Kernel.resume."""
+        """As Kernel.resume. A workflow with a definition is sent along; another one only has to be the run's own, which
+        the server must have."""
+        if workflow is not None and workflow.definition is None:
+            summary = await self.summary(run_id)
+            if summary.workflow != workflow.name:
+                raise RunExistsError(run_id, f"the workflow {summary.workflow!r}")
         request = run_service_pb2.ResumeRunRequest(
-            run_id=run_id, from_step=from_step or "", accept_changes=accept_changes, by=_text("by", by)
+            run_id=run_id, from_step=from_step or "", retry=retry, accept_changes=accept_changes, by=_text("by", by)
         )
+        for step, output in (skip or {}).items():
+            request.skip[step].CopyFrom(_payload(f"the output of {step!r}", output))
         if inputs:
             request.inputs.CopyFrom(inline(encode_given("the inputs", dict(inputs))))
         if workflow is not None and workflow.definition is not None:
@@ -230,7 +289,9 @@ class Client:
             id_prefix=id_prefix or "",
             labels=check_labels(labels or {}),
         )
-        request = run_service_pb2.ListRunsRequest(filter=wanted, page_size=limit, page_token=page or "")
+        request = run_service_pb2.ListRunsRequest(
+            filter=wanted, page_size=min(check_limit(limit), LONGEST_PAGE), page_token=page or ""
+        )
         answer = await self._call(self._runs.ListRuns, request)
         return Page([from_run(run) for run in answer.runs], answer.next_page_token or None)
 
@@ -238,10 +299,12 @@ class Client:
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
     ) -> Sequence[Event]:
         """As Kernel.events."""
+        check_limit(limit)
         found: list[Event] = []
         while len(found) < limit:
+            size = min(limit - len(found), LONGEST_PAGE)
             request = run_service_pb2.ListEventsRequest(
-                run_id=run_id, after_seq=after_seq, page_size=limit - len(found), uid=uid or ""
+                run_id=run_id, after_seq=after_seq, page_size=size, uid=uid or ""
             )
             answer = await self._call(self._runs.ListEvents, request)
             uid = answer.uid
@@ -311,6 +374,83 @@ class Client:
         request = run_service_pb2.CancelRunRequest(run_id=run_id, reason=_text("reason", reason), by=_text("by", by))
         return _CANCEL_OUTCOMES[(await self._call(self._runs.CancelRun, request)).outcome]
 
+    async def pause(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> PauseOutcome:
+        """As Kernel.pause."""
+        request = run_service_pb2.PauseRunRequest(run_id=run_id, reason=_text("reason", reason), by=_text("by", by))
+        return _PAUSE_OUTCOMES[(await self._call(self._runs.PauseRun, request)).outcome]
+
+    async def unpause(self, run_id: str, *, by: str | None = None) -> RunHandle:
+        """As Kernel.unpause."""
+        request = run_service_pb2.UnpauseRunRequest(run_id=run_id, by=_text("by", by))
+        answer = await self._call(self._runs.UnpauseRun, request)
+        return RunHandle(self, answer.run.run_id, created=False)
+
+    async def skip(
+        self, run_id: str, step: str, output: Any = None, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """As Kernel.skip."""
+        request = run_service_pb2.SkipStepRequest(
+            run_id=run_id, step=step, reason=_text("reason", reason), by=_text("by", by)
+        )
+        if output is not None:
+            request.output.CopyFrom(_payload("the output", output))
+        await self._call(self._runs.SkipStep, request)
+
+    async def set_output(
+        self, run_id: str, step: str, output: Any, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """As Kernel.set_output."""
+        request = run_service_pb2.SetStepOutputRequest(
+            run_id=run_id,
+            step=step,
+            output=_payload("the output", output),
+            reason=_text("reason", reason),
+            by=_text("by", by),
+        )
+        await self._call(self._runs.SetStepOutput, request)
+
+    async def set_variable(
+        self, run_id: str, name: str, value: Any, *, reason: str | None = None, by: str | None = None
+    ) -> Delivery:
+        """As Kernel.set_variable."""
+        request = run_service_pb2.SetVariableRequest(
+            run_id=run_id,
+            name=check_variable_name(name),
+            value=_payload("the value", value),
+            reason=_text("reason", reason),
+            by=_text("by", by),
+        )
+        return _DELIVERIES[(await self._call(self._runs.SetVariable, request)).outcome]
+
+    async def fork(
+        self,
+        run_id: str,
+        *,
+        from_step: str | None = None,
+        new_run_id: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        workflow: Workflow | None = None,
+    ) -> RunHandle:
+        """As Kernel.fork."""
+        request = run_service_pb2.ForkRunRequest(
+            run_id=run_id,
+            from_step=from_step or "",
+            new_run_id=Identifiers(SystemClock()).run_id() if new_run_id is None else check_run_id(new_run_id),
+            labels=check_labels(labels or {}),
+        )
+        if inputs:
+            request.inputs.CopyFrom(_payload("the inputs", dict(inputs)))
+        if workflow is not None and workflow.definition is not None:
+            request.definition.CopyFrom(_definition(workflow))
+        answer = await self._call(self._runs.ForkRun, request)
+        return RunHandle(self, answer.run.run_id)
+
+    async def explain(self, run_id: str) -> Explanation:
+        """As Kernel.explain."""
+        answer = await self._call(self._runs.ExplainRun, run_service_pb2.ExplainRunRequest(run_id=run_id))
+        return Explanation(run_id, from_run_status(answer.status), [_reason(each) for each in answer.reasons])
+
     async def delete(self, run_id: str, *, force: bool = False) -> None:
         """As Kernel.delete."""
         await self._call(self._runs.DeleteRun, run_service_pb2.DeleteRunRequest(run_id=run_id, force=force))
@@ -329,7 +469,7 @@ class Client:
             older_than=to_duration(parse_duration(older_than_seconds)),
             statuses=_statuses(statuses),
             workflow=workflow or "",
-            max_runs=limit,
+            max_runs=min(check_limit(limit), LONGEST_PAGE),
             dry_run=dry_run,
         )
         answer = await self._call(self._runs.PruneRuns, request)
@@ -389,31 +529,34 @@ class Client:
 
     async def _reconnect(self, patience: _Patience, gone: Exception) -> None:
         """Return when a server answers; raises `gone` when none does in time."""
-        while (left := patience.left) > 0:
+        while (left := patience.left()) > 0:
             await anyio.sleep(min(PAUSE_SECONDS, left))
+            _ = self._calls  # raises KernelClosedError once it is this client that has gone
             try:
                 await self._info(max(left, PAUSE_SECONDS), wait_for_ready=True)
-            except (*_GONE, TimeoutError):
+            except _GONE:
                 continue
             return
         raise gone
 
 
 class _Patience:
-    """How long a server may stay away."""
+    """How long a server may stay away, from when that is first noticed."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.renew()
+        self._gives_up_at: float | None = None
 
     def renew(self) -> None:
         """It has answered."""
-        self._gives_up_at = time.monotonic() + self._seconds
+        self._gives_up_at = None
 
-    @property
     def left(self) -> float:
         """Seconds until it is given up."""
-        return self._gives_up_at - time.monotonic()
+        now = time.monotonic()
+        if self._gives_up_at is None:
+            self._gives_up_at = now + self._seconds
+        return self._gives_up_at - now
 
 
 def _definition(workflow: Workflow) -> Definition:
@@ -421,13 +564,23 @@ def _definition(workflow: Workflow) -> Definition:
     return Definition(text=workflow.definition.text, name=workflow.file or "")
 
 
+def _payload(what: str, value: Any) -> Payload:
+    return inline(encode_given(what, value))
+
+
+def _reason(message: run_service_pb2.Reason) -> Reason:
+    return Reason(
+        Why(message.why) if message.why in set(Why) else Why.WORKING,
+        message.text,
+        message.step if message.HasField("step") else None,
+        from_timestamp(message.until) if message.HasField("until") else None,
+        list(message.commands),
+    )
+
+
 def _text(what: str, text: str | None) -> str:
     return check_text(what, text) or ""
 
 
 def _statuses(statuses: Iterable[str]) -> Sequence[run_pb2.RunStatus.ValueType]:
-    try:
-        return [to_run_status(status) for status in statuses]
-    except ValueError as error:
-        known = ", ".join(RunStatus)
-        raise InvalidNameError("run status", str(error).partition(" is")[0].strip("'"), f"one of {known}") from error
+    return [to_run_status(status) for status in check_statuses(statuses)]

@@ -4,8 +4,10 @@ An error becomes a status code, its message, and google.rpc.ErrorInfo with its `
 fields and its hints. A client makes the same error of the same class from that. Errors that other languages want to
 take apart come with google.rpc.BadRequest or google.rpc.PreconditionFailure besides.
 
-A status travels in HTTP/2 headers, which have little room: beyond `ROOM` bytes the peer sees RESOURCE_EXHAUSTED instead
-of the error. So long texts are cut, and lists lose their last items and say so.
+A status travels in HTTP/2 headers, for which a peer keeps 8 KiB: beyond that it sees RESOURCE_EXHAUSTED instead of the
+error, gRPC's own library now and then, others always. There the message takes three bytes for each that is not
+printable ASCII, and the details a third more than they are. So long texts are cut, with a sign, and lists lose their
+last items.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -24,11 +27,12 @@ from flujo.kernel import errors
 from flujo.kernel.errors import Difference, FlujoError, Problem
 
 DOMAIN = "flujo"
-ROOM = 6 * 1024
+ROOM = 4608
 LIST_ROOM = 1500
-TEXT_ROOM = 600
+TEXT_ROOM = 400
 MESSAGE_ROOM = 1200
-HINTS_ROOM = 900
+HINTS_ROOM = 700
+_WRAPPING = 80  # the type URL and the lengths around a detail
 
 Found = TypeVar("Found", bound=Message)
 
@@ -41,24 +45,52 @@ class _Field(NamedTuple):
 
 
 def _cut(text: str, room: int) -> str:
-    """The text, cut to `room` bytes of UTF-8 with a sign that it was."""
-    data = text.encode()
-    return text if len(data) <= room else data[: room - 3].decode(errors="ignore") + "…"
+    """The text, cut to `room` bytes of UTF-8 with a sign that it was. File names may hold what UTF-8 cannot."""
+    data = text.encode(errors="replace")
+    return data.decode() if len(data) <= room else data[: room - 3].decode(errors="ignore") + "…"
+
+
+def _cut_message(text: str) -> str:
+    """The text, cut to what it takes as a header."""
+    clean = _cut(text, MESSAGE_ROOM)
+    while (size := len(quote(clean, safe=_PRINTABLE))) > MESSAGE_ROOM:
+        clean = _cut(clean, min(len(clean.encode()) - 3, len(clean.encode()) * MESSAGE_ROOM // size))
+    return clean
+
+
+def _cut_lines(lines: Iterable[str], room: int) -> str:
+    """The first lines, as many as fit whole: half a command is none."""
+    kept: list[str] = []
+    for line in lines:
+        room -= len(line.encode(errors="replace")) + 1
+        if room < 0:
+            break
+        kept.append(_cut(line, HINTS_ROOM))
+    return "\n".join(kept)
 
 
 def _write_items(items: Iterable[Any]) -> str:
     kept: list[Any] = []
     left = LIST_ROOM
     for item in items:
-        left -= len(json.dumps(item))
+        short = _shortened(item)
+        left -= len(json.dumps(short, ensure_ascii=False).encode()) + 2
         if left < 0:
             break
-        kept.append(item)
+        kept.append(short)
     return json.dumps(kept, ensure_ascii=False)
 
 
+def _shortened(item: Any) -> Any:
+    if isinstance(item, str):
+        return _cut(item, TEXT_ROOM)
+    return [_shortened(each) for each in item] if isinstance(item, tuple) else item
+
+
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
 _TEXT = _Field(lambda value: _cut(str(value), TEXT_ROOM), str)
-_OPTIONAL = _Field(lambda value: json.dumps(value), json.loads)
+_OPTIONAL = _Field(lambda value: "null" if value is None else json.dumps(_cut(value, TEXT_ROOM)), json.loads)
 _NUMBER = _Field(str, lambda text: json.loads(text))
 _TEXTS = _Field(_write_items, lambda text: tuple(json.loads(text)))
 _PROBLEMS = _Field(_write_items, lambda text: tuple(Problem(*item) for item in json.loads(text)))
@@ -107,6 +139,8 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.RunActiveError: (_PRECONDITION, {"run_id": _TEXT, "owner": _TEXT}),
     errors.RunFinishedError: (_PRECONDITION, {"run_id": _TEXT, "status": _TEXT}),
     errors.RunNotResumableError: (_PRECONDITION, {"run_id": _TEXT, "status": _TEXT}),
+    errors.RunNotPausedError: (_PRECONDITION, {"run_id": _TEXT, "status": _TEXT}),
+    errors.StepCompletedError: (_PRECONDITION, {"run_id": _TEXT, "step": _TEXT}),
     errors.StateIncompatibilityError: (_PRECONDITION, {"run_id": _TEXT, "differences": _DIFFERENCES}),
     errors.UnknownEventError: (_PRECONDITION, {"type": _TEXT, "format": _NUMBER}),
     # how a run or step ended: a client makes these itself, from a run that is data
@@ -141,17 +175,16 @@ def to_status(error: FlujoError) -> Status:
     kind = next(base for base in type(error).__mro__ if base in TABLE)
     code, fields = TABLE[kind]
     metadata = {name: field.write(getattr(error, name)) for name, field in fields.items()}
-    metadata["error"] = kind.__name__
-    if error.hints:
-        metadata["hints"] = _cut("\n".join(error.hints), HINTS_ROOM)
-    status = Status(code=code.value[0], message=_cut(str(error), MESSAGE_ROOM))
+    metadata["class"] = kind.__name__  # a word that no field can have
+    if hints := _cut_lines(error.hints, HINTS_ROOM):
+        metadata["hints"] = hints
+    status = Status(code=code.value[0], message=_cut_message(str(error)))
     _add(status, ErrorInfo(domain=DOMAIN, reason=error.reason, metadata=metadata))
+    room = ROOM - status.ByteSize() - _WRAPPING
     if isinstance(error, errors.StateIncompatibilityError):
-        _add(status, _preconditions(error))
+        _add(status, _fitting(PreconditionFailure(), _preconditions(error), room))
     elif code is _INVALID:
-        _add(status, _violations(error))
-    while status.ByteSize() > ROOM and len(status.details) > 1:
-        del status.details[-1]  # the lists of the message, said again
+        _add(status, _fitting(BadRequest(), _violations(error), room))
     return status
 
 
@@ -160,23 +193,24 @@ def from_status(status: Status) -> FlujoError | None:
     info = _find(status, ErrorInfo)
     if info is None or info.domain != DOMAIN:
         return None
-    kind = _BY_NAME.get(info.metadata.get("error", ""), FlujoError)
+    kind = _BY_NAME.get(info.metadata.get("class", ""), FlujoError)
     error = kind.__new__(kind)
     hints = tuple(info.metadata["hints"].split("\n")) if "hints" in info.metadata else ()
     # Not through its own constructor, which would word the message anew from fields that may have been cut.
     FlujoError.__init__(error, status.message, hints)
     for name, field in TABLE[kind][1].items():
-        setattr(error, name, field.read(info.metadata[name]))
+        # An earlier release may not send what a later one knows.
+        setattr(error, name, field.read(info.metadata[name]) if name in info.metadata else None)
     if kind is FlujoError:
         error.reason = info.reason
     return error
 
 
-def _violations(error: FlujoError) -> BadRequest:
-    bad = BadRequest()
+def _violations(error: FlujoError) -> Iterable[BadRequest]:
+    """The same again, a wrong field each, in the form that any client can take apart."""
     for field, description in _wrong_fields(error):
-        bad.field_violations.add(field=field, description=_cut(description, TEXT_ROOM))
-    return bad
+        violation = BadRequest.FieldViolation(field=_cut(field, TEXT_ROOM), description=_cut(description, TEXT_ROOM))
+        yield BadRequest(field_violations=[violation])
 
 
 def _wrong_fields(error: FlujoError) -> Iterable[tuple[str, str]]:
@@ -189,11 +223,20 @@ def _wrong_fields(error: FlujoError) -> Iterable[tuple[str, str]]:
     return [("request", error.message)]
 
 
-def _preconditions(error: errors.StateIncompatibilityError) -> PreconditionFailure:
-    failed = PreconditionFailure()
-    for each in error.differences:
-        failed.violations.add(type=each.change, subject=each.step, description=each.detail)
-    return failed
+def _preconditions(error: errors.StateIncompatibilityError) -> Iterable[PreconditionFailure]:
+    for step, change, detail in error.differences:
+        violation = PreconditionFailure.Violation(type=change, subject=step, description=_cut(detail, TEXT_ROOM))
+        yield PreconditionFailure(violations=[violation])
+
+
+def _fitting(whole: Found, parts: Iterable[Found], room: int) -> Found:
+    """As many of the parts, in one message, as there is room for."""
+    for part in parts:
+        room -= part.ByteSize()
+        if room < 0:
+            break
+        whole.MergeFrom(part)
+    return whole
 
 
 def _add(status: Status, detail: Message) -> None:

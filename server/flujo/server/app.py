@@ -12,6 +12,7 @@ from flujo.client.addresses import Address
 from flujo.kernel import Kernel, StoredDefinition, Workflow
 
 from .listening import GRACE_SECONDS, listening
+from .sockets import claimed
 
 
 def load_stored(stored: StoredDefinition) -> Workflow:
@@ -41,6 +42,7 @@ async def run_server(
     kernel = Kernel(
         open_backend(store), workflows, workspaces=workspaces, max_steps=max_steps, load_definition=load_stored
     )
-    async with kernel, listening(kernel, where, grace_seconds=grace_seconds):
-        started(kernel)
-        await anyio.sleep_forever()
+    with claimed(where):  # first of all: a server that has to leave again must not have taken up runs
+        async with kernel, listening(kernel, where, grace_seconds=grace_seconds):
+            started(kernel)
+            await anyio.sleep_forever()

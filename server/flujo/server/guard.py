@@ -30,6 +30,8 @@ logger = logging.getLogger("flujo.server")
 
 OURS = "/flujo."
 
+CANCELLATION_SECONDS = 1.0
+
 Handler = Callable[[Any, Any], Awaitable[Any]]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
@@ -92,10 +94,15 @@ class Guard(aio.ServerInterceptor):
 async def _end(error: BaseException, method: str, context: aio.ServicerContext[Any, Any]) -> NoReturn:
     """End a call whose handler raised."""
     error = _single(error)
+    if isinstance(error, aio.InternalError) and not _is_cancelled():
+        # Something was written to a client that has gone; the cancellation that says so is on its way.
+        with anyio.move_on_after(CANCELLATION_SECONDS):
+            await anyio.sleep_forever()
+    if _is_cancelled():
+        if not isinstance(error, (asyncio.CancelledError, FlujoError, aio.InternalError)):
+            logger.error("%s failed, after its client had gone", method, exc_info=error)
+        raise asyncio.CancelledError from None
     if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
         logger.warning("%s was cancelled from inside", method)
         await context.abort(grpc.StatusCode.ABORTED, "what the call waited for was cancelled")
     if isinstance(error, FlujoError):
@@ -106,6 +113,12 @@ async def _end(error: BaseException, method: str, context: aio.ServicerContext[A
     logger.error("%s failed (%s)", method, failed.id, exc_info=error)
     await context.abort_with_status(rpc_status.to_status(to_status(failed)))
     raise AssertionError("abort has returned")
+
+
+def _is_cancelled() -> bool:
+    """Whether this call is over for gRPC: its client has gone, or the server has cut it off."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _single(error: BaseException) -> BaseException:

@@ -24,12 +24,15 @@ from flujo.v1 import run_service_pb2, run_service_pb2_grpc, system_service_pb2, 
 
 from .guard import Guard
 from .runs import RunService
-from .sockets import claimed, private_files
+from .sockets import claimed, private
 from .system import SystemService
 
 logger = logging.getLogger("flujo.server")
 
 GRACE_SECONDS = 5.0
+
+FLUSH_SECONDS = 0.5
+"""For what handlers have answered at last and gRPC has not sent yet."""
 
 SERVICES = (
     run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name,
@@ -62,14 +65,16 @@ async def serve(
     As a task: `await group.start(serve, kernel, address)` returns when calls are accepted. Raises InvalidAddressError,
     AddressInUseError, and UnsupportedEventLoopError on trio.
     """
-    async with listening(kernel, Address.parse(address), grace_seconds=grace_seconds):
-        task_status.started()
-        await anyio.sleep_forever()
+    where = Address.parse(address)
+    with claimed(where):
+        async with listening(kernel, where, grace_seconds=grace_seconds):
+            task_status.started()
+            await anyio.sleep_forever()
 
 
 @asynccontextmanager
 async def listening(kernel: Kernel, address: Address, *, grace_seconds: float = GRACE_SECONDS) -> AsyncIterator[None]:
-    """Accept calls for `kernel` inside the block."""
+    """Accept calls for `kernel` inside the block, at an address that is `claimed`."""
     require_asyncio("the gRPC server")
     target = address.target
     guard, healthy = Guard(), health.aio.HealthServicer()
@@ -78,18 +83,17 @@ async def listening(kernel: Kernel, address: Address, *, grace_seconds: float = 
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemService(kernel, kernel.clock.now()), server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    with claimed(address):
-        with private_files():
-            server.add_insecure_port(target)
-        await server.start()
+    with private(address):
+        server.add_insecure_port(target)
+    await server.start()
+    try:
         for service in ("", *SERVICES):
             await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
         logger.info("listening at %s for %r", address.text, kernel)
-        try:
-            yield
-        finally:
-            with anyio.CancelScope(shield=True):
-                await _close(server, guard, healthy, grace_seconds)
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _close(server, guard, healthy, grace_seconds)
 
 
 async def _close(server: aio.Server, guard: Guard, healthy: health.aio.HealthServicer, grace_seconds: float) -> None:
@@ -98,5 +102,5 @@ async def _close(server: aio.Server, guard: Guard, healthy: health.aio.HealthSer
     with anyio.move_on_after(grace_seconds):
         # An open watch of the health service would use up the whole grace of `stop`, so ours are waited for first.
         await guard.wait_idle()
-    await server.stop(0)
+    await server.stop(FLUSH_SECONDS)
     await guard.wait_idle()  # what was cut off unwinds; the kernel must not close under it

@@ -6,8 +6,9 @@ the kernel raises them, and become statuses in the guard. No run depends on a ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, suppress
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -16,10 +17,18 @@ from grpc import aio
 
 from flujo.client.wire.events import recorded_payload, to_event
 from flujo.client.wire.runs import MAX_STEPS, given_statuses, put_details, to_run, to_run_status, to_step
-from flujo.client.wire.values import MAX_INLINE_BYTES, Payloads, from_duration, given_object, given_value
-from flujo.kernel import Kernel, RunHandle, RunSummary, Workflow
-from flujo.kernel.api import CancelOutcome, Delivery
+from flujo.client.wire.values import (
+    MAX_INLINE_BYTES,
+    Payloads,
+    from_duration,
+    given_object,
+    given_value,
+    to_timestamp,
+)
+from flujo.kernel import Kernel, RunSummary, Workflow
+from flujo.kernel.api import CancelOutcome, Delivery, PauseOutcome
 from flujo.kernel.errors import CursorError, InvalidNameError, KernelClosedError, RunInterrupted
+from flujo.kernel.explanation import Reason
 from flujo.kernel.observer import Watched
 from flujo.kernel.state import FINAL
 from flujo.v1 import run_pb2, run_service_pb2_grpc
@@ -36,13 +45,16 @@ LONGEST_PAGE = 1000
 WAIT_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 60.0
 BOOKMARK_SECONDS = 15.0
-STALL_SECONDS = 60.0
-"""How long a watcher may leave what it was sent unread; then it has to come back with its cursor."""
 
 _OUTCOMES = {
     Delivery.RECORDED: pb.SIGNAL_OUTCOME_RECORDED,
     Delivery.POSTED: pb.SIGNAL_OUTCOME_POSTED,
     Delivery.STORED: pb.SIGNAL_OUTCOME_STORED,
+}
+_PAUSE_OUTCOMES = {
+    PauseOutcome.REQUESTED: pb.PAUSE_OUTCOME_REQUESTED,
+    PauseOutcome.PAUSED: pb.PAUSE_OUTCOME_PAUSED,
+    PauseOutcome.ALREADY_PAUSED: pb.PAUSE_OUTCOME_ALREADY_PAUSED,
 }
 _CANCEL_OUTCOMES = {
     CancelOutcome.REQUESTED: pb.CANCEL_OUTCOME_REQUESTED,
@@ -54,7 +66,13 @@ _CANCEL_OUTCOMES = {
 class RunService(run_service_pb2_grpc.RunServiceServicer):
     """The runs of one kernel. `closing` is set when the server begins to close."""
 
-    def __init__(self, kernel: Kernel, closing: anyio.Event, *, bookmark_seconds: float = BOOKMARK_SECONDS) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        closing: anyio.Event,
+        *,
+        bookmark_seconds: float = BOOKMARK_SECONDS,
+    ) -> None:
         self._kernel = kernel
         self._closing = closing
         self._bookmark_seconds = bookmark_seconds
@@ -68,18 +86,20 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             run_id=request.run_id or None,
             labels=dict(request.labels),
         )
-        return pb.StartRunResponse(run=await self._run_of(handle), created=handle.created)
+        return pb.StartRunResponse(run=await self._run(handle.run_id), created=handle.created)
 
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Context) -> pb.ResumeRunResponse:
         handle = await self._kernel.resume(
             request.run_id,
             workflow=_workflow(request.definition) if request.HasField("definition") else None,
             from_step=request.from_step or None,
+            retry=list(request.retry),
+            skip={step: given_value(output, f"the output of {step!r}") for step, output in request.skip.items()},
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
             accept_changes=request.accept_changes,
             by=request.by or None,
         )
-        return pb.ResumeRunResponse(run=await self._run_of(handle))
+        return pb.ResumeRunResponse(run=await self._run(handle.run_id))
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -95,7 +115,13 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             limit=_size(request.page_size, PAGE),
             page=request.page_token or None,
         )
-        return pb.ListRunsResponse(runs=await self._messages(page.runs), next_page_token=page.next or "")
+        runs = [await self._message(summary) for summary in page.runs]
+        return pb.ListRunsResponse(runs=runs, next_page_token=page.next or "")
+
+    async def ExplainRun(self, request: pb.ExplainRunRequest, context: Context) -> pb.ExplainRunResponse:
+        explanation = await self._kernel.explain(request.run_id)
+        reasons = [_reason(reason) for reason in explanation.reasons]
+        return pb.ExplainRunResponse(status=to_run_status(explanation.status), reasons=reasons)
 
     async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         size = _size(request.page_size, MAX_STEPS)
@@ -110,12 +136,12 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         seconds = from_duration(request.max_wait) if request.HasField("max_wait") else WAIT_SECONDS
         if seconds < 0:
             raise InvalidNameError("max_wait", f"{seconds:g}s", "a duration that is not negative")
-        with anyio.move_on_after(min(seconds, LONGEST_WAIT_SECONDS)):
-            try:
+
+        async def wait() -> None:
+            with suppress(RunInterrupted), anyio.move_on_after(min(seconds, LONGEST_WAIT_SECONDS)):
                 await self._kernel.wait(request.run_id)
-            except RunInterrupted:
-                if self._closing.is_set():  # it is this server that leaves it
-                    raise KernelClosedError from None
+
+        await self._unless_closing(wait)
         run = await self._run(request.run_id, request.view)
         settled = (*map(to_run_status, FINAL), run_pb2.RUN_STATUS_PAUSED)
         return pb.WaitRunResponse(run=run, reached=run.status in settled)
@@ -132,7 +158,8 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             messages.append(to_event(event, payloads))
             if payloads.room < MAX_INLINE_BYTES:  # the next one might not come along: it begins the next answer
                 break
-        return pb.ListEventsResponse(events=messages, head_seq=max(summary.seq, request.after_seq), uid=summary.uid)
+        head = max(summary.seq, events[-1].seq if events else request.after_seq)  # the run may have gone on meanwhile
+        return pb.ListEventsResponse(events=messages, head_seq=head, uid=summary.uid)
 
     async def ReadPayload(  # type: ignore[override]  # writes its answers itself, see WatchRun
         self, request: pb.ReadPayloadRequest, context: Context
@@ -147,45 +174,37 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         if recorded is None:
             raise InvalidNameError("seq", request.seq, f"an event with a value; this one is {found[0].type}")
         for chunk in _chunks(recorded.encode()):
-            with anyio.fail_after(STALL_SECONDS):
-                await context.write(pb.ReadPayloadResponse(chunk=chunk))
+            await context.write(pb.ReadPayloadResponse(chunk=chunk))
 
     # -- watching -----------------------------------------------------------------------------------------------
 
     async def WatchRun(  # type: ignore[override]  # not a generator, which could hold no task group
         self, request: pb.WatchRunRequest, context: Context
     ) -> None:
-        ended = False
-
-        async def end_when_closing() -> None:
-            await self._closing.wait()
-            tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(end_when_closing)
-            await self._watch(request, context)
-            ended = True
-            tasks.cancel_scope.cancel()
-        if not ended:
-            raise KernelClosedError
+        await self._unless_closing(partial(self._watch, request, context))
 
     async def _watch(self, request: pb.WatchRunRequest, context: Context) -> None:
-        async def send(**content: Any) -> None:
-            with anyio.fail_after(STALL_SECONDS):
-                await context.write(pb.WatchRunResponse(**content))
-
         batches = self._kernel.watch_batches(
             request.run_id, request.after_seq, uid=request.uid or None, idle_seconds=self._bookmark_seconds
         )
         seq = request.after_seq
         async with aclosing(batches):
-            first = await anext(batches)  # raises what is wrong with the request before anything is sent
-            await send(header=pb.WatchHeader(run=await self._run(request.run_id)))
-            await send(**_content(first, seq))
-            seq = _seq_after(first, seq)
             async for batch in batches:
-                await send(**_content(batch, seq))
-                seq = _seq_after(batch, seq)
+                piece = await self._piece(batch, seq)
+                with anyio.CancelScope(shield=True):  # a call whose message is under way cannot be given a status
+                    await context.write(piece)  # waits for a client that does not read, and costs nothing meanwhile
+                seq = batch.events[-1].seq if batch.events else seq
+
+    async def _piece(self, batch: Watched, seq: int) -> pb.WatchRunResponse:
+        """The message of a piece of a watch; `seq` is the last event that was sent."""
+        if batch.begin is not None:
+            return pb.WatchRunResponse(header=pb.WatchHeader(run=await self._message(batch.begin)))
+        if batch.end is not None:
+            return pb.WatchRunResponse(end=pb.WatchEnd(seq=batch.end.seq, status=to_run_status(batch.end.status)))
+        if not batch.events:
+            return pb.WatchRunResponse(bookmark=pb.WatchBookmark(seq=seq))
+        payloads = Payloads()
+        return pb.WatchRunResponse(events=pb.EventBatch(events=[to_event(event, payloads) for event in batch.events]))
 
     # -- acting -------------------------------------------------------------------------------------------------
 
@@ -197,6 +216,46 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         outcome = await self._kernel.cancel(request.run_id, request.reason or None, by=request.by or None)
         return pb.CancelRunResponse(outcome=_CANCEL_OUTCOMES[outcome])
+
+    async def PauseRun(self, request: pb.PauseRunRequest, context: Context) -> pb.PauseRunResponse:
+        outcome = await self._kernel.pause(request.run_id, request.reason or None, by=request.by or None)
+        return pb.PauseRunResponse(outcome=_PAUSE_OUTCOMES[outcome])
+
+    async def UnpauseRun(self, request: pb.UnpauseRunRequest, context: Context) -> pb.UnpauseRunResponse:
+        handle = await self._kernel.unpause(request.run_id, by=request.by or None)
+        return pb.UnpauseRunResponse(run=await self._run(handle.run_id))
+
+    async def SkipStep(self, request: pb.SkipStepRequest, context: Context) -> pb.SkipStepResponse:
+        output = given_value(request.output, "the output") if request.HasField("output") else None
+        await self._kernel.skip(
+            request.run_id, request.step, output, reason=request.reason or None, by=request.by or None
+        )
+        return pb.SkipStepResponse()
+
+    async def SetStepOutput(self, request: pb.SetStepOutputRequest, context: Context) -> pb.SetStepOutputResponse:
+        output = given_value(request.output, "the output")
+        await self._kernel.set_output(
+            request.run_id, request.step, output, reason=request.reason or None, by=request.by or None
+        )
+        return pb.SetStepOutputResponse()
+
+    async def SetVariable(self, request: pb.SetVariableRequest, context: Context) -> pb.SetVariableResponse:
+        value = given_value(request.value, "the value")
+        delivery = await self._kernel.set_variable(
+            request.run_id, request.name, value, reason=request.reason or None, by=request.by or None
+        )
+        return pb.SetVariableResponse(outcome=_OUTCOMES[delivery])
+
+    async def ForkRun(self, request: pb.ForkRunRequest, context: Context) -> pb.ForkRunResponse:
+        handle = await self._kernel.fork(
+            request.run_id,
+            from_step=request.from_step or None,
+            new_run_id=request.new_run_id or None,
+            inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
+            labels=dict(request.labels),
+            workflow=_workflow(request.definition) if request.HasField("definition") else None,
+        )
+        return pb.ForkRunResponse(run=await self._run(handle.run_id))
 
     async def DeleteRun(self, request: pb.DeleteRunRequest, context: Context) -> pb.DeleteRunResponse:
         await self._kernel.delete(request.run_id, force=request.force)
@@ -222,22 +281,34 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     # -- what answers hold --------------------------------------------------------------------------------------
 
     async def _run(self, run_id: str, view: int = run_pb2.RUN_VIEW_BASIC) -> run_pb2.Run:
-        """The run as it stands; in RUN_VIEW_FULL, summary and details are of one moment."""
-        while True:
-            summary = await self._kernel.summary(run_id)
-            run = to_run(summary, interrupted=await self._kernel.is_interrupted(summary))
-            if view != run_pb2.RUN_VIEW_FULL:
-                return run
-            state = await self._kernel.inspect(run_id)
-            if (state.uid, state.seq) == (summary.uid, summary.seq):
-                put_details(run, state)
-                return run
+        """The run as it stands."""
+        if view != run_pb2.RUN_VIEW_FULL:
+            return await self._message(await self._kernel.summary(run_id))
+        summary, state = await self._kernel.look(run_id)
+        run = to_run(summary, interrupted=state.unowned)
+        put_details(run, state)
+        return run
 
-    async def _run_of(self, handle: RunHandle) -> run_pb2.Run:
-        return await self._run(handle.run_id)
+    async def _message(self, summary: RunSummary) -> run_pb2.Run:
+        return to_run(summary, interrupted=await self._kernel.is_interrupted(summary))
 
-    async def _messages(self, runs: Sequence[RunSummary]) -> list[run_pb2.Run]:
-        return [to_run(run, interrupted=await self._kernel.is_interrupted(run)) for run in runs]
+    # -- what may take long -------------------------------------------------------------------------------------
+
+    async def _unless_closing(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what may take as long as a run; raises KernelClosedError when the server begins to close meanwhile."""
+        done = False
+
+        async def end_when_closing() -> None:
+            await self._closing.wait()
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(end_when_closing)
+            await work()
+            done = True
+            tasks.cancel_scope.cancel()
+        if not done:
+            raise KernelClosedError
 
 
 def _source(request: pb.StartRunRequest) -> Workflow | str:
@@ -257,18 +328,11 @@ def _workflow(definition: Definition) -> Workflow:
     return load_workflow_text(definition.text, definition.name or "workflow.yaml")
 
 
-def _content(batch: Watched, seq: int) -> dict[str, Any]:
-    """What a piece of a watch is in a message; `seq` is the last event that was sent."""
-    if batch.end is not None:
-        return {"end": pb.WatchEnd(seq=batch.end.seq, status=to_run_status(batch.end.status))}
-    if not batch.events:
-        return {"bookmark": pb.WatchBookmark(seq=seq)}
-    payloads = Payloads()
-    return {"events": pb.EventBatch(events=[to_event(event, payloads) for event in batch.events])}
-
-
-def _seq_after(batch: Watched, seq: int) -> int:
-    return batch.events[-1].seq if batch.events else seq
+def _reason(reason: Reason) -> pb.Reason:
+    made = pb.Reason(why=reason.why.value, text=reason.text, step=reason.step, commands=reason.commands)
+    if reason.until is not None:
+        made.until.CopyFrom(to_timestamp(reason.until))
+    return made
 
 
 def _size(given: int, default: int) -> int:

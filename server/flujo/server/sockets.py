@@ -23,7 +23,10 @@ def claimed(address: Address) -> Iterator[None]:
 
     Raises AddressInUseError, InvalidAddressError."""
     _make_folder(address)
-    lock = os.open(address.path.with_name(address.path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        lock = os.open(address.path.with_name(address.path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise InvalidAddressError(address.text, f"its lock file cannot be opened: {error.strerror}") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,13 +42,14 @@ def claimed(address: Address) -> Iterator[None]:
 
 
 @contextmanager
-def private_files() -> Iterator[None]:
-    """Files made inside the block are for their owner only, from the first moment on."""
-    before = os.umask(0o177)
+def private(address: Address) -> Iterator[None]:
+    """The socket that is made inside the block is for its owner only, from the first moment on."""
+    before = os.umask(0o077)  # and not 0o177: other threads may be making folders just now
     try:
         yield
     finally:
         os.umask(before)
+    address.path.chmod(0o600)
 
 
 def _make_folder(address: Address) -> None:

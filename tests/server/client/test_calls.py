@@ -1,0 +1,399 @@
+"""Calls inside cancel scopes, calls that take too long, and calls of a client that closes or has no server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from google.protobuf.duration_pb2 import Duration
+
+from flujo.client import Client
+from flujo.kernel import Kernel, Runs
+from flujo.kernel.errors import (
+    CallFailedError,
+    CallTimeoutError,
+    KernelClosedError,
+    ServerUnreachableError,
+    UnsupportedEventLoopError,
+)
+from flujo.v1 import run_service_pb2 as pb
+from kernel.stage import GatedBackend, Stage
+from server.flows import doubling, echoing, waiting, writing
+from server.place import Watchman, both, post_watchman, served, stubs
+
+FLOWS = (doubling, echoing, waiting, writing)
+
+
+@pytest.fixture(autouse=True)
+def watchman(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every server here has one."""
+    post_watchman(monkeypatch)
+
+
+@asynccontextmanager
+async def under_way(address: str) -> AsyncIterator[tuple[Kernel, Client]]:
+    """A run `r` that waits for a signal, in a kernel with a server and a client."""
+    async with both(Stage().kernel(*FLOWS), address) as (kernel, client):
+        await kernel.start("waiting", run_id="r")
+        yield kernel, client
+
+
+def tasks() -> set[asyncio.Task[Any]]:
+    """All tasks but those in which gRPC waits for the next call of each method."""
+    waiting = "AioServer._request"
+    return {task for task in asyncio.all_tasks() if not task.get_coro().__qualname__.startswith(waiting)}  # type: ignore[union-attr]
+
+
+async def nothing_is_left(before: set[asyncio.Task[Any]]) -> None:
+    """Return once no handler is at work and no task is there that was not there before."""
+    with anyio.fail_after(30):
+        await Watchman.on_duty.wait_idle()
+        while tasks() - before:
+            await checkpoint()
+    assert Watchman.on_duty.at_work == 0
+
+
+async def at_work() -> None:
+    """Return once a handler is at work."""
+    while not Watchman.on_duty.at_work:
+        await checkpoint()
+
+
+async def first_event(runs: Runs) -> None:
+    """Begin a watch and leave it in the middle, without closing it."""
+    async for _ in runs.watch("r"):
+        break
+
+
+async def stumble(runs: Runs) -> None:
+    """Begin a watch and fail in the middle."""
+    async with aclosing(runs.watch("r")) as events:
+        async for event in events:
+            assert event.seq // 0
+
+
+async def watch(runs: Runs) -> None:
+    """Follow the run `r`."""
+    async with aclosing(runs.watch("r")) as events:
+        async for _ in events:
+            pass
+
+
+LONG_CALLS: dict[str, Callable[[Runs], Awaitable[Any]]] = {
+    "wait": lambda runs: runs.wait("r"),
+    "result": lambda runs: runs.result("r"),
+    "watch": watch,
+}
+
+
+# -- the trap ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_bare_call_loses_the_mark_of_its_scope(address: str) -> None:
+    """Why the client wraps its calls: grpc.aio raises a cancellation of its own, which travels on through the scope
+    that caused it."""
+    async with under_way(address), stubs(address) as (stub, _):
+        request = pb.WaitRunRequest(run_id="r", max_wait=Duration(seconds=20))
+        leaked = False
+        try:
+            with anyio.move_on_after(0.05):
+                await stub.WaitRun(request)
+        except asyncio.CancelledError:
+            leaked = True
+        if not leaked:
+            pytest.skip("this version of grpcio does not leak cancellations: Calls.unary has one reason less")
+
+
+# -- scopes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", LONG_CALLS.values(), ids=LONG_CALLS)
+async def test_a_scope_that_times_out_ends_the_call_and_nothing_else(
+    call: Callable[[Runs], Awaitable[Any]], address: str
+) -> None:
+    """The code behind the scope goes on, in the same task, and further calls work."""
+    async with under_way(address) as (_, client):
+        await client.summary("r")
+        before = tasks()
+
+        with anyio.move_on_after(0.05) as scope:
+            await call(client)
+
+        assert scope.cancelled_caught
+        await nothing_is_left(before)
+        assert (await client.summary("r")).run_id == "r"
+
+
+@pytest.mark.parametrize("call", LONG_CALLS.values(), ids=LONG_CALLS)
+async def test_a_call_that_takes_too_long_is_a_timeout(call: Callable[[Runs], Awaitable[Any]], address: str) -> None:
+    """`fail_after` raises what it always raises."""
+    async with under_way(address) as (_, client):
+        before = tasks()
+
+        with pytest.raises(TimeoutError):
+            with anyio.fail_after(0.05):
+                await call(client)
+
+        await nothing_is_left(before)
+
+
+@pytest.mark.parametrize("call", LONG_CALLS.values(), ids=LONG_CALLS)
+async def test_only_the_scope_that_was_cancelled_ends(call: Callable[[Runs], Awaitable[Any]], address: str) -> None:
+    """An outer scope takes the inner one along, and code between the two is not run."""
+    passed: list[str] = []
+    async with under_way(address) as (_, client):
+        with anyio.CancelScope() as outer:
+            with anyio.CancelScope() as inner:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(cancel_when_at_work, outer)
+                    await call(client)
+            passed.append("between")
+        passed.append("behind")
+
+        assert passed == ["behind"]
+        assert outer.cancelled_caught
+        assert not inner.cancelled_caught
+
+
+async def cancel_when_at_work(scope: anyio.CancelScope) -> None:
+    """Cancel a scope once the server is at work for somebody in it."""
+    await at_work()
+    scope.cancel()
+
+
+@pytest.mark.parametrize("call", LONG_CALLS.values(), ids=LONG_CALLS)
+async def test_asyncio_may_cancel_as_well(call: Callable[[Runs], Awaitable[Any]], address: str) -> None:
+    """Its own timeouts and Task.cancel() do what they do everywhere."""
+    async with under_way(address) as (_, client):
+        before = tasks()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await call(client)
+        task = asyncio.ensure_future(call(client))
+        await at_work()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        await nothing_is_left(before)
+
+
+async def test_every_call_can_be_cancelled_at_any_await(address: str) -> None:
+    """However far it has come: the scope ends, and nothing is left behind in client and server."""
+    calls: list[Callable[[Runs], Awaitable[Any]]] = [
+        lambda runs: runs.summary("r"),
+        lambda runs: runs.inspect("r"),
+        lambda runs: runs.list(),
+        lambda runs: runs.events("r"),
+        first_event,
+    ]
+    async with under_way(address) as (_, client):
+        await client.summary("r")
+        before = tasks()
+        for call in calls:
+            for ticks in range(12):
+                with anyio.CancelScope() as scope:
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(cancel_after, scope, ticks)
+                        await call(client)
+        await nothing_is_left(before)
+
+
+async def cancel_after(scope: anyio.CancelScope, ticks: int) -> None:
+    """Cancel a scope some passes of the event loop later."""
+    for _ in range(ticks):
+        await checkpoint()
+    scope.cancel()
+
+
+async def test_a_start_whose_caller_is_cancelled_goes_on(address: str) -> None:
+    """A run that has become durable is driven, whatever becomes of who asked for it."""
+    stage = Stage()
+    backend = GatedBackend(stage.store)
+    async with both(stage.kernel(*FLOWS, backend=backend), address) as (kernel, client):
+        backend.close_gate()
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: client.start("doubling", run_id="r"))
+            await backend.waiting.wait()
+            group.cancel_scope.cancel()
+        await Watchman.on_duty.wait_idle()
+        backend.gate.set()
+
+        with anyio.fail_after(30):
+            handle = await client.start("doubling", run_id="r")
+            assert not handle.created
+            assert await kernel.result("r") == 2
+
+
+# -- watches that are left -----------------------------------------------------------------------------------------
+
+
+async def test_a_watch_that_is_left_early_ends_on_the_server(address: str) -> None:
+    """With `aclosing` at once, and also without, as soon as nobody holds it any more."""
+    async with under_way(address) as (_, client):
+        await client.summary("r")
+        before = tasks()
+
+        async with aclosing(client.watch("r")) as events:
+            await anext(events)
+            assert Watchman.on_duty.at_work == 1
+        await nothing_is_left(before)
+
+        await first_event(client)
+        await nothing_is_left(before)
+
+
+async def test_a_watcher_that_fails_ends_its_watch(address: str) -> None:
+    """An error in the body of the loop passes through unchanged."""
+    async with under_way(address) as (_, client):
+        before = tasks()
+
+        with pytest.raises(ZeroDivisionError):
+            await stumble(client)
+        await nothing_is_left(before)
+
+
+async def test_watching_inside_a_scope_goes_on_after_it(address: str) -> None:
+    """A scope around one step of a watch ends that step; the watch has to be begun anew, and misses nothing."""
+    async with under_way(address) as (_, client):
+        seen = 0
+        async with aclosing(client.watch("r")) as events:
+            with anyio.move_on_after(0.05) as scope:
+                async for event in events:
+                    seen = event.seq
+        assert scope.cancelled_caught
+        await client.signal("r", "go")
+
+        rest = [event.seq async for event in client.watch("r", seen)]
+        assert [*range(1, seen + 1), *rest] == [1, 2, 3, 4, 5]
+
+
+# -- time ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_does_not_answer_is_not_waited_for_long(address: str) -> None:
+    """A call has its time, and nothing of it is left when that is over."""
+    stage = Stage()
+    backend = GatedBackend(stage.store)
+    kernel = stage.kernel(*FLOWS, backend=backend)
+    async with kernel, served(kernel, address), Client(address, call_seconds=0.1) as client:
+        await client.list()
+        before = tasks()
+        backend.close_gate()
+
+        with pytest.raises(CallTimeoutError) as late:
+            await client.start("doubling", run_id="r")
+
+        assert (late.value.call, late.value.seconds) == ("StartRun", 0.1)
+        await Watchman.on_duty.wait_idle()
+        backend.gate.set()
+        assert await kernel.result("r") == 2
+        await nothing_is_left(before)
+
+
+async def test_waits_may_take_longer_than_calls(address: str) -> None:
+    """What follows a run is not bounded by `call_seconds`."""
+    stage = Stage()
+    kernel = stage.kernel(*FLOWS)
+    async with kernel, served(kernel, address), Client(address, call_seconds=0.05) as client:
+        await kernel.start("waiting", run_id="r")
+        with anyio.move_on_after(0.2) as scope:
+            await client.wait("r")
+        assert scope.cancelled_caught
+
+
+# -- no server, and no client --------------------------------------------------------------------------------------
+
+
+async def test_no_server_is_an_error_at_once(address: str) -> None:
+    """Calls that do not follow a run do not wait for a server to come."""
+    async with Client(address) as client:
+        with anyio.fail_after(30):
+            with pytest.raises(ServerUnreachableError) as nobody:
+                await client.info()
+            with pytest.raises(ServerUnreachableError):
+                await client.start("doubling")
+            with pytest.raises(ServerUnreachableError):
+                await client.inspect("r")
+
+    assert nobody.value.address == address
+    assert any("flujoctl serve" in hint for hint in nobody.value.hints)
+
+
+@pytest.mark.parametrize("call", LONG_CALLS.values(), ids=LONG_CALLS)
+async def test_a_server_that_stays_away_is_given_up(call: Callable[[Runs], Awaitable[Any]], address: str) -> None:
+    """What follows a run waits for `reconnect_seconds`, then it is the same error."""
+    async with Client(address, reconnect_seconds=0.1) as client:
+        with pytest.raises(ServerUnreachableError):
+            await call(client)
+
+
+async def test_somebody_else_at_the_address_is_told_apart(address: str) -> None:
+    """A gRPC server that is not ours does not know our methods."""
+    from grpc import aio
+
+    server = aio.server()
+    server.add_insecure_port(address)
+    await server.start()
+    try:
+        async with Client(address) as client:
+            with pytest.raises(CallFailedError) as foreign:
+                await client.info()
+    finally:
+        await server.stop(None)
+    assert (foreign.value.code, foreign.value.call) == ("UNIMPLEMENTED", "GetSystemInfo")
+
+
+@pytest.mark.parametrize("call", LONG_CALLS.values(), ids=LONG_CALLS)
+async def test_closing_a_client_ends_what_it_is_doing(call: Callable[[Runs], Awaitable[Any]], address: str) -> None:
+    """Calls under way in other tasks say that it was closed; they do not look like cancelled tasks."""
+    ended: list[BaseException] = []
+
+    async def follow(runs: Runs) -> None:
+        try:
+            await call(runs)
+        except BaseException as error:
+            ended.append(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    stage = Stage()
+    kernel = stage.kernel(*FLOWS)
+    async with kernel, served(kernel, address):
+        await kernel.start("waiting", run_id="r")
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as group, Client(address) as client:
+                group.start_soon(follow, client)
+                await at_work()
+        await Watchman.on_duty.wait_idle()
+
+    assert [type(error) for error in ended] == [KernelClosedError]
+
+
+async def test_a_client_has_to_be_open(address: str) -> None:
+    """Before its block and after it every call is refused."""
+    client = Client(address)
+    for call in (client.info, client.list, lambda: client.wait("r"), lambda: watch(client)):
+        with pytest.raises(KernelClosedError):
+            await call()
+    async with client:
+        pass
+    for call in (client.info, client.list, lambda: client.wait("r"), lambda: watch(client)):
+        with pytest.raises(KernelClosedError):
+            await call()
+
+
+def test_a_client_needs_asyncio(address: str) -> None:
+    """gRPC knows no other loop; the error says so before anything is tried."""
+
+    async def main() -> None:
+        with pytest.raises(UnsupportedEventLoopError, match="the gRPC client does not run on trio"):
+            async with Client(address):
+                pass
+
+    anyio.run(main, backend="trio")

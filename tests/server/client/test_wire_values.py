@@ -1,0 +1,130 @@
+"""Instants, durations and payloads between Python and `flujo.v1`."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flujo.client.wire.values import (
+    JSON,
+    MAX_ANSWER_BYTES,
+    MAX_INLINE_BYTES,
+    Payloads,
+    from_duration,
+    from_timestamp,
+    given_object,
+    given_value,
+    inline,
+    micros_from_duration,
+    micros_to_duration,
+    to_duration,
+    to_timestamp,
+)
+from flujo.kernel.api import MAX_INPUT_BYTES
+from flujo.kernel.errors import InvalidValueError, PayloadTooLargeError
+from flujo.v1.payload_pb2 import Payload, PayloadReference
+
+
+@given(st.integers(0, 253_402_300_799_999_999))
+def test_instants_keep_their_microseconds(instant: int) -> None:
+    """From 1970 to the year 9999."""
+    assert from_timestamp(to_timestamp(instant)) == instant
+    assert to_timestamp(instant).ToNanoseconds() == instant * 1000
+
+
+@given(st.integers(0, 100 * 366 * 86400 * 1_000_000))
+def test_durations_in_microseconds_are_exact(micros: int) -> None:
+    """Up to a hundred years."""
+    assert micros_from_duration(micros_to_duration(micros)) == micros
+
+
+@given(st.floats(0, 100 * 366 * 86400))
+def test_durations_in_seconds_are_good_to_a_nanosecond(seconds: float) -> None:
+    """As precise as the message can be, and a message that is valid."""
+    duration = to_duration(seconds)
+
+    assert from_duration(duration) == pytest.approx(seconds, abs=1e-9, rel=1e-15)
+    assert 0 <= duration.nanos < 1_000_000_000
+
+
+@given(st.integers(0, 10**10))
+def test_durations_in_decimals_are_the_same_again(millis: int) -> None:
+    """8.601 seconds are not 8.600999999999999."""
+    assert from_duration(to_duration(millis / 1000)) == millis / 1000
+
+
+@pytest.mark.parametrize("seconds", [0.9999999999, 1.9999999999])
+def test_a_duration_just_below_a_second_is_valid(seconds: float) -> None:
+    """It is rounded up to the whole second, and not to a billion nanoseconds."""
+    assert to_duration(seconds).nanos == 0
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_small_payloads_come_along(text: str) -> None:
+    """The text itself, byte for byte."""
+    assert Payloads().make(text, 7) == Payload(content_type=JSON, json=text)
+
+
+@pytest.mark.parametrize("character", ["a", "é", "東", "🙂"])
+def test_a_payload_comes_along_up_to_64_kib_of_utf8(character: str) -> None:
+    """One byte more, and it is a reference with size and digest."""
+    size = len(character.encode())
+    fits = character * (MAX_INLINE_BYTES // size)
+    too_large = fits + character
+
+    assert Payloads().make(fits, 7).json == fits
+    assert Payloads().make(too_large, 7).reference == PayloadReference(
+        seq=7, size_bytes=len(too_large.encode()), sha256=hashlib.sha256(too_large.encode()).hexdigest()
+    )
+
+
+def test_an_answer_has_room_for_so_much_only() -> None:
+    """Values come along until together they fill a megabyte; what does not fit is a reference, what is small enough
+    still comes."""
+    payloads = Payloads()
+    made = [payloads.make("x" * 60_000, seq).WhichOneof("content") for seq in range(20)]
+
+    assert made == ["json"] * (MAX_ANSWER_BYTES // 60_000) + ["reference"] * (20 - MAX_ANSWER_BYTES // 60_000)
+    assert payloads.make("x", 21).json == "x"
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (Payload(content_type="text/yaml", json="{}"), "content type"),
+        (Payload(), "no `json`"),
+        (Payload(reference=PayloadReference(seq=1)), "no `json`"),
+        (Payload(json=""), "not JSON"),
+        (Payload(json="{'a': 1}"), "not JSON"),
+        (Payload(json="NaN"), "not JSON"),
+        (Payload(json="[" * 100_000), "not JSON"),
+    ],
+    ids=["type", "empty", "reference", "nothing", "quotes", "NaN", "deep"],
+)
+def test_what_is_no_json_is_refused(payload: Payload, problem: str) -> None:
+    """The message names what was given, and why it is none."""
+    with pytest.raises(InvalidValueError, match=problem) as refused:
+        given_value(payload, "the payload")
+
+    assert refused.value.path == "the payload"
+
+
+def test_what_is_given_is_bounded_in_bytes() -> None:
+    """A megabyte, as JSON in UTF-8."""
+    fits = '"' + "é" * (MAX_INPUT_BYTES // 2 - 1) + '"'
+
+    assert given_value(inline(fits), "the payload") == fits[1:-1]
+    with pytest.raises(PayloadTooLargeError) as refused:
+        given_value(inline(fits[:-1] + 'x"'), "the payload")
+    assert (refused.value.size, refused.value.limit) == (MAX_INPUT_BYTES + 1, MAX_INPUT_BYTES)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "1", '"{}"'])
+def test_inputs_are_objects(text: str) -> None:
+    """Any other value has no names."""
+    assert given_object(inline('{"a": 1}'), "the inputs") == {"a": 1}
+    with pytest.raises(InvalidValueError, match="not a JSON object"):
+        given_object(inline(text), "the inputs")

@@ -1,0 +1,90 @@
+"""The server as a program: what it does before it listens, and what it goes on with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from flujo.backends import open_backend
+from flujo.client import Client
+from flujo.client.addresses import Address
+from flujo.kernel import Kernel, Observer, RunFailed
+from flujo.kernel.errors import AddressInUseError, InvalidAddressError
+from flujo.server.app import run_server
+from flujo.server.sockets import claimed
+from flujo.workflows import load_workflow_text
+from server.flows import FAILS, WAITS, WORKS, letters, waiting
+from server.serving import server_process
+
+PROCESSES = """
+name: processes
+steps:
+  - {name: shout, task: shell, inputs: {command: "echo hello | tr a-z A-Z"}}
+  - {name: count, task: python_code, inputs: {code: "result = len(steps['shout']['result']['stdout'])"}}
+outputs: {count: "{{ steps.count.result }}"}
+"""
+
+
+async def test_a_server_recovers_what_it_can_read(folder: Path, address: str) -> None:
+    """Runs of the workflows it was given, and runs whose definition is stored, before the first call is answered."""
+    store = f"sqlite:{folder}/state.db"
+    async with Kernel(open_backend(store), [waiting], workspaces=folder / "w") as kernel:
+        await kernel.start(waiting, run_id="python")
+        await kernel.start(letters(WAITS), run_id="yaml")
+    async with anyio.create_task_group() as group:
+        ready = anyio.Event()
+
+        async def serve() -> None:
+            await run_server(store, address, [waiting], workspaces=folder / "w", started=lambda kernel: ready.set())
+
+        group.start_soon(serve)
+        await ready.wait()
+        async with Client(address) as client:
+            assert not any([await client.is_interrupted(run) for run in (await client.list()).runs])
+            await client.signal("python", "go", 1)
+            await client.signal("yaml", "b", 2)
+            assert await client.result("python") == 1
+            assert await client.result("yaml") == {"last": 2}
+        group.cancel_scope.cancel()
+    assert not (folder / "s").exists()
+
+
+async def test_a_server_that_cannot_listen_touches_nothing(folder: Path, address: str) -> None:
+    """An address that is taken, or too long, is said before the store is made or a run is taken up."""
+    with claimed(Address.parse(address)), pytest.raises(AddressInUseError):
+        await run_server(f"sqlite:{folder}/state.db", address, workspaces=folder / "w")
+    with pytest.raises(InvalidAddressError):
+        await run_server(f"sqlite:{folder}/state.db", f"unix:/{'d' * 200}", workspaces=folder / "w")
+
+    assert os.listdir(folder) == ["s.lock"]
+
+
+async def test_a_server_runs_child_processes(folder: Path, address: str) -> None:
+    """Shells and Python in processes of their own, beside the threads of gRPC."""
+    with server_process(folder, address):
+        async with Client(address) as client:
+            outputs = [await client.run(load_workflow_text(PROCESSES, "processes.yaml")) for _ in range(3)]
+
+    assert outputs == [{"count": 6}] * 3
+
+
+async def test_definitions_of_clients_survive_the_server(folder: Path, address: str) -> None:
+    """A run that was started with a definition is resumed with it, or with another one, by the next server."""
+    with server_process(folder, address):
+        async with Client(address) as client:
+            for run_id in ("a", "b"):
+                with pytest.raises(RunFailed):
+                    await client.run(letters(FAILS), run_id=run_id)
+    with server_process(folder, address):
+        async with Client(address) as client:
+            await client.resume("a")
+            with pytest.raises(RunFailed):
+                await client.result("a")
+            await client.resume("b", workflow=letters(WORKS))
+            assert await client.result("b") == {"last": "two"}
+
+    async with open_backend(f"sqlite:{folder}/state.db") as backend:
+        assert (await Observer(backend).inspect("a")).resume_count == 1

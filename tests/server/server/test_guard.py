@@ -1,0 +1,109 @@
+"""The guard itself: what is still at work, and what is logged of calls whose clients have gone."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+import pytest
+from grpc import aio
+
+from flujo.backends.memory import InMemoryBackend
+from flujo.kernel import Kernel
+from flujo.kernel.errors import RunNotFoundError
+from flujo.v1 import run_service_pb2 as pb
+from kernel.stage import Stage
+from server.flows import doubling, waiting, writing
+from server.place import Watchman, post_watchman, served, stubs
+
+
+@pytest.fixture(autouse=True)
+def watchman(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every server here has one."""
+    post_watchman(monkeypatch)
+
+
+async def test_calls_are_counted_from_their_first_moment_to_their_last(address: str) -> None:
+    """Of all kinds, also those that are refused."""
+    kernel = Stage().kernel(waiting)
+    async with kernel, served(kernel, address), stubs(address) as (stub, _):
+        await kernel.start("waiting", run_id="r")
+        calls = [stub.WatchRun(pb.WatchRunRequest(run_id="r")) for _ in range(4)]
+        for call in calls:
+            await call.read()
+        assert Watchman.on_duty.at_work == 4
+        calls[0].cancel()
+        await calls[0].code()
+        await kernel.signal("r", "go")
+        for call in calls[1:]:
+            await drain(call)
+        with anyio.fail_after(30):
+            await Watchman.on_duty.wait_idle()
+        assert Watchman.on_duty.at_work == 0
+
+
+async def drain(call: Any) -> None:
+    """Read a stream to its end."""
+    while await call.read() is not aio.EOF:
+        pass
+
+
+class Stubborn(InMemoryBackend):
+    """Its reads are interrupted, and then it fails in a way of its own."""
+
+    reading = anyio.Event()
+    error: Exception = RunNotFoundError("r", "memory:")
+
+    async def load(self, run_id: str) -> Any:
+        try:
+            self.reading.set()
+            await anyio.sleep_forever()
+        except BaseException:
+            raise self.error from None
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (RunNotFoundError("r", "memory:"), []),
+        (ZeroDivisionError("a bug"), ["GetRun failed, after its client had gone"]),
+    ],
+    ids=["expected", "bug"],
+)
+async def test_what_fails_after_its_client_has_gone_is_logged_if_it_is_a_bug(
+    error: Exception, logged: list[str], address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is nobody to answer, and nothing else goes wrong for that."""
+    backend = Stubborn()
+    backend.error, backend.reading = error, anyio.Event()
+    kernel = Kernel(backend, [doubling])
+    async with kernel, served(kernel, address), stubs(address) as (stub, _):
+        call = stub.GetRun(pb.GetRunRequest(run_id="r"))
+        await backend.reading.wait()
+        call.cancel()
+        await call.code()
+        with anyio.fail_after(30):
+            await Watchman.on_duty.wait_idle()
+
+    found = [record.getMessage().rpartition("/")[2] for record in caplog.records if record.levelno >= logging.WARNING]
+    assert found == logged
+
+
+async def test_a_client_that_goes_in_the_middle_of_a_message_is_no_bug(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A watcher that leaves while more is written to it than it has read leaves no trace in the log."""
+    kernel = Stage().kernel(writing)
+    async with kernel, served(kernel, address):
+        await kernel.run("writing", {"size": 60_000, "times": 200}, run_id="r")
+        for _ in range(5):
+            async with stubs(address, **{"http2.bdp_probe": 0}) as (stub, _):
+                call = stub.WatchRun(pb.WatchRunRequest(run_id="r"))
+                await call.read()
+                call.cancel()
+                await call.code()
+        with anyio.fail_after(30):
+            await Watchman.on_duty.wait_idle()
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
