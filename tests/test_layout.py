@@ -38,7 +38,7 @@ def test_the_wheel_holds_what_the_editable_install_shows() -> None:
     assert [package for package in packages if not package.endswith("/flujo")] == ["cli/flujoctl.py"]
 
 
-@pytest.mark.parametrize("folder", ["kernel", "backends", "workflows", "server", "cli", "proto", "tests", "docs", "examples", "bench"])
+@pytest.mark.parametrize("folder", [*ROOTS, "tests", "docs", "examples", "bench"])
 def test_the_folders_exist(folder: str) -> None:
     """The folders that the Makefile and the documentation name are there."""
     assert (ROOT / folder).is_dir()

@@ -1387,3 +1387,16 @@ async def test_earlier_runs_tell_how_long_a_run_will_take() -> None:
         await kernel.start(slow, run_id="second")
         await until(kernel, "second", "step_waiting")
         assert (await kernel.inspect("second")).progress["eta_seconds"] == 100
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"deep": [float("inf")]}], ids=["NaN", "infinity inside"])
+async def test_an_input_that_json_cannot_hold_is_refused_with_its_place(value: Any) -> None:
+    """Nothing becomes null on its way into the journal."""
+
+    @workflow()
+    async def takes(ctx: Context, value: Any) -> Any:
+        return value
+
+    async with Stage().kernel(takes) as kernel:
+        with pytest.raises(InvalidValueError, match=r"\$\.value"):
+            await kernel.start(takes, {"value": value})

@@ -33,7 +33,7 @@ from flujo.kernel.errors import (
     StoreFullError,
     UnknownEventError,
 )
-from flujo.server.app import load_stored
+from flujo.server.listening import load_stored
 from flujo.v1 import run_pb2
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import system_service_pb2 as system_pb

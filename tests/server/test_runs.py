@@ -42,7 +42,7 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.events import CancelRequested
 from flujo.kernel.explanation import Why
-from flujo.server.app import load_stored
+from flujo.server.listening import load_stored
 from kernel.stage import JumpingClock, Stage, crash
 from server.flows import FAILS, WORKS, Flaky, doubling, echoing, letters, mapping, stuck, waiting, writing
 from server.place import Through

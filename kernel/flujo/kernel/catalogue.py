@@ -16,13 +16,13 @@ class Catalogue:
 
     def __init__(self, workflows: Iterable[Workflow], load: Callable[[StoredDefinition], Workflow] | None) -> None:
         self.registered = {each.name: each for each in workflows}
-        self._load = load
+        self.load = load
 
     def choose(self, workflow: Workflow | str) -> Workflow:
         """The workflow to start, registered if it has to be found again by its name; raises WorkflowNotFoundError,
         DeclarationError."""
         if isinstance(workflow, Workflow):
-            if workflow.definition is not None and self._load is not None:
+            if workflow.definition is not None and self.load is not None:
                 return workflow  # its runs go on with the text they have stored, so there is nothing to remember
             known = self.registered.setdefault(workflow.name, workflow)
             if known != workflow and workflow.definition is None:
@@ -48,8 +48,8 @@ class Catalogue:
         )
         if registered is not None and same:
             return registered
-        if state.definition is not None and self._load is not None:
-            return self._load(await backend.get_definition(state.definition))
+        if state.definition is not None and self.load is not None:
+            return self.load(await backend.get_definition(state.definition))
         if registered is None:
             raise WorkflowNotFoundError(state.workflow, sorted(self.registered))
         if found := differences(state, registered.plan):

@@ -132,6 +132,10 @@ class Kernel(Observer):
         """The workflows that can be started by name."""
         return self._catalogue.registered
 
+    def accept_definitions(self, load: Callable[[StoredDefinition], Workflow]) -> None:
+        """Rebuild workflows from stored texts with `load`, unless the kernel was given a way to do so."""
+        self._catalogue.load = self._catalogue.load or load
+
     @property
     def committer(self) -> Committer:
         """The committer; raises KernelClosedError outside of the context manager."""

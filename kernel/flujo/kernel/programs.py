@@ -196,7 +196,9 @@ def _inputs_model(name: str, function: Callable[..., Any]) -> tuple[type[BaseMod
             raise DeclarationError(f"workflow {name!r}: input {parameter.name!r} must be a named argument")
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
-    return create_model(f"{name}_inputs", __config__=ConfigDict(extra="forbid"), **fields), False
+    return create_model(
+        f"{name}_inputs", __config__=ConfigDict(extra="forbid", ser_json_inf_nan="constants"), **fields
+    ), False
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

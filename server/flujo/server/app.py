@@ -9,17 +9,10 @@ import anyio
 
 from flujo.backends import open_backend
 from flujo.client.addresses import Address
-from flujo.kernel import Kernel, StoredDefinition, Workflow
+from flujo.kernel import Kernel, Workflow
 
-from .listening import GRACE_SECONDS, listening
+from .listening import GRACE_SECONDS, listening, load_stored
 from .sockets import claimed
-
-
-def load_stored(stored: StoredDefinition) -> Workflow:
-    """The workflow in a definition that a store holds."""
-    from flujo.workflows import load_workflow_text
-
-    return load_workflow_text(stored.text, f"{stored.workflow}.yaml")
 
 
 async def run_server(

@@ -18,7 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from flujo.client.addresses import Address
-from flujo.kernel import Kernel
+from flujo.kernel import Kernel, StoredDefinition, Workflow
 from flujo.kernel.loops import require_asyncio
 from flujo.v1 import run_service_pb2, run_service_pb2_grpc, system_service_pb2, system_service_pb2_grpc
 
@@ -72,10 +72,18 @@ async def serve(
             await anyio.sleep_forever()
 
 
+def load_stored(stored: StoredDefinition) -> Workflow:
+    """The workflow in a definition that a store holds."""
+    from flujo.workflows import load_workflow_text
+
+    return load_workflow_text(stored.text, f"{stored.workflow}.yaml")
+
+
 @asynccontextmanager
 async def listening(kernel: Kernel, address: Address, *, grace_seconds: float = GRACE_SECONDS) -> AsyncIterator[None]:
     """Accept calls for `kernel` inside the block, at an address that is `claimed`."""
     require_asyncio("the gRPC server")
+    kernel.accept_definitions(load_stored)  # or what a client sends could not be gone on with after a crash
     target = address.target
     guard, healthy = Guard(), health.aio.HealthServicer()
     server = aio.server(interceptors=(guard,), options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
 import click
@@ -56,6 +57,7 @@ async def _serve(
     max_steps: int | None,
     grace_seconds: float,
 ) -> None:
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tasks start processes, and gRPC would join in each time
     try:
         from flujo.server.app import run_server
     except ModuleNotFoundError as error:
