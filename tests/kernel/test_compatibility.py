@@ -65,6 +65,89 @@ def test_steps_that_have_not_completed_are_free(status: StepStatus) -> None:
         assert differences(state, plan(edited)) == []
 
 
+GRAPH = {"a": "", "b": "a", "c": "a", "d": "b c", "e": ""}
+
+
+def a_graph_run(completed: str, edges: dict[str, str] = GRAPH, **others: StepStatus) -> WorkflowState:
+    """The same for a graph of these steps."""
+    state = a_run(completed, **others)
+    state.plan = graph(" ".join(f"{name}:{','.join(edge.split())}" for name, edge in edges.items()))
+    return state
+
+
+def graph(text: str) -> list[list[str]]:
+    """`a b:a d=9:b,c`: steps with a digest of their own unless another is given, and what they wait for; `-` says
+    that it is nothing."""
+    rows: list[list[str]] = []
+    for part in text.split():
+        step, _, edges = part.partition(":")
+        name, _, digest = step.partition("=")
+        rows.append([name, digest or f"{name}'s", *(edge.strip("-") for edge in edges.split(",") if edge)])
+    return rows
+
+
+STORED_GRAPH = "a b:a c:a d:b,c e"
+
+
+@pytest.mark.parametrize(
+    ("completed", "edited", "found"),
+    [
+        ("abcde", STORED_GRAPH, []),
+        ("abcde", "e d:c,b c:a b:a a", []),
+        ("abcde", "a b=9:a c:a d:b,c e", ["b changed"]),
+        ("ab", "a b:a c=9:a d=9:b,c,e e:a", []),
+        ("abc", "a b:a c:b d:b,c e", ["c rewired"]),
+        ("abc", "a b c:a d:b,c e", ["b rewired"]),
+        ("abc", "a b:a,x c:a d:b,c e x", ["b rewired", "x inserted"]),
+        ("abcd", "a b:a c:a d:b,c,x e x:y y", ["d rewired", "x inserted", "y inserted"]),
+        ("abcd", "a b:a c:a d:b,c e x x2:x x3:d", []),
+        ("ad", "a b:a,x c:a d:b,c e x", ["x inserted"]),
+        ("abc", "a b:a d:b e", ["c removed"]),
+        ("abcd", "a b:a d:b e", ["c removed", "d rewired"]),
+        ("abcd", "a z=c's:a b:a d:b,z e", ["c renamed"]),
+        ("abcde", "", ["a removed", "b removed", "c removed", "d removed", "e removed"]),
+    ],
+)
+def test_in_a_graph_dependencies_bind_and_the_order_does_not(completed: str, edited: str, found: list[str]) -> None:
+    """A new step matters only where something completed depends on it, and a new name is no new step."""
+    differing = differences(a_graph_run(completed), graph(edited))
+
+    told = {"its dependencies have changed since it completed": "rewired"}
+    assert sorted(f"{each.step} {told.get(each.detail, each.change)}" for each in differing) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("stored", "edited", "completed", "found"),
+    [
+        ("a b c", "a b:a c:b", "abc", []),
+        ("a b c", "c:b b:a a", "abc", []),
+        ("a b c", "a b:a c:a", "abc", ["c"]),
+        ("a b c", "a b:a c:a", "ab", []),
+        ("a b:a c:b", "a b c", "abc", []),
+        ("a b:a c:a", "a b c", "abc", ["c"]),
+        ("a:- b:- c:-", "a b c:b", "ab", []),
+        ("a:- b:- c:-", "a b c", "ab", ["b"]),
+    ],
+)
+def test_a_sequence_is_compared_with_a_graph_as_the_chain_it_is(
+    stored: str, edited: str, completed: str, found: list[str]
+) -> None:
+    """Writing the chain out changes nothing; loosening it does, for what has completed."""
+    state = a_graph_run(completed)
+    state.plan = graph(stored)
+
+    assert [each.step for each in differences(state, graph(edited))] == found
+
+
+def test_always_running_is_no_difference() -> None:
+    """A step may become a clean-up, or cease to be one, whatever it has done."""
+    state = a_graph_run("ab")
+
+    assert differences(state, graph("a:* b:a,* c:a d:b,c e")) == []
+    state.plan = graph("a b:*")
+    assert differences(state, graph("a b")) == []
+
+
 def test_steps_that_a_resume_invalidates_are_free() -> None:
     """What runs again anyway does not bind."""
     state = a_run("abc")

@@ -101,7 +101,7 @@ class ScriptedContext:
 
     @contextmanager
     def _attempt(self, name: str, number: int) -> Iterator[None]:
-        token = enter_attempt(Attempt(self.run_id, "uid-1", name, 1, number, self.children))
+        token = enter_attempt(Attempt(self.run_id, "uid-1", name, 1, number, self.children, report_nothing))
         try:
             yield
         finally:
@@ -110,6 +110,10 @@ class ScriptedContext:
     def _use(self, name: str) -> None:
         assert name not in self.used, f"{name} was used twice"
         self.used.add(name)
+
+
+def report_nothing(step: str | None, done: float, total: float | None, message: str | None, metrics: object) -> None:
+    """Where progress goes when nobody listens."""
 
 
 def environment_in(folder: Path, **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from flujo.kernel.errors import DefinitionError
 from flujo.kernel.retry import RetryPolicy
-from flujo.workflows.definitions import Definition, read_definition
+from flujo.workflows.definitions import Definition, OnError, read_definition
 from flujo.workflows.registry import Tasks
 
 
@@ -62,7 +62,8 @@ def test_a_definition_says_all_it_can_say() -> None:
     assert one.task.name == "shell"
     assert one.inputs == {"command": "ls {{ args.day | quote }}", "stdin": "{{ env.HOME }}"}
     assert one.retry == RetryPolicy(max_attempts=4)
-    assert (one.timeout_seconds, one.goes_on_after_failure, two.goes_on_after_failure) == (30, True, False)
+    assert (one.timeout_seconds, one.on_error, two.on_error) == (30, OnError(goes_on=True), OnError())
+    assert (definition.graph, definition.max_parallel, definition.max_jumps) == (None, None, 100)
     assert two.retry == RetryPolicy(
         max_attempts=4, delay=5, backoff=3, max_delay=60, jitter=0, on_error=["OSError"], give_up_on=["KeyError"],
         max_elapsed=3600,
@@ -125,10 +126,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: the top level has no key `step`; did you mean `steps`?",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, settings",
+            "timeout, max_parallel, settings",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
-            "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, condition, retry, "
-            "timeout, on_error",
+            "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
+            "retry, timeout, on_error, always_run",
         ],
     ),
     "keys to come": (
@@ -140,21 +141,17 @@ BAD: dict[str, tuple[str, list[str]]] = {
         steps:
           - name: a
             task: noop
-            depends_on: [b]
             for_each: [1]
-            always_run: true
+            outputs: {}
             params: {progress_update: true}
-            on_error: {action: retry}
         """,
         [
             "2:1: `imports` is not supported by this release",
             "3:1: `flows` is not supported by this release",
             "4:1: `secrets` is not supported by this release",
-            "8:5: `depends_on` is not supported by this release",
-            "9:5: `for_each` is not supported by this release",
-            "10:5: `always_run` is not supported by this release",
-            "11:14: `progress_update` is not supported by this release",
-            "12:15: the mapping form of `on_error` is not supported by this release; write fail or continue",
+            "8:5: `for_each` is not supported by this release",
+            "9:5: `outputs` is not supported by this release",
+            "10:14: `progress_update` is not supported by this release",
         ],
     ),
     "unknown tasks": (
@@ -229,7 +226,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "6:97: `on_error` must be a list of error names such as [ConnectionError]",
             "6:100: `retry` has no key `tries`; it has: max_attempts, delay, backoff, max_delay, jitter, on_error, "
             "give_up_on, max_elapsed",
-            '7:37: `on_error` must be fail or continue, not "ignore"',
+            '7:37: `on_error` must be fail, continue or a mapping such as {action: retry, retry: 3}, not "ignore"',
             '7:67: `max_attempts` must be an integer, not "many"',
         ],
     ),
@@ -302,9 +299,122 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: `name` is here twice, first in line 1",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, settings",
+            "timeout, max_parallel, settings",
             "3:6: .inf has no JSON form; quote it if it is text",
             "5:21: there is no task `nop`; did you mean `noop`?",
+        ],
+    ),
+    "dependencies": (
+        """\
+        name: x
+        max_parallel: 0
+        steps:
+          - {name: a, task: noop, depends_on: b}
+          - {name: b, task: noop, depends_on: [b, c, 5, nobody, c]}
+          - {name: c, task: noop, depends_on: []}
+        """,
+        [
+            "2:15: `max_parallel` must be at least 1, not 0",
+            '4:39: `depends_on` must be a list of step names such as [fetch], not the text "b"',
+            "5:40: step `b` cannot depend on itself",
+            "5:46: `depends_on` must list the names of steps, not the number 5",
+            "5:49: there is no step `nobody`; there are: a, b, c",
+            "5:57: `c` is here twice",
+        ],
+    ),
+    "steps that wait for each other": (
+        """\
+        name: x
+        steps:
+          - {name: start, task: noop}
+          - {name: c, task: noop, depends_on: [start, b]}
+          - {name: a, task: noop, depends_on: [c]}
+          - {name: b, task: noop, depends_on: [a]}
+          - {name: p, task: noop, depends_on: [q]}
+          - {name: q, task: noop, on_error: {next: r}}
+          - {name: r, task: noop, depends_on: [p], on_error: {next: q}}
+        """,
+        [
+            "4:47: these steps wait for each other: c → b → a → c",
+            "7:40: these steps wait for each other: p → q → r → p",
+            "9:61: these steps wait for each other: q → r → q",
+        ],
+    ),
+    "what a step of a graph may refer to": (
+        """\
+        name: x
+        steps:
+          - {name: a, task: noop}
+          - {name: b, task: echo, inputs: {message: "{{ steps.a.result }}"}}
+          - {name: c, task: noop, depends_on: [a]}
+          - {name: d, task: echo, depends_on: [c], inputs: {message: "{{ steps.a.result + steps.b.result }}"}}
+          - {name: e, task: noop, depends_on: [d], condition: steps.d.result and steps.f.status and steps.tidy.status}
+          - {name: f, task: noop, on_error: {next: g, message: "{{ steps.a.status }} {{ error.message }}"}}
+          - {name: g, task: echo, inputs: {message: "{{ steps.f.status + steps.g.status }}"}}
+          - {name: tidy, task: echo, always_run: true, inputs: {message: "{{ steps.e.status + steps.late.status }}"}}
+          - {name: late, task: echo, always_run: true, inputs: {message: "{{ steps.e.status + steps.tidy.status }}"}}
+          - {name: last, task: noop, depends_on: [tidy]}
+        outputs: {all: "{{ steps.b.result }}"}
+        """,
+        [
+            "4:45: step `a` may not have run before this one; add it to `depends_on`",
+            "6:62: step `b` may not have run before this one; add it to `depends_on`",
+            "7:55: step `f` may not have run before this one; add it to `depends_on`",
+            "7:55: step `tidy` is a clean-up without `depends_on`, which runs at the end",
+            "8:56: step `a` may not have run before this one; add it to `depends_on`",
+            "9:45: step `g` cannot refer to itself",
+            "10:66: step `late` is a clean-up without `depends_on`, which runs at the end",
+            "12:43: step `tidy` is a clean-up without `depends_on`, which runs at the end, so nothing can depend on it",
+        ],
+    ),
+    "what follows on a failure": (
+        """\
+        name: x
+        settings: {max_jumps: many}
+        steps:
+          - {name: a, task: noop, retry: 3, on_error: {action: retry, retry: 3}}
+          - {name: b, task: noop, on_error: {action: retry}}
+          - {name: c, task: noop, on_error: {action: retry, retry: 0, delay: soon}}
+          - {name: d, task: noop, on_error: {retry: 3, delay: 5, action: continue}}
+          - {name: e, task: noop, on_error: {action: ignore, message: 5, then: f}}
+          - {name: f, task: noop, on_error: {action: fail, next: a}}
+          - {name: g, task: noop, on_error: {next: nobody, message: "{{ steps.h.status }} {{ steps.g.status }}"}}
+          - {name: h, task: noop, always_run: maybe, on_error: retry}
+          - {name: i, task: noop, always_run: true, on_error: {next: a}}
+          - {name: j, task: noop, next: a}
+        """,
+        [
+            '2:23: `max_jumps` must be an integer, not "many"',
+            "4:27: `retry` does not go with `on_error: {action: retry}`; leave one of them out",
+            "5:46: `action: retry` needs `retry`, the number of further attempts",
+            "6:60: `retry` must be at least 1, not 0",
+            '6:70: `delay`: "soon" is not a duration; write 90, 90s, 1h30m, 2w, 30d or PT1H30M',
+            "7:38: `retry` in `on_error` goes with `action: retry` only",
+            "7:48: `delay` in `on_error` goes with `action: retry` only",
+            '8:46: `action` must be fail, continue or retry, not "ignore"',
+            '8:63: `message` must be text, not the number 5; quote it: "5"',
+            "8:66: `on_error` has no key `then`; it has: action, retry, delay, next, message",
+            "9:52: `next` goes on after the failure and `action: fail` does not; leave one of them out",
+            "10:44: there is no step `nobody`; there are: a, b, c, d, e, f, g, h, i, j",
+            "10:61: step `g` cannot refer to itself",
+            "10:61: step `h` runs later than this one",
+            '11:39: `always_run` must be true or false, not the text "maybe"',
+            '11:56: `on_error` must be fail, continue or a mapping such as {action: retry, retry: 3}, not "retry"',
+            "12:56: `next` does not go with `always_run`: when a clean-up fails, the run may be over",
+            "13:27: `next` belongs to `on_error`, not to a step",
+        ],
+    ),
+    "handlers": (
+        """\
+        name: x
+        steps:
+          - {name: a, task: noop, depends_on: [b], on_error: {next: a}}
+          - {name: b, task: noop, on_error: {next: c}}
+          - {name: c, task: noop, always_run: true, depends_on: [b]}
+        """,
+        [
+            "3:61: step `a` cannot handle its own failure",
+            "4:44: step `c` always runs, so it cannot be for this failure only",
         ],
     ),
     "labels and outputs": (
@@ -326,6 +436,62 @@ def test_a_bad_definition_is_refused_with_all_its_problems(case: str) -> None:
     assert problems_of(text) == expected
 
 
+def test_what_follows_on_a_failure() -> None:
+    """Every form of `on_error`, and the policies its retries stand for."""
+    definition = read("""\
+        name: x
+        settings: {max_jumps: 5}
+        steps:
+          - {name: a, task: noop, on_error: {action: retry, retry: 2, delay: 3s, next: c}}
+          - {name: b, task: noop, on_error: {action: continue, message: "no {{ error.message }}"}}
+          - {name: c, task: noop, on_error: {next: a}}
+          - {name: d, task: noop, on_error: {action: retry, retry: 1}, always_run: true}
+          - {name: e, task: noop, on_error: {action: fail, message: gone}}
+          - {name: f, task: noop, on_error: {}}
+        """)
+
+    assert [step.on_error for step in definition.steps] == [
+        OnError(goes_on=True, next="c"),
+        OnError(goes_on=True, message="no {{ error.message }}"),
+        OnError(goes_on=True, next="a"),
+        OnError(),
+        OnError(message="gone"),
+        OnError(),
+    ]
+    assert [step.retry for step in definition.steps if step.retry.max_attempts > 1] == [
+        RetryPolicy(max_attempts=3, delay=3),
+        RetryPolicy(max_attempts=2),
+    ]
+    assert [step.name for step in definition.steps if step.always_run] == ["d"]
+    assert definition.max_jumps == 5
+
+
+PLANS: dict[str, tuple[str, list[tuple[str, ...]]]] = {
+    "a sequence": ("{name: a}, {name: b}", [("a",), ("b",)]),
+    "a sequence with a clean-up": ("{name: a}, {name: b, always_run: true}", [("a",), ("b", "*")]),
+    "a graph": ("{name: a}, {name: b, depends_on: [a]}", [("a",), ("b", "a")]),
+    "a graph without edges": ("{name: a}, {name: b, depends_on: []}", [("a", ""), ("b", "")]),
+    "a graph with a clean-up": (
+        "{name: a}, {name: b, depends_on: [a], always_run: true}, {name: c, always_run: true}",
+        [("a",), ("b", "a", "*"), ("c", "*")],
+    ),
+    "a handler": (
+        "{name: a, on_error: {next: h}}, {name: b, depends_on: [a], on_error: {next: h}}, {name: h, depends_on: [b]}",
+        [("a",), ("b", "a"), ("h", "b", "a")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLANS)
+def test_the_plan_tells_what_steps_wait_for(case: str) -> None:
+    """Two columns in a sequence; in a graph also the dependencies, those of handlers included; `*` for clean-ups."""
+    steps, expected = PLANS[case]
+
+    plan = read(f"name: x\nsteps: [{steps.replace('{name: ', '{task: noop, name: ')}]\n").plan
+
+    assert [(row[0], *row[2:]) for row in plan] == expected
+
+
 ONE_STEP = """\
 name: x
 steps:
@@ -343,6 +509,8 @@ steps:
         ("    condition", "    timeout: 5s\n    condition"),
         ("    condition", "    description: new\n    condition"),
         ("    condition", "    on_error: continue\n    condition"),
+        ("    condition", "    always_run: true\n    condition"),
+        ("    condition", "    depends_on: []\n    condition"),
         ("inputs:", "params:"),
         ("name: x", "name: x\nlabels: {a: b}"),
         ("name: x", "# comment\nname: x"),

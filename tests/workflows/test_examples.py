@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from flujo.workflows import load_workflow
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-async def run(example: str, folder: Path, **inputs: Any) -> Any:
+async def run(example: str, folder: Path, /, **inputs: Any) -> Any:
     workflow = load_workflow(EXAMPLES / example, workspace=folder / "workspace")
     async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
         return await kernel.run(workflow, inputs)
@@ -118,3 +119,48 @@ async def test_the_report_says_what_is_not_there(repo: Path, tmp_path: Path, mon
             await run("repo-report.yaml", tmp_path, repo=folder)
         assert message in str(raised.value)
         assert raised.value.step == "check"
+
+
+@pytest.fixture
+def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two pages that link to each other; the run starts beside them."""
+    folder = tmp_path / "my pages"
+    (folder / "more").mkdir(parents=True)
+    (folder / "index.md").write_text("# Index\n\nsee [more](more/other.md#top) and [the web](https://example.org)\n")
+    (folder / "more" / "other.md").write_text("back to [the index](../index.md)\n")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+async def test_the_graph_packs_pages_whose_links_are_right(pages: Path, tmp_path: Path) -> None:
+    """Archive and report are all that is in the workspace: what was made on the way is gone."""
+    output = await run("graph.yaml", tmp_path, folder="my pages")
+
+    assert output == {"packed": True, "report": str(tmp_path / "workspace" / "report.md")}
+    assert report_of(output) == "2 pages, 11 words.\nLinks: all of them lead somewhere.\n"
+    with tarfile.open(tmp_path / "workspace" / "pages.tar.gz") as archive:
+        assert {"./index.md", "./more/other.md"} <= set(archive.getnames())
+    assert {path.name for path in (tmp_path / "workspace").iterdir()} == {"pages.tar.gz", "report.md"}
+
+
+async def test_the_graph_takes_another_way_when_a_link_is_broken(pages: Path, tmp_path: Path) -> None:
+    """The archive is left out, and the report says why."""
+    (pages / "more" / "other.md").unlink()
+
+    output = await run("graph.yaml", tmp_path, folder="my pages")
+
+    assert output["packed"] is False
+    assert "Links: not packed: ./index.md links to more/other.md" in report_of(output)
+    assert {path.name for path in (tmp_path / "workspace").iterdir()} == {"report.md"}
+
+
+async def test_the_graph_cleans_up_after_a_failure(pages: Path, tmp_path: Path) -> None:
+    """The run fails with the step that failed, not with anything that came later."""
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "report.md").mkdir()
+
+    with pytest.raises(RunFailed) as raised:
+        await run("graph.yaml", tmp_path, folder="my pages")
+
+    assert raised.value.step == "report"
+    assert {path.name for path in (tmp_path / "workspace").iterdir()} == {"pages.tar.gz", "report.md"}

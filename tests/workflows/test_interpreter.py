@@ -161,13 +161,13 @@ async def test_continue_goes_on_after_a_failure(context: ScriptedContext) -> Non
         - {name: a, task: note, inputs: {raise: ValueError}, on_error: continue}
         - {name: b, task: note, inputs: {value: "{{ steps.a.status }}: {{ steps.a.error.type }}"}}
         """,
-        top="outputs: {b: '{{ steps.b.result }}', error: '{{ error }}', a: '{{ steps.a.result }}'}\n",
+        top="outputs: {b: '{{ steps.b.result }}', error: '{{ error }}', a: '{{ steps.a.result is defined }}'}\n",
     )
 
     assert output == {
         "b": "failed: ValueError",
         "error": {"step": "a", "type": "ValueError", "message": "as told"},
-        "a": None,
+        "a": False,
     }
 
 

@@ -21,7 +21,7 @@ from flujo.workflows.tasks import python_code
 from flujo.workflows.tasks.files import OutsideWorkspaceError
 from flujo.workflows.tasks.messages import TaskFailed
 from flujo.workflows.tasks.shell import ShellError
-from workflows.scripted import environment_in
+from workflows.scripted import environment_in, report_nothing
 
 
 class Bench:
@@ -32,7 +32,7 @@ class Bench:
         self.workspace = folder / "workspace"
         self.workspace.mkdir()
         self.log_file = folder / "log"
-        self.attempt = Attempt("run-1", "uid-1", "step", 1, 2, children)
+        self.attempt = Attempt("run-1", "uid-1", "step", 1, 2, children, report_nothing)
         self.context: dict[str, Any] = {
             **environment_in(folder),
             "workspace": str(self.workspace),

@@ -1,8 +1,8 @@
 """A definition: what a YAML text says, checked as far as it can be before anything runs.
 
 `read_definition` goes through the tree once and notes every problem with its line and column: keys that do not
-belong, wrong types, unknown tasks and inputs, templates that are malformed or mention what does not exist or runs
-later. What it returns is frozen and needs no further checks.
+belong, wrong types, unknown tasks and inputs, steps that wait for each other, templates that are malformed or mention
+what does not exist or runs later. What it returns is frozen and needs no further checks.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flujo.kernel.durations import parse_duration
-from flujo.kernel.errors import DeclarationError, InvalidDurationError, InvalidNameError
-from flujo.kernel.keys import check_step_name
+from flujo.kernel.errors import DeclarationError
+from flujo.kernel.plans import ALWAYS, NOTHING
 from flujo.kernel.retry import NO_RETRY, RetryPolicy
 
 from .documents import Node, Position, Problems, read_document
+from .graphs import Graph
 from .parameters import Parameter, declare, keyword_problems, shown, unknown
+from .reading import NUMBERS, NodeReader, has_value, is_text, is_true, kind_of
 from .registry import Task, Tasks
 from .templates import (
     ROOT_NAMES,
@@ -32,18 +33,41 @@ from .templates import (
     references,
 )
 
-TOP_KEYS = ("name", "description", "version", "params", "steps", "outputs", "labels", "timeout", "settings")
-STEP_KEYS = ("name", "task", "inputs", "params", "description", "condition", "retry", "timeout", "on_error")
+TOP_KEYS = (
+    *("name", "description", "version", "params", "steps", "outputs", "labels"),
+    *("timeout", "max_parallel", "settings"),
+)
+STEP_KEYS = (
+    *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
+    *("retry", "timeout", "on_error", "always_run"),
+)
+ON_ERROR_KEYS = ("action", "retry", "delay", "next", "message")
 RETRY_KEYS = ("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "give_up_on", "max_elapsed")
 
-TOP_KEYS_TO_COME = ("flows", "imports", "secrets", "max_parallel", "retention")
-STEP_KEYS_TO_COME = ("depends_on", "for_each", "always_run", "outputs", "progress_update", "progress_interval")
+TOP_KEYS_TO_COME = ("flows", "imports", "secrets", "retention")
+STEP_KEYS_TO_COME = ("for_each", "outputs", "progress_update", "progress_interval")
+
+MAX_JUMPS = 100
+"""How often a run may jump back, unless `settings.max_jumps` says otherwise."""
 
 _PLACES = {
     "the top level": (*TOP_KEYS, *TOP_KEYS_TO_COME),
     "a step": (*STEP_KEYS, *STEP_KEYS_TO_COME),
     "`retry`": RETRY_KEYS,
+    "`on_error`": ON_ERROR_KEYS,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnError:
+    """What follows when a step has failed for good: the run fails unless it `goes_on`, with the step `next` if given.
+
+    `message` is a template for what the failure is told as.
+    """
+
+    goes_on: bool = False
+    next: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +80,8 @@ class StepDefinition:
     condition: bool | str | None
     retry: RetryPolicy
     timeout_seconds: float | None
-    goes_on_after_failure: bool
+    on_error: OnError
+    always_run: bool
     description: str | None
 
     @property
@@ -67,11 +92,17 @@ class StepDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """A valid definition. `outputs` None: none are declared. `env_names`: the variables its templates mention."""
+    """A valid definition.
+
+    `graph` None: the steps run in order. `outputs` None: none are declared. `env_names`: the variables its templates
+    mention.
+    """
 
     name: str
     text: str
     steps: tuple[StepDefinition, ...]
+    graph: Graph | None = None
+    max_parallel: int | None = None
     description: str | None = None
     version: str | None = None
     parameters: tuple[Parameter, ...] = ()
@@ -85,6 +116,35 @@ class Definition:
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def plan(self) -> list[tuple[str, ...]]:
+        """The steps as a run stores them (flujo.kernel.plans)."""
+        rows: list[tuple[str, ...]] = []
+        for step in self.steps:
+            columns: tuple[str, ...] = ()
+            if self.graph is not None:
+                columns = self.graph.waits_for[step.name] if self.graph.has_edges else (NOTHING,)
+            rows.append((step.name, step.digest, *columns, *([ALWAYS] if step.always_run else [])))
+        return rows
+
+    @property
+    def handled(self) -> dict[str, tuple[str, ...]]:
+        """For every step that some `next` names, the steps whose failures lead to it, in the order of the file."""
+        found: dict[str, tuple[str, ...]] = {}
+        for step in self.steps:
+            if (handler := step.on_error.next) is not None:
+                found[handler] = (*found.get(handler, ()), step.name)
+        return found
+
+    def is_left_for_the_end(self, step: StepDefinition) -> bool:
+        """Whether a step is a clean-up that no place in the graph is given to."""
+        return self.graph is not None and step.always_run and not self.graph.waits_for[step.name]
+
+    @property
+    def max_jumps(self) -> int:
+        """How often a run may jump back."""
+        return int(self.settings.get("max_jumps", MAX_JUMPS))
+
 
 def read_definition(text: str, file: str, tasks: Tasks) -> Definition:
     """The definition in `text`; raises DefinitionError with every problem there is."""
@@ -96,21 +156,24 @@ def read_definition(text: str, file: str, tasks: Tasks) -> Definition:
     return definition
 
 
-class _Reader:
+class _Reader(NodeReader):
     """Turns nodes into values and notes what is wrong with them; a value that is wrong becomes a harmless one."""
 
     def __init__(self, problems: Problems, tasks: Tasks) -> None:
-        self._add = problems.add
+        super().__init__(problems)
         self._tasks = tasks
         self._parameters: dict[str, Parameter] = {}
         self._steps: dict[str, Position] = {}
+        self._graph: Graph | None = None
+        self._clean_ups: set[str] = set()
+        self._left_for_the_end: list[str] = []  # clean-ups of a graph that wait for nothing in particular
         self._env_names: set[str] = set()
 
     # -- the parts of a definition ------------------------------------------------------------------------------
 
     def definition(self, root: Node, text: str) -> Definition | None:
         if not isinstance(root.value, dict):
-            self._add(root.at, f"a workflow is a mapping with `name` and `steps`, not {_kind(root)}")
+            self._add(root.at, f"a workflow is a mapping with `name` and `steps`, not {kind_of(root)}")
             return None
         self._check_keys(root, TOP_KEYS, TOP_KEYS_TO_COME, "the top level")
         top = root.value
@@ -123,13 +186,15 @@ class _Reader:
             name=self._name(top.get("name"), "workflow name"),
             text=text,
             steps=steps,
+            graph=self._graph,
+            max_parallel=self._number(top.get("max_parallel"), "max_parallel"),
             description=self._text(top.get("description"), "`description`"),
             version=self._text(top.get("version"), "`version`"),
             parameters=tuple(self._parameters.values()),
             outputs=self._read_outputs(top.get("outputs")),
             labels=self._read_labels(top.get("labels")),
             timeout_seconds=self._duration(top.get("timeout"), "`timeout`"),
-            settings={key: node.plain() for key, node in self._mapping(top.get("settings"), "`settings`").items()},
+            settings=self._read_settings(top.get("settings")),
             env_names=frozenset(self._env_names),
         )
 
@@ -146,7 +211,7 @@ class _Reader:
                 self._add(
                     declaration.at,
                     f"parameter `{name}` must be a mapping such as {{type: string, default: x}}, "
-                    f"not {_kind(declaration)}",
+                    f"not {kind_of(declaration)}",
                 )
                 continue
             keywords = declaration.plain()
@@ -166,11 +231,16 @@ class _Reader:
         self._check_templates(node, list(self._steps))
         return {key: value.plain() for key, value in outputs.items()}
 
+    def _read_settings(self, node: Node | None) -> dict[str, Any]:
+        settings = self._mapping(node, "`settings`")
+        self._number(settings.get("max_jumps"), "max_jumps")
+        return {key: value.plain() for key, value in settings.items()}
+
     def _read_labels(self, node: Node | None) -> dict[str, str]:
         labels: dict[str, str] = {}
         for key, value in self._mapping(node, "`labels`").items():
             if isinstance(value.value, (dict, list)) or value.value is None:
-                self._add(value.at, f"label `{key}` must be text, not {_kind(value)}")
+                self._add(value.at, f"label `{key}` must be text, not {kind_of(value)}")
             labels[key] = value.source
         return labels
 
@@ -178,7 +248,7 @@ class _Reader:
         if node is None:
             return ()
         if not isinstance(node.value, list):
-            self._add(node.at, f"`steps` must be a list, not {_kind(node)}")
+            self._add(node.at, f"`steps` must be a list, not {kind_of(node)}")
             return ()
         if not node.value:
             self._add(node.at, "`steps` must have at least one step")
@@ -188,7 +258,8 @@ class _Reader:
                 mappings.append(item)
                 self._note_step_name(item)
             else:
-                self._add(item.at, f"a step is a mapping with `name` and `task`, not {_kind(item)}")
+                self._add(item.at, f"a step is a mapping with `name` and `task`, not {kind_of(item)}")
+        self._read_graph(mappings)
         steps = [self._read_step(item) for item in mappings]
         return tuple(step for step in steps if step is not None)
 
@@ -200,6 +271,8 @@ class _Reader:
             self._add(node.at, f"there are two steps called `{node.value}`, the first one in line {first.line}")
         else:
             self._steps[node.value] = node.at
+            if is_true(step.value.get("always_run")):
+                self._clean_ups.add(node.value)
 
     def _read_step(self, node: Node) -> StepDefinition | None:
         entries = node.value
@@ -209,14 +282,13 @@ class _Reader:
         name = self._name(entries.get("name"), "step name")
         task = self._task(entries.get("task"))
         self._check_keys(node, STEP_KEYS, STEP_KEYS_TO_COME, "a step", task)
-        before = list(self._steps)
-        if name in before:
-            before = before[: before.index(name)]
+        before = self._before(name)
         inputs = self._read_inputs(node, task, before, name)
         condition = self._read_condition(entries.get("condition"), before, name)
         retry = self._read_retry(entries.get("retry"))
         timeout_seconds = self._duration(entries.get("timeout"), "`timeout`")
-        goes_on = self._read_on_error(entries.get("on_error"))
+        on_error, further = self._read_on_error(node, before, name)
+        always_run = self._boolean(entries.get("always_run"), "`always_run`")
         description = self._text(entries.get("description"), "`description`")
         if task is None:
             return None
@@ -225,9 +297,10 @@ class _Reader:
             task=task,
             inputs=inputs,
             condition=condition,
-            retry=retry,
+            retry=further or retry,
             timeout_seconds=timeout_seconds,
-            goes_on_after_failure=goes_on,
+            on_error=on_error,
+            always_run=always_run,
             description=description,
         )
 
@@ -244,7 +317,7 @@ class _Reader:
             self._add(node.at, unknown("task", name, self._tasks.names()))
         return task
 
-    def _read_inputs(self, step: Node, task: Task | None, before: list[str], name: str) -> dict[str, Any]:
+    def _read_inputs(self, step: Node, task: Task | None, before: Collection[str], name: str) -> dict[str, Any]:
         """`inputs:` and `params:` are two words for one mapping."""
         given: dict[str, tuple[Position, Node]] = {}
         for key in ("inputs", "params"):
@@ -283,13 +356,13 @@ class _Reader:
             for each, problem in task.check({key: value for key, value in written.items() if key not in wrong}).items():
                 self._add(given[each][1].at, f"`{each}` {problem}")
 
-    def _read_condition(self, node: Node | None, before: list[str], name: str) -> bool | str | None:
+    def _read_condition(self, node: Node | None, before: Collection[str], name: str) -> bool | str | None:
         if node is None or node.value is None:
             return None
         if isinstance(node.value, bool):
             return node.value
         if not isinstance(node.value, str):
-            self._add(node.at, f"`condition` must be true, false or an expression, not {_kind(node)}")
+            self._add(node.at, f"`condition` must be true, false or an expression, not {kind_of(node)}")
             return None
         if node.value.strip().lower() not in ("true", "false"):
             self._check_references(node, condition_references, before, name)
@@ -303,7 +376,7 @@ class _Reader:
                 self._add(node.at, "`retry` must not be negative")
             return RetryPolicy(max_attempts=max(node.value, 0) + 1)
         if not isinstance(node.value, dict):
-            self._add(node.at, f"`retry` must be a number of further attempts or a mapping, not {_kind(node)}")
+            self._add(node.at, f"`retry` must be a number of further attempts or a mapping, not {kind_of(node)}")
             return NO_RETRY
         self._check_keys(node, RETRY_KEYS, (), "`retry`")
         chosen: dict[str, Any] = {}
@@ -321,31 +394,137 @@ class _Reader:
                 return tuple(each.value for each in names)
             self._add(node.at, f"`{key}` must be a list of error names such as [ConnectionError]")
             return None
-        for problem in _RETRY_NUMBERS[key].problems(node.value):
+        for problem in NUMBERS[key].problems(node.plain()):
             self._add(node.at, f"`{key}` {problem}")
             return None
         return node.value
 
-    def _read_on_error(self, node: Node | None) -> bool:
-        if node is None or node.value in ("fail", "continue"):
-            return node is not None and node.value == "continue"
-        if isinstance(node.value, dict):
+    # -- graphs and failures ------------------------------------------------------------------------------------
+
+    def _read_graph(self, steps: list[Node]) -> None:
+        """What `depends_on` says, and that a handler waits for the steps whose failures it handles."""
+        if not any(has_value(step, "depends_on") for step in steps):
+            return
+        named = [(step.value["name"].value, step) for step in steps if is_text(step.value.get("name"))]
+        edges: dict[str, dict[str, Position]] = {name: {} for name, _ in named}
+        for name, step in named:
+            if name in self._clean_ups and not (has_value(step, "depends_on") and step.value["depends_on"].value):
+                self._left_for_the_end.append(name)
+        for name, step in named:
+            for other, at in self._read_depends_on(step.value.get("depends_on"), name):
+                edges[name].setdefault(other, at)
+        for name, step in named:
+            handler = _next_of(step)
+            if handler is not None and handler.value in edges and handler.value != name:
+                edges[handler.value].setdefault(name, handler.at)
+        self._graph = Graph(edges)
+        for cycle in self._graph.cycles():
+            self._add(edges[cycle[0]][cycle[1]], f"these steps wait for each other: {' → '.join(cycle)}")
+
+    def _read_depends_on(self, node: Node | None, name: str) -> Iterable[tuple[str, Position]]:
+        if node is None or node.value is None:
+            return
+        if not isinstance(node.value, list):
+            self._add(node.at, f"`depends_on` must be a list of step names such as [fetch], not {kind_of(node)}")
+            return
+        seen: set[str] = set()
+        for item in node.value:
+            if not isinstance(item.value, str):
+                self._add(item.at, f"`depends_on` must list the names of steps, not {kind_of(item)}")
+            elif item.value == name:
+                self._add(item.at, f"step `{name}` cannot depend on itself")
+            elif item.value not in self._steps:
+                self._add(item.at, unknown("step", item.value, self._steps))
+            elif item.value in seen:
+                self._add(item.at, f"`{item.value}` is here twice")
+            elif item.value in self._left_for_the_end:
+                self._add(item.at, f"{_AT_THE_END.format(item.value)}, so nothing can depend on it")
+            else:
+                seen.add(item.value)
+                yield item.value, item.at
+
+    def _before(self, name: str) -> Collection[str]:
+        """The steps that have settled when a step starts."""
+        names = list(self._steps)
+        if name not in names:
+            return names
+        if self._graph is None:
+            return names[: names.index(name)]
+        if name in self._left_for_the_end:
+            later = self._left_for_the_end[self._left_for_the_end.index(name) :]
+            return [each for each in names if each not in later]
+        return self._graph.before(name)
+
+    def _read_on_error(self, step: Node, before: Collection[str], name: str) -> tuple[OnError, RetryPolicy | None]:
+        node = step.value.get("on_error")
+        if node is None or node.value is None or node.value == "fail":
+            return OnError(), None
+        if node.value == "continue":
+            return OnError(goes_on=True), None
+        if not isinstance(node.value, dict):
             self._add(
-                node.at, "the mapping form of `on_error` is not supported by this release; write fail or continue"
+                node.at,
+                "`on_error` must be fail, continue or a mapping such as {action: retry, retry: 3}, "
+                f"not {shown(node.plain())}",
             )
-        else:
-            self._add(node.at, f"`on_error` must be fail or continue, not {shown(node.plain())}")
-        return False
+            return OnError(), None
+        self._check_keys(node, ON_ERROR_KEYS, (), "`on_error`")
+        action = node.value.get("action")
+        if action is not None and action.value not in ("fail", "continue", "retry"):
+            self._add(action.at, f"`action` must be fail, continue or retry, not {shown(action.plain())}")
+        word = None if action is None else action.value
+        following = self._read_next(step, name, word)
+        message = self._text(node.value.get("message"), "`message`")
+        if message is not None:
+            self._check_templates(node.value["message"], before, name)
+        goes_on = word == "continue" or following is not None
+        return OnError(goes_on=goes_on, next=following, message=message), self._read_further_attempts(step, word)
+
+    def _read_next(self, step: Node, name: str, action: Any) -> str | None:
+        node = _next_of(step)
+        if node is None:
+            return None
+        at = step.value["on_error"].keys["next"]
+        following = self._text(node, "`next`")
+        if following is None:
+            return None
+        if following not in self._steps:
+            self._add(node.at, unknown("step", following, self._steps))
+        elif self._graph is not None and following == name:
+            self._add(node.at, f"step `{name}` cannot handle its own failure")
+        elif self._graph is not None and following in self._clean_ups:
+            self._add(node.at, f"step `{following}` always runs, so it cannot be for this failure only")
+        if action == "fail":
+            self._add(at, "`next` goes on after the failure and `action: fail` does not; leave one of them out")
+        if is_true(step.value.get("always_run")):
+            self._add(at, "`next` does not go with `always_run`: when a clean-up fails, the run may be over")
+        return following
+
+    def _read_further_attempts(self, step: Node, action: Any) -> RetryPolicy | None:
+        """The policy that `action: retry` stands for."""
+        node = step.value["on_error"]
+        if action != "retry":
+            for key in ("retry", "delay"):
+                if key in node.value:
+                    self._add(node.keys[key], f"`{key}` in `on_error` goes with `action: retry` only")
+            return None
+        if has_value(step, "retry"):
+            self._add(step.keys["retry"], "`retry` does not go with `on_error: {action: retry}`; leave one of them out")
+        if not has_value(node, "retry"):
+            self._add(node.value["action"].at, "`action: retry` needs `retry`, the number of further attempts")
+        further = self._number(node.value.get("retry"), "retry") or 1
+        delay = self._duration(node.value.get("delay"), "`delay`", zero=True)
+        return RetryPolicy(max_attempts=further + 1, delay=NO_RETRY.delay if delay is None else delay)
 
     # -- templates ----------------------------------------------------------------------------------------------
 
-    def _check_templates(self, node: Node, before: list[str], name: str | None = None) -> None:
+    def _check_templates(self, node: Node, before: Collection[str], name: str | None = None) -> None:
         for scalar in node.scalars():
             if isinstance(scalar.value, str) and is_template(scalar.value):
                 self._check_references(scalar, references, before, name)
 
     def _check_references(
-        self, node: Node, read: Callable[[str], References], before: list[str], name: str | None
+        self, node: Node, read: Callable[[str], References], before: Collection[str], name: str | None
     ) -> None:
         try:
             mentioned = read(node.value)
@@ -367,11 +546,15 @@ class _Reader:
         if mentioned.computed_env:
             self._add(node.at, "the name of a variable in `env` must be written out, so that it can be recorded")
 
-    def _problem_with_step(self, step: str, before: list[str], name: str | None) -> str | None:
+    def _problem_with_step(self, step: str, before: Collection[str], name: str | None) -> str | None:
         if step in before:
             return None
         if step == name:
             return f"step `{step}` cannot refer to itself"
+        if step in self._left_for_the_end:
+            return _AT_THE_END.format(step)
+        if step in self._steps and self._graph is not None:
+            return f"step `{step}` may not have run before this one; add it to `depends_on`"
         if step in self._steps:
             return f"step `{step}` runs later than this one"
         longer = [each for each in self._steps if each.startswith((f"{step}-", f"{step}."))]
@@ -379,7 +562,7 @@ class _Reader:
             return f"there is no step `{step}`; for `{longer[0]}` write steps['{longer[0]}']"
         return unknown("step", step, self._steps)
 
-    # -- values -------------------------------------------------------------------------------------------------
+    # -- keys ---------------------------------------------------------------------------------------------------
 
     def _check_keys(
         self, node: Node, known: Iterable[str], to_come: Iterable[str], place: str, task: Task | None = None
@@ -400,69 +583,18 @@ class _Reader:
             else:
                 self._add(at, f"{place} has no key `{key}`; it has: {', '.join(known)}")
 
-    def _mapping(self, node: Node | None, what: str) -> dict[str, Node]:
-        if node is None or node.value is None:
-            return {}
-        if not isinstance(node.value, dict):
-            self._add(node.at, f"{what} must be a mapping, not {_kind(node)}")
-            return {}
-        return node.value
 
-    def _text(self, node: Node | None, what: str) -> str | None:
-        if node is None:
-            return None
-        if isinstance(node.value, str):
-            return node.value
-        if isinstance(node.value, (dict, list)) or node.value is None:
-            self._add(node.at, f"{what} must be text, not {_kind(node)}")
-        else:
-            self._add(node.at, f'{what} must be text, not {_kind(node)}; quote it: "{node.source}"')
-        return None
-
-    def _name(self, node: Node | None, what: str) -> str:
-        text = self._text(node, "`name`")
-        if node is None or text is None:
-            return "unnamed"
-        try:
-            return check_step_name(text)
-        except InvalidNameError as error:
-            self._add(node.at, f"{shown(text)} is not a valid {what}: {error.rule}")
-            return text
-
-    def _duration(self, node: Node | None, what: str, *, zero: bool = False) -> float | None:
-        if node is None or node.value is None:
-            return None
-        try:
-            seconds = parse_duration(node.value)
-        except InvalidDurationError as error:
-            self._add(node.at, f"{what}: {shown(node.plain())} is not a duration; {error.hints[0]}")
-            return None
-        if seconds == 0 and not zero:
-            self._add(node.at, f"{what} must be longer than nothing")
-            return None
-        return seconds
+_AT_THE_END = "step `{}` is a clean-up without `depends_on`, which runs at the end"
 
 
-_RETRY_NUMBERS = {
-    "max_attempts": Parameter(name="max_attempts", types=("integer",), minimum=1),
-    "backoff": Parameter(name="backoff", types=("number",), minimum=1),
-    "jitter": Parameter(name="jitter", types=("number",), minimum=0, maximum=1),
-}
+def _next_of(step: Node) -> Node | None:
+    """The node of `on_error: {next: …}`."""
+    on_error = step.value.get("on_error")
+    following: Node | None = (
+        on_error.value.get("next") if on_error is not None and isinstance(on_error.value, dict) else None
+    )
+    return following
 
 
 def _has_template(node: Node) -> bool:
     return any(isinstance(each.value, str) and is_template(each.value) for each in node.scalars())
-
-
-def _kind(node: Node) -> str:
-    if isinstance(node.value, dict):
-        return "a mapping"
-    if isinstance(node.value, list):
-        return "a list"
-    if node.value is None:
-        return "nothing"
-    if isinstance(node.value, bool):
-        return f"the value {node.source}"
-    if isinstance(node.value, str):
-        return f"the text {shown(node.value)}"
-    return f"the number {node.source}"

@@ -1,8 +1,13 @@
-"""The program a definition is: its steps in order, each rendered, called and checkpointed through the kernel's context.
+"""The program a definition is: its steps, each rendered, called and checkpointed through the kernel's context.
+
+    _in_order     a sequence: one step after the other, and where a failure jumps to
+    _side_by_side a graph: each step once everything it waits for has settled
+    _clean_up     the steps that always run, once nothing else will
 
 Inputs are rendered inside the step's body, so that a bad value is that step's failure. A condition is judged before its
 step begins and the verdict stays for that generation: a step that has begun is not judged again, a skipped one stays
-skipped. The program decides nothing by the clock, so that a replay takes the same path.
+skipped. The program decides nothing by the clock, and in a graph nothing by which step was faster, so that a replay
+takes the same path.
 """
 
 from __future__ import annotations
@@ -12,16 +17,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import anyio
+
 from flujo.kernel.attempt import current_attempt
+from flujo.kernel.attempts import MAX_MESSAGE, bounded
 from flujo.kernel.errors import FlujoError, StepFailed
 from flujo.kernel.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.state import SETTLED
 
 from .definitions import Definition, StepDefinition
+from .graphs import Graph, Schedule
+from .names import StepNames
+from .parameters import shown
 from .registry import TaskCall
 from .runlog import StepLog
-from .sandbox import NotRun
-from .templates import holds, render
+from .templates import TemplateError, holds, render
 
 NOT_RETRIED = (
     "flujo.workflows.templates.TemplateError",
@@ -29,6 +39,20 @@ NOT_RETRIED = (
     "flujo.workflows.registry.TaskInputError",
 )
 """Failures of a step that come from what is recorded already: every further attempt would end in the same way."""
+
+
+class JumpLimitError(FlujoError, RuntimeError):
+    """A run has jumped back as often as it may."""
+
+    reason = "STEP_FAILED"
+    type = "JumpLimitError"
+
+    def __init__(self, failure: StepFailed, target: str, limit: int) -> None:
+        super().__init__(
+            f"{failure.type}: {failure.error} (and the run has jumped back {limit} times, so it does not jump to "
+            f"{target!r} again; `settings.max_jumps` is the limit)"
+        )
+        self.step, self.limit = failure.step, limit
 
 
 class Recorded(Protocol):
@@ -68,111 +92,226 @@ class RunContext(Protocol):
 async def interpret(definition: Definition, ctx: RunContext, inputs: Mapping[str, Any]) -> Any:
     """Run the steps of a definition; returns its rendered `outputs`, or null when it declares none.
 
-    Raises StepFailed for a step that fails without `on_error: continue`, and TemplateError for outputs that cannot be
-    rendered.
+    Raises StepFailed for a failure that nothing handles, an ExceptionGroup when further steps have failed besides,
+    the first one first, and TemplateError for outputs that cannot be rendered.
     """
-    names = _Names(definition, ctx, inputs)
-    for step in definition.steps:
-        await _perform(step, ctx, names)
-    return None if definition.outputs is None else render(definition.outputs, names.current())
-
-
-async def _perform(step: StepDefinition, ctx: RunContext, names: _Names) -> None:
-    recorded = ctx.peek(step.name)
-    status = "pending" if recorded is None else str(recorded.status)
-    failure: FlujoError | None = None
-    if step.condition is not None and status not in SETTLED:
-        try:
-            if not holds(step.condition, names.current()) and status == "pending":
-                ctx.skip(step.name, "its condition is false")
-                names.skipped(step.name)
-                return
-        except FlujoError as error:
-            failure = error  # the step's own failure, recorded as one
-    attempt = 0 if recorded is None else recorded.attempt
-
-    async def body() -> Any:
-        nonlocal attempt
-        attempt = current_attempt().attempt
-        if failure is not None:
-            raise failure
-        return await _call(step, names)
-
-    retry = step.retry
-    if retry != NO_RETRY:
-        retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
-    try:
-        result = await ctx.step(body, name=step.name, retry=retry, timeout=step.timeout_seconds)
-    except StepFailed as error:
-        if not step.goes_on_after_failure:
-            raise
-        names.failed(step.name, error)
-        return
-    if recorded is not None and status == "skipped" and recorded.output_json is None:
-        names.skipped(step.name)
+    steps = _Steps(ctx, StepNames(definition, ctx.run_id, ctx.environment, inputs))
+    if definition.graph is None:
+        failures = await _in_order(definition, steps)
     else:
-        names.completed(step.name, result, attempt, "skipped" if status == "skipped" else "completed")
+        failures = await _SideBySide(definition, definition.graph, steps).perform()
+    failures = await _clean_up(definition, steps, failures)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} steps failed", failures)
+    return None if definition.outputs is None else render(definition.outputs, steps.names.seen_at_the_end())
 
 
-async def _call(step: StepDefinition, names: _Names) -> Any:
+# -- which step comes next --------------------------------------------------------------------------------------------
+
+
+async def _in_order(definition: Definition, steps: _Steps) -> list[StepFailed]:
+    """Perform a sequence; returns the failure that ended it, if one did."""
+    places = {step.name: place for place, step in enumerate(definition.steps)}
+    place = jumps = 0
+    while place < len(definition.steps):
+        step = definition.steps[place]
+        failure = None if steps.skip(step) else await steps.perform(step)
+        if failure is None or step.on_error.goes_on:
+            target = place + 1
+        else:
+            return [failure]
+        if failure is not None and step.on_error.next is not None:
+            target = places[step.on_error.next]
+            jumps += target <= place
+            if jumps > definition.max_jumps:
+                limit = JumpLimitError(failure, step.on_error.next, definition.max_jumps)
+                return [StepFailed(failure.step, limit.type, limit.message, failure.attempt)]
+            steps.performed -= {each.name for each in definition.steps[target:]}  # they are performed anew
+        place = target
+    return []
+
+
+async def _clean_up(definition: Definition, steps: _Steps, failures: list[StepFailed]) -> list[StepFailed]:
+    """Perform the steps that always run and have not run; returns their failures behind those there are."""
+    ending = failures[0] if failures else None
+    for step in definition.steps:
+        if not step.always_run or step.name in steps.performed or steps.skip(step, ending=ending):
+            continue
+        failure = await steps.perform(step, ending)
+        if failure is not None and not step.on_error.goes_on:
+            failures = [*failures, failure]
+    return failures
+
+
+class _SideBySide:
+    """One execution of a graph.
+
+    After the first failure that nothing handles, no step begins. A replay has to know of that failure from the start,
+    or a step could begin in the moment before it is handed out: which steps had begun is recorded, and only they go on.
+    """
+
+    def __init__(self, definition: Definition, graph: Graph, steps: _Steps) -> None:
+        self._graph = graph
+        self._steps = steps
+        self._by_name = {step.name: step for step in definition.steps}
+        self._handled = definition.handled
+        self._left_out: dict[str, str] = {}  # steps that a handled failure leaves out, each with the reason
+        self._failures: list[StepFailed] = []
+        statuses = {step.name: steps.status_of(step) for step in definition.steps}
+        settled = {name for name, status in statuses.items() if status in SETTLED}
+        self._left_for_the_end = {step.name for step in definition.steps if definition.is_left_for_the_end(step)}
+        self._is_over = any(statuses[step.name] == "failed" and not step.on_error.goes_on for step in definition.steps)
+        # A clean-up that had begun goes on as the clean-up of what has failed; what it came to is just handed out.
+        self._begun = {
+            name for name, status in statuses.items() if status != "pending" and not self._by_name[name].always_run
+        } | settled
+        self._schedule = Schedule(graph, definition.max_parallel, unbounded=settled | self._left_for_the_end)
+
+    async def perform(self) -> list[StepFailed]:
+        """Perform the steps; returns the failures that ended it, in the order they happened."""
+        async with anyio.create_task_group() as self._group:
+            for step in self._follow():
+                self._group.start_soon(self._work, step)
+        return self._failures
+
+    async def _work(self, step: StepDefinition) -> None:
+        """Perform a step and then what may start because of it: the first in this task, so that the outcome of one
+        and the start of the next are one commit."""
+        todo = [step]
+        while todo:
+            step, *others = todo
+            for other in others:
+                self._group.start_soon(self._work, other)
+            failure = await self._steps.perform(step)
+            if failure is not None:
+                self._fail(step, failure)
+            self._schedule.settle(step.name)
+            todo = self._follow()
+
+    def _follow(self) -> list[StepDefinition]:
+        """Settle what needs no body; returns the steps that are to be performed now."""
+        to_perform: list[StepDefinition] = []
+        while (name := self._schedule.take()) is not None:
+            step = self._by_name[name]
+            if not self._may_start(name):
+                self._schedule.drop(name)
+            elif self._steps.skip(step, self._reason_to_skip(name)):
+                self._schedule.settle(name)
+            else:
+                to_perform.append(step)
+        return to_perform
+
+    def _may_start(self, name: str) -> bool:
+        if name in self._left_for_the_end:
+            return False
+        return name in self._begun or not (self._failures or self._is_over)
+
+    def _reason_to_skip(self, name: str) -> str | None:
+        if name in self._left_out:
+            return self._left_out[name]
+        if name in self._handled and not self._steps.names.has_failed(self._handled[name]):
+            return "nothing it handles has failed"
+        return None
+
+    def _fail(self, step: StepDefinition, failure: StepFailed) -> None:
+        handler = step.on_error.next
+        if not step.on_error.goes_on:
+            self._failures.append(failure)
+        elif handler is not None:
+            for name in self._graph.after(step.name) - self._graph.after(handler) - {handler}:
+                if not self._by_name[name].always_run:
+                    self._left_out[name] = f"step {step.name!r} has failed, and {handler!r} handles it"
+
+
+# -- one step ---------------------------------------------------------------------------------------------------------
+
+
+class _Steps:
+    """Performs steps, and keeps what templates see of them."""
+
+    def __init__(self, ctx: RunContext, names: StepNames) -> None:
+        self.names = names
+        self.performed: set[str] = set()
+        self._ctx = ctx
+
+    def status_of(self, step: StepDefinition) -> str:
+        """What is recorded of the next time this step is performed."""
+        recorded = self._ctx.peek(step.name)
+        return "pending" if recorded is None else str(recorded.status)
+
+    def skip(self, step: StepDefinition, reason: str | None = None, ending: StepFailed | None = None) -> bool:
+        """Whether a step is not to be performed, for a reason given or since its condition is false; that is recorded.
+
+        A step that has begun goes on. One that was skipped stays so, unless somebody gave it an output."""
+        recorded = self._ctx.peek(step.name)
+        status = "pending" if recorded is None else str(recorded.status)
+        if status == "pending":
+            if reason is None and self._holds(step, ending):
+                return False
+        elif recorded is None or status != "skipped" or recorded.output_json is not None:
+            return False
+        self._ctx.skip(step.name, reason or "its condition is false")
+        self.names.skipped(step.name)
+        self.performed.add(step.name)
+        return True
+
+    def _holds(self, step: StepDefinition, ending: StepFailed | None) -> bool:
+        try:
+            return step.condition is None or holds(step.condition, self.names.seen_by(step, ending))
+        except FlujoError:
+            return True  # it is met again in the step's body, and is the step's own failure there
+
+    async def perform(self, step: StepDefinition, ending: StepFailed | None = None) -> StepFailed | None:
+        """Perform a step; returns its failure, told as its definition wants it told. `ending` ended the run."""
+        self.performed.add(step.name)
+        recorded = self._ctx.peek(step.name)
+        attempt = 0 if recorded is None else recorded.attempt
+        status = "skipped" if recorded is not None and recorded.status == "skipped" else "completed"
+
+        async def body() -> Any:
+            nonlocal attempt
+            attempt = current_attempt().attempt
+            return await _call(step, self.names.seen_by(step, ending), self.names.log_file)
+
+        retry = step.retry
+        if retry != NO_RETRY:
+            retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
+        try:
+            result = await self._ctx.step(body, name=step.name, retry=retry, timeout=step.timeout_seconds)
+        except StepFailed as error:
+            failure = error
+        else:
+            self.names.completed(step.name, result, attempt, status)
+            return None
+        if step.on_error.message is not None:
+            message = _message(step.on_error.message, self.names.seen_after(step, failure), failure)
+            failure = StepFailed(failure.step, failure.type, message, failure.attempt)
+        self.names.failed(step.name, failure)
+        return failure
+
+
+def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) -> str:
+    """What a failure is told as. A message that cannot be rendered must not hide it."""
+    try:
+        value = render(template, seen)
+    except TemplateError as error:
+        return f"{failure.error} (its `message` could not be rendered: {error.message})"
+    return bounded(value if isinstance(value, str) else shown(value), MAX_MESSAGE)
+
+
+async def _call(step: StepDefinition, seen: Mapping[str, Any], log_file: Path | None) -> Any:
     """The body of one attempt."""
-    context = names.current()
-    inputs = step.task.checked(render(step.inputs, context))
-    workspace = Path(context["workspace"])
+    if step.condition is not None:
+        holds(step.condition, seen)  # true, or the condition of a step that had begun; only its error matters here
+    inputs = step.task.checked(render(step.inputs, seen))
+    workspace = Path(seen["workspace"])
     if step.task.needs_workspace:
         workspace.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - one system call
     attempt = current_attempt()
-    log = StepLog(names.log_file, attempt.step, attempt.attempt)
+    log = StepLog(log_file, attempt.step, attempt.attempt)
     try:
-        return await step.task.run(TaskCall(inputs, workspace, attempt, context, log))
+        return await step.task.run(TaskCall(inputs, workspace, attempt, seen, log))
     finally:
         log.close()
-
-
-class _Names:
-    """What templates see, as the steps of one run go by."""
-
-    def __init__(self, definition: Definition, ctx: RunContext, inputs: Mapping[str, Any]) -> None:
-        environment = ctx.environment
-        log_file = environment.get("log_file")
-        self.log_file = None if log_file is None else Path(log_file)
-        self._error: dict[str, Any] | None = None
-        self._steps: dict[str, Any] = {step.name: NotRun(step.name, "pending") for step in definition.steps}
-        own = {
-            "workspace": environment.get("workspace", ""),
-            "run_number": environment.get("run_number", 1),
-            "timestamp": environment.get("timestamp", ""),
-            "workflow_name": definition.name,
-            "workflow_file": environment.get("workflow_file", ""),
-            "workflow_dir": environment.get("workflow_dir", ""),
-            "start_dir": environment.get("start_dir", ""),
-        }
-        self._fixed: dict[str, Any] = {
-            **inputs,
-            **own,
-            "args": dict(inputs),
-            "env": dict(environment.get("env", {})),
-            "settings": definition.settings,
-            "workflow": {
-                "name": definition.name,
-                "version": definition.version,
-                "file": own["workflow_file"],
-                "dir": own["workflow_dir"],
-            },
-            "run": {"id": ctx.run_id, "number": own["run_number"], "started_at": own["timestamp"]},
-        }
-
-    def current(self) -> dict[str, Any]:
-        """The names as they stand now; later steps do not change what was handed out."""
-        return {**self._fixed, "steps": dict(self._steps), "error": self._error}
-
-    def completed(self, name: str, result: Any, attempt: int, status: str) -> None:
-        self._steps[name] = {"result": result, "status": status, "attempt": attempt, "error": None}
-
-    def failed(self, name: str, error: StepFailed) -> None:
-        told = {"type": error.type, "message": error.error}
-        self._steps[name] = {"result": None, "status": "failed", "attempt": error.attempt, "error": told}
-        self._error = {"step": name, **told}
-
-    def skipped(self, name: str) -> None:
-        self._steps[name] = NotRun(name, "skipped")

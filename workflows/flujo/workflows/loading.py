@@ -81,7 +81,7 @@ def _workflow(text: str, name: str, path: Path, workspace: str | Path | None, ta
         check_inputs=_input_checker(definition),
         definition=StoredDefinition(definition.digest, definition.name, definition.version, text),
         file=str(path),
-        plan=[(step.name, step.digest) for step in definition.steps],
+        plan=definition.plan,
         environment=_environment(definition, path, None if workspace is None else Path(workspace).absolute()),
     )
 
