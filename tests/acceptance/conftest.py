@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from acceptance.place import SQLITE, Place
 
 
 @pytest.fixture
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     """A folder with a store in it: a database, or what `place.on_every_store` says."""
-    return Place(tmp_path / "place", getattr(request, "param", SQLITE))
+    place = Place(tmp_path / "place", getattr(request, "param", SQLITE))
+    yield place
+    place.leave()

@@ -45,6 +45,7 @@ class Place:
     def __init__(self, folder: Path, store: str = SQLITE) -> None:
         self.folder = folder
         self.store = store
+        self._started: list[subprocess.Popen[str]] = []
         (folder / ".flujo").mkdir(parents=True)  # or else a store further up would be found
         commands = folder / "bin"
         commands.mkdir()
@@ -79,7 +80,7 @@ class Place:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `flujoctl` and go on."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "flujoctl", *arguments],
             cwd=self.folder,
             env=self.environment,
@@ -89,6 +90,15 @@ class Place:
             text=True,
             preexec_fn=foreground.listen,
         )
+        self._started.append(process)
+        return process
+
+    def leave(self) -> None:
+        """End what a failed test has left running."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def flujoctl(self, *arguments: str) -> Ended:
         """Run `flujoctl` to its end."""

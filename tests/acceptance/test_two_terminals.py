@@ -126,3 +126,32 @@ def test_four_processes_complete_a_hundred_runs_on_one_store(place: Place) -> No
         journals = list((place.folder / ".flujo" / "store" / "runs").glob("*/journal"))
         assert {scan(journal.read_bytes()).rest for journal in journals} == {Rest.NOTHING}
         assert len(journals) == 102
+
+
+@on_every_store
+def test_a_frozen_process_keeps_its_runs_and_a_dead_one_loses_them(place: Place) -> None:
+    """SIGSTOP is no death: nobody takes the run over meanwhile, and it goes on after SIGCONT. SIGKILL is one."""
+    place.write("gated.yaml", GATED)
+    run = place.start("run", "gated.yaml", "--id", "gate")
+    lines_until(run, "waiting for the signal")
+    run.send_signal(signal.SIGSTOP)
+
+    refused = place.flujoctl("resume", "gate")
+    frozen = place.inspect("gate")
+    place.flujoctl("signal", "gate", "approve", '{"by": "Ann"}')
+    run.send_signal(signal.SIGCONT)
+    ended = finish(run)
+
+    assert refused.code == 4
+    assert "is being run by the live process" in refused.err
+    assert not frozen["interrupted"]
+    assert ended.code == 0, ended
+    assert place.inspect("gate")["output"] == {"by": "Ann"}
+
+    killed = place.start("run", "gated.yaml", "--id", "other")
+    lines_until(killed, "waiting for the signal")
+    killed.send_signal(signal.SIGSTOP)
+    killed.kill()
+    killed.communicate()
+    place.flujoctl("signal", "other", "approve", '{"by": "Bob"}')
+    assert place.flujoctl("resume", "other").code == 0

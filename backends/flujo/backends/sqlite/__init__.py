@@ -1,8 +1,8 @@
 """Runs in one SQLite file that any number of processes of a host may share. docs/sqlite-store.md has the whole story.
 
 Top down: `backend` is the port, `journal` and `queries` are the SQL it runs, `connection` brings a unit of work to a
-connection's thread and its errors back, `files` finds, creates and refuses files, `schema.sql` is what is stored. Who is
-alive and whose turn it is to write say `flujo.backends.locks`.
+connection's thread and its errors back, `files` finds, creates and refuses files, `schema.sql` is what is stored. Who
+is alive and whose turn it is to write say `flujo.backends.locks`.
 """
 
 from .backend import SQLiteBackend, open_sqlite

@@ -161,7 +161,7 @@ def _show(session: Session, request: Request) -> int:
     if isinstance(workflow, str):
         raise click.UsageError("--dry-run checks a file; the workflow of a server is checked when it is started")
     inputs = workflow.check_inputs(dict(request.inputs))
-    steps = None if workflow.plan is None else [name for name, _ in workflow.plan]
+    steps = None if workflow.plan is None else [row[0] for row in workflow.plan]
     if session.output == "name":
         print(workflow.name)
     elif session.output != "table":
