@@ -17,7 +17,7 @@ from flujo.cli.session import Session, declare, run_async
 @click.argument("run_id", metavar="ID")
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="replace an input; NAME:=JSON")
-@click.option("--from-step", metavar="STEP", help="run this step and later ones again")
+@click.option("--from-step", metavar="STEP", help="run this step and what follows on it again")
 @click.option("--start-from", metavar="STEP", hidden=True)
 @click.option("--stored", is_flag=True, help="go on with the definition in the store, although its file has changed")
 @click.option("--accept-changes", is_flag=True, help="keep recorded outputs although the definition has changed")
