@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release bench clean
+.PHONY: help setup demo test check fmt proto proto-release bench torture clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -62,6 +62,13 @@ bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/waiting.py
 	$(BIN)/python bench/growth.py
+
+CRASHES ?= 300000
+SEED ?= 1
+JOBS ?= 2
+torture: $(VENV)/.dev ## live through simulated crashes: make torture CRASHES=300000 SEED=1 JOBS=2
+	mkdir -p build
+	$(BIN)/python tests/simulation/torture.py --crashes $(CRASHES) --seed $(SEED) --jobs $(JOBS) --result build/torture.json
 
 clean: ## remove the virtual environment and caches (never a store)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
