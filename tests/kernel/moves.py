@@ -1,6 +1,7 @@
 """Every event the kernel may record on a run, and every move of the two state machines that can come of it.
 
 `legal` lists what may follow a state; it is this folder's own account of what steps.py, runs.py and kernel.py record,
+of a run that somebody runs as of one that nobody does,
 and `test_transitions.py` holds it against real runs. `explore` folds every legal history of two steps up to a depth."""
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ def legal(state: WorkflowState) -> Iterator[Fact]:
             yield events.RunCancelled()
     if state.seq:
         yield from _resumptions(state)
+    if state.seq and state.status is not RunStatus.COMPLETED:
+        yield events.VariableSet("mode", "1", by="ann")
+        for name in NAMES:
+            yield from _amendments(state.steps.get(name) or StepState(name))
 
 
 def _while_live(state: WorkflowState) -> Iterator[Fact]:
@@ -46,9 +51,13 @@ def _while_live(state: WorkflowState) -> Iterator[Fact]:
         step = state.steps.get(name)
         yield from _of_step(name, step or StepState(name))
     yield events.SignalReceived("go", "null")
+    yield events.ProgressReported(None, 1.0)
     yield events.CancelRequested()
     if state.cancel_requested_at is not None:
         yield events.RunCancelled()
+    yield events.PauseRequested()
+    if state.pause_requested_at is not None and not state.active:
+        yield events.RunPaused("PauseRequested")
     if not state.current_steps:
         yield events.RunCompleted("null")
     failed = [step.name for step in state.steps.values() if step.status is StepStatus.FAILED]
@@ -64,11 +73,15 @@ def _of_step(name: str, step: StepState) -> Iterator[Fact]:
             yield events.StepStarted(name, 1, generation)
             yield events.StepWaiting(name, "sleep", generation, until=1)
             yield events.StepWaiting(name, "signal", generation, signal="go")
+            yield events.StepWaiting(name, "child", generation, child=f"r.{name}")
             yield events.StepSkipped(name, "not today", generation=generation)
+            yield events.ValueRecorded(name, "now", "1", generation)
+            yield events.VariableSet("mode", "1", name, generation)
         case StepStatus.RUNNING if step.interrupted:
             yield events.StepStarted(name, attempt + 1, generation)
             yield events.StepCancelled(name)
         case StepStatus.RUNNING:
+            yield events.ProgressReported(name, 1.0)
             yield events.StepCompleted(name, "null")
             yield events.AttemptFailed(name, attempt, "ValueError", "no", 1)
             yield events.StepFailed(name, attempt, "ValueError", "no")
@@ -76,15 +89,27 @@ def _of_step(name: str, step: StepState) -> Iterator[Fact]:
             yield events.StepCancelled(name)
             yield events.StepInterrupted(name, attempt)
         case StepStatus.RETRYING:
-            yield events.StepStarted(name, attempt + 1, generation)
+            if step.kind == "child":
+                yield events.StepWaiting(name, "child", generation, child=step.child, child_resumes=1)
+            else:
+                yield events.StepStarted(name, attempt + 1, generation)
             yield events.StepCancelled(name)
         case StepStatus.WAITING:
             yield events.StepCompleted(name, "null")
             yield events.StepCancelled(name)
-            if step.kind == "signal":
+            if step.kind in ("signal", "child"):
                 yield events.StepFailed(name, attempt, "TimeoutError", "no signal")
+            if step.kind == "child":
+                yield events.AttemptFailed(name, attempt, "ValueError", "no", 1)
         case StepStatus.COMPLETED | StepStatus.FAILED:
             yield events.StepStarted(name, 1, generation + 1)  # an item of a map, with another argument
+
+
+def _amendments(step: StepState) -> Iterator[Fact]:
+    """What somebody may make of a step while nobody runs the run; a body of it has ended by then."""
+    if step.status is not StepStatus.COMPLETED and (step.interrupted or step.status is not StepStatus.RUNNING):
+        yield events.StepSkipped(step.name, "by hand", "1", step.generation, "ann")
+        yield events.StepOutputSet(step.name, "1", step.generation, "by hand", "ann")
 
 
 def _resumptions(state: WorkflowState) -> Iterator[Fact]:
@@ -112,6 +137,15 @@ def explore(depth: int) -> tuple[set[Move], set[Move]]:
     """All moves of the run and of its steps in legal histories of this many events."""
     of_run: set[Move] = set()
     of_steps: set[Move] = set()
+    for before, event, after in steps_of_histories(depth):
+        run_moves, step_moves = moves(before, after, event)
+        of_run |= run_moves
+        of_steps |= step_moves
+    return of_run, of_steps
+
+
+def steps_of_histories(depth: int) -> Iterator[tuple[WorkflowState, Event, WorkflowState]]:
+    """Every state that legal histories of this many events meet, one of a kind, with each event that may follow."""
     seen: set[object] = set()
     states = [WorkflowState(run_id="r", uid="u")]
     for _ in range(depth):
@@ -121,20 +155,18 @@ def explore(depth: int) -> tuple[set[Move], set[Move]]:
                 after = deepcopy(state)
                 event = Event(state.seq + 1, state.updated_at + MICROSECONDS, fact)
                 fold(after, event)
-                run_moves, step_moves = moves(state, after, event)
-                of_run |= run_moves
-                of_steps |= step_moves
+                yield state, event, after
                 if (shape := _shape(after)) not in seen:
                     seen.add(shape)
                     successors.append(after)
         states = successors
-    return of_run, of_steps
 
 
 def _shape(state: WorkflowState) -> object:
     """What the future of a state depends on."""
     steps = tuple((each.name, each.status, each.kind, each.interrupted) for each in state.steps.values())
-    return state.status, steps, state.cancel_requested_at is None, tuple(state.failed_steps), state.started_at is None
+    asked = state.cancel_requested_at is None, state.pause_requested_at is None
+    return state.status, steps, asked, tuple(state.failed_steps), state.started_at is None
 
 
 def check_counts(state: WorkflowState) -> None:

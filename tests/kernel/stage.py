@@ -12,7 +12,7 @@ kernel that is merely left goes in good order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -132,6 +132,22 @@ class FailingBackend(InMemoryBackend):
         return refused
 
 
+class DyingBackend(InMemoryBackend):
+    """Dies, as its process would, right after an event of this type of this run has become durable."""
+
+    def __init__(self, store: MemoryStore, run_id: str, type: str) -> None:
+        super().__init__(store)
+        self.dead = anyio.Event()
+        self._last = run_id, type
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        refused = await super().append(commits)
+        if any((commit.run_id, row.type) == self._last for commit in commits for row in commit.rows):
+            self.kill()
+            self.dead.set()
+        return refused
+
+
 class GatedBackend(InMemoryBackend):
     """Its appends wait while the gate is closed; `waiting` is set when one does."""
 
@@ -173,6 +189,12 @@ async def until(observer: Observer, run_id: str, type: str, step: str | None = N
                 if count == 0:
                     return event
     raise AssertionError(f"{run_id} ended without {type}")
+
+
+async def recorded(stage: Stage, run_id: str, type: str, count: int = 1) -> None:
+    """Return once so many events of this type are durable; the run need not be there yet, and may have ended before."""
+    while run_id not in stage.store.runs or stage.types(run_id).count(type) < count:
+        await checkpoint()
 
 
 class Counter:

@@ -1,5 +1,5 @@
-"""`resume(from_step=…)` of programs whose steps nobody knows beforehand: what runs again, in which generation, and under
-which idempotency key. Sequences, graphs and jumps are in tests/workflows."""
+"""`resume(from_step=…)` of programs whose steps nobody knows beforehand: what runs again, in which generation, and
+under which idempotency key. Sequences, graphs and jumps are in tests/workflows."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from flujo.kernel.events import (
     CancelRequested,
     Event,
     Fact,
+    PauseRequested,
     RunCancelled,
     RunCompleted,
     RunCreated,
@@ -95,7 +96,7 @@ def drawn(section: str) -> set[Move]:
 
 def test_the_tables_list_every_move_and_no_other() -> None:
     """Folding every legal history meets exactly the rows of the two tables."""
-    of_run, of_steps = explore(6)
+    of_run, of_steps = explore(5)
 
     assert set(table(RUNS)) == of_run
     assert set(table(STEPS)) == of_steps
@@ -163,21 +164,80 @@ async def test_real_runs_make_legal_moves() -> None:
         await until(kernel, "r", "step_started", "gate", count=2)
         await kernel.cancel("r")
         await kernel.wait("r")
-    made_by_run: set[Move] = set()
-    made_by_steps: set[Move] = set()
-    state = WorkflowState(run_id="r", uid="u")
-    for event in stage.journal("r"):
-        before = deepcopy(state)
-        fold(state, event)
-        check_counts(state)
-        of_run, of_steps = moves(before, state, event)
-        made_by_run |= of_run
-        made_by_steps |= of_steps
+    made_by_run, made_by_steps = made(stage, "r")
 
     assert made_by_run <= set(table(RUNS))
     assert made_by_steps <= set(table(STEPS))
     assert len(made_by_run) >= 15
     assert len(made_by_steps) >= 12
+
+
+async def test_real_runs_make_legal_moves_with_children_and_by_hand() -> None:
+    """So is what it records of children, values, progress, pauses and amendments."""
+    stage = Stage(JumpingClock())
+    fails = [True]
+
+    async def flaky() -> None:
+        if fails:
+            fails.clear()
+            raise ConnectionError
+
+    async def refuse(ctx: Context) -> None:
+        ctx.progress(1, 2)
+        raise ValueError
+
+    @workflow()
+    async def child(ctx: Context) -> None:
+        await ctx.step(flaky)
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.now()
+        await ctx.set_variable("mode", 1)
+        ctx.progress(1)
+        await ctx.run_child(child, retry=RetryPolicy(max_attempts=2))
+        await ctx.wait_signal("go")
+        await ctx.step(refuse, ctx)
+        await ctx.step(refuse, ctx)
+
+    async with stage.kernel(program, child) as kernel:
+        await kernel.start(program, run_id="r")
+        await until(kernel, "r", "step_waiting", "go")
+        await kernel.pause("r")
+        await kernel.wait("r")
+        await kernel.set_variable("r", "mode", 2)
+        await kernel.unpause("r")
+        await kernel.signal("r", "go")
+        with pytest.raises(RunFailed):
+            await kernel.result("r")
+        await kernel.set_output("r", "refuse", 1)
+        with pytest.raises(RunFailed):
+            await (await kernel.resume("r")).result()
+        await kernel.skip("r", "refuse#2")
+        await (await kernel.resume("r")).result()
+    made_by_run, made_by_steps = made(stage, "r")
+
+    assert made_by_run <= set(table(RUNS))
+    assert made_by_steps <= set(table(STEPS))
+    assert {move.event for move in made_by_run} >= {
+        "value_recorded", "variable_set", "progress_reported", "pause_requested", "run_paused", "step_output_set"
+    }  # fmt: skip
+    assert {Move("waiting", "attempt_failed", "retrying"), Move("retrying", "step_waiting", "waiting")} <= made_by_steps
+
+
+def made(stage: Stage, run_id: str) -> tuple[set[Move], set[Move]]:
+    """The moves that the journal of a run has made."""
+    of_run: set[Move] = set()
+    of_steps: set[Move] = set()
+    state = WorkflowState(run_id=run_id, uid="u")
+    for event in stage.journal(run_id):
+        before = deepcopy(state)
+        fold(state, event)
+        check_counts(state)
+        run_moves, step_moves = moves(before, state, event)
+        of_run |= run_moves
+        of_steps |= step_moves
+    return of_run, of_steps
 
 
 @given(st.lists(st.integers(0, 50), max_size=25))
@@ -363,6 +423,10 @@ def _interrupted(times: int) -> list[Fact]:
         (_interrupted(1), [StepInterrupted("a", 2)]),
         (_interrupted(2), [StepInterrupted("a", 3), RunPaused("StepInterrupted", "a")]),
         ([CREATED, StepStarted("a"), CancelRequested("enough")], [StepInterrupted("a", 1), RunCancelled("enough")]),
+        ([CREATED, StepStarted("a"), PauseRequested()], [StepInterrupted("a", 1), RunPaused("PauseRequested")]),
+        ([CREATED, StepWaiting("a", "sleep", until=1), PauseRequested()], [RunPaused("PauseRequested")]),
+        ([CREATED, PauseRequested(), CancelRequested("enough")], [RunCancelled("enough")]),
+        ([CREATED, PauseRequested(), RunPaused("PauseRequested"), RunResumed()], []),
         ([CREATED, StepStarted("a"), RunCompleted("1")], []),
     ],
     ids=[
@@ -376,6 +440,10 @@ def _interrupted(times: int) -> list[Fact]:
         "second crash",
         "third crash",
         "cancel requested",
+        "pause requested",
+        "pause requested while waiting",
+        "pause and cancel requested",
+        "resumed since",
         "final",
     ],
 )
@@ -441,6 +509,85 @@ def test_what_a_resume_invalidates(facts: list[Fact], from_step: str | None, res
     assert at_resume(history(CREATED, *facts, end), from_step) == reset
 
 
+SEQUENCE = RunCreated("w", "{}", plan=[["a", "1"], ["b", "2"], ["c", "3"], ["d", "4"], ["tidy", "5", "*"]])
+GRAPH = RunCreated(
+    "w", "{}", plan=[["a", "1"], ["b", "2", "a"], ["c", "3", "a"], ["d", "4", "b", "c"], ["e", "5"], ["tidy", "6", "*"]]
+)
+FAILED_E: list[Fact] = [StepStarted("e"), StepFailedFact("e", 1, "E", "no")]
+
+
+@pytest.mark.parametrize(
+    ("created", "facts", "from_step", "reset"),
+    [
+        (SEQUENCE, _done("a", "b", "c", "d"), "b", ["b", "c", "d"]),
+        (SEQUENCE, _done("a", "c", "d"), "c", ["c", "d"]),
+        (SEQUENCE, _done("a", "b", "a#2", "b#2", "c"), "a", ["a", "b", "a#2", "b#2", "c"]),
+        (SEQUENCE, _done("a", "b", "a#2", "b#2", "c"), "b", ["b", "a#2", "b#2", "c"]),
+        (SEQUENCE, _done("a", "b", "a#2", "b#2", "c"), "a#2", ["a#2", "b#2", "c"]),
+        (SEQUENCE, _done("a", "b", "a#2", "b#2", "a#3", "b#3", "c"), "b#2", ["b#2", "a#3", "b#3", "c"]),
+        (SEQUENCE, _done("a", "b", "a#2", "b#2", "c"), "c", ["c"]),
+        (SEQUENCE, _done("c", "a", "b"), "b", ["c", "b"]),
+        (SEQUENCE, [*_done("a", "tidy"), StepStarted("b")], "b", ["tidy", "b"]),
+        (SEQUENCE, _done("a", "b[0]", "b[1]", "c"), "b", ["b[0]", "b[1]", "c"]),
+        (GRAPH, _done("a", "e", "b", "c", "d"), "a", ["a", "b", "c", "d"]),
+        (GRAPH, _done("a", "e", "b", "c", "d"), "b", ["b", "d"]),
+        (GRAPH, _done("a", "b", "c", "d", "e"), "d", ["d"]),
+        (GRAPH, _done("a", "e", "b", "c", "d", "tidy"), "e", ["e", "tidy"]),
+        (GRAPH, [*_done("a"), StepSkipped("b", "no"), *_done("c", "d")], "a", ["a", "b", "c", "d"]),
+        (GRAPH, [*FAILED_E, *_done("a", "b")], "a", ["a", "b"]),
+        (GRAPH, _done("a", "b[0]", "b[1]", "c", "d"), "b[1]", ["b[1]", "d"]),
+    ],
+    ids=[
+        "a sequence",
+        "after a jump ahead",
+        "from the first of all repeats",
+        "a jump back",
+        "a repeat",
+        "a repeat in the middle",
+        "behind the repeats",
+        "what stands behind it ran before it",
+        "a clean-up",
+        "the items of a step",
+        "the root of a graph",
+        "one side of a graph",
+        "a leaf of a graph",
+        "the clean-up of a graph",
+        "a skipped dependent",
+        "not another failure",
+        "one item in a graph",
+    ],
+)
+def test_what_follows_on_a_planned_step(created: Fact, facts: list[Fact], from_step: str, reset: list[str]) -> None:
+    """In a sequence all that stands behind it or came later, in a graph its dependents, and always the clean-ups."""
+    assert at_resume(history(created, *facts), from_step) == reset
+    assert at_resume(history(created, *facts, RunCompleted("1")), from_step) == reset
+
+
+@pytest.mark.parametrize("created", [SEQUENCE, GRAPH])
+def test_a_run_that_has_ended_is_cleaned_up_anew(created: Fact) -> None:
+    """After a failure or a cancel the clean-ups get a new generation; in a run that goes on they keep theirs."""
+    facts: list[Fact] = [*_done("a"), *FAILED_HANDLED, *_done("tidy")]
+
+    assert at_resume(history(created, *facts), None) == []
+    assert at_resume(history(created, *facts, RunFailedFact("E", "no", steps=["h"])), None) == ["h", "tidy"]
+    assert at_resume(history(created, *facts, RunCancelled()), None) == ["tidy"]
+
+
+def test_a_step_that_ran_on_another_way_is_followed_by_what_came_after_it_this_time() -> None:
+    """Not by what began after it in an earlier generation, when the run had jumped over it."""
+    state = history(SEQUENCE, *_done("c", "a#2", "d"), RunCompleted("1"))
+    state = then(state, RunResumed(reset=["c", "a#2", "d"], from_step="c"), at=50)
+    for name in ("c", "b", "a#2", "d"):
+        state = then(state, *_done_anew(name, state), at=51)
+
+    assert at_resume(state, "b") == ["c", "a#2", "d", "b"]
+
+
+def _done_anew(name: str, state: WorkflowState) -> list[Fact]:
+    known = state.steps.get(name)
+    return [StepStarted(name, 1, 1 if known is None else known.generation), StepCompleted(name, "1")]
+
+
 def test_a_step_that_was_reset_keeps_its_place() -> None:
     """`from_step` goes by when a step first began, over all generations."""
     state = history(CREATED, *_done("a", "b", "c"), RunCompleted("1"))
@@ -476,6 +623,8 @@ def test_a_resume_that_makes_no_sense_is_refused() -> None:
         (Stop.CANCEL, "1", None, [RunCancelled("enough")]),
         (Stop.CANCEL, None, RunFailedFact("E", "no"), [RunCancelled("enough")]),
         (Stop.CLOSE, "1", None, [StepInterrupted("a", 1, counted=False)]),
+        (Stop.PAUSE, None, None, [StepInterrupted("a", 1, counted=False), RunPaused("PauseRequested")]),
+        (Stop.PAUSE, "1", None, [StepInterrupted("a", 1, counted=False), RunPaused("PauseRequested")]),
         (Stop.FENCED, "1", None, []),
         (Stop.LOST, None, RunFailedFact("E", "no"), []),
     ],

@@ -121,7 +121,96 @@ def _of_a_step(
     ]
 
 
+def _of_a_request(
+    method: str, run_id: str, request: Callable[..., Any], call: Callable[[Runs, str], Awaitable[Any]]
+) -> list[Case]:
+    """What every method refuses that takes a request id: one that is none, and one the run `run_id` has seen."""
+    return [
+        Case(
+            method,
+            INVALID,
+            "INVALID_FIELD",
+            "request id",
+            request(request_id="not an id"),
+            lambda runs: call(runs, "not an id"),
+            {"what": "request id", "name": "not an id"},
+        ),
+        Case(
+            method,
+            EXISTS,
+            "REQUEST_ID_REUSED",
+            "request id",
+            request(request_id="used"),
+            lambda runs: call(runs, "used"),
+            {"run_id": run_id, "request_id": "used"},
+        ),
+    ]
+
+
 CASES = [
+    # request ids
+    *_of_a_request(
+        "StartRun",
+        "done",
+        lambda **given: pb.StartRunRequest(
+            workflow="doubling", run_id="done", inputs=Payload(json='{"number": 9}'), **given
+        ),
+        lambda runs, id: runs.start("doubling", {"number": 9}, run_id="done", request_id=id),
+    ),
+    *_of_a_request(
+        "ResumeRun",
+        "failed",
+        lambda **given: pb.ResumeRunRequest(run_id="failed", **given),
+        lambda runs, id: runs.resume("failed", request_id=id),
+    ),
+    *_of_a_request(
+        "SignalRun",
+        "waiting",
+        lambda **given: pb.SignalRunRequest(run_id="waiting", name="go", **given),
+        lambda runs, id: runs.signal("waiting", "go", request_id=id),
+    ),
+    *_of_a_request(
+        "CancelRun",
+        "done",
+        lambda **given: pb.CancelRunRequest(run_id="done", **given),
+        lambda runs, id: runs.cancel("done", request_id=id),
+    ),
+    *_of_a_request(
+        "PauseRun",
+        "waiting",
+        lambda **given: pb.PauseRunRequest(run_id="waiting", **given),
+        lambda runs, id: runs.pause("waiting", request_id=id),
+    ),
+    *_of_a_request(
+        "UnpauseRun",
+        "waiting",
+        lambda **given: pb.UnpauseRunRequest(run_id="waiting", **given),
+        lambda runs, id: runs.unpause("waiting", request_id=id),
+    ),
+    *_of_a_request(
+        "SkipStep",
+        "failed",
+        lambda **given: pb.SkipStepRequest(run_id="failed", step="middle", **given),
+        lambda runs, id: runs.skip("failed", "middle", request_id=id),
+    ),
+    *_of_a_request(
+        "SetStepOutput",
+        "failed",
+        lambda **given: pb.SetStepOutputRequest(run_id="failed", step="middle", output=Payload(json="1"), **given),
+        lambda runs, id: runs.set_output("failed", "middle", 1, request_id=id),
+    ),
+    *_of_a_request(
+        "SetVariable",
+        "waiting",
+        lambda **given: pb.SetVariableRequest(run_id="waiting", name="mode", value=Payload(json='"fast"'), **given),
+        lambda runs, id: runs.set_variable("waiting", "mode", "fast", request_id=id),
+    ),
+    *_of_a_request(
+        "ForkRun",
+        "done",
+        lambda **given: pb.ForkRunRequest(run_id="failed", new_run_id="done", **given),
+        lambda runs, id: runs.fork("failed", new_run_id="done", request_id=id),
+    ),
     # StartRun
     Case("StartRun", INVALID, "INVALID_FIELD", "no workflow", pb.StartRunRequest(), None, {"what": "source"}),
     Case(
@@ -738,12 +827,14 @@ async def kernel_with_runs(folder: Path) -> Kernel:
 
 async def put_runs(kernel: Kernel) -> None:
     """The runs that the cases name."""
-    await kernel.run("doubling", run_id="done")
+    await (await kernel.start("doubling", run_id="done", request_id="used")).result()
     await kernel.start("stuck", run_id="live")
     await kernel.start("waiting", run_id="waiting")
     for workflow, run_id in (("flaky", "failed"), (letters(FAILS), "letters")):
         with pytest.raises(RunFailed):
             await kernel.run(workflow, run_id=run_id)
+    for run_id in ("waiting", "failed"):
+        await kernel.set_variable(run_id, "mode", "slow", request_id="used")
 
 
 async def drain(messages: AsyncIterator[Any]) -> None:

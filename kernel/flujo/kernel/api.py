@@ -145,15 +145,17 @@ class StoredRuns(Protocol):
         """The output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
         ...
 
-    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
+    async def signal(
+        self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
+    ) -> Delivery:
         """Send a signal, durable on return; raises RunNotFoundError, RunFinishedError, InvalidNameError,
-        InvalidValueError, PayloadTooLargeError."""
+        InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         ...
 
     async def delete(self, run_id: str, *, force: bool = False) -> None:
         """Forget a run. One that a live process runs raises RunActiveError, or is cancelled first with `force`.
 
-        Raises RunNotFoundError."""
+        Raises RunNotFoundError, also when it is repeated: the run is gone then, unless another one has its id."""
         ...
 
     async def prune(
@@ -165,14 +167,20 @@ class StoredRuns(Protocol):
         limit: int = 500,
         dry_run: bool = False,
     ) -> Pruned:
-        """Forget up to `limit` runs that settled that long ago, oldest first: final ones, or those in `statuses`.
+        """Forget up to `limit` runs that settled that long ago, oldest first: final ones, or those in `statuses`. A
+        repeat forgets what is left of them.
 
         Raises InvalidNameError for a status that is not settled, InvalidDurationError."""
         ...
 
 
 class Runs(StoredRuns, Protocol):
-    """A place where runs are started, followed and acted on."""
+    """A place where runs are started, followed and acted on.
+
+    Calls that act take a `request_id`, 1 to 100 printable ASCII characters without spaces. Whoever has lost an answer
+    repeats the call with the same one: it is carried out once, and answered as the first time as far as the run's
+    journal tells. The same id with anything else asked of that run raises RequestReusedError. Without one, a repeat is
+    another request. What changed nothing is not remembered."""
 
     async def start(
         self,
@@ -181,12 +189,14 @@ class Runs(StoredRuns, Protocol):
         *,
         run_id: str | None = None,
         labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
         """Start a run and return once it is durable; it goes on whatever becomes of the caller.
 
         The same `run_id` with the same workflow and inputs returns the run that exists (`created` is false), and
-        takes it up if nobody runs it. Raises RunExistsError, InvalidInputError, InvalidNameError, InvalidValueError,
-        PayloadTooLargeError, WorkflowNotFoundError."""
+        takes it up if nobody runs it. So does the same `request_id` without a `run_id`, which is then made from it.
+        Raises RunExistsError, InvalidInputError, InvalidNameError, InvalidValueError, PayloadTooLargeError,
+        WorkflowNotFoundError, RequestReusedError."""
         ...
 
     async def run(
@@ -211,6 +221,7 @@ class Runs(StoredRuns, Protocol):
         inputs: Mapping[str, Any] | None = None,
         accept_changes: bool = False,
         by: str | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
         """Take up a run that is failed, paused, cancelled or interrupted; returns once that is durable.
 
@@ -218,42 +229,68 @@ class Runs(StoredRuns, Protocol):
         skipped, each with an output or None.
 
         Raises RunNotFoundError, RunActiveError, RunNotResumableError, StateIncompatibilityError, StepNotFoundError,
-        WorkflowNotFoundError, RunExistsError, InvalidInputError, InvalidValueError, PayloadTooLargeError."""
+        WorkflowNotFoundError, RunExistsError, InvalidInputError, InvalidValueError, PayloadTooLargeError,
+        RequestReusedError."""
         ...
 
-    async def cancel(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> CancelOutcome:
-        """Ask a run to stop, durable on return; raises RunNotFoundError."""
+    async def cancel(
+        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
+    ) -> CancelOutcome:
+        """Ask a run to stop, durable on return; raises RunNotFoundError, RequestReusedError."""
         ...
 
-    async def pause(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> PauseOutcome:
+    async def pause(
+        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
+    ) -> PauseOutcome:
         """Ask a run to pause, durable on return: running bodies end and are recorded, nothing else begins.
 
-        Raises RunNotFoundError, RunFinishedError."""
+        Raises RunNotFoundError, RunFinishedError, RequestReusedError."""
         ...
 
-    async def unpause(self, run_id: str, *, by: str | None = None) -> RunHandle:
+    async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
         """Let a paused run go on; raises RunNotPausedError, and what `resume` raises."""
         ...
 
     async def skip(
-        self, run_id: str, step: str, output: Any = None, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        step: str,
+        output: Any = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         """Mark a step of a run that nobody runs as skipped, with an output if it needs one; the next resume goes on
         from there. Raises RunNotFoundError, RunActiveError, RunFinishedError, StepNotFoundError, StepCompletedError,
-        InvalidValueError, PayloadTooLargeError."""
+        InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         ...
 
     async def set_output(
-        self, run_id: str, step: str, output: Any, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        step: str,
+        output: Any,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         """Give a step of a run that nobody runs its output, as if it had completed. Raises as `skip`."""
         ...
 
     async def set_variable(
-        self, run_id: str, name: str, value: Any, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        name: str,
+        value: Any,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> Delivery:
         """Set a variable of a run, durable on return. Raises RunNotFoundError, RunFinishedError, InvalidNameError,
-        InvalidValueError, PayloadTooLargeError."""
+        InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         ...
 
     async def fork(
@@ -265,12 +302,14 @@ class Runs(StoredRuns, Protocol):
         inputs: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
         workflow: Workflow | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
-        """Start a new run that has everything this one recorded before `from_step` first began; by default everything
-        but the failure that ended it. The old run stays as it is.
+        """Start a new run that has everything a resume of this one from `from_step` would keep; by default
+        everything but the failure that ended it. The old run stays as it is.
 
-        Raises RunNotFoundError, StepNotFoundError, RunExistsError, StateIncompatibilityError, WorkflowNotFoundError,
-        InvalidInputError, InvalidNameError, PayloadTooLargeError."""
+        The same `request_id` again returns the fork that exists (`created` is false). Raises RunNotFoundError,
+        StepNotFoundError, RunExistsError, StateIncompatibilityError, WorkflowNotFoundError, InvalidInputError,
+        InvalidNameError, PayloadTooLargeError, RequestReusedError."""
         ...
 
 

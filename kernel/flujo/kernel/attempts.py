@@ -38,6 +38,7 @@ class Terms(NamedTuple):
     codec: Codec = PLAIN
     retry: RetryPolicy = NO_RETRY
     timeout_seconds: float | None = None
+    limit: str | None = None  # the name of what bounds how many such bodies run at once (turns.py)
 
 
 class Failed(NamedTuple):
@@ -56,7 +57,7 @@ NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 
 async def run_attempt(attempt: Attempt, body: Body, terms: Terms) -> Outcome:
     """Run the body of an attempt whose start is durable, and return what came of it."""
-    is_async, codec, _, timeout_seconds = terms
+    is_async, codec, _, timeout_seconds, _ = terms
     token = enter_attempt(attempt)
     try:
         if timeout_seconds is None:

@@ -7,6 +7,9 @@ child is an ordinary run with `parent_run_id`; it is recovered, watched and canc
                 to count
     outcome     start it, take it up or resume it, and wait for its end
     abandoned   the parent no longer waits: if that is because it ends, so does the child
+
+A kernel may die between the end of a parent and that of its child. So whoever takes a parent over looks for children it
+gave up (`given_up`), and whoever takes a child over for the end of its parent (`is_outlived`).
 """
 
 from __future__ import annotations
@@ -14,21 +17,37 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .attempts import Failed
-from .errors import FlujoError, KernelClosedError, RunInterrupted, RunNotFoundError, StoreError
+from .backend import RunSummary
+from .durations import MICROSECONDS
+from .errors import (
+    CorruptStoreError,
+    FlujoError,
+    KernelClosedError,
+    RunActiveError,
+    RunExistsError,
+    RunInterrupted,
+    RunNotFoundError,
+    RunNotResumableError,
+    StateIncompatibilityError,
+    StoreError,
+    WorkflowNotFoundError,
+)
 from .programs import Workflow
 from .retry import recorded_names
 from .runs import LiveRun
-from .state import FINAL, Failure, RunStatus, StepState, StepStatus
+from .state import FINAL, Failure, RunStatus, StepState, StepStatus, WorkflowState
 from .transitions import Stop
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -50,36 +69,49 @@ class ChildRuns:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    async def choose(self, parent: LiveRun, key: str, generation: int, step: StepState | None) -> tuple[str, int]:
+    # -- for a parent that waits --------------------------------------------------------------------------------
+
+    async def choose(
+        self, parent: LiveRun, key: str, generation: int, step: StepState | None, call: ChildCall
+    ) -> tuple[str, int]:
         """(run id, resumes) for the next attempt of a child step.
 
-        The child of an earlier attempt or generation goes on, unless it has completed: then the parent asks for another
-        one. So does a parent that was started anew under its id, while a child of its former life is still there."""
-        parent_id = parent.state.run_id
-        child = (step.child if step is not None else None) or child_id(parent_id, key, 1)
+        The child of an earlier attempt, or of a generation that did not complete, goes on, unless it was started with
+        other inputs. Otherwise the parent asks for a new run, whose id says so if the readable one is taken: by a run
+        of somebody else, or by a child that the parent had in a former life."""
+        return await self._insist(parent, partial(self._choose, parent, key, generation, step, call))
+
+    async def _choose(
+        self, parent: LiveRun, key: str, generation: int, step: StepState | None, call: ChildCall
+    ) -> tuple[str, int]:
+        earlier = None if step is None or step.child is None else await self._mine(parent, step.child)
+        if earlier is not None:
+            if await self._kernel.was_called_with(earlier, call):
+                ended_badly = earlier.status in (RunStatus.FAILED, RunStatus.CANCELLED)
+                return earlier.run_id, earlier.resume_count + ended_badly
+            if earlier.status not in FINAL:
+                parent.spawn(partial(self.cancel, [earlier.run_id], parent.state.run_id))
+        plain = child_id(parent.state.run_id, key, generation)
+        try:
+            await self._kernel.backend.load(plain)
+        except RunNotFoundError:
+            return plain, 0
+        return child_id(parent.state.run_id, key, generation, parent.uid), 0
+
+    async def _mine(self, parent: LiveRun, child: str) -> RunSummary | None:
+        """A child of this life of the parent, if it is there."""
         try:
             summary = await self._kernel.backend.load(child)
         except RunNotFoundError:
-            return child, 0
-        if summary.created_at < parent.state.created_at or summary.parent_run_id != parent_id:
-            return child_id(parent_id, key, generation, parent.uid), 0
-        if summary.status == RunStatus.COMPLETED:
-            return child_id(parent_id, key, generation), 0
-        if summary.status in (RunStatus.FAILED, RunStatus.CANCELLED):
-            return child, summary.resume_count + 1
-        return child, summary.resume_count
+            return None
+        return summary if is_child(summary, parent.state.run_id, parent.state.created_at) else None
 
     async def outcome(self, parent: LiveRun, step: StepState, call: ChildCall) -> str | Failed:
         """The output of the child, as JSON text, or its failure, once it has ended."""
         assert step.child is not None
         try:
-            await self._kernel.start_child(parent.state.run_id, step.child, call)
-            summary = await self._kernel.backend.load(step.child)
-            if summary.status in FINAL and summary.resume_count < step.child_resumes:
-                await self._kernel.resume(step.child, by=f"run {parent.state.run_id}")
-            await self._until_final(step.child)
-            state = await self._kernel.inspect(step.child)
-        except (StoreError, KernelClosedError):
+            state = await self._insist(parent, partial(self._ended, parent, step.child, step.child_resumes, call))
+        except KernelClosedError:
             raise
         except FlujoError as error:  # a workflow that is not there, inputs it does not take, an id that is taken
             return Failed(Failure(type(error).__name__, str(error), step.name, step.attempt), ())
@@ -94,36 +126,141 @@ class ChildRuns:
         failure = Failure(state.error.type, message, step.name, step.attempt, state.error.details)
         return Failed(failure, recorded_names(state.error.type))
 
+    async def _ended(self, parent: LiveRun, child: str, resumes: int, call: ChildCall) -> WorkflowState:
+        """The child once it has ended in a way that counts."""
+        parent_id = parent.state.run_id
+        if (summary := await self._mine(parent, child)) is None:
+            await self._kernel.start_child(parent.state, child, call)
+            if (summary := await self._mine(parent, child)) is None:
+                raise RunExistsError(child, "another parent")
+        if summary.status in FINAL and summary.resume_count < resumes:
+            await self._resume(parent_id, child)
+        while True:
+            await self._until_final(child)
+            state = await self._kernel.inspect(child)
+            if state.status is RunStatus.COMPLETED:
+                return state
+            if state.resume_count < resumes:
+                await self._second()  # somebody else has it, and does not run it
+            elif state.status is RunStatus.FAILED or state.cancel_reason != given_up_by(parent_id):
+                return state
+            # Otherwise its parent had given it up, and was resumed before the child had stopped.
+            await self._resume(parent_id, child)
+
+    async def _insist(self, parent: LiveRun, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """What `ask` returns, however often it has to: that the store did not answer is no failure of the parent."""
+        while True:
+            try:
+                return await ask()
+            except CorruptStoreError:
+                raise
+            except StoreError as error:
+                logger.warning("run %s cannot reach its child and tries again: %s", parent.state.run_id, error)
+            if parent.stopped is None:
+                await self._second()
+            if parent.stopped is not None:
+                await parent.unwind()
+
+    async def _second(self) -> None:
+        await self._kernel.clock.sleep_until(self._kernel.clock.now() + MICROSECONDS)
+
+    async def _resume(self, parent: str, child: str) -> None:
+        try:
+            await self._kernel.resume(child, by=f"run {parent}")
+        except (RunActiveError, RunNotResumableError):
+            pass  # somebody else was faster, or it has even completed since
+
     async def _until_final(self, child: str) -> None:
         """Return when the child is final; one that nobody runs is taken up."""
         while True:
+            seq = (await self._kernel.summary(child)).seq
             try:
                 if (await self._kernel.wait(child)).status in FINAL:
                     return
             except RunInterrupted:
-                await self._kernel.take_up(child)
-                continue
-            async with aclosing(self._kernel.watch(child)) as events:  # paused: until somebody resumes it
+                try:
+                    await self._kernel.take_up(child)
+                    continue
+                except (WorkflowNotFoundError, StateIncompatibilityError) as error:
+                    logger.warning("run %s waits for somebody who can run it: %s", child, error)
+            # Paused, or beyond this kernel: until something happens to it.
+            async with aclosing(self._kernel.watch(child, seq)) as events:
                 async for _ in events:
-                    pass
+                    break
+
+    # -- for a parent that does not -----------------------------------------------------------------------------
 
     def abandoned(self, parent: LiveRun, key: str) -> None:
         """A child step is left. When the run, or the program, has cancelled it, the child is cancelled as well."""
         step = parent.state.steps.get(key)
         ends = parent.stopped is None or parent.stopped in (Stop.CANCEL, Stop.TIMEOUT)
         if step is not None and step.child is not None and step.status is StepStatus.WAITING and ends:
-            parent.spawn(partial(self._cancel, step.child, parent.state.run_id))
+            parent.spawn(partial(self.cancel, [step.child], parent.state.run_id))
 
-    async def _cancel(self, child: str, parent: str) -> None:
-        try:
-            await self._kernel.cancel(child, f"its parent {parent} was cancelled", by=f"run {parent}")
-        except FlujoError as error:
-            logger.warning("run %s was not cancelled with its parent: %s", child, error)
+    async def cancel(self, children: Iterable[str], parent: str) -> None:
+        """Cancel children that a run has given up."""
+        for child in children:
+            try:
+                await self._kernel.cancel(child, given_up_by(parent), by=f"run {parent}")
+            except RunNotFoundError:
+                pass  # the parent was cancelled before it had created it
+            except FlujoError as error:
+                logger.warning("run %s was not cancelled with its parent: %s", child, error)
+
+    async def cancel_given_up(self, children: Mapping[str, int], parent: RunSummary) -> None:
+        """Cancel those of the children that belong to this life of the parent and that nobody else has resumed since
+        the instant they were given up."""
+        for child, instant in children.items():
+            try:
+                state = await self._kernel.inspect(child)
+            except FlujoError:
+                continue  # it was never created, or this kernel closes: whoever recovers it will see to it
+            mine = is_child(state, parent.run_id, parent.created_at)
+            if mine and _was_begun_for_parent(state, instant) and not state.is_final:
+                await self.cancel([child], parent.run_id)
+
+
+def given_up_by(parent: str) -> str:
+    """The reason of such a cancel."""
+    return f"its parent {parent} waits for it no longer"
+
+
+def awaited(parent: WorkflowState) -> set[str]:
+    """The children that a run waits for."""
+    return {step.child for step in parent.open_steps() if step.child is not None and step.status is StepStatus.WAITING}
+
+
+def given_up(parent: WorkflowState) -> dict[str, int]:
+    """The children a run has waited for in vain, each with the instant from which on nobody waits for it."""
+    vain = (StepStatus.CANCELLED, StepStatus.SKIPPED)
+    return {
+        step.child: step.finished_at or parent.updated_at
+        for step in parent.steps.values()
+        if step.child is not None and step.status in vain
+    }
+
+
+def is_outlived(child: WorkflowState, parent: RunSummary) -> bool:
+    """Whether a child should have ended with its parent. One that somebody has resumed since runs on its own."""
+    if parent.status not in FINAL or parent.finished_at is None:
+        return False
+    return is_child(child, parent.run_id, parent.created_at) and _was_begun_for_parent(child, parent.finished_at)
+
+
+def _was_begun_for_parent(child: WorkflowState, until: int) -> bool:
+    """Whether the parent itself was the last to start or resume it, or anybody while the parent waited."""
+    by_parent = child.resume_count == 0 or child.resumed_by == f"run {child.parent_run_id}"
+    return by_parent or (child.resumed_at or child.created_at) <= until
+
+
+def is_child(run: RunSummary | WorkflowState, parent: str, parent_created_at: int) -> bool:
+    """Whether a run is a child of this life of a parent: it is never older than that (Kernel.start_child)."""
+    return run.parent_run_id == parent and run.created_at >= parent_created_at
 
 
 def child_id(parent: str, key: str, generation: int, life: str = "") -> str:
     """The id of the child of a step: readable where that fits, and the same on every replay. `life` is a uid that tells
-    it from a child of another run of the same id."""
+    it from another run of the same id."""
     suffix = (f".{life[:8]}" if life else "") + ("" if generation == 1 else f".g{generation}")
     plain = f"{parent}.{_NOT_IN_IDS.sub('-', key)}{suffix}"
     if len(plain) <= LONGEST_ID and not _NOT_IN_IDS.search(key):

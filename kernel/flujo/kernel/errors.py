@@ -203,6 +203,19 @@ class RunExistsError(FlujoError):
         self.run_id, self.difference = run_id, difference
 
 
+class RequestReusedError(FlujoError):
+    """A request came under an id under which the run was asked for something else. Nothing has changed."""
+
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self, run_id: str, request_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} was asked for something else under the request id {request_id!r}",
+            [f"flujoctl events {run_id}", "give each request an id of its own, and only a repeat the same one"],
+        )
+        self.run_id, self.request_id = run_id, request_id
+
+
 class RunActiveError(FlujoError):
     """A live process owns the run."""
 
@@ -426,7 +439,7 @@ class UnsupportedEventLoopError(FlujoError, RuntimeError):
 class ServerUnreachableError(FlujoError, ConnectionError):
     """No flujo server answers at this address, or it has gone away in the middle of a call.
 
-    What was asked for may have happened: look before you repeat it, or repeat a start with the same run id."""
+    What was asked for may have happened: repeat it with the same `request_id`, or look before you repeat it."""
 
     reason = "SERVER_UNREACHABLE"
 
@@ -502,13 +515,16 @@ class ExtraMissingError(FlujoError, ImportError):
         self.what, self.extra = what, extra
 
 
+_LOOK_AT_THE_DISK = "look at the disk, its mount and the permissions of the store, then try again"
+
+
 class StoreError(FlujoError):
     """A store could not do what was asked; nothing that was not acknowledged may be assumed to be in it."""
 
     reason = "STORE_UNAVAILABLE"
 
     def __init__(self, store: str, problem: str, hints: Iterable[str] = ()) -> None:
-        super().__init__(f"{store}: {problem}", hints)
+        super().__init__(f"{store}: {problem}", tuple(hints) or [_LOOK_AT_THE_DISK])
         self.store, self.problem = store, problem
 
 

@@ -3,7 +3,10 @@
 A run is an append-only list of events, `seq` = 1, 2, 3 … without gaps; nothing else is truth. An `Event` is a fact
 with its number and instant. Facts are written as JSON with a format number per kind; `decode` reads every earlier
 format by pure upcasting (`UPCASTS`) and refuses unknown ones with UnknownEventError, which makes that one run
-read-only."""
+read-only.
+
+A fact that records what somebody asked for from outside may carry `request`, the id they gave and a digest of what they
+asked (requests.py)."""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ class RunCreated(NamedTuple):
     environment: Mapping[str, Any] = {}
     parent_run_id: str | None = None
     forked_from: str | None = None
+    request: Sequence[str] | None = None
 
 
 class RunResumed(NamedTuple):
@@ -42,6 +46,7 @@ class RunResumed(NamedTuple):
     by: str | None = None
     timeout_seconds: float | None = None  # 0 takes a timeout away
     changes_accepted: bool = False  # the program may leave out what it has completed
+    request: Sequence[str] | None = None
 
 
 class RunPaused(NamedTuple):
@@ -76,6 +81,7 @@ class CancelRequested(NamedTuple):
 
     reason: str | None = None
     by: str | None = None
+    request: Sequence[str] | None = None
 
 
 class RunCancelled(NamedTuple):
@@ -159,6 +165,7 @@ class StepSkipped(NamedTuple):
     output: str | None = None  # JSON text
     generation: int = 1
     by: str | None = None
+    request: Sequence[str] | None = None
 
 
 class StepOutputSet(NamedTuple):
@@ -169,6 +176,7 @@ class StepOutputSet(NamedTuple):
     generation: int = 1
     reason: str | None = None
     by: str | None = None
+    request: Sequence[str] | None = None
 
 
 class ValueRecorded(NamedTuple):
@@ -190,6 +198,7 @@ class VariableSet(NamedTuple):
     generation: int = 1
     reason: str | None = None
     by: str | None = None
+    request: Sequence[str] | None = None
 
 
 class ProgressReported(NamedTuple):
@@ -207,6 +216,7 @@ class PauseRequested(NamedTuple):
 
     reason: str | None = None
     by: str | None = None
+    request: Sequence[str] | None = None
 
 
 class SignalReceived(NamedTuple):
@@ -215,6 +225,7 @@ class SignalReceived(NamedTuple):
     name: str
     payload: str  # JSON text
     by: str | None = None
+    request: Sequence[str] | None = None
 
 
 Fact = (

@@ -7,7 +7,7 @@ watchdog can ask it about every run all the time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from shlex import quote
 from typing import Any, NamedTuple
@@ -95,12 +95,14 @@ def explain(
     *,
     known: bool = True,
     queued: Collection[str] = (),
+    limits: Mapping[str, str] = {},
     is_queued: bool = False,
 ) -> Explanation:
     """Explain a run as `inspect` returned it.
 
-    `known` says whether whoever answers knows its workflow; `queued` are steps of it that wait for a slot, `is_queued`
-    says that the whole run does. At least one reason is always given.
+    `known` says whether whoever answers knows its workflow; `queued` are steps of it that wait for a slot, with the
+    name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for its turn. At least one
+    reason is always given.
     """
     if state.status in FINAL:
         reasons = [_finished(state)]
@@ -112,7 +114,7 @@ def explain(
         text = "it waits for its turn: as many runs as may are at work"
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
     else:
-        reasons = [*_stopping(state, now), *_steps(state, now, queued)] or [_between(state)]
+        reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)] or [_between(state)]
     return Explanation(state.run_id, state.status, reasons)
 
 
@@ -145,7 +147,8 @@ def _paused(state: WorkflowState) -> Reason:
 def _unowned(state: WorkflowState, known: bool) -> Reason:
     if not known:
         text = f"no process runs it, and its workflow {state.workflow!r} is not registered here"
-        return Reason(Why.UNREGISTERED, text, commands=[f"flujoctl serve FILE.py:{state.workflow}", _resume(state)])
+        source = str(state.environment.get("target") or f"FILE.py:{state.workflow}")
+        return Reason(Why.UNREGISTERED, text, commands=[f"flujoctl serve {quote(source)}", _resume(state)])
     interrupted = [step.name for step in state.open_steps() if step.interrupted]
     text = "no process runs it" + (f"; it was interrupted in {', '.join(interrupted)}" if interrupted else "")
     return Reason(Why.INTERRUPTED, text, interrupted[0] if interrupted else None, commands=[_resume(state)])
@@ -160,24 +163,28 @@ def _stopping(state: WorkflowState, now: int) -> Iterator[Reason]:
         return
     since = format_duration(max(0, now - asked_at) // MICROSECONDS)
     for step in state.open_steps():
-        if step.status is StepStatus.RUNNING:
+        if step.status is StepStatus.RUNNING and not step.interrupted:
             text = f"a {what} was asked for {since} ago, and the body of {step.name!r} has not ended yet"
             yield Reason(Why.STOPPING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
 
 
-def _steps(state: WorkflowState, now: int, queued: Collection[str]) -> Iterator[Reason]:
+def _steps(state: WorkflowState, now: int) -> Iterator[Reason]:
     for step in state.open_steps():
         match step.status:
             case StepStatus.RETRYING:
                 yield _backoff(state, step, now)
             case StepStatus.WAITING:
                 yield _waiting(state, step, now)
-            case _ if state.cancel_requested_at is None and state.pause_requested_at is None:
+            case _ if not step.interrupted and state.cancel_requested_at is None and state.pause_requested_at is None:
                 since = format_duration(max(0, now - (step.attempt_started_at or now)) // MICROSECONDS)
                 text = f"step {step.name!r} has been at work for {since}, attempt {step.attempt}"
                 yield Reason(Why.WORKING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
+
+
+def _queued(state: WorkflowState, queued: Collection[str], limits: Mapping[str, str]) -> Iterator[Reason]:
     for name in queued:
-        text = f"step {name!r} waits for its turn: as many steps as may are at work"
+        many = f"as many steps as may use {limits[name]!r}" if name in limits else "as many steps as may"
+        text = f"step {name!r} waits for its turn: {many} are at work"
         yield Reason(Why.LIMIT, text, name, commands=["flujoctl list --status running", _cancel(state)])
 
 

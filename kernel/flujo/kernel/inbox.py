@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,8 @@ from . import events
 from .backend import Posted, StateBackend
 from .clock import Clock
 from .durations import MICROSECONDS
-from .errors import StoreError
+from .errors import RequestReusedError, StoreError
+from .requests import is_repeat
 from .residents import Residents
 from .runs import LiveRun
 from .transitions import Stop
@@ -29,6 +30,7 @@ class Inbox:
         self._clock = clock
         self._residents = residents
         self._taking: set[int] = set()  # requests on their way into the journal
+        self._dropped: dict[int, LiveRun] = {}  # repeats, and who takes each out of the inbox when it records something
         self.revive: Callable[[str], Coroutine[Any, Any, None]] | None = None  # brings a run back into memory
 
     async def look(self) -> None:
@@ -51,7 +53,9 @@ class Inbox:
 
     async def _take(self) -> None:
         posts = await self._backend.take()
-        self._taking &= {posted.id for posted in posts}
+        there = {posted.id for posted in posts}
+        self._taking &= there
+        self._dropped = {id: run for id, run in self._dropped.items() if id in there}
         self.answer(posts)
 
     def void(self, ids: Collection[int]) -> None:
@@ -62,25 +66,42 @@ class Inbox:
         """Record what these ask of live runs, and have those that are away brought back. Never waits."""
         for posted in posts:
             run = self._residents.get(posted.uid)
-            if run is None and posted.uid in self._residents.away and self.revive is not None:
-                self._residents.spawn(partial(self.revive, self._residents.away[posted.uid]))
-            if posted.id not in self._taking and run is not None and run.takes_requests:
-                self._taking.add(posted.id)
-                _answer(run, posted)
+            if run is None:
+                if posted.uid in self._residents.away and posted.id not in self._dropped and self.revive is not None:
+                    self._residents.spawn(partial(self.revive, self._residents.away[posted.uid]))
+            elif posted.id not in self._taking and self._dropped.get(posted.id) is not run and run.takes_requests:
+                body = from_json(posted.request.body)
+                if _changes_nothing(run, body.get("request")):
+                    self._dropped[posted.id] = run
+                    run.drop(posted.id)
+                else:
+                    self._taking.add(posted.id)
+                    _answer(run, posted, body)
 
 
-def _answer(run: LiveRun, posted: Posted) -> None:
-    body = from_json(posted.request.body)
+def _changes_nothing(run: LiveRun, request: Sequence[str] | None) -> bool:
+    """Whether a request is a repeat, or one that nobody can be told is refused: whoever left it has gone."""
+    try:
+        return is_repeat(run.state, request)
+    except RequestReusedError as error:
+        logger.warning("%s; the request is dropped", error)
+        return True
+
+
+def _answer(run: LiveRun, posted: Posted, body: Mapping[str, Any]) -> None:
+    request = body.get("request")  # what an earlier release has left has none
     match posted.request.kind:
         case "signal":
-            run.receive(events.SignalReceived(body["name"], body["payload"], body["by"]), taken=[posted.id])
+            run.receive(events.SignalReceived(body["name"], body["payload"], body["by"], request), taken=[posted.id])
         case "cancel":
-            run.record(events.CancelRequested(body["reason"], body["by"]), taken=[posted.id])
+            run.record(events.CancelRequested(body["reason"], body["by"], request), taken=[posted.id])
             run.stop(Stop.CANCEL)
         case "pause":
-            run.record(events.PauseRequested(body["reason"], body["by"]), taken=[posted.id])
+            run.record(events.PauseRequested(body["reason"], body["by"], request), taken=[posted.id])
         case "set_variable":
-            fact = events.VariableSet(body["name"], body["value"], reason=body["reason"], by=body["by"])
+            fact = events.VariableSet(
+                body["name"], body["value"], reason=body["reason"], by=body["by"], request=request
+            )
             run.record(fact, taken=[posted.id])
         case other:
             logger.warning("run %s: a request %r of a newer release is left alone", run.state.run_id, other)

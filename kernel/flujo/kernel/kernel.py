@@ -19,7 +19,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import deepcopy
 from functools import partial
@@ -28,7 +28,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
-from pydantic_core import to_json
 
 from . import events
 from .api import (
@@ -41,7 +40,7 @@ from .api import (
     check_variable_name,
     encode_given,
 )
-from .backend import Refused, Request, RunFilter, RunSummary, StateBackend, StoredDefinition
+from .backend import Refused, RunFilter, RunSummary, StateBackend, StoredDefinition
 from .catalogue import Catalogue
 from .childruns import ChildCall, ChildRuns
 from .clock import Clock, Identifiers, RandomBytes
@@ -66,6 +65,7 @@ from .keys import check_run_id, check_step_name
 from .observer import Observer, read_journal, result_of
 from .processes import Children
 from .programs import Beginning, Workflow
+from .requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
 from .residents import Limits, Residents
 from .runs import LiveRun
 from .state import FINAL, RunStatus, WorkflowState
@@ -89,6 +89,7 @@ class Kernel(Observer):
         max_steps: int | None = None,
         max_runs: int | None = None,
         max_resident: int = 1000,
+        limits: Mapping[str, int] | None = None,
         max_interruptions: int = 3,
         workspaces: Path = Path(".flujo/workspaces"),
         load_definition: Callable[[StoredDefinition], Workflow] | None = None,
@@ -96,18 +97,19 @@ class Kernel(Observer):
         random: RandomBytes = os.urandom,
     ) -> None:
         """`max_steps` bounds how many step bodies run at once, `max_runs` how many runs are at work at once: further
-        ones wait for their turn in the store (default: no bounds). `max_resident` is how many runs are held in memory;
-        beyond that, those that only wait are not, and come back when their time has come. `max_interruptions` is how
-        many owners one step may outlive before its run is paused. `workspaces` is where runs get a folder of their own,
-        if their workflow wants one. `load_definition` rebuilds a workflow from a stored text, for runs that were
-        started with another one."""
+        ones wait for their turn in the store (default: no bounds). `limits` bounds, by name, the bodies of the steps
+        that name a limit; those of a YAML step are under `task:NAME`. `max_resident` is how many runs are held in
+        memory; beyond that, those that only wait are not, and come back when their time has come. `max_interruptions`
+        is how many owners one step may outlive before its run is paused. `workspaces` is where runs get a folder of
+        their own, if their workflow wants one. `load_definition` rebuilds a workflow from a stored text, for runs that
+        were started with another one. Raises ValueError for a limit below 1."""
         super().__init__(backend, workspaces=workspaces, clock=clock)
         self._recover_at_start = recover
         self._identifiers = Identifiers(self.clock, random)
         self.id = f"{_host()}-{os.getpid()}-{self._identifiers.uid()[:8]}"
         self._catalogue = Catalogue(workflows, load_definition)
-        limits = Limits(max_steps, max_runs, max_resident)
-        self._residents = Residents(self.id, self.clock, random, limits)
+        bounds = Limits(max_steps, max_runs, max_resident, limits or {})
+        self._residents = Residents(self.id, self.clock, random, bounds)
         self._inbox = Inbox(backend, self.clock, self._residents)
         self._timers = Timers(backend, self.clock, self._residents, self._revive)
         self._takeover = Takeover(
@@ -119,7 +121,7 @@ class Kernel(Observer):
             max_interruptions,
             self._timers.note,
         )
-        self._inbox.revive = self._residents.room = self._revive
+        self._inbox.revive, self._residents.room = self._revive, self._bring_back
         self._residents.left = self._has_left
         self._committer: Committer | None = None
         self._lifetime: AbstractAsyncContextManager[None] | None = None
@@ -209,15 +211,25 @@ class Kernel(Observer):
             rest.cancel()
 
     async def _revive(self, run_id: str) -> None:
+        await self._bring_back(run_id)
+
+    async def _bring_back(self, run_id: str) -> bool:
+        """Have a run in memory again if it can go on here; False when the store does not answer."""
         try:
             await self._takeover.revive(run_id)
         except (RunNotFoundError, KernelClosedError):
             pass
         except StoreError as error:
             logger.warning("run %s could not be brought back: %s", run_id, error)
+            return False
+        return True
 
     def _has_left(self, run: LiveRun) -> None:
-        if run.state.status is RunStatus.WAITING:
+        if (instant := run.state.timeout_at) is not None:
+            self._timers.note_timeout(instant, run.uid, run.state.run_id)
+        if run.uid in self._residents.in_line:
+            pass  # called when its turn comes
+        elif run.state.status is RunStatus.WAITING:
             self._timers.note(run.state.wake_at)
         else:  # something came in the tick in which it was told to leave
             self._residents.spawn(partial(self._revive, run.state.run_id))
@@ -232,15 +244,32 @@ class Kernel(Observer):
         *,
         run_id: str | None = None,
         labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
         """Start a run and return once it is durable; it goes on whatever becomes of the caller.
 
         The same `run_id` with the same workflow and inputs returns the run that exists (`created` is false), and
-        takes it up if nobody runs it; with others it raises RunExistsError. Raises InvalidInputError,
+        takes it up if nobody runs it; with others it raises RunExistsError. So does the same `request_id` without a
+        `run_id`, which is then made from it; with others it raises RequestReusedError. Raises InvalidInputError,
         InvalidNameError, InvalidValueError, PayloadTooLargeError, WorkflowNotFoundError, StoreError."""
         chosen = self._catalogue.choose(workflow)
-        name = self._identifiers.run_id() if run_id is None else check_run_id(run_id)
-        return await self._start(chosen, name, await self._creation(chosen, name, dict(inputs or {}), labels or {}))
+        request = mark(
+            request_id,
+            "start",
+            workflow=chosen.name,
+            definition=_digest(chosen),
+            inputs=dict(inputs or {}),
+            labels=dict(labels or {}),
+        )
+        name = self._new_id(run_id, request)
+        created = await self._creation(chosen, name, dict(inputs or {}), labels or {})
+        return await self._start(chosen, name, created._replace(request=request))
+
+    def _new_id(self, given: str | None, request: Mark | None, forked_from: str = "") -> str:
+        """The id of a run to be: the one given, else the one a request always comes to, else a fresh one."""
+        if given is not None:
+            return check_run_id(given)
+        return self._identifiers.run_id() if request is None else id_for(request, forked_from)
 
     async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> RunHandle:
         """Start a run as the child of another one, or attach to it if it is there; for the kernel's own use."""
@@ -268,7 +297,7 @@ class Kernel(Observer):
             workflow=chosen.name,
             inputs=encode_given("the inputs", chosen.check_inputs(inputs)),
             version=chosen.version,
-            definition=None if chosen.definition is None else chosen.definition.digest,
+            definition=_digest(chosen),
             plan=chosen.plan,
             labels=check_labels({**chosen.labels, **labels}),
             timeout_seconds=chosen.timeout_seconds,
@@ -298,6 +327,8 @@ class Kernel(Observer):
             self._residents.bring_up(run, batch)
         await batch.durable()
         if batch.refused.get(run.uid) is Refused.EXISTS:
+            if (known := await self._made_before(run_id, created.request)) is not None:
+                return known
             if created.forked_from is not None:
                 raise RunExistsError(run_id, "a history of its own; a fork is always a new run")
             return await self._attach(run_id, chosen, created.inputs)
@@ -312,24 +343,50 @@ class Kernel(Observer):
         inputs: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
         workflow: Workflow | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
-        """Start a new run that has everything this one recorded before `from_step` first began; by default everything
-        but the failure that ended it. The old run stays as it is, and the new one gets a workspace of its own.
+        """Start a new run that has everything a resume of this one from `from_step` would keep; by default
+        everything but the failure that ended it. The old run stays as it is, and the new one gets a workspace of its
+        own.
 
-        Raises RunNotFoundError, StepNotFoundError, RunExistsError, StateIncompatibilityError, WorkflowNotFoundError,
-        InvalidInputError, InvalidNameError, PayloadTooLargeError."""
+        The same `request_id` again returns the fork that exists (`created` is false), and takes it up if nobody runs
+        it. Raises RunNotFoundError, StepNotFoundError, RunExistsError, StateIncompatibilityError,
+        WorkflowNotFoundError, InvalidInputError, InvalidNameError, PayloadTooLargeError, RequestReusedError."""
+        request = mark(
+            request_id,
+            "fork",
+            run=run_id,
+            from_step=from_step,
+            inputs=dict(inputs or {}),
+            labels=dict(labels or {}),
+            definition=_digest(workflow),
+        )
+        name = self._new_id(new_run_id, request, forked_from=run_id)
+        if (known := await self._made_before(name, request)) is not None:
+            return known
         summary = await self.backend.load(run_id)
         journal = await read_journal(self.backend, summary)
         state = add_up(run_id, summary.uid, journal)
         chosen = workflow or await self._catalogue.of(state, self.backend)
-        facts = history(journal, state, from_step)
-        name = self._identifiers.run_id() if new_run_id is None else check_run_id(new_run_id)
+        facts = [unmarked(fact) for fact in history(journal, state, from_step)]
         created = await self._creation(
             chosen, name, {**state.inputs, **(inputs or {})}, {**state.labels, **(labels or {})}
         )
         kept = {getattr(fact, "step", None) for fact in facts}
         require_fit(state, chosen, invalidated=[name for name in state.steps if name not in kept])
-        return await self._start(chosen, name, created._replace(forked_from=run_id), facts)
+        return await self._start(chosen, name, created._replace(forked_from=run_id, request=request), facts)
+
+    async def _made_before(self, run_id: str, request: Sequence[str] | None) -> RunHandle | None:
+        """The run that this very request has made, taken up if nobody runs it."""
+        if request is None:
+            return None
+        try:
+            if await self._recorded(run_id, request) is None:
+                return None
+        except RunNotFoundError:
+            return None
+        await self.take_up(run_id)
+        return RunHandle(self, run_id, created=False)
 
     async def run(
         self,
@@ -377,6 +434,7 @@ class Kernel(Observer):
         inputs: Mapping[str, Any] | None = None,
         accept_changes: bool = False,
         by: str | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
         """Take up a run that is failed, paused, cancelled or interrupted, and return once that is durable.
 
@@ -386,9 +444,22 @@ class Kernel(Observer):
         recorded ones. `workflow` is the definition to go on with, by default the one the run has stored or the one
         registered under its name. Raises StateIncompatibilityError unless it fits (or `accept_changes`),
         RunActiveError, RunNotResumableError, StepNotFoundError, RunNotFoundError, WorkflowNotFoundError,
-        InvalidInputError. After an error nothing has changed; a cancelled caller may find the run resumed."""
+        InvalidInputError, RequestReusedError. After an error nothing has changed; a cancelled caller may find the run
+        resumed, or asks again with the same `request_id`: the run is resumed once, and taken up if nobody runs it."""
         check_text("by", by)
-        await self._takeover.resume(run_id, Resumption(workflow, from_step, retry, skip, inputs, accept_changes, by))
+        request = mark(
+            request_id,
+            "resume",
+            definition=_digest(workflow),
+            from_step=from_step,
+            retry=sorted(retry),
+            skip=dict(skip or {}),
+            inputs=dict(inputs or {}),
+            accept_changes=accept_changes,
+            by=by,
+        )
+        asked = Resumption(workflow, from_step, retry, skip, inputs, accept_changes, by, request)
+        await self._takeover.resume(run_id, asked)
         return RunHandle(self, run_id, created=False)
 
     async def take_up(self, run_id: str) -> None:
@@ -411,28 +482,49 @@ class Kernel(Observer):
                 run = self._residents.find(run_id)
         return run
 
-    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
+    async def _recorded(self, run_id: str, request: Sequence[str] | None) -> WorkflowState | None:
+        # Does not wait for a run of ours that has not recorded it: whoever asks may record it in the same tick.
+        run = None if request is None else self._residents.find(run_id)
+        if run is not None and not run.is_lost:
+            if not is_repeat(run.state, request):
+                return None
+            await run.written()
+            if not run.is_lost:
+                return run.state
+        return await super()._recorded(run_id, request)
+
+    async def signal(
+        self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
+    ) -> Delivery:
         """As Observer.signal; a run of this kernel has it in its journal on return."""
         check_text("by", by)
         run = await self._present(run_id)
         if run is not None and run.takes_requests:
             payload_json = encode_given("the payload", payload)
-            batch = run.receive(events.SignalReceived(check_step_name(name), payload_json, by))
+            request = mark(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
+            if await self._recorded(run_id, request) is not None:
+                return Delivery.RECORDED
+            batch = run.receive(events.SignalReceived(check_step_name(name), payload_json, by, request))
             await batch.durable()
             if run.uid not in batch.refused and run.stopped is not Stop.FENCED:
                 return Delivery.RECORDED
-        return await super().signal(run_id, name, payload, by=by)
+        return await super().signal(run_id, name, payload, by=by, request_id=request_id)
 
-    async def cancel(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> CancelOutcome:
+    async def cancel(
+        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
+    ) -> CancelOutcome:
         """Ask a run to stop; durable on return. A run that nobody runs is cancelled at once, and becomes this
         kernel's for that.
 
-        Raises RunNotFoundError, StoreError.
+        Raises RunNotFoundError, RequestReusedError, StoreError.
         """
         check_text("reason", reason)
         check_text("by", by)
-        fact = events.CancelRequested(reason, by)
+        request = mark(request_id, "cancel", reason=reason, by=by)
+        fact = events.CancelRequested(reason, by, request)
         run = await self._present(run_id)
+        if (state := await self._recorded(run_id, request)) is not None:
+            return cancel_answer(state)
         if run is not None and run.takes_requests:
             batch = run.record(fact)
             run.stop(Stop.CANCEL)
@@ -446,22 +538,28 @@ class Kernel(Observer):
             return CancelOutcome.REQUESTED  # it is stopping already
         try:
             if summary.owner is not None and await self.backend.is_alive(summary.owner):
-                body = to_json({"reason": reason, "by": by}).decode()
-                await self.backend.post(run_id, Request("cancel", body, self.clock.now()))
+                await self._post(run_id, "cancel", {"reason": reason, "by": by}, request)
                 return CancelOutcome.REQUESTED
             return await self._takeover.cancel(run_id, fact)
         except RunFinishedError:
             return CancelOutcome.ALREADY_FINISHED
         except RunActiveError:  # somebody has just taken it up
-            return await self.cancel(run_id, reason, by=by)
+            return await self.cancel(run_id, reason, by=by, request_id=request_id)
 
-    async def pause(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> PauseOutcome:
+    async def pause(
+        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
+    ) -> PauseOutcome:
         """Ask a run to pause, durable on return: running bodies end and are recorded, nothing else begins. A run that
         nobody runs is paused at once.
 
-        Raises RunNotFoundError, RunFinishedError, StoreError."""
-        fact = events.PauseRequested(check_text("reason", reason), check_text("by", by))
+        Raises RunNotFoundError, RunFinishedError, RequestReusedError, StoreError."""
+        check_text("reason", reason)
+        check_text("by", by)
+        request = mark(request_id, "pause", reason=reason, by=by)
+        fact = events.PauseRequested(reason, by, request)
         run = await self._present(run_id)
+        if (state := await self._recorded(run_id, request)) is not None:
+            return pause_answer(state)
         if run is not None and run.takes_requests:
             batch = run.record(fact)
             await batch.durable()
@@ -475,51 +573,89 @@ class Kernel(Observer):
         if run is not None and run.stopped is Stop.PAUSE and summary.owner == self.id:
             return PauseOutcome.REQUESTED  # it is stopping already
         if summary.owner is not None and await self.backend.is_alive(summary.owner):
-            await self._post(run_id, "pause", {"reason": reason, "by": by})
+            await self._post(run_id, "pause", {"reason": reason, "by": by}, request)
             return PauseOutcome.REQUESTED
         try:
-            await self._takeover.amend(run_id, lambda state: _paused(state, fact))
+            await self._takeover.amend(run_id, lambda state: _paused(state, fact), request)
         except RunActiveError:  # somebody has just taken it up
-            return await self.pause(run_id, reason, by=by)
+            return await self.pause(run_id, reason, by=by, request_id=request_id)
         return PauseOutcome.PAUSED
 
-    async def unpause(self, run_id: str, *, by: str | None = None) -> RunHandle:
+    async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
         """Let a paused run go on; raises RunNotPausedError, and what `resume` raises."""
+        check_text("by", by)
+        request = mark(request_id, "unpause", by=by)
         summary = await self.backend.load(run_id)
-        if summary.status != RunStatus.PAUSED:
+        if summary.status != RunStatus.PAUSED and await self._recorded(run_id, request) is None:
             raise RunNotPausedError(run_id, summary.status)
-        return await self.resume(run_id, by=by)
+        await self._takeover.resume(run_id, Resumption(by=by, only_paused=True, request=request))
+        return RunHandle(self, run_id, created=False)
 
     async def skip(
-        self, run_id: str, step: str, output: Any = None, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        step: str,
+        output: Any = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         """Mark a step of a run that nobody runs as skipped, with an output if it needs one; the next resume goes on
         from there. Raises RunNotFoundError, RunActiveError, RunFinishedError, StepNotFoundError, StepCompletedError,
-        InvalidValueError, PayloadTooLargeError."""
+        InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         recorded = None if output is None else encode_given("the output", output)
         check_text("reason", reason)
         check_text("by", by)
-        await self._takeover.amend(run_id, lambda state: [skip(_unfinished(state), step, recorded, by, (), reason)])
+        request = mark(request_id, "skip", step=step, output=output, reason=reason, by=by)
+
+        def decide(state: WorkflowState) -> list[Fact]:
+            return [skip(_unfinished(state), step, recorded, by, (), reason)._replace(request=request)]
+
+        await self._takeover.amend(run_id, decide, request)
 
     async def set_output(
-        self, run_id: str, step: str, output: Any, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        step: str,
+        output: Any,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         """Give a step of a run that nobody runs its output, as if it had completed. Raises as `skip`."""
         recorded = encode_given("the output", output)
         check_text("reason", reason)
         check_text("by", by)
-        await self._takeover.amend(run_id, lambda state: [set_output(_unfinished(state), step, recorded, by, reason)])
+        request = mark(request_id, "set_output", step=step, output=output, reason=reason, by=by)
+
+        def decide(state: WorkflowState) -> list[Fact]:
+            return [set_output(_unfinished(state), step, recorded, by, reason)._replace(request=request)]
+
+        await self._takeover.amend(run_id, decide, request)
 
     async def set_variable(
-        self, run_id: str, name: str, value: Any, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        name: str,
+        value: Any,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> Delivery:
         """Set a variable of a run, durable on return. Raises RunNotFoundError, RunFinishedError, InvalidNameError,
-        InvalidValueError, PayloadTooLargeError."""
+        InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         recorded = encode_given("the value", value)
-        fact = events.VariableSet(
-            check_variable_name(name), recorded, reason=check_text("reason", reason), by=check_text("by", by)
-        )
+        check_variable_name(name)
+        check_text("reason", reason)
+        check_text("by", by)
+        request = mark(request_id, "set_variable", name=name, value=value, reason=reason, by=by)
+        fact = events.VariableSet(name, recorded, reason=reason, by=by, request=request)
         run = await self._present(run_id)
+        if await self._recorded(run_id, request) is not None:
+            return Delivery.RECORDED
         if run is not None and run.takes_requests:
             batch = run.record(fact)
             await batch.durable()
@@ -527,26 +663,25 @@ class Kernel(Observer):
                 return Delivery.RECORDED
         summary = await self.backend.load(run_id)
         if summary.owner is not None and await self.backend.is_alive(summary.owner):
-            await self._post(run_id, "set_variable", {"name": name, "value": recorded, "reason": reason, "by": by})
+            body = {"name": name, "value": recorded, "reason": reason, "by": by}
+            await self._post(run_id, "set_variable", body, request)
             return Delivery.POSTED
         try:
-            await self._takeover.amend(run_id, lambda state: [_for_unfinished(state, fact)])
+            await self._takeover.amend(run_id, lambda state: [_for_unfinished(state, fact)], request)
         except RunActiveError:
-            return await self.set_variable(run_id, name, value, reason=reason, by=by)
+            return await self.set_variable(run_id, name, value, reason=reason, by=by, request_id=request_id)
         return Delivery.RECORDED
-
-    async def _post(self, run_id: str, kind: str, body: Mapping[str, Any]) -> None:
-        await self.backend.post(run_id, Request(kind, to_json(dict(body)).decode(), self.clock.now()))
 
     async def explain(self, run_id: str) -> Explanation:
         """As Observer.explain; this kernel also knows which workflows it has, and what waits for its turn."""
         state = await self.inspect(run_id)
-        run = self._residents.find(run_id)
+        queued = self._residents.queued(state.uid)
         return explain(
             state,
             self.clock.now(),
             known=self._catalogue.may_know(state.workflow, state.definition),
-            queued=() if run is None else sorted(run.queued),
+            queued=sorted(queued),
+            limits={step: limit for step, limit in queued.items() if limit is not None},
             is_queued=run_id in self._residents.queue,
         )
 
@@ -589,11 +724,16 @@ class Kernel(Observer):
             raise self._committer.failure
 
     async def _is_abandoned(self, summary: RunSummary) -> bool:
+        self._require_hope(summary)
         if summary.owner == self.id and not self._residents.has(summary.uid):
-            self._require_hope(summary)
             # Ended between the two looks: the next look sees how.
             return (await self.backend.load(summary.run_id)).owner == self.id
         return await super()._is_abandoned(summary)
+
+
+def _digest(workflow: Workflow | None) -> str | None:
+    """That of the definition of a workflow, if it has one."""
+    return None if workflow is None or workflow.definition is None else workflow.definition.digest
 
 
 def _unfinished(state: WorkflowState) -> WorkflowState:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import anyio
 from anyio import to_thread
-from pydantic_core import to_json
 
 from . import events
 from .api import Delivery, Pruned, check_labels, check_limit, check_statuses, check_text, encode_given
@@ -39,6 +38,7 @@ from .errors import (
 from .events import Event, EventRow
 from .explanation import Explanation, explain
 from .keys import check_step_name
+from .requests import is_repeat, mark
 from .state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
 from .transitions import fold, summarize
 from .values import encode
@@ -233,16 +233,38 @@ class Observer:
 
     # -- asking -------------------------------------------------------------------------------------------------
 
-    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
+    async def signal(
+        self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
+    ) -> Delivery:
         """Send a signal to a run, durable on return; raises RunNotFoundError, or RunFinishedError for a final run.
 
-        Raises InvalidNameError, InvalidValueError and PayloadTooLargeError for what is not well formed."""
+        With a `request_id` the run takes it once, however often it is sent. Raises InvalidNameError, InvalidValueError
+        and PayloadTooLargeError for what is not well formed, RequestReusedError."""
         check_step_name(name)
         check_text("by", by)
-        body = encode({"name": name, "payload": encode_given("the payload", payload), "by": by})
-        summary = await self.backend.post(run_id, Request("signal", body, self.clock.now()))
+        recorded = encode_given("the payload", payload)
+        request = mark(request_id, "signal", name=name, payload=payload, by=by)
+        if await self._recorded(run_id, request) is not None:
+            return Delivery.RECORDED
+        summary = await self._post(run_id, "signal", {"name": name, "payload": recorded, "by": by}, request)
         has_owner = summary.owner is not None and await self.backend.is_alive(summary.owner)
         return Delivery.POSTED if has_owner else Delivery.STORED
+
+    async def _post(
+        self, run_id: str, kind: str, body: Mapping[str, Any], request: Sequence[str] | None = None
+    ) -> RunSummary:
+        """Leave a request in the inbox of a run; returns the run as it was at that moment."""
+        posted = encode({**body, **({} if request is None else {"request": request})})
+        return await self.backend.post(run_id, Request(kind, posted, self.clock.now()))
+
+    async def _recorded(self, run_id: str, request: Sequence[str] | None) -> WorkflowState | None:
+        """The run, if it has recorded this very request, durably: asking again changes nothing.
+
+        Raises RunNotFoundError, RequestReusedError."""
+        if request is None:
+            return None
+        state = await read_state(self.backend, await self.backend.load(run_id))
+        return state if is_repeat(state, request) else None
 
     async def delete(self, run_id: str, *, force: bool = False) -> None:
         """Forget a run with its children, and the workspaces flujo made for them.
@@ -329,9 +351,8 @@ class Observer:
 
     async def _stop(self, run_id: str) -> None:
         """Have a live process end this run, and return once it has, or is gone."""
-        body = to_json({"reason": "it is to be deleted", "by": None}).decode()
         try:
-            await self.backend.post(run_id, Request("cancel", body, self.clock.now()))
+            await self._post(run_id, "cancel", {"reason": "it is to be deleted", "by": None})
             await self.wait(run_id)
         except (RunFinishedError, RunInterrupted):
             pass

@@ -40,7 +40,7 @@ Program = Callable[["Context", Inputs], Awaitable[Any]]
 
 
 class Step(Generic[P, R]):
-    """A function with the name, retry policy and timeout it has as a step. Calling it calls the function."""
+    """A function with the name, retry policy, timeout and limit it has as a step. Calling it calls the function."""
 
     def __init__(
         self,
@@ -49,11 +49,12 @@ class Step(Generic[P, R]):
         name: str | None = None,
         retry: RetryPolicy = NO_RETRY,
         timeout: Duration | None = None,
+        limit: str | None = None,
     ) -> None:
         self.function = function
         self.name = check_step_name(name or function.__name__)
         seconds = None if timeout is None else parse_duration(timeout)
-        self.terms = Terms(_is_async(function), codec_for(_return_annotation(function)), retry, seconds)
+        self.terms = Terms(_is_async(function), codec_for(_return_annotation(function)), retry, seconds, limit)
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self.__wrapped__ = function
@@ -74,7 +75,11 @@ class Step(Generic[P, R]):
 def step(function: Callable[P, R], /) -> Step[P, R]: ...
 @overload
 def step(
-    *, name: str | None = None, retry: RetryPolicy = NO_RETRY, timeout: Duration | None = None
+    *,
+    name: str | None = None,
+    retry: RetryPolicy = NO_RETRY,
+    timeout: Duration | None = None,
+    limit: str | None = None,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
     function: Callable[P, R] | None = None,
@@ -83,11 +88,15 @@ def step(
     name: str | None = None,
     retry: RetryPolicy = NO_RETRY,
     timeout: Duration | None = None,
+    limit: str | None = None,
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
-    """Declare a function as a step: `@step` or `@step(retry=…, timeout="30s")`."""
+    """Declare a function as a step: `@step` or `@step(retry=…, timeout="30s", limit="db")`.
+
+    With `limit` no more of its bodies run at once than the kernel allows under that name (`Kernel(limits={"db": 2})`),
+    together with those of all other steps that name it; without limits of that name, as many as there are."""
 
     def declare(function: Callable[P, R]) -> Step[P, R]:
-        return Step(function, name=name, retry=retry, timeout=timeout)
+        return Step(function, name=name, retry=retry, timeout=timeout, limit=limit)
 
     return declare if function is None else declare(function)
 

@@ -13,7 +13,7 @@ anything the usher goes on with what is asked for, so that nothing hangs."""
 
 from __future__ import annotations
 
-import heapq
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import count
@@ -42,6 +42,7 @@ class Replay:
         self._due = deque(sorted(seq for seq in asked_for if seq is not None))
         self._asked: list[tuple[int, int, anyio.Event]] = []
         self._tiebreak = count()
+        self._lanes = dict.fromkeys(self._due, self._due)  # outcome → those it has to come in order with
         self._awaited: dict[int, anyio.Event] = {}  # cancellations of the program's own that it is about to repeat
         self._passed: set[int] = set()  # outcomes whose turn has passed although nobody has asked for them
         self._spawn = spawn
@@ -72,7 +73,7 @@ class Replay:
             self._hand_out(seq)
             return
         called = anyio.Event()
-        heapq.heappush(self._asked, (seq, next(self._tiebreak), called))
+        insort(self._asked, (seq, next(self._tiebreak), called))
         if not self._ushering:
             self._ushering = True
             self._spawn(self._usher)
@@ -91,8 +92,8 @@ class Replay:
             await anyio.sleep_forever()
         finally:
             del self._awaited[seq]
-            if seq in self._due:
-                self._due.remove(seq)
+            if seq in (lane := self._lanes.pop(seq, self._due)):
+                lane.remove(seq)
             left.set()
         raise AssertionError("sleep_forever() has returned")
 
@@ -108,13 +109,24 @@ class Replay:
         self._asked.clear()
 
     def _is_next(self, seq: int) -> bool:
-        return self._due[0] >= seq if self._due else True
+        lane = self._lanes.get(seq, self._due)
+        return not lane or lane[0] >= seq
 
     def _hand_out(self, seq: int) -> None:
-        while self._due and self._due[0] <= seq:
-            if (due := self._due.popleft()) != seq:
-                self._passed.add(due)
+        """Take an outcome out of its lane. What its turn has passed over keeps its order, in a lane of its own: a step
+        in the midst of a history may run anew, and what follows on it comes when that has ended."""
+        lane = self._lanes.pop(seq, self._due)
+        passed: deque[int] = deque()
+        while lane and lane[0] <= seq:
+            if (due := lane.popleft()) != seq:
+                passed.append(due)
+                self._lanes[due] = passed
+        self._passed.update(passed)
         self._passed.discard(seq)
+
+    def _next_asked(self) -> tuple[int, int, anyio.Event] | None:
+        """The first one that is asked for and whose turn it is."""
+        return next((asked for asked in self._asked if self._is_next(asked[0])), None)
 
     async def _usher(self) -> None:
         try:
@@ -130,9 +142,10 @@ class Replay:
                     return
                 progress = len(self._asked)
                 idle, seen = (idle + 1, seen) if progress == seen else (0, progress)
-                seq, _, called = self._asked[0]
-                if self._is_next(seq) or idle >= IDLE_TICKS:
-                    heapq.heappop(self._asked)
+                asked = self._next_asked() or (self._asked[0] if idle >= IDLE_TICKS else None)
+                if asked is not None:
+                    seq, _, called = asked
+                    self._asked.remove(asked)
                     self._hand_out(seq)
                     called.set()
                     idle, seen = 0, -1

@@ -1,7 +1,7 @@
 """Progress reports: at most one per step and interval becomes an event, and always the last one.
 
-A report that comes too soon after the one before is kept, and recorded when its time has come, or before the step's
-outcome, whichever is first.
+A report that comes too soon after the one before is kept, and recorded when its time has come, or before the outcome
+of the step or run it is about, whichever is first.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .clock import Clock
 from .durations import MICROSECONDS
 from .errors import InvalidValueError
 from .runs import LiveRun
+from .state import StepStatus
 
 INTERVAL = 1 * MICROSECONDS
 MAX_MESSAGE = 500
@@ -34,6 +35,7 @@ class Reporter:
         self._interval = interval
         self._thread = threading.get_ident()
         self.kept: dict[str | None, events.ProgressReported] = {}
+        self._promised: set[str | None] = set()  # somebody waits for the time of what is kept
 
     def report(
         self, step: str | None, done: float, total: float | None, message: str | None, metrics: Mapping[str, float]
@@ -46,34 +48,39 @@ class Reporter:
             from_thread.run_sync(self._take, fact)
 
     def flush(self, step: str | None) -> None:
-        """Record what is kept of a step, before its outcome."""
-        if (fact := self.kept.pop(step, None)) is not None:
+        """Record what is kept of a step, before its outcome; with None, of the run as a whole."""
+        if (fact := self.kept.pop(step, None)) is not None and self._run.takes_requests:
             self._run.record(fact)
 
     def _take(self, fact: events.ProgressReported) -> None:
-        if self._run.stopped is not None:
+        step = fact.step
+        if not self._run.takes_requests or not self._is_under_way(step):
             return
-        last = self._last(fact.step)
-        due = None if last is None else last + self._interval
-        if due is None or self._clock.now() >= due:
-            self.kept.pop(fact.step, None)
-            self._run.record(fact)
-            return
-        is_waited_for = fact.step in self.kept
-        self.kept[fact.step] = fact
-        if not is_waited_for:
-            self._run.spawn(partial(self._flush_at, fact.step, due))
-
-    def _last(self, step: str | None) -> int | None:
-        """When the last report was recorded."""
-        state = self._run.state
-        progress = state.report if step is None else state.steps[step].progress
-        return None if progress is None else progress.at
-
-    async def _flush_at(self, step: str | None, instant: int) -> None:
-        await self._clock.sleep_until(instant)
-        if self._run.takes_requests:
+        self.kept[step] = fact
+        if self._due(step) <= self._clock.now():
             self.flush(step)
+        elif step not in self._promised:
+            self._promised.add(step)
+            self._run.spawn(partial(self._flush_in_time, step))
+
+    def _is_under_way(self, step: str | None) -> bool:
+        """Whether there is still something to report of; a task that a body has left behind may not know."""
+        return step is None or self._run.state.steps[step].status is StepStatus.RUNNING
+
+    def _due(self, step: str | None) -> int:
+        """When the next report may be recorded."""
+        state = self._run.state
+        last = state.report if step is None else state.steps[step].progress
+        return 0 if last is None else last.at + self._interval
+
+    async def _flush_in_time(self, step: str | None) -> None:
+        try:
+            # What is kept now may be another report than the one this task was started for, with a later time.
+            while step in self.kept and (due := self._due(step)) > self._clock.now():
+                await self._clock.sleep_until(due)
+            self.flush(step)
+        finally:
+            self._promised.discard(step)
 
 
 def _checked(

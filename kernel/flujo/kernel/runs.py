@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
@@ -25,6 +26,7 @@ from .programs import Workflow
 from .replay import Replay
 from .state import LIVE, WorkflowState
 from .transitions import Stop, at_end
+from .turns import Turn
 
 if TYPE_CHECKING:
     from .context import Context
@@ -65,11 +67,13 @@ class LiveRun:
         self._scope = anyio.CancelScope(shield=True)
         self._released = anyio.Event()  # whoever is held: the run stops
         self._signal_arrived: dict[str, anyio.Event] = {}
-        self.queued: set[str] = set()  # steps that wait for a slot
+        self.queued: dict[str, Turn] = {}  # steps that wait for a slot
         self.task: int | None = None  # the program's own
+        self.turn: Turn | None = None  # what that task waits for, if it is a slot
         self.lulled: Callable[[LiveRun, bool], None] = lambda run, waits: None  # told when that task only waits
         self.differences: Sequence[errors.Difference] = ()  # why it is stopped as incompatible
         self._newest: Batch | None = None
+        self._dropped: list[int] = []  # requests of the inbox that change nothing
 
     def __repr__(self) -> str:
         return f"<run {self.state.run_id} {self.state.status} seq={self.state.seq} token={self.token}>"
@@ -80,9 +84,14 @@ class LiveRun:
         return self.stopped is None and self.state.status in LIVE
 
     @property
+    def is_lost(self) -> bool:
+        """What is recorded of the run from now on, others decide, or nobody."""
+        return self.stopped in (Stop.FENCED, Stop.LOST)
+
+    @property
     def has_settled(self) -> bool:
         """The run is final or paused, durably."""
-        lost = self.failure is not None or self.stopped in (Stop.FENCED, Stop.LOST)
+        lost = self.failure is not None or self.is_lost
         return self.ended.is_set() and not lost and self.state.status not in LIVE
 
     def record(self, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None) -> Batch:
@@ -92,10 +101,16 @@ class LiveRun:
             raise Ended
         if self._over:  # a task of the program's own making has outlived it
             raise errors.RunFinishedError(self.state.run_id, self.state.status)
+        if self._dropped:
+            taken, self._dropped = [*taken, *self._dropped], []
         batch = self._newest = self._committer.record(self, fact, taken, definition)
         if self._driven and self.state.pause_requested_at is not None:
             self._pause_when_idle()
         return batch
+
+    def drop(self, request: int) -> None:
+        """Have a request that changes nothing leave the inbox with whatever is recorded next."""
+        self._dropped.append(request)
 
     async def unwind(self) -> NoReturn:
         """Leave the program of a stopped run."""
@@ -108,6 +123,8 @@ class LiveRun:
             self.stopped = why
         self._scope.cancel()
         self._released.set()
+        for turn in self.queued.values():  # inside a shield, nothing else would tell them
+            turn.called.set()
         if self._driven:
             self.replay.stop()
 
@@ -131,22 +148,27 @@ class LiveRun:
     # -- only waiting -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def lull(self) -> Iterator[None]:
-        """Inside, this task waits for an instant or a signal. If it is the program's own one, the run may leave memory
-        meanwhile: a branch or a task of the program's making would miss its plain awaits."""
-        if this_task() != self.task:
+    def lull(self, turn: Turn | None = None) -> Iterator[None]:
+        """Inside, this task waits for an instant, a signal or a slot. If it is the program's own one, the run may leave
+        memory meanwhile: a branch or a task of the program's making would miss its plain awaits, and a deadline
+        around this one would begin anew."""
+        if this_task() != self.task or anyio.current_effective_deadline() != inf:
             yield
             return
+        self.turn = turn
         self.lulled(self, True)
         try:
             yield
         finally:
             self.lulled(self, False)
+            self.turn = None
 
     async def written(self) -> None:
         """Return when all that was recorded is durable."""
-        if self._newest is not None:
-            await self._newest.durable()
+        while (newest := self._newest) is not None:
+            await newest.durable()
+            if newest is self._newest:
+                return
 
     # -- pausing ------------------------------------------------------------------------------------------------
 

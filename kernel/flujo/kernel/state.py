@@ -253,6 +253,7 @@ class WorkflowState:
     plan: Sequence[Sequence[str]] | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     signals: dict[str, list[Signal]] = field(default_factory=dict)
+    requests: dict[str, str] = field(default_factory=dict)  # id → digest of what was asked for under it
     retries: int = 0
     labels_json: str = "{}"
     running: int = 0  # steps that are running, interrupted ones included
@@ -323,8 +324,8 @@ class WorkflowState:
 
     @property
     def wake_at(self) -> int | None:
-        """When a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end, or has a
-        child to look after.
+        """When a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end, has a
+        child to look after, or has received the signal it waits for.
 
         The steps that wait are mostly the newest ones, so with a long history behind them the look goes backwards and
         ends with the last that waits."""
@@ -337,11 +338,21 @@ class WorkflowState:
                 break
             if step.status is StepStatus.RETRYING or step.status is StepStatus.WAITING:
                 left -= 1
-                if step.child is not None and step.status is StepStatus.WAITING:
+                if step.status is StepStatus.WAITING and (step.child is not None or self._has_received(step.signal)):
                     return self.updated_at
                 if (at := step.wake_at) is not None and (soonest is None or at < soonest):
                     soonest = at
         return soonest
+
+    def _has_received(self, signal: str | None) -> bool:
+        return signal is not None and bool(self.signals.get(signal))
+
+    @property
+    def timeout_at(self) -> int | None:
+        """When it has taken as long as its workflow allows, counted from its start or last resume."""
+        if self.timeout_seconds is None:
+            return None
+        return (self.resumed_at or self.created_at) + round(self.timeout_seconds * MICROSECONDS)
 
     @property
     def wait(self) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
     recorded outcome      handed out in journal order (replay.py)
     started               durable before the body runs
+    slots                 one of each limit it is under, taken before it is started; there may be a line (turns.py)
     value                 recorded; returned without waiting, so that the next step's start shares its commit
     failure               recorded with the instant of the next attempt, or for good (transitions.after_failure)
     wait                  recorded; nothing runs until its instant or its signal comes
@@ -14,7 +15,8 @@ the path every step takes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +27,14 @@ from .attempt import Attempt, Wait
 from .attempts import Body, Failed, Terms, describe, run_attempt
 from .clock import Clock
 from .durations import MICROSECONDS
+from .loops import this_task
 from .processes import Children
 from .reporting import Reporter
 from .retry import RetryPolicy
 from .runs import LiveRun
 from .state import OPEN, SETTLED, StepState, StepStatus
-from .transitions import after_failure
+from .transitions import Stop, after_failure
+from .turns import Limit, Turns
 from .values import NULL, PLAIN, Codec
 
 if TYPE_CHECKING:
@@ -44,22 +48,21 @@ _new = tuple.__new__  # what StepStarted(…) comes to, in half the time
 class StepRunner:
     """Performs the steps of one live run."""
 
-    def __init__(
-        self, run: LiveRun, clock: Clock, reporter: Reporter, children: Children, slots: anyio.Semaphore | None
-    ) -> None:
+    def __init__(self, run: LiveRun, clock: Clock, reporter: Reporter, children: Children, turns: Turns) -> None:
         self._run = run
         self._clock = clock
         self._reporter = reporter
         self._report = reporter.report
         self._children = children
-        self._slots = slots
+        self._turns = turns
+        self._has_limits = turns.has_limits
 
     async def perform(self, key: str, body: Body, terms: Terms, digest: str | None = None) -> Any:
         """The output of a step with a body; raises StepFailed.
 
         `digest` is given for the items of a map: another one than is recorded means other arguments."""
         run = self._run
-        _, codec, retry, _ = terms
+        _, codec, retry, _, limit = terms
         step = run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
             if digest is None or step.digest is None or step.digest == digest:
@@ -71,23 +74,23 @@ class StepRunner:
             if step is not None and step.status is StepStatus.WAITING:
                 return codec.decode(await self._wait_out(key))
             generation, number = (1, 0) if step is None else await self._due(step)
-            slots = self._slots
+            limits = self._turns.limits_of(limit) if self._has_limits else ()
             while True:  # until an attempt settles the step; not in a coroutine of its own, which every step would pay
                 number += 1
                 if run.state.pause_requested_at is not None:
                     await run.hold()
-                if slots is not None:
-                    await self._take_slot(key, slots)
+                started = _new(events.StepStarted, (key, number, generation, retry.max_attempts, digest))
+                if limits and not self._turns.take(run.uid, limits):
+                    await self._wait_for_turn(started, limits)
                 try:
-                    started = _new(events.StepStarted, (key, number, generation, retry.max_attempts, digest))
                     await run.record(started).durable()
                     if run.stopped is not None:
                         await run.unwind()
                     told = (run.state.run_id, run.uid, key, generation, number, self._children, self._report)
                     outcome = await run_attempt(_new(Attempt, told), body, terms)
                 finally:
-                    if slots is not None:
-                        slots.release()
+                    if limits:
+                        self._turns.give_back(limits)
                 if self._reporter.kept:
                     self._reporter.flush(key)
                 if isinstance(outcome, str):
@@ -142,15 +145,16 @@ class StepRunner:
             return await self._recorded(step, codec)
         await self._begin(key, step)
         try:
+            self._turns.forget(run.uid)
             if step is not None and step.next_attempt_at is not None:
                 await self._clock.sleep_until(step.next_attempt_at)
             while True:
                 step = state.steps.get(key)
                 if step is None or step.status is not StepStatus.WAITING:
-                    if run.held:
-                        await run.hold()
                     generation = 1 if step is None else step.generation
                     child, resumes = await child_runs.choose(run, key, generation, step, call)
+                    if run.held:
+                        await run.hold()
                     waiting = events.StepWaiting(
                         key, "child", generation, child=child, child_resumes=resumes, max_attempts=retry.max_attempts
                     )
@@ -201,26 +205,42 @@ class StepRunner:
 
     # -- attempts -----------------------------------------------------------------------------------------------
 
-    async def _take_slot(self, key: str, slots: anyio.Semaphore) -> None:
-        """Wait until another body may run; without a pause when there is room."""
+    async def _wait_for_turn(self, started: events.StepStarted, limits: Sequence[Limit]) -> None:
+        """Return once this step has a slot of each of its limits.
+
+        One that its program cancels in line is recorded as one that was cancelled while its start was: else a replay
+        would take it for new, where the program goes on by its own cancellation."""
+        run, turns, key = self._run, self._turns, started.step
+        turn = turns.line_up(run.state.run_id, run.uid, key, limits)
+        if turn.has_come:  # while the run was away
+            return
+        run.queued[key] = turn
         try:
-            slots.acquire_nowait()
-        except anyio.WouldBlock:
-            self._run.queued.add(key)
-            try:
-                await slots.acquire()
-            finally:
-                self._run.queued.discard(key)
-            if self._run.held:
-                slots.release()
-                await self._run.hold()
+            with run.lull(turn):
+                await turn.called.wait()
+            if run.stopped is not None:
+                await run.unwind()
+            if run.held:
+                turns.give_up(turn)
+                await run.hold()
+        except BaseException as error:
+            if run.stopped is Stop.LEAVE and this_task() == run.task:
+                turns.leave(turn)
+            else:
+                turns.give_up(turn)
+            step = run.state.steps.get(key)
+            if _is_cancelled_by_program(run, error) and not run.held and (step is None or step.status not in OPEN):
+                run.record(started)
+            raise
+        finally:
+            del run.queued[key]
 
     async def _due(self, step: StepState) -> tuple[int, int]:
         """Wait until a step that has a history is due, and return its generation and the number of its last attempt."""
         if step.status in SETTLED:  # the same key with other arguments
             return step.generation + 1, 0
-        if step.next_attempt_at is not None:
-            with self._run.lull():
+        if step.next_attempt_at is not None and step.next_attempt_at > self._clock.now():
+            with self._lull():
                 await self._clock.sleep_until(step.next_attempt_at)
             if self._run.stopped is not None:
                 await self._run.unwind()
@@ -238,7 +258,7 @@ class StepRunner:
         await batch.durable()
         if run.stopped is not None:
             await run.unwind()
-        with run.lull():
+        with self._lull():
             await self._clock.sleep_until(fact.next_attempt_at)
         if run.stopped is not None:
             await run.unwind()
@@ -255,7 +275,7 @@ class StepRunner:
         step = self._run.state.steps[key]
         if step.signal is None:
             assert step.until is not None
-            with self._run.lull():
+            with self._lull():
                 await self._clock.sleep_until(step.until)
             if self._run.stopped is not None:  # in the tick in which it was woken
                 await self._run.unwind()
@@ -266,7 +286,7 @@ class StepRunner:
     async def _wait_for_signal(self, key: str, step: StepState, name: str) -> str:
         run = self._run
         while not (untaken := run.state.signals.get(name)):
-            with run.lull():
+            with self._lull():
                 arrived = await self._arrives_before(name, step.until)
             if run.stopped is not None:
                 await run.unwind()
@@ -279,7 +299,8 @@ class StepRunner:
         return signal.payload
 
     async def _arrives_before(self, name: str, instant: int | None) -> bool:
-        """Whether a signal comes before an instant; without one, it is waited for without end."""
+        """Whether a signal comes before an instant; without one, it is waited for without end. Another wait for the same
+        name may be the one that takes it."""
         alarm = anyio.CancelScope()
         with anyio.CancelScope() as patience:
             if instant is not None:
@@ -289,20 +310,27 @@ class StepRunner:
                 await self._run.wait_for_signal(name)
             finally:
                 alarm.cancel()
-        return bool(self._run.state.signals.get(name))
+        return not patience.cancelled_caught or bool(self._run.state.signals.get(name))
 
     async def _give_up(self, instant: int, patience: anyio.CancelScope, alarm: anyio.CancelScope) -> None:
         with alarm:
             await self._clock.sleep_until(instant)
             patience.cancel()
 
+    def _lull(self) -> AbstractContextManager[None]:
+        """LiveRun.lull, for a wait that is not for a slot: a run that left waiting for one does not ask for it now."""
+        self._turns.forget(self._run.uid)
+        return self._run.lull()
+
     # -- leaving ------------------------------------------------------------------------------------------------
 
     def _left(self, key: str, error: BaseException) -> None:
         """Record, when a step is left by a cancellation the kernel did not cause, that the program cancelled it."""
-        if isinstance(error, (Exception, KeyboardInterrupt, GeneratorExit)):
-            return
         step = self._run.state.steps.get(key)
-        if self._run.stopped is None and step is not None and step.status in OPEN:
+        if _is_cancelled_by_program(self._run, error) and step is not None and step.status in OPEN:
             self._reporter.flush(key)
             self._run.record(events.StepCancelled(key))
+
+
+def _is_cancelled_by_program(run: LiveRun, error: BaseException) -> bool:
+    return run.stopped is None and not isinstance(error, (Exception, KeyboardInterrupt, GeneratorExit))

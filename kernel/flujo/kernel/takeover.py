@@ -7,10 +7,11 @@ records what follows from all that, and brings it up. Whatever goes wrong on the
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio import to_thread
@@ -30,6 +31,7 @@ from .errors import (
     RunActiveError,
     RunExistsError,
     RunNotFoundError,
+    RunNotPausedError,
     StateIncompatibilityError,
     StoreError,
     UnknownEventError,
@@ -39,12 +41,15 @@ from .inbox import Inbox
 from .observer import is_interrupted, read_state
 from .processes import sweep
 from .programs import Workflow
+from .requests import Mark, is_repeat
 from .residents import Residents
 from .runs import LiveRun
 from .state import FINAL, LIVE, RunStatus, WorkflowState
 from .transitions import at_recovery, at_resume, at_takeover, skip
 
 logger = logging.getLogger("flujo.kernel")
+
+Result = TypeVar("Result")
 
 CLAIM_AT_ONCE = 1000
 
@@ -62,6 +67,8 @@ class Resumption(NamedTuple):
     inputs: Mapping[str, Any] | None = None
     accept_changes: bool = False
     by: str | None = None
+    request: Mark | None = None
+    only_paused: bool = False
 
 
 class Takeover:
@@ -85,6 +92,7 @@ class Takeover:
         self._max_interruptions = max_interruptions
         self._note_timer = note_timer
         self._reviving: dict[str, anyio.Event] = {}  # by uid
+        self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()  # by run id, while they are held
 
     # -- recovering ---------------------------------------------------------------------------------------------
 
@@ -114,9 +122,12 @@ class Takeover:
     async def _claim_idle(self, statuses: Sequence[str]) -> Sequence[RunSummary]:
         claimed = await self._backend.claim_idle(statuses, sorted(self._catalogue.registered), CLAIM_AT_ONCE)
         for summary in claimed:
+            await self._residents.let_go(summary.uid)
             self._residents.away[summary.uid] = summary.run_id
             if summary.status == RunStatus.WAITING:
                 self._note_timer(summary.wake_at)
+                if summary.parent_run_id is not None:  # whose end it may have missed
+                    self._residents.spawn(partial(self._revive_by_and_by, summary.run_id))
         return claimed
 
     async def _claim_rest(self) -> None:
@@ -164,18 +175,31 @@ class Takeover:
         except FlujoError as error:
             logger.warning("run %s was not recovered: %s", run_id, error)
 
+    async def _revive_by_and_by(self, run_id: str) -> None:
+        try:
+            await self.revive(run_id)
+        except (RunNotFoundError, KernelClosedError):
+            pass
+        except StoreError as error:
+            logger.warning("run %s could not be brought back: %s", run_id, error)
+
     async def take_up(self, summary: RunSummary) -> None:
         """Go on with one run if nobody runs it."""
         if await is_interrupted(self._backend, summary):
             await self._sweep([summary.uid])
             with suppress(RunActiveError):  # somebody else was faster
-                await self._residents.to_the_end(partial(self._adopt, summary.run_id))
+                adopt = partial(self._adopt, summary.run_id)
+                await self._residents.to_the_end(partial(self._in_turn, summary.run_id, adopt))
 
     async def _adopt(self, run_id: str) -> None:
         """Become the owner of an interrupted run and go on where it stopped."""
         # Refused before it is claimed, if it cannot go on here.
         await self._catalogue.of(await read_state(self._backend, await self._backend.load(run_id)), self._backend)
-        batch = await self._bring_up(await self._backend.claim(run_id))
+        claimed = await self._claim(run_id)
+        if claimed.status not in LIVE:  # somebody has ended it between the two looks
+            await self._backend.release([claimed.uid])
+            return
+        batch = await self._bring_up(claimed)
         if batch is not None:
             await batch.durable()
 
@@ -184,10 +208,13 @@ class Takeover:
         first, if anything. On an error the run is given up."""
         async with self._released_on_error(owned.uid):
             state = await read_state(self._backend, owned)
-            if await self._is_outlived(state):
-                parent = str(state.parent_run_id)
-                asked = events.CancelRequested(given_up_by(parent), f"run {parent}")
+            parent = await self._parent(state)
+            if parent is not None and is_outlived(state, parent):
+                asked = events.CancelRequested(given_up_by(parent.run_id), f"run {parent.run_id}")
                 return self._go_on(self._without_program(state, owned), _ended(state, asked))
+            if parent is not None and parent.uid in self._residents.away:
+                # It may have given this child up without living to say so; then it does that now.
+                self._residents.spawn(partial(self._revive_by_and_by, parent.run_id))
             chosen = await self._catalogue.of(state, self._backend)
             posts = await self._backend.take()
             run = self._residents.make(state, chosen, owned.token)
@@ -198,16 +225,16 @@ class Takeover:
     def _without_program(self, state: WorkflowState, owned: RunSummary) -> LiveRun:
         return self._residents.make(state, Workflow(name=state.workflow, program=_no_program), owned.token)
 
-    async def _is_outlived(self, state: WorkflowState) -> bool:
-        """Whether a run is a child that should have ended with its parent, whose kernel died in between."""
+    async def _parent(self, state: WorkflowState) -> RunSummary | None:
+        """The run that has started this one, if it is there."""
         if state.parent_run_id is None:
-            return False
+            return None
         try:
-            return is_outlived(state, await self._backend.load(state.parent_run_id))
+            return await self._backend.load(state.parent_run_id)
         except RunNotFoundError:
-            return False
+            return None
 
-    def _end_children(self, parent: RunSummary, children: Collection[str]) -> None:
+    def _end_children(self, parent: RunSummary, children: Mapping[str, int]) -> None:
         """Cancel, by and by, what a run has given up."""
         if children:
             self._residents.spawn(partial(self._residents.child_runs.cancel_given_up, children, parent))
@@ -216,19 +243,28 @@ class Takeover:
 
     async def resume(self, run_id: str, asked: Resumption) -> None:
         """As Kernel.resume; durable on return."""
-        await self._residents.to_the_end(partial(self._resume, run_id, asked))
+        await self._residents.to_the_end(partial(self._in_turn, run_id, partial(self._resume, run_id, asked)))
 
     async def _resume(self, run_id: str, asked: Resumption) -> None:
         asked_at = self._clock.now()
         if (live := self._residents.find(run_id)) is not None:
             if live.state.status in LIVE:
+                if is_repeat(live.state, asked.request):
+                    await live.written()
+                    return
                 raise RunActiveError(run_id, live.owner)
             await live.ended.wait()  # its end is on disk, only its task is not quite over
         seen = await self._backend.load(run_id)
         state = await read_state(self._backend, seen)
+        if is_repeat(state, asked.request):
+            if await is_interrupted(self._backend, seen):
+                await self._sweep([seen.uid])
+                with suppress(RunActiveError):  # as take_up, but it is our turn already
+                    await self._adopt(run_id)
+            return
         chosen = asked.workflow or await self._catalogue.of(state, self._backend)
         facts = _resumed(state, chosen, asked)
-        claimed = await self._backend.claim(run_id)
+        claimed = await self._claim(run_id)
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
             # Somebody else was faster, and has left again: decide anew on what is there now.
             await self._backend.release([claimed.uid])
@@ -247,39 +283,49 @@ class Takeover:
 
     # -- amending -----------------------------------------------------------------------------------------------
 
-    async def amend(self, run_id: str, decide: Callable[[WorkflowState], list[Fact]]) -> None:
-        """Record what `decide` says on a run that nobody runs, and leave it as idle as it was; durable on return.
+    async def amend(
+        self, run_id: str, decide: Callable[[WorkflowState], list[Fact]], request: Mark | None = None
+    ) -> None:
+        """Record what `decide` says on a run that nobody runs, and leave it as idle as it was; durable on return. Does
+        nothing if the run has recorded this request, whoever runs it now.
 
         Raises what `decide` raises, RunNotFoundError, RunActiveError."""
-        await self._residents.to_the_end(partial(self._amend, run_id, decide))
+        work = partial(self._amend, run_id, decide, request)
+        await self._residents.to_the_end(partial(self._in_turn, run_id, work))
 
-    async def _amend(self, run_id: str, decide: Callable[[WorkflowState], list[Fact]]) -> None:
+    async def _amend(self, run_id: str, decide: Callable[[WorkflowState], list[Fact]], request: Mark | None) -> None:
         if (live := self._residents.find(run_id)) is not None:
             if live.state.status in LIVE:
+                if is_repeat(live.state, request):
+                    await live.written()
+                    return
                 raise RunActiveError(run_id, live.owner)
             await live.ended.wait()
-        decide(await read_state(self._backend, await self._backend.load(run_id)))  # refused before anything is claimed
-        claimed = await self._backend.claim(run_id)
+        state = await read_state(self._backend, await self._backend.load(run_id))
+        if is_repeat(state, request):
+            return
+        decide(state)  # refused before anything is claimed
+        claimed = await self._claim(run_id)
         async with self._released_on_error(claimed.uid):
             state = await read_state(self._backend, claimed)
             children = awaited(state)
             run = self._without_program(state, claimed)
             batch: Batch | None = None
-            for fact in [*at_takeover(state), *decide(state)]:
+            for fact in [*at_takeover(state), *([] if is_repeat(state, request) else decide(state))]:
                 batch = run.record(fact)
             if batch is not None:
                 await batch.durable()
-            self._end_children(claimed, children - awaited(state))
+            self._end_children(claimed, dict.fromkeys(sorted(children - awaited(state)), state.updated_at))
         await self._backend.release([claimed.uid])
 
     # -- ending -------------------------------------------------------------------------------------------------
 
     async def cancel(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
         """End a run that nobody runs; raises RunActiveError when somebody has just taken it up."""
-        return await self._residents.to_the_end(partial(self._cancel, run_id, fact))
+        return await self._residents.to_the_end(partial(self._in_turn, run_id, partial(self._cancel, run_id, fact)))
 
     async def _cancel(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
-        claimed = await self._backend.claim(run_id)
+        claimed = await self._claim(run_id)
         async with self._released_on_error(claimed.uid):
             if claimed.status in FINAL:  # somebody ran it to its end between the two looks
                 await self._backend.release([claimed.uid])
@@ -293,6 +339,14 @@ class Takeover:
         return CancelOutcome.CANCELLED
 
     # -- what they share ----------------------------------------------------------------------------------------
+
+    async def _in_turn(self, run_id: str, work: Callable[[], Awaitable[Result]]) -> Result:
+        """What `work` returns or raises; one at a time for each run, so that a repeat finds what came of the first."""
+        turn = self._turns.get(run_id)
+        if turn is None:
+            turn = self._turns[run_id] = anyio.Lock()
+        async with turn:
+            return await work()
 
     def _go_on(
         self,
@@ -313,6 +367,20 @@ class Takeover:
         self._residents.bring_up(run, batch)
         self._inbox.answer(posts)
         return batch
+
+    async def _claim(self, run_id: str) -> RunSummary:
+        """As StateBackend.claim. An error may mean that the run is ours all the same; then it is given up again, or
+        nobody could take it before we close."""
+        try:
+            claimed = await self._backend.claim(run_id)
+        except StoreError:
+            with anyio.CancelScope(shield=True), suppress(StoreError, RunNotFoundError):
+                summary = await self._backend.load(run_id)
+                if summary.owner == self._residents.owner and not self._residents.has(summary.uid):
+                    await self._backend.release([summary.uid])
+            raise
+        await self._residents.let_go(claimed.uid)
+        return claimed
 
     @asynccontextmanager
     async def _released_on_error(self, uid: str) -> AsyncIterator[None]:
@@ -341,6 +409,8 @@ def require_fit(state: WorkflowState, chosen: Workflow, invalidated: Collection[
 
 def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> list[Fact]:
     """What a resume with the workflow `chosen` records; raises what forbids it."""
+    if asked.only_paused and state.status is not RunStatus.PAUSED:  # it may have been cancelled since it was looked at
+        raise RunNotPausedError(state.run_id, state.status)
     if chosen.name != state.workflow:
         raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
     reset = at_resume(state, asked.from_step, asked.retry)
@@ -361,6 +431,7 @@ def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> list[
         by=asked.by,
         changes_accepted=asked.accept_changes,
         timeout_seconds=None if chosen.timeout_seconds == state.timeout_seconds else chosen.timeout_seconds or 0.0,
+        request=asked.request,
     )
     skipped = [
         skip(state, name, None if output is None else encode_given(f"the output of {name!r}", output), asked.by, reset)
@@ -371,7 +442,8 @@ def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> list[
 
 def _ended(state: WorkflowState, asked: events.CancelRequested) -> list[Fact]:
     """What is recorded of a run that nobody runs and that is cancelled."""
-    return [*at_takeover(state), asked, events.RunCancelled(asked.reason)]
+    requested = [] if is_repeat(state, asked.request) else [asked]
+    return [*at_takeover(state), *requested, events.RunCancelled(asked.reason)]
 
 
 async def _no_program(ctx: Any, inputs: dict[str, Any]) -> None:

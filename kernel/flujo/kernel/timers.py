@@ -1,17 +1,19 @@
 """Waking the runs of a kernel that are not in memory when their time has come.
 
 The store finds them by an index, so a hundred thousand runs that sleep cost nothing but their place in it. There is one
-nap at a time, until the soonest of their instants; a run that leaves with a sooner one ends the nap.
+nap at a time, until the soonest of their instants; a run that leaves with a sooner one ends the nap. When the time
+allowed to a run is over is not in the index, so those instants are kept here.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from heapq import heappop, heappush
 
 import anyio
 
-from .backend import RunSummary, StateBackend
+from .backend import StateBackend
 from .clock import Clock
 from .durations import MICROSECONDS
 from .errors import StoreError
@@ -35,6 +37,7 @@ class Timers:
         self._residents = residents
         self._revive = revive
         self._until: int | None = None  # when the nap ends by itself
+        self._timeouts: list[tuple[int, str, str]] = []  # (instant, uid, run id), a heap
         self._nap = anyio.CancelScope()
 
     def note(self, instant: int | None) -> None:
@@ -42,6 +45,11 @@ class Timers:
         if instant is not None and (self._until is None or instant < self._until):
             self._until = instant
             self._nap.cancel()
+
+    def note_timeout(self, instant: int, uid: str, run_id: str) -> None:
+        """A run that is away, whatever it waits for, has taken too long at this instant."""
+        heappush(self._timeouts, (instant, uid, run_id))
+        self.note(instant)
 
     async def serve(self) -> None:
         """Wake runs until cancelled."""
@@ -53,28 +61,42 @@ class Timers:
                     await self._clock.sleep_until(self._until)
             self._until = None
             try:
+                await self._wake_overdue()
                 self.note(await self._wake_due())
             except StoreError as error:
                 logger.warning("runs that are due cannot be found: %s", error)
                 self.note(self._clock.now() + MICROSECONDS)
 
+    async def _wake_overdue(self) -> None:
+        """Bring back all runs whose time is over; they stop by themselves then."""
+        overdue: list[str] = []
+        while self._timeouts and self._timeouts[0][0] <= self._clock.now():
+            _, uid, run_id = heappop(self._timeouts)
+            if uid in self._residents.away:
+                overdue.append(run_id)
+        await self._bring_back(overdue)
+        if self._timeouts:
+            self.note(self._timeouts[0][0])
+
     async def _wake_due(self) -> int | None:
         """Bring back all runs that are due; returns the instant of the next one that is not in memory."""
         while True:
-            # Runs in memory wake by themselves, and are in the way of the others here until they have.
-            limit = BATCH + len(self._residents)
+            # Runs in memory wake by themselves, and those whose retry waits for a slot when their turn has come; they
+            # are in the way of the others here until they have.
+            in_line = self._residents.in_line
+            limit = BATCH + len(self._residents) + len(in_line)
             due = await self._backend.due(self._clock.now(), limit)
-            away = [run for run in due.runs if run.uid in self._residents.away]
+            away = [run.run_id for run in due.runs if run.uid in self._residents.away and run.uid not in in_line]
             if not away:
                 return due.next
             await self._bring_back(away)
 
-    async def _bring_back(self, runs: Sequence[RunSummary]) -> None:
+    async def _bring_back(self, runs: Sequence[str]) -> None:
         left = iter(runs)
 
         async def worker() -> None:
-            for run in left:
-                await self._revive(run.run_id)
+            for run_id in left:
+                await self._revive(run_id)
 
         async with anyio.create_task_group() as group:
             for _ in range(min(AT_ONCE, len(runs))):

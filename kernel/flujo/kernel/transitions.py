@@ -91,6 +91,7 @@ def _run_created(state: WorkflowState, seq: int, at: int, fact: events.RunCreate
     state.parent_run_id = fact.parent_run_id
     state.forked_from = fact.forked_from
     state.created_at = at
+    _remember(state, fact.request)
 
 
 def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResumed) -> None:
@@ -112,6 +113,7 @@ def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResume
     state.changes_accepted = fact.changes_accepted
     state.resumed_at, state.resumed_by = at, fact.by
     state.resume_count += 1
+    _remember(state, fact.request)
 
 
 def _run_paused(state: WorkflowState, seq: int, at: int, fact: events.RunPaused) -> None:
@@ -122,6 +124,7 @@ def _run_paused(state: WorkflowState, seq: int, at: int, fact: events.RunPaused)
 
 def _pause_requested(state: WorkflowState, seq: int, at: int, fact: events.PauseRequested) -> None:
     state.pause_requested_at = at
+    _remember(state, fact.request)
 
 
 def _run_completed(state: WorkflowState, seq: int, at: int, fact: events.RunCompleted) -> None:
@@ -138,6 +141,7 @@ def _run_failed(state: WorkflowState, seq: int, at: int, fact: events.RunFailed)
 def _cancel_requested(state: WorkflowState, seq: int, at: int, fact: events.CancelRequested) -> None:
     state.cancel_requested_at = at
     state.cancel_reason = fact.reason
+    _remember(state, fact.request)
 
 
 def _run_cancelled(state: WorkflowState, seq: int, at: int, fact: events.RunCancelled) -> None:
@@ -239,6 +243,7 @@ def _step_skipped(state: WorkflowState, seq: int, at: int, fact: events.StepSkip
     step.output_json = fact.output
     step.error = None
     _settle(state, step, StepStatus.SKIPPED, seq, at)
+    _remember(state, fact.request)
 
 
 def _step_output_set(state: WorkflowState, seq: int, at: int, fact: events.StepOutputSet) -> None:
@@ -246,6 +251,7 @@ def _step_output_set(state: WorkflowState, seq: int, at: int, fact: events.StepO
     step.output_json = fact.output
     step.error = None
     _settle(state, step, _COMPLETED, seq, at)
+    _remember(state, fact.request)
 
 
 def _value_recorded(state: WorkflowState, seq: int, at: int, fact: events.ValueRecorded) -> None:
@@ -262,6 +268,7 @@ def _variable_set(state: WorkflowState, seq: int, at: int, fact: events.Variable
         step.kind = "variable"
         step.output_json = NULL
         _settle(state, step, _COMPLETED, seq, at)
+    _remember(state, fact.request)
 
 
 def _progress_reported(state: WorkflowState, seq: int, at: int, fact: events.ProgressReported) -> None:
@@ -274,6 +281,14 @@ def _progress_reported(state: WorkflowState, seq: int, at: int, fact: events.Pro
 
 def _signal_received(state: WorkflowState, seq: int, at: int, fact: events.SignalReceived) -> None:
     state.signals.setdefault(fact.name, []).append(Signal(seq, fact.payload))
+    _remember(state, fact.request)
+
+
+def _remember(state: WorkflowState, request: Sequence[str] | None) -> None:
+    """Keep what somebody has asked for, so that asking again changes nothing (requests.py)."""
+    if request is not None:
+        request_id, digest = request
+        state.requests[request_id] = digest
 
 
 _HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {

@@ -218,6 +218,7 @@ class RunCreated(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     FORKED_FROM_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Name of the workflow."""
     version: _builtins.str
@@ -248,6 +249,10 @@ class RunCreated(_message.Message):
     def environment(self) -> _payload_pb2.Payload:
         """What was read once when the run began: a JSON object."""
 
+    @_builtins.property
+    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+
     def __init__(
         self,
         *,
@@ -261,10 +266,11 @@ class RunCreated(_message.Message):
         environment: _payload_pb2.Payload | None = ...,
         parent_run_id: _builtins.str | None = ...,
         forked_from: _builtins.str | None = ...,
+        request: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_definition", b"_definition", "_forked_from", b"_forked_from", "_parent_run_id", b"_parent_run_id", "_version", b"_version", "definition", b"definition", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "parent_run_id", b"parent_run_id", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_definition", b"_definition", "_forked_from", b"_forked_from", "_parent_run_id", b"_parent_run_id", "_version", b"_version", "definition", b"definition", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "labels", b"labels", "parent_run_id", b"parent_run_id", "plan", b"plan", "timeout", b"timeout", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_definition", b"_definition", "_forked_from", b"_forked_from", "_parent_run_id", b"_parent_run_id", "_version", b"_version", "definition", b"definition", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "labels", b"labels", "parent_run_id", b"parent_run_id", "plan", b"plan", "request", b"request", "timeout", b"timeout", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__definition: _TypeAlias = _typing.Literal["definition"]  # noqa: Y015
     _WhichOneofArgType__definition: _TypeAlias = _typing.Literal["_definition", b"_definition"]  # noqa: Y015
@@ -300,6 +306,7 @@ class RunResumed(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     CHANGES_ACCEPTED_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     from_step: _builtins.str
     """The step that was to be run again, if one was named."""
     definition: _builtins.str
@@ -326,6 +333,10 @@ class RunResumed(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """How long the run may take from here; zero takes a timeout away."""
 
+    @_builtins.property
+    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+
     def __init__(
         self,
         *,
@@ -338,10 +349,11 @@ class RunResumed(_message.Message):
         by: _builtins.str | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         changes_accepted: _builtins.bool = ...,
+        request: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_version", b"_version", "by", b"by", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_version", b"_version", "by", b"by", "changes_accepted", b"changes_accepted", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "plan", b"plan", "reset", b"reset", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_version", b"_version", "by", b"by", "changes_accepted", b"changes_accepted", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "plan", b"plan", "request", b"request", "reset", b"reset", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
@@ -483,19 +495,25 @@ class CancelRequested(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why."""
     by: _builtins.str
     """Who."""
+    @_builtins.property
+    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+
     def __init__(
         self,
         *,
         reason: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
+        request: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
@@ -814,6 +832,7 @@ class StepSkipped(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step."""
     reason: _builtins.str
@@ -826,6 +845,10 @@ class StepSkipped(_message.Message):
     def output(self) -> _payload_pb2.Payload:
         """An output that was given for it."""
 
+    @_builtins.property
+    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+
     def __init__(
         self,
         *,
@@ -834,10 +857,11 @@ class StepSkipped(_message.Message):
         output: _payload_pb2.Payload | None = ...,
         generation: _builtins.int = ...,
         by: _builtins.str | None = ...,
+        request: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "generation", b"generation", "output", b"output", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "generation", b"generation", "output", b"output", "reason", b"reason", "request", b"request", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
@@ -856,6 +880,7 @@ class StepOutputSet(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step."""
     generation: _builtins.int
@@ -868,6 +893,10 @@ class StepOutputSet(_message.Message):
     def output(self) -> _payload_pb2.Payload:
         """The output."""
 
+    @_builtins.property
+    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+
     def __init__(
         self,
         *,
@@ -876,10 +905,11 @@ class StepOutputSet(_message.Message):
         generation: _builtins.int = ...,
         reason: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
+        request: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "output", b"output", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "generation", b"generation", "output", b"output", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "generation", b"generation", "output", b"output", "reason", b"reason", "request", b"request", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
@@ -940,6 +970,7 @@ class VariableSet(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the variable."""
     step: _builtins.str
@@ -954,6 +985,10 @@ class VariableSet(_message.Message):
     def value(self) -> _payload_pb2.Payload:
         """Its value from here on."""
 
+    @_builtins.property
+    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+
     def __init__(
         self,
         *,
@@ -963,10 +998,11 @@ class VariableSet(_message.Message):
         generation: _builtins.int = ...,
         reason: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
+        request: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "_step", b"_step", "by", b"by", "reason", b"reason", "step", b"step", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "_step", b"_step", "by", b"by", "generation", b"generation", "name", b"name", "reason", b"reason", "step", b"step", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "_step", b"_step", "by", b"by", "generation", b"generation", "name", b"name", "reason", b"reason", "request", b"request", "step", b"step", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
@@ -1062,19 +1098,25 @@ class PauseRequested(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why."""
     by: _builtins.str
     """Who."""
+    @_builtins.property
+    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+
     def __init__(
         self,
         *,
         reason: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
+        request: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
@@ -1096,6 +1138,7 @@ class SignalReceived(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the signal."""
     by: _builtins.str
@@ -1104,16 +1147,21 @@ class SignalReceived(_message.Message):
     def payload(self) -> _payload_pb2.Payload:
         """What came with it."""
 
+    @_builtins.property
+    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         payload: _payload_pb2.Payload | None = ...,
         by: _builtins.str | None = ...,
+        request: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "name", b"name", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "name", b"name", "payload", b"payload", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015

@@ -705,7 +705,9 @@ class PlannedStep(_message.Message):
     """Digest of its task, inputs and condition as they are written."""
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The steps it waits for, in a graph."""
+        """The steps it waits for, in a graph. Two values are not steps: "*" marks a step that always runs, and "" a
+        step of a graph without dependencies.
+        """
 
     def __init__(
         self,

@@ -139,12 +139,15 @@ class StartRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Name of a workflow the server was started with."""
     run_id: _builtins.str
-    """Id of the run: a letter or digit, then up to 99 letters, digits, '.', '_' or '-'. Empty: the server makes one, and
-    the call is not safe to repeat.
+    """Id of the run: a letter or digit, then up to 99 letters, digits, '.', '_' or '-'. Empty: the server makes one, always
+    the same from the same `request_id`.
     """
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: the run is started once. Empty: a repeat is another request."""
     @_builtins.property
     def definition(self) -> _payload_pb2.Definition:
         """A definition of the caller's own. It is stored with the run, so that the server can go on with it after a crash."""
@@ -165,10 +168,11 @@ class StartRunRequest(_message.Message):
         run_id: _builtins.str = ...,
         inputs: _payload_pb2.Payload | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs", "source", b"source", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs", "labels", b"labels", "run_id", b"run_id", "source", b"source", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs", "labels", b"labels", "request_id", b"request_id", "run_id", b"run_id", "source", b"source", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["workflow", "definition"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -815,14 +819,19 @@ class ResumeRunRequest(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     SKIP_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run."""
     from_step: _builtins.str
-    """Run this step and all later ones again. Empty: only what failed."""
+    """Run this step and what follows on it again: all later steps, or in a graph those that wait for it. Empty: only
+    what failed.
+    """
     accept_changes: _builtins.bool
     """Keep the outputs of completed steps although the definition contradicts them."""
     by: _builtins.str
     """Who asks, for the record."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: the run is resumed once. Empty: a repeat is another request."""
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
         """Inputs that are merged over the recorded ones: a JSON object. Absent: none."""
@@ -850,10 +859,11 @@ class ResumeRunRequest(_message.Message):
         by: _builtins.str = ...,
         retry: _abc.Iterable[_builtins.str] | None = ...,
         skip: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_changes", b"accept_changes", "by", b"by", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "retry", b"retry", "run_id", b"run_id", "skip", b"skip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_changes", b"accept_changes", "by", b"by", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "request_id", b"request_id", "retry", b"retry", "run_id", b"run_id", "skip", b"skip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -893,12 +903,15 @@ class SignalRunRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run."""
     name: _builtins.str
     """Name of the signal: a letter or '_', then up to 99 letters, digits, '_', '.' or '-'."""
     by: _builtins.str
     """Who sends it, for the record."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: the run is sent this signal once. Empty: a repeat is another request."""
     @_builtins.property
     def payload(self) -> _payload_pb2.Payload:
         """What comes with it. Absent: null."""
@@ -910,10 +923,11 @@ class SignalRunRequest(_message.Message):
         name: _builtins.str = ...,
         payload: _payload_pb2.Payload | None = ...,
         by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "payload", b"payload", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "payload", b"payload", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -950,22 +964,26 @@ class CancelRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run."""
     reason: _builtins.str
     """Why, for the record."""
     by: _builtins.str
     """Who asks, for the record."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: the run is cancelled once. Empty: a repeat is another request."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "reason", b"reason", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1002,22 +1020,26 @@ class PauseRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run."""
     reason: _builtins.str
     """Why, for the record."""
     by: _builtins.str
     """Who asks, for the record."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: the run is paused once. Empty: a repeat is another request."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "reason", b"reason", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1053,19 +1075,23 @@ class UnpauseRunRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run."""
     by: _builtins.str
     """Who asks, for the record."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: the run is let go on once. Empty: a repeat is another request."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1106,6 +1132,7 @@ class SkipStepRequest(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run."""
     step: _builtins.str
@@ -1114,6 +1141,8 @@ class SkipStepRequest(_message.Message):
     """Why, for the record."""
     by: _builtins.str
     """Who asks, for the record."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request."""
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """Its output. Absent: none."""
@@ -1126,10 +1155,11 @@ class SkipStepRequest(_message.Message):
         output: _payload_pb2.Payload | None = ...,
         reason: _builtins.str = ...,
         by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "output", b"output", "reason", b"reason", "run_id", b"run_id", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "output", b"output", "reason", b"reason", "request_id", b"request_id", "run_id", b"run_id", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1163,6 +1193,7 @@ class SetStepOutputRequest(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run."""
     step: _builtins.str
@@ -1171,6 +1202,8 @@ class SetStepOutputRequest(_message.Message):
     """Why, for the record."""
     by: _builtins.str
     """Who asks, for the record."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request."""
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """Its output. Required."""
@@ -1183,10 +1216,11 @@ class SetStepOutputRequest(_message.Message):
         output: _payload_pb2.Payload | None = ...,
         reason: _builtins.str = ...,
         by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "output", b"output", "reason", b"reason", "run_id", b"run_id", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "output", b"output", "reason", b"reason", "request_id", b"request_id", "run_id", b"run_id", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1220,6 +1254,7 @@ class SetVariableRequest(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run."""
     name: _builtins.str
@@ -1228,6 +1263,8 @@ class SetVariableRequest(_message.Message):
     """Why, for the record."""
     by: _builtins.str
     """Who asks, for the record."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request."""
     @_builtins.property
     def value(self) -> _payload_pb2.Payload:
         """Its value. Required."""
@@ -1240,10 +1277,11 @@ class SetVariableRequest(_message.Message):
         value: _payload_pb2.Payload | None = ...,
         reason: _builtins.str = ...,
         by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "reason", b"reason", "run_id", b"run_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "reason", b"reason", "request_id", b"request_id", "run_id", b"run_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1303,12 +1341,15 @@ class ForkRunRequest(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     DEFINITION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run to copy from."""
     from_step: _builtins.str
-    """Leave out this step and all that began after it. Empty: only the failure that ended the run."""
+    """Leave out this step and what follows on it. Empty: only the failure that ended the run."""
     new_run_id: _builtins.str
-    """Id of the new run. Empty: the server makes one, and the call is not safe to repeat."""
+    """Id of the new run. Empty: the server makes one, always the same from the same `run_id` and `request_id`."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: the run is forked once. Empty: a repeat is another request."""
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
         """Inputs that are merged over the recorded ones: a JSON object. Absent: none."""
@@ -1330,10 +1371,11 @@ class ForkRunRequest(_message.Message):
         inputs: _payload_pb2.Payload | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         definition: _payload_pb2.Definition | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "labels", b"labels", "new_run_id", b"new_run_id", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "labels", b"labels", "new_run_id", b"new_run_id", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1346,6 +1388,9 @@ class ForkRunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """Whether this call made it."""
     @_builtins.property
     def run(self) -> _run_pb2.Run:
         """The run, in RUN_VIEW_BASIC."""
@@ -1354,10 +1399,11 @@ class ForkRunResponse(_message.Message):
         self,
         *,
         run: _run_pb2.Run | None = ...,
+        created: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

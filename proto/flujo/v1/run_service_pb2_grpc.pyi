@@ -20,6 +20,11 @@ class RunServiceStub:
     `reason` out of those listed with each method, and `metadata` with the values its message mentions; its key `hints`
     holds what may help, a line each. Wrong fields of a request are also listed in google.rpc.BadRequest.
 
+    Calls that act take a `request_id`, 1 to 100 printable ASCII characters without spaces, of the caller's choosing; a
+    UUID will do. After a lost connection or a deadline, repeat the very same request: with the same `request_id` it is
+    carried out once, and answered as the first time as far as the journal of the run tells. Without one, a repeat is
+    another request. A request that changed nothing, such as the cancel of a run that is over, is not remembered.
+
     Besides the errors listed with it, every method may answer:
       UNAVAILABLE STORE_UNAVAILABLE: the store failed; what was acknowledged is safe, what was asked may have happened.
       UNAVAILABLE STORE_BUSY: another process has held the store for too long.
@@ -37,15 +42,16 @@ class RunServiceStub:
     StartRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.StartRunRequest, _run_service_pb2.StartRunResponse]
     """Starts a run and answers once it is durable. The run goes on by itself.
 
-    Safe to repeat with the same `run_id`: the run that exists is returned with `created` false, and taken up if no live
-    process runs it.
+    Safe to repeat with the same `run_id` or `request_id`: the run that exists is returned with `created` false, and taken
+    up if no live process runs it.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: no workflow is named, or the id, the inputs or the definition are not valid.
+      INVALID_ARGUMENT INVALID_FIELD: no workflow is named, or an id, the inputs or the definition are not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
       RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
       NOT_FOUND WORKFLOW_NOT_FOUND: the server has no workflow of this name.
       ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]
     """Returns one run as it stands.
@@ -113,59 +119,71 @@ class RunServiceStub:
     keep their outputs; the failure that ended the run is tried afresh. After an error nothing has changed.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the inputs or the definition are not valid.
+      INVALID_ARGUMENT INVALID_FIELD: the inputs, the definition or the request id are not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
       RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
       NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
       ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
       FAILED_PRECONDITION RUN_NOT_RESUMABLE: it is completed, and no `from_step` is given.
       FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts completed steps; google.rpc.PreconditionFailure
         lists the differences, as many as an error has room for.
     """
     SignalRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SignalRunRequest, _run_service_pb2.SignalRunResponse]
-    """Sends a signal to a run and answers once it is durable. A run that does not wait for it yet takes it later. Not safe
-    to repeat: the run would receive two.
+    """Sends a signal to a run and answers once it is durable. A run that does not wait for it yet takes it later. Safe
+    to repeat with the same `request_id`: the run receives one.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the name is not one.
+      INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
       RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunRequest, _run_service_pb2.CancelRunResponse]
-    """Asks a run to stop; durable when it answers. Safe to repeat: `outcome` tells what became of it.
+    """Asks a run to stop; durable when it answers. Safe to repeat, with the same `request_id` also when the run may have been
+    resumed meanwhile: `outcome` tells what became of it.
 
     Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
     """
     PauseRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.PauseRunRequest, _run_service_pb2.PauseRunResponse]
     """Asks a run to pause; durable when it answers. No attempt starts any more, running bodies end and are recorded, then the
-    run is paused, until somebody unpauses or resumes it. Safe to repeat.
+    run is paused, until somebody unpauses or resumes it. Safe to repeat, with the same `request_id` also when the run may
+    have been resumed meanwhile.
 
     Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
     """
     UnpauseRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.UnpauseRunRequest, _run_service_pb2.UnpauseRunResponse]
     """Lets a paused run go on, and answers once that is durable.
 
     Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_NOT_PAUSED: it is not paused.
     """
     SkipStep: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SkipStepRequest, _run_service_pb2.SkipStepResponse]
     """Marks a step of a run that nobody runs as skipped, with an output if it needs one. The next resume goes on from there.
 
     Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the output is not JSON.
       RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
       FAILED_PRECONDITION RUN_FINISHED: the run is completed.
       FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
@@ -174,10 +192,12 @@ class RunServiceStub:
     """Gives a step of a run that nobody runs its output, as if it had completed.
 
     Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the output is missing or not JSON.
       RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
       FAILED_PRECONDITION RUN_FINISHED: the run is completed.
       FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
@@ -186,23 +206,25 @@ class RunServiceStub:
     """Sets a variable of a run; durable when it answers.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the name is not one.
+      INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the value is missing or not JSON.
       RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_FINISHED: the run is completed.
     """
     ForkRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ForkRunRequest, _run_service_pb2.ForkRunResponse]
-    """Starts a new run that has everything this one recorded before `from_step` first began. The old run stays as it is.
+    """Starts a new run that has everything a resume of this one from `from_step` would keep. The old run stays as it is.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the new id, the inputs or the definition are not valid.
+      INVALID_ARGUMENT INVALID_FIELD: an id, the inputs or the definition are not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
       RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
       NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
       ALREADY_EXISTS RUN_EXISTS: the new id is taken.
+      ALREADY_EXISTS REQUEST_ID_REUSED: the run with the new id was asked for something else under this `request_id`.
       FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts the steps that are copied.
     """
     ExplainRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ExplainRunRequest, _run_service_pb2.ExplainRunResponse]
@@ -212,7 +234,8 @@ class RunServiceStub:
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]
-    """Forgets a run: its events, and the workspace the server made for it. Its watchers are told.
+    """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
+    without `request_id`: the run is not found then.
 
     Errors:
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
@@ -220,6 +243,7 @@ class RunServiceStub:
     """
     PruneRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.PruneRunsRequest, _run_service_pb2.PruneRunsResponse]
     """Forgets runs that settled some time ago, oldest first, `max_runs` at most per call. Runs with a live owner stay.
+    Harmless to repeat, and so without `request_id`: a repeat forgets what is left of them.
 
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing, negative or more than a century, `max_runs` is negative,
@@ -233,6 +257,11 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     an OK answer; a status code is only about the call. An error carries google.rpc.ErrorInfo with the domain "flujo", a
     `reason` out of those listed with each method, and `metadata` with the values its message mentions; its key `hints`
     holds what may help, a line each. Wrong fields of a request are also listed in google.rpc.BadRequest.
+
+    Calls that act take a `request_id`, 1 to 100 printable ASCII characters without spaces, of the caller's choosing; a
+    UUID will do. After a lost connection or a deadline, repeat the very same request: with the same `request_id` it is
+    carried out once, and answered as the first time as far as the journal of the run tells. Without one, a repeat is
+    another request. A request that changed nothing, such as the cancel of a run that is over, is not remembered.
 
     Besides the errors listed with it, every method may answer:
       UNAVAILABLE STORE_UNAVAILABLE: the store failed; what was acknowledged is safe, what was asked may have happened.
@@ -255,15 +284,16 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_run_service_pb2.StartRunResponse]:
         """Starts a run and answers once it is durable. The run goes on by itself.
 
-        Safe to repeat with the same `run_id`: the run that exists is returned with `created` false, and taken up if no live
-        process runs it.
+        Safe to repeat with the same `run_id` or `request_id`: the run that exists is returned with `created` false, and taken
+        up if no live process runs it.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: no workflow is named, or the id, the inputs or the definition are not valid.
+          INVALID_ARGUMENT INVALID_FIELD: no workflow is named, or an id, the inputs or the definition are not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
           RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
           NOT_FOUND WORKFLOW_NOT_FOUND: the server has no workflow of this name.
           ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
         """
 
     @_abc_1.abstractmethod
@@ -379,13 +409,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         keep their outputs; the failure that ended the run is tried afresh. After an error nothing has changed.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the inputs or the definition are not valid.
+          INVALID_ARGUMENT INVALID_FIELD: the inputs, the definition or the request id are not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
           RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
           NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
           ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
           FAILED_PRECONDITION RUN_NOT_RESUMABLE: it is completed, and no `from_step` is given.
           FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts completed steps; google.rpc.PreconditionFailure
@@ -398,14 +429,15 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.SignalRunRequest,
         context: _aio.ServicerContext[_run_service_pb2.SignalRunRequest, _abc.Awaitable[_run_service_pb2.SignalRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.SignalRunResponse]:
-        """Sends a signal to a run and answers once it is durable. A run that does not wait for it yet takes it later. Not safe
-        to repeat: the run would receive two.
+        """Sends a signal to a run and answers once it is durable. A run that does not wait for it yet takes it later. Safe
+        to repeat with the same `request_id`: the run receives one.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the name is not one.
+          INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
           RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
         """
 
@@ -415,10 +447,13 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.CancelRunRequest,
         context: _aio.ServicerContext[_run_service_pb2.CancelRunRequest, _abc.Awaitable[_run_service_pb2.CancelRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.CancelRunResponse]:
-        """Asks a run to stop; durable when it answers. Safe to repeat: `outcome` tells what became of it.
+        """Asks a run to stop; durable when it answers. Safe to repeat, with the same `request_id` also when the run may have been
+        resumed meanwhile: `outcome` tells what became of it.
 
         Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
         """
 
     @_abc_1.abstractmethod
@@ -428,10 +463,13 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_run_service_pb2.PauseRunRequest, _abc.Awaitable[_run_service_pb2.PauseRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.PauseRunResponse]:
         """Asks a run to pause; durable when it answers. No attempt starts any more, running bodies end and are recorded, then the
-        run is paused, until somebody unpauses or resumes it. Safe to repeat.
+        run is paused, until somebody unpauses or resumes it. Safe to repeat, with the same `request_id` also when the run may
+        have been resumed meanwhile.
 
         Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
         """
 
@@ -444,8 +482,10 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lets a paused run go on, and answers once that is durable.
 
         Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_NOT_PAUSED: it is not paused.
         """
 
@@ -458,10 +498,12 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Marks a step of a run that nobody runs as skipped, with an output if it needs one. The next resume goes on from there.
 
         Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the output is not JSON.
           RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
           FAILED_PRECONDITION RUN_FINISHED: the run is completed.
           FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
@@ -476,10 +518,12 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives a step of a run that nobody runs its output, as if it had completed.
 
         Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the output is missing or not JSON.
           RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND STEP_NOT_FOUND: the run has no such step.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_ACTIVE: a live process runs it.
           FAILED_PRECONDITION RUN_FINISHED: the run is completed.
           FAILED_PRECONDITION STEP_COMPLETED: the step has completed, and what is recorded does not change.
@@ -494,10 +538,11 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets a variable of a run; durable when it answers.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the name is not one.
+          INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the value is missing or not JSON.
           RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_FINISHED: the run is completed.
         """
 
@@ -507,16 +552,17 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.ForkRunRequest,
         context: _aio.ServicerContext[_run_service_pb2.ForkRunRequest, _abc.Awaitable[_run_service_pb2.ForkRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.ForkRunResponse]:
-        """Starts a new run that has everything this one recorded before `from_step` first began. The old run stays as it is.
+        """Starts a new run that has everything a resume of this one from `from_step` would keep. The old run stays as it is.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the new id, the inputs or the definition are not valid.
+          INVALID_ARGUMENT INVALID_FIELD: an id, the inputs or the definition are not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
           RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
           NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
           ALREADY_EXISTS RUN_EXISTS: the new id is taken.
+          ALREADY_EXISTS REQUEST_ID_REUSED: the run with the new id was asked for something else under this `request_id`.
           FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts the steps that are copied.
         """
 
@@ -538,7 +584,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.DeleteRunRequest,
         context: _aio.ServicerContext[_run_service_pb2.DeleteRunRequest, _abc.Awaitable[_run_service_pb2.DeleteRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.DeleteRunResponse]:
-        """Forgets a run: its events, and the workspace the server made for it. Its watchers are told.
+        """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
+        without `request_id`: the run is not found then.
 
         Errors:
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
@@ -552,6 +599,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_run_service_pb2.PruneRunsRequest, _abc.Awaitable[_run_service_pb2.PruneRunsResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.PruneRunsResponse]:
         """Forgets runs that settled some time ago, oldest first, `max_runs` at most per call. Runs with a live owner stay.
+        Harmless to repeat, and so without `request_id`: a repeat forgets what is left of them.
 
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing, negative or more than a century, `max_runs` is negative,

@@ -2,7 +2,7 @@
 
 Every call returns and raises what the kernel's does. What follows a run (`watch`, `wait`, `result`) goes on when the
 server is restarted: the run does not notice, and neither does the caller, as long as a server answers again within
-`reconnect_seconds`. Other calls fail at once when no server answers.
+`reconnect_seconds`. Other calls fail at once when no server answers; repeat them with the same `request_id`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from flujo.kernel.explanation import Explanation, Reason, Why
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.observer import result_of
 from flujo.kernel.programs import Workflow
+from flujo.kernel.requests import check_request_id
 from flujo.kernel.state import LIVE, WorkflowState
 from flujo.v1 import (
     event_pb2,
@@ -199,14 +200,15 @@ class Client:
         *,
         run_id: str | None = None,
         labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
         """As Kernel.start. A workflow with a definition is sent along; another one is named, and the server must have
         it."""
         request = run_service_pb2.StartRunRequest(
-            # Chosen here, so that repeating this very request would not start a second run.
-            run_id=Identifiers(SystemClock()).run_id() if run_id is None else check_run_id(run_id),
+            run_id=_new_run_id(run_id, request_id),
             inputs=inline(encode_given("the inputs", dict(inputs or {}))),
             labels=check_labels(labels or {}),
+            request_id=_request_id(request_id),
         )
         if isinstance(workflow, Workflow) and workflow.definition is not None:
             request.definition.CopyFrom(_definition(workflow))
@@ -238,6 +240,7 @@ class Client:
         inputs: Mapping[str, Any] | None = None,
         accept_changes: bool = False,
         by: str | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
         """As Kernel.resume. A workflow with a definition is sent along; another one only has to be the run's own, which
         the server must have."""
@@ -246,7 +249,12 @@ class Client:
             if summary.workflow != workflow.name:
                 raise RunExistsError(run_id, f"the workflow {summary.workflow!r}")
         request = run_service_pb2.ResumeRunRequest(
-            run_id=run_id, from_step=from_step or "", retry=retry, accept_changes=accept_changes, by=_text("by", by)
+            run_id=run_id,
+            from_step=from_step or "",
+            retry=retry,
+            accept_changes=accept_changes,
+            by=_text("by", by),
+            request_id=_request_id(request_id),
         )
         for step, output in (skip or {}).items():
             request.skip[step].CopyFrom(_payload(f"the output of {step!r}", output))
@@ -362,42 +370,76 @@ class Client:
 
     # -- acting -------------------------------------------------------------------------------------------------
 
-    async def signal(self, run_id: str, name: str, payload: Any = None, *, by: str | None = None) -> Delivery:
+    async def signal(
+        self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
+    ) -> Delivery:
         """As Kernel.signal."""
         request = run_service_pb2.SignalRunRequest(
-            run_id=run_id, name=name, payload=inline(encode_given("the payload", payload)), by=_text("by", by)
+            run_id=run_id,
+            name=name,
+            payload=inline(encode_given("the payload", payload)),
+            by=_text("by", by),
+            request_id=_request_id(request_id),
         )
         return _DELIVERIES[(await self._call(self._runs.SignalRun, request)).outcome]
 
-    async def cancel(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> CancelOutcome:
+    async def cancel(
+        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
+    ) -> CancelOutcome:
         """As Kernel.cancel."""
-        request = run_service_pb2.CancelRunRequest(run_id=run_id, reason=_text("reason", reason), by=_text("by", by))
+        request = run_service_pb2.CancelRunRequest(
+            run_id=run_id, reason=_text("reason", reason), by=_text("by", by), request_id=_request_id(request_id)
+        )
         return _CANCEL_OUTCOMES[(await self._call(self._runs.CancelRun, request)).outcome]
 
-    async def pause(self, run_id: str, reason: str | None = None, *, by: str | None = None) -> PauseOutcome:
+    async def pause(
+        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
+    ) -> PauseOutcome:
         """As Kernel.pause."""
-        request = run_service_pb2.PauseRunRequest(run_id=run_id, reason=_text("reason", reason), by=_text("by", by))
+        request = run_service_pb2.PauseRunRequest(
+            run_id=run_id, reason=_text("reason", reason), by=_text("by", by), request_id=_request_id(request_id)
+        )
         return _PAUSE_OUTCOMES[(await self._call(self._runs.PauseRun, request)).outcome]
 
-    async def unpause(self, run_id: str, *, by: str | None = None) -> RunHandle:
+    async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
         """As Kernel.unpause."""
-        request = run_service_pb2.UnpauseRunRequest(run_id=run_id, by=_text("by", by))
+        request = run_service_pb2.UnpauseRunRequest(
+            run_id=run_id, by=_text("by", by), request_id=_request_id(request_id)
+        )
         answer = await self._call(self._runs.UnpauseRun, request)
         return RunHandle(self, answer.run.run_id, created=False)
 
     async def skip(
-        self, run_id: str, step: str, output: Any = None, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        step: str,
+        output: Any = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         """As Kernel.skip."""
         request = run_service_pb2.SkipStepRequest(
-            run_id=run_id, step=step, reason=_text("reason", reason), by=_text("by", by)
+            run_id=run_id,
+            step=step,
+            reason=_text("reason", reason),
+            by=_text("by", by),
+            request_id=_request_id(request_id),
         )
         if output is not None:
             request.output.CopyFrom(_payload("the output", output))
         await self._call(self._runs.SkipStep, request)
 
     async def set_output(
-        self, run_id: str, step: str, output: Any, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        step: str,
+        output: Any,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         """As Kernel.set_output."""
         request = run_service_pb2.SetStepOutputRequest(
@@ -406,11 +448,19 @@ class Client:
             output=_payload("the output", output),
             reason=_text("reason", reason),
             by=_text("by", by),
+            request_id=_request_id(request_id),
         )
         await self._call(self._runs.SetStepOutput, request)
 
     async def set_variable(
-        self, run_id: str, name: str, value: Any, *, reason: str | None = None, by: str | None = None
+        self,
+        run_id: str,
+        name: str,
+        value: Any,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        request_id: str | None = None,
     ) -> Delivery:
         """As Kernel.set_variable."""
         request = run_service_pb2.SetVariableRequest(
@@ -419,6 +469,7 @@ class Client:
             value=_payload("the value", value),
             reason=_text("reason", reason),
             by=_text("by", by),
+            request_id=_request_id(request_id),
         )
         return _DELIVERIES[(await self._call(self._runs.SetVariable, request)).outcome]
 
@@ -431,20 +482,22 @@ class Client:
         inputs: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
         workflow: Workflow | None = None,
+        request_id: str | None = None,
     ) -> RunHandle:
         """As Kernel.fork."""
         request = run_service_pb2.ForkRunRequest(
             run_id=run_id,
             from_step=from_step or "",
-            new_run_id=Identifiers(SystemClock()).run_id() if new_run_id is None else check_run_id(new_run_id),
+            new_run_id=_new_run_id(new_run_id, request_id),
             labels=check_labels(labels or {}),
+            request_id=_request_id(request_id),
         )
         if inputs:
             request.inputs.CopyFrom(_payload("the inputs", dict(inputs)))
         if workflow is not None and workflow.definition is not None:
             request.definition.CopyFrom(_definition(workflow))
         answer = await self._call(self._runs.ForkRun, request)
-        return RunHandle(self, answer.run.run_id)
+        return RunHandle(self, answer.run.run_id, answer.created)
 
     async def explain(self, run_id: str) -> Explanation:
         """As Kernel.explain."""
@@ -557,6 +610,19 @@ class _Patience:
         if self._gives_up_at is None:
             self._gives_up_at = now + self._seconds
         return self._gives_up_at - now
+
+
+def _request_id(given: str | None) -> str:
+    return "" if given is None else check_request_id(given)
+
+
+def _new_run_id(given: str | None, request_id: str | None) -> str:
+    """The id of a run to be: the caller's own, else what the server makes of a request id, else a fresh one."""
+    if given is not None:
+        return check_run_id(given)
+    if request_id is not None:
+        return ""
+    return Identifiers(SystemClock()).run_id()  # chosen here, so that repeating this very call starts no second run
 
 
 def _definition(workflow: Workflow) -> Definition:

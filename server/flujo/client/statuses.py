@@ -130,6 +130,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.TaskNotFoundError: (_NOT_FOUND, {"task": _TEXT, "known": _TEXTS}),
     errors.StoreNotFoundError: (_NOT_FOUND, _STORE),
     errors.RunExistsError: (_EXISTS, {"run_id": _TEXT, "difference": _TEXT}),
+    errors.RequestReusedError: (_EXISTS, {"run_id": _TEXT, "request_id": _TEXT}),
     errors.AddressInUseError: (_EXISTS, {"address": _TEXT}),
     errors.CursorError: (
         grpc.StatusCode.OUT_OF_RANGE,

@@ -85,6 +85,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             given_object(request.inputs, "the inputs") if request.HasField("inputs") else {},
             run_id=request.run_id or None,
             labels=dict(request.labels),
+            request_id=request.request_id or None,
         )
         return pb.StartRunResponse(run=await self._run(handle.run_id), created=handle.created)
 
@@ -98,6 +99,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
             accept_changes=request.accept_changes,
             by=request.by or None,
+            request_id=request.request_id or None,
         )
         return pb.ResumeRunResponse(run=await self._run(handle.run_id))
 
@@ -210,39 +212,62 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def SignalRun(self, request: pb.SignalRunRequest, context: Context) -> pb.SignalRunResponse:
         payload = given_value(request.payload, "the payload") if request.HasField("payload") else None
-        delivery = await self._kernel.signal(request.run_id, request.name, payload, by=request.by or None)
+        delivery = await self._kernel.signal(
+            request.run_id, request.name, payload, by=request.by or None, request_id=request.request_id or None
+        )
         return pb.SignalRunResponse(outcome=_OUTCOMES[delivery])
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
-        outcome = await self._kernel.cancel(request.run_id, request.reason or None, by=request.by or None)
+        outcome = await self._kernel.cancel(
+            request.run_id, request.reason or None, by=request.by or None, request_id=request.request_id or None
+        )
         return pb.CancelRunResponse(outcome=_CANCEL_OUTCOMES[outcome])
 
     async def PauseRun(self, request: pb.PauseRunRequest, context: Context) -> pb.PauseRunResponse:
-        outcome = await self._kernel.pause(request.run_id, request.reason or None, by=request.by or None)
+        outcome = await self._kernel.pause(
+            request.run_id, request.reason or None, by=request.by or None, request_id=request.request_id or None
+        )
         return pb.PauseRunResponse(outcome=_PAUSE_OUTCOMES[outcome])
 
     async def UnpauseRun(self, request: pb.UnpauseRunRequest, context: Context) -> pb.UnpauseRunResponse:
-        handle = await self._kernel.unpause(request.run_id, by=request.by or None)
+        handle = await self._kernel.unpause(
+            request.run_id, by=request.by or None, request_id=request.request_id or None
+        )
         return pb.UnpauseRunResponse(run=await self._run(handle.run_id))
 
     async def SkipStep(self, request: pb.SkipStepRequest, context: Context) -> pb.SkipStepResponse:
         output = given_value(request.output, "the output") if request.HasField("output") else None
         await self._kernel.skip(
-            request.run_id, request.step, output, reason=request.reason or None, by=request.by or None
+            request.run_id,
+            request.step,
+            output,
+            reason=request.reason or None,
+            by=request.by or None,
+            request_id=request.request_id or None,
         )
         return pb.SkipStepResponse()
 
     async def SetStepOutput(self, request: pb.SetStepOutputRequest, context: Context) -> pb.SetStepOutputResponse:
         output = given_value(request.output, "the output")
         await self._kernel.set_output(
-            request.run_id, request.step, output, reason=request.reason or None, by=request.by or None
+            request.run_id,
+            request.step,
+            output,
+            reason=request.reason or None,
+            by=request.by or None,
+            request_id=request.request_id or None,
         )
         return pb.SetStepOutputResponse()
 
     async def SetVariable(self, request: pb.SetVariableRequest, context: Context) -> pb.SetVariableResponse:
         value = given_value(request.value, "the value")
         delivery = await self._kernel.set_variable(
-            request.run_id, request.name, value, reason=request.reason or None, by=request.by or None
+            request.run_id,
+            request.name,
+            value,
+            reason=request.reason or None,
+            by=request.by or None,
+            request_id=request.request_id or None,
         )
         return pb.SetVariableResponse(outcome=_OUTCOMES[delivery])
 
@@ -254,8 +279,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
             labels=dict(request.labels),
             workflow=_workflow(request.definition) if request.HasField("definition") else None,
+            request_id=request.request_id or None,
         )
-        return pb.ForkRunResponse(run=await self._run(handle.run_id))
+        return pb.ForkRunResponse(run=await self._run(handle.run_id), created=handle.created)
 
     async def DeleteRun(self, request: pb.DeleteRunRequest, context: Context) -> pb.DeleteRunResponse:
         await self._kernel.delete(request.run_id, force=request.force)

@@ -37,6 +37,7 @@ SAMPLES: list[FlujoError] = [
     errors.RunDeletedError("r-1"),
     errors.CursorError("r-1", 9, 4),
     errors.RunExistsError("r-1", "other inputs"),
+    errors.RequestReusedError("r-1", "req-1"),
     errors.RunActiveError("r-1", "host-17-abc"),
     errors.RunFinishedError("r-1", "completed"),
     errors.RunNotResumableError("r-1", "completed"),

@@ -20,6 +20,8 @@ from flujo.v1 import event_pb2
 GOLDEN = Path(__file__).parents[2] / "kernel" / "golden" / "journal-format-1.jsonl"
 INSTANT = 1_767_225_600_123_456
 
+REQUEST = ["req-1", "0123456789abcdef"]
+
 FULL: dict[str, Any] = {
     "run_created": events.RunCreated(
         "flow",
@@ -32,12 +34,15 @@ FULL: dict[str, Any] = {
         {"home": "h", "number": 3, "env": {"A": "b"}},
         "parent",
         "origin",
+        REQUEST,
     ),
-    "run_resumed": events.RunResumed(["a", "b"], "a", '{"day":"y"}', "d2", [["a", "2"]], "2", "ann", 0.0, True),
+    "run_resumed": events.RunResumed(
+        ["a", "b"], "a", '{"day":"y"}', "d2", [["a", "2"]], "2", "ann", 0.0, True, REQUEST
+    ),
     "run_paused": events.RunPaused("StateIncompatible", "a", [["a", "changed", "its task is another one"]]),
     "run_completed": events.RunCompleted("[1,2]"),
     "run_failed": events.RunFailed("ValueError", "no", "a", 2, ["a", "b"], "line 1\nline 2"),
-    "cancel_requested": events.CancelRequested("enough", "ann"),
+    "cancel_requested": events.CancelRequested("enough", "ann", REQUEST),
     "run_cancelled": events.RunCancelled("enough"),
     "step_started": events.StepStarted("a", 2, 3, 5, "digest"),
     "step_waiting": events.StepWaiting("a", "signal", 2, INSTANT, "go", "child", 3, 4),
@@ -46,13 +51,13 @@ FULL: dict[str, Any] = {
     "step_failed": events.StepFailed("a", 1, "OSError", "no", "line 1"),
     "step_interrupted": events.StepInterrupted("a", 1, False),
     "step_cancelled": events.StepCancelled("a"),
-    "step_skipped": events.StepSkipped("a", "not today", '"instead"', 2, "ann"),
-    "step_output_set": events.StepOutputSet("a", '"given"', 2, "by hand", "ann"),
+    "step_skipped": events.StepSkipped("a", "not today", '"instead"', 2, "ann", REQUEST),
+    "step_output_set": events.StepOutputSet("a", '"given"', 2, "by hand", "ann", REQUEST),
     "value_recorded": events.ValueRecorded("now", "now", "1.5", 2),
-    "variable_set": events.VariableSet("seen", "[1]", "set", 2, "by hand", "ann"),
+    "variable_set": events.VariableSet("seen", "[1]", "set", 2, "by hand", "ann", REQUEST),
     "progress_reported": events.ProgressReported("a", 1.5, 3.0, "half", {"bytes": 1e9, "rate": 0.1}),
-    "pause_requested": events.PauseRequested("enough", "ann"),
-    "signal_received": events.SignalReceived("go", '"payload"', "ann"),
+    "pause_requested": events.PauseRequested("enough", "ann", REQUEST),
+    "signal_received": events.SignalReceived("go", '"payload"', "ann", REQUEST),
 }
 
 
@@ -106,6 +111,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "Mapping[str, float]": st.dictionaries(TEXT, st.floats(allow_nan=False, allow_infinity=False)),
     "float | None": st.none() | st.integers(0, 10**10).map(lambda millis: millis / 1000),
     "Sequence[str]": st.just(()) | st.lists(TEXT, min_size=1),
+    "Sequence[str] | None": st.none() | st.lists(TEXT, min_size=2, max_size=2),
     "Sequence[Sequence[str]]": st.just(()) | st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1),
     "Sequence[Sequence[str]] | None": st.none() | st.lists(st.lists(TEXT, min_size=2, max_size=4), min_size=1),
     "Mapping[str, str]": st.dictionaries(TEXT, TEXT),

@@ -105,7 +105,7 @@ STEP = StepState(
 
 STAYS = {
     # Only a kernel needs these, and what a client has is not gone on with.
-    WorkflowState: {"signals", "active", "resumed_by"},
+    WorkflowState: {"signals", "requests", "active", "resumed_by"},
     StepState: {"signal_seq"},
 }
 

@@ -22,6 +22,7 @@ import anyio
 from flujo.kernel.attempt import current_attempt
 from flujo.kernel.attempts import MAX_MESSAGE, bounded
 from flujo.kernel.errors import FlujoError, StepFailed
+from flujo.kernel.programs import Step
 from flujo.kernel.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.state import SETTLED
 
@@ -278,8 +279,9 @@ class _Steps:
         retry = step.retry
         if retry != NO_RETRY:
             retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
+        bounded_body = Step(body, limit=f"task:{step.task.name}")
         try:
-            result = await self._ctx.step(body, name=step.name, retry=retry, timeout=step.timeout_seconds)
+            result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
         except StepFailed as error:
             failure = error
         else:

@@ -22,7 +22,7 @@ from flujo.kernel.keys import check_run_id
 @click.argument("run_id", metavar="ID")
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="replace an input; NAME:=JSON")
-@click.option("--from-step", metavar="STEP", help="run this step and later ones in the new run")
+@click.option("--from-step", metavar="STEP", help="run this step and what follows on it in the new run")
 @click.option("--id", "new_run_id", metavar="NEW-ID", help="the id of the new run")
 @click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
 def command(

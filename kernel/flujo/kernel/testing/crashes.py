@@ -1,0 +1,290 @@
+"""Running a workflow to its end in virtual time, with a crash wherever one can make a difference.
+
+What has been committed is all that a crash leaves. So between two commits it does not matter when a process dies, and
+`crash_at_every_checkpoint` covers every instant by one history per commit: a kernel that dies right behind it, and
+another one that goes on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import anyio
+
+from flujo.kernel.api import RunHandle
+from flujo.kernel.backend import (
+    Commit,
+    Due,
+    Page,
+    Posted,
+    Refused,
+    Request,
+    RunFilter,
+    RunSummary,
+    StateBackend,
+    StoredDefinition,
+)
+from flujo.kernel.errors import FlujoError, RunFinishedError, StoreError
+from flujo.kernel.events import EventRow
+from flujo.kernel.kernel import Kernel
+from flujo.kernel.programs import Workflow
+
+from .virtual import Loop, VirtualClock, run_virtually
+
+RUN_ID = "run"
+
+Meanwhile = Callable[[RunHandle], Awaitable[None]]
+"""What happens around a run while it goes on, such as signals. It begins anew with every life of the kernel, so it may
+find that what it does was done before; a signal that is sent twice is received twice."""
+
+MakeBackend = Callable[[], StateBackend]
+"""Makes another handle on one and the same store, with each call."""
+
+
+class Crashes(NamedTuple):
+    """What a row of crashes has shown: the output, always the same, and how many commits there were to crash behind."""
+
+    output: Any
+    checkpoints: int
+
+
+class Different(AssertionError):
+    """A run that was interrupted has come to another end than an uninterrupted one."""
+
+    def __init__(self, checkpoint: int, behind: str, output: Any, expected: Any) -> None:
+        super().__init__(
+            f"after a crash behind checkpoint {checkpoint} ({behind}) the run came to {output!r}, "
+            f"uninterrupted it comes to {expected!r}; what is done between steps, is done again after a crash"
+        )
+        self.checkpoint = checkpoint
+        self.output = output
+        self.expected = expected
+
+
+def run_workflow(
+    workflow: Workflow,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    others: Sequence[Workflow] = (),
+    meanwhile: Meanwhile | None = None,
+    make_backend: MakeBackend | None = None,
+    loop: Loop = "asyncio",
+) -> Any:
+    """The output of a new run of a workflow, in virtual time and on a store in memory.
+
+    `others` are workflows that it starts as children. Raises what Kernel.start and Kernel.result raise."""
+    make = make_backend or in_memory()
+
+    async def live() -> Any:
+        async with Kernel(make(), [workflow, *others], clock=VirtualClock()) as kernel:
+            return await _outcome(kernel, workflow, inputs, meanwhile)
+
+    return run_virtually(live, loop=loop)
+
+
+def crash_at_every_checkpoint(
+    workflow: Workflow,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    others: Sequence[Workflow] = (),
+    meanwhile: Meanwhile | None = None,
+    make_store: Callable[[], MakeBackend] | None = None,
+    loop: Loop = "asyncio",
+) -> Crashes:
+    """Run a workflow once in peace, and then once for every commit of that run, with a crash right behind it and
+    another kernel that goes on. Raises Different unless all come to the same output.
+
+    What is recorded by lot (`ctx.now`, `ctx.random`, `ctx.uuid`) differs from run to run, so it must not be part of the
+    output. `make_store` makes a new store for each of these runs, by default one in memory. Raises what Kernel.start
+    and Kernel.result raise."""
+    make = make_store or in_memory
+    calm = _History(make(), None)
+    expected = run_virtually(calm.live, workflow, inputs, others, meanwhile, loop=loop)
+    for checkpoint, behind in enumerate(calm.checkpoints, 1):
+        history = _History(make(), checkpoint)
+        try:
+            output = run_virtually(history.live, workflow, inputs, others, meanwhile, loop=loop)
+        except FlujoError as error:
+            raise Different(checkpoint, behind, error, expected) from error
+        if output != expected:
+            raise Different(checkpoint, behind, output, expected)
+    return Crashes(expected, len(calm.checkpoints))
+
+
+def in_memory() -> MakeBackend:
+    """Handles on a new store in memory."""
+    # By its name: the kernel does not know its backends, and whoever names a store of their own does not need this one.
+    memory: Any = importlib.import_module("flujo.backends.memory")
+    store = memory.MemoryStore()
+    return lambda: memory.InMemoryBackend(store)
+
+
+class _History:
+    """The lives of a run on one store: a kernel that may die behind a certain commit, and then one that goes on."""
+
+    def __init__(self, make: MakeBackend, crash_behind: int | None) -> None:
+        self._make = make
+        self._crash_behind = crash_behind
+        self.checkpoints: list[str] = []  # what each commit of the first life has brought, for people
+
+    async def live(
+        self,
+        workflow: Workflow,
+        inputs: Mapping[str, Any] | None,
+        others: Sequence[Workflow],
+        meanwhile: Meanwhile | None,
+    ) -> Any:
+        clock = VirtualClock()
+        mortal = MortalBackend(self._make(), self._crash_behind, self.checkpoints)
+        with _quiet():
+            try:
+                with mortal.life:
+                    async with Kernel(mortal, [workflow, *others], clock=clock) as kernel:
+                        return await _outcome(kernel, workflow, inputs, meanwhile)
+            except (FlujoError, ExceptionGroup):
+                if not mortal.is_dead:
+                    raise
+        async with Kernel(self._make(), [workflow, *others], clock=clock) as kernel:
+            return await _outcome(kernel, workflow, inputs, meanwhile)
+
+
+async def _outcome(
+    kernel: Kernel, workflow: Workflow, inputs: Mapping[str, Any] | None, meanwhile: Meanwhile | None
+) -> Any:
+    """Start the run, or find it, and return its output."""
+    handle = await kernel.start(workflow, inputs, run_id=RUN_ID)
+    if meanwhile is None:
+        return await handle.result()
+    failure: FlujoError | None = None
+    output: Any = None
+
+    async def attend() -> None:
+        try:
+            await meanwhile(handle)
+        except RunFinishedError:
+            pass  # it has done enough in an earlier life
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(attend)
+        try:
+            output = await handle.result()
+        except FlujoError as error:
+            failure = error  # kept out of the task group, which would hand it on inside of an ExceptionGroup
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return output
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what a kernel says that dies."""
+    logger = logging.getLogger("flujo.kernel")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class MortalBackend(StateBackend):
+    """A handle on a store that dies, as its process would, right behind its n-th commit: from then on nothing reaches
+    the store, and everything within `life` is cancelled."""
+
+    def __init__(self, inner: StateBackend, crash_behind: int | None, checkpoints: list[str]) -> None:
+        self._inner = inner
+        self._crash_behind = crash_behind
+        self._checkpoints = checkpoints
+        self.is_dead = False
+        self.life = anyio.CancelScope()
+        self.url = inner.url
+        self.capabilities = inner.capabilities
+
+    def _require_alive(self) -> None:
+        if self.is_dead:
+            raise StoreError(self.url, "its process was killed")
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        self._require_alive()
+        refused = await self._inner.append(commits)
+        self._checkpoints.append(", ".join(_told(row) for commit in commits for row in commit.rows))
+        if len(self._checkpoints) == self._crash_behind:
+            self.is_dead = True
+            self.life.cancel()
+            self._require_alive()
+        return refused
+
+    async def open(self, owner: str | None) -> None:
+        await self._inner.open(owner)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def claim(self, run_id: str) -> RunSummary:
+        self._require_alive()
+        return await self._inner.claim(run_id)
+
+    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+        self._require_alive()
+        return await self._inner.claim_idle(statuses, workflows, limit)
+
+    async def release(self, uids: Sequence[str] | None) -> None:
+        self._require_alive()
+        await self._inner.release(uids)
+
+    async def delete(self, run_id: str, uid: str) -> None:
+        self._require_alive()
+        await self._inner.delete(run_id, uid)
+
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+        self._require_alive()
+        return await self._inner.prune(filter, limit=limit, dry_run=dry_run)
+
+    async def post(self, run_id: str, request: Request) -> RunSummary:
+        self._require_alive()
+        return await self._inner.post(run_id, request)
+
+    async def take(self) -> Sequence[Posted]:
+        self._require_alive()
+        return await self._inner.take()
+
+    async def wait_for_posts(self) -> None:
+        self._require_alive()
+        await self._inner.wait_for_posts()
+
+    async def load(self, run_id: str) -> RunSummary:
+        self._require_alive()
+        return await self._inner.load(run_id)
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        self._require_alive()
+        return await self._inner.read_events(run_id, uid, after_seq, limit)
+
+    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
+        self._require_alive()
+        return await self._inner.list(filter, limit=limit, page=page)
+
+    async def due(self, instant: int, limit: int) -> Due:
+        self._require_alive()
+        return await self._inner.due(instant, limit)
+
+    async def count(self, filter: RunFilter) -> int:
+        self._require_alive()
+        return await self._inner.count(filter)
+
+    async def is_alive(self, owner: str) -> bool:
+        self._require_alive()
+        return await self._inner.is_alive(owner)
+
+    async def get_definition(self, digest: str) -> StoredDefinition:
+        self._require_alive()
+        return await self._inner.get_definition(digest)
+
+
+def _told(row: EventRow) -> str:
+    return f"event {row.seq}: {row.type}"

@@ -1,0 +1,851 @@
+"""Runs that a run has started: their ids, what goes up and down between them, and who ends with whom."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Any
+
+import anyio
+import pytest
+
+from flujo.kernel import (
+    Context,
+    Kernel,
+    Observer,
+    RetryPolicy,
+    RunCancelled,
+    RunFailed,
+    RunNotFoundError,
+    RunStatus,
+    StepFailed,
+    StepStatus,
+    Workflow,
+    WorkflowState,
+    workflow,
+)
+from flujo.kernel.childruns import LONGEST_ID, child_id, given_up, given_up_by, is_outlived
+from flujo.kernel.errors import RunActiveError
+from flujo.kernel.events import (
+    CancelRequested,
+    Event,
+    Fact,
+    RunCreated,
+    RunResumed,
+    StepCancelled,
+    StepCompleted,
+    StepSkipped,
+    StepStarted,
+    StepWaiting,
+)
+from flujo.kernel.events import RunFailed as RunFailedFact
+from flujo.kernel.keys import RUN_ID
+from flujo.kernel.transitions import add_up, summarize
+from kernel.stage import START, Counter, DyingBackend, JumpingClock, Stage, crash, recorded, until
+
+
+def echo(name: str = "child") -> Workflow:
+    """A workflow that returns its input."""
+
+    @workflow(name=name)
+    async def program(ctx: Context, value: Any = None) -> Any:
+        return value
+
+    return program
+
+
+def waiting(name: str = "child") -> Workflow:
+    """A workflow that waits for the signal `go` and returns what it brings."""
+
+    @workflow(name=name)
+    async def program(ctx: Context) -> Any:
+        return await ctx.wait_signal("go")
+
+    return program
+
+
+def calling(child: Workflow | str, name: str = "parent", **options: Any) -> Workflow:
+    """A workflow that returns what its only child returns."""
+
+    @workflow(name=name)
+    async def program(ctx: Context) -> Any:
+        return await ctx.run_child(child, **options)
+
+    return program
+
+
+class Flaky:
+    """A workflow `child` whose step fails as often as `failures` says."""
+
+    def __init__(self, error: type[Exception] = ConnectionError, failures: int = 1) -> None:
+        self.counter = Counter()
+        self.failures = failures
+
+        async def attempt() -> int:
+            number = self.counter.count("attempt")
+            if number <= self.failures:
+                raise error("the line is down")
+            return number
+
+        async def before() -> int:
+            return self.counter.count("before")
+
+        @workflow(name="child")
+        async def program(ctx: Context) -> int:
+            await ctx.step(before)
+            return await ctx.step(attempt)
+
+        self.workflow = program
+
+
+# -- ids -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parent", "key", "generation", "life", "expected"),
+    [
+        ("r", "load", 1, "", "r.load"),
+        ("r", "load", 3, "", "r.load.g3"),
+        ("r", "load", 1, "0123456789abcdef", "r.load.01234567"),
+        ("r", "load", 2, "0123456789abcdef", "r.load.01234567.g2"),
+        ("nightly-2026-11-22", "a.b_c-d", 1, "", "nightly-2026-11-22.a.b_c-d"),
+    ],
+)
+def test_a_child_id_is_readable(parent: str, key: str, generation: int, life: str, expected: str) -> None:
+    """It consists of the parent's id, the step's key and, when needed, the parent's uid and the generation."""
+    assert child_id(parent, key, generation, life) == expected
+
+
+@pytest.mark.parametrize(
+    ("parent", "key"), [("r", "load#2"), ("r", "a/load"), ("r", "load[17]"), ("r" * 90, "x" * 30), ("r" * 100, "load")]
+)
+def test_a_child_id_that_would_not_do_ends_in_a_digest(parent: str, key: str) -> None:
+    """A key with characters that ids do not have, or too long an id, is told from others by a digest."""
+    found = child_id(parent, key, 1)
+
+    assert RUN_ID.fullmatch(found)
+    assert len(found) <= LONGEST_ID
+    assert re.search(r"\.[0-9a-f]{16}$", found)
+    assert found == child_id(parent, key, 1)
+    assert len({found, child_id(parent, key, 2), child_id(parent, key, 1, "0123"), child_id(parent, key + "x", 1)}) == 4
+
+
+async def test_a_child_is_an_ordinary_run_with_a_parent() -> None:
+    """It has an id made of its parent's and its step's, inputs and labels of its own, and can be inspected."""
+    child = echo()
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        return [
+            await ctx.run_child(child, {"value": 5}, labels={"team": "a"}),
+            await ctx.run_child("child", {"value": 6}, name="second"),
+            await ctx.run_child(child),
+        ]
+
+    async with Stage().kernel(program, child) as kernel:
+        output = await kernel.run(program, run_id="r")
+        state = await kernel.inspect("r.child")
+        steps = (await kernel.inspect("r")).steps
+
+    assert output == [5, 6, None]
+    assert (state.parent_run_id, state.workflow, state.inputs, state.labels) == (
+        "r",
+        "child",
+        {"value": 5},
+        {"team": "a"},
+    )
+    assert [(step.kind, step.child) for step in steps.values()] == [
+        ("child", "r.child"),
+        ("child", "r.second"),
+        ("child", child_id("r", "child#2", 1)),
+    ]
+
+
+async def test_a_parent_that_was_started_anew_gets_new_children() -> None:
+    """A child that an earlier life of the parent's id has left in the store is not taken for one of its own."""
+    stage = Stage()
+    counter = Counter()
+
+    @workflow()
+    async def child(ctx: Context) -> Any:
+        return await ctx.step(counter.body("work"), name="work")
+
+    parent = calling(child)
+    async with stage.kernel(parent) as kernel:
+        await kernel.run(parent, run_id="r")
+        await kernel.backend.delete("r", stage.summary("r").uid)  # just the parent
+        stage.clock.advance(1)
+        output = await kernel.run(parent, run_id="r")
+        step = (await kernel.inspect("r")).steps["child"]
+
+    assert output == 2
+    assert step.child == f"r.child.{stage.summary('r').uid[:8]}"
+
+
+async def test_an_id_that_somebody_else_has_taken_is_left_alone() -> None:
+    """A run that happens to have the id a child would get stays what it is."""
+    stage = Stage()
+    child = echo()
+    parent = calling(child, inputs={"value": 1})
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.run(child, {"value": 1}, run_id="r.child")
+        assert await kernel.run(parent, run_id="r") == 1
+        step = (await kernel.inspect("r")).steps["child"]
+
+    assert stage.summary("r.child").parent_run_id is None
+    assert step.child == f"r.child.{stage.summary('r').uid[:8]}"
+
+
+# -- up ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_output_of_a_child_is_read_into_a_type() -> None:
+    """What the child returned is decoded from its record: into plain JSON, or what the call asks for."""
+
+    @workflow()
+    async def child(ctx: Context) -> date:
+        return date(2026, 11, 22)
+
+    @workflow()
+    async def parent(ctx: Context) -> list[str]:
+        plain = await ctx.run_child(child)
+        typed = await ctx.run_child(child, name="typed", type=date)
+        return [type(plain).__name__, type(typed).__name__]
+
+    async with Stage().kernel(parent) as kernel:
+        assert await kernel.run(parent) == ["str", "date"]
+
+
+async def test_the_failure_of_a_child_is_the_failure_of_its_step() -> None:
+    """It reaches the program as StepFailed with the type of the child's error, on replay as well."""
+    stage = Stage()
+    seen: list[tuple[str, str, str]] = []
+    child = Flaky(failures=9).workflow
+
+    @workflow()
+    async def parent(ctx: Context) -> None:
+        try:
+            await ctx.run_child(child)
+        except StepFailed as failure:
+            seen.append((failure.step, failure.type, failure.error))
+        await ctx.wait_signal("go")
+
+    async with stage.kernel(parent) as kernel:
+        await kernel.start(parent, run_id="r")
+        await until(kernel, "r", "step_waiting", "go")
+        crash(kernel)
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.signal("r", "go")
+        await kernel.result("r")
+
+    assert seen == [("child", "ConnectionError", "run r.child failed: the line is down")] * 2
+
+
+async def test_a_retry_resumes_the_failed_child() -> None:
+    """Under a retry policy the same child goes on, with its completed steps, and its second end counts."""
+    stage = Stage(JumpingClock())
+    flaky = Flaky()
+    parent = calling(flaky.workflow, retry=RetryPolicy(max_attempts=2, delay=10, jitter=0))
+    async with stage.kernel(parent) as kernel:
+        output = await kernel.run(parent, run_id="r")
+        child = await kernel.inspect("r.child")
+        step = (await kernel.inspect("r")).steps["child"]
+
+    assert output == 2
+    assert flaky.counter.calls == ["before", "attempt", "attempt"]
+    assert (child.resume_count, child.steps["attempt"].generation, child.resumed_by) == (1, 2, "run r")
+    assert (step.attempt, step.failures, step.max_attempts, step.child_resumes) == (2, 1, 2, 1)
+    assert stage.types("r").count("attempt_failed") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "on_error", "resumes"),
+    [
+        (ConnectionResetError, "ConnectionError", 1),  # along the built-in classes
+        (ConnectionResetError, "OSError", 1),
+        (ConnectionResetError, "TimeoutError", 0),
+        (LookupError, "KeyError", 0),
+    ],
+)
+async def test_a_policy_knows_the_childs_error_by_its_type(error: type[Exception], on_error: str, resumes: int) -> None:
+    """`on_error` matches the recorded type of the child's error, and the bases of a built-in one."""
+    parent = calling(Flaky(error, failures=9).workflow, retry=RetryPolicy(max_attempts=2, delay=1, on_error=[on_error]))
+    async with Stage(JumpingClock()).kernel(parent) as kernel:
+        with pytest.raises(RunFailed) as failed:
+            await kernel.run(parent, run_id="r")
+        child = await kernel.inspect("r.child")
+
+    assert failed.value.type == error.__name__
+    assert child.resume_count == resumes
+
+
+async def test_a_resume_of_the_parent_resumes_the_failed_child() -> None:
+    """The failure that ended the parent was the child's: both are tried afresh, and the child under its old id."""
+    flaky = Flaky()
+    parent = calling(flaky.workflow)
+    async with Stage().kernel(parent) as kernel:
+        with pytest.raises(RunFailed):
+            await kernel.run(parent, run_id="r")
+        output = await (await kernel.resume("r")).result()
+        step = (await kernel.inspect("r")).steps["child"]
+        child = await kernel.inspect("r.child")
+
+    assert output == 2
+    assert (step.generation, step.child, child.resume_count) == (2, "r.child", 1)
+
+
+async def test_a_child_that_somebody_has_mended_counts() -> None:
+    """When the failed child has been resumed by hand and has completed, a resume of the parent takes its output."""
+    flaky = Flaky()
+    parent = calling(flaky.workflow)
+    async with Stage().kernel(parent) as kernel:
+        with pytest.raises(RunFailed):
+            await kernel.run(parent, run_id="r")
+        await (await kernel.resume("r.child", by="ann")).result()
+        output = await (await kernel.resume("r")).result()
+
+    assert output == 2
+    assert flaky.counter.calls == ["before", "attempt", "attempt"]
+
+
+async def test_a_completed_child_is_not_run_twice_by_one_generation() -> None:
+    """A resume from the child's step runs another child, whose id tells the generation; the old one stays."""
+    stage = Stage()
+    counter = Counter()
+
+    @workflow()
+    async def child(ctx: Context) -> Any:
+        return await ctx.step(counter.body("work"), name="work")
+
+    parent = calling(child)
+    async with stage.kernel(parent) as kernel:
+        await kernel.run(parent, run_id="r")
+        outputs = [await (await kernel.resume("r", from_step="child")).result() for _ in range(2)]
+
+    assert outputs == [2, 3]
+    assert [stage.summary(run_id).status for run_id in ("r.child", "r.child.g2", "r.child.g3")] == ["completed"] * 3
+
+
+async def test_a_failed_child_of_a_later_generation_goes_on() -> None:
+    """What a resume takes up is the newest child of the step, not the first."""
+    stage = Stage()
+    fails = {2}
+    counter = Counter()
+
+    async def work() -> int:
+        if (number := counter.count("work")) in fails:
+            raise ValueError("no")
+        return number
+
+    @workflow()
+    async def child(ctx: Context) -> int:
+        return await ctx.step(work)
+
+    parent = calling(child)
+    async with stage.kernel(parent) as kernel:
+        await kernel.run(parent, run_id="r")
+        with pytest.raises(RunFailed):
+            await (await kernel.resume("r", from_step="child")).result()
+        output = await (await kernel.resume("r")).result()
+
+    assert output == 3
+    assert "r.child.g3" not in stage.store.runs
+    assert stage.summary("r.child.g2").resume_count == 1
+
+
+async def test_other_inputs_ask_for_another_child() -> None:
+    """A parent resumed with inputs that change what it asks of the child leaves the failed one as it is."""
+    stage = Stage()
+
+    @workflow()
+    async def child(ctx: Context, value: int) -> int:
+        if value < 0:
+            raise ValueError("too small")
+        return value
+
+    @workflow()
+    async def parent(ctx: Context, value: int) -> int:
+        result: int = await ctx.run_child(child, {"value": value})
+        return result
+
+    async with stage.kernel(parent) as kernel:
+        with pytest.raises(RunFailed):
+            await kernel.run(parent, {"value": -1}, run_id="r")
+        output = await (await kernel.resume("r", inputs={"value": 7})).result()
+        step = (await kernel.inspect("r")).steps["child"]
+
+    assert (output, step.child) == (7, "r.child.g2")
+    assert stage.summary("r.child").resume_count == 0
+
+
+async def test_a_workflow_that_is_not_there_fails_the_step() -> None:
+    """A name no workflow has is no matter of trying again."""
+    parent = calling("nobody", retry=RetryPolicy(max_attempts=5))
+    async with Stage().kernel(parent) as kernel:
+        with pytest.raises(RunFailed, match="no workflow 'nobody'") as failed:
+            await kernel.run(parent, run_id="r")
+        with pytest.raises(RunNotFoundError):
+            await kernel.inspect("r.nobody")
+
+    assert (failed.value.type, failed.value.step) == ("WorkflowNotFoundError", "nobody")
+
+
+async def test_inputs_that_do_not_fit_fail_the_step() -> None:
+    """The child's inputs are checked as those of any run; what is wrong stands in the step's failure."""
+    parent = calling(echo(), inputs={"values": 1}, retry=RetryPolicy(max_attempts=5))
+    async with Stage().kernel(parent) as kernel:
+        with pytest.raises(RunFailed, match="values") as failed:
+            await kernel.run(parent, run_id="r")
+
+    assert failed.value.type == "InvalidInputError"
+
+
+async def test_children_have_children() -> None:
+    """Outputs, failures and cancels pass through two levels."""
+    leaf = waiting("leaf")
+    middle = calling(leaf, "middle")
+    root = calling(middle, "root")
+    stage = Stage()
+    async with stage.kernel(root, middle, leaf) as kernel:
+        await kernel.start(root, run_id="a")
+        for run_id in ("a", "a.middle", "a.middle.leaf"):
+            await recorded(stage, run_id, "step_waiting")
+        await kernel.signal("a.middle.leaf", "go", 3)
+        assert await kernel.result("a") == 3
+        await kernel.start(root, run_id="b")
+        for run_id in ("b", "b.middle", "b.middle.leaf"):
+            await recorded(stage, run_id, "step_waiting")
+        await kernel.cancel("b")
+        statuses = [(await kernel.wait(run_id)).status for run_id in ("b", "b.middle", "b.middle.leaf")]
+
+    assert statuses == [RunStatus.CANCELLED] * 3
+
+
+# -- down ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_of_the_parent_cancels_the_child() -> None:
+    """The child is cancelled with a reason that says so, and a resume of the parent resumes it."""
+    stage = Stage()
+    child = waiting()
+    parent = calling(child)
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await kernel.cancel("r", by="ann")
+        with pytest.raises(RunCancelled):
+            await kernel.result("r")
+        cancelled = await kernel.wait("r.child")
+        await kernel.resume("r")
+        await recorded(stage, "r.child", "run_resumed")
+        await kernel.signal("r.child", "go", 8)
+        output = await kernel.result("r")
+        resumed = await kernel.inspect("r.child")
+
+    assert (cancelled.status, cancelled.cancel_reason) == (RunStatus.CANCELLED, given_up_by("r"))
+    assert [event.fact for event in stage.journal("r.child") if event.type == "cancel_requested"] == [
+        CancelRequested(given_up_by("r"), "run r")
+    ]
+    assert (output, resumed.resume_count) == (8, 1)
+
+
+async def test_a_resume_right_after_a_cancel_finds_the_child_still_stopping() -> None:
+    """A child that its parent had given up, and that ends only after the parent was resumed, is resumed as well."""
+    begun, release = anyio.Event(), anyio.Event()
+
+    async def stubborn() -> int:
+        if not release.is_set():
+            begun.set()
+            with anyio.CancelScope(shield=True):
+                await release.wait()
+            await anyio.sleep_forever()
+        return 4
+
+    @workflow()
+    async def child(ctx: Context) -> int:
+        return await ctx.step(stubborn)
+
+    parent = calling(child)
+    stage = Stage()
+    async with stage.kernel(parent) as kernel:
+        await kernel.start(parent, run_id="r")
+        await begun.wait()
+        await kernel.cancel("r")
+        await kernel.wait("r")
+        await kernel.resume("r")
+        await recorded(stage, "r", "step_waiting", 2)
+        release.set()
+        output = await kernel.result("r")
+        resumed = await kernel.inspect("r.child")
+
+    assert (output, resumed.resume_count) == (4, 1)
+
+
+async def test_a_child_that_its_program_gives_up_is_cancelled() -> None:
+    """A deadline of the program's own ends the step and the child, and the run goes on."""
+    stage = Stage()
+    child = waiting()
+    begun = anyio.Event()
+
+    @workflow()
+    async def parent(ctx: Context) -> str:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def give_up() -> None:
+                    await begun.wait()
+                    scope.cancel()
+
+                group.start_soon(give_up)
+                await ctx.run_child(child)
+        return "went on"
+
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        begun.set()
+        output = await kernel.result("r")
+        given = await kernel.wait("r.child")
+        step = (await kernel.inspect("r")).steps["child"]
+
+    assert output == "went on"
+    assert (given.status, step.status) == (RunStatus.CANCELLED, StepStatus.CANCELLED)
+
+
+async def test_a_parent_that_takes_too_long_ends_its_child() -> None:
+    """The timeout of the parent is the end of the child as well."""
+    stage = Stage()
+    child = waiting()
+
+    @workflow(timeout=60)
+    async def parent(ctx: Context) -> None:
+        await ctx.run_child(child)
+
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        stage.clock.advance(60)
+        with pytest.raises(RunFailed, match="60 seconds"):
+            await kernel.result("r")
+        assert (await kernel.wait("r.child")).status is RunStatus.CANCELLED
+
+
+async def test_a_cancel_of_a_parent_nobody_runs_cancels_the_child() -> None:
+    """Whoever ends an interrupted parent ends the child it was waiting for."""
+    stage = Stage()
+    child = waiting()
+    parent = calling(child)
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        crash(kernel)
+    async with stage.kernel(parent, child, recover=False) as kernel:
+        await kernel.cancel("r")
+        await recorded(stage, "r.child", "run_cancelled")
+        assert (await kernel.inspect("r.child")).status is RunStatus.CANCELLED
+
+
+async def test_a_step_skipped_by_hand_gives_its_child_up() -> None:
+    """Nobody will ask for the child any more, so it is cancelled."""
+    stage = Stage()
+    child = waiting()
+    parent = calling(child)
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await kernel.pause("r")
+        await kernel.wait("r")
+        await kernel.set_output("r", "child", 12)
+        await recorded(stage, "r.child", "run_cancelled")
+        assert await (await kernel.unpause("r")).result() == 12
+
+
+# -- crashes -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_crash_between_the_two_ends_leaves_no_orphan() -> None:
+    """A child whose parent was cancelled while the child's own cancel was lost is not run on by the next kernel."""
+    stage = Stage()
+    child = waiting()
+    parent = calling(child)
+    backend = DyingBackend(stage.store, "r", "run_cancelled")
+    async with stage.kernel(parent, child, backend=backend) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await have_run_elsewhere(stage, kernel, child)
+        await kernel.cancel("r")
+        await backend.dead.wait()
+    assert (stage.summary("r").status, stage.summary("r.child").status) == ("cancelled", "waiting")
+    async with stage.kernel(parent, child) as kernel:
+        state = await kernel.wait("r.child")
+
+    assert (state.status, state.cancel_reason) == (RunStatus.CANCELLED, given_up_by("r"))
+    assert stage.types("r.child")[-2:] == ["cancel_requested", "run_cancelled"]
+
+
+async def test_a_cancel_that_a_crash_interrupts_reaches_the_child() -> None:
+    """A kernel that recovers a parent somebody had asked to cancel cancels both."""
+    stage = Stage()
+    child = waiting()
+    parent = calling(child)
+    backend = DyingBackend(stage.store, "r", "cancel_requested")
+    async with stage.kernel(parent, child, backend=backend) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await kernel.cancel("r")
+        await backend.dead.wait()
+    assert stage.summary("r.child").status == "waiting"
+    async with stage.kernel(parent, child) as kernel:
+        assert (await kernel.wait("r")).status is RunStatus.CANCELLED
+        await recorded(stage, "r.child", "run_cancelled")
+
+
+async def test_a_child_its_program_gave_up_before_the_crash_is_cancelled() -> None:
+    """The parent goes on, so it is the parent's recovery that ends the child."""
+    stage = Stage()
+    child = waiting()
+    begun = anyio.Event()
+
+    @workflow()
+    async def parent(ctx: Context) -> None:
+        async with anyio.create_task_group() as group:
+
+            async def first() -> None:
+                await begun.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(first)
+            group.start_soon(call, ctx, child)
+        await ctx.wait_signal("never")
+
+    backend = DyingBackend(stage.store, "r", "step_cancelled")
+    async with stage.kernel(parent, child, backend=backend) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await have_run_elsewhere(stage, kernel, child)
+        begun.set()
+        await backend.dead.wait()
+    assert stage.summary("r.child").status == "waiting"
+    async with stage.kernel(parent, child) as kernel:
+        await recorded(stage, "r.child", "run_cancelled")
+        assert not (await kernel.inspect("r")).is_final
+
+
+async def test_a_child_that_somebody_resumed_after_its_parent_had_ended_is_recovered() -> None:
+    """Such a child is its own master: the end of its parent is no reason to end it."""
+    stage = Stage()
+    child = waiting()
+    parent = calling(child)
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await kernel.cancel("r")
+        await kernel.wait("r.child")
+        stage.clock.advance(1)
+        await kernel.resume("r.child", by="ann")
+        await recorded(stage, "r.child", "step_waiting", 2)
+        crash(kernel)
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.signal("r.child", "go", 5)
+        assert await kernel.result("r.child") == 5
+
+
+@pytest.mark.parametrize("then", ["running", "finished", "failed"])
+async def test_a_parent_is_recovered_with_its_child(then: str) -> None:
+    """Whatever had become of the child when the kernel died, the parent takes its outcome, and nothing runs twice."""
+    stage = Stage()
+    counter = Counter()
+    release = anyio.Event()
+
+    async def work() -> int:
+        number = counter.count("work")
+        if then == "running" and number == 1:
+            release.set()
+            await anyio.sleep_forever()
+        if then == "failed":
+            raise ValueError("no")
+        return 9
+
+    @workflow()
+    async def child(ctx: Context) -> int:
+        return await ctx.step(work)
+
+    parent = calling(child)
+    backend = DyingBackend(stage.store, "r.child", "run_failed" if then == "failed" else "run_completed")
+    async with stage.kernel(parent, child, backend=backend) as kernel:
+        await kernel.start(parent, run_id="r")
+        if then == "running":
+            await release.wait()
+            crash(kernel)
+        else:
+            await backend.dead.wait()
+    assert stage.summary("r").status == "waiting"
+    async with stage.kernel(parent, child) as kernel:
+        if then == "failed":
+            with pytest.raises(RunFailed, match="no"):
+                await kernel.result("r")
+        else:
+            assert await kernel.result("r") == 9
+        state = await kernel.inspect("r.child")
+
+    assert counter.calls == ["work"] * (2 if then == "running" else 1)
+    assert state.resume_count == 0
+
+
+async def test_the_child_of_a_parent_that_lives_elsewhere_is_waited_for_there() -> None:
+    """A parent that is recovered by a kernel without the child's workflow waits until somebody runs the child."""
+    stage = Stage(JumpingClock())
+    child = waiting()
+    parent = calling("child")
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        crash(kernel)
+    async with stage.kernel(parent) as waiting_kernel:
+        reasons = (await waiting_kernel.explain("r")).reasons
+        async with stage.kernel(child) as running_kernel:
+            await running_kernel.signal("r.child", "go", 6)
+            assert await waiting_kernel.result("r") == 6
+
+    assert [reason.commands for reason in reasons] == [["flujoctl explain r.child"]]
+
+
+async def test_a_paused_child_is_waited_for() -> None:
+    """Somebody pauses the child: the parent waits until somebody lets it go on."""
+    stage = Stage(JumpingClock())
+    child = waiting()
+    parent = calling(child)
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await kernel.pause("r.child")
+        assert (await kernel.wait("r.child")).status is RunStatus.PAUSED
+        await kernel.signal("r.child", "go", 2)
+        assert (await kernel.inspect("r")).status is RunStatus.WAITING
+        await kernel.unpause("r.child")
+        assert await kernel.result("r") == 2
+
+
+async def test_a_paused_parent_lets_its_child_go_on() -> None:
+    """A pause is about one run: the child goes on, and its outcome is there when the parent is resumed."""
+    child = waiting()
+    parent = calling(child)
+    stage = Stage()
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await kernel.pause("r")
+        assert (await kernel.wait("r")).status is RunStatus.PAUSED
+        await kernel.signal("r.child", "go", 2)
+        assert await kernel.result("r.child") == 2
+        assert await (await kernel.unpause("r")).result() == 2
+
+
+# -- deleting ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_run_takes_its_children_along() -> None:
+    """Children and theirs go, of every generation; runs that only look like children stay."""
+    stage = Stage()
+    leaf = echo("leaf")
+    middle = calling(leaf, "middle")
+    root = calling(middle, "root")
+    async with stage.kernel(root, middle, leaf) as kernel:
+        await kernel.run(leaf, run_id="r.other")
+        await kernel.run(root, run_id="r")
+        await (await kernel.resume("r", from_step="middle")).result()
+        assert set(stage.store.runs) == {
+            "r", "r.middle", "r.middle.leaf", "r.middle.g2", "r.middle.g2.leaf", "r.other"
+        }  # fmt: skip
+        await Observer(kernel.backend).delete("r")
+
+    assert set(stage.store.runs) == {"r.other"}
+
+
+async def test_a_run_with_a_child_at_work_is_not_deleted() -> None:
+    """Nothing goes while a live process runs one of them; with force they are cancelled first, and all go."""
+    stage = Stage()
+    child = waiting()
+
+    @workflow()
+    async def parent(ctx: Context) -> None:
+        await ctx.run_child(child)
+
+    async with stage.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(stage)
+        await kernel.pause("r")
+        await kernel.wait("r")
+        with pytest.raises(RunActiveError, match=re.escape("r.child")):
+            await kernel.delete("r")
+        assert set(stage.store.runs) == {"r", "r.child"}
+        await kernel.delete("r", force=True)
+
+    assert set(stage.store.runs) == set()
+
+
+# -- pure decisions ------------------------------------------------------------------------------------------------
+
+
+def state_of(run_id: str, *facts: Fact, since: int = START) -> WorkflowState:
+    return add_up(run_id, f"uid of {run_id}", [Event(seq, since + seq, fact) for seq, fact in enumerate(facts, 1)])
+
+
+WAITS = StepWaiting("c", "child", child="p.c")
+
+
+@pytest.mark.parametrize(
+    ("facts", "given"),
+    [
+        ([WAITS], []),
+        ([WAITS, StepCompleted("c", "1")], []),
+        ([WAITS, StepCancelled("c")], [("p.c", START + 3)]),
+        ([WAITS, StepSkipped("c", "no")], [("p.c", START + 3)]),
+        ([WAITS, RunFailedFact("E", "no")], [("p.c", START + 3)]),
+        ([StepStarted("c"), StepCancelled("c")], []),
+    ],
+    ids=["waits", "completed", "cancelled", "skipped", "ended around it", "no child"],
+)
+def test_which_children_a_run_has_given_up(facts: list[Fact], given: list[tuple[str, int]]) -> None:
+    """Those of steps that came to an end without their child's."""
+    assert list(given_up(state_of("p", RunCreated("flow", "{}"), *facts)).items()) == given
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "outlived"),
+    [
+        ([RunFailedFact("E", "no")], [], True),
+        ([RunFailedFact("E", "no")], [RunFailedFact("E", "no"), RunResumed(by="run p")], True),
+        ([RunFailedFact("E", "no")], [RunFailedFact("E", "no"), RunResumed(by="ann")], False),
+        ([WAITS, StepCancelled("c"), RunFailedFact("E", "no")], [RunFailedFact("E", "no"), RunResumed(by="ann")], True),
+        ([WAITS], [], False),
+    ],
+    ids=["its parent ended", "having resumed it", "and then somebody resumed it", "after that", "its parent lives"],
+)
+def test_which_child_should_have_ended_with_its_parent(parent: list[Fact], child: list[Fact], outlived: bool) -> None:
+    """One whose parent has ended, unless somebody else has resumed it."""
+    above = summarize(state_of("p", RunCreated("flow", "{}"), *parent), None, 1)
+    below = state_of("p.c", RunCreated("child", "{}", parent_run_id="p"), *child)
+
+    assert is_outlived(below, above) is outlived
+    older = state_of("p.c", RunCreated("child", "{}", parent_run_id="p"), *child, since=START - 10)
+    assert not is_outlived(older, above)
+
+
+async def both_wait(stage: Stage) -> None:
+    """Return once the parent `r` waits for its child, and the child for its signal."""
+    await recorded(stage, "r", "step_waiting")
+    await recorded(stage, "r.child", "step_waiting")
+
+
+async def have_run_elsewhere(stage: Stage, kernel: Kernel, child: Workflow) -> None:
+    """Let the child `r.child` be run by another kernel, and that one die."""
+    await kernel.pause("r.child")
+    await kernel.wait("r.child")
+    async with stage.kernel(child, recover=False) as other:
+        await other.unpause("r.child")
+        crash(other)
+
+
+async def call(ctx: Context, child: Workflow) -> None:
+    await ctx.run_child(child, name="child")

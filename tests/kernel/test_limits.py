@@ -1,0 +1,773 @@
+"""No more bodies at once than the limits allow; whoever finds no room waits its turn, if need be in the store."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from flujo.kernel import (
+    CancelOutcome,
+    Context,
+    Delivery,
+    Kernel,
+    RetryPolicy,
+    RunFailed,
+    RunStatus,
+    Wait,
+    Why,
+    Workflow,
+    step,
+    workflow,
+)
+from flujo.kernel.errors import RunFinishedError
+from flujo.kernel.replay import IDLE_TICKS
+from flujo.kernel.turns import Limit, Turn, Turns
+from flujo.workflows import TaskCall, load_workflow, task
+from kernel.stage import Counter, JumpingClock, Stage, crash, until
+
+
+class Hall:
+    """Where bodies are: each enters under a name and stays until it is let go."""
+
+    def __init__(self) -> None:
+        self.inside: list[str] = []
+        self.entered: list[str] = []
+        self.most = 0
+        self._gates: dict[str, anyio.Event] = {}
+
+    async def stay(self, name: str) -> str:
+        """Be inside until `let_go`."""
+        with self._inside(name):
+            await self._gate(name).wait()
+        return name
+
+    async def pass_through(self, name: str) -> str:
+        """Be inside for a few ticks."""
+        with self._inside(name):
+            for _ in range(3):
+                await checkpoint()
+        return name
+
+    @contextmanager
+    def _inside(self, name: str) -> Iterator[None]:
+        self.inside.append(name)
+        self.entered.append(name)
+        self.most = max(self.most, len(self.inside))
+        try:
+            yield
+        finally:
+            self.inside.remove(name)
+
+    def let_go(self, name: str) -> None:
+        self._gate(name).set()
+
+    def _gate(self, name: str) -> anyio.Event:
+        return self._gates.setdefault(name, anyio.Event())
+
+
+@pytest.fixture
+def hall() -> Hall:
+    return Hall()
+
+
+def visit(hall: Hall, limit: str | None = "db", **options: Any) -> Workflow:
+    """A workflow of one step, called `enter`, under a limit: it is in the hall until it is let go."""
+
+    @step(limit=limit, **options)
+    async def enter(name: str) -> str:
+        return await hall.stay(name)
+
+    @workflow(name=f"visit-{limit}")
+    async def program(ctx: Context) -> str:
+        return await ctx.step(enter, ctx.run_id)
+
+    return program
+
+
+async def start(kernel: Kernel, flow: Workflow, names: str) -> None:
+    """Start a run under each letter, one after the other: each waits for something before the next begins."""
+    for name in names:
+        await kernel.start(flow, run_id=name)
+        await anyio.wait_all_tasks_blocked()
+
+
+async def settled(condition: Callable[[], bool]) -> None:
+    """Return once a condition holds; it is looked at after every tick."""
+    with anyio.fail_after(5):
+        while not condition():
+            await checkpoint()
+
+
+async def inside(hall: Hall, *names: str) -> None:
+    """Return once these are in the hall and nobody else."""
+    await settled(lambda: hall.inside == [*names])
+
+
+def live(kernel: Kernel) -> set[str]:
+    """The ids of the runs in memory."""
+    return {run.state.run_id for run in kernel._residents}
+
+
+def all_free(kernel: Kernel) -> bool:
+    """Whether every slot is free and nobody waits."""
+    turns = kernel._residents._turns
+    limits = {limit for name in (None, *turns._named) for limit in turns.limits_of(name)}
+    sizes = {
+        limit: kernel._residents._limits.named.get(limit.name or "", kernel._residents._limits.max_steps)
+        for limit in limits
+    }
+    return not turns.left and all(limit.free == sizes[limit] and not limit.line for limit in limits)
+
+
+# -- bounds --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"limits": {"db": 2}}, {"max_steps": 2}, {"max_steps": 2, "limits": {"db": 3}}], ids=str
+)
+async def test_no_more_bodies_run_at_once_than_may(hall: Hall, bounds: dict[str, Any]) -> None:
+    """In the branches of a gather, the items of a map and the steps of many runs, together."""
+
+    @step(limit="db")
+    async def query(name: str) -> str:
+        return await hall.pass_through(name)
+
+    @workflow()
+    async def program(ctx: Context) -> list[Any]:
+        mapped = await ctx.map(query, [f"{ctx.run_id}{number}" for number in range(3)])
+        gathered = await ctx.gather(*(ctx.step(query, f"{ctx.run_id}{number}") for number in range(3, 6)))
+        return [*mapped, *gathered]
+
+    async with Stage().kernel(program, **bounds) as kernel:
+        for name in "abcd":
+            await kernel.start(program, run_id=name)
+        for name in "abcd":
+            assert await kernel.result(name) == [f"{name}{number}" for number in range(6)]
+        assert all_free(kernel)
+
+    assert hall.most == 2
+    assert len(hall.entered) == 24
+
+
+async def test_a_limit_bounds_the_steps_that_name_it_and_no_others(hall: Hall) -> None:
+    """Another name has slots of its own, and a name the kernel was not given bounds nothing."""
+    flows = [visit(hall, limit) for limit in ("db", "api", "unknown", None)]
+
+    async with Stage().kernel(limits={"db": 1, "api": 1}) as kernel:
+        for flow, names in zip(flows, ("abc", "def", "ghi", "jkl"), strict=True):
+            await start(kernel, flow, names)
+
+        assert hall.inside == [*"ad", *"ghi", *"jkl"]
+        for name in "abcdefghijkl":
+            hall.let_go(name)
+            await kernel.result(name)
+
+
+async def test_the_first_in_line_is_the_first_to_be_let_in(hall: Hall) -> None:
+    """Whoever ends makes room for the one that has waited longest."""
+    flow = visit(hall)
+    async with Stage().kernel(flow, limits={"db": 2}) as kernel:
+        await start(kernel, flow, "abcde")
+        for name in "badce":
+            hall.let_go(name)
+            await kernel.result(name)
+
+    assert hall.entered == [*"abcde"]
+
+
+async def test_a_step_that_waits_for_a_named_limit_holds_no_general_slot(hall: Hall) -> None:
+    """With room for two bodies and one of them in "db", the second in line for "db" does not keep others out."""
+    db, other = visit(hall), visit(hall, None)
+    async with Stage().kernel(max_steps=2, limits={"db": 1}) as kernel:
+        await start(kernel, db, "ab")
+        await start(kernel, other, "xy")
+        assert hall.inside == ["a", "x"]
+
+        hall.let_go("a")
+        await settled(lambda: "y" in hall.inside)  # it was first in line for the general limit
+        assert hall.inside == ["x", "y"]
+        assert (await kernel.explain("b")).reasons[0].text == (
+            "step 'enter' waits for its turn: as many steps as may are at work"
+        )
+        hall.let_go("x")
+        await settled(lambda: "b" in hall.inside)
+        for name in "by":
+            hall.let_go(name)
+            await kernel.result(name)
+        assert all_free(kernel)
+
+
+@pytest.mark.parametrize("bounds", [{"limits": {"db": 0}}, {"max_steps": 0}], ids=str)
+def test_a_limit_of_nothing_is_refused(bounds: dict[str, Any]) -> None:
+    """It would stop everything, without a word."""
+    with pytest.raises(ValueError, match="must be at least 1, not 0"):
+        Stage().kernel(**bounds)
+
+
+async def test_limits_cost_no_commit() -> None:
+    """S steps take S + 2 commits under a named and a general limit."""
+
+    @step(limit="db")
+    async def work(number: int) -> int:
+        return number
+
+    @workflow()
+    async def chain(ctx: Context) -> None:
+        for number in range(20):
+            await ctx.step(work, number)
+
+    async with Stage().kernel(chain, max_steps=1, limits={"db": 1}) as kernel:
+        await kernel.run(chain)
+
+        assert kernel.committer.commits == 20 + 2
+
+
+async def test_the_steps_of_a_yaml_workflow_are_under_the_limit_of_their_task(hall: Hall, tmp_path: Path) -> None:
+    """`limits={"task:visit": 1}` bounds every step that uses the task `visit`, whatever it is called."""
+
+    @task("visit", inputs={"name": {"type": "string"}})
+    async def visits(call: TaskCall) -> str:
+        return await hall.stay(call.inputs["name"])
+
+    text = """
+name: hall
+steps:
+  - {name: first, task: visit, inputs: {name: "{{ workflow_name }}-1"}, depends_on: []}
+  - {name: second, task: visit, inputs: {name: "{{ workflow_name }}-2"}, depends_on: []}
+  - {name: third, task: noop, depends_on: []}
+"""
+    flow = load_workflow(text, tasks=[visits])
+    async with Stage().kernel(flow, limits={"task:visit": 1}, workspaces=tmp_path) as kernel:
+        await kernel.start(flow, run_id="r")
+        await until(kernel, "r", "step_completed", "third")
+        await settled(lambda: len(hall.inside) == 1)
+        (reason,) = [each for each in (await kernel.explain("r")).reasons if each.why is Why.LIMIT]
+        assert reason.step in ("first", "second")
+        assert "as many steps as may use 'task:visit' are at work" in reason.text
+
+        for name in ("hall-1", "hall-2"):
+            hall.let_go(name)
+        await kernel.result("r")
+
+    assert hall.most == 1
+
+
+# -- how long a slot is held ---------------------------------------------------------------------------------------
+
+
+async def test_a_step_holds_no_slot_while_it_waits_for_its_next_attempt(hall: Hall) -> None:
+    """Another one runs during the backoff; the retry stands in line like everybody."""
+    stage = Stage()
+    tries: list[str] = []
+
+    @step(limit="db", retry=RetryPolicy(max_attempts=2, delay=60, jitter=0))
+    async def flaky(name: str) -> str:
+        tries.append(name)
+        if tries.count(name) == 1:
+            raise ConnectionError("no")
+        return name
+
+    @workflow()
+    async def fails_once(ctx: Context) -> str:
+        return await ctx.step(flaky, ctx.run_id)
+
+    stays = visit(hall)
+    async with stage.kernel(fails_once, stays, limits={"db": 1}) as kernel:
+        await kernel.start(fails_once, run_id="a")
+        await until(kernel, "a", "attempt_failed")
+        await start(kernel, stays, "b")
+        assert hall.inside == ["b"]
+
+        await stage.clock.asleep(60)
+        stage.clock.advance(60)
+        await anyio.wait_all_tasks_blocked()
+        assert tries == ["a"]
+        hall.let_go("b")
+        assert await kernel.result("a") == "a"
+        assert all_free(kernel)
+
+
+async def test_a_durable_wait_holds_no_slot(hall: Hall) -> None:
+    """A body that has returned a Wait has ended."""
+
+    @step(limit="db")
+    async def asks() -> Any:
+        return Wait(signal="go")
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        return await ctx.step(asks)
+
+    async with Stage().kernel(program, limits={"db": 1}) as kernel:
+        await kernel.start(program, run_id="a")
+        await until(kernel, "a", "step_waiting")
+        assert all_free(kernel)
+        await kernel.signal("a", "go", 1)
+        assert await kernel.result("a") == 1
+
+
+# -- in the store --------------------------------------------------------------------------------------------------
+
+
+async def test_runs_in_line_leave_memory_and_are_brought_back_in_order(hall: Hall) -> None:
+    """Those at the end of the line leave, each comes back when its turn comes, and nothing of it is recorded."""
+    stage, flow = Stage(), visit(hall)
+    names = "abcdefgh"
+    async with stage.kernel(flow, limits={"db": 1}, max_resident=2) as kernel:
+        await start(kernel, flow, names)
+        assert live(kernel) == {"a", "b"}
+        assert {tuple(stage.types(name)) for name in names[1:]} == {("run_created",)}
+
+        for name in names:
+            await inside(hall, name)
+            hall.let_go(name)
+            assert await kernel.result(name) == name
+        assert all_free(kernel)
+
+    assert hall.entered == [*names]
+    journals = {tuple(stage.types(name)) for name in names}
+    assert journals == {("run_created", "step_started", "step_completed", "run_completed")}
+
+
+async def test_a_turn_goes_through_its_lines_while_its_run_is_away(hall: Hall) -> None:
+    """A run that has left in the line for "db" gets on to the general line without being brought back for that."""
+    flow, other = visit(hall), visit(hall, None)
+    async with Stage().kernel(flow, max_steps=1, limits={"db": 1}, max_resident=0) as kernel:
+        await start(kernel, flow, "ab")
+        await start(kernel, other, "x")
+        assert live(kernel) == {"a"}
+
+        hall.let_go("a")
+        await inside(hall, "x")
+        assert "b" not in live(kernel)
+        assert (await kernel.explain("b")).reasons[0].text.endswith("as many steps as may are at work")
+        hall.let_go("x")
+        await inside(hall, "b")
+        hall.let_go("b")
+        assert await kernel.result("b") == "b"
+        assert all_free(kernel)
+
+
+async def test_a_retry_in_line_leaves_too_and_is_not_woken_by_its_instant(hall: Hall) -> None:
+    """It is due and yet it has to wait for its turn: its program is entered once more then, and not before."""
+    stage = Stage()
+    entered: list[str] = []
+    tries: list[str] = []
+
+    @step(limit="db", retry=RetryPolicy(max_attempts=2, delay=60, jitter=0))
+    async def flaky(name: str) -> str:
+        tries.append(name)
+        if tries.count(name) == 1:
+            raise ConnectionError("no")
+        return await hall.stay(name)
+
+    @workflow()
+    async def program(ctx: Context) -> str:
+        entered.append(ctx.run_id)
+        return await ctx.step(flaky, ctx.run_id)
+
+    blocks = visit(hall)
+    async with stage.kernel(program, blocks, limits={"db": 1}, max_resident=0) as kernel:
+        for name in "ab":
+            await kernel.start(program, run_id=name)
+            await until(kernel, name, "attempt_failed")
+        await start(kernel, blocks, "x")
+        await stage.clock.asleep(60)
+        stage.clock.advance(60)
+        await settled(lambda: entered == [*"abab"] or entered == [*"abba"])
+        await settled(lambda: live(kernel) == {"x"})
+        stage.clock.advance(600)
+        await anyio.wait_all_tasks_blocked()
+        assert len(entered) == 4
+
+        for name in ("x", *entered[2:]):
+            await inside(hall, name)
+            hall.let_go(name)
+            await kernel.result(name)
+        assert all_free(kernel)
+
+    assert len(entered) == 6
+
+
+async def test_a_signal_brings_a_run_back_and_it_keeps_its_place(hall: Hall) -> None:
+    """A run that is away in a line takes a signal, and is still before those that came later."""
+    flow = visit(hall)
+    async with Stage().kernel(flow, limits={"db": 1}, max_resident=1) as kernel:
+        await start(kernel, flow, "abc")
+        assert live(kernel) == {"a"}
+        assert await kernel.signal("b", "hello") is Delivery.RECORDED
+
+        hall.let_go("a")
+        await inside(hall, "b")
+        for name in "bc":
+            hall.let_go(name)
+            await kernel.result(name)
+        assert all_free(kernel)
+
+
+async def test_runs_in_line_survive_a_crash(hall: Hall) -> None:
+    """The next kernel takes them up as any other, whether they were in memory or not."""
+    stage, flow = Stage(), visit(hall)
+    async with stage.kernel(flow, limits={"db": 1}, max_resident=2) as kernel:
+        await start(kernel, flow, "abcd")
+        crash(kernel)
+    hall.entered.clear()
+
+    async with stage.kernel(flow, limits={"db": 1}) as kernel:
+        for name in "abcd":
+            hall.let_go(name)
+        assert [await kernel.result(name) for name in "abcd"] == [*"abcd"]
+    assert sorted(hall.entered) == [*"abcd"]
+
+
+async def test_a_deadline_of_the_program_keeps_its_run_in_memory(hall: Hall) -> None:
+    """It would begin anew: a run that waits inside of one stays."""
+
+    @step(limit="db")
+    async def bounded(name: str) -> str:
+        return await hall.stay(name)
+
+    @workflow()
+    async def program(ctx: Context) -> str:
+        with anyio.move_on_after(3600):
+            return await ctx.step(bounded, ctx.run_id)
+        return "late"
+
+    async with Stage().kernel(program, limits={"db": 1}, max_resident=0) as kernel:
+        await start(kernel, program, "ab")
+        assert live(kernel) == {"a", "b"}
+        for name in "ab":
+            hall.let_go(name)
+            assert await kernel.result(name) == name
+
+
+async def test_a_run_in_line_fails_when_its_time_is_over(hall: Hall) -> None:
+    """The timeout of a workflow counts while its run is not in memory, and its turn goes to the next."""
+    stage, blocks = Stage(), visit(hall)
+
+    @step(limit="db")
+    async def bounded() -> None: ...
+
+    @workflow(timeout=60)
+    async def hurried(ctx: Context) -> None:
+        await ctx.step(bounded)
+
+    async with stage.kernel(blocks, hurried, limits={"db": 1}, max_resident=0) as kernel:
+        await start(kernel, blocks, "a")
+        await start(kernel, hurried, "b")
+        await start(kernel, blocks, "c")
+        assert live(kernel) == {"a"}
+        stage.clock.advance(60)
+        with pytest.raises(RunFailed, match="took longer than 60 seconds"):
+            await kernel.result("b")
+
+        for name in "ac":
+            hall.let_go(name)
+            await kernel.result(name)
+        assert all_free(kernel)
+
+
+async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall: Hall) -> None:
+    """A program that decides by what is not recorded may ask for a sleep instead: nobody waits for it then."""
+    stage, blocks = Stage(), visit(hall)
+    seen: list[str] = []
+
+    @step(limit="db")
+    async def bounded() -> None: ...
+
+    @workflow()
+    async def fickle(ctx: Context) -> None:
+        seen.append(ctx.run_id)
+        if len(seen) == 1:
+            await ctx.step(bounded)
+        else:
+            await ctx.sleep(60)
+
+    async with stage.kernel(blocks, fickle, limits={"db": 1}, max_resident=0) as kernel:
+        await start(kernel, blocks, "a")
+        await start(kernel, fickle, "b")
+        await start(kernel, blocks, "c")
+        hall.let_go("a")
+        await inside(hall, "c")
+        hall.let_go("c")
+        await kernel.result("c")
+        assert all_free(kernel)
+
+
+async def test_runs_in_line_count_as_being_at_work(hall: Hall) -> None:
+    """With `max_runs` no further run is begun because one of those under way stands in a line, in memory or not."""
+    stage, flow = Stage(), visit(hall)
+    async with stage.kernel(flow, limits={"db": 1}, max_runs=2, max_resident=0) as kernel:
+        await start(kernel, flow, "abc")
+        assert live(kernel) == {"a"}
+        assert (await kernel.explain("b")).reasons[0].step == "enter"
+        assert (await kernel.explain("c")).reasons[0].text == "it waits for its turn: as many runs as may are at work"
+
+        for name in "abc":
+            hall.let_go(name)
+            await kernel.result(name)
+
+
+# -- being stopped in line -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_resident", [1000, 0], ids=["in memory", "away"])
+async def test_a_run_that_is_cancelled_in_line_makes_room(hall: Hall, max_resident: int) -> None:
+    """It is cancelled at once, and the next in line is let in after the one before it."""
+    flow = visit(hall)
+    async with Stage().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
+        await start(kernel, flow, "abc")
+        assert await kernel.cancel("b") is CancelOutcome.REQUESTED
+        assert (await kernel.wait("b")).status is RunStatus.CANCELLED
+
+        hall.let_go("a")
+        await inside(hall, "c")
+        hall.let_go("c")
+        await kernel.result("c")
+        assert all_free(kernel)
+    assert hall.entered == ["a", "c"]
+
+
+@pytest.mark.parametrize("max_resident", [1000, 0], ids=["in memory", "away"])
+async def test_a_run_that_is_paused_in_line_goes_on_at_its_end(hall: Hall, max_resident: int) -> None:
+    """Nothing of it runs, so it is paused at once; when it goes on it lines up anew."""
+    flow = visit(hall)
+    async with Stage().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
+        await start(kernel, flow, "abc")
+        await kernel.pause("b")
+        assert (await kernel.wait("b")).status is RunStatus.PAUSED
+        await kernel.unpause("b")
+        await anyio.wait_all_tasks_blocked()
+
+        for name in "acb":
+            await inside(hall, name)
+            hall.let_go(name)
+            await kernel.result(name)
+        assert all_free(kernel)
+    assert hall.entered == [*"acb"]
+
+
+async def test_a_shielded_program_in_line_does_not_hold_up_a_cancel(hall: Hall) -> None:
+    """A step that waits for a slot inside a shield is let go when its run is stopped."""
+    blocks = visit(hall)
+
+    @step(limit="db")
+    async def bounded() -> None: ...
+
+    @workflow()
+    async def shielded(ctx: Context) -> None:
+        with anyio.CancelScope(shield=True):
+            await ctx.step(bounded)
+
+    async with Stage().kernel(blocks, shielded, limits={"db": 1}) as kernel:
+        await start(kernel, blocks, "a")
+        await start(kernel, shielded, "b")
+        await kernel.cancel("b")
+        assert (await kernel.wait("b")).status is RunStatus.CANCELLED
+        hall.let_go("a")
+        await kernel.result("a")
+        assert all_free(kernel)
+
+
+async def test_a_program_may_give_up_waiting(hall: Hall) -> None:
+    """The step leaves the line; a replay in which there is room waits until the program gives up again."""
+    stage, blocks, counter = Stage(), visit(hall), Counter()
+    given_up = [anyio.Event(), anyio.Event()]  # in its first and in its second life
+
+    @step(limit="db")
+    async def bounded() -> None:
+        counter.count("bounded")
+
+    @workflow()
+    async def impatient(ctx: Context) -> str:
+        async def give_up(scope: anyio.CancelScope) -> None:
+            await given_up[counter.count("life") - 1].wait()
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(give_up, group.cancel_scope)
+            await ctx.step(bounded)
+        await ctx.step(counter.body("after"), name="after")
+        await ctx.wait_signal("go")
+        return "gave up"
+
+    async with stage.kernel(blocks, impatient, limits={"db": 1}) as kernel:
+        await start(kernel, blocks, "a")
+        await start(kernel, impatient, "b")
+        given_up[0].set()
+        await until(kernel, "b", "step_waiting")
+        crash(kernel)
+    async with stage.kernel(impatient, limits={"db": 1}) as kernel:
+        for _ in range(4 * IDLE_TICKS):
+            await checkpoint()
+        given_up[1].set()
+        await kernel.signal("b", "go")
+        assert await kernel.result("b") == "gave up"
+        assert all_free(kernel)
+
+    assert counter.calls == ["life", "after", "life"]
+
+
+@pytest.mark.parametrize("ask", ["cancel", "pause", "close"])
+@pytest.mark.parametrize("max_resident", [1000, 0])
+async def test_no_slot_is_lost_wherever_a_run_is_stopped(ask: str, max_resident: int) -> None:
+    """After every tick of its life a run is stopped beside others; then all slots are free again."""
+    ticks = 0
+    ended = False
+    while not ended:
+        ticks += 1
+        ended = await _stopped_after(ticks, ask, max_resident)
+    assert ticks > 10
+
+
+async def _stopped_after(ticks: int, ask: str, max_resident: int) -> bool:
+    """Stop one run of three, or all of them, after so many ticks; whether it had ended before."""
+    hall = Hall()
+
+    @step(limit="db", retry=RetryPolicy(max_attempts=2, delay=1, jitter=0))
+    async def query(name: str) -> str:
+        if name.endswith("1") and name not in hall.entered:
+            hall.entered.append(name)
+            raise ConnectionError("no")
+        return await hall.pass_through(name)
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(query, f"{ctx.run_id}0")
+        await ctx.map(query, [f"{ctx.run_id}1", f"{ctx.run_id}2"], name="mapped")
+
+    kernel = Stage(JumpingClock()).kernel(program, max_steps=2, limits={"db": 1}, max_resident=max_resident)
+    async with kernel:
+        for name in "abc":
+            await kernel.start(program, run_id=name)
+        for _ in range(ticks):
+            await checkpoint()
+        over = (await kernel.inspect("b")).is_final
+        if ask != "close":
+            with suppress(RunFinishedError):
+                await (kernel.cancel("b") if ask == "cancel" else kernel.pause("b"))
+            await kernel.wait("b")
+            for name in "ac":
+                await kernel.result(name)
+            assert all_free(kernel)
+    left = kernel._residents._turns.left
+    assert ask == "close" or not left
+    for uid in list(left):
+        kernel._residents._turns.forget(uid)
+    assert all_free(kernel)
+    assert hall.most == 1 or ask == "close"
+    return over
+
+
+# -- explaining ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_resident", [1000, 0], ids=["in memory", "away"])
+async def test_explain_names_the_limit(hall: Hall, max_resident: int) -> None:
+    """A run in line says for what, in memory or not."""
+    flow = visit(hall)
+    async with Stage().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
+        await start(kernel, flow, "ab")
+        (reason,) = (await kernel.explain("b")).reasons
+
+        assert (reason.why, reason.step) == (Why.LIMIT, "enter")
+        assert reason.text == "step 'enter' waits for its turn: as many steps as may use 'db' are at work"
+        for name in "ab":
+            hall.let_go(name)
+            await kernel.result(name)
+
+
+# -- turns by themselves -------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """Runs at random with the limits of one kernel, and a count beside them of what each run has."""
+
+    def __init__(self, seed: int) -> None:
+        self.lots = random.Random(seed)
+        self.sizes = {"db": self.lots.randint(1, 3), "api": self.lots.randint(1, 3)}
+        self.max_steps = self.lots.choice((None, 1, 2, 4))
+        self.turns = Turns(self.max_steps, self.sizes)
+        self.called: list[Turn] = []
+        self.turns.call = self.called.append
+        self.holding: dict[str, tuple[Limit, ...]] = {}
+        self.waiting: dict[str, Turn] = {}  # in memory
+        self.away: dict[str, Turn] = {}
+        self.number = 0
+
+    def act(self) -> None:
+        act = self.lots.choice((self.arrive, self.arrive, self.end, self.end, self.give_up, self.leave, self.come_back))
+        act()
+        for uid, turn in list(self.waiting.items()):
+            if turn.has_come:
+                self.holding[uid] = tuple(turn.limits)
+                del self.waiting[uid]
+
+    def arrive(self) -> None:
+        self.number += 1
+        uid = str(self.number)
+        self.ask(uid, self.lots.choice(("db", "api", None)))
+
+    def ask(self, uid: str, name: str | None) -> None:
+        limits = self.turns.limits_of(name)
+        if self.turns.take(uid, limits):
+            self.holding[uid] = limits
+        else:
+            self.waiting[uid] = self.turns.line_up(uid, uid, "step", limits)
+
+    def end(self) -> None:
+        if self.holding:
+            self.turns.give_back(self.holding.pop(self.lots.choice(list(self.holding))))
+
+    def give_up(self) -> None:
+        if self.waiting:
+            turn = self.waiting.pop(self.lots.choice(list(self.waiting)))
+            self.turns.give_up(turn)
+            self.turns.give_up(turn)
+
+    def leave(self) -> None:
+        if self.waiting:
+            uid = self.lots.choice(list(self.waiting))
+            self.away[uid] = self.waiting.pop(uid)
+            self.turns.leave(self.away[uid])
+
+    def come_back(self) -> None:
+        if self.away:
+            turn = self.away.pop(self.lots.choice(list(self.away)))
+            if self.lots.random() < 0.2:
+                self.turns.forget(turn.uid)
+            elif self.lots.random() < 0.2:
+                self.ask(turn.uid, self.lots.choice(("db", "api", None)))
+            else:
+                same = self.turns.line_up(turn.run_id, turn.uid, "step", turn.limits)
+                assert same is turn
+                self.waiting[turn.uid] = turn
+
+    def check(self) -> None:
+        """Every slot is free or somebody's, none is free while somebody waits for it, and who has come was called."""
+        turns = [*self.waiting.values(), *self.away.values()]
+        limits = {limit for name in (None, *self.sizes) for limit in self.turns.limits_of(name)}
+        for limit in limits:
+            size = self.max_steps if limit.name is None else self.sizes[limit.name]
+            taken = sum(limit in held for held in self.holding.values())
+            taken += sum(limit in turn.limits[: turn.held] for turn in turns)
+            assert limit.free + taken == size
+            assert set(limit.line) == {turn for turn in turns if limit in turn.limits[turn.held : turn.held + 1]}
+            assert not (limit.free and limit.line)
+        assert all(turn in self.called for turn in self.away.values() if turn.has_come)
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_every_slot_is_free_or_somebodys(seed: int) -> None:
+    """Whatever runs do, in whatever order, nothing is lost, nothing is had twice and no room is left unused."""
+    crowd = Crowd(seed)
+    for _ in range(200):
+        crowd.act()
+        crowd.check()

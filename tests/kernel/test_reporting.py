@@ -1,0 +1,398 @@
+"""Progress: which reports become events, when, and what they make of a run's percent and remaining time."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import anyio
+import pytest
+
+from flujo.kernel import (
+    Attempt,
+    Context,
+    RetryPolicy,
+    RunFailed,
+    WorkflowState,
+    current_attempt,
+    workflow,
+)
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.errors import InvalidValueError
+from flujo.kernel.events import Event, Fact, ProgressReported, RunCompleted, RunCreated, StepCompleted, StepStarted
+from flujo.kernel.transitions import add_up
+from kernel.stage import START, Stage, crash, recorded, until
+
+
+def reports(stage: Stage, run_id: str = "r") -> list[tuple[str | None, float]]:
+    """What is recorded of a run's progress, as (step, done)."""
+    facts = [event.fact for event in stage.journal(run_id)]
+    return [(fact.step, fact.done) for fact in facts if isinstance(fact, ProgressReported)]
+
+
+def instants(stage: Stage, run_id: str = "r") -> list[float]:
+    """When, in seconds since the start."""
+    journal = stage.journal(run_id)
+    return [(each.at - START) / MICROSECONDS for each in journal if each.type == "progress_reported"]
+
+
+# -- how often -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_and_the_last_report_of_a_burst_are_recorded() -> None:
+    """Everything a body says within a second but for the first and the last is left out; the last precedes the
+    outcome."""
+    stage = Stage()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        async def body() -> None:
+            for number in range(1, 101):
+                ctx.progress(number, 100)
+
+        await ctx.step(body)
+
+    async with stage.kernel(program) as kernel:
+        await kernel.run(program, run_id="r")
+
+    assert reports(stage) == [("body", 1), ("body", 100)]
+    assert stage.types("r")[-3:] == ["progress_reported", "step_completed", "run_completed"]
+
+
+async def test_at_most_one_report_a_second_is_recorded() -> None:
+    """What comes too soon is recorded when its time has come, also when the body says nothing more."""
+    stage = Stage()
+    said, go_on = anyio.Event(), anyio.Event()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        async def body() -> None:
+            for number in (1, 2, 3):
+                ctx.progress(number)
+                stage.clock.advance(0.25)
+            said.set()
+            await go_on.wait()
+
+        await ctx.step(body)
+
+    async with stage.kernel(program) as kernel:
+        await kernel.start(program, run_id="r")
+        await said.wait()
+        await stage.clock.asleep(1)
+        await recorded(stage, "r", "progress_reported")
+        assert reports(stage) == [("body", 1)]
+        stage.clock.advance(0.25)
+        await recorded(stage, "r", "progress_reported", 2)
+        go_on.set()
+        await kernel.result("r")
+
+    assert reports(stage) == [("body", 1), ("body", 3)]
+    assert instants(stage) == [0, 1]
+
+
+async def test_a_report_before_an_outcome_does_not_shorten_the_next_second() -> None:
+    """A report that an attempt's failure has brought forward counts: the next attempt's waits a second from it."""
+    stage = Stage()
+    said, go_on = anyio.Event(), anyio.Event()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        async def body() -> None:
+            if current_attempt().attempt == 1:
+                ctx.progress(1)
+                stage.clock.advance(0.5)
+                ctx.progress(2)
+                await stage.clock.asleep(1)
+                raise ConnectionError
+            ctx.progress(3)
+            said.set()
+            await go_on.wait()
+
+        await ctx.step(body, retry=RetryPolicy(max_attempts=2, delay=0.125, jitter=0))
+
+    async with stage.kernel(program) as kernel:
+        await kernel.start(program, run_id="r")
+        await stage.clock.asleep(0.625)
+        stage.clock.advance(0.125)
+        await said.wait()
+        stage.clock.advance(0.375)  # past the second that began with the first report
+        await anyio.wait_all_tasks_blocked()
+        assert reports(stage) == [("body", 1), ("body", 2)]
+        stage.clock.advance(0.5)
+        await recorded(stage, "r", "progress_reported", 3)
+        go_on.set()
+        await kernel.result("r")
+
+    assert instants(stage) == [0, 0.5, 1.5]
+
+
+async def test_steps_and_the_run_are_told_apart() -> None:
+    """Each step has seconds of its own, and so has the run as a whole, whose last report precedes its end."""
+    stage = Stage()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        async def body() -> None:
+            ctx.progress(1)
+            ctx.progress(2)
+
+        ctx.progress(10)
+        await ctx.gather(a=ctx.step(body), b=ctx.step(body))
+        ctx.progress(20)
+
+    async with stage.kernel(program) as kernel:
+        await kernel.run(program, run_id="r")
+
+    assert sorted(reports(stage), key=str) == [
+        ("a/body", 1), ("a/body", 2), ("b/body", 1), ("b/body", 2), (None, 10), (None, 20)
+    ]  # fmt: skip
+    assert stage.types("r")[-2:] == ["progress_reported", "run_completed"]
+
+
+async def test_a_program_that_fails_has_its_last_report_recorded() -> None:
+    """As one that returns."""
+    stage = Stage()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        ctx.progress(1)
+        ctx.progress(2)
+        raise ValueError("no")
+
+    async with stage.kernel(program) as kernel:
+        with pytest.raises(RunFailed):
+            await kernel.run(program, run_id="r")
+
+    assert reports(stage) == [(None, 1), (None, 2)]
+
+
+async def test_a_step_its_program_cancels_has_its_last_report_recorded() -> None:
+    """Before the cancellation is."""
+    stage = Stage()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        with anyio.CancelScope() as scope:
+
+            async def body() -> None:
+                ctx.progress(1)
+                ctx.progress(2)
+                scope.cancel()
+                await anyio.sleep_forever()
+
+            await ctx.step(body)
+
+    async with stage.kernel(program) as kernel:
+        await kernel.run(program, run_id="r")
+
+    assert stage.types("r")[-3:] == ["progress_reported", "step_cancelled", "run_completed"]
+    assert reports(stage) == [("body", 1), ("body", 2)]
+
+
+# -- from where ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_plain_def_reports_from_its_thread() -> None:
+    """The worker thread of a plain function hands its reports over."""
+    stage = Stage()
+    threads: list[int] = []
+
+    def body() -> int:
+        threads.append(threading.get_ident())
+        current_attempt().progress(1, 2, "half", rows=7)
+        current_attempt().progress(2, 2)
+        return 5
+
+    @workflow()
+    async def program(ctx: Context) -> int:
+        return await ctx.step(body)
+
+    async with stage.kernel(program) as kernel:
+        assert await kernel.run(program, run_id="r") == 5
+
+    assert reports(stage) == [("body", 1), ("body", 2)]
+    assert stage.journal("r")[2].fact == ProgressReported("body", 1, 2, "half", {"rows": 7})
+    assert threads != [threading.get_ident()]
+
+
+async def test_what_comes_too_late_is_dropped() -> None:
+    """A task that a body has left behind has nothing to report of: its step has an outcome, its run has ended."""
+    stage = Stage()
+    attempts: list[Attempt] = []
+
+    async def body() -> None:
+        attempts.append(current_attempt())
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(body)
+        attempts[0].progress(1)
+        await ctx.wait_signal("go")
+
+    async with stage.kernel(program) as kernel:
+        await kernel.start(program, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        await kernel.signal("r", "go")
+        await kernel.result("r")
+        attempts[0].progress(2)
+        await anyio.wait_all_tasks_blocked()
+
+    assert reports(stage) == []
+
+
+@pytest.mark.parametrize("stop", ["cancel", "crash", "close"])
+async def test_a_run_that_is_stopped_reports_no_more(stop: str) -> None:
+    """A body that is told to unwind, and whatever it had said too soon before, adds nothing to the journal."""
+    stage = Stage()
+    said = anyio.Event()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        async def body() -> None:
+            ctx.progress(1)
+            ctx.progress(2)
+            said.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ctx.progress(3)
+
+        await ctx.step(body)
+
+    async with stage.kernel(program) as kernel:
+        await kernel.start(program, run_id="r")
+        await said.wait()
+        await recorded(stage, "r", "progress_reported")
+        if stop == "cancel":
+            await kernel.cancel("r")
+            await kernel.wait("r")
+        elif stop == "crash":
+            crash(kernel)
+        if stop != "close":
+            stage.clock.advance(10)
+            await anyio.wait_all_tasks_blocked()
+
+    assert reports(stage) == [("body", 1)]
+
+
+# -- what ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"done": float("nan")},
+        {"done": float("inf")},
+        {"done": 1, "total": float("nan")},
+        {"done": "3"},
+        {"done": True},
+        {"done": None},
+        {"done": 1, "rows": float("-inf")},
+        {"done": 1, **{f"m{number}": 1 for number in range(51)}},
+    ],
+    ids=lambda given: next(iter(given)) + str(len(given)),
+)
+async def test_a_report_that_says_nothing_is_refused(given: dict[str, Any]) -> None:
+    """Numbers are finite numbers and there are not too many: the step fails and names what is wrong."""
+    stage = Stage()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        with pytest.raises(InvalidValueError, match="progress"):
+            ctx.progress(**given)
+
+    async with stage.kernel(program) as kernel:
+        await kernel.run(program, run_id="r")
+
+    assert reports(stage) == []
+
+
+async def test_a_message_is_bounded() -> None:
+    """What is said is cut to 500 characters, and may hold what is no text."""
+    stage = Stage()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        ctx.progress(1, message="x" * 900 + "\udc80")
+
+    async with stage.kernel(program) as kernel:
+        await kernel.run(program, run_id="r")
+        report = (await kernel.inspect("r")).report
+
+    assert report is not None
+    assert report.message == "x" * 500 + "…"
+
+
+async def test_steps_in_a_row_take_two_more_commits_than_there_are() -> None:
+    """Recorded values, variables and a report of the first step do not add to the commits of a run without progress."""
+    stage = Stage()
+
+    async def body() -> int:
+        return 1
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        for _ in range(5):
+            await ctx.now()
+            await ctx.random()
+            await ctx.set_variable("mode", await ctx.step(body))
+            await ctx.variable("mode")
+
+    async with stage.kernel(program) as kernel:
+        before = kernel.committer.commits
+        await kernel.run(program, run_id="r")
+        assert kernel.committer.commits - before == 5 + 2
+
+
+# -- what it comes to ----------------------------------------------------------------------------------------------
+
+
+def _state(*facts: Fact) -> WorkflowState:
+    return add_up("r", "u", [Event(seq, START + seq * MICROSECONDS, fact) for seq, fact in enumerate(facts, 1)])
+
+
+PLANNED = RunCreated("flow", "{}", plan=[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")])
+UNPLANNED = RunCreated("flow", "{}")
+
+
+@pytest.mark.parametrize(
+    ("facts", "percent", "eta"),
+    [
+        ([PLANNED], 0.0, None),
+        ([PLANNED, StepStarted("a")], 0.0, None),
+        ([PLANNED, StepStarted("a"), StepCompleted("a", "1")], 25.0, 3.0),
+        ([PLANNED, StepStarted("a"), ProgressReported("a", 1, 2)], 12.5, 7.0),
+        ([PLANNED, StepStarted("a"), ProgressReported("a", 5, 2)], 25.0, 3.0),
+        ([PLANNED, StepStarted("a"), ProgressReported("a", -5, 2)], 0.0, None),
+        ([PLANNED, StepStarted("a"), ProgressReported("a", 5)], 0.0, None),
+        ([PLANNED, StepStarted("a"), ProgressReported("a", 1, 2), StepCompleted("a", "1")], 25.0, 6.0),
+        ([PLANNED, ProgressReported(None, 3, 4)], 0.0, None),
+        ([UNPLANNED], None, None),
+        ([UNPLANNED, StepStarted("a"), StepCompleted("a", "1")], None, None),
+        ([UNPLANNED, StepStarted("a"), ProgressReported(None, 1, 4)], 25.0, 3.0),
+        ([UNPLANNED, ProgressReported(None, 1)], None, None),
+        ([UNPLANNED, ProgressReported(None, 1, 0)], None, None),
+        ([UNPLANNED, StepStarted("a"), ProgressReported(None, 1, 4), RunCompleted("1")], 100.0, None),
+    ],
+)
+def test_percent_and_remaining_time(facts: list[Fact], percent: float | None, eta: float | None) -> None:
+    """Steps that are done count whole and one under way by its part; without a plan the program's own report counts.
+    The time left is that at which the run has been at work so far."""
+    shown = _state(*facts).to_dict()["progress"]
+
+    assert (shown["percent"], shown["eta_seconds"]) == (percent, eta)
+
+
+def test_what_a_step_has_reported_is_shown() -> None:
+    """Percent, numbers, message and metrics, with the instant."""
+    state = _state(UNPLANNED, StepStarted("a"), ProgressReported("a", 3, 4, "loading", {"rows": 7.5}))
+    (step,) = state.to_dict()["steps"]
+
+    assert step["progress"] == {
+        "percent": 75.0,
+        "done": 3,
+        "total": 4,
+        "message": "loading",
+        "metrics": {"rows": 7.5},
+        "at": "2026-01-01T00:00:03.000000Z",
+    }
