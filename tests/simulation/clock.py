@@ -12,48 +12,38 @@ Without `virtual` the same function runs in real time, for backends that have th
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import Awaitable, Callable, Mapping
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any, Literal, TypeVar, TypeVarTuple, cast
+from operator import itemgetter
+from typing import Any, TypeVar, TypeVarTuple, cast
 from unittest import mock
 
 import anyio
+import anyio._backends._asyncio
 import trio
 import trio._core._run as trio_scheduler
 import trio.testing
 
-from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.testing.virtual import EPOCH as EPOCH
+from flujo.kernel.testing.virtual import JumpingLoop, VirtualClock
+from flujo.kernel.testing.virtual import Loop as Loop
+from flujo.kernel.testing.virtual import Stuck as Stuck
 
-Loop = Literal["asyncio", "trio"]
 Tick = Callable[[], None]
+Round = Callable[[int], Sequence[tuple[int, Callable[[], None]]]]
+"""Told how many callbacks are about to run; says before which of them, counted from 0, something is to be done."""
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
-EPOCH = 1_767_225_600 * MICROSECONDS
-"""2026-01-01T00:00:00Z: the wall clock of every simulation begins here."""
 
-STUCK_SECONDS = 20.0
-"""Real time without anything to do or to wait for, after which a simulation is called stuck."""
-
-
-class SimulatedClock:
+class SimulatedClock(VirtualClock):
     """The kernel's clock on simulated time. `skew` moves its wall clock, as somebody may between two lives."""
 
     def __init__(self, skew: int = 0) -> None:
-        self._skew = skew
-
-    def now(self) -> int:
-        return EPOCH + self._skew + round(anyio.current_time() * MICROSECONDS)
-
-    async def sleep_until(self, instant: int) -> None:
-        while (left := instant - self.now()) > 0:  # noqa: ASYNC110 - time is what is waited for
-            await anyio.sleep(left / MICROSECONDS)
-
-
-class Stuck(Exception):
-    """Every task waits, and nothing is scheduled that could wake one."""
+        super().__init__(EPOCH + skew)
 
 
 class Abandoned(SystemExit):
@@ -71,12 +61,22 @@ def run_simulated(
     seed: int = 0,
     on_tick: Tick = _no_tick,
     virtual: bool = True,
+    on_round: Round | None = None,
 ) -> Result:
-    """Run an async function on a new event loop and return what it returns."""
+    """Run an async function on a new event loop and return what it returns.
+
+    With `on_round` asyncio draws lots as well: what is ready at the same time runs in an order that the seed decides.
+    It stands in for `on_tick` there, at less cost; a timer that runs out is no tick then. Nothing may wait for a
+    thread.
+    """
     if not virtual:
         return anyio.run(function, backend=loop)
     if loop == "asyncio":
-        return anyio.run(function, backend="asyncio", backend_options={"loop_factory": lambda: _VirtualLoop(on_tick)})
+        make = partial(_VirtualLoop, on_tick) if on_round is None else partial(_ShufflingLoop, on_round, seed)
+        options: dict[str, Any] = {"loop_factory": make}
+        # anyio keeps tasks and scopes in sets, whose order is that of memory addresses.
+        with mock.patch.object(anyio._backends._asyncio, "set", OrderedSet, create=True):
+            return anyio.run(function, backend="asyncio", backend_options=options)
     # Trio's own recipe for tests that can be repeated (its Hypothesis plugin does these two things).
     trio_scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     trio_scheduler._r.seed(seed)
@@ -103,46 +103,44 @@ class _TickInstrument(trio.abc.Instrument):
             mock.patch.object(self._clock, "current_time", side_effect=error).start()
 
 
-class _JumpingSelector(selectors.BaseSelector):
-    """Where a real selector would wait for the next deadline, this one moves the time there."""
+class OrderedSet(dict[Any, None]):
+    """As much of a set as anyio needs, in the order in which things were added."""
 
-    def __init__(self) -> None:
-        self._real = selectors.DefaultSelector()
-        self.time = 0.0
+    def add(self, member: Any) -> None:
+        self[member] = None
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None:
-            self.time += max(0.0, timeout)
-            return []
-        # Nothing is scheduled, so only another thread or a signal can go on with this loop.
-        ready = self._real.select(STUCK_SECONDS)
-        if not ready:
-            raise Stuck
-        return ready
+    def discard(self, member: Any) -> None:
+        self.pop(member, None)
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._real.register(fileobj, events, data)
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._real.unregister(fileobj)
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return cast("Mapping[Any, selectors.SelectorKey]", self._real.get_map())
-
-    def close(self) -> None:
-        self._real.close()
+    def remove(self, member: Any) -> None:
+        del self[member]
 
 
-class _VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop on virtual time that announces every callback it runs."""
+class _ShufflingLoop(JumpingLoop):
+    """Runs what is ready at the same time in a random order, as trio does."""
+
+    _ready: deque[asyncio.Handle]  # what asyncio itself is going to run next
+
+    def __init__(self, on_round: Round, seed: int) -> None:
+        self._on_round = on_round
+        self._lots = random.Random(seed)
+        super().__init__(patience=0.0)
+        self.jumping.about_to_run = self._shuffle
+
+    def _shuffle(self) -> None:
+        ready = self._ready
+        if len(ready) > 1:
+            self._lots.shuffle(cast("list[asyncio.Handle]", ready))
+        for index, callback in sorted(self._on_round(len(ready)), key=itemgetter(0), reverse=True):
+            ready.insert(index, asyncio.Handle(callback, (), self))
+
+
+class _VirtualLoop(JumpingLoop):
+    """Announces every callback it runs."""
 
     def __init__(self, on_tick: Tick) -> None:
-        self._jumping = _JumpingSelector()
         self._on_tick = on_tick
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.time
+        super().__init__()
 
     def call_soon(
         self, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None

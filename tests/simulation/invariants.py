@@ -18,9 +18,9 @@ from flujo.kernel.transitions import replay, summarize
 from flujo.kernel.values import decode as decode_value
 
 from .scenario import Plan, Scenario
-from .world import Body, Violation, World, decode, require_signal
+from .world import Body, Violation, World, decode, require_pause, require_signal
 
-FINAL = ("completed", "failed", "cancelled")
+RESUMABLE = ("paused", "failed", "cancelled")
 
 
 def require(condition: object, message: str) -> None:
@@ -117,6 +117,13 @@ def _follow(run_id: str, steps: _Steps, row: EventRow) -> None:
         case events.StepWaiting():
             this = steps.of(fact.step)
             must(this.outcome is None, f"waits after its outcome, {this.outcome}")
+            if fact.child is not None:  # every attempt of a child begins with a wait
+                this.attempts += 1
+                this.max_attempts = fact.max_attempts
+        case events.ValueRecorded() | events.VariableSet() if fact.step is not None:
+            this = steps.of(fact.step)
+            must(this.outcome is None, f"it has an outcome already, {this.outcome}")
+            this.outcome = row.type
         case events.AttemptFailed():
             this = steps.of(fact.step)
             this.failures += 1
@@ -144,12 +151,14 @@ def check_bodies(run_id: str, rows: Sequence[EventRow], bodies: Sequence[Body]) 
 
 
 def check_summary(run_id: str, rows: Sequence[EventRow], summary: RunSummary) -> None:
-    """The stored summary is what the journal adds up to, and a final run has no owner."""
+    """The stored summary is what the journal adds up to, and a completed run has no owner."""
     state = replay(run_id, summary.uid, rows)
     expected = summarize(state, summary.owner, summary.token)
+    if summary.status in RESUMABLE:  # whoever claimed it to resume it may have died before it did
+        expected = expected._replace(owner=summary.owner)
     if summary != expected:
         raise Violation(f"{run_id}: the summary is {summary}, the journal says {expected}")
-    require(summary.status not in FINAL or summary.owner is None, f"{run_id} is {summary.status} and has an owner")
+    require(summary.status != "completed" or summary.owner is None, f"{run_id} has completed and has an owner")
 
 
 def check_snapshots(world: World) -> None:
@@ -167,6 +176,8 @@ def check_promises(world: World) -> None:
         require(world.store.rows(run_id), f"the start of {run_id} was acknowledged, and it is gone")
     for run_id, name in world.signalled:
         require_signal(world, run_id, name)
+    for run_id in world.paused:
+        require_pause(world, run_id)
 
 
 def _bodies_by_run(world: World) -> dict[str, list[Body]]:

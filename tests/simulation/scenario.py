@@ -3,6 +3,8 @@
     ingest   a step that fails twice and is retried, a durable sleep; more: cancelled steps, handled failures
     compare  a map one item of which is retried, a gather whose branches use equal step names, repeated
     approve  a signal sent before its wait; more: one posted by another process, and a race two steps win in one tick
+    oversee  recorded values and a variable, a child that fails once and is resumed, another one that is given up; its
+             client pauses it and lets it go on
 
 Which of several concurrent steps finishes first is a real race, so an output has two parts. `fixed` must equal that of
 an uninterrupted run. `order` must equal what the journal implies (`implied_order`): once an order is recorded, every
@@ -12,7 +14,7 @@ is read back as a list), and the outputs tell which form the program has seen.""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -87,6 +89,14 @@ async def race(name: str) -> str:
         life.gate.set()
         await anyio.sleep_forever()
     await life.gate.wait()
+    return body.step
+
+
+@step
+async def stumble() -> str:
+    """Fails in its first generation."""
+    if (body := await current_life().body(0.1)).generation == 1:
+        raise ConnectionError("the line is down")
     return body.step
 
 
@@ -179,6 +189,34 @@ def _order_of_approve(rows: Sequence[EventRow]) -> Order:
     return {"finished": finished} if finished else {}
 
 
+@workflow(name="errand")
+async def errand(ctx: Context, text: str) -> list[str]:
+    carried = await ctx.step(note, text)
+    await ctx.sleep(1 * _pace())
+    return [*carried, await ctx.step(stumble)]
+
+
+@workflow(name="vigil")
+async def vigil(ctx: Context) -> None:
+    await ctx.step(stall)
+
+
+@workflow(name="oversee")
+async def oversee(ctx: Context, full: bool) -> Output:
+    lot, name, began = await ctx.random(), await ctx.uuid(), await ctx.now()
+    await ctx.set_variable("lot", lot)
+    _, noted = await ctx.step(note, f"{lot} {name} {began}")
+    # What was read once is read again by every later life, or it would differ from what its first one has noted.
+    fixed: dict[str, Any] = {"same": noted == f"{lot} {name} {began}"}
+    fixed["errand"] = await ctx.run_child(errand, {"text": "far"}, retry=retried())
+    with anyio.move_on_after(1 * _pace()) as patience:
+        await ctx.run_child(vigil)
+    fixed["gave_up"] = patience.cancelled_caught
+    fixed["variable"] = await ctx.variable("lot") == lot
+    fixed["noted"] = await ctx.step(note, "done")
+    return {"fixed": fixed, "order": {}}
+
+
 def _no_order(rows: Sequence[EventRow]) -> Order:
     return {}
 
@@ -202,6 +240,8 @@ class Plan:
     signals: Sequence[str] = ()
     posts: Sequence[str] = ()  # signals sent by another process, once the run waits for them
     implied_order: Callable[[Sequence[EventRow]], Order] = _no_order
+    pauses: bool = False  # its client pauses it once, and lets it go on whenever it is paused
+    children: Mapping[str, Workflow] = field(default_factory=dict)  # by run id
 
 
 @dataclass(frozen=True)
@@ -213,7 +253,12 @@ class Scenario:
 
     @property
     def workflows(self) -> list[Workflow]:
-        return [plan.workflow for plan in self.plans]
+        return [each for plan in self.plans for each in (plan.workflow, *plan.children.values())]
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Of all runs there may be, children included."""
+        return [run_id for plan in self.plans for run_id in (plan.run_id, *plan.children)]
 
 
 LEAN = Scenario(
@@ -236,4 +281,19 @@ FULL = Scenario(
 )
 """The same three runs with everything else that was ever found to be delicate."""
 
-SCENARIOS = {scenario.name: scenario for scenario in (LEAN, FULL)}
+NESTED = Scenario(
+    "nested",
+    [
+        Plan(
+            "oversee-1",
+            oversee,
+            {"full": True},
+            pauses=True,
+            children={"oversee-1.errand": errand, "oversee-1.vigil": vigil},
+        ),
+        Plan("approve-1", approve, {"full": False}, ["early"]),
+    ],
+)
+"""A run with children, which is paused and goes on, beside another one."""
+
+SCENARIOS = {scenario.name: scenario for scenario in (LEAN, FULL, NESTED)}

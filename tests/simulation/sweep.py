@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import anyio
 
-from flujo.kernel import FlujoError, Kernel, Observer
-from flujo.kernel.errors import RunCancelled, RunFinishedError, RunNotFoundError
+from flujo.kernel import FlujoError, Kernel, Observer, RunStatus
+from flujo.kernel.errors import RunActiveError, RunCancelled, RunFinishedError, RunNotFoundError, RunNotPausedError
 
 from .clock import Abandoned, Loop, run_simulated
 from .invariants import Reference, check_closed, check_ended, check_world, require
@@ -61,8 +61,7 @@ def simulate(
 
     With `pace` it is lived in real time, `pace` times as long as the scenario says.
     """
-    run_ids = [plan.run_id for plan in scenario.plans]
-    world = World(make_store(), seed, run_ids, points, pace=1.0 if pace is None else pace)
+    world = World(make_store(), seed, scenario.run_ids, points, pace=1.0 if pace is None else pace)
     total = 0
 
     def tick() -> None:
@@ -183,6 +182,8 @@ async def _be_client(life: Life, kernel: Kernel, plan: Plan) -> None:
             group.start_soon(_signal, life, kernel, plan, name)
         for name in plan.posts:
             group.start_soon(_post, life, plan, name)
+        if plan.pauses:
+            group.start_soon(_pause_and_unpause, life, kernel, plan)
         while True:
             await _watch(life, kernel, plan.run_id)
             try:
@@ -209,6 +210,24 @@ async def _signal(life: Life, kernel: Kernel, plan: Plan, name: str) -> None:
     except RunFinishedError:
         pass  # an earlier, unacknowledged one has arrived
     life.acknowledge_signal(plan.run_id, name)
+
+
+async def _pause_and_unpause(life: Life, kernel: Kernel, plan: Plan) -> None:
+    """Pause a run after a while, unless that has been done in an earlier life, and let it go on once it is paused."""
+    if plan.run_id not in life.world.paused:
+        await anyio.sleep(0.7 * life.pace)
+        try:
+            await kernel.pause(plan.run_id)
+        except RunFinishedError:
+            pass  # somebody has cancelled it
+        else:
+            life.acknowledge_pause(plan.run_id)
+    while not (state := await kernel.wait(plan.run_id)).is_final:
+        if state.status is RunStatus.PAUSED:
+            try:
+                await kernel.unpause(plan.run_id)
+            except (RunActiveError, RunNotPausedError):
+                pass  # it was resumed, or cancelled, at the same time
 
 
 async def _post(life: Life, plan: Plan, name: str) -> None:

@@ -43,7 +43,7 @@ from flujo.kernel.backend import (
 )
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import StoreError
-from flujo.kernel.events import EventRow, StepStarted
+from flujo.kernel.events import AttemptFailed, EventRow, StepStarted
 
 from .clock import SimulatedClock
 
@@ -75,6 +75,15 @@ class Fault(StrEnum):
     WRITE_FAILS_DURABLY = "write fails durably"
     """The write raises StoreError although it is durable; the process goes on."""
 
+    CRASH_IN_WRITE = "crash in write"
+    """The process dies in the middle of a commit batch: only some of its runs have got to the store (episodes)."""
+
+    WRITE_FAILS_PARTLY = "write fails partly"
+    """The same, but the process lives on and is told StoreError (episodes)."""
+
+    FREEZE_AT_TICK = "freeze at tick"
+    """The process is taken for dead and goes on, while others take over what it owned (episodes)."""
+
     CLOSE_AT_TICK = "close at tick"
     """The kernel is closed in good order from this tick on."""
 
@@ -82,7 +91,14 @@ class Fault(StrEnum):
     """A client cancels every run at this tick, and resumes it once it is cancelled."""
 
 
-AT_WRITES = (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE, Fault.WRITE_FAILS, Fault.WRITE_FAILS_DURABLY)
+AT_WRITES = (
+    Fault.CRASH_BEFORE_WRITE,
+    Fault.CRASH_AFTER_WRITE,
+    Fault.CRASH_IN_WRITE,
+    Fault.WRITE_FAILS,
+    Fault.WRITE_FAILS_DURABLY,
+    Fault.WRITE_FAILS_PARTLY,
+)
 
 
 class Point(NamedTuple):
@@ -258,6 +274,7 @@ class World:
     lives: list[Life] = field(default_factory=list)
     started: set[str] = field(default_factory=set)  # run ids whose start was acknowledged
     signalled: set[tuple[str, str]] = field(default_factory=set)  # (run id, signal) that were acknowledged
+    paused: set[str] = field(default_factory=set)  # run ids whose pause was acknowledged
     watched: dict[str, list[Event]] = field(default_factory=dict)  # what a client has seen of a run, over all lives
     snapshots: list[dict[str, list[EventRow]]] = field(default_factory=list)  # of each crash and each end
     pace: float = 1.0  # seconds that one second of the scenario takes
@@ -285,6 +302,12 @@ class World:
         """A violation to raise. It is kept here as well, since a kernel takes what a body raises for its failure."""
         self.violations.append(Violation(message))
         return self.violations[-1]
+
+    def failures_of(self, body: Body) -> int:
+        """How many attempts of this generation of a step have durably failed."""
+        facts = [decode(row).fact for row in self.store.rows(body.run_id)]
+        failed = [fact for fact in facts if isinstance(fact, AttemptFailed) and fact.step == body.step]
+        return sum(fact.attempt < body.attempt for fact in failed)
 
     def body_begins(self, body: Body) -> None:
         """Check in this very instant that the start of this attempt is the last durable fact about its step."""
@@ -335,6 +358,10 @@ class Life:
         if (point := self._at_ticks.get(self.ticks)) is None or self.dead:
             return
         self.world.reached.append(point)
+        self.befall(point)
+
+    def befall(self, point: Point) -> None:
+        """Something happens to this life at its present tick."""
         if point.fault is Fault.CRASH_AT_TICK:
             self.crash()
         else:
@@ -349,7 +376,7 @@ class Life:
 
     async def write(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Let a write happen, or not."""
-        self.backend.require_alive()
+        await self.enter()
         self.writes += 1
         point = self._at_writes.get(self.writes)
         fault = None if point is None else point.fault
@@ -369,6 +396,20 @@ class Life:
             raise StoreError(self.backend.url, "the disk answered with an error, after it had written")
         self.backend.require_alive()
         return result
+
+    async def enter(self) -> None:
+        """A call of the store begins. Raises StoreError once this life is dead."""
+        self.backend.require_alive()
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        """Let a batch be committed, or not."""
+        return await self.write(lambda: self.backend.inner.append(commits))
+
+    def claimed(self, summaries: Sequence[RunSummary]) -> None:
+        """This life has become the owner of these runs."""
+
+    def released(self, uids: Sequence[str] | None) -> None:
+        """This life has given up these runs, or all it had."""
 
     async def body(self, seconds: float) -> Body:
         """What the body of every step in a scenario does: begin, and take some time."""
@@ -395,6 +436,12 @@ class Life:
             require_signal(self.world, run_id, name)
             self.world.signalled.add((run_id, name))
 
+    def acknowledge_pause(self, run_id: str) -> None:
+        """A client was told that its run will pause; from now on the request must be stored."""
+        if not self.dead:
+            require_pause(self.world, run_id)
+            self.world.paused.add(run_id)
+
     def observe(self, run_id: str, event: Event) -> None:
         """A watcher received an event: it must be durable, and the next one."""
         if self.dead:
@@ -406,6 +453,13 @@ class Life:
         if len(rows) < event.seq or decode(rows[event.seq - 1]) != event:
             raise Violation(f"a watcher of {run_id} received {event}, which is not durable")
         seen.append(event)
+
+
+def require_pause(world: World, run_id: str) -> None:
+    """An acknowledged pause is in the journal or in the inbox of its run, unless a cancel has overruled it."""
+    received = any(row.type in ("pause_requested", "cancel_requested") for row in world.store.rows(run_id))
+    if not received and not any(request.kind == "pause" for request in world.store.requests(run_id)):
+        raise Violation(f"the pause of {run_id} was acknowledged and is stored nowhere")
 
 
 def require_signal(world: World, run_id: str, name: str) -> None:
@@ -434,13 +488,13 @@ class LifeBackend(StateBackend):
     def __init__(self, life: Life, store: Store) -> None:
         self._life = life
         self._store = store
-        self._inner = store.open()
-        self.url = self._inner.url
-        self.capabilities = self._inner.capabilities
+        self.inner = store.open()
+        self.url = self.inner.url
+        self.capabilities = self.inner.capabilities
 
     def kill(self) -> None:
         """Die with the process."""
-        self._store.kill(self._inner)
+        self._store.kill(self.inner)
 
     def require_alive(self) -> None:
         """Raise StoreError once this life is dead."""
@@ -448,65 +502,79 @@ class LifeBackend(StateBackend):
             raise StoreError(self.url, "its process was killed")
 
     async def open(self, owner: str | None) -> None:
-        self.require_alive()
-        await self._inner.open(owner)
+        await self._life.enter()
+        await self.inner.open(owner)
 
     async def close(self) -> None:
-        await self._inner.close()
+        await self.inner.close()
 
     async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
-        return await self._life.write(lambda: self._inner.append(commits))
+        return await self._life.append(commits)
 
     async def claim(self, run_id: str) -> RunSummary:
-        return await self._life.write(lambda: self._inner.claim(run_id))
+        async def claim() -> RunSummary:
+            claimed = await self.inner.claim(run_id)
+            self._life.claimed([claimed])
+            return claimed
+
+        return await self._life.write(claim)
 
     async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
-        return await self._life.write(lambda: self._inner.claim_idle(statuses, workflows, limit))
+        async def claim() -> Sequence[RunSummary]:
+            claimed = await self.inner.claim_idle(statuses, workflows, limit)
+            self._life.claimed(claimed)
+            return claimed
+
+        return await self._life.write(claim)
 
     async def release(self, uids: Sequence[str] | None) -> None:
-        await self._life.write(lambda: self._inner.release(uids))
+        async def release() -> None:
+            await self.inner.release(uids)
+            self._life.released(uids)
+
+        await self._life.write(release)
 
     async def delete(self, run_id: str, uid: str) -> None:
-        await self._life.write(lambda: self._inner.delete(run_id, uid))
+        await self._life.write(lambda: self.inner.delete(run_id, uid))
 
     async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
-        return await self._life.write(lambda: self._inner.prune(filter, limit=limit, dry_run=dry_run))
+        return await self._life.write(lambda: self.inner.prune(filter, limit=limit, dry_run=dry_run))
 
     async def post(self, run_id: str, request: Request) -> RunSummary:
-        return await self._life.write(lambda: self._inner.post(run_id, request))
+        return await self._life.write(lambda: self.inner.post(run_id, request))
 
     async def take(self) -> Sequence[Posted]:
-        self.require_alive()
-        return await self._inner.take()
+        await self._life.enter()
+        return await self.inner.take()
 
     async def wait_for_posts(self) -> None:
-        self.require_alive()
-        await self._inner.wait_for_posts()
+        await self._life.enter()
+        await self.inner.wait_for_posts()
 
     async def load(self, run_id: str) -> RunSummary:
-        self.require_alive()
-        return await self._inner.load(run_id)
+        await self._life.enter()
+        return await self.inner.load(run_id)
 
     async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
-        self.require_alive()
-        return await self._inner.read_events(run_id, uid, after_seq, limit)
+        await self._life.enter()
+        return await self.inner.read_events(run_id, uid, after_seq, limit)
 
     async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
-        self.require_alive()
-        return await self._inner.list(filter, limit=limit, page=page)
+        await self._life.enter()
+        return await self.inner.list(filter, limit=limit, page=page)
 
     async def due(self, instant: int, limit: int) -> Due:
-        self.require_alive()
-        return await self._inner.due(instant, limit)
+        await self._life.enter()
+        return await self.inner.due(instant, limit)
 
     async def count(self, filter: RunFilter) -> int:
-        self.require_alive()
-        return await self._inner.count(filter)
+        await self._life.enter()
+        return await self.inner.count(filter)
 
     async def is_alive(self, owner: str) -> bool:
-        self.require_alive()
-        return await self._inner.is_alive(owner)
+        await self._life.enter()
+        return await self.inner.is_alive(owner)
 
     async def get_definition(self, digest: str) -> StoredDefinition:
-        self.require_alive()
-        return await self._inner.get_definition(digest)
+        await self._life.enter()
+        return await self.inner.get_definition(digest)

@@ -1,0 +1,288 @@
+"""What episodes have found in the kernel, each as small as it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import anyio
+import pytest
+
+from flujo.backends.memory import InMemoryBackend, MemoryStore
+from flujo.kernel import Context, Kernel, StoreError, current_attempt, events, step, workflow
+from flujo.kernel.backend import Refused, RunSummary
+from flujo.kernel.errors import RunCancelled
+from flujo.kernel.events import Event, Fact
+from flujo.kernel.replay import Replay
+from flujo.kernel.state import WorkflowState
+from flujo.kernel.testing import Loop, VirtualClock, run_virtually
+from flujo.kernel.transitions import add_up
+
+loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
+
+
+@step
+async def note(text: str) -> str:
+    return text
+
+
+def _kernel(*workflows: Any, backend: InMemoryBackend | None = None, **options: Any) -> Kernel:
+    return Kernel(backend or InMemoryBackend(), workflows, clock=VirtualClock(), **options)
+
+
+def _state(*facts: Fact) -> WorkflowState:
+    created = events.RunCreated(workflow="w", inputs="{}")
+    return add_up("r", "u", [Event(seq, seq, fact) for seq, fact in enumerate([created, *facts], 1)])
+
+
+@loops
+def test_one_signal_does_not_end_two_waits(loop: Loop) -> None:
+    """Of two branches that wait for the same signal one takes it, and the other goes on waiting."""
+
+    @workflow(name="two")
+    async def two(ctx: Context) -> list[Any]:
+        return await ctx.gather(ctx.wait_signal("go"), ctx.wait_signal("go"))
+
+    async def scenario() -> Any:
+        async with _kernel(two) as kernel:
+            run = await kernel.start(two)
+            await anyio.sleep(1)
+            await run.signal("go", 1)
+            await anyio.sleep(1)
+            await run.signal("go", 2)
+            return await run.result()
+
+    assert sorted(run_virtually(scenario, loop=loop)) == [1, 2]
+
+
+def test_a_signal_that_has_come_wakes_its_run() -> None:
+    """A run that died between a signal and the wait that takes it is due at once; another name wakes nobody."""
+    waiting = events.StepWaiting("go", "signal", signal="go")
+
+    assert _state(waiting).wake_at is None
+    assert _state(waiting, events.SignalReceived("stop", "1")).wake_at is None
+    assert _state(waiting, events.SignalReceived("go", "1")).wake_at == 3
+
+
+@loops
+def test_a_parent_leaves_its_turn_to_its_child(loop: Loop) -> None:
+    """With room for one run at a time, one that waits for a child does not keep it from beginning."""
+
+    @workflow(name="child")
+    async def child(ctx: Context) -> str:
+        return await ctx.step(note, "done")
+
+    @workflow(name="parent")
+    async def parent(ctx: Context) -> list[Any]:
+        return [await ctx.run_child(child, name="plain"), *await ctx.gather(ctx.run_child(child, name="branch"))]
+
+    async def scenario() -> Any:
+        async with _kernel(parent, child, max_runs=1) as kernel:
+            return await kernel.run(parent)
+
+    assert run_virtually(scenario, loop=loop) == ["done", "done"]
+
+
+@loops
+def test_no_child_begins_once_a_pause_is_recorded(loop: Loop) -> None:
+    """A pause that comes while a parent still looks for its child's id keeps the child from beginning."""
+
+    @workflow(name="child")
+    async def child(ctx: Context) -> None:
+        await ctx.step(note, "done")
+
+    @workflow(name="parent")
+    async def parent(ctx: Context) -> None:
+        await ctx.step(note, "first")
+        await ctx.run_child(child)
+
+    class Slow(InMemoryBackend):
+        async def load(self, run_id: str) -> RunSummary:
+            await anyio.sleep(1)
+            return await super().load(run_id)
+
+    async def scenario() -> list[str]:
+        backend = Slow()
+        async with _kernel(parent, child, backend=backend) as kernel:
+            run = await kernel.start(parent)
+            await anyio.sleep(0.5)
+            await kernel.pause(run.run_id)
+            await run.wait()
+        return [row.type for row in backend.store.runs[run.run_id].events]
+
+    assert run_virtually(scenario, loop=loop)[-2:] == ["pause_requested", "run_paused"]
+
+
+@loops
+@pytest.mark.parametrize("later", [0.5, 1.5])
+def test_a_run_is_cancelled_while_it_lines_up(loop: Loop, later: float) -> None:
+    """A run that is cancelled in the instant in which it gets in line for its turn is cancelled, and not lost."""
+
+    @step
+    async def work() -> None:
+        await anyio.sleep(60)
+
+    @workflow(name="busy")
+    async def busy(ctx: Context) -> None:
+        await ctx.step(work)
+
+    class Slow(InMemoryBackend):
+        async def append(self, commits: Any) -> dict[str, Refused]:
+            await anyio.sleep(1)
+            return await super().append(commits)
+
+    async def scenario() -> None:
+        async with _kernel(busy, backend=Slow(), max_runs=1) as kernel:
+            await kernel.start(busy, run_id="first")
+            async with anyio.create_task_group() as group:
+                group.start_soon(_call(kernel.start, busy, run_id="second"))
+                await anyio.sleep(later)  # in the same commit as its creation, or in the next
+                group.start_soon(_call(kernel.cancel, "second"))
+            with pytest.raises(RunCancelled):
+                await kernel.result("second")
+
+    run_virtually(scenario, loop=loop)
+
+
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def call() -> None:
+        await function(*args, **kwargs)
+
+    return call
+
+
+@loops
+def test_what_is_passed_over_keeps_its_order(loop: Loop) -> None:
+    """A step in the midst of a history runs anew, and what follows on it is still handed out as it was recorded."""
+
+    async def scenario() -> list[int]:
+        state = _state(
+            events.StepStarted("late"),
+            *(events.StepStarted(name) for name in "xy"),
+            *(events.StepCompleted(name, "1") for name in "yx"),
+        )
+        order: list[int] = []
+
+        async def ask(seq: int) -> None:
+            await replay.turn(seq)
+            order.append(seq)
+
+        async with anyio.create_task_group() as group:
+
+            def spawn(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+                group.start_soon(function)
+
+            replay = Replay(state, spawn)
+            await replay.turn()  # `late`, which has no outcome
+            group.start_soon(ask, 6)
+            await anyio.sleep(0.0)
+            group.start_soon(ask, 5)
+        return order
+
+    assert run_virtually(scenario, loop=loop) == [5, 6]
+
+
+class _Failing(InMemoryBackend):
+    """Refuses every commit from a certain instant on."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.is_broken = False
+
+    async def append(self, commits: Any) -> dict[str, Refused]:
+        if self.is_broken:
+            raise StoreError(self.url, "the disk is on fire")
+        return await super().append(commits)
+
+
+@loops
+def test_whoever_waits_for_a_run_that_is_away_hears_of_a_failed_store(loop: Loop) -> None:
+    """When the store has failed its kernel, nobody waits on for a run that is not in memory."""
+
+    @workflow(name="sleeper")
+    async def sleeper(ctx: Context) -> None:
+        await ctx.sleep("1h")
+
+    @workflow(name="short")
+    async def short(ctx: Context) -> None:
+        await ctx.step(note, "soon")
+
+    async def scenario() -> None:
+        backend = _Failing(MemoryStore())
+        async with _kernel(sleeper, short, backend=backend, max_resident=0) as kernel:
+            away = await kernel.start(sleeper)
+            await anyio.sleep(1)
+            async with anyio.create_task_group() as group:
+
+                async def break_it() -> None:
+                    await anyio.sleep(1)
+                    backend.is_broken = True
+                    with pytest.raises(StoreError):
+                        await kernel.start(short)
+
+                group.start_soon(break_it)
+                with pytest.raises(StoreError, match="on fire"):
+                    await away.result()
+
+    run_virtually(scenario, loop=loop)
+
+
+@loops
+def test_a_kernel_that_gets_a_lost_run_back_begins_it_anew(loop: Loop) -> None:
+    """A kernel that was taken for dead, and takes up the run that it has lost meanwhile, runs it once and not twice."""
+    bodies: list[int] = []
+
+    @step
+    async def work() -> int:
+        bodies.append(current_attempt().attempt)
+        await anyio.sleep(60)
+        return current_attempt().attempt
+
+    @workflow(name="long")
+    async def long(ctx: Context) -> int:
+        return await ctx.step(work)
+
+    async def scenario() -> Any:
+        store = MemoryStore()
+        async with _kernel(long, backend=InMemoryBackend(store)) as first:
+            run = await first.start(long)
+            await anyio.sleep(1)
+            store.alive.discard(first.id)
+            async with _kernel(long, backend=InMemoryBackend(store)):
+                store.alive.add(first.id)
+                await anyio.sleep(1)
+            await first.take_up(run.run_id)
+            return await run.result()
+
+    assert run_virtually(scenario, loop=loop) == 3
+    assert bodies == [1, 2, 3]
+
+
+@loops
+def test_a_run_that_has_ended_is_not_taken_up(loop: Loop) -> None:
+    """Whoever looks at an interrupted run, and comes to claim it when somebody has just cancelled it, lets it be."""
+
+    @workflow(name="idle")
+    async def idle(ctx: Context) -> None:
+        await ctx.wait_signal("never")
+
+    class Late(InMemoryBackend):
+        async def claim(self, run_id: str) -> RunSummary:
+            await anyio.sleep(1)
+            return await super().claim(run_id)
+
+    async def scenario() -> list[str]:
+        store = MemoryStore()
+        async with _kernel(idle, backend=InMemoryBackend(store)) as kernel:
+            run = await kernel.start(idle)
+        async with (
+            _kernel(idle, backend=InMemoryBackend(store), recover=False) as other,
+            _kernel(idle, backend=Late(store), recover=False) as late,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(late.take_up, run.run_id)
+            await anyio.sleep(0.5)
+            await other.cancel(run.run_id)
+        return [row.type for row in store.runs[run.run_id].events]
+
+    assert run_virtually(scenario, loop=loop)[-2:] == ["cancel_requested", "run_cancelled"]
