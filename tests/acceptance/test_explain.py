@@ -7,6 +7,8 @@ import shlex
 import signal
 import subprocess
 
+import pytest
+
 from acceptance.place import SQLITE, Place, finish, lines_until, output_until
 
 FLAKY = """\
@@ -53,7 +55,7 @@ import anyio
 from flujo.kernel import Context, step, workflow
 
 
-@step
+@step(limit="hold")
 async def hold() -> None:
     await anyio.sleep_forever()
 
@@ -159,12 +161,13 @@ def test_a_body_that_does_not_stop(place: Place) -> None:
     assert finish(run).code == 8
 
 
-def test_a_limit_and_a_workflow_that_is_not_registered(place: Place) -> None:
+@pytest.mark.parametrize("bound", [("--max-steps", "1"), ("--limit", "hold=1")])
+def test_a_limit_and_a_workflow_that_is_not_registered(place: Place, bound: tuple[str, str]) -> None:
     """Asked of a server: what waits for its turn there, and what it does not know."""
     place.write("holding.py", TWO_AT_ONCE)
     place.write("gated.yaml", GATED)
     address = "unix:.flujo/server.sock"
-    server = place.start("serve", "holding.py:holding", "--max-steps", "1", "--store", SQLITE)
+    server = place.start("serve", "holding.py:holding", *bound, "--store", SQLITE)
     output_until(server, "listening")
     for run_id in ("a", "b"):
         place.flujoctl("run", "holding", "--id", run_id, "--detach", "--server", address)

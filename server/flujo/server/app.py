@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import anyio
@@ -22,18 +22,26 @@ async def run_server(
     *,
     workspaces: Path,
     max_steps: int | None = None,
+    max_runs: int | None = None,
+    limits: Mapping[str, int] | None = None,
     grace_seconds: float = GRACE_SECONDS,
     started: Callable[[Kernel], None] = lambda kernel: None,
 ) -> None:
     """Serve the store at the URL `store` until cancelled. `started` is called when calls are accepted.
 
     Unfinished runs that nobody runs are taken up first: those of `workflows`, and those that have their definition
-    stored. Raises what open_backend and `serve` raise.
+    stored. `max_steps`, `max_runs` and `limits` are those of Kernel. Raises what open_backend and `serve` raise.
     """
     where = Address.parse(address)
     _ = where.target  # a path that is too long is said before a store is made for nothing
     kernel = Kernel(
-        open_backend(store), workflows, workspaces=workspaces, max_steps=max_steps, load_definition=load_stored
+        open_backend(store),
+        workflows,
+        workspaces=workspaces,
+        max_steps=max_steps,
+        max_runs=max_runs,
+        limits=limits,
+        load_definition=load_stored,
     )
     with claimed(where):  # first of all: a server that has to leave again must not have taken up runs
         async with kernel, listening(kernel, where, grace_seconds=grace_seconds):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -23,21 +24,42 @@ from flujo.kernel.errors import ExtraMissingError
 @click.argument("targets", metavar="[WORKFLOW]...", nargs=-1)
 @click.option("--listen", metavar="ADDRESS", help="where, as unix:PATH (default: server.sock beside the store)")
 @click.option("--max-steps", type=click.IntRange(1), metavar="N", help="steps that run at a time (default: no limit)")
+@click.option("--max-runs", type=click.IntRange(1), metavar="N", help="runs at work at a time (default: no limit)")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=N", help="steps at a time that name this limit")
 @click.option("--grace", default="5s", metavar="DURATION", help="how long calls may take to finish when it stops")
-def command(session: Session, targets: Sequence[str], listen: str | None, max_steps: int | None, grace: str) -> int:
+def command(
+    session: Session,
+    targets: Sequence[str],
+    listen: str | None,
+    max_steps: int | None,
+    max_runs: int | None,
+    limits: Sequence[str],
+    grace: str,
+) -> int:
     """Serve the runs of a store over gRPC until Ctrl-C or SIGTERM, and run them.
 
     WORKFLOW is what clients may start by name: a YAML file, FILE.py:NAME or MODULE:NAME. YAML files can also be sent by
     clients. At the start, unfinished runs that nobody runs are taken up: those of the workflows named, and all that
     have their definition in the store. When it stops, steps under way are recorded as interrupted; they start again
     with the next server.
+
+    What finds no room under a limit waits for its turn, first come, first served. A limit has the name that steps give
+    it; those of YAML files have task:NAME, so that --limit task:shell=2 bounds the shells that run at a time.
     """
     target = session.store_target
     workflows = _load(targets)
     address = listen or target.listen
     grace_seconds = parse_duration(grace)
-    run_async(lambda: _serve(session, target, address, workflows, max_steps, grace_seconds))
+    bounds = {"max_steps": max_steps, "max_runs": max_runs, "limits": dict(_limit(limit) for limit in limits)}
+    run_async(lambda: _serve(session, target, address, workflows, bounds, grace_seconds))
     return 0
+
+
+def _limit(written: str) -> tuple[str, int]:
+    name, _, size = written.rpartition("=")
+    if not name or not size.isdecimal() or int(size) < 1:
+        raise click.BadParameter(f"{written!r} is not NAME=N with N at least 1", param_hint="--limit")
+    return name, int(size)
 
 
 def _load(targets: Sequence[str]) -> list[Workflow]:
@@ -54,7 +76,7 @@ async def _serve(
     target: StoreTarget,
     address: str,
     workflows: Sequence[Workflow],
-    max_steps: int | None,
+    bounds: Mapping[str, Any],
     grace_seconds: float,
 ) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tasks start processes, and gRPC would join in each time
@@ -82,7 +104,7 @@ async def _serve(
                 address,
                 workflows,
                 workspaces=target.workspaces,
-                max_steps=max_steps,
+                **bounds,
                 grace_seconds=grace_seconds,
                 started=started,
             )
