@@ -10,7 +10,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVarTuple
 
@@ -168,10 +168,8 @@ def open_files() -> set[str]:
     """What this process has open."""
     found = set()
     for each in Path("/proc/self/fd").iterdir():
-        try:
+        with suppress(FileNotFoundError):  # the one that lists them
             found.add(f"{each.name} {each.readlink()}")
-        except FileNotFoundError:
-            pass  # the one that lists them
     return found
 
 
@@ -180,7 +178,8 @@ def children() -> list[int]:
     pid = os.getpid()
     found = []
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (thread / "children").read_text(encoding="ascii").split()]
+        with suppress(FileNotFoundError):  # it has just ended
+            found += [int(child) for child in (thread / "children").read_text(encoding="ascii").split()]
     return found
 
 
