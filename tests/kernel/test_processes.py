@@ -6,8 +6,10 @@ waits for a time to pass.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -21,8 +23,10 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from flujo.kernel import Context, RetryPolicy, RunFailed, Workflow, current_attempt, workflow
 from flujo.kernel.errors import KernelClosedError
-from flujo.kernel.processes import Children, find_command, sweep
+from flujo.kernel.processes import Children, Finished, find_command, sweep
+from kernel.stage import Stage, crash, until
 
 ENV = {"PATH": os.environ["PATH"]}
 KERNEL = str(Path(__file__).parents[2] / "kernel")
@@ -393,3 +397,209 @@ def wait_for_death(pid: int) -> None:
         return
     select.select([fd], [], [])
     os.close(fd)
+
+
+# -- what commands have used -----------------------------------------------------------------------------------------
+
+BURN = "import time\nwhile time.process_time() < {}: pass"
+GROW = "x = bytearray({})\nfor i in range(0, len(x), 4096): x[i] = 1"
+
+
+async def python(program: str) -> Finished:
+    """Run a program as a command of the attempt this is called in."""
+    return await current_attempt().children.run([sys.executable, "-S", "-c", program], cwd="/", env=ENV)
+
+
+def one_step(body: Any, **options: Any) -> Workflow:
+    """A workflow of one step, called `it`."""
+
+    @workflow(name="one_step")
+    async def program(ctx: Context) -> Any:
+        return await ctx.step(body, name="it", **options)
+
+    return program
+
+
+async def test_the_cpu_time_of_commands_is_recorded_with_their_step() -> None:
+    """That of what a command has waited for counts too, as does every command of the step; it costs no commit."""
+
+    async def body() -> None:
+        burn = f"{sys.executable} -S -c '{BURN.format(0.2)}'"
+        await current_attempt().children.run(["sh", "-c", f"{burn}; true"], cwd="/", env=ENV)
+        await python(BURN.format(0.1))
+
+    flow, stage = one_step(body), Stage()
+    async with stage.kernel(flow) as kernel:
+        await kernel.run(flow, run_id="r")
+        state = await kernel.inspect("r")
+        assert kernel.committer.commits == 3
+        assert kernel._residents._children is not None
+        assert kernel._residents._children.used == {}
+
+    assert stage.types("r")[1:4] == ["step_started", "progress_reported", "step_completed"]
+    assert state.steps["it"].progress is not None
+    assert 0.3 <= state.steps["it"].progress.metrics["cpu_seconds"] < 60
+    assert state.progress["resources"]["cpu_seconds"] == state.steps["it"].progress.metrics["cpu_seconds"]
+
+
+async def test_the_peak_of_memory_is_recorded_where_it_is_known() -> None:
+    """A command that takes more than this process ever did has a peak; of one that takes less it is left out."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) + 64 * 2**20
+
+    async def hungry() -> None:
+        await python(GROW.format(size))
+        await python("")
+
+    async def modest() -> None:
+        await python("")
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(hungry)
+        await ctx.step(modest)
+
+    async with Stage().kernel(program) as kernel:
+        await kernel.run(program, run_id="r")
+        state = await kernel.inspect("r")
+
+    told = {name: step.progress.used for name, step in state.steps.items() if step.progress is not None}
+    assert set(told) == {"hungry", "modest"}
+    assert told["hungry"] is not None
+    assert told["hungry"].peak_bytes is not None
+    assert size <= told["hungry"].peak_bytes < size + 256 * 2**20
+    assert told["modest"] is not None
+    assert told["modest"].peak_bytes is None
+    assert state.progress["resources"] == {
+        "cpu_seconds": pytest.approx(told["hungry"].cpu_seconds + told["modest"].cpu_seconds),
+        "peak_bytes": told["hungry"].peak_bytes,
+    }
+
+
+async def test_attempts_add_up_beside_what_the_body_reports() -> None:
+    """A failed attempt counts as well, and the step's own progress stays as the body told it."""
+
+    async def body() -> None:
+        attempt = current_attempt()
+        await python(BURN.format(0.15))
+        attempt.progress(attempt.attempt, 2, "burnt", heat=7)
+        if attempt.attempt == 1:
+            raise ConnectionError("no")
+
+    flow = one_step(body, retry=RetryPolicy(max_attempts=2, delay=0))
+    async with Stage().kernel(flow) as kernel:
+        await kernel.run(flow, run_id="r")
+        step = (await kernel.inspect("r")).steps["it"]
+
+    assert step.progress is not None
+    assert (step.progress.done, step.progress.total, step.progress.message) == (2, 2, "burnt")
+    assert step.progress.metrics["heat"] == 7
+    assert step.progress.metrics["cpu_seconds"] >= 0.3
+
+
+async def test_another_life_goes_on_counting(fifo: Fifo) -> None:
+    """What was recorded before a crash is part of the sum."""
+    stage = Stage()
+
+    async def body() -> None:
+        await python(BURN.format(0.15))
+        if current_attempt().attempt == 1:
+            raise ConnectionError("no")
+
+    flow = one_step(body, retry=RetryPolicy(max_attempts=2, delay=60, jitter=0))
+    async with stage.kernel(flow) as kernel:
+        await kernel.start(flow, run_id="r")
+        await until(kernel, "r", "attempt_failed")
+        crash(kernel)
+    stage.clock.advance(60)
+    async with stage.kernel(flow) as kernel:
+        await kernel.result("r")
+        state = await kernel.inspect("r")
+
+    assert state.progress["resources"]["cpu_seconds"] >= 0.3
+
+
+async def test_a_step_without_commands_reports_nothing() -> None:
+    """No event, and no figure of zero."""
+
+    async def body() -> None: ...
+
+    flow, stage = one_step(body), Stage()
+    async with stage.kernel(flow) as kernel:
+        await kernel.run(flow, run_id="r")
+        state = await kernel.inspect("r")
+
+    assert "progress_reported" not in stage.types("r")
+    assert state.progress["resources"] is None
+
+
+async def test_a_command_that_is_cut_short_counts_too() -> None:
+    """The timeout of a step ends its command, and what that had used until then is recorded."""
+
+    async def body() -> None:
+        await python(BURN.format(999))
+
+    flow = one_step(body, timeout=0.3)
+    async with Stage().kernel(flow) as kernel:
+        with pytest.raises(RunFailed, match="TimeoutError"):
+            await kernel.run(flow, run_id="r")
+        state = await kernel.inspect("r")
+
+    assert 0 < state.progress["resources"]["cpu_seconds"] < 60
+
+
+async def test_nothing_is_kept_of_a_run_that_is_stopped(fifo: Fifo) -> None:
+    """An attempt that has no outcome has no figures, and they are not counted with a later one."""
+
+    async def body() -> None:
+        script = f"{fifo.opening}; echo up >&9; while :; do sleep 9; done"
+        await current_attempt().children.run(["sh", "-c", script], cwd="/", env=ENV)
+
+    flow = one_step(body)
+    async with Stage().kernel(flow) as kernel:
+        await kernel.start(flow, run_id="r")
+        assert await fifo.line() == "up\n"
+        await kernel.cancel("r")
+        await kernel.wait("r")
+        assert kernel._residents._children is not None
+        assert kernel._residents._children.used == {}
+    assert not fifo.is_held()
+
+
+def _no_pidfd(pid: int) -> int:
+    raise OSError(errno.ENOSYS, "not here")
+
+
+@on_linux
+async def test_a_thread_waits_where_the_system_cannot_tell(
+    children: Children, tmp_path: Path, fifo: Fifo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pidfds, as on macOS, ends, return codes, cancellations and figures are the same."""
+    monkeypatch.setattr(os, "pidfd_open", _no_pidfd)
+
+    assert await children.run(["sh", "-c", "echo hi; exit 3"], cwd=tmp_path, env=ENV) == (3, b"hi\n", b"", False)
+    script = f"{fifo.opening}; echo up >&9; while :; do sleep 9; done"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: children.run(["sh", "-c", script], cwd=tmp_path, env=ENV))
+        assert await fifo.line() == "up\n"
+        tasks.cancel_scope.cancel()
+    assert not fifo.is_held()
+
+    async def body() -> None:
+        await python(BURN.format(0.1))
+
+    flow = one_step(body)
+    async with Stage().kernel(flow) as kernel:
+        await kernel.run(flow, run_id="r")
+        assert (await kernel.inspect("r")).progress["resources"]["cpu_seconds"] >= 0.1
+
+
+def test_a_child_that_somebody_else_reaps_is_not_waited_for_in_vain() -> None:
+    """Where SIGCHLD is ignored nobody learns how a child ended: the code is 255, and what it printed is there."""
+    program = """
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        children = Children()
+        print(*await children.run(["echo", "hi"], cwd="/", env=os.environ))
+        await children.close()
+    """
+    with a_kernel(program) as kernel:
+        assert kernel.communicate()[0] == "255 b'hi\\n' b'' False\n"

@@ -420,21 +420,29 @@ def _quiet() -> Iterator[None]:
 
 async def _episode(world: EpisodeWorld) -> None:
     tasks = {task.id for task in anyio.get_running_tasks()}
+    await _live_side_by_side(world, world.episode.processes)
+    if world.watchman.not_ended():
+        # A client in a life that was frozen has resumed what all others were content with.
+        world.seen_to.clear()
+        await _live_side_by_side(world, [Process(process.plans, ()) for process in world.episode.processes])
+    left = [task for task in anyio.get_running_tasks() if task.id not in tasks]
+    if left:
+        raise Violation(f"the last life has ended and left {left}")
+    world.watchman.check()
+    world.watchman.check_ended(world.left_cancelled, world.reported)
+
+
+async def _live_side_by_side(world: EpisodeWorld, processes: Sequence[Process]) -> None:
     async with anyio.create_task_group() as background:
         try:
             async with anyio.create_task_group() as rows:
-                for process in world.episode.processes:
+                for process in processes:
                     rows.start_soon(_row, world, process, background)
         finally:
             for life in world.alive:  # those that were frozen
                 life.thaw()
                 life.asked[Fault.CLOSE_AT_TICK].set()
                 life.over.set()
-    left = [task for task in anyio.get_running_tasks() if task.id not in tasks]
-    if left:
-        raise Violation(f"the last life has ended and left {left}")
-    world.watchman.check()
-    world.watchman.check_ended(world.left_cancelled, world.reported)
 
 
 async def _row(world: EpisodeWorld, process: Process, background: TaskGroup) -> None:
@@ -520,7 +528,10 @@ async def _unpause_children(life: EpisodeLife, kernel: Kernel) -> None:
         for run_id in watchman.paused_children():
             with suppress(RunNotPausedError, RunActiveError, RunNotResumableError):
                 await kernel.unpause(run_id)
-        await paused.wait()
+        if watchman.paused_children():  # somebody else has just claimed it, and may die before it goes on
+            await anyio.sleep(1)
+        else:
+            await paused.wait()
 
 
 async def _until_all_have_ended(world: EpisodeWorld, kernel: Kernel) -> None:
@@ -531,9 +542,8 @@ async def _until_all_have_ended(world: EpisodeWorld, kernel: Kernel) -> None:
         if not left:
             return
         await anyio.sleep(0.1)
-        for summary in left:
-            if summary.owner is None:  # a child that another process had, and has closed
-                await kernel.take_up(summary.run_id)
+        for summary in left:  # children, perhaps, that another process had
+            await kernel.take_up(summary.run_id)
     raise world.violation(f"still not ended:\n{world.watchman.stuck()}")
 
 

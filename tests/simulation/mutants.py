@@ -454,7 +454,7 @@ HANGS = "no end after|still not ended|have not|did not complete|Stuck"
 
 PLANTED = [
     Planted(acknowledges_starts_before_durable, 1, "was acknowledged and is not durable"),
-    Planted(loses_a_signal, 1, "was acknowledged and is lost"),
+    Planted(loses_a_signal, 1, f"was acknowledged and is lost|{HANGS}"),
     Planted(loses_the_pause_request, 14, "a pause was asked for|the journal says"),
     Planted(loses_the_cancel_request, 14, "a cancel was asked for|the journal says"),
     Planted(records_a_success_twice, 2, "it has an outcome already, step_completed"),

@@ -169,15 +169,23 @@ class Committer:
                 if uid in batch.refused:
                     # Told to stop before anybody who waits for this batch can go on.
                     share.run.stop(Stop.FENCED)
-                    self._next.shares.pop(uid, None)
+                    self.drop(share.run)
                 else:
                     self._committed(share.run)
-            if batch.refused and not self._next.shares:
-                # Nothing is left in it to write, and somebody may wait for it: the end of a run that was fenced.
-                self._next.end()
-                self._next = Batch()
         finally:
             batch.end()
+
+    def drop(self, run: LiveRun) -> None:
+        """What is recorded of a run is not to be written: it is not ours any more. Whoever recorded for its next life
+        is not concerned."""
+        share = self._next.shares.get(run.uid)
+        if share is None or share.run is not run:
+            return
+        del self._next.shares[run.uid]
+        if not self._next.shares:
+            # Nothing is left in it to write, and somebody may wait for it: the end of a run that was fenced.
+            self._next.end()
+            self._next = Batch()
 
     def _lose(self, batch: Batch) -> None:
         for share in batch.shares.values():

@@ -12,15 +12,19 @@ by which others know the kernel to be alive is only free once its last child is 
 
 A child cannot start its command before the guardian knows of it: it waits at a gate, one line on its standard input.
 What leaves the group on purpose (`setsid`) is out of reach here; `sweep` finds it later by the variables it inherited.
+
+What a command has used, the system tells whoever reaps it, once. So children are reaped here and not by the event loop.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -28,17 +32,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 import anyio.to_thread
 
+from .attempt import current_attempt, in_attempt
 from .errors import KernelClosedError
+from .state import Usage
 
 OUTPUT_LIMIT = 1024 * 1024
 EOF_SECONDS = 0.5
 """How long to wait for the end of the output once the group is dead: only who left the group can delay it."""
 
 _CHUNK = 65536
+
+_LOST = 255
+"""The return code of a command whose own one somebody else was told."""
+
+_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in what the system counts the peak of a resident set in."""
 
 _GATE = 'read -r _ || exit 125; exec "$@"'
 """The shell reads byte by byte up to the newline, so the command finds exactly its own input behind the gate's line."""
@@ -93,6 +104,7 @@ class Children:
         self._guardian: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
         self._closed = False
+        self.used: dict[tuple[str, str], Usage] = {}  # (uid, step) → by commands of an attempt that have ended
 
     async def run(
         self,
@@ -123,16 +135,8 @@ class Children:
             # holds the other end of one. Only our own ends are made non-blocking; the command's ends are not touched.
             for fd in (stdin.fd, stdout.fd, stderr.fd):
                 os.set_blocking(fd, False)
-            with anyio.CancelScope(shield=True):  # a cancellation half-way could lose sight of a started process
-                process = await anyio.open_process(
-                    ["/bin/sh", "-c", _GATE, "sh", *command],
-                    stdin=stdin_read.fd,
-                    stdout=stdout_write.fd,
-                    stderr=stderr_write.fd,
-                    cwd=cwd,
-                    env=env,
-                    start_new_session=True,
-                )
+            process = _Process(command, (stdin_read.fd, stdout_write.fd, stderr_write.fd), cwd, env)
+            stack.callback(process.close)
             for theirs in (stdin_read, stdout_write, stderr_write):
                 theirs.close()
             try:
@@ -144,8 +148,16 @@ class Children:
                 with anyio.CancelScope(shield=True):
                     await _kill_group(process)
                 self._forget(process.pid)
+                self._add_up(process.used)
             assert process.returncode is not None
             return Finished(process.returncode, out.kept(), err.kept(), out.left_out + err.left_out > 0)
+
+    def _add_up(self, used: Usage | None) -> None:
+        if used is not None and in_attempt():
+            attempt = current_attempt()
+            key = attempt.uid, attempt.step
+            before = self.used.get(key)
+            self.used[key] = used if before is None else before.plus(used)
 
     async def close(self) -> None:
         """End the guardian, and with it every child that still runs. The liveness fd may be let go of afterwards."""
@@ -254,9 +266,7 @@ def find_command(argv: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -
     raise FileNotFoundError(f"there is no command {name!r}" + ("" if os.path.dirname(name) else " on the PATH"))
 
 
-async def _run_to_the_end(
-    process: anyio.abc.Process, writer: _Writer, readers: Sequence[_Reader], grace_seconds: float
-) -> None:
+async def _run_to_the_end(process: _Process, writer: _Writer, readers: Sequence[_Reader], grace_seconds: float) -> None:
     """Feed and drain the child until it has exited, or until we are cancelled and have ended it."""
     streams: list[_Writer | _Reader] = [writer, *readers]
     async with anyio.create_task_group() as tasks:
@@ -279,6 +289,71 @@ async def _run_to_the_end(
                         await reader.ended.wait()
             for stream in streams:
                 stream.scope.cancel()
+
+
+class _Process:
+    """A command behind its gate, reaped by `wait`. One task at a time may wait for it."""
+
+    def __init__(
+        self, command: Sequence[str], streams: tuple[int, int, int], cwd: str | Path, env: Mapping[str, str]
+    ) -> None:
+        """Start it. This blocks for the millisecond it takes: a thread would take longer to get at."""
+        stdin, stdout, stderr = streams
+        self._popen = subprocess.Popen(
+            ["/bin/sh", "-c", _GATE, "sh", *command],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        )
+        self.pid = self._popen.pid
+        self.returncode: int | None = None
+        self.used: Usage | None = None
+        self._floor = _own_peak()  # not before it has begun: what was counted until then is not more
+        self._reaped: tuple[int, resource.struct_rusage | None] | None = None
+        self._ended = self._watch()
+
+    async def wait(self) -> None:
+        """Return once it has ended and is reaped."""
+        if self.returncode is None:
+            await anyio.wait_readable(self._ended.fd)
+            self._reap()
+            assert self._reaped is not None
+            status, told = self._reaped
+            self.returncode = self._popen.returncode = os.waitstatus_to_exitcode(status)
+            self.used = None if told is None else _usage(told, self._floor)
+
+    def close(self) -> None:
+        """Let go of what tells its end."""
+        self._ended.close()
+
+    def _watch(self) -> _End:
+        """What becomes readable when it has ended."""
+        if sys.platform.startswith("linux"):
+            try:
+                return _End(os.pidfd_open(self.pid))
+            except OSError:  # a kernel, or a sandbox, that does not have it
+                pass
+        read, write = map(_End, os.pipe())
+
+        def watch() -> None:
+            self._reap()
+            write.close()
+
+        threading.Thread(target=watch, name=f"flujo-wait-{self.pid}", daemon=True).start()
+        return read
+
+    def _reap(self) -> None:
+        if self._reaped is not None:
+            return
+        try:
+            _, status, told = os.wait4(self.pid, 0)
+        except ChildProcessError:  # SIGCHLD is ignored here, or somebody waits for whatever ends: how it did is lost
+            self._reaped = _LOST << 8, None
+        else:
+            self._reaped = status, told
 
 
 class _End:
@@ -363,7 +438,20 @@ class _Reader:
         return bytes(self._head) + gap + bytes(self._tail)
 
 
-async def _kill_group(process: anyio.abc.Process) -> None:
+def _usage(told: resource.struct_rusage, floor: int) -> Usage:
+    """What a child has used, as the system tells it.
+
+    A peak that is not above `floor` is not its own: Linux counts the peak of a process from that of the one it was made
+    from, this one, and keeps it through the exec."""
+    peak = told.ru_maxrss if told.ru_maxrss > floor else None
+    return Usage(round(told.ru_utime + told.ru_stime, 6), None if peak is None else peak * _PEAK_UNIT)
+
+
+def _own_peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+async def _kill_group(process: _Process) -> None:
     """SIGKILL the group of `process` and return once its leader is reaped and nobody in it is alive."""
     survivors = _signal_group(process.pid, signal.SIGKILL)
     await process.wait()

@@ -158,6 +158,7 @@ class Residents:
         return when it has ended."""
         if (run := self._live.get(uid)) is not None:
             run.stop(Stop.FENCED)
+            self.committer.drop(run)
             await run.ended.wait()
 
     def bring_up(self, run: LiveRun, batch: Batch | None) -> None:

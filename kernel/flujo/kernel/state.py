@@ -110,6 +110,24 @@ class Signal(NamedTuple):
     payload: str  # JSON text
 
 
+class Usage(NamedTuple):
+    """What commands have used: seconds of CPU time, user and system, of them and of all they have waited for, and the
+    most memory (resident set) that one process had at a time; None when that is not known, which is so for those that
+    took less than the kernel's own process (processes.py)."""
+
+    cpu_seconds: float
+    peak_bytes: float | None = None
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        known = [peak for peak in (self.peak_bytes, other.peak_bytes) if peak is not None]
+        return Usage(round(self.cpu_seconds + other.cpu_seconds, 6), max(known, default=None))
+
+    def metrics(self) -> dict[str, float]:
+        """It as metrics of a step's progress, which is how it is recorded."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
 class Progress(NamedTuple):
     """How far something said it is. `done` and `total` are in units of its own."""
 
@@ -123,6 +141,13 @@ class Progress(NamedTuple):
     def share(self) -> float | None:
         """The part that is done, 0 to 1; None without a total."""
         return None if not self.total else min(1.0, max(0.0, self.done / self.total))
+
+    @property
+    def used(self) -> Usage | None:
+        """What the commands of the step have used in this generation; None if it ran none."""
+        if (seconds := self.metrics.get("cpu_seconds")) is None:
+            return None
+        return Usage(seconds, self.metrics.get("peak_bytes"))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as users see it in JSON."""
@@ -384,8 +409,8 @@ class WorkflowState:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """Percent and counts of steps, what the program reported, and the estimated time left; null where that is not
-        known.
+        """Percent and counts of steps, what the program reported, the estimated time left, and the resources that
+        commands have used; null where that is not known.
 
         Percent counts a step under way by the part of it that it has reported. Without a known number of steps, what
         the program has reported of the run as a whole stands in."""
@@ -399,8 +424,17 @@ class WorkflowState:
             "eta_seconds": self.eta_seconds,
             "retries": self.retries,
             "errors": sum(step.failures for step in self.steps.values()),
-            "resources": None,
+            "resources": None if (used := self.used) is None else used._asdict(),
         }
+
+    @property
+    def used(self) -> Usage | None:
+        """What the commands of its steps have used, each step in its newest generation; None if they ran none."""
+        total: Usage | None = None
+        for step in self.steps.values():
+            if step.progress is not None and (used := step.progress.used) is not None:
+                total = used if total is None else total.plus(used)
+        return total
 
     @property
     def share_done(self) -> float | None:

@@ -3,6 +3,7 @@
     recorded outcome      handed out in journal order (replay.py)
     started               durable before the body runs
     slots                 one of each limit it is under, taken before it is started; there may be a line (turns.py)
+    resources             what commands have used, reported before the outcome of an attempt that ran some
     value                 recorded; returned without waiting, so that the next step's start shares its commit
     failure               recorded with the instant of the next attempt, or for good (transitions.after_failure)
     wait                  recorded; nothing runs until its instant or its signal comes
@@ -32,7 +33,7 @@ from .processes import Children
 from .reporting import Reporter
 from .retry import RetryPolicy
 from .runs import LiveRun
-from .state import OPEN, SETTLED, StepState, StepStatus
+from .state import OPEN, SETTLED, StepState, StepStatus, Usage
 from .transitions import Stop, after_failure
 from .turns import Limit, Turns
 from .values import NULL, PLAIN, Codec
@@ -56,6 +57,7 @@ class StepRunner:
         self._children = children
         self._turns = turns
         self._has_limits = turns.has_limits
+        self._used: dict[str, Usage] = {}  # by commands of failed attempts; a body may report over what is recorded
 
     async def perform(self, key: str, body: Body, terms: Terms, digest: str | None = None) -> Any:
         """The output of a step with a body; raises StepFailed.
@@ -68,9 +70,9 @@ class StepRunner:
             if digest is None or step.digest is None or step.digest == digest:
                 return await self._recorded(step, codec)
             logger.warning("run %s: %s has other arguments than before, it runs again", run.state.run_id, key)
-        if step is not None or run.stopped is not None or not run.replay.over:
-            await self._begin(key, step)
         try:
+            if step is not None or run.stopped is not None or not run.replay.over:
+                await self._begin(key, step)
             if step is not None and step.status is StepStatus.WAITING:
                 return codec.decode(await self._wait_out(key))
             generation, number = (1, 0) if step is None else await self._due(step)
@@ -91,6 +93,8 @@ class StepRunner:
                 finally:
                     if limits:
                         self._turns.give_back(limits)
+                if self._children.used:
+                    self._report_used(key, more_may_follow=isinstance(outcome, Failed))
                 if self._reporter.kept:
                     self._reporter.flush(key)
                 if isinstance(outcome, str):
@@ -109,8 +113,8 @@ class StepRunner:
         step = self._run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
             return await self._recorded(step, codec)
-        await self._begin(key, step)
         try:
+            await self._begin(key, step)
             if step is None or step.status is StepStatus.PENDING:
                 self._start_waiting(key, 1 if step is None else step.generation, wait)
             return codec.decode(await self._wait_out(key))
@@ -143,8 +147,8 @@ class StepRunner:
         step = state.steps.get(key)
         if step is not None and step.status in SETTLED:
             return await self._recorded(step, codec)
-        await self._begin(key, step)
         try:
+            await self._begin(key, step)
             self._turns.forget(run.uid)
             if step is not None and step.next_attempt_at is not None:
                 await self._clock.sleep_until(step.next_attempt_at)
@@ -263,6 +267,22 @@ class StepRunner:
         if run.stopped is not None:
             await run.unwind()
 
+    def _report_used(self, key: str, *, more_may_follow: bool = False) -> None:
+        """Record what the commands of the attempt that has just ended have used, together with those of the attempts
+        before it, as metrics of the step's progress."""
+        if (used := self._children.used.pop((self._run.uid, key), None)) is None:
+            return
+        step = self._run.state.steps[key]
+        told = None if step.progress is None else step.progress.used  # in another life
+        before = self._used.pop(key, told)
+        if before is not None:
+            used = used.plus(before)
+        if more_may_follow:
+            self._used[key] = used
+        said = self._reporter.kept.pop(key, None) or step.progress or events.ProgressReported(key, 0)
+        metrics = {**said.metrics, **used.metrics()}
+        self._run.record(events.ProgressReported(key, said.done, said.total, said.message, metrics))
+
     # -- waits --------------------------------------------------------------------------------------------------
 
     def _start_waiting(self, key: str, generation: int, wait: Wait) -> None:
@@ -299,8 +319,8 @@ class StepRunner:
         return signal.payload
 
     async def _arrives_before(self, name: str, instant: int | None) -> bool:
-        """Whether a signal comes before an instant; without one, it is waited for without end. Another wait for the same
-        name may be the one that takes it."""
+        """Whether a signal comes before an instant; without one, it is waited for without end. Another wait for the
+        same name may be the one that takes it."""
         alarm = anyio.CancelScope()
         with anyio.CancelScope() as patience:
             if instant is not None:
@@ -328,8 +348,10 @@ class StepRunner:
         """Record, when a step is left by a cancellation the kernel did not cause, that the program cancelled it."""
         step = self._run.state.steps.get(key)
         if _is_cancelled_by_program(self._run, error) and step is not None and step.status in OPEN:
+            self._report_used(key)
             self._reporter.flush(key)
             self._run.record(events.StepCancelled(key))
+        self._children.used.pop((self._run.uid, key), None)  # of an attempt whose outcome is not recorded
 
 
 def _is_cancelled_by_program(run: LiveRun, error: BaseException) -> bool:

@@ -91,7 +91,6 @@ class Takeover:
         self._inbox = inbox
         self._max_interruptions = max_interruptions
         self._note_timer = note_timer
-        self._reviving: dict[str, anyio.Event] = {}  # by uid
         self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()  # by run id, while they are held
 
     # -- recovering ---------------------------------------------------------------------------------------------
@@ -150,17 +149,15 @@ class Takeover:
         """Bring a run of ours back into memory, and go on where it stopped.
 
         One that cannot go on here is given up; raises what keeps it from that. Without effect on other runs."""
+        await self._in_turn(run_id, partial(self._bring_back, run_id))
+
+    async def _bring_back(self, run_id: str) -> None:
         summary = await self._backend.load(run_id)
-        while (other := self._reviving.get(summary.uid)) is not None:
-            await other.wait()
         if summary.uid in self._residents or summary.owner != self._residents.owner:
             return
-        done = self._reviving[summary.uid] = anyio.Event()
         try:
             await self._bring_up(summary)
         finally:
-            del self._reviving[summary.uid]
-            done.set()
             if summary.uid not in self._residents:
                 self._residents.away.pop(summary.uid, None)
 
