@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,8 +133,11 @@ class Place:
 
 
 def finish(process: subprocess.Popen[str]) -> Ended:
-    """Wait for a process and take what it has printed; nothing flujoctl prints is ever a traceback."""
-    out, err = process.communicate()
+    """Wait for a process and take what nobody has read of what it printed; flujoctl never prints a traceback."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process, ThreadPoolExecutor() as readers:  # `communicate` would leave out what `lines_until` has in its buffer
+        out, err = readers.map(lambda stream: stream.read(), (process.stdout, process.stderr))
     assert "Traceback" not in err, err
     return Ended(process.returncode, out, err)
 

@@ -49,7 +49,8 @@ def served(place: Place) -> Iterator[subprocess.Popen[str]]:
     server = serve(place)
     place.environment["FLUJO_SERVER"] = ADDRESS
     yield server
-    stop(server)
+    if server.poll() is None:
+        stop(server)
 
 
 def serve(place: Place) -> subprocess.Popen[str]:
@@ -79,7 +80,14 @@ def test_a_run_of_a_server_is_started_followed_and_signalled(place: Place, serve
     state = place.inspect("gate")
 
     assert printed.endswith("send it with: flujoctl signal gate approve")
-    assert seen == ["run_created", "step_started", "step_completed", "step_started", "step_waiting"]
+    assert seen == [
+        "run_created",
+        "step_started",
+        "progress_reported",  # what its command has used
+        "step_completed",
+        "step_started",
+        "step_waiting",
+    ]
     assert [(each["run_id"], each["status"]) for each in listed] == [("gate", "waiting")]
     assert state == embedded
     assert state["steps"][0]["output"]["stdout"] == "hello Ada\n"
@@ -155,9 +163,10 @@ def test_a_killed_server_is_replaced_and_its_watchers_go_on(place: Place, served
     events = [json.loads(line) for line in [*seen, *ended.out.splitlines()]]
     assert ended.code == 0, ended
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    assert [event["type"] for event in events[-4:]] == [
+    assert [event["type"] for event in events[-5:]] == [
         "step_interrupted",
         "step_started",
+        "progress_reported",  # what its command has used
         "step_completed",
         "run_completed",
     ]

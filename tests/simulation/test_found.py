@@ -85,7 +85,12 @@ def test_a_parent_leaves_its_turn_to_its_child(loop: Loop) -> None:
 
 @loops
 def test_no_child_begins_once_a_pause_is_recorded(loop: Loop) -> None:
-    """A pause that comes while a parent still looks for its child's id keeps the child from beginning."""
+    """A pause that comes while a parent still looks for its child keeps that from beginning, also while a body in
+    another branch has to end first."""
+
+    @step
+    async def work() -> None:
+        await anyio.sleep(60)
 
     @workflow(name="child")
     async def child(ctx: Context) -> None:
@@ -93,8 +98,7 @@ def test_no_child_begins_once_a_pause_is_recorded(loop: Loop) -> None:
 
     @workflow(name="parent")
     async def parent(ctx: Context) -> None:
-        await ctx.step(note, "first")
-        await ctx.run_child(child)
+        await ctx.gather(ctx.step(work), ctx.run_child(child))
 
     class Slow(InMemoryBackend):
         async def load(self, run_id: str) -> RunSummary:
@@ -110,7 +114,8 @@ def test_no_child_begins_once_a_pause_is_recorded(loop: Loop) -> None:
             await run.wait()
         return [row.type for row in backend.store.runs[run.run_id].events]
 
-    assert run_virtually(scenario, loop=loop)[-2:] == ["pause_requested", "run_paused"]
+    types = run_virtually(scenario, loop=loop)
+    assert types[types.index("pause_requested") :] == ["pause_requested", "step_completed", "run_paused"]
 
 
 @loops
@@ -256,6 +261,79 @@ def test_a_kernel_that_gets_a_lost_run_back_begins_it_anew(loop: Loop) -> None:
 
     assert run_virtually(scenario, loop=loop) == 3
     assert bodies == [1, 2, 3]
+
+
+@loops
+def test_a_step_that_is_given_up_before_its_turn_is_recorded_so(loop: Loop) -> None:
+    """A recovered program may give a step up while what was recorded earlier has not been asked for. That is recorded,
+    or the step would seem to run for ever."""
+    patience = [60.0, 0.0]
+    pauses = [0.0, 1.0]
+
+    @step
+    async def work() -> None:
+        await anyio.sleep(600)
+
+    @workflow(name="impatient")
+    async def impatient(ctx: Context) -> None:
+        seconds, pause = patience.pop(0), pauses.pop(0)
+
+        async def give_up() -> None:
+            with anyio.move_on_after(seconds):
+                await ctx.step(work)
+
+        async def ask_later() -> None:
+            await anyio.sleep(pause)
+            await ctx.step(note, "asked")
+
+        await ctx.gather(give_up(), ask_later())
+
+    async def scenario() -> list[str]:
+        store = MemoryStore()
+        async with _kernel(impatient, backend=InMemoryBackend(store)) as kernel:
+            run = await kernel.start(impatient)
+            await anyio.sleep(1)
+        async with _kernel(impatient, backend=InMemoryBackend(store)) as kernel:
+            await kernel.result(run.run_id)
+        return [row.type for row in store.runs[run.run_id].events]
+
+    assert "step_cancelled" in run_virtually(scenario, loop=loop)
+
+
+@loops
+def test_a_run_is_brought_up_once_by_whoever_is_first(loop: Loop) -> None:
+    """A run that is taken up, and asked for in the same instant, goes on once in the kernel that now owns it."""
+    bodies: list[int] = []
+
+    @step
+    async def work() -> None:
+        bodies.append(current_attempt().attempt)
+
+    @workflow(name="once")
+    async def once(ctx: Context) -> None:
+        await ctx.wait_signal("go")
+        await ctx.step(work)
+
+    class Slow(InMemoryBackend):
+        async def read_events(self, *args: Any) -> Any:
+            await anyio.sleep(1)
+            return await super().read_events(*args)
+
+    async def scenario() -> None:
+        store = MemoryStore()
+        async with _kernel(once, backend=InMemoryBackend(store)) as kernel:
+            run = await kernel.start(once)
+        async with _kernel(once, backend=Slow(store), recover=False) as kernel, anyio.create_task_group() as group:
+            group.start_soon(kernel.take_up, run.run_id)
+            await anyio.sleep(2.5)  # it is claimed, and is being read
+            group.start_soon(kernel._takeover.bring_back, run.run_id)
+            await anyio.sleep(10)
+            await kernel.signal(run.run_id, "go")
+            await kernel.result(run.run_id)
+
+    run_virtually(scenario, loop=loop)
+
+    assert bodies == [1]
 
 
 @loops

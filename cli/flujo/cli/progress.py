@@ -15,7 +15,7 @@ from flujo.kernel.durations import MICROSECONDS, format_duration
 from flujo.kernel.state import SETTLED
 
 from .session import Session, is_terminal, say
-from .text import COLOURS, clock_time, event_line, printable, progress
+from .text import COLOURS, clock_time, event_line, is_usage_only, printable, progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -63,7 +63,8 @@ class LineView:
     """A line per event."""
 
     def show(self, event: Event, state: WorkflowState) -> None:
-        say(f"{clock_time(event.at)} {event_line(event, state)}")
+        if not (isinstance(event.fact, events.ProgressReported) and is_usage_only(event.fact)):
+            say(f"{clock_time(event.at)} {event_line(event, state)}")
 
     def note(self, text: str) -> None:
         say(text)

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from flujo.kernel import Event, Progress, RunSummary, StepState, WorkflowState, events
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
-from flujo.kernel.state import Failure, StepStatus
+from flujo.kernel.state import Failure, StepStatus, Usage
 
 COLOURS = {
     "completed": "32",
@@ -249,8 +249,22 @@ def progress(said: Progress) -> str:
     done, total = f"{said.done:g}", "" if said.total is None else f" of {said.total:g}"
     share = said.share
     counted = f"{done}{total}" if share is None else f"{100 * share:.0f} % ({done}{total})"
-    metrics = [f"{name}={number:g}" for name, number in said.metrics.items()]
-    return ", ".join([counted, *([printable(said.message)] if said.message else []), *metrics])
+    metrics = [f"{name}={number:g}" for name, number in said.metrics.items() if name not in Usage._fields]
+    used = [] if said.used is None else [_used(said.used)]
+    if is_usage_only(said):
+        return used[0]
+    return ", ".join([counted, *([printable(said.message)] if said.message else []), *metrics, *used])
+
+
+def is_usage_only(said: Progress | events.ProgressReported) -> bool:
+    """Whether it only says what commands have used, and nothing a step has reported itself."""
+    nothing = not said.done and said.total is None and said.message is None
+    return nothing and bool(said.metrics) and all(name in Usage._fields for name in said.metrics)
+
+
+def _used(used: Usage) -> str:
+    cpu = f"used {used.cpu_seconds:.3g}s of CPU"
+    return cpu if used.peak_bytes is None else f"{cpu} and {used.peak_bytes / 1024**2:.0f} MiB at most"
 
 
 def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
