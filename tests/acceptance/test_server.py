@@ -152,10 +152,12 @@ def test_a_killed_server_is_replaced_and_its_watchers_go_on(place: Place, served
     )
     place.flujoctl("run", "slow.yaml", "--id", "slow", "--detach")
     watch = place.start("watch", "slow", "-o", "jsonl")
-    seen = output_until(watch, '"second"')
+    seen = output_until(watch, '"step":"second"')
     place.read("begun")
     served.kill()
     served.communicate()
+    for _ in range(4):  # long enough for the watch to ask for more than events, and nobody answers
+        assert place.flujoctl("list").code == 5
     following = serve(place)
 
     ended = finish(watch)

@@ -16,7 +16,13 @@ from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.text import clock_time, event_line
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
-from flujo.kernel.errors import FlujoError, RunNotFoundError
+from flujo.kernel.errors import (
+    CallTimeoutError,
+    FlujoError,
+    KernelClosedError,
+    RunNotFoundError,
+    ServerUnreachableError,
+)
 from flujo.kernel.events import to_json_object
 from flujo.kernel.observer import result_of
 
@@ -57,9 +63,15 @@ async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int
     def announce(step: StepState) -> None:
         session.note(f"waiting for the signal {step.signal!r}; send it with: {signal_command(session, run_id, step)}")
 
+    async def is_left_alone() -> bool:
+        try:
+            return await runs.is_interrupted(await runs.summary(run_id))
+        except (ServerUnreachableError, KernelClosedError, CallTimeoutError):
+            return False  # the stream of events waits for another server, and says so if none comes
+
     async def mind_the_owner() -> None:
         try:
-            while not await runs.is_interrupted(await runs.summary(run_id)):  # noqa: ASYNC110
+            while not await is_left_alone():  # noqa: ASYNC110
                 await anyio.sleep(LOOK_SECONDS)  # a lock that is let go of wakes nobody
         except RunNotFoundError:
             return  # the stream of events says it better
