@@ -474,8 +474,9 @@ async def test_a_run_in_line_fails_when_its_time_is_over(hall: Hall) -> None:
         assert all_free(kernel)
 
 
-async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall: Hall) -> None:
-    """A program that decides by what is not recorded may ask for a sleep instead: nobody waits for it then."""
+@pytest.mark.parametrize("instead", ["sleep", "child", "end"])
+async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall: Hall, instead: str) -> None:
+    """A program that decides by what is not recorded may ask for a wait instead: nobody waits for it then."""
     stage, blocks = Stage(), visit(hall)
     seen: list[str] = []
 
@@ -487,8 +488,10 @@ async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall
         seen.append(ctx.run_id)
         if len(seen) == 1:
             await ctx.step(bounded)
-        else:
+        elif instead == "sleep":
             await ctx.sleep(60)
+        elif instead == "child":
+            await ctx.run_child(blocks, name="child")
 
     async with stage.kernel(blocks, fickle, limits={"db": 1}, max_resident=0) as kernel:
         await start(kernel, blocks, "a")
@@ -496,9 +499,10 @@ async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall
         await start(kernel, blocks, "c")
         hall.let_go("a")
         await inside(hall, "c")
-        hall.let_go("c")
+        for name in ("c", "b.child"):
+            hall.let_go(name)
         await kernel.result("c")
-        assert all_free(kernel)
+        await settled(lambda: all_free(kernel))
 
 
 async def test_runs_in_line_count_as_being_at_work(hall: Hall) -> None:
@@ -554,6 +558,35 @@ async def test_a_run_that_is_paused_in_line_goes_on_at_its_end(hall: Hall, max_r
     assert hall.entered == [*"acb"]
 
 
+async def test_a_step_that_is_held_by_a_pause_lets_the_next_in_line_pass(hall: Hall) -> None:
+    """A pause waits for a body of the same run; the turn of another step of it goes to somebody else meanwhile."""
+    blocks = visit(hall)
+
+    @step(limit="db")
+    async def bounded() -> str:
+        return "bounded"
+
+    async def other() -> str:
+        return await hall.stay("other")
+
+    @workflow()
+    async def both(ctx: Context) -> list[Any]:
+        return await ctx.gather(ctx.step(other), ctx.step(bounded))
+
+    async with Stage().kernel(blocks, both, limits={"db": 1}) as kernel:
+        await start(kernel, blocks, "a")
+        await start(kernel, both, "b")
+        await start(kernel, blocks, "c")
+        await kernel.pause("b")
+        hall.let_go("a")
+        await inside(hall, "other", "c")
+        hall.let_go("other")
+        assert (await kernel.wait("b")).status is RunStatus.PAUSED
+        hall.let_go("c")
+        assert await (await kernel.unpause("b")).result() == ["other", "bounded"]
+        assert all_free(kernel)
+
+
 async def test_a_shielded_program_in_line_does_not_hold_up_a_cancel(hall: Hall) -> None:
     """A step that waits for a slot inside a shield is let go when its run is stopped."""
     blocks = visit(hall)
@@ -605,10 +638,10 @@ async def test_a_program_may_give_up_waiting(hall: Hall) -> None:
         await until(kernel, "b", "step_waiting")
         crash(kernel)
     async with stage.kernel(impatient, limits={"db": 1}) as kernel:
+        await kernel.signal("b", "go")  # which brings it back
         for _ in range(4 * IDLE_TICKS):
             await checkpoint()
         given_up[1].set()
-        await kernel.signal("b", "go")
         assert await kernel.result("b") == "gave up"
         assert all_free(kernel)
 
