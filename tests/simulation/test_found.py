@@ -17,6 +17,7 @@ from flujo.kernel.replay import Replay
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.testing import Loop, VirtualClock, run_virtually
 from flujo.kernel.transitions import add_up
+from kernel.stage import GatedBackend
 
 loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 
@@ -364,3 +365,33 @@ def test_a_run_that_has_ended_is_not_taken_up(loop: Loop) -> None:
         return [row.type for row in store.runs[run.run_id].events]
 
     assert run_virtually(scenario, loop=loop)[-2:] == ["cancel_requested", "run_cancelled"]
+
+
+@loops
+def test_a_signal_that_was_not_written_with_a_lost_run_comes_when_it_is_ours_again(loop: Loop) -> None:
+    """A request that was on its way into the journal when the run was lost is still in the inbox, and is taken anew."""
+
+    @workflow(name="gated")
+    async def gated(ctx: Context) -> Any:
+        return await ctx.wait_signal("go")
+
+    async def scenario() -> Any:
+        store = MemoryStore()
+        backend = GatedBackend(store)
+        async with _kernel(gated, backend=backend) as kernel, _kernel(gated, backend=InMemoryBackend(store)) as other:
+            run = await kernel.start(gated)
+            await anyio.sleep(1)
+            backend.close_gate()
+            await other.signal(run.run_id, "go", "came")
+            await backend.waiting.wait()
+            store.alive.discard(kernel.id)
+            taken_over = await other.backend.claim(run.run_id)
+            await other.backend.release([taken_over.uid])
+            store.alive.add(kernel.id)
+            backend.gate.set()
+            await anyio.sleep(1)
+            await kernel.take_up(run.run_id)
+            with anyio.fail_after(60):
+                return await run.result()
+
+    assert run_virtually(scenario, loop=loop) == "came"

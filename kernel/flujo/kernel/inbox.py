@@ -29,7 +29,7 @@ class Inbox:
         self._backend = backend
         self._clock = clock
         self._residents = residents
-        self._taking: set[int] = set()  # requests on their way into the journal
+        self._taking: dict[int, LiveRun] = {}  # requests on their way into the journal, and who takes each there
         self._dropped: dict[int, LiveRun] = {}  # repeats, and who takes each out of the inbox when it records something
         self.revive: Callable[[str], Coroutine[Any, Any, None]] | None = None  # brings a run back into memory
 
@@ -54,13 +54,18 @@ class Inbox:
     async def _take(self) -> None:
         posts = await self._backend.take()
         there = {posted.id for posted in posts}
-        self._taking &= there
+        self._taking = {id: run for id, run in self._taking.items() if id in there}
         self._dropped = {id: run for id, run in self._dropped.items() if id in there}
         self.answer(posts)
 
-    def void(self, ids: Collection[int]) -> None:
-        """These are answered by somebody else, in a commit that names them."""
-        self._taking.update(ids)
+    def void(self, ids: Collection[int], run: LiveRun) -> None:
+        """These are answered by the run itself, in a commit that names them."""
+        self._taking.update(dict.fromkeys(ids, run))
+
+    def _is_taken(self, posted: Posted) -> bool:
+        """Whether a request is on its way. What a run that we lost had taken was not written, and is there still."""
+        run = self._taking.get(posted.id)
+        return run is not None and run.stopped is not Stop.FENCED
 
     def answer(self, posts: Sequence[Posted]) -> None:
         """Record what these ask of live runs, and have those that are away brought back. Never waits."""
@@ -69,13 +74,13 @@ class Inbox:
             if run is None:
                 if posted.uid in self._residents.away and posted.id not in self._dropped and self.revive is not None:
                     self._residents.spawn(partial(self.revive, self._residents.away[posted.uid]))
-            elif posted.id not in self._taking and self._dropped.get(posted.id) is not run and run.takes_requests:
+            elif not self._is_taken(posted) and self._dropped.get(posted.id) is not run and run.takes_requests:
                 body = from_json(posted.request.body)
                 if _changes_nothing(run, body.get("request")):
                     self._dropped[posted.id] = run
                     run.drop(posted.id)
                 else:
-                    self._taking.add(posted.id)
+                    self._taking[posted.id] = run
                     _answer(run, posted, body)
 
 

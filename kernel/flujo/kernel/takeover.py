@@ -272,8 +272,8 @@ class Takeover:
             posts = [posted for posted in await self._backend.take() if posted.uid == claimed.uid]
             # A cancel or a pause that was left in the inbox asked for the end of what is over now.
             void = [each.id for each in posts if each.request.kind in ENDING and each.request.at <= asked_at]
-            self._inbox.void(void)
             run = self._residents.make(state, chosen, claimed.token)
+            self._inbox.void(void, run)
             batch = self._go_on(run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void)
         assert batch is not None
         await batch.durable()
