@@ -218,13 +218,13 @@ async def test_new_runs_wait_for_their_turn_in_the_order_they_came() -> None:
         assert stage.summary("d").status == "pending"
         gates["b"].set()
         await settled(lambda: len(begun) == 3)
-        assert begun == ["a", "b", "c"]
+        assert [*sorted(begun[:2]), *begun[2:]] == ["a", "b", "c"]  # the first two go side by side
         assert await kernel.cancel("d") is CancelOutcome.REQUESTED
         assert (await kernel.wait("d")).status is RunStatus.CANCELLED
         for gate in gates.values():
             gate.set()
         assert [await kernel.result(name) for name in "abc"] == ["a", "b", "c"]
-    assert begun == ["a", "b", "c"]
+    assert len(begun) == 3
 
 
 async def test_a_run_that_waits_makes_room_for_another() -> None:
