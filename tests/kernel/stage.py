@@ -30,6 +30,13 @@ START = 1_767_225_600 * MICROSECONDS
 """2026-01-01T00:00:00Z, where every clock here begins."""
 
 
+async def settled(condition: Callable[[], bool]) -> None:
+    """Return once a condition holds; it is looked at after every tick."""
+    with anyio.fail_after(5):
+        while not condition():
+            await checkpoint()
+
+
 class ManualClock:
     """Stands still until somebody advances it, and tells when somebody waits for it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from flujo.kernel.errors import RunFinishedError
 from flujo.kernel.replay import IDLE_TICKS
 from flujo.kernel.turns import Limit, Turn, Turns
 from flujo.workflows import TaskCall, load_workflow, task
-from kernel.stage import Counter, JumpingClock, Stage, crash, until
+from kernel.stage import Counter, JumpingClock, Stage, crash, settled, until
 
 
 class Hall:
@@ -96,13 +96,6 @@ async def start(kernel: Kernel, flow: Workflow, names: str) -> None:
     for name in names:
         await kernel.start(flow, run_id=name)
         await anyio.wait_all_tasks_blocked()
-
-
-async def settled(condition: Callable[[], bool]) -> None:
-    """Return once a condition holds; it is looked at after every tick."""
-    with anyio.fail_after(5):
-        while not condition():
-            await checkpoint()
 
 
 async def inside(hall: Hall, *names: str) -> None:

@@ -28,7 +28,7 @@ from flujo.kernel.events import CancelRequested, RunResumed, SignalReceived, Ste
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
 from flujo.kernel.state import FINAL, LIVE, WorkflowState
-from kernel.stage import Counter, GatedBackend, Stage, crash, recorded, until
+from kernel.stage import Counter, GatedBackend, Stage, crash, recorded, settled, until
 
 # -- what counts as the same request -------------------------------------------------------------------------------
 
@@ -519,8 +519,8 @@ async def test_a_repeat_does_not_keep_a_run_in_memory() -> None:
         assert set(returns) == {"r"}
         returns.clear()
         for _ in range(3):
-            await kernel._inbox.look()
-            await checkpoint()
+            kernel._inbox.look_again()
+            await settled(lambda: not kernel._inbox._is_looking)
 
         assert returns == []
         assert len(stage.store.inbox) == 1

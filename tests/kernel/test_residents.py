@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
 
+from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import (
     CancelOutcome,
     Context,
@@ -21,9 +22,10 @@ from flujo.kernel import (
     step,
     workflow,
 )
+from flujo.kernel.backend import Posted
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.transitions import fold, summarize
-from kernel.stage import JumpingClock, Stage, crash, until
+from kernel.stage import JumpingClock, Stage, crash, settled, until
 
 entered: list[str] = []
 
@@ -53,13 +55,6 @@ async def asleep(stage: Stage, kernel: Kernel, count: int, **inputs: Any) -> lis
         await kernel.start(sleeper, inputs, run_id=name)
         await until(kernel, name, "step_waiting")
     return names
-
-
-async def settled(condition: Any) -> None:
-    """Return once a condition holds; it is looked at after every tick."""
-    with anyio.fail_after(5):
-        while not condition():
-            await checkpoint()
 
 
 async def test_the_runs_that_waited_longest_leave_memory_and_wake_in_time() -> None:
@@ -95,6 +90,43 @@ async def test_a_run_that_is_away_takes_a_signal_and_a_cancel() -> None:
         assert await kernel.cancel("b") is CancelOutcome.REQUESTED
         assert (await kernel.wait("b")).status is RunStatus.CANCELLED
         assert (await kernel.explain("c")).reasons[0].why is Why.SIGNAL
+
+
+class SlowlyReadBackend(InMemoryBackend):
+    """Its inbox is read only while `open`; `readers` counts who is at it."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.open_for_reading = anyio.Event()
+        self.readers: list[int] = []
+        self._now = 0
+
+    async def take(self) -> Sequence[Posted]:
+        self._now += 1
+        self.readers.append(self._now)
+        try:
+            await self.open_for_reading.wait()
+            return await super().take()
+        finally:
+            self._now -= 1
+
+
+async def test_runs_that_leave_faster_than_the_inbox_is_read_do_not_queue_up_for_it() -> None:
+    """One look that begins after the last of them has left is enough; a hundred would pile up in memory."""
+    stage = Stage()
+    backend = SlowlyReadBackend(stage.store)
+    async with stage.kernel(listener, backend=backend, max_resident=1) as kernel:
+        for number in range(20):
+            await kernel.start(listener, run_id=f"r{number}")
+            await until(kernel, f"r{number}", "step_waiting")
+        await settled(lambda: "1 live runs" in repr(kernel))
+        assert max(backend.readers) == 2  # the look at the start, and one for all that have left
+        assert len(backend.readers) == 2
+
+        backend.open_for_reading.set()
+        assert await kernel.signal("r0", "go", 1) is Delivery.RECORDED
+        assert await kernel.result("r0") == 1
+    assert len(backend.readers) <= 6
 
 
 async def test_a_request_of_another_process_brings_a_run_back() -> None:

@@ -18,6 +18,7 @@ from flujo.kernel.state import WorkflowState
 from flujo.kernel.testing import Loop, VirtualClock, run_virtually
 from flujo.kernel.transitions import add_up
 from kernel.stage import GatedBackend
+from simulation.episode import draw_episode, live_through
 
 loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 
@@ -395,3 +396,9 @@ def test_a_signal_that_was_not_written_with_a_lost_run_comes_when_it_is_ours_aga
                 return await run.result()
 
     assert run_virtually(scenario, loop=loop) == "came"
+
+
+def test_a_kernel_that_closes_gives_up_no_run_before_what_it_has_recorded_is_written() -> None:
+    """It was closing while it brought a run back, had to give that up, and released the run; what it had recorded for it
+    in its life before was written behind that, and made it the owner again."""
+    assert live_through(draw_episode(323790)).crashes > 0

@@ -31,14 +31,29 @@ class Inbox:
         self._residents = residents
         self._taking: dict[int, LiveRun] = {}  # requests on their way into the journal, and who takes each there
         self._dropped: dict[int, LiveRun] = {}  # repeats, and who takes each out of the inbox when it records something
+        self._is_looking = False
+        self._look_is_due = False
         self.revive: Callable[[str], Coroutine[Any, Any, None]] | None = None  # brings a run back into memory
 
-    async def look(self) -> None:
-        """Look for requests that nobody else is going to find: to a run that was leaving when they came."""
+    def look_again(self) -> None:
+        """Look for requests that nobody else is going to find: to a run that was leaving when they came.
+
+        One look that begins afterwards is enough for all that ask while another is under way: runs may leave faster
+        than a store can be read."""
+        self._look_is_due = True
+        if not self._is_looking:
+            self._is_looking = True
+            self._residents.spawn(self._look)
+
+    async def _look(self) -> None:
         try:
-            await self._take()
+            while self._look_is_due:
+                self._look_is_due = False
+                await self._take()
         except StoreError as error:
             logger.warning("the inbox cannot be read: %s", error)
+        finally:
+            self._is_looking = False
 
     async def serve(self) -> None:
         """Answer whatever is posted, until cancelled."""

@@ -233,7 +233,7 @@ class Kernel(Observer):
             self._timers.note(run.state.wake_at)
         else:  # something came in the tick in which it was told to leave
             self._residents.spawn(partial(self._revive, run.state.run_id))
-        self._residents.spawn(self._inbox.look)
+        self._inbox.look_again()
 
     # -- starting -----------------------------------------------------------------------------------------------
 

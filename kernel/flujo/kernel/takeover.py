@@ -381,9 +381,13 @@ class Takeover:
 
     @asynccontextmanager
     async def _released_on_error(self, uid: str) -> AsyncIterator[None]:
-        """Bring a claimed run up inside; on an error it is given up again, or nobody could take it before we close."""
+        """Bring a claimed run up inside; on an error it is given up again, or nobody could take it before we close.
+
+        When we do close, that gives up every run, once what was recorded for it is written; not any earlier."""
         try:
             yield
+        except KernelClosedError:
+            raise
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(StoreError):
                 await self._backend.release([uid])
