@@ -399,6 +399,6 @@ def test_a_signal_that_was_not_written_with_a_lost_run_comes_when_it_is_ours_aga
 
 
 def test_a_kernel_that_closes_gives_up_no_run_before_what_it_has_recorded_is_written() -> None:
-    """It was closing while it brought a run back, had to give that up, and released the run; what it had recorded for it
-    in its life before was written behind that, and made it the owner again."""
+    """Closing kept it from bringing a run back, so it released it; what it had recorded for it just before was written
+    behind that, and made it the owner again."""
     assert live_through(draw_episode(323790)).crashes > 0
