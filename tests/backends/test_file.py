@@ -649,8 +649,8 @@ async def test_deleting_a_damaged_run_keeps_its_bytes(store: FileBackend, path: 
             journal_file.write(b"x\n")
         broken = file.read_bytes()
         (path / "index").unlink()
-        assert await store.prune(RunFilter(), limit=9, dry_run=True) == []
-        assert await store.prune(RunFilter(), limit=9, dry_run=False) == []
+        assert (await store.prune(RunFilter(), limit=9, dry_run=True)).runs == []
+        assert (await store.prune(RunFilter(), limit=9, dry_run=False)).runs == []
         await store.delete("a", (await store.load("a")).uid)
 
         assert await listed(store) == []

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -32,14 +32,18 @@ from flujo.kernel import Event, current_attempt, events
 from flujo.kernel.backend import (
     Commit,
     Due,
+    Order,
     Page,
     Posted,
+    Problem,
     Refused,
+    Removal,
     Request,
     RunFilter,
     RunSummary,
     StateBackend,
     StoredDefinition,
+    WorkflowStats,
 )
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import StoreError
@@ -537,7 +541,7 @@ class LifeBackend(StateBackend):
     async def delete(self, run_id: str, uid: str) -> None:
         await self._life.write(lambda: self.inner.delete(run_id, uid))
 
-    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         return await self._life.write(lambda: self.inner.prune(filter, limit=limit, dry_run=dry_run))
 
     async def post(self, run_id: str, request: Request) -> RunSummary:
@@ -559,9 +563,15 @@ class LifeBackend(StateBackend):
         await self._life.enter()
         return await self.inner.read_events(run_id, uid, after_seq, limit)
 
-    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
+    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         await self._life.enter()
-        return await self.inner.list(filter, limit=limit, page=page)
+        return await self.inner.requests(run_id, uid)
+
+    async def list(
+        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
+    ) -> Page:
+        await self._life.enter()
+        return await self.inner.list(filter, order=order, limit=limit, page=page)
 
     async def due(self, instant: int, limit: int) -> Due:
         await self._life.enter()
@@ -571,6 +581,10 @@ class LifeBackend(StateBackend):
         await self._life.enter()
         return await self.inner.count(filter)
 
+    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
+        await self._life.enter()
+        return await self.inner.stats(since, workflow=workflow)
+
     async def is_alive(self, owner: str) -> bool:
         await self._life.enter()
         return await self.inner.is_alive(owner)
@@ -578,3 +592,15 @@ class LifeBackend(StateBackend):
     async def get_definition(self, digest: str) -> StoredDefinition:
         await self._life.enter()
         return await self.inner.get_definition(digest)
+
+    async def integrity(self) -> Sequence[Problem]:
+        await self._life.enter()
+        return await self.inner.integrity()
+
+    async def backup(self, target: Path) -> int:
+        await self._life.enter()
+        return await self.inner.backup(target)
+
+    async def details(self) -> Mapping[str, Any]:
+        await self._life.enter()
+        return await self.inner.details()

@@ -11,10 +11,12 @@ a cancelled call has done nothing, and one that has begun to act completes.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -23,14 +25,18 @@ from flujo.kernel.backend import (
     Capabilities,
     Commit,
     Due,
+    Order,
     Page,
     Posted,
+    Problem,
     Refused,
+    Removal,
     Request,
     RunFilter,
     RunSummary,
     StateBackend,
     StoredDefinition,
+    WorkflowStats,
 )
 from flujo.kernel.errors import (
     RunActiveError,
@@ -45,7 +51,8 @@ from flujo.kernel.errors import (
 from flujo.kernel.events import EventRow
 from flujo.kernel.state import FINAL
 
-from .pages import page_position, page_token
+from .pages import page_position, page_token, place
+from .selection import Families, matches, prunable, tally
 
 
 @dataclass(slots=True)
@@ -151,7 +158,10 @@ class InMemoryBackend(StateBackend):
             return Refused.STALE
         # What a run is does not change; listings rely on created_at standing still.
         run.summary = commit.summary._replace(
-            workflow=stored.workflow, created_at=stored.created_at, parent_run_id=stored.parent_run_id
+            workflow=stored.workflow,
+            labels=stored.labels,
+            created_at=stored.created_at,
+            parent_run_id=stored.parent_run_id,
         )
         run.events.extend(commit.rows)
         return None
@@ -199,19 +209,32 @@ class InMemoryBackend(StateBackend):
         self._require_idle(run.summary)
         self._remove(run.summary)
 
-    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         await self._enter()
         chosen: list[RunSummary] = []
-        for _, run_id in self.store.order:
-            if len(chosen) >= limit:
+        more = False
+        for family in prunable(filter, self._summaries(), self._families(), self.store.alive.__contains__):
+            more = len(chosen) >= limit
+            if more and not dry_run:
                 break
-            summary = self.store.runs[run_id.lower()].summary
-            if _matches(filter, summary) and summary.owner not in self.store.alive:
-                chosen.append(summary)
-        if not dry_run:
-            for summary in chosen:
-                self._remove(summary)
-        return chosen
+            chosen += family
+        size = sum(self._size(summary) for summary in chosen)
+        if dry_run:
+            return Removal(chosen[:limit], len(chosen), size, len(chosen) > limit)
+        for summary in chosen:
+            self._remove(summary)
+        return Removal(chosen, len(chosen), size, more)
+
+    def _families(self) -> Families:
+        def find(run_id: str) -> RunSummary | None:
+            run = self._find(run_id)
+            return None if run is None else run.summary
+
+        return Families(find, lambda parent: [run for run in self._summaries() if run.parent_run_id == parent])
+
+    def _size(self, summary: RunSummary) -> int:
+        events = self.store.runs[summary.run_id.lower()].events
+        return sum(len(row.body.encode()) + len((row.payload or "").encode()) for row in events)
 
     def _remove(self, summary: RunSummary) -> None:
         del self.store.runs[summary.run_id.lower()]
@@ -266,18 +289,27 @@ class InMemoryBackend(StateBackend):
             raise RunReplacedError(run_id)
         return run.events[after_seq : after_seq + limit]
 
-    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
+    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         await self._enter()
-        end = len(self.store.order)
-        if page is not None:
-            end = bisect_left(self.store.order, tuple(page_position(filter, page)))
-        found: list[RunSummary] = []
-        for summary in self._newest_first(end):
-            if _matches(filter, summary):
-                if len(found) == limit:
-                    return Page(found, page_token(filter, found[-1]))
-                found.append(summary)
-        return Page(found, None)
+        if self._require_run(run_id).summary.uid != uid:
+            raise RunReplacedError(run_id)
+        return [posted for posted in self.store.inbox.values() if posted.uid == uid]
+
+    async def list(
+        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
+    ) -> Page:
+        await self._enter()
+        below = None if page is None else page_position(filter, order, page)
+        runs: Iterator[RunSummary]
+        if order is Order.CREATED:
+            runs = self._newest_first(len(self.store.order) if below is None else bisect_left(self.store.order, below))
+        else:
+            rest = (run for run in self._summaries() if below is None or place(order, run) < below)
+            runs = iter(sorted(rest, key=lambda run: place(order, run), reverse=True))
+        found = list(islice((run for run in runs if matches(filter, run)), limit + 1))
+        if len(found) <= limit:
+            return Page(found, None)
+        return Page(found[:limit], page_token(filter, order, found[limit - 1]))
 
     async def due(self, instant: int, limit: int) -> Due:
         await self._enter()
@@ -292,7 +324,11 @@ class InMemoryBackend(StateBackend):
 
     async def count(self, filter: RunFilter) -> int:
         await self._enter()
-        return sum(_matches(filter, run.summary) for run in self.store.runs.values())
+        return sum(matches(filter, run) for run in self._summaries())
+
+    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
+        await self._enter()
+        return tally((run for run in self._summaries() if workflow in (None, run.workflow)), since)
 
     async def is_alive(self, owner: str) -> bool:
         await self._enter()
@@ -304,6 +340,20 @@ class InMemoryBackend(StateBackend):
             return self.store.definitions[digest]
         except KeyError:
             raise WorkflowNotFoundError(digest, ()) from None
+
+    # -- keeping the store ----------------------------------------------------------------------------------------
+
+    async def integrity(self) -> Sequence[Problem]:
+        await self._enter()
+        return []
+
+    async def backup(self, target: Path) -> int:
+        await self._enter()
+        raise StoreError(self.url, "it ends with its process, so there is nothing to keep", ["--store sqlite:PATH"])
+
+    async def details(self) -> Mapping[str, Any]:
+        await self._enter()
+        return {"runs": len(self.store.runs), "events": sum(len(run.events) for run in self.store.runs.values())}
 
     # -- what the calls above require -----------------------------------------------------------------------------
 
@@ -335,6 +385,9 @@ class InMemoryBackend(StateBackend):
         if summary.owner is not None and summary.owner in self.store.alive:
             raise RunActiveError(summary.run_id, summary.owner)
 
+    def _summaries(self) -> Iterator[RunSummary]:
+        return (run.summary for run in self.store.runs.values())
+
     def _newest_first(self, end: int) -> Iterator[RunSummary]:
         for position in range(end - 1, -1, -1):
             yield self.store.runs[self.store.order[position][1].lower()].summary
@@ -356,21 +409,3 @@ def _require_well_formed(commit: Commit) -> None:
         raise ValueError(f"the events of {commit.run_id!r} do not follow {commit.expected_seq}: {numbers}")
     if told != (commit.summary.run_id, commit.summary.uid, commit.summary.token, commit.summary.seq):
         raise ValueError(f"the summary of {commit.run_id!r} does not belong to its commit: {told}")
-
-
-def _matches(filter: RunFilter, summary: RunSummary) -> bool:
-    if filter.statuses and summary.status not in filter.statuses:
-        return False
-    if filter.workflow is not None and summary.workflow != filter.workflow:
-        return False
-    if filter.id_prefix is not None and not summary.run_id.startswith(filter.id_prefix):
-        return False
-    if filter.labels and not dict(filter.labels).items() <= json.loads(summary.labels).items():
-        return False
-    if filter.created_before is not None and summary.created_at >= filter.created_before:
-        return False
-    if filter.settled_before is not None:
-        settled_at = summary.updated_at if summary.status == "paused" else summary.finished_at
-        if settled_at is None or settled_at >= filter.settled_before:
-            return False
-    return filter.owner is None or summary.owner == filter.owner

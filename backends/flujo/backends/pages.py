@@ -1,7 +1,7 @@
 """Page tokens: where in a listing the next page begins, as opaque text that fits one filter only.
 
-Listings go newest first by (created_at, run_id). A token names the last run of the page before, so runs that arrive or
-go in between neither repeat nor hide others.
+Listings go newest first by an instant and the run id. A token names the last run of the page before, so runs that
+arrive or go in between neither repeat nor hide others.
 """
 
 from __future__ import annotations
@@ -11,33 +11,38 @@ import hashlib
 import json
 from typing import NamedTuple
 
-from flujo.kernel.backend import RunFilter, RunSummary
+from flujo.kernel.backend import Order, RunFilter, RunSummary
 from flujo.kernel.errors import InvalidNameError
 
 
 class Position(NamedTuple):
-    """The last run that was listed; the next page holds the runs that sort below it."""
+    """Where a run stands in a listing; the page after it holds the runs that sort below."""
 
-    created_at: int
+    instant: int  # `created_at` or `updated_at`, by the order of the listing
     run_id: str
 
 
-def page_token(filter: RunFilter, last: RunSummary) -> str:
+def place(order: Order, run: RunSummary) -> Position:
+    """Where a run stands in a listing that is sorted like this; the newest one has the greatest place."""
+    return Position(run.created_at if order is Order.CREATED else run.updated_at, run.run_id)
+
+
+def page_token(filter: RunFilter, order: Order, last: RunSummary) -> str:
     """The token that continues after `last` in a listing by `filter`."""
-    content = json.dumps([_fingerprint(filter), last.created_at, last.run_id])
+    content = json.dumps([_fingerprint(filter, order), *place(order, last)])
     return base64.urlsafe_b64encode(content.encode()).decode()
 
 
-def page_position(filter: RunFilter, token: str) -> Position:
-    """Where `token` continues; raises InvalidNameError unless it came from a listing by an equal filter."""
+def page_position(filter: RunFilter, order: Order, token: str) -> Position:
+    """Where `token` continues; raises InvalidNameError unless it came from a listing by an equal filter and order."""
     try:
-        fingerprint, created_at, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
+        fingerprint, instant, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
     except ValueError as error:
         raise InvalidNameError("page token", token, "take it from the `next` of an earlier page") from error
-    if fingerprint != _fingerprint(filter) or not isinstance(created_at, int) or not isinstance(run_id, str):
-        raise InvalidNameError("page token", token, "it belongs to a listing with another filter")
-    return Position(created_at, run_id)
+    if fingerprint != _fingerprint(filter, order) or not isinstance(instant, int) or not isinstance(run_id, str):
+        raise InvalidNameError("page token", token, "it belongs to a listing with another filter or order")
+    return Position(instant, run_id)
 
 
-def _fingerprint(filter: RunFilter) -> str:
-    return hashlib.blake2b(json.dumps(filter).encode(), digest_size=8).hexdigest()
+def _fingerprint(filter: RunFilter, order: Order) -> str:
+    return hashlib.blake2b(json.dumps([order, filter]).encode(), digest_size=8).hexdigest()

@@ -83,6 +83,9 @@ class Pruned(NamedTuple):
     kept_paused: int
     """How many paused runs of that age stay because they were not asked for."""
 
+    bytes: int = 0
+    """What their journals took, in bytes."""
+
 
 class StoredRuns(Protocol):
     """What can be done with runs without running any: look at them, follow them, send them signals, forget them.

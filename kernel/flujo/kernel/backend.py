@@ -16,12 +16,14 @@ the caller must read again what it wants to know, and never guess."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from .events import EventRow
+from .state import WorkflowState
 
 
 class RunSummary(NamedTuple):
@@ -106,19 +108,38 @@ class Posted(NamedTuple):
 
 
 class RunFilter(NamedTuple):
-    """Which runs; every part that is given must match. An empty filter matches all runs."""
+    """Which runs; every part that is given must match. An empty filter matches all runs.
+
+    Ranges hold their `from` and not their `before`; a run that has no such instant yet is in none of them."""
 
     statuses: Sequence[str] = ()
     workflow: str | None = None
     id_prefix: str | None = None
     labels: Sequence[tuple[str, str]] = ()
+    created_from: int | None = None
     created_before: int | None = None
+    updated_from: int | None = None
+    updated_before: int | None = None  # with the statuses of runs that go on: those that have not moved since
+    finished_from: int | None = None
+    finished_before: int | None = None
     settled_before: int | None = None  # finished_at, or updated_at of a paused run, lies before this instant
+    failed_step: str | None = None
+    parent: str | None = None  # the id of the run that started it
     owner: str | None = None
 
 
+class Order(StrEnum):
+    """How a listing is sorted; always the newest first, and by run id where instants are equal."""
+
+    CREATED = "created"
+    """By `created_at`."""
+
+    UPDATED = "updated"
+    """By `updated_at`. A run that moves while its pages are read may show up twice, or not on the rest of them."""
+
+
 class Page(NamedTuple):
-    """Runs, newest first by (created_at, run_id); `next` asks for the following page, None means there is none."""
+    """Runs in the order that was asked for; `next` asks for the following page, None means there is none."""
 
     runs: Sequence[RunSummary]
     next: str | None
@@ -131,12 +152,72 @@ class Due(NamedTuple):
     next: int | None
 
 
+class Removal(NamedTuple):
+    """What a prune has removed, or would remove."""
+
+    runs: Sequence[RunSummary]
+    """The runs that went, the longest settled first and every run before those it has started. Of a dry run, the first
+    `limit` of those that would go."""
+
+    total: int
+    """How many went, or would go in all."""
+
+    bytes: int
+    """What their journals took in this store, in bytes; indexes and the like are not counted."""
+
+    more: bool
+    """Whether there may be more to remove."""
+
+
+class WorkflowStats(NamedTuple):
+    """What the runs of one workflow add up to. `since` is the instant the question named."""
+
+    workflow: str
+    runs: Mapping[str, int]
+    """How many are stored, by status; statuses without any are left out."""
+
+    created: int
+    """How many of the stored ones were created since."""
+
+    ended: Mapping[str, int]
+    """How many became final since, by status."""
+
+    retried: int
+    """How many of those that ended had tried some step again."""
+
+    failed_steps: Mapping[str, int]
+    """How many of those that failed did so in which step, the most failing first."""
+
+    p50: int | None
+    """What half of the runs that completed since took at most, from start to end in microseconds; None without any."""
+
+    p95: int | None
+    """The same for 95 of 100."""
+
+    longest: int | None
+    """The most that one of them took."""
+
+
+class Problem(NamedTuple):
+    """Something that is wrong in a store."""
+
+    run_id: str | None
+    """The run it is about; None for the store as a whole."""
+
+    text: str
+
+
 class Capabilities(NamedTuple):
     """What a backend declares, so that callers and the conformance suite adapt instead of guessing."""
 
     durable: bool  # survives the process
     several_processes: bool  # may be opened by several processes at once
     event_loops: Sequence[str] = ("asyncio", "trio")
+
+
+def is_child(run: RunSummary | WorkflowState, parent: str, parent_created_at: int) -> bool:
+    """Whether a run was started by this life of a parent: it is never older than that."""
+    return run.parent_run_id == parent and run.created_at >= parent_created_at
 
 
 class StateBackend(ABC):
@@ -218,10 +299,14 @@ class StateBackend(ABC):
         """
 
     @abstractmethod
-    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
-        """Delete up to `limit` runs that match and that no live owner has, oldest first; returns the ones that went.
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
+        """Remove runs that match, the longest settled first by (finished_at or else updated_at, run_id), until at least
+        `limit` are gone or none is left.
 
-        With `dry_run` returns what would go, and nothing does.
+        A run goes with all runs it has started, and they with it only: one whose parent is in the store is not looked
+        at by itself (`is_child` says who belongs to whom). A family of which a live owner
+        has a member stays whole. Done in short transactions, so that others get their turn; the store gives back what
+        becomes free. With `dry_run` nothing goes, and the answer counts all that would, whatever the limit.
         """
 
     # -- the inbox ----------------------------------------------------------------------------------------------
@@ -257,9 +342,16 @@ class StateBackend(ABC):
         RunReplacedError."""
 
     @abstractmethod
-    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
-        """One page of the runs that match, newest first. `page` is the `next` of an earlier answer to the same
-        filter."""
+    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
+        """The requests in the inbox of a run, whoever owns it, in the order they were posted. Raises RunNotFoundError,
+        RunReplacedError."""
+
+    @abstractmethod
+    async def list(
+        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
+    ) -> Page:
+        """One page of the runs that match, newest first. `page` is the `next` of an earlier answer to the same filter
+        and order; InvalidNameError for any other."""
 
     @abstractmethod
     async def due(self, instant: int, limit: int) -> Due:
@@ -273,9 +365,32 @@ class StateBackend(ABC):
         """How many runs match."""
 
     @abstractmethod
+    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
+        """What the runs of each workflow add up to, or those of one, in the order of their names."""
+
+    @abstractmethod
     async def is_alive(self, owner: str) -> bool:
         """Whether the kernel of this id is alive right now."""
 
     @abstractmethod
     async def get_definition(self, digest: str) -> StoredDefinition:
         """The stored definition; raises WorkflowNotFoundError."""
+
+    # -- keeping the store ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def integrity(self) -> Sequence[Problem]:
+        """Everything that is wrong with what the store is made of: damaged files, rows that contradict each other. What
+        journals say is looked at by `flujo.kernel.checking`, the same for all backends."""
+
+    @abstractmethod
+    async def backup(self, target: Path) -> int:
+        """Write a copy of the whole store, of one moment, to `target`, which must not exist; the bytes it takes. The
+        copy opens as a store of this backend and is durable on return. Runs go on meanwhile.
+
+        Raises StoreExistsError, and StoreError for a backend that keeps nothing (`capabilities.durable`)."""
+
+    @abstractmethod
+    async def details(self) -> Mapping[str, Any]:
+        """What an operator wants to know of this store: sizes, settings, versions, known defects of what it stands on.
+        JSON values under names of the backend's own."""

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .attempts import Failed
-from .backend import RunSummary
+from .backend import RunSummary, is_child
 from .durations import MICROSECONDS
 from .errors import (
     CorruptStoreError,
@@ -251,11 +251,6 @@ def _was_begun_for_parent(child: WorkflowState, until: int) -> bool:
     """Whether the parent itself was the last to start or resume it, or anybody while the parent waited."""
     by_parent = child.resume_count == 0 or child.resumed_by == f"run {child.parent_run_id}"
     return by_parent or (child.resumed_at or child.created_at) <= until
-
-
-def is_child(run: RunSummary | WorkflowState, parent: str, parent_created_at: int) -> bool:
-    """Whether a run is a child of this life of a parent: it is never older than that (Kernel.start_child)."""
-    return run.parent_run_id == parent and run.created_at >= parent_created_at
 
 
 def child_id(parent: str, key: str, generation: int, life: str = "") -> str:

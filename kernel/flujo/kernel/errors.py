@@ -571,6 +571,15 @@ class NewerStoreError(StoreError):
         self.found, self.known = found, known
 
 
+class StoreExistsError(StoreError):
+    """Something is already where a store or a copy of one should go; it is left untouched."""
+
+    reason = "STORE_EXISTS"
+
+    def __init__(self, store: str, hints: Iterable[str] = ("name a place where there is nothing yet",)) -> None:
+        super().__init__(store, "there is something here already; it was left untouched", hints)
+
+
 class CorruptStoreError(StoreError):
     """The store is damaged; it is left as it is."""
 

@@ -14,8 +14,7 @@ from anyio import to_thread
 
 from . import events
 from .api import Delivery, Pruned, check_labels, check_limit, check_statuses, check_text, encode_given
-from .backend import Page, Request, RunFilter, RunSummary, StateBackend
-from .childruns import is_child
+from .backend import Page, Request, RunFilter, RunSummary, StateBackend, is_child
 from .clock import Clock, SystemClock
 from .durations import MICROSECONDS, parse_duration
 from .errors import (
@@ -339,15 +338,13 @@ class Observer:
         chosen = tuple(dict.fromkeys(check_statuses(statuses))) or tuple(FINAL)
         settled_before = self.clock.now() - round(parse_duration(older_than_seconds) * MICROSECONDS)
         wanted = RunFilter(statuses=chosen, workflow=workflow, settled_before=settled_before)
-        runs = await self.backend.prune(wanted, limit=limit, dry_run=dry_run)
+        removal = await self.backend.prune(wanted, limit=limit, dry_run=dry_run)
         if not dry_run:
-            await self._remove_files([run.run_id for run in runs])
+            await self._remove_files([run.run_id for run in removal.runs])
         kept_paused = 0
         if RunStatus.PAUSED not in chosen:
             kept_paused = await self.backend.count(wanted._replace(statuses=(RunStatus.PAUSED,)))
-        total = await self.backend.count(wanted) if dry_run else len(runs)
-        more = total > limit if dry_run else total == limit
-        return Pruned(runs, total, more, kept_paused)
+        return Pruned(removal.runs, removal.total, removal.more, kept_paused, removal.bytes)
 
     async def _stop(self, run_id: str) -> None:
         """Have a live process end this run, and return once it has, or is gone."""

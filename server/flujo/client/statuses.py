@@ -157,6 +157,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.StoreFullError: (_EXHAUSTED, _STORE),
     errors.CorruptStoreError: (_DATA_LOSS, _STORE),
     errors.ForeignStoreError: (_PRECONDITION, _STORE),
+    errors.StoreExistsError: (_EXISTS, _STORE),
     errors.NewerStoreError: (_PRECONDITION, {**_STORE, "found": _NUMBER, "known": _NUMBER}),
     errors.UnsupportedEventLoopError: (_INTERNAL, {"what": _TEXT, "loop": _TEXT, "supported": _TEXTS}),
     errors.ExtraMissingError: (_INTERNAL, {"what": _TEXT, "extra": _TEXT}),

@@ -12,11 +12,11 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
@@ -26,14 +26,18 @@ from flujo.kernel.backend import (
     Capabilities,
     Commit,
     Due,
+    Order,
     Page,
     Posted,
+    Problem,
     Refused,
+    Removal,
     Request,
     RunFilter,
     RunSummary,
     StateBackend,
     StoredDefinition,
+    WorkflowStats,
 )
 from flujo.kernel.errors import (
     FlujoError,
@@ -208,17 +212,19 @@ class FileBackend(StateBackend):
     async def delete(self, run_id: str, uid: str) -> None:
         await self._write(partial(self._store.delete, run_id, uid, self._require_idle))
 
-    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         if dry_run:
             return await self._read(partial(self._store.prune, filter, limit, self._kernels.is_alive, dry_run=True))
         gone: list[RunSummary] = []
-        while len(gone) < limit:
+        size = 0
+        more = True
+        while more and len(gone) < limit:
             batch = min(limit - len(gone), _RUNS_PER_DELETION)
-            removed = await self._write(partial(self._store.prune, filter, batch, self._kernels.is_alive))
-            gone += removed
-            if len(removed) < batch:
-                break
-        return gone
+            removal = await self._write(partial(self._store.prune, filter, batch, self._kernels.is_alive))
+            gone += removal.runs
+            size += removal.bytes
+            more = removal.more
+        return Removal(gone, len(gone), size, more)
 
     # -- the inbox ----------------------------------------------------------------------------------------------
 
@@ -250,11 +256,16 @@ class FileBackend(StateBackend):
         except UnsoundError as error:
             raise StoreError(self.url, f"the journal of run {run_id!r} changes while it is read") from error
 
-    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
-        below = page_position(filter, page) if page is not None else None
-        found = await self._read(partial(self._store.list, filter, limit + 1, below))
+    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
+        return await self._read(partial(self._store.requests, run_id, uid))
+
+    async def list(
+        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
+    ) -> Page:
+        below = page_position(filter, order, page) if page is not None else None
+        found = await self._read(partial(self._store.list, filter, order, limit + 1, below))
         runs = found[:limit]
-        return Page(runs, page_token(filter, runs[-1]) if len(found) > limit else None)
+        return Page(runs, page_token(filter, order, runs[-1]) if len(found) > limit else None)
 
     async def due(self, instant: int, limit: int) -> Due:
         self._require_owner()
@@ -263,6 +274,9 @@ class FileBackend(StateBackend):
     async def count(self, filter: RunFilter) -> int:
         return await self._read(partial(self._store.count, filter))
 
+    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
+        return await self._read(partial(self._store.stats, since, workflow))
+
     async def is_alive(self, owner: str) -> bool:
         self._require_usable()
         with self._store_errors():
@@ -270,6 +284,17 @@ class FileBackend(StateBackend):
 
     async def get_definition(self, digest: str) -> StoredDefinition:
         return await self._read(partial(self._store.get_definition, digest))
+
+    # -- keeping the store ----------------------------------------------------------------------------------------
+
+    async def integrity(self) -> Sequence[Problem]:
+        return await self._read(self._store.integrity)
+
+    async def backup(self, target: Path) -> int:
+        raise NotImplementedError
+
+    async def details(self) -> Mapping[str, Any]:
+        return await self._read(self._store.details)
 
     # -- how a read and a write are done --------------------------------------------------------------------------
 

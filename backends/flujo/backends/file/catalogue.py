@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from flujo.backends.pages import Position
-from flujo.kernel.backend import RunFilter, RunSummary
+from flujo.backends.pages import Position, place
+from flujo.backends.selection import matches
+from flujo.kernel.backend import Order, RunFilter, RunSummary
 
 from .index import Entry
 
@@ -55,9 +55,14 @@ class Catalogue:
                 return
             yield self._entries[folder].summary
 
-    def newest(self, filter: RunFilter, below: Position | None) -> Iterator[Entry]:
+    def newest(self, filter: RunFilter, order: Order, below: Position | None) -> Iterator[Entry]:
         """The runs that match, newest first, from those that sort below a position."""
-        end = len(self._order) if below is None else bisect_left(self._order, (below.created_at, below.run_id))
+        if order is Order.UPDATED:
+            rest = (entry for entry in self if below is None or place(order, entry.summary) < below)
+            chosen = (entry for entry in rest if matches(filter, entry.summary))
+            yield from sorted(chosen, key=lambda entry: place(order, entry.summary), reverse=True)
+            return
+        end = len(self._order) if below is None else bisect_left(self._order, tuple(below))
         for number in range(end - 1, -1, -1):
             entry = self._entries[self._order[number][2]]
             if matches(filter, entry.summary):
@@ -92,22 +97,3 @@ def _move(ordered: list[Key], before: Key | None, after: Key | None) -> None:
         del ordered[bisect_left(ordered, before)]
     if after is not None:
         insort(ordered, after)
-
-
-def matches(filter: RunFilter, summary: RunSummary) -> bool:
-    """Whether every part of a filter that is given fits a run."""
-    if filter.statuses and summary.status not in filter.statuses:
-        return False
-    if filter.workflow is not None and summary.workflow != filter.workflow:
-        return False
-    if filter.id_prefix is not None and not summary.run_id.startswith(filter.id_prefix):
-        return False
-    if filter.owner is not None and summary.owner != filter.owner:
-        return False
-    if filter.created_before is not None and summary.created_at >= filter.created_before:
-        return False
-    if filter.settled_before is not None:
-        settled_at = summary.updated_at if summary.status == "paused" else summary.finished_at
-        if settled_at is None or settled_at >= filter.settled_before:
-            return False
-    return not filter.labels or dict(filter.labels).items() <= json.loads(summary.labels).items()

@@ -54,6 +54,10 @@ class Inboxes:
         self._view.stirred.clear()
         return sorted(posted for inbox in self._open.values() for posted in inbox.values())
 
+    def of(self, entry: Entry) -> list[Posted]:
+        """The open requests to one run, whoever owns it, in order."""
+        return list(self._read(entry).values())
+
     def have_news(self) -> bool:
         """Whether `take` may find something it has not found before."""
         self._forget_lost_runs()

@@ -11,13 +11,28 @@ from __future__ import annotations
 import builtins
 import json
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flujo.backends.locks import StoreLock
 from flujo.backends.pages import Position
-from flujo.kernel.backend import Commit, Due, Posted, Refused, Request, RunFilter, RunSummary, StoredDefinition
+from flujo.backends.selection import Families, prunable, tally
+from flujo.kernel.backend import (
+    Commit,
+    Due,
+    Order,
+    Posted,
+    Problem,
+    Refused,
+    Removal,
+    Request,
+    RunFilter,
+    RunSummary,
+    StoredDefinition,
+    WorkflowStats,
+)
 from flujo.kernel.errors import (
     CorruptStoreError,
     RunFinishedError,
@@ -39,7 +54,7 @@ from .writing import Extension, Writer
 
 Result = TypeVar("Result")
 
-_FIXED = ("workflow", "created_at", "parent_run_id")
+_FIXED = ("workflow", "labels", "created_at", "parent_run_id")
 """What a commit to an existing run does not change, whatever its summary says; listings rely on it."""
 
 
@@ -192,13 +207,31 @@ class Store:
 
     def prune(
         self, filter: RunFilter, limit: int, is_alive: Callable[[str], bool], *, dry_run: bool = False
-    ) -> builtins.list[RunSummary]:
-        """Remove the oldest runs that match and that nobody alive has; the damaged ones are left for a person."""
+    ) -> Removal:
+        """Remove runs that match and that nobody alive has; the damaged ones are left for a person."""
+        chosen: list[RunSummary] = []
+        more = False
         with self._view.mutex:
-            chosen = list(islice(self._idle(filter, is_alive), limit))
-        if chosen and not dry_run:
-            self._remove(chosen)
-        return [entry.summary for entry in chosen]
+            runs = [entry.summary for entry in self._view.catalogue if entry.damage is None]
+            for family in prunable(filter, runs, self._families(runs), is_alive):
+                more = len(chosen) >= limit
+                if more and not dry_run:
+                    break
+                chosen += family
+            entries = [entry for run in chosen if (entry := self._view.catalogue.get(safe_name(run.run_id)))]
+        size = sum(entry.length for entry in entries)
+        if dry_run:
+            return Removal(chosen[:limit], len(chosen), size, len(chosen) > limit)
+        if entries:
+            self._remove(entries)
+        return Removal(chosen, len(chosen), size, more)
+
+    def _families(self, runs: Iterable[RunSummary]) -> Families:
+        by_id = {run.run_id: run for run in runs}
+        by_parent: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
+        for run in by_id.values():
+            by_parent[run.parent_run_id].append(run)
+        return Families(by_id.get, lambda parent: by_parent.get(parent, []))
 
     def _idle(self, filter: RunFilter, is_alive: Callable[[str], bool]) -> Iterator[Entry]:
         """The runs that match, that nobody alive has and that are not damaged, oldest first."""
@@ -262,10 +295,24 @@ class Store:
             entry = self._view.sound_entry_of(run_id)
         return self._events.read(self._places.runs / entry.folder, entry, after_seq, limit)
 
-    def list(self, filter: RunFilter, limit: int, below: Position | None) -> builtins.list[RunSummary]:
+    def requests(self, run_id: str, uid: str) -> builtins.list[Posted]:
+        """The open requests to a run."""
+        with self._view.mutex:
+            entry = self._view.entry_of(run_id)
+            if entry.summary.uid != uid:
+                raise RunReplacedError(run_id)
+            return self._inboxes.of(entry)
+
+    def stats(self, since: int, workflow: str | None) -> Sequence[WorkflowStats]:
+        """What runs add up to, by workflow."""
+        with self._view.mutex:
+            filter = RunFilter(workflow=workflow)
+            return tally((entry.summary for entry in self._view.catalogue.newest(filter, Order.CREATED, None)), since)
+
+    def list(self, filter: RunFilter, order: Order, limit: int, below: Position | None) -> builtins.list[RunSummary]:
         """Summaries, newest first."""
         with self._view.mutex:
-            found = self._view.catalogue.newest(filter, below)
+            found = self._view.catalogue.newest(filter, order, below)
             return [self._shown(entry) for entry in islice(found, limit)]
 
     def due(self, instant: int, limit: int) -> Due:
@@ -281,6 +328,19 @@ class Store:
         """How many runs match."""
         with self._view.mutex:
             return self._view.catalogue.count(filter)
+
+    def integrity(self) -> builtins.list[Problem]:
+        """What is wrong with the journals."""
+        return [
+            Problem(entry.summary.run_id, self._view.damage_error(entry, entry.damage).problem)
+            for entry in self._view.damaged()
+            if entry.damage is not None
+        ]
+
+    def details(self) -> dict[str, Any]:
+        """What an operator wants to know."""
+        with self._view.mutex:
+            return {"runs": len(self._view.catalogue)}
 
     def damaged(self) -> builtins.list[str]:
         """The ids of the runs whose journals are damaged."""

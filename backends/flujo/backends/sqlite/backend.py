@@ -12,29 +12,34 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from anyio import CancelScope, Lock, sleep, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from flujo.backends.locks import KernelLocks, StoreLock
-from flujo.backends.pages import Position, page_position, page_token
+from flujo.backends.pages import page_position, page_token
+from flujo.backends.selection import Families, prunable, tally
 from flujo.kernel.backend import (
     Capabilities,
     Commit,
     Due,
+    Order,
     Page,
     Posted,
+    Problem,
     Refused,
+    Removal,
     Request,
     RunFilter,
     RunSummary,
     StateBackend,
     StoredDefinition,
+    WorkflowStats,
 )
 from flujo.kernel.errors import (
     InvalidNameError,
@@ -246,28 +251,44 @@ class SQLiteBackend(StateBackend):
 
         await self._write(delete)
 
-    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         if dry_run:
-            owners = self._kernels.live_owners()
-            rows = await self._read(queries.oldest_runs_without(owners, filter, limit, None).rows)
-            return [RunSummary(*summary) for _, *summary in rows]
+            chosen, size = await self._read(partial(self._prunable, filter, None))
+            return Removal(chosen[:limit], len(chosen), size, len(chosen) > limit)
         gone: list[RunSummary] = []
-        while len(gone) < limit:
-            batch = min(limit - len(gone), _RUNS_PER_DELETION)
-            above = Position(gone[-1].created_at, gone[-1].run_id) if gone else None
-            deleted = await self._write(partial(self._delete_oldest, filter, batch, above))
-            gone += deleted
-            if len(deleted) < batch:
-                break
-        return gone
+        total = 0
+        more = True
+        while more and len(gone) < limit:
+            removal = await self._write(partial(self._remove, filter, min(limit - len(gone), _RUNS_PER_DELETION)))
+            gone += removal.runs
+            total += removal.bytes
+            more = removal.more
+        return Removal(gone, len(gone), total, more)
 
-    def _delete_oldest(
-        self, filter: RunFilter, limit: int, above: Position | None, connection: sqlite3.Connection
-    ) -> list[RunSummary]:
-        owners = self._kernels.live_owners()
-        rows = queries.oldest_runs_without(owners, filter, limit, above).rows(connection)
-        connection.executemany("DELETE FROM runs WHERE run = ?", [row[:1] for row in rows])
-        return [RunSummary(*summary) for _, *summary in rows]
+    def _remove(self, filter: RunFilter, limit: int, connection: sqlite3.Connection) -> Removal:
+        chosen, size = self._prunable(filter, limit, connection)
+        connection.executemany("DELETE FROM runs WHERE uid = ?", [(run.uid,) for run in chosen])
+        return Removal(chosen, len(chosen), size, len(chosen) >= limit)
+
+    def _prunable(
+        self, filter: RunFilter, limit: int | None, connection: sqlite3.Connection
+    ) -> tuple[list[RunSummary], int]:
+        def find(run_id: str) -> RunSummary | None:
+            rows = queries.find_run(run_id).rows(connection)
+            return RunSummary(*rows[0][1:]) if rows else None
+
+        def children(parent: str) -> list[RunSummary]:
+            filter = RunFilter(parent=parent)
+            return [RunSummary(*row) for row in queries.newest_runs(filter, Order.CREATED, -1, None).rows(connection)]
+
+        owners = set(self._kernels.live_owners())
+        runs = [RunSummary(*row) for row in queries.newest_runs(filter, Order.CREATED, -1, None).rows(connection)]
+        chosen: list[RunSummary] = []
+        for family in prunable(filter, runs, Families(find, children), owners.__contains__):
+            if limit is not None and len(chosen) >= limit:
+                break
+            chosen += family
+        return chosen, sum(_single(queries.size_of(run.uid).rows(connection), 0) for run in chosen)
 
     # -- the inbox ----------------------------------------------------------------------------------------------
 
@@ -324,11 +345,22 @@ class SQLiteBackend(StateBackend):
 
         return await self._read(read_events)
 
-    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
-        below = page_position(filter, page) if page is not None else None
-        rows = await self._read(queries.newest_runs(filter, limit + 1, below).rows)
+    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
+        def requests(connection: sqlite3.Connection) -> list[Posted]:
+            run, summary = self._find(run_id, connection)
+            if summary.uid != uid:
+                raise RunReplacedError(run_id)
+            return [queries.to_posted(row) for row in queries.requests_to(run).rows(connection)]
+
+        return await self._read(requests)
+
+    async def list(
+        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
+    ) -> Page:
+        below = page_position(filter, order, page) if page is not None else None
+        rows = await self._read(queries.newest_runs(filter, order, limit + 1, below).rows)
         runs = [RunSummary(*row) for row in rows[:limit]]
-        return Page(runs, page_token(filter, runs[-1]) if len(rows) > limit else None)
+        return Page(runs, page_token(filter, order, runs[-1]) if len(rows) > limit else None)
 
     async def due(self, instant: int, limit: int) -> Due:
         owner = self._require_owner()
@@ -341,6 +373,11 @@ class SQLiteBackend(StateBackend):
         number: int = _single(await self._read(queries.number_of_runs(filter).rows), 0)
         return number
 
+    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
+        filter = RunFilter(workflow=workflow)
+        rows = await self._read(queries.newest_runs(filter, Order.CREATED, -1, None).rows)
+        return tally((RunSummary(*row) for row in rows), since)
+
     async def is_alive(self, owner: str) -> bool:
         self._require_usable()
         with store_errors(self.url, self._files.lock):
@@ -351,6 +388,21 @@ class SQLiteBackend(StateBackend):
         if not rows:
             raise WorkflowNotFoundError(digest, ())
         return StoredDefinition(*rows[0])
+
+    # -- keeping the store ----------------------------------------------------------------------------------------
+
+    async def integrity(self) -> Sequence[Problem]:
+        def integrity(connection: sqlite3.Connection) -> list[Problem]:
+            found = [text for (text,) in connection.execute("PRAGMA integrity_check").fetchall()]
+            return [Problem(None, text) for text in found if text != "ok"]
+
+        return await self._read(integrity)
+
+    async def backup(self, target: Path) -> int:
+        raise NotImplementedError
+
+    async def details(self) -> Mapping[str, Any]:
+        return {"sqlite_version": sqlite3.sqlite_version}
 
     # -- how a read and a write are done --------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from flujo.kernel.events import EventRow
 SIZES = (32, 8, 2, 1)
 """Rows per statement. A batch of 100 takes 3 × 32, 2 × 2. Longer statements are no faster."""
 
-_FIXED = ("run_id", "uid", "workflow", "token", "created_at", "parent_run_id")
+_FIXED = ("run_id", "uid", "workflow", "token", "labels", "created_at", "parent_run_id")
 """What a commit to an existing run does not change, whatever its summary says."""
 
 _EVERY = tuple(name for name in RunSummary._fields if name not in _FIXED)

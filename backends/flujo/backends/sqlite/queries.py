@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flujo.backends.pages import Position
-from flujo.kernel.backend import Posted, Request, RunFilter, RunSummary, StoredDefinition
+from flujo.kernel.backend import Order, Posted, Request, RunFilter, RunSummary, StoredDefinition
 from flujo.kernel.events import EventRow
 
 SUMMARY = ", ".join(RunSummary._fields)
@@ -63,10 +63,25 @@ def definition_of(digest: str) -> Statement:
     return Statement(f"SELECT {', '.join(StoredDefinition._fields)} FROM definitions WHERE digest = ?", (digest,))
 
 
-def newest_runs(filter: RunFilter, limit: int, below: Position | None) -> Statement:
+def newest_runs(filter: RunFilter, order: Order, limit: int, below: Position | None) -> Statement:
     """Summaries, newest first."""
-    beyond: list[_Condition] = [] if below is None else [("(created_at, run_id) < (?, ?)", below)]
-    return _in_order(SUMMARY, filter, beyond, "created_at DESC, run_id DESC", limit)
+    instant = "created_at" if order is Order.CREATED else "updated_at"
+    beyond: list[_Condition] = [] if below is None else [(f"({instant}, run_id) < (?, ?)", below)]
+    return _in_order(SUMMARY, filter, beyond, f"{instant} DESC, run_id DESC", limit)
+
+
+def requests_to(run: int) -> Statement:
+    """(id, uid, kind, body, at) of the open requests to a run."""
+    sql = "SELECT id, uid, kind, body, at FROM inbox JOIN runs USING (run) WHERE run = ? ORDER BY id"
+    return Statement(sql, (run,))
+
+
+def size_of(uid: str) -> Statement:
+    """One row: the bytes of the bodies and payloads of a journal."""
+    size = "length(CAST(body AS BLOB)) + coalesce(length(CAST(payload AS BLOB)), 0)"
+    return Statement(
+        f"SELECT coalesce(sum({size}), 0) FROM events WHERE run = (SELECT run FROM runs WHERE uid = ?)", (uid,)
+    )
 
 
 def idle_runs(owners: Sequence[str], statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Statement:
@@ -85,15 +100,6 @@ def runs_by_wake(owner: str, limit: int) -> Statement:
     """Summaries of the runs of an owner that wait for an instant, soonest first."""
     sql = f"SELECT {SUMMARY} FROM runs WHERE owner = ? AND wake_at IS NOT NULL ORDER BY wake_at LIMIT ?"
     return Statement(sql, (owner, limit))
-
-
-def oldest_runs_without(owners: Sequence[str], filter: RunFilter, limit: int, above: Position | None) -> Statement:
-    """(run, *summary) of runs that none of `owners` has, oldest first."""
-    beyond: list[_Condition] = [] if above is None else [("(created_at, run_id) > (?, ?)", above)]
-    if owners:
-        without = "(owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
-        beyond.append((without, (json.dumps(list(owners)),)))
-    return _in_order(f"run, {SUMMARY}", filter, beyond, "created_at, run_id", limit)
 
 
 def number_of_runs(filter: RunFilter) -> Statement:
@@ -132,8 +138,20 @@ def _conditions(filter: RunFilter, created_at: str = "created_at") -> list[_Cond
         conditions.append(("substr(run_id, 1, ?) = ?", (len(prefix), prefix)))
     has_label = "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
     conditions.extend((has_label, label) for label in filter.labels)
-    if filter.created_before is not None:
-        conditions.append((f"{created_at} < ?", (filter.created_before,)))
+    ranges = [
+        (created_at, filter.created_from, filter.created_before),
+        ("updated_at", filter.updated_from, filter.updated_before),
+        ("finished_at", filter.finished_from, filter.finished_before),
+    ]
+    for instant, start, end in ranges:
+        if start is not None:
+            conditions.append((f"{instant} >= ?", (start,)))
+        if end is not None:
+            conditions.append((f"{instant} < ?", (end,)))
+    if filter.failed_step is not None:
+        conditions.append(("failed_step = ?", (filter.failed_step,)))
+    if filter.parent is not None:
+        conditions.append(("parent_run_id = ?", (filter.parent,)))
     if filter.settled_before is not None:
         settled_at = "CASE status WHEN 'paused' THEN updated_at ELSE finished_at END"
         conditions.append((f"{settled_at} < ?", (filter.settled_before,)))

@@ -11,6 +11,7 @@ import importlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
@@ -19,14 +20,18 @@ from flujo.kernel.api import RunHandle
 from flujo.kernel.backend import (
     Commit,
     Due,
+    Order,
     Page,
     Posted,
+    Problem,
     Refused,
+    Removal,
     Request,
     RunFilter,
     RunSummary,
     StateBackend,
     StoredDefinition,
+    WorkflowStats,
 )
 from flujo.kernel.errors import FlujoError, RunFinishedError, StoreError
 from flujo.kernel.events import EventRow
@@ -241,7 +246,7 @@ class MortalBackend(StateBackend):
         self._require_alive()
         await self._inner.delete(run_id, uid)
 
-    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Sequence[RunSummary]:
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         self._require_alive()
         return await self._inner.prune(filter, limit=limit, dry_run=dry_run)
 
@@ -265,9 +270,15 @@ class MortalBackend(StateBackend):
         self._require_alive()
         return await self._inner.read_events(run_id, uid, after_seq, limit)
 
-    async def list(self, filter: RunFilter, *, limit: int, page: str | None = None) -> Page:
+    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         self._require_alive()
-        return await self._inner.list(filter, limit=limit, page=page)
+        return await self._inner.requests(run_id, uid)
+
+    async def list(
+        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
+    ) -> Page:
+        self._require_alive()
+        return await self._inner.list(filter, order=order, limit=limit, page=page)
 
     async def due(self, instant: int, limit: int) -> Due:
         self._require_alive()
@@ -277,6 +288,10 @@ class MortalBackend(StateBackend):
         self._require_alive()
         return await self._inner.count(filter)
 
+    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
+        self._require_alive()
+        return await self._inner.stats(since, workflow=workflow)
+
     async def is_alive(self, owner: str) -> bool:
         self._require_alive()
         return await self._inner.is_alive(owner)
@@ -284,6 +299,18 @@ class MortalBackend(StateBackend):
     async def get_definition(self, digest: str) -> StoredDefinition:
         self._require_alive()
         return await self._inner.get_definition(digest)
+
+    async def integrity(self) -> Sequence[Problem]:
+        self._require_alive()
+        return await self._inner.integrity()
+
+    async def backup(self, target: Path) -> int:
+        self._require_alive()
+        return await self._inner.backup(target)
+
+    async def details(self) -> Mapping[str, Any]:
+        self._require_alive()
+        return await self._inner.details()
 
 
 def _told(row: EventRow) -> str:

@@ -1,0 +1,141 @@
+"""Which runs, in which order, and what they add up to: what the words of the port mean, on summaries. Pure.
+
+The memory and the file backend answer with these functions; SQLite says the same in SQL, and the conformance suite
+holds them against each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from flujo.kernel.backend import RunFilter, RunSummary, WorkflowStats, is_child
+from flujo.kernel.state import FINAL, RunStatus
+
+from .pages import Position
+
+
+def matches(filter: RunFilter, run: RunSummary) -> bool:
+    """Whether every part of a filter that is given fits a run."""
+    if filter.statuses and run.status not in filter.statuses:
+        return False
+    if filter.workflow is not None and run.workflow != filter.workflow:
+        return False
+    if filter.id_prefix is not None and not run.run_id.startswith(filter.id_prefix):
+        return False
+    if filter.failed_step is not None and run.failed_step != filter.failed_step:
+        return False
+    if filter.parent is not None and run.parent_run_id != filter.parent:
+        return False
+    if filter.owner is not None and run.owner != filter.owner:
+        return False
+    if filter.labels and not dict(filter.labels).items() <= json.loads(run.labels).items():
+        return False
+    if filter.settled_before is not None and not _is_within(settled_at(run), None, filter.settled_before):
+        return False
+    return (
+        _is_within(run.created_at, filter.created_from, filter.created_before)
+        and _is_within(run.updated_at, filter.updated_from, filter.updated_before)
+        and _is_within(run.finished_at, filter.finished_from, filter.finished_before)
+    )
+
+
+def settled_at(run: RunSummary) -> int | None:
+    """The instant since when a run rests, None for one that goes on: `settled_before` asks for it."""
+    return run.updated_at if run.status == RunStatus.PAUSED else run.finished_at
+
+
+def _is_within(instant: int | None, start: int | None, end: int | None) -> bool:
+    if start is None and end is None:
+        return True
+    return instant is not None and (start is None or instant >= start) and (end is None or instant < end)
+
+
+def pruning_place(run: RunSummary) -> Position:
+    """Where a run stands in the line of those that are to be pruned; the least goes first."""
+    return Position(run.updated_at if run.finished_at is None else run.finished_at, run.run_id)
+
+
+class Families:
+    """Who has started whom among the runs of a store. `find` knows a run by its id, `children` those of a parent id."""
+
+    def __init__(
+        self, find: Callable[[str], RunSummary | None], children: Callable[[str], Iterable[RunSummary]]
+    ) -> None:
+        self._find = find
+        self._children = children
+
+    def has_parent(self, run: RunSummary) -> bool:
+        """Whether the run that started this one is in the store."""
+        if run.parent_run_id is None:
+            return False
+        parent = self._find(run.parent_run_id)
+        return parent is not None and is_child(run, parent.run_id, parent.created_at)
+
+    def of(self, root: RunSummary) -> Sequence[RunSummary]:
+        """A run and all that came of it, every one before those it has started."""
+        family = [root]
+        for member in family:
+            family += (
+                child for child in self._children(member.run_id) if is_child(child, member.run_id, member.created_at)
+            )
+        return family
+
+
+def prunable(
+    filter: RunFilter, runs: Iterable[RunSummary], families: Families, is_alive: Callable[[str], bool]
+) -> Iterator[Sequence[RunSummary]]:
+    """The families that go, in the order in which they do."""
+    chosen = [run for run in runs if matches(filter, run) and not families.has_parent(run)]
+    for root in sorted(chosen, key=pruning_place):
+        family = families.of(root)
+        if not any(member.owner is not None and is_alive(member.owner) for member in family):
+            yield family
+
+
+def tally(runs: Iterable[RunSummary], since: int) -> Sequence[WorkflowStats]:
+    """What runs add up to, by workflow."""
+    by_workflow: defaultdict[str, list[RunSummary]] = defaultdict(list)
+    for run in runs:
+        by_workflow[run.workflow].append(run)
+    return [_tally_one(workflow, found, since) for workflow, found in sorted(by_workflow.items())]
+
+
+def _tally_one(workflow: str, runs: Sequence[RunSummary], since: int) -> WorkflowStats:
+    ended = [run for run in runs if run.status in FINAL and run.finished_at is not None and run.finished_at >= since]
+    return WorkflowStats(
+        workflow=workflow,
+        runs=Counter(run.status for run in runs),
+        created=sum(run.created_at >= since for run in runs),
+        ended=Counter(run.status for run in ended),
+        retried=sum(run.retries > 0 for run in ended),
+        failed_steps=most_first(
+            Counter(run.failed_step for run in ended if run.status == RunStatus.FAILED and run.failed_step is not None)
+        ),
+        **spread(sorted(_took(run) for run in ended if run.status == RunStatus.COMPLETED)),
+    )
+
+
+def _took(run: RunSummary) -> int:
+    begun = run.created_at if run.started_at is None else run.started_at
+    return max(0, (run.finished_at or 0) - begun)
+
+
+def most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """The same counts, the greatest first, and by name where they are equal."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def spread(ascending: Sequence[int]) -> dict[str, int | None]:
+    """`p50`, `p95` and `longest` of durations: each is one of them, the least that so many do not exceed."""
+    return {
+        "p50": ascending[rank(50, len(ascending))] if ascending else None,
+        "p95": ascending[rank(95, len(ascending))] if ascending else None,
+        "longest": ascending[-1] if ascending else None,
+    }
+
+
+def rank(percent: int, number: int) -> int:
+    """The place, counted from 0, of a percentile among so many sorted values."""
+    return max(0, -(-percent * number // 100) - 1)
