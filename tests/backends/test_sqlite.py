@@ -162,7 +162,7 @@ async def test_the_settings_are_the_documented_ones(store: SQLiteBackend, path: 
         "busy_timeout": 5000,
         "auto_vacuum": 2,
         "application_id": 0x666C756A,
-        "user_version": 1,
+        "user_version": files.SCHEMA,
     }
     assert await store._writer.run(lambda connection: connection.isolation_level) is None
 

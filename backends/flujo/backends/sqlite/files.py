@@ -19,7 +19,7 @@ from typing import NamedTuple
 from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError
 
 APPLICATION_ID = 0x666C756A  # "fluj", at byte 68 of the file, where file(1) looks
-SCHEMA = 1  # the database's user_version
+SCHEMA = 2  # the database's user_version
 
 _CORRUPT = sqlite3.SQLITE_CORRUPT
 _NOT_SQLITE = sqlite3.SQLITE_NOTADB
