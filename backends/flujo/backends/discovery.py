@@ -1,0 +1,92 @@
+"""Which store is meant when nobody says so, and where the folders of its runs lie.
+
+In this order: what the caller gives; FLUJO_STORE; `store = "…"` in the nearest flujo.toml upwards, where a relative
+path counts from that file; the nearest folder .flujo upwards; and `sqlite:.flujo/state.db` in the working directory.
+Finding out creates nothing. flujoctl and `flujo.state` both ask here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flujo.kernel.errors import StoreUrlError
+
+DEFAULT = "sqlite:.flujo/state.db"
+
+
+class FoundStore(NamedTuple):
+    """A store by its URL. `workspaces` is where its runs get folders of their own."""
+
+    url: str
+    workspaces: Path
+
+
+def find_store(given: str | None = None, *, here: Path | None = None) -> FoundStore:
+    """The store for whoever works in the folder `here`, with `given` as the URL they name, if any.
+
+    Raises StoreUrlError for a flujo.toml that cannot be used."""
+    here = here or Path.cwd()
+    url = given or os.environ.get("FLUJO_STORE") or _from_settings(here) or _from_folder(here) or DEFAULT
+    return FoundStore(url, workspaces_of(url, here))
+
+
+def nearest_setting(here: Path, name: str) -> str | None:
+    """What the nearest flujo.toml upwards says under a name; None if there is none, or it does not say.
+
+    Raises StoreUrlError for a file that cannot be read, and for what is no text."""
+    file = _settings_file(here)
+    return None if file is None else _setting(file, name)
+
+
+def path_of(url: str) -> Path | None:
+    """The file or folder of a store; None for stores that have none."""
+    scheme, _, rest = url.partition(":")
+    if scheme not in ("sqlite", "file"):
+        return None
+    path = rest.partition("?")[0]
+    return Path(path.removeprefix("//") if path.startswith("///") else path).expanduser()
+
+
+def workspaces_of(url: str, here: Path) -> Path:
+    """Where the runs of a store get folders of their own: beside it, or in .flujo for a store that has no path."""
+    path = path_of(url)
+    folder = here / ".flujo" if path is None else (here / path).parent
+    return folder / "workspaces"
+
+
+def _from_settings(here: Path) -> str | None:
+    file = _settings_file(here)
+    store = None if file is None else _setting(file, "store")
+    if file is None or store is None:
+        return None
+    path = path_of(store)
+    if path is None or path.is_absolute():
+        return store
+    scheme = store.partition(":")[0]
+    _, question_mark, options = store.partition("?")
+    return f"{scheme}:{file.parent / path}{question_mark}{options}"
+
+
+def _settings_file(here: Path) -> Path | None:
+    return next((file for folder in (here, *here.parents) if (file := folder / "flujo.toml").is_file()), None)
+
+
+def _setting(file: Path, name: str) -> str | None:
+    import tomllib
+
+    try:
+        value: Any = tomllib.loads(file.read_text(encoding="utf-8")).get(name)
+    except (OSError, ValueError) as error:
+        raise StoreUrlError(str(file), f"this file cannot be read: {error}") from error
+    if value is None or isinstance(value, str):
+        return value
+    raise StoreUrlError(str(file), f"`{name}` must be a text")
+
+
+def _from_folder(here: Path) -> str | None:
+    for folder in (here, *here.parents):
+        if (folder / ".flujo").is_dir():
+            return DEFAULT if folder == here else f"sqlite:{folder / '.flujo' / 'state.db'}"
+    return None
