@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import anyio
 import pytest
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.kernel import Context, Kernel, StoreError, current_attempt, events, step, workflow
+from flujo.kernel import Context, Kernel, StoreError, current_attempt, events, step, takeover, workflow
 from flujo.kernel.backend import Refused, RunSummary
 from flujo.kernel.errors import RunCancelled
 from flujo.kernel.events import Event, Fact
@@ -396,6 +396,55 @@ def test_a_signal_that_was_not_written_with_a_lost_run_comes_when_it_is_ours_aga
                 return await run.result()
 
     assert run_virtually(scenario, loop=loop) == "came"
+
+
+class _Patient(InMemoryBackend):
+    """Takes a second for each claim of what is idle, and stands it so many times."""
+
+    def __init__(self, store: MemoryStore, times: int) -> None:
+        super().__init__(store)
+        self.times = times
+
+    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+        assert self.times, "the kernel claims the same runs over and over"
+        self.times -= 1
+        await anyio.sleep(1)
+        return await super().claim_idle(statuses, workflows, limit)
+
+
+@loops
+@pytest.mark.parametrize("waits", [False, True], ids=["at work", "waiting"])
+def test_runs_that_cannot_go_on_here_keep_nobody_from_those_behind_them(
+    loop: Loop, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel claims what is idle by the page, oldest first. Runs of a newer release are given up at once, and are
+    idle again; it comes to an end with them, also when they fill a page, and goes on with the run behind them."""
+    monkeypatch.setattr(takeover, "CLAIM_AT_ONCE", 2)
+
+    @step
+    async def work() -> None:
+        await anyio.sleep(60)
+
+    @workflow(name="long")
+    async def long(ctx: Context) -> str:
+        await (ctx.sleep("1m") if waits else ctx.step(work))
+        return "done"
+
+    async def scenario() -> Any:
+        store = MemoryStore()
+        async with _kernel(long, backend=InMemoryBackend(store)) as kernel:
+            for name in ("a", "b", "c", "good"):
+                await kernel.start(long, run_id=name)
+            await anyio.sleep(1)
+        for name in ("a", "b", "c"):
+            rows = store.runs[name].events
+            rows[1] = rows[1]._replace(type="step_dreamt")
+        await anyio.sleep(120)
+        async with _kernel(long, backend=_Patient(store, times=10)) as kernel:
+            await anyio.sleep(30)  # what waits is claimed in the background
+            return await kernel.result("good")
+
+    assert run_virtually(scenario, loop=loop) == "done"
 
 
 def test_a_kernel_that_closes_gives_up_no_run_before_what_it_has_recorded_is_written() -> None:

@@ -71,6 +71,27 @@ class Resumption(NamedTuple):
     only_paused: bool = False
 
 
+class _Idle:
+    """The runs with one of these statuses that nobody runs, while they are claimed: how many are asked for next, and
+    whether that was all."""
+
+    def __init__(self, statuses: Sequence[str]) -> None:
+        self.statuses = statuses
+        self.limit = CLAIM_AT_ONCE
+        self.are_claimed = False
+        self._seen: set[str] = set()
+
+    def note(self, claimed: Sequence[RunSummary]) -> None:
+        """These were claimed when `limit` were asked for.
+
+        A run that cannot go on here was given up again since, and is found again, before all that are newer. So there
+        has to be an end although some are always idle, and room for others behind any number of these."""
+        uids = {summary.uid for summary in claimed}
+        self.are_claimed = len(uids) < self.limit
+        self.limit += len(uids & self._seen)
+        self._seen |= uids
+
+
 class Takeover:
     """Takes runs over for one kernel."""
 
@@ -102,24 +123,26 @@ class Takeover:
         Those that wait are brought into memory when their time has come, and beyond the first thousand of them are
         claimed in the background."""
         count = 0
-        for statuses in ((RunStatus.PENDING, RunStatus.RUNNING), (RunStatus.WAITING,)):
-            while claimed := await self._claim_idle(statuses):
-                count += len(claimed)
-                if statuses == (RunStatus.WAITING,):
-                    if len(claimed) == CLAIM_AT_ONCE:
-                        self._residents.spawn(self._claim_rest)
-                    break
-                await self._sweep([each.uid for each in claimed])
-                for summary in claimed:
-                    if self._residents.is_full:
-                        self._residents.queue.append(summary.run_id)
-                    else:
-                        await self.revive(summary.run_id)
+        at_work = _Idle((RunStatus.PENDING, RunStatus.RUNNING))
+        while not at_work.are_claimed:
+            claimed = await self._claim_idle(at_work)
+            count += len(claimed)
+            await self._sweep([each.uid for each in claimed])
+            for summary in claimed:
+                if self._residents.is_full:
+                    self._residents.queue.append(summary.run_id)
+                else:
+                    await self.revive(summary.run_id)
+        waiting = _Idle((RunStatus.WAITING,))
+        count += len(await self._claim_idle(waiting))
+        if not waiting.are_claimed:
+            self._residents.spawn(partial(self._claim_rest, waiting))
         await self._name_strangers()
         return count
 
-    async def _claim_idle(self, statuses: Sequence[str]) -> Sequence[RunSummary]:
-        claimed = await self._backend.claim_idle(statuses, sorted(self._catalogue.registered), CLAIM_AT_ONCE)
+    async def _claim_idle(self, idle: _Idle) -> Sequence[RunSummary]:
+        claimed = await self._backend.claim_idle(idle.statuses, sorted(self._catalogue.registered), idle.limit)
+        idle.note(claimed)
         for summary in claimed:
             await self._residents.let_go(summary.uid)
             self._residents.away[summary.uid] = summary.run_id
@@ -129,10 +152,10 @@ class Takeover:
                     self._residents.spawn(partial(self._revive_by_and_by, summary.run_id))
         return claimed
 
-    async def _claim_rest(self) -> None:
+    async def _claim_rest(self, idle: _Idle) -> None:
         try:
-            while len(await self._claim_idle((RunStatus.WAITING,))) == CLAIM_AT_ONCE:
-                pass
+            while not idle.are_claimed:
+                await self._claim_idle(idle)
         except StoreError as error:
             logger.warning("not every waiting run was claimed: %s", error)
 
