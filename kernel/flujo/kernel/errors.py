@@ -571,6 +571,36 @@ class NewerStoreError(StoreError):
         self.found, self.known = found, known
 
 
+class OlderStoreError(StoreError):
+    """The store was written by an older release and has to be migrated first, which reading never does."""
+
+    reason = "STORE_OLDER"
+
+    def __init__(self, store: str, found: int, known: int) -> None:
+        super().__init__(
+            store,
+            f"it has schema {found}, this release reads schema {known}; it was left untouched",
+            [f"flujoctl db migrate --store {quote(store)}  # copies it first"],
+        )
+        self.found, self.known = found, known
+
+
+class StoreInUseError(StoreError):
+    """Something was asked for that needs a store alone, and others have it open. `kernels` are those that are alive on
+    it; none when it is a process that advances nothing."""
+
+    reason = "STORE_IN_USE"
+
+    def __init__(self, store: str, purpose: str, kernels: Sequence[str], file: Path | str) -> None:
+        holders = f"the kernels {', '.join(kernels)}" if kernels else "another process"
+        super().__init__(
+            store,
+            f"{purpose} needs the store alone, and {holders} {'have' if kernels else 'has'} it open",
+            [f"fuser -v {quote(str(file))}  # shows which processes; end them, then try again"],
+        )
+        self.purpose, self.kernels, self.file = purpose, tuple(kernels), str(file)
+
+
 class StoreExistsError(StoreError):
     """Something is already where a store or a copy of one should go; it is left untouched."""
 

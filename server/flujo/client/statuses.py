@@ -159,6 +159,8 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.ForeignStoreError: (_PRECONDITION, _STORE),
     errors.StoreExistsError: (_EXISTS, _STORE),
     errors.NewerStoreError: (_PRECONDITION, {**_STORE, "found": _NUMBER, "known": _NUMBER}),
+    errors.OlderStoreError: (_PRECONDITION, {**_STORE, "found": _NUMBER, "known": _NUMBER}),
+    errors.StoreInUseError: (_PRECONDITION, {**_STORE, "purpose": _TEXT, "kernels": _TEXTS, "file": _TEXT}),
     errors.UnsupportedEventLoopError: (_INTERNAL, {"what": _TEXT, "loop": _TEXT, "supported": _TEXTS}),
     errors.ExtraMissingError: (_INTERNAL, {"what": _TEXT, "extra": _TEXT}),
     errors.ServerFailedError: (_INTERNAL, {"id": _TEXT}),

@@ -68,6 +68,8 @@ SAMPLES: list[FlujoError] = [
     errors.StoreUrlError("sqlight:a.db", "there is no such backend"),
     errors.ForeignStoreError("sqlite:a.db", "it holds tables of others"),
     errors.NewerStoreError("sqlite:a.db", 7, 3),
+    errors.OlderStoreError("sqlite:a.db", 1, 2),
+    errors.StoreInUseError("sqlite:a.db", "restoring", ["one", "two"], "a.db"),
     errors.StoreExistsError("sqlite:a.db"),
     errors.CorruptStoreError("sqlite:a.db", "page 7 is torn"),
     errors.StoreFullError("sqlite:a.db"),
