@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -248,13 +247,14 @@ def waiting_in_vain(state: WorkflowState) -> Sequence[str]:
 
 def _require_types(fact: Fact) -> None:
     """Raise ValidationError, which is a ValueError, for a field of a fact that holds what it cannot."""
-    kind: type[Any] = fact.__class__
-    _adapter(kind).validate_python(fact._asdict())
+    kind = fact.__class__
+    if (adapter := _ADAPTERS.get(kind)) is None:
+        adapter = _ADAPTERS[kind] = TypeAdapter(kind, config=ConfigDict(strict=True))
+    adapter.validate_python(fact._asdict())
 
 
-@cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind, config=ConfigDict(strict=True))
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+"""Made when the first fact of a kind is met: all of them together take as long as an import."""
 
 
 def _short(error: Exception) -> str:

@@ -100,6 +100,16 @@ class PayloadTooLargeError(FlujoError, ValueError):
         self.what, self.size, self.limit = what, size, limit
 
 
+class InvalidExportError(FlujoError, ValueError):
+    """A document is no export of a run that this release can import."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, problem: str, hints: Iterable[str] = ("flujoctl export ID --to FILE  # writes one",)) -> None:
+        super().__init__(f"this is no export of a run that can be imported: {problem}", hints)
+        self.problem = problem
+
+
 class Problem(NamedTuple):
     """One thing wrong with a definition; `line` and `column` count from 1, 0 means the whole file."""
 
@@ -195,10 +205,10 @@ class RunExistsError(FlujoError):
 
     reason = "RUN_EXISTS"
 
-    def __init__(self, run_id: str, difference: str) -> None:
+    def __init__(self, run_id: str, difference: str, hints: Iterable[str] = ()) -> None:
         super().__init__(
             f"run {run_id!r} exists already with {difference}",
-            [f"flujoctl inspect {run_id}", "choose another id with --id, or none to get a fresh one"],
+            tuple(hints) or [f"flujoctl inspect {run_id}", "choose another id with --id, or none to get a fresh one"],
         )
         self.run_id, self.difference = run_id, difference
 

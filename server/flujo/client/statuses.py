@@ -114,6 +114,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.InvalidNameError: (_INVALID, {"what": _TEXT, "name": _TEXT, "rule": _TEXT}),
     errors.InvalidInputError: (_INVALID, {"workflow": _TEXT, "problems": _BY_FIELD}),
     errors.InvalidDurationError: (_INVALID, {"text": _TEXT}),
+    errors.InvalidExportError: (_INVALID, {"problem": _TEXT}),
     errors.InvalidValueError: (_INVALID, {"path": _TEXT, "problem": _TEXT}),
     errors.InvalidAddressError: (_INVALID, {"address": _TEXT, "problem": _TEXT}),
     errors.DefinitionError: (_INVALID, {"problems": _PROBLEMS}),

@@ -24,6 +24,7 @@ SAMPLES: list[FlujoError] = [
     errors.InvalidNameError("run id", "not an id", "a letter or digit, then …"),
     errors.InvalidInputError("report", {"day": "Input should be a valid string", "colour": "Zürich → extra"}),
     errors.InvalidDurationError("1:30"),
+    errors.InvalidExportError("event 3 follows event 1", ["export it again"]),
     errors.InvalidValueError("$.rows[3].price", "nan has no JSON form"),
     errors.OutputTooLargeError(70_000_000, 67_108_864),
     errors.PayloadTooLargeError("the inputs", 1_048_577, 1_048_576),
