@@ -110,6 +110,8 @@ def _amendments(step: StepState) -> Iterator[Fact]:
     if step.status is not StepStatus.COMPLETED and (step.interrupted or step.status is not StepStatus.RUNNING):
         yield events.StepSkipped(step.name, "by hand", "1", step.generation, "ann")
         yield events.StepOutputSet(step.name, "1", step.generation, "by hand", "ann")
+    elif step.status is StepStatus.COMPLETED:
+        yield events.StepOutputSet(step.name, "2", step.generation + 1, "by hand", "ann")
 
 
 def _resumptions(state: WorkflowState) -> Iterator[Fact]:

@@ -24,7 +24,7 @@ SAMPLES: dict[str, Any] = {
     ),
     "run_resumed": events.RunResumed(["a"], "a", '{"day":"y"}', "d2", [["a", "2"]], "2", "ann", 30.0, request=REQUEST),
     "run_paused": events.RunPaused("StepInterrupted", "a"),
-    "run_completed": events.RunCompleted("[1,2]"),
+    "run_completed": events.RunCompleted("[1,2]", "it was done elsewhere", "ann"),
     "run_failed": events.RunFailed("ValueError", "no", "a", 2, ["a", "b"], "line 1"),
     "cancel_requested": events.CancelRequested("enough", "ann", REQUEST),
     "run_cancelled": events.RunCancelled("enough"),

@@ -218,7 +218,7 @@ def event_line(event: Event, state: WorkflowState) -> str:
         case events.RunPaused():
             return f"run paused: {fact.reason}" + (f" of step {fact.step}" if fact.step else "")
         case events.RunCompleted():
-            return "run completed"
+            return "run completed" + _by(fact.by) + (f": {printable(fact.reason)}" if fact.reason else "")
         case events.RunFailed():
             where = f" in step {fact.step}" if fact.step else ""
             return f"run failed{where}: {fact.type}: {first_line(fact.message)}"

@@ -60,9 +60,11 @@ class RunPaused(NamedTuple):
 
 
 class RunCompleted(NamedTuple):
-    """The program returned."""
+    """The program returned, or somebody marked the run as completed and gave a reason."""
 
     output: str  # JSON text
+    reason: str | None = None
+    by: str | None = None
 
 
 class RunFailed(NamedTuple):

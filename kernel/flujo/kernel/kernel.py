@@ -29,7 +29,8 @@ from typing import Any, Self
 
 import anyio
 
-from . import events
+from . import amending, events
+from .amending import Change
 from .api import (
     CancelOutcome,
     Delivery,
@@ -55,6 +56,7 @@ from .errors import (
     RunInterrupted,
     RunNotFoundError,
     RunNotPausedError,
+    RunReplacedError,
     StoreError,
 )
 from .events import Fact
@@ -671,6 +673,30 @@ class Kernel(Observer):
         except RunActiveError:
             return await self.set_variable(run_id, name, value, reason=reason, by=by, request_id=request_id)
         return Delivery.RECORDED
+
+    async def amend(
+        self,
+        run_id: str,
+        changes: Sequence[Change],
+        *,
+        uid: str | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Carry out several changes in a run that nobody runs, in one commit: all of them or none. With `uid`, only in
+        that life of the run.
+
+        Raises RunNotFoundError, RunReplacedError, RunActiveError, RunFinishedError, StepNotFoundError,
+        StepCompletedError, InvalidNameError, InvalidValueError, PayloadTooLargeError."""
+        check_text("reason", reason)
+        check_text("by", by)
+
+        def decide(state: WorkflowState) -> list[Fact]:
+            if uid is not None and state.uid != uid:
+                raise RunReplacedError(run_id)
+            return amending.decide(state, changes, by=by, reason=reason)
+
+        await self._takeover.amend(run_id, decide)
 
     async def explain(self, run_id: str) -> Explanation:
         """As Observer.explain; this kernel also knows which workflows it has, and what waits for its turn."""

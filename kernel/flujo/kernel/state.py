@@ -39,7 +39,8 @@ class RunStatus(StrEnum):
     cancels it. Due times and signals are kept meanwhile. A crash here means nothing: nobody is there to crash."""
 
     COMPLETED = "completed"
-    """The program returned and its output is recorded. Final, but for a resume from a step."""
+    """The program returned and its output is recorded, or somebody marked the run as completed. Final, but for a
+    resume from a step."""
 
     FAILED = "failed"
     """The program raised; `error` says what. Final until somebody resumes it: the failure that ended it is tried

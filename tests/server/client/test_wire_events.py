@@ -40,7 +40,7 @@ FULL: dict[str, Any] = {
         ["a", "b"], "a", '{"day":"y"}', "d2", [["a", "2"]], "2", "ann", 0.0, True, REQUEST
     ),
     "run_paused": events.RunPaused("StateIncompatible", "a", [["a", "changed", "its task is another one"]]),
-    "run_completed": events.RunCompleted("[1,2]"),
+    "run_completed": events.RunCompleted("[1,2]", "by hand", "ann"),
     "run_failed": events.RunFailed("ValueError", "no", "a", 2, ["a", "b"], "line 1\nline 2"),
     "cancel_requested": events.CancelRequested("enough", "ann", REQUEST),
     "run_cancelled": events.RunCancelled("enough"),
