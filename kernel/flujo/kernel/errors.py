@@ -288,6 +288,16 @@ class StepCompletedError(FlujoError):
         self.run_id, self.step = run_id, step
 
 
+class StateNotRecordableError(FlujoError, ValueError):
+    """Somebody wants a state saved that a journal cannot come to honestly; `hints` say what does what they want."""
+
+    reason = "STATE_NOT_RECORDABLE"
+
+    def __init__(self, run_id: str, problem: str, hints: Iterable[str] = ()) -> None:
+        super().__init__(f"this state of run {run_id!r} cannot be recorded: {problem}", hints)
+        self.run_id, self.problem = run_id, problem
+
+
 class RunNotPausedError(FlujoError):
     """Only a paused run can be unpaused."""
 
@@ -444,6 +454,22 @@ class UnsupportedEventLoopError(FlujoError, RuntimeError):
     def __init__(self, what: str, loop: str, supported: Sequence[str]) -> None:
         super().__init__(f"{what} does not run on {loop}", [f"anyio.run(main, backend={supported[0]!r})"])
         self.what, self.loop, self.supported = what, loop, tuple(supported)
+
+
+class BlockingCallError(FlujoError, RuntimeError):
+    """A call that blocks its thread was made in one where an event loop runs, which would stand still meanwhile."""
+
+    reason = "BLOCKING_CALL"
+
+    def __init__(self, call: str) -> None:
+        super().__init__(
+            f"{call} blocks, and an event loop runs in this thread",
+            [
+                f"await anyio.to_thread.run_sync({call}, …)",
+                "or use what does not block: flujo.kernel.Observer, flujo.kernel.Kernel",
+            ],
+        )
+        self.call = call
 
 
 class ServerUnreachableError(FlujoError, ConnectionError):

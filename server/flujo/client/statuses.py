@@ -143,6 +143,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.RunNotResumableError: (_PRECONDITION, {"run_id": _TEXT, "status": _TEXT}),
     errors.RunNotPausedError: (_PRECONDITION, {"run_id": _TEXT, "status": _TEXT}),
     errors.StepCompletedError: (_PRECONDITION, {"run_id": _TEXT, "step": _TEXT}),
+    errors.StateNotRecordableError: (_PRECONDITION, {"run_id": _TEXT, "problem": _TEXT}),
     errors.StateIncompatibilityError: (_PRECONDITION, {"run_id": _TEXT, "differences": _DIFFERENCES}),
     errors.UnknownEventError: (_PRECONDITION, {"type": _TEXT, "format": _NUMBER}),
     # how a run or step ended: a client makes these itself, from a run that is data
@@ -163,6 +164,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.OlderStoreError: (_PRECONDITION, {**_STORE, "found": _NUMBER, "known": _NUMBER}),
     errors.StoreInUseError: (_PRECONDITION, {**_STORE, "purpose": _TEXT, "kernels": _TEXTS, "file": _TEXT}),
     errors.UnsupportedEventLoopError: (_INTERNAL, {"what": _TEXT, "loop": _TEXT, "supported": _TEXTS}),
+    errors.BlockingCallError: (_INTERNAL, {"call": _TEXT}),
     errors.ExtraMissingError: (_INTERNAL, {"what": _TEXT, "extra": _TEXT}),
     errors.ServerFailedError: (_INTERNAL, {"id": _TEXT}),
     errors.ServerUnreachableError: (_UNAVAILABLE, {"address": _TEXT, "problem": _TEXT}),
