@@ -70,11 +70,15 @@ class KernelLocks:
     def hold(self, owner: str) -> bool:
         """Be alive as `owner` until `let_go`; False if somebody else is. Needs the store lock."""
         file = _open(self._path(owner))
-        if not _try_lock(file, fcntl.LOCK_EX):
-            os.close(file)
-            return False
-        os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())  # for people; only the lock counts
+        try:
+            if not _try_lock(file, fcntl.LOCK_EX):
+                os.close(file)
+                return False
+            os.ftruncate(file, 0)
+            os.write(file, f"{os.getpid()}\n".encode())  # for people; only the lock counts
+        except OSError:
+            os.close(file)  # or this owner would be alive until its process ends
+            raise
         self._held = owner, file
         return True
 

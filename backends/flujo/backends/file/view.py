@@ -119,6 +119,8 @@ class View:
     def touch(self, folders: Sequence[str]) -> None:
         """Say that these runs are about to change. Unless `say` follows, the next call looks how they stand."""
         with self.mutex:
+            if not self._index.is_current():  # it could not be written before, so nobody would be told
+                self._index.rewrite([Posted("", self.last_request), *self.catalogue])
             self._index.append([Touched(folders)])
             self._touched.update(folders)
 
