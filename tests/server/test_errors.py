@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
 from grpc import aio
 from grpc_status import rpc_status
@@ -331,6 +332,49 @@ CASES = [
         None,
         {"what": "run status", "name": "0"},
     ),
+    Case(
+        "ListRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "order",
+        pb.ListRunsRequest(order=7),  # type: ignore[arg-type]
+        None,
+        {"what": "order", "name": "7"},
+    ),
+    *(
+        Case(
+            method,
+            INVALID,
+            "INVALID_FIELD",
+            "instant",
+            request(filter=pb.RunFilter(created_from=Timestamp(seconds=2**40))),
+            call,
+            {"what": "created_from", "name": str(2**40 * 1_000_000)},
+        )
+        for method, request, call in (
+            ("ListRuns", pb.ListRunsRequest, lambda runs: runs.list(created_from=2**40 * 1_000_000)),
+            ("CountRuns", pb.CountRunsRequest, lambda runs: runs.count(created_from=2**40 * 1_000_000)),
+        )
+    ),
+    Case(
+        "CountRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "status",
+        pb.CountRunsRequest(filter=pb.RunFilter(statuses=[run_pb2.RUN_STATUS_UNSPECIFIED])),
+        None,
+        {"what": "run status", "name": "0"},
+    ),
+    Case(
+        "GetStats",
+        INVALID,
+        "INVALID_FIELD",
+        "negative window",
+        pb.GetStatsRequest(window=Duration(seconds=-1)),
+        lambda runs: runs.stats(window_seconds=-1.0),
+        {"text": "-1.0"},
+    ),
+    Case("GetStats", INVALID, "INVALID_FIELD", "endless window", pb.GetStatsRequest(window=Duration(seconds=2**62))),
     Case("ListSteps", INVALID, "INVALID_FIELD", "page size", pb.ListStepsRequest(run_id="done", page_size=-1)),
     Case("ListSteps", INVALID, "INVALID_FIELD", "page token", pb.ListStepsRequest(run_id="done", page_token="second")),
     about("ListSteps", pb.ListStepsRequest(run_id="nobody"), None),
@@ -702,7 +746,40 @@ CASES = [
         lambda runs: runs.delete("live"),
         {"run_id": "live"},
     ),
-    Case("PruneRuns", INVALID, "INVALID_FIELD", "no age", pb.PruneRunsRequest(), None, {"what": "older_than"}),
+    Case(
+        "PruneRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "no choice",
+        pb.PruneRunsRequest(),
+        lambda runs: runs.prune(),
+        {"what": "choice of runs"},
+    ),
+    Case(
+        "PruneRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "negative number to keep",
+        pb.PruneRunsRequest(keep_last=-1),
+        lambda runs: runs.prune(keep_last=-1),
+        {"what": "keep_last"},
+    ),
+    Case(
+        "PruneRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "negative time budget",
+        pb.PruneRunsRequest(older_than=Duration(), time_budget=Duration(seconds=-1)),
+        lambda runs: runs.prune(older_than_seconds=0, time_budget_seconds=-1.0),
+        {"text": "-1.0"},
+    ),
+    Case(
+        "PruneRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "endless time budget",
+        pb.PruneRunsRequest(older_than=Duration(), time_budget=Duration(seconds=2**62)),
+    ),
     Case("PruneRuns", INVALID, "INVALID_FIELD", "negative age", pb.PruneRunsRequest(older_than=Duration(seconds=-1))),
     Case("PruneRuns", INVALID, "INVALID_FIELD", "endless age", pb.PruneRunsRequest(older_than=Duration(seconds=2**62))),
     Case(
@@ -737,6 +814,8 @@ REQUESTS: dict[str, tuple[Any, Callable[[Runs], Awaitable[Any]] | None]] = {
     ),
     "GetRun": (pb.GetRunRequest(run_id="done"), lambda runs: runs.summary("done")),
     "ListRuns": (pb.ListRunsRequest(), lambda runs: runs.list()),
+    "CountRuns": (pb.CountRunsRequest(), lambda runs: runs.count()),
+    "GetStats": (pb.GetStatsRequest(), lambda runs: runs.stats()),
     "ListSteps": (pb.ListStepsRequest(run_id="done"), None),
     "WaitRun": (pb.WaitRunRequest(run_id="done"), lambda runs: runs.wait("done")),
     "WatchRun": (pb.WatchRunRequest(run_id="done"), lambda runs: watch(runs, "done")),

@@ -7,14 +7,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from flujo.kernel import CancelOutcome, Delivery, Event, RunHandle, Runs, RunStatus, StepStatus
+from flujo.backends.memory import InMemoryBackend
+from flujo.kernel import (
+    CancelOutcome,
+    Context,
+    Delivery,
+    Event,
+    RetryPolicy,
+    RunFilter,
+    RunHandle,
+    Runs,
+    RunStatus,
+    StepDurations,
+    StepStatus,
+    current_attempt,
+    step,
+    workflow,
+)
 from flujo.kernel.api import MAX_INPUT_BYTES, PauseOutcome
+from flujo.kernel.backend import Removal
+from flujo.kernel.durations import to_datetime
 from flujo.kernel.errors import (
     CursorError,
     InvalidDurationError,
@@ -43,8 +62,8 @@ from flujo.kernel.errors import (
 from flujo.kernel.events import CancelRequested
 from flujo.kernel.explanation import Why
 from flujo.server.listening import load_stored
-from kernel.stage import JumpingClock, Stage, crash
-from server.flows import FAILS, WORKS, Flaky, doubling, echoing, letters, mapping, stuck, waiting, writing
+from kernel.stage import START, JumpingClock, Stage, crash
+from server.flows import FAILS, WORKS, Flaky, double, doubling, echoing, letters, mapping, stuck, waiting, writing
 from server.place import Through
 
 FLOWS = (doubling, echoing, waiting, stuck, writing, mapping)
@@ -54,6 +73,19 @@ async def collect(events: AsyncIterator[Event]) -> list[Event]:
     """Every event of a watch, to its end."""
     async with aclosing(events) as stream:  # type: ignore[type-var]
         return [event async for event in stream]
+
+
+class SlowPrunes(InMemoryBackend):
+    """Removes one run at a time, and takes three seconds of its stage's clock for it."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.store)
+        self._clock = stage.clock
+
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
+        removal = await super().prune(filter, limit=1, dry_run=dry_run)
+        self._clock.advance(3)
+        return removal
 
 
 async def seen(runs: Runs, run_id: str, type: str) -> Event:
@@ -443,6 +475,154 @@ async def test_a_list_is_asked_for_properly(through: Through) -> None:
             await runs.list(statuses=["finished"])
         with pytest.raises(InvalidNameError, match="limit"):
             await runs.list(limit=0)
+
+
+async def test_runs_are_listed_by_when_they_moved(through: Through) -> None:
+    """Ranges hold their beginning and not their end; a run that has not ended is in no range of `finished`."""
+    stage = Stage()
+    async with through(stage.kernel(*FLOWS)) as runs:
+        for number in range(3):
+            await runs.run("doubling", run_id=f"r{number}")
+            stage.clock.advance(60)
+        await runs.start("waiting", run_id="live")
+        await seen(runs, "live", "step_waiting")
+        stage.clock.advance(3600)
+
+        async def ids(**wanted: Any) -> list[str]:
+            found = [run.run_id for run in (await runs.list(**wanted)).runs]
+            assert await runs.count(**wanted) == len(found)
+            return found
+
+        minute = [to_datetime(START + number * 60_000_000) for number in range(5)]
+        assert await ids(created_from=minute[1]) == ["live", "r2", "r1"]
+        assert await ids(created_before=minute[1]) == ["r0"]
+        assert await ids(created_from=minute[1], created_before=minute[3]) == ["r2", "r1"]
+        assert await ids(created_from=START + 60_000_000, created_before=START + 60_000_001) == ["r1"]
+        assert await ids(finished_from=minute[0]) == ["r2", "r1", "r0"]
+        assert await ids(finished_from=minute[2], finished_before=minute[4]) == ["r2"]
+        assert await ids(updated_before=minute[4], statuses=["pending", "running", "waiting"]) == ["live"]
+        assert await ids(updated_from=minute[2]) == ["live", "r2"]
+        assert await ids(created_from=datetime.max.replace(tzinfo=UTC)) == []
+
+
+async def test_runs_are_listed_by_where_they_failed_and_who_started_them(through: Through) -> None:
+    """The step that ended a run, and the run that has started it."""
+    flaky = Flaky()
+
+    @workflow(name="calling")
+    async def calling(ctx: Context) -> Any:
+        return await ctx.run_child(doubling, {"number": 4})
+
+    async with through(Stage().kernel(*FLOWS, flaky.workflow, calling)) as runs:
+        with pytest.raises(RunFailed):
+            await runs.run("flaky", run_id="failed")
+        assert await runs.run("calling", run_id="parent") == 8
+
+        assert [run.run_id for run in (await runs.list(failed_step="middle")).runs] == ["failed"]
+        assert await runs.count(failed_step="first") == 0
+        assert [run.workflow for run in (await runs.list(parent_run_id="parent")).runs] == ["doubling"]
+        assert await runs.count(parent_run_id="failed") == 0
+
+
+async def test_a_list_is_sorted_by_what_moved_last(through: Through) -> None:
+    """In the order of `updated_at`, over pages as well, and a page of one order does not fit the other."""
+    stage = Stage()
+    async with through(stage.kernel(*FLOWS)) as runs:
+        await runs.start("waiting", run_id="w")
+        await seen(runs, "w", "step_waiting")
+        for number in range(3):
+            stage.clock.advance(1)
+            await runs.run("doubling", run_id=f"r{number}")
+        stage.clock.advance(1)
+        await runs.signal("w", "go")
+        await runs.result("w")
+
+        first = await runs.list(order="updated", limit=3)
+        rest = await runs.list(order="updated", limit=3, page=first.next)
+        assert [run.run_id for run in (*first.runs, *rest.runs)] == ["w", "r2", "r1", "r0"]
+        assert [run.run_id for run in (await runs.list(order="created")).runs] == ["r2", "r1", "r0", "w"]
+        with pytest.raises(InvalidNameError, match="another filter or order"):
+            await runs.list(limit=3, page=first.next)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"created_from": datetime(2026, 1, 1)}, "a datetime with its zone"),
+        ({"updated_before": 2**62}, "microseconds since 1970"),
+        ({"finished_from": True}, "microseconds since 1970"),
+        ({"finished_before": 1.5}, "microseconds since 1970"),
+        ({"statuses": ["finished"]}, "is not a valid run status"),
+    ],
+)
+async def test_a_filter_is_asked_for_properly(through: Through, wanted: dict[str, Any], says: str) -> None:
+    """What is no instant and no status is refused by list and count alike."""
+    async with through(Stage().kernel(*FLOWS)) as runs:
+        with pytest.raises(InvalidNameError, match=says):
+            await runs.list(**wanted)
+        with pytest.raises(InvalidNameError, match=says):
+            await runs.count(**wanted)
+        with pytest.raises(InvalidNameError, match="one of created, updated"):
+            await runs.list(order="deleted")
+        with pytest.raises(TypeError):
+            await runs.list(colour="red")  # type: ignore[call-arg]
+
+
+# -- statistics ----------------------------------------------------------------------------------------------------
+
+
+async def test_runs_add_up(through: Through) -> None:
+    """By workflow: what is stored, and of what ended in the window how much failed, and how long and where it took."""
+    stage = Stage()
+    flaky = Flaky()
+
+    @step(retry=RetryPolicy(max_attempts=2, delay=0))
+    async def slow(seconds: int) -> None:
+        if current_attempt().attempt == 1:
+            stage.clock.advance(seconds)
+            raise ConnectionError("again")
+        stage.clock.advance(seconds)
+
+    @workflow(name="steps")
+    async def steps(ctx: Context, seconds: int) -> None:
+        await ctx.step(slow, seconds)
+        await ctx.step(double, 1)
+
+    async with through(stage.kernel(*FLOWS, flaky.workflow, steps)) as runs:
+        await runs.run("doubling", run_id="long-ago")
+        stage.clock.advance(2 * 86400)
+        for seconds in (1, 2, 3, 10):
+            await runs.run("steps", {"seconds": seconds})
+        with pytest.raises(RunFailed):
+            await runs.run("flaky", run_id="f")
+        await runs.start("waiting", run_id="w")
+        await seen(runs, "w", "step_waiting")
+
+        everything = await runs.stats()
+        by_name = {each.workflow: each for each in everything.workflows}
+        assert list(by_name) == ["doubling", "flaky", "steps", "waiting"]
+        assert (everything.since, everything.until) == (stage.clock.now() - 86_400_000_000, stage.clock.now())
+
+        told = by_name["steps"]
+        assert (told.runs, told.created, told.ended) == ({"completed": 4}, 4, {"completed": 4})
+        assert (told.retried, told.failure_rate, told.retry_rate) == (4, 0.0, 1.0)
+        assert (told.p50_seconds, told.p95_seconds, told.longest_seconds) == (4.0, 20.0, 20.0)
+        assert told.slowest_steps == [StepDurations("slow", 4, 5.0, 20.0), StepDurations("double", 4, 0.0, 0.0)]
+        assert told.sampled == 4
+
+        failing = by_name["flaky"]
+        assert (failing.ended, failing.failure_rate, failing.failing_steps) == ({"failed": 1}, 1.0, {"middle": 1})
+        assert (failing.p50_seconds, failing.slowest_steps, failing.sampled) == (None, [], 0)
+
+        idle = by_name["doubling"]
+        assert (idle.runs, idle.created, idle.ended, idle.failure_rate) == ({"completed": 1}, 0, {}, None)
+        assert by_name["waiting"].runs == {"waiting": 1}
+
+        one = await runs.stats(window_seconds="3d", workflow="doubling")
+        assert [(each.workflow, each.ended) for each in one.workflows] == [("doubling", {"completed": 1})]
+        assert (await runs.stats(workflow="tripling")).workflows == []
+        with pytest.raises(InvalidDurationError):
+            await runs.stats(window_seconds="soon")
 
 
 # -- events and watches --------------------------------------------------------------------------------------------
@@ -868,8 +1048,109 @@ async def test_paused_runs_are_pruned_only_by_name(through: Through) -> None:
         assert (await runs.prune(older_than_seconds=0, statuses=["paused"])).total == 1
 
 
+async def test_a_prune_chooses_by_everything_that_is_given(through: Through) -> None:
+    """Labels and the beginning of the id narrow it down, and no age is needed then."""
+    async with through(Stage().kernel(*FLOWS)) as runs:
+        for run_id, team in (("a-1", "x"), ("a-2", "y"), ("b-1", "x")):
+            await runs.run("doubling", run_id=run_id, labels={"team": team})
+
+        async def due(**wanted: Any) -> set[str]:
+            return {run.run_id for run in (await runs.prune(**wanted, dry_run=True)).runs}
+
+        assert await due(labels={"team": "x"}) == {"a-1", "b-1"}
+        assert await due(id_prefix="a-") == {"a-1", "a-2"}
+        assert await due(id_prefix="a-", labels={"team": "x"}, workflow="doubling") == {"a-1"}
+        assert await due(id_prefix="a-", labels={"team": "x"}, workflow="waiting") == set()
+        assert (await runs.prune(id_prefix="a-", labels={"team": "x"})).total == 1
+        assert {run.run_id for run in (await runs.list()).runs} == {"a-2", "b-1"}
+
+
+async def test_a_prune_keeps_the_last_runs_of_each_workflow(through: Through) -> None:
+    """The newest of those that would go stay, of every workflow; more of them than there are let none go."""
+    stage = Stage()
+    async with through(stage.kernel(*FLOWS)) as runs:
+        for number in range(4):
+            await runs.run("doubling", run_id=f"d{number}")
+            await runs.run("echoing", run_id=f"e{number}")
+            stage.clock.advance(60)
+
+        async def due(**wanted: Any) -> list[str]:
+            return [run.run_id for run in (await runs.prune(**wanted, dry_run=True)).runs]
+
+        assert await due(keep_last=3) == ["d0", "e0"]
+        assert await due(keep_last=2, workflow="echoing") == ["e0", "e1"]
+        assert await due(keep_last=1, older_than_seconds=90) == ["d0", "d1", "e0", "e1"]
+        assert await due(keep_last=5) == []
+        gone = await runs.prune(keep_last=3, limit=1)
+        assert (gone.total, gone.more) == (1, True)
+        assert (await runs.prune(keep_last=1)).total == 5
+        assert {run.run_id for run in (await runs.list()).runs} == {"d3", "e3"}
+
+
+async def test_a_prune_takes_families_whole(through: Through, folder: Path) -> None:
+    """A run goes with those it has started and all their workspaces; these do not go by themselves, nor count."""
+    stage = Stage()
+
+    @workflow(name="calling")
+    async def calling(ctx: Context) -> Any:
+        return await ctx.run_child(doubling, {"number": 4})
+
+    async with through(stage.kernel(doubling, calling, workspaces=folder / "w")) as runs:
+        for number in range(2):
+            await runs.run("calling", run_id=f"p{number}")
+            stage.clock.advance(60)
+        await runs.run("doubling", run_id="lone")
+        family = {run.run_id for run in (await runs.list()).runs if run.run_id.startswith("p0")}
+        for run_id in family:
+            (folder / "w" / run_id).mkdir(parents=True)
+
+        assert len(family) == 2
+        assert [run.run_id for run in (await runs.prune(workflow="doubling", dry_run=True)).runs] == ["lone"]
+        assert (await runs.prune(workflow="doubling", keep_last=1, dry_run=True)).total == 0
+        gone = await runs.prune(workflow="calling", keep_last=1)
+        assert {run.run_id for run in gone.runs} == family
+        assert (gone.total, gone.runs[0].run_id) == (2, "p0")
+        assert list((folder / "w").iterdir()) == []
+
+
+async def test_a_prune_says_what_stays_and_how_large_it_was(through: Through) -> None:
+    """Runs of that age that go on are counted, and the bytes of what went are those that were foretold."""
+    stage = Stage()
+    async with through(stage.kernel(*FLOWS)) as runs:
+        await runs.start("waiting", run_id="old-live")
+        await seen(runs, "old-live", "step_waiting")
+        await runs.run("doubling", run_id="r")
+        stage.clock.advance(100)
+        await runs.start("waiting", run_id="young-live")
+        await seen(runs, "young-live", "step_waiting")
+
+        foretold = await runs.prune(older_than_seconds=60, dry_run=True)
+        gone = await runs.prune(older_than_seconds=60)
+
+        assert (foretold.kept_live, foretold.kept_paused, foretold.total) == (1, 0, 1)
+        assert foretold.bytes == gone.bytes > 0
+        assert (await runs.prune(older_than_seconds=0, workflow="doubling")).kept_live == 0
+        assert (await runs.prune(workflow="waiting")).kept_live == 2
+
+
+async def test_a_prune_ends_when_its_time_is_spent(through: Through) -> None:
+    """It makes one batch in any case, and says that there is more."""
+    stage = Stage()
+    backend = SlowPrunes(stage)
+    async with through(stage.kernel(*FLOWS, backend=backend)) as runs:
+        for number in range(4):
+            await runs.run("doubling", run_id=f"r{number}")
+
+        first = await runs.prune(older_than_seconds=0, time_budget_seconds=5)
+        second = await runs.prune(older_than_seconds=0, time_budget_seconds=0)
+        rest = await runs.prune(older_than_seconds=0)
+
+        assert [(each.total, each.more) for each in (first, second, rest)] == [(2, True), (1, True), (1, False)]
+
+
 async def test_a_prune_is_asked_for_properly(through: Through) -> None:
-    """A status in which runs go on, a status that does not exist, an age in the future and a limit of none."""
+    """It says which runs, and names no status in which runs go on, none that does not exist, no age in the future and
+    no limit of none."""
     async with through(Stage().kernel(*FLOWS)) as runs:
         with pytest.raises(InvalidNameError, match="status to prune by"):
             await runs.prune(older_than_seconds=0, statuses=["running"])
@@ -879,6 +1160,12 @@ async def test_a_prune_is_asked_for_properly(through: Through) -> None:
             await runs.prune(older_than_seconds=-1)
         with pytest.raises(InvalidNameError, match="limit"):
             await runs.prune(older_than_seconds=0, limit=0)
+        with pytest.raises(InvalidNameError, match="keep_last"):
+            await runs.prune(keep_last=0)
+        with pytest.raises(InvalidNameError, match="choice of runs"):
+            await runs.prune(limit=10)
+        with pytest.raises(InvalidDurationError):
+            await runs.prune(older_than_seconds=0, time_budget_seconds=-1)
 
 
 # -- opening and closing -------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from .api import StoredRuns as StoredRuns
 from .attempt import Attempt as Attempt
 from .attempt import Wait as Wait
 from .attempt import current_attempt as current_attempt
+from .backend import Order as Order
 from .backend import RunFilter as RunFilter
 from .backend import RunSummary as RunSummary
 from .backend import StateBackend as StateBackend
@@ -33,6 +34,7 @@ from .events import Event as Event
 from .explanation import Explanation as Explanation
 from .explanation import Reason as Reason
 from .explanation import Why as Why
+from .filters import Instant as Instant
 from .kernel import Kernel as Kernel
 from .observer import Observer as Observer
 from .programs import Beginning as Beginning
@@ -40,9 +42,13 @@ from .programs import Step as Step
 from .programs import Workflow as Workflow
 from .programs import step as step
 from .programs import workflow as workflow
+from .retention import Retention as Retention
 from .retry import RetryPolicy as RetryPolicy
 from .state import Progress as Progress
 from .state import RunStatus as RunStatus
 from .state import StepState as StepState
 from .state import StepStatus as StepStatus
 from .state import WorkflowState as WorkflowState
+from .statistics import Statistics as Statistics
+from .statistics import StepDurations as StepDurations
+from .statistics import WorkflowStatistics as WorkflowStatistics

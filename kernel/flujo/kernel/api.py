@@ -11,18 +11,21 @@ ServerFailedError and CallTimeoutError. One suite of tests runs against both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Unpack
 
-from .backend import Page, RunSummary
-from .errors import InvalidNameError, InvalidValueError, PayloadTooLargeError
+from .backend import Order, Page, RunSummary
+from .durations import Duration
+from .errors import InvalidNameError, PayloadTooLargeError
 from .events import Event
 from .explanation import Explanation
+from .filters import Wanted
 from .keys import STEP_NAME
 from .programs import Workflow
-from .state import RunStatus, WorkflowState
+from .state import WorkflowState
+from .statistics import Statistics
 from .values import encode
 
 MAX_INPUT_BYTES = 1024 * 1024
@@ -72,7 +75,8 @@ class Pruned(NamedTuple):
     """What a prune has forgotten, or would forget."""
 
     runs: Sequence[RunSummary]
-    """The runs that went, oldest first; of a dry run, the first `limit` of those that would go."""
+    """The runs that went, the longest settled first and every run before those it has started, 1000 at most; of a dry
+    run, the first `limit` of those that would go."""
 
     total: int
     """How many went, or would go in all."""
@@ -81,10 +85,13 @@ class Pruned(NamedTuple):
     """Whether there may be more to forget: prune again."""
 
     kept_paused: int
-    """How many paused runs of that age stay because they were not asked for."""
+    """How many paused runs of that age stay because `statuses` does not name `paused`."""
 
-    bytes: int = 0
-    """What their journals took, in bytes."""
+    kept_live: int
+    """How many runs that were created that long ago stay because they go on, or ought to."""
+
+    bytes: int
+    """What their journals took in the store."""
 
 
 class StoredRuns(Protocol):
@@ -114,17 +121,22 @@ class StoredRuns(Protocol):
         ...
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[str] = (),
-        workflow: str | None = None,
-        id_prefix: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        limit: int = 50,
-        page: str | None = None,
+        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[Wanted]
     ) -> Page:
-        """One page of runs, newest first; raises InvalidNameError for a `page` of another filter, a status that does
-        not exist, and a limit below 1."""
+        """One page of the runs that match, newest first by `order`: `created`, or `updated`, by which a run that moves
+        meanwhile may be on two pages or on none.
+
+        Raises InvalidNameError for a `page` of another filter or order, a status or order that does not exist, what is
+        no instant and a limit below 1, InvalidValueError for a label that is no text."""
+        ...
+
+    async def count(self, **wanted: Unpack[Wanted]) -> int:
+        """How many runs match. Raises as `list`."""
+        ...
+
+    async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
+        """What the runs of each workflow add up to, or those of one: all that are stored, and those that were created
+        and ended in the window, which ends now. Raises InvalidDurationError."""
         ...
 
     async def events(
@@ -164,16 +176,28 @@ class StoredRuns(Protocol):
     async def prune(
         self,
         *,
-        older_than_seconds: float,
+        older_than_seconds: Duration | None = None,
         statuses: Sequence[str] = (),
         workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        id_prefix: str | None = None,
+        keep_last: int | None = None,
         limit: int = 500,
+        time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
     ) -> Pruned:
-        """Forget up to `limit` runs that settled that long ago, oldest first: final ones, or those in `statuses`. A
-        repeat forgets what is left of them.
+        """Forget runs that have settled, the longest settled first: final ones, or those in `statuses`, to which
+        `paused` may belong. Every part that is given must match, and at least one must be.
 
-        Raises InvalidNameError for a status that is not settled, InvalidDurationError."""
+        `older_than_seconds` counts from when a run became final, or paused. `keep_last` spares, for each workflow, the
+        newest by creation of the runs that match otherwise, and what was created in the same microsecond as the last
+        of these. Runs go with all runs they have started, and with their workspaces; a family of which a live process
+        runs a member stays.
+
+        It ends after `limit` runs, or the few more that the last family has, and with a time budget after the batch in
+        which that is spent; `more` tells that a repeat may forget others. `dry_run` forgets nothing, and counts all
+        that would go. Raises InvalidNameError for a status that is not settled, a limit or `keep_last` below 1 and when
+        nothing says which runs, InvalidDurationError, InvalidValueError."""
         ...
 
 
@@ -349,46 +373,11 @@ class RunHandle:
         return await self.runs.cancel(self.run_id, reason)
 
 
-def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
-    """The labels themselves; raises InvalidValueError for one that is not text."""
-    for name, value in labels.items():
-        if not isinstance(value, str):
-            raise InvalidValueError(f"labels.{name}", f"a label is text, not {type(value).__name__}")
-        check_text(f"labels.{name}", name)
-        check_text(f"labels.{name}", value)
-    return labels
-
-
-def check_statuses(statuses: Iterable[str]) -> Sequence[RunStatus]:
-    """The statuses themselves; raises InvalidNameError for one that does not exist."""
-    for status in statuses:
-        if status not in tuple(RunStatus):
-            raise InvalidNameError("run status", status, f"one of {', '.join(RunStatus)}")
-    return [RunStatus(status) for status in statuses]
-
-
-def check_limit(limit: int) -> int:
-    """The limit itself; raises InvalidNameError for one that lets nothing through."""
-    if limit < 1:
-        raise InvalidNameError("limit", limit, "how many at most, from 1")
-    return limit
-
-
 def check_variable_name(name: str) -> str:
     """The name itself; raises InvalidNameError unless it could be a step's, with 90 characters at most."""
     if not isinstance(name, str) or len(name) > 90 or not STEP_NAME.fullmatch(name):
         raise InvalidNameError("variable name", name, "a letter or _, then up to 89 letters, digits, _, . or -")
     return name
-
-
-def check_text(what: str, text: str | None) -> str | None:
-    """The text itself; raises InvalidValueError for one that UTF-8 cannot hold, and so neither a journal nor a call."""
-    if text is not None:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidValueError(what, str(error)) from None
-    return text
 
 
 def encode_given(what: str, value: Any) -> str:

@@ -11,6 +11,7 @@ in progress are recorded as interrupted, and the runs wait for whoever opens the
     takeover    becoming the owner of a run: recovery, resume, cancelling what nobody runs
     inbox       what other processes ask of its runs
     catalogue   the workflows it knows
+    retention   forgetting old runs in the background
     committer   everything recorded, on its way to the store"""
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ from .api import (
     Delivery,
     PauseOutcome,
     RunHandle,
-    check_labels,
-    check_text,
     check_variable_name,
     encode_given,
 )
@@ -61,6 +60,7 @@ from .errors import (
 )
 from .events import Fact
 from .explanation import Explanation, explain
+from .filters import check_labels, check_text
 from .forking import history
 from .inbox import Inbox
 from .keys import check_run_id, check_step_name
@@ -69,6 +69,7 @@ from .processes import Children
 from .programs import Beginning, Workflow
 from .requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
 from .residents import Limits, Residents
+from .retention import Retention, Sweeper
 from .runs import LiveRun
 from .state import FINAL, RunStatus, WorkflowState
 from .takeover import Resumption, Takeover, require_fit
@@ -94,6 +95,7 @@ class Kernel(Observer):
         limits: Mapping[str, int] | None = None,
         max_interruptions: int = 3,
         workspaces: Path = Path(".flujo/workspaces"),
+        retention: Retention | None = None,
         load_definition: Callable[[StoredDefinition], Workflow] | None = None,
         clock: Clock | None = None,
         random: RandomBytes = os.urandom,
@@ -103,8 +105,9 @@ class Kernel(Observer):
         that name a limit; those of a YAML step are under `task:NAME`. `max_resident` is how many runs are held in
         memory; beyond that, those that only wait are not, and come back when their time has come. `max_interruptions`
         is how many owners one step may outlive before its run is paused. `workspaces` is where runs get a folder of
-        their own, if their workflow wants one. `load_definition` rebuilds a workflow from a stored text, for runs that
-        were started with another one. Raises ValueError for a limit below 1."""
+        their own, if their workflow wants one. `retention` says which old runs the kernel forgets by itself, of
+        workflows that have no rule of their own. `load_definition` rebuilds a workflow from a stored text, for runs
+        that were started with another one. Raises ValueError for a limit below 1."""
         super().__init__(backend, workspaces=workspaces, clock=clock)
         self._recover_at_start = recover
         self._identifiers = Identifiers(self.clock, random)
@@ -123,6 +126,8 @@ class Kernel(Observer):
             max_interruptions,
             self._timers.note,
         )
+        own_rules = {name: each.retention for name, each in self.workflows.items() if each.retention is not None}
+        self._sweeper = Sweeper(backend, self.clock, own_rules, retention, self._remove_files)
         self._inbox.revive, self._residents.room = self._revive, self._bring_back
         self._residents.left = self._has_left
         self._committer: Committer | None = None
@@ -173,6 +178,8 @@ class Kernel(Observer):
                 group.start_soon(_serve_commits, committer, served)
                 group.start_soon(self._inbox.serve)
                 group.start_soon(self._timers.serve)
+                if self._sweeper.has_rules:
+                    group.start_soon(self._sweeper.serve)
                 try:
                     if self._recover_at_start:
                         await self.recover()

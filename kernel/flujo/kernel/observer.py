@@ -7,16 +7,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import anyio
 from anyio import to_thread
 
 from . import events
-from .api import Delivery, Pruned, check_labels, check_limit, check_statuses, check_text, encode_given
-from .backend import Page, Request, RunFilter, RunSummary, StateBackend, is_child
+from .api import Delivery, Pruned, encode_given
+from .backend import Order, Page, Request, RunFilter, RunSummary, StateBackend, WorkflowStats
 from .clock import Clock, SystemClock
-from .durations import MICROSECONDS, parse_duration
+from .durations import MICROSECONDS, Duration, parse_duration
 from .errors import (
     CorruptStoreError,
     CursorError,
@@ -36,13 +36,17 @@ from .errors import (
 )
 from .events import Event, EventRow
 from .explanation import Explanation, explain
+from .filters import Wanted, check_limit, check_order, check_statuses, check_text, run_filter
 from .keys import check_step_name
 from .requests import is_repeat, mark
+from .retention import BATCH, created_before, settled_before, sparing_last
 from .state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
+from .statistics import Statistics, WorkflowStatistics, sample, sampled_runs, step_durations, workflow_statistics
 from .transitions import fold, summarize
 from .values import encode
 
 READ_EVENTS = 500
+READ_RUNS = 500
 EARLIER_RUNS = 20
 """How many completed runs of a workflow tell how long the next one will take."""
 WATCH_EVENTS = 64
@@ -50,6 +54,9 @@ POLL_MICROS = MICROSECONDS // 5
 
 SETTLED_RUNS = (*FINAL, RunStatus.PAUSED)
 """Runs that can be pruned: whatever goes on, or ought to, stays."""
+
+LISTED = 1000
+"""How many runs the answer of a prune holds at most, however many went."""
 
 
 class Watched(NamedTuple):
@@ -121,26 +128,41 @@ class Observer:
         return await is_interrupted(self.backend, summary)
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[str] = (),
-        workflow: str | None = None,
-        id_prefix: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        limit: int = 50,
-        page: str | None = None,
+        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[Wanted]
     ) -> Page:
-        """One page of runs, newest first; every filter that is given must match.
+        """One page of the runs that match, newest first by `order`: `created`, or `updated`, by which a run that moves
+        meanwhile may be on two pages or on none.
 
-        Raises InvalidNameError for a `page` that is not of a list by this filter, a status that does not exist, and a
-        limit below 1."""
-        wanted = RunFilter(
-            statuses=tuple(check_statuses(statuses)),
-            workflow=workflow or None,
-            id_prefix=id_prefix or None,
-            labels=tuple(sorted(check_labels(labels or {}).items())),  # a page token fits one order only
-        )
-        return await self.backend.list(wanted, limit=check_limit(limit), page=page or None)
+        Raises InvalidNameError for a `page` of another filter or order, a status or order that does not exist, what is
+        no instant and a limit below 1, InvalidValueError for a label that is no text."""
+        chosen = run_filter(**wanted)
+        return await self.backend.list(chosen, order=check_order(order), limit=check_limit(limit), page=page or None)
+
+    async def count(self, **wanted: Unpack[Wanted]) -> int:
+        """How many runs match. Raises as `list`."""
+        return await self.backend.count(run_filter(**wanted))
+
+    async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
+        """What the runs of each workflow add up to, or those of one: all that are stored, and those that were created
+        and ended in the window, which ends now.
+
+        The slowest steps are told by a sample, the runs that completed last. Raises InvalidDurationError."""
+        until = self.clock.now()
+        since = until - round(parse_duration(window_seconds) * MICROSECONDS)
+        found = await self.backend.stats(since, workflow=check_text("workflow", workflow) or None)
+        limit = sampled_runs(len(found))
+        return Statistics(since, until, [await self._statistics(stats, since, limit) for stats in found])
+
+    async def _statistics(self, stats: WorkflowStats, since: int, limit: int) -> WorkflowStatistics:
+        if not stats.ended.get(RunStatus.COMPLETED):
+            return workflow_statistics(stats, [], 0)
+        wanted = RunFilter(statuses=(RunStatus.COMPLETED,), workflow=stats.workflow, finished_from=since)
+        completed = await self.backend.list(wanted, order=Order.UPDATED, limit=limit)
+        states: list[WorkflowState] = []
+        for run in sample(completed.runs):
+            with suppress(RunNotFoundError, RunReplacedError, CorruptStoreError, UnknownEventError):
+                states.append(await read_state(self.backend, run))
+        return workflow_statistics(stats, step_durations(states), len(states))
 
     async def events(
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
@@ -296,55 +318,89 @@ class Observer:
     async def _children(self, parent: RunSummary) -> Sequence[RunSummary]:
         """The runs that this life of a run has started and that are still there."""
         found: list[RunSummary] = []
-        for child in await self._named_children(parent):
-            with suppress(RunNotFoundError):
-                summary = await self.backend.load(child)
-                if is_child(summary, parent.run_id, parent.created_at):
-                    found.append(summary)
-        return found
-
-    async def _named_children(self, parent: RunSummary) -> Iterable[str]:
-        """The ids that a run has recorded for its children. What cannot be read names none: a damaged run can be
-        deleted."""
-        named: dict[str, None] = {}
-        seq = 0
-        with suppress(CorruptStoreError):
-            while rows := await self.backend.read_events(parent.run_id, parent.uid, seq, READ_EVENTS):
-                seq = rows[-1].seq
-                for row in rows:
-                    if row.type == "step_waiting":
-                        with suppress(UnknownEventError, LookupError, TypeError, ValueError):
-                            if child := getattr(events.decode(row).fact, "child", None):
-                                named[child] = None
-        return named
+        wanted = RunFilter(parent=parent.run_id, created_from=parent.created_at)  # an earlier life may have had others
+        page: str | None = None
+        while True:
+            listed = await self.backend.list(wanted, limit=READ_RUNS, page=page)
+            found += listed.runs
+            if (page := listed.next) is None:
+                return found
 
     async def prune(
         self,
         *,
-        older_than_seconds: float,
+        older_than_seconds: Duration | None = None,
         statuses: Sequence[str] = (),
         workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        id_prefix: str | None = None,
+        keep_last: int | None = None,
         limit: int = 500,
+        time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
     ) -> Pruned:
-        """Forget up to `limit` runs that settled that long ago, oldest first, with their workspaces: final ones, or
-        those in `statuses`. Runs that go on, or ought to, stay.
+        """Forget runs that have settled, the longest settled first, with all runs they have started and their
+        workspaces: final ones, or those in `statuses`. Every part that is given must match, and at least one must be.
 
-        Raises InvalidNameError for a status in which a run is not settled and a limit below 1, InvalidDurationError."""
+        `older_than_seconds` counts from when a run became final, or paused. `keep_last` spares, for each workflow, the
+        newest by creation of the runs that match otherwise; then it goes workflow by workflow. It ends after `limit`
+        runs, or the few more that the last family has, and with a time budget after the batch in which that is spent.
+
+        Raises InvalidNameError for a status that is not settled, a limit or `keep_last` below 1 and when nothing says
+        which runs, InvalidDurationError, InvalidValueError."""
+        check_prune(older_than_seconds, statuses, workflow, labels, id_prefix, keep_last)
         check_limit(limit)
-        for status in check_statuses(statuses):
-            if status not in SETTLED_RUNS:
-                raise InvalidNameError("status to prune by", status, "completed, failed, cancelled or paused")
-        chosen = tuple(dict.fromkeys(check_statuses(statuses))) or tuple(FINAL)
-        settled_before = self.clock.now() - round(parse_duration(older_than_seconds) * MICROSECONDS)
-        wanted = RunFilter(statuses=chosen, workflow=workflow, settled_before=settled_before)
-        removal = await self.backend.prune(wanted, limit=limit, dry_run=dry_run)
-        if not dry_run:
-            await self._remove_files([run.run_id for run in removal.runs])
-        kept_paused = 0
-        if RunStatus.PAUSED not in chosen:
-            kept_paused = await self.backend.count(wanted._replace(statuses=(RunStatus.PAUSED,)))
-        return Pruned(removal.runs, removal.total, removal.more, kept_paused, removal.bytes)
+        now = self.clock.now()
+        budget = None if time_budget_seconds is None else round(parse_duration(time_budget_seconds) * MICROSECONDS)
+        wanted = run_filter(statuses=statuses, workflow=workflow, labels=labels, id_prefix=id_prefix)
+        wanted = wanted._replace(statuses=tuple(dict.fromkeys(wanted.statuses)) or tuple(FINAL))
+        if older_than_seconds is not None:
+            wanted = wanted._replace(settled_before=settled_before(now, parse_duration(older_than_seconds)))
+        filters: Sequence[RunFilter] = [wanted]
+        if keep_last is not None:
+            filters = await sparing_last(self.backend, wanted, keep_last, now)
+        kept = await self._kept(wanted)
+        if dry_run:
+            return await self._foretell(filters, min(limit, LISTED), kept)
+        return await self._forget(filters, limit, None if budget is None else now + budget, kept)
+
+    async def _kept(self, wanted: RunFilter) -> tuple[int, int]:
+        """How many paused runs and how many live ones of the age of a prune stay because of their status."""
+        paused = 0
+        if RunStatus.PAUSED not in wanted.statuses:
+            paused = await self.backend.count(wanted._replace(statuses=(RunStatus.PAUSED,)))
+        alive = wanted._replace(statuses=tuple(LIVE), settled_before=None)
+        if wanted.settled_before is not None:
+            alive = created_before(alive, wanted.settled_before)
+        return paused, await self.backend.count(alive)
+
+    async def _foretell(self, filters: Iterable[RunFilter], listed: int, kept: tuple[int, int]) -> Pruned:
+        runs: list[RunSummary] = []
+        total = size = 0
+        for filter in filters:
+            removal = await self.backend.prune(filter, limit=listed, dry_run=True)
+            runs += removal.runs[: listed - len(runs)]
+            total += removal.total
+            size += removal.bytes
+        return Pruned(runs, total, total > len(runs), *kept, size)
+
+    async def _forget(
+        self, filters: Iterable[RunFilter], limit: int, until: int | None, kept: tuple[int, int]
+    ) -> Pruned:
+        runs: list[RunSummary] = []
+        total = size = 0
+        for filter in filters:
+            more = True
+            while more:
+                if total >= limit or (total and until is not None and self.clock.now() >= until):
+                    return Pruned(runs, total, True, *kept, size)
+                removal = await self.backend.prune(filter, limit=min(BATCH, limit - total), dry_run=False)
+                await self._remove_files([run.run_id for run in removal.runs])
+                runs += removal.runs[: max(0, LISTED - len(runs))]
+                total += removal.total
+                size += removal.bytes
+                more = removal.more
+        return Pruned(runs, total, False, *kept, size)
 
     async def _stop(self, run_id: str) -> None:
         """Have a live process end this run, and return once it has, or is gone."""
@@ -357,7 +413,8 @@ class Observer:
     async def _remove_files(self, run_ids: Iterable[str]) -> None:
         """Remove what flujo made for these runs. A folder the user has named is somebody else's, and not in here."""
         if (folder := self.workspaces) is not None:
-            await to_thread.run_sync(_remove_from, folder, tuple(run_ids))
+            with anyio.CancelScope(shield=True):  # nobody would know any more that they are there
+                await to_thread.run_sync(_remove_from, folder, tuple(run_ids))
 
     # -- for the kernel to refine -------------------------------------------------------------------------------
 
@@ -426,6 +483,24 @@ def result_of(state: WorkflowState) -> Any:
             raise StateIncompatibilityError(state.run_id, [Difference(*row) for row in state.differences])
         case _:
             raise RunPaused(state.run_id, state.paused_reason)
+
+
+def check_prune(
+    older_than_seconds: Duration | None,
+    statuses: Sequence[str],
+    workflow: str | None,
+    labels: Mapping[str, str] | None,
+    id_prefix: str | None,
+    keep_last: int | None,
+) -> None:
+    """Raise InvalidNameError for a prune that does not say which runs, or names some that go on."""
+    for status in check_statuses(statuses):
+        if status not in SETTLED_RUNS:
+            raise InvalidNameError("status to prune by", status, "completed, failed, cancelled or paused")
+    if keep_last is not None and keep_last < 1:
+        raise InvalidNameError("keep_last", keep_last, "how many to keep of each workflow, from 1")
+    if older_than_seconds is None and keep_last is None and not (statuses or workflow or labels or id_prefix):
+        raise InvalidNameError("choice of runs", "", "give an age, a status or another part; an age of 0 means all")
 
 
 def _remove_from(folder: Path, run_ids: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from .backend import StoredDefinition
 from .durations import Duration, parse_duration
 from .errors import DeclarationError, InvalidInputError
 from .keys import check_step_name
+from .retention import Retention
 from .retry import NO_RETRY, RetryPolicy
 from .values import PLAIN, Codec, codec_for
 
@@ -126,7 +127,8 @@ class Workflow:
     `check_inputs` returns the inputs as they are recorded (complete, plain JSON) or raises InvalidInputError;
     `program` receives them decoded. `plan` lists the steps of a definition whose steps are known beforehand (plans.py),
     `definition` is its text and `file` where that was read from. `environment` says what is read once, when a run
-    begins, and stays for its whole life (plain JSON)."""
+    begins, and stays for its whole life (plain JSON). `retention` says how long its runs are kept by the kernels it is
+    given to."""
 
     name: str
     program: Program
@@ -139,15 +141,22 @@ class Workflow:
     file: str | None = None
     plan: Sequence[tuple[str, ...]] | None = None
     environment: Callable[[Beginning], Mapping[str, Any]] | None = None
+    retention: Retention | None = None
 
     def __post_init__(self) -> None:
         check_step_name(self.name)
 
 
 def workflow(
-    *, name: str | None = None, version: str | None = None, timeout: Duration | None = None
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    timeout: Duration | None = None,
+    retention: Retention | None = None,
 ) -> Callable[[Callable[..., Awaitable[Any]]], Workflow]:
-    """Declare `async def f(ctx, …)` as a workflow. Its inputs are keyword arguments, or one pydantic model."""
+    """Declare `async def f(ctx, …)` as a workflow. Its inputs are keyword arguments, or one pydantic model.
+
+    With `retention` a kernel that has the workflow forgets its old runs by itself."""
 
     def declare(function: Callable[..., Awaitable[Any]]) -> Workflow:
         if not _is_async(function):
@@ -171,6 +180,7 @@ def workflow(
             timeout_seconds=None if timeout is None else parse_duration(timeout),
             check_inputs=check,
             codec=codec_for(_return_annotation(function)),
+            retention=retention,
         )
 
     return declare

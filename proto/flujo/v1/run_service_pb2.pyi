@@ -24,6 +24,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RunOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_ORDER_UNSPECIFIED: _RunOrder.ValueType  # 0
+    """RUN_ORDER_CREATED."""
+    RUN_ORDER_CREATED: _RunOrder.ValueType  # 1
+    """By `created_at`."""
+    RUN_ORDER_UPDATED: _RunOrder.ValueType  # 2
+    """By `updated_at`. A run that moves while its pages are read may be on two of them, or on none of the rest."""
+
+class RunOrder(_RunOrder, metaclass=_RunOrderEnumTypeWrapper):
+    """By what a list is sorted; always the newest first, and by run id where instants are equal."""
+
+RUN_ORDER_UNSPECIFIED: RunOrder.ValueType  # 0
+"""RUN_ORDER_CREATED."""
+RUN_ORDER_CREATED: RunOrder.ValueType  # 1
+"""By `created_at`."""
+RUN_ORDER_UPDATED: RunOrder.ValueType  # 2
+"""By `updated_at`. A run that moves while its pages are read may be on two of them, or on none of the rest."""
+Global___RunOrder: _TypeAlias = RunOrder  # noqa: Y015
+
 class _SignalOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -288,10 +312,22 @@ class RunFilter(_message.Message):
     WORKFLOW_FIELD_NUMBER: _builtins.int
     ID_PREFIX_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    CREATED_FROM_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    UPDATED_FROM_FIELD_NUMBER: _builtins.int
+    UPDATED_BEFORE_FIELD_NUMBER: _builtins.int
+    FINISHED_FROM_FIELD_NUMBER: _builtins.int
+    FINISHED_BEFORE_FIELD_NUMBER: _builtins.int
+    FAILED_STEP_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Runs of this workflow."""
     id_prefix: _builtins.str
     """Runs whose ids begin like this."""
+    failed_step: _builtins.str
+    """Runs that failed in this step."""
+    parent_run_id: _builtins.str
+    """Runs that were started by the run of this id."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_run_pb2.RunStatus.ValueType]:
         """Runs in one of these. Empty: in any."""
@@ -300,6 +336,32 @@ class RunFilter(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Runs with all of these labels."""
 
+    @_builtins.property
+    def created_from(self) -> _timestamp_pb2.Timestamp:
+        """Runs that were created at this instant or later."""
+
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Runs that were created before this instant."""
+
+    @_builtins.property
+    def updated_from(self) -> _timestamp_pb2.Timestamp:
+        """Runs that last moved at this instant or later."""
+
+    @_builtins.property
+    def updated_before(self) -> _timestamp_pb2.Timestamp:
+        """Runs that last moved before this instant. Together with the statuses pending, running and waiting: those that stand
+        still since.
+        """
+
+    @_builtins.property
+    def finished_from(self) -> _timestamp_pb2.Timestamp:
+        """Runs that became final at this instant or later."""
+
+    @_builtins.property
+    def finished_before(self) -> _timestamp_pb2.Timestamp:
+        """Runs that became final before this instant."""
+
     def __init__(
         self,
         *,
@@ -307,10 +369,18 @@ class RunFilter(_message.Message):
         workflow: _builtins.str = ...,
         id_prefix: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        created_from: _timestamp_pb2.Timestamp | None = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
+        updated_from: _timestamp_pb2.Timestamp | None = ...,
+        updated_before: _timestamp_pb2.Timestamp | None = ...,
+        finished_from: _timestamp_pb2.Timestamp | None = ...,
+        finished_before: _timestamp_pb2.Timestamp | None = ...,
+        failed_step: _builtins.str = ...,
+        parent_run_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_before", b"created_before", "created_from", b"created_from", "finished_before", b"finished_before", "finished_from", b"finished_from", "updated_before", b"updated_before", "updated_from", b"updated_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id_prefix", b"id_prefix", "labels", b"labels", "statuses", b"statuses", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_before", b"created_before", "created_from", b"created_from", "failed_step", b"failed_step", "finished_before", b"finished_before", "finished_from", b"finished_from", "id_prefix", b"id_prefix", "labels", b"labels", "parent_run_id", b"parent_run_id", "statuses", b"statuses", "updated_before", b"updated_before", "updated_from", b"updated_from", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,10 +395,13 @@ class ListRunsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most. 0 means 50; more than 1000 is read as 1000."""
     page_token: _builtins.str
-    """`next_page_token` of the page before, for the same filter. Empty: the first page."""
+    """`next_page_token` of the page before, for the same filter and order. Empty: the first page."""
+    order: Global___RunOrder.ValueType
+    """By what the list is sorted. Default: RUN_ORDER_CREATED."""
     @_builtins.property
     def filter(self) -> Global___RunFilter:
         """Which runs. Absent: all."""
@@ -339,10 +412,11 @@ class ListRunsRequest(_message.Message):
         filter: Global___RunFilter | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        order: Global___RunOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,7 +434,7 @@ class ListRunsResponse(_message.Message):
     """Asks for the following page; empty when there is none."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Run]:
-        """The runs in RUN_VIEW_BASIC, newest first by (created_at, run_id)."""
+        """The runs in RUN_VIEW_BASIC, newest first."""
 
     def __init__(
         self,
@@ -375,6 +449,297 @@ class ListRunsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
+
+@_typing.final
+class CountRunsRequest(_message.Message):
+    """Which runs to count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filter(self) -> Global___RunFilter:
+        """Which runs. Absent: all."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___RunFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountRunsRequest: _TypeAlias = CountRunsRequest  # noqa: Y015
+
+@_typing.final
+class CountRunsResponse(_message.Message):
+    """How many there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many runs match."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountRunsResponse: _TypeAlias = CountRunsResponse  # noqa: Y015
+
+@_typing.final
+class GetStatsRequest(_message.Message):
+    """What to add up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    workflow: _builtins.str
+    """Only this workflow. Empty: all."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How long the window is, which ends now. Absent: 24 hours."""
+
+    def __init__(
+        self,
+        *,
+        window: _duration_pb2.Duration | None = ...,
+        workflow: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["window", b"window", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatsRequest: _TypeAlias = GetStatsRequest  # noqa: Y015
+
+@_typing.final
+class GetStatsResponse(_message.Message):
+    """What it adds up to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    WORKFLOWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Where the window begins: an instant that belongs to it."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Where it ends."""
+
+    @_builtins.property
+    def workflows(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowStats]:
+        """By workflow, in the order of their names."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        workflows: _abc.Iterable[Global___WorkflowStats] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until", "workflows", b"workflows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class WorkflowStats(_message.Message):
+    """What the runs of one workflow add up to. Rates are parts of 1, of the runs that ended in the window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
+    FAILURE_RATE_FIELD_NUMBER: _builtins.int
+    RETRY_RATE_FIELD_NUMBER: _builtins.int
+    P50_FIELD_NUMBER: _builtins.int
+    P95_FIELD_NUMBER: _builtins.int
+    LONGEST_FIELD_NUMBER: _builtins.int
+    FAILING_STEPS_FIELD_NUMBER: _builtins.int
+    SLOWEST_STEPS_FIELD_NUMBER: _builtins.int
+    SAMPLED_FIELD_NUMBER: _builtins.int
+    workflow: _builtins.str
+    """Name of the workflow."""
+    created: _builtins.int
+    """How many of these were created in the window."""
+    retried: _builtins.int
+    """How many of those that ended had tried some step again."""
+    failure_rate: _builtins.float
+    """Which part of those that ended failed. Absent when none has ended."""
+    retry_rate: _builtins.float
+    """Which part of those that ended had tried some step again. Absent when none has ended."""
+    sampled: _builtins.int
+    """How many runs were read for `slowest_steps`: those that completed last in the window, 200 at most."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusCount]:
+        """How many runs are stored, by status; statuses without any are left out."""
+
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusCount]:
+        """How many became final in the window, by status."""
+
+    @_builtins.property
+    def p50(self) -> _duration_pb2.Duration:
+        """What half of the runs that completed in the window took at most, from their start. Absent when none has."""
+
+    @_builtins.property
+    def p95(self) -> _duration_pb2.Duration:
+        """The same for 95 of 100."""
+
+    @_builtins.property
+    def longest(self) -> _duration_pb2.Duration:
+        """The most that one of them took."""
+
+    @_builtins.property
+    def failing_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepFailures]:
+        """In which steps those that failed did so, the most failing first; 10 at most."""
+
+    @_builtins.property
+    def slowest_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepDurations]:
+        """The steps with the longest median, the slowest first, 10 at most: of a sample of `sampled` runs."""
+
+    def __init__(
+        self,
+        *,
+        workflow: _builtins.str = ...,
+        runs: _abc.Iterable[Global___StatusCount] | None = ...,
+        created: _builtins.int = ...,
+        ended: _abc.Iterable[Global___StatusCount] | None = ...,
+        retried: _builtins.int = ...,
+        failure_rate: _builtins.float | None = ...,
+        retry_rate: _builtins.float | None = ...,
+        p50: _duration_pb2.Duration | None = ...,
+        p95: _duration_pb2.Duration | None = ...,
+        longest: _duration_pb2.Duration | None = ...,
+        failing_steps: _abc.Iterable[Global___StepFailures] | None = ...,
+        slowest_steps: _abc.Iterable[Global___StepDurations] | None = ...,
+        sampled: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate", "_retry_rate", b"_retry_rate", "failure_rate", b"failure_rate", "longest", b"longest", "p50", b"p50", "p95", b"p95", "retry_rate", b"retry_rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate", "_retry_rate", b"_retry_rate", "created", b"created", "ended", b"ended", "failing_steps", b"failing_steps", "failure_rate", b"failure_rate", "longest", b"longest", "p50", b"p50", "p95", b"p95", "retried", b"retried", "retry_rate", b"retry_rate", "runs", b"runs", "sampled", b"sampled", "slowest_steps", b"slowest_steps", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__failure_rate: _TypeAlias = _typing.Literal["failure_rate"]  # noqa: Y015
+    _WhichOneofArgType__failure_rate: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate"]  # noqa: Y015
+    _WhichOneofReturnType__retry_rate: _TypeAlias = _typing.Literal["retry_rate"]  # noqa: Y015
+    _WhichOneofArgType__retry_rate: _TypeAlias = _typing.Literal["_retry_rate", b"_retry_rate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failure_rate) -> _WhichOneofReturnType__failure_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_rate) -> _WhichOneofReturnType__retry_rate | None: ...
+
+Global___WorkflowStats: _TypeAlias = WorkflowStats  # noqa: Y015
+
+@_typing.final
+class StatusCount(_message.Message):
+    """How many runs have a status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    status: _run_pb2.RunStatus.ValueType
+    """The status."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        status: _run_pb2.RunStatus.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusCount: _TypeAlias = StatusCount  # noqa: Y015
+
+@_typing.final
+class StepFailures(_message.Message):
+    """How often a step ended runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Key of the step."""
+    runs: _builtins.int
+    """How many runs failed in it."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepFailures: _TypeAlias = StepFailures  # noqa: Y015
+
+@_typing.final
+class StepDurations(_message.Message):
+    """How long a step is at work: its bodies, over all attempts, without waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    MEDIAN_FIELD_NUMBER: _builtins.int
+    LONGEST_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Name of the step. Repeats count as the same step, and so do the items of a map, as `resize[*]`."""
+    times: _builtins.int
+    """How often it completed in the sample."""
+    @_builtins.property
+    def median(self) -> _duration_pb2.Duration:
+        """The median of these."""
+
+    @_builtins.property
+    def longest(self) -> _duration_pb2.Duration:
+        """The most that one of these took."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        times: _builtins.int = ...,
+        median: _duration_pb2.Duration | None = ...,
+        longest: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["longest", b"longest", "median", b"median"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["longest", b"longest", "median", b"median", "step", b"step", "times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepDurations: _TypeAlias = StepDurations  # noqa: Y015
 
 @_typing.final
 class ListStepsRequest(_message.Message):
@@ -1554,24 +1919,64 @@ class PruneRunsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     OLDER_THAN_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
     MAX_RUNS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ID_PREFIX_FIELD_NUMBER: _builtins.int
+    KEEP_LAST_FIELD_NUMBER: _builtins.int
+    TIME_BUDGET_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Only runs of this workflow."""
     max_runs: _builtins.int
     """How many at most. 0 means 500; more than 1000 is read as 1000."""
     dry_run: _builtins.bool
     """Forget nothing, only say what would go."""
+    id_prefix: _builtins.str
+    """Only runs whose ids begin like this."""
+    keep_last: _builtins.int
+    """Spare, for each workflow, so many of the runs that match otherwise: the newest by creation, without those that other
+    runs have started. 0: none.
+    """
     @_builtins.property
     def older_than(self) -> _duration_pb2.Duration:
-        """Only runs that became final (or paused) at least this long ago. Required; zero means all."""
+        """Only runs that became final (or paused) at least this long ago. Absent: of any age; zero is enough to mean all."""
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_run_pb2.RunStatus.ValueType]:
         """Only runs in one of these. Empty: completed, failed and cancelled."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only runs with all of these labels."""
+
+    @_builtins.property
+    def time_budget(self) -> _duration_pb2.Duration:
+        """End after the batch of runs in which this is spent. Absent means 10 s; more than 20 s is read as 20 s. A dry run takes
+        what it takes.
+        """
 
     def __init__(
         self,
@@ -1581,10 +1986,14 @@ class PruneRunsRequest(_message.Message):
         workflow: _builtins.str = ...,
         max_runs: _builtins.int = ...,
         dry_run: _builtins.bool = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        id_prefix: _builtins.str = ...,
+        keep_last: _builtins.int = ...,
+        time_budget: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than", "time_budget", b"time_budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "max_runs", b"max_runs", "older_than", b"older_than", "statuses", b"statuses", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "id_prefix", b"id_prefix", "keep_last", b"keep_last", "labels", b"labels", "max_runs", b"max_runs", "older_than", b"older_than", "statuses", b"statuses", "time_budget", b"time_budget", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1600,15 +2009,21 @@ class PruneRunsResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     KEPT_PAUSED_FIELD_NUMBER: _builtins.int
+    KEPT_LIVE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """How many are forgotten, or would be in all; of those a dry run lists the first `max_runs` only."""
     more: _builtins.bool
     """There may be more to forget: call again."""
     kept_paused: _builtins.int
-    """How many paused runs of that age stay because `statuses` does not name them."""
+    """How many paused runs of that age stay because `statuses` does not name RUN_STATUS_PAUSED."""
+    kept_live: _builtins.int
+    """How many runs that were created that long ago stay because they go on, or ought to."""
+    bytes: _builtins.int
+    """What the journals of these runs took in the store, in bytes."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Run]:
-        """The runs, in RUN_VIEW_BASIC, oldest first."""
+        """The runs, in RUN_VIEW_BASIC, the longest settled first and every run before those it has started; 1000 at most."""
 
     def __init__(
         self,
@@ -1617,10 +2032,12 @@ class PruneRunsResponse(_message.Message):
         total: _builtins.int = ...,
         more: _builtins.bool = ...,
         kept_paused: _builtins.int = ...,
+        kept_live: _builtins.int = ...,
+        bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_paused", b"kept_paused", "more", b"more", "runs", b"runs", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "kept_live", b"kept_live", "kept_paused", b"kept_paused", "more", b"more", "runs", b"runs", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

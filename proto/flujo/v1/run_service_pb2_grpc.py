@@ -72,6 +72,16 @@ class RunServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_run__service__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
+        self.CountRuns = channel.unary_unary(
+                '/flujo.v1.RunService/CountRuns',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.CountRunsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.CountRunsResponse.FromString,
+                _registered_method=True)
+        self.GetStats = channel.unary_unary(
+                '/flujo.v1.RunService/GetStats',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.GetStatsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.GetStatsResponse.FromString,
+                _registered_method=True)
         self.ListSteps = channel.unary_unary(
                 '/flujo.v1.RunService/ListSteps',
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.ListStepsRequest.SerializeToString,
@@ -217,8 +227,30 @@ class RunServiceServicer(object):
         """Lists runs, newest first, a page at a time.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter, or a
-        status is none.
+        INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter and order,
+        a status or the order is none, or an instant is out of range.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountRuns(self, request, context):
+        """Counts runs.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: a status is none, or an instant is out of range.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStats(self, request, context):
+        """Adds up what is stored of each workflow: how many runs in which status, and of those that ended in a window of time how
+        many failed, how long they took, and which steps failed most or took longest. Workflows without stored runs are left
+        out, so nothing is answered for one that does not exist.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -464,12 +496,14 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PruneRuns(self, request, context):
-        """Forgets runs that settled some time ago, oldest first, `max_runs` at most per call. Runs with a live owner stay.
-        Harmless to repeat, and so without `request_id`: a repeat forgets what is left of them.
+        """Forgets runs that have settled, the longest settled first, until `max_runs` are gone, `time_budget` is spent or none is
+        left. Every part that is given must match, and at least one must be given. A run goes with all runs it has started and
+        the workspaces the server made for them; one that another run has started goes with that one only. A family of which a
+        live process runs a member stays. Harmless to repeat, and so without `request_id`: a repeat forgets what is left.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing, negative or more than a century, `max_runs` is negative,
-        or a status is none, or one in which runs go on.
+        INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, `older_than` or `time_budget` is negative or more than a
+        century, `max_runs` or `keep_last` is negative, or a status is none, or one in which runs go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -492,6 +526,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ListRuns,
                     request_deserializer=flujo_dot_v1_dot_run__service__pb2.ListRunsRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_run__service__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'CountRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountRuns,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.CountRunsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.CountRunsResponse.SerializeToString,
+            ),
+            'GetStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStats,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.GetStatsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.GetStatsResponse.SerializeToString,
             ),
             'ListSteps': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSteps,
@@ -683,6 +727,60 @@ class RunService(object):
             '/flujo.v1.RunService/ListRuns',
             flujo_dot_v1_dot_run__service__pb2.ListRunsRequest.SerializeToString,
             flujo_dot_v1_dot_run__service__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/CountRuns',
+            flujo_dot_v1_dot_run__service__pb2.CountRunsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.CountRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/GetStats',
+            flujo_dot_v1_dot_run__service__pb2.GetStatsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.GetStatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,8 +63,22 @@ class RunServiceStub:
     """Lists runs, newest first, a page at a time.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter, or a
-        status is none.
+      INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter and order,
+        a status or the order is none, or an instant is out of range.
+    """
+    CountRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CountRunsRequest, _run_service_pb2.CountRunsResponse]
+    """Counts runs.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: a status is none, or an instant is out of range.
+    """
+    GetStats: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetStatsRequest, _run_service_pb2.GetStatsResponse]
+    """Adds up what is stored of each workflow: how many runs in which status, and of those that ended in a window of time how
+    many failed, how long they took, and which steps failed most or took longest. Workflows without stored runs are left
+    out, so nothing is answered for one that does not exist.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century.
     """
     ListSteps: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListStepsRequest, _run_service_pb2.ListStepsResponse]
     """Lists the steps of a run in the order they began, a page at a time.
@@ -242,12 +256,14 @@ class RunServiceStub:
       FAILED_PRECONDITION RUN_ACTIVE: a live process runs it, and `force` is not given.
     """
     PruneRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.PruneRunsRequest, _run_service_pb2.PruneRunsResponse]
-    """Forgets runs that settled some time ago, oldest first, `max_runs` at most per call. Runs with a live owner stay.
-    Harmless to repeat, and so without `request_id`: a repeat forgets what is left of them.
+    """Forgets runs that have settled, the longest settled first, until `max_runs` are gone, `time_budget` is spent or none is
+    left. Every part that is given must match, and at least one must be given. A run goes with all runs it has started and
+    the workspaces the server made for them; one that another run has started goes with that one only. A family of which a
+    live process runs a member stays. Harmless to repeat, and so without `request_id`: a repeat forgets what is left.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing, negative or more than a century, `max_runs` is negative,
-        or a status is none, or one in which runs go on.
+      INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, `older_than` or `time_budget` is negative or more than a
+        century, `max_runs` or `keep_last` is negative, or a status is none, or one in which runs go on.
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -317,8 +333,34 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists runs, newest first, a page at a time.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter, or a
-            status is none.
+          INVALID_ARGUMENT INVALID_FIELD: the page size is negative, the page token is not of a list by this filter and order,
+            a status or the order is none, or an instant is out of range.
+        """
+
+    @_abc_1.abstractmethod
+    def CountRuns(
+        self,
+        request: _run_service_pb2.CountRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.CountRunsRequest, _abc.Awaitable[_run_service_pb2.CountRunsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.CountRunsResponse]:
+        """Counts runs.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: a status is none, or an instant is out of range.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStats(
+        self,
+        request: _run_service_pb2.GetStatsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.GetStatsRequest, _abc.Awaitable[_run_service_pb2.GetStatsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.GetStatsResponse]:
+        """Adds up what is stored of each workflow: how many runs in which status, and of those that ended in a window of time how
+        many failed, how long they took, and which steps failed most or took longest. Workflows without stored runs are left
+        out, so nothing is answered for one that does not exist.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century.
         """
 
     @_abc_1.abstractmethod
@@ -598,12 +640,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.PruneRunsRequest,
         context: _aio.ServicerContext[_run_service_pb2.PruneRunsRequest, _abc.Awaitable[_run_service_pb2.PruneRunsResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.PruneRunsResponse]:
-        """Forgets runs that settled some time ago, oldest first, `max_runs` at most per call. Runs with a live owner stay.
-        Harmless to repeat, and so without `request_id`: a repeat forgets what is left of them.
+        """Forgets runs that have settled, the longest settled first, until `max_runs` are gone, `time_budget` is spent or none is
+        left. Every part that is given must match, and at least one must be given. A run goes with all runs it has started and
+        the workspaces the server made for them; one that another run has started goes with that one only. A family of which a
+        live process runs a member stays. Harmless to repeat, and so without `request_id`: a repeat forgets what is left.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: `older_than` is missing, negative or more than a century, `max_runs` is negative,
-            or a status is none, or one in which runs go on.
+          INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, `older_than` or `time_budget` is negative or more than a
+            century, `max_runs` or `keep_last` is negative, or a status is none, or one in which runs go on.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _aio.Server) -> None: ...

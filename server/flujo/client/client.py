@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar, Unpack
 
 import anyio
 
@@ -20,16 +20,12 @@ from flujo.kernel.api import (
     PauseOutcome,
     Pruned,
     RunHandle,
-    check_labels,
-    check_limit,
-    check_statuses,
-    check_text,
     check_variable_name,
     encode_given,
 )
-from flujo.kernel.backend import Page, RunSummary
+from flujo.kernel.backend import Order, Page, RunSummary
 from flujo.kernel.clock import Identifiers, SystemClock
-from flujo.kernel.durations import parse_duration
+from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import (
     CallTimeoutError,
     KernelClosedError,
@@ -39,11 +35,21 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.events import Event
 from flujo.kernel.explanation import Explanation, Reason, Why
+from flujo.kernel.filters import (
+    Wanted,
+    check_labels,
+    check_limit,
+    check_order,
+    check_statuses,
+    check_text,
+    run_filter,
+)
 from flujo.kernel.keys import check_run_id
-from flujo.kernel.observer import result_of
+from flujo.kernel.observer import check_prune, result_of
 from flujo.kernel.programs import Workflow
 from flujo.kernel.requests import check_request_id
 from flujo.kernel.state import LIVE, WorkflowState
+from flujo.kernel.statistics import Statistics
 from flujo.v1 import (
     event_pb2,
     run_pb2,
@@ -57,7 +63,9 @@ from flujo.v1.payload_pb2 import Definition, Payload
 from .addresses import Address
 from .calls import Calls
 from .wire.events import from_event, payload_of
+from .wire.filters import to_filter, to_order
 from .wire.runs import from_details, from_run, from_run_status, payloads_in, to_run_status
+from .wire.statistics import from_statistics
 from .wire.values import from_timestamp, inline, to_duration
 
 Result = TypeVar("Result")
@@ -281,27 +289,29 @@ class Client:
         return summary.status in LIVE and summary.owner is None
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[str] = (),
-        workflow: str | None = None,
-        id_prefix: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        limit: int = 50,
-        page: str | None = None,
+        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[Wanted]
     ) -> Page:
         """As Kernel.list, at most 1000 at a time."""
-        wanted = run_service_pb2.RunFilter(
-            statuses=_statuses(statuses),
-            workflow=workflow or "",
-            id_prefix=id_prefix or "",
-            labels=check_labels(labels or {}),
-        )
         request = run_service_pb2.ListRunsRequest(
-            filter=wanted, page_size=min(check_limit(limit), LONGEST_PAGE), page_token=page or ""
+            filter=to_filter(run_filter(**wanted)),
+            order=to_order(check_order(order)),
+            page_size=min(check_limit(limit), LONGEST_PAGE),
+            page_token=page or "",
         )
         answer = await self._call(self._runs.ListRuns, request)
         return Page([from_run(run) for run in answer.runs], answer.next_page_token or None)
+
+    async def count(self, **wanted: Unpack[Wanted]) -> int:
+        """As Kernel.count."""
+        request = run_service_pb2.CountRunsRequest(filter=to_filter(run_filter(**wanted)))
+        return int((await self._call(self._runs.CountRuns, request)).count)
+
+    async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
+        """As Kernel.stats."""
+        request = run_service_pb2.GetStatsRequest(
+            window=to_duration(parse_duration(window_seconds)), workflow=_text("workflow", workflow)
+        )
+        return from_statistics(await self._call(self._runs.GetStats, request))
 
     async def events(
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
@@ -511,22 +521,40 @@ class Client:
     async def prune(
         self,
         *,
-        older_than_seconds: float,
+        older_than_seconds: Duration | None = None,
         statuses: Sequence[str] = (),
         workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        id_prefix: str | None = None,
+        keep_last: int | None = None,
         limit: int = 500,
+        time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
     ) -> Pruned:
-        """As Kernel.prune, at most 1000 at a time."""
+        """As Kernel.prune, at most 1000 runs and 20 seconds at a time, by default 10 seconds."""
+        check_prune(older_than_seconds, statuses, workflow, labels, id_prefix, keep_last)
         request = run_service_pb2.PruneRunsRequest(
-            older_than=to_duration(parse_duration(older_than_seconds)),
             statuses=_statuses(statuses),
-            workflow=workflow or "",
+            workflow=_text("workflow", workflow),
+            labels=check_labels(labels or {}),
+            id_prefix=_text("id_prefix", id_prefix),
+            keep_last=keep_last or 0,
             max_runs=min(check_limit(limit), LONGEST_PAGE),
             dry_run=dry_run,
         )
+        if older_than_seconds is not None:
+            request.older_than.CopyFrom(to_duration(parse_duration(older_than_seconds)))
+        if time_budget_seconds is not None:
+            request.time_budget.CopyFrom(to_duration(parse_duration(time_budget_seconds)))
         answer = await self._call(self._runs.PruneRuns, request)
-        return Pruned([from_run(run) for run in answer.runs], answer.total, answer.more, answer.kept_paused)
+        return Pruned(
+            [from_run(run) for run in answer.runs],
+            answer.total,
+            answer.more,
+            answer.kept_paused,
+            answer.kept_live,
+            answer.bytes,
+        )
 
     # -- calling ------------------------------------------------------------------------------------------------
 

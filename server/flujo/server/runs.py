@@ -16,7 +16,9 @@ import anyio
 from grpc import aio
 
 from flujo.client.wire.events import recorded_payload, to_event
+from flujo.client.wire.filters import from_filter, given_order
 from flujo.client.wire.runs import MAX_STEPS, given_statuses, put_details, to_run, to_run_status, to_step
+from flujo.client.wire.statistics import to_statistics
 from flujo.client.wire.values import (
     MAX_INLINE_BYTES,
     Payloads,
@@ -27,6 +29,7 @@ from flujo.client.wire.values import (
 )
 from flujo.kernel import Kernel, RunSummary, Workflow
 from flujo.kernel.api import CancelOutcome, Delivery, PauseOutcome
+from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import CursorError, InvalidNameError, KernelClosedError, RunInterrupted
 from flujo.kernel.explanation import Reason
 from flujo.kernel.observer import Watched
@@ -41,6 +44,9 @@ Context = aio.ServicerContext[Any, Any]
 PAGE = 50
 EVENTS_PAGE = 500
 PRUNE_PAGE = 500
+PRUNE_SECONDS = 10.0
+LONGEST_PRUNE_SECONDS = 20.0
+WINDOW_SECONDS = 86400.0
 LONGEST_PAGE = 1000
 WAIT_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 60.0
@@ -110,15 +116,20 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         page = await self._kernel.list(
-            statuses=given_statuses(request.filter.statuses),
-            workflow=request.filter.workflow or None,
-            id_prefix=request.filter.id_prefix or None,
-            labels=dict(request.filter.labels),
+            order=given_order(request.order),
             limit=_size(request.page_size, PAGE),
             page=request.page_token or None,
+            **from_filter(request.filter),
         )
         runs = [await self._message(summary) for summary in page.runs]
         return pb.ListRunsResponse(runs=runs, next_page_token=page.next or "")
+
+    async def CountRuns(self, request: pb.CountRunsRequest, context: Context) -> pb.CountRunsResponse:
+        return pb.CountRunsResponse(count=await self._kernel.count(**from_filter(request.filter)))
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
+        window = from_duration(request.window) if request.HasField("window") else WINDOW_SECONDS
+        return to_statistics(await self._kernel.stats(window_seconds=window, workflow=request.workflow or None))
 
     async def ExplainRun(self, request: pb.ExplainRunRequest, context: Context) -> pb.ExplainRunResponse:
         explanation = await self._kernel.explain(request.run_id)
@@ -288,13 +299,16 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.DeleteRunResponse()
 
     async def PruneRuns(self, request: pb.PruneRunsRequest, context: Context) -> pb.PruneRunsResponse:
-        if not request.HasField("older_than"):
-            raise InvalidNameError("older_than", "", "a duration; zero means all")
+        budget = from_duration(request.time_budget) if request.HasField("time_budget") else PRUNE_SECONDS
         pruned = await self._kernel.prune(
-            older_than_seconds=from_duration(request.older_than),
+            older_than_seconds=from_duration(request.older_than) if request.HasField("older_than") else None,
             statuses=given_statuses(request.statuses),
             workflow=request.workflow or None,
+            labels=dict(request.labels),
+            id_prefix=request.id_prefix or None,
+            keep_last=request.keep_last or None,
             limit=_size(request.max_runs, PRUNE_PAGE),
+            time_budget_seconds=min(parse_duration(budget), LONGEST_PRUNE_SECONDS),
             dry_run=request.dry_run,
         )
         return pb.PruneRunsResponse(
@@ -302,6 +316,8 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             total=pruned.total,
             more=pruned.more,
             kept_paused=pruned.kept_paused,
+            kept_live=pruned.kept_live,
+            bytes=pruned.bytes,
         )
 
     # -- what answers hold --------------------------------------------------------------------------------------
