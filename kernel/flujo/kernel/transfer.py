@@ -1,0 +1,540 @@
+"""Moving runs from one store to another, over the port alone: one at a time as a JSON document, or all of them.
+
+    export_run   a run as it stands, as a value; `to_json` writes it down
+    import_run   the same run in another store; `from_json` reads the document
+    copy_runs    all runs of a store, or some, straight into another one
+
+A run arrives whole, in one commit, with its id, its uid and every event as it was recorded, and nobody owns it: who
+resumes it goes on where it stopped. What waited in its inbox is posted again afterwards. Whatever is repeated after a
+crash finds what has arrived already and adds what is missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import to_json as _to_json
+
+from .backend import Commit, Request, RunFilter, RunSummary, StateBackend, StoredDefinition, is_child
+from .checking import EVERY_RUN, Progress, examine
+from .clock import Clock, SystemClock
+from .durations import format_instant
+from .errors import (
+    CorruptStoreError,
+    FlujoError,
+    InvalidExportError,
+    InvalidNameError,
+    RunActiveError,
+    RunExistsError,
+    RunFinishedError,
+    RunNotFoundError,
+    RunReplacedError,
+    UnknownEventError,
+    WorkflowNotFoundError,
+)
+from .events import EventRow
+from .keys import check_run_id
+from .observer import READ_EVENTS
+from .state import FINAL
+
+FORMAT = 1
+"""Of the document. A release reads all earlier ones."""
+
+MOST_REFUSALS = 100
+"""How many runs that were left out a copy lists; all are counted."""
+
+_LARGEST = 2**63 - 1
+_PAGE = 200
+_BATCH_RUNS = 100
+_BATCH_BYTES = 4 * 1024 * 1024
+
+
+class ExportedRun(NamedTuple):
+    """One run, whole."""
+
+    summary: RunSummary  # without an owner
+    events: Sequence[EventRow]
+    definition: StoredDefinition | None = None
+    requests: Sequence[Request] = ()  # what waits in its inbox
+    live: bool = False  # a live kernel had it, so it has gone on since
+
+
+class Export(NamedTuple):
+    """A run, and with it the runs it has started if they were asked for, parents before their children."""
+
+    format: int
+    flujo: str  # the release that wrote it
+    exported_at: str
+    run: ExportedRun
+    children: Sequence[ExportedRun] = ()
+
+
+class Outcome(StrEnum):
+    """What became of a run that was to arrive in a store."""
+
+    CREATED = "created"
+    """It is there now."""
+
+    UNCHANGED = "unchanged"
+    """It was there already."""
+
+    GONE_ON = "gone_on"
+    """It was there already, and has gone on since."""
+
+
+class Arrival(NamedTuple):
+    """A run, and what became of it."""
+
+    run_id: str
+    outcome: Outcome
+
+
+class Refusal(NamedTuple):
+    """A run that was not copied: why, and what to type."""
+
+    run_id: str
+    text: str
+    commands: Sequence[str]
+
+
+class Copied(NamedTuple):
+    """What a copy has done."""
+
+    created: int
+    unchanged: int
+    """Runs that were there already."""
+
+    gone_on: int
+    """Runs that were there already and have gone on over there."""
+
+    refused: int
+    refusals: Sequence[Refusal]
+    """The first hundred of them."""
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# A run as a value
+# ---------------------------------------------------------------------------------------------------------------
+
+
+async def snapshot(backend: StateBackend, run_id: str) -> ExportedRun:
+    """A run as it stands, with what waits in its inbox, both of one moment.
+
+    Raises RunNotFoundError, RunReplacedError, and CorruptStoreError or UnknownEventError for one that cannot be read.
+    """
+    summary = await backend.load(run_id)
+    uid, rows = summary.uid, list[EventRow]()
+    waiting = await backend.requests(run_id, uid)
+    while True:
+        summary = await backend.load(run_id)
+        if summary.uid != uid:
+            raise RunReplacedError(run_id)
+        async for row in _events(backend, summary, len(rows)):
+            rows.append(row)
+        still = await backend.requests(run_id, uid)
+        # What was taken in between is in the journal, but perhaps behind what was read of it: then read on.
+        if {posted.id for posted in waiting} <= {posted.id for posted in still}:
+            break
+        waiting = still
+    live = summary.owner is not None and await backend.is_alive(summary.owner)
+    run = ExportedRun(
+        summary._replace(owner=None),
+        rows,
+        await _definition(backend, summary),
+        [posted.request for posted in still],
+        live,
+    )
+    for problem in examine(run.summary, run.events):
+        raise CorruptStoreError(run_id, problem, ["flujoctl db check"])
+    return run
+
+
+async def _events(backend: StateBackend, summary: RunSummary, after_seq: int) -> AsyncIterator[EventRow]:
+    """The events of a run up to the last one of its summary."""
+    while after_seq < summary.seq:
+        limit = min(READ_EVENTS, summary.seq - after_seq)
+        rows = await backend.read_events(summary.run_id, summary.uid, after_seq, limit)
+        for row in rows:
+            yield row
+        if not rows:
+            return
+        after_seq += len(rows)
+
+
+async def _definition(backend: StateBackend, summary: RunSummary) -> StoredDefinition | None:
+    if summary.definition is None:
+        return None
+    try:
+        return await backend.get_definition(summary.definition)
+    except WorkflowNotFoundError:
+        return None  # a check names it; with the workflow at hand the run goes on all the same
+
+
+async def export_run(
+    backend: StateBackend, run_id: str, *, with_children: bool = False, clock: Clock | None = None
+) -> Export:
+    """A run as a document; `with_children` takes all runs along that came of it.
+
+    Of a run that a live kernel advances it is a snapshot (`live` says so). Raises as `snapshot`."""
+    runs = [await snapshot(backend, run_id)]
+    if with_children:
+        for parent in runs:
+            runs += [await snapshot(backend, child) for child in await _children(backend, parent.summary)]
+    instant = format_instant((clock or SystemClock()).now())
+    assert instant is not None
+    return Export(FORMAT, _release(), instant, runs[0], runs[1:])
+
+
+async def _children(backend: StateBackend, parent: RunSummary) -> list[str]:
+    found: list[str] = []
+    page: str | None = None
+    while True:
+        listed = await backend.list(RunFilter(parent=parent.run_id), limit=_PAGE, page=page)
+        found += [run.run_id for run in listed.runs if is_child(run, parent.run_id, parent.created_at)]
+        if (page := listed.next) is None:
+            return found
+
+
+def _release() -> str:
+    try:
+        return version("flujoctl")
+    except PackageNotFoundError:  # the sources alone
+        return "unknown"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The document
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def to_json(export: Export) -> str:
+    """The document. What was recorded is in it as the text that was recorded: `body`, `payload`, `labels`."""
+    plain = {
+        **export._asdict(),
+        "run": _plain_run(export.run),
+        "children": [_plain_run(child) for child in export.children],
+    }
+    return _to_json(plain, indent=1).decode() + "\n"
+
+
+def _plain_run(run: ExportedRun) -> dict[str, Any]:
+    return {
+        "summary": run.summary._asdict(),
+        "events": [row._asdict() for row in run.events],
+        "definition": None if run.definition is None else run.definition._asdict(),
+        "requests": [request._asdict() for request in run.requests],
+        "live": run.live,
+    }
+
+
+def from_json(text: str | bytes) -> Export:
+    """The export that a document holds, which makes no sense yet for that (`examine_export`). Raises InvalidExportError
+    for one that is not whole, or that a newer release has written."""
+    try:
+        format = _Head.model_validate_json(text).format
+        if format > FORMAT:
+            problem = f"it has format {format}, this release knows up to {FORMAT}"
+            raise InvalidExportError(problem, ["pip install --upgrade flujoctl"])
+        return _adapter().validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidExportError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+class _Head(BaseModel):
+    """What is looked at before anything else is asked of a document that may be newer."""
+
+    format: int
+
+
+@cache
+def _adapter() -> TypeAdapter[Export]:
+    return TypeAdapter(Export, config=ConfigDict(strict=True))
+
+
+def examine_export(export: Export) -> None:
+    """Raise InvalidExportError unless each run of an export is sound and belongs to it."""
+    ids: dict[str, int] = {}
+    for run in (export.run, *export.children):
+        if (problem := _problem(run)) is not None:
+            raise InvalidExportError(f"run {run.summary.run_id!r}: {problem}")
+        parent = run.summary.parent_run_id
+        if ids and (parent not in ids or not is_child(run.summary, parent, ids[parent])):
+            raise InvalidExportError(f"run {run.summary.run_id!r} was started by none of the runs before it")
+        if run.summary.run_id in ids:
+            raise InvalidExportError(f"run {run.summary.run_id!r} is in it twice")
+        ids[run.summary.run_id] = run.summary.created_at
+
+
+def _problem(run: ExportedRun) -> str | None:
+    """What keeps a run from being brought into a store."""
+    summary, definition = run.summary, run.definition
+    try:
+        check_run_id(summary.run_id)
+        problems = examine(summary, run.events)
+    except (InvalidNameError, UnknownEventError) as error:
+        return str(error)
+    if problems:
+        return problems[0]
+    if summary.owner is not None:
+        return f"it is owned by {summary.owner!r}"
+    if any(isinstance(value, int) and not -_LARGEST <= value <= _LARGEST for value in summary):
+        return "a number in it is larger than any store can hold"
+    if definition is not None and definition.digest != summary.definition:
+        return f"it goes by the definition {summary.definition}, and this is {definition.digest}"
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Where a run stands in another store
+# ---------------------------------------------------------------------------------------------------------------
+
+
+class Standing(StrEnum):
+    """How a store stands to a run that is to arrive."""
+
+    MISSING = "missing"
+    OTHER = "other"
+    """Another run has its id."""
+
+    BEHIND = "behind"
+    """It is there with fewer events."""
+
+    SAME = "same"
+    AHEAD = "ahead"
+
+
+def standing(wanted: RunSummary, found: RunSummary | None) -> Standing:
+    """How a store stands to a run, by what it has under the same id."""
+    if found is None:
+        return Standing.MISSING
+    if found.uid != wanted.uid:
+        return Standing.OTHER
+    if found.seq < wanted.seq:
+        return Standing.BEHIND
+    return Standing.SAME if found.seq == wanted.seq else Standing.AHEAD
+
+
+async def _require_room(backend: StateBackend, wanted: RunSummary, last: EventRow | None) -> Outcome:
+    """What is going to become of a run, whose last event is `last`; raises RunExistsError if it is in conflict with
+    what is there."""
+    run_id = wanted.run_id
+    inspect, delete = f"flujoctl inspect {run_id}", f"flujoctl delete {run_id}  # then bring it in again"
+    try:
+        found = await backend.load(run_id)
+    except RunNotFoundError:
+        return Outcome.CREATED
+    match standing(wanted, found):
+        case Standing.OTHER:
+            raise RunExistsError(run_id, "another history: it is another run", [inspect])
+        case Standing.BEHIND:
+            difference = f"fewer events, {found.seq} of {wanted.seq}: it has gone on since it was brought there"
+            raise RunExistsError(run_id, difference, [inspect, delete])
+        case here:
+            if list(await backend.read_events(run_id, found.uid, wanted.seq - 1, 1)) != [last]:
+                raise RunExistsError(run_id, "another history: it has gone on in both places", [inspect, delete])
+            return Outcome.UNCHANGED if here is Standing.SAME else Outcome.GONE_ON
+
+
+def missing(wanted: Sequence[Request], there: Sequence[Request]) -> list[Request]:
+    """The requests that are not there yet, in their order. Equal ones count as often as they occur."""
+    left = Counter(there)
+    absent: list[Request] = []
+    for request in wanted:
+        if left[request]:
+            left[request] -= 1
+        else:
+            absent.append(request)
+    return absent
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Into a store
+# ---------------------------------------------------------------------------------------------------------------
+
+
+async def import_run(backend: StateBackend, export: Export) -> Sequence[Arrival]:
+    """Bring an exported run into a store that is open as an owner, with the runs it has started, those first.
+
+    What is there already stays as it is, so that an import may be repeated. Raises RunExistsError, before anything is
+    written, when an id is taken by another run or by another history of this one; InvalidExportError, StoreError."""
+    examine_export(export)
+    runs = [*reversed(export.children), export.run]
+    outcomes = [await _require_room(backend, run.summary, run.events[-1]) for run in runs]
+    for run in runs:
+        await _require_definition(backend, run.definition)
+    for run, outcome in zip(runs, outcomes, strict=True):
+        if outcome is Outcome.CREATED:
+            for refused in await _append(backend, [run]):
+                raise await _why_refused(backend, refused)
+            await _verify(backend, run)
+        if outcome is not Outcome.GONE_ON:
+            await _post(backend, run.summary, run.requests)
+    return [Arrival(run.summary.run_id, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+async def _require_definition(backend: StateBackend, wanted: StoredDefinition | None) -> None:
+    if wanted is None:
+        return
+    try:
+        found = await backend.get_definition(wanted.digest)
+    except WorkflowNotFoundError:
+        return
+    if found.text != wanted.text:
+        raise InvalidExportError(f"its definition {wanted.digest} has another text in {backend.url}")
+
+
+async def copy_runs(
+    source: StateBackend,
+    target: StateBackend,
+    filter: RunFilter = EVERY_RUN,
+    *,
+    include_live: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Copied:
+    """Copy the runs that match, the newest first, so that children arrive before their parents.
+
+    `target` is open as an owner, `source` need not be. A run that cannot be copied is refused, and keeps nobody from
+    the others: it is damaged, or a newer release has written it, or its id is taken, or a live kernel advances it.
+    Whoever resumes a copy of the latter runs it a second time; `include_live` copies it as it stands all the same.
+    What has arrived is read again and compared. May be repeated: runs that are there are left as they are.
+
+    Holds up to a hundred runs or 4 MiB in memory, or the one run that is larger. Raises StoreError."""
+    copying = _Copying(source, target, include_live)
+    total = await source.count(filter)
+    page: str | None = None
+    done = 0
+    while True:
+        found = await source.list(filter, limit=_PAGE, page=page)
+        for listed in found.runs:
+            await copying.take_along(listed)
+            done += 1
+            progress(done, max(total, done))
+        if (page := found.next) is None:
+            await copying.unload()
+            return copying.result()
+
+
+class _Copying:
+    """One copy under way."""
+
+    def __init__(self, source: StateBackend, target: StateBackend, include_live: bool) -> None:
+        self._source = source
+        self._target = target
+        self._include_live = include_live
+        self._batch: list[ExportedRun] = []
+        self._bytes = 0
+        self._counts = Counter[Outcome]()
+        self._refused = 0
+        self._refusals: list[Refusal] = []
+
+    def result(self) -> Copied:
+        created, unchanged, gone_on = (self._counts[each] for each in Outcome)
+        return Copied(created, unchanged, gone_on, self._refused, self._refusals)
+
+    async def take_along(self, listed: RunSummary) -> None:
+        try:
+            await self._take_along(listed.run_id)
+        except (RunNotFoundError, RunReplacedError):
+            pass  # somebody has deleted it meanwhile
+        except (CorruptStoreError, UnknownEventError, RunExistsError, RunActiveError) as error:
+            self._refuse(listed.run_id, error)
+
+    async def _take_along(self, run_id: str) -> None:
+        summary = await self._source.load(run_id)
+        await self._require_idle(summary)
+        last = await self._source.read_events(run_id, summary.uid, summary.seq - 1, 1)
+        outcome = await _require_room(self._target, summary, last[0] if last else None)
+        if outcome is Outcome.CREATED:
+            run = await snapshot(self._source, run_id)
+            if run.live:
+                await self._require_idle(await self._source.load(run_id))  # taken up between the two looks
+            await self._load(run)
+            return
+        if outcome is Outcome.UNCHANGED:
+            posted = await self._source.requests(run_id, summary.uid)
+            await _post(self._target, summary, [each.request for each in posted])
+        self._counts[outcome] += 1
+
+    async def _require_idle(self, summary: RunSummary) -> None:
+        if self._include_live or summary.owner is None or not await self._source.is_alive(summary.owner):
+            return
+        raise RunActiveError(summary.run_id, summary.owner)
+
+    async def _load(self, run: ExportedRun) -> None:
+        self._batch.append(run)
+        self._bytes += sum(len(row.body) + len(row.payload or "") for row in run.events)
+        if len(self._batch) >= _BATCH_RUNS or self._bytes >= _BATCH_BYTES:
+            await self.unload()
+
+    async def unload(self) -> None:
+        """Bring what has been taken along into the target."""
+        batch, self._batch, self._bytes = self._batch, [], 0
+        refused = await _append(self._target, batch)
+        for run in refused:
+            self._refuse(run.summary.run_id, await _why_refused(self._target, run))
+        for run in batch:
+            if run not in refused:
+                await _verify(self._target, run)
+                await _post(self._target, run.summary, run.requests)
+                self._counts[Outcome.CREATED] += 1
+
+    def _refuse(self, run_id: str, error: FlujoError) -> None:
+        self._refused += 1
+        if len(self._refusals) < MOST_REFUSALS:
+            self._refusals.append(Refusal(run_id, str(error), error.hints))
+
+
+async def _append(backend: StateBackend, runs: Sequence[ExportedRun]) -> list[ExportedRun]:
+    """Create runs in a store; returns those whose id is taken."""
+    if not runs:
+        return []
+    refused = await backend.append([_creation(run) for run in runs])
+    return [run for run in runs if run.summary.uid in refused]
+
+
+def _creation(run: ExportedRun) -> Commit:
+    summary = run.summary
+    return Commit(summary.run_id, summary.uid, summary.token, 0, run.events, summary, definition=run.definition)
+
+
+async def _why_refused(backend: StateBackend, run: ExportedRun) -> RunExistsError:
+    """Why a run was refused that was not there a moment ago."""
+    try:
+        await _require_room(backend, run.summary, run.events[-1])
+    except RunExistsError as error:
+        return error
+    difference = "an id that differs in case only, or it has arrived at this very moment"
+    return RunExistsError(run.summary.run_id, difference, ["flujoctl list"])
+
+
+async def _verify(backend: StateBackend, run: ExportedRun) -> None:
+    """Raise CorruptStoreError unless a run that has arrived is what was sent; it may have gone on since."""
+    summary = run.summary
+    try:
+        found = await backend.load(summary.run_id)
+        arrived = [row async for row in _events(backend, summary, 0)]
+    except (RunNotFoundError, RunReplacedError):
+        return  # somebody has pruned it, which is for them to decide
+    told = found._replace(owner=None, token=summary.token)
+    if arrived != list(run.events) or (found.seq == summary.seq and told != summary):
+        raise CorruptStoreError(backend.url, f"run {summary.run_id!r} does not read as it was written")
+
+
+async def _post(backend: StateBackend, summary: RunSummary, requests: Sequence[Request]) -> None:
+    """Leave requests in the inbox of a run that has arrived, as far as they are not there."""
+    if not requests or summary.status in FINAL:
+        return
+    try:
+        there = await backend.requests(summary.run_id, summary.uid)
+        for request in missing(requests, [posted.request for posted in there]):
+            await backend.post(summary.run_id, request)
+    except (RunNotFoundError, RunReplacedError, RunFinishedError):
+        pass  # somebody was quick
