@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from faults.machine import Missing, compile_disk
 
 REQUIRED = os.environ.get("FLUJO_REQUIRE_FAULTS") == "1"
 _NOT_RUN = pytest.StashKey[list[str]]()
@@ -19,6 +22,15 @@ _NOT_RUN = pytest.StashKey[list[str]]()
 def anyio_backend() -> str:
     """What happens to disks does not depend on the loop; test_cancel says where it runs on both."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that lets a disk fail."""
+    try:
+        return compile_disk(tmp_path_factory.mktemp("library"))
+    except Missing as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.hookimpl(wrapper=True)
