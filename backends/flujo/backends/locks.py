@@ -103,11 +103,14 @@ class KernelLocks:
         """Everybody who is alive right now, in order of names."""
         return [owner for owner in self._owners() if self.is_alive(owner)]
 
+    def dead_owners(self) -> list[str]:
+        """Those whose file is there although they are not alive: they died, or nobody has removed it yet."""
+        return [owner for owner in self._owners() if not self.is_alive(owner)]
+
     def remove_dead(self) -> None:
         """Remove the files of owners who are gone. Needs the store lock."""
-        for owner in self._owners():
-            if not self.is_alive(owner):
-                self._path(owner).unlink(missing_ok=True)
+        for owner in self.dead_owners():
+            self._path(owner).unlink(missing_ok=True)
 
     def _owners(self) -> Iterator[str]:
         for path in sorted(self._folder.glob("*.lock")):

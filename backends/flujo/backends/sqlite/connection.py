@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,13 +28,22 @@ from flujo.kernel.errors import (
     StoreBusyError,
     StoreError,
     StoreFullError,
+    StoreInUseError,
 )
+
+from .files import StoreFiles
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
 
+EXCLUSIVE_SECONDS = 2.0
+"""How long to wait for others to close a store that is to be had alone: longer than a command that lists runs takes."""
+
 BUSY_SECONDS = 5.0
 """How long SQLite itself waits for a lock. Writers hold the store lock, so only a crash's recovery makes it wait."""
+
+
+_NEEDS_TO_WRITE = "make the file, its -wal and -shm and its folder writable for this user; reading needs that too"
 
 
 class Database:
@@ -69,7 +78,10 @@ class Database:
         unit = _Unit(work)
         with CancelScope(shield=True):
             self._units.put(unit)
-            await self._connection.commit()  # queues its hop before it waits, so units and hops keep one order
+            try:
+                await self._connection.commit()  # queues its hop before it waits, so units and hops keep one order
+            except ValueError as error:  # from aiosqlite, when somebody has closed the handle under this call
+                raise sqlite3.ProgrammingError("it was closed meanwhile") from error
         return unit.outcome()
 
     async def close(self) -> None:
@@ -122,6 +134,33 @@ def in_transaction(begin: str, work: Work[Result], connection: sqlite3.Connectio
     return result
 
 
+def open_exclusively(places: StoreFiles, purpose: str, alive: Sequence[str]) -> sqlite3.Connection:
+    """A connection to an existing store that nobody else has open or can open until it is closed, which also moves the
+    log into the file. `alive` are the kernels that are. Needs the store lock, blocks.
+
+    Raises StoreInUseError, which says what for; sqlite3.Error if the file is no sound database.
+    """
+    if alive:
+        raise StoreInUseError(places.store, purpose, alive, places.database)
+    connection = sqlite3.connect(
+        f"{places.database.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=EXCLUSIVE_SECONDS
+    )
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA mmap_size = 0").fetchall()
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        in_transaction("BEGIN IMMEDIATE", lambda _: None, connection)  # takes the lock, and keeps it
+    except sqlite3.Error as error:
+        connection.close()
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise StoreInUseError(places.store, purpose, (), places.database) from error
+        raise
+    return connection
+
+
 @contextmanager
 def store_errors(store: str, lock: Path) -> Iterator[None]:
     """Turn what SQLite and the operating system raise into StoreError and its kinds."""
@@ -139,6 +178,10 @@ def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # growing the index of the WAL; what a full disk looks like there
         return StoreFullError(store)
+    if code == sqlite3.SQLITE_READONLY_DBMOVED:
+        return StoreError(store, "its file was removed or replaced while it was in use")
+    if "decode to UTF-8" in str(error):  # of Python, which gives it no code: bytes that are no text
+        return CorruptStoreError(store, str(error))
     match code & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
             return StoreBusyError(store, lock, BUSY_SECONDS)
@@ -148,5 +191,7 @@ def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
             return ForeignStoreError(store, "it is not an SQLite file")
         case sqlite3.SQLITE_CORRUPT:
             return CorruptStoreError(store, str(error))
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
+            return StoreError(store, str(error), [_NEEDS_TO_WRITE])
         case _:
             return StoreError(store, str(error))

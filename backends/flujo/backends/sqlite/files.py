@@ -1,7 +1,10 @@
 """The files of a store: which there are, how they come into being, and which ones are not ours to touch.
 
-    PATH            the database; PATH-wal and PATH-shm beside it while it is in use
-    PATH-kernels/   the lock files, see `locks`
+    PATH                     the database; PATH-wal and PATH-shm beside it while it is in use
+    PATH-kernels/            the lock files, see `locks`
+    PATH-kernels/unchecked   there while a store that was left behind uncleanly has not been looked through yet
+    PATH.schema-N.backup     what a migration from schema N began with, see `migrations`
+    PATH.replaced            what a restore has put another store in the place of, see `maintenance`
 
 A database is built aside and renamed into place, so whoever looks sees a whole store or none. Nothing here opens the
 database except through SQLite: closing a second descriptor of it would drop the locks this process holds on it.
@@ -9,20 +12,22 @@ database except through SQLite: closing a second descriptor of it would drop the
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import stat
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
-from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError
+from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, OlderStoreError
 
 APPLICATION_ID = 0x666C756A  # "fluj", at byte 68 of the file, where file(1) looks
 SCHEMA = 2  # the database's user_version
 
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync stops at the drive's cache
 _CORRUPT = sqlite3.SQLITE_CORRUPT
-_NOT_SQLITE = sqlite3.SQLITE_NOTADB
 
 
 class StoreFiles(NamedTuple):
@@ -40,32 +45,71 @@ class StoreFiles(NamedTuple):
         kernels = database.with_name(database.name + "-kernels")
         return cls(store, database, kernels, kernels / "store.lock")
 
+    def beside(self, ending: str) -> Path:
+        """A file that belongs to the database and lies beside it."""
+        return self.database.with_name(self.database.name + ending)
 
-def is_there(places: StoreFiles) -> bool:
-    """Whether there is a store; an empty file is none. Changes nothing.
+    @property
+    def log(self) -> Path:
+        """The write-ahead log."""
+        return self.beside("-wal")
 
-    Raises ForeignStoreError, NewerStoreError, CorruptStoreError for a file that is something else.
+    @property
+    def unchecked(self) -> Path:
+        """The mark of a store that was left behind uncleanly and has not been looked through."""
+        return self.kernels / "unchecked"
+
+
+def find(places: StoreFiles) -> int | None:
+    """The schema of the store that is there, None if there is none; an empty file is none. Changes nothing.
+
+    Raises ForeignStoreError, NewerStoreError, CorruptStoreError for a file that is something else. The schema may be
+    higher by now if a log lies beside the database: `check` knows.
     """
     try:
         found = places.database.stat()
     except FileNotFoundError:
-        return False
+        _require_no_log(places)
+        return None
     if stat.S_ISDIR(found.st_mode):
         raise ForeignStoreError(places.store, "it is a directory")
     if not stat.S_ISREG(found.st_mode):
         raise ForeignStoreError(places.store, "it is not a regular file")
     if found.st_size == 0:
-        return False
+        _require_no_log(places)
+        return None
     try:
         # `immutable` keeps SQLite from leaving a -wal beside a file that may not be ours.
         header = _read_header(places.database, "mode=ro&immutable=1")
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF != _CORRUPT:
+        if error.sqlite_errorcode & 0xFF != _CORRUPT or not size_of(places.log):
             raise
-        # A checkpoint that a crash cut short looks like damage unless the WAL is read too.
+        # A checkpoint that a crash cut short looks like damage unless the log is read too.
         header = _read_header(places.database, "mode=ro")
-    _require_ours(places.store, *header)
-    return True
+    return _require_ours(places.store, *header)
+
+
+def is_there(places: StoreFiles) -> bool:
+    """Whether `find` finds a store."""
+    return find(places) is not None
+
+
+def _require_no_log(places: StoreFiles) -> None:
+    """SQLite would take the log of a store that is gone for the new one's."""
+    if size_of(places.log):
+        raise CorruptStoreError(
+            places.store,
+            f"{places.database.name} is gone, its log {places.log.name} is not",
+            ["put the database back beside its log", f"or move the log away: mv {quote(str(places.log))} OTHER-PLACE"],
+        )
+
+
+def size_of(file: Path) -> int:
+    """The bytes of a file; 0 if there is none."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def identity(places: StoreFiles) -> tuple[int, int] | None:
@@ -78,19 +122,30 @@ def identity(places: StoreFiles) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _require_ours(store: str, application_id: int, schema: int) -> None:
-    """Raise ForeignStoreError or NewerStoreError unless this release can use a database with such a header."""
+def _require_ours(store: str, application_id: int, schema: int) -> int:
+    """The schema; raises ForeignStoreError or NewerStoreError unless this release knows databases of such a header."""
     if application_id != APPLICATION_ID:
         raise ForeignStoreError(store, "its header does not name flujo")
     if schema > SCHEMA:
         raise NewerStoreError(store, schema, SCHEMA)
-    if schema < SCHEMA:
+    if schema < 1:
         raise CorruptStoreError(store, f"its header has schema {schema}, which no release has written")
+    return schema
+
+
+def schema_of(store: str, connection: sqlite3.Connection) -> int:
+    """The schema of a database, its log included; raises what `find` raises."""
+    return _require_ours(store, *_header(connection))
 
 
 def check(store: str, connection: sqlite3.Connection) -> None:
-    """Look again, with the WAL, and read the tables' definitions: damage there is found now and not in mid-run."""
-    _require_ours(store, *_header(connection))
+    """Look again, with the WAL, and read the tables' definitions: damage there is found now and not in mid-run.
+
+    Raises OlderStoreError too.
+    """
+    schema = schema_of(store, connection)
+    if schema < SCHEMA:
+        raise OlderStoreError(store, schema, SCHEMA)
     connection.execute("SELECT 1 FROM runs LIMIT 0").fetchall()
 
 
@@ -122,7 +177,7 @@ def _make_folder(folder: Path, *, ignored: bool) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)  # another process may be making it too
     if ignored:
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    _sync_folder(folder.parent)
+    sync(folder.parent)
 
 
 def create(places: StoreFiles) -> None:
@@ -130,7 +185,7 @@ def create(places: StoreFiles) -> None:
     unfinished = places.kernels / "new.db"
     for remains in places.kernels.glob("new.db*"):  # of a process that died in here
         remains.unlink()
-    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, _mode_for(places.database)))
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode_for(places.database)))
     connection = sqlite3.connect(unfinished, isolation_level=None)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible before the first table only
@@ -142,18 +197,21 @@ def create(places: StoreFiles) -> None:
     finally:
         connection.close()
     unfinished.rename(places.database)
-    _sync_folder(places.database.parent)
+    sync(places.database.parent)
 
 
-def _mode_for(database: Path) -> int:
+def mode_for(database: Path) -> int:
     """0600, or what somebody chose who has put an empty file there."""
     return stat.S_IMODE(database.stat().st_mode) if database.exists() else 0o600
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        if _FULL_SYNC is None:
+            os.fsync(descriptor)
+        else:
+            fcntl.fcntl(descriptor, _FULL_SYNC)
     finally:
         os.close(descriptor)

@@ -1,0 +1,102 @@
+"""Whole copies of a store: written in slices, proved sound, made durable, and only then given their name.
+
+A copy is what one read transaction sees, so it is of one moment however long it takes, and nobody who writes waits for
+it. It is complete in one file: what the log of the original holds is in it.
+
+Everything here blocks, and belongs in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from flujo.kernel.errors import CorruptStoreError, StoreExistsError
+
+from . import files
+from .connection import in_transaction
+from .stopping import Stop, Stopped, never, stoppable
+
+SLICE_PAGES = 2_048
+"""Copied between two looks at whether to stop: 8 MiB, some milliseconds."""
+
+
+def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: Stop = never) -> int:
+    """Write what `source` sees to the new file `target`, durably, and return its bytes; on an error nothing is left.
+
+    Raises CorruptStoreError if the copy is not sound, which means that the store `store` is not.
+    """
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode))
+    try:
+        counts = in_transaction("BEGIN", lambda source: _fill(target, source, stop), source)
+        with closing(_open_alone(target)) as copied:
+            require_sound(store, copied, stop)
+            if _counts(copied) != counts:
+                raise CorruptStoreError(store, "a copy of it does not have as many rows")
+        files.sync(target)
+        return target.stat().st_size
+    except sqlite3.DatabaseError as error:
+        target.unlink(missing_ok=True)
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+            raise CorruptStoreError(store, str(error)) from error
+        raise
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _fill(target: Path, source: sqlite3.Connection, stop: Stop) -> dict[str, int]:
+    """Copy page by page; the numbers of rows that are to be found in the copy."""
+
+    def look(_status: int, _remaining: int, _total: int) -> None:
+        if stop():
+            raise Stopped
+
+    counts = _counts(source)
+    with closing(sqlite3.connect(target, isolation_level=None)) as copied:
+        copied.execute("PRAGMA journal_mode = OFF").fetchall()  # a copy that is cut short is thrown away
+        copied.execute("PRAGMA synchronous = OFF")
+        source.backup(copied, pages=SLICE_PAGES, progress=look)
+    return counts
+
+
+def _counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """The number of rows of each table."""
+    query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+    names = [name for (name,) in connection.execute(query).fetchall()]
+    return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchall()[0][0] for name in names}
+
+
+def _open_alone(file: Path) -> sqlite3.Connection:
+    """A connection to a file nobody else has and that has no log; SQLite leaves nothing beside it."""
+    return sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+
+def require_sound(store: str, connection: sqlite3.Connection, stop: Stop = never) -> None:
+    """Read every page; raises CorruptStoreError with the first thing that is wrong."""
+    try:
+        with stoppable(connection, stop):
+            found = [text for (text,) in connection.execute("PRAGMA quick_check(1)").fetchall()]
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        found = [str(error)]
+    if found != ["ok"]:
+        raise CorruptStoreError(store, found[0])
+
+
+def put_into_place(unfinished: Path, target: Path) -> None:
+    """Give a finished file its name, durably, unless something has it; raises StoreExistsError."""
+    try:
+        os.link(unfinished, target)  # a rename would take the place of what came there meanwhile
+    except FileExistsError as error:
+        raise StoreExistsError(str(target)) from error
+    except OSError:  # not every file system has links
+        if os.path.lexists(target):
+            raise StoreExistsError(str(target)) from None
+        unfinished.rename(target)
+    else:
+        unfinished.unlink()
+    files.sync(target.parent)

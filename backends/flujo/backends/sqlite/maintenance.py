@@ -1,0 +1,324 @@
+"""Keeping a store: looking through it, copying it, putting a copy back, and saying what it is made of.
+
+Nothing here is on the way of a step. Everything blocks and opens connections of its own, so it belongs in a thread, and
+what takes long asks now and then whether to stop.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from importlib.resources import files as resources
+from itertools import islice
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from flujo.backends.locks import KernelLocks, StoreLock
+from flujo.kernel.backend import Problem
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    NewerStoreError,
+    StoreBusyError,
+    StoreError,
+    StoreExistsError,
+    StoreInUseError,
+    StoreNotFoundError,
+)
+
+from . import blobs, copies, files, filesystems
+from .connection import BUSY_SECONDS, in_transaction, open_exclusively, store_errors
+from .migrations import statements
+from .stopping import Stop, never, stoppable
+from .urls import parse
+
+MOST_PROBLEMS = 100
+"""Of one kind; a store that has more of them has them for one reason."""
+
+RESTORE_SECONDS = 30.0
+"""How long a restore waits for the store lock."""
+
+_UNKNOWN_TOKENS = 1_000_000  # more often than a run changes hands, for a store whose tokens cannot be read
+
+
+# -- looking through ----------------------------------------------------------------------------------------------
+
+
+def integrity(places: files.StoreFiles, stop: Stop = never) -> Sequence[Problem]:
+    """Everything that is wrong with the file and with what its tables say of each other, as of one moment."""
+    with closing(open_reader(places)) as connection:
+        connection.create_function("digest_of", 1, blobs.digest_of, deterministic=True)
+        with stoppable(connection, stop):
+            return in_transaction("BEGIN", _problems, connection)
+
+
+def _problems(connection: sqlite3.Connection) -> list[Problem]:
+    found = _damage(connection)
+    for query in statements(resources(__package__).joinpath("checks.sql").read_text(encoding="utf-8")):
+        try:
+            found += [Problem(*row) for row in islice(connection.execute(query), MOST_PROBLEMS)]
+        except sqlite3.DatabaseError as error:
+            if not found or _kind(error) == sqlite3.SQLITE_INTERRUPT:
+                raise
+            break  # what is said about the file already is why
+    return found
+
+
+def _damage(connection: sqlite3.Connection) -> list[Problem]:
+    """What SQLite itself finds: torn pages, indexes that do not fit their tables, rows that refer to nothing."""
+    try:
+        texts = [text for (text,) in connection.execute(f"PRAGMA integrity_check({MOST_PROBLEMS})") if text != "ok"]
+        lost = connection.execute("PRAGMA foreign_key_check").fetchmany(MOST_PROBLEMS)
+    except sqlite3.DatabaseError as error:
+        if _kind(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        return [Problem(None, str(error))]
+    return [
+        *(Problem(None, text) for text in texts),
+        *(
+            Problem(None, f"row {row} of {table} refers to a row of {parent} that is not there")
+            for table, row, parent, _ in lost
+        ),
+    ]
+
+
+def _kind(error: sqlite3.Error) -> int:
+    return error.sqlite_errorcode & 0xFF
+
+
+# -- what the store is made of ------------------------------------------------------------------------------------
+
+
+def details(places: files.StoreFiles, kernels: KernelLocks, durability: str, stop: Stop = never) -> Mapping[str, Any]:
+    """What an operator wants to know; docs/sqlite-store.md explains the names."""
+    with closing(open_reader(places)) as connection:
+
+        def ask(question: str) -> Any:
+            ((answer,),) = connection.execute(question).fetchall()
+            return answer
+
+        def look(_: sqlite3.Connection) -> dict[str, Any]:
+            return {
+                "path": str(places.database),
+                "schema": ask("PRAGMA user_version"),
+                "sqlite_version": sqlite3.sqlite_version,
+                "wal_reset_bug": has_wal_reset_bug(sqlite3.sqlite_version_info),
+                "wal_reset_bug_note": WAL_RESET_NOTE if has_wal_reset_bug(sqlite3.sqlite_version_info) else None,
+                "journal_mode": ask("PRAGMA journal_mode"),
+                "synchronous": durability,
+                "file_system": filesystems.type_of(places.database),
+                "file_bytes": files.size_of(places.database),
+                "wal_bytes": files.size_of(places.log),
+                "free_bytes": ask("PRAGMA freelist_count") * ask("PRAGMA page_size"),
+                "runs": ask("SELECT count(*) FROM runs"),
+                "events": ask("SELECT count(*) FROM events"),
+                "kernels_alive": kernels.live_owners(),
+                "unchecked": places.unchecked.exists(),
+            }
+
+        with stoppable(connection, stop):
+            return in_transaction("BEGIN", look, connection)
+
+
+WAL_RESET_NOTE = (
+    "this SQLite can damage a database when a commit races the checkpoint of another connection; flujo holds the store "
+    "lock for both, which rules that out, but programs that do not (a database shell) must not write here"
+)
+
+
+def has_wal_reset_bug(version: Sequence[int]) -> bool:
+    """Whether a release of SQLite can lose pages when a commit races another connection's checkpoint: 3.7.0 to 3.51.2,
+    except for 3.44.6 and later 3.44, 3.50.7 and later 3.50."""
+    major, minor, patch = version[:3]
+    repaired = {44: 6, 50: 7}
+    if minor in repaired and major == 3:
+        return patch < repaired[minor]
+    return (3, 7, 0) <= (major, minor, patch) < (3, 51, 3)
+
+
+# -- copying ------------------------------------------------------------------------------------------------------
+
+
+def backup(places: files.StoreFiles, target: Path, stop: Stop = never) -> int:
+    """Copy the store, as of one moment, to `target`, and return the bytes of the copy; nothing is left on an error.
+
+    Raises StoreExistsError if something is there, CorruptStoreError if the store is damaged, StoreFullError and
+    StoreError, naming the target, for what its disk does.
+    """
+    target = target.expanduser().absolute()
+    if os.path.lexists(target):
+        raise StoreExistsError(str(target))
+    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.unfinished")
+    with closing(open_reader(places)) as source, store_errors(str(target), places.lock):
+        size = copies.copy(places.store, source, unfinished, files.mode_for(places.database), stop)
+        try:
+            copies.put_into_place(unfinished, target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return size
+
+
+def open_reader(places: files.StoreFiles) -> sqlite3.Connection:
+    """A connection for reading, of a store that is there; blocks."""
+    connection = sqlite3.connect(
+        f"{places.database.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA mmap_size = 0").fetchall()
+    return connection
+
+
+# -- putting a copy back ------------------------------------------------------------------------------------------
+
+
+def restore(backup: Path | str, store: Path | str, *, force: bool = False) -> int:
+    """Make a store of a backup, and return its bytes. `store` is a path or the URL `sqlite:PATH`. Blocks.
+
+    The backup is read through first and stays as it is; so does its schema, so an older release can use it. In the
+    restored store nobody owns a run, and no kernel that did before can commit to one. It is there wholly or not at all.
+
+    Raises StoreExistsError if a store is there, unless `force` asks to replace it; what it was is then kept as
+    PATH.replaced, in the place of what an earlier restore has kept. Raises StoreInUseError while anybody has it open,
+    ForeignStoreError if something else is there, and StoreBusyError, StoreFullError, StoreError. StoreNotFoundError,
+    ForeignStoreError, NewerStoreError and CorruptStoreError are also raised of the backup, and name it then.
+    """
+    path = parse(store).path if isinstance(store, str) and store.startswith("sqlite:") else store
+    places = files.StoreFiles.at(f"sqlite:{path}", Path(path).expanduser().absolute())
+    source = files.StoreFiles.at(f"sqlite:{backup}", Path(backup).expanduser().absolute())
+    with store_errors(source.store, source.lock):
+        if files.find(source) is None:
+            raise StoreNotFoundError(source.store)
+    with store_errors(places.store, places.lock):
+        filesystems.require_local(places.store, places.database)
+        _require_room(places, force)
+        files.make_folders(places)
+        with _locked(places):
+            alive = KernelLocks(places.kernels).live_owners()
+            if alive:
+                raise StoreInUseError(places.store, "restoring", alive, places.database)
+            return _replace(source, places, _require_room(places, force))
+
+
+def _require_room(places: files.StoreFiles, force: bool) -> bool:
+    """Whether a store is there, damaged or not. Raises StoreExistsError if it must not be replaced, ForeignStoreError
+    if it is none."""
+    try:
+        is_there = files.find(places) is not None
+    except (CorruptStoreError, NewerStoreError):
+        is_there = True
+    except sqlite3.DatabaseError as error:
+        if _kind(error) != sqlite3.SQLITE_CORRUPT:
+            raise
+        is_there = True
+    if is_there and not force:
+        raise StoreExistsError(
+            places.store, ["restore to another place, and look at it there", "or replace this one: --force"]
+        )
+    return is_there
+
+
+@contextmanager
+def _locked(places: files.StoreFiles) -> Iterator[None]:
+    lock = StoreLock(places.lock)
+    try:
+        if not lock.acquire(RESTORE_SECONDS):
+            raise StoreBusyError(places.store, places.lock, RESTORE_SECONDS)
+        try:
+            yield
+        finally:
+            lock.release()
+    finally:
+        lock.close()
+
+
+def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool) -> int:
+    """Copy the backup beside the store, and put the copy in its place. Needs the store lock and nobody alive."""
+    unfinished = places.kernels / "restored.db"
+    _remove(unfinished)  # of a process that died in here
+    try:
+        with closing(_open_backup(source)) as connection:
+            copies.copy(source.store, connection, unfinished, files.mode_for(places.database))
+        with _set_aside(places) if is_there else nullcontext(0) as highest:
+            _disown(unfinished, highest)
+            size = unfinished.stat().st_size
+            if is_there:
+                _keep_old(places)
+            unfinished.replace(places.database)
+            files.sync(places.database.parent)
+    finally:
+        _remove(unfinished)
+    places.unchecked.unlink(missing_ok=True)
+    KernelLocks(places.kernels).remove_dead()
+    return size
+
+
+def _remove(unfinished: Path) -> None:
+    for remains in unfinished.parent.glob(f"{unfinished.name}*"):
+        remains.unlink()
+
+
+def _open_backup(source: files.StoreFiles) -> sqlite3.Connection:
+    """A connection that leaves nothing beside a file nobody uses; one that respects its log otherwise."""
+    if source.log.exists() or KernelLocks(source.kernels).live_owners():
+        return open_reader(source)
+    return sqlite3.connect(f"{source.database.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+
+@contextmanager
+def _set_aside(places: files.StoreFiles) -> Iterator[int]:
+    """Keep everybody out of the store that is there, and make it one file, without a log that would be taken for that
+    of the file which comes in its place. Gives the highest token in it.
+
+    A store that is damaged cannot be made one file; then its log is moved away with it.
+    """
+    try:
+        connection = open_exclusively(places, "restoring", ())
+    except sqlite3.DatabaseError as error:
+        if _kind(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        yield _UNKNOWN_TOKENS
+        return
+    with closing(connection):
+        try:
+            ((highest,),) = connection.execute("SELECT coalesce(max(token), 0) FROM runs").fetchall()
+            connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # the lock stays ours
+        except sqlite3.DatabaseError as error:
+            if _kind(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise
+            highest = _UNKNOWN_TOKENS
+        yield highest
+
+
+def _keep_old(places: files.StoreFiles) -> None:
+    """Give what is there a second name, and take away what belongs to it. From here to the rename a crash leaves the
+    old store, complete; a damaged one may then lie without its log, which is under its second name."""
+    kept, kept_log = places.beside(".replaced"), places.beside(".replaced-wal")
+    for remains in (kept, kept_log):
+        remains.unlink(missing_ok=True)
+    try:
+        os.link(places.database, kept)
+    except OSError as error:
+        raise StoreError(
+            places.store,
+            f"the store that is there cannot be kept as {kept.name}: {error}",
+            [f"move it away by hand: mv {quote(str(places.database))}* OTHER-PLACE"],
+        ) from error
+    if places.log.exists():
+        places.log.rename(kept_log)
+    places.beside("-shm").unlink(missing_ok=True)
+    files.sync(places.database.parent)
+
+
+def _disown(database: Path, highest: int) -> None:
+    """Let nobody own a run, and raise every token above those of the backup and of the store it takes the place of."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+        connection.execute("PRAGMA journal_mode = OFF").fetchall()  # a file that is cut short is thrown away
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("UPDATE runs SET owner = NULL, token = token + ?", (highest + 1,))
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    files.sync(database)
