@@ -322,9 +322,9 @@ def standing(wanted: RunSummary, found: RunSummary | None) -> Standing:
     return Standing.SAME if found.seq == wanted.seq else Standing.AHEAD
 
 
-async def _require_room(backend: StateBackend, wanted: RunSummary, last: EventRow | None) -> Outcome:
-    """What is going to become of a run, whose last event is `last`; raises RunExistsError if it is in conflict with
-    what is there."""
+async def _require_room(backend: StateBackend, wanted: RunSummary, rows: Sequence[EventRow]) -> Outcome:
+    """What is going to become of a run, of whose events `rows` are the last ones, or all; raises RunExistsError if it
+    is in conflict with what is there."""
     run_id = wanted.run_id
     inspect, delete = f"flujoctl inspect {run_id}", f"flujoctl delete {run_id}  # then bring it in again"
     try:
@@ -338,7 +338,9 @@ async def _require_room(backend: StateBackend, wanted: RunSummary, last: EventRo
             difference = f"fewer events, {found.seq} of {wanted.seq}: it has gone on since it was brought there"
             raise RunExistsError(run_id, difference, [inspect, delete])
         case here:
-            if list(await backend.read_events(run_id, found.uid, wanted.seq - 1, 1)) != [last]:
+            begin = wanted.seq - len(rows)
+            there = [row async for row in _events(backend, found._replace(seq=wanted.seq), begin)]
+            if there != list(rows):
                 raise RunExistsError(run_id, "another history: it has gone on in both places", [inspect, delete])
             return Outcome.UNCHANGED if here is Standing.SAME else Outcome.GONE_ON
 
@@ -367,7 +369,7 @@ async def import_run(backend: StateBackend, export: Export) -> Sequence[Arrival]
     written, when an id is taken by another run or by another history of this one; InvalidExportError, StoreError."""
     examine_export(export)
     runs = [*reversed(export.children), export.run]
-    outcomes = [await _require_room(backend, run.summary, run.events[-1]) for run in runs]
+    outcomes = [await _require_room(backend, run.summary, run.events) for run in runs]
     for run in runs:
         await _require_definition(backend, run.definition)
     for run, outcome in zip(runs, outcomes, strict=True):
@@ -450,8 +452,9 @@ class _Copying:
     async def _take_along(self, run_id: str) -> None:
         summary = await self._source.load(run_id)
         await self._require_idle(summary)
+        # The last event is enough: two histories that have gone apart do not come to the same one in the same instant.
         last = await self._source.read_events(run_id, summary.uid, summary.seq - 1, 1)
-        outcome = await _require_room(self._target, summary, last[0] if last else None)
+        outcome = await _require_room(self._target, summary, last)
         if outcome is Outcome.CREATED:
             run = await snapshot(self._source, run_id)
             if run.live:
@@ -508,7 +511,7 @@ def _creation(run: ExportedRun) -> Commit:
 async def _why_refused(backend: StateBackend, run: ExportedRun) -> RunExistsError:
     """Why a run was refused that was not there a moment ago."""
     try:
-        await _require_room(backend, run.summary, run.events[-1])
+        await _require_room(backend, run.summary, run.events)
     except RunExistsError as error:
         return error
     difference = "an id that differs in case only, or it has arrived at this very moment"
