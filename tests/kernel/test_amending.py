@@ -157,7 +157,7 @@ async def test_changes_of_a_run_are_one_commit(arrange: Callable[[Stage, Three],
     three = Three(fails=arrange is failed)
     await arrange(stage, three)
     before = stage.summary("r")
-    changes = [GiveOutput("second", 2), GiveOutput("first", 10), SetVariable("k", "v")]
+    changes: list[Change] = [GiveOutput("second", 2), GiveOutput("first", 10), SetVariable("k", "v")]
     async with stage.kernel(three.workflow, recover=False) as kernel:
         await kernel.amend("r", changes, uid=before.uid, reason="by hand", by="ann")
         state = await kernel.inspect("r")

@@ -49,24 +49,31 @@ def path_of(url: str) -> Path | None:
     return Path(path.removeprefix("//") if path.startswith("///") else path).expanduser()
 
 
+def anchored(url: str, folder: Path) -> str:
+    """The URL of the same store for somebody who works elsewhere: a relative path in it counts from `folder`."""
+    path = path_of(url)
+    if path is None or path.is_absolute():
+        return url
+    scheme = url.partition(":")[0]
+    _, question_mark, options = url.partition("?")
+    return f"{scheme}:{folder / path}{question_mark}{options}"
+
+
 def workspaces_of(url: str, here: Path) -> Path:
     """Where the runs of a store get folders of their own: beside it, or in .flujo for a store that has no path."""
     path = path_of(url)
-    folder = here / ".flujo" if path is None else (here / path).parent
-    return folder / "workspaces"
+    return here / ".flujo" / "workspaces" if path is None else workspaces_beside(here / path)
+
+
+def workspaces_beside(path: Path) -> Path:
+    """The same for a store whose file or folder is known."""
+    return path.parent / "workspaces"
 
 
 def _from_settings(here: Path) -> str | None:
     file = _settings_file(here)
     store = None if file is None else _setting(file, "store")
-    if file is None or store is None:
-        return None
-    path = path_of(store)
-    if path is None or path.is_absolute():
-        return store
-    scheme = store.partition(":")[0]
-    _, question_mark, options = store.partition("?")
-    return f"{scheme}:{file.parent / path}{question_mark}{options}"
+    return None if file is None or store is None else anchored(store, file.parent)
 
 
 def _settings_file(here: Path) -> Path | None:
