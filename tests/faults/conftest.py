@@ -6,13 +6,13 @@ Without it a test is skipped, and the summary says which and what to install. Wi
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faults.machine import Missing, compile_disk
+from faults.machine import Cuttable, Missing, compile_disk
 
 REQUIRED = os.environ.get("FLUJO_REQUIRE_FAULTS") == "1"
 _NOT_RUN = pytest.StashKey[list[str]]()
@@ -31,6 +31,19 @@ def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return compile_disk(tmp_path_factory.mktemp("library"))
     except Missing as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+def power(tmp_path: Path) -> Iterator[Cuttable]:
+    """A disk whose power can be cut."""
+    try:
+        disk = Cuttable(tmp_path / "power")
+    except Missing as missing:
+        pytest.skip(str(missing))
+    try:
+        yield disk
+    finally:
+        disk.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -209,7 +209,8 @@ async def _try(disk: Disk, folder: Path, store: str, way: str, fault: Fault, num
     found += [f"{name} is still open" for name in _open_files(folder)]
     if not is_open:
         found += await _require_opens(store)
-    found += found or await problems(store, OWNER, moment)
+    if not found:
+        found += await problems(store, OWNER, moment)
     found += _misnamed(told, fault, store)
     return Trial(str(fault), number, None if told is None else type(told).__name__, found)
 
