@@ -14,9 +14,9 @@ from typing import Any
 
 from flujo.kernel import Observer, RunFilter, RunStatus, RunSummary, SystemClock
 from flujo.kernel import StateBackend as Port
-from flujo.kernel.api import check_statuses
 from flujo.kernel.durations import MICROSECONDS, format_instant
 from flujo.kernel.errors import InvalidNameError, RunNotFoundError, StateNotRecordableError
+from flujo.kernel.filters import run_filter
 from flujo.kernel.state import FINAL
 from flujo.state.access import read, record
 from flujo.state.saving import changes_between, shape
@@ -100,7 +100,7 @@ class StateBackend(Port):
         for what, number in (("limit", limit or 0), ("offset", offset)):
             if number < 0:
                 raise InvalidNameError(what, number, "a number from 0")
-        wanted = RunFilter(statuses=tuple(check_statuses([status] if status else [])), workflow=pipeline_id or None)
+        wanted = run_filter(statuses=[status] if status else [], workflow=pipeline_id)
         runs = await self._newest(wanted, None if limit is None else offset + limit)
         return [row_of(run) for run in runs[offset:]]
 
