@@ -24,11 +24,15 @@ def memory(_: Path) -> Harness:
 
 
 def file(folder: Path) -> Harness:
-    return Harness(lambda: FileBackend(folder / "store", "normal"))  # syncs are no part of these promises
+    return Harness(  # syncs are no part of these promises
+        lambda: FileBackend(folder / "store", "normal"), open_copy=lambda target: FileBackend(target, "normal")
+    )
 
 
 def sqlite(folder: Path) -> Harness:
-    return Harness(lambda: SQLiteBackend(folder / "state.db", "normal"))
+    return Harness(
+        lambda: SQLiteBackend(folder / "state.db", "normal"), open_copy=lambda target: SQLiteBackend(target, "normal")
+    )
 
 
 BACKENDS: dict[str, Callable[[Path], Harness]] = {"memory": memory, "file": file, "sqlite": sqlite}
@@ -64,7 +68,7 @@ async def test_the_port(behaviour: Behaviour, harness: Harness) -> None:
 
 def test_the_suite_is_readable() -> None:
     """Every behaviour has a name of its own and says in one sentence what it promises."""
-    assert len({behaviour.name for behaviour in BEHAVIOURS}) == len(BEHAVIOURS) >= 45
+    assert len({behaviour.name for behaviour in BEHAVIOURS}) == len(BEHAVIOURS) >= 150
     for behaviour in BEHAVIOURS:
         assert behaviour.promise.endswith(".")
         assert "\n" not in behaviour.promise

@@ -12,6 +12,7 @@ a cancelled call has done nothing, and one that has begun to act completes.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -52,7 +53,7 @@ from flujo.kernel.events import EventRow
 from flujo.kernel.state import FINAL
 
 from .pages import page_position, page_token, place
-from .selection import Families, matches, prunable, tally
+from .selection import Families, chooser, prunable, tally
 
 
 @dataclass(slots=True)
@@ -230,7 +231,10 @@ class InMemoryBackend(StateBackend):
             run = self._find(run_id)
             return None if run is None else run.summary
 
-        return Families(find, lambda parent: [run for run in self._summaries() if run.parent_run_id == parent])
+        children: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
+        for run in self._summaries():
+            children[run.parent_run_id].append(run)
+        return Families(find, lambda parent: children.get(parent, ()))
 
     def _size(self, summary: RunSummary) -> int:
         events = self.store.runs[summary.run_id.lower()].events
@@ -306,7 +310,8 @@ class InMemoryBackend(StateBackend):
         else:
             rest = (run for run in self._summaries() if below is None or place(order, run) < below)
             runs = iter(sorted(rest, key=lambda run: place(order, run), reverse=True))
-        found = list(islice((run for run in runs if matches(filter, run)), limit + 1))
+        fits = chooser(filter)
+        found = list(islice((run for run in runs if fits(run)), limit + 1))
         if len(found) <= limit:
             return Page(found, None)
         return Page(found[:limit], page_token(filter, order, found[limit - 1]))
@@ -324,7 +329,7 @@ class InMemoryBackend(StateBackend):
 
     async def count(self, filter: RunFilter) -> int:
         await self._enter()
-        return sum(matches(filter, run) for run in self._summaries())
+        return sum(map(chooser(filter), self._summaries()))
 
     async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
         await self._enter()

@@ -9,36 +9,59 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from flujo.kernel.backend import RunFilter, RunSummary, WorkflowStats, is_child
 from flujo.kernel.state import FINAL, RunStatus
 
 from .pages import Position
 
+Condition = Callable[[RunSummary], bool]
+
 
 def matches(filter: RunFilter, run: RunSummary) -> bool:
     """Whether every part of a filter that is given fits a run."""
-    if filter.statuses and run.status not in filter.statuses:
-        return False
-    if filter.workflow is not None and run.workflow != filter.workflow:
-        return False
-    if filter.id_prefix is not None and not run.run_id.startswith(filter.id_prefix):
-        return False
-    if filter.failed_step is not None and run.failed_step != filter.failed_step:
-        return False
-    if filter.parent is not None and run.parent_run_id != filter.parent:
-        return False
-    if filter.owner is not None and run.owner != filter.owner:
-        return False
-    if filter.labels and not dict(filter.labels).items() <= json.loads(run.labels).items():
-        return False
-    if filter.settled_before is not None and not _is_within(settled_at(run), None, filter.settled_before):
-        return False
-    return (
-        _is_within(run.created_at, filter.created_from, filter.created_before)
-        and _is_within(run.updated_at, filter.updated_from, filter.updated_before)
-        and _is_within(run.finished_at, filter.finished_from, filter.finished_before)
+    return all(condition(run) for condition in conditions(filter))
+
+
+def chooser(filter: RunFilter) -> Condition:
+    """The same question for many runs, at less cost for each."""
+    match conditions(filter):
+        case []:
+            return lambda run: True
+        case [condition]:
+            return condition
+        case several:
+            return lambda run: all(condition(run) for condition in several)
+
+
+def conditions(filter: RunFilter) -> list[Condition]:
+    """What the parts of a filter that are given ask of a run, each by itself; the cheap ones first."""
+    asked: list[Condition] = []
+    if filter.statuses:
+        statuses = frozenset(filter.statuses)
+        asked.append(lambda run: run.status in statuses)
+    if filter.workflow is not None:
+        asked.append(lambda run: run.workflow == filter.workflow)
+    if (prefix := filter.id_prefix) is not None:
+        asked.append(lambda run: run.run_id.startswith(prefix))
+    if filter.failed_step is not None:
+        asked.append(lambda run: run.failed_step == filter.failed_step)
+    if filter.parent is not None:
+        asked.append(lambda run: run.parent_run_id == filter.parent)
+    if filter.owner is not None:
+        asked.append(lambda run: run.owner == filter.owner)
+    ranges: Sequence[tuple[Callable[[RunSummary], int | None], int | None, int | None]] = (
+        (attrgetter("created_at"), filter.created_from, filter.created_before),
+        (attrgetter("updated_at"), filter.updated_from, filter.updated_before),
+        (attrgetter("finished_at"), filter.finished_from, filter.finished_before),
+        (settled_at, None, filter.settled_before),
     )
+    asked += (_is_within(*range) for range in ranges if range[1:] != (None, None))
+    if filter.labels:
+        labels = {(name, value) for name, value in filter.labels}
+        asked.append(lambda run: labels <= json.loads(run.labels).items())
+    return asked
 
 
 def settled_at(run: RunSummary) -> int | None:
@@ -46,10 +69,12 @@ def settled_at(run: RunSummary) -> int | None:
     return run.updated_at if run.status == RunStatus.PAUSED else run.finished_at
 
 
-def _is_within(instant: int | None, start: int | None, end: int | None) -> bool:
-    if start is None and end is None:
-        return True
-    return instant is not None and (start is None or instant >= start) and (end is None or instant < end)
+def _is_within(instant: Callable[[RunSummary], int | None], start: int | None, end: int | None) -> Condition:
+    def is_within(run: RunSummary) -> bool:
+        found = instant(run)
+        return found is not None and (start is None or found >= start) and (end is None or found < end)
+
+    return is_within
 
 
 def pruning_place(run: RunSummary) -> Position:
@@ -87,7 +112,8 @@ def prunable(
     filter: RunFilter, runs: Iterable[RunSummary], families: Families, is_alive: Callable[[str], bool]
 ) -> Iterator[Sequence[RunSummary]]:
     """The families that go, in the order in which they do."""
-    chosen = [run for run in runs if matches(filter, run) and not families.has_parent(run)]
+    fits = chooser(filter)
+    chosen = [run for run in runs if fits(run) and not families.has_parent(run)]
     for root in sorted(chosen, key=pruning_place):
         family = families.of(root)
         if not any(member.owner is not None and is_alive(member.owner) for member in family):

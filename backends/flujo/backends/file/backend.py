@@ -213,18 +213,19 @@ class FileBackend(StateBackend):
         await self._write(partial(self._store.delete, run_id, uid, self._require_idle))
 
     async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
+        is_alive = self._kernels.is_alive
         if dry_run:
-            return await self._read(partial(self._store.prune, filter, limit, self._kernels.is_alive, dry_run=True))
+            return await self._read(partial(self._store.foretell, filter, limit, is_alive))
+        families = await self._read(partial(self._store.prunable, filter, is_alive))
         gone: list[RunSummary] = []
-        size = 0
-        more = True
-        while more and len(gone) < limit:
-            batch = min(limit - len(gone), _RUNS_PER_DELETION)
-            removal = await self._write(partial(self._store.prune, filter, batch, self._kernels.is_alive))
-            gone += removal.runs
-            size += removal.bytes
-            more = removal.more
-        return Removal(gone, len(gone), size, more)
+        size = place = 0
+        while place < len(families) and len(gone) < limit:
+            batch = _next_to_remove(families, place, limit - len(gone))
+            runs, removed = await self._write(partial(self._store.prune, filter, batch, is_alive))
+            gone += runs
+            size += removed
+            place += len(batch)
+        return Removal(gone, len(gone), size, place < len(families))
 
     # -- the inbox ----------------------------------------------------------------------------------------------
 
@@ -361,6 +362,16 @@ class FileBackend(StateBackend):
     def _require_idle(self, summary: RunSummary) -> None:
         if summary.owner is not None and self._kernels.is_alive(summary.owner):
             raise RunActiveError(summary.run_id, summary.owner)
+
+
+def _next_to_remove(families: Sequence[Sequence[RunSummary]], place: int, limit: int) -> Sequence[Sequence[RunSummary]]:
+    """The families from `place` on that are removed under one lock: one at least, and no more than the limit needs."""
+    runs = 0
+    for number in range(place, len(families)):
+        if runs >= min(limit, _RUNS_PER_DELETION):
+            return families[place:number]
+        runs += len(families[number])
+    return families[place:]
 
 
 def open_file(url: str) -> FileBackend:

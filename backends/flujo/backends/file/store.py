@@ -11,14 +11,14 @@ from __future__ import annotations
 import builtins
 import json
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
 from flujo.backends.locks import StoreLock
 from flujo.backends.pages import Position
-from flujo.backends.selection import Families, prunable, tally
+from flujo.backends.selection import prunable, tally
 from flujo.kernel.backend import (
     Commit,
     Due,
@@ -53,6 +53,7 @@ from .view import View
 from .writing import Extension, Writer
 
 Result = TypeVar("Result")
+
 
 _FIXED = ("workflow", "labels", "created_at", "parent_run_id")
 """What a commit to an existing run does not change, whatever its summary says; listings rely on it."""
@@ -205,33 +206,47 @@ class Store:
         require_idle(entry.summary)
         self._remove([entry])
 
-    def prune(
-        self, filter: RunFilter, limit: int, is_alive: Callable[[str], bool], *, dry_run: bool = False
-    ) -> Removal:
-        """Remove runs that match and that nobody alive has; the damaged ones are left for a person."""
-        chosen: list[RunSummary] = []
-        more = False
+    def prunable(self, filter: RunFilter, is_alive: Callable[[str], bool]) -> builtins.list[Sequence[RunSummary]]:
+        """The families that match and that nobody alive has, in the order in which they go. One with a damaged member
+        is left for a person."""
         with self._view.mutex:
-            runs = [entry.summary for entry in self._view.catalogue if entry.damage is None]
-            for family in prunable(filter, runs, self._families(runs), is_alive):
-                more = len(chosen) >= limit
-                if more and not dry_run:
-                    break
-                chosen += family
-            entries = [entry for run in chosen if (entry := self._view.catalogue.get(safe_name(run.run_id)))]
-        size = sum(entry.length for entry in entries)
-        if dry_run:
-            return Removal(chosen[:limit], len(chosen), size, len(chosen) > limit)
+            runs = (entry.summary for entry in self._view.catalogue.matching(filter))
+            found = prunable(filter, runs, self._view.catalogue.families(), cache(is_alive))
+            return [family for family in found if self._is_sound(family)]
+
+    def foretell(self, filter: RunFilter, limit: int, is_alive: Callable[[str], bool]) -> Removal:
+        """What a prune would remove."""
+        with self._view.mutex:
+            chosen = [run for family in self.prunable(filter, is_alive) for run in family]
+            size = sum(self._size(run) for run in chosen)
+        return Removal(chosen[:limit], len(chosen), size, len(chosen) > limit)
+
+    def prune(
+        self, filter: RunFilter, families: Sequence[Sequence[RunSummary]], is_alive: Callable[[str], bool]
+    ) -> tuple[builtins.list[RunSummary], int]:
+        """Remove families as they are by now, unless somebody has them or they match no more; the runs that went, and
+        their bytes."""
+        with self._view.mutex:
+            roots = [entry.summary for root, *_ in families if (entry := self._entry_of_life(root)) is not None]
+            still = prunable(filter, roots, self._view.catalogue.families(), cache(is_alive))
+            chosen = [run for family in still if self._is_sound(family) for run in family]
+            size = sum(self._size(run) for run in chosen)
+            entries = [entry for run in chosen if (entry := self._entry_of_life(run)) is not None]
         if entries:
             self._remove(entries)
-        return Removal(chosen, len(chosen), size, more)
+        return chosen, size
 
-    def _families(self, runs: Iterable[RunSummary]) -> Families:
-        by_id = {run.run_id: run for run in runs}
-        by_parent: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
-        for run in by_id.values():
-            by_parent[run.parent_run_id].append(run)
-        return Families(by_id.get, lambda parent: by_parent.get(parent, []))
+    def _entry_of_life(self, run: RunSummary) -> Entry | None:
+        entry = self._view.catalogue.get(safe_name(run.run_id))
+        return entry if entry is not None and entry.summary.uid == run.uid else None
+
+    def _is_sound(self, family: Sequence[RunSummary]) -> bool:
+        entries = (self._view.catalogue.get(safe_name(run.run_id)) for run in family)
+        return all(entry is not None and entry.damage is None for entry in entries)
+
+    def _size(self, run: RunSummary) -> int:
+        entry = self._view.catalogue.get(safe_name(run.run_id))
+        return 0 if entry is None else entry.length
 
     def _idle(self, filter: RunFilter, is_alive: Callable[[str], bool]) -> Iterator[Entry]:
         """The runs that match, that nobody alive has and that are not damaged, oldest first."""
@@ -306,8 +321,8 @@ class Store:
     def stats(self, since: int, workflow: str | None) -> Sequence[WorkflowStats]:
         """What runs add up to, by workflow."""
         with self._view.mutex:
-            filter = RunFilter(workflow=workflow)
-            return tally((entry.summary for entry in self._view.catalogue.newest(filter, Order.CREATED, None)), since)
+            found = self._view.catalogue.matching(RunFilter(workflow=workflow))
+            return tally((entry.summary for entry in found), since)
 
     def list(self, filter: RunFilter, order: Order, limit: int, below: Position | None) -> builtins.list[RunSummary]:
         """Summaries, newest first."""
@@ -327,7 +342,7 @@ class Store:
     def count(self, filter: RunFilter) -> int:
         """How many runs match."""
         with self._view.mutex:
-            return self._view.catalogue.count(filter)
+            return sum(1 for _ in self._view.catalogue.matching(filter))
 
     def integrity(self) -> builtins.list[Problem]:
         """What is wrong with the journals."""
