@@ -65,7 +65,7 @@ class Timers:
                 self.note(await self._wake_due())
             except StoreError as error:
                 logger.warning("runs that are due cannot be found: %s", error)
-                self.note(self._clock.now() + MICROSECONDS)
+                self.note(self._in_a_second(None))
 
     async def _wake_overdue(self) -> None:
         """Bring back all runs whose time is over; they stop by themselves then."""
@@ -79,17 +79,29 @@ class Timers:
             self.note(self._timeouts[0][0])
 
     async def _wake_due(self) -> int | None:
-        """Bring back all runs that are due; returns the instant of the next one that is not in memory."""
+        """Bring back all runs that are due; returns the instant of the next one that is not in memory, or of the next
+        try."""
+        tried: set[tuple[str, int]] = set()
         while True:
             # Runs in memory wake by themselves, and those whose retry waits for a slot when their turn has come; they
-            # are in the way of the others here until they have.
+            # are in the way of the others here until they have, and so are those that could not be brought back.
             in_line = self._residents.in_line
-            limit = BATCH + len(self._residents) + len(in_line)
+            limit = BATCH + len(self._residents) + len(in_line) + len(tried)
             due = await self._backend.due(self._clock.now(), limit)
-            away = [run.run_id for run in due.runs if run.uid in self._residents.away and run.uid not in in_line]
-            if not away:
+            away = [run for run in due.runs if run.uid in self._residents.away and run.uid not in in_line]
+            untried = [run for run in away if (run.uid, run.seq) not in tried]
+            if untried:
+                tried.update((run.uid, run.seq) for run in untried)
+                await self._bring_back([run.run_id for run in untried])
+            elif away:  # the store does not give them out
+                return self._in_a_second(due.next)
+            else:
                 return due.next
-            await self._bring_back(away)
+
+    def _in_a_second(self, instant: int | None) -> int:
+        """A second from now, or an instant that comes before that."""
+        second = self._clock.now() + MICROSECONDS
+        return second if instant is None else min(instant, second)
 
     async def _bring_back(self, runs: Sequence[str]) -> None:
         left = iter(runs)
