@@ -29,6 +29,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("events", "show what is recorded of a run, event by event"),
             ("wait", "wait until runs have ended"),
             ("diff", "compare a definition with what a run has completed"),
+            ("stats", "add up runs by workflow: counts, failures, durations"),
         ),
     ),
     (
@@ -61,7 +62,7 @@ COMMANDS = {name: summary for _, commands in SECTIONS for name, summary in comma
 
 HIDDEN = {
     "clean": "forget runs by age, id or status",
-    "lens": "list, show, delete and prune runs",
+    "lens": "list, show, delete, prune and add up runs",
 }
 """Commands under names that users of other tools know; they work and are not listed."""
 

@@ -1,26 +1,35 @@
-"""Deleting runs: by id, or by age and status."""
+"""Deleting runs: by id, or by what they are.
+
+A prune works in calls that each take about a second, so that a person sees how far it is and Ctrl-C ends it between two
+of them, with a count that is right.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import Any, NamedTuple
 
 import click
 
-from flujo.kernel import Pruned, RunSummary
+from flujo.kernel import Pruned, RunSummary, StoredRuns
+from flujo.kernel.durations import parse_duration
+from flujo.kernel.observer import LISTED
 
 from . import text
 from .access import reading
+from .inputs import parse_labels
+from .interruption import EXIT_CODE, Interruption
 from .lookup import find_run
 from .output import emit_all
-from .session import Session, has_colour, say
+from .session import Session, has_colour, is_terminal, run_async, say
 
 STATUSES = ("completed", "failed", "cancelled", "paused")
 """Runs that can be pruned: whatever goes on, or ought to, stays."""
 
-_BATCH = 500
-_ALL = 1_000_000  # a store lists as many; a server lists what fits an answer, and counts the rest
+_CALL_SECONDS = 1.0
+_SHOWN = 20  # rows of a dry run's table; a script gets more of them from the other formats
 _SHORTEST = 4  # a slip of the finger must not be short for a run
 
 
@@ -47,6 +56,59 @@ class Consent(Enum):
         return click.confirm(question, err=True)
 
 
+class Choice(NamedTuple):
+    """Which runs are to go; every part that is given must fit."""
+
+    older_than_seconds: float | None
+    statuses: Sequence[str]
+    workflow: str | None
+    labels: Sequence[str]
+    id_prefix: str | None
+    keep_last: int | None
+
+    @classmethod
+    def of(cls, older_than: str | None, **parts: Any) -> Choice:
+        """What the options of `choosing` say."""
+        return cls(None if older_than is None else parse_duration(older_than), **parts)
+
+    async def prune(self, runs: StoredRuns, **how: Any) -> Pruned:
+        """Forget these runs, or some of them."""
+        return await runs.prune(**{**self._asdict(), "labels": parse_labels(self.labels)}, **how)
+
+
+def choosing(*, age: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of a command that prunes, apart from those every one has; without `age` it has its own one for it."""
+    older_than = click.option("--older-than", metavar="DURATION", help="such as 30d or 12h, since the run settled")
+    options = [
+        *([older_than] if age else []),
+        click.option(
+            "--status",
+            "statuses",
+            metavar="STATUS",
+            type=click.Choice(STATUSES),
+            multiple=True,
+            help="only these; else all final ones",
+        ),
+        click.option("--workflow", metavar="NAME", help="only runs of this workflow"),
+        click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label"),
+        click.option("--id-prefix", metavar="TEXT", help="only runs whose ids begin like this"),
+        click.option(
+            "--keep-last",
+            metavar="N",
+            type=click.IntRange(1),
+            help="keep the newest N of them, of each workflow",
+        ),
+        click.option("--dry-run", is_flag=True, help="show what would go, delete nothing"),
+    ]
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
 async def delete_runs(
     session: Session, given: Sequence[str], *, ignore_missing: bool = False, force: bool = False
 ) -> int:
@@ -70,62 +132,128 @@ async def delete_runs(
     return 0
 
 
-async def prune_runs(
-    session: Session,
-    *,
-    older_than_seconds: float,
-    statuses: Sequence[str] = (),
-    workflow: str | None = None,
-    dry_run: bool = False,
-    consent: Consent,
-) -> int:
-    """Delete the runs that settled that long ago, once `consent` to that many is given."""
+def prune_runs(session: Session, choice: Choice, *, dry_run: bool, consent: Consent) -> int:
+    """Delete the runs of a choice, once `consent` to that many is given; returns the exit code."""
+    if choice == Choice(None, (), None, (), None, None):
+        raise click.UsageError("say which runs: give their age, or another option that chooses; --older-than 0 is all")
+    parse_labels(choice.labels)
+    return run_async(lambda: _prune(session, choice, dry_run=dry_run, consent=consent))
+
+
+async def _prune(session: Session, choice: Choice, *, dry_run: bool, consent: Consent) -> int:
     async with reading(session.target) as runs:
-
-        async def prune(dry_run: bool) -> Pruned:
-            return await runs.prune(
-                older_than_seconds=older_than_seconds,
-                statuses=statuses,
-                workflow=workflow,
-                limit=_ALL if dry_run else _BATCH,
-                dry_run=dry_run,
-            )
-
         if dry_run:
-            due = await prune(True)
-            _show(session, due.runs, f"{_count(due.total)} would be deleted", listed=True)
-            if due.more:
-                session.note(f"the {len(due.runs)} oldest ones are listed")
+            _foretell(session, await choice.prune(runs, limit=LISTED, dry_run=True))
             return 0
+        expected = None
         if consent is not Consent.GIVEN:
-            due = await prune(True)
-            if due.total and not consent.ask(f"Delete {_count(due.total)}?"):
+            due = await choice.prune(runs, limit=1, dry_run=True)
+            expected = due.total
+            if due.total and not consent.ask(f"Delete {_amount(due.total, due.bytes)}?"):
                 say("nothing was deleted")
                 return 0
-        gone: list[RunSummary] = []
-        while True:
-            pruned = await prune(False)
-            gone += pruned.runs
+        return await _forget(session, runs, choice, expected)
+
+
+async def _forget(session: Session, runs: StoredRuns, choice: Choice, expected: int | None) -> int:
+    listed: list[RunSummary] = []
+    total = size = 0
+    pruned: Pruned | None = None
+    with Interruption() as interruption, _Counter(session, expected) as counter:
+        while interruption.received is None:
+            pruned = await choice.prune(runs, limit=LISTED, time_budget_seconds=_CALL_SECONDS)
+            listed += pruned.runs[: LISTED - len(listed)]
+            total += pruned.total
+            size += pruned.bytes
+            if session.output in ("name", "jsonl"):
+                _list(session, pruned.runs)
             if not pruned.more:
                 break
-        _show(session, gone, f"{_count(len(gone))} deleted", listed=False)
-        if pruned.kept_paused:
-            session.note(f"{pruned.kept_paused} paused of that age stay; --status paused includes them")
+            counter.show(total)
+    if session.output in ("json", "yaml"):
+        _list(session, listed)
+        if total > len(listed):
+            session.note(f"the first {_runs(len(listed))} are listed")
+    if pruned is None or pruned.more:
+        say(f"interrupted: {_amount(total, size)} deleted, the others stay")
+        return EXIT_CODE
+    session.note(f"{_amount(total, size)} deleted")
+    _note_kept(session, pruned)
     return 0
 
 
-def _show(session: Session, runs: Sequence[RunSummary], outcome: str, *, listed: bool) -> None:
+class _Counter:
+    """How far a prune is, redrawn on a terminal as soon as it takes longer than a moment."""
+
+    def __init__(self, session: Session, expected: int | None) -> None:
+        self._is_shown = not session.quiet and is_terminal(sys.stderr)
+        self._expected = expected
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> _Counter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, total: int) -> None:
+        """So many runs are gone."""
+        if not self._is_shown:
+            return
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = [TextColumn("deleting"), BarColumn(), TextColumn("{task.completed:.0f} runs")]
+            self._progress = Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
+            self._task = self._progress.add_task("", total=self._expected)
+            self._progress.start()
+        self._progress.update(self._task, completed=total)
+
+
+def _foretell(session: Session, due: Pruned) -> None:
+    _list(session, due.runs)
+    listed = len(due.runs)
+    if session.output == "table" and due.runs:
+        listed = min(_SHOWN, listed)
+        rows = [[run.run_id, run.workflow, run.status] for run in due.runs[:listed]]
+        print(text.table(("ID", "WORKFLOW", "STATUS"), rows, status=2, colour=has_colour(sys.stdout)))
+    session.note(f"{_amount(due.total, due.bytes)} would be deleted")
+    if due.total > listed:
+        session.note(f"the first {_runs(listed)} are listed, the longest settled")
+    _note_kept(session, due)
+
+
+def _list(session: Session, runs: Sequence[RunSummary]) -> None:
     if session.output == "name":
         for run in runs:
             print(run.run_id)
     elif session.output != "table":
         emit_all([text.summary_object(run, interrupted=False) for run in runs], session.output)
-    else:
-        if runs and listed:
-            rows = [[run.run_id, run.workflow, run.status] for run in runs]
-            print(text.table(("ID", "WORKFLOW", "STATUS"), rows, status=2, colour=has_colour(sys.stdout)))
-        session.note(outcome)
 
 
-def _count(number: int) -> str:
+def _note_kept(session: Session, pruned: Pruned) -> None:
+    if pruned.kept_paused:
+        session.note(f"{pruned.kept_paused} paused of that age stay; --status paused includes them")
+    if pruned.kept_live:
+        session.note(f"{pruned.kept_live} of that age stay because they go on, or ought to")
+
+
+def _amount(total: int, size: int) -> str:
+    return f"{_runs(total)} ({_bytes(size)})" if total else "0 runs"
+
+
+def _runs(number: int) -> str:
     return "1 run" if number == 1 else f"{number} runs"
+
+
+def _bytes(size: int) -> str:
+    """As people read it; journals and nothing around them, so the file shrinks by somewhat more."""
+    number = float(size)
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"

@@ -1,4 +1,4 @@
-"""What people type after a workflow: `day=2026-11-22`, `limit:=3`, files of parameters, and labels.
+"""What people type after a workflow: `day=2026-11-22`, `limit:=3`, files of parameters, labels, and instants.
 
 `NAME=TEXT` is a text, which the workflow reads into the type it declares; `NAME:=JSON` is any JSON value.
 """
@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+
+from flujo.kernel.durations import MICROSECONDS, parse_duration
+from flujo.kernel.errors import InvalidDurationError
+from flujo.kernel.filters import check_instant
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
 
@@ -38,6 +43,22 @@ def parse_labels(labels: Iterable[str]) -> dict[str, str]:
             raise click.UsageError(f"{label!r} is not a label: write NAME=TEXT")
         parsed[match[1]] = match[3]
     return parsed
+
+
+def parse_instant(text: str, now: int, option: str) -> int:
+    """How long ago, or an instant in ISO 8601, as microseconds; without a zone it is local time. Raises
+    click.UsageError."""
+    try:
+        return now - round(parse_duration(text) * MICROSECONDS)
+    except InvalidDurationError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text).astimezone()
+        return check_instant(option, moment) or 0
+    except (ValueError, OverflowError):
+        raise click.UsageError(
+            f"{option}: {text!r} is neither how long ago, such as 2h or 30d, nor an instant such as 2026-11-22T08:00Z"
+        ) from None
 
 
 def parse_json(text: str, what: str) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
+from typing import Unpack
 
-from flujo.kernel import RunStatus, RunSummary, StoredRuns
+from flujo.kernel import Order, RunStatus, RunSummary, StoredRuns
 from flujo.kernel.errors import RunActiveError, RunNotFoundError
+from flujo.kernel.filters import Wanted
 
 from .failures import AmbiguousRunError, NothingToResumeError
 
@@ -45,16 +47,12 @@ async def _with_suffix(runs: StoredRuns, suffix: str) -> list[str]:
 
 
 async def every_run(
-    runs: StoredRuns,
-    *,
-    statuses: Sequence[str] = (),
-    workflow: str | None = None,
-    labels: Mapping[str, str] | None = None,
+    runs: StoredRuns, *, order: str = Order.CREATED, **wanted: Unpack[Wanted]
 ) -> AsyncIterator[RunSummary]:
     """All runs that match, newest first."""
     page: str | None = None
     while True:
-        found = await runs.list(statuses=statuses, workflow=workflow, labels=labels, limit=_PAGE, page=page)
+        found = await runs.list(order=order, limit=_PAGE, page=page, **wanted)
         for run in found.runs:
             yield run
         if (page := found.next) is None:

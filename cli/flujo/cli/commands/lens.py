@@ -1,45 +1,34 @@
-"""`flujoctl lens list|show|delete|prune`: the commands under the names that users of flujo's lens know."""
+"""`flujoctl lens list|show|delete|prune|stats`: the commands under the names that users of flujo's lens know."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
-from flujo.cli.forgetting import STATUSES, Consent, prune_runs
-from flujo.cli.session import Session, declare, run_async, shared_options
+from flujo.cli.forgetting import Choice, Consent, choosing, prune_runs
+from flujo.cli.session import Session, declare, shared_options
 
-SAME = {"list": "list", "show": "inspect", "get": "inspect", "delete": "delete"}
+SAME = {"list": "list", "show": "inspect", "get": "inspect", "delete": "delete", "stats": "stats"}
 
 
 @declare("prune")
-@click.option("--days-old", metavar="N", type=click.FloatRange(min=0), required=True, help="settled that many days ago")
-@click.option(
-    "--status",
-    "statuses",
-    metavar="STATUS",
-    type=click.Choice(STATUSES),
-    multiple=True,
-    help="only these; else all final ones",
-)
-@click.option("--dry-run", is_flag=True, help="show what would go, delete nothing")
+@click.option("--days-old", metavar="N", type=click.FloatRange(min=0), help="settled that many days ago")
+@choosing(age=False)
 @click.option("--yes", "-y", is_flag=True, help="do not ask")
-def prune(session: Session, days_old: float, statuses: Sequence[str], dry_run: bool, yes: bool) -> int:
+def prune(session: Session, days_old: float | None, dry_run: bool, yes: bool, **parts: Any) -> int:
     """Delete old runs. Where nobody can be asked it proceeds."""
+    older_than = None if days_old is None else f"{days_old * 86400}"
     consent = Consent.of(yes, proceed_without_terminal=True)
-    return run_async(
-        lambda: prune_runs(
-            session, older_than_seconds=days_old * 86400, statuses=statuses, dry_run=dry_run, consent=consent
-        )
-    )
+    return prune_runs(session, Choice.of(older_than, **parts), dry_run=dry_run, consent=consent)
 
 
 class Lens(click.Group):
     """The group itself: its other commands are the ordinary ones."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["list", "show", "delete", "prune"]
+        return ["list", "show", "delete", "prune", "stats"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "prune":
@@ -54,6 +43,6 @@ command = Lens(
     "lens",
     params=shared_options(),
     hidden=True,
-    help="List, show, delete and prune runs.",
+    help="List, show, delete, prune and add up runs.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -3,20 +3,79 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from shlex import quote
+from typing import Any, cast
 
 import click
 
 from flujo.cli import text
 from flujo.cli.access import reading
-from flujo.cli.inputs import parse_labels
+from flujo.cli.inputs import parse_instant, parse_labels
 from flujo.cli.lookup import every_run
-from flujo.cli.output import emit_all
+from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
-from flujo.kernel import RunStatus, RunSummary, SystemClock
+from flujo.kernel import Order, RunStatus, RunSummary, SystemClock
+from flujo.kernel.durations import format_instant
+from flujo.kernel.filters import Wanted
+from flujo.kernel.state import LIVE
 
 HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")
+LIMIT = 50
+
+INSTANTS = {
+    "since": "created_from",
+    "until": "created_before",
+    "updated_since": "updated_from",
+    "finished_since": "finished_from",
+    "finished_until": "finished_before",
+    "idle": "updated_before",
+}
+"""The options that take an instant, by the part of the filter each stands for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which runs the options ask for. Instants are counted from when the command began, in microseconds."""
+
+    statuses: Sequence[str]
+    workflow: str | None
+    labels: Sequence[str]
+    id_prefix: str | None
+    failed_step: str | None
+    parent: str | None
+    instants: Mapping[str, int]
+
+    @property
+    def wanted(self) -> Wanted:
+        """The words of the API for it."""
+        instants: Any = {INSTANTS[option]: instant for option, instant in self.instants.items()}
+        wanted = Wanted(
+            statuses=self.statuses or (sorted(LIVE) if "idle" in self.instants else ()),
+            workflow=self.workflow,
+            labels=parse_labels(self.labels),
+            id_prefix=self.id_prefix,
+            failed_step=self.failed_step,
+            parent_run_id=self.parent,
+        )
+        return cast(Wanted, {**wanted, **instants})
+
+    def options(self) -> Iterator[str]:
+        """The options again, as they are typed; those with durations become instants, which stay the same."""
+        for status in self.statuses:
+            yield f"--status {status}"
+        for name in ("workflow", "id_prefix", "failed_step", "parent"):
+            if (value := getattr(self, name)) is not None:
+                yield f"--{name.replace('_', '-')} {quote(value)}"
+        for label in self.labels:
+            yield f"--label {quote(label)}"
+        for option, instant in self.instants.items():
+            yield f"--{option.replace('_', '-')} {format_instant(instant)}"
+
+
+def _instant(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(name, metavar="WHEN", help=help)
 
 
 @declare("list")
@@ -31,47 +90,127 @@ HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")
 @click.option("--workflow", metavar="NAME", help="only runs of this workflow")
 @click.option("--pipeline", metavar="NAME", hidden=True)
 @click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, metavar="N", help="how many at most (default 50)")
+@click.option("--id-prefix", metavar="TEXT", help="only runs whose ids begin like this")
+@_instant("--since", "only runs created at WHEN or later")
+@_instant("--until", "only runs created before WHEN")
+@_instant("--updated-since", "only runs that moved at WHEN or later")
+@_instant("--finished-since", "only runs that ended at WHEN or later")
+@_instant("--finished-until", "only runs that ended before WHEN")
+@_instant("--idle", "only runs that ought to go on and have not moved since WHEN")
+@click.option("--failed-step", metavar="STEP", help="only runs that failed in this step")
+@click.option("--parent", metavar="ID", help="only runs that this run has started")
+@click.option(
+    "--sort",
+    "order",
+    metavar="ORDER",
+    type=click.Choice([str(order) for order in Order]),
+    default=Order.CREATED.value,
+    help="created (default) or updated: what is newest",
+)
+@click.option("--limit", type=click.IntRange(1, 1000), metavar="N", help=f"how many at most (default {LIMIT})")
 @click.option("--page", metavar="TOKEN", help="go on where an earlier list ended")
 @click.option("--all", "everything", is_flag=True, help="all runs, however many there are")
+@click.option("--count", is_flag=True, help="only how many there are")
 def command(
     session: Session,
     statuses: Sequence[str],
     workflow: str | None,
     pipeline: str | None,
     labels: Sequence[str],
-    limit: int,
+    id_prefix: str | None,
+    failed_step: str | None,
+    parent: str | None,
+    order: str,
+    limit: int | None,
     page: str | None,
     everything: bool,
+    count: bool,
+    **moments: str | None,
 ) -> int:
-    """List runs, newest first. With -q only their ids."""
-    workflow = workflow or pipeline
-    chosen = parse_labels(labels)
+    """List runs, newest first. With -q only their ids.
+
+    All options that choose must fit. WHEN is how long ago, as 2h or 30d, or an instant, as 2026-11-22T08:00Z; without a
+    zone it is local time. The next page is shown as a command that works as it is printed.
+    """
+    _refuse_contradictions(limit, page, everything, count)
+    now = SystemClock().now()
+    instants = {
+        option: parse_instant(moment, now, f"--{option.replace('_', '-')}")
+        for option in INSTANTS
+        if (moment := moments[option]) is not None
+    }
+    choice = Choice(
+        statuses=statuses,
+        workflow=workflow or pipeline,
+        labels=labels,
+        id_prefix=id_prefix,
+        failed_step=failed_step,
+        parent=parent,
+        instants=instants,
+    )
+    _refuse_empty(choice)
+    if count:
+        return _count(session, choice)
 
     async def read() -> tuple[list[tuple[RunSummary, bool]], str | None]:
         async with reading(session.target) as runs:
             following = None
             if everything:
-                found = [run async for run in every_run(runs, statuses=statuses, workflow=workflow, labels=chosen)]
+                found = [run async for run in every_run(runs, order=order, **choice.wanted)]
             else:
-                listed = await runs.list(statuses=statuses, workflow=workflow, labels=chosen, limit=limit, page=page)
+                listed = await runs.list(order=order, limit=limit or LIMIT, page=page, **choice.wanted)
                 found, following = list(listed.runs), listed.next
             return [(run, await runs.is_interrupted(run)) for run in found], following
 
     found, following = run_async(read)
-    _show(session, found, SystemClock().now())
+    _show(session, found, now)
     if following is not None:
         session.note("there are more runs")
-        session.suggest(_following_page(following, statuses, workflow, labels, limit))
+        session.suggest(_following_page(following, choice, order, limit))
     return 0
 
 
-def _following_page(page: str, statuses: Sequence[str], workflow: str | None, labels: Sequence[str], limit: int) -> str:
-    """The command for the next page. A page token is only good for the filter it came from."""
-    options = [f"--status {status}" for status in statuses]
-    options += [] if workflow is None else [f"--workflow {quote(workflow)}"]
-    options += [f"--label {quote(label)}" for label in labels]
-    return " ".join(["flujoctl list", *options, f"--limit {limit} --page {quote(page)}"])
+def _refuse_contradictions(limit: int | None, page: str | None, everything: bool, count: bool) -> None:
+    for option, given in (("--limit", limit is not None), ("--page", page is not None)):
+        if given and everything:
+            raise click.UsageError(f"--all lists all runs; leave {option} out")
+        if given and count:
+            raise click.UsageError(f"--count counts all runs that fit; leave {option} out")
+
+
+def _refuse_empty(choice: Choice) -> None:
+    """Whatever fits no run can only be a slip."""
+    instants = choice.instants
+    for first, last in (("since", "until"), ("finished_since", "finished_until"), ("updated_since", "idle")):
+        if first in instants and last in instants and instants[first] >= instants[last]:
+            options = f"--{first} and --{last}".replace("_", "-")
+            raise click.UsageError(f"nothing lies between {options}; the first must be the earlier one")
+    if "idle" not in instants:
+        return
+    if ended := [status for status in choice.statuses if status not in LIVE]:
+        raise click.UsageError(f"--idle is about runs that ought to go on; leave --status {ended[0]} out")
+    for option in ("finished_since", "finished_until"):
+        if option in instants:
+            raise click.UsageError(f"--idle is about runs that ought to go on; leave --{option.replace('_', '-')} out")
+
+
+def _count(session: Session, choice: Choice) -> int:
+    async def read() -> int:
+        async with reading(session.target) as runs:
+            return await runs.count(**choice.wanted)
+
+    number = run_async(read)
+    if session.output in ("table", "name"):
+        print(number)
+    else:
+        emit({"count": number}, session.output)
+    return 0
+
+
+def _following_page(page: str, choice: Choice, order: str, limit: int | None) -> str:
+    """The command for the next page. A page token is only good for the filter and the order it came from."""
+    sort = [] if order == Order.CREATED else [f"--sort {order}"]
+    return " ".join(["flujoctl list", *choice.options(), *sort, f"--limit {limit or LIMIT} --page {quote(page)}"])
 
 
 def _show(session: Session, runs: Sequence[tuple[RunSummary, bool]], now: int) -> None:

@@ -1,37 +1,22 @@
-"""`flujoctl prune`: forget runs that settled long ago."""
+"""`flujoctl prune`: forget runs that have settled."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from flujo.cli.forgetting import STATUSES, Consent, prune_runs
-from flujo.cli.session import Session, declare, run_async
-from flujo.kernel.durations import parse_duration
+from flujo.cli.forgetting import Choice, Consent, choosing, prune_runs
+from flujo.cli.session import Session, declare
 
 
 @declare("prune")
-@click.option("--older-than", metavar="DURATION", required=True, help="such as 30d or 12h, since the run settled")
-@click.option(
-    "--status",
-    "statuses",
-    metavar="STATUS",
-    type=click.Choice(STATUSES),
-    multiple=True,
-    help="only these; else all final ones",
-)
-@click.option("--workflow", metavar="NAME", help="only runs of this workflow")
-@click.option("--dry-run", is_flag=True, help="show what would go, delete nothing")
+@choosing()
 @click.option("--yes", "-y", is_flag=True, help="do not ask; needed where nobody can be asked")
-def command(
-    session: Session, older_than: str, statuses: Sequence[str], workflow: str | None, dry_run: bool, yes: bool
-) -> int:
-    """Delete old runs with their workspaces. Runs that are not final stay, unless --status paused asks for them."""
-    seconds = parse_duration(older_than)
-    consent = Consent.of(yes)
-    return run_async(
-        lambda: prune_runs(
-            session, older_than_seconds=seconds, statuses=statuses, workflow=workflow, dry_run=dry_run, consent=consent
-        )
-    )
+def command(session: Session, older_than: str | None, dry_run: bool, yes: bool, **parts: Any) -> int:
+    """Delete old runs with the runs they have started and their workspaces.
+
+    All options that choose must fit, and at least one must be given. Runs that are not final stay, unless --status
+    paused asks for those. A run that another one has started goes with that one only.
+    """
+    return prune_runs(session, Choice.of(older_than, **parts), dry_run=dry_run, consent=Consent.of(yes))

@@ -1,0 +1,115 @@
+"""`flujoctl stats`: what the runs of a store add up to, by workflow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from flujo.cli import text
+from flujo.cli.access import reading
+from flujo.cli.output import emit, emit_all
+from flujo.cli.session import Session, declare, run_async
+from flujo.kernel import Statistics, WorkflowStatistics
+from flujo.kernel.durations import format_duration, format_instant, parse_duration
+from flujo.kernel.state import FINAL, LIVE, RunStatus
+
+HEAD = ("WORKFLOW", "STORED", "LIVE", "PAUSED", "CREATED", "ENDED", "FAILED", "RETRIED", "P50", "P95", "LONGEST")
+STEPS_EACH = 3
+"""How many steps of each workflow the tables show when there are several workflows."""
+
+
+@declare("stats", formats=("table", "json", "jsonl", "yaml"))
+@click.option("--workflow", metavar="NAME", help="only this workflow, with more of its steps")
+@click.option("--window", metavar="DURATION", default="24h", help="how far back to look (default 24h)")
+def command(session: Session, workflow: str | None, window: str) -> int:
+    """Show how many runs there are, and of those that ended in the window how many failed and how long they took.
+
+    STORED, LIVE and PAUSED count what is there now. CREATED and ENDED, FAILED and RETRIED, as parts of those that
+    ended, and the durations of those that completed are about the window. The slowest steps are told by a sample: the
+    runs that completed last, 200 of a workflow at most.
+    """
+    seconds = parse_duration(window)
+
+    async def read() -> Statistics:
+        async with reading(session.target) as runs:
+            return await runs.stats(window_seconds=seconds, workflow=workflow)
+
+    statistics = run_async(read)
+    if session.output == "jsonl":
+        emit_all([_object(each) for each in statistics.workflows], session.output)
+    elif session.output != "table":
+        bounds = {"since": format_instant(statistics.since), "until": format_instant(statistics.until)}
+        emit({**bounds, "workflows": [_object(each) for each in statistics.workflows]}, session.output)
+    else:
+        _show(statistics.workflows)
+    session.note(f"the window is the last {format_duration(seconds)}")
+    return 0
+
+
+def _object(told: WorkflowStatistics) -> dict[str, Any]:
+    return {
+        "workflow": told.workflow,
+        "runs": dict(told.runs),
+        "created": told.created,
+        "ended": dict(told.ended),
+        "retried": told.retried,
+        "failure_rate": told.failure_rate,
+        "retry_rate": told.retry_rate,
+        "p50_seconds": told.p50_seconds,
+        "p95_seconds": told.p95_seconds,
+        "longest_seconds": told.longest_seconds,
+        "failing_steps": dict(told.failing_steps),
+        "slowest_steps": [step._asdict() for step in told.slowest_steps],
+        "sampled": told.sampled,
+    }
+
+
+def _show(workflows: Sequence[WorkflowStatistics]) -> None:
+    _print_table(HEAD, map(_row, workflows))
+    each = STEPS_EACH if len(workflows) > 1 else None
+    failing = [
+        (told.workflow, step, str(runs)) for told in workflows for step, runs in list(told.failing_steps.items())[:each]
+    ]
+    slowest = [
+        (told.workflow, step.step, _took(step.median_seconds), _took(step.longest_seconds), str(step.times))
+        for told in workflows
+        for step in told.slowest_steps[:each]
+    ]
+    if failing:
+        print()
+        _print_table(("WORKFLOW", "FAILING STEP", "RUNS"), failing)
+    if slowest:
+        print()
+        _print_table(("WORKFLOW", "SLOWEST STEP", "MEDIAN", "LONGEST", "TIMES"), slowest)
+
+
+def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    print(text.table(head, list(rows), status=0, colour=False), file=sys.stdout)
+
+
+def _row(told: WorkflowStatistics) -> Sequence[str]:
+    live = sum(told.runs.get(status, 0) for status in LIVE)
+    return (
+        told.workflow,
+        str(sum(told.runs.values())),
+        str(live),
+        str(told.runs.get(RunStatus.PAUSED, 0)),
+        str(told.created),
+        str(sum(told.ended.get(status, 0) for status in FINAL)),
+        _percent(told.failure_rate),
+        _percent(told.retry_rate),
+        _took(told.p50_seconds),
+        _took(told.p95_seconds),
+        _took(told.longest_seconds),
+    )
+
+
+def _percent(part: float | None) -> str:
+    return "-" if part is None else f"{100 * part:.3g} %"
+
+
+def _took(seconds: float | None) -> str:
+    return "-" if seconds is None else format_duration(seconds)
