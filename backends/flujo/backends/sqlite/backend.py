@@ -23,7 +23,6 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
-from flujo.backends.selection import Families, prunable, tally
 from flujo.kernel.backend import (
     Capabilities,
     Commit,
@@ -57,7 +56,7 @@ from flujo.kernel.events import EventRow
 from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
-from . import files, queries
+from . import files, listing, pruning, queries, statistics
 from .connection import Database, Work, in_transaction, store_errors
 from .journal import Journal
 
@@ -74,7 +73,6 @@ TRUNCATE_PAGES = 4_000
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
-_RUNS_PER_DELETION = 20
 _BUSY: Final = object()
 
 
@@ -253,42 +251,15 @@ class SQLiteBackend(StateBackend):
 
     async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         if dry_run:
-            chosen, size = await self._read(partial(self._prunable, filter, None))
-            return Removal(chosen[:limit], len(chosen), size, len(chosen) > limit)
-        gone: list[RunSummary] = []
-        total = 0
-        more = True
-        while more and len(gone) < limit:
-            removal = await self._write(partial(self._remove, filter, min(limit - len(gone), _RUNS_PER_DELETION)))
-            gone += removal.runs
-            total += removal.bytes
-            more = removal.more
-        return Removal(gone, len(gone), total, more)
-
-    def _remove(self, filter: RunFilter, limit: int, connection: sqlite3.Connection) -> Removal:
-        chosen, size = self._prunable(filter, limit, connection)
-        connection.executemany("DELETE FROM runs WHERE uid = ?", [(run.uid,) for run in chosen])
-        return Removal(chosen, len(chosen), size, len(chosen) >= limit)
-
-    def _prunable(
-        self, filter: RunFilter, limit: int | None, connection: sqlite3.Connection
-    ) -> tuple[list[RunSummary], int]:
-        def find(run_id: str) -> RunSummary | None:
-            rows = queries.find_run(run_id).rows(connection)
-            return RunSummary(*rows[0][1:]) if rows else None
-
-        def children(parent: str) -> list[RunSummary]:
-            filter = RunFilter(parent=parent)
-            return [RunSummary(*row) for row in queries.newest_runs(filter, Order.CREATED, -1, None).rows(connection)]
-
-        owners = set(self._kernels.live_owners())
-        runs = [RunSummary(*row) for row in queries.newest_runs(filter, Order.CREATED, -1, None).rows(connection)]
-        chosen: list[RunSummary] = []
-        for family in prunable(filter, runs, Families(find, children), owners.__contains__):
-            if limit is not None and len(chosen) >= limit:
-                break
-            chosen += family
-        return chosen, sum(_single(queries.size_of(run.uid).rows(connection), 0) for run in chosen)
+            return await self._read_apart(partial(pruning.foretell, filter, limit, self._kernels.live_owners))
+        work, turns = pruning.Pruning(filter, limit, self._kernels.live_owners), pruning.Turns()
+        while not work.is_done:
+            await self._read(work.look)
+            if work.has_candidates:
+                await self._take_turn(turns, work.remove)
+        while await self._take_turn(turns, pruning.give_back):
+            pass
+        return work.removal()
 
     # -- the inbox ----------------------------------------------------------------------------------------------
 
@@ -358,9 +329,8 @@ class SQLiteBackend(StateBackend):
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
     ) -> Page:
         below = page_position(filter, order, page) if page is not None else None
-        rows = await self._read(queries.newest_runs(filter, order, limit + 1, below).rows)
-        runs = [RunSummary(*row) for row in rows[:limit]]
-        return Page(runs, page_token(filter, order, runs[-1]) if len(rows) > limit else None)
+        runs = await self._read(partial(listing.read_page, filter, order, limit + 1, below))
+        return Page(runs[:limit], page_token(filter, order, runs[limit - 1]) if len(runs) > limit else None)
 
     async def due(self, instant: int, limit: int) -> Due:
         owner = self._require_owner()
@@ -370,13 +340,10 @@ class SQLiteBackend(StateBackend):
         return Due(ready, waiting[len(ready)].wake_at if len(ready) < len(waiting) else None)
 
     async def count(self, filter: RunFilter) -> int:
-        number: int = _single(await self._read(queries.number_of_runs(filter).rows), 0)
-        return number
+        return await self._read(partial(listing.read_number, filter))
 
     async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
-        filter = RunFilter(workflow=workflow)
-        rows = await self._read(queries.newest_runs(filter, Order.CREATED, -1, None).rows)
-        return tally((RunSummary(*row) for row in rows), since)
+        return await self._read_apart(partial(statistics.read, since, workflow))
 
     async def is_alive(self, owner: str) -> bool:
         self._require_usable()
@@ -414,6 +381,29 @@ class SQLiteBackend(StateBackend):
             raise StoreError(self.url, "it is not open")
         with store_errors(self.url, self._files.lock):
             return await self._reader.run(work if begin is None else partial(in_transaction, begin, work))
+
+    async def _read_apart(self, work: Work[Result]) -> Result:
+        """`_read` on a connection of its own, for a question so long that it would keep the kernel waiting."""
+        self._require_usable()
+        await checkpoint_if_cancelled()
+        with store_errors(self.url, self._files.lock):
+            database = await Database.connect(self._files.database, "ro", _reader_settings)
+            try:
+                return await database.run(partial(in_transaction, "BEGIN", work))
+            finally:
+                await database.close()
+
+    async def _take_turn(self, turns: pruning.Turns, work: Work[pruning.Turn]) -> bool:
+        """One write of many, and time for those of others; whether there is more to do."""
+
+        def take(connection: sqlite3.Connection) -> pruning.Turn:
+            turn = turns.take(work, connection)
+            self._pages += turn.pages if turn.more else CHECKPOINT_PAGES  # the last one shows in the file
+            return turn
+
+        turn = await self._write(take, pages=0)
+        await sleep(turns.pause())
+        return turn.more
 
     async def _write(self, work: Work[Result], pages: int = 8) -> Result:
         """Run `work` in a transaction under the store lock. `pages` is what it adds to the WAL, roughly."""

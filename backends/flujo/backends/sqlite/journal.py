@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from flujo.kernel.backend import Commit, Refused, RunSummary, StoredDefinition
 from flujo.kernel.events import EventRow
 
+from . import blobs
+
 SIZES = (32, 8, 2, 1)
 """Rows per statement. A batch of 100 takes 3 × 32, 2 × 2. Longer statements are no faster."""
 
@@ -32,6 +34,7 @@ _HOT = ("seq", "updated_at", "current_step", "steps_done")
 column rewrites its index entries even if the value stays."""
 
 _COLD = tuple(name for name in _EVERY if name not in _HOT)
+_EVENT = EventRow._fields
 
 
 def _values_of(names: Sequence[str]) -> Callable[[RunSummary], tuple[Any, ...]]:
@@ -154,21 +157,41 @@ def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sql
     values: list[Any] = []
     taken: list[int] = []
     definitions: set[StoredDefinition] = set()
+    has_large = False
     for _, uid, _, _, rows, _, ids, definition in commits:
         run = runs[uid]
         for row in rows:
             values.append(run)
             values += row
+            if (payload := row.payload) is not None and len(payload) > blobs.LARGEST_INLINE:
+                has_large = True
         taken += ids
         if definition is not None:
             definitions.add(definition)
-    for size, parameters in _in_sizes(values, 1 + len(EventRow._fields)):
-        connection.execute(_insert_events(size), parameters)
+    if has_large:
+        _write_large(commits, runs, connection)
+    else:
+        for size, parameters in _in_sizes(values, 1 + len(_EVENT)):
+            connection.execute(_insert_events(_EVENT, size), parameters)
     if taken:
         query = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
         connection.execute(query, (json.dumps(taken),))
     if definitions:
         connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", definitions)
+
+
+def _write_large(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
+    """The events of a batch in which some have large payloads, in the same order, and those payloads beside them."""
+    values: list[Any] = []
+    texts: dict[bytes, str] = {}
+    for commit in commits:
+        for row, digest, text in blobs.split(commit.rows):
+            values += (runs[commit.uid], *row, digest)
+            if digest is not None and text is not None:
+                texts[digest] = text
+    for size, parameters in _in_sizes(values, 2 + len(_EVENT)):
+        connection.execute(_insert_events((*_EVENT, "blob"), size), parameters)
+    blobs.keep(texts.items(), connection)
 
 
 def _in_sizes(values: list[Any], width: int) -> Iterator[tuple[int, list[Any]]]:
@@ -189,9 +212,8 @@ def _insert_runs(size: int) -> str:
 
 
 @cache
-def _insert_events(size: int) -> str:
-    columns = ", ".join(EventRow._fields)
-    return f"INSERT INTO events (run, {columns}) {_values(1 + len(EventRow._fields), size)}"
+def _insert_events(columns: tuple[str, ...], size: int) -> str:
+    return f"INSERT INTO events (run, {', '.join(columns)}) {_values(1 + len(columns), size)}"
 
 
 @cache

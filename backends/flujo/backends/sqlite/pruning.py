@@ -1,0 +1,296 @@
+"""Removing many runs while others work: looked for by the reader, decided on and removed in short transactions.
+
+Looking takes the runs in the order in which they go, some at a time: from the index of that order, or, when few can
+match, all of them at once by whatever way `listing` has. What it finds is a hint. Every transaction reads a root and
+its family again, asks `selection` whether it goes, and removes it, until its time is used up. Nothing that stays is
+looked at twice, however much of it there is.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from flujo.backends.locks import POLL_SECONDS
+from flujo.backends.pages import Position
+from flujo.backends.selection import Families, matches, pruning_place
+from flujo.kernel.backend import Order, Removal, RunFilter, RunSummary
+
+from . import blobs, listing
+from .listing import Condition
+from .queries import SUMMARY, Statement, find_run
+
+HOLD_SECONDS = 0.015
+"""How long a transaction goes on removing; with its end it keeps the store lock for a little longer."""
+
+LOOK = 2_000
+"""How many runs are looked at in one go: a few milliseconds of the reader's time."""
+
+_REST = "coalesce(finished_at, updated_at)"
+
+
+LEAST_PAUSE_SECONDS = 2 * POLL_SECONDS
+"""Whoever waits for the store lock looks so often that he has it after this."""
+
+
+class Turn(NamedTuple):
+    """What came of one transaction of a long job."""
+
+    pages: int  # about what it added to the log
+    more: bool  # whether there is more to do
+
+
+class Turns:
+    """The transactions of a long job and the pauses between them. While others write, they have half of the time."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._begun_at = 0.0
+        self._state: tuple[int, int] | None = None
+        self._others_write = False
+
+    def take(self, work: Callable[[sqlite3.Connection], Turn], connection: sqlite3.Connection) -> Turn:
+        """Do a piece of the work, in a transaction under the store lock."""
+        self._begun_at = self._clock()
+        ((version,),) = connection.execute("PRAGMA data_version").fetchall()  # another one after others' commits
+        self._others_write = self._state != (version, connection.total_changes)
+        turn = work(connection)
+        self._state = version, connection.total_changes
+        return turn
+
+    def pause(self) -> float:
+        """How many seconds to leave to others now that the store lock is free again."""
+        return self._clock() - self._begun_at if self._others_write else LEAST_PAUSE_SECONDS
+
+
+class Candidate(NamedTuple):
+    """A run that looked as if it could be the root of a family that goes."""
+
+    place: Position
+    run: int
+
+
+class Pruning:
+    """One call of `prune` on its way: what is next in line, and what has gone."""
+
+    def __init__(
+        self,
+        filter: RunFilter,
+        limit: int,
+        live_owners: Callable[[], Sequence[str]],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._filter = filter
+        self._limit = limit
+        self._live_owners = live_owners
+        self._clock = clock
+        self._line: deque[Candidate] = deque()
+        self._owned: deque[Candidate] = deque()  # of dead owners, which the index leaves out
+        self._begun = False
+        self._after: Position | None = None  # where looking goes on
+        self._seen_all = False
+        self._gone: list[RunSummary] = []
+        self._bytes = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether enough have gone, or none is left."""
+        return len(self._gone) >= self._limit or (self._seen_all and not self._line)
+
+    @property
+    def has_candidates(self) -> bool:
+        """Whether there is anything to remove before looking on."""
+        return bool(self._line)
+
+    def removal(self) -> Removal:
+        """What has gone so far."""
+        return Removal(self._gone, len(self._gone), self._bytes, bool(self._line) or not self._seen_all)
+
+    def look(self, connection: sqlite3.Connection) -> None:
+        """Find the next candidates, unless there are some. Reads only."""
+        if self._line or self._seen_all:
+            return
+        if not self._begun:
+            self._begun = True
+            self._begin(connection)
+        if not self._seen_all:
+            rows = next_at_rest(self._filter, self._after, LOOK).rows(connection)
+            found = [Candidate(Position(instant, run_id), run) for instant, run_id, run, fits in rows if fits]
+            self._seen_all = len(rows) < LOOK
+            self._after = None if self._seen_all else Position(*rows[-1][:2])
+            while self._owned and (self._after is None or self._owned[0].place <= self._after):
+                found.append(self._owned.popleft())
+            self._line.extend(sorted(found))
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        way = listing.choose(listing.ways(self._filter, Order.CREATED), connection)
+        if listing.is_few(way, connection):
+            self._line.extend(_candidates(of_way(way), connection))
+            self._seen_all = True
+        else:
+            self._owned.extend(_candidates(owned(self._filter, self._live_owners()), connection))
+
+    def remove(self, connection: sqlite3.Connection) -> Turn:
+        """Remove families from the front of the line until the time is up, one at least."""
+        pages = self._take(partial(_delete, connection), connection)
+        return Turn(pages, not self.is_done)
+
+    def foresee(self, connection: sqlite3.Connection) -> Sequence[RunSummary]:
+        """The runs that would go, as far as the limit. Reads only."""
+        while not self.is_done:
+            self.look(connection)
+            self._take(lambda _: 0, connection)
+        return self._gone[: self._limit]
+
+    def _take(self, remove: Callable[[RunSummary], int], connection: sqlite3.Connection) -> int:
+        give_up_at = self._clock() + HOLD_SECONDS
+        live = frozenset(self._live_owners())
+        families = Families(partial(_find, connection), partial(_children, connection))
+        pages = 0
+        while self._line and len(self._gone) < self._limit:
+            candidate = self._line.popleft()
+            for run in _family(self._filter, candidate, families, live, connection):
+                size = size_of(run.uid).rows(connection)[0][0]
+                pages += remove(run) + size // 4096
+                self._gone.append(run)
+                self._bytes += size
+            if self._clock() >= give_up_at:
+                break
+        return pages
+
+
+def _family(
+    filter: RunFilter, candidate: Candidate, families: Families, live: frozenset[str], connection: sqlite3.Connection
+) -> Sequence[RunSummary]:
+    """The runs that go with a candidate, and the candidate itself; none if it stays."""
+    rows = connection.execute(f"SELECT {SUMMARY} FROM runs WHERE run = ?", (candidate.run,)).fetchall()
+    if not rows:
+        return ()
+    root = RunSummary(*rows[0])
+    if pruning_place(root) != candidate.place or not matches(filter, root) or families.has_parent(root):
+        return ()
+    family = families.of(root)
+    return () if any(member.owner in live for member in family) else family
+
+
+def _find(connection: sqlite3.Connection, run_id: str) -> RunSummary | None:
+    rows = find_run(run_id).rows(connection)
+    return RunSummary(*rows[0][1:]) if rows else None
+
+
+def _children(connection: sqlite3.Connection, parent: str) -> list[RunSummary]:
+    return [RunSummary(*row) for row in children_of(parent).rows(connection)]
+
+
+PAGES_PER_MOVE = 2
+"""A page that moves, and the one that points to it."""
+
+PAGES_PER_RUN = 4
+"""How many pages of the log a run that goes takes, apart from its payloads: neighbours in an order share theirs, but
+some indexes go by what is random."""
+
+
+def _delete(connection: sqlite3.Connection, run: RunSummary) -> int:
+    connection.execute("DELETE FROM runs WHERE uid = ?", (run.uid,))  # all else goes with it
+    return PAGES_PER_RUN
+
+
+def _candidates(statement: Statement, connection: sqlite3.Connection) -> list[Candidate]:
+    return sorted(Candidate(Position(instant, run_id), run) for instant, run_id, run in statement.rows(connection))
+
+
+def foretell(
+    filter: RunFilter, limit: int, live_owners: Callable[[], Sequence[str]], connection: sqlite3.Connection
+) -> Removal:
+    """What pruning without a limit would remove, and the first of it. Reads only, all in one snapshot."""
+    way = listing.choose(listing.ways(filter, Order.CREATED), connection)
+    ((total, size),) = totals(way, live_owners()).rows(connection)
+    runs = Pruning(filter, limit, live_owners).foresee(connection)
+    return Removal(runs, total, size, total > len(runs))
+
+
+def give_back(connection: sqlite3.Connection, clock: Callable[[], float] = time.perf_counter) -> Turn:
+    """Fill free pages with those at the end of the file until the time is up; the next checkpoint cuts the file."""
+    ((free,),) = connection.execute("PRAGMA freelist_count").fetchall()
+    give_up_at = clock() + HOLD_SECONDS
+    moved = 0
+    cursor = connection.execute(f"PRAGMA incremental_vacuum({free})") if free else ()
+    for _ in cursor:  # one page each
+        moved += 1
+        if clock() >= give_up_at:
+            break
+    return Turn(PAGES_PER_MOVE * moved, moved < free)
+
+
+# -- statements ---------------------------------------------------------------------------------------------------
+
+
+def next_at_rest(filter: RunFilter, after: Position | None, limit: int) -> Statement:
+    """(instant, run_id, run, fits) of the next runs without an owner, in the order in which they would go."""
+    bounds = [Condition("owner IS NULL"), *listing.within(_REST, filter.finished_from, filter.finished_before)]
+    if filter.settled_before is not None:
+        bounds.append(Condition(f"{_REST} < ?", (filter.settled_before,)))
+    if after is not None:
+        # SQLite does not find its way in an index of an expression by a pair.
+        bounds.append(Condition(f"{_REST} >= ? AND ({_REST} > ? OR run_id > ?)", (after.instant, *after)))
+    tests = list(listing.tests(filter, "runs"))
+    fits = " AND ".join(test.sql for test in tests) or "1"
+    clause = " AND ".join(bound.sql for bound in bounds)
+    sql = (
+        f"SELECT {_REST}, run_id, run, {fits} FROM runs INDEXED BY runs_by_rest WHERE {clause} "
+        f"ORDER BY {_REST}, run_id LIMIT ?"
+    )
+    values: list[Any] = [value for condition in (*tests, *bounds) for value in condition.values]
+    return Statement(sql, [*values, limit])
+
+
+def of_way(way: listing.Way) -> Statement:
+    """(instant, run_id, run) of all runs that match."""
+    return listing.everything(way, f"{_REST}, runs.run_id, runs.run")
+
+
+def owned(filter: RunFilter, live: Sequence[str]) -> Statement:
+    """(instant, run_id, run) of the runs that match whose owner is gone."""
+    way = listing.Way([listing.OWNED], False, filter)
+    return listing.everything(way, f"{_REST}, runs.run_id, runs.run", _not_in(live, "runs.owner"))
+
+
+def children_of(parent: str) -> Statement:
+    """Summaries of the runs that name a run as their parent, the oldest first."""
+    sql = f"SELECT {SUMMARY} FROM runs INDEXED BY runs_by_parent WHERE parent_run_id = ? ORDER BY created_at, run_id"
+    return Statement(sql, (parent,))
+
+
+def size_of(uid: str) -> Statement:
+    """One row: the bytes of the bodies and payloads of a journal."""
+    sql = f"SELECT coalesce(sum({blobs.SIZE}), 0) FROM events WHERE run = (SELECT run FROM runs WHERE uid = ?)"
+    return Statement(sql, (uid,))
+
+
+def totals(way: listing.Way, live: Sequence[str]) -> Statement:
+    """(number, bytes) of all runs that would go."""
+    orphan = Condition(
+        "NOT EXISTS (SELECT 1 FROM runs AS parent WHERE parent.run_id = runs.parent_run_id COLLATE NOCASE "
+        "AND parent.run_id = runs.parent_run_id AND parent.created_at <= runs.created_at)"
+    )
+    roots = listing.everything(way, "runs.run, runs.run, runs.run_id, runs.created_at, runs.owner", orphan)
+    sql = (
+        f"WITH RECURSIVE family (root, run, run_id, created_at, owner) AS ({roots.sql} UNION ALL "
+        "SELECT root, child.run, child.run_id, child.created_at, child.owner FROM family "
+        "CROSS JOIN runs AS child INDEXED BY runs_by_parent "
+        "ON child.parent_run_id = family.run_id AND child.created_at >= family.created_at), "
+        "members AS MATERIALIZED (SELECT root, run, owner FROM family), "
+        "spared AS MATERIALIZED (SELECT root FROM members WHERE owner IN (SELECT value FROM json_each(?))) "
+        f"SELECT count(*), coalesce(sum((SELECT sum({blobs.SIZE}) FROM events WHERE run = members.run)), 0) "
+        "FROM members WHERE root NOT IN (SELECT root FROM spared)"
+    )
+    return Statement(sql, [*roots.parameters, json.dumps(list(live))])
+
+
+def _not_in(owners: Sequence[str], column: str) -> Condition:
+    return Condition(f"{column} NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(owners)),))
