@@ -42,7 +42,9 @@ def cli() -> str:
     parts = [INTRODUCTION, _shared_options(), _exit_codes()]
     for title, commands in catalog.SECTIONS:
         parts.append(f"## {title}\n")
-        parts += [_command(name, program.get_command(context, name)) for name, _ in commands]
+        for name, _ in commands:
+            flat = _flat(name, program.get_command(context, name))
+            parts += [_command(full_name, found) for full_name, found in flat]
     parts.append("## Names from other tools\n")
     aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in catalog.ALIASES.items())
     parts.append(f"{aliases}. `--start-from` is `--from-step`, and `list --pipeline` is `list --workflow`.\n")

@@ -46,6 +46,14 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Look after stores",
+        (
+            ("export", "write a run down as a JSON document"),
+            ("import", "bring a run in from such a document"),
+            ("db", "check a store, back it up, restore it, copy its runs"),
+        ),
+    ),
+    (
         "Serve others",
         (("serve", "serve a store to clients in any language, over gRPC"),),
     ),
@@ -65,6 +73,9 @@ HIDDEN = {
     "lens": "list, show, delete, prune and add up runs",
 }
 """Commands under names that users of other tools know; they work and are not listed."""
+
+MODULES = {"import": "import_"}
+"""Commands whose name cannot be that of a module."""
 
 ALIASES = {"get": "inspect", "show": "inspect", "describe": "inspect", "ls": "list", "ps": "list", "follow": "watch"}
 

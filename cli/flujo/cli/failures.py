@@ -28,6 +28,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.InvalidNameError: USAGE,
     errors.InvalidInputError: USAGE,
     errors.InvalidDurationError: USAGE,
+    errors.InvalidExportError: USAGE,
     errors.InvalidValueError: USAGE,
     errors.OutputTooLargeError: USAGE,
     errors.PayloadTooLargeError: USAGE,
@@ -60,6 +61,8 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.UnknownEventError: 4,
     errors.ForeignStoreError: 4,
     errors.NewerStoreError: 4,
+    errors.StoreExistsError: 4,
+    errors.StoreInUseError: 4,
     errors.AddressInUseError: 4,
     # the store and the server
     errors.StoreError: 5,

@@ -28,7 +28,7 @@ class Program(click.Group):
         name = catalog.ALIASES.get(cmd_name, cmd_name)
         if name not in catalog.COMMANDS and name not in catalog.HIDDEN:
             return None
-        found: click.Command = import_module(f"flujo.cli.commands.{name}").command
+        found: click.Command = import_module(f"flujo.cli.commands.{catalog.MODULES.get(name, name)}").command
         return found
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

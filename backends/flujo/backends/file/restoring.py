@@ -1,0 +1,223 @@
+"""Putting a backup into the place of a store.
+
+The backup is copied beside the store, looked through there, and only then given the name of the store, so there is a
+whole store or none at any time. What is no part of a backup is left behind: lock files, the index, which is made anew,
+and what a writer that died had not finished.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from anyio import CancelScope, to_thread
+
+from flujo.backends.locks import KernelLocks, StoreLock
+from flujo.kernel.checking import Severity, check
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    NewerStoreError,
+    StoreBusyError,
+    StoreError,
+    StoreExistsError,
+    StoreFullError,
+    StoreInUseError,
+    StoreNotFoundError,
+)
+
+from .backend import FileBackend
+from .disk import Disk
+from .layout import StoreFiles, is_there
+
+LOCK_SECONDS = 30.0
+"""How long a restore waits for the store lock."""
+
+_FILES_AT_ONCE = 100  # a cancellation waits for so many
+_DISK = Disk(durable=True)
+
+
+async def restore(backup: Path, path: Path, *, force: bool = False) -> int:
+    """Make a store at `path` of the backup in the folder `backup`, which stays as it is; returns its bytes.
+
+    It is read through before it is put into place, so that nothing damaged is taken for a store. Raises
+    StoreExistsError if a store is there, unless `force` asks to replace it; what it was is then kept beside it as
+    NAME.replaced, in the place of what an earlier restore has kept. Raises StoreInUseError while a kernel has it open,
+    ForeignStoreError if something else is there, CorruptStoreError for a damaged backup, StoreNotFoundError,
+    StoreError.
+    """
+    source, places = _places(backup), _places(path)
+    with _store_errors(source.store):
+        if not is_there(source):
+            raise StoreNotFoundError(source.store)
+    with _store_errors(places.store):
+        _require_room(places, force)
+        places.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{places.folder.name}.restoring-", dir=places.folder.parent))
+        try:
+            size = await _copy(source.folder, unfinished)
+            await _require_sound(source, places, unfinished)
+            await to_thread.run_sync(partial(_put_into_place, unfinished, places, force))
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(partial(shutil.rmtree, unfinished, ignore_errors=True))
+    return size
+
+
+def _places(path: Path) -> StoreFiles:
+    return StoreFiles.at(f"file:{path}", path.expanduser())
+
+
+def _require_room(places: StoreFiles, force: bool) -> bool:
+    """Whether a store is there, damaged or not. Raises StoreExistsError if it must not be replaced, ForeignStoreError
+    if it is none."""
+    try:
+        found = is_there(places)
+    except (CorruptStoreError, NewerStoreError):
+        found = True
+    if found and not force:
+        raise StoreExistsError(
+            places.store, ["restore to another place, and look at it there", "or replace this one: --force"]
+        )
+    return found
+
+
+# -- copying ------------------------------------------------------------------------------------------------------
+
+
+async def _copy(source: Path, target: Path) -> int:
+    """Copy what a backup is made of, durably; returns its bytes."""
+    names: dict[tuple[int, int], Path] = {}  # (device, inode) → its copy: files with several names keep them
+    folders = [target]
+    size = 0
+    files = _walk(source)
+    while batch := await to_thread.run_sync(lambda: list(islice(files, _FILES_AT_ONCE))):
+        size += await to_thread.run_sync(partial(_copy_files, source, target, batch, names, folders))
+    for folder in reversed(folders):
+        await to_thread.run_sync(_DISK.sync_folder, folder)
+    return size
+
+
+def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The folders and files of a backup, each folder before what is in it. Links are not followed, nor taken along."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_symlink() or _is_left_behind(entry.name):
+                continue
+            yield entry
+            if entry.is_dir():
+                yield from _walk(Path(entry.path))
+
+
+def _is_left_behind(name: str) -> bool:
+    """Whether a name is that of a cache, of lock files, or of something unfinished."""
+    return name in ("kernels", "index") or name.startswith((".new-", ".gone-")) or name.endswith(".new")
+
+
+def _copy_files(
+    source: Path,
+    target: Path,
+    batch: Sequence[os.DirEntry[str]],
+    names: dict[tuple[int, int], Path],
+    folders: list[Path],
+) -> int:
+    size = 0
+    for entry in batch:
+        copy = target / Path(entry.path).relative_to(source)
+        if entry.is_dir():
+            _DISK.make_folder(copy)
+            folders.append(copy)
+            continue
+        found = entry.stat()
+        identity = (found.st_dev, found.st_ino)
+        if found.st_nlink > 1 and identity in names:
+            os.link(names[identity], copy)
+            continue
+        names[identity] = copy
+        shutil.copy2(entry.path, copy, follow_symlinks=False)  # with its instants, by which the index knows a journal
+        file = os.open(copy, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            _DISK.sync(file)
+        finally:
+            os.close(file)
+        size += found.st_size
+    return size
+
+
+async def _require_sound(source: StoreFiles, places: StoreFiles, copy: Path) -> None:
+    async with FileBackend(copy) as backend:
+        report = await check(backend)
+    for finding in report.findings:
+        if finding.severity is Severity.DAMAGED:
+            which = "" if finding.run_id is None else f"run {finding.run_id!r}: "
+            raise CorruptStoreError(
+                source.store,
+                f"{which}{finding.text}",
+                [
+                    f"flujoctl db check --store {source.store}",
+                    f"flujoctl db copy {source.store} {places.store}  # brings what is sound, and names the rest",
+                ],
+            )
+
+
+# -- into place ---------------------------------------------------------------------------------------------------
+
+
+def _put_into_place(unfinished: Path, places: StoreFiles, force: bool) -> None:
+    if _require_room(places, force):
+        with _alone(places):
+            kept = places.folder.with_name(f"{places.folder.name}.replaced")
+            _DISK.remove_tree(kept)
+            _DISK.rename(places.folder, kept)
+            try:
+                _give_name(unfinished, places)
+            except BaseException:
+                with suppress(OSError):  # unless somebody has made another one meanwhile
+                    _DISK.rename(kept, places.folder)
+                raise
+    else:
+        _give_name(unfinished, places)
+    _DISK.sync_folder(places.folder.parent)
+
+
+def _give_name(unfinished: Path, places: StoreFiles) -> None:
+    try:
+        _DISK.rename(unfinished, places.folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise StoreExistsError(places.store, ["somebody has made one just now; look at it first"]) from error
+        raise
+
+
+@contextmanager
+def _alone(places: StoreFiles) -> Iterator[None]:
+    """Hold the store lock while nobody is alive on a store; raises StoreInUseError, StoreBusyError."""
+    with suppress(FileExistsError):  # a store that came from a backup may lack it
+        _DISK.make_folder(places.kernels)
+    lock = StoreLock(places.lock)
+    try:
+        if not lock.acquire(LOCK_SECONDS):
+            raise StoreBusyError(places.store, places.lock, LOCK_SECONDS)
+        alive = KernelLocks(places.kernels).live_owners()
+        if alive:
+            raise StoreInUseError(places.store, "restoring", alive, places.kernels / f"{alive[0]}.lock")
+        yield
+    finally:
+        lock.close()
+
+
+@contextmanager
+def _store_errors(store: str) -> Iterator[None]:
+    """Turn what the operating system raises into StoreError and its kinds."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFullError(store) from error
+        raise StoreError(store, str(error)) from error

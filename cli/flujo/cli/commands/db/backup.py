@@ -1,0 +1,36 @@
+"""`flujoctl db backup`: a copy of a store, of one moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flujo.backends import open_backend
+from flujo.cli.commands.db import COMMANDS
+from flujo.cli.keeping import own_store, run_interruptible, size_text
+from flujo.cli.output import emit
+from flujo.cli.session import Session, declare
+
+
+@declare("backup", short_help=COMMANDS["backup"])
+@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+def command(session: Session, target: Path) -> int:
+    """Copy a store to TARGET, where there must be nothing yet: a file of a SQLite store, a folder of a file store.
+
+    Runs go on meanwhile. The copy is a store itself: `flujoctl list --store sqlite:TARGET` reads it.
+    """
+    store = own_store(session)
+
+    async def copy() -> int:
+        async with open_backend(store.url) as backend:
+            return await backend.backup(target)
+
+    size = run_interruptible(copy)
+    if session.output == "name":
+        print(target)
+    elif session.output != "table":
+        emit({"target": str(target), "bytes": size}, session.output)
+    else:
+        print(f"{store.url} is copied to {target}, {size_text(size)}")
+    return 0

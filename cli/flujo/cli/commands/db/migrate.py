@@ -1,0 +1,36 @@
+"""`flujoctl db migrate`: a store of an older release, for this one."""
+
+from __future__ import annotations
+
+from flujo.backends import open_backend
+from flujo.cli.commands.db import COMMANDS
+from flujo.cli.keeping import own_store, run_interruptible, writing
+from flujo.cli.output import emit
+from flujo.cli.session import Session, declare
+from flujo.kernel.errors import OlderStoreError
+
+
+@declare("migrate", short_help=COMMANDS["migrate"])
+def command(session: Session) -> int:
+    """Bring a store of an older release up to date. It is copied first, and the copy is kept beside it.
+
+    A command that advances a run does the same by itself. No process of an older release may have the store open.
+    """
+    store = own_store(session)
+
+    async def migrate() -> bool:
+        try:
+            async with open_backend(store.url):
+                return False
+        except OlderStoreError:
+            async with writing(store.url):
+                return True
+
+    migrated = run_interruptible(migrate)
+    if session.output == "name":
+        print(store.url)
+    elif session.output != "table":
+        emit({"store": store.url, "migrated": migrated}, session.output)
+    else:
+        print(f"{store.url} {'is migrated' if migrated else 'is up to date'}")
+    return 0

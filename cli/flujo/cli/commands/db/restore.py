@@ -1,0 +1,50 @@
+"""`flujoctl db restore`: a backup in the place of a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flujo.backends.discovery import path_of
+from flujo.cli.commands.db import COMMANDS
+from flujo.cli.keeping import own_store, run_interruptible, size_text
+from flujo.cli.output import emit
+from flujo.cli.session import Session, declare
+from flujo.cli.target import StoreTarget
+from flujo.kernel.errors import StoreUrlError
+
+
+@declare("restore", short_help=COMMANDS["restore"])
+@click.argument("backup", metavar="BACKUP", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="replace the store that is there; it is kept beside, as NAME.replaced")
+def command(session: Session, backup: Path, force: bool) -> int:
+    """Put BACKUP, which `db backup` has made, into the place of the store. It is read through first, and stays.
+
+    No process may have the store open. In the restored store nobody owns a run: unfinished ones are interrupted, and go
+    on when they are resumed.
+    """
+    store = own_store(session)
+    size = _restore(store, backup, force)
+    if session.output == "name":
+        print(store.url)
+    elif session.output != "table":
+        emit({"store": store.url, "backup": str(backup), "bytes": size}, session.output)
+    else:
+        print(f"{store.url} is restored from {backup}, {size_text(size)}")
+    session.suggest("flujoctl db check")
+    return 0
+
+
+def _restore(store: StoreTarget, backup: Path, force: bool) -> int:
+    scheme = store.url.partition(":")[0]
+    if scheme == "sqlite":
+        from flujo.backends.sqlite import maintenance
+
+        return maintenance.restore(backup, store.url, force=force)
+    path = path_of(store.url)
+    if scheme == "file" and path is not None:
+        from flujo.backends.file import restoring
+
+        return run_interruptible(lambda: restoring.restore(backup, path, force=force))
+    raise StoreUrlError(store.url, "only stores of files can be restored; another backend has tools of its own")

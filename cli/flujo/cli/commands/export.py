@@ -1,0 +1,69 @@
+"""`flujoctl export`: a run as one JSON document."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from flujo.backends import open_backend
+from flujo.cli.keeping import own_store, run_interruptible, size_text, write_whole
+from flujo.cli.lookup import find_run
+from flujo.cli.session import Session, declare
+from flujo.kernel import Observer
+from flujo.kernel.transfer import Export, ExportedRun, export_run, to_json
+
+
+@declare("export", formats=("table", "json"))
+@click.argument("run_id", metavar="ID")
+@click.option("--to", "path", metavar="FILE", type=click.Path(path_type=Path), help="write it there, not to stdout")
+@click.option("--with-children", is_flag=True, help="with the runs it has started, and theirs")
+@click.option("--force", is_flag=True, help="replace FILE if it is there")
+def command(session: Session, run_id: str, path: Path | None, with_children: bool, force: bool) -> int:
+    """Write a run down as one JSON document, with every event, its definition and what waits in its inbox.
+
+    `flujoctl import` brings it into another store. Files in its workspace do not travel.
+    """
+    store = own_store(session)
+
+    async def read() -> Export:
+        async with open_backend(store.url) as backend:
+            found = await find_run(Observer(backend), run_id)
+            return await export_run(backend, found, with_children=with_children)
+
+    export = run_interruptible(read)
+    document = to_json(export)
+    if path is None:
+        sys.stdout.write(document)
+    else:
+        write_whole(path, document, force=force)
+        session.note(f"{_told(export)} written to {path}, {size_text(len(document.encode()))}")
+    _warn(session, export)
+    return 0
+
+
+def _told(export: Export) -> str:
+    summary = export.run.summary
+    children = f" and {len(export.children)} it has started" if export.children else ""
+    return f"run {summary.run_id} ({summary.status}, {summary.seq} events){children}"
+
+
+def _warn(session: Session, export: Export) -> None:
+    """Say what is not in the document, or will not be true for long."""
+    for run in (export.run, *export.children):
+        if run.live:
+            session.note(
+                f"run {run.summary.run_id} goes on in another process; this is how it stood at event {run.summary.seq}"
+            )
+    left_out = _awaited(export.run) - {run.summary.run_id for run in export.children}
+    for child in sorted(left_out):
+        session.note(f"it waits for the run {child}, which is not in the document: --with-children takes it along")
+
+
+def _awaited(run: ExportedRun) -> set[str]:
+    """The runs it waits for."""
+    from flujo.kernel.childruns import awaited
+    from flujo.kernel.transitions import replay
+
+    return awaited(replay(run.summary.run_id, run.summary.uid, run.events))

@@ -1,0 +1,73 @@
+"""`flujoctl import`: a run from a JSON document that `export` has written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from flujo.cli.failures import SourceNotFoundError
+from flujo.cli.keeping import own_store, run_interruptible, writing
+from flujo.cli.output import emit_all
+from flujo.cli.session import Session, declare
+from flujo.kernel.errors import StoreError
+from flujo.kernel.state import FINAL
+from flujo.kernel.transfer import Arrival, Export, Outcome, examine_export, from_json, import_run
+
+_TOLD = {
+    Outcome.CREATED: "is imported",
+    Outcome.UNCHANGED: "was here already",
+    Outcome.GONE_ON: "was here already and has gone on since",
+}
+
+
+@declare("import")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
+def command(session: Session, path: Path) -> int:
+    """Bring a run into the store that FILE holds, with those it has started if they are in it; `-` reads stdin.
+
+    Nobody owns it then, and a resume goes on where it stopped. The store is made if there is none. What is here already
+    stays as it is, and an id that another run has is a conflict.
+    """
+    store = own_store(session)
+    export = from_json(_read(path))
+    examine_export(export)  # before a store is made for it
+
+    async def bring() -> Sequence[Arrival]:
+        async with writing(store.url) as backend:
+            return await import_run(backend, export)
+
+    arrivals = run_interruptible(bring)
+    _show(session, arrivals)
+    _suggest(session, export, arrivals)
+    return 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"there is no file {str(path)!r}") from None
+    except OSError as error:
+        raise StoreError(str(path), f"it cannot be read: {error.strerror}", ["name another file"]) from error
+
+
+def _show(session: Session, arrivals: Sequence[Arrival]) -> None:
+    if session.output == "name":
+        for arrival in arrivals:
+            print(arrival.run_id)
+    elif session.output != "table":
+        emit_all([{"run_id": each.run_id, "outcome": each.outcome.value} for each in arrivals], session.output)
+    else:
+        for arrival in arrivals:
+            print(f"run {arrival.run_id} {_TOLD[arrival.outcome]}")
+
+
+def _suggest(session: Session, export: Export, arrivals: Sequence[Arrival]) -> None:
+    summary = export.run.summary
+    if export.run.live:
+        session.note(f"run {summary.run_id} went on elsewhere when it was exported: whoever resumes it does that again")
+    rests = summary.status in FINAL or arrivals[-1].outcome is Outcome.GONE_ON
+    session.suggest(f"flujoctl {'inspect' if rests else 'resume'} {summary.run_id}")

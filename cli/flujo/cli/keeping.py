@@ -1,0 +1,116 @@
+"""What the commands share that look after a store itself, and not after its runs: check, back up, move.
+
+They work beside the store, never through a server. Ctrl-C and SIGTERM end them in good order: what they were writing is
+whole, or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from flujo.backends import open_backend
+from flujo.kernel import StateBackend
+from flujo.kernel.errors import StoreError, StoreExistsError
+
+from .session import Session, is_terminal, run_async
+from .target import ServerTarget, StoreTarget, discover_store
+
+Result = TypeVar("Result")
+
+Counted = Callable[[int, int], None]
+"""Called with how much is done and how much there is in all."""
+
+
+def own_store(session: Session) -> StoreTarget:
+    """The store this command works on; raises click.UsageError if what was named is a server."""
+    if session.server is None and session.store is not None:
+        return discover_store(session.store)
+    target = session.target
+    if isinstance(target, ServerTarget):
+        raise click.UsageError(
+            f"this command works on a store itself and not through a server ({target.address}): run it beside the "
+            "store, with --store URL"
+        )
+    return target
+
+
+@asynccontextmanager
+async def writing(url: str) -> AsyncIterator[StateBackend]:
+    """A store opened as an owner that owns no run; made if there is none."""
+    backend = open_backend(url)
+    await backend.open(f"flujoctl-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield backend
+    finally:
+        await backend.close()
+
+
+def run_interruptible(function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run an async function; the first Ctrl-C, SIGTERM or SIGHUP cancels it and raises KeyboardInterrupt."""
+
+    async def run() -> Result:
+        from .interruption import Interruption
+
+        with Interruption() as interruption, interruption.scope:
+            return await function()
+        raise KeyboardInterrupt
+
+    return run_async(run)
+
+
+@contextmanager
+def counting(session: Session, what: str) -> Iterator[Counted]:
+    """Show how far something is, where somebody looks on; `what` is said before the numbers."""
+    if session.quiet or not is_terminal(sys.stderr):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def write_whole(path: Path, text: str, *, force: bool) -> None:
+    """Put a text into a file that is there wholly or not at all, whatever happens meanwhile.
+
+    Raises StoreExistsError if something is there already, unless `force` replaces it, and StoreError."""
+    unfinished: str | None = None
+    try:
+        if not force and path.exists():
+            raise StoreExistsError(str(path), _ROOM)
+        descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+        unfinished = None
+    except OSError as error:
+        raise StoreError(str(path), f"it cannot be written: {error.strerror}", ["name another file"]) from error
+    finally:
+        if unfinished is not None:
+            with suppress(OSError):
+                os.unlink(unfinished)
+
+
+_ROOM = ("name a file that is not there yet", "or replace this one: --force")
+
+
+def size_text(size: float) -> str:
+    """`812 bytes`, `12.3 MiB`."""
+    if size < 1024:
+        return f"{size:.0f} bytes"
+    power = next((power for power in (1, 2) if size < 1024 ** (power + 1)), 3)
+    return f"{size / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
