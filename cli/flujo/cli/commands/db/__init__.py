@@ -34,6 +34,7 @@ class Database(click.Group):
 command = Database(
     "db",
     params=shared_options(),
+    no_args_is_help=False,  # or the help would be taken for the message of an error
     help="Look after a store: check it, back it up, move its runs.",
     short_help="look after a store: check, backup, restore, copy",
     context_settings={"help_option_names": ["-h", "--help"]},

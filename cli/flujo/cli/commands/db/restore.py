@@ -8,6 +8,7 @@ import click
 
 from flujo.backends.discovery import path_of
 from flujo.cli.commands.db import COMMANDS
+from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.keeping import own_store, run_interruptible, size_text
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
@@ -25,6 +26,8 @@ def command(session: Session, backup: Path, force: bool) -> int:
     on when they are resumed.
     """
     store = own_store(session)
+    if not backup.exists():
+        raise SourceNotFoundError(f"there is no backup {str(backup)!r}", ["flujoctl db backup TARGET  # makes one"])
     size = _restore(store, backup, force)
     if session.output == "name":
         print(store.url)
