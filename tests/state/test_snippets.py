@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from flujo.backends import open_backend
+from flujo.kernel.checking import check
 from flujo.kernel.events import RunCompleted, RunResumed, StepOutputSet, VariableSet
 from flujo.state import WorkflowState
 from state.stories import INTERRUPTED, STORIES, Story, facts_of
@@ -66,6 +69,16 @@ SHAPE = """\
 """The state file of that page, without its comments."""
 
 
+def findings(url: str) -> list[Any]:
+    """What a check of the whole store finds wrong."""
+
+    async def look() -> list[Any]:
+        async with open_backend(url) as backend:
+            return list((await check(backend)).findings)
+
+    return anyio.run(look, backend="asyncio")
+
+
 @pytest.fixture(params=["sqlite:.flujo/state.db", "file:.flujo/runs"])
 def url(request: pytest.FixtureRequest, folder: Path) -> str:
     """The URL of a store that is found from the working directory."""
@@ -95,6 +108,7 @@ def test_the_snippets_run_as_they_are_written(url: str, story: Story) -> None:
     assert (seen.status, seen.step_outputs["step1"]) == ("completed", {"result": "result"})
     assert seen.variables == {"user_input": "value", "computed_value": 42, "key": "value"}
     assert after[: len(before)] == before
+    assert findings(url) == []
 
 
 @pytest.mark.parametrize("story", STORIES, ids=str)
