@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, TypeVar
 
 from anyio import CancelScope, Lock, sleep, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -41,6 +41,7 @@ from flujo.kernel.backend import (
     WorkflowStats,
 )
 from flujo.kernel.errors import (
+    CorruptStoreError,
     InvalidNameError,
     RunActiveError,
     RunFinishedError,
@@ -49,27 +50,25 @@ from flujo.kernel.errors import (
     StoreBusyError,
     StoreError,
     StoreNotFoundError,
-    StoreUrlError,
     WorkflowNotFoundError,
 )
 from flujo.kernel.events import EventRow
 from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
-from . import files, listing, pruning, queries, statistics
+from . import files, filesystems, listing, maintenance, opening, pruning, queries, statistics
 from .connection import Database, Work, in_transaction, store_errors
 from .journal import Journal
-
-Durability = Literal["full", "normal"]
-"""`full`: what was acknowledged survives a power cut. `normal`: it survives the process, a power cut may take the last
-commits; the store stays consistent either way."""
+from .stopping import Stop, in_thread
+from .urls import Durability, parse
 
 Result = TypeVar("Result")
 
 BUSY_SECONDS = 30.0
 POLL_SECONDS = 0.2
 CHECKPOINT_PAGES = 1_000
-TRUNCATE_PAGES = 4_000
+EARLY_PAGES = 250  # when the log is long, because other processes write too, or because of a large transaction
+LONG_LOG = 8 * 1024 * 1024  # bytes of the log's file; it is used again from its beginning, but never shrinks by itself
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
@@ -110,6 +109,8 @@ class SQLiteBackend(StateBackend):
         self._journal = Journal()
         self._reader: Database | None = None
         self._writer: Database | None = None
+        self._look_through: opening.LookThrough | None = None
+        self._damage: CorruptStoreError | None = None  # what it has found
         self._connecting = Lock()  # a reader connects for writing when it first posts; nobody may meet it half way
         self._pages = 0  # written to the WAL since the last checkpoint, estimated
         self._data_version: int | None = None  # the reader's, when posts were last looked for
@@ -124,10 +125,11 @@ class SQLiteBackend(StateBackend):
                 raise
 
     async def _open(self) -> None:
-        is_there = await to_thread.run_sync(files.is_there, self._files)
+        filesystems.require_local(self.url, self._files.database)
+        schema = await to_thread.run_sync(files.find, self._files)
         if self._owner is not None:
             await self._open_writer()
-        elif not is_there:
+        elif schema is None:
             raise StoreNotFoundError(self.url)
         self._reader = await Database.connect(self._files.database, "ro", _reader_settings)
         await self._reader.run(partial(files.check, self.url))
@@ -143,17 +145,20 @@ class SQLiteBackend(StateBackend):
             return self._writer
 
     async def _connect_writer(self) -> Database:
-        if not await to_thread.run_sync(files.is_there, self._files):
-            if self._owner is None:
-                raise StoreNotFoundError(self.url)
-            await to_thread.run_sync(files.create, self._files)
-        self._kernels.remove_dead()
-        if self._owner is not None and not self._kernels.hold(self._owner):
-            raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
+        is_unchecked = await to_thread.run_sync(opening.prepare, self._files, self._kernels, self._owner)
+        if self._owner is not None:
+            if not self._kernels.hold(self._owner):
+                raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
+            await to_thread.run_sync(files.sync, self._files.kernels)  # what is left of us after a power cut
         settings = partial(_writer_settings, self.url, self._durability)
         writer = await Database.connect(self._files.database, "rw", settings)
         self._identity = files.identity(self._files)
+        if is_unchecked:
+            self._look_through = opening.LookThrough(self._files, self._give_up)
         return writer
+
+    def _give_up(self, damage: CorruptStoreError) -> None:
+        self._damage = damage
 
     async def close(self) -> None:
         if self._unusable is not None:
@@ -162,6 +167,8 @@ class SQLiteBackend(StateBackend):
         with CancelScope(shield=True), store_errors(self.url, self._files.lock):
             async with self._connecting:
                 try:
+                    if self._look_through is not None:
+                        await to_thread.run_sync(self._look_through.stop)
                     if self._writer is not None:
                         await self._close_writer(self._writer)
                 finally:
@@ -171,16 +178,21 @@ class SQLiteBackend(StateBackend):
                         await self._reader.close()
 
     async def _close_writer(self, writer: Database) -> None:
-        """The last connection to close moves the WAL into the file, so a writer closes under the store lock."""
+        """The last connection to close moves the WAL into the file, so a writer closes under the store lock.
+
+        It also removes the WAL, by its name; if that is another store's by now, our reader has to outlive the writer.
+        """
         await writer.run(lambda _: None)  # what was queued before us uses the same lock file
         try:
             async with self._locked():
-                if self._reader is not None:
+                if self._reader is not None and files.identity(self._files) == self._identity:
+                    await writer.run(_empty_log)  # we may not be the last, and a log is what a crash leaves
                     await self._reader.close()
                     self._reader = None
                 await writer.close()
                 self._kernels.let_go()
-                self._kernels.remove_dead()
+                if self._owner is not None:
+                    self._kernels.remove_dead()
         except StoreBusyError:
             await writer.close()  # not the last one: our reader is still open, so the WAL stays as it is
 
@@ -359,17 +371,19 @@ class SQLiteBackend(StateBackend):
     # -- keeping the store ----------------------------------------------------------------------------------------
 
     async def integrity(self) -> Sequence[Problem]:
-        def integrity(connection: sqlite3.Connection) -> list[Problem]:
-            found = [text for (text,) in connection.execute("PRAGMA integrity_check").fetchall()]
-            return [Problem(None, text) for text in found if text != "ok"]
-
-        return await self._read(integrity)
+        return await self._aside(partial(maintenance.integrity, self._files))
 
     async def backup(self, target: Path) -> int:
-        raise NotImplementedError
+        return await self._aside(partial(maintenance.backup, self._files, target))
 
     async def details(self) -> Mapping[str, Any]:
-        return {"sqlite_version": sqlite3.sqlite_version}
+        return await self._aside(partial(maintenance.details, self._files, self._kernels, self._durability))
+
+    async def _aside(self, work: Callable[[Stop], Result]) -> Result:
+        """Run what takes long on connections of its own, in nobody's way."""
+        self._require_open()
+        with store_errors(self.url, self._files.lock):
+            return await in_thread(work)
 
     # -- how a read and a write are done --------------------------------------------------------------------------
 
@@ -427,15 +441,18 @@ class SQLiteBackend(StateBackend):
                 raise StoreError(self.url, "its file was removed or replaced while it was in use")
             result = in_transaction("BEGIN IMMEDIATE", work, connection)
             self._pages += pages
-            if self._pages >= CHECKPOINT_PAGES:
+            if self._pages >= CHECKPOINT_PAGES or (self._pages >= EARLY_PAGES and self._has_long_log()):
                 self._pages = 0
-                _checkpoint(connection)
+                _checkpoint(self._files.log, connection)
         except BaseException:
             self._journal.forget()
             raise
         finally:
             self._store_lock.release()
         return result
+
+    def _has_long_log(self) -> bool:
+        return files.size_of(self._files.log) >= LONG_LOG
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
@@ -452,9 +469,14 @@ class SQLiteBackend(StateBackend):
 
     # -- what the calls above require -----------------------------------------------------------------------------
 
-    def _require_usable(self) -> None:
+    def _require_open(self) -> None:
         if self._unusable is not None:
             raise StoreError(self.url, self._unusable)
+
+    def _require_usable(self) -> None:
+        self._require_open()
+        if self._damage is not None:
+            raise CorruptStoreError(self.url, f"{self._damage.problem}, found while it was in use")
 
     def _require_owner(self) -> str:
         self._require_usable()
@@ -476,19 +498,7 @@ class SQLiteBackend(StateBackend):
 
 def open_sqlite(url: str) -> SQLiteBackend:
     """The factory behind `sqlite:PATH[?durability=full|normal]`. Raises StoreUrlError."""
-    rest, question, options = url.removeprefix("sqlite:").partition("?")
-    durability = options.removeprefix("durability=") if question else "full"
-    if rest.startswith("//"):
-        path = rest[2:]
-        if not path.startswith("/"):
-            raise StoreUrlError(url, f"a path does not follow two slashes; write sqlite:{path}")
-    else:
-        path = rest
-    if path in ("", ":memory:"):
-        raise StoreUrlError(url, "there is no path; for a store in memory write memory:")
-    if durability not in get_args(Durability):
-        raise StoreUrlError(url, "the only option is durability=full or durability=normal")
-    return SQLiteBackend(path, "full" if durability == "full" else "normal")
+    return SQLiteBackend(*parse(url))
 
 
 def _reader_settings(connection: sqlite3.Connection) -> None:
@@ -505,18 +515,28 @@ def _writer_settings(store: str, durability: Durability, connection: sqlite3.Con
     connection.execute("PRAGMA fullfsync = ON")  # macOS; elsewhere it does nothing
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+    # A file that cannot be opened for writing SQLite opens for reading, in silence; a write that changes nothing tells.
+    connection.execute("DELETE FROM runs WHERE FALSE")
 
 
-def _checkpoint(connection: sqlite3.Connection) -> None:
-    """Move the WAL into the database as far as readers allow; cut it off when it has grown long all the same.
+def _checkpoint(log: Path, connection: sqlite3.Connection) -> None:
+    """Move the WAL into the database as far as readers allow; cut it off when its file has grown long all the same.
 
     The commit before it is durable already, so a failure here is no failure of the commit: the next one tries again.
     """
     try:
-        ((_, pages, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        if pages >= TRUNCATE_PAGES:
-            connection.execute("PRAGMA busy_timeout = 100").fetchall()  # others are waiting for the store lock
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        ((_, pages, moved),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        is_free = pages == moved  # or else a reader is in the way, for as long as it likes
+        if is_free and files.size_of(log) >= LONG_LOG:
+            _empty_log(connection)
+    except (sqlite3.Error, OSError):
+        pass
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("PRAGMA busy_timeout = 100").fetchall()  # others are waiting for the store lock
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.Error:
         pass
     finally:

@@ -16,6 +16,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
@@ -55,6 +56,11 @@ class StoreFiles(NamedTuple):
         return self.beside("-wal")
 
     @property
+    def logs(self) -> Sequence[Path]:
+        """Everything that SQLite would play into the database when it is opened."""
+        return self.log, self.beside("-journal")
+
+    @property
     def unchecked(self) -> Path:
         """The mark of a store that was left behind uncleanly and has not been looked through."""
         return self.kernels / "unchecked"
@@ -89,19 +95,15 @@ def find(places: StoreFiles) -> int | None:
     return _require_ours(places.store, *header)
 
 
-def is_there(places: StoreFiles) -> bool:
-    """Whether `find` finds a store."""
-    return find(places) is not None
-
-
 def _require_no_log(places: StoreFiles) -> None:
     """SQLite would take the log of a store that is gone for the new one's."""
-    if size_of(places.log):
-        raise CorruptStoreError(
-            places.store,
-            f"{places.database.name} is gone, its log {places.log.name} is not",
-            ["put the database back beside its log", f"or move the log away: mv {quote(str(places.log))} OTHER-PLACE"],
-        )
+    for log in places.logs:
+        if size_of(log):
+            raise CorruptStoreError(
+                places.store,
+                f"{places.database.name} is gone, its log {log.name} is not",
+                ["put the database back beside its log", f"or move the log away: mv {quote(str(log))} OTHER-PLACE"],
+            )
 
 
 def size_of(file: Path) -> int:

@@ -15,7 +15,7 @@ from importlib.resources import files as resources
 from itertools import islice
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, NamedTuple
 
 from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.kernel.backend import Problem
@@ -241,11 +241,11 @@ def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool)
     try:
         with closing(_open_backup(source)) as connection:
             copies.copy(source.store, connection, unfinished, files.mode_for(places.database))
-        with _set_aside(places) if is_there else nullcontext(0) as highest:
-            _disown(unfinished, highest)
+        with _set_aside(places) if is_there else nullcontext(_Old(0, ())) as old:
+            _disown(unfinished, old.highest)
             size = unfinished.stat().st_size
             if is_there:
-                _keep_old(places)
+                _keep_old(places, old.logs)
             unfinished.replace(places.database)
             files.sync(places.database.parent)
     finally:
@@ -267,49 +267,68 @@ def _open_backup(source: files.StoreFiles) -> sqlite3.Connection:
     return sqlite3.connect(f"{source.database.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 
-@contextmanager
-def _set_aside(places: files.StoreFiles) -> Iterator[int]:
-    """Keep everybody out of the store that is there, and make it one file, without a log that would be taken for that
-    of the file which comes in its place. Gives the highest token in it.
+class _Old(NamedTuple):
+    """The store that is to be replaced."""
 
-    A store that is damaged cannot be made one file; then its log is moved away with it.
-    """
-    try:
-        connection = open_exclusively(places, "restoring", ())
-    except sqlite3.DatabaseError as error:
-        if _kind(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise
-        yield _UNKNOWN_TOKENS
+    highest: int  # the highest token in it
+    logs: Sequence[Path]  # what of it may still lie beside it, and would be taken for that of the new one
+
+
+@contextmanager
+def _set_aside(places: files.StoreFiles) -> Iterator[_Old]:
+    """Keep everybody out of the store that is there, and make it one file. A damaged one cannot be made one file."""
+    connection = _open_old(places)
+    if connection is None:
+        yield _Old(_UNKNOWN_TOKENS, places.logs)
         return
     with closing(connection):
-        try:
-            ((highest,),) = connection.execute("SELECT coalesce(max(token), 0) FROM runs").fetchall()
-            connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # the lock stays ours
-        except sqlite3.DatabaseError as error:
-            if _kind(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise
-            highest = _UNKNOWN_TOKENS
-        yield highest
+        ((highest,),) = connection.execute("SELECT coalesce(max(token), 0) FROM runs").fetchall()
+        yield _Old(highest, ())
 
 
-def _keep_old(places: files.StoreFiles) -> None:
+def _open_old(places: files.StoreFiles) -> sqlite3.Connection | None:
+    """A connection that nobody else has besides, to a store that has no log any more; None if it is damaged."""
+    if not files.size_of(places.database):
+        return None
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = open_exclusively(places, "restoring", ())
+        connection.execute("SELECT token FROM runs").fetchone()
+        connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # the lock stays ours
+    except sqlite3.DatabaseError as error:
+        if connection is not None:
+            connection.close()
+        if _kind(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        return None
+    return connection
+
+
+def _keep_old(places: files.StoreFiles, logs: Sequence[Path]) -> None:
     """Give what is there a second name, and take away what belongs to it. From here to the rename a crash leaves the
     old store, complete; a damaged one may then lie without its log, which is under its second name."""
-    kept, kept_log = places.beside(".replaced"), places.beside(".replaced-wal")
-    for remains in (kept, kept_log):
-        remains.unlink(missing_ok=True)
+    kept = _kept(places, places.database)
+    for file in (places.database, *places.logs):
+        _kept(places, file).unlink(missing_ok=True)
     try:
-        os.link(places.database, kept)
+        if files.size_of(places.database):
+            os.link(places.database, kept)
     except OSError as error:
         raise StoreError(
             places.store,
             f"the store that is there cannot be kept as {kept.name}: {error}",
             [f"move it away by hand: mv {quote(str(places.database))}* OTHER-PLACE"],
         ) from error
-    if places.log.exists():
-        places.log.rename(kept_log)
+    for log in logs:
+        if log.exists():
+            log.rename(_kept(places, log))
     places.beside("-shm").unlink(missing_ok=True)
     files.sync(places.database.parent)
+
+
+def _kept(places: files.StoreFiles, file: Path) -> Path:
+    """The second name of a file of the store."""
+    return places.beside(".replaced" + file.name.removeprefix(places.database.name))
 
 
 def _disown(database: Path, highest: int) -> None:
