@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.events import EventRow
 
 from . import layout
+from .copying import Copy, Hold, Snapshot
 from .disk import Disk
 from .reading import UnsoundError
 from .store import Store
@@ -71,6 +72,7 @@ POLL_SECONDS = 0.2
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
 _RUNS_PER_DELETION = 20
+_RUNS_PER_LOOK = 100
 
 
 class Lane:
@@ -158,6 +160,7 @@ class FileBackend(StateBackend):
         assert self._owner is not None
         if not layout.is_there(self._places):
             layout.create(self._places)
+        layout.raise_format(self._places)
         self._kernels.remove_dead()
         if not self._kernels.hold(self._owner):
             raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
@@ -289,10 +292,52 @@ class FileBackend(StateBackend):
     # -- keeping the store ----------------------------------------------------------------------------------------
 
     async def integrity(self) -> Sequence[Problem]:
-        return await self._read(self._store.integrity)
+        problems: list[Problem] = []
+        folders = await self._read(self._store.folders)
+        for place in range(0, len(folders), _RUNS_PER_LOOK):
+            doubtful, found = await self._read(partial(self._store.check, folders[place : place + _RUNS_PER_LOOK]))
+            problems += found
+            for run_id in doubtful:
+                await self._write(partial(self._store.examine, run_id))
+        return await self._write(self._store.problems) + problems
 
     async def backup(self, target: Path) -> int:
-        raise NotImplementedError
+        self._require_usable()
+        copy, hold, lane = Copy(self._places, Path(target)), Hold(self._places), Lane()
+
+        def begin() -> Snapshot:
+            hold.take()
+            return self._store.snapshot()
+
+        with self._store_errors():
+            try:
+                await self._in_thread(copy.begin, lane)
+                snapshot = await self._write(begin)
+                for place in range(0, len(snapshot.entries), _RUNS_PER_LOOK):
+                    self._require_usable()
+                    some = snapshot.entries[place : place + _RUNS_PER_LOOK]
+                    await self._in_thread(partial(copy.add, snapshot, some), lane)
+                await self._in_thread(partial(copy.complete, snapshot), lane)
+                for paths in _in_groups(copy.unsynced()):
+                    await self._in_thread(partial(copy.sync, paths), lane)
+                await self._in_thread(copy.publish, lane)
+            except BaseException:
+                with CancelScope(shield=True):
+                    await self._in_thread(copy.discard, lane)
+                raise
+            finally:
+                with CancelScope(shield=True):
+                    await self._end_hold(hold)
+        return copy.bytes
+
+    async def _end_hold(self, hold: Hold) -> None:
+        """Remove what was kept for a copy. If that cannot be done now, the next owner who opens the store does it."""
+        if not hold.release():
+            return
+        try:
+            await self._write(self._store.clear_remains)
+        except StoreError as error:
+            logger.warning("%s: what was deleted while a copy was made stays for now: %s", self.url, error)
 
     async def details(self) -> Mapping[str, Any]:
         return await self._read(self._store.details)
@@ -362,6 +407,17 @@ class FileBackend(StateBackend):
     def _require_idle(self, summary: RunSummary) -> None:
         if summary.owner is not None and self._kernels.is_alive(summary.owner):
             raise RunActiveError(summary.run_id, summary.owner)
+
+
+def _in_groups(several: Iterable[Sequence[Path]]) -> Iterator[Sequence[Path]]:
+    """The same paths, enough of them at a time to be worth a thread."""
+    group: list[Path] = []
+    for paths in several:
+        group += paths
+        if len(group) >= _RUNS_PER_LOOK:
+            yield group
+            group = []
+    yield group
 
 
 def _next_to_remove(families: Sequence[Sequence[RunSummary]], place: int, limit: int) -> Sequence[Sequence[RunSummary]]:

@@ -73,6 +73,10 @@ class Disk:
         """Give a file or a folder another name, in one instant."""
         path.rename(target)
 
+    def link(self, path: Path, target: Path) -> None:
+        """Give a file another name besides."""
+        os.link(path, target, follow_symlinks=False)
+
     def remove(self, path: Path) -> None:
         """Remove a file, if it is there."""
         path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from flujo.kernel.backend import Posted, Request
 from . import index
 from .disk import read_at
 from .index import Entry
-from .journal import NOTHING_BEFORE, Rest, encode, from_json, scan, to_text
+from .journal import NOTHING_BEFORE, encode, from_json, is_one_record, scan, to_text
 from .reading import INBOX, JOURNAL, opened
 from .view import View
 
@@ -57,6 +57,16 @@ class Inboxes:
     def of(self, entry: Entry) -> list[Posted]:
         """The open requests to one run, whoever owns it, in order."""
         return list(self._read(entry).values())
+
+    def files_of(self, folder: str) -> dict[str, bytes]:
+        """The files of the open requests to a run, by their names. Needs the store lock."""
+        inbox = self._view.places.runs / folder / INBOX
+        return {str(number): (inbox / str(number)).read_bytes() for number in _numbers_in(inbox)}
+
+    def damaged(self, folder: str) -> Sequence[int]:
+        """The numbers of requests that cannot be read."""
+        inbox = self._view.places.runs / folder / INBOX
+        return [number for number in _numbers_in(inbox) if not _is_whole(inbox / str(number))]
 
     def have_news(self) -> bool:
         """Whether `take` may find something it has not found before."""
@@ -105,11 +115,19 @@ class Inboxes:
                 found = scan(read_at(file, os.fstat(file).st_size, 0))
         except FileNotFoundError:  # answered, or gone with its run, in this moment
             return None
-        if len(found.lines) != 1 or found.rest is not Rest.NOTHING:
+        if not is_one_record(found):
             logger.error("%s: the request %s is damaged; it is left there", self._view.places.store, path)
             return None
         uid, kind, body, at = json.loads(found.lines[0].content)
         return Posted(number, uid, Request(kind, body, at))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with opened(path) as file:
+            return is_one_record(scan(read_at(file, os.fstat(file).st_size, 0)))
+    except FileNotFoundError:  # answered in this moment
+        return True
 
 
 def _numbers_in(inbox: Path) -> Sequence[int]:

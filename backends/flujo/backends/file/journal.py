@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -80,12 +80,21 @@ class Scan(NamedTuple):
     problem: str  # what is wrong with the rest, for people
 
 
+class Reference(NamedTuple):
+    """What stands in a record for a payload that is a file of its own (`blobs`)."""
+
+    digest: str
+    size: int  # bytes
+
+
 class Content(NamedTuple):
-    """A record as values: one commit, or a change of owner, which has no events."""
+    """A record as values: one commit, or a change of owner, which has no events. The payloads of the events in
+    `references` are not in `rows`."""
 
     rows: list[EventRow]
     summary: RunSummary
     taken: list[int]
+    references: dict[int, Reference]
 
 
 def encode(content: bytes, before: bytes) -> tuple[bytes, bytes]:
@@ -148,13 +157,23 @@ def _checksum(length: bytes, content: bytes, before: bytes) -> bytes:
     return digest.digest()
 
 
+def is_one_record(found: Scan) -> bool:
+    """Whether a file that holds a single record is whole."""
+    return len(found.lines) == 1 and found.rest is Rest.NOTHING
+
+
 # -- what a record says ---------------------------------------------------------------------------------------------
 
 
-def to_json(rows: Sequence[EventRow], summary: RunSummary, taken: Sequence[int]) -> bytes:
-    """The JSON of a record. Nulls of the summary are left out."""
+def to_json(
+    rows: Sequence[EventRow],
+    summary: RunSummary,
+    taken: Sequence[int],
+    references: Mapping[int, Reference] | None = None,
+) -> bytes:
+    """The JSON of a record, with references for these payloads. Nulls of the summary are left out."""
     content: dict[str, Any] = {
-        "events": list(rows),
+        "events": [_to_event(row, (references or {}).get(row.seq)) for row in rows],
         "summary": {name: value for name, value in zip(RunSummary._fields, summary, strict=True) if value is not None},
     }
     if taken:
@@ -162,12 +181,23 @@ def to_json(rows: Sequence[EventRow], summary: RunSummary, taken: Sequence[int])
     return to_text(content)
 
 
+def _to_event(row: EventRow, reference: Reference | None) -> Sequence[Any]:
+    return row if reference is None else (*row[:-1], {"blob": reference.digest, "bytes": reference.size})
+
+
 def from_json(content: bytes) -> Content:
     """The values of a sound record; raises ValueError for what this release cannot have written."""
     try:
         found = json.loads(content)
-        rows = [EventRow(*row) for row in found["events"]]
-        return Content(rows, to_summary(found["summary"]), found.get("taken", []))
+        rows: list[EventRow] = []
+        references: dict[int, Reference] = {}
+        for fields in found["events"]:
+            row = EventRow(*fields)
+            if isinstance(fields[-1], dict):
+                references[row.seq] = Reference(fields[-1]["blob"], fields[-1]["bytes"])
+                row = row._replace(payload=None)
+            rows.append(row)
+        return Content(rows, to_summary(found["summary"]), found.get("taken", []), references)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"a record has another form: {error!r}") from error
 

@@ -5,9 +5,11 @@
     DIR/runs/RUN/journal         the records of a run; the truth about it
     DIR/runs/RUN/state.json      how the run stood when it last settled; for people
     DIR/runs/RUN/inbox/NUMBER    one request each
+    DIR/runs/RUN/blobs/          its large payloads, see `blobs`
     DIR/runs/RUN/damaged.json    there only if the journal is damaged: where and how
     DIR/definitions/DIGEST       the text of a definition, as one record
-    DIR/quarantine/RUN-UID       what was deleted although it was damaged
+    DIR/blobs/DIGEST             a large payload, under the name that all runs with it share
+    DIR/quarantine/RUN.NUMBER    what was deleted although it was damaged
     DIR/kernels/                 the lock files, see `flujo.backends.locks`
     DIR/index                    a cache: may be removed at any time
 
@@ -29,8 +31,9 @@ from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStore
 
 from .disk import Disk
 
-FORMAT = 1
-"""Of everything in a store but the index, which is made anew when it is of another one."""
+FORMAT = 2
+"""Of everything in a store but the index, which is made anew when it is of another one. A store of format 1 has no
+large payloads beside its journals; all else is the same, so the next owner only has to say what it is now."""
 
 _MARKER = "flujo-store.json"
 _KIND = "flujo file store"
@@ -62,6 +65,10 @@ class StoreFiles(NamedTuple):
         return self.folder / "definitions"
 
     @property
+    def blobs(self) -> Path:
+        return self.folder / "blobs"
+
+    @property
     def quarantine(self) -> Path:
         return self.folder / "quarantine"
 
@@ -72,6 +79,10 @@ class StoreFiles(NamedTuple):
     @property
     def lock(self) -> Path:
         return self.kernels / "store.lock"
+
+    @property
+    def copying(self) -> Path:
+        return self.kernels / "copying"
 
     @property
     def index_file(self) -> Path:
@@ -164,6 +175,18 @@ def create(places: StoreFiles) -> None:
         _DISK.replace(places.folder / ".gitignore", b"*\n")
     _make_folder(places.runs)
     _DISK.sync_folder(places.folder)
+    write_marker(places)
+
+
+def raise_format(places: StoreFiles) -> None:
+    """Make a store of an earlier format one of ours. Needs the store lock; a kernel of an earlier release that has it
+    open is stopped by that, see `identity`."""
+    if json.loads(places.marker.read_bytes())["format"] < FORMAT:
+        write_marker(places)
+
+
+def write_marker(places: StoreFiles) -> None:
+    """Say that a folder is a store, and of which format."""
     _DISK.replace(places.marker, json.dumps({"kind": _KIND, "format": FORMAT}).encode() + b"\n")
     _DISK.sync_folder(places.folder)
 

@@ -12,7 +12,7 @@ import os
 import stat
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.events import EventRow
 
+from .blobs import BLOBS, name_of, names_in, read_blob
 from .disk import read_at
 from .index import Damage, Entry, Gone
-from .journal import NOTHING_BEFORE, Line, Rest, Scan, from_json, scan
+from .journal import NOTHING_BEFORE, Content, Line, Reference, Rest, Scan, from_json, scan
 from .layout import safe_name
 
 JOURNAL = "journal"
@@ -51,7 +52,7 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
 
 def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Gone:
     """How the run in the folder `run` stands. `known` is how it stood when somebody last looked; with `whole` nothing
-    of the journal is believed to be as it was then.
+    of the journal is believed to be as it was then, and all that records say and refer to is looked at too.
 
     What is damaged keeps its last sound summary. A journal without a single record, of which nobody knows anything
     better, is what is left of a creation that a power cut took back: then there is no such run.
@@ -65,17 +66,18 @@ def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Go
         with opened(run / JOURNAL) as file:
             found = os.fstat(file)
             news = None if whole else _scan_news(file, found.st_size, known)
-            return _judge(run, news or scan(read_at(file, found.st_size, 0)), found.st_mtime_ns, known)
+            lines = news or scan(read_at(file, found.st_size, 0))
+            damage = together(run, lines.lines).damage if whole else None
+            return _judge(run, lines, found.st_mtime_ns, known, damage)
     except OSError as error:
         if error.errno not in _NO_FILE:
             raise
         return _damaged(run, known, Damage(0, f"it cannot be read: {os.strerror(error.errno)}"))
 
 
-def _judge(run: Path, found: Scan, changed_at: int, known: Entry | None) -> Entry | Gone:
-    damage: Damage | None = None
+def _judge(run: Path, found: Scan, changed_at: int, known: Entry | None, damage: Damage | None = None) -> Entry | Gone:
     summary: RunSummary | None = None
-    if found.rest is Rest.DAMAGED:
+    if found.rest is Rest.DAMAGED and damage is None:
         damage = Damage(found.end, found.problem)
     if found.lines:
         try:
@@ -97,6 +99,60 @@ def _judge(run: Path, found: Scan, changed_at: int, known: Entry | None) -> Entr
     if summary is None:
         return Gone(run.name)
     return Entry(run.name, found.end, found.checksum, changed_at, False, summary)
+
+
+class Records(NamedTuple):
+    """What sound records say together: what does not fit, the last summary, and the payloads they refer to."""
+
+    damage: Damage | None
+    summary: RunSummary | None
+    used: Collection[str]
+
+
+def together(run: Path, lines: Sequence[Line]) -> Records:
+    """Look at everything that records say and refer to: events follow one another, summaries count them, payloads are
+    as they were recorded."""
+    seq = 0
+    summary: RunSummary | None = None
+    used: set[str] = set()
+    for line in lines:
+        try:
+            content = from_json(line.content)
+        except ValueError as error:
+            return Records(Damage(_start_of(line), str(error)), summary, used)
+        problem = _gap(content, seq)
+        seq, summary = content.summary.seq, content.summary
+        for number, reference in content.references.items():
+            name = name_of(number, reference)
+            used.add(name)
+            if problem is None and read_blob(run, number, reference) is None:
+                problem = f"the payload of event {number}, {BLOBS}/{name}, is not as it was recorded"
+        if problem is not None:
+            return Records(Damage(_start_of(line), problem), summary, used)
+    return Records(None, summary, used)
+
+
+def _gap(content: Content, seq: int) -> str | None:
+    numbers = [row.seq for row in content.rows]
+    if numbers != list(range(seq + 1, seq + 1 + len(numbers))):
+        return f"its events do not follow event {seq}"
+    if content.summary.seq != seq + len(numbers):
+        return f"its summary counts {content.summary.seq} events, and there are {seq + len(numbers)}"
+    return None
+
+
+def is_as_known(run: Path, entry: Entry) -> tuple[bool, Collection[str]]:
+    """Whether every byte of a run is what it was when it was acknowledged, and the payloads that belong to no event."""
+    try:
+        with opened(run / JOURNAL) as file:
+            found = scan(read_at(file, entry.length, 0))
+    except FileNotFoundError:
+        return False, ()
+    if (found.end, found.checksum) != (entry.length, entry.checksum):
+        return False, ()
+    records = together(run, found.lines)
+    recorded = {name for name, (seq, _) in names_in(run).items() if seq <= entry.summary.seq}
+    return records.damage is None and records.summary == entry.summary, recorded.difference(records.used)
 
 
 def _scan_news(file: int, size: int, known: Entry | None) -> Scan | None:
@@ -197,15 +253,17 @@ class EventReader:
         """Up to `limit` events after `after_seq`; raises UnsoundError."""
         marks = self._marks_of(entry)
         rows: list[EventRow] = []
+        references: dict[int, Reference] = {}
         try:
             with opened(run / JOURNAL) as file:
                 for seq, record in _records(file, entry, marks, after_seq):
-                    rows += record[max(0, after_seq - seq) :]
+                    rows += record.rows[max(0, after_seq - seq) :]
+                    references |= record.references
                     if len(rows) >= limit:
                         break
         except FileNotFoundError as error:
             raise UnsoundError from error
-        return rows[:limit]
+        return [_whole(run, row, references.get(row.seq)) for row in rows[:limit]]
 
     def _marks_of(self, entry: Entry) -> list[Mark]:
         marks = self._marks.setdefault(entry.summary.uid, [Mark(0, 0, NOTHING_BEFORE)])
@@ -215,8 +273,18 @@ class EventReader:
         return marks
 
 
-def _records(file: int, entry: Entry, marks: list[Mark], after_seq: int) -> Iterator[tuple[int, Sequence[EventRow]]]:
-    """(seq before, events) of the records from the one that holds the event after `after_seq`; extends `marks`."""
+def _whole(run: Path, row: EventRow, reference: Reference | None) -> EventRow:
+    """An event with its payload, wherever that is."""
+    if reference is None:
+        return row
+    data = read_blob(run, row.seq, reference)
+    if data is None:
+        raise UnsoundError
+    return row._replace(payload=data.decode())
+
+
+def _records(file: int, entry: Entry, marks: list[Mark], after_seq: int) -> Iterator[tuple[int, Content]]:
+    """(seq before, record) of the records from the one that holds the event after `after_seq`; extends `marks`."""
     at = bisect_right(marks, after_seq, key=attrgetter("seq")) - 1
     seq, offset, checksum = marks[at]
     chunk = _CHUNK
@@ -230,12 +298,12 @@ def _records(file: int, entry: Entry, marks: list[Mark], after_seq: int) -> Iter
             continue
         for line in found.lines:
             try:
-                rows = from_json(line.content).rows
+                content = from_json(line.content)
             except ValueError as error:
                 raise UnsoundError from error
-            if rows:
-                yield seq, rows
-                seq = rows[-1].seq
+            if content.rows:
+                yield seq, content
+                seq = content.rows[-1].seq
             offset, checksum = line.end, line.checksum
             if offset > marks[-1].offset:
                 marks.append(Mark(seq, offset, checksum))

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
+import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from flujo.backends.locks import StoreLock
@@ -43,12 +46,15 @@ from flujo.kernel.errors import (
 from flujo.kernel.events import EventRow
 from flujo.kernel.state import FINAL
 
+from . import layout
+from .blobs import BLOBS, Blobs, size_of
+from .copying import Snapshot, is_held
 from .disk import Disk
 from .inbox import Inboxes
 from .index import Entry, Gone
-from .journal import Rest, scan
+from .journal import is_one_record, scan
 from .layout import StoreFiles, safe_name
-from .reading import EventReader
+from .reading import INBOX, EventReader, is_as_known
 from .view import View
 from .writing import Extension, Writer
 
@@ -68,6 +74,7 @@ class Store:
         self._writer = Writer(places, disk)
         self._inboxes = Inboxes(self._view)
         self._events = EventReader()
+        self._blobs = Blobs(places)
 
     def open(self) -> None:
         """Learn what is there."""
@@ -147,7 +154,7 @@ class Store:
         self._view.touch([entry.folder])
         done = self._writer.extend([Extension.of(entry, summary)])
         with self._view.mutex:
-            self._inboxes.forget_answered(entry)
+            self._forget_remains(entry)
         self._view.say(done)
         return summary
 
@@ -163,9 +170,14 @@ class Store:
             done = self._writer.extend([Extension.of(*each) for each in zip(found, claimed, strict=True)])
             with self._view.mutex:
                 for entry in found:
-                    self._inboxes.forget_answered(entry)
+                    self._forget_remains(entry)
             self._view.say(done)
         return claimed
+
+    def _forget_remains(self, entry: Entry) -> None:
+        """Remove what a crash of its owner has left beside the journal of a run."""
+        self._inboxes.forget_answered(entry)
+        self._writer.forget_unrecorded(entry)
 
     def _claimable(
         self, statuses: Collection[str], workflows: Collection[str], limit: int, is_alive: Callable[[str], bool]
@@ -246,7 +258,7 @@ class Store:
 
     def _size(self, run: RunSummary) -> int:
         entry = self._view.catalogue.get(safe_name(run.run_id))
-        return 0 if entry is None else entry.length
+        return 0 if entry is None else entry.length + size_of(self._places.runs / entry.folder)
 
     def _idle(self, filter: RunFilter, is_alive: Callable[[str], bool]) -> Iterator[Entry]:
         """The runs that match, that nobody alive has and that are not damaged, oldest first."""
@@ -263,11 +275,17 @@ class Store:
         self._view.touch([entry.folder for entry in entries])
         removed = self._writer.remove(entries)
         self._view.say([Gone(entry.folder) for entry in entries])
-        self._writer.clear(removed)
+        if not is_held(self._places):
+            self._writer.clear(removed)
 
     def clear_remains(self) -> None:
-        """Remove what a crash has left of runs that were being created or removed."""
-        self._writer.clear_remains()
+        """Remove what a crash, or a copy that was being made, has left of runs that were created or removed, and
+        payloads that no record refers to."""
+        self._writer.clear_unfinished()
+        if not is_held(self._places):
+            self._writer.clear_removed()
+        with self._view.mutex:
+            self._writer.clear_blobs(list(self._view.catalogue))
 
     def post(self, run_id: str, request: Request) -> RunSummary:
         """Leave a request for the owner of a run."""
@@ -344,18 +362,79 @@ class Store:
         with self._view.mutex:
             return sum(1 for _ in self._view.catalogue.matching(filter))
 
-    def integrity(self) -> builtins.list[Problem]:
-        """What is wrong with the journals."""
-        return [
+    # -- keeping the store ------------------------------------------------------------------------------------------
+
+    def folders(self) -> builtins.list[str]:
+        """The folders of all runs."""
+        with self._view.mutex:
+            return sorted(entry.folder for entry in self._view.catalogue)
+
+    def check(self, folders: Sequence[str]) -> tuple[builtins.list[str], builtins.list[Problem]]:
+        """Read everything of some runs: the ids of those that have to be examined, and what else is wrong."""
+        doubtful: list[str] = []
+        problems: list[Problem] = []
+        for folder in folders:
+            with self._view.mutex:
+                entry = self._view.catalogue.get(folder)
+            if entry is None or entry.damage is not None:
+                continue
+            is_sound, strays = is_as_known(self._places.runs / folder, entry)
+            if not is_sound:
+                doubtful.append(entry.summary.run_id)
+                continue
+            texts = [f"{BLOBS}/{name} belongs to none of its events and may be removed" for name in sorted(strays)]
+            texts += [f"{INBOX}/{number} is no whole request" for number in self._inboxes.damaged(folder)]
+            problems += (Problem(entry.summary.run_id, text) for text in texts)
+        return doubtful, problems
+
+    def problems(self) -> builtins.list[Problem]:
+        """What is wrong with runs that are known as damaged and with what runs share. Needs the store lock."""
+        found = [
             Problem(entry.summary.run_id, self._view.damage_error(entry, entry.damage).problem)
             for entry in self._view.damaged()
             if entry.damage is not None
         ]
+        definitions = (path for path in self._places.definitions.glob("*") if not path.name.endswith(".new"))
+        texts = [
+            f"the definition {path} does not match its checksum"
+            for path in sorted(definitions)
+            if not is_one_record(scan(path.read_bytes()))
+        ]
+        texts += [
+            f"no run uses {self._places.blobs / name}; the next kernel that opens the store removes it"
+            for name in sorted(self._blobs.orphans())
+        ]
+        return found + [Problem(None, text) for text in texts]
+
+    def snapshot(self) -> Snapshot:
+        """How all runs stand and what was asked of them. Needs the store lock."""
+        with self._view.mutex:
+            entries = list(self._view.catalogue)
+            last = self._view.last_request
+        found = ((entry.folder, self._inboxes.files_of(entry.folder)) for entry in entries)
+        return Snapshot(entries, {folder: files for folder, files in found if files}, last)
 
     def details(self) -> dict[str, Any]:
         """What an operator wants to know."""
         with self._view.mutex:
-            return {"runs": len(self._view.catalogue)}
+            entries = list(self._view.catalogue)
+            lines = self._view.index_lines
+        blobs = _sizes(self._places.blobs)
+        return {
+            "folder": str(self._places.folder),
+            "format": layout.FORMAT,
+            "durability": "full" if self._view.disk.durable else "normal",
+            "runs": len(entries),
+            "damaged": sum(entry.damage is not None for entry in entries),
+            "journal_bytes": sum(entry.length for entry in entries),
+            "blobs": len(blobs),
+            "blob_bytes": sum(blobs),
+            "definitions": len(_sizes(self._places.definitions)),
+            "quarantined": len(list(self._places.quarantine.glob("*"))),
+            "index_lines": lines,
+            "index_bytes": sum(_sizes(self._places.index_file)),
+            "free_bytes": shutil.disk_usage(self._places.folder).free,
+        }
 
     def damaged(self) -> builtins.list[str]:
         """The ids of the runs whose journals are damaged."""
@@ -368,7 +447,7 @@ class Store:
             found = scan(path.read_bytes())
         except FileNotFoundError:
             raise WorkflowNotFoundError(digest, ()) from None
-        if len(found.lines) != 1 or found.rest is not Rest.NOTHING:
+        if not is_one_record(found):
             raise CorruptStoreError(
                 self._places.store,
                 f"the definition {path} does not match its checksum",
@@ -381,3 +460,12 @@ class Store:
             return entry.summary
         error = self._view.damage_error(entry, entry.damage)
         return entry.summary._replace(error_type=type(error).__name__, error_message=error.problem)
+
+
+def _sizes(path: Path) -> builtins.list[int]:
+    """The bytes of a file, or of each of those in a folder; nothing if it is not there."""
+    try:
+        files = [entry.stat() for entry in os.scandir(path)] if path.is_dir() else [path.stat()]
+    except FileNotFoundError:
+        return []
+    return [file.st_size for file in files]

@@ -265,6 +265,11 @@ class View:
             ],
         )
 
+    @property
+    def index_lines(self) -> int:
+        """How long the index is."""
+        return self._index.lines
+
     # -- what calls require -------------------------------------------------------------------------------------
 
     def is_mine(self, summary: RunSummary) -> bool:

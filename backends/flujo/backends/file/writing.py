@@ -17,6 +17,7 @@ from typing import NamedTuple
 from flujo.kernel.backend import Commit, RunSummary, StoredDefinition
 from flujo.kernel.events import EventRow
 
+from .blobs import Blob, Blobs, large_payloads, names_in, references_to
 from .disk import Disk, read_at
 from .index import Entry
 from .journal import NOTHING_BEFORE, Rest, encode, scan, to_json, to_text
@@ -30,11 +31,17 @@ _UNFINISHED = ".new-"
 _REMOVED = ".gone-"
 
 
+def name_of_removed(entry: Entry) -> str:
+    """The folder of a run that was removed, until `clear` comes to it."""
+    return f"{_REMOVED}{entry.folder}.{safe_name(entry.summary.uid)}"
+
+
 class Extension(NamedTuple):
     """A record to be added to a journal, and how the run stands with it."""
 
     entry: Entry
     summary: RunSummary
+    blobs: Mapping[int, Blob]
     line: bytes
     checksum: bytes
 
@@ -43,7 +50,9 @@ class Extension(NamedTuple):
         cls, entry: Entry, summary: RunSummary, rows: Sequence[EventRow] = (), taken: Sequence[int] = ()
     ) -> Extension:
         """Add these events; without any it is a change of owner."""
-        return cls(entry, summary, *encode(to_json(rows, summary, taken), entry.checksum))
+        blobs = large_payloads(rows)
+        content = to_json(rows, summary, taken, references_to(blobs))
+        return cls(entry, summary, blobs, *encode(content, entry.checksum))
 
     def done(self, file: int, *, durable: bool) -> Entry:
         """How the run stands once the record is in `file`."""
@@ -62,6 +71,7 @@ class Writer:
     def __init__(self, places: StoreFiles, disk: Disk) -> None:
         self._places = places
         self._disk = disk
+        self._blobs = Blobs(places)
 
     def create(self, creations: Mapping[str, Commit]) -> list[Entry]:
         """Make the runs of these folders, each with its first record and synced, or not at all."""
@@ -70,7 +80,10 @@ class Writer:
             aside = self._places.runs / f"{_UNFINISHED}{folder}"
             self._disk.remove_tree(aside)
             self._disk.make_folder(aside)
-            line, checksum = encode(to_json(commit.rows, commit.summary, commit.taken), NOTHING_BEFORE)
+            blobs = large_payloads(commit.rows)
+            self._blobs.add(aside, blobs)
+            content = to_json(commit.rows, commit.summary, commit.taken, references_to(blobs))
+            line, checksum = encode(content, NOTHING_BEFORE)
             changed_at = self._disk.create(aside / JOURNAL, line)
             self._disk.sync_folder(aside)
             done.append(Entry(folder, len(line), checksum, changed_at, self._disk.durable, commit.summary))
@@ -89,6 +102,7 @@ class Writer:
         synced = 0
         try:
             for extension in extensions:
+                self._blobs.add(self._places.runs / extension.entry.folder, extension.blobs)
                 path = self._places.runs / extension.entry.folder / JOURNAL
                 files.append(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
                 self._cut_torn_end(files[-1], extension.entry)
@@ -100,6 +114,9 @@ class Writer:
         except OSError:
             for file, extension in list(zip(files, extensions, strict=False))[synced:]:
                 self._take_back(file, extension.entry.length)
+            for extension in extensions[synced:]:
+                if extension.blobs:
+                    self.forget_unrecorded(extension.entry)
             raise
         finally:
             for file in files:
@@ -121,6 +138,13 @@ class Writer:
             self._disk.cut(file, length)
         except OSError as error:
             logger.warning("%s: a record that failed could not be cut off: %s", self._places.store, error)
+
+    def forget_unrecorded(self, entry: Entry) -> None:
+        """Remove the payloads that a crash or an error has left without their record. That may be done later too."""
+        try:
+            self._blobs.forget(self._places.runs / entry.folder, entry.summary.seq)
+        except OSError as error:
+            logger.warning("%s: payloads of no record stay: %s", self._places.store, error)
 
     def write_state(self, entry: Entry) -> None:
         """How a run has settled, for people, and how long its journal is. The journal has it all: a failure is none."""
@@ -159,21 +183,34 @@ class Writer:
                 self._disk.rename(run, self._place_in_quarantine(entry.folder))
                 self._disk.sync_folder(self._places.quarantine)
             else:
-                removed.append(self._places.runs / f"{_REMOVED}{entry.folder}")
+                removed.append(self._places.runs / name_of_removed(entry))
                 self._disk.remove_tree(removed[-1])
                 self._disk.rename(run, removed[-1])
         self._disk.sync_folder(self._places.runs)
         return removed
 
     def clear(self, folders: Iterable[Path]) -> None:
-        """Remove folders that no run is in any more."""
+        """Remove folders that no run is in any more, and the payloads nobody else has."""
         for folder in folders:
+            digests = {digest for _, digest in names_in(folder).values()}
             self._disk.remove_tree(folder)
+            self._blobs.collect(digests)
 
-    def clear_remains(self) -> None:
-        """Remove what a crash has left of runs that were being created or removed."""
-        for prefix in (_UNFINISHED, _REMOVED):
-            self.clear(self._places.runs.glob(f"{prefix}*"))
+    def clear_unfinished(self) -> None:
+        """Remove what a crash has left of runs that were being created."""
+        self.clear(self._places.runs.glob(f"{_UNFINISHED}*"))
+
+    def clear_removed(self) -> None:
+        """Remove what is left of runs that were removed, by a crash or for a copy that was being made."""
+        self.clear(self._places.runs.glob(f"{_REMOVED}*"))
+
+    def clear_blobs(self, entries: Iterable[Entry]) -> None:
+        """Remove every payload that a crash has left without a record."""
+        if self._places.blobs.exists():
+            for entry in entries:
+                if entry.damage is None:
+                    self.forget_unrecorded(entry)
+            self._blobs.collect(self._blobs.orphans())
 
     def _place_in_quarantine(self, folder: str) -> Path:
         if not self._places.quarantine.exists():
