@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -445,6 +446,33 @@ def test_runs_that_cannot_go_on_here_keep_nobody_from_those_behind_them(
             return await kernel.result("good")
 
     assert run_virtually(scenario, loop=loop) == "done"
+
+
+@loops
+def test_a_failed_store_keeps_nothing_of_those_it_has_refused(loop: Loop) -> None:
+    """However many are told that the store has failed, the error does not grow by what their frames hold."""
+
+    @workflow(name="listener")
+    async def listener(ctx: Context) -> None:
+        await ctx.wait_signal("go")
+
+    async def scenario() -> list[int]:
+        backend = _Failing(MemoryStore())
+        async with _kernel(listener, backend=backend, max_resident=0) as kernel:
+            await kernel.start(listener, run_id="away")
+            await anyio.sleep(1)
+            backend.is_broken = True
+            depths: list[int] = []
+            for _ in range(5):
+                for call in (_call(kernel.start, listener), _call(kernel.result, "away")):
+                    with pytest.raises(StoreError, match="on fire") as refused:
+                        await call()
+                    depths.append(len(list(traceback.walk_tb(refused.tb))))
+        return depths
+
+    depths = run_virtually(scenario, loop=loop)
+
+    assert depths[-2:] == depths[2:4]
 
 
 def test_a_kernel_that_closes_gives_up_no_run_before_what_it_has_recorded_is_written() -> None:

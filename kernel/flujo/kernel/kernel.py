@@ -754,7 +754,7 @@ class Kernel(Observer):
     def _require_hope(self, summary: RunSummary) -> None:
         # What this kernel owns, nobody else takes up before it is closed; and it records nothing any more.
         if summary.owner == self.id and self._committer is not None and self._committer.failure is not None:
-            raise self._committer.failure
+            raise self._committer.failure.with_traceback(None)
 
     async def _is_abandoned(self, summary: RunSummary) -> bool:
         self._require_hope(summary)

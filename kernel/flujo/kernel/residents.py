@@ -107,7 +107,8 @@ class Residents:
         if self._committer is None or self._group is None:
             raise KernelClosedError
         if self._committer.failure is not None:
-            raise self._committer.failure
+            # Anew for each of those it is raised to, or it would keep what the frames of all of them hold.
+            raise self._committer.failure.with_traceback(None)
         return self._committer
 
     @property
