@@ -8,7 +8,9 @@ began.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 import anyio
@@ -26,12 +28,12 @@ drawn AS (
     SELECT n, {FIRST} + n * {SECOND} AS at, 1 + n * 7919 % 600 AS seconds,
         CASE WHEN n % {RARE} = 7 THEN 'paused' WHEN n % 20 = 3 THEN 'failed' ELSE 'completed' END AS status,
         CASE WHEN n % {RARE} = 11 THEN 'special-' ELSE 'nightly-' END || printf('%08d', n) AS run_id,
-        CASE n % 2 WHEN 0 THEN json_object('team', 'team-' || n / 2 % 20) ELSE '{{}}' END AS labels
+        CASE n % 2 WHEN 0 THEN json_object('team', 'team-' || (n / 2 % 20)) ELSE '{{}}' END AS labels
     FROM numbers
 )
 INSERT INTO runs (run, run_id, uid, workflow, version, status, seq, token, labels, created_at, started_at, updated_at,
     finished_at, failed_step, error_type, error_message, steps_done, steps_total, retries, resume_count, definition)
-SELECT n, run_id, lower(hex(randomblob(16))), 'workflow-' || n % 10, '1', status, 4, 1, labels, at, at,
+SELECT n, run_id, lower(hex(randomblob(16))), 'workflow-' || (n % 10), '1', status, 4, 1, labels, at, at,
     at + seconds * {SECOND}, CASE WHEN status <> 'paused' THEN at + seconds * {SECOND} END,
     CASE status WHEN 'failed' THEN 'load' END, CASE status WHEN 'failed' THEN 'ValueError' END,
     CASE status WHEN 'failed' THEN 'no such page' END, 1, 1, n % 50 = 3, 0, NULL
@@ -69,3 +71,10 @@ async def _create(database: Path) -> None:
     handle = SQLiteBackend(database)
     await handle.open("maker")
     await handle.close()
+
+
+def require_space(folder: Path, runs: int) -> None:
+    """End the program where a store of so many runs, with its log and a copy's worth of room, does not fit."""
+    needed, free = 3_000 * runs, shutil.disk_usage(folder).free
+    if free < needed:
+        sys.exit(f"{folder} has {free / 1e9:.1f} GB left, and {needed / 1e9:.1f} GB are needed; name another --folder")

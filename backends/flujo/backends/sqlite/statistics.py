@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flujo.backends.selection import most_first, rank
 from flujo.kernel.backend import WorkflowStats
@@ -13,95 +13,79 @@ from flujo.kernel.state import FINAL, RunStatus
 
 from .queries import Statement
 
+_INDEX = "runs INDEXED BY runs_by_workflow_and_status"
 _TOOK = "max(0, finished_at - coalesce(started_at, created_at))"
 
 
-class _Ended(NamedTuple):
-    """Runs that ended alike."""
+class _Alike(NamedTuple):
+    """Runs of one workflow in one status."""
 
     workflow: str
     status: str
-    failed_step: str | None
     number: int
+    created: int
+    finished: int
     retried: int
 
 
 def read(since: int, workflow: str | None, connection: sqlite3.Connection) -> Sequence[WorkflowStats]:
     """What the runs of each workflow, or of one, add up to, in the order of their names."""
-    runs: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    created: Counter[str] = Counter()
-    for name, status, number, new in stored(since, workflow).rows(connection):
-        runs[name][status] = number
-        created[name] += new
-    ended: defaultdict[str, list[_Ended]] = defaultdict(list)
-    for row in ended_since(since, workflow).rows(connection):
-        ended[row[0]].append(_Ended(*row))
-    found: list[WorkflowStats] = []
-    for name in sorted(runs):
-        completed = sum(alike.number for alike in ended[name] if alike.status == RunStatus.COMPLETED)
-        durations = spread_of(since, name, completed).rows(connection) if completed else [(None,)] * 3
-        found.append(_stats_of(name, runs[name], created[name], ended[name], [took for (took,) in durations]))
-    return found
+    by_workflow: defaultdict[str, list[_Alike]] = defaultdict(list)
+    for row in runs_alike(since, workflow).rows(connection):
+        by_workflow[row[0]].append(_Alike(*row))
+    return [_stats_of(name, found, since, connection) for name, found in sorted(by_workflow.items())]
 
 
-def _stats_of(
-    workflow: str, runs: dict[str, int], created: int, ended: Sequence[_Ended], durations: Sequence[int | None]
-) -> WorkflowStats:
-    by_status: Counter[str] = Counter()
-    failed_steps: Counter[str] = Counter()
-    for alike in ended:
-        by_status[alike.status] += alike.number
-        if alike.status == RunStatus.FAILED and alike.failed_step is not None:
-            failed_steps[alike.failed_step] += alike.number
-    retried = sum(alike.retried for alike in ended)
-    return WorkflowStats(workflow, runs, created, by_status, retried, most_first(failed_steps), *durations)
+def _stats_of(workflow: str, found: Sequence[_Alike], since: int, connection: sqlite3.Connection) -> WorkflowStats:
+    ended = [alike for alike in found if alike.status in FINAL and alike.finished]
+    completed = sum(alike.finished for alike in ended if alike.status == RunStatus.COMPLETED)
+    p50 = p95 = longest = None
+    if completed:
+        places = rank(50, completed), rank(95, completed), completed - 1
+        p50, p95, longest = _at(places, connection.execute(*durations(since, workflow)))
+    return WorkflowStats(
+        workflow=workflow,
+        runs={alike.status: alike.number for alike in found},
+        created=sum(alike.created for alike in found),
+        ended={alike.status: alike.finished for alike in ended},
+        retried=sum(alike.retried for alike in ended),
+        failed_steps=most_first(dict(failed_steps(since, workflow).rows(connection))),
+        p50=p50,
+        p95=p95,
+        longest=longest,
+    )
+
+
+def _at(places: Sequence[int], rows: Iterable[tuple[int]]) -> Sequence[int]:
+    """The values at these places. Rows go by one at a time, because there may be very many."""
+    found = {place: value for place, (value,) in enumerate(rows) if place in places}
+    return [found[place] for place in places]
 
 
 # -- statements ---------------------------------------------------------------------------------------------------
 
 
-def stored(since: int, workflow: str | None) -> Statement:
-    """(workflow, status, how many are stored, how many of them were created since), all from one index."""
+def runs_alike(since: int, workflow: str | None) -> Statement:
+    """(workflow, status, how many are stored, were created since, finished since, did that and had tried again)."""
     which, values = ("", ()) if workflow is None else ("WHERE workflow = ? ", (workflow,))
     sql = (
-        "SELECT workflow, status, count(*), sum(created_at >= ?) FROM runs INDEXED BY runs_by_workflow_and_status "
-        f"{which}GROUP BY workflow, status"
+        "SELECT workflow, status, count(*), sum(created_at >= ?), "
+        "coalesce(sum(finished_at >= ?), 0), coalesce(sum(finished_at >= ? AND retries > 0), 0) "
+        f"FROM {_INDEX} {which}GROUP BY workflow, status"
     )
-    return Statement(sql, (since, *values))
+    return Statement(sql, (since, since, since, *values))
 
 
-def ended_since(since: int, workflow: str | None) -> Statement:
-    """(workflow, status, failed_step, how many ended since, how many of them had tried a step again)."""
-    ended = _ended("workflow, status, failed_step, retries", since, FINAL, workflow)
+def failed_steps(since: int, workflow: str) -> Statement:
+    """(step, how many runs of a workflow failed in it since)."""
     sql = (
-        f"SELECT workflow, status, failed_step, count(*), sum(retries > 0) FROM ({ended.sql}) "
-        "GROUP BY workflow, status, failed_step"
+        f"SELECT failed_step, count(*) FROM {_INDEX} WHERE workflow = ? AND status = ? AND finished_at >= ? "
+        "AND failed_step IS NOT NULL GROUP BY failed_step"
     )
-    return Statement(sql, ended.parameters)
+    return Statement(sql, (workflow, RunStatus.FAILED, since))
 
 
-def spread_of(since: int, workflow: str, number: int) -> Statement:
-    """Three rows: `p50`, `p95` and the longest of what so many completed runs took."""
-    took = _ended(f"{_TOOK} AS took", since, (RunStatus.COMPLETED,), workflow)
-    places = rank(50, number), rank(95, number), number - 1
-    sql = (
-        f"SELECT took FROM (SELECT took, row_number() OVER (ORDER BY took) - 1 AS place FROM ({took.sql})) "
-        "JOIN (SELECT column1 AS wanted FROM (VALUES (?), (?), (?))) ON place = wanted ORDER BY place"
-    )
-    return Statement(sql, (*took.parameters, *places))
-
-
-def _ended(columns: str, since: int, statuses: Iterable[str], workflow: str | None) -> Statement:
-    """These columns of the runs that ended since; those that have an owner are not in the first index."""
-    chosen = sorted(statuses)
-    tests = f"finished_at >= ? AND status IN ({', '.join('?' * len(chosen))})"
-    values: list[Any] = [since, *chosen]
-    if workflow is not None:
-        tests += " AND +workflow = ?"
-        values.append(workflow)
-    sql = (
-        f"SELECT {columns} FROM runs INDEXED BY runs_by_rest "
-        f"WHERE owner IS NULL AND coalesce(finished_at, updated_at) >= ? AND {tests} "
-        f"UNION ALL SELECT {columns} FROM runs INDEXED BY runs_by_owner WHERE owner IS NOT NULL AND {tests}"
-    )
-    return Statement(sql, [since, *values, *values])
+def durations(since: int, workflow: str) -> Statement:
+    """What each completed run took, ascending."""
+    sql = f"SELECT {_TOOK} AS took FROM {_INDEX} WHERE workflow = ? AND status = ? AND finished_at >= ? ORDER BY took"
+    return Statement(sql, (workflow, RunStatus.COMPLETED, since))

@@ -1,7 +1,8 @@
 -- Schema 1 to 2: an index for every filter, labels, the order of pruning, and large payloads stored once. The reasons are
 -- in `schema.sql`. Runs inside the transaction of whoever migrates. Payloads that are there stay where they are.
 
-CREATE INDEX runs_by_workflow_and_status ON runs (workflow, status, created_at, run_id);
+CREATE INDEX runs_by_workflow_and_status ON runs
+    (workflow, status, created_at, run_id, started_at, finished_at, failed_step, retries);
 CREATE INDEX runs_by_failed_step ON runs (failed_step, created_at, run_id) WHERE failed_step IS NOT NULL;
 CREATE INDEX runs_by_parent ON runs (parent_run_id, created_at, run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX runs_by_update ON runs (updated_at, run_id) WHERE owner IS NULL;
