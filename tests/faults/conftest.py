@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from faults.machine import Cuttable, Missing, compile_disk
+from faults.machine import Cuttable, Missing, compile_disk, small_disk
 
 REQUIRED = os.environ.get("FLUJO_REQUIRE_FAULTS") == "1"
 _NOT_RUN = pytest.StashKey[list[str]]()
@@ -29,6 +29,16 @@ def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that lets a disk fail."""
     try:
         return compile_disk(tmp_path_factory.mktemp("library"))
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def small_memory(tmp_path: Path) -> Iterator[Path]:
+    """A disk of four megabytes, in memory."""
+    try:
+        with small_disk(tmp_path / "small", 4 << 20) as disk:
+            yield disk
     except Missing as missing:
         pytest.skip(str(missing))
 

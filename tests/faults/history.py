@@ -17,6 +17,7 @@ from flujo.kernel.events import EventRow
 from flujo.kernel.state import FINAL
 
 RUNS_AT_ONCE = 8
+ALL = 1_000
 PAYLOADS = (0, 0, 20, 300, 5_000, 40_000)  # bytes: within a page, several of them, and nothing
 DEFINITION = StoredDefinition("digest", "report", "1", "name: report\nsteps: []\n")
 
@@ -114,7 +115,7 @@ class ClaimIdle(NamedTuple):
 
     async def perform(self, handle: StateBackend) -> None:
         """Do it."""
-        await handle.claim_idle(("running",), ("report",), RUNS_AT_ONCE)
+        await handle.claim_idle(("running",), ("report",), ALL)
 
     def after(self, held: Holding) -> Holding:
         """What is held once it is done."""
@@ -144,7 +145,7 @@ class Prune(NamedTuple):
     async def perform(self, handle: StateBackend) -> None:
         """Do it."""
         filter = RunFilter(statuses=("completed",), id_prefix=f"{self.name}-")
-        await handle.prune(filter, limit=RUNS_AT_ONCE, dry_run=False)
+        await handle.prune(filter, limit=ALL, dry_run=False)
 
     def after(self, held: Holding) -> Holding:
         """What is held once it is done."""

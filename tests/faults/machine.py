@@ -46,7 +46,7 @@ def small_disk(place: Path, size: int) -> Iterator[Path]:
     try:
         yield place
     finally:
-        _do("umount", str(place))
+        _unmount(place)
 
 
 class Cuttable:
@@ -79,7 +79,7 @@ class Cuttable:
 
     def close(self) -> None:
         """Take it away."""
-        _do("umount", str(self.folder))
+        _unmount(self.folder)
 
     def _mount(self) -> None:
         _do("mount", "-o", "loop", str(self._image), str(self.folder))
@@ -113,3 +113,8 @@ def _do(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Missing(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def _unmount(folder: Path) -> None:
+    """Take a disk away, also from under a test that has failed and still has files open on it."""
+    subprocess.run(["umount", "-l", str(folder)], check=True)

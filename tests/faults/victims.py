@@ -7,8 +7,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import anyio
 from faults.history import Moment, differences, following, moment, observe
 from faults.writer import HONEST
 from flujo.backends import open_backend
-from flujo.kernel.backend import RunFilter
+from flujo.kernel.backend import RunFilter, StateBackend
 from flujo.kernel.errors import FlujoError
 
 PATIENCE_SECONDS = 60.0
@@ -127,7 +127,7 @@ def look(life: Life, acknowledged: int) -> list[str]:
 async def problems(store: str, name: str, at: Moment) -> list[str]:
     """What is wrong with a store that a history was written to up to this moment, or a little further."""
     try:
-        async with open_backend(store) as reader:
+        async with opened(store, None) as reader:
             found = differences(await observe(reader, name), at)
             found += [f"{problem.run_id}: {problem.text}" for problem in await reader.integrity()]
         await require_usable(store, name)
@@ -138,13 +138,20 @@ async def problems(store: str, name: str, at: Moment) -> list[str]:
 
 async def require_usable(store: str, name: str) -> None:
     """Require that another kernel takes over the runs that are left and goes on with them, at once."""
-    heir = open_backend(store)
-    await heir.open("heir")
-    try:
+    async with opened(store, "heir") as heir:
         for summary in (await heir.list(RunFilter(id_prefix=f"{name}-"), limit=100)).runs:
             claimed = await heir.claim(summary.run_id)
             ended = following(claimed, owner=None, status="completed", finished_at=1)
             assert await heir.append([ended]) == {}, summary.run_id
             assert await heir.load(summary.run_id) == ended.summary
+
+
+@asynccontextmanager
+async def opened(store: str, owner: str | None) -> AsyncIterator[StateBackend]:
+    """A handle that is open, and does not stay so."""
+    handle = open_backend(store)
+    await handle.open(owner)
+    try:
+        yield handle
     finally:
-        await heir.close()
+        await handle.close()
