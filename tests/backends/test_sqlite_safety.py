@@ -1,0 +1,765 @@
+"""What the SQLite store refuses, looks through, keeps small and says of itself."""
+
+# ruff: noqa: ASYNC240 - files are what these tests look at, and nothing else runs in their loops meanwhile
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flujo.backends import SQLiteBackend
+from flujo.backends.conformance import create, creation, following
+from flujo.backends.sqlite import blobs, copies, filesystems, maintenance, opening
+from flujo.backends.sqlite.connection import Database, store_errors
+from flujo.backends.sqlite.stopping import Stopped, in_thread
+from flujo.kernel.backend import Problem, RunFilter
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    ForeignStoreError,
+    NewerStoreError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+)
+
+FIXTURES = Path(__file__).with_name("fixtures")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """aiosqlite runs on asyncio only."""
+    return "asyncio"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the store of a test is going to be."""
+    return tmp_path / "store" / "state.db"
+
+
+Open = Callable[..., Awaitable[SQLiteBackend]]
+
+
+@pytest.fixture
+async def open_store(path: Path) -> AsyncIterator[Open]:
+    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
+    handles: list[SQLiteBackend] = []
+
+    async def open_store(owner: str | None, place: Path = path) -> SQLiteBackend:
+        handle = SQLiteBackend(place)
+        handles.append(handle)
+        await handle.open(owner)
+        return handle
+
+    yield open_store
+    for handle in handles:
+        await handle.close()
+
+
+@pytest.fixture
+async def store(open_store: Open) -> SQLiteBackend:
+    """A new store, open as kernel `one`."""
+    return await open_store("one")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def ask(database: Path, question: str) -> Any:
+    """The rows of an answer, asked of a file nobody uses; leaves nothing beside it."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro&immutable=1", uri=True)) as shell:
+        return shell.execute(question).fetchall()
+
+
+def large(commit: Any, bytes: int) -> Any:
+    """The commit with a payload of some size in its first event."""
+    payload = '"' + f"{commit.run_id}-{commit.expected_seq}-".ljust(bytes, "x") + '"'
+    return commit._replace(rows=(commit.rows[0]._replace(payload=payload), *commit.rows[1:]))
+
+
+def broken(path: Path, name: str = "runs_by_age") -> None:
+    """Scribble over the root page of an index or table."""
+    ((root,),) = ask(path, f"SELECT rootpage FROM sqlite_schema WHERE name = '{name}'")
+    content = bytearray(path.read_bytes())
+    content[(root - 1) * 4096 : root * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+# -- what is not ours ---------------------------------------------------------------------------------------------
+
+
+def killed(path: Path) -> None:
+    shutil.copytree(FIXTURES / "schema-1" / "killed", path.parent, dirs_exist_ok=True)
+
+
+def newer(path: Path) -> None:
+    shutil.copytree(FIXTURES / "schema-1" / "closed", path.parent, dirs_exist_ok=True)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("PRAGMA user_version = 99")
+
+
+def newer_with_a_log(path: Path) -> None:
+    newer(path)
+    shutil.copy(FIXTURES / "schema-1" / "killed" / "state.db-wal", path.with_name("state.db-wal"))
+
+
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as shell:
+        shell.executescript("PRAGMA journal_mode = WAL; CREATE TABLE pages (id); INSERT INTO pages VALUES (1)")
+
+
+def foreign_with_a_log(path: Path) -> None:
+    other = path.with_name("other.db")
+    with closing(sqlite3.connect(other)) as shell:
+        shell.executescript("PRAGMA journal_mode = WAL; CREATE TABLE pages (id); INSERT INTO pages VALUES (1)")
+        shutil.copy(other, path)
+        shutil.copy(path.with_name("other.db-wal"), path.with_name("state.db-wal"))
+    other.unlink()
+
+
+def cut(numerator: int, denominator: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        shutil.copytree(FIXTURES / "schema-1" / "closed", path.parent, dirs_exist_ok=True)
+        os.truncate(path, path.stat().st_size * numerator // denominator)
+
+    return make
+
+
+def cut_to(size: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        shutil.copytree(FIXTURES / "schema-1" / "closed", path.parent, dirs_exist_ok=True)
+        os.truncate(path, size)
+
+    return make
+
+
+def log_alone(path: Path) -> None:
+    killed(path)
+    path.unlink()
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Any], type[StoreError], str]] = {
+    "a text": (lambda path: path.write_text("name: report\n" * 100), ForeignStoreError, "--store sqlite:OTHER-PATH"),
+    "another program's database": (foreign, ForeignStoreError, "--store sqlite:OTHER-PATH"),
+    "another program's database, with a log": (foreign_with_a_log, ForeignStoreError, "--store sqlite:OTHER-PATH"),
+    "a newer store": (newer, NewerStoreError, "pip install --upgrade flujoctl"),
+    "a newer store, with a log": (newer_with_a_log, NewerStoreError, "pip install --upgrade flujoctl"),
+    "one byte": (cut_to(1), ForeignStoreError, "--store sqlite:OTHER-PATH"),
+    "part of a header": (cut_to(60), ForeignStoreError, "--store sqlite:OTHER-PATH"),
+    "the header": (cut_to(100), CorruptStoreError, "restore a backup"),
+    "part of a page": (cut_to(2_000), CorruptStoreError, "restore a backup"),
+    "one page": (cut_to(4_096), CorruptStoreError, "restore a backup"),
+    "a third of a store": (cut(1, 3), CorruptStoreError, "restore a backup"),
+    "half a store": (cut(1, 2), CorruptStoreError, "restore a backup"),
+    "a store without its last page": (cut(18, 19), CorruptStoreError, "restore a backup"),
+    "a log without its store": (log_alone, CorruptStoreError, "put the database back beside its log"),
+}
+
+
+@pytest.mark.parametrize("owner", [None, "one"], ids=["reader", "owner"])
+@pytest.mark.parametrize(("make", "error", "remedy"), REFUSED.values(), ids=REFUSED)
+async def test_what_is_refused_stays_as_it_is(
+    path: Path, open_store: Open, make: Callable[[Path], Any], error: type[StoreError], remedy: str, owner: str | None
+) -> None:
+    """A file that is no store of this release is refused with the remedy; no byte changes, and no file comes beside."""
+    path.parent.mkdir()
+    make(path)
+    before, changed_at = contents(path.parent), [file.stat().st_mtime_ns for file in path.parent.iterdir()]
+    for _ in range(2):
+        with pytest.raises(error) as caught:
+            await open_store(owner)
+        assert remedy in caught.value.hints
+
+    assert contents(path.parent) == before
+    assert [file.stat().st_mtime_ns for file in path.parent.iterdir()] == changed_at
+    assert not path.with_name("state.db-kernels").exists()
+
+
+# -- network file systems -----------------------------------------------------------------------------------------
+
+MOUNTS = r"""
+22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+23 22 0:21 / /proc rw - proc proc rw
+31 22 0:45 / /home rw,relatime shared:20 - nfs4 server:/export/home rw,vers=4.2
+32 31 254:2 / /home/ada/local rw - ext4 /dev/vdb rw
+33 22 0:50 / /mnt/with\040blank rw shared:9 master:2 - cifs //server/share rw
+34 22 0:51 / /mnt/cloud rw - fuse.sshfs ada@server: rw
+35 22 0:52 / /mnt/bound rw - fuse.bindfs /home rw
+36 22 0:53 / /data rw - xfs /dev/vdc rw
+37 36 0:54 / /data rw - nfs server:/data rw
+38 22 0:55 / /datafiles rw - btrfs /dev/vdd rw
+this is no line of a mountinfo
+39 22 0:56 /
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "is_network"),
+    [
+        ("/state.db", "ext4", False),
+        ("/var/lib/app/state.db", "ext4", False),
+        ("/home/ada/state.db", "nfs4", True),
+        ("/home", "nfs4", True),
+        ("/homes/state.db", "ext4", False),
+        ("/home/ada/local/state.db", "ext4", False),
+        ("/mnt/with blank/state.db", "cifs", True),
+        ("/mnt/cloud/a/b/state.db", "fuse.sshfs", True),
+        ("/mnt/bound/state.db", "fuse.bindfs", False),
+        ("/data/state.db", "nfs", True),
+        ("/datafiles/state.db", "btrfs", False),
+    ],
+)
+def test_a_path_is_on_the_file_system_mounted_nearest(path: str, kind: str, is_network: bool) -> None:
+    """The nearest mount point above a path says its file system, and of two at one place the later."""
+    assert filesystems.type_at(MOUNTS, path) == kind
+    assert filesystems.is_network(kind) == is_network
+
+
+@pytest.mark.parametrize("mounts", ["", "no table\n", "22 1 254:1 / /elsewhere rw - nfs a:/b rw\n"])
+def test_where_nothing_tells_nothing_is_known(mounts: str) -> None:
+    """Without a table, or one that does not cover the path, no file system is named."""
+    assert filesystems.type_at(mounts, "/state.db") is None
+
+
+@pytest.mark.parametrize("owner", [None, "one"], ids=["reader", "owner"])
+async def test_a_network_file_system_is_refused(
+    path: Path, tmp_path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch, owner: str | None
+) -> None:
+    """A store on a network file system is refused with the remedy, before anything is made there."""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"22 1 254:1 / / rw - ext4 /dev/vda1 rw\n23 22 0:9 / {tmp_path} rw - nfs4 server:/x rw\n")
+    monkeypatch.setattr(filesystems, "MOUNTS", table)
+    with pytest.raises(StoreError, match="nfs4") as caught:
+        await open_store(owner)
+
+    assert "local disk" in caught.value.hints[0]
+    assert not path.parent.exists()
+
+
+async def test_the_file_system_is_found_on_this_host(path: Path) -> None:
+    """Where the host lists its mounts, the file system of a path is known."""
+    known = filesystems.type_of(path)
+
+    assert (known is not None) == filesystems.MOUNTS.exists()
+
+
+# -- after a crash ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stores that were looked through since."""
+    looked: list[str] = []
+    original = copies.require_sound
+
+    def look(store: str, *arguments: Any) -> None:
+        looked.append(store)
+        original(store, *arguments)
+
+    monkeypatch.setattr(opening, "require_sound", look)
+    return looked
+
+
+async def closed(open_store: Open, runs: int = 50) -> None:
+    store = await open_store("one")
+    await create(store, *(creation(f"run{number}") for number in range(runs)))
+    await store.close()
+
+
+def die(path: Path) -> None:
+    """Leave what a kernel leaves that dies while its log is empty."""
+    (path.with_name("state.db-kernels") / "dead.lock").write_text("1\n")
+
+
+async def test_a_store_that_was_closed_is_not_looked_through(open_store: Open, looked_at: Sequence[str]) -> None:
+    """After a close in good order, with or without readers beside, opening reads no more than it needs."""
+    await closed(open_store)
+    await open_store(None)
+    for number in range(3):
+        store = await open_store(f"again{number}")
+        await create(store, creation(f"more{number}"))
+        await store.close()
+
+    assert looked_at == []
+
+
+async def test_a_store_that_was_left_is_looked_through(open_store: Open, path: Path, looked_at: Sequence[str]) -> None:
+    """The next owner after a crash looks through the store once, also if a reader came and went before it."""
+    await closed(open_store)
+    die(path)
+    reader = await open_store(None)
+    await reader.delete("run1", (await reader.load("run1")).uid)  # it connects for writing, and removes the log
+    await reader.close()
+    assert looked_at == []
+    for owner in ("two", "three"):
+        await (await open_store(owner)).close()
+
+    assert len(looked_at) == 1
+
+
+async def test_a_log_that_was_left_tells_of_a_crash(open_store: Open, tmp_path: Path, looked_at: Sequence[str]) -> None:
+    """A store that lies there with its log, and without any lock file, was not closed either."""
+    store = await open_store("one")
+    await create(store, creation("a"))
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    for name in ("state.db", "state.db-wal"):
+        shutil.copy(store._path.with_name(name), copied / name)
+    other = await open_store("two", copied / "state.db")
+
+    assert len(looked_at) == 1
+    assert await other.count(RunFilter()) == 1
+
+
+async def test_nothing_is_looked_through_beside_a_live_kernel(
+    store: SQLiteBackend, open_store: Open, path: Path, looked_at: Sequence[str]
+) -> None:
+    """A kernel that dies beside another one has not left the store alone."""
+    die(path)
+    await open_store("two")
+
+    assert looked_at == []
+    assert not (path.with_name("state.db-kernels") / "dead.lock").exists()
+
+
+async def test_damage_after_a_crash_is_found_before_anything_is_claimed(open_store: Open, path: Path) -> None:
+    """A damaged store that was left behind is refused as often as it is opened, and stays as it is."""
+    await closed(open_store)
+    broken(path)
+    die(path)
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(CorruptStoreError) as caught:
+            await open_store("two")
+        assert caught.value.hints
+
+    assert path.read_bytes() == before
+    assert ask(path, "SELECT DISTINCT owner FROM runs") == [("one",)]
+
+
+async def until_looked_through(store: SQLiteBackend) -> None:
+    assert store._look_through is not None
+    await anyio.to_thread.run_sync(store._look_through._thread.join)
+
+
+async def test_a_large_store_opens_at_once(
+    open_store: Open, path: Path, looked_at: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large store that was left behind is looked through while it is in use, and not again by the next owner."""
+    monkeypatch.setattr(opening, "CHECKED_AT_ONCE", 0)
+    await closed(open_store)
+    die(path)
+    store = await open_store("two")
+    await create(store, creation("new"))
+    await until_looked_through(store)
+    assert not (path.with_name("state.db-kernels") / "unchecked").exists()
+    await store.close()
+    await open_store("three")
+
+    assert len(looked_at) == 1
+
+
+async def test_damage_that_is_found_while_runs_go_on_is_loud(
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A kernel that finds its store damaged says so, stops reading and writing, and leaves the mark for the next."""
+    monkeypatch.setattr(opening, "CHECKED_AT_ONCE", 0)
+    await closed(open_store)
+    broken(path, "runs_by_status")
+    die(path)
+    with caplog.at_level(logging.ERROR, "flujo.backends.sqlite"):
+        store = await open_store("two")
+        await until_looked_through(store)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    for call in (store.load("run1"), store.append([creation("new")]), store.claim("run1")):
+        with pytest.raises(CorruptStoreError, match="found while it was in use"):
+            await call
+    await store.close()
+    monkeypatch.setattr(opening, "CHECKED_AT_ONCE", 1_000_000_000)
+
+    with pytest.raises(CorruptStoreError):
+        await open_store("three")
+
+
+async def test_a_look_that_is_cut_short_is_begun_again(
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that closes before it has looked through its store waits for nothing, and the next one looks again."""
+    monkeypatch.setattr(opening, "CHECKED_AT_ONCE", 0)
+    await closed(open_store)
+    die(path)
+    begun = []
+
+    def look(store: str, connection: sqlite3.Connection, stop: Callable[[], bool] | None = None) -> None:
+        begun.append(store)
+        assert stop is not None
+        while not stop():
+            pass
+        raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "require_sound", look)
+        for owner in ("two", "three"):
+            await (await open_store(owner)).close()
+    assert len(begun) == 2
+    store = await open_store("four")
+    await until_looked_through(store)
+
+    assert not (path.with_name("state.db-kernels") / "unchecked").exists()
+
+
+# -- integrity ----------------------------------------------------------------------------------------------------
+
+DEFECTS: dict[str, tuple[str, str | None, str]] = {
+    "an event is missing": ("DELETE FROM events WHERE run = 1 AND seq = 2", "a", "its journal has 2"),
+    "the last event is missing": ("DELETE FROM events WHERE run = 1 AND seq = 3", "a", "the last is number 2"),
+    "an event has another number": ("UPDATE events SET seq = 9 WHERE run = 1 AND seq = 3", "a", "the last is number 9"),
+    "a journal begins with 0": ("UPDATE events SET seq = seq - 1 WHERE run = 1", "a", "the last is number 2"),
+    "a summary is ahead": ("UPDATE runs SET seq = 7 WHERE run_id = 'a'", "a", "its summary says 7"),
+    "a definition is missing": ("UPDATE runs SET definition = 'abc' WHERE run_id = 'b'", "b", "abc is missing"),
+    "labels are no JSON": ("UPDATE runs SET labels = 'x' WHERE run_id = 'b'", "b", "not a JSON object"),
+    "labels are a list": ("UPDATE runs SET labels = '[]' WHERE run_id = 'b'", "b", "not a JSON object"),
+    "a label is not in the index": ("DELETE FROM labels WHERE name = 'team'", "a", "label team is not in the index"),
+    "a label is of nobody": ("INSERT INTO labels VALUES ('x', 'y', 1, 'ghost', 77)", None, "x = y for ghost"),
+    "a label is of another": ("INSERT INTO labels VALUES ('x', 'y', 1, 'b', 2)", "b", "x = y for b"),
+    "a payload is missing": ("DELETE FROM blobs", "a", "the payload of its event 2 is missing"),
+    "a payload is another text": ("UPDATE blobs SET text = text || 'x'", "a", "is not the text it was"),
+    "a payload is of nobody": ("INSERT INTO blobs VALUES (x'00', 'text')", None, "no event has the payload 00"),
+    "an event is of nobody": (
+        "INSERT INTO events (run, seq, at, type, format, body) VALUES (77, 1, 1, 't', 1, '{}')",
+        None,
+        "of events refers to a row of runs",
+    ),
+    "a request is to nobody": (
+        "INSERT INTO inbox (run, kind, body, at) VALUES (77, 'signal', '{}', 1)",
+        None,
+        "of inbox refers to a row of runs",
+    ),
+    "a counter is behind": ("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'events'", None, "counter of events"),
+}
+
+
+@pytest.fixture
+async def full(open_store: Open) -> SQLiteBackend:
+    """A store with two runs, open for reading: `a` has labels, three events and a large payload."""
+    store = await open_store("one")
+    a, _ = await create(store, creation("a", labels='{"team":"x","size":"größer"}'), creation("b"))
+    assert await store.append([large(following(a, 2), blobs.LARGEST_INLINE + 1)]) == {}
+    await store.close()
+    return await open_store(None)
+
+
+@pytest.mark.parametrize(("change", "run", "text"), DEFECTS.values(), ids=DEFECTS)
+async def test_what_contradicts_itself_is_named(
+    full: SQLiteBackend, path: Path, change: str, run: str | None, text: str
+) -> None:
+    """Rows that contradict each other are found, with the run they belong to if there is one."""
+    assert await full.integrity() == []
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute(change)
+        shell.commit()
+    found = await full.integrity()
+
+    assert [problem.run_id for problem in found if text in problem.text] == [run], found
+
+
+async def test_a_torn_index_is_named(open_store: Open, path: Path) -> None:
+    """Damaged pages are problems of the store, and looking for them raises nothing."""
+    await closed(open_store, runs=200)
+    broken(path, "runs_by_workflow")
+    reader = await open_store(None)
+    found = await reader.integrity()
+
+    assert found
+    assert all(isinstance(problem, Problem) for problem in found)
+
+
+async def test_an_unreadable_table_is_named(open_store: Open, path: Path) -> None:
+    """When a table cannot be read at all, what SQLite says of it is the answer."""
+    await closed(open_store, runs=200)
+    broken(path, "runs")
+    reader = await open_store(None)
+    found = await reader.integrity()
+
+    assert found
+    assert found[0].run_id is None
+
+
+async def test_writers_go_on_while_a_store_is_looked_through(
+    store: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits are made while the integrity is looked at, which sees the store as it was when it began."""
+    await create(store, creation("a"))
+    begun, go_on = threading.Event(), threading.Event()
+    damage = maintenance._damage
+
+    def look(connection: sqlite3.Connection) -> list[Problem]:
+        found = damage(connection)
+        begun.set()
+        assert go_on.wait(60)
+        return found
+
+    monkeypatch.setattr(maintenance, "_damage", look)
+    found: list[Problem] = []
+
+    async def look_through() -> None:
+        found.extend(await store.integrity())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look_through)
+        await anyio.to_thread.run_sync(begun.wait)
+        await create(store, creation("b"))
+        assert await store.count(RunFilter()) == 2
+        go_on.set()
+
+    assert found == []
+
+
+async def test_a_look_can_be_cancelled(store: SQLiteBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelling a long look ends its statement; nothing stays open, and the store goes on."""
+    begun = threading.Event()
+
+    def look(connection: sqlite3.Connection) -> list[Problem]:
+        begun.set()
+        endless = (
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT max(n) FROM numbers"
+        )
+        return list(connection.execute(endless))
+
+    monkeypatch.setattr(maintenance, "_problems", look)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store.integrity)
+        await anyio.to_thread.run_sync(begun.wait)
+        tasks.cancel_scope.cancel()
+
+    assert await create(store, creation("a"))
+
+
+# -- the write-ahead log ------------------------------------------------------------------------------------------
+
+
+def log_of(path: Path) -> int:
+    return path.with_name("state.db-wal").stat().st_size
+
+
+async def test_many_writers_keep_the_log_small(open_store: Open, path: Path) -> None:
+    """The log stays under 16 MB although each of eight writers has only written a little of it."""
+    stores = [await open_store(f"owner{number}") for number in range(8)]
+    summaries = [
+        (await create(store, creation(f"run{number}", f"owner{number}")))[0] for number, store in enumerate(stores)
+    ]
+    longest = 0
+    for _ in range(12):
+        for number, store in enumerate(stores):
+            commit = large(following(summaries[number]), 500_000)
+            assert await store.append([commit]) == {}
+            summaries[number] = commit.summary
+            longest = max(longest, log_of(path))
+
+    assert longest < 16_000_000
+    assert path.stat().st_size + longest > 45_000_000
+
+
+async def test_a_large_transaction_leaves_no_large_log(store: SQLiteBackend, path: Path) -> None:
+    """The log of one transaction of 24 MB is cut off when the transaction is made."""
+    summaries = await create(store, *(creation(f"run{number}") for number in range(24)))
+    await store.append([large(following(summary), 1_000_000) for summary in summaries])
+
+    assert log_of(path) < 1_000_000
+    assert path.stat().st_size > 24_000_000
+
+
+async def test_a_reader_in_the_way_costs_no_waiting(
+    store: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a reader keeps the log from being cut off, nobody waits for it; the log is cut off when it has gone."""
+    tries = []
+    empty_log = SQLiteBackend._transact.__globals__["_empty_log"]
+
+    def counting(connection: sqlite3.Connection) -> None:
+        tries.append(log_of(path))
+        empty_log(connection)
+
+    monkeypatch.setitem(SQLiteBackend._transact.__globals__, "_empty_log", counting)
+    (summary,) = await create(store, creation("a"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM runs").fetchall()
+        for _ in range(20):
+            commit = large(following(summary), 1_000_000)
+            assert await store.append([commit]) == {}
+            summary = commit.summary
+        assert tries == []
+        details = await store.details()
+        assert details["wal_bytes"] == log_of(path) > 16_000_000
+    for _ in range(5):
+        commit = large(following(summary), 1_000_000)
+        assert await store.append([commit]) == {}
+        summary = commit.summary
+
+    assert tries
+    assert log_of(path) < 16_000_000
+
+
+# -- what a store says of itself ----------------------------------------------------------------------------------
+
+
+async def test_a_store_says_what_it_is_made_of(store: SQLiteBackend, path: Path, open_store: Open) -> None:
+    """Details are JSON values under documented names."""
+    await create(store, creation("a"), creation("b"))
+    await open_store("two")
+    details = await (await open_store(None)).details()
+
+    assert details == {
+        "path": str(path),
+        "schema": 2,
+        "sqlite_version": sqlite3.sqlite_version,
+        "wal_reset_bug": maintenance.has_wal_reset_bug(sqlite3.sqlite_version_info),
+        "wal_reset_bug_note": details["wal_reset_bug_note"],
+        "journal_mode": "wal",
+        "synchronous": "full",
+        "file_system": filesystems.type_of(path),
+        "file_bytes": path.stat().st_size,
+        "wal_bytes": log_of(path),
+        "free_bytes": 0,
+        "runs": 2,
+        "events": 2,
+        "kernels_alive": ["one", "two"],
+        "unchecked": False,
+    }
+    assert (details["wal_reset_bug_note"] is not None) == details["wal_reset_bug"]
+    page = (Path(__file__).parents[2] / "docs" / "sqlite-store.md").read_text(encoding="utf-8")
+    assert [name for name in details if f"| `{name}` |" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("version", "has_it"),
+    [
+        ((3, 6, 23), False),
+        ((3, 7, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 0), True),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 52, 0), False),
+        ((4, 0, 0), False),
+    ],
+)
+def test_releases_with_the_defect_are_known(version: Sequence[int], has_it: bool) -> None:
+    """The defect of a commit that races a checkpoint is in 3.7.0 to 3.51.2, without two repaired lines."""
+    assert maintenance.has_wal_reset_bug(version) == has_it
+
+
+# -- errors -------------------------------------------------------------------------------------------------------
+
+
+def sqlite_error(code: int | None, text: str = "something") -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text)
+    if code is not None:
+        error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (sqlite_error(sqlite3.SQLITE_BUSY), StoreBusyError, "store.lock"),
+        (sqlite_error(sqlite3.SQLITE_BUSY_SNAPSHOT), StoreBusyError, "store.lock"),
+        (sqlite_error(sqlite3.SQLITE_PROTOCOL), StoreBusyError, "store.lock"),
+        (sqlite_error(sqlite3.SQLITE_FULL), StoreFullError, "disk is full"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_SHMSIZE), StoreFullError, "disk is full"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_WRITE), StoreError, "something"),
+        (sqlite_error(sqlite3.SQLITE_CORRUPT), CorruptStoreError, "something"),
+        (sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX), CorruptStoreError, "something"),
+        (sqlite_error(sqlite3.SQLITE_NOTADB), ForeignStoreError, "not an SQLite file"),
+        (sqlite_error(sqlite3.SQLITE_READONLY), StoreError, "something"),
+        (sqlite_error(sqlite3.SQLITE_READONLY_DBMOVED), StoreError, "removed or replaced"),
+        (sqlite_error(sqlite3.SQLITE_CANTOPEN), StoreError, "something"),
+        (sqlite_error(None, "Could not decode to UTF-8 column 'run_id'"), CorruptStoreError, "decode"),
+        (sqlite_error(None), StoreError, "something"),
+        (OSError(errno.ENOSPC, "No space left on device"), StoreFullError, "disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), StoreFullError, "disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "state.db"), StoreError, "Permission denied"),
+    ],
+    ids=str,
+)
+def test_every_error_has_a_kind(error: Exception, kind: type[StoreError], said: str) -> None:
+    """What SQLite and the operating system raise becomes an error of the store, with something to type next."""
+    with pytest.raises(StoreError, match=said) as caught, store_errors("sqlite:state.db", Path("store.lock")):
+        raise error
+
+    assert type(caught.value) is kind
+    assert caught.value.hints
+    assert caught.value.__cause__ is error
+
+
+async def test_a_connection_that_was_closed_says_so(store: SQLiteBackend, path: Path) -> None:
+    """A call that meets a closed connection raises an error of SQLite's, which becomes one of the store's."""
+    database = await Database.connect(path, "ro", lambda _: None)
+    await database.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed meanwhile"):
+        await database.run(lambda _: None)
+
+
+async def test_a_folder_that_cannot_be_written_is_named(
+    store: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that SQLite may not open is an error with the remedy, for what runs beside as well."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise sqlite_error(sqlite3.SQLITE_CANTOPEN, "unable to open database file")
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with pytest.raises(StoreError, match="unable to open") as caught:
+        await store.details()
+
+    assert "writable" in caught.value.hints[0]
+
+
+# -- work in a thread ---------------------------------------------------------------------------------------------
+
+
+async def test_errors_come_out_of_a_thread_as_they_are() -> None:
+    """What the work raises is raised, and not a group of it."""
+
+    def fail(stop: Callable[[], bool]) -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await in_thread(fail)
+
+
+async def test_a_cancellation_waits_for_the_thread() -> None:
+    """A cancelled caller has told the work to stop, and goes on when it has stopped."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(stop: Callable[[], bool]) -> None:
+        begun.set()
+        while not stop():
+            pass
+        ended.set()
+        raise Stopped
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_thread, work)
+        await anyio.to_thread.run_sync(begun.wait)
+        tasks.cancel_scope.cancel()
+
+    assert ended.is_set()
