@@ -7,7 +7,9 @@ from textwrap import dedent
 import pytest
 
 from flujo.kernel.errors import DefinitionError
+from flujo.kernel.retention import Retention
 from flujo.kernel.retry import RetryPolicy
+from flujo.workflows import load_workflow_text
 from flujo.workflows.definitions import Definition, OnError, read_definition
 from flujo.workflows.registry import Tasks
 
@@ -126,7 +128,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: the top level has no key `step`; did you mean `steps`?",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, max_parallel, settings",
+            "timeout, max_parallel, settings, retention",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
             "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
             "retry, timeout, on_error, always_run",
@@ -299,7 +301,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: `name` is here twice, first in line 1",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, max_parallel, settings",
+            "timeout, max_parallel, settings, retention",
             "3:6: .inf has no JSON form; quote it if it is text",
             "5:21: there is no task `nop`; did you mean `noop`?",
         ],
@@ -417,6 +419,23 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "4:44: step `c` always runs, so it cannot be for this failure only",
         ],
     ),
+    "a retention": (
+        "name: x\nretention: {completed: soon, succeeded: 1d, last: 0, on_error: 1d}\nsteps: [{name: a, task: noop}]\n",
+        [
+            '2:24: `completed`: "soon" is not a duration; write 90, 90s, 1h30m, 2w, 30d or PT1H30M',
+            "2:30: `retention` has no key `succeeded`; it has: completed, failed, cancelled, last",
+            "2:51: `last` must be at least 1, not 0",
+            "2:54: `on_error` belongs to a step, not to `retention`",
+        ],
+    ),
+    "a retention that is none": (
+        "name: x\nretention: 30d\nsteps: [{name: a, task: noop}]\n",
+        ['2:12: `retention` must be a mapping, not the text "30d"'],
+    ),
+    "an empty retention": (
+        "name: x\nretention: {}\nsteps: [{name: a, task: noop}]\n",
+        ["2:12: `retention` says nothing; it has: completed, failed, cancelled, last"],
+    ),
     "labels and outputs": (
         "name: x\nlabels: {a: [1]}\noutputs: [1]\nsteps: [{name: a, task: noop, condition: [1]}]\n",
         [
@@ -434,6 +453,22 @@ def test_a_bad_definition_is_refused_with_all_its_problems(case: str) -> None:
     text, expected = BAD[case]
 
     assert problems_of(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("{completed: 30d, failed: 90d, last: 100}", Retention(completed="30d", failed="90d", last=100)),
+        ("{cancelled: 0}", Retention(cancelled=0)),
+        ("{last: 3}", Retention(last=3)),
+    ],
+)
+def test_how_long_runs_are_kept(written: str, expected: Retention) -> None:
+    """A rule as in Python; without one there is none."""
+    workflow = load_workflow_text(f"name: x\nretention: {written}\nsteps: [{{name: a, task: noop}}]\n", "x.yaml")
+
+    assert workflow.retention == expected
+    assert read("name: x\nsteps: [{name: a, task: noop}]\n").retention is None
 
 
 def test_what_follows_on_a_failure() -> None:

@@ -8,7 +8,7 @@ Both give the same interface (flujo.kernel.api), so commands need not care. Only
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from flujo.backends import open_backend
@@ -31,15 +31,22 @@ async def reading(target: Target) -> AsyncIterator[StoredRuns]:
 
 @asynccontextmanager
 async def acting(
-    target: Target, load_definition: Callable[[StoredDefinition], Workflow] = from_stored_text
+    target: Target,
+    load_definition: Callable[[StoredDefinition], Workflow] = from_stored_text,
+    workflows: Iterable[Workflow] = (),
 ) -> AsyncIterator[Runs]:
-    """The same with starting, resuming and cancelling. A kernel of our own recovers nothing by itself."""
+    """The same with starting, resuming and cancelling. A kernel of our own recovers nothing by itself, and forgets the
+    old runs of `workflows` as they say."""
     if isinstance(target, ServerTarget):
         async with connected(target) as runs:
             yield runs
     else:
         async with Kernel(
-            open_backend(target.url), recover=False, workspaces=target.workspaces, load_definition=load_definition
+            open_backend(target.url),
+            workflows,
+            recover=False,
+            workspaces=target.workspaces,
+            load_definition=load_definition,
         ) as kernel:
             yield kernel
 

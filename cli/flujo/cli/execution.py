@@ -6,7 +6,7 @@ there, and Ctrl-C only ends the following.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from flujo.kernel import RunHandle, Runs, RunStatus, StepState, StoredDefinition, Workflow, WorkflowState
 from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError
@@ -33,17 +33,19 @@ async def advance(
     no_wait: bool = False,
     after_seq: int = 0,
     load_definition: Callable[[StoredDefinition], Workflow] = from_stored_text,
+    workflows: Iterable[Workflow] = (),
 ) -> int:
     """Take the run `run_id` as far as it goes and return the exit code. `begin` starts or resumes it.
 
-    Events up to `after_seq` are not shown. After a Ctrl-C the command that goes on is printed.
+    Events up to `after_seq` are not shown. Old runs of `workflows` are forgotten as they say. After a Ctrl-C the
+    command that goes on is printed.
     """
     target = session.target
     is_remote = isinstance(target, ServerTarget)
     state: WorkflowState | None = None
     with Interruption() as interruption:
         with interruption.scope:
-            async with acting(target, load_definition) as runs:
+            async with acting(target, load_definition, workflows) as runs:
                 handle = await begin(runs)
                 view = view_for(session)
                 try:

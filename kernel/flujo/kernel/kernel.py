@@ -179,7 +179,7 @@ class Kernel(Observer):
                 group.start_soon(self._inbox.serve)
                 group.start_soon(self._timers.serve)
                 if self._sweeper.has_rules:
-                    group.start_soon(self._sweeper.serve)
+                    group.start_soon(self._forget_old_runs)
                 try:
                     if self._recover_at_start:
                         await self.recover()
@@ -218,6 +218,9 @@ class Kernel(Observer):
             # Also when a second Ctrl-C lands just here: nobody else would tell the committer to end.
             committer.close()
             rest.cancel()
+
+    async def _forget_old_runs(self) -> None:
+        await self._sweeper.serve()
 
     async def _revive(self, run_id: str) -> None:
         await self._bring_back(run_id)

@@ -412,9 +412,10 @@ class Observer:
 
     async def _remove_files(self, run_ids: Iterable[str]) -> None:
         """Remove what flujo made for these runs. A folder the user has named is somebody else's, and not in here."""
-        if (folder := self.workspaces) is not None:
+        gone = tuple(run_ids)
+        if gone and (folder := self.workspaces) is not None:
             with anyio.CancelScope(shield=True):  # nobody would know any more that they are there
-                await to_thread.run_sync(_remove_from, folder, tuple(run_ids))
+                await to_thread.run_sync(_remove_from, folder, gone)
 
     # -- for the kernel to refine -------------------------------------------------------------------------------
 

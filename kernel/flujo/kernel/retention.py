@@ -14,6 +14,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import anyio
+
 from .backend import RunFilter, RunSummary, StateBackend, is_child
 from .clock import Clock
 from .durations import MICROSECONDS, Duration, parse_duration
@@ -186,16 +188,18 @@ class Sweeper:
         return bool(self._own) or self._rest is not None
 
     async def serve(self) -> None:
-        """Forget what may go, now and every few minutes, a batch at a time, until cancelled. What goes wrong is logged
-        and tried again: no run depends on it."""
+        """Forget what may go, now and every few minutes, a batch at a time, until cancelled; a batch that has begun is
+        completed first. What goes wrong is logged and tried again: no run depends on it."""
         while True:
             more = False
-            try:
-                more = await self.sweep()
-            except FlujoError as error:
-                logger.warning("old runs are not forgotten: %s", error)
-            except Exception:
-                logger.exception("old runs are not forgotten")
+            # A process that only lives for one short run would otherwise never come to the end of its first batch.
+            with anyio.CancelScope(shield=True):
+                try:
+                    more = await self.sweep()
+                except FlujoError as error:
+                    logger.warning("old runs are not forgotten: %s", error)
+                except Exception:
+                    logger.exception("old runs are not forgotten")
             await self._clock.sleep_until(self._clock.now() + (PAUSE if more else INTERVAL))
 
     async def sweep(self) -> bool:

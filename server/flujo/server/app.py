@@ -9,7 +9,7 @@ import anyio
 
 from flujo.backends import open_backend
 from flujo.client.addresses import Address
-from flujo.kernel import Kernel, Workflow
+from flujo.kernel import Kernel, Retention, Workflow
 
 from .listening import GRACE_SECONDS, listening, load_stored
 from .sockets import claimed
@@ -24,13 +24,15 @@ async def run_server(
     max_steps: int | None = None,
     max_runs: int | None = None,
     limits: Mapping[str, int] | None = None,
+    retention: Retention | None = None,
     grace_seconds: float = GRACE_SECONDS,
     started: Callable[[Kernel], None] = lambda kernel: None,
 ) -> None:
     """Serve the store at the URL `store` until cancelled. `started` is called when calls are accepted.
 
     Unfinished runs that nobody runs are taken up first: those of `workflows`, and those that have their definition
-    stored. `max_steps`, `max_runs` and `limits` are those of Kernel. Raises what open_backend and `serve` raise.
+    stored. `max_steps`, `max_runs`, `limits` and `retention` are those of Kernel. Raises what open_backend and `serve`
+    raise.
     """
     where = Address.parse(address)
     _ = where.target  # a path that is too long is said before a store is made for nothing
@@ -41,6 +43,7 @@ async def run_server(
         max_steps=max_steps,
         max_runs=max_runs,
         limits=limits,
+        retention=retention,
         load_definition=load_stored,
     )
     with claimed(where):  # first of all: a server that has to leave again must not have taken up runs

@@ -16,6 +16,8 @@ from typing import Any
 
 from flujo.kernel.errors import DeclarationError
 from flujo.kernel.plans import ALWAYS, NOTHING
+from flujo.kernel.retention import KEYS as RETENTION_KEYS
+from flujo.kernel.retention import Retention
 from flujo.kernel.retry import NO_RETRY, RetryPolicy
 
 from .documents import Node, Position, Problems, read_document
@@ -35,7 +37,7 @@ from .templates import (
 
 TOP_KEYS = (
     *("name", "description", "version", "params", "steps", "outputs", "labels"),
-    *("timeout", "max_parallel", "settings"),
+    *("timeout", "max_parallel", "settings", "retention"),
 )
 STEP_KEYS = (
     *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
@@ -44,7 +46,7 @@ STEP_KEYS = (
 ON_ERROR_KEYS = ("action", "retry", "delay", "next", "message")
 RETRY_KEYS = ("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "give_up_on", "max_elapsed")
 
-TOP_KEYS_TO_COME = ("flows", "imports", "secrets", "retention")
+TOP_KEYS_TO_COME = ("flows", "imports", "secrets")
 STEP_KEYS_TO_COME = ("for_each", "outputs", "progress_update", "progress_interval")
 
 MAX_JUMPS = 100
@@ -55,6 +57,7 @@ _PLACES = {
     "a step": (*STEP_KEYS, *STEP_KEYS_TO_COME),
     "`retry`": RETRY_KEYS,
     "`on_error`": ON_ERROR_KEYS,
+    "`retention`": RETENTION_KEYS,
 }
 
 
@@ -110,6 +113,7 @@ class Definition:
     labels: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    retention: Retention | None = None
     env_names: frozenset[str] = frozenset()
 
     @property
@@ -195,6 +199,7 @@ class _Reader(NodeReader):
             labels=self._read_labels(top.get("labels")),
             timeout_seconds=self._duration(top.get("timeout"), "`timeout`"),
             settings=self._read_settings(top.get("settings")),
+            retention=self._read_retention(top.get("retention")),
             env_names=frozenset(self._env_names),
         )
 
@@ -235,6 +240,19 @@ class _Reader(NodeReader):
         settings = self._mapping(node, "`settings`")
         self._number(settings.get("max_jumps"), "max_jumps")
         return {key: value.plain() for key, value in settings.items()}
+
+    def _read_retention(self, node: Node | None) -> Retention | None:
+        given = self._mapping(node, "`retention`")
+        if node is None or not isinstance(node.value, dict):
+            return None
+        self._check_keys(node, RETENTION_KEYS, (), "`retention`")
+        last = self._number(given.get("last"), "last")
+        ages = {key: self._duration(given.get(key), f"`{key}`", zero=True) for key in RETENTION_KEYS if key != "last"}
+        if not any(has_value(node, key) for key in RETENTION_KEYS):
+            self._add(node.at, "`retention` says nothing; it has: " + ", ".join(RETENTION_KEYS))
+        if last is None and all(age is None for age in ages.values()):
+            return None
+        return Retention(last=last, **ages)
 
     def _read_labels(self, node: Node | None) -> dict[str, str]:
         labels: dict[str, str] = {}

@@ -83,6 +83,7 @@ def _workflow(text: str, name: str, path: Path, workspace: str | Path | None, ta
         file=str(path),
         plan=definition.plan,
         environment=_environment(definition, path, None if workspace is None else Path(workspace).absolute()),
+        retention=definition.retention,
     )
 
 

@@ -10,7 +10,10 @@ from .documents import Node, Problems
 from .parameters import Parameter, shown
 
 NUMBERS = {
-    **{name: Parameter(name=name, types=("integer",), minimum=1) for name in ("max_attempts", "max_parallel", "retry")},
+    **{
+        name: Parameter(name=name, types=("integer",), minimum=1)
+        for name in ("max_attempts", "max_parallel", "retry", "last")
+    },
     "max_jumps": Parameter(name="max_jumps", types=("integer",), minimum=0),
     "backoff": Parameter(name="backoff", types=("number",), minimum=1),
     "jitter": Parameter(name="jitter", types=("number",), minimum=0, maximum=1),

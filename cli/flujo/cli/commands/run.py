@@ -122,7 +122,8 @@ def _start(session: Session, request: Request, *, detached: bool) -> int:
 
     if detached:
         return run_async(lambda: detach(session, begin))
-    return run_async(lambda: advance(session, run_id, begin, no_wait=request.no_wait))
+    known = [request.workflow] if isinstance(request.workflow, Workflow) else []
+    return run_async(lambda: advance(session, run_id, begin, no_wait=request.no_wait, workflows=known))
 
 
 def _resume(session: Session, request: Request, from_step: str | None, override_params: bool) -> int:

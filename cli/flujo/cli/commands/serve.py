@@ -15,9 +15,9 @@ from flujo.cli.interruption import Interruption
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.target import StoreTarget
-from flujo.kernel import Kernel, Workflow
+from flujo.kernel import Kernel, Retention, Workflow
 from flujo.kernel.durations import parse_duration
-from flujo.kernel.errors import ExtraMissingError
+from flujo.kernel.errors import DeclarationError, ExtraMissingError, InvalidDurationError
 
 
 @declare("serve", formats=("table", "json", "jsonl"))
@@ -26,6 +26,7 @@ from flujo.kernel.errors import ExtraMissingError
 @click.option("--max-steps", type=click.IntRange(1), metavar="N", help="steps that run at a time (default: no limit)")
 @click.option("--max-runs", type=click.IntRange(1), metavar="N", help="runs at work at a time (default: no limit)")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=N", help="steps at a time that name this limit")
+@click.option("--retention", metavar="RULE", help="forget old runs, as completed=30d,failed=90d,last=100")
 @click.option("--grace", default="5s", metavar="DURATION", help="how long calls may take to finish when it stops")
 def command(
     session: Session,
@@ -34,6 +35,7 @@ def command(
     max_steps: int | None,
     max_runs: int | None,
     limits: Sequence[str],
+    retention: str | None,
     grace: str,
 ) -> int:
     """Serve the runs of a store over gRPC until Ctrl-C or SIGTERM, and run them.
@@ -45,12 +47,20 @@ def command(
 
     What finds no room under a limit waits for its turn, first come, first served. A limit has the name that steps give
     it; those of YAML files have task:NAME, so that --limit task:shell=2 bounds the shells that run at a time.
+
+    RULE says how long runs are kept after their end, by status, and how many of each workflow are kept in any case. A
+    workflow named here that has a retention of its own goes by that one. Runs that go on, or are paused, always stay.
     """
     target = session.store_target
     workflows = _load(targets)
     address = listen or target.listen
     grace_seconds = parse_duration(grace)
-    bounds = {"max_steps": max_steps, "max_runs": max_runs, "limits": dict(_limit(limit) for limit in limits)}
+    bounds = {
+        "max_steps": max_steps,
+        "max_runs": max_runs,
+        "limits": dict(_limit(limit) for limit in limits),
+        "retention": None if retention is None else _retention(retention),
+    }
     run_async(lambda: _serve(session, target, address, workflows, bounds, grace_seconds))
     return 0
 
@@ -60,6 +70,13 @@ def _limit(written: str) -> tuple[str, int]:
     if not name or not size.isdecimal() or int(size) < 1:
         raise click.BadParameter(f"{written!r} is not NAME=N with N at least 1", param_hint="--limit")
     return name, int(size)
+
+
+def _retention(written: str) -> Retention:
+    try:
+        return Retention.parse(written)
+    except (DeclarationError, InvalidDurationError) as error:
+        raise click.BadParameter(error.message, param_hint="--retention") from error
 
 
 def _load(targets: Sequence[str]) -> list[Workflow]:

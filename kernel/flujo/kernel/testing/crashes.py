@@ -85,7 +85,7 @@ def run_workflow(
     make = make_backend or in_memory()
 
     async def live() -> Any:
-        async with Kernel(make(), [workflow, *others], clock=VirtualClock()) as kernel:
+        async with KeepingKernel(make(), [workflow, *others], clock=VirtualClock()) as kernel:
             return await _outcome(kernel, workflow, inputs, meanwhile)
 
     return run_virtually(live, loop=loop)
@@ -120,6 +120,14 @@ def crash_at_every_checkpoint(
     return Crashes(expected, len(calm.checkpoints))
 
 
+class KeepingKernel(Kernel):
+    """Forgets no old runs by itself: looking for them again and again, it would keep virtual time going for ever, and a
+    run that is stuck would never be found out."""
+
+    async def _forget_old_runs(self) -> None:
+        pass
+
+
 def in_memory() -> MakeBackend:
     """Handles on a new store in memory."""
     # By its name: the kernel does not know its backends, and whoever names a store of their own does not need this one.
@@ -148,12 +156,12 @@ class _History:
         with _quiet():
             try:
                 with mortal.life:
-                    async with Kernel(mortal, [workflow, *others], clock=clock) as kernel:
+                    async with KeepingKernel(mortal, [workflow, *others], clock=clock) as kernel:
                         return await _outcome(kernel, workflow, inputs, meanwhile)
             except (FlujoError, ExceptionGroup):
                 if not mortal.is_dead:
                     raise
-        async with Kernel(self._make(), [workflow, *others], clock=clock) as kernel:
+        async with KeepingKernel(self._make(), [workflow, *others], clock=clock) as kernel:
             return await _outcome(kernel, workflow, inputs, meanwhile)
 
 
