@@ -7,7 +7,9 @@ and what a writer that died had not finished.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -17,7 +19,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from anyio import CancelScope, to_thread
+from anyio import to_thread
 
 from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.kernel.checking import Severity, check
@@ -59,14 +61,10 @@ async def restore(backup: Path, path: Path, *, force: bool = False) -> int:
     with _store_errors(places.store):
         _require_room(places, force)
         places.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{places.folder.name}.restoring-", dir=places.folder.parent))
-        try:
+        with _unfinished(places) as unfinished:
             size = await _copy(source.folder, unfinished)
             await _require_sound(source, places, unfinished)
             await to_thread.run_sync(partial(_put_into_place, unfinished, places, force))
-        finally:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(partial(shutil.rmtree, unfinished, ignore_errors=True))
     return size
 
 
@@ -89,6 +87,33 @@ def _require_room(places: StoreFiles, force: bool) -> bool:
 
 
 # -- copying ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _unfinished(places: StoreFiles) -> Iterator[Path]:
+    """A new folder beside the store, which is gone afterwards if it still has that name; so are those of restores that
+    have died."""
+    prefix = f".{places.folder.name}.restoring-"
+    for remains in places.folder.parent.glob(f"{prefix}*"):
+        with suppress(OSError), _held(remains):
+            shutil.rmtree(remains, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=places.folder.parent))
+    with _held(folder):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock on a folder; raises BlockingIOError while another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 async def _copy(source: Path, target: Path) -> int:
@@ -173,14 +198,12 @@ def _put_into_place(unfinished: Path, places: StoreFiles, force: bool) -> None:
     if _require_room(places, force):
         with _alone(places):
             kept = places.folder.with_name(f"{places.folder.name}.replaced")
+            # From here on it is a whole store, which nobody may take for the remains of a restore that has died.
+            ready = places.folder.with_name(unfinished.name.replace(".restoring-", ".restored-"))
+            _DISK.rename(unfinished, ready)
             _DISK.remove_tree(kept)
-            _DISK.rename(places.folder, kept)
-            try:
-                _give_name(unfinished, places)
-            except BaseException:
-                with suppress(OSError):  # unless somebody has made another one meanwhile
-                    _DISK.rename(kept, places.folder)
-                raise
+            exchange(ready, places.folder)
+            _DISK.rename(ready, kept)
     else:
         _give_name(unfinished, places)
     _DISK.sync_folder(places.folder.parent)
@@ -193,6 +216,32 @@ def _give_name(unfinished: Path, places: StoreFiles) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise StoreExistsError(places.store, ["somebody has made one just now; look at it first"]) from error
         raise
+
+
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+_HERE = -100  # AT_FDCWD
+_UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change names, in one instant where the system can do that: there is a store at any time."""
+    system = ctypes.CDLL(None, use_errno=True)
+    paths = os.fsencode(one), os.fsencode(other)
+    if hasattr(system, "renameat2"):
+        failed = system.renameat2(_HERE, paths[0], _HERE, paths[1], _EXCHANGE)
+    elif hasattr(system, "renamex_np"):
+        failed = system.renamex_np(*paths, _EXCHANGE)
+    else:
+        ctypes.set_errno(errno.ENOSYS)
+        failed = -1
+    if not failed:
+        return
+    if (number := ctypes.get_errno()) not in _UNKNOWN:
+        raise OSError(number, os.strerror(number), str(other))
+    between = one.with_name(f"{one.name}.between")
+    _DISK.rename(other, between)
+    _DISK.rename(one, other)
+    _DISK.rename(between, one)
 
 
 @contextmanager
