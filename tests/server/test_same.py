@@ -16,6 +16,7 @@ from flujo.backends import open_backend
 from flujo.kernel import Context, Event, Kernel, RetryPolicy, RunFailed, Runs, RunStatus, workflow
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.events import to_json_object
+from flujo.kernel.filters import Wanted
 from flujo.server.listening import load_stored
 from server.flows import FAILS, Flaky, doubling, letters, mapping, stuck, waiting, writing
 from server.place import both
@@ -117,10 +118,31 @@ async def test_every_answer_is_the_same(store: str, folder: Path, address: str) 
             near_page, far_page = one.next, other.next
             if near_page is None:
                 break
-        dry = {"older_than_seconds": 0, "dry_run": True}
-        one_, other_ = await near.prune(**dry), await far.prune(**dry)  # type: ignore[arg-type]
-        assert other_._replace(runs=()) == one_._replace(runs=())
-        assert list(map(told, other_.runs)) == list(map(told, one_.runs))
+        choices: list[dict[str, Any]] = [
+            {"older_than_seconds": 0},
+            {"keep_last": 1},
+            {"id_prefix": "le", "labels": {}},
+            {"statuses": ["paused"]},
+        ]
+        for choice in choices:
+            one_, other_ = await near.prune(**choice, dry_run=True), await far.prune(**choice, dry_run=True)
+            assert other_._replace(runs=()) == one_._replace(runs=())
+            assert list(map(told, other_.runs)) == list(map(told, one_.runs))
+        moment = page.runs[2].updated_at
+        wanted: list[Wanted] = [
+            {"statuses": ["failed", "running"], "created_from": page.runs[-1].created_at},
+            {"updated_before": moment, "labels": {"Stadt": "Zürich"}},
+            {"updated_from": moment, "workflow": "flaky", "failed_step": "middle"},
+            {"finished_from": moment, "finished_before": page.runs[0].updated_at + 1},
+            {"parent_run_id": "everything"},
+        ]
+        for each in wanted:
+            one, other = await near.list(order="updated", **each), await far.list(order="updated", **each)
+            assert list(map(told, other.runs)) == list(map(told, one.runs))
+            assert await far.count(**each) == await near.count(**each) == len(one.runs)
+        one_told, other_told = await near.stats(), await far.stats()
+        assert other_told.workflows == one_told.workflows
+        assert (await far.stats(workflow="flaky")).workflows == (await near.stats(workflow="flaky")).workflows
 
 
 async def test_a_run_can_be_read_whole_while_it_goes_on(address: str) -> None:

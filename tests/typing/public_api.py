@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from flujo.backends import InMemoryBackend, open_backend
@@ -17,6 +18,8 @@ from flujo.kernel import (
     Event,
     Kernel,
     Observer,
+    Pruned,
+    Retention,
     RetryPolicy,
     RunHandle,
     StateBackend,
@@ -60,7 +63,7 @@ async def undeclared(name: str) -> str:
     return name
 
 
-@workflow(name="report", version="1", timeout="1h")
+@workflow(name="report", version="1", timeout="1h", retention=Retention(completed="30d", last=100))
 async def report(ctx: Context, day: str) -> int:
     """Outputs have the types their steps declare."""
     page = await ctx.step(fetch, f"https://example.org/{day}")
@@ -108,9 +111,19 @@ async def embedded() -> None:
         observer: Observer = kernel
         page = await observer.list(statuses=["failed"], labels={"team": "a"})
         assert_type(page.runs[0].run_id, str)
+        since = datetime(2026, 11, 22, tzinfo=UTC)
+        assert_type(
+            await observer.count(workflow="report", created_from=since, updated_before=1_767_225_600_000_000), int
+        )
+        told = await observer.stats(window_seconds="7d")
+        assert_type(told.workflows[0].failure_rate, float | None)
+        assert_type(await observer.prune(keep_last=100, labels={"team": "a"}), Pruned)
 
 
 async def refused() -> None:
     """What a type checker has to refuse; an ignore that is not needed is an error itself."""
     await fetch(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    observer = Observer(InMemoryBackend())
+    await observer.list(colour="red")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await observer.count(created_from="yesterday")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     blocking("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
