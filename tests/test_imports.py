@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"grpc", "google", "yaml", "jinja2", "aiosqlite", "sqlite3", "click", "rich", "trio"}
 
 
-@pytest.mark.parametrize("module", ["flujo.kernel", "flujo.backends", "flujo.backends.memory"])
+@pytest.mark.parametrize("module", ["flujo.kernel", "flujo.backends", "flujo.backends.memory", "flujo.state"])
 def test_importing_the_kernel_is_light(module: str) -> None:
     """A fresh interpreter that imports the kernel, or the names of the backends, has loaded nothing of the others."""
     script = f"import sys, {module}; print(*sorted(sys.modules))"

@@ -327,16 +327,22 @@ async def test_an_empty_store_adds_up_to_nothing(backend: StateBackend) -> None:
     assert await backend.cleanup_old_workflows() == 0
 
 
-async def test_old_runs_are_cleaned_up(backend: StateBackend) -> None:
-    """Those that have ended; what goes on or is paused stays, however old it is."""
+@pytest.mark.parametrize("at_once", [1, 500])
+async def test_old_runs_are_cleaned_up(backend: StateBackend, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Those that have ended, with their workspaces; what goes on or is paused stays, however old it is."""
+    monkeypatch.setattr("flujo.state.backends.base._AT_ONCE", at_once)
     await tell(
         backend, a=COMPLETED, b=FAILED, c=INTERRUPTED, d=Story("step2", "is cancelled"), e=Story("step2", "is paused")
     )
+
+    if backend.workspaces is not None:
+        (backend.workspaces / "b").mkdir(parents=True)
 
     kept = await backend.cleanup_old_workflows(days_old=30)
     gone = await backend.cleanup_old_workflows(days_old=0)
 
     assert (kept, gone) == (0, 3)
+    assert backend.workspaces is None or not (backend.workspaces / "b").exists()
     assert [row["run_id"] for row in await backend.list_workflows()] == ["e", "c"]
 
 

@@ -34,6 +34,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.events import RunCompleted, StepOutputSet, StepSkipped, VariableSet
 from flujo.state import WorkflowState
 from flujo.state.backends.memory import InMemoryBackend
+from flujo.workflows import load_workflow
 from state.stories import COMPLETED, FAILED, INTERRUPTED, RUN, facts_of
 
 URL = "sqlite:.flujo/state.db"
@@ -327,6 +328,51 @@ def test_a_run_that_a_process_runs_takes_variables_only() -> None:
     assert shown == {"key": "value"}
     assert output == "value"
     assert VariableSet("key", '"value"', reason="saved through flujo.state", by="ann") in facts_of(URL)
+
+
+def test_a_new_life_of_a_run_takes_no_variable_of_the_former_one() -> None:
+    """Also when a live process runs it."""
+    FAILED.tell_blocking(URL)
+    state = WorkflowState.load(RUN)
+    state.set_variable("key", "value")
+
+    async def forget() -> None:
+        async with open_backend(URL) as backend:
+            await backend.delete(RUN, state.recorded.uid)
+
+    anyio.run(forget)
+    with start_blocking_portal(backend="asyncio") as portal:
+        manager: AbstractAsyncContextManager[Kernel] = running(URL)
+        with portal.wrap_async_context_manager(manager) as kernel:
+            with pytest.raises(RunReplacedError):
+                state.save()
+            portal.call(kernel.signal, RUN, "go")
+            output = portal.call(kernel.result, RUN)
+
+    assert output is None
+
+
+def test_saving_one_run_takes_up_no_other(folder: Path) -> None:
+    """Whoever saves a state does not recover what others have left, even if its definition is stored."""
+    definition = load_workflow("name: w\nsteps: [{name: s, task: wait_signal}]\n", source="w.yaml")
+
+    async def leave() -> None:
+        async with Kernel(open_backend(URL), [definition]) as kernel:
+            for run_id in (RUN, "other"):
+                await kernel.start(definition, run_id=run_id)
+
+    async def token() -> int:
+        async with open_backend(URL) as backend:
+            return (await backend.load("other")).token
+
+    anyio.run(leave)
+    before = anyio.run(token), facts_of(URL, "other")
+    state = WorkflowState.load(RUN)
+    state.update_step("s", output="given")
+    state.save()
+
+    assert state.step_outputs == {"s": {"result": "given"}}
+    assert (anyio.run(token), facts_of(URL, "other")) == before
 
 
 # -- event loops -----------------------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from . import events
 from .api import check_variable_name, encode_given
 from .errors import RunFinishedError
 from .events import Fact
-from .state import LIVE, RunStatus, StepState, StepStatus, WorkflowState
+from .state import LIVE, RunStatus, StepStatus, WorkflowState
 from .transitions import apply, set_output, skip
-from .values import decode, encode
+from .values import encode
 
 
 class GiveOutput(NamedTuple):
@@ -91,14 +91,14 @@ def _given(state: WorkflowState, name: str, output: str, by: str | None, reason:
     step = state.steps.get(name)
     if step is None or step.status is not StepStatus.COMPLETED:
         yield set_output(_require_unfinished(state), name, output, by, reason)
-    elif not _is_recorded(step, output):
+    elif step.output_json != output:
         _require_unfinished(state)
         yield events.StepOutputSet(name, output, step.generation + 1, reason, by)
 
 
 def _skipped(state: WorkflowState, name: str, output: str | None, by: str | None, reason: str | None) -> Iterator[Fact]:
     step = state.steps.get(name)
-    if step is None or step.status is not StepStatus.SKIPPED or not _is_recorded(step, output):
+    if step is None or step.status is not StepStatus.SKIPPED or step.output_json != output:
         yield skip(_require_unfinished(state), name, output, by, reason=reason)
 
 
@@ -111,12 +111,6 @@ def _completed(state: WorkflowState, output: str, by: str | None, reason: str | 
     for step in state.open_steps():
         yield skip(state, step.name, None, by, reason=reason)
     yield events.RunCompleted(output, reason or "somebody marked it as completed", by)
-
-
-def _is_recorded(step: StepState, output: str | None) -> bool:
-    """Whether a step has this output; written in one way, however its body wrote it."""
-    recorded = step.output_json
-    return recorded == output or (recorded is not None and encode(decode(recorded)) == output)
 
 
 def _require_unfinished(state: WorkflowState) -> WorkflowState:

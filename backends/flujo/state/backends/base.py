@@ -17,7 +17,6 @@ from flujo.kernel import StateBackend as Port
 from flujo.kernel.durations import MICROSECONDS, format_instant
 from flujo.kernel.errors import InvalidNameError, RunNotFoundError, StateNotRecordableError
 from flujo.kernel.filters import run_filter
-from flujo.kernel.state import FINAL
 from flujo.state.access import read, record
 from flujo.state.saving import changes_between, shape
 
@@ -135,7 +134,7 @@ class StateBackend(Port):
             observer = Observer(backend, workspaces=self.workspaces)
             more = True
             while more:
-                pruned = await observer.prune(older_than_seconds=days_old * _DAY_SECONDS, statuses=FINAL)
+                pruned = await observer.prune(older_than_seconds=days_old * _DAY_SECONDS, limit=_AT_ONCE)
                 gone += pruned.total
                 more = pruned.more
         return gone
