@@ -500,7 +500,7 @@ async def test_an_unreadable_table_is_named(open_store: Open, path: Path) -> Non
 async def test_writers_go_on_while_a_store_is_looked_through(
     store: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Commits are made while the integrity is looked at, which sees the store as it was when it began."""
+    """Commits are made while the integrity is looked at, and are no contradiction."""
     await create(store, creation("a"))
     begun, go_on = threading.Event(), threading.Event()
     damage = maintenance._damage
@@ -581,10 +581,11 @@ async def test_a_large_transaction_leaves_no_large_log(store: SQLiteBackend, pat
     assert path.stat().st_size > 24_000_000
 
 
-async def test_a_reader_in_the_way_costs_no_waiting(
+async def test_a_reader_in_the_way_is_waited_for_seldom(
     store: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a reader keeps the log from being cut off, nobody waits for it; the log is cut off when it has gone."""
+    """While a reader keeps the log from being cut off, a writer waits for it after every 4 MiB at most; the log is cut
+    off when it has gone."""
     tries = []
     empty_log = SQLiteBackend._transact.__globals__["_empty_log"]
 
@@ -601,7 +602,7 @@ async def test_a_reader_in_the_way_costs_no_waiting(
             commit = large(following(summary), 1_000_000)
             assert await store.append([commit]) == {}
             summary = commit.summary
-        assert tries == []
+        assert len(tries) <= 20 // 4
         details = await store.details()
         assert details["wal_bytes"] == log_of(path) > 16_000_000
     for _ in range(5):
@@ -609,7 +610,6 @@ async def test_a_reader_in_the_way_costs_no_waiting(
         assert await store.append([commit]) == {}
         summary = commit.summary
 
-    assert tries
     assert log_of(path) < 16_000_000
 
 

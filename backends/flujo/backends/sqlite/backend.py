@@ -442,8 +442,8 @@ class SQLiteBackend(StateBackend):
             result = in_transaction("BEGIN IMMEDIATE", work, connection)
             self._pages += pages
             if self._pages >= CHECKPOINT_PAGES or (self._pages >= EARLY_PAGES and self._has_long_log()):
-                self._pages = 0
-                _checkpoint(self._files.log, connection)
+                patient, self._pages = self._pages >= CHECKPOINT_PAGES, 0
+                _checkpoint(self._files.log, patient, connection)
         except BaseException:
             self._journal.forget()
             raise
@@ -519,15 +519,15 @@ def _writer_settings(store: str, durability: Durability, connection: sqlite3.Con
     connection.execute("DELETE FROM runs WHERE FALSE")
 
 
-def _checkpoint(log: Path, connection: sqlite3.Connection) -> None:
+def _checkpoint(log: Path, patient: bool, connection: sqlite3.Connection) -> None:
     """Move the WAL into the database as far as readers allow; cut it off when its file has grown long all the same.
+    With `patient` wait a moment for a reader who is in the way of that; it may stay for as long as a backup takes.
 
     The commit before it is durable already, so a failure here is no failure of the commit: the next one tries again.
     """
     try:
         ((_, pages, moved),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        is_free = pages == moved  # or else a reader is in the way, for as long as it likes
-        if is_free and files.size_of(log) >= LONG_LOG:
+        if files.size_of(log) >= LONG_LOG and (pages == moved or patient):
             _empty_log(connection)
     except (sqlite3.Error, OSError):
         pass

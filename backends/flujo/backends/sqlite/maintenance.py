@@ -48,11 +48,11 @@ _UNKNOWN_TOKENS = 1_000_000  # more often than a run changes hands, for a store 
 
 
 def integrity(places: files.StoreFiles, stop: Stop = never) -> Sequence[Problem]:
-    """Everything that is wrong with the file and with what its tables say of each other, as of one moment."""
+    """Everything that is wrong with the file and with what its tables say of each other. Each question is about one
+    moment, and the log can be cut off between them."""
     with closing(open_reader(places)) as connection:
         connection.create_function("digest_of", 1, blobs.digest_of, deterministic=True)
         with stoppable(connection, stop):
-            connection.execute("BEGIN")  # ends with the connection: a COMMIT fails where a page is damaged
             return _problems(connection)
 
 
