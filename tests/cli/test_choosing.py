@@ -276,7 +276,7 @@ def test_a_prune_that_is_interrupted_says_how_many_went(flujoctl: Flujoctl, monk
 @pytest.mark.usefixtures("four_runs")
 def test_a_long_prune_shows_how_far_it_is(flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the count is redrawn; what is printed in the end is the same as elsewhere."""
-    monkeypatch.setattr(forgetting, "LISTED", 1)
+    monkeypatch.setattr(forgetting, "_CALL_RUNS", 1)
     monkeypatch.setattr(forgetting, "is_terminal", lambda stream: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     ended = flujoctl("prune", "--older-than", "0", "--yes")

@@ -1,7 +1,7 @@
 """Deleting runs: by id, or by what they are.
 
-A prune works in calls that each take about a second, so that a person sees how far it is and Ctrl-C ends it between two
-of them, with a count that is right.
+A prune works in calls of about two seconds each, so that a person sees how far it is and Ctrl-C ends it between two of
+them, with a count that is right.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from .session import Session, has_colour, is_terminal, run_async, say
 STATUSES = ("completed", "failed", "cancelled", "paused")
 """Runs that can be pruned: whatever goes on, or ought to, stays."""
 
-_CALL_SECONDS = 1.0
+_CALL_SECONDS = 2.0
+_CALL_RUNS = 100_000
 _SHOWN = 20  # rows of a dry run's table; a script gets more of them from the other formats
 _SHORTEST = 4  # a slip of the finger must not be short for a run
 
@@ -159,9 +160,10 @@ async def _forget(session: Session, runs: StoredRuns, choice: Choice, expected: 
     listed: list[RunSummary] = []
     total = size = 0
     pruned: Pruned | None = None
+    limit = LISTED if session.output in ("name", "jsonl") else _CALL_RUNS  # an answer holds no more runs than these
     with Interruption() as interruption, _Counter(session, expected) as counter:
         while interruption.received is None:
-            pruned = await choice.prune(runs, limit=LISTED, time_budget_seconds=_CALL_SECONDS)
+            pruned = await choice.prune(runs, limit=limit, time_budget_seconds=_CALL_SECONDS)
             listed += pruned.runs[: LISTED - len(listed)]
             total += pruned.total
             size += pruned.bytes

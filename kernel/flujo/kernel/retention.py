@@ -11,7 +11,8 @@ able to make others go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -188,38 +189,52 @@ class Sweeper:
         return bool(self._own) or self._rest is not None
 
     async def serve(self) -> None:
-        """Forget what may go, now and every few minutes, a batch at a time, until cancelled; a batch that has begun is
-        completed first. What goes wrong is logged and tried again: no run depends on it."""
+        """Forget what may go, now and every few minutes, until cancelled. What goes wrong is logged and tried again
+        the next time: no run depends on it."""
         while True:
-            more = False
-            # A process that only lives for one short run would otherwise never come to the end of its first batch.
-            with anyio.CancelScope(shield=True):
-                try:
-                    more = await self.sweep()
-                except FlujoError as error:
-                    logger.warning("old runs are not forgotten: %s", error)
-                except Exception:
-                    logger.exception("old runs are not forgotten")
-            await self._clock.sleep_until(self._clock.now() + (PAUSE if more else INTERVAL))
+            with _logged():
+                for workflow, rule in await self._rules():
+                    await self._forget(workflow, rule)
+            await self._clock.sleep_until(self._clock.now() + INTERVAL)
 
-    async def sweep(self) -> bool:
-        """Forget a batch at most; whether there may be more."""
-        now = self._clock.now()
+    async def _forget(self, workflow: str, rule: Retention) -> None:
+        """Forget all runs of a workflow that may go, a batch at a time; one that has begun is completed before anything
+        is cancelled."""
+        more = True
+        with _logged():
+            while more:
+                # A process that only lives for one short run would otherwise never come to the end of its first batch.
+                with anyio.CancelScope(shield=True):
+                    more = await self._forget_batch(workflow, rule)
+                if more:
+                    await self._clock.sleep_until(self._clock.now() + PAUSE)
+
+    async def _forget_batch(self, workflow: str, rule: Retention) -> bool:
+        """Whether there may be more."""
         room = BATCH
-        for workflow, rule in await self._rules(now):
-            for filter in await expired(self._backend, workflow, rule, now):
-                removal = await self._backend.prune(filter, limit=room, dry_run=False)
-                await self._forget_files([run.run_id for run in removal.runs])
-                if removal.total:
-                    logger.info("%d old runs of %s are forgotten", removal.total, workflow)
-                room -= removal.total
-                if room <= 0:
-                    return True
+        for filter in await expired(self._backend, workflow, rule, self._clock.now()):
+            removal = await self._backend.prune(filter, limit=room, dry_run=False)
+            await self._forget_files([run.run_id for run in removal.runs])
+            if removal.total:
+                logger.info("%d old runs of %s are forgotten", removal.total, workflow)
+            room -= removal.total
+            if room <= 0:
+                return True
         return False
 
-    async def _rules(self, now: int) -> Sequence[tuple[str, Retention]]:
+    async def _rules(self) -> Sequence[tuple[str, Retention]]:
         rules = list(self._own.items())
         if (rest := self._rest) is not None:
-            stored = await _workflows(self._backend, now)
+            stored = await _workflows(self._backend, self._clock.now())
             rules += [(workflow, rest) for workflow in stored if workflow not in self._own]
         return rules
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except FlujoError as error:
+        logger.warning("old runs are not forgotten: %s", error)
+    except Exception:
+        logger.exception("old runs are not forgotten")

@@ -1951,7 +1951,7 @@ class PruneRunsRequest(_message.Message):
     workflow: _builtins.str
     """Only runs of this workflow."""
     max_runs: _builtins.int
-    """How many at most. 0 means 500; more than 1000 is read as 1000."""
+    """How many at most. 0 means 500; more than 100000 is read as that."""
     dry_run: _builtins.bool
     """Forget nothing, only say what would go."""
     id_prefix: _builtins.str
@@ -2012,7 +2012,7 @@ class PruneRunsResponse(_message.Message):
     KEPT_LIVE_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     total: _builtins.int
-    """How many are forgotten, or would be in all; of those a dry run lists the first `max_runs` only."""
+    """How many are forgotten, or would be in all; of those a dry run lists the first `max_runs` only, and 1000 at most."""
     more: _builtins.bool
     """There may be more to forget: call again."""
     kept_paused: _builtins.int

@@ -77,6 +77,7 @@ PAUSE_SECONDS = 0.05
 """Between two tries to go on with what was broken off: a server that is closing is not asked in a tight loop."""
 
 LONGEST_PAGE = 1000
+LARGEST_PRUNE = 100_000
 
 _GONE = (ServerUnreachableError, KernelClosedError, CallTimeoutError)
 """What a call raises that may go on later: no server there, one that closes, one that was not listened to for long."""
@@ -531,7 +532,7 @@ class Client:
         time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
     ) -> Pruned:
-        """As Kernel.prune, at most 1000 runs and 20 seconds at a time, by default 10 seconds."""
+        """As Kernel.prune, at most 100,000 runs and 20 seconds at a time, by default 10 seconds."""
         check_prune(older_than_seconds, statuses, workflow, labels, id_prefix, keep_last)
         request = run_service_pb2.PruneRunsRequest(
             statuses=_statuses(statuses),
@@ -539,7 +540,7 @@ class Client:
             labels=check_labels(labels or {}),
             id_prefix=_text("id_prefix", id_prefix),
             keep_last=keep_last or 0,
-            max_runs=min(check_limit(limit), LONGEST_PAGE),
+            max_runs=min(check_limit(limit), LARGEST_PRUNE),
             dry_run=dry_run,
         )
         if older_than_seconds is not None:

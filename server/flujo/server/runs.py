@@ -48,6 +48,7 @@ PRUNE_SECONDS = 10.0
 LONGEST_PRUNE_SECONDS = 20.0
 WINDOW_SECONDS = 86400.0
 LONGEST_PAGE = 1000
+LARGEST_PRUNE = 100_000
 WAIT_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 60.0
 BOOKMARK_SECONDS = 15.0
@@ -307,7 +308,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             labels=dict(request.labels),
             id_prefix=request.id_prefix or None,
             keep_last=request.keep_last or None,
-            limit=_size(request.max_runs, PRUNE_PAGE),
+            limit=_size(request.max_runs, PRUNE_PAGE, LARGEST_PRUNE),
             time_budget_seconds=min(parse_duration(budget), LONGEST_PRUNE_SECONDS),
             dry_run=request.dry_run,
         )
@@ -377,11 +378,11 @@ def _reason(reason: Reason) -> pb.Reason:
     return made
 
 
-def _size(given: int, default: int) -> int:
+def _size(given: int, default: int, largest: int = LONGEST_PAGE) -> int:
     """How many items an answer holds at most."""
     if given < 0:
         raise InvalidNameError("page size", given, "0 for the default, or how many at most")
-    return min(given or default, LONGEST_PAGE)
+    return min(given or default, largest)
 
 
 def _offset(token: str) -> int:
