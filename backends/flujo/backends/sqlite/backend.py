@@ -110,7 +110,7 @@ class SQLiteBackend(StateBackend):
         self._reader: Database | None = None
         self._writer: Database | None = None
         self._look_through: opening.LookThrough | None = None
-        self._damage: CorruptStoreError | None = None  # what it has found
+        self._damage: str | None = None  # what it has found
         self._connecting = Lock()  # a reader connects for writing when it first posts; nobody may meet it half way
         self._pages = 0  # written to the WAL since the last checkpoint, estimated
         self._data_version: int | None = None  # the reader's, when posts were last looked for
@@ -157,7 +157,7 @@ class SQLiteBackend(StateBackend):
             self._look_through = opening.LookThrough(self._files, self._give_up)
         return writer
 
-    def _give_up(self, damage: CorruptStoreError) -> None:
+    def _give_up(self, damage: str) -> None:
         self._damage = damage
 
     async def close(self) -> None:
@@ -476,7 +476,7 @@ class SQLiteBackend(StateBackend):
     def _require_usable(self) -> None:
         self._require_open()
         if self._damage is not None:
-            raise CorruptStoreError(self.url, f"{self._damage.problem}, found while it was in use")
+            raise CorruptStoreError(self.url, f"{self._damage}, found while it was in use")
 
     def _require_owner(self) -> str:
         self._require_usable()

@@ -32,7 +32,9 @@ def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: 
     try:
         counts = in_transaction("BEGIN", lambda source: _fill(target, source, stop), source)
         with closing(_open_alone(target)) as copied:
-            require_sound(store, copied, stop)
+            damage = find_damage(copied, stop)
+            if damage is not None:
+                raise CorruptStoreError(store, damage)
             if _counts(copied) != counts:
                 raise CorruptStoreError(store, "a copy of it does not have as many rows")
         files.sync(target)
@@ -74,8 +76,8 @@ def _open_alone(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 
-def require_sound(store: str, connection: sqlite3.Connection, stop: Stop = never) -> None:
-    """Read every page; raises CorruptStoreError with the first thing that is wrong."""
+def find_damage(connection: sqlite3.Connection, stop: Stop = never) -> str | None:
+    """Read every page; the first thing that is wrong, in one line."""
     try:
         with stoppable(connection, stop):
             found = [text for (text,) in connection.execute("PRAGMA quick_check(1)").fetchall()]
@@ -83,8 +85,12 @@ def require_sound(store: str, connection: sqlite3.Connection, stop: Stop = never
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
             raise
         found = [str(error)]
-    if found != ["ok"]:
-        raise CorruptStoreError(store, found[0])
+    return None if found == ["ok"] else in_one_line(found[0])
+
+
+def in_one_line(damage: str) -> str:
+    """What SQLite says of damage, without the heading it puts before that."""
+    return " ".join(damage.removeprefix("*** in database main ***").split())
 
 
 def put_into_place(unfinished: Path, target: Path) -> None:

@@ -78,7 +78,7 @@ def _damage(connection: sqlite3.Connection) -> list[Problem]:
             raise
         return [Problem(None, str(error))]
     return [
-        *(Problem(None, text) for text in texts),
+        *(Problem(None, copies.in_one_line(text)) for text in texts),
         *(
             Problem(None, f"row {row} of {table} refers to a row of {parent} that is not there")
             for table, row, parent, _ in lost
@@ -216,7 +216,8 @@ def _require_room(places: files.StoreFiles, force: bool) -> bool:
         is_there = True
     if is_there and not force:
         raise StoreExistsError(
-            places.store, ["restore to another place, and look at it there", "or replace this one: --force"]
+            places.store,
+            ["restore to another place, and look at it there", "or replace this one, which is kept beside it: --force"],
         )
     return is_there
 

@@ -19,7 +19,7 @@ from flujo.backends.locks import KernelLocks
 from flujo.kernel.errors import CorruptStoreError, OlderStoreError, StoreNotFoundError
 
 from . import files, migrations
-from .copies import require_sound
+from .copies import find_damage
 from .maintenance import open_reader
 from .stopping import Stopped
 
@@ -63,7 +63,9 @@ def was_left(places: files.StoreFiles, kernels: KernelLocks) -> bool:
 
 def _look_through(places: files.StoreFiles, connection: sqlite3.Connection) -> None:
     if files.size_of(places.database) + files.size_of(places.log) <= CHECKED_AT_ONCE:
-        require_sound(places.store, connection)
+        damage = find_damage(connection)
+        if damage is not None:
+            raise CorruptStoreError(places.store, damage)
         places.unchecked.unlink(missing_ok=True)
     else:
         os.close(os.open(places.unchecked, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -73,11 +75,12 @@ def _look_through(places: files.StoreFiles, connection: sqlite3.Connection) -> N
 class LookThrough:
     """Looks through a store in a thread while it is in use. `found` is told, in that thread, if it is damaged."""
 
-    def __init__(self, places: files.StoreFiles, found: Callable[[CorruptStoreError], None]) -> None:
+    def __init__(self, places: files.StoreFiles, found: Callable[[str], None]) -> None:
         self._places = places
         self._found = found
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="flujo-look-through")
+        # A process that ends without closing its store does not wait for it.
+        self._thread = threading.Thread(target=self._run, name="flujo-look-through", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -88,12 +91,15 @@ class LookThrough:
     def _run(self) -> None:
         try:
             with closing(open_reader(self._places)) as connection:
-                require_sound(self._places.store, connection, self._stopped.is_set)
-            self._places.unchecked.unlink(missing_ok=True)
+                damage = find_damage(connection, self._stopped.is_set)
+            if damage is None:
+                self._places.unchecked.unlink(missing_ok=True)
+            else:
+                logger.error(
+                    "%s: the store is damaged, nothing is written to it any more: %s", self._places.store, damage
+                )
+                self._found(damage)
         except Stopped:
             pass
-        except CorruptStoreError as error:
-            logger.error("%s; nothing is written to it any more", error)
-            self._found(error)
         except (sqlite3.Error, OSError) as error:
             logger.warning("%s: it was not closed in good order and could not be read: %s", self._places.store, error)
