@@ -8,6 +8,8 @@ import pytest
 
 from flujo.cli import text
 from flujo.cli.session import has_colour
+from flujo.kernel import Event, WorkflowState
+from flujo.kernel.events import RunCompleted
 
 
 class Terminal(io.StringIO):
@@ -60,3 +62,16 @@ def test_long_and_multi_line_texts_are_cut() -> None:
     assert text.first_line("one\ntwo") == "one"
     assert text.first_line("x" * 300, 10) == "x" * 9 + "…"
     assert text.value({"a": [1, "é"]}) == '{"a": [1, "é"]}'
+
+
+@pytest.mark.parametrize(
+    ("fact", "line"),
+    [
+        (RunCompleted("1"), "run completed"),
+        (RunCompleted("1", "done elsewhere", "ann"), "run completed by ann: done elsewhere"),
+        (RunCompleted("1", "done\x1b[2J elsewhere"), "run completed: done�[2J elsewhere"),
+    ],
+)
+def test_who_completed_a_run_by_hand_is_said(fact: RunCompleted, line: str) -> None:
+    """And why; nothing of it moves the cursor."""
+    assert text.event_line(Event(1, 1, fact), WorkflowState(run_id="r", uid="u")) == line
