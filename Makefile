@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release bench torture clean
+.PHONY: help setup demo test check fmt proto proto-release bench torture torture-disks clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -69,6 +69,14 @@ JOBS ?= 2
 torture: $(VENV)/.dev ## live through simulated crashes: make torture CRASHES=300000 SEED=1 JOBS=2
 	mkdir -p build
 	$(BIN)/python tests/simulation/torture.py --crashes $(CRASHES) --seed $(SEED) --jobs $(JOBS) --result build/torture.json
+	$(MAKE) torture-disks
+
+KILLS ?= 300
+CUTS ?= 300
+INJECTIONS ?= 1
+torture-disks: $(VENV)/.dev ## the same with real processes and disks, as root: make torture-disks KILLS=300 CUTS=300
+	mkdir -p build
+	$(BIN)/python tests/faults/campaign.py --kills $(KILLS) --cuts $(CUTS) --injections $(INJECTIONS) --seed $(SEED) --result build/disks.json
 
 clean: ## remove the virtual environment and caches (never a store)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -5,7 +5,7 @@
 It kills writers, cuts the power under them and lets calls to the disk fail, for each store in turn, and looks at what
 is left. Cuts go to a store that syncs and, in equal shares, to two that do not and therefore have to lose something.
 Every part needs what the tests of the same name need, see conftest.py. The exit code is 1 if anything was lost or
-damaged that should not be, or if nothing was lost where it should be."""
+damaged that should not be, if nothing was lost where it should be, or if the machine lacks what a part needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 from faults.cuts import cut_one, life_on  # noqa: E402 - found by the lines above
 from faults.injected import Trial  # noqa: E402
 from faults.injection import run_trials  # noqa: E402
-from faults.machine import compile_disk, cuttable_disk  # noqa: E402
+from faults.machine import Missing, compile_disk, cuttable_disk  # noqa: E402
 from faults.victims import Finding, Life, kill_one  # noqa: E402
 from faults.writer import CARELESS, HONEST  # noqa: E402
 
@@ -119,7 +119,15 @@ def campaign(arguments: argparse.Namespace) -> Iterator[Part]:
                     yield cuts(scheme, durability, way, max(5, arguments.cuts // 10), seed)
 
 
-def report(parts: Sequence[Part], seed: int, seconds: float) -> dict[str, Any]:
+def _as_far_as_possible(parts: Iterator[Part]) -> Iterator[Part | Missing]:
+    """The parts, and at the end what this machine lacks for the rest."""
+    try:
+        yield from parts
+    except Missing as missing:
+        yield missing
+
+
+def report(parts: Sequence[Part], missing: str | None, seed: int, seconds: float) -> dict[str, Any]:
     """A campaign for a file: what was done, on what, and what came of it."""
     return {
         "parts": [
@@ -133,7 +141,8 @@ def report(parts: Sequence[Part], seed: int, seconds: float) -> dict[str, Any]:
             }
             for part in parts
         ],
-        "is_fine": all(part.is_fine for part in parts),
+        "not_tried": missing,
+        "is_fine": missing is None and all(part.is_fine for part in parts),
         "seed": seed,
         "seconds": round(seconds, 1),
         "commit": _commit(),
@@ -164,13 +173,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     began = time.perf_counter()
     parts: list[Part] = []
-    for part in campaign(chosen):
+    missing: str | None = None
+    for part in _as_far_as_possible(campaign(chosen)):
+        if isinstance(part, Missing):
+            missing = str(part)
+            sys.stdout.write(f"NOT tried, nor what would follow: {missing}\n")
+            break
         parts.append(part)
         expected = "some" if part.must_lose else "none"
         lost = len(part.violations)
         sys.stdout.write(f"{part.name}: {part.faults} times, {lost} lost or damaged, expected: {expected}\n")
         sys.stdout.flush()
-    result = report(parts, chosen.seed, time.perf_counter() - began)
+    result = report(parts, missing, chosen.seed, time.perf_counter() - began)
     text = json.dumps(result, indent=2)
     sys.stdout.write(f"{text}\n")
     if chosen.result is not None:
