@@ -108,7 +108,7 @@ def campaign(arguments: argparse.Namespace) -> Iterator[Part]:
     """All that was asked for."""
     seed: int = arguments.seed
     with TemporaryDirectory() as folder:
-        for scheme in SCHEMES:
+        for scheme in arguments.stores:
             if arguments.injections:
                 yield injections(scheme, arguments.faults, arguments.injections, compile_disk(Path(folder)))
             if arguments.kills:
@@ -164,6 +164,7 @@ def _commit() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Kill writers, cut their power, let their disks fail.")
+    parser.add_argument("--stores", nargs="+", choices=SCHEMES, default=SCHEMES, help="which (default: all)")
     parser.add_argument("--kills", type=int, default=100, help="for each store (default: 100)")
     parser.add_argument("--cuts", type=int, default=100, help="for each store; the controls get a tenth (default: 100)")
     parser.add_argument("--injections", type=int, default=1, help="for each store at least (default: each call once)")
