@@ -20,6 +20,7 @@ from flujo.kernel.errors import (
     RunReplacedError,
     StepCompletedError,
     StepNotFoundError,
+    StoreError,
 )
 from flujo.kernel.events import (
     CancelRequested,
@@ -33,6 +34,7 @@ from flujo.kernel.events import (
     RunResumed,
     StepCompleted,
     StepFailed,
+    StepInterrupted,
     StepOutputSet,
     StepSkipped,
     StepStarted,
@@ -40,7 +42,7 @@ from flujo.kernel.events import (
     VariableSet,
 )
 from flujo.kernel.transitions import apply
-from kernel.stage import Stage
+from kernel.stage import FailingBackend, Stage
 from kernel.test_amendments import Three, after, failed, idle, interrupted
 
 CREATED = RunCreated("flow", "{}", plan=[["a", "1"], ["b", "1"], ["c", "1"]])
@@ -219,6 +221,34 @@ async def test_a_refused_change_records_none_of_them() -> None:
             await kernel.amend("r", [SetVariable("k", 1), GiveOutput("absent", 1)])
 
     assert after(stage, before.seq) == []
+
+
+async def test_a_store_that_fails_has_all_changes_or_none() -> None:
+    """They are one commit; made again once the store is well, they are there once."""
+    stage = Stage()
+    three = Three(fails=False)
+    await interrupted(stage, three)
+    before = stage.summary("r")
+    changes: list[Change] = [SetVariable("k", 1), GiveOutput("second", 2), Complete()]
+    store = FailingBackend(stage.store)
+    store.broken = True
+    with pytest.raises(StoreError):
+        async with stage.kernel(backend=store, recover=False) as kernel:
+            await kernel.amend("r", changes)
+    lost = after(stage, before.seq)
+    store = FailingBackend(stage.store)
+    async with stage.kernel(backend=store, recover=False) as kernel:
+        await kernel.amend("r", changes)
+        await kernel.amend("r", changes)
+
+    assert lost == []
+    assert store.appends == [1]
+    assert [type(fact) for fact in after(stage, before.seq)] == [
+        StepInterrupted,
+        VariableSet,
+        StepOutputSet,
+        RunCompleted,
+    ]
 
 
 async def test_another_life_of_a_run_is_not_changed() -> None:
