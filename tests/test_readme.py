@@ -59,6 +59,29 @@ def test_the_client_of_a_page_talks_to_the_server_of_that_page(page: str, number
     assert server.returncode == 0
 
 
+def test_the_page_on_backends_works_as_shown(tmp_path: Path) -> None:
+    """Its commands, one after the other in an empty folder with a workflow in it, and the Python among them."""
+    (tmp_path / "hello.yaml").write_text((ROOT / "examples/hello.yaml").read_text())
+    (tmp_path / "flujoctl").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m flujoctl "$@"\n')
+    (tmp_path / "flujoctl").chmod(0o755)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("FLUJO_")},
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    sessions = "".join(blocks("docs/backends.md", "sh"))
+    (tmp_path / "move.py").write_text(blocks("docs/backends.md", "python")[0])
+    (tmp_path / ".flujo").mkdir()  # or else a store further up would be found
+
+    for command in (["/bin/sh", "-e", "-c", sessions], [sys.executable, "move.py"]):
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+
+    assert ended.stdout == "1 copied, 0 left out, sound\n"
+    assert (tmp_path / "monday.json").exists()
+    assert (tmp_path / "archive" / "runs" / "monday").is_dir()
+
+
 def test_the_workflow_of_the_readme_is_valid() -> None:
     """The tour's YAML loads, with its steps in the order the text tells."""
     loaded = load_workflow_text(blocks("README.md", "yaml")[0], "tour.yaml")

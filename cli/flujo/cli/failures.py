@@ -61,6 +61,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.UnknownEventError: 4,
     errors.ForeignStoreError: 4,
     errors.NewerStoreError: 4,
+    errors.OlderStoreError: 4,
     errors.StoreExistsError: 4,
     errors.StoreInUseError: 4,
     errors.AddressInUseError: 4,
