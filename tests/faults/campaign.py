@@ -23,12 +23,15 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import anyio
+
 ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     # As pytest does (pyproject.toml): `tests` is where `faults` is found.
     sys.path[:0] = [str(ROOT / name) for name in ("kernel", "backends", "tests")]
 
 from faults.cuts import cut_one, life_on  # noqa: E402 - found by the lines above
+from faults.flips import make_database, verdicts  # noqa: E402
 from faults.injected import Trial  # noqa: E402
 from faults.injection import run_trials  # noqa: E402
 from faults.machine import Missing, compile_disk, cuttable_disk  # noqa: E402
@@ -83,6 +86,18 @@ def cuts(scheme: str, durability: str, way: str, number: int, seed: int) -> Part
     return _part(name, findings, must_lose=(durability, way) in CONTROLS)
 
 
+def flips(number: int, seed: int) -> Part:
+    """Change bytes of a database, which has no checksum that would tell of all of them."""
+    random = Random(seed)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "store"
+        held = anyio.run(make_database, path)
+        size = path.stat().st_size
+        found = anyio.run(verdicts, path, held, [random.randrange(size) for _ in range(number)])
+    said = ", ".join(f"{verdict} {times}" for verdict, times in sorted(found.items()))
+    return Part(f"sqlite: byte of {size} changed ({said})", number, 0, ())
+
+
 def _some(first: int, number: int) -> range:
     return range(first, min(number, first + PER_DISK))
 
@@ -111,6 +126,8 @@ def campaign(arguments: argparse.Namespace) -> Iterator[Part]:
         for scheme in arguments.stores:
             if arguments.injections:
                 yield injections(scheme, arguments.faults, arguments.injections, compile_disk(Path(folder)))
+            if arguments.flips and scheme == "sqlite":
+                yield flips(arguments.flips, seed)
             if arguments.kills:
                 yield kills(scheme, arguments.kills, seed)
             if arguments.cuts:
@@ -168,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=100, help="for each store (default: 100)")
     parser.add_argument("--cuts", type=int, default=100, help="for each store; the controls get a tenth (default: 100)")
     parser.add_argument("--injections", type=int, default=1, help="for each store at least (default: each call once)")
+    parser.add_argument("--flips", type=int, default=1000, help="bytes to change in a database (default: 1000)")
     parser.add_argument("--faults", choices=("few", "all"), default="all", help="ways to fail (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="what the histories are drawn from (default: 1)")
     parser.add_argument("--result", type=Path, help="a file for the result, as JSON")
