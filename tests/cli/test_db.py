@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
+import shutil
 import sqlite3
 import sys
 from contextlib import closing
@@ -15,6 +17,8 @@ import yaml
 
 from cli.conftest import Ended, Flujoctl
 from flujo.cli import keeping
+
+FIXTURES = Path(__file__).parents[1] / "backends" / "fixtures"
 
 GATED = """\
 name: gated
@@ -400,6 +404,39 @@ def test_a_store_that_is_up_to_date_needs_no_migration(flujoctl: Flujoctl) -> No
     ended = flujoctl("db", "migrate")
 
     assert (ended.code, ended.out) == (0, "sqlite:.flujo/state.db is up to date\n")
+
+
+def test_a_store_of_an_earlier_release_is_migrated_by_the_command_that_is_suggested(flujoctl: Flujoctl) -> None:
+    """Looking at it changes nothing; afterwards it passes a check."""
+    shutil.copytree(FIXTURES / "schema-1" / "closed", "old")
+    before = Path("old/state.db").read_bytes()
+
+    looked = flujoctl("db", "check", "--store", "sqlite:old/state.db")
+    after = Path("old/state.db").read_bytes()
+    suggested = shlex.split(tries(looked)[0], comments=True)
+    migrated = flujoctl(*suggested[1:])
+
+    assert looked.code == 4
+    assert after == before
+    assert (migrated.code, migrated.out) == (0, "sqlite:old/state.db is migrated\n")
+    assert flujoctl("db", "check", "--store", "sqlite:old/state.db").code == 0
+
+
+def test_a_torn_database_is_said_to_be_damaged(flujoctl: Flujoctl) -> None:
+    """With whatever can be said of it, and never with a traceback."""
+    for number in range(40):
+        flujoctl("run", "small.yaml", "--id", f"r{number}", "-q")
+    path = Path(".flujo/state.db")
+    content = bytearray(path.read_bytes())
+    size = 4096
+    for page in range(4, len(content) // size):
+        content[page * size : page * size + 64] = b"\xff" * 64
+    path.write_bytes(content)
+
+    ended = flujoctl("db", "check")
+
+    assert ended.code == 5
+    assert "Traceback" not in ended.err
 
 
 @pytest.mark.parametrize(

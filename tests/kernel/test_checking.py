@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Context, WorkflowState, events, workflow
-from flujo.kernel.backend import Commit, Posted, Problem, Request, RunFilter, RunSummary
+from flujo.kernel.backend import Commit, Page, Posted, Problem, Request, RunFilter, RunSummary
 from flujo.kernel.checking import (
     MOST_FINDINGS,
     Examination,
@@ -419,6 +419,24 @@ async def test_what_the_backend_says_of_itself_is_in_the_report() -> None:
         ("r", "a record does not match its checksum"),
     ]
     assert report.findings[2].commands == ("look at the file",)
+
+
+async def test_a_store_that_cannot_be_listed_is_damaged_and_no_error() -> None:
+    """What was found before is in the report as well."""
+
+    class Torn(Failing):
+        async def list(self, filter: RunFilter, **options: Any) -> Page:
+            raise CorruptStoreError(self.url, "the index is torn")
+
+    stage = await small_store()
+    async with Torn(stage.store) as backend:
+        report = await check(backend)
+
+    assert [finding.text for finding in report.findings] == [
+        "page 7 is torn",
+        "its file is cut off",
+        "the index is torn",
+    ]
 
 
 class Moving(InMemoryBackend):

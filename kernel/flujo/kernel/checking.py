@@ -294,21 +294,21 @@ async def check(
     """Look at everything a store holds, or at the runs that match; `backend` may be open for reading only.
 
     Holds one run at a time in memory. Runs that move or go meanwhile are judged as they were at one moment, or not at
-    all. Raises StoreError when the store cannot be read at all."""
+    all. Raises StoreError when the disk does not let the store be read."""
     checking = _Checking(backend)
-    total = await backend.count(filter)
     for problem in await backend.integrity():
         checking.note_damage(problem.run_id, problem.text)
         if problem.run_id is not None:
             checking.named.add(problem.run_id)
-    page: str | None = None
-    while True:
-        found = await backend.list(filter, limit=_PAGE, page=page)
-        for listed in found.runs:
-            await checking.look_at(listed)
-            progress(checking.runs, max(total, checking.runs))
-        if (page := found.next) is None:
-            return checking.report()
+    try:
+        await checking.walk(filter, progress)
+    except CorruptStoreError as error:  # there is no list of runs to go by; what was found until then is worth telling
+        checking.note_damage(None, _told(error), error.hints)
+    return checking.report()
+
+
+def _told(error: CorruptStoreError) -> str:
+    return error.problem.removeprefix("the store is damaged: ")
 
 
 class _Checking:
@@ -334,6 +334,18 @@ class _Checking:
             self._findings,
         )
 
+    async def walk(self, filter: RunFilter, progress: Progress) -> None:
+        """Look at every run that matches."""
+        total = await self._backend.count(filter)
+        page: str | None = None
+        while True:
+            found = await self._backend.list(filter, limit=_PAGE, page=page)
+            for listed in found.runs:
+                await self.look_at(listed)
+                progress(self.runs, max(total, self.runs))
+            if (page := found.next) is None:
+                return
+
     async def look_at(self, listed: RunSummary) -> None:
         self.runs += 1
         if listed.run_id in self.named:
@@ -345,7 +357,7 @@ class _Checking:
         except (RunNotFoundError, RunReplacedError):
             pass  # somebody has deleted it meanwhile
         except CorruptStoreError as error:
-            self.note_damage(listed.run_id, error.problem.removeprefix("the store is damaged: "), error.hints)
+            self.note_damage(listed.run_id, _told(error), error.hints)
         except UnknownEventError as error:
             self._note(Severity.NEWER, listed.run_id, str(error), error.hints)
 
