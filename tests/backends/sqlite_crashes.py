@@ -1,8 +1,8 @@
 """Kills a maintenance task of the SQLite store at every point: `python sqlite_crashes.py TASK ORIGINAL FOLDER`.
 
-ORIGINAL is a folder with a `state.db`, and for a restore a `backup.db`. For each point a child works on a copy of it,
-FOLDER/NUMBER, and dies by SIGKILL there: before a statement, and before a file is opened, named, renamed or removed.
-The last child gets through. Prints how many died.
+ORIGINAL is a folder with a `state.db`, and for a restore a `backup.db` or a `state.db.replaced`. For each point a child
+works on a copy of it, FOLDER/NUMBER, and dies by SIGKILL there: before a statement, and before a file is opened, named,
+renamed or removed. The last child gets through. Prints how many died.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def open_store(folder: Path) -> None:
 
 
 def restore(folder: Path) -> None:
-    """Put the backup in the place of the store."""
-    maintenance.restore(folder / "backup.db", folder / "state.db", force=True)
+    """Put the backup in the place of the store, or take an earlier restore back."""
+    backup = folder / "backup.db"
+    maintenance.restore(backup if backup.exists() else folder / "state.db.replaced", folder / "state.db", force=True)
 
 
 TASKS: dict[str, Callable[[Path], None]] = {"open": open_store, "restore": restore}

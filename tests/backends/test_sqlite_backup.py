@@ -320,6 +320,16 @@ async def test_a_store_that_is_there_is_kept(saved: Path, path: Path, open_store
     ]
 
 
+async def test_a_restore_can_be_taken_back(saved: Path, path: Path, open_store: Open) -> None:
+    """What a restore has kept can be restored itself; then the other one is what is kept."""
+    restore(saved, path, force=True)
+    restore(path.with_name("state.db.replaced"), path, force=True)
+
+    assert names(path.parent) == ["copies", "state.db", "state.db-kernels", "state.db.replaced"]
+    assert sorted(await runs_of(path, open_store)) == ["a", "b", "later"]
+    assert ask(path.with_name("state.db.replaced"), "SELECT run_id FROM runs ORDER BY run_id") == [("a",), ("b",)]
+
+
 async def test_tokens_exceed_those_of_both(saved: Path, path: Path, open_store: Open) -> None:
     """A run that changed hands after the backup has a higher token once it is restored than it ever had."""
     for number in range(5):
@@ -504,6 +514,25 @@ async def test_a_kernel_of_before_cannot_spoil_the_restored_store(
     assert path.with_name("state.db-wal").exists()
     assert await other.integrity() == []
     assert sorted(await runs_of(path, open_store)) == ["a", "b"]
+
+
+async def test_taking_a_restore_back_may_be_killed_anywhere(saved: Path, path: Path, tmp_path: Path) -> None:
+    """After SIGKILL at any point of a restore from what an earlier one has kept, both stores are still there."""
+    original = tmp_path / "original"
+    original.mkdir()
+    shutil.copy(path, original / "state.db")
+    shutil.copy(saved, original / "state.db.replaced")
+    script = Path(__file__).with_name("sqlite_crashes.py")
+    command = [sys.executable, str(script), "restore", str(original), str(tmp_path / "work")]
+    killed = int(subprocess.run(command, check=True, env=environment(), capture_output=True, text=True).stdout)
+    assert killed > 40
+    for point in range(killed):
+        found = set()
+        for file in (tmp_path / "work" / str(point)).glob("state.db*"):
+            if file.is_file() and not file.name.endswith(("-wal", "-shm", "-journal")):
+                assert ask(file, "PRAGMA quick_check") == [("ok",)]
+                found.add(tuple(name for (name,) in ask(file, "SELECT run_id FROM runs ORDER BY run_id")))
+        assert found == {("a", "b"), ("a", "b", "later")}
 
 
 def environment() -> dict[str, str]:

@@ -441,6 +441,8 @@ DEFECTS: dict[str, tuple[str, str | None, str]] = {
     "a label is of another": ("INSERT INTO labels VALUES ('x', 'y', 1, 'b', 2)", "b", "x = y for b"),
     "a payload is missing": ("DELETE FROM blobs", "a", "the payload of its event 2 is missing"),
     "a payload is another text": ("UPDATE blobs SET text = text || 'x'", "a", "is not the text it was"),
+    "a payload is no text": ("UPDATE blobs SET text = CAST(x'ff00fe' AS TEXT)", "a", "is not the text it was"),
+    "a label is no text": ("UPDATE labels SET value = CAST(x'ff' AS TEXT) WHERE name = 'team'", "a", "team = \ufffd"),
     "a payload is of nobody": ("INSERT INTO blobs VALUES (x'00', 'text')", None, "no event has the payload 00"),
     "an event is of nobody": (
         "INSERT INTO events (run, seq, at, type, format, body) VALUES (77, 1, 1, 't', 1, '{}')",

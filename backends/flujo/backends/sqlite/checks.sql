@@ -1,5 +1,5 @@
 -- What every sound store has none of. Each query gives (run id or NULL, what is wrong), and goes through indexes only.
--- `digest_of` is `blobs.digest_of`; JSON is looked into only where it is JSON, whatever order SQLite chooses.
+-- `digest_of` is `blobs.digest_of` of bytes; JSON is looked into only where it is JSON, whatever order SQLite chooses.
 
 -- A journal has the numbers 1 to n without a gap, and the summary says n. UNIQUE (run, seq) rules out doubles.
 SELECT run_id, 'its summary says ' || seq || ' events, its journal has ' || number || ', the last is number ' || last
@@ -49,7 +49,7 @@ SELECT
     (SELECT runs.run_id FROM events JOIN runs ON runs.run = events.run WHERE events.blob = digest LIMIT 1),
     'the payload ' || lower(hex(digest)) || ' is not the text it was'
 FROM blobs
-WHERE digest <> digest_of(text);
+WHERE digest <> digest_of(CAST(text AS BLOB));
 
 SELECT NULL, 'no event has the payload ' || lower(hex(digest))
 FROM blobs

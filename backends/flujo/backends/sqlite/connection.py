@@ -155,7 +155,7 @@ def open_exclusively(places: StoreFiles, purpose: str, alive: Sequence[str]) -> 
         in_transaction("BEGIN IMMEDIATE", lambda _: None, connection)  # takes the lock, and keeps it
     except sqlite3.Error as error:
         connection.close()
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        if kind_of(error) == sqlite3.SQLITE_BUSY:
             raise StoreInUseError(places.store, purpose, (), places.database) from error
         raise
     return connection
@@ -174,23 +174,32 @@ def store_errors(store: str, lock: Path) -> Iterator[None]:
         raise StoreError(store, str(error)) from error
 
 
+def kind_of(error: sqlite3.Error) -> int:
+    """The primary result code of an error. Python's own errors have none, and count as SQLITE_ERROR."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that what is stored cannot be read. Python gives no code to bytes that are no text."""
+    return kind_of(error) == sqlite3.SQLITE_CORRUPT or "decode to UTF-8" in str(error)
+
+
 def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # growing the index of the WAL; what a full disk looks like there
         return StoreFullError(store)
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return StoreError(store, "its file was removed or replaced while it was in use")
-    if "decode to UTF-8" in str(error):  # of Python, which gives it no code: bytes that are no text
+    if is_damage(error):
         return CorruptStoreError(store, str(error))
-    match code & 0xFF:
+    match kind_of(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
             return StoreBusyError(store, lock, BUSY_SECONDS)
         case sqlite3.SQLITE_FULL:
             return StoreFullError(store)
         case sqlite3.SQLITE_NOTADB:
             return ForeignStoreError(store, "it is not an SQLite file")
-        case sqlite3.SQLITE_CORRUPT:
-            return CorruptStoreError(store, str(error))
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
             return StoreError(store, str(error), [_NEEDS_TO_WRITE])
         case _:

@@ -16,7 +16,7 @@ from pathlib import Path
 from flujo.kernel.errors import CorruptStoreError, StoreExistsError
 
 from . import files
-from .connection import in_transaction
+from .connection import in_transaction, is_damage
 from .stopping import Stop, Stopped, never, stoppable
 
 SLICE_PAGES = 2_048
@@ -41,7 +41,7 @@ def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: 
         return target.stat().st_size
     except sqlite3.DatabaseError as error:
         target.unlink(missing_ok=True)
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+        if is_damage(error):
             raise CorruptStoreError(store, str(error)) from error
         raise
     except BaseException:
@@ -82,7 +82,7 @@ def find_damage(connection: sqlite3.Connection, stop: Stop = never) -> str | Non
         with stoppable(connection, stop):
             found = [text for (text,) in connection.execute("PRAGMA quick_check(1)").fetchall()]
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+        if not is_damage(error):
             raise
         found = [str(error)]
     return None if found == ["ok"] else in_one_line(found[0])

@@ -30,7 +30,7 @@ from flujo.kernel.errors import (
 )
 
 from . import blobs, copies, files, filesystems
-from .connection import BUSY_SECONDS, in_transaction, open_exclusively, store_errors
+from .connection import BUSY_SECONDS, in_transaction, is_damage, open_exclusively, store_errors
 from .migrations import statements
 from .stopping import Stop, never, stoppable
 from .urls import parse
@@ -51,7 +51,8 @@ def integrity(places: files.StoreFiles, stop: Stop = never) -> Sequence[Problem]
     """Everything that is wrong with the file and with what its tables say of each other. Each question is about one
     moment, and the log can be cut off between them."""
     with closing(open_reader(places)) as connection:
-        connection.create_function("digest_of", 1, blobs.digest_of, deterministic=True)
+        connection.create_function("digest_of", 1, _digest_of, deterministic=True)
+        connection.text_factory = _as_text
         with stoppable(connection, stop):
             return _problems(connection)
 
@@ -62,10 +63,19 @@ def _problems(connection: sqlite3.Connection) -> list[Problem]:
         try:
             found += [Problem(*row) for row in islice(connection.execute(query), MOST_PROBLEMS)]
         except sqlite3.DatabaseError as error:
-            if not found or _kind(error) == sqlite3.SQLITE_INTERRUPT:
+            if not is_damage(error):
                 raise
-            break  # what is said about the file already is why
+            found += [] if found else [Problem(None, str(error))]
     return found
+
+
+def _as_text(data: bytes) -> str:
+    """What is stored as text and need not be any."""
+    return data.decode(errors="replace")
+
+
+def _digest_of(data: bytes) -> bytes:
+    return blobs.digest_of(_as_text(data))
 
 
 def _damage(connection: sqlite3.Connection) -> list[Problem]:
@@ -74,7 +84,7 @@ def _damage(connection: sqlite3.Connection) -> list[Problem]:
         texts = [text for (text,) in connection.execute(f"PRAGMA integrity_check({MOST_PROBLEMS})") if text != "ok"]
         lost = connection.execute("PRAGMA foreign_key_check").fetchmany(MOST_PROBLEMS)
     except sqlite3.DatabaseError as error:
-        if _kind(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if not is_damage(error):
             raise
         return [Problem(None, str(error))]
     return [
@@ -84,10 +94,6 @@ def _damage(connection: sqlite3.Connection) -> list[Problem]:
             for table, row, parent, _ in lost
         ),
     ]
-
-
-def _kind(error: sqlite3.Error) -> int:
-    return error.sqlite_errorcode & 0xFF
 
 
 # -- what the store is made of ------------------------------------------------------------------------------------
@@ -211,7 +217,7 @@ def _require_room(places: files.StoreFiles, force: bool) -> bool:
     except (CorruptStoreError, NewerStoreError):
         is_there = True
     except sqlite3.DatabaseError as error:
-        if _kind(error) != sqlite3.SQLITE_CORRUPT:
+        if not is_damage(error):
             raise
         is_there = True
     if is_there and not force:
@@ -252,6 +258,8 @@ def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool)
             files.sync(places.database.parent)
     finally:
         _remove(unfinished)
+    if is_there:
+        _name_old(places)
     places.unchecked.unlink(missing_ok=True)
     KernelLocks(places.kernels).remove_dead()
     return size
@@ -300,7 +308,7 @@ def _open_old(places: files.StoreFiles) -> sqlite3.Connection | None:
     except sqlite3.DatabaseError as error:
         if connection is not None:
             connection.close()
-        if _kind(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if not is_damage(error):
             raise
         return None
     return connection
@@ -308,29 +316,42 @@ def _open_old(places: files.StoreFiles) -> sqlite3.Connection | None:
 
 def _keep_old(places: files.StoreFiles, logs: Sequence[Path]) -> None:
     """Give what is there a second name, and take away what belongs to it. From here to the rename a crash leaves the
-    old store, complete; a damaged one may then lie without its log, which is under its second name."""
-    kept = _kept(places, places.database)
+    old store, complete; a damaged one may then lie without its log, which is under its second name.
+
+    The second name is not the last one yet: that may be the backup's own, when a restore is taken back.
+    """
     for file in (places.database, *places.logs):
-        _kept(places, file).unlink(missing_ok=True)
+        _beside(places, ".replacing", file).unlink(missing_ok=True)
     try:
         if files.size_of(places.database):
-            os.link(places.database, kept)
+            os.link(places.database, places.beside(".replacing"))
     except OSError as error:
         raise StoreError(
             places.store,
-            f"the store that is there cannot be kept as {kept.name}: {error}",
+            f"the store that is there cannot be kept: {error}",
             [f"move it away by hand: mv {quote(str(places.database))}* OTHER-PLACE"],
         ) from error
     for log in logs:
         if log.exists():
-            log.rename(_kept(places, log))
+            log.rename(_beside(places, ".replacing", log))
     places.beside("-shm").unlink(missing_ok=True)
     files.sync(places.database.parent)
 
 
-def _kept(places: files.StoreFiles, file: Path) -> Path:
-    """The second name of a file of the store."""
-    return places.beside(".replaced" + file.name.removeprefix(places.database.name))
+def _name_old(places: files.StoreFiles) -> None:
+    """Give what was kept its last name, in the place of what an earlier restore has kept."""
+    for file in (places.database, *places.logs):
+        kept, last = _beside(places, ".replacing", file), _beside(places, ".replaced", file)
+        if kept.exists():
+            kept.replace(last)
+        else:
+            last.unlink(missing_ok=True)
+    files.sync(places.database.parent)
+
+
+def _beside(places: files.StoreFiles, word: str, file: Path) -> Path:
+    """Another name of a file of the store."""
+    return places.beside(word + file.name.removeprefix(places.database.name))
 
 
 def _disown(database: Path, highest: int) -> None:

@@ -16,6 +16,8 @@ from typing import TypeVar
 from anyio import create_task_group, sleep_forever, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from .connection import kind_of
+
 Result = TypeVar("Result")
 
 Stop = Callable[[], bool]
@@ -40,7 +42,7 @@ def stoppable(connection: sqlite3.Connection, stop: Stop) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+        if kind_of(error) == sqlite3.SQLITE_INTERRUPT:
             raise Stopped from error
         raise
     finally:
