@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from filling import FIRST, SECOND, fill, require_space  # beside this file, which python puts on the path of a script
+from filling import FIRST, SECOND, Report, fill, require_space  # beside this file, on the path of a script
 from flujo.backends import open_backend
 from flujo.kernel import RunFilter
 from flujo.kernel.backend import Page, RunSummary, StateBackend
@@ -75,19 +75,6 @@ QUERIES = (
         ("special-", "special-\U0010ffff"),
     ),
 )
-
-
-class Report:
-    """Prints figures beside their limits, and remembers whether all were kept."""
-
-    def __init__(self) -> None:
-        self.all_kept = True
-
-    def figure(self, what: str, value: float, limit: float, unit: str = "") -> None:
-        """One figure that must not be above its limit."""
-        kept = value <= limit
-        self.all_kept &= kept
-        print(f"{what}: {value:.2f}{unit} (limit {limit:g}{unit}){'' if kept else '  MISSED'}", flush=True)
 
 
 async def seconds(work: Callable[[], Awaitable[object]]) -> float:

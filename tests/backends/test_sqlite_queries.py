@@ -409,3 +409,141 @@ def test_the_line_is_read_from_an_index(explain: Explain, filter: RunFilter) -> 
     for statement in (pruning.next_at_rest(filter, None, 10), *others):
         plan = explain(statement)
         assert scans(plan) == [], plan
+
+
+@pytest.fixture
+def writable(connection: sqlite3.Connection, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A copy of the store, open for writing as a backend opens it."""
+    copy = sqlite3.connect(tmp_path / "copy.db", isolation_level=None)
+    connection.backup(copy)
+    copy.execute("PRAGMA foreign_keys = ON")
+    copy.execute("PRAGMA trusted_schema = OFF")
+    copy.execute("PRAGMA synchronous = OFF")
+    yield copy
+    copy.close()
+
+
+def remove_all(work: pruning.Pruning, connection: sqlite3.Connection) -> int:
+    """Prune in transactions as a backend does; how many there were."""
+    turns = 0
+    while not work.is_done:
+        work.look(connection)
+        if work.has_candidates:
+            connection.execute("BEGIN IMMEDIATE")
+            work.remove(connection)
+            connection.execute("COMMIT")
+            turns += 1
+    return turns
+
+
+@pytest.mark.parametrize("name", ["all", "two statuses", "a rare status", "a label", "a parent", "settled before"])
+def test_pruning_removes_what_the_dry_run_told(
+    writable: sqlite3.Connection, runs: Sequence[RunSummary], name: str
+) -> None:
+    """Pruning removes the families a dry run counts, in order, with events, labels and blobs, and nothing else."""
+    filter = FILTERS[name]
+    expected = going(runs, filter, LIVE)
+    foretold = pruning.foretell(filter, 0, lambda: LIVE, writable)
+    work = pruning.Pruning(filter, RUNS, lambda: LIVE)
+    remove_all(work, writable)
+    removal = work.removal()
+    left = {uid for (uid,) in writable.execute("SELECT uid FROM runs")}
+
+    assert removal.runs == expected
+    assert (removal.total, removal.bytes, removal.more) == (foretold.total, foretold.bytes, False)
+    assert left == {run.uid for run in runs} - {run.uid for run in expected}
+    for orphans in (
+        "SELECT count(*) FROM events WHERE run NOT IN (SELECT run FROM runs)",
+        "SELECT count(*) FROM labels WHERE run NOT IN (SELECT run FROM runs)",
+        "SELECT count(*) FROM blobs WHERE digest NOT IN (SELECT blob FROM events WHERE blob IS NOT NULL)",
+        "SELECT count(*) FROM events WHERE blob NOT IN (SELECT digest FROM blobs)",
+    ):
+        assert writable.execute(orphans).fetchall() == [(0,)], orphans
+    assert pruning.foretell(filter, 0, lambda: LIVE, writable).total == 0
+    assert writable.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("limit", [1, 150, 2_500])
+def test_pruning_stops_at_its_limit(writable: sqlite3.Connection, runs: Sequence[RunSummary], limit: int) -> None:
+    """With a limit the first families go, whole, until so many runs are gone; the answer says that there is more."""
+    expected = going(runs, RunFilter(), LIVE)
+    work = pruning.Pruning(RunFilter(), limit, lambda: LIVE)
+    remove_all(work, writable)
+    removal = work.removal()
+
+    assert limit <= removal.total < limit + 200
+    assert removal.runs == expected[: removal.total]
+    assert removal.more
+
+
+def test_a_transaction_ends_when_its_time_is_up(writable: sqlite3.Connection, runs: Sequence[RunSummary]) -> None:
+    """Each transaction looks at one candidate at least, and at no other one after its time is used up."""
+    ticks = iter(range(1_000_000))
+    filter = FILTERS["a rare status"]
+    work = pruning.Pruning(filter, RUNS, lambda: LIVE, clock=lambda: float(next(ticks)))
+    candidates = sum(matches(filter, run) for run in runs)
+
+    assert candidates > 100
+    assert remove_all(work, writable) == candidates
+    assert work.removal().runs == going(runs, filter, LIVE)
+
+
+def test_what_changed_since_it_was_looked_at_stays(writable: sqlite3.Connection) -> None:
+    """A run that somebody has claimed, or that settled anew, between the look and the removal is not removed."""
+    filter = RunFilter(statuses=["paused"])
+    work = pruning.Pruning(filter, RUNS, lambda: LIVE)
+    work.look(writable)
+    writable.execute("UPDATE runs SET owner = 'one' WHERE status = 'paused' AND run % 2 = 0")
+    writable.execute("UPDATE runs SET updated_at = updated_at + 1 WHERE status = 'paused' AND run % 2 = 1")
+    remove_all(work, writable)
+
+    assert work.removal().total == 0
+
+
+def test_free_pages_are_given_back(writable: sqlite3.Connection) -> None:
+    """What pruning has freed is cut off the file, a few pages per transaction, and the store stays whole."""
+
+    def ask(question: str) -> int:
+        ((answer,),) = writable.execute(question).fetchall()
+        return int(answer)
+
+    remove_all(pruning.Pruning(RunFilter(settled_before=8_000), RUNS, lambda: LIVE), writable)
+    pages, free = ask("PRAGMA page_count"), ask("PRAGMA freelist_count")
+    ticks = iter(range(1_000_000))
+    turns = 1
+    while pruning.give_back(writable, clock=lambda: float(next(ticks))).more:
+        turns += 1
+
+    assert free > 100
+    assert turns >= free // 2
+    assert ask("PRAGMA freelist_count") == 0
+    assert ask("PRAGMA page_count") <= pages - free
+    assert writable.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_others_have_half_of_the_time(writable: sqlite3.Connection, tmp_path: Path) -> None:
+    """A long job pauses for as long as its transaction took while others write, and hardly at all while they do not."""
+    now = [0.0]
+    turns = pruning.Turns(clock=lambda: now[0])
+
+    def work(connection: sqlite3.Connection) -> pruning.Turn:
+        connection.execute("UPDATE runs SET token = token + 1 WHERE run = 1")
+        now[0] += 3.0
+        return pruning.Turn(1, True)
+
+    turns.take(work, writable)
+    turns.take(work, writable)
+    alone = turns.pause()
+    other = sqlite3.connect(tmp_path / "copy.db", isolation_level=None)
+    other.execute("UPDATE runs SET token = token + 1 WHERE run = 2")
+    other.close()
+    turns.take(work, writable)
+    beside_another_process = turns.pause()
+    turns.take(work, writable)
+    alone_again = turns.pause()
+    writable.execute("UPDATE runs SET token = token + 1 WHERE run = 3")
+    turns.take(work, writable)
+    beside_its_own_kernel = turns.pause()
+
+    assert alone == alone_again == pruning.LEAST_PAUSE_SECONDS
+    assert beside_another_process == beside_its_own_kernel == 3.0

@@ -219,11 +219,9 @@ def give_back(connection: sqlite3.Connection, clock: Callable[[], float] = time.
     ((free,),) = connection.execute("PRAGMA freelist_count").fetchall()
     give_up_at = clock() + HOLD_SECONDS
     moved = 0
-    cursor = connection.execute(f"PRAGMA incremental_vacuum({free})") if free else ()
-    for _ in cursor:  # one page each
+    while moved < free and (moved == 0 or clock() < give_up_at):
+        connection.execute("PRAGMA incremental_vacuum(1)").fetchall()
         moved += 1
-        if clock() >= give_up_at:
-            break
     return Turn(PAGES_PER_MOVE * moved, moved < free)
 
 
