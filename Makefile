@@ -62,6 +62,8 @@ bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/waiting.py
 	$(BIN)/python bench/growth.py
+	$(BIN)/python bench/queries.py
+	$(BIN)/python bench/pruning.py
 
 CRASHES ?= 300000
 SEED ?= 1
