@@ -223,7 +223,7 @@ def _require_room(places: files.StoreFiles, force: bool) -> bool:
     if is_there and not force:
         raise StoreExistsError(
             places.store,
-            ["restore to another place, and look at it there", "or replace this one, which is kept beside it: --force"],
+            ["restore to another place, and look at it there", "or replace this one: --force"],
         )
     return is_there
 
