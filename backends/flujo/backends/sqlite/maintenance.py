@@ -173,8 +173,12 @@ def open_reader(places: files.StoreFiles) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{places.database.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
     )
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA mmap_size = 0").fetchall()
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA mmap_size = 0").fetchall()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
