@@ -215,6 +215,26 @@ def test_acting_on_runs_of_a_server(place: Place, served: subprocess.Popen[str])
     assert not (place.folder / ".flujo/workspaces/one").exists()
 
 
+def test_finding_and_adding_up_runs_of_a_server(place: Place, served: subprocess.Popen[str]) -> None:
+    """list with its filters, its count and its next page, stats, and what a prune keeps are the same with a server."""
+    for run_id in ("one", "two", "three"):
+        place.flujoctl("run", "gated.yaml", "--id", run_id, "--detach", "--label", f"letters={len(run_id)}")
+    place.flujoctl("cancel", "one", "two")
+
+    first = place.flujoctl("list", "-o", "name", "--label", "letters=3", "--since", "1h", "--limit", "1")
+    following = place.shell(first.remedies[0])
+    assert first.out == "two\n"
+    assert following.out.splitlines()[1].split()[0] == "one"
+    assert place.flujoctl("list", "--count", "--idle", "0s").out == "1\n"
+    (told,) = json.loads(place.flujoctl("stats", "--window", "1h", "-o", "json").out)["workflows"]
+    assert told["ended"] == {"cancelled": 2}
+    assert told["created"] == 3
+    assert place.flujoctl("prune", "--keep-last", "1", "--yes", "-o", "name").out == "one\n"
+    kept = place.flujoctl("prune", "--id-prefix", "t", "--dry-run")
+    assert kept.err.splitlines()[-1] == "1 of that age stay because they go on, or ought to"
+    assert place.flujoctl("list", "-q").out == "three\ntwo\n"
+
+
 def test_an_edited_file_is_used_for_a_resume_or_refused(place: Place, served: subprocess.Popen[str]) -> None:
     """The file the run came from is sent along when it has changed; a contradiction is refused with every remedy."""
     place.write("gated.yaml", GATED.replace("echo hello", "exit 3; echo hello"))

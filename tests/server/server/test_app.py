@@ -7,16 +7,17 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from flujo.backends import open_backend
 from flujo.client import Client
 from flujo.client.addresses import Address
-from flujo.kernel import Kernel, Observer, RunFailed
+from flujo.kernel import Kernel, Observer, Retention, RunFailed
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
 from flujo.server.app import run_server
 from flujo.server.sockets import claimed
 from flujo.workflows import load_workflow_text
-from server.flows import FAILS, WAITS, WORKS, letters, waiting
+from server.flows import FAILS, WAITS, WORKS, doubling, letters, waiting
 from server.serving import server_process
 
 PROCESSES = """
@@ -50,6 +51,37 @@ async def test_a_server_recovers_what_it_can_read(folder: Path, address: str) ->
             assert await client.result("yaml") == {"last": 2}
         group.cancel_scope.cancel()
     assert not (folder / "s").exists()
+
+
+async def test_a_server_forgets_old_runs_by_its_rule(folder: Path, address: str) -> None:
+    """As soon as it is open; a definition that a client sends has no say in it."""
+    store = f"sqlite:{folder}/state.db"
+    async with Kernel(open_backend(store), [doubling], workspaces=folder / "w") as kernel:
+        for number in range(3):
+            await kernel.run(doubling, run_id=f"r{number}")
+    greedy = load_workflow_text("name: greedy\nretention: {last: 1}\nsteps: [{name: a, task: noop}]\n", "greedy.yaml")
+    async with anyio.create_task_group() as group:
+        ready = anyio.Event()
+
+        async def serve() -> None:
+            await run_server(
+                store,
+                address,
+                workspaces=folder / "w",
+                retention=Retention(completed=0, last=2),
+                started=lambda kernel: ready.set(),
+            )
+
+        group.start_soon(serve)
+        await ready.wait()
+        async with Client(address) as client:
+            with anyio.fail_after(20):
+                while await client.count() > 2:
+                    await checkpoint()
+            for number in range(2):
+                await client.run(greedy, run_id=f"g{number}")
+            assert [run.run_id for run in (await client.list()).runs] == ["g1", "g0", "r2", "r1"]
+        group.cancel_scope.cancel()
 
 
 async def test_a_server_that_cannot_listen_touches_nothing(folder: Path, address: str) -> None:
