@@ -72,6 +72,8 @@ Result = TypeVar("Result")
 
 CALL_SECONDS = 30.0
 WAIT_SECONDS = 20.0
+PRUNE_SECONDS = 20.0
+"""How long a server removes runs before it answers, at most."""
 RECONNECT_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
 """Between two tries to go on with what was broken off: a server that is closing is not asked in a tight loop."""
@@ -547,7 +549,8 @@ class Client:
             request.older_than.CopyFrom(to_duration(parse_duration(older_than_seconds)))
         if time_budget_seconds is not None:
             request.time_budget.CopyFrom(to_duration(parse_duration(time_budget_seconds)))
-        answer = await self._call(self._runs.PruneRuns, request)
+        seconds = self._call_seconds + PRUNE_SECONDS
+        answer = await self._calls.unary(self._runs.PruneRuns, request, seconds=seconds)
         return Pruned(
             [from_run(run) for run in answer.runs],
             answer.total,

@@ -153,14 +153,17 @@ def command(
         return _count(session, choice)
 
     async def read() -> tuple[list[tuple[RunSummary, bool]], str | None]:
+        found: list[tuple[RunSummary, bool]] = []
         async with reading(session.target) as runs:
-            following = None
-            if everything:
-                found = [run async for run in every_run(runs, order=order, **choice.wanted)]
-            else:
+            if not everything:
                 listed = await runs.list(order=order, limit=limit or LIMIT, page=page, **choice.wanted)
-                found, following = list(listed.runs), listed.next
-            return [(run, await runs.is_interrupted(run)) for run in found], following
+                return [(run, await runs.is_interrupted(run)) for run in listed.runs], listed.next
+            async for run in every_run(runs, order=order, **choice.wanted):
+                found.append((run, await runs.is_interrupted(run)))
+                if session.quiet or session.output in ("name", "jsonl"):  # where no line depends on another
+                    _show(session, found, now)
+                    found.clear()
+        return found, None
 
     found, following = run_async(read)
     _show(session, found, now)
