@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from flujo.kernel.events import EventRow
 
 LARGEST_INLINE = 16_384
-"""Characters a payload may have to lie in its event. A blob of so many costs a tenth more to write than the same text
-inline; of four times as many, nothing that can be measured."""
+"""Characters a payload may have to lie in its event. A new text costs 1.6 to 1.8 times as much to write as a blob, at
+any size: 30 µs more at this one, about what a step costs otherwise. Smaller ones are so many that it would be felt, and
+take so little room that it would not pay."""
 
 PAYLOAD = "CASE WHEN blob IS NULL THEN payload ELSE (SELECT text FROM blobs WHERE digest = blob) END"
 """SQL: the payload of an event, wherever it is."""
