@@ -7,8 +7,11 @@ from random import Random
 
 import pytest
 
-from faults.victims import Life, kill_one, look, victim
+from faults.history import creation, following
+from faults.victims import Life, kill_one, look, opened, victim
 from faults.writer import HASTY
+from flujo.backends.file.disk import Disk
+from flujo.kernel.backend import Request
 
 ROUNDS = 8
 SCHEMES = ("sqlite", "file")
@@ -36,3 +39,26 @@ def test_a_writer_that_acknowledges_too_early_is_caught(scheme: str, tmp_path: P
         if look(life, writer.acknowledged):
             return
     raise AssertionError("nothing was lost")
+
+
+async def test_an_answered_request_is_gone_although_its_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks between the answer to a request and the removal of its file, as after the death of its writer in
+    between, finds the request answered."""
+    store = f"file:{tmp_path}/store"
+    async with opened(store, "w") as writer, opened(store, None) as reader:
+        made = creation("w-1", "w", 1)
+        assert await writer.append([made]) == {}
+        await writer.post("w-1", Request("signal", "{}", 1))
+        await writer.post("w-1", Request("signal", "{}", 2))
+        first, _ = await writer.requests("w-1", made.uid)
+        with monkeypatch.context() as patch:
+            patch.setattr(Disk, "remove", _fail)
+            assert await writer.append([following(made.summary)._replace(taken=[first.id])]) == {}
+
+        assert [each.request.at for each in await reader.requests("w-1", made.uid)] == [2]
+
+
+def _fail(*_: object) -> None:
+    raise OSError("the process is dead")

@@ -55,8 +55,10 @@ class Inboxes:
         return sorted(posted for inbox in self._open.values() for posted in inbox.values())
 
     def of(self, entry: Entry) -> list[Posted]:
-        """The open requests to one run, whoever owns it, in order."""
-        return list(self._read(entry).values())
+        """The open requests to one run, whoever owns it, in order. Its owner may have died before their files went."""
+        found = self._read(entry)
+        recorded = self._recorded(entry) if found and entry.damage is None else set()
+        return [posted for number, posted in found.items() if number not in recorded]
 
     def files_of(self, folder: str) -> dict[str, bytes]:
         """The files of the open requests to a run, by their names. Needs the store lock."""
@@ -87,10 +89,13 @@ class Inboxes:
         """Remove the requests that a crash has left although their answers are recorded."""
         numbers = set(_numbers_in(self._view.places.runs / entry.folder / INBOX))
         if numbers:
-            with opened(self._view.places.runs / entry.folder / JOURNAL) as file:
-                lines = scan(read_at(file, entry.length, 0)).lines
-            recorded = {number for line in lines for number in from_json(line.content).taken}
-            self.forget(entry.folder, numbers & recorded)
+            self.forget(entry.folder, numbers & self._recorded(entry))
+
+    def _recorded(self, entry: Entry) -> set[int]:
+        """The numbers of the requests that were answered, as the journal has them."""
+        with opened(self._view.places.runs / entry.folder / JOURNAL) as file:
+            lines = scan(read_at(file, entry.length, 0)).lines
+        return {number for line in lines for number in from_json(line.content).taken}
 
     def _forget_lost_runs(self) -> None:
         for folders in (self._view.stirred, self._open):
