@@ -25,6 +25,7 @@ from flujo.backends.conformance import create, creation, following
 from flujo.backends.locks import StoreLock
 from flujo.backends.sqlite import connection, copies, files, maintenance
 from flujo.backends.sqlite.maintenance import restore
+from flujo.backends.sqlite.stopping import Stop
 from flujo.kernel.backend import Refused, Request, RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -145,13 +146,14 @@ async def test_a_backup_is_of_one_moment(
     await store.append([large(following(summary)) for summary in summaries[:4]])
     begun, go_on = threading.Event(), threading.Event()
 
-    def wait_in_the_middle(stop: Callable[[], bool]) -> int:
-        def look() -> bool:
+    class Look(Stop):
+        def __call__(self) -> bool:
             begun.set()
             assert go_on.wait(60)
-            return stop()
+            return super().__call__()
 
-        return maintenance.backup(files.StoreFiles.at(store.url, path), target, look)
+    def wait_in_the_middle(_: Stop) -> int:
+        return maintenance.backup(files.StoreFiles.at(store.url, path), target, Look())
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(store._aside, wait_in_the_middle))
@@ -206,7 +208,7 @@ async def test_a_cancelled_backup_leaves_nothing(
     fill = copies._fill
     begun = threading.Event()
 
-    def filling(target: Path, source: sqlite3.Connection, stop: Callable[[], bool]) -> dict[str, int]:
+    def filling(target: Path, source: sqlite3.Connection, stop: Stop) -> dict[str, int]:
         begun.set()
         while not stop():
             pass

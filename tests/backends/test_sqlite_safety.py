@@ -22,7 +22,7 @@ from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following
 from flujo.backends.sqlite import blobs, copies, filesystems, maintenance, opening
 from flujo.backends.sqlite.connection import Database, store_errors
-from flujo.backends.sqlite.stopping import Stopped, in_thread, never
+from flujo.backends.sqlite.stopping import Stop, Stopped, in_thread, never, stoppable
 from flujo.kernel.backend import Problem, RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -263,7 +263,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """One connection for each time a store is looked through."""
     looked: list[sqlite3.Connection] = []
 
-    def look(connection: sqlite3.Connection, stop: Callable[[], bool] = never) -> str | None:
+    def look(connection: sqlite3.Connection, stop: Stop = never) -> str | None:
         looked.append(connection)
         return copies.find_damage(connection, stop)
 
@@ -408,7 +408,7 @@ async def test_a_look_that_is_cut_short_is_begun_again(
     die(path)
     begun = []
 
-    def look(connection: sqlite3.Connection, stop: Callable[[], bool]) -> None:
+    def look(connection: sqlite3.Connection, stop: Stop) -> None:
         begun.append(connection)
         while not stop():
             pass
@@ -746,7 +746,7 @@ async def test_a_folder_that_cannot_be_written_is_named(
 async def test_errors_come_out_of_a_thread_as_they_are() -> None:
     """What the work raises is raised, and not a group of it."""
 
-    def fail(stop: Callable[[], bool]) -> None:
+    def fail(stop: Stop) -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -757,7 +757,7 @@ async def test_a_cancellation_waits_for_the_thread() -> None:
     """A cancelled caller has told the work to stop, and goes on when it has stopped."""
     begun, ended = threading.Event(), threading.Event()
 
-    def work(stop: Callable[[], bool]) -> None:
+    def work(stop: Stop) -> None:
         begun.set()
         while not stop():
             pass
@@ -770,3 +770,31 @@ async def test_a_cancellation_waits_for_the_thread() -> None:
         tasks.cancel_scope.cancel()
 
     assert ended.is_set()
+
+
+async def test_a_statement_that_asks_nobody_is_interrupted() -> None:
+    """A statement that never asks whether to stop is ended all the same, and a later one is not begun."""
+    begun = threading.Event()
+    endless = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT max(n) FROM numbers"
+    ends: list[type[Exception]] = []
+
+    def work(stop: Stop) -> None:
+        with closing(sqlite3.connect(":memory:")) as shell:
+            begun.set()
+            try:
+                with stop.interrupting(shell):
+                    shell.execute(endless)
+            except sqlite3.OperationalError as error:
+                ends.append(type(error))
+            try:
+                with stoppable(shell, stop):
+                    shell.execute("SELECT 1").fetchall()
+            except Stopped as error:
+                ends.append(type(error))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_thread, work)
+        await anyio.to_thread.run_sync(begun.wait)
+        tasks.cancel_scope.cancel()
+
+    assert ends == [sqlite3.OperationalError, Stopped]

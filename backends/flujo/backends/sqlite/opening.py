@@ -21,7 +21,7 @@ from flujo.kernel.errors import CorruptStoreError, OlderStoreError, StoreNotFoun
 from . import files, migrations
 from .copies import find_damage
 from .maintenance import open_reader
-from .stopping import Stopped
+from .stopping import AGAIN_SECONDS, Stop, Stopped
 
 logger = logging.getLogger("flujo.backends.sqlite")
 
@@ -78,20 +78,21 @@ class LookThrough:
     def __init__(self, places: files.StoreFiles, found: Callable[[str], None]) -> None:
         self._places = places
         self._found = found
-        self._stopped = threading.Event()
+        self._stop = Stop()
         # A process that ends without closing its store does not wait for it.
         self._thread = threading.Thread(target=self._run, name="flujo-look-through", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Give up, if it is not done, and wait until nothing is open; the next kernel begins again."""
-        self._stopped.set()
-        self._thread.join()
+        while self._thread.is_alive():
+            self._stop.tell()
+            self._thread.join(AGAIN_SECONDS)
 
     def _run(self) -> None:
         try:
             with closing(open_reader(self._places)) as connection:
-                damage = find_damage(connection, self._stopped.is_set)
+                damage = find_damage(connection, self._stop)
             if damage is None:
                 self._places.unchecked.unlink(missing_ok=True)
             else:

@@ -1,7 +1,7 @@
 """Work that takes long: in a thread of its own, and given up when whoever asked for it is cancelled.
 
-SQLite has no await to be cancelled at, so the work asks now and then, and a cancelled caller waits until it has
-noticed.
+SQLite has no await to be cancelled at. So the work asks now and then, its statements are interrupted, and a cancelled
+caller waits until that has ended it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from anyio import create_task_group, sleep_forever, to_thread
+from anyio import CancelScope, create_task_group, sleep, sleep_forever, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from .connection import kind_of
 
 Result = TypeVar("Result")
 
-Stop = Callable[[], bool]
-"""Whether to stop; whoever is told so raises Stopped."""
+AGAIN_SECONDS = 0.1
+"""An interruption that falls between two statements meets none, so it is repeated until the work has ended."""
 
 _INSTRUCTIONS = 1_000_000  # of SQLite's machine between two questions: some milliseconds
 
@@ -30,34 +30,69 @@ class Stopped(Exception):
     """What was asked for was given up, because whoever asked was cancelled or closed."""
 
 
-def never() -> bool:
-    """For whoever waits for the end."""
-    return False
+class Stop:
+    """Whether to stop: False until it is told so, from another thread. Whoever is answered True raises Stopped."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+        self._at_work: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()  # a connection is interrupted while it is open, or not at all
+
+    def __call__(self) -> bool:
+        return self._is_told
+
+    def tell(self) -> None:
+        """Say yes from now on, and interrupt what is under way."""
+        self._is_told = True
+        with self._lock:
+            for connection in self._at_work:
+                connection.interrupt()
+
+    @contextmanager
+    def interrupting(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Statements of this connection are interrupted when `tell` is called meanwhile."""
+        with self._lock:
+            self._at_work.append(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work.remove(connection)
+
+
+never = Stop()
+"""For whoever waits for the end."""
 
 
 @contextmanager
 def stoppable(connection: sqlite3.Connection, stop: Stop) -> Iterator[None]:
-    """Statements inside end with Stopped, once `stop` says so."""
+    """Statements inside end with Stopped, once `stop` was told so.
+
+    The handler is not enough: before SQLite 3.42 the checks of whole files never call it.
+    """
     connection.set_progress_handler(stop, _INSTRUCTIONS)
     try:
-        yield
+        with stop.interrupting(connection):
+            yield
     except sqlite3.OperationalError as error:
         if kind_of(error) == sqlite3.SQLITE_INTERRUPT:
             raise Stopped from error
         raise
     finally:
         connection.set_progress_handler(None, 0)
+    if stop():
+        raise Stopped  # what was found may be half of it
 
 
 async def in_thread(work: Callable[[Stop], Result]) -> Result:
     """What `work(stop)` returns or raises, in a thread of its own; a cancellation stops it and waits for it."""
-    stopped = threading.Event()
+    stop, ended = Stop(), threading.Event()
     results: list[Result] = []
     failures: list[Exception] = []
     async with create_task_group() as tasks:
-        tasks.start_soon(_set_when_cancelled, stopped)
+        tasks.start_soon(_tell_when_cancelled, stop, ended)
         try:
-            results.append(await to_thread.run_sync(partial(work, stopped.is_set)))
+            results.append(await to_thread.run_sync(partial(_run, work, stop, ended)))
         except Exception as error:
             failures.append(error)
         tasks.cancel_scope.cancel()
@@ -67,8 +102,18 @@ async def in_thread(work: Callable[[Stop], Result]) -> Result:
     return results[0]
 
 
-async def _set_when_cancelled(stopped: threading.Event) -> None:
+def _run(work: Callable[[Stop], Result], stop: Stop, ended: threading.Event) -> Result:
+    try:
+        return work(stop)
+    finally:
+        ended.set()
+
+
+async def _tell_when_cancelled(stop: Stop, ended: threading.Event) -> None:
     try:
         await sleep_forever()
     finally:
-        stopped.set()
+        with CancelScope(shield=True):
+            while not ended.is_set():
+                stop.tell()
+                await sleep(AGAIN_SECONDS)
