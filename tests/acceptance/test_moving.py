@@ -145,15 +145,14 @@ def test_ctrl_c_ends_a_copy_in_good_order(place: Place) -> None:
 
 
 @both_ways
-@pytest.mark.parametrize("written", [1, 1_000_000])
-def test_an_import_that_is_killed_may_be_repeated(written: int, place: Place) -> None:
+def test_an_import_that_is_killed_may_be_repeated(place: Place) -> None:
     """The run is there wholly or not at all, however much of it was on the disk already, and then it is there."""
-    fill(place, [commit("large", 1500, json.dumps("é" * 2000))])
+    fill(place, [commit("large", 1000, json.dumps("é" * 2000))])
     target = OTHER[place.store]
     assert place.flujoctl("export", "large", "--to", "large.json").code == 0
 
     process = place.start("import", "large.json", "--store", target)
-    while size_of(place.folder / "other") < written and process.poll() is None:
+    while size_of(place.folder / "other") < 300_000 and process.poll() is None:
         pass
     kill(process)
 
