@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faults.machine import Cuttable, Missing, compile_disk, small_disk
+from faults.machine import Cuttable, Missing, compile_disk, cuttable_disk, small_disk
 
 REQUIRED = os.environ.get("FLUJO_REQUIRE_FAULTS") == "1"
 _NOT_RUN = pytest.StashKey[list[str]]()
@@ -46,14 +47,14 @@ def small_memory(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def power(tmp_path: Path) -> Iterator[Cuttable]:
     """A disk whose power can be cut."""
-    try:
-        disk = Cuttable(tmp_path / "power")
-    except Missing as missing:
-        pytest.skip(str(missing))
-    try:
+    with ExitStack() as stack:
+        try:
+            disk = stack.enter_context(cuttable_disk(tmp_path / "power"))
+            disk.cut()  # not every kernel can
+            disk.restart()
+        except Missing as missing:
+            pytest.skip(str(missing))
         yield disk
-    finally:
-        disk.close()
 
 
 @pytest.hookimpl(wrapper=True)
