@@ -35,7 +35,9 @@ def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: 
             damage = find_damage(copied, stop)
             if damage is not None:
                 raise CorruptStoreError(store, damage)
-            if _counts(copied) != counts:
+            with stoppable(copied, stop):
+                found = _counts(copied)
+            if found != counts:
                 raise CorruptStoreError(store, "a copy of it does not have as many rows")
         files.sync(target)
         return target.stat().st_size
@@ -56,7 +58,8 @@ def _fill(target: Path, source: sqlite3.Connection, stop: Stop) -> dict[str, int
         if stop():
             raise Stopped
 
-    counts = _counts(source)
+    with stoppable(source, stop):
+        counts = _counts(source)
     with closing(sqlite3.connect(target, isolation_level=None)) as copied:
         copied.execute("PRAGMA journal_mode = OFF").fetchall()  # a copy that is cut short is thrown away
         copied.execute("PRAGMA synchronous = OFF")
