@@ -82,6 +82,42 @@ async def test_a_backup_becomes_a_store(backup: Path, tmp_path: Path) -> None:
         assert await kernel.result("a") == 1
 
 
+@workflow(name="large")
+async def large(ctx: Context) -> str:
+    return "naïve 🙂 " * 100_000
+
+
+async def test_a_large_output_is_restored_once(tmp_path: Path) -> None:
+    """Runs that share it share it in the restored store too, and it goes with the last of them."""
+    source, place = tmp_path / "source", tmp_path / "place"
+    async with Kernel(FileBackend(source, "normal"), [large], recover=False) as kernel:
+        for run_id in ("a", "b"):
+            await kernel.run(large, run_id=run_id)
+        await kernel.backend.backup(tmp_path / "backup")
+
+    size = await restore(tmp_path / "backup", place)
+
+    assert size < 2_000_000
+    assert await run_ids(place) == {"a", "b"}
+    async with FileBackend(place, "normal") as backend:
+        for run_id in ("a", "b"):
+            summary = await backend.load(run_id)
+            assert len((await backend.read_events(run_id, summary.uid, summary.seq - 1, 1))[0].payload or "") > 800_000
+            await backend.delete(run_id, summary.uid)
+            assert (await backend.integrity()) == []
+    assert sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) < 100_000
+
+
+FIXTURE = Path(__file__).parent / "fixtures" / "file-1"
+
+
+async def test_a_backup_of_an_earlier_format_is_restored(tmp_path: Path) -> None:
+    """As any other."""
+    await restore(FIXTURE, tmp_path / "place")
+
+    assert len(await run_ids(tmp_path / "place")) == 10
+
+
 async def test_a_store_is_replaced_only_if_that_is_asked_for(backup: Path, tmp_path: Path) -> None:
     """It is kept beside, in the place of one that an earlier restore has kept."""
     place = tmp_path / "place"

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flujo.backends import FileBackend, InMemoryBackend, SQLiteBackend
 from flujo.backends.memory import MemoryStore
-from flujo.kernel import Context, Kernel, Observer, RetryPolicy, StoredDefinition, Workflow, workflow
+from flujo.kernel import Context, Kernel, Observer, RetryPolicy, StoredDefinition, Workflow, WorkflowState, workflow
 from flujo.kernel.backend import Commit, Refused, Request, RunFilter, RunSummary, StateBackend
 from flujo.kernel.checking import check
 from flujo.kernel.errors import (
@@ -25,14 +27,16 @@ from flujo.kernel.errors import (
     RunNotFoundError,
     StoreError,
 )
-from flujo.kernel.events import Event, EventRow, SignalReceived, encode
+from flujo.kernel.events import Event, EventRow, RunCreated, SignalReceived, encode
 from flujo.kernel.transfer import (
     Arrival,
     Copied,
     Export,
+    ExportedRun,
     Outcome,
     Standing,
     copy_runs,
+    examine_export,
     export_run,
     from_json,
     import_run,
@@ -41,6 +45,9 @@ from flujo.kernel.transfer import (
     standing,
     to_json,
 )
+from flujo.kernel.transitions import fold, summarize
+from flujo.kernel.values import encode as encode_value
+from kernel.moves import legal
 from kernel.stage import JumpingClock, ManualClock, Stage, crash, recorded, until
 
 # -- a store with runs in every state ------------------------------------------------------------------------------
@@ -584,6 +591,29 @@ async def test_a_document_reads_back_as_it_was_written() -> None:
     assert [event["seq"] for event in shown["run"]["events"]] == list(range(1, export.run.summary.seq + 1))
     assert [child["summary"]["run_id"] for child in shown["children"]] == ["family.child"]
     assert shown["children"][0]["requests"][0]["kind"] == "signal"
+
+
+@given(st.lists(st.integers(0, 50), max_size=20), st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_legal_history_travels(choices: list[int], text: str) -> None:
+    """Whatever a run can have recorded, and whatever its texts hold, the document reads back as it was written."""
+    created = RunCreated("flow", encode_value({"text": text}), labels={"text": text})
+    state = WorkflowState(run_id="r", uid="u")
+    rows: list[EventRow] = []
+    for number, choice in enumerate([0, *choices], 1):
+        possible = list(legal(state)) if rows else [created]
+        if not possible:
+            break
+        event = Event(number, number, possible[choice % len(possible)])
+        fold(state, event)
+        rows.append(encode(event))
+    requests = [Request("signal", encode_value({"name": "go", "payload": text, "by": text}), 1)]
+    run = ExportedRun(summarize(state, None, 1), rows, None, requests, True)
+    export = Export(1, text, text, run, [])
+
+    read = from_json(to_json(export))
+
+    assert read == export
+    examine_export(read)
 
 
 def _cut(document: dict[str, Any]) -> None:
