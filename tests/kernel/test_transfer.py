@@ -512,8 +512,10 @@ async def test_many_runs_are_copied_in_batches(monkeypatch: pytest.MonkeyPatch) 
     assert batches == [100, 51, 1]  # equally old ones by id, downwards
 
 
-async def test_what_arrives_is_read_again() -> None:
-    """A store that gives back something else than it was given is found out at once."""
+@pytest.mark.parametrize("batch", [1, 100])
+async def test_what_arrives_is_read_again(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that gives back something else than it was given is found out at once, and is no fault of a run."""
+    monkeypatch.setattr("flujo.kernel.transfer._BATCH_RUNS", batch)
 
     class Forgetful(InMemoryBackend):
         async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:

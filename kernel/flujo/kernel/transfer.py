@@ -442,14 +442,19 @@ class _Copying:
         return Copied(created, unchanged, gone_on, self._refused, self._refusals)
 
     async def take_along(self, listed: RunSummary) -> None:
+        """Bring one run on its way, or say why not."""
         try:
-            await self._take_along(listed.run_id)
+            run = await self._fetch(listed.run_id)
         except (RunNotFoundError, RunReplacedError):
-            pass  # somebody has deleted it meanwhile
+            return  # somebody has deleted it meanwhile
         except (CorruptStoreError, UnknownEventError, RunExistsError, RunActiveError) as error:
             self._refuse(listed.run_id, error)
+            return
+        if run is not None:
+            await self._load(run)
 
-    async def _take_along(self, run_id: str) -> None:
+    async def _fetch(self, run_id: str) -> ExportedRun | None:
+        """The run; None for one that is there already, which is then made complete."""
         summary = await self._source.load(run_id)
         await self._require_idle(summary)
         # The last event is enough: two histories that have gone apart do not come to the same one in the same instant.
@@ -459,12 +464,12 @@ class _Copying:
             run = await snapshot(self._source, run_id)
             if run.live:
                 await self._require_idle(await self._source.load(run_id))  # taken up between the two looks
-            await self._load(run)
-            return
+            return run
         if outcome is Outcome.UNCHANGED:
             posted = await self._source.requests(run_id, summary.uid)
             await _post(self._target, summary, [each.request for each in posted])
         self._counts[outcome] += 1
+        return None
 
     async def _require_idle(self, summary: RunSummary) -> None:
         if self._include_live or summary.owner is None or not await self._source.is_alive(summary.owner):
