@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from flujo.backends.locks import POLL_SECONDS
 from flujo.backends.pages import Position
-from flujo.backends.selection import Families, matches, pruning_place
+from flujo.backends.selection import Families, chooser, pruning_place
 from flujo.kernel.backend import Order, Removal, RunFilter, RunSummary
 
 from . import blobs, listing
@@ -86,6 +86,7 @@ class Pruning:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._filter = filter
+        self._chooses = chooser(filter)
         self._limit = limit
         self._live_owners = live_owners
         self._clock = clock
@@ -154,7 +155,7 @@ class Pruning:
         pages = 0
         while self._line and len(self._gone) < self._limit:
             candidate = self._line.popleft()
-            for run in _family(self._filter, candidate, families, live, connection):
+            for run in _family(self._chooses, candidate, families, live, connection):
                 size = size_of(run.uid).rows(connection)[0][0]
                 pages += remove(run) + size // 4096
                 self._gone.append(run)
@@ -165,14 +166,18 @@ class Pruning:
 
 
 def _family(
-    filter: RunFilter, candidate: Candidate, families: Families, live: frozenset[str], connection: sqlite3.Connection
+    chooses: Callable[[RunSummary], bool],
+    candidate: Candidate,
+    families: Families,
+    live: frozenset[str],
+    connection: sqlite3.Connection,
 ) -> Sequence[RunSummary]:
     """The runs that go with a candidate, and the candidate itself; none if it stays."""
     rows = connection.execute(f"SELECT {SUMMARY} FROM runs WHERE run = ?", (candidate.run,)).fetchall()
     if not rows:
         return ()
     root = RunSummary(*rows[0])
-    if pruning_place(root) != candidate.place or not matches(filter, root) or families.has_parent(root):
+    if pruning_place(root) != candidate.place or not chooses(root) or families.has_parent(root):
         return ()
     family = families.of(root)
     return () if any(member.owner in live for member in family) else family
