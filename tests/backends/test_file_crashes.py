@@ -17,6 +17,7 @@ import pytest
 
 from flujo.backends import FileBackend
 from flujo.backends.conformance import DEFINITION, creation, following, journal
+from flujo.backends.file.blobs import LARGE, Blobs
 from flujo.backends.file.disk import Disk
 from flujo.backends.file.inbox import Inboxes
 from flujo.backends.file.view import View
@@ -58,7 +59,7 @@ class Power:
 
     def supply(self, patch: pytest.MonkeyPatch) -> None:
         """Let `Disk` change things through here."""
-        for name in ("write", "cut", "sync", "rename", "make_folder", "remove", "remove_tree", "sync_folder"):
+        for name in ("write", "cut", "sync", "rename", "make_folder", "link", "remove", "remove_tree", "sync_folder"):
             patch.setattr(Disk, name, self._counted(getattr(Disk, name), getattr(self, f"_before_{name}", None)))
 
     def _counted(self, real: Callable[..., Any], before: Callable[..., None] | None) -> Callable[..., Any]:
@@ -95,6 +96,9 @@ class Power:
                 target.write_bytes(before)
 
         self._names.setdefault(target.parent, []).append(take_back)
+
+    def _before_link(self, disk: Disk, path: Path, target: Path) -> None:
+        self._names.setdefault(target.parent, []).append(lambda: target.unlink(missing_ok=True))
 
     def _before_make_folder(self, disk: Disk, path: Path) -> None:
         self._names.setdefault(path.parent, []).append(lambda: shutil.rmtree(path, ignore_errors=True))
@@ -137,6 +141,12 @@ def _with_payload(commit: Commit) -> Commit:
     return commit._replace(rows=(first._replace(payload='"' + "x" * 5_000 + '"'), *rest))
 
 
+def _with_large_payload(commit: Commit) -> Commit:
+    """A payload that is a file of its own, the same one for every commit."""
+    first, *rest = commit.rows
+    return commit._replace(rows=(first._replace(payload='"' + "y" * LARGE + '"'), *rest))
+
+
 class Client:
     """Somebody who uses a store and remembers what was acknowledged, and what was asked for last."""
 
@@ -159,8 +169,14 @@ class Client:
         await self._post("a", 1)
         await self._answer("a")
         await self._append(creation("c", created_at=3), *self._next("a"))
+        await self._append(*map(_with_large_payload, self._next("a", "b")))
+        await self._append(_with_large_payload(creation("d", None, created_at=4, parent_run_id="b")))
         await self._append(*self._next("b", owner=None, status="completed", finished_at=9))
         await self._delete("b")
+        await self._append(*map(_with_large_payload, self._next("c")))
+        await self._prune("d")
+        await self._append(creation("e", None), creation("f", None, parent_run_id="e"))
+        await self._prune("e", "f")
         await self._append(*self._next("c", owner=None, status="failed", finished_at=9))
         await self._claim("c")
         await self._append(*self._next("a", "c", status="waiting"))
@@ -184,6 +200,12 @@ class Client:
     async def _delete(self, run_id: str) -> None:
         self.asked = {run_id: None}
         await self._handle.delete(run_id, self._run(run_id).uid)
+        self._acknowledged()
+
+    async def _prune(self, root: str, *others: str) -> None:
+        self.asked = dict.fromkeys((root, *others))
+        removal = await self._handle.prune(RunFilter(id_prefix=root), limit=9, dry_run=False)
+        assert [run.run_id for run in removal.runs] == [root, *others]
         self._acknowledged()
 
     async def _claim(self, run_id: str) -> None:
@@ -256,7 +278,7 @@ async def seen_by(handle: FileBackend) -> dict[str, RunSummary]:
     return {run.run_id: run for run in runs}
 
 
-async def require_usable(path: Path) -> tuple[dict[str, RunSummary], set[int]]:
+async def require_usable(path: Path, *, is_sound: bool = True) -> tuple[dict[str, RunSummary], set[int]]:
     """A reader and then an heir see the same runs, and the heir goes on with all of them; what they were, and the
     requests the heir was left."""
     seen: dict[str, RunSummary] = {}
@@ -266,6 +288,7 @@ async def require_usable(path: Path) -> tuple[dict[str, RunSummary], set[int]]:
     heir = FileBackend(path, "normal")
     await heir.open("heir")
     assert await seen_by(heir) == seen
+    assert not is_sound or await heir.integrity() == []
     for run_id, summary in seen.items():
         assert await heir.claim(run_id) == summary._replace(owner="heir", token=summary.token + 1)
     requests = [posted.request.at for posted in await heir.take()]
@@ -274,6 +297,10 @@ async def require_usable(path: Path) -> tuple[dict[str, RunSummary], set[int]]:
         assert await heir.append([following(await heir.load(run_id))]) == {}
     assert await heir.append([creation("late", "heir", brings=DEFINITION)]) == {}
     assert await heir.get_definition("digest") == DEFINITION
+    assert not is_sound or await heir.integrity() == []
+    await heir.release(None)
+    await heir.prune(RunFilter(), limit=99, dry_run=False)
+    assert not is_sound or not list(path.glob("blobs/*"))  # noqa: ASYNC240
     await heir.close()
     return seen, set(requests)
 
@@ -308,8 +335,9 @@ async def test_without_syncs_the_store_stays_usable(cut: Cut, tmp_path: Path, mo
         client = await cut_short(path, "normal", steps, cut, monkeypatch)
         if client is None:
             break
-        seen, _ = await require_usable(path)
-        if cut.contents == cut.names == "kept":
+        is_kept = cut.contents == cut.names == "kept"
+        seen, _ = await require_usable(path, is_sound=is_kept)
+        if is_kept:
             client.require_promised(seen)
 
     assert steps > 100
@@ -325,6 +353,9 @@ MUTANTS: dict[str, tuple[type, str, str]] = {
     "torn ends are not cut": (Writer, "_cut_torn_end", "a death within a write"),
     "answered requests stay": (Inboxes, "forget_answered", "a power cut"),
     "nobody says what is about to change": (View, "touch", "a death"),
+    "payloads of no record stay": (Blobs, "forget", "a death"),
+    "payloads of no run stay": (Blobs, "collect", "a death"),
+    "payloads are not linked": (Blobs, "_share", "a death"),
     "what was said last is believed": (View, "_settle", "a death"),
 }
 

@@ -32,7 +32,14 @@ def chooser(filter: RunFilter) -> Condition:
         case [condition]:
             return condition
         case several:
-            return lambda run: all(condition(run) for condition in several)
+
+            def fits(run: RunSummary) -> bool:
+                for condition in several:  # noqa: SIM110 - a generator for each run costs more than it asks
+                    if not condition(run):
+                        return False
+                return True
+
+            return fits
 
 
 def conditions(filter: RunFilter) -> list[Condition]:

@@ -14,14 +14,14 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from flujo.backends.pages import Position, place
-from flujo.backends.selection import Families, chooser
+from flujo.backends.selection import Families, chooser, settled_at
 from flujo.kernel.backend import Order, RunFilter, RunSummary
 
 from .index import Entry
 
 Key = TypeVar("Key", bound=tuple[Any, ...])
 
-_FEW = 1_000
+_FEW = 2_000
 """So many runs are sorted faster than a listing of ten thousand is walked to its end."""
 
 _LAST = chr(0x10FFFF)  # sorts after every character of an id
@@ -35,6 +35,7 @@ class Catalogue:
         self._created: list[tuple[int, str, str]] = []  # (created_at, run_id, folder), ascending
         self._updated: list[tuple[int, str, str]] = []  # (updated_at, run_id, folder), ascending
         self._finished: list[tuple[int, str]] = []  # (finished_at, folder) of the runs that have one, ascending
+        self._settled: list[tuple[int, str]] = []  # (settled_at, folder) of the runs that rest, ascending
         self._ids: list[tuple[str, str]] = []  # (run_id, folder), ascending
         self._wakes: list[tuple[str, int, str]] = []  # (owner, wake_at, folder) of the runs that have both, ascending
         self._traits: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)  # folders by what filters ask for
@@ -63,6 +64,7 @@ class Catalogue:
         _move(self._created, before and _created(before), after and _created(after))
         _move(self._updated, before and _updated(before), after and _updated(after))
         _move(self._finished, before and _finished(before), after and _finished(after))
+        _move(self._settled, before and _settled(before), after and _settled(after))
         _move(self._ids, before and _id(before), after and _id(after))
         _move(self._wakes, before and _wake(before), after and _wake(after))
         if before is None or after is None or _ASKED_FOR(before.summary) != _ASKED_FOR(after.summary):
@@ -168,6 +170,7 @@ class Catalogue:
             (self._created, filter.created_from, filter.created_before),
             (self._updated, filter.updated_from, filter.updated_before),
             (self._finished, filter.finished_from, filter.finished_before),
+            (self._settled, None, filter.settled_before),
         )
         for ordered, start, end in instants:
             if (start, end) != (None, None):
@@ -186,6 +189,11 @@ def _updated(entry: Entry) -> tuple[int, str, str]:
 def _finished(entry: Entry) -> tuple[int, str] | None:
     finished_at = entry.summary.finished_at
     return None if finished_at is None else (finished_at, entry.folder)
+
+
+def _settled(entry: Entry) -> tuple[int, str] | None:
+    instant = settled_at(entry.summary)
+    return None if instant is None else (instant, entry.folder)
 
 
 def _id(entry: Entry) -> tuple[str, str]:

@@ -94,6 +94,7 @@ class Copy:
         self._disk = Disk(durable=False)  # all is synced at the end, which is cheaper than each by itself
         self._writer = Writer(self._aside, self._disk)
         self._entries: list[Entry] = []
+        self._is_in_place = False
         self._sizes: dict[int, int] = {}  # of the files that were synced, by their numbers
 
     @property
@@ -204,12 +205,15 @@ class Copy:
             self._disk.make_folder(self._target)  # a rename replaces an empty folder, so nobody else's is there
         except FileExistsError:
             raise StoreExistsError(str(self._target)) from None
+        self._is_in_place = True
         self._disk.rename(self._aside.folder, self._target)
         Disk(durable=True).sync_folder(self._target.parent)
 
     def discard(self) -> None:
         """Leave nothing behind."""
         shutil.rmtree(self._aside.folder, ignore_errors=True)
+        if self._is_in_place:
+            shutil.rmtree(self._target, ignore_errors=True)
 
 
 def _journal_of(run: Path, entry: Entry) -> bytes | None:

@@ -175,9 +175,10 @@ class Writer:
     def remove(self, entries: Sequence[Entry]) -> list[Path]:
         """Rename runs out of the way, which is when they are gone; returns what `clear` is to remove.
 
-        A damaged run goes to the quarantine, and stays there."""
+        The last one first: a crash in between leaves parents without children, not children nobody asks about. A
+        damaged run goes to the quarantine, and stays there."""
         removed: list[Path] = []
-        for entry in entries:
+        for entry in reversed(entries):
             run = self._places.runs / entry.folder
             if entry.damage is not None:
                 self._disk.rename(run, self._place_in_quarantine(entry.folder))

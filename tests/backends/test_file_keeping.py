@@ -1,0 +1,359 @@
+"""What a file store does with large payloads, how it finds damage in anything it holds, and how it copies itself."""
+
+# ruff: noqa: ASYNC240 - files are what these tests look at, and nothing else runs in their loops meanwhile
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flujo.backends import FileBackend
+from flujo.backends.conformance import DEFINITION, create, creation, event, following, journal, listed, settled
+from flujo.backends.file import layout
+from flujo.backends.file.blobs import LARGE
+from flujo.backends.file.copying import Hold
+from flujo.backends.file.disk import Disk
+from flujo.kernel.backend import Commit, Request, RunFilter, RunSummary
+from flujo.kernel.errors import CorruptStoreError, StoreError, StoreFullError
+
+Open = Callable[..., Awaitable[FileBackend]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the store of a test is going to be."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+async def open_store(path: Path) -> AsyncIterator[Open]:
+    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
+    handles: list[FileBackend] = []
+
+    async def open_store(owner: str | None, at: Path = path) -> FileBackend:
+        handle = FileBackend(at)
+        await handle.open(owner)
+        handles.append(handle)
+        return handle
+
+    yield open_store
+    for handle in handles:
+        await handle.close()
+
+
+@pytest.fixture
+async def store(open_store: Open) -> FileBackend:
+    """A new store, open as kernel `one`."""
+    return await open_store("one")
+
+
+def with_payload(commit: Commit, size: int = LARGE, letter: str = "x") -> Commit:
+    """The same commit, its first event with a payload of so many bytes."""
+    first, *rest = commit.rows
+    return commit._replace(rows=(first._replace(payload='"' + letter * (size - 2) + '"'), *rest))
+
+
+def free(run_id: str, letter: str = "x", size: int = LARGE) -> Commit:
+    """A run of nobody that begins with a large payload."""
+    return with_payload(creation(run_id, None), size, letter)
+
+
+def blobs_of(path: Path) -> list[Path]:
+    return sorted(path.glob("blobs/*"))
+
+
+def flip(path: Path, place: int) -> None:
+    """Change one byte where it stands, as a failing disk does."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+async def texts_of_problems(store: FileBackend) -> dict[str | None, str]:
+    return {problem.run_id: problem.text for problem in await store.integrity()}
+
+
+# -- large payloads -----------------------------------------------------------------------------------------------
+
+
+async def test_equal_payloads_are_one_file(store: FileBackend, path: Path) -> None:
+    """However many runs record a large payload, and however often, it is in the store once."""
+    runs = await create(store, free("a"), free("b"), free("c", "y"))
+    await store.append([with_payload(following(runs[0]))])
+
+    x, y = sorted(blobs_of(path), key=lambda file: file.read_bytes())
+    assert (x.stat().st_nlink, y.stat().st_nlink) == (4, 2)
+    assert sum(file.stat().st_size for file in path.glob("runs/*/journal")) < LARGE
+    assert (await store.details())["blob_bytes"] == 2 * LARGE
+
+
+@pytest.mark.parametrize(("size", "letter", "files"), [(LARGE - 1, "x", 0), (LARGE, "x", 1), (LARGE // 2 + 1, "ü", 1)])
+async def test_only_large_payloads_are_files(
+    store: FileBackend, path: Path, size: int, letter: str, files: int
+) -> None:
+    """A payload is a file of its own from so many bytes on, however many characters they are."""
+    commit = free("a", letter, size)
+    (summary,) = await create(store, commit)
+
+    assert len(blobs_of(path)) == files
+    assert (await journal(store, summary))[0] == commit.rows[0]
+
+
+async def test_a_payload_goes_with_its_last_run(store: FileBackend, path: Path) -> None:
+    """Deleting and pruning remove a payload from the disk as soon as nobody has it any more."""
+    a, b, c = await create(store, free("a"), free("b"), free("c", "y"))
+    await store.delete("a", a.uid)
+    assert len(blobs_of(path)) == 2
+    await store.prune(RunFilter(id_prefix="b"), limit=1, dry_run=False)
+    assert len(blobs_of(path)) == 1
+    await store.delete("c", c.uid)
+
+    assert blobs_of(path) == []
+    assert b.run_id not in await listed(store)
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut", "longer", "missing"])
+async def test_a_damaged_payload_is_damage_of_its_runs(
+    store: FileBackend, path: Path, open_store: Open, harm: str
+) -> None:
+    """A payload that is not as it was recorded is never handed out: whoever reads its run is told which file it is,
+    and other runs work, also one that records the same payload now."""
+    harmed, sound = await create(store, free("harmed"), free("sound", "y"))
+    (file,) = path.glob("runs/harmed/blobs/*")
+    match harm:
+        case "flipped":
+            flip(file, LARGE // 2)
+        case "cut":
+            os.truncate(file, LARGE - 1)
+        case "longer":
+            with file.open("ab") as end:
+                end.write(b"x")
+        case "missing":
+            file.unlink()
+    reader = await open_store(None)
+
+    for _ in range(2):
+        with pytest.raises(CorruptStoreError, match=r"run 'harmed'.*payload of event 1, blobs/1-") as raised:
+            await journal(reader, harmed)
+        assert raised.value.hints
+    assert (await texts_of_problems(reader)).keys() - {None} == {"harmed"}
+    assert (await journal(reader, sound))[0].payload == free("x", "y").rows[0].payload
+    (again,) = await create(store, free("again"))
+    assert (await journal(reader, again))[0].payload == free("x").rows[0].payload
+    with pytest.raises(CorruptStoreError):
+        await store.claim("harmed")
+
+
+async def test_a_copy_without_links_is_whole(store: FileBackend, path: Path, open_store: Open, tmp_path: Path) -> None:
+    """A program that makes two files of one misses nothing, and the next owner removes what nobody needs."""
+    runs = await create(store, free("a"), free("b"))
+    shutil.copytree(path, tmp_path / "copy")
+    copy = await open_store("two", tmp_path / "copy")
+
+    for run in runs:
+        assert (await journal(copy, run))[0].payload == free("x").rows[0].payload
+    assert blobs_of(tmp_path / "copy") == []
+    assert await copy.integrity() == []
+
+
+@pytest.mark.parametrize("problem", [errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP])
+async def test_links_are_not_needed(
+    store: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch, problem: int
+) -> None:
+    """Where a file can have no more names, each run has a file of its own."""
+
+    def link(*_: object) -> None:
+        raise OSError(problem, os.strerror(problem))
+
+    monkeypatch.setattr(Disk, "link", link)
+    runs = await create(store, free("a"), free("b"))
+
+    for run in runs:
+        assert (await journal(store, run))[0].payload == free("x").rows[0].payload
+    assert [file.stat().st_nlink for file in path.glob("runs/*/blobs/*")] == [1, 1]
+
+
+async def test_a_full_disk_takes_no_payload(store: FileBackend, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit whose record does not fit leaves neither its payload nor a name of it."""
+    (summary,) = await create(store, creation("a"))
+    write = Disk.write
+
+    def full(disk: Disk, file: int, data: bytes, position: int) -> None:
+        if position > 0:  # the record
+            raise OSError(errno.ENOSPC, "no space")
+        write(disk, file, data, position)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "write", full)
+        with pytest.raises(StoreFullError):
+            await store.append([with_payload(following(summary))])
+
+    assert blobs_of(path) == list(path.glob("runs/a/blobs/*")) == []
+    assert await store.append([following(summary)]) == {}
+    assert await store.integrity() == []
+
+
+# -- looking for damage -------------------------------------------------------------------------------------------
+
+
+async def test_damage_anywhere_is_found(store: FileBackend, path: Path, open_store: Open) -> None:
+    """Looking for damage reads everything: journals that nobody has touched since, definitions, requests, payloads."""
+    commits = [creation(run_id, None, brings=DEFINITION) for run_id in ("a", "b", "c", "d")]
+    await create(store, *commits, free("large"))
+    await store.post("b", Request("signal", '{"n":1}', 1))
+    assert await store.integrity() == []
+    flip(path / "runs/a/journal", 100)
+    (request,) = path.glob("runs/b/inbox/*")
+    flip(request, 40)
+    flip(path / "definitions/digest", 40)
+    (payload,) = path.glob("runs/large/blobs/*")
+    flip(payload, 40)
+    (path / "runs/c/blobs").mkdir()
+    (path / f"runs/c/blobs/1-{'0' * 64}").write_bytes(b"nobody's")
+    (path / "blobs" / ("1" * 64)).write_bytes(b"nobody's")
+    reader = await open_store(None)
+    found = await reader.integrity()
+
+    assert {problem.run_id for problem in found} == {"a", "b", "c", "large", None}
+    texts = [problem.text for problem in found]
+    for part in (
+        "runs/a/journal from byte 0",
+        "inbox/",
+        "blobs/1-0000",
+        "payload of event 1",
+        "digest does not",
+        "1111",
+    ):
+        assert sum(part in text for text in texts) == 1, part
+    assert len(texts) == 6
+    assert len(await journal(reader, commits[3].summary)) == 1
+
+
+async def test_events_that_do_not_follow_are_found(store: FileBackend, path: Path) -> None:
+    """Sound records whose events leave a gap contradict each other."""
+    commit = creation("a", None, seq=3)
+    commit = commit._replace(rows=(event(1), event(3)))
+    await create(store, commit)
+
+    (problem,) = await store.integrity()
+    assert problem.run_id == "a"
+    assert "do not follow" in problem.text
+
+
+# -- copies -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_deleted_stays_for_a_copy(store: FileBackend, path: Path, open_store: Open) -> None:
+    """While somebody copies, deleted runs are gone for all and their files are kept; later they are removed, by the
+    next owner if the one who copied was killed."""
+    runs: list[RunSummary] = await create(store, free("a"), free("b"))
+    hold = Hold(layout.StoreFiles.at("file:store", path))
+    hold.take()
+    for run in runs:
+        await store.delete(run.run_id, run.uid)
+    await create(store, free("a", "y"))
+
+    assert await listed(store) == ["a"]
+    assert len(list(path.glob("runs/.gone-*"))) == 2
+    await open_store("two")
+    assert len(list(path.glob("runs/.gone-*"))) == 2
+    hold.release()
+    await open_store("three")
+    assert list(path.glob("runs/.gone-*")) == []
+    assert len(blobs_of(path)) == 1
+
+
+async def test_a_copy_shares_payloads_and_is_private(store: FileBackend, path: Path, tmp_path: Path) -> None:
+    """A copy has each payload once, everything in it is for the user alone, and it takes what it says."""
+    await create(store, free("a"), free("b"), settled("c", 5))
+    size = await store.backup(tmp_path / "copy")
+
+    (blob,) = blobs_of(tmp_path / "copy")
+    assert blob.stat().st_nlink == 3
+    files = [file for file in (tmp_path / "copy").rglob("*") if file.is_file()]
+    assert size == sum(file.stat().st_size for file in {file.stat().st_ino: file for file in files}.values())
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "copy").rglob("*") if file.is_dir()} == {0o700}
+
+
+async def test_a_copy_is_opened_by_its_index(
+    store: FileBackend, open_store: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opens a copy reads no journal, and later finds every byte as it was."""
+    await create(store, *(free(f"run{n}", "xyz"[n % 3]) for n in range(9)))
+    await store.backup(tmp_path / "copy")
+    with monkeypatch.context() as patch:
+        patch.setattr("flujo.backends.file.view.survey", None)
+        copy = await open_store(None, tmp_path / "copy")
+        assert await copy.count(RunFilter()) == 9
+
+    assert await copy.integrity() == []
+
+
+async def test_a_damaged_run_is_copied_as_it_is(
+    store: FileBackend, path: Path, open_store: Open, tmp_path: Path
+) -> None:
+    """A copy says of a damaged run what the store says, known as damaged or not, and the others are sound in it."""
+    await create(store, free("known"), free("unknown", "y"), free("payload", "z"), creation("sound", None))
+    flip(path / "runs/known/journal", 100)
+    await store.integrity()
+    flip(path / "runs/unknown/journal", 100)
+    (payload,) = path.glob("runs/payload/blobs/*")
+    flip(payload, 100)
+    await store.backup(tmp_path / "copy")
+    copy = await open_store(None, tmp_path / "copy")
+
+    assert set(await texts_of_problems(copy)) == {"known", "unknown", "payload"}
+    for run_id in ("known", "unknown"):
+        assert (tmp_path / f"copy/runs/{run_id}/journal").read_bytes() == (path / f"runs/{run_id}/journal").read_bytes()
+
+
+async def test_a_store_is_not_copied_into_itself(store: FileBackend, path: Path) -> None:
+    """A copy cannot lie within its store."""
+    before = sorted(path.rglob("*"))
+    with pytest.raises(StoreError, match="lies in the store"):
+        await store.backup(path / "runs" / "copy")
+
+    assert [file for file in sorted(path.rglob("*")) if file.name != "copying"] == before
+
+
+@pytest.mark.parametrize("operation", ["create", "make_folder", "link", "sync", "rename", "replace"])
+async def test_a_copy_that_fails_leaves_nothing(
+    store: FileBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Whichever change of the disk fails, nothing of a copy is left, the store is as it was and can be copied."""
+    await create(store, free("a"), free("b"), settled("c", 5), creation("d", brings=DEFINITION))
+    real: Callable[..., Any] = getattr(Disk, operation)
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    for fails_at in count(1):
+        calls = count(1)
+
+        def fail(*arguments: Any, calls: Any = calls, fails_at: int = fails_at, **options: Any) -> Any:
+            if next(calls) == fails_at:
+                raise OSError(errno.EIO, "an error of the disk")
+            return real(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Disk, operation, fail)
+            try:
+                await store.backup(folder / "copy")
+            except StoreError:
+                assert list(folder.iterdir()) == []
+            else:
+                shutil.rmtree(folder / "copy")
+                if next(calls) <= fails_at:
+                    break
+
+    assert fails_at > 1
+    assert await store.integrity() == []
+    assert await store.backup(folder / "copy") > 0
