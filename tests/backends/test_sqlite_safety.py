@@ -596,9 +596,9 @@ async def test_a_reader_in_the_way_is_waited_for_seldom(
     tries = []
     empty_log = SQLiteBackend._transact.__globals__["_empty_log"]
 
-    def counting(connection: sqlite3.Connection) -> None:
-        tries.append(log_of(path))
-        empty_log(connection)
+    def counting(wait: int, connection: sqlite3.Connection) -> None:
+        tries.append(wait)
+        empty_log(wait, connection)
 
     monkeypatch.setitem(SQLiteBackend._transact.__globals__, "_empty_log", counting)
     (summary,) = await create(store, creation("a"))
@@ -610,6 +610,7 @@ async def test_a_reader_in_the_way_is_waited_for_seldom(
             assert await store.append([commit]) == {}
             summary = commit.summary
         assert len(tries) <= 20 // 4
+        assert tries.count(1_000) == 1  # at 8 MiB, and again at twice what is left then
         details = await store.details()
         assert details["wal_bytes"] == log_of(path) > 16_000_000
     for _ in range(5):

@@ -69,6 +69,8 @@ POLL_SECONDS = 0.2
 CHECKPOINT_PAGES = 1_000
 EARLY_PAGES = 250  # when the log is long, because other processes write too, or because of a large transaction
 LONG_LOG = 8 * 1024 * 1024  # bytes of the log's file; it is used again from its beginning, but never shrinks by itself
+LONG_WAIT = 1_000  # milliseconds for readers to go, when the log is long and each time it has doubled since
+SHORT_WAIT = 100  # in between; others are waiting for the store lock
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
@@ -112,7 +114,9 @@ class SQLiteBackend(StateBackend):
         self._look_through: opening.LookThrough | None = None
         self._damage: str | None = None  # what it has found
         self._connecting = Lock()  # a reader connects for writing when it first posts; nobody may meet it half way
+        self._wait_long_at = LONG_LOG  # bytes of the log
         self._pages = 0  # written to the WAL since the last checkpoint, estimated
+        self._pages_unwaited = 0  # of those before it, since a checkpoint was last patient
         self._data_version: int | None = None  # the reader's, when posts were last looked for
         self._last_request = 0  # the newest request `take` can have seen
         self._has_claimed = False  # a run that may have come with requests, since posts were last looked for
@@ -186,7 +190,9 @@ class SQLiteBackend(StateBackend):
         try:
             async with self._locked():
                 if self._reader is not None and files.identity(self._files) == self._identity:
-                    await writer.run(_empty_log)  # we may not be the last, and a log is what a crash leaves
+                    await writer.run(
+                        partial(_empty_log, SHORT_WAIT)
+                    )  # we may not be the last, and a log is what a crash leaves
                     await self._reader.close()
                     self._reader = None
                 await writer.close()
@@ -442,8 +448,10 @@ class SQLiteBackend(StateBackend):
             result = in_transaction("BEGIN IMMEDIATE", work, connection)
             self._pages += pages
             if self._pages >= CHECKPOINT_PAGES or (self._pages >= EARLY_PAGES and self._has_long_log()):
-                patient, self._pages = self._pages >= CHECKPOINT_PAGES, 0
-                _checkpoint(self._files.log, patient, connection)
+                self._pages_unwaited += self._pages
+                patient, self._pages = self._pages_unwaited >= CHECKPOINT_PAGES, 0
+                self._pages_unwaited = 0 if patient else self._pages_unwaited
+                self._wait_long_at = _checkpoint(self._files.log, patient, self._wait_long_at, connection)
         except BaseException:
             self._journal.forget()
             raise
@@ -519,23 +527,31 @@ def _writer_settings(store: str, durability: Durability, connection: sqlite3.Con
     connection.execute("DELETE FROM runs WHERE FALSE")
 
 
-def _checkpoint(log: Path, patient: bool, connection: sqlite3.Connection) -> None:
+def _checkpoint(log: Path, patient: bool, wait_long_at: int, connection: sqlite3.Connection) -> int:
     """Move the WAL into the database as far as readers allow; cut it off when its file has grown long all the same.
-    With `patient` wait a moment for a reader who is in the way of that; it may stay for as long as a backup takes.
+    With `patient` wait a moment for readers who are in the way of that, and longer when it has `wait_long_at` bytes.
+    Returns at how many to wait so long again: one reader may stay for as long as a backup takes.
 
     The commit before it is durable already, so a failure here is no failure of the commit: the next one tries again.
     """
     try:
         ((_, pages, moved),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        if files.size_of(log) >= LONG_LOG and (pages == moved or patient):
-            _empty_log(connection)
+        before = files.size_of(log)
+        if before < LONG_LOG or not (pages == moved or patient):
+            return wait_long_at
+        waits_long = patient and before >= wait_long_at
+        _empty_log(LONG_WAIT if waits_long else SHORT_WAIT, connection)
+        after = files.size_of(log)
     except (sqlite3.Error, OSError):
-        pass
+        return wait_long_at
+    if after < before:
+        return LONG_LOG
+    return 2 * after if waits_long else wait_long_at
 
 
-def _empty_log(connection: sqlite3.Connection) -> None:
+def _empty_log(wait: int, connection: sqlite3.Connection) -> None:
     try:
-        connection.execute("PRAGMA busy_timeout = 100").fetchall()  # others are waiting for the store lock
+        connection.execute(f"PRAGMA busy_timeout = {wait}").fetchall()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.Error:
         pass
