@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from cli.conftest import Ended, Flujoctl
-from flujo.cli import keeping
+from flujo.cli import keeping, text
 
 FIXTURES = Path(__file__).parents[1] / "backends" / "fixtures"
 
@@ -461,4 +461,4 @@ def test_a_person_sees_how_far_it_is(
 )
 def test_sizes_are_readable(number: int, told: str) -> None:
     """To three digits or so."""
-    assert keeping.size_text(number) == told
+    assert text.size_text(number) == told

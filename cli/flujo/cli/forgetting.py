@@ -244,18 +244,8 @@ def _note_kept(session: Session, pruned: Pruned) -> None:
 
 
 def _amount(total: int, size: int) -> str:
-    return f"{_runs(total)} ({_bytes(size)})" if total else "0 runs"
+    return f"{_runs(total)} ({text.size_text(size)})" if total else "0 runs"
 
 
 def _runs(number: int) -> str:
     return "1 run" if number == 1 else f"{number} runs"
-
-
-def _bytes(size: int) -> str:
-    """As people read it; journals and nothing around them, so the file shrinks by somewhat more."""
-    number = float(size)
-    for unit in ("bytes", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"

@@ -106,11 +106,3 @@ def write_whole(path: Path, text: str, *, force: bool) -> None:
 
 
 _ROOM = ("name a file that is not there yet", "or replace this one: --force")
-
-
-def size_text(size: float) -> str:
-    """`812 bytes`, `12.3 MiB`."""
-    if size < 1024:
-        return f"{size:.0f} bytes"
-    power = next((power for power in (1, 2) if size < 1024 ** (power + 1)), 3)
-    return f"{size / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"

@@ -303,3 +303,11 @@ def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
             return progress(step.progress)
         case _:
             return step.status.value
+
+
+def size_text(size: float) -> str:
+    """`812 bytes`, `12.3 MiB`."""
+    if size < 1024:
+        return f"{size:.0f} bytes"
+    power = next((power for power in (1, 2) if size < 1024 ** (power + 1)), 3)
+    return f"{size / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from flujo.backends import open_backend
-from flujo.cli.keeping import own_store, run_interruptible, size_text, write_whole
+from flujo.cli import text
+from flujo.cli.keeping import own_store, run_interruptible, write_whole
 from flujo.cli.lookup import find_run
 from flujo.cli.session import Session, declare
 from flujo.kernel import Observer
@@ -38,7 +39,7 @@ def command(session: Session, run_id: str, path: Path | None, with_children: boo
         sys.stdout.write(document)
     else:
         write_whole(path, document, force=force)
-        session.note(f"{_told(export)} written to {path}, {size_text(len(document.encode()))}")
+        session.note(f"{_told(export)} written to {path}, {text.size_text(len(document.encode()))}")
     _warn(session, export)
     return 0
 

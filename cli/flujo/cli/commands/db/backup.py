@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from flujo.backends import open_backend
+from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
-from flujo.cli.keeping import own_store, run_interruptible, size_text
+from flujo.cli.keeping import own_store, run_interruptible
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
 
@@ -32,5 +33,5 @@ def command(session: Session, target: Path) -> int:
     elif session.output != "table":
         emit({"target": str(target), "bytes": size}, session.output)
     else:
-        print(f"{store.url} is copied to {target}, {size_text(size)}")
+        print(f"{store.url} is copied to {target}, {text.size_text(size)}")
     return 0

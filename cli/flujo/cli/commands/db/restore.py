@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from flujo.backends.discovery import path_of
+from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
 from flujo.cli.failures import SourceNotFoundError
-from flujo.cli.keeping import own_store, run_interruptible, size_text
+from flujo.cli.keeping import own_store, run_interruptible
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
 from flujo.cli.target import StoreTarget
@@ -34,7 +35,7 @@ def command(session: Session, backup: Path, force: bool) -> int:
     elif session.output != "table":
         emit({"store": store.url, "backup": str(backup), "bytes": size}, session.output)
     else:
-        print(f"{store.url} is restored from {backup}, {size_text(size)}")
+        print(f"{store.url} is restored from {backup}, {text.size_text(size)}")
     session.suggest("flujoctl db check")
     return 0
 
