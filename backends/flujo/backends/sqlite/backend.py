@@ -190,9 +190,8 @@ class SQLiteBackend(StateBackend):
         try:
             async with self._locked():
                 if self._reader is not None and files.identity(self._files) == self._identity:
-                    await writer.run(
-                        partial(_empty_log, SHORT_WAIT)
-                    )  # we may not be the last, and a log is what a crash leaves
+                    # We may not be the last, and a log is what a crash leaves.
+                    await writer.run(partial(_empty_log, SHORT_WAIT))
                     await self._reader.close()
                     self._reader = None
                 await writer.close()
