@@ -51,8 +51,8 @@ async def parent(ctx: Context):
 @pytest.fixture(autouse=True)
 def runs(folder: Path, flujoctl: Flujoctl) -> None:
     """A database with a run that waits for a signal and one that has completed."""
-    for name, text in (("gated.yaml", GATED), ("small.yaml", SMALL), ("program_of_db_tests.py", PROGRAM)):
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, content in (("gated.yaml", GATED), ("small.yaml", SMALL), ("program_of_db_tests.py", PROGRAM)):
+        (folder / name).write_text(content, encoding="utf-8")
     assert flujoctl("run", "gated.yaml", "--id", "gate", "--no-wait", "--label", "team=a").code == 7
     assert flujoctl("run", "small.yaml", "--id", "small").code == 0
 
