@@ -95,6 +95,8 @@ async def in_thread(work: Callable[[Stop], Result]) -> Result:
             results.append(await to_thread.run_sync(partial(_run, work, stop, ended)))
         except Exception as error:
             failures.append(error)
+        finally:
+            ended.set()  # who was cancelled before the thread began would wait for ever
         tasks.cancel_scope.cancel()
     await checkpoint_if_cancelled()
     if failures:
@@ -114,6 +116,7 @@ async def _tell_when_cancelled(stop: Stop, ended: threading.Event) -> None:
         await sleep_forever()
     finally:
         with CancelScope(shield=True):
+            stop.tell()
             while not ended.is_set():
-                stop.tell()
                 await sleep(AGAIN_SECONDS)
+                stop.tell()
