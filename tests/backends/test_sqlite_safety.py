@@ -799,3 +799,14 @@ async def test_a_statement_that_asks_nobody_is_interrupted() -> None:
         tasks.cancel_scope.cancel()
 
     assert ends == [sqlite3.OperationalError, Stopped]
+
+
+async def test_a_cancellation_before_there_is_a_thread_ends_at_once() -> None:
+    """Whoever is cancelled already begins no work, and does not wait for any."""
+    begun = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await in_thread(begun.append)
+
+    assert scope.cancelled_caught
+    assert begun == []
