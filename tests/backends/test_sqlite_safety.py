@@ -803,7 +803,7 @@ async def test_a_statement_that_asks_nobody_is_interrupted() -> None:
 
 async def test_a_cancellation_before_there_is_a_thread_ends_at_once() -> None:
     """Whoever is cancelled already begins no work, and does not wait for any."""
-    begun = []
+    begun: list[object] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
         await in_thread(begun.append)

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
 from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
+from flujo.backends.urls import Durability, parse
 from flujo.kernel.backend import (
     Capabilities,
     Commit,
@@ -47,7 +48,6 @@ from flujo.kernel.errors import (
     StoreError,
     StoreFullError,
     StoreNotFoundError,
-    StoreUrlError,
 )
 from flujo.kernel.events import EventRow
 
@@ -59,10 +59,6 @@ from .store import Store
 from .view import LockIsBusy, held
 
 logger = logging.getLogger("flujo.backends.file")
-
-Durability = Literal["full", "normal"]
-"""`full`: what was acknowledged survives a power cut. `normal`: it survives the process, a power cut may take the last
-commits."""
 
 Result = TypeVar("Result")
 
@@ -432,16 +428,4 @@ def _next_to_remove(families: Sequence[Sequence[RunSummary]], place: int, limit:
 
 def open_file(url: str) -> FileBackend:
     """The factory behind `file:DIR[?durability=full|normal]`. Raises StoreUrlError."""
-    rest, question, options = url.removeprefix("file:").partition("?")
-    durability = options.removeprefix("durability=") if question else "full"
-    if rest.startswith("//"):
-        path = rest[2:]
-        if not path.startswith("/"):
-            raise StoreUrlError(url, f"a path does not follow two slashes; write file:{path}")
-    else:
-        path = rest
-    if path == "":
-        raise StoreUrlError(url, "there is no folder; for a store in memory write memory:")
-    if durability not in get_args(Durability):
-        raise StoreUrlError(url, "the only option is durability=full or durability=normal")
-    return FileBackend(path, "full" if durability == "full" else "normal")
+    return FileBackend(*parse(url, "folder"))

@@ -23,6 +23,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
+from flujo.backends.urls import Durability, parse
 from flujo.kernel.backend import (
     Capabilities,
     Commit,
@@ -60,7 +61,6 @@ from . import files, filesystems, listing, maintenance, opening, pruning, querie
 from .connection import Database, Work, in_transaction, store_errors
 from .journal import Journal
 from .stopping import Stop, in_thread
-from .urls import Durability, parse
 
 Result = TypeVar("Result")
 
@@ -505,7 +505,7 @@ class SQLiteBackend(StateBackend):
 
 def open_sqlite(url: str) -> SQLiteBackend:
     """The factory behind `sqlite:PATH[?durability=full|normal]`. Raises StoreUrlError."""
-    return SQLiteBackend(*parse(url))
+    return SQLiteBackend(*parse(url, "path"))
 
 
 def _reader_settings(connection: sqlite3.Connection) -> None:

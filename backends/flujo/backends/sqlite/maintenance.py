@@ -18,6 +18,7 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from flujo.backends.locks import KernelLocks, StoreLock
+from flujo.backends.urls import parse
 from flujo.kernel.backend import Problem
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -33,7 +34,6 @@ from . import blobs, copies, files, filesystems
 from .connection import BUSY_SECONDS, in_transaction, is_damage, open_exclusively, store_errors
 from .migrations import statements
 from .stopping import Stop, never, stoppable
-from .urls import parse
 
 MOST_PROBLEMS = 100
 """Of one kind; a store that has more of them has them for one reason."""
@@ -196,7 +196,7 @@ def restore(backup: Path | str, store: Path | str, *, force: bool = False) -> in
     ForeignStoreError if something else is there, and StoreBusyError, StoreFullError, StoreError. StoreNotFoundError,
     ForeignStoreError, NewerStoreError and CorruptStoreError are also raised of the backup, and name it then.
     """
-    path = parse(store).path if isinstance(store, str) and store.startswith("sqlite:") else store
+    path = parse(store, "path").path if isinstance(store, str) and store.startswith("sqlite:") else store
     places = files.StoreFiles.at(f"sqlite:{path}", Path(path).expanduser().absolute())
     source = files.StoreFiles.at(f"sqlite:{backup}", Path(backup).expanduser().absolute())
     with store_errors(source.store, source.lock):
