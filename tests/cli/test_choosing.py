@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import foreground
 from cli.conftest import Flujoctl
 from flujo.cli import forgetting
 from flujo.cli.inputs import parse_instant
@@ -266,7 +267,8 @@ def test_a_prune_that_is_interrupted_says_how_many_went(flujoctl: Flujoctl, monk
 
     monkeypatch.setattr(Observer, "prune", interrupted)
     monkeypatch.setattr(forgetting, "LISTED", 1)
-    ended = flujoctl("prune", "--older-than", "0", "--yes", "-o", "name")
+    with foreground.listening():
+        ended = flujoctl("prune", "--older-than", "0", "--yes", "-o", "name")
 
     assert (ended.code, ended.out) == (130, "job-1\n")
     assert ended.err.startswith("interrupted: 1 run (")
