@@ -610,7 +610,7 @@ async def test_a_reader_in_the_way_is_waited_for_seldom(
             assert await store.append([commit]) == {}
             summary = commit.summary
         assert len(tries) <= 20 // 4
-        assert tries.count(1_000) == 1  # at 8 MiB, and again at twice what is left then
+        assert tries.count(1_000) == 1  # at 6 MiB, and again at twice what is left then
         details = await store.details()
         assert details["wal_bytes"] == log_of(path) > 16_000_000
     for _ in range(5):

@@ -68,7 +68,7 @@ BUSY_SECONDS = 30.0
 POLL_SECONDS = 0.2
 CHECKPOINT_PAGES = 1_000
 EARLY_PAGES = 250  # when the log is long, because other processes write too, or because of a large transaction
-LONG_LOG = 8 * 1024 * 1024  # bytes of the log's file; it is used again from its beginning, but never shrinks by itself
+LONG_LOG = 6 * 1024 * 1024  # bytes of the log's file; it is used again from its beginning, but never shrinks by itself
 LONG_WAIT = 1_000  # milliseconds for readers to go, when the log is long and each time it has doubled since
 SHORT_WAIT = 100  # in between; others are waiting for the store lock
 
