@@ -88,6 +88,17 @@ async def test_an_outcome_recorded_before_what_was_handed_out_is_not_waited_for(
         assert not replay.over
 
 
+async def test_outcomes_that_were_passed_over_one_after_the_other_keep_their_order() -> None:
+    """While one branch runs a step anew, what another one asks for passes over its outcomes, one at a time; in the end
+    they come as they were recorded, whichever is asked for first."""
+    async with replaying([3, 4, 5, 6, 7]) as replay:
+        await replay.turn(3)
+        await replay.turn(5)  # passes over 4
+        await replay.turn(7)  # passes over 6
+
+        assert await handed_out(replay, [6, 4]) == [4, 6]
+
+
 async def test_thousands_of_outcomes_are_handed_out_in_a_row() -> None:
     """Replaying a long sequence starts no task, and pauses only now and then for the event loop's sake."""
     seqs = range(1, 10_001)

@@ -42,6 +42,7 @@ class Replay:
         self._due = deque(sorted(seq for seq in asked_for if seq is not None))
         self._asked: list[tuple[int, int, anyio.Event]] = []
         self._tiebreak = count()
+        self._behind: deque[int] = deque()  # outcomes whose turn has passed, in order: nobody has asked for them yet
         self._lanes = dict.fromkeys(self._due, self._due)  # outcome → those it has to come in order with
         self._awaited: dict[int, anyio.Event] = {}  # cancellations of the program's own that it is about to repeat
         self._passed: set[int] = set()  # outcomes whose turn has passed although nobody has asked for them
@@ -113,15 +114,16 @@ class Replay:
         return not lane or lane[0] >= seq
 
     def _hand_out(self, seq: int) -> None:
-        """Take an outcome out of its lane. What its turn has passed over keeps its order, in a lane of its own: a step
-        in the midst of a history may run anew, and what follows on it comes when that has ended."""
+        """Take an outcome out of its lane. What its turn has passed over keeps its order, in the lane behind: a step in
+        the midst of a history may run anew, and what follows on it comes when that has ended."""
         lane = self._lanes.pop(seq, self._due)
-        passed: deque[int] = deque()
-        while lane and lane[0] <= seq:
+        if lane is self._behind:
+            lane.remove(seq)
+        while lane is self._due and lane and lane[0] <= seq:
             if (due := lane.popleft()) != seq:
-                passed.append(due)
-                self._lanes[due] = passed
-        self._passed.update(passed)
+                self._behind.append(due)
+                self._lanes[due] = self._behind
+                self._passed.add(due)
         self._passed.discard(seq)
 
     def _next_asked(self) -> tuple[int, int, anyio.Event] | None:
