@@ -123,7 +123,8 @@ def step_durations(states: Iterable[WorkflowState]) -> Sequence[StepDurations]:
         for step in state.steps.values():
             if step.kind == "task" and step.status is StepStatus.COMPLETED:
                 took[general_name(step.name)].append(step.active_seconds)
-    found = [StepDurations(step, len(each), median(each), max(each)) for step, each in took.items()]
+    # In whole microseconds: the mean of two floats has digits that mean nothing, and a message does not hold.
+    found = [StepDurations(step, len(each), round(median(each), 6), round(max(each), 6)) for step, each in took.items()]
     return sorted(found, key=lambda each: (-each.median_seconds, each.step))[:SHOWN_STEPS]
 
 
