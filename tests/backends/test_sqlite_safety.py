@@ -20,7 +20,8 @@ import pytest
 
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following
-from flujo.backends.sqlite import blobs, copies, filesystems, maintenance, opening
+from flujo.backends.locks import StoreLock
+from flujo.backends.sqlite import blobs, copies, files, filesystems, maintenance, opening
 from flujo.backends.sqlite.connection import Database, store_errors
 from flujo.backends.sqlite.stopping import Stop, Stopped, in_thread, never, stoppable
 from flujo.kernel.backend import Problem, RunFilter
@@ -185,6 +186,141 @@ async def test_what_is_refused_stays_as_it_is(
     assert contents(path.parent) == before
     assert [file.stat().st_mtime_ns for file in path.parent.iterdir()] == changed_at
     assert not path.with_name("state.db-kernels").exists()
+
+
+# -- a verdict is of one moment -----------------------------------------------------------------------------------
+
+
+class Busy:
+    """A store in the middle of what another process does to it, which ends when somebody looks for the log."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        self.log = path.with_name("state.db-wal")
+        self.ended = False
+        self.end: Callable[[], Any] = lambda: None
+        original = files.size_of
+
+        def size_of(file: Path) -> int:
+            if file == self.log and not self.ended:
+                self.ended = True
+                self.end()
+            return original(file)
+
+        monkeypatch.setattr(files, "size_of", size_of)
+
+    def move_log(self) -> None:
+        """End the checkpoint as its process would have."""
+        with closing(sqlite3.connect(self.path)) as shell:
+            assert shell.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall() == [(0, 0, 0)]
+
+    def put_into_place(self, made: Path) -> None:
+        """End a creation, and write to the store."""
+        made.replace(self.path)
+        with closing(sqlite3.connect(self.path)) as shell:
+            shell.execute("DELETE FROM runs WHERE run = 300")
+            shell.commit()
+            shutil.copy(self.log, made)
+        shutil.copy(made, self.log)
+
+
+@pytest.fixture
+async def checkpointed(store: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch) -> Busy:
+    """A store of 300 runs in the middle of a checkpoint: its first page tells of pages the file does not have yet."""
+    size = path.stat().st_size
+    await create(store, *(creation(f"run{number}") for number in range(300)))
+    assert store._writer is not None
+    await store._writer.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+    half, log = path.read_bytes()[:size], path.with_name("state.db-wal").read_bytes()
+    await store.close()
+    path.write_bytes(half)
+    path.with_name("state.db-wal").write_bytes(log)
+    busy = Busy(path, monkeypatch)
+    busy.end = busy.move_log
+    return busy
+
+
+@pytest.mark.parametrize("owner", [None, "two"], ids=["reader", "owner"])
+async def test_a_store_whose_checkpoint_ends_meanwhile_is_not_damaged(
+    checkpointed: Busy, open_store: Open, owner: str | None
+) -> None:
+    """A store opens though its first page was read in the middle of a checkpoint, and its log after the end of it."""
+    reader = await open_store(owner)
+
+    assert checkpointed.ended
+    assert await reader.count(RunFilter()) == 300
+
+
+async def test_a_store_whose_checkpoint_ends_meanwhile_can_be_restored(checkpointed: Busy, tmp_path: Path) -> None:
+    """So it is with a store that is given as a backup."""
+    maintenance.restore(checkpointed.path, tmp_path / "restored.db")
+
+    assert checkpointed.ended
+    assert ask(tmp_path / "restored.db", "SELECT count(*) FROM runs") == [(300,)]
+
+
+@pytest.mark.parametrize("remains", [None, b""], ids=["nothing", "an empty file"])
+async def test_a_store_that_comes_meanwhile_is_no_lonely_log(
+    checkpointed: Busy, open_store: Open, path: Path, remains: bytes | None
+) -> None:
+    """A store opens though there was none at the first look, and its log was there at the second."""
+    checkpointed.move_log()
+    made = path.with_name("made.db")
+    path.rename(made)
+    if remains is not None:
+        path.write_bytes(remains)
+    checkpointed.end = lambda: checkpointed.put_into_place(made)
+    reader = await open_store(None)
+
+    assert checkpointed.ended
+    assert await reader.count(RunFilter()) == 299
+
+
+async def test_a_store_that_seems_damaged_is_looked_at_in_its_turn(checkpointed: Busy, path: Path) -> None:
+    """While another process holds the store lock the file is busy, and not damaged."""
+    checkpointed.end = lambda: os.truncate(checkpointed.log, 0)  # and it has not written the pages yet
+    lock = StoreLock(path.with_name("state.db-kernels") / "store.lock")
+    assert lock.acquire(0)
+    reader = SQLiteBackend(path, busy_seconds=0.0)
+    with pytest.raises(StoreBusyError, match=r"store\.lock"):
+        await reader.open(None)
+    lock.release()
+    with pytest.raises(CorruptStoreError):
+        await reader.open(None)
+    lock.close()
+
+
+def is_changed_while_copied(source: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[], Any]) -> list[str]:
+    """Let a process change a backup when it is first read; the addresses it is read from."""
+    original, addresses = copies.copy, []
+
+    def copy(store: str, connection: sqlite3.Connection, *arguments: Any) -> int:
+        addresses.append(connection.execute("PRAGMA database_list").fetchall()[0][2])
+        size = original(store, connection, *arguments)
+        if len(addresses) == 1:
+            change()
+        return size
+
+    monkeypatch.setattr(copies, "copy", copy)
+    return addresses
+
+
+async def test_a_backup_that_is_used_meanwhile_is_read_again(
+    open_store: Open, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of a store at rest without its locks counts only if no process has written to it meanwhile."""
+    await closed(open_store)
+
+    def change() -> None:
+        with closing(sqlite3.connect(path)) as shell:
+            shell.execute("DELETE FROM runs WHERE run_id = 'run7'")
+            shell.commit()
+
+    looks = is_changed_while_copied(path, monkeypatch, change)
+    maintenance.restore(path, tmp_path / "restored.db")
+
+    assert len(looks) == 2
+    assert ask(tmp_path / "restored.db", "SELECT count(*) FROM runs") == [(49,)]
 
 
 # -- network file systems -----------------------------------------------------------------------------------------

@@ -130,13 +130,23 @@ class SQLiteBackend(StateBackend):
 
     async def _open(self) -> None:
         filesystems.require_local(self.url, self._files.database)
-        schema = await to_thread.run_sync(files.find, self._files)
+        schema = await self._find_schema()
         if self._owner is not None:
             await self._open_writer()
         elif schema is None:
             raise StoreNotFoundError(self.url)
         self._reader = await Database.connect(self._files.database, "ro", _reader_settings)
         await self._reader.run(partial(files.check, self.url))
+
+    async def _find_schema(self) -> int | None:
+        """Return the schema of the store, None if there is none; raises what `files.find` raises."""
+        try:
+            return await to_thread.run_sync(files.find, self._files)
+        except (CorruptStoreError, sqlite3.DatabaseError):
+            if not files.may_be_moving(self._files):
+                raise
+        async with self._locked():
+            return await to_thread.run_sync(files.find, self._files)
 
     async def _open_writer(self) -> Database:
         """Make the store if there is none, connect to it and, for an owner, be alive."""

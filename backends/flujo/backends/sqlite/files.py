@@ -67,10 +67,13 @@ class StoreFiles(NamedTuple):
 
 
 def find(places: StoreFiles) -> int | None:
-    """The schema of the store that is there, None if there is none; an empty file is none. Changes nothing.
+    """Return the schema of the store that is there, None if there is none; an empty file is none. Changes nothing.
 
-    Raises ForeignStoreError, NewerStoreError, CorruptStoreError for a file that is something else. The schema may be
-    higher by now if a log lies beside the database: `check` knows.
+    Raises ForeignStoreError, NewerStoreError, CorruptStoreError and sqlite3.DatabaseError for a file that is something
+    else. The schema may be higher by now if a log lies beside the database: `check` knows.
+
+    It looks more than once (at the file, at its first page, at the log), and without the locks of SQLite. So what it
+    raises of a store that `may_be_moving` is a verdict only if the caller holds the store lock.
     """
     try:
         found = places.database.stat()
@@ -93,6 +96,15 @@ def find(places: StoreFiles) -> int | None:
         # A checkpoint that a crash cut short looks like damage unless the log is read too.
         header = _read_header(places.database, "mode=ro")
     return _require_ours(places.store, *header)
+
+
+def may_be_moving(places: StoreFiles) -> bool:
+    """True if another process may be creating or replacing the database, or moving the log into it, at this moment.
+
+    Whatever does that holds the store lock, so where there is no lock file nothing does. No lock file is made for a
+    look: the database may not be ours.
+    """
+    return places.lock.exists()
 
 
 def _require_no_log(places: StoreFiles) -> None:

@@ -200,7 +200,7 @@ def restore(backup: Path | str, store: Path | str, *, force: bool = False) -> in
     places = files.StoreFiles.at(f"sqlite:{path}", Path(path).expanduser().absolute())
     source = files.StoreFiles.at(f"sqlite:{backup}", Path(backup).expanduser().absolute())
     with store_errors(source.store, source.lock):
-        if files.find(source) is None:
+        if _find(source) is None:
             raise StoreNotFoundError(source.store)
     with store_errors(places.store, places.lock):
         filesystems.require_local(places.store, places.database)
@@ -211,6 +211,17 @@ def restore(backup: Path | str, store: Path | str, *, force: bool = False) -> in
             if alive:
                 raise StoreInUseError(places.store, "restoring", alive, places.database)
             return _replace(source, places, _require_room(places, force))
+
+
+def _find(places: files.StoreFiles) -> int | None:
+    """Return the schema of a store, None if there is none; raises what `files.find` raises. Without the store lock."""
+    try:
+        return files.find(places)
+    except (CorruptStoreError, sqlite3.DatabaseError):
+        if not files.may_be_moving(places):
+            raise
+    with _locked(places):
+        return files.find(places)
 
 
 def _require_room(places: files.StoreFiles, force: bool) -> bool:
@@ -251,8 +262,7 @@ def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool)
     unfinished = places.kernels / "restored.db"
     _remove(unfinished)  # of a process that died in here
     try:
-        with closing(_open_backup(source)) as connection:
-            copies.copy(source.store, connection, unfinished, files.mode_for(places.database))
+        _copy_backup(source, unfinished, files.mode_for(places.database))
         with _set_aside(places) if is_there else nullcontext(_Old(0, ())) as old:
             _disown(unfinished, old.highest)
             size = unfinished.stat().st_size
@@ -274,10 +284,37 @@ def _remove(unfinished: Path) -> None:
         remains.unlink()
 
 
-def _open_backup(source: files.StoreFiles) -> sqlite3.Connection:
-    """A connection that leaves nothing beside a file nobody uses; one that respects its log otherwise."""
+def _copy_backup(source: files.StoreFiles, target: Path, mode: int) -> None:
+    """Write what is in a backup to the new file `target`. A backup may be a store that other processes use.
+
+    One that no process uses is read without locks, which leaves nothing beside it. If a process has used it meanwhile,
+    what was read may be of several moments: it is read again, with locks.
+    """
+    before = _state_at_rest(source)
+    if before is not None:
+        try:
+            with closing(_open_unused(source)) as connection:
+                copies.copy(source.store, connection, target, mode)
+        except CorruptStoreError:
+            if _state_at_rest(source) == before:
+                raise
+        if _state_at_rest(source) == before:
+            return
+        _remove(target)
+    with closing(open_reader(source)) as connection:
+        copies.copy(source.store, connection, target, mode)
+
+
+def _state_at_rest(source: files.StoreFiles) -> tuple[int, ...] | None:
+    """Return what changes when a process writes to the file of a backup; None while one uses it, or has left a log."""
     if source.log.exists() or KernelLocks(source.kernels).live_owners():
-        return open_reader(source)
+        return None
+    found = source.database.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _open_unused(source: files.StoreFiles) -> sqlite3.Connection:
+    """Connect to a file that no process changes, leaving nothing beside it."""
     return sqlite3.connect(f"{source.database.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 
