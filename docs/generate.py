@@ -31,6 +31,9 @@ The store is, in this order: `--store URL`; the variable `FLUJO_STORE`; `store =
 `flujo.toml` upwards, where PATH counts from that file; the nearest folder `.flujo` upwards; and
 `sqlite:.flujo/state.db` here. Commands that only read never create one.
 
+A store, a `flujo.toml` or a server's socket that was found and not named is refused if another user owns it, root
+apart: its runs would execute that user's commands as you. Naming it, by an option or a variable, is how you insist.
+
 An ID may be shortened to its first characters, or to its last four or more, as long as they fit just one run; `delete`
 wants at least four.
 """

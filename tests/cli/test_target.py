@@ -1,13 +1,16 @@
-"""Which store a command finds, and that looking for it makes nothing."""
+"""Which store a command finds, that looking for it makes nothing, and that other users' stores are refused."""
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from flujo.cli.target import DEFAULT, ServerTarget, discover, discover_store
-from flujo.kernel.errors import StoreUrlError
+from flujo.kernel.errors import StoreUrlError, UntrustedOwnerError
+from other_users import OTHER, give_away, root_only
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_settings_that_cannot_be_used_are_refused(here: Path, text: str) -> None
 
 def test_without_anything_the_store_is_here_and_is_not_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default is a folder .flujo in the working directory, and so are the workspaces."""
-    monkeypatch.setattr(Path, "is_dir", lambda self: False)  # whatever lies above the test's folder
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)  # whatever lies above the test's folder
 
     found = discover_store(None, here=here)
 
@@ -94,3 +97,105 @@ def test_a_file_store_counts_from_its_settings_as_well(here: Path) -> None:
     (here.parent / "flujo.toml").write_text('store = "file:data/runs"\n', encoding="utf-8")
 
     assert discover_store(here=here).url == f"file:{here.parent}/data/runs"
+
+
+# -- what belongs to another user -----------------------------------------------------------------------------------
+
+
+@root_only
+@pytest.mark.parametrize("planted", [".flujo", ".flujo/state.db", ".flujo/state.db-wal", ".flujo/state.db-kernels"])
+@pytest.mark.parametrize("level", ["here", "above"])
+def test_a_store_of_another_user_is_refused_unless_it_is_named(
+    planted: str, level: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runs would execute that user's commands; --store and FLUJO_STORE are how a user insists."""
+    folder = here if level == "here" else here.parent
+    (folder / ".flujo").mkdir()
+    if planted != ".flujo":
+        (folder / planted).touch()
+    give_away(folder / planted)
+
+    with pytest.raises(UntrustedOwnerError) as refused:
+        discover(here=here)
+
+    url = f"sqlite:{folder}/.flujo/state.db"
+    assert refused.value.path == str(folder / planted)
+    assert refused.value.hints == (f"flujoctl list --store {url}  # if you trust {refused.value.owner}",)
+    assert discover_store(url, here=here).url == url
+    monkeypatch.setenv("FLUJO_STORE", url)
+    assert discover(here=here) == discover_store(url, here=here)
+
+
+@root_only
+@pytest.mark.parametrize("setting", ['store = "sqlite:data/runs.db"', 'server = "unix:s"', "[other]"])
+def test_settings_of_another_user_are_refused(setting: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they say; a store or server that is named makes them unnecessary."""
+    (here.parent / "flujo.toml").write_text(setting + "\n", encoding="utf-8")
+    give_away(here.parent / "flujo.toml")
+
+    with pytest.raises(UntrustedOwnerError, match=r"flujo\.toml belongs to") as refused:
+        discover(here=here)
+
+    assert refused.value.hints[0].startswith("flujoctl list --store URL, or --server ADDRESS  # if you trust")
+    assert discover(None, "memory:", here=here) == discover_store("memory:", here=here)
+    monkeypatch.setenv("FLUJO_SERVER", "unix:named.sock")
+    assert discover(here=here) == ServerTarget("unix:named.sock")
+
+
+@root_only
+def test_a_link_of_another_user_is_refused_although_it_leads_to_a_store_of_ours(here: Path, tmp_path: Path) -> None:
+    """He could lead it elsewhere at any moment; and so could a link of ours lead to his."""
+    (tmp_path / "ours").mkdir()
+    (here / ".flujo").symlink_to(tmp_path / "ours")
+    assert discover_store(here=here).url == DEFAULT
+    give_away(here / ".flujo")
+
+    with pytest.raises(UntrustedOwnerError, match=r"\.flujo belongs to"):
+        discover_store(here=here)
+
+
+@root_only
+@pytest.mark.parametrize("planted", ["runs.db", ".", "files", "files/index"])
+def test_a_store_that_settings_of_ours_name_is_looked_at_as_well(planted: str, here: Path) -> None:
+    """The file is ours, and what lies at the place it names need not be."""
+    place = here.parent / "data"
+    (place / "files").mkdir(parents=True)
+    (place / "files" / "index").touch()
+    (place / "runs.db").touch()
+    url = "file:data/files" if planted.startswith("files") else "sqlite:data/runs.db"
+    (here.parent / "flujo.toml").write_text(f'store = "{url}"\n', encoding="utf-8")
+    assert discover_store(here=here).url.endswith(url.partition(":")[2])
+    give_away(place / planted)
+
+    with pytest.raises(UntrustedOwnerError):
+        discover_store(here=here)
+
+
+@root_only
+@pytest.mark.parametrize("planted", ["the socket", "its folder"])
+def test_a_socket_of_another_user_is_refused_unless_it_is_named(
+    planted: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be told the inputs and signals that are meant for our server."""
+    monkeypatch.chdir(here)
+    (here / "run").mkdir()
+    (here / "flujo.toml").write_text('server = "unix:run/s"\n', encoding="utf-8")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("run/s")
+    assert discover(here=here) == ServerTarget("unix:run/s")
+    give_away(here / "run" / "s" if planted == "the socket" else here / "run")
+
+    with pytest.raises(UntrustedOwnerError) as refused:
+        discover(here=here)
+
+    assert refused.value.hints[0].startswith("flujoctl list --server unix:run/s  # if you trust")
+    assert discover("unix:run/s", here=here) == ServerTarget("unix:run/s")
+
+
+def test_what_belongs_to_root_is_trusted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator may put settings and stores where users find them."""
+    (here.parent / ".flujo").mkdir()
+    if os.geteuid() == 0:
+        monkeypatch.setattr(os, "geteuid", lambda: OTHER)
+
+    assert discover_store(here=here).url == f"sqlite:{here.parent}/.flujo/state.db"

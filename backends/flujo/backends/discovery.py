@@ -1,17 +1,24 @@
-"""Which store is meant when nobody says so, and where the folders of its runs lie.
+"""Which store is meant when none is named, and where the folders of its runs lie.
 
 In this order: what the caller gives; FLUJO_STORE; `store = "…"` in the nearest flujo.toml upwards, where a relative
 path counts from that file; the nearest folder .flujo upwards; and `sqlite:.flujo/state.db` in the working directory.
 Finding out creates nothing. flujoctl and `flujo.state` both ask here.
+
+A store that was found and not named, and a flujo.toml, is refused if another user owns it or what belongs to it
+(flujo.kernel.trust): the first two ways name a store, which is how a user insists.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from flujo.kernel.errors import StoreUrlError
+from flujo.kernel.trust import require_trusted
 
 DEFAULT = "sqlite:.flujo/state.db"
 
@@ -24,18 +31,22 @@ class FoundStore(NamedTuple):
 
 
 def find_store(given: str | None = None, *, here: Path | None = None) -> FoundStore:
-    """The store for whoever works in the folder `here`, with `given` as the URL they name, if any.
+    """Return the store for a caller in the folder `here`, with `given` as the URL the caller names, if any.
 
-    Raises StoreUrlError for a flujo.toml that cannot be used."""
+    Raises StoreUrlError for a flujo.toml that cannot be used, UntrustedOwnerError for what another user owns."""
     here = here or Path.cwd()
-    url = given or os.environ.get("FLUJO_STORE") or _from_settings(here) or _from_folder(here) or DEFAULT
+    url = given or os.environ.get("FLUJO_STORE")
+    if not url:
+        url = _from_settings(here) or _from_folder(here) or DEFAULT
+        require_trusted(_files_of(url, here), f"flujoctl list --store {quote(anchored(url, here))}")
     return FoundStore(url, workspaces_of(url, here))
 
 
 def nearest_setting(here: Path, name: str) -> str | None:
-    """What the nearest flujo.toml upwards says under a name; None if there is none, or it does not say.
+    """Return what the nearest flujo.toml upwards says under a name; None if there is none, or it does not say.
 
-    Raises StoreUrlError for a file that cannot be read, and for what is no text."""
+    Raises StoreUrlError for a file that cannot be read, and for what is no text; UntrustedOwnerError for a file of
+    another user."""
     file = _settings_file(here)
     return None if file is None else _setting(file, name)
 
@@ -77,12 +88,14 @@ def _from_settings(here: Path) -> str | None:
 
 
 def _settings_file(here: Path) -> Path | None:
-    return next((file for folder in (here, *here.parents) if (file := folder / "flujo.toml").is_file()), None)
+    files = (folder / "flujo.toml" for folder in (here, *here.parents))
+    return next((file for file in files if os.path.isfile(file)), None)
 
 
 def _setting(file: Path, name: str) -> str | None:
     import tomllib
 
+    require_trusted([file], "flujoctl list --store URL, or --server ADDRESS")
     try:
         value: Any = tomllib.loads(file.read_text(encoding="utf-8")).get(name)
     except (OSError, ValueError) as error:
@@ -94,6 +107,20 @@ def _setting(file: Path, name: str) -> str | None:
 
 def _from_folder(here: Path) -> str | None:
     for folder in (here, *here.parents):
-        if (folder / ".flujo").is_dir():
+        if os.path.isdir(folder / ".flujo"):  # and not Path.is_dir, which raises where a folder may not be entered
             return DEFAULT if folder == here else f"sqlite:{folder / '.flujo' / 'state.db'}"
     return None
+
+
+def _files_of(url: str, here: Path) -> Iterator[Path]:
+    """Yield the files of a store whose owners count: itself, its folder, and what lies beside or in it."""
+    if (path := path_of(url)) is None:
+        return
+    path = here / path
+    yield from (path.parent, path)
+    if os.path.isdir(path):
+        with suppress(OSError):  # a folder that cannot be read is an error of the opening
+            yield from path.iterdir()
+    else:
+        database = Path(os.path.realpath(path))
+        yield from (database.with_name(database.name + ending) for ending in ("-wal", "-shm", "-kernels"))

@@ -66,6 +66,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.StoreInUseError: 4,
     errors.AddressInUseError: 4,
     # the store and the server
+    errors.UntrustedOwnerError: 5,
     errors.StoreError: 5,
     errors.ServerUnreachableError: 5,
     errors.CallTimeoutError: 5,

@@ -2,17 +2,20 @@
 
 In this order: --server ADDRESS; --store URL; FLUJO_SERVER, then FLUJO_STORE; `server = "…"` or `store = "…"` in the
 nearest flujo.toml upwards; the nearest folder .flujo upwards; and `sqlite:.flujo/state.db` in the working directory.
-Which store that is, `flujo.backends.discovery` says. Finding out creates nothing.
+Which store that is, `flujo.backends.discovery` says. Finding out creates nothing. A socket that flujo.toml names is
+refused if another user owns it or its folder; the flags and the variables name it, which is how a user insists.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from flujo.backends.discovery import DEFAULT as DEFAULT
 from flujo.backends.discovery import find_store, nearest_setting
+from flujo.kernel.trust import require_trusted
 
 
 class StoreTarget(NamedTuple):
@@ -37,13 +40,16 @@ Target = StoreTarget | ServerTarget
 
 
 def discover(server: str | None = None, store: str | None = None, *, here: Path | None = None) -> Target:
-    """The target of a command in the folder `here`, with `server` and `store` as its --server and --store."""
+    """Return the target of a command in the folder `here`, with `server` and `store` as its --server and --store.
+
+    Raises StoreUrlError, InvalidAddressError, UntrustedOwnerError."""
     here = here or Path.cwd()
     if server is None and store is None:
         server = os.environ.get("FLUJO_SERVER") or None
     if server is not None:
         return ServerTarget(server)
     if store is None and not os.environ.get("FLUJO_STORE") and (address := nearest_setting(here, "server")) is not None:
+        _require_own_socket(address)
         return ServerTarget(address)
     return discover_store(store, here=here)
 
@@ -51,3 +57,13 @@ def discover(server: str | None = None, store: str | None = None, *, here: Path 
 def discover_store(given: str | None = None, *, here: Path | None = None) -> StoreTarget:
     """The store for a command that works on one itself, with `given` as its --store."""
     return StoreTarget(*find_store(given, here=here))
+
+
+def _require_own_socket(address: str) -> None:
+    """A socket is made by its server: another user's would be sent what is meant for the user's own server.
+
+    Its folder counts because its owner could replace the socket between this look and the connection."""
+    from flujo.client.addresses import Address
+
+    path = Address.parse(address).path
+    require_trusted([path.parent, path], f"flujoctl list --server {quote(address)}")

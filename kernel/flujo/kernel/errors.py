@@ -541,6 +541,19 @@ class AddressInUseError(FlujoError):
         self.address = address
 
 
+class UntrustedOwnerError(FlujoError):
+    """A file that was found, not named by the user, belongs to another user; `insist` is the command that names it."""
+
+    reason = "OWNER_UNTRUSTED"
+
+    def __init__(self, path: str, owner: str, insist: str) -> None:
+        super().__init__(
+            f"{path} belongs to {owner}, neither to you nor to root, and nothing named it; it is not used",
+            [f"{insist}  # if you trust {owner}"],
+        )
+        self.path, self.owner, self.insist = path, owner, insist
+
+
 class ExtraMissingError(FlujoError, ImportError):
     """Something was asked for that needs an optional part of flujo, which is not installed."""
 

@@ -166,6 +166,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.UnsupportedEventLoopError: (_INTERNAL, {"what": _TEXT, "loop": _TEXT, "supported": _TEXTS}),
     errors.BlockingCallError: (_INTERNAL, {"call": _TEXT}),
     errors.ExtraMissingError: (_INTERNAL, {"what": _TEXT, "extra": _TEXT}),
+    errors.UntrustedOwnerError: (_PRECONDITION, {"path": _TEXT, "owner": _TEXT, "insist": _TEXT}),
     errors.ServerFailedError: (_INTERNAL, {"id": _TEXT}),
     errors.ServerUnreachableError: (_UNAVAILABLE, {"address": _TEXT, "problem": _TEXT}),
     errors.CallTimeoutError: (grpc.StatusCode.DEADLINE_EXCEEDED, {"call": _TEXT, "seconds": _NUMBER}),

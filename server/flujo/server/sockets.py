@@ -1,4 +1,4 @@
-"""The socket file of a server: one server at a time, and nobody else's business.
+"""The socket file of a server: one server at a time, reached by no other user.
 
 gRPC itself would let a second server take a live socket over, and the first one to stop would then remove the other's
 file. So a server holds an OS lock on `PATH.lock` for as long as it listens, and only its holder touches the socket.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flujo.client.addresses import Address
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
+from flujo.kernel.trust import foreign_owner
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def claimed(address: Address) -> Iterator[None]:
         finally:
             _remove_socket(address)
     finally:
-        os.close(lock)  # the file stays: who removes a lock file takes it from under whoever is about to lock it
+        os.close(lock)  # the file stays: removing it would take it from under a server that is about to lock it
 
 
 @contextmanager
@@ -59,8 +60,10 @@ def _make_folder(address: Address) -> None:
         mode = folder.stat().st_mode
     except OSError as error:
         raise InvalidAddressError(address.text, f"its folder cannot be made: {error.strerror}") from error
+    # Another user who may write there could put a socket into the place of ours, and be sent what is meant for us.
+    if (owner := foreign_owner(folder)) is not None:
+        raise InvalidAddressError(address.text, f"the folder {folder} belongs to {owner}; choose one of your own")
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        # Whoever may write there could put a socket of their own into the place of ours.
         raise InvalidAddressError(address.text, f"others may write to the folder {folder}; choose one of your own")
 
 

@@ -64,6 +64,7 @@ SAMPLES: list[FlujoError] = [
     errors.CallFailedError("GetRun", "UNIMPLEMENTED", "Method not found!"),
     errors.InvalidAddressError("tcp:1", "TCP is not there yet"),
     errors.AddressInUseError("unix:s"),
+    errors.UntrustedOwnerError("/tmp/.flujo", "eve", "flujoctl list --store sqlite:/tmp/.flujo/state.db"),
     errors.BlockingCallError("WorkflowState.load"),
     errors.ExtraMissingError("flujo.client", "grpc"),
     errors.StoreError("sqlite:a.db", "the disk is on fire", ["run"]),

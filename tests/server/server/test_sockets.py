@@ -15,6 +15,7 @@ from flujo.kernel.errors import AddressInUseError, InvalidAddressError
 from flujo.server import serve
 from flujo.server.sockets import claimed
 from kernel.stage import Stage
+from other_users import give_away, root_only
 from server.flows import doubling
 from server.place import served
 
@@ -105,6 +106,19 @@ def test_a_folder_that_others_may_write_to_is_refused(bits: int, folder: Path) -
         raise AssertionError("it is ours")
 
     assert list(shared.iterdir()) == []
+
+
+@root_only
+def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
+    """Its owner could do the same, whatever its mode."""
+    theirs = folder / "theirs"
+    theirs.mkdir(mode=0o700)
+    give_away(theirs)
+
+    with pytest.raises(InvalidAddressError, match="belongs to user"), claimed(Address.parse(f"unix:{theirs}/s")):
+        raise AssertionError("it is ours")
+
+    assert list(theirs.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_of_the_address(folder: Path) -> None:
