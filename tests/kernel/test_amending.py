@@ -8,7 +8,6 @@ from copy import deepcopy
 import pytest
 
 from flujo.kernel import RunStatus, StepStatus, WorkflowState
-from flujo.kernel.amending import Change, Complete, GiveOutput, SetVariable, Skip, carry_out, decide
 from flujo.kernel.errors import (
     FlujoError,
     InvalidNameError,
@@ -41,6 +40,7 @@ from flujo.kernel.events import (
     StepWaiting,
     VariableSet,
 )
+from flujo.kernel.journal.amendments import Change, Complete, GiveOutput, SetVariable, Skip, carry_out, decide
 from flujo.kernel.transitions import apply
 from kernel.stage import FailingBackend, Stage
 from kernel.test_amendments import Three, after, failed, idle, interrupted

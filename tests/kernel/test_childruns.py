@@ -24,7 +24,6 @@ from flujo.kernel import (
     WorkflowState,
     workflow,
 )
-from flujo.kernel.childruns import LONGEST_ID, child_id, given_up, given_up_by, is_outlived
 from flujo.kernel.errors import RunActiveError
 from flujo.kernel.events import (
     CancelRequested,
@@ -39,6 +38,8 @@ from flujo.kernel.events import (
     StepWaiting,
 )
 from flujo.kernel.events import RunFailed as RunFailedFact
+from flujo.kernel.execution.child_runs import LONGEST_ID, child_id
+from flujo.kernel.journal.children import given_up, given_up_by, is_outlived
 from flujo.kernel.keys import RUN_ID
 from flujo.kernel.transitions import add_up, summarize
 from kernel.stage import START, Counter, DyingBackend, JumpingClock, Stage, crash, recorded, until

@@ -11,11 +11,11 @@ from anyio.lowlevel import checkpoint
 
 from flujo.kernel import Context, Kernel, StoreError, step, workflow
 from flujo.kernel.clock import SystemClock
-from flujo.kernel.committer import Committer
 from flujo.kernel.errors import KernelClosedError, RunInterrupted
 from flujo.kernel.events import RunCreated
-from flujo.kernel.programs import Workflow
-from flujo.kernel.runs import LiveRun
+from flujo.kernel.execution.committer import Committer
+from flujo.kernel.execution.live_run import LiveRun
+from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.transitions import Stop
 from kernel.stage import FailingBackend, GatedBackend, Stage, until, usurp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flujo.kernel.compatibility import differences
+from flujo.kernel.journal.compatibility import differences
 from flujo.kernel.state import StepState, StepStatus, WorkflowState
 
 STORED = {"a": "1", "b": "2", "c": "3", "d": "4"}

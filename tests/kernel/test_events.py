@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flujo.kernel import events, transitions
+from flujo.kernel import transitions
 from flujo.kernel.errors import UnknownEventError
 from flujo.kernel.events import KINDS, Event, EventRow, Kind, decode, encode, to_json_object
+from flujo.kernel.journal import events
 
 GOLDEN = Path(__file__).parent / "golden"
 

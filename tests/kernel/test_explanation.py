@@ -24,7 +24,7 @@ from flujo.kernel.events import (
     StepStarted,
     StepWaiting,
 )
-from flujo.kernel.explanation import explain
+from flujo.kernel.journal.explanation import explain
 from flujo.kernel.state import FINAL
 from flujo.kernel.transitions import add_up
 from kernel.moves import steps_of_histories

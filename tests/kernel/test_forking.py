@@ -46,7 +46,7 @@ from flujo.kernel.events import (
 )
 from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import StepFailed as StepFailedFact
-from flujo.kernel.forking import history
+from flujo.kernel.journal.fork import history
 from flujo.kernel.transitions import add_up
 from kernel.stage import START, Counter, Stage, until
 

@@ -27,8 +27,8 @@ from flujo.kernel import (
     workflow,
 )
 from flujo.kernel.errors import RunFinishedError
-from flujo.kernel.replay import IDLE_TICKS
-from flujo.kernel.turns import Limit, Turn, Turns
+from flujo.kernel.execution.limits import Limit, Turn, Turns
+from flujo.kernel.execution.replay import IDLE_TICKS
 from flujo.workflows import TaskCall, load_workflow, task
 from kernel.stage import Counter, JumpingClock, Stage, crash, settled, until
 

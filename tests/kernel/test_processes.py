@@ -25,7 +25,7 @@ import pytest
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, Workflow, current_attempt, workflow
 from flujo.kernel.errors import KernelClosedError
-from flujo.kernel.processes import Children, Finished, find_command, sweep
+from flujo.kernel.execution.subprocesses import Children, Finished, find_command, sweep
 from kernel.stage import Stage, crash, until
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -84,7 +84,7 @@ def a_kernel(program: str, *arguments: str) -> subprocess.Popen[str]:
     """A process that runs `program`, the body of an async function, and can be killed."""
     lines = [
         "import anyio, fcntl, os, signal, sys",
-        "from flujo.kernel.processes import Children",
+        "from flujo.kernel.execution.subprocesses import Children",
         "async def main():",
         textwrap.indent(textwrap.dedent(program), "    "),
         "anyio.run(main)",

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from flujo.kernel.replay import Replay
+from flujo.kernel.execution.replay import Replay
 from flujo.kernel.state import StepState, StepStatus, WorkflowState
 
 

@@ -25,8 +25,8 @@ from flujo.kernel import (
 )
 from flujo.kernel.errors import InvalidNameError, InvalidValueError, RequestReusedError
 from flujo.kernel.events import CancelRequested, RunResumed, SignalReceived, StepCompleted
+from flujo.kernel.journal.requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
 from flujo.kernel.keys import check_run_id
-from flujo.kernel.requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
 from flujo.kernel.state import FINAL, LIVE, WorkflowState
 from kernel.stage import Counter, GatedBackend, Stage, crash, recorded, settled, until
 

@@ -15,8 +15,8 @@ from flujo.kernel import Context, Kernel, Observer, Retention, RunFailed, Workfl
 from flujo.kernel.backend import Removal, RunFilter
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import DeclarationError, InvalidDurationError, StoreError, StoreFullError
-from flujo.kernel.retention import BATCH, INTERVAL, expired
 from flujo.kernel.state import RunStatus
+from flujo.kernel.store.retention import BATCH, INTERVAL, expired
 from flujo.kernel.testing import Loop, Stuck, VirtualClock, run_virtually, run_workflow
 
 DAY = 86_400.0

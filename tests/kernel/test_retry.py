@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flujo.kernel import RetryPolicy, StepFailed
 from flujo.kernel.errors import DeclarationError, InvalidDurationError
-from flujo.kernel.retry import MEANINGS, error_names, error_type
+from flujo.kernel.journal.retry import MEANINGS, error_names, error_type
 
 
 @pytest.mark.parametrize(

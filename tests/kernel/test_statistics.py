@@ -9,8 +9,7 @@ import pytest
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Kernel, StepDurations, Workflow, WorkflowState, step, workflow
 from flujo.kernel.backend import RunSummary, WorkflowStats
-from flujo.kernel.state import StepState, StepStatus
-from flujo.kernel.statistics import (
+from flujo.kernel.journal.statistics import (
     SAMPLED_EVENTS,
     SHOWN_STEPS,
     general_name,
@@ -19,6 +18,7 @@ from flujo.kernel.statistics import (
     step_durations,
     workflow_statistics,
 )
+from flujo.kernel.state import StepState, StepStatus
 from kernel.stage import Stage
 
 STATS = WorkflowStats(
@@ -140,7 +140,7 @@ async def test_the_sample_is_what_completed_last(monkeypatch: pytest.MonkeyPatch
     """Not what was created last, and nothing from before the window; a run that cannot be read is left out."""
     stage = Stage()
     flow = timed(stage)
-    monkeypatch.setattr("flujo.kernel.statistics.SAMPLED_RUNS", 3)
+    monkeypatch.setattr("flujo.kernel.journal.statistics.SAMPLED_RUNS", 3)
     async with Kernel(InMemoryBackend(stage.store), [flow], clock=stage.clock) as kernel:
         await kernel.run(flow, {"seconds": 500}, run_id="long-ago")
         stage.clock.advance(90_000)

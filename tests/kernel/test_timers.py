@@ -8,9 +8,10 @@ import anyio
 import pytest
 
 from flujo.backends.memory import InMemoryBackend
-from flujo.kernel import Context, Kernel, StoreError, timers, workflow
+from flujo.kernel import Context, Kernel, StoreError, workflow
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError
+from flujo.kernel.ownership import timers
 from flujo.kernel.testing import Loop, VirtualClock, run_virtually
 
 loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])

@@ -489,7 +489,7 @@ async def test_a_damaged_run_keeps_nobody_from_the_others() -> None:
 
 async def test_many_runs_are_copied_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as fit a batch share a commit to the disk, and a large one ends its batch."""
-    monkeypatch.setattr("flujo.kernel.transfer._BATCH_BYTES", len(LARGE))
+    monkeypatch.setattr("flujo.kernel.store.copying._BATCH_BYTES", len(LARGE))
     stage = Stage()
     script = Script()
     async with stage.kernel(*script.workflows) as kernel:
@@ -515,7 +515,7 @@ async def test_many_runs_are_copied_in_batches(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("batch", [1, 100])
 async def test_what_arrives_is_read_again(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that gives back something else than it was given is found out at once, and is no fault of a run."""
-    monkeypatch.setattr("flujo.kernel.transfer._BATCH_RUNS", batch)
+    monkeypatch.setattr("flujo.kernel.store.copying._BATCH_RUNS", batch)
 
     class Forgetful(InMemoryBackend):
         async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:

@@ -60,7 +60,7 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 from flujo.kernel.events import CancelRequested
-from flujo.kernel.explanation import Why
+from flujo.kernel.journal.explanation import Why
 from flujo.server.listening import load_stored
 from kernel.stage import START, JumpingClock, Stage, crash
 from server.flows import FAILS, WORKS, Flaky, double, doubling, echoing, letters, mapping, stuck, waiting, writing

@@ -16,7 +16,7 @@ from flujo.backends import open_backend
 from flujo.kernel import Context, Event, Kernel, RetryPolicy, RunFailed, Runs, RunStatus, workflow
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.events import to_json_object
-from flujo.kernel.filters import Wanted
+from flujo.kernel.store.filters import Wanted
 from flujo.server.listening import load_stored
 from server.flows import FAILS, Flaky, doubling, letters, mapping, stuck, waiting, writing
 from server.place import both

@@ -13,18 +13,20 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from flujo.backends.memory import InMemoryBackend
-from flujo.kernel import Event, Kernel, Observer, RunHandle, RunSummary, childruns, steps, transitions
+from flujo.kernel import Event, Kernel, Observer, RunHandle, RunSummary
 from flujo.kernel.backend import Commit, Posted, Refused
-from flujo.kernel.committer import Batch
 from flujo.kernel.events import Fact, SignalReceived, StepCompleted, StepInterrupted
+from flujo.kernel.execution import child_runs, step_runner
+from flujo.kernel.execution.committer import Batch
+from flujo.kernel.execution.live_run import LiveRun
+from flujo.kernel.execution.replay import LAST, Replay
+from flujo.kernel.execution.step_runner import StepRunner
+from flujo.kernel.journal import decisions, fold
 from flujo.kernel.keys import Branch
-from flujo.kernel.replay import LAST, Replay
-from flujo.kernel.residents import Residents
-from flujo.kernel.runs import LiveRun
+from flujo.kernel.ownership.live_runs import Residents
+from flujo.kernel.ownership.takeover import Takeover
+from flujo.kernel.ownership.timers import Timers
 from flujo.kernel.state import Signal, StepState, StepStatus, WorkflowState
-from flujo.kernel.steps import StepRunner
-from flujo.kernel.takeover import Takeover
-from flujo.kernel.timers import Timers
 from flujo.kernel.transitions import Stop
 from flujo.kernel.values import PLAIN, Codec
 
@@ -254,33 +256,33 @@ def loses_a_signal() -> Iterator[None]:
 @contextmanager
 def loses_the_pause_request() -> Iterator[None]:
     """Who takes a run over goes on with it, although a pause was asked for."""
-    decide = transitions.at_recovery
+    decide = decisions.at_recovery
 
     def forgetful(state: WorkflowState, *rest: Any) -> list[Fact]:
         state.pause_requested_at = None
         return decide(state, *rest)
 
-    with mock.patch("flujo.kernel.takeover.at_recovery", forgetful):
+    with mock.patch("flujo.kernel.ownership.takeover.at_recovery", forgetful):
         yield
 
 
 @contextmanager
 def loses_the_cancel_request() -> Iterator[None]:
     """Who takes a run over goes on with it, although a cancel was asked for."""
-    decide = transitions.at_recovery
+    decide = decisions.at_recovery
 
     def forgetful(state: WorkflowState, *rest: Any) -> list[Fact]:
         state.cancel_requested_at = None
         return decide(state, *rest)
 
-    with mock.patch("flujo.kernel.takeover.at_recovery", forgetful):
+    with mock.patch("flujo.kernel.ownership.takeover.at_recovery", forgetful):
         yield
 
 
 @contextmanager
 def runs_completed_steps_again() -> Iterator[None]:
     """A step that has completed is attempted once more on replay."""
-    with mock.patch.object(steps, "SETTLED", (StepStatus.FAILED, StepStatus.SKIPPED)):
+    with mock.patch.object(step_runner, "SETTLED", (StepStatus.FAILED, StepStatus.SKIPPED)):
         yield
 
 
@@ -315,25 +317,25 @@ def resumes_with_a_stale_attempt() -> Iterator[None]:
 @contextmanager
 def takes_an_interruption_for_a_failure() -> Iterator[None]:
     """An attempt whose owner died is one of those that may fail."""
-    decide = transitions.after_failure
+    decide = decisions.after_failure
 
     def strictly(state: WorkflowState, step: StepState, *rest: Any) -> Any:
         step.failures += step.interruptions
         return decide(state, step, *rest)
 
-    with mock.patch("flujo.kernel.steps.after_failure", strictly):
+    with mock.patch("flujo.kernel.execution.step_runner.after_failure", strictly):
         yield
 
 
 @contextmanager
 def takes_an_orderly_end_for_a_crash() -> Iterator[None]:
     """A kernel that closes counts the interruptions it causes."""
-    decide = transitions.at_close
+    decide = decisions.at_close
 
     def strictly(state: WorkflowState) -> list[Fact]:
         return [fact._replace(counted=True) for fact in decide(state) if isinstance(fact, StepInterrupted)]
 
-    with mock.patch.object(transitions, "at_close", strictly):
+    with mock.patch.object(decisions, "at_close", strictly):
         yield
 
 
@@ -386,14 +388,14 @@ def takes_the_newest_signal() -> Iterator[None]:
     def received(state: WorkflowState, seq: int, at: int, fact: SignalReceived) -> None:
         state.signals.setdefault(fact.name, []).insert(0, Signal(seq, fact.payload))
 
-    with mock.patch.dict(transitions._HANDLERS, {SignalReceived: received}):
+    with mock.patch.dict(fold._HANDLERS, {SignalReceived: received}):
         yield
 
 
 @contextmanager
 def disowns_its_children() -> Iterator[None]:
     """Whoever recovers a parent does not know the child it waits for."""
-    with mock.patch.object(childruns, "is_child", return_value=False):
+    with mock.patch.object(child_runs, "is_child", return_value=False):
         yield
 
 

@@ -10,11 +10,12 @@ import anyio
 import pytest
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.kernel import Context, Kernel, StoreError, current_attempt, events, step, takeover, workflow
+from flujo.kernel import Context, Kernel, StoreError, current_attempt, events, step, workflow
 from flujo.kernel.backend import Refused, RunSummary
 from flujo.kernel.errors import RunCancelled
 from flujo.kernel.events import Event, Fact
-from flujo.kernel.replay import Replay
+from flujo.kernel.execution.replay import Replay
+from flujo.kernel.ownership import takeover
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.testing import Loop, VirtualClock, run_virtually
 from flujo.kernel.transitions import add_up

@@ -13,7 +13,6 @@ import pytest
 from flujo.cli.program import program
 from flujo.cli.session import Session
 from flujo.kernel import WorkflowState
-from flujo.kernel.amending import Change, Complete, GiveOutput, SetVariable, Skip
 from flujo.kernel.errors import FlujoError, InvalidNameError, InvalidValueError, StateNotRecordableError
 from flujo.kernel.events import (
     Fact,
@@ -26,6 +25,7 @@ from flujo.kernel.events import (
     ValueRecorded,
     VariableSet,
 )
+from flujo.kernel.journal.amendments import Change, Complete, GiveOutput, SetVariable, Skip
 from flujo.kernel.state import StepStatus
 from flujo.kernel.transitions import apply
 from flujo.state.saving import change_of_step, changes_between, shape

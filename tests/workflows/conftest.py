@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from flujo.kernel.processes import Children
+from flujo.kernel.execution.subprocesses import Children
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from typing import Any
 import anyio
 
 from flujo.kernel import Workflow
-from flujo.kernel.attempt import current_attempt
 from flujo.kernel.backend import StoredDefinition
+from flujo.kernel.execution.current_attempt import current_attempt
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.transitions import replay
 from flujo.workflows import load_workflow_text

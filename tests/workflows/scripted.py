@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flujo.kernel.attempt import Attempt, Wait, enter_attempt, leave_attempt
 from flujo.kernel.errors import StepFailed
-from flujo.kernel.processes import Children
-from flujo.kernel.retry import NO_RETRY, RetryPolicy, error_names, error_type
+from flujo.kernel.execution.current_attempt import Attempt, Wait, enter_attempt, leave_attempt
+from flujo.kernel.execution.subprocesses import Children
+from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy, error_names, error_type
 from flujo.kernel.values import decode, encode
 
 

@@ -7,8 +7,8 @@ from textwrap import dedent
 import pytest
 
 from flujo.kernel.errors import DefinitionError
-from flujo.kernel.retention import Retention
-from flujo.kernel.retry import RetryPolicy
+from flujo.kernel.journal.retry import RetryPolicy
+from flujo.kernel.store.retention import Retention
 from flujo.workflows import load_workflow_text
 from flujo.workflows.definitions import Definition, OnError, read_definition
 from flujo.workflows.registry import Tasks

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from flujo.kernel.attempt import current_attempt
+from flujo.kernel.execution.current_attempt import current_attempt
 from flujo.workflows import load_workflow
 from flujo.workflows.registry import TaskCall, task
 from simulation.clock import Loop

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flujo.kernel.errors import StepFailed
-from flujo.kernel.processes import Children
+from flujo.kernel.execution.subprocesses import Children
 from flujo.workflows.definitions import read_definition
 from flujo.workflows.interpreter import interpret
 from flujo.workflows.registry import TaskCall, Tasks, task

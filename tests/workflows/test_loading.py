@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flujo.kernel.errors import DefinitionError, InvalidInputError
-from flujo.kernel.programs import Beginning
+from flujo.kernel.execution.programs import Beginning
 from flujo.workflows import load_workflow, load_workflow_text
 
 TEXT = """\

@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import pytest
 
-from flujo.kernel.attempt import Attempt, Wait
-from flujo.kernel.processes import Children
-from flujo.kernel.retry import error_names, error_type
+from flujo.kernel.execution.current_attempt import Attempt, Wait
+from flujo.kernel.execution.subprocesses import Children
+from flujo.kernel.journal.retry import error_names, error_type
 from flujo.workflows.registry import BUILT_IN, TaskCall, TaskInputError, Tasks
 from flujo.workflows.runlog import StepLog
 from flujo.workflows.sandbox import NotRun

@@ -8,7 +8,7 @@ import getpass
 from collections.abc import Callable, Sequence
 
 from flujo.kernel import Kernel, Observer, WorkflowState
-from flujo.kernel.amending import Change, SetVariable, carry_out
+from flujo.kernel.amendments import Change, SetVariable, carry_out
 from flujo.kernel.backend import StateBackend
 from flujo.kernel.errors import RunActiveError
 

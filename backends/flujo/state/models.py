@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from flujo.backends import open_backend
 from flujo.backends.discovery import anchored, find_store
 from flujo.kernel import WorkflowState as Recorded
-from flujo.kernel.amending import Change, Complete, SetVariable, carry_out
+from flujo.kernel.amendments import Change, Complete, SetVariable, carry_out
 
 from .access import MakeHandle, read, record
 from .blocking import run_blocking

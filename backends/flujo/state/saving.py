@@ -15,7 +15,7 @@ from copy import deepcopy
 from shlex import quote
 from typing import Any, NoReturn
 
-from flujo.kernel.amending import Change, Complete, GiveOutput, SetVariable, Skip, carry_out
+from flujo.kernel.amendments import Change, Complete, GiveOutput, SetVariable, Skip, carry_out
 from flujo.kernel.errors import InvalidNameError, StateNotRecordableError
 from flujo.kernel.state import RunStatus, StepStatus, WorkflowState
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 
 from flujo.kernel import RunHandle, Runs, RunStatus, StepState, StoredDefinition, Workflow, WorkflowState
+from flujo.kernel.api import result_of
 from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError
-from flujo.kernel.observer import result_of
 
 from . import failures, text
 from .access import acting, reading

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import click
 
 from flujo.kernel import Pruned, RunSummary, StoredRuns
+from flujo.kernel.api import LISTED
 from flujo.kernel.durations import parse_duration
-from flujo.kernel.observer import LISTED
 
 from . import text
 from .access import reading

@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
+from flujo.kernel.backend import check_instant
 from flujo.kernel.durations import MICROSECONDS, parse_duration
 from flujo.kernel.errors import InvalidDurationError
-from flujo.kernel.filters import check_instant
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
 

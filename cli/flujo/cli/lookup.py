@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Unpack
 
 from flujo.kernel import Order, RunStatus, RunSummary, StoredRuns
+from flujo.kernel.backend import Wanted
 from flujo.kernel.errors import RunActiveError, RunNotFoundError
-from flujo.kernel.filters import Wanted
 
 from .failures import AmbiguousRunError, NothingToResumeError
 

@@ -13,62 +13,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Unpack
 
-from .backend import Order, Page, RunSummary
 from .durations import Duration
-from .errors import InvalidNameError, PayloadTooLargeError
-from .events import Event
-from .explanation import Explanation
-from .filters import Wanted
-from .keys import STEP_NAME
-from .programs import Workflow
-from .state import WorkflowState
-from .statistics import Statistics
-from .values import encode
-
-MAX_INPUT_BYTES = 1024 * 1024
-"""How many bytes of JSON the inputs of a run, or the payload of a signal, may have."""
-
-
-class Delivery(StrEnum):
-    """What became of a signal that was sent."""
-
-    RECORDED = "recorded"
-    """It is in the run's journal."""
-
-    POSTED = "posted"
-    """It is in the run's inbox, and the live owner takes it within a quarter of a second."""
-
-    STORED = "stored"
-    """It is in the run's inbox, and nobody runs that run: it is taken when somebody resumes it."""
-
-
-class CancelOutcome(StrEnum):
-    """What became of a request to cancel."""
-
-    REQUESTED = "requested"
-    """The live owner has been told, and stops the run."""
-
-    CANCELLED = "cancelled"
-    """Nobody ran the run: it is cancelled now."""
-
-    ALREADY_FINISHED = "already_finished"
-    """The run was final before."""
-
-
-class PauseOutcome(StrEnum):
-    """What became of a request to pause."""
-
-    REQUESTED = "requested"
-    """The live owner has been told: no attempt starts any more, and the run is paused once the last body has ended."""
-
-    PAUSED = "paused"
-    """Nobody ran the run: it is paused now."""
-
-    ALREADY_PAUSED = "already_paused"
-    """It was paused before."""
+from .errors import (
+    Difference,
+    InvalidNameError,
+    RunCancelled,
+    RunFailed,
+    RunPaused,
+    StateIncompatibilityError,
+)
+from .execution.programs import Workflow
+from .journal.events import Event as Event
+from .journal.explanation import Explanation as Explanation
+from .journal.explanation import Reason as Reason
+from .journal.explanation import Why as Why
+from .journal.requests import check_request_id as check_request_id
+from .journal.state import FINAL, RunStatus, WorkflowState
+from .journal.statistics import Statistics as Statistics
+from .journal.statistics import StepDurations as StepDurations
+from .journal.statistics import WorkflowStatistics as WorkflowStatistics
+from .journal.summaries import RunSummary
+from .keys import check_variable_name as check_variable_name
+from .outcomes import CancelOutcome as CancelOutcome
+from .outcomes import Delivery as Delivery
+from .outcomes import PauseOutcome as PauseOutcome
+from .store.backend import Order, Page
+from .store.filters import Wanted, check_statuses
+from .values import MAX_INPUT_BYTES as MAX_INPUT_BYTES
+from .values import encode_given as encode_given
 
 
 class Pruned(NamedTuple):
@@ -373,18 +347,43 @@ class RunHandle:
         return await self.runs.cancel(self.run_id, reason)
 
 
-def check_variable_name(name: str) -> str:
-    """The name itself; raises InvalidNameError unless it could be a step's, with 90 characters at most."""
-    if not isinstance(name, str) or len(name) > 90 or not STEP_NAME.fullmatch(name):
-        raise InvalidNameError("variable name", name, "a letter or _, then up to 89 letters, digits, _, . or -")
-    return name
+SETTLED_RUNS = (*FINAL, RunStatus.PAUSED)
+"""Runs that can be pruned: whatever goes on, or ought to, stays."""
 
 
-def encode_given(what: str, value: Any) -> str:
-    """What a caller gives a run, as JSON text; `what` names it in the message. Raises InvalidValueError,
-    PayloadTooLargeError."""
-    recorded = encode(value)
-    size = len(recorded.encode()) if len(recorded) * 4 > MAX_INPUT_BYTES else len(recorded)
-    if size > MAX_INPUT_BYTES:
-        raise PayloadTooLargeError(what, size, MAX_INPUT_BYTES)
-    return recorded
+LISTED = 1000
+"""How many runs the answer of a prune holds at most, however many went."""
+
+
+def result_of(state: WorkflowState) -> Any:
+    """The output of a completed run; raises what says how it ended otherwise."""
+    match state.status:
+        case RunStatus.COMPLETED:
+            return state.output
+        case RunStatus.FAILED:
+            assert state.error is not None
+            raise RunFailed(state.run_id, state.error.type, state.error.message, state.error.step)
+        case RunStatus.CANCELLED:
+            raise RunCancelled(state.run_id, state.cancel_reason)
+        case _ if state.differences:
+            raise StateIncompatibilityError(state.run_id, [Difference(*row) for row in state.differences])
+        case _:
+            raise RunPaused(state.run_id, state.paused_reason)
+
+
+def check_prune(
+    older_than_seconds: Duration | None,
+    statuses: Sequence[str],
+    workflow: str | None,
+    labels: Mapping[str, str] | None,
+    id_prefix: str | None,
+    keep_last: int | None,
+) -> None:
+    """Raise InvalidNameError for a prune that does not say which runs, or names some that go on."""
+    for status in check_statuses(statuses):
+        if status not in SETTLED_RUNS:
+            raise InvalidNameError("status to prune by", status, "completed, failed, cancelled or paused")
+    if keep_last is not None and keep_last < 1:
+        raise InvalidNameError("keep_last", keep_last, "how many to keep of each workflow, from 1")
+    if older_than_seconds is None and keep_last is None and not (statuses or workflow or labels or id_prefix):
+        raise InvalidNameError("choice of runs", "", "give an age, a status or another part; an age of 0 means all")

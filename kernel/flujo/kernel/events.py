@@ -1,406 +1,75 @@
-"""The facts a journal holds, one class per kind, and how they are written down.
-
-A run is an append-only list of events, `seq` = 1, 2, 3 … without gaps; nothing else is truth. An `Event` is a fact
-with its number and instant. Facts are written as JSON with a format number per kind; `decode` reads every earlier
-format by pure upcasting (`UPCASTS`) and refuses unknown ones with UnknownEventError, which makes that one run
-read-only.
-
-A fact that records what somebody asked for from outside may carry `request`, the id they gave and a digest of what they
-asked (requests.py)."""
+"""Declare the facts that a journal holds and how they are written, for those who read or store events."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
-
-from pydantic_core import from_json, to_json
-
-from .errors import UnknownEventError
-
-
-class RunCreated(NamedTuple):
-    """Somebody asked for a run. `plan` lists (step, digest) of a definition whose steps are known beforehand."""
-
-    workflow: str
-    inputs: str  # JSON text of an object
-    version: str | None = None
-    definition: str | None = None  # digest of the stored text
-    plan: Sequence[Sequence[str]] | None = None
-    labels: Mapping[str, str] = {}
-    timeout_seconds: float | None = None
-    environment: Mapping[str, Any] = {}
-    parent_run_id: str | None = None
-    forked_from: str | None = None
-    request: Sequence[str] | None = None
-
-
-class RunResumed(NamedTuple):
-    """A resume: every step in `reset` begins a new generation; the other fields, when given, replace the run's own."""
-
-    reset: Sequence[str] = ()
-    from_step: str | None = None
-    inputs: str | None = None  # JSON text of an object, after merging
-    definition: str | None = None
-    plan: Sequence[Sequence[str]] | None = None
-    version: str | None = None
-    by: str | None = None
-    timeout_seconds: float | None = None  # 0 takes a timeout away
-    changes_accepted: bool = False  # the program may leave out what it has completed
-    request: Sequence[str] | None = None
-
-
-class RunPaused(NamedTuple):
-    """The run stops until somebody resumes it. `reason` is a stable word, `step` the step it is about.
-
-    `differences` lists (step, change, detail) of a program that contradicts what is recorded."""
-
-    reason: str
-    step: str | None = None
-    differences: Sequence[Sequence[str]] = ()
-
-
-class RunCompleted(NamedTuple):
-    """The program returned, or somebody marked the run as completed and gave a reason."""
-
-    output: str  # JSON text
-    reason: str | None = None
-    by: str | None = None
-
-
-class RunFailed(NamedTuple):
-    """The program raised. `steps` are the steps whose failures ended it: a plain resume tries them afresh."""
-
-    type: str
-    message: str
-    step: str | None = None
-    attempt: int | None = None
-    steps: Sequence[str] = ()
-    details: str | None = None
-
-
-class CancelRequested(NamedTuple):
-    """Somebody asked to cancel; recovery goes on with it after a crash."""
-
-    reason: str | None = None
-    by: str | None = None
-    request: Sequence[str] | None = None
-
-
-class RunCancelled(NamedTuple):
-    """The program has stopped because of the request."""
-
-    reason: str | None = None
-
-
-class StepStarted(NamedTuple):
-    """Attempt `attempt` of this generation may run its body. No body starts before this is durable."""
-
-    step: str
-    attempt: int = 1
-    generation: int = 1
-    max_attempts: int = 1
-    digest: str | None = None  # of the arguments, for the items of a map
-
-
-class StepWaiting(NamedTuple):
-    """The step waits for an instant (`sleep`), for a signal (`signal`) until an instant if one is given, or for the end
-    of a run it has started (`child`)."""
-
-    step: str
-    kind: str
-    generation: int = 1
-    until: int | None = None
-    signal: str | None = None
-    child: str | None = None  # id of that run
-    child_resumes: int = 0  # its end counts once it has been resumed this often
-    max_attempts: int = 1
-
-
-class StepCompleted(NamedTuple):
-    """The step's success, once per generation. `signal_seq` is the event of the signal a wait has taken."""
-
-    step: str
-    output: str  # JSON text
-    signal_seq: int | None = None
-
-
-class AttemptFailed(NamedTuple):
-    """The attempt failed and another one is due at `next_attempt_at`."""
-
-    step: str
-    attempt: int
-    type: str
-    message: str
-    next_attempt_at: int
-    details: str | None = None
-
-
-class StepFailed(NamedTuple):
-    """The step has failed for good in this generation."""
-
-    step: str
-    attempt: int
-    type: str
-    message: str
-    details: str | None = None
-
-
-class StepInterrupted(NamedTuple):
-    """The attempt ended because its owner did. `counted` is false for an orderly stop (Ctrl-C, SIGTERM, a deploy)."""
-
-    step: str
-    attempt: int
-    counted: bool = True
-
-
-class StepCancelled(NamedTuple):
-    """The program itself cancelled the step: a deadline, the first of several won, a sibling failed."""
-
-    step: str
-
-
-class StepSkipped(NamedTuple):
-    """The step's condition was false, or somebody skipped it, with an output if they gave one."""
-
-    step: str
-    reason: str
-    output: str | None = None  # JSON text
-    generation: int = 1
-    by: str | None = None
-    request: Sequence[str] | None = None
-
-
-class StepOutputSet(NamedTuple):
-    """Somebody gave the step an output, instead of running it."""
-
-    step: str
-    output: str  # JSON text
-    generation: int = 1
-    reason: str | None = None
-    by: str | None = None
-    request: Sequence[str] | None = None
-
-
-class ValueRecorded(NamedTuple):
-    """What the program read once, to get it again on every replay: `now`, `random`, `uuid` or a `variable`."""
-
-    step: str
-    kind: str
-    output: str  # JSON text
-    generation: int = 1
-
-
-class VariableSet(NamedTuple):
-    """A variable of the run has a new value: set by the program, in the call that has the key `step`, or from
-    outside."""
-
-    name: str
-    value: str  # JSON text
-    step: str | None = None
-    generation: int = 1
-    reason: str | None = None
-    by: str | None = None
-    request: Sequence[str] | None = None
-
-
-class ProgressReported(NamedTuple):
-    """How far a step is, or with `step` None the run as a whole."""
-
-    step: str | None
-    done: float
-    total: float | None = None
-    message: str | None = None
-    metrics: Mapping[str, float] = {}
-
-
-class PauseRequested(NamedTuple):
-    """Somebody asked to pause: no attempt starts from here on, and the run pauses when the last body has ended."""
-
-    reason: str | None = None
-    by: str | None = None
-    request: Sequence[str] | None = None
-
-
-class SignalReceived(NamedTuple):
-    """Outside input, kept in order per name until a wait takes it."""
-
-    name: str
-    payload: str  # JSON text
-    by: str | None = None
-    request: Sequence[str] | None = None
-
-
-Fact = (
-    RunCreated
-    | RunResumed
-    | RunPaused
-    | RunCompleted
-    | RunFailed
-    | CancelRequested
-    | RunCancelled
-    | StepStarted
-    | StepWaiting
-    | StepCompleted
-    | AttemptFailed
-    | StepFailed
-    | StepInterrupted
-    | StepCancelled
-    | StepSkipped
-    | StepOutputSet
-    | ValueRecorded
-    | VariableSet
-    | ProgressReported
-    | PauseRequested
-    | SignalReceived
+from .journal.events import (
+    KIND_OF,
+    KINDS,
+    UPCASTS,
+    AttemptFailed,
+    CancelRequested,
+    Event,
+    EventRow,
+    Fact,
+    Kind,
+    PauseRequested,
+    ProgressReported,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunFailed,
+    RunPaused,
+    RunResumed,
+    SignalReceived,
+    StepCancelled,
+    StepCompleted,
+    StepFailed,
+    StepInterrupted,
+    StepOutputSet,
+    StepSkipped,
+    StepStarted,
+    StepWaiting,
+    Upcast,
+    ValueRecorded,
+    VariableSet,
+    decode,
+    encode,
+    row_of,
+    to_json_object,
 )
 
-
-class Event(NamedTuple):
-    """A fact about one run: `seq` counts from 1 without gaps, `at` is in microseconds UTC and never goes back."""
-
-    seq: int
-    at: int
-    fact: Fact
-
-    @property
-    def type(self) -> str:
-        """The stable name of the kind, as in `step_completed`."""
-        return KIND_OF[self.fact.__class__].type
-
-    @property
-    def step(self) -> str | None:
-        """The step this is about, if any."""
-        return getattr(self.fact, "step", None)
-
-
-class EventRow(NamedTuple):
-    """An event as a backend stores it. `payload` is the one large field of some kinds, kept apart from the small
-    `body`."""
-
-    seq: int
-    at: int
-    type: str
-    format: int
-    body: str  # JSON text of an object
-    payload: str | None  # JSON text of any value
-
-
-class Kind(NamedTuple):
-    """How one class of facts is written: its name, the format written now, and which field is the payload."""
-
-    type: str
-    fact: Any  # a member of the union Fact
-    payload: str | None = None
-    format: int = 1
-
-
-KINDS: tuple[Kind, ...] = (
-    Kind("run_created", RunCreated, "inputs"),
-    Kind("run_resumed", RunResumed, "inputs"),
-    Kind("run_paused", RunPaused),
-    Kind("run_completed", RunCompleted, "output"),
-    Kind("run_failed", RunFailed),
-    Kind("cancel_requested", CancelRequested),
-    Kind("run_cancelled", RunCancelled),
-    Kind("step_started", StepStarted),
-    Kind("step_waiting", StepWaiting),
-    Kind("step_completed", StepCompleted, "output"),
-    Kind("attempt_failed", AttemptFailed),
-    Kind("step_failed", StepFailed),
-    Kind("step_interrupted", StepInterrupted),
-    Kind("step_cancelled", StepCancelled),
-    Kind("step_skipped", StepSkipped, "output"),
-    Kind("step_output_set", StepOutputSet, "output"),
-    Kind("value_recorded", ValueRecorded, "output"),
-    Kind("variable_set", VariableSet, "value"),
-    Kind("progress_reported", ProgressReported),
-    Kind("pause_requested", PauseRequested),
-    Kind("signal_received", SignalReceived, "payload"),
-)
-
-KIND_OF: dict[type[Any], Kind] = {kind.fact: kind for kind in KINDS}
-_BY_TYPE: dict[str, Kind] = {kind.type: kind for kind in KINDS}
-
-Upcast = Callable[[dict[str, Any]], dict[str, Any]]
-UPCASTS: dict[tuple[str, int], Upcast] = {}
-"""(type, format) → a pure function from a body of that format to one of the next. Empty while every format is 1."""
-
-
-class _Layout(NamedTuple):
-    """A kind as `encode` needs it, which runs twice per step: the fields of the body that are always written, and those
-    that are left out while they hold their default. Fields are (name, position in the fact)."""
-
-    type: str
-    format: int
-    payload: int | None
-    always: tuple[tuple[str, int], ...]
-    unless_default: tuple[tuple[str, int, Any], ...]
-
-
-def _layout(kind: Kind) -> _Layout:
-    fields, defaults = kind.fact._fields, kind.fact._field_defaults
-    positions = [(name, index) for index, name in enumerate(fields) if name != kind.payload]
-    return _Layout(
-        kind.type,
-        kind.format,
-        None if kind.payload is None else fields.index(kind.payload),
-        tuple((name, index) for name, index in positions if name not in defaults),
-        tuple((name, index, defaults[name]) for name, index in positions if name in defaults),
-    )
-
-
-_new = tuple.__new__  # what EventRow(…) comes to, in half the time
-_PLAIN_START = StepStarted("step")[1:]
-_LAYOUTS: dict[type[Any], _Layout] = {kind.fact: _layout(kind) for kind in KINDS}
-
-
-def encode(event: Event) -> EventRow:
-    """The row of an event. Fields that hold their default are left out."""
-    return row_of(*event)
-
-
-def row_of(seq: int, at: int, fact: Fact) -> EventRow:
-    """`encode` for an event in parts, as one is while it is recorded."""
-    if fact.__class__ is StepCompleted and fact[2] is None:
-        # Nearly all events are these two in their plain form. A key holds nothing that JSON would escape (keys.py).
-        return _new(EventRow, (seq, at, "step_completed", 1, f'{{"step":"{fact[0]}"}}', fact[1]))
-    if fact.__class__ is StepStarted and fact[1:] == _PLAIN_START:
-        return _new(EventRow, (seq, at, "step_started", 1, f'{{"step":"{fact[0]}"}}', None))
-    type_, format, payload, always, unless_default = _LAYOUTS[fact.__class__]
-    body: dict[str, Any] = {name: fact[index] for name, index in always}
-    for name, index, default in unless_default:
-        if (value := fact[index]) != default:
-            body[name] = value
-    return EventRow(
-        seq, at, type_, format, to_json(body).decode(), None if payload is None else cast("str | None", fact[payload])
-    )
-
-
-def decode(row: EventRow) -> Event:
-    """The event of a row, whatever format it was written in; raises UnknownEventError."""
-    kind = _BY_TYPE.get(row.type)
-    if kind is None or row.format > kind.format:
-        raise UnknownEventError(row.type, row.format)
-    body = from_json(row.body, cache_strings="keys")
-    for format in range(row.format, kind.format):
-        body = UPCASTS[row.type, format](body)
-    if kind.payload is not None:
-        body[kind.payload] = row.payload
-    return Event(row.seq, row.at, kind.fact(**body))
-
-
-def to_json_object(run_id: str, event: Event) -> dict[str, Any]:
-    """The event as users see it in JSON: run_id, seq, at (ISO 8601), type, then the fact's own fields, payload
-    decoded. The `type` of an error is `error_type` here, since `type` is the kind of event."""
-    from .durations import format_instant
-
-    kind = KIND_OF[event.fact.__class__]
-    shown: dict[str, Any] = {"run_id": run_id, "seq": event.seq, "at": format_instant(event.at), "type": kind.type}
-    for name, value in event.fact._asdict().items():
-        if name == kind.payload:
-            shown[name] = None if value is None else from_json(value)
-        elif name.endswith("_at") or name == "until":
-            shown[name] = format_instant(value)
-        elif value is not None:
-            shown["error_type" if name == "type" else name] = value
-    return shown
+__all__ = [
+    "KINDS",
+    "KIND_OF",
+    "UPCASTS",
+    "AttemptFailed",
+    "CancelRequested",
+    "Event",
+    "EventRow",
+    "Fact",
+    "Kind",
+    "PauseRequested",
+    "ProgressReported",
+    "RunCancelled",
+    "RunCompleted",
+    "RunCreated",
+    "RunFailed",
+    "RunPaused",
+    "RunResumed",
+    "SignalReceived",
+    "StepCancelled",
+    "StepCompleted",
+    "StepFailed",
+    "StepInterrupted",
+    "StepOutputSet",
+    "StepSkipped",
+    "StepStarted",
+    "StepWaiting",
+    "Upcast",
+    "ValueRecorded",
+    "VariableSet",
+    "decode",
+    "encode",
+    "row_of",
+    "to_json_object",
+]

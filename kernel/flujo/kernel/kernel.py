@@ -30,21 +30,8 @@ from typing import Any, Self
 
 import anyio
 
-from . import amending, events
-from .amending import Change
-from .api import (
-    CancelOutcome,
-    Delivery,
-    PauseOutcome,
-    RunHandle,
-    check_variable_name,
-    encode_given,
-)
-from .backend import Refused, RunFilter, RunSummary, StateBackend, StoredDefinition
-from .catalogue import Catalogue
-from .childruns import ChildCall, ChildRuns
+from .api import RunHandle, result_of
 from .clock import Clock, Identifiers, RandomBytes
-from .committer import Committer
 from .errors import (
     FlujoError,
     InvalidValueError,
@@ -58,24 +45,34 @@ from .errors import (
     RunReplacedError,
     StoreError,
 )
-from .events import Fact
-from .explanation import Explanation, explain
-from .filters import check_labels, check_text
-from .forking import history
-from .inbox import Inbox
-from .keys import check_run_id, check_step_name
-from .observer import Observer, read_journal, result_of
-from .processes import Children
-from .programs import Beginning, Workflow
-from .requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
-from .residents import Limits, Residents
-from .retention import Retention, Sweeper
-from .runs import LiveRun
-from .state import FINAL, RunStatus, WorkflowState
-from .takeover import Resumption, Takeover, require_fit
-from .timers import Timers
-from .transitions import PAUSE_REQUESTED, Stop, add_up, set_output, skip
-from .values import decode, encode
+from .execution.child_runs import ChildCall, ChildRuns
+from .execution.committer import Committer
+from .execution.live_run import LiveRun
+from .execution.programs import Beginning, Workflow
+from .execution.subprocesses import Children
+from .journal import amendments, events
+from .journal.amendments import Change
+from .journal.decisions import PAUSE_REQUESTED, Stop, set_output, skip
+from .journal.events import Fact
+from .journal.explanation import Explanation, explain
+from .journal.fold import add_up
+from .journal.fork import history
+from .journal.requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
+from .journal.state import FINAL, RunStatus, WorkflowState
+from .journal.summaries import RunSummary
+from .keys import check_run_id, check_step_name, check_variable_name
+from .observer import Observer
+from .outcomes import CancelOutcome, Delivery, PauseOutcome
+from .ownership.inbox import Inbox
+from .ownership.live_runs import Limits, Residents
+from .ownership.takeover import Resumption, Takeover, require_fit
+from .ownership.timers import Timers
+from .ownership.workflow_registry import Catalogue
+from .store.backend import Refused, RunFilter, StateBackend, StoredDefinition
+from .store.filters import check_labels, check_text
+from .store.reading import read_journal
+from .store.retention import Retention, Sweeper
+from .values import decode, encode, encode_given
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -704,7 +701,7 @@ class Kernel(Observer):
         def decide(state: WorkflowState) -> list[Fact]:
             if uid is not None and state.uid != uid:
                 raise RunReplacedError(run_id)
-            return amending.decide(state, changes, by=by, reason=reason)
+            return amendments.decide(state, changes, by=by, reason=reason)
 
         await self._takeover.amend(run_id, decide)
 

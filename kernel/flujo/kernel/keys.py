@@ -80,3 +80,10 @@ def item_key(base: str, item: int | str) -> str:
     if isinstance(item, str) and not ITEM_KEY.fullmatch(item):
         raise InvalidNameError("item key", item, "1 to 100 letters, digits, _, ., :, @ or -")
     return f"{base}[{item}]"
+
+
+def check_variable_name(name: str) -> str:
+    """The name itself; raises InvalidNameError unless it could be a step's, with 90 characters at most."""
+    if not isinstance(name, str) or len(name) > 90 or not STEP_NAME.fullmatch(name):
+        raise InvalidNameError("variable name", name, "a letter or _, then up to 89 letters, digits, _, . or -")
+    return name

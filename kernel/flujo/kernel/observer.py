@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Unpack
@@ -12,51 +12,47 @@ from typing import Any, NamedTuple, Unpack
 import anyio
 from anyio import to_thread
 
-from . import events
-from .api import Delivery, Pruned, encode_given
-from .backend import Order, Page, Request, RunFilter, RunSummary, StateBackend, WorkflowStats
+from .api import LISTED, Pruned, check_prune, result_of
 from .clock import Clock, SystemClock
 from .durations import MICROSECONDS, Duration, parse_duration
 from .errors import (
     CorruptStoreError,
     CursorError,
-    Difference,
-    InvalidNameError,
     RunActiveError,
-    RunCancelled,
     RunDeletedError,
-    RunFailed,
     RunFinishedError,
     RunInterrupted,
     RunNotFoundError,
-    RunPaused,
     RunReplacedError,
-    StateIncompatibilityError,
     UnknownEventError,
 )
-from .events import Event, EventRow
-from .explanation import Explanation, explain
-from .filters import Wanted, check_limit, check_order, check_statuses, check_text, run_filter
+from .journal import events
+from .journal.events import Event
+from .journal.explanation import Explanation, explain
+from .journal.requests import is_repeat, mark
+from .journal.state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
+from .journal.statistics import (
+    Statistics,
+    WorkflowStatistics,
+    sample,
+    sampled_runs,
+    step_durations,
+    workflow_statistics,
+)
+from .journal.summaries import RunSummary, WorkflowStats, summarize
 from .keys import check_step_name
-from .requests import is_repeat, mark
-from .retention import BATCH, created_before, settled_before, sparing_last
-from .state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
-from .statistics import Statistics, WorkflowStatistics, sample, sampled_runs, step_durations, workflow_statistics
-from .transitions import fold, summarize
-from .values import encode
+from .outcomes import Delivery
+from .store.backend import Order, Page, Request, RunFilter, StateBackend
+from .store.filters import Wanted, check_limit, check_order, check_text, run_filter
+from .store.reading import is_interrupted, read_state
+from .store.retention import BATCH, created_before, settled_before, sparing_last
+from .values import encode, encode_given
 
-READ_EVENTS = 500
 READ_RUNS = 500
 EARLIER_RUNS = 20
 """How many completed runs of a workflow tell how long the next one will take."""
 WATCH_EVENTS = 64
 POLL_MICROS = MICROSECONDS // 5
-
-SETTLED_RUNS = (*FINAL, RunStatus.PAUSED)
-"""Runs that can be pruned: whatever goes on, or ought to, stays."""
-
-LISTED = 1000
-"""How many runs the answer of a prune holds at most, however many went."""
 
 
 class Watched(NamedTuple):
@@ -433,75 +429,6 @@ class Observer:
 
     async def _is_abandoned(self, summary: RunSummary) -> bool:
         return await self.is_interrupted(summary)
-
-
-async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowState:
-    """What the journal of a run adds up to; raises CorruptStoreError for one that makes no sense."""
-    state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
-    while rows := await backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
-        for row in rows:
-            with _sense(summary, row):
-                fold(state, events.decode(row))
-    return state
-
-
-async def read_journal(backend: StateBackend, summary: RunSummary) -> list[Event]:
-    """All events of a run; raises CorruptStoreError for one that makes no sense."""
-    journal: list[Event] = []
-    while rows := await backend.read_events(summary.run_id, summary.uid, len(journal), READ_EVENTS):
-        for row in rows:
-            with _sense(summary, row):
-                journal.append(events.decode(row))
-    return journal
-
-
-@contextmanager
-def _sense(summary: RunSummary, row: EventRow) -> Iterator[None]:
-    try:
-        yield
-    except (LookupError, TypeError, ValueError) as error:
-        raise CorruptStoreError(summary.run_id, f"event {row.seq} ({row.type}) makes no sense: {error!r}") from error
-
-
-async def is_interrupted(backend: StateBackend, summary: RunSummary) -> bool:
-    """Whether somebody ought to run this run and nobody does."""
-    if summary.status not in LIVE:
-        return False
-    return summary.owner is None or not await backend.is_alive(summary.owner)
-
-
-def result_of(state: WorkflowState) -> Any:
-    """The output of a completed run; raises what says how it ended otherwise."""
-    match state.status:
-        case RunStatus.COMPLETED:
-            return state.output
-        case RunStatus.FAILED:
-            assert state.error is not None
-            raise RunFailed(state.run_id, state.error.type, state.error.message, state.error.step)
-        case RunStatus.CANCELLED:
-            raise RunCancelled(state.run_id, state.cancel_reason)
-        case _ if state.differences:
-            raise StateIncompatibilityError(state.run_id, [Difference(*row) for row in state.differences])
-        case _:
-            raise RunPaused(state.run_id, state.paused_reason)
-
-
-def check_prune(
-    older_than_seconds: Duration | None,
-    statuses: Sequence[str],
-    workflow: str | None,
-    labels: Mapping[str, str] | None,
-    id_prefix: str | None,
-    keep_last: int | None,
-) -> None:
-    """Raise InvalidNameError for a prune that does not say which runs, or names some that go on."""
-    for status in check_statuses(statuses):
-        if status not in SETTLED_RUNS:
-            raise InvalidNameError("status to prune by", status, "completed, failed, cancelled or paused")
-    if keep_last is not None and keep_last < 1:
-        raise InvalidNameError("keep_last", keep_last, "how many to keep of each workflow, from 1")
-    if older_than_seconds is None and keep_last is None and not (statuses or workflow or labels or id_prefix):
-        raise InvalidNameError("choice of runs", "", "give an age, a status or another part; an age of 0 means all")
 
 
 def _remove_from(folder: Path, run_ids: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from .errors import InvalidValueError, OutputTooLargeError
+from .errors import InvalidValueError, OutputTooLargeError, PayloadTooLargeError
 
 MAX_DEPTH = 100
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -112,3 +112,17 @@ def codec_for(annotation: Any) -> Codec:
 
 
 PLAIN = Codec()
+
+
+MAX_INPUT_BYTES = 1024 * 1024
+"""How many bytes of JSON the inputs of a run, or the payload of a signal, may have."""
+
+
+def encode_given(what: str, value: Any) -> str:
+    """What a caller gives a run, as JSON text; `what` names it in the message. Raises InvalidValueError,
+    PayloadTooLargeError."""
+    recorded = encode(value)
+    size = len(recorded.encode()) if len(recorded) * 4 > MAX_INPUT_BYTES else len(recorded)
+    if size > MAX_INPUT_BYTES:
+        raise PayloadTooLargeError(what, size, MAX_INPUT_BYTES)
+    return recorded

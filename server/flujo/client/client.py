@@ -17,13 +17,31 @@ import anyio
 from flujo.kernel.api import (
     CancelOutcome,
     Delivery,
+    Explanation,
     PauseOutcome,
     Pruned,
+    Reason,
     RunHandle,
+    Statistics,
+    Why,
+    check_prune,
+    check_request_id,
     check_variable_name,
     encode_given,
+    result_of,
 )
-from flujo.kernel.backend import Order, Page, RunSummary
+from flujo.kernel.backend import (
+    Order,
+    Page,
+    RunSummary,
+    Wanted,
+    check_labels,
+    check_limit,
+    check_order,
+    check_statuses,
+    check_text,
+    run_filter,
+)
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import (
@@ -34,22 +52,9 @@ from flujo.kernel.errors import (
     ServerUnreachableError,
 )
 from flujo.kernel.events import Event
-from flujo.kernel.explanation import Explanation, Reason, Why
-from flujo.kernel.filters import (
-    Wanted,
-    check_labels,
-    check_limit,
-    check_order,
-    check_statuses,
-    check_text,
-    run_filter,
-)
 from flujo.kernel.keys import check_run_id
-from flujo.kernel.observer import check_prune, result_of
 from flujo.kernel.programs import Workflow
-from flujo.kernel.requests import check_request_id
 from flujo.kernel.state import LIVE, WorkflowState
-from flujo.kernel.statistics import Statistics
 from flujo.v1 import (
     event_pb2,
     run_pb2,

@@ -28,10 +28,9 @@ from flujo.client.wire.values import (
     to_timestamp,
 )
 from flujo.kernel import Kernel, RunSummary, Workflow
-from flujo.kernel.api import CancelOutcome, Delivery, PauseOutcome
+from flujo.kernel.api import CancelOutcome, Delivery, PauseOutcome, Reason
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import CursorError, InvalidNameError, KernelClosedError, RunInterrupted
-from flujo.kernel.explanation import Reason
 from flujo.kernel.observer import Watched
 from flujo.kernel.state import FINAL
 from flujo.v1 import run_pb2, run_service_pb2_grpc

@@ -10,7 +10,7 @@ from flujo.client.wire.filters import from_filter, given_order, to_filter, to_or
 from flujo.client.wire.statistics import from_statistics, to_statistics
 from flujo.kernel import Order, RunFilter, Statistics, StepDurations, WorkflowStatistics
 from flujo.kernel.errors import InvalidNameError
-from flujo.kernel.filters import EARLIEST, LATEST, run_filter
+from flujo.kernel.store.filters import EARLIEST, LATEST, run_filter
 from flujo.v1 import run_service_pb2 as pb
 
 FULL = RunFilter(

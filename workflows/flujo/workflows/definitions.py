@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flujo.kernel.errors import DeclarationError
-from flujo.kernel.plans import ALWAYS, NOTHING
-from flujo.kernel.retention import KEYS as RETENTION_KEYS
-from flujo.kernel.retention import Retention
-from flujo.kernel.retry import NO_RETRY, RetryPolicy
+from flujo.kernel.programs import ALWAYS, NO_RETRY, NOTHING, Retention, RetryPolicy
+from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
 from .documents import Node, Position, Problems, read_document
 from .graphs import Graph

@@ -16,7 +16,7 @@ import heapq
 from collections.abc import Collection, Mapping
 from functools import cached_property
 
-from flujo.kernel.plans import followers, reached
+from flujo.kernel.programs import followers, reached
 
 
 class Graph:

@@ -19,11 +19,8 @@ from typing import Any, Protocol
 
 import anyio
 
-from flujo.kernel.attempt import current_attempt
-from flujo.kernel.attempts import MAX_MESSAGE, bounded
 from flujo.kernel.errors import FlujoError, StepFailed
-from flujo.kernel.programs import Step
-from flujo.kernel.retry import NO_RETRY, RetryPolicy
+from flujo.kernel.programs import MAX_MESSAGE, NO_RETRY, RetryPolicy, Step, bounded, current_attempt
 from flujo.kernel.state import SETTLED
 
 from .definitions import Definition, StepDefinition

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flujo.kernel.errors import StepFailed
-from flujo.kernel.plans import planned_name
+from flujo.kernel.programs import planned_name
 
 from .definitions import Definition, StepDefinition
 from .sandbox import NotRun

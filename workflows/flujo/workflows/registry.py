@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from flujo.kernel.attempt import Attempt
 from flujo.kernel.errors import DeclarationError, FlujoError
+from flujo.kernel.programs import Attempt
 
 from .parameters import Parameter, check_inputs, declare, keyword_problems, unknown
 from .runlog import StepLog

@@ -14,9 +14,9 @@ from typing import Any
 
 from flujo.kernel import Observer, RunFilter, RunStatus, RunSummary, SystemClock
 from flujo.kernel import StateBackend as Port
+from flujo.kernel.backend import run_filter
 from flujo.kernel.durations import MICROSECONDS, format_instant
 from flujo.kernel.errors import InvalidNameError, RunNotFoundError, StateNotRecordableError
-from flujo.kernel.filters import run_filter
 from flujo.state.access import read, record
 from flujo.state.saving import changes_between, shape
 

@@ -13,8 +13,8 @@ from flujo.cli.lookup import find_run
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Workflow, WorkflowState
-from flujo.kernel.compatibility import differences
 from flujo.kernel.errors import StateIncompatibilityError
+from flujo.kernel.transitions import differences
 
 
 @declare("diff", formats=("table", "json", "jsonl", "yaml"))

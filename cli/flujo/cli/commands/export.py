@@ -64,7 +64,6 @@ def _warn(session: Session, export: Export) -> None:
 
 def _awaited(run: ExportedRun) -> set[str]:
     """The runs it waits for."""
-    from flujo.kernel.childruns import awaited
-    from flujo.kernel.transitions import replay
+    from flujo.kernel.transitions import awaited, replay
 
     return awaited(replay(run.summary.run_id, run.summary.uid, run.events))

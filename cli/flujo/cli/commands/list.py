@@ -17,8 +17,8 @@ from flujo.cli.lookup import every_run
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
 from flujo.kernel import Order, RunStatus, RunSummary, SystemClock
+from flujo.kernel.backend import Wanted
 from flujo.kernel.durations import format_instant
-from flujo.kernel.filters import Wanted
 from flujo.kernel.state import LIVE
 
 HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")

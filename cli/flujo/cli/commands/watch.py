@@ -16,6 +16,7 @@ from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.text import clock_time, event_line
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
+from flujo.kernel.api import result_of
 from flujo.kernel.errors import (
     CallTimeoutError,
     FlujoError,
@@ -24,7 +25,6 @@ from flujo.kernel.errors import (
     ServerUnreachableError,
 )
 from flujo.kernel.events import to_json_object
-from flujo.kernel.observer import result_of
 
 LOOK_SECONDS = 1.0
 """How often it is checked whether somebody still runs the run."""

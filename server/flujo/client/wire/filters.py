@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flujo.kernel.backend import Order, RunFilter
+from flujo.kernel.backend import Order, RunFilter, Wanted
 from flujo.kernel.errors import InvalidNameError
-from flujo.kernel.filters import Wanted
 from flujo.v1 import run_service_pb2 as pb
 
 from .runs import given_statuses, to_run_status

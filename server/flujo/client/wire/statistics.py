@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flujo.kernel.statistics import Statistics, StepDurations, WorkflowStatistics
+from flujo.kernel.api import Statistics, StepDurations, WorkflowStatistics
 from flujo.v1 import run_service_pb2 as pb
 
 from .runs import from_run_status, to_run_status

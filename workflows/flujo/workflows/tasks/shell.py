@@ -10,7 +10,7 @@ import signal
 from typing import Any
 
 from flujo.kernel.errors import FlujoError
-from flujo.kernel.processes import Finished
+from flujo.kernel.programs import Finished
 from flujo.workflows.registry import TaskCall, task
 
 LAST_LINES = 10

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flujo.kernel.attempt import Wait
 from flujo.kernel.durations import parse_duration
+from flujo.kernel.programs import Wait
 from flujo.workflows.registry import TaskCall, task
 
 _DURATION = {"type": ["string", "number"], "format": "duration"}

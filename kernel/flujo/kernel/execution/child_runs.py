@@ -1,0 +1,233 @@
+"""Runs that a run has started: cancel goes down, failure goes up, and a retry resumes the failed child.
+
+The parent records the id of its child before the child is created, so that there is never a child nobody knows of. A
+child is an ordinary run with `parent_run_id`; it is recovered, watched and cancelled like any other.
+
+    choose      which run the next attempt of a child step waits for, and how often that has to be resumed for its end
+                to count
+    outcome     start it, take it up or resume it, and wait for its end
+    abandoned   the parent no longer waits: if that is because it ends, so does the child
+
+A kernel may die between the end of a parent and that of its child. So whoever takes a parent over looks for children it
+gave up (`given_up`), and whoever takes a child over for the end of its parent (`is_outlived`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    FlujoError,
+    KernelClosedError,
+    RunActiveError,
+    RunExistsError,
+    RunInterrupted,
+    RunNotFoundError,
+    RunNotResumableError,
+    StateIncompatibilityError,
+    StoreError,
+    WorkflowNotFoundError,
+)
+from flujo.kernel.journal.children import given_up_by, was_begun_for_parent
+from flujo.kernel.journal.decisions import Stop
+from flujo.kernel.journal.retry import recorded_names
+from flujo.kernel.journal.state import FINAL, Failure, RunStatus, StepState, StepStatus, WorkflowState
+from flujo.kernel.journal.summaries import RunSummary, is_child
+
+from .attempt_runner import Failed
+from .live_run import LiveRun
+from .programs import Workflow
+
+if TYPE_CHECKING:
+    from flujo.kernel.kernel import Kernel
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger("flujo.kernel")
+
+LONGEST_ID = 100
+_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class ChildCall(NamedTuple):
+    """What a program asks of a child."""
+
+    workflow: Workflow | str
+    inputs: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+
+class ChildRuns:
+    """The children of the runs of one kernel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    # -- for a parent that waits --------------------------------------------------------------------------------
+
+    async def choose(
+        self, parent: LiveRun, key: str, generation: int, step: StepState | None, call: ChildCall
+    ) -> tuple[str, int]:
+        """(run id, resumes) for the next attempt of a child step.
+
+        The child of an earlier attempt, or of a generation that did not complete, goes on, unless it was started with
+        other inputs. Otherwise the parent asks for a new run, whose id says so if the readable one is taken: by a run
+        of somebody else, or by a child that the parent had in a former life."""
+        return await self._insist(parent, partial(self._choose, parent, key, generation, step, call))
+
+    async def _choose(
+        self, parent: LiveRun, key: str, generation: int, step: StepState | None, call: ChildCall
+    ) -> tuple[str, int]:
+        earlier = None if step is None or step.child is None else await self._mine(parent, step.child)
+        if earlier is not None:
+            if await self._kernel.was_called_with(earlier, call):
+                ended_badly = earlier.status in (RunStatus.FAILED, RunStatus.CANCELLED)
+                return earlier.run_id, earlier.resume_count + ended_badly
+            if earlier.status not in FINAL:
+                parent.spawn(partial(self.cancel, [earlier.run_id], parent.state.run_id))
+        plain = child_id(parent.state.run_id, key, generation)
+        try:
+            await self._kernel.backend.load(plain)
+        except RunNotFoundError:
+            return plain, 0
+        return child_id(parent.state.run_id, key, generation, parent.uid), 0
+
+    async def _mine(self, parent: LiveRun, child: str) -> RunSummary | None:
+        """A child of this life of the parent, if it is there."""
+        try:
+            summary = await self._kernel.backend.load(child)
+        except RunNotFoundError:
+            return None
+        return summary if is_child(summary, parent.state.run_id, parent.state.created_at) else None
+
+    async def outcome(self, parent: LiveRun, step: StepState, call: ChildCall) -> str | Failed:
+        """The output of the child, as JSON text, or its failure, once it has ended."""
+        assert step.child is not None
+        try:
+            state = await self._insist(parent, partial(self._ended, parent, step.child, step.child_resumes, call))
+        except KernelClosedError:
+            raise
+        except FlujoError as error:  # a workflow that is not there, inputs it does not take, an id that is taken
+            return Failed(Failure(type(error).__name__, str(error), step.name, step.attempt), ())
+        if state.status is RunStatus.COMPLETED:
+            assert state.output_json is not None
+            return state.output_json
+        if state.status is RunStatus.CANCELLED:
+            failure = Failure("RunCancelled", f"run {step.child} was cancelled", step.name, step.attempt)
+            return Failed(failure, ("RunCancelled",))
+        assert state.error is not None
+        message = f"run {step.child} failed: {state.error.message}"
+        failure = Failure(state.error.type, message, step.name, step.attempt, state.error.details)
+        return Failed(failure, recorded_names(state.error.type))
+
+    async def _ended(self, parent: LiveRun, child: str, resumes: int, call: ChildCall) -> WorkflowState:
+        """The child once it has ended in a way that counts."""
+        parent_id = parent.state.run_id
+        if (summary := await self._mine(parent, child)) is None:
+            await self._kernel.start_child(parent.state, child, call)
+            if (summary := await self._mine(parent, child)) is None:
+                raise RunExistsError(child, "another parent")
+        if summary.status in FINAL and summary.resume_count < resumes:
+            await self._resume(parent_id, child)
+        while True:
+            await self._until_final(child)
+            state = await self._kernel.inspect(child)
+            if state.status is RunStatus.COMPLETED:
+                return state
+            if state.resume_count < resumes:
+                await self._second()  # somebody else has it, and does not run it
+            elif state.status is RunStatus.FAILED or state.cancel_reason != given_up_by(parent_id):
+                return state
+            # Otherwise its parent had given it up, and was resumed before the child had stopped.
+            await self._resume(parent_id, child)
+
+    async def _insist(self, parent: LiveRun, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """What `ask` returns, however often it has to: that the store did not answer is no failure of the parent."""
+        while True:
+            try:
+                return await ask()
+            except CorruptStoreError:
+                raise
+            except StoreError as error:
+                logger.warning("run %s cannot reach its child and tries again: %s", parent.state.run_id, error)
+            if parent.stopped is None:
+                await self._second()
+            if parent.stopped is not None:
+                await parent.unwind()
+
+    async def _second(self) -> None:
+        await self._kernel.clock.sleep_until(self._kernel.clock.now() + MICROSECONDS)
+
+    async def _resume(self, parent: str, child: str) -> None:
+        try:
+            await self._kernel.resume(child, by=f"run {parent}")
+        except (RunActiveError, RunNotResumableError):
+            pass  # somebody else was faster, or it has even completed since
+
+    async def _until_final(self, child: str) -> None:
+        """Return when the child is final; one that nobody runs is taken up."""
+        while True:
+            seq = (await self._kernel.summary(child)).seq
+            try:
+                if (await self._kernel.wait(child)).status in FINAL:
+                    return
+            except RunInterrupted:
+                try:
+                    await self._kernel.take_up(child)
+                    continue
+                except (WorkflowNotFoundError, StateIncompatibilityError) as error:
+                    logger.warning("run %s waits for somebody who can run it: %s", child, error)
+            # Paused, or beyond this kernel: until something happens to it.
+            async with aclosing(self._kernel.watch(child, seq)) as events:
+                async for _ in events:
+                    break
+
+    # -- for a parent that does not -----------------------------------------------------------------------------
+
+    def abandoned(self, parent: LiveRun, key: str) -> None:
+        """A child step is left. When the run, or the program, has cancelled it, the child is cancelled as well."""
+        step = parent.state.steps.get(key)
+        ends = parent.stopped is None or parent.stopped in (Stop.CANCEL, Stop.TIMEOUT)
+        if step is not None and step.child is not None and step.status is StepStatus.WAITING and ends:
+            parent.spawn(partial(self.cancel, [step.child], parent.state.run_id))
+
+    async def cancel(self, children: Iterable[str], parent: str) -> None:
+        """Cancel children that a run has given up."""
+        for child in children:
+            try:
+                await self._kernel.cancel(child, given_up_by(parent), by=f"run {parent}")
+            except RunNotFoundError:
+                pass  # the parent was cancelled before it had created it
+            except FlujoError as error:
+                logger.warning("run %s was not cancelled with its parent: %s", child, error)
+
+    async def cancel_given_up(self, children: Mapping[str, int], parent: RunSummary) -> None:
+        """Cancel those of the children that belong to this life of the parent and that nobody else has resumed since
+        the instant they were given up."""
+        for child, instant in children.items():
+            try:
+                state = await self._kernel.inspect(child)
+            except FlujoError:
+                continue  # it was never created, or this kernel closes: whoever recovers it will see to it
+            mine = is_child(state, parent.run_id, parent.created_at)
+            if mine and was_begun_for_parent(state, instant) and not state.is_final:
+                await self.cancel([child], parent.run_id)
+
+
+def child_id(parent: str, key: str, generation: int, life: str = "") -> str:
+    """The id of the child of a step: readable where that fits, and the same on every replay. `life` is a uid that tells
+    it from another run of the same id."""
+    suffix = (f".{life[:8]}" if life else "") + ("" if generation == 1 else f".g{generation}")
+    plain = f"{parent}.{_NOT_IN_IDS.sub('-', key)}{suffix}"
+    if len(plain) <= LONGEST_ID and not _NOT_IN_IDS.search(key):
+        return plain
+    digest = hashlib.blake2b(f"{parent}/{key}/{generation}/{life}".encode(), digest_size=8).hexdigest()
+    return f"{plain[: LONGEST_ID - len(digest) - 1]}.{digest}"

@@ -1,0 +1,214 @@
+"""The one place where a commit happens: everything recorded since the last commit goes to the backend as one batch.
+
+Recording never waits. `record` folds an event into the run's state and puts it into the next batch; whoever needs
+it to be durable awaits `batch.durable()`. While one batch is being written, the next one fills: a hundred concurrent
+runs share one disk sync. The committer lingers for a few scheduler ticks before it takes a batch, but only while
+nobody waits for it, so that a step's outcome and the next step's start go together although some code runs between
+them (docs/adr/0003).
+
+Batches are strictly first in, first out, and one is written at a time. So whatever a program has seen is in the journal
+before anything that follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from flujo.kernel.clock import Clock
+from flujo.kernel.errors import KernelClosedError, StoreError
+from flujo.kernel.journal.decisions import Stop
+from flujo.kernel.journal.events import EventRow, Fact, row_of
+from flujo.kernel.journal.fold import apply
+from flujo.kernel.journal.summaries import summarize
+from flujo.kernel.store.backend import Commit, Refused, StateBackend, StoredDefinition
+
+if TYPE_CHECKING:
+    from .live_run import LiveRun
+
+LINGER_TICKS = 4
+
+_new = tuple.__new__  # what Commit(…) comes to, in half the time; built for every run of a batch
+
+
+class _Share:
+    """What one run has in a batch."""
+
+    __slots__ = ("definition", "rows", "run", "taken")
+
+    def __init__(self, run: LiveRun) -> None:
+        self.run = run
+        self.rows: list[EventRow] = []
+        self.taken: Sequence[int] = ()
+        self.definition: StoredDefinition | None = None
+
+
+class Batch:
+    """What is recorded together. `refused` tells which runs were not written, once it is done."""
+
+    __slots__ = ("_done", "awaited", "failure", "is_done", "refused", "shares")
+
+    def __init__(self) -> None:
+        self.shares: dict[str, _Share] = {}
+        self.awaited = False
+        self.is_done = False
+        self._done = anyio.Event()
+        self.refused: dict[str, Refused] = {}
+        self.failure: StoreError | KernelClosedError | None = None
+
+    async def durable(self) -> None:
+        """Return when the batch is on disk; raises what kept it from getting there."""
+        self.awaited = True
+        if not self.is_done:
+            await self._done.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    def end(self) -> None:
+        """Let everybody who waits for it go on."""
+        self.is_done = True
+        self._done.set()
+
+
+class Committer:
+    """Drains everything that is recorded into the backend, batch after batch."""
+
+    def __init__(
+        self,
+        backend: StateBackend,
+        clock: Clock,
+        committed: Callable[[LiveRun], None],
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`committed` is called for every run of a batch that was written, `failed` when none will be any more."""
+        self._backend = backend
+        self._clock = clock
+        self._committed = committed
+        self._failed = failed
+        self._next = Batch()
+        self._wake = anyio.Event()
+        self._idle = False  # whether `serve` waits for something to do
+        self._closing = False
+        self.failure: StoreError | KernelClosedError | None = None
+        self.commits = 0  # batches written, for tests and benchmarks
+
+    def record(
+        self, run: LiveRun, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None
+    ) -> Batch:
+        """Make a fact part of a run's history, to be durable with the returned batch. Never waits."""
+        if self.failure is not None:
+            raise self.failure
+        state = run.state
+        seq, at = state.seq + 1, self._clock.now()
+        if at < state.updated_at:
+            at = state.updated_at
+        row = row_of(seq, at, fact)  # before the fold: what cannot be written does not become part of the run
+        apply(state, seq, at, fact)
+        batch = self._next
+        share = batch.shares.get(run.uid)
+        if share is None:
+            share = batch.shares[run.uid] = _Share(run)
+            if self._idle:
+                self._idle = False
+                self._wake.set()
+        share.rows.append(row)
+        if taken:
+            share.taken = (*share.taken, *taken)
+        if definition is not None:
+            share.definition = definition
+        return batch
+
+    def close(self) -> None:
+        """Let `serve` return once everything recorded is written."""
+        self._closing = True
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Write batches until closed."""
+        try:
+            while True:
+                if not self._next.shares:
+                    if self._closing:
+                        return
+                    self._wake, self._idle = anyio.Event(), True
+                    await self._wake.wait()
+                    continue
+                await self._linger()
+                batch, self._next = self._next, Batch()
+                await self._write(batch)
+                await checkpoint()
+        finally:
+            # A second Ctrl-C, or an event loop that is torn down, ends this task wherever it is. Whoever waits for
+            # a batch must not wait for ever: nothing will be written any more.
+            self._fail(KernelClosedError())
+
+    async def _linger(self) -> None:
+        for _ in range(LINGER_TICKS):
+            if self._next.awaited or self._closing:
+                return
+            await checkpoint()
+
+    async def _write(self, batch: Batch) -> None:
+        try:
+            # A run's state holds all it has recorded, so at this instant, before anything else can run, it is the
+            # summary.
+            commits = [_commit(share) for share in batch.shares.values()]
+            batch.refused = await self._backend.append(commits)
+        except StoreError as failure:
+            batch.failure = failure
+            self._lose(batch)
+            self._fail(failure)
+        except BaseException:
+            batch.failure = KernelClosedError()
+            self._lose(batch)
+            raise
+        else:
+            self.commits += 1
+            for uid, share in batch.shares.items():
+                if uid in batch.refused:
+                    # Told to stop before anybody who waits for this batch can go on.
+                    share.run.stop(Stop.FENCED)
+                    self.drop(share.run)
+                else:
+                    self._committed(share.run)
+        finally:
+            batch.end()
+
+    def drop(self, run: LiveRun) -> None:
+        """What is recorded of a run is not to be written: it is not ours any more. Whoever recorded for its next life
+        is not concerned."""
+        share = self._next.shares.get(run.uid)
+        if share is None or share.run is not run:
+            return
+        del self._next.shares[run.uid]
+        if not self._next.shares:
+            # Nothing is left in it to write, and somebody may wait for it: the end of a run that was fenced.
+            self._next.end()
+            self._next = Batch()
+
+    def _lose(self, batch: Batch) -> None:
+        for share in batch.shares.values():
+            share.run.stop(Stop.LOST)
+
+    def _fail(self, failure: StoreError | KernelClosedError) -> None:
+        """Nothing can be recorded from now on: tell every run that had something to record, and whoever waits for
+        it."""
+        self.failure = self.failure or failure
+        batch = self._next
+        batch.failure = failure
+        self._lose(batch)
+        batch.shares.clear()  # or it would be written on top of what may be missing
+        batch.end()
+        self._failed()
+
+
+def _commit(share: _Share) -> Commit:
+    run = share.run
+    summary = summarize(run.state, run.owner, run.token)
+    return _new(
+        Commit,
+        (summary.run_id, run.uid, run.token, share.rows[0].seq - 1, share.rows, summary, share.taken, share.definition),
+    )

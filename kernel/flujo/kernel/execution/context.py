@@ -1,0 +1,366 @@
+"""What a program can do durably. Every call here has a key, and its outcome is recorded under it.
+
+Ordinary `await` is allowed between calls; what must not be repeated belongs in a step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import datetime
+from inspect import iscoroutine
+from typing import Any, Literal, ParamSpec, TypeVar, overload
+from uuid import UUID
+
+import anyio
+
+from flujo.kernel import errors
+from flujo.kernel.clock import Clock, RandomBytes
+from flujo.kernel.durations import Duration, parse_duration, to_datetime
+from flujo.kernel.errors import StepFailed, UnsafeStepNameError
+from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
+from flujo.kernel.journal.state import StepState
+from flujo.kernel.keys import Branch, check_step_name, check_variable_name, item_key
+from flujo.kernel.loops import this_task
+from flujo.kernel.values import codec_for, encode, encode_given
+
+from .attempt_runner import Terms, bind
+from .child_runs import ChildCall, ChildRuns
+from .current_attempt import Wait, current_attempt, in_attempt, leave_every_attempt
+from .live_run import LiveRun
+from .programs import Step, Workflow, as_step
+from .progress import Reporter
+from .step_runner import StepRunner
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_branch: ContextVar[Branch | None] = ContextVar("flujo_branch", default=None)
+
+
+class Context:
+    """A program's way to its run."""
+
+    def __init__(
+        self,
+        run: LiveRun,
+        steps: StepRunner,
+        reporter: Reporter,
+        child_runs: ChildRuns,
+        clock: Clock,
+        random: RandomBytes,
+    ) -> None:
+        self._run = run
+        self._steps = steps
+        self._reporter = reporter
+        self._child_runs = child_runs
+        self._clock = clock
+        self._random = random
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run."""
+        return self._run.state.run_id
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels the run was started with."""
+        return self._run.state.labels
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What was read once when the run began, and stays the same for its whole life."""
+        return self._run.state.environment
+
+    async def run_program(self) -> Any:
+        """Run the workflow's program in this task. The kernel calls this, once per LiveRun."""
+        # This task has the context of whoever started the run, which may have been a step's body.
+        leave_every_attempt()
+        _branch.set(Branch("", this_task()))
+        try:
+            return await self._run.workflow.program(self, self._run.state.inputs)
+        finally:
+            self._reporter.flush(None)
+
+    # -- steps --------------------------------------------------------------------------------------------------
+
+    @overload
+    async def step(
+        self,
+        function: Callable[P, Awaitable[R]],
+        /,
+        *args: Any,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        **kwargs: Any,
+    ) -> R: ...
+    @overload
+    async def step(
+        self,
+        function: Callable[P, R],
+        /,
+        *args: Any,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        **kwargs: Any,
+    ) -> R: ...
+    async def step(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call `function(*args, **kwargs)` as a step and return its recorded output.
+
+        `name` (default: the step's own) is its key; `retry` and `timeout` (seconds or `30s`) stand in for the
+        declared ones. A plain `def` runs in a worker thread. Raises StepFailed when the last attempt has failed, on
+        replay as well."""
+        declared = as_step(function)
+        key = self._key(name or declared.name, explicit=name is not None)
+        terms = declared.terms
+        if retry is not None or timeout is not None:
+            terms = _changed(declared, retry, timeout)
+        return await self._steps.perform(key, bind(declared.function, args, kwargs), terms)
+
+    async def sleep(self, duration: Duration, *, name: str = "sleep") -> None:
+        """Wait durably: the due time is recorded, and a restart waits for what is left."""
+        key = self._key(name, explicit=name != "sleep")
+        await self._steps.wait(key, Wait(seconds=parse_duration(duration)))
+
+    async def wait_signal(
+        self, signal: str, *, timeout: Duration | None = None, type: Any = Any, name: str | None = None
+    ) -> Any:
+        """Wait for the oldest untaken signal of this name, also one sent before, and return its payload.
+
+        `type` is an annotation to read the payload into; `name` the step's name, by default the signal's. After
+        `timeout` raises StepFailed with type TimeoutError."""
+        check_step_name(signal)
+        seconds = None if timeout is None else parse_duration(timeout)
+        key = self._key(name or signal, explicit=True)
+        return await self._steps.wait(key, Wait(seconds, signal), codec_for(type))
+
+    async def run_child(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        retry: RetryPolicy = NO_RETRY,
+        type: Any = Any,
+    ) -> Any:
+        """Start another run, wait for its end and return its output, read into `type`.
+
+        Its id is `RUN_ID.NAME`; `name`, by default the workflow's, is the step's name. It is cancelled with this run.
+        Its failure is the step's: under `retry`, or when this run is resumed, the failed child is resumed. Raises
+        StepFailed with the type of the child's error."""
+        called = workflow if isinstance(workflow, str) else workflow.name
+        key = self._key(name or called, explicit=name is not None)
+        call = ChildCall(workflow, dict(inputs or {}), dict(labels or {}))
+        return await self._steps.child(key, call, self._child_runs, retry, codec_for(type))
+
+    # -- values that stay ---------------------------------------------------------------------------------------
+
+    async def now(self) -> datetime:
+        """The time, in UTC, as it was when this call was first made."""
+        read = await self._steps.value(self._key("now", explicit=False), "now", lambda: str(self._clock.now()))
+        return to_datetime(read)
+
+    async def random(self) -> float:
+        """A random number from 0 up to but not including 1, the same on every replay."""
+
+        def draw() -> str:
+            return encode(int.from_bytes(self._random(7)) % 2**53 / 2**53)
+
+        drawn: float = await self._steps.value(self._key("random", explicit=False), "random", draw)
+        return drawn
+
+    async def uuid(self) -> UUID:
+        """A random UUID, the same on every replay."""
+
+        def draw() -> str:
+            return encode(str(UUID(bytes=self._random(16), version=4)))
+
+        return UUID(await self._steps.value(self._key("uuid", explicit=False), "uuid", draw))
+
+    async def set_variable(self, name: str, value: Any) -> None:
+        """Set a variable of the run, which others can see and set while it goes on. `value` is plain JSON."""
+        key = self._key(f"set.{check_variable_name(name)}", explicit=False)
+        await self._steps.set_variable(key, name, encode_given(f"the variable {name!r}", value))
+
+    async def variable(self, name: str, default: Any = None) -> Any:
+        """The value of a variable as it was when this call was first made."""
+        key = self._key(f"get.{check_variable_name(name)}", explicit=False)
+        variables = self._run.state.variables
+        return await self._steps.value(key, "variable", lambda: encode(variables.get(name, default)))
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None, **metrics: float) -> None:
+        """Say how far things are, in units of your own: inside of a step's body the step, elsewhere the whole run.
+
+        At most one report per second is recorded, and always the last one. Raises InvalidValueError for numbers that
+        are none."""
+        step = current_attempt().step if in_attempt() else None
+        self._reporter.report(step, done, total, message, metrics)
+
+    def skip(self, name: str, reason: str) -> None:
+        """Record that the step `name` is not run this time, and why."""
+        encode(reason)  # what a journal cannot hold is refused here
+        self._steps.skip(self._key(name, explicit=True), reason)
+
+    def peek(self, name: str) -> StepState | None:
+        """What is recorded of the next step called `name`, or None; it does not use the name up."""
+        branch = _current_branch()
+        return self._run.state.steps.get(branch.next_key(name))
+
+    # -- concurrency --------------------------------------------------------------------------------------------
+
+    @overload
+    async def gather(self, first: Awaitable[Any], /, *others: Awaitable[Any]) -> list[Any]: ...
+    @overload
+    async def gather(self, **branches: Awaitable[Any]) -> dict[str, Any]: ...
+    async def gather(self, *positional: Awaitable[Any], **named: Awaitable[Any]) -> list[Any] | dict[str, Any]:
+        """Run awaitables side by side, each as a branch with step names of its own, and return all their results.
+
+        `gather(a=…, b=…)` names the branches and returns a dict, `gather(…, …)` numbers them and returns a list.
+        When one raises, the others are cancelled and an ExceptionGroup is raised."""
+        try:
+            if positional and named:
+                raise TypeError("gather takes branches by position or by name, not both")
+            if named:
+                keys = {name: self._key(name, explicit=True) for name in named}
+                return await self._side_by_side({keys[name]: work for name, work in named.items()}, list(named))
+            base = self._key("gather", explicit=False)
+            works = {item_key(base, index): work for index, work in enumerate(positional)}
+            return list((await self._side_by_side(works, list(works))).values())
+        finally:
+            # A coroutine that was never started must not be left to the garbage collector.
+            for work in (*positional, *named.values()):
+                if iscoroutine(work):
+                    work.close()
+
+    async def _side_by_side(self, works: Mapping[str, Awaitable[Any]], names: Sequence[str]) -> dict[str, Any]:
+        results: dict[str, Any] = dict.fromkeys(names)
+
+        async def branch(prefix: str, name: str, work: Awaitable[Any]) -> None:
+            _branch.set(Branch(f"{prefix}/", this_task()))
+            results[name] = await work
+
+        async with anyio.create_task_group() as group:
+            for (prefix, work), name in zip(works.items(), names, strict=True):
+                group.start_soon(branch, prefix, name, work)
+        return results
+
+    @overload
+    async def map(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
+        *,
+        limit: int | None = None,
+        key: Callable[[T], str] | None = None,
+        on_error: Literal["raise"] = "raise",
+        name: str | None = None,
+    ) -> list[R]: ...
+    @overload
+    async def map(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
+        *,
+        limit: int | None = None,
+        key: Callable[[T], str] | None = None,
+        on_error: Literal["collect"],
+        name: str | None = None,
+    ) -> list[R | StepFailed]: ...
+    async def map(
+        self,
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
+        *,
+        limit: int | None = None,
+        key: Callable[[T], str] | None = None,
+        on_error: Literal["raise", "collect"] = "raise",
+        name: str | None = None,
+    ) -> list[R] | list[R | StepFailed]:
+        """Call a step for every item, at most `limit` at a time, and return the outputs in the order of the items.
+
+        Item i is the step `NAME[i]`, or `NAME[key(item)]`, with a checkpoint and the retry policy of its own; an
+        item whose argument has changed since it was recorded runs again. With `on_error="raise"` a failure starts
+        no more items, lets running ones finish and raises an ExceptionGroup of every StepFailed; with "collect"
+        failures stand in the list."""
+        declared = as_step(function)
+        base = self._key(name or declared.name, explicit=name is not None)
+        todo = list(items)
+        keys = [item_key(base, key(item) if key else index) for index, item in enumerate(todo)]
+        if len(set(keys)) < len(keys):
+            raise UnsafeStepNameError(base, "two items have the same key")
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        outputs: list[Any] = [None] * len(todo)
+        failures: list[StepFailed] = []
+        pending = iter(range(len(todo)))
+
+        async def worker() -> None:
+            for index in pending:
+                item = todo[index]
+                body = bind(declared.function, (item,), {})
+                try:
+                    outputs[index] = await self._steps.perform(keys[index], body, declared.terms, _digest(item))
+                except StepFailed as failure:
+                    outputs[index] = failure
+                    failures.append(failure)
+                if failures and on_error == "raise":
+                    return
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(limit or len(todo), len(todo))):
+                group.start_soon(worker)
+        if failures and on_error == "raise":
+            order = {key: index for index, key in enumerate(keys)}
+            raise ExceptionGroup(
+                f"{len(failures)} items of {base} failed", sorted(failures, key=lambda each: order[each.step])
+            )
+        return outputs
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    def _key(self, name: str, *, explicit: bool) -> str:
+        if in_attempt():
+            # On replay the outer step is not run again, and every later repeat of this name would get another key.
+            raise UnsafeStepNameError(name, "it was called from inside of another step's body")
+        return _current_branch().key(check_step_name(name), this_task(), explicit)
+
+
+def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Duration | None) -> Terms:
+    """The terms of a step for one call that gives some of its own."""
+    terms = declared.terms
+    seconds = terms.timeout_seconds if timeout is None else parse_duration(timeout)
+    if seconds is not None and not terms.is_async:
+        raise errors.DeclarationError(
+            f"step {declared.name!r} is a plain def and cannot have a timeout; make it async def"
+        )
+    return terms._replace(retry=retry or terms.retry, timeout_seconds=seconds)
+
+
+def _digest(argument: Any) -> str | None:
+    """Tells one argument from another across processes; None for what has no JSON form, which is then not compared."""
+    try:
+        recorded = encode(argument)
+    except errors.InvalidValueError:
+        return None
+    return hashlib.blake2b(recorded.encode(), digest_size=8).hexdigest()
+
+
+def _current_branch() -> Branch:
+    branch = _branch.get()
+    if branch is None:
+        raise errors.KernelClosedError()
+    return branch

@@ -1,0 +1,89 @@
+"""What a step's body can know of itself, and what it may return besides a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .subprocesses import Children
+
+Report = Callable[[str | None, float, float | None, str | None, Mapping[str, float]], None]
+"""Takes a step's key, or None for the run as a whole, and what it says of its progress."""
+
+
+class Attempt(NamedTuple):
+    """The attempt a body runs in, from `current_attempt()`.
+
+    `idempotency_key` is `run_id/step@generation`: the same for every attempt of one generation, so that a service that
+    remembers it can tell a repeat from a new request.
+    """
+
+    run_id: str
+    uid: str
+    step: str
+    generation: int
+    attempt: int
+    children: Children
+    report: Report
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None, **metrics: float) -> None:
+        """Say how far this step is, in units of its own, with whatever else can be counted.
+
+        At most one report per second is recorded, and always the last one. May be called from a plain `def` as well.
+        Raises InvalidValueError for numbers that are none."""
+        self.report(self.step, done, total, message, metrics)
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.run_id}/{self.step}@{self.generation}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables a child process of this attempt gets, by which it is also found again after a crash."""
+        return {
+            "FLUJO_RUN_ID": self.run_id,
+            "FLUJO_RUN_UID": self.uid,
+            "FLUJO_STEP": self.step,
+            "FLUJO_ATTEMPT": str(self.attempt),
+            "FLUJO_IDEMPOTENCY_KEY": self.idempotency_key,
+        }
+
+
+_current: ContextVar[Attempt | None] = ContextVar("flujo_attempt", default=None)
+
+
+def current_attempt() -> Attempt:
+    """The attempt this code runs in; raises RuntimeError outside of a step's body."""
+    attempt = _current.get()
+    if attempt is None:
+        raise RuntimeError("current_attempt() was called outside of a step")
+    return attempt
+
+
+def in_attempt() -> bool:
+    """Whether this code runs in a step's body."""
+    return _current.get() is not None
+
+
+enter_attempt: Callable[[Attempt], Token[Attempt | None]] = _current.set
+"""Make an attempt the current one, for this task and what it starts, until `leave_attempt`."""
+
+leave_attempt: Callable[[Token[Attempt | None]], None] = _current.reset
+"""The body has ended."""
+
+
+def leave_every_attempt() -> None:
+    """This task is not part of the attempt that started it."""
+    _current.set(None)
+
+
+class Wait(NamedTuple):
+    """A body that returns this ends its attempt, and the step then waits durably, with nothing kept running.
+
+    With `signal` the step completes with the payload of the oldest untaken signal of that name and fails with a
+    TimeoutError after `seconds`, if given; without, it completes with null after `seconds`.
+    """
+
+    seconds: float | None = None
+    signal: str | None = None

@@ -1,0 +1,284 @@
+"""One live run: its folded state, the task that drives its program, and everything that can stop it.
+
+A `LiveRun` exists in the kernel that owns the run, from `start`, `resume` or recovery until the program has ended.
+Its program runs in a shielded scope that only `stop` cancels, so the reason of every cancellation is known
+(transitions.Stop)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import anyio
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+from flujo.kernel import errors
+from flujo.kernel.journal import events
+from flujo.kernel.journal.compatibility import unasked
+from flujo.kernel.journal.decisions import Stop, at_end
+from flujo.kernel.journal.events import Fact
+from flujo.kernel.journal.state import LIVE, WorkflowState
+from flujo.kernel.loops import this_task
+from flujo.kernel.store.backend import StoredDefinition
+
+from .attempt_runner import cancelled_from_outside, describe, holds_cancellation
+from .committer import Batch, Committer
+from .limits import Turn
+from .programs import Workflow
+from .replay import Replay
+
+if TYPE_CHECKING:
+    from .context import Context
+
+logger = logging.getLogger("flujo.kernel")
+
+
+class Ended(BaseException):
+    """The run is not ours to record any more; unwinds its program. Never leaves this package."""
+
+
+class LiveRun:
+    """A run this kernel owns and drives."""
+
+    def __init__(
+        self,
+        state: WorkflowState,
+        workflow: Workflow,
+        *,
+        owner: str,
+        token: int,
+        committer: Committer,
+        spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+    ) -> None:
+        self.state = state
+        self.workflow = workflow
+        self.owner = owner
+        self.token = token
+        self.uid = state.uid
+        self.replay: Replay
+        self.stopped: Stop | None = None
+        self.ended = anyio.Event()  # set by the kernel once nothing of the run is left in it
+        self.failure: errors.FlujoError | None = None
+        self._driven = False
+        self._over = False
+        self._committer = committer
+        self.spawn = spawn  # a task of the kernel, which outlives the run
+        self._scope = anyio.CancelScope(shield=True)
+        self._released = anyio.Event()  # whoever is held: the run stops
+        self._signal_arrived: dict[str, anyio.Event] = {}
+        self.queued: dict[str, Turn] = {}  # steps that wait for a slot
+        self.task: int | None = None  # the program's own
+        self.turn: Turn | None = None  # what that task waits for, if it is a slot
+        self.lulled: Callable[[LiveRun, bool], None] = lambda run, waits: None  # told when that task only waits
+        self.differences: Sequence[errors.Difference] = ()  # why it is stopped as incompatible
+        self._newest: Batch | None = None
+        self._dropped: list[int] = []  # requests of the inbox that change nothing
+
+    def __repr__(self) -> str:
+        return f"<run {self.state.run_id} {self.state.status} seq={self.state.seq} token={self.token}>"
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether signals and a cancel can still reach the program."""
+        return self.stopped is None and self.state.status in LIVE
+
+    @property
+    def is_lost(self) -> bool:
+        """What is recorded of the run from now on, others decide, or nobody."""
+        return self.stopped in (Stop.FENCED, Stop.LOST)
+
+    @property
+    def has_settled(self) -> bool:
+        """The run is final or paused, durably."""
+        lost = self.failure is not None or self.is_lost
+        return self.ended.is_set() and not lost and self.state.status not in LIVE
+
+    def record(self, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None) -> Batch:
+        """Make a fact part of this run's history (committer.record); unwinds the program of a run that is lost to
+        us."""
+        if self.stopped is not None and self.stopped in (Stop.FENCED, Stop.LOST):
+            raise Ended
+        if self._over:  # a task of the program's own making has outlived it
+            raise errors.RunFinishedError(self.state.run_id, self.state.status)
+        if self._dropped:
+            taken, self._dropped = [*taken, *self._dropped], []
+        batch = self._newest = self._committer.record(self, fact, taken, definition)
+        if self._driven and self.state.pause_requested_at is not None:
+            self._pause_when_idle()
+        return batch
+
+    def drop(self, request: int) -> None:
+        """Have a request that changes nothing leave the inbox with whatever is recorded next."""
+        self._dropped.append(request)
+
+    async def unwind(self) -> NoReturn:
+        """Leave the program of a stopped run."""
+        await checkpoint_if_cancelled()  # raises at once, unless the program has shielded itself from that
+        raise Ended
+
+    def stop(self, why: Stop) -> None:
+        """Make the program unwind. The first reason stands, unless the run is lost to us altogether."""
+        if self.stopped is None or why in (Stop.FENCED, Stop.LOST):
+            self.stopped = why
+        self._scope.cancel()
+        self._released.set()
+        for turn in self.queued.values():  # inside a shield, nothing else would tell them
+            turn.called.set()
+        if self._driven:
+            self.replay.stop()
+
+    # -- a program that has changed -----------------------------------------------------------------------------
+
+    def require_asked(self, key: str) -> None:
+        """Stop a program whose own task begins the new step `key` although it has not asked for what it completed
+        before. Other tasks are not judged here: what they ask for comes in any order."""
+        found = unasked(self.state, self.replay.is_unasked, branch="") if this_task() == self.task else []
+        if found and self.stopped is None:
+            detail = f"it is new, and the program asks for it before {found[0].step!r}"
+            self.differences = [errors.Difference(key, "inserted", detail), *found]
+            self.stop(Stop.INCOMPATIBLE)
+
+    def _require_all_asked(self) -> None:
+        """The same for a program that has returned without ever asking."""
+        if self.stopped is None and (found := unasked(self.state, self.replay.is_unasked)):
+            self.differences = found
+            self.stop(Stop.INCOMPATIBLE)
+
+    # -- only waiting -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lull(self, turn: Turn | None = None) -> Iterator[None]:
+        """Inside, this task waits for an instant, a signal or a slot. If it is the program's own one, the run may leave
+        memory meanwhile: a branch or a task of the program's making would miss its plain awaits, and a deadline
+        around this one would begin anew."""
+        if this_task() != self.task or anyio.current_effective_deadline() != inf:
+            yield
+            return
+        self.turn = turn
+        self.lulled(self, True)
+        try:
+            yield
+        finally:
+            self.lulled(self, False)
+            self.turn = None
+
+    async def written(self) -> None:
+        """Return when all that was recorded is durable."""
+        while (newest := self._newest) is not None:
+            await newest.durable()
+            if newest is self._newest:
+                return
+
+    # -- pausing ------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        """A pause was asked for: no attempt may start any more."""
+        return self.state.pause_requested_at is not None
+
+    async def hold(self) -> NoReturn:
+        """Wait, instead of starting an attempt, until the last body has ended and the run is paused."""
+        await self._released.wait()
+        await self.unwind()
+
+    def _pause_when_idle(self) -> None:
+        if self.state.active == 0 and self.stopped is None and self.state.status in LIVE:
+            self.stop(Stop.PAUSE)
+
+    # -- signals ------------------------------------------------------------------------------------------------
+
+    def receive(self, signal: events.SignalReceived, taken: Sequence[int] = ()) -> Batch:
+        """Record a signal and wake whoever waits for one of its name."""
+        batch = self.record(signal, taken=taken)
+        if (arrived := self._signal_arrived.pop(signal.name, None)) is not None:
+            arrived.set()
+        return batch
+
+    async def wait_for_signal(self, name: str) -> None:
+        """Return when another signal of this name has been received."""
+        await self._signal_arrived.setdefault(name, anyio.Event()).wait()
+
+    # -- the program --------------------------------------------------------------------------------------------
+
+    async def drive(self, context: Context) -> None:
+        """Run the program to its end, and record how it ended."""
+        output: str | None = None
+        failure: events.RunFailed | None = None
+        # Not earlier: a resume has to be recorded first, and what it invalidates is not handed out.
+        self.replay = Replay(self.state, self.spawn)
+        self._driven = True
+        self.task = this_task()
+        if self.held:  # asked for before there was a program to stop
+            self._pause_when_idle()
+        if self.stopped is not None:
+            self.replay.stop()
+        try:
+            with self._scope:
+                # Called here and not before: it must begin in the task that drives it, inside the scope that can
+                # stop it.
+                value = await context.run_program()
+                self._require_all_asked()
+                output = self.workflow.codec.encode(value)
+        except Ended:
+            pass
+        except BaseException as error:
+            stray = not isinstance(error, (KeyboardInterrupt, GeneratorExit)) and holds_cancellation(error)
+            torn_down = stray and cancelled_from_outside() and await self._is_committer_gone()
+            if torn_down or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+                # Not through our scope: the event loop itself is being ended, as by a second Ctrl-C.
+                self.stop(Stop.CLOSE)
+                await self._end(None, None)
+                raise
+            failure = _run_failed(error)
+        await self._end(output, failure)
+
+    async def _is_committer_gone(self) -> bool:
+        """Whether everything is being cancelled. If the committer lives on, somebody has cancelled just this task, with
+        Task.cancel(); that is a failure of this run, and no reason to end the kernel."""
+        with anyio.CancelScope(shield=True):
+            for _ in range(3):
+                await checkpoint()
+        return self._committer.failure is not None
+
+    async def _end(self, output: str | None, failure: events.RunFailed | None) -> None:
+        try:
+            batch: Batch | None = None
+            for fact in at_end(self.state, self.stopped, output, failure, self.differences):
+                batch = self.record(fact)
+            self._over = True
+            if batch is not None:
+                with anyio.CancelScope(shield=True):
+                    await batch.durable()
+        except (errors.StoreError, errors.KernelClosedError) as error:
+            self.failure = error
+        except Ended:
+            self.failure = self._committer.failure
+
+
+def _run_failed(error: BaseException) -> events.RunFailed:
+    """The fact of a program that raised: a step's failure stands for itself, also when a group carries it."""
+    failed = {each.step: each for each in _step_failures(error)}
+    first = next(iter(failed.values()), None)
+    if first is not None and isinstance(error, (errors.StepFailed, BaseExceptionGroup)):
+        return events.RunFailed(first.type, first.error, first.step, first.attempt, steps=tuple(failed))
+    failure = describe(error)
+    step = None if first is None else first.step
+    return events.RunFailed(failure.type, failure.message, step, steps=tuple(failed), details=failure.details)
+
+
+def _step_failures(error: BaseException | None, seen: frozenset[int] = frozenset()) -> Iterator[errors.StepFailed]:
+    """The step failures that an error carries: itself, the members of a group, and what it was raised from."""
+    if error is None or id(error) in seen:
+        return
+    seen |= {id(error)}
+    if isinstance(error, errors.StepFailed):
+        yield error
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _step_failures(each, seen)
+    yield from _step_failures(error.__cause__, seen)
+    if not error.__suppress_context__:
+        yield from _step_failures(error.__context__, seen)

@@ -1,0 +1,97 @@
+"""Progress reports: at most one per step and interval becomes an event, and always the last one.
+
+A report that comes too soon after the one before is kept, and recorded when its time has come, or before the outcome
+of the step or run it is about, whichever is first.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from functools import partial
+
+from anyio import from_thread
+
+from flujo.kernel.clock import Clock
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.errors import InvalidValueError
+from flujo.kernel.journal import events
+from flujo.kernel.journal.state import StepStatus
+
+from .attempt_runner import bounded
+from .live_run import LiveRun
+
+INTERVAL = 1 * MICROSECONDS
+MAX_MESSAGE = 500
+MAX_METRICS = 50
+
+
+class Reporter:
+    """Records the progress of one live run."""
+
+    def __init__(self, run: LiveRun, clock: Clock, interval: int = INTERVAL) -> None:
+        self._run = run
+        self._clock = clock
+        self._interval = interval
+        self._thread = threading.get_ident()
+        self.kept: dict[str | None, events.ProgressReported] = {}
+        self._promised: set[str | None] = set()  # somebody waits for the time of what is kept
+
+    def report(
+        self, step: str | None, done: float, total: float | None, message: str | None, metrics: Mapping[str, float]
+    ) -> None:
+        """Take a report of a step, or with None of the run as a whole; from any thread of this kernel."""
+        fact = _checked(step, done, total, message, metrics)
+        if threading.get_ident() == self._thread:
+            self._take(fact)
+        else:
+            from_thread.run_sync(self._take, fact)
+
+    def flush(self, step: str | None) -> None:
+        """Record what is kept of a step, before its outcome; with None, of the run as a whole."""
+        if (fact := self.kept.pop(step, None)) is not None and self._run.takes_requests:
+            self._run.record(fact)
+
+    def _take(self, fact: events.ProgressReported) -> None:
+        step = fact.step
+        if not self._run.takes_requests or not self._is_under_way(step):
+            return
+        self.kept[step] = fact
+        if self._due(step) <= self._clock.now():
+            self.flush(step)
+        elif step not in self._promised:
+            self._promised.add(step)
+            self._run.spawn(partial(self._flush_in_time, step))
+
+    def _is_under_way(self, step: str | None) -> bool:
+        """Whether there is still something to report of; a task that a body has left behind may not know."""
+        return step is None or self._run.state.steps[step].status is StepStatus.RUNNING
+
+    def _due(self, step: str | None) -> int:
+        """When the next report may be recorded."""
+        state = self._run.state
+        last = state.report if step is None else state.steps[step].progress
+        return 0 if last is None else last.at + self._interval
+
+    async def _flush_in_time(self, step: str | None) -> None:
+        try:
+            # What is kept now may be another report than the one this task was started for, with a later time.
+            while step in self.kept and (due := self._due(step)) > self._clock.now():
+                await self._clock.sleep_until(due)
+            self.flush(step)
+        finally:
+            self._promised.discard(step)
+
+
+def _checked(
+    step: str | None, done: float, total: float | None, message: str | None, metrics: Mapping[str, float]
+) -> events.ProgressReported:
+    numbers = {"done": done, **({} if total is None else {"total": total}), **metrics}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InvalidValueError(f"progress.{name}", f"{value!r} is not a finite number")
+    if len(metrics) > MAX_METRICS:
+        raise InvalidValueError("progress", f"it has {len(metrics)} metrics, more than {MAX_METRICS}")
+    said = None if message is None else bounded(str(message), MAX_MESSAGE)
+    return events.ProgressReported(step, done, total, said, dict(sorted(metrics.items())))

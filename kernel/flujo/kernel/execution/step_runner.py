@@ -1,0 +1,360 @@
+"""The story of one step: hand out what is recorded of it, or attempt it until it has an outcome, and record that.
+
+    recorded outcome      handed out in journal order (replay.py)
+    started               durable before the body runs
+    slots                 one of each limit it is under, taken before it is started; there may be a line (limits.py)
+    resources             what commands have used, reported before the outcome of an attempt that ran some
+    value                 recorded; returned without waiting, so that the next step's start shares its commit
+    failure               recorded with the instant of the next attempt, or for good (transitions.after_failure)
+    wait                  recorded; nothing runs until its instant or its signal comes
+    cancelled by program  recorded, so that a replay waits for the same cancellation again
+
+Between a recorded outcome and the next step's start nothing here may yield, and few calls should stand there: this is
+the path every step takes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from flujo.kernel import errors
+from flujo.kernel.clock import Clock
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.journal import events
+from flujo.kernel.journal.decisions import Stop, after_failure
+from flujo.kernel.journal.retry import RetryPolicy
+from flujo.kernel.journal.state import OPEN, SETTLED, StepState, StepStatus, Usage
+from flujo.kernel.loops import this_task
+from flujo.kernel.values import NULL, PLAIN, Codec
+
+from .attempt_runner import Body, Failed, Terms, describe, run_attempt
+from .current_attempt import Attempt, Wait
+from .limits import Limit, Turns
+from .live_run import LiveRun
+from .progress import Reporter
+from .subprocesses import Children
+
+if TYPE_CHECKING:
+    from .child_runs import ChildCall, ChildRuns
+
+logger = logging.getLogger("flujo.kernel")
+
+_new = tuple.__new__  # what StepStarted(…) comes to, in half the time
+
+
+class StepRunner:
+    """Performs the steps of one live run."""
+
+    def __init__(self, run: LiveRun, clock: Clock, reporter: Reporter, children: Children, turns: Turns) -> None:
+        self._run = run
+        self._clock = clock
+        self._reporter = reporter
+        self._report = reporter.report
+        self._children = children
+        self._turns = turns
+        self._has_limits = turns.has_limits
+        self._used: dict[str, Usage] = {}  # by commands of failed attempts; a body may report over what is recorded
+
+    async def perform(self, key: str, body: Body, terms: Terms, digest: str | None = None) -> Any:
+        """The output of a step with a body; raises StepFailed.
+
+        `digest` is given for the items of a map: another one than is recorded means other arguments."""
+        run = self._run
+        _, codec, retry, _, limit = terms
+        step = run.state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            if digest is None or step.digest is None or step.digest == digest:
+                return await self._recorded(step, codec)
+            logger.warning("run %s: %s has other arguments than before, it runs again", run.state.run_id, key)
+        try:
+            if step is not None or run.stopped is not None or not run.replay.over:
+                await self._begin(key, step)
+            if step is not None and step.status is StepStatus.WAITING:
+                return codec.decode(await self._wait_out(key))
+            generation, number = (1, 0) if step is None else await self._due(step)
+            limits = self._turns.limits_of(limit) if self._has_limits else ()
+            while True:  # until an attempt settles the step; not in a coroutine of its own, which every step would pay
+                number += 1
+                if run.state.pause_requested_at is not None:
+                    await run.hold()
+                started = _new(events.StepStarted, (key, number, generation, retry.max_attempts, digest))
+                if limits and not self._turns.take(run.uid, limits):
+                    await self._wait_for_turn(started, limits)
+                try:
+                    await run.record(started).durable()
+                    if run.stopped is not None:
+                        await run.unwind()
+                    told = (run.state.run_id, run.uid, key, generation, number, self._children, self._report)
+                    outcome = await run_attempt(_new(Attempt, told), body, terms)
+                finally:
+                    if limits:
+                        self._turns.give_back(limits)
+                if self._children.used:
+                    self._report_used(key, more_may_follow=isinstance(outcome, Failed))
+                if self._reporter.kept:
+                    self._reporter.flush(key)
+                if isinstance(outcome, str):
+                    run.record(_new(events.StepCompleted, (key, outcome, None)))
+                    return codec.decode(outcome)
+                if isinstance(outcome, Wait):
+                    self._start_waiting(key, generation, outcome)
+                    return codec.decode(await self._wait_out(key))
+                await self._after_failure(key, outcome, retry)
+        except BaseException as error:
+            self._left(key, error)
+            raise
+
+    async def wait(self, key: str, wait: Wait, codec: Codec = PLAIN) -> Any:
+        """The outcome of a step without a body: a durable sleep, or a wait for a signal."""
+        step = self._run.state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            return await self._recorded(step, codec)
+        try:
+            await self._begin(key, step)
+            if step is None or step.status is StepStatus.PENDING:
+                self._start_waiting(key, 1 if step is None else step.generation, wait)
+            return codec.decode(await self._wait_out(key))
+        except BaseException as error:
+            self._left(key, error)
+            raise
+
+    async def value(self, key: str, kind: str, read: Callable[[], str]) -> Any:
+        """What `read` returns, as JSON text, the first time; the same on every replay."""
+        step = self._run.state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            return await self._recorded(step, PLAIN)
+        await self._begin(key, step)
+        recorded = read()
+        self._run.record(events.ValueRecorded(key, kind, recorded, generation=1 if step is None else step.generation))
+        return PLAIN.decode(recorded)
+
+    async def set_variable(self, key: str, name: str, value: str) -> None:
+        """Set a variable of the run, unless this call has done so before."""
+        step = self._run.state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            await self._recorded(step, PLAIN)
+            return
+        await self._begin(key, step)
+        self._run.record(events.VariableSet(name, value, key, generation=1 if step is None else step.generation))
+
+    async def child(self, key: str, call: ChildCall, child_runs: ChildRuns, retry: RetryPolicy, codec: Codec) -> Any:
+        """The output of a run that this one has started; raises StepFailed when it has not completed."""
+        run, state = self._run, self._run.state
+        step = state.steps.get(key)
+        if step is not None and step.status in SETTLED:
+            return await self._recorded(step, codec)
+        try:
+            await self._begin(key, step)
+            self._turns.forget(run.uid)
+            if step is not None and step.next_attempt_at is not None:
+                await self._clock.sleep_until(step.next_attempt_at)
+            while True:
+                step = state.steps.get(key)
+                if step is None or step.status is not StepStatus.WAITING:
+                    generation = 1 if step is None else step.generation
+                    child, resumes = await child_runs.choose(run, key, generation, step, call)
+                    if run.held:
+                        await run.hold()
+                    waiting = events.StepWaiting(
+                        key, "child", generation, child=child, child_resumes=resumes, max_attempts=retry.max_attempts
+                    )
+                    await run.record(waiting).durable()  # or a child might be there of which nobody knows
+                    if run.stopped is not None:
+                        await run.unwind()
+                outcome = await child_runs.outcome(run, state.steps[key], call)
+                if isinstance(outcome, str):
+                    run.record(events.StepCompleted(key, outcome))
+                    return codec.decode(outcome)
+                await self._after_failure(key, outcome, retry)
+        except BaseException as error:
+            child_runs.abandoned(run, key)
+            self._left(key, error)
+            raise
+
+    def skip(self, key: str, reason: str) -> None:
+        """Record that a step is not run, unless that or another outcome is recorded already."""
+        step = self._run.state.steps.get(key)
+        if step is None or step.status is StepStatus.PENDING:
+            self._run.record(events.StepSkipped(key, reason, generation=1 if step is None else step.generation))
+
+    async def _recorded(self, step: StepState, codec: Codec) -> Any:
+        assert step.settled_seq is not None
+        await self._run.replay.turn(step.settled_seq)
+        if self._run.stopped is not None:
+            await self._run.unwind()
+        if step.status is StepStatus.FAILED:
+            assert step.error is not None
+            raise errors.StepFailed(step.name, step.error.type, step.error.message, step.attempt)
+        return None if step.output_json is None else codec.decode(step.output_json)
+
+    async def _begin(self, key: str, step: StepState | None) -> None:
+        """Wait until this step may make new history; a step the program once cancelled waits to be cancelled again."""
+        if self._run.stopped is not None:
+            # The program tidies up, perhaps inside a shield: nothing begins any more, and nothing may hold up the end.
+            await self._run.unwind()
+        if step is not None and step.status is StepStatus.CANCELLED:
+            # Before any turn: this makes no new history, and what is recorded after it has still to come in order.
+            assert step.settled_seq is not None
+            await self._run.replay.cancelled_again(step.settled_seq)
+        if not self._run.replay.over:
+            await self._run.replay.turn()
+            if step is None and self._run.replay.has_passed_some:
+                self._run.require_asked(key)  # nobody has asked for anything for a while, and now comes something new
+            if self._run.stopped is not None:
+                await self._run.unwind()
+
+    # -- attempts -----------------------------------------------------------------------------------------------
+
+    async def _wait_for_turn(self, started: events.StepStarted, limits: Sequence[Limit]) -> None:
+        """Return once this step has a slot of each of its limits.
+
+        One that its program cancels in line is recorded as one that was cancelled while its start was: else a replay
+        would take it for new, where the program goes on by its own cancellation."""
+        run, turns, key = self._run, self._turns, started.step
+        turn = turns.line_up(run.state.run_id, run.uid, key, limits)
+        if turn.has_come:  # while the run was away
+            return
+        run.queued[key] = turn
+        try:
+            with run.lull(turn):
+                await turn.called.wait()
+            if run.stopped is not None:
+                await run.unwind()
+            if run.held:
+                turns.give_up(turn)
+                await run.hold()
+        except BaseException as error:
+            if run.stopped is Stop.LEAVE and this_task() == run.task:
+                turns.leave(turn)
+            else:
+                turns.give_up(turn)
+            step = run.state.steps.get(key)
+            if _is_cancelled_by_program(run, error) and not run.held and (step is None or step.status not in OPEN):
+                run.record(started)
+            raise
+        finally:
+            del run.queued[key]
+
+    async def _due(self, step: StepState) -> tuple[int, int]:
+        """Wait until a step that has a history is due, and return its generation and the number of its last attempt."""
+        if step.status in SETTLED:  # the same key with other arguments
+            return step.generation + 1, 0
+        if step.next_attempt_at is not None and step.next_attempt_at > self._clock.now():
+            with self._lull():
+                await self._clock.sleep_until(step.next_attempt_at)
+            if self._run.stopped is not None:
+                await self._run.unwind()
+        return step.generation, step.attempt
+
+    async def _after_failure(self, key: str, failed: Failed, policy: RetryPolicy) -> None:
+        """Record the failure, then wait for the next attempt's time; raises StepFailed when there is none."""
+        run = self._run
+        state = run.state
+        fact = after_failure(state, state.steps[key], policy, failed.failure, failed.names, self._clock.now())
+        batch = run.record(fact)
+        if isinstance(fact, events.StepFailed):
+            raise errors.StepFailed(key, fact.type, fact.message, fact.attempt)
+        logger.info("run %s: %s failed (%s), tried again", state.run_id, key, fact.type)
+        await batch.durable()
+        if run.stopped is not None:
+            await run.unwind()
+        with self._lull():
+            await self._clock.sleep_until(fact.next_attempt_at)
+        if run.stopped is not None:
+            await run.unwind()
+
+    def _report_used(self, key: str, *, more_may_follow: bool = False) -> None:
+        """Record what the commands of the attempt that has just ended have used, together with those of the attempts
+        before it, as metrics of the step's progress."""
+        if (used := self._children.used.pop((self._run.uid, key), None)) is None:
+            return
+        step = self._run.state.steps[key]
+        told = None if step.progress is None else step.progress.used  # in another life
+        before = self._used.pop(key, told)
+        if before is not None:
+            used = used.plus(before)
+        if more_may_follow:
+            self._used[key] = used
+        said = self._reporter.kept.pop(key, None) or step.progress or events.ProgressReported(key, 0)
+        metrics = {**said.metrics, **used.metrics()}
+        self._run.record(events.ProgressReported(key, said.done, said.total, said.message, metrics))
+
+    # -- waits --------------------------------------------------------------------------------------------------
+
+    def _start_waiting(self, key: str, generation: int, wait: Wait) -> None:
+        until = None if wait.seconds is None else self._clock.now() + round(wait.seconds * MICROSECONDS)
+        kind = "sleep" if wait.signal is None else "signal"
+        self._run.record(events.StepWaiting(key, kind, generation, until=until, signal=wait.signal))
+
+    async def _wait_out(self, key: str) -> str:
+        """Wait for what a waiting step waits for, record that it came, and return what it brought, as JSON text."""
+        step = self._run.state.steps[key]
+        if step.signal is None:
+            assert step.until is not None
+            with self._lull():
+                await self._clock.sleep_until(step.until)
+            if self._run.stopped is not None:  # in the tick in which it was woken
+                await self._run.unwind()
+            self._run.record(events.StepCompleted(key, NULL))
+            return NULL
+        return await self._wait_for_signal(key, step, step.signal)
+
+    async def _wait_for_signal(self, key: str, step: StepState, name: str) -> str:
+        run = self._run
+        while not (untaken := run.state.signals.get(name)):
+            with self._lull():
+                arrived = await self._arrives_before(name, step.until)
+            if run.stopped is not None:
+                await run.unwind()
+            if not arrived:
+                failure = describe(TimeoutError(f"no signal {name!r} came in time"))
+                run.record(events.StepFailed(key, step.attempt, failure.type, failure.message))
+                raise errors.StepFailed(key, failure.type, failure.message, step.attempt)
+        signal = untaken[0]
+        run.record(events.StepCompleted(key, signal.payload, signal_seq=signal.seq))
+        return signal.payload
+
+    async def _arrives_before(self, name: str, instant: int | None) -> bool:
+        """Whether a signal comes before an instant; without one, it is waited for without end. Another wait for the
+        same name may be the one that takes it."""
+        alarm = anyio.CancelScope()
+        with anyio.CancelScope() as patience:
+            if instant is not None:
+                # Not in a task group here: then the run could not leave memory, for this task would have a child.
+                self._run.spawn(partial(self._give_up, instant, patience, alarm))
+            try:
+                await self._run.wait_for_signal(name)
+            finally:
+                alarm.cancel()
+        return not patience.cancelled_caught or bool(self._run.state.signals.get(name))
+
+    async def _give_up(self, instant: int, patience: anyio.CancelScope, alarm: anyio.CancelScope) -> None:
+        with alarm:
+            await self._clock.sleep_until(instant)
+            patience.cancel()
+
+    def _lull(self) -> AbstractContextManager[None]:
+        """LiveRun.lull, for a wait that is not for a slot: a run that left waiting for one does not ask for it now."""
+        self._turns.forget(self._run.uid)
+        return self._run.lull()
+
+    # -- leaving ------------------------------------------------------------------------------------------------
+
+    def _left(self, key: str, error: BaseException) -> None:
+        """Record, when a step is left by a cancellation the kernel did not cause, that the program cancelled it."""
+        step = self._run.state.steps.get(key)
+        if _is_cancelled_by_program(self._run, error) and step is not None and step.status in OPEN:
+            self._report_used(key)
+            self._reporter.flush(key)
+            self._run.record(events.StepCancelled(key))
+        self._children.used.pop((self._run.uid, key), None)  # of an attempt whose outcome is not recorded
+
+
+def _is_cancelled_by_program(run: LiveRun, error: BaseException) -> bool:
+    return run.stopped is None and not isinstance(error, (Exception, KeyboardInterrupt, GeneratorExit))

@@ -1,0 +1,147 @@
+"""Whether a definition still fits what a run has recorded. Only completed steps bind: everything else may change
+freely.
+
+In a sequence the order binds, in a graph what a step waits for. If only one of the two plans is a graph, the other is
+compared as the chain it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from flujo.kernel.errors import Difference
+
+from .plans import Plan, dependencies, digests, is_graph, reached
+from .state import StepStatus, WorkflowState
+
+
+def differences(state: WorkflowState, current: Plan | None, *, invalidated: Collection[str] = ()) -> list[Difference]:
+    """Every way the plan `current` contradicts the completed steps of a run, by name and in plan order.
+
+    `invalidated` are steps that a resume is about to give a new generation: they bind no longer. A run or a definition
+    without a plan, as every Python program, has nothing to compare before it runs.
+    """
+    if state.plan is None or current is None:
+        return []
+    stored, given = digests(state.plan), digests(current)
+    bound = [
+        name
+        for name in stored
+        if name not in invalidated and (step := state.steps.get(name)) and step.status is StepStatus.COMPLETED
+    ]
+    found = [*_changed(bound, stored, given), *_missing(bound, stored, given)]
+    if is_graph(state.plan) or is_graph(current):
+        renamed = {name: twin for name in bound if name not in given and (twin := _twin(name, stored, given))}
+        before, now = dependencies(state.plan), dependencies(current)
+        return [*found, *_rewired(bound, before, now, renamed), *_needed(bound, stored, now, renamed)]
+    return [*found, *_moved(bound, list(stored), list(given)), *_inserted(bound, stored, given)]
+
+
+def unasked(state: WorkflowState, is_unasked: Callable[[int], bool], branch: str | None = None) -> list[Difference]:
+    """The completed steps that a program has not asked for, with `branch` only those of that branch's own.
+
+    `is_unasked` tells of the event of an outcome whether it was handed out. A program whose changes were accepted may
+    leave out what it likes."""
+    if state.changes_accepted:
+        return []
+    return [
+        Difference(step.name, "removed", "it has completed, and the program no longer asks for it")
+        for step in state.steps.values()
+        if step.status is StepStatus.COMPLETED
+        and step.settled_seq is not None
+        and (branch is None or _branch_of(step.name) == branch)
+        and is_unasked(step.settled_seq)
+    ]
+
+
+def _branch_of(key: str) -> str:
+    """The prefix of the branch that asks for a key: `a/` for `a/fetch`, and nothing for `fetch` and `resize[17]`."""
+    return key[: key.rindex("/") + 1] if "/" in key else ""
+
+
+def _changed(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
+    return [
+        Difference(name, "changed", "its task, inputs or condition have changed since it completed")
+        for name in bound
+        if name in given and given[name] != stored[name]
+    ]
+
+
+def _missing(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
+    found: list[Difference] = []
+    for name in bound:
+        if name not in given:
+            if twin := _twin(name, stored, given):
+                found.append(Difference(name, "renamed", f"it has completed, and seems to be called {twin!r} now"))
+            else:
+                found.append(Difference(name, "removed", "it has completed, and is no longer in the definition"))
+    return found
+
+
+def _twin(name: str, stored: Mapping[str, str], given: Mapping[str, str]) -> str | None:
+    """A new step that does what the step `name`, which is gone, did."""
+    return next((other for other, digest in given.items() if digest == stored[name] and other not in stored), None)
+
+
+# -- sequences --------------------------------------------------------------------------------------------------------
+
+
+def _moved(bound: Sequence[str], stored: Sequence[str], given: Sequence[str]) -> list[Difference]:
+    """A completed step that now stands behind a known step it used to stand before."""
+    before, now = _positions(stored), _positions(given)
+    found: list[Difference] = []
+    for name in bound:
+        if name not in now:
+            continue
+        ahead = [other for other in given if now[other] < now[name] and before.get(other, -1) > before[name]]
+        if ahead:
+            found.append(Difference(name, "reordered", f"it has completed, and now comes after {ahead[0]!r}"))
+    return found
+
+
+def _inserted(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
+    """A new step in front of a completed one, unless it is the completed one under a new name."""
+    now = _positions(list(given))
+    last = max((now[name] for name in bound if name in now), default=-1)
+    renamed = {stored[name] for name in bound if name not in given}
+    return [
+        Difference(name, "inserted", f"it is new, and stands before the completed step {list(given)[last]!r}")
+        for name in given
+        if now[name] < last and name not in stored and given[name] not in renamed
+    ]
+
+
+def _positions(names: Sequence[str]) -> dict[str, int]:
+    return {name: index for index, name in enumerate(names)}
+
+
+# -- graphs -----------------------------------------------------------------------------------------------------------
+
+Dependencies = Mapping[str, frozenset[str]]
+
+
+def _rewired(
+    bound: Sequence[str], before: Dependencies, now: Dependencies, renamed: Mapping[str, str]
+) -> list[Difference]:
+    """A completed step that waits for other steps than it did, but for those that only have a new name."""
+    return [
+        Difference(name, "changed", "its dependencies have changed since it completed")
+        for name in bound
+        if name in now and now[name] != {renamed.get(other, other) for other in before[name]}
+    ]
+
+
+def _needed(
+    bound: Sequence[str], stored: Mapping[str, str], now: Dependencies, renamed: Mapping[str, str]
+) -> list[Difference]:
+    """A new step that a completed one waits for, directly or not."""
+    needed_by: dict[str, str] = {}
+    for name in bound:
+        if name in now:
+            for other in reached(name, now):
+                needed_by.setdefault(other, name)
+    return [
+        Difference(name, "inserted", f"it is new, and the completed step {needed_by[name]!r} depends on it")
+        for name in now
+        if name in needed_by and name not in stored and name not in renamed.values()
+    ]

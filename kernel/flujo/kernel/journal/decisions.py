@@ -1,0 +1,242 @@
+"""What may happen next, decided from a state alone. Nothing here waits, reads a clock or touches a store.
+
+after_failure whether a failed attempt is followed by another, and when
+at_recovery   what has to be recorded before a run goes on under a new owner
+at_resume     what a resume invalidates
+at_end        how a run ends, from how its program ended
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from enum import StrEnum
+
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.errors import Difference, RunNotResumableError, StepCompletedError, StepNotFoundError
+
+from . import events, plans
+from .events import Fact
+from .retry import RetryPolicy
+from .state import FINAL, Failure, RunStatus, StepState, StepStatus, WorkflowState
+
+
+def after_failure(
+    state: WorkflowState, step: StepState, policy: RetryPolicy, failure: Failure, names: tuple[str, ...], now: int
+) -> events.AttemptFailed | events.StepFailed:
+    """What follows the failed attempt of a running step.
+
+    `names` are the names its policy may know the error by; without any, the error is one that no retry can mend.
+    """
+    failures = step.failures + 1
+    delay = policy.delay_seconds(failures, seed=f"{state.uid}/{step.name}@{step.generation}")
+    elapsed = (now - (step.started_at or now)) / MICROSECONDS
+    if names and policy.retries(names, failures, elapsed, delay):
+        due = now + round(delay * MICROSECONDS)
+        return events.AttemptFailed(
+            step.name, step.attempt, failure.type, failure.message, next_attempt_at=due, details=failure.details
+        )
+    return events.StepFailed(step.name, step.attempt, failure.type, failure.message, details=failure.details)
+
+
+PAUSE_REQUESTED = "PauseRequested"
+"""The reason of a pause that somebody asked for."""
+
+
+INCOMPATIBLE = "StateIncompatible"
+"""The reason of a pause of a run whose program contradicts what it has completed."""
+
+
+def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
+    """What a new owner records before the program runs again: attempts that died with the old one, a cancel carried
+    out, or a pause when one step has now outlived `max_interruptions` owners."""
+    died = at_takeover(state)
+    if state.cancel_requested_at is not None:
+        return [*died, events.RunCancelled(state.cancel_reason)]
+    if state.pause_requested_at is not None:
+        return [*died, events.RunPaused(PAUSE_REQUESTED)]
+    for fact in died:
+        if state.steps[fact.step].interruptions + 1 >= max_interruptions:
+            return [*died, events.RunPaused("StepInterrupted", fact.step)]
+    return [*died]
+
+
+def at_takeover(state: WorkflowState) -> list[events.StepInterrupted]:
+    """The attempts that died with the owner before: whatever a new owner does, it records these first."""
+    return [
+        events.StepInterrupted(step.name, step.attempt, counted=True)
+        for step in state.open_steps()
+        if step.status is StepStatus.RUNNING and not step.interrupted
+    ]
+
+
+def at_close(state: WorkflowState) -> list[Fact]:
+    """What an owner records that stops in good order: its attempts are interrupted, which counts against nothing."""
+    return [
+        events.StepInterrupted(step.name, step.attempt, counted=False)
+        for step in state.open_steps()
+        if step.status is StepStatus.RUNNING and not step.interrupted
+    ]
+
+
+def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str] = ()) -> list[str]:
+    """The steps a resume gives a new generation, in the order they first began.
+
+    Without `from_step`: those whose failure ended the run, and those that were cancelled before it ended (in a run
+    that has not ended they wait to be cancelled again, as after a recovery), and the clean-ups of what has ended. With
+    it: that step, everything that follows on it, and the same ones besides. `from_step` may also name a map, a gather
+    or a branch. Raises RunNotResumableError for a completed run without `from_step`, StepNotFoundError for a step that
+    never began."""
+    if from_step is None and state.status is RunStatus.COMPLETED:
+        raise RunNotResumableError(state.run_id, state.status)
+    ended = set(state.failed_steps)
+    ended.update(_require_begun(state, name) for name in retry)
+    follows = None if from_step is None else _following(state, from_step)
+    ends_anew = from_step is not None or state.status in FINAL
+    clean_ups = plans.clean_ups(state.plan) if state.plan is not None and ends_anew else frozenset()
+    return [
+        step.name
+        for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
+        if step.status is not StepStatus.PENDING
+        and (
+            (step.name in ended and (step.status is StepStatus.FAILED or step.name in retry))
+            or (step.status is StepStatus.CANCELLED and state.status in FINAL)
+            or plans.planned_name(step.name) in clean_ups
+            or (follows is not None and follows(step))
+        )
+    ]
+
+
+def _following(state: WorkflowState, name: str) -> Callable[[StepState], bool]:
+    """Whether a step follows on the one called `name`, or is that one.
+
+    In a graph that is what depends on it. In a sequence it is what stands behind it, and what came to an outcome later,
+    since a jump may have led back; only the latter counts for a repeat such as `fetch#3`. In a program whose steps
+    nobody knows beforehand it is every step that first began later."""
+    since = first_seq(state, name)
+    if state.plan is None:
+        return lambda step: step.first_seq >= since
+    called = {key for key in state.steps if key == name or key.startswith((f"{name}[", f"{name}/"))}
+    place = plans.planned_name(name)
+    if plans.is_graph(state.plan):
+        behind = plans.dependents(state.plan, place) - (frozenset() if name == place else {place})
+        return lambda step: step.name in called or plans.planned_name(step.name) in behind
+    order = [row[0] for row in state.plan]
+    behind = frozenset(order[order.index(name) :] if name in order else ())
+    settled = min(state.steps[key].settled_seq or state.seq for key in called)
+    return lambda step: plans.planned_name(step.name) in behind or (step.settled_seq or state.seq) >= settled
+
+
+def _require_begun(state: WorkflowState, name: str) -> str:
+    if name not in state.steps:
+        raise StepNotFoundError(state.run_id, name, list(state.steps))
+    return name
+
+
+def skip(
+    state: WorkflowState,
+    name: str,
+    output: str | None,
+    by: str | None = None,
+    reset: Collection[str] = (),
+    reason: str | None = None,
+) -> events.StepSkipped:
+    """What is recorded when somebody skips a step; `reset` are steps that a resume is about to give a new generation.
+
+    Raises StepNotFoundError, StepCompletedError."""
+    generation = _generation_to_settle(state, name, reset)
+    return events.StepSkipped(name, reason or "somebody skipped it", output, generation, by)
+
+
+def set_output(
+    state: WorkflowState, name: str, output: str, by: str | None = None, reason: str | None = None
+) -> events.StepOutputSet:
+    """What is recorded when somebody gives a step its output. Raises StepNotFoundError, StepCompletedError."""
+    return events.StepOutputSet(name, output, _generation_to_settle(state, name, ()), reason, by)
+
+
+def _generation_to_settle(state: WorkflowState, name: str, reset: Collection[str]) -> int:
+    """The generation of a step that may get an outcome from somebody."""
+    if (step := state.steps.get(name)) is None:
+        if state.plan is None or name not in {row[0] for row in state.plan}:
+            known = [row[0] for row in state.plan] if state.plan is not None else list(state.steps)
+            raise StepNotFoundError(state.run_id, name, known)
+        return 1
+    if name in reset:
+        return step.generation + 1
+    if step.status is StepStatus.COMPLETED:
+        raise StepCompletedError(state.run_id, name)
+    return step.generation
+
+
+def first_seq(state: WorkflowState, name: str) -> int:
+    """The number of the event that first began a step, or anything inside of a map, gather or branch of this name.
+
+    Raises StepNotFoundError."""
+    exact = state.steps.get(name)
+    if exact is not None:
+        return exact.first_seq
+    inside = [step.first_seq for key, step in state.steps.items() if key.startswith((f"{name}[", f"{name}/"))]
+    if not inside:
+        raise StepNotFoundError(state.run_id, name, list(state.steps))
+    return min(inside)
+
+
+class Stop(StrEnum):
+    """Why the kernel stops a program that has not ended by itself."""
+
+    CANCEL = "cancel"
+    """Somebody asked for it: the run becomes cancelled."""
+
+    TIMEOUT = "timeout"
+    """The run has taken longer than its workflow allows: it fails."""
+
+    PAUSE = "pause"
+    """Somebody asked for it, and the last body has ended: the run becomes paused."""
+
+    CLOSE = "close"
+    """The kernel closes in good order: the run stays as it is, for its next owner."""
+
+    INCOMPATIBLE = "incompatible"
+    """The program has changed, and contradicts what it has completed: the run becomes paused."""
+
+    LEAVE = "leave"
+    """It only waits, and others need the memory: it stays as it is in the store until its time comes."""
+
+    FENCED = "fenced"
+    """Another kernel owns the run: nothing more may be recorded or reported."""
+
+    LOST = "lost"
+    """The store failed: what is in it is not known, so nothing more may be recorded."""
+
+
+def at_end(
+    state: WorkflowState,
+    stop: Stop | None,
+    output: str | None,
+    failure: events.RunFailed | None,
+    differences: Sequence[Difference] = (),
+) -> list[Fact]:
+    """What is recorded when the program has ended, by itself or because it was stopped.
+
+    `output` or `failure` is how it ended by itself. A stop that came first wins: the program was told to unwind,
+    and what it returns then is not its result."""
+    match stop:
+        case Stop.CANCEL:
+            return [events.RunCancelled(state.cancel_reason)]
+        case Stop.TIMEOUT:
+            message = f"the run took longer than {state.timeout_seconds:g} seconds"
+            steps = tuple(step.name for step in state.open_steps())
+            return [events.RunFailed("TimeoutError", message, steps=steps)]
+        case Stop.PAUSE:
+            return [*at_close(state), events.RunPaused(PAUSE_REQUESTED)]
+        case Stop.INCOMPATIBLE:
+            rows = [tuple(difference) for difference in differences]
+            return [*at_close(state), events.RunPaused(INCOMPATIBLE, rows[0][0], rows)]
+        case Stop.CLOSE:
+            return at_close(state)
+        case Stop.LEAVE | Stop.FENCED | Stop.LOST:
+            return []
+    if failure is not None:
+        return [failure]
+    assert output is not None
+    return [events.RunCompleted(output)]

@@ -1,0 +1,232 @@
+"""Why a run does not go on by itself right now, or what it is doing, and what to type about it.
+
+Every run that is not final has a live owner at work, an instant it waits for, something somebody must send, or nobody
+who runs it. `explain` says which, from what is recorded and from who is alive; it is a pure function, so that a
+watchdog can ask it about every run all the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from enum import StrEnum
+from shlex import quote
+from typing import Any, NamedTuple
+
+from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
+
+from .state import FINAL, RunStatus, StepState, StepStatus, WorkflowState
+
+
+class Why(StrEnum):
+    """The reasons a run can have."""
+
+    FINISHED = "finished"
+    """It has ended, and nothing will happen unless somebody resumes it."""
+
+    PAUSED = "paused"
+    """It was stopped, by somebody or after too many interruptions, until somebody resumes it."""
+
+    INTERRUPTED = "interrupted"
+    """It ought to run, and no live process runs it."""
+
+    UNREGISTERED = "unregistered"
+    """The same, and the process that answers does not know its workflow."""
+
+    WORKING = "working"
+    """An attempt of a step runs."""
+
+    BETWEEN_STEPS = "between_steps"
+    """Its program runs its own code, or waits for something of its own."""
+
+    BACKOFF = "backoff"
+    """A step has failed and its next attempt is due later."""
+
+    TIMER = "timer"
+    """It sleeps until an instant."""
+
+    SIGNAL = "signal"
+    """It waits for a signal."""
+
+    CHILD = "child"
+    """It waits for a run it has started."""
+
+    LIMIT = "limit"
+    """It waits for its turn, because as many runs or steps as may are at work."""
+
+    STOPPING = "stopping"
+    """A cancel or a pause was asked for, and a body has not ended yet."""
+
+
+class Reason(NamedTuple):
+    """One reason: a sentence, the step it is about, until when at the latest (microseconds UTC), and what helps."""
+
+    why: Why
+    text: str
+    step: str | None = None
+    until: int | None = None
+    commands: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The reason as users see it in JSON."""
+        return {
+            "why": self.why.value,
+            "text": self.text,
+            "step": self.step,
+            "until": format_instant(self.until),
+            "commands": list(self.commands),
+        }
+
+
+class Explanation(NamedTuple):
+    """How a run stands, and every reason for it, the most urgent one first."""
+
+    run_id: str
+    status: RunStatus
+    reasons: Sequence[Reason]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The explanation as users see it in JSON."""
+        reasons = [reason.to_dict() for reason in self.reasons]
+        return {"run_id": self.run_id, "status": self.status.value, "reasons": reasons}
+
+
+def explain(
+    state: WorkflowState,
+    now: int,
+    *,
+    known: bool = True,
+    queued: Collection[str] = (),
+    limits: Mapping[str, str] = {},
+    is_queued: bool = False,
+) -> Explanation:
+    """Explain a run as `inspect` returned it.
+
+    `known` says whether whoever answers knows its workflow; `queued` are steps of it that wait for a slot, with the
+    name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for its turn. At least one
+    reason is always given.
+    """
+    if state.status in FINAL:
+        reasons = [_finished(state)]
+    elif state.status is RunStatus.PAUSED:
+        reasons = [_paused(state)]
+    elif state.unowned:
+        reasons = [_unowned(state, known)]
+    elif is_queued:
+        text = "it waits for its turn: as many runs as may are at work"
+        reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
+    else:
+        reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)] or [_between(state)]
+    return Explanation(state.run_id, state.status, reasons)
+
+
+def _finished(state: WorkflowState) -> Reason:
+    if state.status is RunStatus.COMPLETED:
+        return Reason(Why.FINISHED, "it has completed", commands=[f"flujoctl inspect {state.run_id}"])
+    if state.status is RunStatus.CANCELLED:
+        why = f": {state.cancel_reason}" if state.cancel_reason else ""
+        return Reason(Why.FINISHED, f"it was cancelled{why}", commands=[_resume(state)])
+    assert state.error is not None
+    where = f"step {state.error.step!r} failed: " if state.error.step else ""
+    text = f"it has failed: {where}{state.error.type}: {state.error.message}"
+    commands = [_resume(state), f"flujoctl inspect {state.run_id}"]
+    if state.error.step is not None:
+        commands.insert(1, f"flujoctl skip {state.run_id} {quote(state.error.step)}")
+    return Reason(Why.FINISHED, text, state.error.step, commands=commands)
+
+
+def _paused(state: WorkflowState) -> Reason:
+    text = {
+        "StepInterrupted": "it is paused: the process that ran it died in the same step too often",
+        "StateIncompatible": "it is paused: its program has changed and no longer asks for what is recorded",
+    }.get(state.paused_reason or "", "it is paused" + (f": {state.paused_reason}" if state.paused_reason else ""))
+    commands = [_resume(state)]
+    if state.paused_reason == "StateIncompatible":
+        commands.insert(0, f"flujoctl diff {state.run_id}")
+    return Reason(Why.PAUSED, text, commands=commands)
+
+
+def _unowned(state: WorkflowState, known: bool) -> Reason:
+    if not known:
+        text = f"no process runs it, and its workflow {state.workflow!r} is not registered here"
+        source = str(state.environment.get("target") or f"FILE.py:{state.workflow}")
+        return Reason(Why.UNREGISTERED, text, commands=[f"flujoctl serve {quote(source)}", _resume(state)])
+    interrupted = [step.name for step in state.open_steps() if step.interrupted]
+    text = "no process runs it" + (f"; it was interrupted in {', '.join(interrupted)}" if interrupted else "")
+    return Reason(Why.INTERRUPTED, text, interrupted[0] if interrupted else None, commands=[_resume(state)])
+
+
+def _stopping(state: WorkflowState, now: int) -> Iterator[Reason]:
+    """Bodies that hold up a cancel or a pause."""
+    asked_at, what = state.cancel_requested_at, "cancel"
+    if asked_at is None:
+        asked_at, what = state.pause_requested_at, "pause"
+    if asked_at is None:
+        return
+    since = format_duration(max(0, now - asked_at) // MICROSECONDS)
+    for step in state.open_steps():
+        if step.status is StepStatus.RUNNING and not step.interrupted:
+            text = f"a {what} was asked for {since} ago, and the body of {step.name!r} has not ended yet"
+            yield Reason(Why.STOPPING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
+
+
+def _steps(state: WorkflowState, now: int) -> Iterator[Reason]:
+    for step in state.open_steps():
+        match step.status:
+            case StepStatus.RETRYING:
+                yield _backoff(state, step, now)
+            case StepStatus.WAITING:
+                yield _waiting(state, step, now)
+            case _ if not step.interrupted and state.cancel_requested_at is None and state.pause_requested_at is None:
+                since = format_duration(max(0, now - (step.attempt_started_at or now)) // MICROSECONDS)
+                text = f"step {step.name!r} has been at work for {since}, attempt {step.attempt}"
+                yield Reason(Why.WORKING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
+
+
+def _queued(state: WorkflowState, queued: Collection[str], limits: Mapping[str, str]) -> Iterator[Reason]:
+    for name in queued:
+        many = f"as many steps as may use {limits[name]!r}" if name in limits else "as many steps as may"
+        text = f"step {name!r} waits for its turn: {many} are at work"
+        yield Reason(Why.LIMIT, text, name, commands=["flujoctl list --status running", _cancel(state)])
+
+
+def _backoff(state: WorkflowState, step: StepState, now: int) -> Reason:
+    failure = "" if step.error is None else f" ({step.error.type}: {step.error.message})"
+    text = (
+        f"step {step.name!r} has failed {step.failures} of {step.max_attempts} times{failure}; "
+        f"its next attempt is due {_when(step.next_attempt_at, now)}"
+    )
+    return Reason(Why.BACKOFF, text, step.name, step.next_attempt_at, [f"flujoctl watch {state.run_id}"])
+
+
+def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:
+    if step.kind == "child" and step.child is not None:
+        text = f"step {step.name!r} waits for the run {step.child!r}"
+        return Reason(Why.CHILD, text, step.name, commands=[f"flujoctl explain {step.child}"])
+    if step.signal is not None:
+        limit = "" if step.until is None else f", {_when(step.until, now)} at the latest"
+        text = f"step {step.name!r} waits for the signal {step.signal!r}{limit}"
+        command = f"flujoctl signal {state.run_id} {step.signal}"
+        return Reason(Why.SIGNAL, text, step.name, step.until, [command])
+    text = f"step {step.name!r} sleeps and goes on {_when(step.until, now)}"
+    return Reason(Why.TIMER, text, step.name, step.until, [f"flujoctl watch {state.run_id}"])
+
+
+def _between(state: WorkflowState) -> Reason:
+    text = "its program is between two steps: its own code runs, or waits for something flujo does not know of"
+    return Reason(Why.BETWEEN_STEPS, text, state.current_step, commands=[f"flujoctl watch {state.run_id}"])
+
+
+def _when(instant: int | None, now: int) -> str:
+    if instant is None:
+        return "some time"
+    if instant <= now:
+        return "now"
+    return f"in {format_duration((instant - now) // MICROSECONDS)}"
+
+
+def _resume(state: WorkflowState) -> str:
+    return f"flujoctl resume {state.run_id}"
+
+
+def _cancel(state: WorkflowState) -> str:
+    return f"flujoctl cancel {state.run_id}"

@@ -1,0 +1,131 @@
+"""Whether and when a failed step is tried again: pure arithmetic on the number of failures and a seed."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from flujo.kernel.durations import Duration, parse_duration
+from flujo.kernel.errors import DeclarationError
+
+MEANINGS: dict[str, str] = {
+    "socket.gaierror": "ConnectionError",
+    "socket.herror": "ConnectionError",
+    "ssl.SSLError": "ConnectionError",
+    "http.client.RemoteDisconnected": "ConnectionError",
+    "http.client.IncompleteRead": "ConnectionError",
+    "httpx.NetworkError": "ConnectionError",
+    "httpx.RemoteProtocolError": "ConnectionError",
+    "httpx.TimeoutException": "TimeoutError",
+    "httpcore.NetworkError": "ConnectionError",
+    "httpcore.RemoteProtocolError": "ConnectionError",
+    "httpcore.TimeoutException": "TimeoutError",
+    "requests.exceptions.ConnectionError": "ConnectionError",
+    "requests.exceptions.Timeout": "TimeoutError",
+    "subprocess.TimeoutExpired": "TimeoutError",
+    "concurrent.futures._base.TimeoutError": "TimeoutError",
+}
+"""Library errors that mean a built-in one to whoever writes `on_error: [ConnectionError, TimeoutError]`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how fast a step is tried again. The default tries once, since a step may not be idempotent.
+
+    Durations are seconds or texts like `5s`. `max_attempts` limits failures: an attempt whose process died is not
+    one. Failure n waits `delay * backoff**(n-1)`, at most `max_delay`, spread by ±`jitter` of itself; nothing is
+    retried once `max_elapsed` has passed since the step's first attempt. `on_error` names the errors worth retrying
+    (default: all), `give_up_on` those that never are; a name matches a class, any of its bases, or a fully
+    qualified name."""
+
+    max_attempts: int = 1
+    delay: Duration = 1.0
+    backoff: float = 2.0
+    max_delay: Duration = 300.0
+    jitter: float = 0.1
+    on_error: Sequence[str] | None = None
+    give_up_on: Sequence[str] = ()
+    max_elapsed: Duration | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("delay", "max_delay"):
+            object.__setattr__(self, name, parse_duration(getattr(self, name)))
+        if self.max_elapsed is not None:
+            object.__setattr__(self, "max_elapsed", parse_duration(self.max_elapsed))
+        for name in ("on_error", "give_up_on"):
+            names = getattr(self, name)
+            if isinstance(names, str) or not all(isinstance(each, str) for each in names or ()):
+                raise DeclarationError(
+                    f"{name} takes a list of error names, not {names!r}", [f'{name}=["ConnectionError"]']
+                )
+            object.__setattr__(self, name, None if names is None else tuple(names))
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            raise DeclarationError(f"max_attempts must be a whole number from 1, not {self.max_attempts!r}")
+        if not self.backoff >= 1:
+            raise DeclarationError(f"backoff must be at least 1, not {self.backoff!r}")
+        if not 0 <= self.jitter <= 1:
+            raise DeclarationError(f"jitter must lie between 0 and 1, not {self.jitter!r}")
+
+    def retries(self, names: Sequence[str], failures: int, elapsed_seconds: float, delay_seconds: float) -> bool:
+        """Whether an error known by `names` is followed by another attempt, after `failures` failures.
+
+        `elapsed_seconds` counts from the first attempt; a retry that would start after `max_elapsed` does not happen.
+        """
+        if failures >= self.max_attempts:
+            return False
+        if self.max_elapsed is not None and elapsed_seconds + delay_seconds > parse_duration(self.max_elapsed):
+            return False
+        if any(name in self.give_up_on for name in names):
+            return False
+        return self.on_error is None or any(name in self.on_error for name in names)
+
+    def delay_seconds(self, failures: int, seed: str) -> float:
+        """How long to wait after the failure numbered `failures` (from 1); the same arguments give the same answer."""
+        assert isinstance(self.delay, float)
+        assert isinstance(self.max_delay, float)
+        try:
+            plain = min(self.delay * self.backoff ** (failures - 1), self.max_delay)
+        except OverflowError:
+            plain = self.max_delay
+        digest = hashlib.blake2b(f"{seed}:{failures}".encode(), digest_size=8).digest()
+        fraction = int.from_bytes(digest, "big") / 2**64
+        return plain * (1 + self.jitter * (2 * fraction - 1))
+
+
+NO_RETRY = RetryPolicy()
+
+
+def error_names(error: BaseException) -> tuple[str, ...]:
+    """Every name under which a policy may list this error: along its MRO, short, qualified, and by what it means."""
+    names = dict.fromkeys(_names_along(type(error)))
+    remote = getattr(error, "type", None)  # a remote task's own name for its error
+    if isinstance(remote, str):
+        names |= {remote: None, remote.rpartition(".")[2]: None}
+    return tuple(names)
+
+
+def recorded_names(error_type: str) -> tuple[str, ...]:
+    """The same for an error of which only the recorded type is known."""
+    known = getattr(builtins, error_type, None)
+    if isinstance(known, type) and issubclass(known, BaseException):
+        return tuple(_names_along(known))
+    return tuple(filter(None, (error_type, error_type.rpartition(".")[2], MEANINGS.get(error_type))))
+
+
+def _names_along(kind: type[BaseException]) -> Iterator[str]:
+    for cls in kind.__mro__[:-1]:
+        qualified = f"{cls.__module__}.{cls.__qualname__}"
+        yield from (cls.__name__, qualified)
+        if meaning := MEANINGS.get(qualified):
+            yield meaning
+
+
+def error_type(error: BaseException) -> str:
+    """The name an error is recorded under: bare for built-in classes, qualified for others."""
+    remote = getattr(error, "type", None)
+    if isinstance(remote, str):
+        return remote
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,537 @@
+"""What the journal of a run adds up to: `WorkflowState`, its steps, and the two lists of states a reader can trust.
+
+Only `transitions.fold` changes a state, one event at a time. What `Kernel.inspect` returns is a copy of its own:
+reading it twice gives the same answer, changing it changes nothing. Durations are in seconds, instants in
+microseconds UTC (`to_dict` shows them as ISO 8601)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from flujo.kernel.durations import MICROSECONDS, format_instant
+from flujo.kernel.values import decode
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. docs/state-machines.md draws who goes where; tests/kernel checks the drawing."""
+
+    PENDING = "pending"
+    """Created, durable, nothing begun. Enters: start. Leaves: its first step begins (running, or waiting), its program
+    ends without one, or it is cancelled or paused. A crash here loses nothing: whoever recovers the run starts it."""
+
+    RUNNING = "running"
+    """Some attempt runs or is due, or the program is between two steps. Leaves: all its branches wait (waiting),
+    the program returns (completed) or raises (failed), a cancel is carried out (cancelled), somebody asked for a pause
+    and the last body has ended, or too many owners died in one step (paused). A crash here leaves it running and
+    interrupted: finished steps keep their outcome, the started one runs again, a pause asked for is carried out."""
+
+    WAITING = "waiting"
+    """Every branch waits: for an instant, a signal, a child run, or the next attempt of a failed step. `wait` names
+    each. Leaves: one of them comes (running), or it is cancelled or paused, or fails. A crash here changes nothing: due
+    times, signals and the ids of children are in the journal."""
+
+    PAUSED = "paused"
+    """Stopped with a reason: somebody asked for it (PauseRequested), or too many owners died in one step
+    (StepInterrupted). Nobody owns it, and nothing happens until somebody resumes it (pending, running or waiting) or
+    cancels it. Due times and signals are kept meanwhile. A crash here means nothing: nobody is there to crash."""
+
+    COMPLETED = "completed"
+    """The program returned and its output is recorded, or somebody marked the run as completed. Final, but for a
+    resume from a step."""
+
+    FAILED = "failed"
+    """The program raised; `error` says what. Final until somebody resumes it: the failure that ended it is tried
+    afresh, unless somebody has skipped that step or set its output meanwhile."""
+
+    CANCELLED = "cancelled"
+    """Somebody asked for it and the program has stopped. Final until somebody resumes it."""
+
+
+FINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+"""A run in one of these takes no more requests and has no owner."""
+
+LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING)
+"""A run in one of these must have a live owner, or is interrupted."""
+
+
+class StepStatus(StrEnum):
+    """Where one generation of a step stands."""
+
+    PENDING = "pending"
+    """Not begun in this generation. Enters: a resume gave it a new generation. Leaves: it starts, waits or is
+    skipped, its value is recorded, or somebody sets its output."""
+
+    RUNNING = "running"
+    """An attempt is recorded and its body may be running. Leaves by the attempt's outcome. A crash here: the body
+    may have run in part, so the attempt is interrupted and the next one starts; nothing counts as a failure."""
+
+    RETRYING = "retrying"
+    """The last attempt failed and the next one is due at `next_attempt_at`; then it is running again, or waiting if it
+    is for a child run. A crash here loses neither count nor instant."""
+
+    WAITING = "waiting"
+    """It waits for an instant, a signal or the end of a child run, with nothing kept running. A crash here loses
+    nothing."""
+
+    COMPLETED = "completed"
+    """Its output is recorded, by its body or by somebody's hand, once in this generation, and never changes."""
+
+    FAILED = "failed"
+    """Its last attempt failed and its policy allows no other. The program decides what that means; somebody may still
+    skip it or set its output."""
+
+    SKIPPED = "skipped"
+    """Its condition was false, or somebody skipped it."""
+
+    CANCELLED = "cancelled"
+    """The program cancelled it, or the run ended around it. A resume gives it a new generation."""
+
+
+SETTLED = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
+"""A step in one of these has an outcome to hand to the program."""
+
+
+class Failure(NamedTuple):
+    """An error as it is recorded. `type` is a class name, `details` the end of its traceback."""
+
+    type: str
+    message: str
+    step: str | None = None
+    attempt: int | None = None
+    details: str | None = None
+
+
+class Signal(NamedTuple):
+    """A signal a run has received; `seq` is the number of its event."""
+
+    seq: int
+    payload: str  # JSON text
+
+
+class Usage(NamedTuple):
+    """What commands have used: seconds of CPU time, user and system, of them and of all they have waited for, and the
+    most memory (resident set) that one process had at a time; None when that is not known, which is so for those that
+    took less than the kernel's own process (subprocesses.py)."""
+
+    cpu_seconds: float
+    peak_bytes: float | None = None
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        known = [peak for peak in (self.peak_bytes, other.peak_bytes) if peak is not None]
+        return Usage(round(self.cpu_seconds + other.cpu_seconds, 6), max(known, default=None))
+
+    def metrics(self) -> dict[str, float]:
+        """It as metrics of a step's progress, which is how it is recorded."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+class Progress(NamedTuple):
+    """How far something said it is. `done` and `total` are in units of its own."""
+
+    done: float
+    total: float | None
+    message: str | None
+    metrics: Mapping[str, float]
+    at: int  # when it was recorded, microseconds UTC
+
+    @property
+    def share(self) -> float | None:
+        """The part that is done, 0 to 1; None without a total."""
+        return None if not self.total else min(1.0, max(0.0, self.done / self.total))
+
+    @property
+    def used(self) -> Usage | None:
+        """What the commands of the step have used in this generation; None if it ran none."""
+        if (seconds := self.metrics.get("cpu_seconds")) is None:
+            return None
+        return Usage(seconds, self.metrics.get("peak_bytes"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as users see it in JSON."""
+        share = self.share
+        return {
+            "percent": None if share is None else round(100 * share, 1),
+            "done": self.done,
+            "total": self.total,
+            "message": self.message,
+            "metrics": dict(self.metrics),
+            "at": format_instant(self.at),
+        }
+
+
+OPEN = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING)
+"""A step in one of these has begun and has no outcome. A tuple: the hash of an enum member is a Python call."""
+
+
+@dataclass(slots=True)
+class StepState:
+    """One step of a run, in its newest generation."""
+
+    name: str
+    kind: str = "task"  # or "sleep", "signal", "child", "now", "random", "uuid", "variable"
+    status: StepStatus = StepStatus.PENDING
+    generation: int = 1
+    attempt: int = 0
+    failures: int = 0
+    interruptions: int = 0
+    interrupted: bool = False
+    max_attempts: int = 1
+    output_json: str | None = None
+    error: Failure | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    active_micros: int = 0
+    next_attempt_at: int | None = None
+    until: int | None = None
+    signal: str | None = None
+    signal_seq: int | None = None
+    child: str | None = None  # id of the run it waits for, or waited for
+    child_resumes: int = 0  # that run's end counts once it has been resumed this often
+    progress: Progress | None = None
+    redacted: bool = False
+    # what the kernel needs besides
+    digest: str | None = None
+    first_seq: int = 0  # the event that began it, over all generations
+    settled_seq: int | None = None  # the event of its outcome
+    attempt_started_at: int | None = None
+
+    @property
+    def output(self) -> Any:
+        """The recorded output as plain JSON, None without one."""
+        return None if self.output_json is None else decode(self.output_json)
+
+    @property
+    def active_seconds(self) -> float:
+        """How long its attempts have run, waits apart."""
+        return self.active_micros / MICROSECONDS
+
+    @property
+    def wake_at(self) -> int | None:
+        """The instant at which it goes on by itself, if there is one."""
+        return self.next_attempt_at if self.status is StepStatus.RETRYING else self.until
+
+    def to_dict(self) -> dict[str, Any]:
+        """The step as users see it in JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "status": self.status.value,
+            "generation": self.generation,
+            "attempt": self.attempt,
+            "failures": self.failures,
+            "interruptions": self.interruptions,
+            "interrupted": self.interrupted,
+            "max_attempts": self.max_attempts,
+            "output": self.output,
+            "error": None if self.error is None else self.error._asdict(),
+            "started_at": format_instant(self.started_at),
+            "finished_at": format_instant(self.finished_at),
+            "active_seconds": self.active_seconds,
+            "next_attempt_at": format_instant(self.next_attempt_at),
+            "child": self.child,
+            "progress": None if self.progress is None else self.progress.to_dict(),
+            "redacted": self.redacted,
+        }
+
+
+@dataclass(slots=True)
+class WorkflowState:
+    """One run, as its journal up to `seq` tells it."""
+
+    run_id: str
+    uid: str
+    workflow: str = ""
+    version: str | None = None
+    status: RunStatus = RunStatus.PENDING
+    inputs_json: str = "{}"
+    variables: dict[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    steps: dict[str, StepState] = field(default_factory=dict)
+    output_json: str | None = None
+    error: Failure | None = None
+    failed_steps: Sequence[str] = ()
+    paused_reason: str | None = None
+    differences: Sequence[Sequence[str]] = ()  # (step, change, detail), when its program contradicts what is recorded
+    changes_accepted: bool = False
+    cancel_reason: str | None = None
+    cancel_requested_at: int | None = None
+    pause_requested_at: int | None = None
+    parent_run_id: str | None = None
+    forked_from: str | None = None
+    resume_count: int = 0
+    seq: int = 0
+    created_at: int = 0
+    started_at: int | None = None
+    resumed_at: int | None = None
+    resumed_by: str | None = None
+    updated_at: int = 0
+    finished_at: int | None = None
+    report: Progress | None = None  # what the program said of the run as a whole
+    usual_seconds: float | None = None  # not in the journal: how long earlier runs of the workflow took, if it is live
+    unowned: bool = False  # not in the journal: `inspect` found that no live process runs it
+    # what the kernel needs besides
+    timeout_seconds: float | None = None
+    definition: str | None = None
+    plan: Sequence[Sequence[str]] | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    signals: dict[str, list[Signal]] = field(default_factory=dict)
+    requests: dict[str, str] = field(default_factory=dict)  # id → digest of what was asked for under it
+    retries: int = 0
+    labels_json: str = "{}"
+    running: int = 0  # steps that are running, interrupted ones included
+    active: int = 0  # attempts whose body may be running now
+    waiting: int = 0  # steps that wait or are to be retried
+    done: int = 0  # steps with an outcome
+    active_micros: int = 0
+    active_since: int | None = None
+    current_step: str | None = None  # the one that began last
+
+    # -- what the run was asked for and came to ------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs as plain JSON."""
+        inputs: dict[str, Any] = decode(self.inputs_json)
+        return inputs
+
+    @property
+    def output(self) -> Any:
+        """The run's output as plain JSON, None before it completed."""
+        return None if self.output_json is None else decode(self.output_json)
+
+    @property
+    def is_final(self) -> bool:
+        """Completed, failed or cancelled."""
+        return self.status in FINAL
+
+    @property
+    def interrupted(self) -> bool:
+        """Somebody ought to run it and nobody does; or, as far as the journal tells, an attempt died with its owner."""
+        return self.unowned or any(step.interrupted for step in self.steps.values())
+
+    # -- its steps -----------------------------------------------------------------------------------------------
+
+    def open_steps(self) -> Iterator[StepState]:
+        """The steps that have begun and have no outcome."""
+        if self.running or self.waiting:
+            for step in self.steps.values():
+                if step.status in OPEN:
+                    yield step
+
+    @property
+    def current_steps(self) -> list[str]:
+        """The names of the steps that have begun and have no outcome."""
+        return [step.name for step in self.open_steps()]
+
+    @property
+    def failed_step(self) -> str | None:
+        """The step whose failure ended the run."""
+        return None if self.error is None else self.error.step
+
+    @property
+    def step_outputs(self) -> dict[str, dict[str, Any]]:
+        """For every completed step its output, as `{name: {"result": output}}`."""
+        return {
+            step.name: {"result": step.output} for step in self.steps.values() if step.status is StepStatus.COMPLETED
+        }
+
+    @property
+    def retry_state(self) -> dict[str, dict[str, int]]:
+        """For every step that has failed and may be tried again, `{name: {"attempt": n, "max_attempts": m}}`."""
+        return {
+            step.name: {"attempt": step.attempt, "max_attempts": step.max_attempts}
+            for step in self.steps.values()
+            if step.failures and step.status is not StepStatus.COMPLETED
+        }
+
+    @property
+    def wake_at(self) -> int | None:
+        """When a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end, has a
+        child to look after, or has received the signal it waits for.
+
+        The steps that wait are mostly the newest ones, so with a long history behind them the look goes backwards and
+        ends with the last that waits."""
+        if self.cancel_requested_at is not None or self.pause_requested_at is not None:
+            return self.updated_at
+        soonest: int | None = None
+        left = self.waiting
+        for step in reversed(self.steps.values()):
+            if not left:
+                break
+            if step.status is StepStatus.RETRYING or step.status is StepStatus.WAITING:
+                left -= 1
+                if step.status is StepStatus.WAITING and (step.child is not None or self._has_received(step.signal)):
+                    return self.updated_at
+                if (at := step.wake_at) is not None and (soonest is None or at < soonest):
+                    soonest = at
+        return soonest
+
+    def _has_received(self, signal: str | None) -> bool:
+        return signal is not None and bool(self.signals.get(signal))
+
+    @property
+    def timeout_at(self) -> int | None:
+        """When it has taken as long as its workflow allows, counted from its start or last resume."""
+        if self.timeout_seconds is None:
+            return None
+        return (self.resumed_at or self.created_at) + round(self.timeout_seconds * MICROSECONDS)
+
+    @property
+    def wait(self) -> list[dict[str, Any]]:
+        """What the run waits for: kind (`backoff`, `sleep`, `signal`, `child`), step, until, signal and child (or
+        null)."""
+        return [
+            {
+                "kind": "backoff" if step.status is StepStatus.RETRYING else step.kind,
+                "step": step.name,
+                "until": format_instant(step.wake_at),
+                "signal": step.signal,
+                "child": step.child,
+            }
+            for step in self.open_steps()
+            if step.status is not StepStatus.RUNNING
+        ]
+
+    # -- how far it is -------------------------------------------------------------------------------------------
+
+    @property
+    def steps_total(self) -> int | None:
+        """How many steps the run has, None when its program decides as it goes."""
+        return None if self.plan is None else len(self.plan)
+
+    @property
+    def active_seconds(self) -> float:
+        """How long some attempt has been running, waits and interruptions apart."""
+        return self.active_micros / MICROSECONDS
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """Percent and counts of steps, what the program reported, the estimated time left, and the resources that
+        commands have used; null where that is not known.
+
+        Percent counts a step under way by the part of it that it has reported. Without a known number of steps, what
+        the program has reported of the run as a whole stands in."""
+        share = self.share_done
+        return {
+            "percent": None if share is None else round(100 * share, 1),
+            "done": self.done,
+            "total": self.steps_total,
+            "message": None if self.report is None else self.report.message,
+            "metrics": {} if self.report is None else dict(self.report.metrics),
+            "eta_seconds": self.eta_seconds,
+            "retries": self.retries,
+            "errors": sum(step.failures for step in self.steps.values()),
+            "resources": None if (used := self.used) is None else used._asdict(),
+        }
+
+    @property
+    def used(self) -> Usage | None:
+        """What the commands of its steps have used, each step in its newest generation; None if they ran none."""
+        total: Usage | None = None
+        for step in self.steps.values():
+            if step.progress is not None and (used := step.progress.used) is not None:
+                total = used if total is None else total.plus(used)
+        return total
+
+    @property
+    def share_done(self) -> float | None:
+        """The part of the run that is done, 0 to 1; None while that is not known."""
+        if self.status is RunStatus.COMPLETED:
+            return 1.0
+        if not (total := self.steps_total):
+            return None if self.report is None else self.report.share
+        under_way = sum(step.progress.share or 0.0 for step in self.open_steps() if step.progress is not None)
+        return min(1.0, (self.done + under_way) / total)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """How much longer a live run will take: at its rate so far, waits apart, or where its share is not known, if it
+        takes as long as earlier runs of its workflow."""
+        share = self.share_done
+        if self.status not in LIVE:
+            return None
+        if not share:
+            if self.usual_seconds is None or self.started_at is None:
+                return None
+            return round(max(0.0, self.usual_seconds - (self.updated_at - self.started_at) / MICROSECONDS), 1)
+        active = self.active_micros
+        if self.active_since is not None:
+            active += self.updated_at - self.active_since
+        return round(active / MICROSECONDS * (1 - share) / share, 1)
+
+    # -- the reference's own names -------------------------------------------------------------------------------
+
+    @property
+    def workflow_id(self) -> str:
+        """The run id, under the name the reference uses."""
+        return self.run_id
+
+    @property
+    def name(self) -> str:
+        """The workflow's name, under the name the reference uses."""
+        return self.workflow
+
+    @property
+    def start_time(self) -> str | None:
+        """When the run started, ISO 8601 in UTC."""
+        return format_instant(self.started_at or self.created_at)
+
+    @property
+    def last_updated(self) -> str | None:
+        """When the last event was recorded, ISO 8601 in UTC."""
+        return format_instant(self.updated_at)
+
+    @property
+    def execution_state(self) -> dict[str, Any]:
+        """Status, steps and retries in the shape the reference uses."""
+        return {
+            "status": self.status.value,
+            "current_step": self.current_step,
+            "failed_step": self.failed_step,
+            "step_outputs": self.step_outputs,
+            "retry_state": self.retry_state,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as users see it in JSON, with the names of docs/concepts.md."""
+        error = self.error
+        return {
+            "run_id": self.run_id,
+            "uid": self.uid,
+            "workflow": self.workflow,
+            "version": self.version,
+            "status": self.status.value,
+            "interrupted": self.interrupted,
+            "inputs": self.inputs,
+            "variables": self.variables,
+            "labels": dict(self.labels),
+            "steps": [step.to_dict() for step in self.steps.values()],
+            "step_outputs": self.step_outputs,
+            "current_step": self.current_step,
+            "current_steps": self.current_steps,
+            "failed_step": self.failed_step,
+            "retry_state": self.retry_state,
+            "output": self.output,
+            "error": None if error is None else error._asdict(),
+            "progress": self.progress,
+            "wait": self.wait,
+            "paused_reason": self.paused_reason,
+            "differences": [dict(zip(("step", "change", "detail"), row, strict=True)) for row in self.differences],
+            "pause_requested_at": format_instant(self.pause_requested_at),
+            "cancel_requested_at": format_instant(self.cancel_requested_at),
+            "cancel_reason": self.cancel_reason,
+            "parent_run_id": self.parent_run_id,
+            "forked_from": self.forked_from,
+            "resume_count": self.resume_count,
+            "seq": self.seq,
+            "created_at": format_instant(self.created_at),
+            "started_at": format_instant(self.started_at),
+            "updated_at": format_instant(self.updated_at),
+            "finished_at": format_instant(self.finished_at),
+            "active_seconds": self.active_seconds,
+            "environment": dict(self.environment),
+        }

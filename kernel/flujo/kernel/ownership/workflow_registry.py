@@ -1,0 +1,57 @@
+"""The workflows one kernel knows: those it was given, and those it can rebuild from a text that a run has stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from flujo.kernel.errors import DeclarationError, StateIncompatibilityError, WorkflowNotFoundError
+from flujo.kernel.execution.programs import Workflow
+from flujo.kernel.journal.compatibility import differences
+from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.store.backend import StateBackend, StoredDefinition
+
+
+class Catalogue:
+    """`load` rebuilds a workflow from a stored text; without it only registered workflows are known."""
+
+    def __init__(self, workflows: Iterable[Workflow], load: Callable[[StoredDefinition], Workflow] | None) -> None:
+        self.registered = {each.name: each for each in workflows}
+        self.load = load
+
+    def choose(self, workflow: Workflow | str) -> Workflow:
+        """The workflow to start, registered if it has to be found again by its name; raises WorkflowNotFoundError,
+        DeclarationError."""
+        if isinstance(workflow, Workflow):
+            if workflow.definition is not None and self.load is not None:
+                return workflow  # its runs go on with the text they have stored, so there is nothing to remember
+            known = self.registered.setdefault(workflow.name, workflow)
+            if known != workflow and workflow.definition is None:
+                # A stored run knows its program by name only: it would go on with the wrong one.
+                raise DeclarationError(
+                    f"this kernel has another workflow called {workflow.name!r}", ["give one of them a name of its own"]
+                )
+            return workflow
+        if workflow not in self.registered:
+            raise WorkflowNotFoundError(workflow, sorted(self.registered))
+        return self.registered[workflow]
+
+    def may_know(self, workflow: str, definition: str | None) -> bool:
+        """Whether a run of this workflow, with this stored definition, can perhaps go on here."""
+        return workflow in self.registered or definition is not None
+
+    async def of(self, state: WorkflowState, backend: StateBackend) -> Workflow:
+        """The workflow a stored run goes on with: the registered one if it is the same definition, or else the stored
+        text. Raises WorkflowNotFoundError, StateIncompatibilityError."""
+        registered = self.registered.get(state.workflow)
+        same = registered is not None and (
+            registered.definition is None or registered.definition.digest == state.definition
+        )
+        if registered is not None and same:
+            return registered
+        if state.definition is not None and self.load is not None:
+            return self.load(await backend.get_definition(state.definition))
+        if registered is None:
+            raise WorkflowNotFoundError(state.workflow, sorted(self.registered))
+        if found := differences(state, registered.plan):
+            raise StateIncompatibilityError(state.run_id, found)
+        return registered

@@ -1,0 +1,333 @@
+"""The port: what the kernel asks of a place where journals live.
+
+A backend stores, per run, the rows of its journal and one summary, and keeps them equal: both change in the same atomic
+commit. Everything is in domain verbs; nothing here knows SQL, files or sockets. Every backend passes the suite in
+`flujo.backends.conformance`, which is the executable form of these docstrings.
+
+Ownership. A run is advanced by one owner at a time, the kernel that holds its highest token. `claim` raises the
+token and every commit carries it, so a commit of an earlier owner is refused whatever the clocks say. An owner
+counts as alive exactly as long as its process does (the backend holds an operating system lock, or something as
+good), so a crash frees its runs at once and a slow process never loses them.
+
+Cancelling any of these calls leaves nothing half done: a commit that was under way is wholly there or wholly
+absent. Every call may raise StoreError for what the disk or another process does; after a StoreError from `append`
+the caller must read again what it wants to know, and never guess."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from flujo.kernel.journal.events import EventRow
+from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
+
+
+class StoredDefinition(NamedTuple):
+    """The text of a definition under its digest; the same digest is always the same text."""
+
+    digest: str
+    workflow: str
+    version: str | None
+    text: str
+
+
+class Commit(NamedTuple):
+    """Some events of one run, with the summary they lead to: all of it becomes durable, or none.
+
+    `expected_seq` is the last event before these; 0 creates the run. `taken` are the ids of inbox requests these events
+    answer, removed in the same breath. `definition` is stored, if it is not there yet, together with a creation.
+    """
+
+    run_id: str
+    uid: str
+    token: int
+    expected_seq: int
+    rows: Sequence[EventRow]
+    summary: RunSummary
+    taken: Sequence[int] = ()
+    definition: StoredDefinition | None = None
+
+
+class Refused(StrEnum):
+    """Why a commit was not made. The other commits of its batch stand."""
+
+    EXISTS = "exists"
+    """A creation, but the run id is taken (ids are unique regardless of case)."""
+
+    STALE = "stale"
+    """The run is gone, or has another uid, token or last event: this kernel does not own it any more."""
+
+
+class Request(NamedTuple):
+    """What somebody who does not own a run asks of its owner."""
+
+    kind: str  # "signal" or "cancel"
+    body: str  # JSON text of an object
+    at: int
+
+
+class Posted(NamedTuple):
+    """A request in the inbox of a run; it stays there until a commit names its id in `taken`."""
+
+    id: int
+    uid: str
+    request: Request
+
+
+class RunFilter(NamedTuple):
+    """Which runs; every part that is given must match. An empty filter matches all runs.
+
+    Ranges hold their `from` and not their `before`; a run that has no such instant yet is in none of them."""
+
+    statuses: Sequence[str] = ()
+    workflow: str | None = None
+    id_prefix: str | None = None
+    labels: Sequence[tuple[str, str]] = ()
+    created_from: int | None = None
+    created_before: int | None = None
+    updated_from: int | None = None
+    updated_before: int | None = None  # with the statuses of runs that go on: those that have not moved since
+    finished_from: int | None = None
+    finished_before: int | None = None
+    settled_before: int | None = None  # finished_at, or updated_at of a paused run, lies before this instant
+    failed_step: str | None = None
+    parent: str | None = None  # the id of the run that started it
+    owner: str | None = None
+
+
+class Order(StrEnum):
+    """How a listing is sorted; always the newest first, and by run id where instants are equal."""
+
+    CREATED = "created"
+    """By `created_at`."""
+
+    UPDATED = "updated"
+    """By `updated_at`. A run that moves while its pages are read may show up twice, or not on the rest of them."""
+
+
+class Page(NamedTuple):
+    """Runs in the order that was asked for; `next` asks for the following page, None means there is none."""
+
+    runs: Sequence[RunSummary]
+    next: str | None
+
+
+class Due(NamedTuple):
+    """Runs of one kernel whose time has come, soonest first, and the instant of the next one behind them, if any."""
+
+    runs: Sequence[RunSummary]
+    next: int | None
+
+
+class Removal(NamedTuple):
+    """What a prune has removed, or would remove."""
+
+    runs: Sequence[RunSummary]
+    """The runs that went, the longest settled first and every run before those it has started. Of a dry run, the first
+    `limit` of those that would go."""
+
+    total: int
+    """How many went, or would go in all."""
+
+    bytes: int
+    """What their journals took in this store, in bytes; indexes and the like are not counted."""
+
+    more: bool
+    """Whether there may be more to remove."""
+
+
+class Problem(NamedTuple):
+    """Something that is wrong in a store."""
+
+    run_id: str | None
+    """The run it is about; None for the store as a whole."""
+
+    text: str
+
+
+class Capabilities(NamedTuple):
+    """What a backend declares, so that callers and the conformance suite adapt instead of guessing."""
+
+    durable: bool  # survives the process
+    several_processes: bool  # may be opened by several processes at once
+    event_loops: Sequence[str] = ("asyncio", "trio")
+
+
+class StateBackend(ABC):
+    """A place where journals live. One instance serves one kernel, or one reader; it is opened once."""
+
+    url: str
+    """How `open_backend` names this store, as in `sqlite:state.db`."""
+
+    capabilities: Capabilities
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def open(self, owner: str | None) -> None:
+        """Open the store as kernel `owner`, creating it if there is none, and be alive under that name until `close`.
+
+        With `owner=None` open it for reading, posting, deleting and pruning only: an absent store raises
+        StoreNotFoundError and is not created. Raises UnsupportedEventLoopError, ForeignStoreError, NewerStoreError,
+        CorruptStoreError; then nothing was changed."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop being alive and give back every file, thread and task. Closing twice is allowed."""
+
+    async def __aenter__(self) -> Self:
+        await self.open(None)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def liveness_fd(self) -> int | None:
+        """A file descriptor that keeps this owner alive while any process holds it; None where there is no such thing.
+
+        The kernel hands it to the guardian of its child processes, so that nobody takes over its runs before the last
+        child is dead.
+        """
+        return None
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        """Make the commits durable, each atomic, in one go; on return they survive a power cut.
+
+        Several commits of one run do not occur in a batch. Returns the uids of the refused ones with the reason; all
+        others stand. An error means that any subset of whole commits may have been made.
+        """
+
+    @abstractmethod
+    async def claim(self, run_id: str) -> RunSummary:
+        """Become the owner of a run whose owner is gone: the token grows by one, durably, before this returns.
+
+        Raises RunNotFoundError, or RunActiveError when a live owner has it (also when that is this kernel itself).
+        Nobody has to be alive for a run without an owner.
+        """
+
+    @abstractmethod
+    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+        """Become the owner of up to `limit` runs in one of these statuses whose owner is gone, oldest first, as `claim`
+        does for one of them; returns them as they are then.
+
+        Only runs that have a stored definition, or one of these workflows. None are left when it returns fewer than
+        `limit`.
+        """
+
+    @abstractmethod
+    async def release(self, uids: Sequence[str] | None) -> None:
+        """Give up these runs of this kernel, or with None every one it owns; tokens stay as they are."""
+
+    @abstractmethod
+    async def delete(self, run_id: str, uid: str) -> None:
+        """Remove a run with its events and inbox. A late commit or post for it is refused from then on.
+
+        Raises RunNotFoundError, RunActiveError while a live owner has it.
+        """
+
+    @abstractmethod
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
+        """Remove runs that match, the longest settled first by (finished_at or else updated_at, run_id), until at least
+        `limit` are gone or none is left.
+
+        A run goes with all runs it has started, and they with it only: one whose parent is in the store is not looked
+        at by itself (`is_child` says who belongs to whom). A family of which a live owner
+        has a member stays whole. Done in short transactions, so that others get their turn; the store gives back what
+        becomes free. With `dry_run` nothing goes, and the answer counts all that would, whatever the limit.
+        """
+
+    # -- the inbox ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def post(self, run_id: str, request: Request) -> RunSummary:
+        """Leave a request for the owner of a run, durable on return. Returns the run as it was at that moment.
+
+        Raises RunNotFoundError, or RunFinishedError when the run is completed, failed or cancelled.
+        """
+
+    @abstractmethod
+    async def take(self) -> Sequence[Posted]:
+        """All requests in the inboxes of the runs this kernel owns, in the order they were posted.
+
+        They stay until a commit lists them as taken, so a crash in between loses none.
+        """
+
+    @abstractmethod
+    async def wait_for_posts(self) -> None:
+        """Return when `take` may have something new, at most 250 ms after it was posted; spurious returns are
+        allowed."""
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def load(self, run_id: str) -> RunSummary:
+        """The summary of a run; raises RunNotFoundError. Ids are matched exactly."""
+
+    @abstractmethod
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        """Up to `limit` rows of the journal with seq > `after_seq`, in order. Raises RunNotFoundError,
+        RunReplacedError."""
+
+    @abstractmethod
+    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
+        """The requests in the inbox of a run, whoever owns it, in the order they were posted. Raises RunNotFoundError,
+        RunReplacedError."""
+
+    @abstractmethod
+    async def list(
+        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
+    ) -> Page:
+        """One page of the runs that match, newest first. `page` is the `next` of an earlier answer to the same filter
+        and order; InvalidNameError for any other."""
+
+    @abstractmethod
+    async def due(self, instant: int, limit: int) -> Due:
+        """Up to `limit` runs of this kernel that wait, whose `wake_at` is not after `instant`, soonest first.
+
+        Found by an index: it costs what it returns, however many runs wait.
+        """
+
+    @abstractmethod
+    async def count(self, filter: RunFilter) -> int:
+        """How many runs match."""
+
+    @abstractmethod
+    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
+        """What the runs of each workflow add up to, or those of one, in the order of their names."""
+
+    @abstractmethod
+    async def is_alive(self, owner: str) -> bool:
+        """Whether the kernel of this id is alive right now."""
+
+    @abstractmethod
+    async def get_definition(self, digest: str) -> StoredDefinition:
+        """The stored definition; raises WorkflowNotFoundError."""
+
+    # -- keeping the store ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def integrity(self) -> Sequence[Problem]:
+        """Everything that is wrong with what the store is made of: damaged files, rows that contradict each other. What
+        journals say is looked at by `flujo.kernel.checking`, the same for all backends."""
+
+    @abstractmethod
+    async def backup(self, target: Path) -> int:
+        """Write a copy of the whole store, of one moment, to `target`, which must not exist; the bytes it takes. The
+        copy opens as a store of this backend and is durable on return. Runs go on meanwhile.
+
+        Raises StoreExistsError, and StoreError for a backend that keeps nothing (`capabilities.durable`)."""
+
+    @abstractmethod
+    async def details(self) -> Mapping[str, Any]:
+        """What an operator wants to know of this store: sizes, settings, versions, known defects of what it stands on.
+        JSON values under names of the backend's own."""

@@ -1,0 +1,342 @@
+"""Moving runs from one store to another, over the port alone.
+
+    import_run   a run that `export.from_json` has read arrives in a store
+    copy_runs    all runs of a store, or some, go straight into another one
+
+A run arrives whole, in one commit, with its id, its uid and every event as it was recorded, and it has no owner: the
+kernel that resumes it goes on where it stopped. The requests in its inbox are posted again afterwards. A repeat after a
+crash finds the runs that have arrived already and adds what is missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    FlujoError,
+    InvalidExportError,
+    RunActiveError,
+    RunExistsError,
+    RunFinishedError,
+    RunNotFoundError,
+    RunReplacedError,
+    UnknownEventError,
+    WorkflowNotFoundError,
+)
+from flujo.kernel.journal.events import EventRow
+from flujo.kernel.journal.state import FINAL
+from flujo.kernel.journal.summaries import RunSummary
+
+from .backend import Commit, Request, RunFilter, StateBackend, StoredDefinition
+from .export import Export, ExportedRun, examine_export, snapshot, stored_events
+from .integrity import EVERY_RUN, Progress
+
+MOST_REFUSALS = 100
+"""How many runs that were left out a copy lists; all are counted."""
+
+_PAGE = 200
+_BATCH_RUNS = 100
+_BATCH_BYTES = 4 * 1024 * 1024
+
+
+class Outcome(StrEnum):
+    """What became of a run that was to arrive in a store."""
+
+    CREATED = "created"
+    """It is there now."""
+
+    UNCHANGED = "unchanged"
+    """It was there already."""
+
+    GONE_ON = "gone_on"
+    """It was there already, and has gone on since."""
+
+
+class Arrival(NamedTuple):
+    """A run, and what became of it."""
+
+    run_id: str
+    outcome: Outcome
+
+
+class Refusal(NamedTuple):
+    """A run that was not copied: why, and what to type."""
+
+    run_id: str
+    text: str
+    commands: Sequence[str]
+
+
+class Copied(NamedTuple):
+    """What a copy has done."""
+
+    created: int
+    unchanged: int
+    """Runs that were there already."""
+
+    gone_on: int
+    """Runs that were there already and have gone on over there."""
+
+    refused: int
+    refusals: Sequence[Refusal]
+    """The first hundred of them."""
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Where a run stands in another store
+# ---------------------------------------------------------------------------------------------------------------
+
+
+class Standing(StrEnum):
+    """How a store stands to a run that is to arrive."""
+
+    MISSING = "missing"
+    OTHER = "other"
+    """Another run has its id."""
+
+    BEHIND = "behind"
+    """It is there with fewer events."""
+
+    SAME = "same"
+    AHEAD = "ahead"
+
+
+def standing(wanted: RunSummary, found: RunSummary | None) -> Standing:
+    """How a store stands to a run, by what it has under the same id."""
+    if found is None:
+        return Standing.MISSING
+    if found.uid != wanted.uid:
+        return Standing.OTHER
+    if found.seq < wanted.seq:
+        return Standing.BEHIND
+    return Standing.SAME if found.seq == wanted.seq else Standing.AHEAD
+
+
+async def _require_room(backend: StateBackend, wanted: RunSummary, rows: Sequence[EventRow]) -> Outcome:
+    """What is going to become of a run, of whose events `rows` are the last ones, or all; raises RunExistsError if it
+    is in conflict with what is there."""
+    run_id = wanted.run_id
+    inspect, delete = f"flujoctl inspect {run_id}", f"flujoctl delete {run_id}  # then bring it in again"
+    try:
+        found = await backend.load(run_id)
+    except RunNotFoundError:
+        return Outcome.CREATED
+    match standing(wanted, found):
+        case Standing.OTHER:
+            raise RunExistsError(run_id, "another history: it is another run", [inspect])
+        case Standing.BEHIND:
+            difference = f"fewer events, {found.seq} of {wanted.seq}: it has gone on since it was brought there"
+            raise RunExistsError(run_id, difference, [inspect, delete])
+        case here:
+            begin = wanted.seq - len(rows)
+            there = [row async for row in stored_events(backend, found._replace(seq=wanted.seq), begin)]
+            if there != list(rows):
+                raise RunExistsError(run_id, "another history: it has gone on in both places", [inspect, delete])
+            return Outcome.UNCHANGED if here is Standing.SAME else Outcome.GONE_ON
+
+
+def missing(wanted: Sequence[Request], there: Sequence[Request]) -> list[Request]:
+    """The requests that are not there yet, in their order. Equal ones count as often as they occur."""
+    left = Counter(there)
+    absent: list[Request] = []
+    for request in wanted:
+        if left[request]:
+            left[request] -= 1
+        else:
+            absent.append(request)
+    return absent
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Into a store
+# ---------------------------------------------------------------------------------------------------------------
+
+
+async def import_run(backend: StateBackend, export: Export) -> Sequence[Arrival]:
+    """Bring an exported run into a store that is open as an owner, with the runs it has started, those first.
+
+    What is there already stays as it is, so that an import may be repeated. Raises RunExistsError, before anything is
+    written, when an id is taken by another run or by another history of this one; InvalidExportError, StoreError."""
+    examine_export(export)
+    runs = [*reversed(export.children), export.run]
+    outcomes = [await _require_room(backend, run.summary, run.events) for run in runs]
+    for run in runs:
+        await _require_definition(backend, run.definition)
+    for run, outcome in zip(runs, outcomes, strict=True):
+        if outcome is Outcome.CREATED:
+            for refused in await _append(backend, [run]):
+                raise await _why_refused(backend, refused)
+            await _verify(backend, run)
+        if outcome is not Outcome.GONE_ON:
+            await _post(backend, run.summary, run.requests)
+    return [Arrival(run.summary.run_id, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+async def _require_definition(backend: StateBackend, wanted: StoredDefinition | None) -> None:
+    if wanted is None:
+        return
+    try:
+        found = await backend.get_definition(wanted.digest)
+    except WorkflowNotFoundError:
+        return
+    if found.text != wanted.text:
+        raise InvalidExportError(f"its definition {wanted.digest} has another text in {backend.url}")
+
+
+async def copy_runs(
+    source: StateBackend,
+    target: StateBackend,
+    filter: RunFilter = EVERY_RUN,
+    *,
+    include_live: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Copied:
+    """Copy the runs that match, the newest first, so that children arrive before their parents.
+
+    `target` is open as an owner, `source` need not be. A run that cannot be copied is refused, and keeps nobody from
+    the others: it is damaged, or a newer release has written it, or its id is taken, or a live kernel advances it.
+    Whoever resumes a copy of the latter runs it a second time; `include_live` copies it as it stands all the same.
+    What has arrived is read again and compared. May be repeated: runs that are there are left as they are.
+
+    Holds up to a hundred runs or 4 MiB in memory, or the one run that is larger. Raises StoreError."""
+    copying = _Copying(source, target, include_live)
+    total = await source.count(filter)
+    page: str | None = None
+    done = 0
+    while True:
+        found = await source.list(filter, limit=_PAGE, page=page)
+        for listed in found.runs:
+            await copying.take_along(listed)
+            done += 1
+            progress(done, max(total, done))
+        if (page := found.next) is None:
+            await copying.unload()
+            return copying.result()
+
+
+class _Copying:
+    """One copy under way."""
+
+    def __init__(self, source: StateBackend, target: StateBackend, include_live: bool) -> None:
+        self._source = source
+        self._target = target
+        self._include_live = include_live
+        self._batch: list[ExportedRun] = []
+        self._bytes = 0
+        self._counts = Counter[Outcome]()
+        self._refused = 0
+        self._refusals: list[Refusal] = []
+
+    def result(self) -> Copied:
+        created, unchanged, gone_on = (self._counts[each] for each in Outcome)
+        return Copied(created, unchanged, gone_on, self._refused, self._refusals)
+
+    async def take_along(self, listed: RunSummary) -> None:
+        """Bring one run on its way, or say why not."""
+        try:
+            run = await self._fetch(listed.run_id)
+        except (RunNotFoundError, RunReplacedError):
+            return  # somebody has deleted it meanwhile
+        except (CorruptStoreError, UnknownEventError, RunExistsError, RunActiveError) as error:
+            self._refuse(listed.run_id, error)
+            return
+        if run is not None:
+            await self._load(run)
+
+    async def _fetch(self, run_id: str) -> ExportedRun | None:
+        """The run; None for one that is there already, which is then made complete."""
+        summary = await self._source.load(run_id)
+        await self._require_idle(summary)
+        # The last event is enough: two histories that have gone apart do not come to the same one in the same instant.
+        last = await self._source.read_events(run_id, summary.uid, summary.seq - 1, 1)
+        outcome = await _require_room(self._target, summary, last)
+        if outcome is Outcome.CREATED:
+            run = await snapshot(self._source, run_id)
+            if run.live:
+                await self._require_idle(await self._source.load(run_id))  # taken up between the two looks
+            return run
+        if outcome is Outcome.UNCHANGED:
+            posted = await self._source.requests(run_id, summary.uid)
+            await _post(self._target, summary, [each.request for each in posted])
+        self._counts[outcome] += 1
+        return None
+
+    async def _require_idle(self, summary: RunSummary) -> None:
+        if self._include_live or summary.owner is None or not await self._source.is_alive(summary.owner):
+            return
+        raise RunActiveError(summary.run_id, summary.owner)
+
+    async def _load(self, run: ExportedRun) -> None:
+        self._batch.append(run)
+        self._bytes += sum(len(row.body) + len(row.payload or "") for row in run.events)
+        if len(self._batch) >= _BATCH_RUNS or self._bytes >= _BATCH_BYTES:
+            await self.unload()
+
+    async def unload(self) -> None:
+        """Bring what has been taken along into the target."""
+        batch, self._batch, self._bytes = self._batch, [], 0
+        refused = await _append(self._target, batch)
+        for run in refused:
+            self._refuse(run.summary.run_id, await _why_refused(self._target, run))
+        for run in batch:
+            if run not in refused:
+                await _verify(self._target, run)
+                await _post(self._target, run.summary, run.requests)
+                self._counts[Outcome.CREATED] += 1
+
+    def _refuse(self, run_id: str, error: FlujoError) -> None:
+        self._refused += 1
+        if len(self._refusals) < MOST_REFUSALS:
+            self._refusals.append(Refusal(run_id, str(error), error.hints))
+
+
+async def _append(backend: StateBackend, runs: Sequence[ExportedRun]) -> list[ExportedRun]:
+    """Create runs in a store; returns those whose id is taken."""
+    if not runs:
+        return []
+    refused = await backend.append([_creation(run) for run in runs])
+    return [run for run in runs if run.summary.uid in refused]
+
+
+def _creation(run: ExportedRun) -> Commit:
+    summary = run.summary
+    return Commit(summary.run_id, summary.uid, summary.token, 0, run.events, summary, definition=run.definition)
+
+
+async def _why_refused(backend: StateBackend, run: ExportedRun) -> RunExistsError:
+    """Why a run was refused that was not there a moment ago."""
+    try:
+        await _require_room(backend, run.summary, run.events)
+    except RunExistsError as error:
+        return error
+    difference = "an id that differs in case only, or it has arrived at this very moment"
+    return RunExistsError(run.summary.run_id, difference, ["flujoctl list"])
+
+
+async def _verify(backend: StateBackend, run: ExportedRun) -> None:
+    """Raise CorruptStoreError unless a run that has arrived is what was sent; it may have gone on since."""
+    summary = run.summary
+    try:
+        found = await backend.load(summary.run_id)
+        arrived = [row async for row in stored_events(backend, summary, 0)]
+    except (RunNotFoundError, RunReplacedError):
+        return  # somebody has pruned it, which is for them to decide
+    told = found._replace(owner=None, token=summary.token)
+    if arrived != list(run.events) or (found.seq == summary.seq and told != summary):
+        raise CorruptStoreError(backend.url, f"run {summary.run_id!r} does not read as it was written")
+
+
+async def _post(backend: StateBackend, summary: RunSummary, requests: Sequence[Request]) -> None:
+    """Leave requests in the inbox of a run that has arrived, as far as they are not there."""
+    if not requests or summary.status in FINAL:
+        return
+    try:
+        there = await backend.requests(summary.run_id, summary.uid)
+        for request in missing(requests, [posted.request for posted in there]):
+            await backend.post(summary.run_id, request)
+    except (RunNotFoundError, RunReplacedError, RunFinishedError):
+        pass  # somebody was quick

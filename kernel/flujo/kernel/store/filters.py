@@ -1,0 +1,141 @@
+"""Which runs a caller asks for: the words that `Runs.list` and `Runs.count` take, checked, as a filter of the port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypedDict
+
+from flujo.kernel.errors import InvalidNameError, InvalidValueError
+from flujo.kernel.journal.state import RunStatus
+
+from .backend import Order, RunFilter
+
+Instant = datetime | int
+"""A datetime that knows its zone, or microseconds since 1970-01-01 UTC, as every `*_at` of a run is."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+
+class Wanted(TypedDict, total=False):
+    """Which runs; every part that is given must match, and without any all runs do.
+
+    Ranges hold their `from` and not their `before`, so that windows side by side count no run twice; a run that has not
+    finished is in no range of `finished`. For runs that stand still ask for the statuses `pending`, `running` and
+    `waiting` with an `updated_before`."""
+
+    statuses: Sequence[str]
+    """In one of these."""
+
+    workflow: str | None
+    """Of the workflow of this name."""
+
+    id_prefix: str | None
+    """With an id that begins like this."""
+
+    labels: Mapping[str, str] | None
+    """With all of these labels."""
+
+    created_from: Instant | None
+    created_before: Instant | None
+    updated_from: Instant | None
+    updated_before: Instant | None
+    finished_from: Instant | None
+    finished_before: Instant | None
+
+    failed_step: str | None
+    """That failed in this step."""
+
+    parent_run_id: str | None
+    """That were started by the run of this id."""
+
+
+def run_filter(
+    *,
+    statuses: Sequence[str] = (),
+    workflow: str | None = None,
+    id_prefix: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    created_from: Instant | None = None,
+    created_before: Instant | None = None,
+    updated_from: Instant | None = None,
+    updated_before: Instant | None = None,
+    finished_from: Instant | None = None,
+    finished_before: Instant | None = None,
+    failed_step: str | None = None,
+    parent_run_id: str | None = None,
+) -> RunFilter:
+    """What is wanted, as a filter of the port. An empty text is none. Raises InvalidNameError for a status that does
+    not exist and what is no instant, InvalidValueError for what is no text."""
+    return RunFilter(
+        statuses=tuple(check_statuses(statuses)),
+        workflow=check_text("workflow", workflow) or None,
+        id_prefix=check_text("id_prefix", id_prefix) or None,
+        labels=tuple(sorted(check_labels(labels or {}).items())),  # a page token fits one order only
+        created_from=check_instant("created_from", created_from),
+        created_before=check_instant("created_before", created_before),
+        updated_from=check_instant("updated_from", updated_from),
+        updated_before=check_instant("updated_before", updated_before),
+        finished_from=check_instant("finished_from", finished_from),
+        finished_before=check_instant("finished_before", finished_before),
+        failed_step=check_text("failed_step", failed_step) or None,
+        parent=check_text("parent_run_id", parent_run_id) or None,
+    )
+
+
+def check_instant(what: str, given: Instant | None) -> int | None:
+    """An instant in microseconds, None for None; raises InvalidNameError."""
+    if given is None:
+        return None
+    if isinstance(given, datetime):
+        if given.utcoffset() is None:
+            raise InvalidNameError(what, given.isoformat(), "a datetime with its zone, such as datetime.now(UTC)")
+        return (given - _EPOCH) // _MICROSECOND
+    if isinstance(given, bool) or not isinstance(given, int) or not EARLIEST <= given <= LATEST:
+        raise InvalidNameError(what, given, "a datetime with its zone, or microseconds since 1970 in UTC")
+    return given
+
+
+def check_order(order: str) -> Order:
+    """The order itself; raises InvalidNameError for one that does not exist."""
+    if order not in tuple(Order):
+        raise InvalidNameError("order", order, f"one of {', '.join(Order)}")
+    return Order(order)
+
+
+def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The labels themselves; raises InvalidValueError for one that is not text."""
+    for name, value in labels.items():
+        if not isinstance(value, str):
+            raise InvalidValueError(f"labels.{name}", f"a label is text, not {type(value).__name__}")
+        check_text(f"labels.{name}", name)
+        check_text(f"labels.{name}", value)
+    return labels
+
+
+def check_statuses(statuses: Iterable[str]) -> Sequence[RunStatus]:
+    """The statuses themselves; raises InvalidNameError for one that does not exist."""
+    for status in statuses:
+        if status not in tuple(RunStatus):
+            raise InvalidNameError("run status", status, f"one of {', '.join(RunStatus)}")
+    return [RunStatus(status) for status in statuses]
+
+
+def check_limit(limit: int) -> int:
+    """The limit itself; raises InvalidNameError for one that lets nothing through."""
+    if limit < 1:
+        raise InvalidNameError("limit", limit, "how many at most, from 1")
+    return limit
+
+
+def check_text(what: str, text: str | None) -> str | None:
+    """The text itself; raises InvalidValueError for one that UTF-8 cannot hold, and so neither a journal nor a call."""
+    if text is not None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidValueError(what, str(error)) from None
+    return text
