@@ -27,7 +27,7 @@ def _run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return INTERNAL_ERROR
-    from flujo.cli import catalog
+    from flujo.cli import command_index
 
     if "_FLUJOCTL_COMPLETE" in os.environ:  # a shell asks for completions, always without arguments
         from flujo.cli.program import complete
@@ -35,9 +35,9 @@ def _run(arguments: list[str]) -> int:
         return complete()
     # Answered here because these have to be instant, and importing click alone takes several times as long as Python.
     if arguments in ([], ["--help"], ["-h"], ["help"]):
-        return _print(catalog.overview())
+        return _print(command_index.overview())
     if arguments == ["--version"]:
-        return _print(f"flujoctl {catalog.VERSION}\n")
+        return _print(f"flujoctl {command_index.VERSION}\n")
     from flujo.cli.program import run
 
     return run(arguments)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from flujo.cli import catalog
+from flujo.cli import command_index
 from flujo.cli.program import program
 from flujo.cli.session import Command
 
@@ -43,26 +43,26 @@ def cli() -> str:
     """The page cli.md."""
     context = click.Context(program, info_name="flujoctl")
     parts = [INTRODUCTION, _shared_options(), _exit_codes()]
-    for title, commands in catalog.SECTIONS:
+    for title, commands in command_index.SECTIONS:
         parts.append(f"## {title}\n")
         for name, _ in commands:
             flat = _flat(name, program.get_command(context, name))
             parts += [_command(full_name, found) for full_name, found in flat]
     parts.append("## Names from other tools\n")
-    aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in catalog.ALIASES.items())
+    aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in command_index.ALIASES.items())
     parts.append(f"{aliases}. `--start-from` is `--from-step`, and `list --pipeline` is `list --workflow`.\n")
-    for name in catalog.HIDDEN:
+    for name in command_index.HIDDEN:
         parts += [_command(full_name, found) for full_name, found in _flat(name, program.get_command(context, name))]
     return "\n".join(parts)
 
 
 def _shared_options() -> str:
-    lines = [f"- `{option}`: {meaning}" for option, meaning in catalog.SHARED_OPTIONS]
+    lines = [f"- `{option}`: {meaning}" for option, meaning in command_index.SHARED_OPTIONS]
     return "\n".join(["Every command takes these, before or after its name:\n", *lines, ""])
 
 
 def _exit_codes() -> str:
-    rows = [f"| {code} | {meaning} |" for code, meaning in catalog.EXIT_CODES]
+    rows = [f"| {code} | {meaning} |" for code, meaning in command_index.EXIT_CODES]
     return "\n".join(["## Exit codes\n", "| code | meaning |", "|---|---|", *rows, ""])
 
 

@@ -14,7 +14,7 @@ import yaml
 
 import foreground
 from cli.conftest import Flujoctl
-from flujo.cli import forgetting
+from flujo.cli import pruning
 from flujo.cli.inputs import parse_instant
 from flujo.kernel import Observer
 
@@ -229,7 +229,7 @@ def test_a_dry_run_counts_what_goes_and_what_stays(flujoctl: Flujoctl, monkeypat
     wait_for_a_signal(flujoctl)
     flujoctl("run", "choosing_program_of_tests.py:waiting", "--id", "paused", "--no-wait")
     flujoctl("pause", "paused")
-    monkeypatch.setattr(forgetting, "_SHOWN", 2)
+    monkeypatch.setattr(pruning, "_SHOWN", 2)
 
     shown = flujoctl("prune", "--older-than", "0", "--dry-run")
     with_paused = flujoctl("prune", "--older-than", "0", "--status", "paused", "--dry-run")
@@ -266,7 +266,7 @@ def test_a_prune_that_is_interrupted_says_how_many_went(flujoctl: Flujoctl, monk
         return pruned
 
     monkeypatch.setattr(Observer, "prune", interrupted)
-    monkeypatch.setattr(forgetting, "LISTED", 1)
+    monkeypatch.setattr(pruning, "LISTED", 1)
     with foreground.listening():
         ended = flujoctl("prune", "--older-than", "0", "--yes", "-o", "name")
 
@@ -278,8 +278,8 @@ def test_a_prune_that_is_interrupted_says_how_many_went(flujoctl: Flujoctl, monk
 @pytest.mark.usefixtures("four_runs")
 def test_a_long_prune_shows_how_far_it_is(flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the count is redrawn; what is printed in the end is the same as elsewhere."""
-    monkeypatch.setattr(forgetting, "_CALL_RUNS", 1)
-    monkeypatch.setattr(forgetting, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(pruning, "_CALL_RUNS", 1)
+    monkeypatch.setattr(pruning, "is_terminal", lambda stream: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     ended = flujoctl("prune", "--older-than", "0", "--yes")
 

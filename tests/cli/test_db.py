@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from cli.conftest import Ended, Flujoctl
-from flujo.cli import keeping, text
+from flujo.cli import maintenance, text
 
 FIXTURES = Path(__file__).parents[1] / "backends" / "fixtures"
 
@@ -448,7 +448,7 @@ def test_a_person_sees_how_far_it_is(
     arguments: tuple[str, ...], flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a terminal, and not with -q."""
-    monkeypatch.setattr(keeping, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(maintenance, "is_terminal", lambda stream: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
 
     assert "2/2" in flujoctl(*arguments).err

@@ -9,7 +9,7 @@ import shlex
 import click
 import pytest
 
-from flujo.cli import catalog
+from flujo.cli import command_index
 from flujo.cli.failures import EXIT_CODES, exit_code, report
 from flujo.cli.program import program
 from flujo.cli.session import Session
@@ -47,7 +47,7 @@ def test_every_class_has_a_documented_code(error: type[FlujoError]) -> None:
     code = next(EXIT_CODES[base] for base in error.__mro__ if base in EXIT_CODES)
     internal = (FlujoError, errors.ServerFailedError, errors.UnsupportedEventLoopError)
 
-    assert code in dict(catalog.EXIT_CODES)
+    assert code in dict(command_index.EXIT_CODES)
     assert (code == 70) == (error in internal)
 
 
@@ -93,11 +93,11 @@ def test_a_definition_error_lists_every_problem(capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_click_knows_every_command_of_the_catalog() -> None:
+def test_click_knows_every_command_of_the_index() -> None:
     """And every one has a line in the overview."""
     context = click.Context(program)
 
-    for name in (*catalog.COMMANDS, *catalog.HIDDEN, *catalog.ALIASES):
+    for name in (*command_index.COMMANDS, *command_index.HIDDEN, *command_index.ALIASES):
         assert program.get_command(context, name) is not None, name
-    for name in catalog.COMMANDS:
-        assert f"\n  {name:<12}" in catalog.overview()
+    for name in command_index.COMMANDS:
+        assert f"\n  {name:<12}" in command_index.overview()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flujo.cli import catalog
+from flujo.cli import command_index
 
 ROOT = Path(__file__).parents[2]
 ROOTS = [str(ROOT / name) for name in ("kernel", "backends", "workflows", "cli")]
@@ -42,7 +42,7 @@ def modules_after(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("--version",)])
 def test_help_imports_next_to_nothing(arguments: tuple[str, ...]) -> None:
-    """Not even click, typing or re: the whole of it is our entry point and the catalog."""
+    """Not even click, typing or re: the whole of it is our entry point and the index of commands."""
     imported = modules_after(*arguments)
 
     assert imported & {"click", "re", "typing", "json", "logging", "inspect", "asyncio", "pydantic", "anyio"} == set()
@@ -64,10 +64,10 @@ def test_completion_imports_no_kernel() -> None:
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
-    """catalog.VERSION is written down a second time so that --version need not look it up."""
+    """command_index.VERSION is written down a second time so that --version need not look it up."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
-    assert project["project"]["version"] == catalog.VERSION
+    assert project["project"]["version"] == command_index.VERSION
 
 
 def test_another_package_called_flujo_is_named(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def python(script: str, *arguments: str, folder: Path | None = None) -> subproce
     )
 
 
-@pytest.mark.parametrize("module", ["flujo.client", "flujo.server", "flujo.client.addresses", "flujo.cli.access"])
+@pytest.mark.parametrize("module", ["flujo.client", "flujo.server", "flujo.client.addresses", "flujo.cli.connect"])
 def test_importing_costs_nothing(module: str) -> None:
     """gRPC is imported when `Client` or `serve` is used, and not before."""
     ended = python(f"import sys, {module}; print(*sorted(sys.modules))")

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from . import catalog
+from . import command_index
 from .session import Session, say, shared_options
 
 USAGE = 2
@@ -22,17 +22,17 @@ class Program(click.Group):
     """The root of all commands. Each is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(catalog.COMMANDS)
+        return list(command_index.COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        name = catalog.ALIASES.get(cmd_name, cmd_name)
-        if name not in catalog.COMMANDS and name not in catalog.HIDDEN:
+        name = command_index.ALIASES.get(cmd_name, cmd_name)
+        if name not in command_index.COMMANDS and name not in command_index.HIDDEN:
             return None
-        found: click.Command = import_module(f"flujo.cli.commands.{catalog.MODULES.get(name, name)}").command
+        found: click.Command = import_module(f"flujo.cli.commands.{command_index.MODULES.get(name, name)}").command
         return found
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write(catalog.overview())
+        formatter.write(command_index.overview())
 
 
 program = Program(
@@ -53,7 +53,7 @@ program = Program(
 
 
 def _show_version(context: click.Context) -> None:
-    click.echo(f"flujoctl {catalog.VERSION}")
+    click.echo(f"flujoctl {command_index.VERSION}")
     context.exit()
 
 

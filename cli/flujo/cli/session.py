@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from . import catalog
+from . import command_index
 
 if TYPE_CHECKING:
     from .target import StoreTarget, Target
@@ -119,7 +119,7 @@ def run_async(function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 def shared_options() -> list[click.Parameter]:
     """Fresh parameters for one command. They write into the session and are not passed on to its function."""
-    help_of = {option.split(",")[0].split()[0]: meaning for option, meaning in catalog.SHARED_OPTIONS}
+    help_of = {option.split(",")[0].split()[0]: meaning for option, meaning in command_index.SHARED_OPTIONS}
 
     def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         session = context.ensure_object(Session)
@@ -172,7 +172,7 @@ def declare(
     name: str, *, formats: Sequence[str] = FORMATS, **settings: Any
 ) -> Callable[[Callable[..., int | None]], Command]:
     """Declare a command. Its function takes the session first and returns an exit code, None for 0."""
-    settings.setdefault("short_help", catalog.COMMANDS.get(name) or catalog.HIDDEN.get(name))
+    settings.setdefault("short_help", command_index.COMMANDS.get(name) or command_index.HIDDEN.get(name))
 
     def make(function: Callable[..., int | None]) -> Command:
         made: Command = click.command(name, cls=Command, formats=formats, **settings)(click.pass_obj(function))

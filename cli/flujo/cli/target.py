@@ -63,7 +63,7 @@ def _require_own_socket(address: str) -> None:
     """A socket is made by its server: another user's would be sent what is meant for the user's own server.
 
     Its folder counts because its owner could replace the socket between this look and the connection."""
-    from flujo.client.addresses import Address
+    from flujo.client.addresses import ServerAddress
 
-    path = Address.parse(address).path
+    path = ServerAddress.parse(address).path
     require_trusted([path.parent, path], f"flujoctl list --server {quote(address)}")

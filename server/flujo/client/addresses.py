@@ -16,14 +16,14 @@ LONGEST_PATH = 103
 """Bytes in the path of a socket: 107 on Linux, 103 on macOS."""
 
 
-class Address(NamedTuple):
+class ServerAddress(NamedTuple):
     """A socket file. `text` is what the user wrote."""
 
     text: str
     path: Path
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str) -> ServerAddress:
         """The address in `unix:PATH` or `unix:///PATH`; raises InvalidAddressError.
 
         A relative path counts from the working directory."""

@@ -27,7 +27,7 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.loops import require_asyncio
 
-from .addresses import Address
+from .addresses import ServerAddress
 from .statuses import from_status
 
 Request = TypeVar("Request")
@@ -50,7 +50,7 @@ ENDING_SECONDS = 1.0
 class Calls:
     """A connection to the server at `address`. Made inside a running event loop, which has to be asyncio's."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: ServerAddress) -> None:
         require_asyncio("the gRPC client")
         self.address = address
         self.channel = aio.insecure_channel(address.target, options=OPTIONS)

@@ -65,7 +65,7 @@ from flujo.v1 import (
 )
 from flujo.v1.payload_pb2 import Definition, Payload
 
-from .addresses import Address
+from .addresses import ServerAddress
 from .calls import Calls
 from .wire.events import from_event, payload_of
 from .wire.filters import to_filter, to_order
@@ -136,7 +136,7 @@ class Client:
     def __init__(
         self, address: str, *, call_seconds: float = CALL_SECONDS, reconnect_seconds: float = RECONNECT_SECONDS
     ) -> None:
-        self.address = Address.parse(address)
+        self.address = ServerAddress.parse(address)
         self._call_seconds = call_seconds
         self._reconnect_seconds = reconnect_seconds
         self._opened: _Opened | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 
 from flujo.backends import open_backend
-from flujo.client.addresses import Address
+from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Retention, Workflow
 
 from .listening import GRACE_SECONDS, listening, load_stored
@@ -34,7 +34,7 @@ async def run_server(
     stored. `max_steps`, `max_runs`, `limits` and `retention` are those of Kernel. Raises what open_backend and `serve`
     raise.
     """
-    where = Address.parse(address)
+    where = ServerAddress.parse(address)
     _ = where.target  # a path that is too long is said before a store is made for nothing
     kernel = Kernel(
         open_backend(store),

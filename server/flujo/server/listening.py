@@ -17,7 +17,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from flujo.client.addresses import Address
+from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, StoredDefinition, Workflow
 from flujo.kernel.loops import require_asyncio
 from flujo.v1 import run_service_pb2, run_service_pb2_grpc, system_service_pb2, system_service_pb2_grpc
@@ -65,7 +65,7 @@ async def serve(
     As a task: `await group.start(serve, kernel, address)` returns when calls are accepted. Raises InvalidAddressError,
     AddressInUseError, and UnsupportedEventLoopError on trio.
     """
-    where = Address.parse(address)
+    where = ServerAddress.parse(address)
     with claimed(where):
         async with listening(kernel, where, grace_seconds=grace_seconds):
             task_status.started()
@@ -80,7 +80,9 @@ def load_stored(stored: StoredDefinition) -> Workflow:
 
 
 @asynccontextmanager
-async def listening(kernel: Kernel, address: Address, *, grace_seconds: float = GRACE_SECONDS) -> AsyncIterator[None]:
+async def listening(
+    kernel: Kernel, address: ServerAddress, *, grace_seconds: float = GRACE_SECONDS
+) -> AsyncIterator[None]:
     """Accept calls for `kernel` inside the block, at an address that is `claimed`."""
     require_asyncio("the gRPC server")
     kernel.accept_definitions(load_stored)  # or what a client sends could not be gone on with after a crash

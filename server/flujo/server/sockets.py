@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flujo.client.addresses import Address
+from flujo.client.addresses import ServerAddress
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
 from flujo.kernel.trust import foreign_owner
 
 
 @contextmanager
-def claimed(address: Address) -> Iterator[None]:
+def claimed(address: ServerAddress) -> Iterator[None]:
     """Have the address to oneself inside the block; no socket of an earlier server is left there, or of ours after it.
 
     Raises AddressInUseError, InvalidAddressError."""
@@ -43,7 +43,7 @@ def claimed(address: Address) -> Iterator[None]:
 
 
 @contextmanager
-def private(address: Address) -> Iterator[None]:
+def private(address: ServerAddress) -> Iterator[None]:
     """The socket that is made inside the block is for its owner only, from the first moment on."""
     before = os.umask(0o077)  # and not 0o177: other threads may be making folders just now
     try:
@@ -53,7 +53,7 @@ def private(address: Address) -> Iterator[None]:
     address.path.chmod(0o600)
 
 
-def _make_folder(address: Address) -> None:
+def _make_folder(address: ServerAddress) -> None:
     folder = address.path.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def _make_folder(address: Address) -> None:
         raise InvalidAddressError(address.text, f"others may write to the folder {folder}; choose one of your own")
 
 
-def _remove_socket(address: Address) -> None:
+def _remove_socket(address: ServerAddress) -> None:
     path: Path = address.path
     try:
         found = path.lstat()

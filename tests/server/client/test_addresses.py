@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flujo.client.addresses import LONGEST_PATH, Address
+from flujo.client.addresses import LONGEST_PATH, ServerAddress
 from flujo.kernel.errors import InvalidAddressError
 
 
@@ -25,7 +25,7 @@ from flujo.kernel.errors import InvalidAddressError
 def test_an_address_names_a_file(text: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the forms that gRPC knows; a relative path counts from the working directory."""
     monkeypatch.setenv("HOME", "/home/ann")
-    parsed = Address.parse(text)
+    parsed = ServerAddress.parse(text)
 
     assert str(parsed.path) == path.format(here=os.getcwd(), home="/home/ann")
     assert parsed.text == text
@@ -37,7 +37,7 @@ def test_an_address_names_a_file(text: str, path: str, monkeypatch: pytest.Monke
 def test_what_is_no_address_is_refused(text: str) -> None:
     """The message says what one looks like."""
     with pytest.raises(InvalidAddressError) as refused:
-        Address.parse(text)
+        ServerAddress.parse(text)
 
     assert refused.value.address == text
     assert "unix:PATH" in refused.value.hints[0]
@@ -47,14 +47,14 @@ def test_a_path_is_used_as_it_is_while_it_fits(folder: Path, monkeypatch: pytest
     """So that it means the same after the working directory has changed, or is gone."""
     monkeypatch.chdir(folder)
 
-    assert Address.parse("unix:s").target == f"unix:{folder}/s"
+    assert ServerAddress.parse("unix:s").target == f"unix:{folder}/s"
 
 
 def test_a_path_that_is_too_long_is_taken_from_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If it is short enough then; otherwise the message says how long it may be, in bytes."""
     deep = folder / ("d" * 100)
     deep.mkdir()
-    address = Address.parse(f"unix:{deep}/s")
+    address = ServerAddress.parse(f"unix:{deep}/s")
     with pytest.raises(InvalidAddressError, match=f"at most {LONGEST_PATH} bytes"):
         address.target
     monkeypatch.chdir(deep)
@@ -62,6 +62,6 @@ def test_a_path_that_is_too_long_is_taken_from_here(folder: Path, monkeypatch: p
 
     monkeypatch.chdir("/")
     fits = folder / ("é" * ((LONGEST_PATH - len(str(folder)) - 1) // 2))
-    assert Address.parse(f"unix:{fits}").target == f"unix:{fits}"
+    assert ServerAddress.parse(f"unix:{fits}").target == f"unix:{fits}"
     with pytest.raises(InvalidAddressError):
-        Address.parse(f"unix:{fits}éé").target
+        ServerAddress.parse(f"unix:{fits}éé").target

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from flujo.backends import open_backend
 from flujo.client import Client
-from flujo.client.addresses import Address
+from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Observer, Retention, RunFailed
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
 from flujo.server.app import run_server
@@ -86,7 +86,7 @@ async def test_a_server_forgets_old_runs_by_its_rule(folder: Path, address: str)
 
 async def test_a_server_that_cannot_listen_touches_nothing(folder: Path, address: str) -> None:
     """An address that is taken, or too long, is said before the store is made or a run is taken up."""
-    with claimed(Address.parse(address)), pytest.raises(AddressInUseError):
+    with claimed(ServerAddress.parse(address)), pytest.raises(AddressInUseError):
         await run_server(f"sqlite:{folder}/state.db", address, workspaces=folder / "w")
     with pytest.raises(InvalidAddressError):
         await run_server(f"sqlite:{folder}/state.db", f"unix:/{'d' * 200}", workspaces=folder / "w")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flujo.client import Client
-from flujo.client.addresses import Address
+from flujo.client.addresses import ServerAddress
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
 from flujo.server import serve
 from flujo.server.sockets import claimed
@@ -89,7 +89,7 @@ def test_what_is_no_socket_is_left_alone(kind: str, folder: Path, address: str) 
         case _:
             path.symlink_to(folder / "elsewhere")
 
-    with pytest.raises(InvalidAddressError, match="no socket"), claimed(Address.parse(address)):
+    with pytest.raises(InvalidAddressError, match="no socket"), claimed(ServerAddress.parse(address)):
         raise AssertionError("it is ours")
 
     assert path.is_symlink() or path.exists()
@@ -102,7 +102,7 @@ def test_a_folder_that_others_may_write_to_is_refused(bits: int, folder: Path) -
     shared.mkdir()
     shared.chmod(bits)
 
-    with pytest.raises(InvalidAddressError, match="others may write"), claimed(Address.parse(f"unix:{shared}/s")):
+    with pytest.raises(InvalidAddressError, match="others may write"), claimed(ServerAddress.parse(f"unix:{shared}/s")):
         raise AssertionError("it is ours")
 
     assert list(shared.iterdir()) == []
@@ -115,7 +115,7 @@ def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     theirs.mkdir(mode=0o700)
     give_away(theirs)
 
-    with pytest.raises(InvalidAddressError, match="belongs to user"), claimed(Address.parse(f"unix:{theirs}/s")):
+    with pytest.raises(InvalidAddressError, match="belongs to user"), claimed(ServerAddress.parse(f"unix:{theirs}/s")):
         raise AssertionError("it is ours")
 
     assert list(theirs.iterdir()) == []
@@ -125,7 +125,10 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_address(folder: Path) -
     """Somewhere on the way there is a file."""
     (folder / "file").write_text("", encoding="utf-8")
 
-    with pytest.raises(InvalidAddressError, match="cannot be made"), claimed(Address.parse(f"unix:{folder}/file/s")):
+    with (
+        pytest.raises(InvalidAddressError, match="cannot be made"),
+        claimed(ServerAddress.parse(f"unix:{folder}/file/s")),
+    ):
         raise AssertionError("it is ours")
 
 
@@ -133,12 +136,12 @@ def test_a_lock_that_cannot_be_opened_is_an_error_of_the_address(folder: Path, a
     """There is a folder in its place."""
     (folder / "s.lock").mkdir()
 
-    with pytest.raises(InvalidAddressError, match="lock file"), claimed(Address.parse(address)):
+    with pytest.raises(InvalidAddressError, match="lock file"), claimed(ServerAddress.parse(address)):
         raise AssertionError("it is ours")
 
 
 def test_an_address_is_free_again_after_an_error(address: str) -> None:
     """Whatever ends the block gives the lock back."""
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), claimed(Address.parse(address)):
+        with pytest.raises(ZeroDivisionError), claimed(ServerAddress.parse(address)):
             raise ZeroDivisionError

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from flujo.cli.access import acting, reading
+from flujo.cli.connect import acting, reading
 from flujo.cli.failures import report
-from flujo.cli.lookup import find_run
+from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.kernel import CancelOutcome, RunInterrupted, Runs, RunStatus

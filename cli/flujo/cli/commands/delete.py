@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from flujo.cli.forgetting import delete_runs
+from flujo.cli.pruning import delete_runs
 from flujo.cli.session import Session, declare, run_async
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from flujo.cli import sources
-from flujo.cli.access import reading
+from flujo.cli.connect import reading
 from flujo.cli.failures import SourceNotFoundError
-from flujo.cli.lookup import find_run
+from flujo.cli.find_run import find_run
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Workflow, WorkflowState

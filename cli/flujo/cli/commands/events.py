@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from flujo.cli.access import reading
-from flujo.cli.lookup import find_run
+from flujo.cli.connect import reading
+from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async
 from flujo.cli.text import clock_time, event_line

@@ -9,8 +9,8 @@ import click
 
 from flujo.backends import open_backend
 from flujo.cli import text
-from flujo.cli.keeping import own_store, run_interruptible, write_whole
-from flujo.cli.lookup import find_run
+from flujo.cli.find_run import find_run
+from flujo.cli.maintenance import own_store, run_interruptible, write_whole
 from flujo.cli.session import Session, declare
 from flujo.kernel import Observer
 from flujo.kernel.transfer import Export, ExportedRun, export_run, to_json

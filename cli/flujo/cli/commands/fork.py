@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import click
 
 from flujo.cli import sources
-from flujo.cli.access import reading
-from flujo.cli.execution import advance
+from flujo.cli.connect import reading
+from flujo.cli.find_run import find_run
+from flujo.cli.foreground import advance
 from flujo.cli.inputs import parse_inputs
-from flujo.cli.lookup import find_run
 from flujo.cli.session import Session, declare, run_async
 from flujo.cli.target import ServerTarget
 from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow

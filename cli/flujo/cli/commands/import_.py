@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from flujo.cli.failures import SourceNotFoundError
-from flujo.cli.keeping import own_store, run_interruptible, writing
+from flujo.cli.maintenance import own_store, run_interruptible, writing
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare
 from flujo.kernel.errors import StoreError

@@ -7,8 +7,8 @@ import sys
 import click
 
 from flujo.cli import text
-from flujo.cli.access import reading
-from flujo.cli.lookup import find_run
+from flujo.cli.connect import reading
+from flujo.cli.find_run import find_run
 from flujo.cli.output import emit, emit_run
 from flujo.cli.session import Session, declare, has_colour, run_async
 from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState

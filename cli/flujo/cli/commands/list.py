@@ -11,9 +11,9 @@ from typing import Any, cast
 import click
 
 from flujo.cli import text
-from flujo.cli.access import reading
+from flujo.cli.connect import reading
+from flujo.cli.find_run import every_run
 from flujo.cli.inputs import parse_instant, parse_labels
-from flujo.cli.lookup import every_run
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
 from flujo.kernel import Order, RunStatus, RunSummary, SystemClock

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flujo.cli.forgetting import Choice, Consent, choosing, prune_runs
+from flujo.cli.pruning import Choice, Consent, choosing, prune_runs
 from flujo.cli.session import Session, declare
 
 

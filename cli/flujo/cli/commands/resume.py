@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import click
 
-from flujo.cli.access import reading
+from flujo.cli.connect import reading
+from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_inputs
-from flujo.cli.lookup import find_run
-from flujo.cli.resumption import Resumption
+from flujo.cli.resume_options import Resumption
 from flujo.cli.session import Session, declare, run_async
 
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import click
 
 from flujo.cli import sources, text
-from flujo.cli.access import reading
-from flujo.cli.execution import advance, detach
+from flujo.cli.connect import reading
 from flujo.cli.failures import AmbiguousRunError
+from flujo.cli.find_run import refuse_active, run_to_resume
+from flujo.cli.foreground import advance, detach
 from flujo.cli.inputs import parse_inputs, parse_labels
-from flujo.cli.lookup import refuse_active, run_to_resume
 from flujo.cli.output import emit
-from flujo.cli.resumption import Resumption
+from flujo.cli.resume_options import Resumption
 from flujo.cli.session import Session, declare, run_async
 from flujo.cli.target import ServerTarget
 from flujo.kernel import RunHandle, Runs, Workflow

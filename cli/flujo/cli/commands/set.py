@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from flujo.cli.access import acting, reading
+from flujo.cli.connect import acting, reading
+from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_inputs, parse_json
-from flujo.cli.lookup import find_run
 from flujo.cli.session import Session, declare, run_async
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from flujo.cli.access import reading
+from flujo.cli.connect import reading
+from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_json
-from flujo.cli.lookup import find_run
 from flujo.cli.output import emit
-from flujo.cli.resumption import Resumption
+from flujo.cli.resume_options import Resumption
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Delivery, RunStatus
 

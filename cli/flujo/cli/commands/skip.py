@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from flujo.cli.access import acting, reading
+from flujo.cli.connect import acting, reading
+from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_json
-from flujo.cli.lookup import find_run
-from flujo.cli.resumption import Resumption
+from flujo.cli.resume_options import Resumption
 from flujo.cli.session import Session, declare, run_async
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from flujo.cli import text
-from flujo.cli.access import reading
+from flujo.cli.connect import reading
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Statistics, WorkflowStatistics

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from flujo.cli.access import reading
-from flujo.cli.lookup import find_run
-from flujo.cli.resumption import Resumption
+from flujo.cli.connect import reading
+from flujo.cli.find_run import find_run
+from flujo.cli.resume_options import Resumption
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import RunStatus
 from flujo.kernel.errors import RunNotPausedError

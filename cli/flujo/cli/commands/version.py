@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sqlite3
 
-from flujo.cli.catalog import VERSION
+from flujo.cli.command_index import VERSION
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
 

@@ -8,10 +8,10 @@ import anyio
 import click
 
 from flujo.cli import failures
-from flujo.cli.access import reading
-from flujo.cli.execution import conclude
+from flujo.cli.connect import reading
 from flujo.cli.failures import WaitTimedOutError
-from flujo.cli.lookup import find_run
+from flujo.cli.find_run import find_run
+from flujo.cli.foreground import conclude
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import WorkflowState
 from flujo.kernel.durations import parse_duration

@@ -8,10 +8,10 @@ import anyio
 import click
 
 from flujo.cli import failures
-from flujo.cli.access import reading
-from flujo.cli.execution import signal_command
-from flujo.cli.following import Follower, beside, is_only_waiting
-from flujo.cli.lookup import find_run
+from flujo.cli.connect import reading
+from flujo.cli.find_run import find_run
+from flujo.cli.follower import Follower, beside, is_only_waiting
+from flujo.cli.foreground import signal_command
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.text import clock_time, event_line

@@ -9,7 +9,7 @@ import click
 from flujo.backends import open_backend
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
-from flujo.cli.keeping import own_store, run_interruptible
+from flujo.cli.maintenance import own_store, run_interruptible
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
 

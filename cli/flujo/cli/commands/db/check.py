@@ -7,7 +7,7 @@ import sys
 from flujo.backends import open_backend
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
-from flujo.cli.keeping import counting, own_store, run_interruptible
+from flujo.cli.maintenance import counting, own_store, run_interruptible
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare, has_colour
 from flujo.kernel.checking import Report, check

@@ -13,7 +13,7 @@ from flujo.backends import open_backend
 from flujo.backends.discovery import path_of
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
-from flujo.cli.keeping import counting, run_interruptible, writing
+from flujo.cli.maintenance import counting, run_interruptible, writing
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, has_colour
 from flujo.kernel import RunFilter, RunStatus

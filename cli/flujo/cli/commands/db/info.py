@@ -8,7 +8,7 @@ from typing import Any
 
 from flujo.backends import open_backend
 from flujo.cli.commands.db import COMMANDS
-from flujo.cli.keeping import own_store, run_interruptible
+from flujo.cli.maintenance import own_store, run_interruptible
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flujo.backends import open_backend
 from flujo.cli.commands.db import COMMANDS
-from flujo.cli.keeping import own_store, run_interruptible, writing
+from flujo.cli.maintenance import own_store, run_interruptible, writing
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
 from flujo.kernel.errors import OlderStoreError

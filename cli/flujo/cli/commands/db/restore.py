@@ -10,7 +10,7 @@ from flujo.backends.discovery import path_of
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
 from flujo.cli.failures import SourceNotFoundError
-from flujo.cli.keeping import own_store, run_interruptible
+from flujo.cli.maintenance import own_store, run_interruptible
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
 from flujo.cli.target import StoreTarget

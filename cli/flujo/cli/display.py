@@ -31,7 +31,7 @@ _QUIET_FACTS = (
 )  # on a terminal these show as steps under way
 
 
-class View(Protocol):
+class Display(Protocol):
     """Something that shows a run. `close` may be called twice."""
 
     def show(self, event: Event, state: WorkflowState) -> None: ...
@@ -39,14 +39,14 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
-def view_for(session: Session) -> View:
+def display_for(session: Session) -> Display:
     """The way to show progress that fits where stderr goes."""
     if session.quiet:
-        return NoView()
-    return LiveView() if is_terminal(sys.stderr) else LineView()
+        return NoDisplay()
+    return LiveDisplay() if is_terminal(sys.stderr) else LineDisplay()
 
 
-class NoView:
+class NoDisplay:
     """Shows nothing."""
 
     def show(self, event: Event, state: WorkflowState) -> None:
@@ -59,7 +59,7 @@ class NoView:
         pass
 
 
-class LineView:
+class LineDisplay:
     """A line per event."""
 
     def show(self, event: Event, state: WorkflowState) -> None:
@@ -73,7 +73,7 @@ class LineView:
         pass
 
 
-class UnderWay(NamedTuple):
+class OpenStep(NamedTuple):
     """A step that has begun, as the redrawing thread needs it; the state itself changes meanwhile."""
 
     name: str
@@ -87,7 +87,7 @@ class UnderWay(NamedTuple):
     progress: Progress | None
 
 
-class LiveView:
+class LiveDisplay:
     """The steps under way, redrawn several times a second by a thread of rich's."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class LiveView:
         from rich.live import Live
 
         self._console = Console(stderr=True, highlight=False)
-        self._under_way: tuple[UnderWay, ...] = ()
+        self._open_steps: tuple[OpenStep, ...] = ()
         self._footer = ""
         self._live = Live(
             get_renderable=self._render,
@@ -108,8 +108,8 @@ class LiveView:
         self._live.start()
 
     def show(self, event: Event, state: WorkflowState) -> None:
-        self._under_way = tuple(
-            UnderWay(
+        self._open_steps = tuple(
+            OpenStep(
                 step.name,
                 step.status,
                 step.attempt_started_at or event.at,
@@ -149,15 +149,15 @@ class LiveView:
         from rich.text import Text
 
         now = time.time_ns() // 1000
-        shown = self._under_way[:LINES]
+        shown = self._open_steps[:LINES]
         spinner = _SPINNER[now // 125_000 % len(_SPINNER)]
         lines = [f"{spinner} {_describe(step, now)}" for step in shown]
-        if (more := len(self._under_way) - len(shown)) > 0:
+        if (more := len(self._open_steps) - len(shown)) > 0:
             lines.append(f"  and {more} more")
         return Text("\n".join([*lines, self._footer]), no_wrap=True, overflow="ellipsis")
 
 
-def _describe(step: UnderWay, now: int) -> str:
+def _describe(step: OpenStep, now: int) -> str:
     name = printable(step.name)
     left = None if step.until is None else format_duration(max(0, step.until - now) // MICROSECONDS)
     if step.status is StepStatus.RETRYING:

@@ -10,9 +10,9 @@ from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow, WorkflowSt
 from flujo.kernel.errors import DefinitionError, WorkflowNotFoundError
 
 from . import sources
-from .access import reading
-from .execution import advance
+from .connect import reading
 from .failures import SourceNotFoundError
+from .foreground import advance
 from .session import Session
 from .target import ServerTarget
 

@@ -13,11 +13,11 @@ from flujo.kernel.api import result_of
 from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError
 
 from . import failures, text
-from .access import acting, reading
-from .following import Follower, beside, is_only_waiting
+from .connect import acting, reading
+from .display import Display, display_for
+from .follower import Follower, beside, is_only_waiting
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_run
-from .progress import View, view_for
 from .session import Session, has_colour, say
 from .sources import from_stored_text
 from .target import ServerTarget
@@ -47,11 +47,11 @@ async def advance(
         with interruption.scope:
             async with acting(target, load_definition, workflows) as runs:
                 handle = await begin(runs)
-                view = view_for(session)
+                display = display_for(session)
                 try:
-                    state = await _follow(session, handle, view, no_wait=no_wait, after_seq=after_seq)
+                    state = await _follow(session, handle, display, no_wait=no_wait, after_seq=after_seq)
                 finally:
-                    view.close()
+                    display.close()
                     if interruption.received is not None and not is_remote:
                         session.note("stopping in good order; Ctrl-C again ends at once")
         if is_remote and state is None:
@@ -77,16 +77,18 @@ async def detach(session: Session, begin: Begin) -> int:
     return 0
 
 
-async def _follow(session: Session, handle: RunHandle, view: View, *, no_wait: bool, after_seq: int) -> WorkflowState:
+async def _follow(
+    session: Session, handle: RunHandle, display: Display, *, no_wait: bool, after_seq: int
+) -> WorkflowState:
     runs, run_id = handle.runs, handle.run_id
 
     def announce(step: StepState) -> None:
-        view.note(f"waiting for the signal {step.signal!r}; send it with: {signal_command(session, run_id, step)}")
+        display.note(f"waiting for the signal {step.signal!r}; send it with: {signal_command(session, run_id, step)}")
 
     if handle.created:
-        view.note(f"run {run_id}")
+        display.note(f"run {run_id}")
     async with beside(lambda: runs.wait(run_id)):
-        await Follower(runs, run_id, view.show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
+        await Follower(runs, run_id, display.show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
     return await runs.inspect(run_id)
 
 

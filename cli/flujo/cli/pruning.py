@@ -18,10 +18,10 @@ from flujo.kernel.api import LISTED
 from flujo.kernel.durations import parse_duration
 
 from . import text
-from .access import reading
+from .connect import reading
+from .find_run import find_run
 from .inputs import parse_labels
 from .interruption import EXIT_CODE, Interruption
-from .lookup import find_run
 from .output import emit_all
 from .session import Session, has_colour, is_terminal, run_async, say
 
