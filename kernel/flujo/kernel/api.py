@@ -25,24 +25,42 @@ from .errors import (
     StateIncompatibilityError,
 )
 from .execution.programs import Workflow
-from .journal.events import Event as Event
-from .journal.explanation import Explanation as Explanation
-from .journal.explanation import Reason as Reason
-from .journal.explanation import Why as Why
-from .journal.requests import check_request_id as check_request_id
+from .journal.events import Event
+from .journal.explanation import Explanation, Reason, Why
+from .journal.requests import check_request_id
 from .journal.state import FINAL, RunStatus, WorkflowState
-from .journal.statistics import Statistics as Statistics
-from .journal.statistics import StepDurations as StepDurations
-from .journal.statistics import WorkflowStatistics as WorkflowStatistics
+from .journal.statistics import Statistics, StepDurations, WorkflowStatistics
 from .journal.summaries import RunSummary
-from .keys import check_variable_name as check_variable_name
-from .outcomes import CancelOutcome as CancelOutcome
-from .outcomes import Delivery as Delivery
-from .outcomes import PauseOutcome as PauseOutcome
+from .keys import check_variable_name
+from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .store.backend import Order, Page
 from .store.filters import Wanted, check_statuses
-from .values import MAX_INPUT_BYTES as MAX_INPUT_BYTES
-from .values import encode_given as encode_given
+from .values import MAX_INPUT_BYTES, encode_given
+
+__all__ = [
+    "LISTED",
+    "MAX_INPUT_BYTES",
+    "SETTLED_RUNS",
+    "CancelOutcome",
+    "Delivery",
+    "Event",
+    "Explanation",
+    "PauseOutcome",
+    "Pruned",
+    "Reason",
+    "RunHandle",
+    "Runs",
+    "Statistics",
+    "StepDurations",
+    "StoredRuns",
+    "Why",
+    "WorkflowStatistics",
+    "check_prune",
+    "check_request_id",
+    "check_variable_name",
+    "encode_given",
+    "result_of",
+]
 
 
 class Pruned(NamedTuple):

@@ -47,6 +47,7 @@ from .errors import (
 )
 from .execution.child_runs import ChildCall, ChildRuns
 from .execution.committer import Committer
+from .execution.current_attempt import account
 from .execution.live_run import LiveRun
 from .execution.programs import Beginning, Workflow
 from .execution.subprocesses import Children
@@ -166,7 +167,7 @@ class Kernel(Observer):
         failure: BaseException | None = None
         children: Children | None = None
         try:
-            children = Children(self.backend.liveness_fd)
+            children = Children(self.backend.liveness_fd, account)
             committer = Committer(self.backend, self.clock, self._residents.committed, self._residents.lose_all)
             self._committer = committer
             served = anyio.Event()

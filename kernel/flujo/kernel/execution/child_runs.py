@@ -17,11 +17,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -38,16 +39,15 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.journal.children import given_up_by, was_begun_for_parent
 from flujo.kernel.journal.decisions import Stop
+from flujo.kernel.journal.events import Event
 from flujo.kernel.journal.retry import recorded_names
 from flujo.kernel.journal.state import FINAL, Failure, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child
+from flujo.kernel.store.backend import StateBackend
 
 from .attempt_runner import Failed
 from .live_run import LiveRun
 from .programs import Workflow
-
-if TYPE_CHECKING:
-    from flujo.kernel.kernel import Kernel
 
 Result = TypeVar("Result")
 
@@ -65,10 +65,27 @@ class ChildCall(NamedTuple):
     labels: Mapping[str, str]
 
 
+class ParentKernel(Protocol):
+    """What the kernel that owns a parent does for its children; `Kernel` documents each call."""
+
+    @property
+    def backend(self) -> StateBackend: ...
+    @property
+    def clock(self) -> Clock: ...
+    async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> object: ...
+    async def was_called_with(self, run: RunSummary, call: ChildCall) -> bool: ...
+    async def take_up(self, run_id: str) -> None: ...
+    async def resume(self, run_id: str, *, by: str) -> object: ...
+    async def cancel(self, run_id: str, reason: str, *, by: str) -> object: ...
+    async def inspect(self, run_id: str) -> WorkflowState: ...
+    async def wait(self, run_id: str) -> WorkflowState: ...
+    def watch(self, run_id: str, after_seq: int) -> AsyncGenerator[Event, None]: ...
+
+
 class ChildRuns:
     """The children of the runs of one kernel."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: ParentKernel) -> None:
         self._kernel = kernel
 
     # -- for a parent that waits --------------------------------------------------------------------------------
@@ -175,7 +192,7 @@ class ChildRuns:
     async def _until_final(self, child: str) -> None:
         """Return when the child is final; one that nobody runs is taken up."""
         while True:
-            seq = (await self._kernel.summary(child)).seq
+            seq = (await self._kernel.backend.load(child)).seq
             try:
                 if (await self._kernel.wait(child)).status in FINAL:
                     return

@@ -13,7 +13,7 @@ before anything that follows from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -23,13 +23,28 @@ from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.events import EventRow, Fact, row_of
 from flujo.kernel.journal.fold import apply
+from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import summarize
 from flujo.kernel.store.backend import Commit, Refused, StateBackend, StoredDefinition
 
-if TYPE_CHECKING:
-    from .live_run import LiveRun
-
 LINGER_TICKS = 4
+
+
+class Recorder(Protocol):
+    """What the committer knows of a run that records: its state, who owns it, and how it is told to stop."""
+
+    @property
+    def state(self) -> WorkflowState: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def token(self) -> int: ...
+    def stop(self, why: Stop) -> None:
+        """Make the program of the run unwind."""
+        ...
+
 
 _new = tuple.__new__  # what Commit(…) comes to, in half the time; built for every run of a batch
 
@@ -39,7 +54,7 @@ class _Share:
 
     __slots__ = ("definition", "rows", "run", "taken")
 
-    def __init__(self, run: LiveRun) -> None:
+    def __init__(self, run: Recorder) -> None:
         self.run = run
         self.rows: list[EventRow] = []
         self.taken: Sequence[int] = ()
@@ -80,10 +95,11 @@ class Committer:
         self,
         backend: StateBackend,
         clock: Clock,
-        committed: Callable[[LiveRun], None],
+        committed: Callable[[str], None],
         failed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`committed` is called for every run of a batch that was written, `failed` when none will be any more."""
+        """`committed` is called with the uid of every run of a batch that was written, `failed` once no batch will be
+        written any more."""
         self._backend = backend
         self._clock = clock
         self._committed = committed
@@ -96,7 +112,7 @@ class Committer:
         self.commits = 0  # batches written, for tests and benchmarks
 
     def record(
-        self, run: LiveRun, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None
+        self, run: Recorder, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None
     ) -> Batch:
         """Make a fact part of a run's history, to be durable with the returned batch. Never waits."""
         if self.failure is not None:
@@ -173,11 +189,11 @@ class Committer:
                     share.run.stop(Stop.FENCED)
                     self.drop(share.run)
                 else:
-                    self._committed(share.run)
+                    self._committed(uid)
         finally:
             batch.end()
 
-    def drop(self, run: LiveRun) -> None:
+    def drop(self, run: Recorder) -> None:
         """What is recorded of a run is not to be written: it is not ours any more. Whoever recorded for its next life
         is not concerned."""
         share = self._next.shares.get(run.uid)

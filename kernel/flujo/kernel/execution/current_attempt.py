@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from .subprocesses import Children
+from .subprocesses import Children
 
 Report = Callable[[str | None, float, float | None, str | None, Mapping[str, float]], None]
 """Takes a step's key, or None for the run as a whole, and what it says of its progress."""
@@ -71,6 +70,12 @@ enter_attempt: Callable[[Attempt], Token[Attempt | None]] = _current.set
 
 leave_attempt: Callable[[Token[Attempt | None]], None] = _current.reset
 """The body has ended."""
+
+
+def account() -> tuple[str, str] | None:
+    """Name the run (its uid) and the step that the commands started here are charged to; None outside of a body."""
+    attempt = _current.get()
+    return None if attempt is None else (attempt.uid, attempt.step)
 
 
 def leave_every_attempt() -> None:

@@ -7,10 +7,10 @@ Its program runs in a shielded scope that only `stop` cancels, so the reason of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -29,9 +29,6 @@ from .committer import Batch, Committer
 from .limits import Turn
 from .programs import Workflow
 from .replay import Replay
-
-if TYPE_CHECKING:
-    from .context import Context
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -203,8 +200,8 @@ class LiveRun:
 
     # -- the program --------------------------------------------------------------------------------------------
 
-    async def drive(self, context: Context) -> None:
-        """Run the program to its end, and record how it ended."""
+    async def drive(self, program: Callable[[], Awaitable[Any]]) -> None:
+        """Run the program to its end in this task, and record how it ended."""
         output: str | None = None
         failure: events.RunFailed | None = None
         # Not earlier: a resume has to be recorded first, and what it invalidates is not handed out.
@@ -219,7 +216,7 @@ class LiveRun:
             with self._scope:
                 # Called here and not before: it must begin in the task that drives it, inside the scope that can
                 # stop it.
-                value = await context.run_program()
+                value = await program()
                 self._require_all_asked()
                 output = self.workflow.codec.encode(value)
         except Ended:

@@ -17,7 +17,7 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -31,14 +31,13 @@ from flujo.kernel.values import PLAIN, Codec, codec_for
 
 from .attempt_runner import Terms
 
-if TYPE_CHECKING:
-    from .context import Context
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Inputs = dict[str, Any]
-Program = Callable[["Context", Inputs], Awaitable[Any]]
+Program = Callable[[Any, Inputs], Awaitable[Any]]
+"""What the kernel runs: it is called with the `Context` of the run, and its inputs. The context is untyped here, since
+a program may declare just the part of it that it uses, as the interpreter of `flujo.workflows` does."""
 
 
 class Step(Generic[P, R]):
@@ -168,7 +167,7 @@ def workflow(
         def check(inputs: Inputs) -> Inputs:
             return _validated(chosen, model, inputs).model_dump(mode="json")
 
-        async def program(ctx: Context, inputs: Inputs) -> Any:
+        async def program(ctx: Any, inputs: Inputs) -> Any:
             checked = _validated(chosen, model, inputs)
             if whole:
                 return await function(ctx, checked)

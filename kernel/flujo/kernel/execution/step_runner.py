@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
@@ -34,14 +34,12 @@ from flujo.kernel.loops import this_task
 from flujo.kernel.values import NULL, PLAIN, Codec
 
 from .attempt_runner import Body, Failed, Terms, describe, run_attempt
+from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Attempt, Wait
 from .limits import Limit, Turns
 from .live_run import LiveRun
 from .progress import Reporter
 from .subprocesses import Children
-
-if TYPE_CHECKING:
-    from .child_runs import ChildCall, ChildRuns
 
 logger = logging.getLogger("flujo.kernel")
 

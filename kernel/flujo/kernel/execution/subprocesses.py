@@ -38,8 +38,6 @@ import anyio.to_thread
 from flujo.kernel.errors import KernelClosedError
 from flujo.kernel.journal.state import Usage
 
-from .current_attempt import current_attempt, in_attempt
-
 OUTPUT_LIMIT = 1024 * 1024
 EOF_SECONDS = 0.5
 """How long to wait for the end of the output once the group is dead: only who left the group can delay it."""
@@ -100,8 +98,13 @@ class Finished(NamedTuple):
 class Children:
     """The child processes of one kernel. `close` ends what is left of them; use it from one event loop."""
 
-    def __init__(self, liveness_fd: int | None = None) -> None:
+    def __init__(
+        self, liveness_fd: int | None = None, account: Callable[[], tuple[str, str] | None] = lambda: None
+    ) -> None:
+        """The guardian keeps `liveness_fd` open until the last child is dead. `account` names the run (uid) and the
+        step that a command started by the calling task is charged to."""
         self._liveness_fd = liveness_fd
+        self._account = account
         self._guardian: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
         self._closed = False
@@ -154,9 +157,7 @@ class Children:
             return Finished(process.returncode, out.kept(), err.kept(), out.left_out + err.left_out > 0)
 
     def _add_up(self, used: Usage | None) -> None:
-        if used is not None and in_attempt():
-            attempt = current_attempt()
-            key = attempt.uid, attempt.step
+        if used is not None and (key := self._account()) is not None:
             before = self.used.get(key)
             self.used[key] = used if before is None else before.plus(used)
 

@@ -191,7 +191,7 @@ class Residents:
         else:
             self._turns.forget(run.uid)
         run.ended.set()
-        self.committed(run)
+        self.committed(run.uid)
         if run.stopped is Stop.LEAVE:
             self.left(run)
             if turn is not None and turn.has_come:  # while it was leaving
@@ -228,7 +228,7 @@ class Residents:
                     else:  # cancelled already: whoever brings it back ends it, and that needs no turn
                         self.spawn(partial(self._bring_back, run.state.run_id))
                 run.ended.set()
-                self.committed(run)
+                self.committed(run.uid)
                 self._call_next()
 
         self.spawn(wait)
@@ -299,7 +299,7 @@ class Residents:
         if (instant := run.state.timeout_at) is not None:
             self.spawn(partial(self._time_out, run, instant, alarm))
         try:
-            await run.drive(self._context(run))
+            await run.drive(self._context(run).run_program)
         finally:
             alarm.cancel()
 
@@ -321,10 +321,10 @@ class Residents:
         """Something to await until a live run has committed something, or has ended."""
         return self._changes.setdefault(uid, anyio.Event()).wait
 
-    def committed(self, run: LiveRun) -> None:
+    def committed(self, uid: str) -> None:
         """Tell whoever watches the run, and the next in the queue if it waits now."""
         self._call_next()
-        if (change := self._changes.pop(run.uid, None)) is not None:
+        if (change := self._changes.pop(uid, None)) is not None:
             change.set()
 
     # -- tasks --------------------------------------------------------------------------------------------------

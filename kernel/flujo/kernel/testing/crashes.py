@@ -17,12 +17,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from flujo.kernel.api import RunHandle
-from flujo.kernel.errors import FlujoError, RunFinishedError, StoreError
-from flujo.kernel.execution.programs import Workflow
-from flujo.kernel.journal.events import EventRow
-from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
-from flujo.kernel.kernel import Kernel
-from flujo.kernel.store.backend import (
+from flujo.kernel.backend import (
     Commit,
     Due,
     Order,
@@ -33,9 +28,15 @@ from flujo.kernel.store.backend import (
     Removal,
     Request,
     RunFilter,
+    RunSummary,
     StateBackend,
     StoredDefinition,
+    WorkflowStats,
 )
+from flujo.kernel.errors import FlujoError, RunFinishedError, StoreError
+from flujo.kernel.events import EventRow
+from flujo.kernel.kernel import Kernel
+from flujo.kernel.programs import Workflow
 
 from .virtual import Loop, VirtualClock, run_virtually
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from flujo.kernel.execution.programs import Workflow
+from flujo.kernel.programs import Workflow
 
 from .crashes import Crashes, crash_at_every_checkpoint, run_workflow
 from .virtual import Loop, VirtualClock, run_virtually
