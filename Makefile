@@ -32,8 +32,10 @@ setup: $(VENV)/.dev ## make the virtual environment with the test and check tool
 demo: $(VENV)/.base ## run the example workflow on this repository and show its report
 	$(BIN)/flujoctl run examples/repo-report.yaml
 
-test: $(VENV)/.dev ## run the tests
-	$(BIN)/pytest
+TESTS ?=
+ARGS ?=
+test: $(VENV)/.dev ## run the tests, or some: make test TESTS=tests/kernel ARGS='-k cancel'
+	$(BIN)/python tests/suite.py $(ARGS) $(TESTS)
 
 check: $(VENV)/.dev $(PROTO_TOOLS)/.ready ## lint, formatting, types, import rules, the contract, docs freshness
 	$(BIN)/ruff check .

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+FAULTS = Path(__file__).with_name("faults")
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -10,3 +14,19 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """The event loop a test runs on."""
     name: str = request.param
     return name
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say loudly which faults were not tried, and what they lack.
+
+    This stands here because the summary of tests in several processes is written by one that has run none of them."""
+    skipped = [each for each in terminalreporter.stats.get("skipped", []) if is_about_faults(each, config.rootpath)]
+    if skipped:
+        terminalreporter.section("faults that were NOT tried on this machine", red=True, bold=True)
+        for report in skipped:
+            terminalreporter.write_line(f"{report.nodeid}: {report.longrepr[2]}", red=True)
+
+
+def is_about_faults(report: pytest.TestReport | pytest.CollectReport, root: Path) -> bool:
+    """True if the test stands in tests/faults."""
+    return FAULTS in (root / report.nodeid.partition("::")[0]).parents

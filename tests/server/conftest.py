@@ -11,6 +11,9 @@ import pytest
 
 from server.place import Through
 
+LONGEST = 50
+"""Characters of a path in which there is still room for the names of our sockets; macOS has longer ones."""
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -21,7 +24,8 @@ def anyio_backend() -> str:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder of our own with a short path: that of a socket has at most 103 bytes."""
-    path = Path(tempfile.mkdtemp(dir="/tmp", prefix="flujo-"))
+    parent = tempfile.gettempdir()
+    path = Path(tempfile.mkdtemp(dir=parent if len(parent) < LONGEST else "/tmp", prefix="flujo-"))
     yield path
     shutil.rmtree(path)
 
