@@ -477,10 +477,16 @@ async def test_waiting_for_the_store_can_be_cancelled(store: SQLiteBackend, path
 async def test_a_cancellation_storm_leaves_no_transaction_open(store: SQLiteBackend) -> None:
     """However often calls are cancelled, no transaction stays open and each batch is there wholly or not at all."""
     assert store._writer is not None
+    answered: list[str] = []
+
+    async def append(name: str) -> None:
+        await store.append([creation(f"{name}-{part}") for part in range(3)])
+        answered.append(name)
+
     for ticks in range(60):
         async with anyio.create_task_group() as tasks:
             for number in range(4):
-                tasks.start_soon(store.append, [creation(f"run{ticks}-{number}-{part}") for part in range(3)])
+                tasks.start_soon(append, f"run{ticks}-{number}")
                 tasks.start_soon(store.count, RunFilter())
             for _ in range(ticks % 12):
                 await checkpoint()
@@ -489,6 +495,8 @@ async def test_a_cancellation_storm_leaves_no_transaction_open(store: SQLiteBack
     ids = {run.run_id.rpartition("-")[0] for run in (await store.list(RunFilter(), limit=1_000)).runs}
 
     assert await store.count(RunFilter()) == 3 * len(ids)
+    assert ids >= set(answered)
+    assert len(answered) < 60 * 4  # some were cancelled
 
 
 async def test_units_and_answers_stay_together(store: SQLiteBackend) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
+from enum import Enum
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -18,8 +19,16 @@ async def awaits_of(call: Coroutine[Any, Any, object]) -> int:
     return len(seen)
 
 
-async def is_cancelled(call: Coroutine[Any, Any, object], at: int) -> bool:
-    """Cancel a call while it waits for the time of this number, counted from 0; whether it came to that."""
+class Cancelled(Enum):
+    """What became of a call that was to be cancelled."""
+
+    NOT = "it had ended before it came to the await"
+    IN_VAIN = "it ended as if nothing had happened: what it was about could not be stopped any more"
+    ENDED = "it was ended by the cancellation"
+
+
+async def cancelled_at(call: Coroutine[Any, Any, object], at: int) -> Cancelled:
+    """Cancel a call while it waits for the time of this number, counted from 0; return what became of it."""
     seen: list[int] = []
 
     def look(number: int) -> None:
@@ -29,7 +38,9 @@ async def is_cancelled(call: Coroutine[Any, Any, object], at: int) -> bool:
 
     with CancelScope() as scope:
         await _watched(call, look)
-    return at in seen
+    if scope.cancelled_caught:
+        return Cancelled.ENDED
+    return Cancelled.IN_VAIN if at in seen else Cancelled.NOT
 
 
 @coroutine

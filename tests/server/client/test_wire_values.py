@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,10 +57,10 @@ def test_durations_in_decimals_are_the_same_again(millis: int) -> None:
     assert from_duration(to_duration(millis / 1000)) == millis / 1000
 
 
-@pytest.mark.parametrize("seconds", [0.9999999999, 1.9999999999])
-def test_a_duration_just_below_a_second_is_valid(seconds: float) -> None:
-    """It is rounded up to the whole second, and not to a billion nanoseconds."""
-    assert to_duration(seconds).nanos == 0
+@pytest.mark.parametrize(("seconds", "whole"), [(0.9999999999, 1), (1.9999999999, 2), (59.9999999999, 60)])
+def test_a_duration_just_below_a_second_is_rounded_up_to_it(seconds: float, whole: int) -> None:
+    """The nanoseconds carry into the seconds: they are neither lost nor a billion."""
+    assert to_duration(seconds) == Duration(seconds=whole)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
