@@ -27,7 +27,7 @@ from flujo.kernel import (
     workflow,
 )
 from flujo.kernel.errors import RunFinishedError
-from flujo.kernel.execution.limits import Limit, Turn, Turns
+from flujo.kernel.execution.limits import Limit, Limiter, Ticket
 from flujo.kernel.execution.replay import IDLE_TICKS
 from flujo.workflows import TaskCall, load_workflow, task
 from kernel.stage import Counter, JumpingClock, Stage, crash, settled, until
@@ -110,13 +110,13 @@ def live(kernel: Kernel) -> set[str]:
 
 def all_free(kernel: Kernel) -> bool:
     """Whether every slot is free and nobody waits."""
-    turns = kernel._residents._turns
-    limits = {limit for name in (None, *turns._named) for limit in turns.limits_of(name)}
+    limiter = kernel._residents._limiter
+    limits = {limit for name in (None, *limiter._named) for limit in limiter.limits_of(name)}
     sizes = {
         limit: kernel._residents._limits.named.get(limit.name or "", kernel._residents._limits.max_steps)
         for limit in limits
     }
-    return not turns.left and all(limit.free == sizes[limit] and not limit.line for limit in limits)
+    return not limiter.parked and all(limit.free == sizes[limit] and not limit.line for limit in limits)
 
 
 # -- bounds --------------------------------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ async def test_a_turn_goes_through_its_lines_while_its_run_is_away(hall: Hall) -
 
 
 async def test_a_retry_in_line_leaves_too_and_is_not_woken_by_its_instant(hall: Hall) -> None:
-    """It is due and yet it has to wait for its turn: its program is entered once more then, and not before."""
+    """It is due and yet it has to wait for a slot: its program is entered once more then, and not before."""
     stage = Stage()
     entered: list[str] = []
     tries: list[str] = []
@@ -683,10 +683,10 @@ async def _stopped_after(ticks: int, ask: str, max_resident: int) -> bool:
             for name in "ac":
                 await kernel.result(name)
             assert all_free(kernel)
-    left = kernel._residents._turns.left
+    left = kernel._residents._limiter.parked
     assert ask == "close" or not left
     for uid in list(left):
-        kernel._residents._turns.forget(uid)
+        kernel._residents._limiter.forget(uid)
     assert all_free(kernel)
     assert hall.most == 1 or ask == "close"
     return over
@@ -710,7 +710,7 @@ async def test_explain_names_the_limit(hall: Hall, max_resident: int) -> None:
             await kernel.result(name)
 
 
-# -- turns by themselves -------------------------------------------------------------------------------------------
+# -- the limiter by itself -----------------------------------------------------------------------------------------
 
 
 class Crowd:
@@ -720,20 +720,19 @@ class Crowd:
         self.lots = random.Random(seed)
         self.sizes = {"db": self.lots.randint(1, 3), "api": self.lots.randint(1, 3)}
         self.max_steps = self.lots.choice((None, 1, 2, 4))
-        self.turns = Turns(self.max_steps, self.sizes)
-        self.called: list[Turn] = []
-        self.turns.call = self.called.append
+        self.granted: list[Ticket] = []
+        self.limiter = Limiter(self.max_steps, self.sizes, self.granted.append)
         self.holding: dict[str, tuple[Limit, ...]] = {}
-        self.waiting: dict[str, Turn] = {}  # in memory
-        self.away: dict[str, Turn] = {}
+        self.waiting: dict[str, Ticket] = {}  # in memory
+        self.away: dict[str, Ticket] = {}
         self.number = 0
 
     def act(self) -> None:
         act = self.lots.choice((self.arrive, self.arrive, self.end, self.end, self.give_up, self.leave, self.come_back))
         act()
-        for uid, turn in list(self.waiting.items()):
-            if turn.has_come:
-                self.holding[uid] = tuple(turn.limits)
+        for uid, ticket in list(self.waiting.items()):
+            if ticket.is_granted:
+                self.holding[uid] = tuple(ticket.limits)
                 del self.waiting[uid]
 
     def arrive(self) -> None:
@@ -742,52 +741,54 @@ class Crowd:
         self.ask(uid, self.lots.choice(("db", "api", None)))
 
     def ask(self, uid: str, name: str | None) -> None:
-        limits = self.turns.limits_of(name)
-        if self.turns.take(uid, limits):
+        limits = self.limiter.limits_of(name)
+        if self.limiter.try_acquire(uid, limits):
             self.holding[uid] = limits
         else:
-            self.waiting[uid] = self.turns.line_up(uid, uid, "step", limits)
+            self.waiting[uid] = self.limiter.enqueue(uid, uid, "step", limits)
 
     def end(self) -> None:
         if self.holding:
-            self.turns.give_back(self.holding.pop(self.lots.choice(list(self.holding))))
+            self.limiter.release(self.holding.pop(self.lots.choice(list(self.holding))))
 
     def give_up(self) -> None:
         if self.waiting:
-            turn = self.waiting.pop(self.lots.choice(list(self.waiting)))
-            self.turns.give_up(turn)
-            self.turns.give_up(turn)
+            ticket = self.waiting.pop(self.lots.choice(list(self.waiting)))
+            self.limiter.withdraw(ticket)
+            self.limiter.withdraw(ticket)
 
     def leave(self) -> None:
         if self.waiting:
             uid = self.lots.choice(list(self.waiting))
             self.away[uid] = self.waiting.pop(uid)
-            self.turns.leave(self.away[uid])
+            self.limiter.park(self.away[uid])
 
     def come_back(self) -> None:
         if self.away:
-            turn = self.away.pop(self.lots.choice(list(self.away)))
+            ticket = self.away.pop(self.lots.choice(list(self.away)))
             if self.lots.random() < 0.2:
-                self.turns.forget(turn.uid)
+                self.limiter.forget(ticket.uid)
             elif self.lots.random() < 0.2:
-                self.ask(turn.uid, self.lots.choice(("db", "api", None)))
+                self.ask(ticket.uid, self.lots.choice(("db", "api", None)))
             else:
-                same = self.turns.line_up(turn.run_id, turn.uid, "step", turn.limits)
-                assert same is turn
-                self.waiting[turn.uid] = turn
+                same = self.limiter.enqueue(ticket.run_id, ticket.uid, "step", ticket.limits)
+                assert same is ticket
+                self.waiting[ticket.uid] = ticket
 
     def check(self) -> None:
         """Every slot is free or somebody's, none is free while somebody waits for it, and who has come was called."""
-        turns = [*self.waiting.values(), *self.away.values()]
-        limits = {limit for name in (None, *self.sizes) for limit in self.turns.limits_of(name)}
+        tickets = [*self.waiting.values(), *self.away.values()]
+        limits = {limit for name in (None, *self.sizes) for limit in self.limiter.limits_of(name)}
         for limit in limits:
             size = self.max_steps if limit.name is None else self.sizes[limit.name]
             taken = sum(limit in held for held in self.holding.values())
-            taken += sum(limit in turn.limits[: turn.held] for turn in turns)
+            taken += sum(limit in ticket.limits[: ticket.held] for ticket in tickets)
             assert limit.free + taken == size
-            assert set(limit.line) == {turn for turn in turns if limit in turn.limits[turn.held : turn.held + 1]}
+            assert set(limit.line) == {
+                ticket for ticket in tickets if limit in ticket.limits[ticket.held : ticket.held + 1]
+            }
             assert not (limit.free and limit.line)
-        assert all(turn in self.called for turn in self.away.values() if turn.has_come)
+        assert all(ticket in self.granted for ticket in self.away.values() if ticket.is_granted)
 
 
 @pytest.mark.parametrize("seed", range(40))

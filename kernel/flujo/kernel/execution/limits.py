@@ -1,16 +1,18 @@
-"""Whose turn it is to run a step's body, where no more than so many may run at once.
+"""Limits on how many step bodies run at once, and the lines of the steps that wait for a slot.
 
 A kernel may have a general limit (`max_steps`), and limits with names for the steps that ask for one. A step takes a
-slot of each limit it is under right before an attempt, and gives them back when the body has ended. The named one comes
-first, for everybody: so a step that waits for "db" holds no general slot, and nobody waits in a circle.
+slot of each limit it is under right before an attempt, and releases them when the body has ended. Every step takes the
+slot of its named limit first: so a step that waits for "db" holds no general slot, and no two steps wait for each
+other (tests/kernel/test_limits.py plays random histories against that).
 
-    take        while there is room, at once; the path that steps take as a rule
-    line_up     otherwise a `Turn`: a place in the line of the limit, first come, first served
-    give_back   the slot goes to the first in line in the same instant; it is free only when nobody waits
-    leave       the run leaves memory, and its turn goes on through the lines by itself; the run is called when it has
-                come, and finds it where it asks for a slot again
+    try_acquire  takes the slots at once while there is room; the path that steps take as a rule
+    enqueue      otherwise makes a `Ticket`: a place in the line of the limit, first come, first served
+    release      hands each slot to the first ticket in line in the same instant; a slot is free only while no ticket
+                 waits for it
+    park         keeps the ticket of a run that leaves memory: it moves up by itself, `on_granted` is told when it has
+                 all its slots, and the run finds it where it enqueues again
 
-Nothing of it is recorded. Nothing here waits, so that no slot can be lost between two instants.
+The journal holds nothing of this. Nothing here waits, so no slot is lost between two instants.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import anyio
 
 
 class Limit:
-    """How many slots are free, and who waits for one: nobody while one is free."""
+    """One limit: how many slots are free, and the tickets that wait for one. None waits while a slot is free."""
 
     __slots__ = ("free", "line", "name")
 
@@ -31,13 +33,14 @@ class Limit:
             raise ValueError(f"the limit {name or 'max_steps'!r} must be at least 1, not {size}")
         self.name = name  # None: the general one
         self.free = size
-        self.line: OrderedDict[Turn, None] = OrderedDict()
+        self.line: OrderedDict[Ticket, None] = OrderedDict()
 
 
-class Turn:
-    """One step on its way to a slot of each of its limits: it has those of the first `held`, and waits for the next."""
+class Ticket:
+    """One step on its way to a slot of each of its limits: it holds the slots of the first `held` and waits for the
+    next."""
 
-    __slots__ = ("called", "held", "limits", "run_id", "step", "uid")
+    __slots__ = ("held", "limits", "run_id", "step", "uid", "woken")
 
     def __init__(self, run_id: str, uid: str, step: str, limits: Sequence[Limit]) -> None:
         self.run_id = run_id
@@ -45,40 +48,47 @@ class Turn:
         self.step = step
         self.limits = limits
         self.held = 0
-        self.called = anyio.Event()  # for whoever waits in memory: it has come, or the run stops
+        self.woken = anyio.Event()  # set for the step that waits in memory: the ticket is granted, or the run stops
 
     def __repr__(self) -> str:
-        return f"<turn of {self.step} in {self.run_id}, {self.held} of {len(self.limits)} slots>"
+        return f"<ticket of {self.step} in {self.run_id}, {self.held} of {len(self.limits)} slots>"
 
     @property
-    def has_come(self) -> bool:
-        """It has all its slots."""
+    def is_granted(self) -> bool:
+        """True once the ticket holds a slot of each of its limits."""
         return self.held == len(self.limits)
 
     @property
     def waits_for(self) -> str | None:
-        """The name of the limit it stands in line for; None for the general one."""
-        return None if self.has_come else self.limits[self.held].name
+        """The name of the limit in whose line the ticket stands; None for the general one."""
+        return None if self.is_granted else self.limits[self.held].name
 
 
-class Turns:
+class Limiter:
     """The limits of one kernel."""
 
-    def __init__(self, max_steps: int | None, named: Mapping[str, int]) -> None:
-        """Raises ValueError for a limit below 1."""
+    def __init__(
+        self,
+        max_steps: int | None,
+        named: Mapping[str, int],
+        on_granted: Callable[[Ticket], None] = lambda ticket: None,
+    ) -> None:
+        """`on_granted` is told of every parked ticket that has got all its slots. Raises ValueError for a limit below
+        1."""
+        self._on_granted = on_granted
         self._general = () if max_steps is None else (Limit(None, max_steps),)
         self._named = {name: (Limit(name, size), *self._general) for name, size in named.items()}
         self.has_limits = bool(self._general or self._named)
-        self.left: dict[str, Turn] = {}  # by uid: the turns of runs that have left memory and not asked again yet
-        self.call: Callable[[Turn], None] = lambda turn: None  # told of every such turn that has come
+        self.parked: dict[str, Ticket] = {}  # by uid: tickets of runs that have left memory and not enqueued again yet
 
     def limits_of(self, name: str | None) -> tuple[Limit, ...]:
-        """What a step with this limit, or with None, is under. A name the kernel was not given bounds nothing."""
+        """Return the limits of a step that names this one, or of one that names none. A name that the kernel was not
+        given bounds nothing."""
         return self._named.get(name, self._general) if name is not None else self._general
 
-    def take(self, uid: str, limits: Sequence[Limit]) -> bool:
-        """Take a slot of each limit, if there is room and the run has no turn waiting for it."""
-        if self.left and uid in self.left:
+    def try_acquire(self, uid: str, limits: Sequence[Limit]) -> bool:
+        """Take a slot of each limit and return True; take none without room, or while a ticket of the run is parked."""
+        if self.parked and uid in self.parked:
             return False
         for limit in limits:
             if not limit.free:
@@ -87,53 +97,54 @@ class Turns:
             limit.free -= 1
         return True
 
-    def give_back(self, limits: Sequence[Limit]) -> None:
-        """Let the next in each line have the slot."""
+    def release(self, limits: Sequence[Limit]) -> None:
+        """Hand a slot of each limit to the first ticket in its line, or set it free."""
         for limit in limits:
             if limit.line:
-                turn, _ = limit.line.popitem(last=False)
-                turn.held += 1
-                self._advance(turn)
+                ticket, _ = limit.line.popitem(last=False)
+                ticket.held += 1
+                self._advance(ticket)
             else:
                 limit.free += 1
 
-    def line_up(self, run_id: str, uid: str, step: str, limits: Sequence[Limit]) -> Turn:
-        """The turn that the run has left here, if it was for the same; otherwise a new one, at the end of the line."""
-        turn = self.left.pop(uid, None)
-        if turn is not None and turn.limits is limits:
-            turn.step, turn.called = step, anyio.Event()
-            return turn
-        if turn is not None:
-            self.give_up(turn)
-        turn = Turn(run_id, uid, step, limits)
-        self._advance(turn)
-        return turn
+    def enqueue(self, run_id: str, uid: str, step: str, limits: Sequence[Limit]) -> Ticket:
+        """Return the ticket that the run has parked, if it was for the same limits; otherwise a new one, at the end of
+        the line."""
+        ticket = self.parked.pop(uid, None)
+        if ticket is not None and ticket.limits is limits:
+            ticket.step, ticket.woken = step, anyio.Event()
+            return ticket
+        if ticket is not None:
+            self.withdraw(ticket)
+        ticket = Ticket(run_id, uid, step, limits)
+        self._advance(ticket)
+        return ticket
 
-    def leave(self, turn: Turn) -> None:
-        """The run leaves memory; its turn stays."""
-        self.left[turn.uid] = turn
+    def park(self, ticket: Ticket) -> None:
+        """Keep the ticket of a run that leaves memory."""
+        self.parked[ticket.uid] = ticket
 
     def forget(self, uid: str) -> None:
-        """The run does not come back for the turn it has left here, if it has."""
-        if (turn := self.left.pop(uid, None)) is not None:
-            self.give_up(turn)
+        """Withdraw the ticket that a run has parked, if it has: the run does not come back for it."""
+        if (ticket := self.parked.pop(uid, None)) is not None:
+            self.withdraw(ticket)
 
-    def give_up(self, turn: Turn) -> None:
-        """Leave the line, and give back what the turn had. Doing it twice does it once."""
-        if not turn.has_come:
-            del turn.limits[turn.held].line[turn]
-        held, turn.limits, turn.held = turn.limits[: turn.held], (), 0
-        self.give_back(held)
+    def withdraw(self, ticket: Ticket) -> None:
+        """Take a ticket out of its line and release the slots it holds. Withdrawing it again changes nothing."""
+        if not ticket.is_granted:
+            del ticket.limits[ticket.held].line[ticket]
+        held, ticket.limits, ticket.held = ticket.limits[: ticket.held], (), 0
+        self.release(held)
 
-    def _advance(self, turn: Turn) -> None:
-        """Take what is free, up to the first limit without room."""
-        while not turn.has_come:
-            limit = turn.limits[turn.held]
+    def _advance(self, ticket: Ticket) -> None:
+        """Give a ticket what is free, up to the first limit without room."""
+        while not ticket.is_granted:
+            limit = ticket.limits[ticket.held]
             if not limit.free:
-                limit.line[turn] = None
+                limit.line[ticket] = None
                 return
             limit.free -= 1
-            turn.held += 1
-        turn.called.set()
-        if self.left.get(turn.uid) is turn:
-            self.call(turn)
+            ticket.held += 1
+        ticket.woken.set()
+        if self.parked.get(ticket.uid) is ticket:
+            self._on_granted(ticket)

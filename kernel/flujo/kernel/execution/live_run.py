@@ -26,7 +26,7 @@ from flujo.kernel.store.backend import StoredDefinition
 
 from .attempt_runner import cancelled_from_outside, describe, holds_cancellation
 from .committer import Batch, Committer
-from .limits import Turn
+from .limits import Ticket
 from .programs import Workflow
 from .replay import Replay
 
@@ -66,9 +66,9 @@ class LiveRun:
         self._scope = anyio.CancelScope(shield=True)
         self._released = anyio.Event()  # whoever is held: the run stops
         self._signal_arrived: dict[str, anyio.Event] = {}
-        self.queued: dict[str, Turn] = {}  # steps that wait for a slot
+        self.queued: dict[str, Ticket] = {}  # steps that wait for a slot
         self.task: int | None = None  # the program's own
-        self.turn: Turn | None = None  # what that task waits for, if it is a slot
+        self.ticket: Ticket | None = None  # what that task waits for, if it is a slot
         self.lulled: Callable[[LiveRun, bool], None] = lambda run, waits: None  # told when that task only waits
         self.differences: Sequence[errors.Difference] = ()  # why it is stopped as incompatible
         self._newest: Batch | None = None
@@ -122,8 +122,8 @@ class LiveRun:
             self.stopped = why
         self._scope.cancel()
         self._released.set()
-        for turn in self.queued.values():  # inside a shield, nothing else would tell them
-            turn.called.set()
+        for ticket in self.queued.values():  # inside a shield, nothing else would tell them
+            ticket.woken.set()
         if self._driven:
             self.replay.stop()
 
@@ -147,20 +147,20 @@ class LiveRun:
     # -- only waiting -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def lull(self, turn: Turn | None = None) -> Iterator[None]:
+    def lull(self, ticket: Ticket | None = None) -> Iterator[None]:
         """Inside, this task waits for an instant, a signal or a slot. If it is the program's own one, the run may leave
         memory meanwhile: a branch or a task of the program's making would miss its plain awaits, and a deadline
         around this one would begin anew."""
         if this_task() != self.task or anyio.current_effective_deadline() != inf:
             yield
             return
-        self.turn = turn
+        self.ticket = ticket
         self.lulled(self, True)
         try:
             yield
         finally:
             self.lulled(self, False)
-            self.turn = None
+            self.ticket = None
 
     async def written(self) -> None:
         """Return when all that was recorded is durable."""

@@ -2,7 +2,7 @@
 
     recorded outcome      handed out in journal order (replay.py)
     started               durable before the body runs
-    slots                 one of each limit it is under, taken before it is started; there may be a line (limits.py)
+    slots                 one of each limit it is under, acquired before it is started; there may be a line (limits.py)
     resources             what commands have used, reported before the outcome of an attempt that ran some
     value                 recorded; returned without waiting, so that the next step's start shares its commit
     failure               recorded with the instant of the next attempt, or for good (transitions.after_failure)
@@ -36,7 +36,7 @@ from flujo.kernel.values import NULL, PLAIN, Codec
 from .attempt_runner import Body, Failed, Terms, describe, run_attempt
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Attempt, Wait
-from .limits import Limit, Turns
+from .limits import Limit, Limiter
 from .live_run import LiveRun
 from .progress import Reporter
 from .subprocesses import Children
@@ -49,14 +49,14 @@ _new = tuple.__new__  # what StepStarted(…) comes to, in half the time
 class StepRunner:
     """Performs the steps of one live run."""
 
-    def __init__(self, run: LiveRun, clock: Clock, reporter: Reporter, children: Children, turns: Turns) -> None:
+    def __init__(self, run: LiveRun, clock: Clock, reporter: Reporter, children: Children, limiter: Limiter) -> None:
         self._run = run
         self._clock = clock
         self._reporter = reporter
         self._report = reporter.report
         self._children = children
-        self._turns = turns
-        self._has_limits = turns.has_limits
+        self._limiter = limiter
+        self._has_limits = limiter.has_limits
         self._used: dict[str, Usage] = {}  # by commands of failed attempts; a body may report over what is recorded
 
     async def perform(self, key: str, body: Body, terms: Terms, digest: str | None = None) -> Any:
@@ -76,14 +76,14 @@ class StepRunner:
             if step is not None and step.status is StepStatus.WAITING:
                 return codec.decode(await self._wait_out(key))
             generation, number = (1, 0) if step is None else await self._due(step)
-            limits = self._turns.limits_of(limit) if self._has_limits else ()
+            limits = self._limiter.limits_of(limit) if self._has_limits else ()
             while True:  # until an attempt settles the step; not in a coroutine of its own, which every step would pay
                 number += 1
                 if run.state.pause_requested_at is not None:
                     await run.hold()
                 started = _new(events.StepStarted, (key, number, generation, retry.max_attempts, digest))
-                if limits and not self._turns.take(run.uid, limits):
-                    await self._wait_for_turn(started, limits)
+                if limits and not self._limiter.try_acquire(run.uid, limits):
+                    await self._wait_for_slot(started, limits)
                 try:
                     await run.record(started).durable()
                     if run.stopped is not None:
@@ -92,7 +92,7 @@ class StepRunner:
                     outcome = await run_attempt(_new(Attempt, told), body, terms)
                 finally:
                     if limits:
-                        self._turns.give_back(limits)
+                        self._limiter.release(limits)
                 if self._children.used:
                     self._report_used(key, more_may_follow=isinstance(outcome, Failed))
                 if self._reporter.kept:
@@ -149,7 +149,7 @@ class StepRunner:
             return await self._recorded(step, codec)
         try:
             await self._begin(key, step)
-            self._turns.forget(run.uid)
+            self._limiter.forget(run.uid)
             if step is not None and step.next_attempt_at is not None:
                 await self._clock.sleep_until(step.next_attempt_at)
             while True:
@@ -209,29 +209,29 @@ class StepRunner:
 
     # -- attempts -----------------------------------------------------------------------------------------------
 
-    async def _wait_for_turn(self, started: events.StepStarted, limits: Sequence[Limit]) -> None:
+    async def _wait_for_slot(self, started: events.StepStarted, limits: Sequence[Limit]) -> None:
         """Return once this step has a slot of each of its limits.
 
         One that its program cancels in line is recorded as one that was cancelled while its start was: else a replay
         would take it for new, where the program goes on by its own cancellation."""
-        run, turns, key = self._run, self._turns, started.step
-        turn = turns.line_up(run.state.run_id, run.uid, key, limits)
-        if turn.has_come:  # while the run was away
+        run, limiter, key = self._run, self._limiter, started.step
+        ticket = limiter.enqueue(run.state.run_id, run.uid, key, limits)
+        if ticket.is_granted:  # while the run was away
             return
-        run.queued[key] = turn
+        run.queued[key] = ticket
         try:
-            with run.lull(turn):
-                await turn.called.wait()
+            with run.lull(ticket):
+                await ticket.woken.wait()
             if run.stopped is not None:
                 await run.unwind()
             if run.held:
-                turns.give_up(turn)
+                limiter.withdraw(ticket)
                 await run.hold()
         except BaseException as error:
             if run.stopped is Stop.LEAVE and this_task() == run.task:
-                turns.leave(turn)
+                limiter.park(ticket)
             else:
-                turns.give_up(turn)
+                limiter.withdraw(ticket)
             step = run.state.steps.get(key)
             if _is_cancelled_by_program(run, error) and not run.held and (step is None or step.status not in OPEN):
                 run.record(started)
@@ -339,7 +339,7 @@ class StepRunner:
 
     def _lull(self) -> AbstractContextManager[None]:
         """LiveRun.lull, for a wait that is not for a slot: a run that left waiting for one does not ask for it now."""
-        self._turns.forget(self._run.uid)
+        self._limiter.forget(self._run.uid)
         return self._run.lull()
 
     # -- leaving ------------------------------------------------------------------------------------------------

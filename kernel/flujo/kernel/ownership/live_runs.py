@@ -4,7 +4,7 @@ Whoever starts or resumes a run hands it over here and may go away: no run depen
 
 Not every run of ours is in memory. When there are more than `max_resident`, those that only wait leave, the longest
 waiting first; they are `away`, and `timers` or the inbox bring them back. One that waits for a slot keeps its place in
-that line and is brought back when its turn comes (limits.py); of these the last in line leave first. With `max_runs`, a
+that line and is brought back when it is granted (limits.py); of these the last in line leave first. With `max_runs`, a
 new run that finds as many at work is away in the `queue` until one of them ends or waits. Nothing is recorded of any
 of this.
 """
@@ -25,7 +25,7 @@ from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.execution.child_runs import ChildRuns
 from flujo.kernel.execution.committer import Batch, Committer
 from flujo.kernel.execution.context import Context
-from flujo.kernel.execution.limits import Turn, Turns
+from flujo.kernel.execution.limits import Limiter, Ticket
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.execution.progress import Reporter
@@ -59,8 +59,7 @@ class Residents:
         self._clock = clock
         self._random = random
         self._limits = limits
-        self._turns = Turns(limits.max_steps, limits.named)
-        self._turns.call = self._call_in
+        self._limiter = Limiter(limits.max_steps, limits.named, self._call_in)
         self._live: dict[str, LiveRun] = {}  # by uid
         self._lulled: dict[str, LiveRun] = {}  # those that only wait, the longest waiting first
         self._leaving: set[str] = set()  # those that have been told to leave
@@ -144,9 +143,9 @@ class Residents:
     def queued(self, uid: str) -> Mapping[str, str | None]:
         """The steps of a run of ours that wait for a slot, each with the name of the limit, or None for the general
         one."""
-        run, left = self._live.get(uid), self._turns.left.get(uid)
-        turns = [*(() if run is None else run.queued.values()), *(() if left is None else (left,))]
-        return {turn.step: turn.waits_for for turn in turns}
+        run, left = self._live.get(uid), self._limiter.parked.get(uid)
+        tickets = [*(() if run is None else run.queued.values()), *(() if left is None else (left,))]
+        return {ticket.step: ticket.waits_for for ticket in tickets}
 
     # -- driving ------------------------------------------------------------------------------------------------
 
@@ -183,19 +182,19 @@ class Residents:
         del self._live[run.uid]
         self._lulled.pop(run.uid, None)
         self._leaving.discard(run.uid)
-        turn = self._turns.left.get(run.uid)
+        ticket = self._limiter.parked.get(run.uid)
         if run.stopped is Stop.LEAVE:
             self.away[run.uid] = run.state.run_id
-            if turn is not None:
+            if ticket is not None:
                 self.in_line.add(run.uid)
         else:
-            self._turns.forget(run.uid)
+            self._limiter.forget(run.uid)
         run.ended.set()
         self.committed(run.uid)
         if run.stopped is Stop.LEAVE:
             self.left(run)
-            if turn is not None and turn.has_come:  # while it was leaving
-                self._call_in(turn)
+            if ticket is not None and ticket.is_granted:  # while it was leaving
+                self._call_in(ticket)
         self._call_next()
 
     # -- leaving and coming back --------------------------------------------------------------------------------
@@ -245,16 +244,16 @@ class Residents:
             self._beginning.discard(run_id)
             self._call_next()  # it may have ended while it was in the queue
 
-    def _call_in(self, turn: Turn) -> None:
-        """Bring a run back whose turn has come, once it has gone; one that has come back already finds its turn."""
-        if turn.uid in self.in_line:
-            self.spawn(partial(self._let_in, turn))
+    def _call_in(self, ticket: Ticket) -> None:
+        """Bring a run back that was granted its slots, once it has gone; one that is back already finds its ticket."""
+        if ticket.uid in self.in_line:
+            self.spawn(partial(self._let_in, ticket))
 
-    async def _let_in(self, turn: Turn) -> None:
-        await self._bring_back(turn.run_id)
-        if turn.uid not in self._live and self._turns.left.get(turn.uid) is turn:  # it cannot go on here
-            self.in_line.discard(turn.uid)
-            self._turns.forget(turn.uid)
+    async def _let_in(self, ticket: Ticket) -> None:
+        await self._bring_back(ticket.run_id)
+        if ticket.uid not in self._live and self._limiter.parked.get(ticket.uid) is ticket:  # it cannot go on here
+            self.in_line.discard(ticket.uid)
+            self._limiter.forget(ticket.uid)
 
     async def _bring_back(self, run_id: str) -> None:
         assert self.room is not None
@@ -276,8 +275,8 @@ class Residents:
         due, or whose program has tasks of its own."""
         parents = {task.parent_id for task in anyio.get_running_tasks()}
         now = self._clock.now()
-        in_line = [run for run in self._lulled.values() if run.turn is not None]
-        others = [run for run in self._lulled.values() if run.turn is None]
+        in_line = [run for run in self._lulled.values() if run.ticket is not None]
+        others = [run for run in self._lulled.values() if run.ticket is None]
         for run in [*others, *reversed(in_line)][:excess]:
             if run.task not in parents and not _is_due(run, now):
                 del self._lulled[run.uid]
@@ -307,7 +306,7 @@ class Residents:
         assert self._children is not None
         assert self._child_runs is not None
         reporter = Reporter(run, self._clock)
-        steps = StepRunner(run, self._clock, reporter, self._children, self._turns)
+        steps = StepRunner(run, self._clock, reporter, self._children, self._limiter)
         return Context(run, steps, reporter, self._child_runs, self._clock, self._random)
 
     async def _time_out(self, run: LiveRun, instant: int, alarm: anyio.CancelScope) -> None:
@@ -365,7 +364,7 @@ def _is_due(run: LiveRun, now: int) -> bool:
     timeout_at = run.state.timeout_at
     if timeout_at is not None and timeout_at <= now:
         return True
-    if run.turn is not None:
-        return run.turn.has_come or run.held
+    if run.ticket is not None:
+        return run.ticket.is_granted or run.held
     wake_at = run.state.wake_at
     return wake_at is not None and wake_at <= now
