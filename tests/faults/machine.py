@@ -22,18 +22,18 @@ class Missing(Exception):
     """This machine lacks something; the text says what, and how to get it."""
 
 
-def compile_disk(folder: Path) -> Path:
-    """The library made of disk.c, put into `folder`."""
+def compile_disk(folder: Path, source: str = "disk.c") -> Path:
+    """Return the library made of disk.c, or of strict.c, put into `folder`."""
     _require_linux()
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise Missing("there is no C compiler; on Debian: apt install gcc libc6-dev")
-    library = folder / "disk.so"
-    source = Path(__file__).with_name("disk.c")
-    command = [compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    library = (folder / source).with_suffix(".so")
+    text = Path(__file__).with_name(source)
+    command = [compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(library), str(text), "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise Missing(f"the C compiler cannot make disk.c; on Debian: apt install gcc libc6-dev\n{done.stderr}")
+        raise Missing(f"the C compiler cannot make {source}; on Debian: apt install gcc libc6-dev\n{done.stderr}")
     return library
 
 
