@@ -103,4 +103,4 @@ async def main(thing: str, scheme: str, folder: str, kept: str, way: str) -> Non
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    anyio.run(main, sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5])

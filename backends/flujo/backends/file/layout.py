@@ -160,13 +160,18 @@ def _is_unfinished(places: StoreFiles) -> bool:
 
 
 def make_folders(places: StoreFiles) -> None:
-    """Make the folder of a store, those above it, and those in it that a backup may lack. A new `.flujo` keeps itself
-    out of version control."""
-    missing = [folder for folder in (places.folder, *places.folder.parents) if not folder.exists()]
-    for folder in reversed(missing):
-        _make_folder(folder, ignored=folder.name == ".flujo")
+    """Make the folder of a store, those above it, and those in it that a backup may lack."""
+    make_missing(places.folder)
     _make_folder(places.kernels)
     _make_folder(places.definitions)
+
+
+def make_missing(folder: Path) -> None:
+    """Make a folder and those above it, as far as they are missing. A new `.flujo` keeps itself out of version
+    control."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        _make_folder(each, ignored=each.name == ".flujo")
 
 
 def create(places: StoreFiles) -> None:

@@ -36,7 +36,7 @@ from flujo.kernel.errors import (
 
 from .backend import FileBackend
 from .disk import Disk
-from .layout import StoreFiles, is_there
+from .layout import StoreFiles, is_there, make_missing
 
 LOCK_SECONDS = 30.0
 """How long a restore waits for the store lock."""
@@ -60,7 +60,7 @@ async def restore(backup: Path, path: Path, *, force: bool = False) -> int:
             raise StoreNotFoundError(source.store)
     with _store_errors(places.store):
         _require_room(places, force)
-        places.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await to_thread.run_sync(make_missing, places.folder.parent)
         with _unfinished(places) as unfinished:
             size = await _copy(source.folder, unfinished)
             await _require_sound(source, places, unfinished)
