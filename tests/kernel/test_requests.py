@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import pytest
@@ -24,11 +24,83 @@ from flujo.kernel import (
     workflow,
 )
 from flujo.kernel.errors import InvalidNameError, InvalidValueError, RequestReusedError
-from flujo.kernel.events import CancelRequested, RunResumed, SignalReceived, StepCompleted
-from flujo.kernel.journal.requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
+from flujo.kernel.events import (
+    CancelRequested,
+    PauseRequested,
+    RunResumed,
+    SignalReceived,
+    StepCompleted,
+    VariableSet,
+)
+from flujo.kernel.journal.requests import (
+    REQUEST_KINDS,
+    Mark,
+    RequestFact,
+    RequestKind,
+    cancel_answer,
+    id_for,
+    is_repeat,
+    mark,
+    pause_answer,
+    request_kind,
+    unmarked,
+)
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.state import FINAL, LIVE, WorkflowState
+from flujo.kernel.values import encode
 from kernel.stage import Counter, GatedBackend, Stage, crash, recorded, settled, until
+
+# -- what can be asked -------------------------------------------------------------------------------------------
+
+EVERY_REQUEST: tuple[RequestFact, ...] = (
+    SignalReceived("go", "[1]", "ann", ["r-1", "d"]),
+    SignalReceived("go", "null"),
+    CancelRequested("enough", "ann", ["r-1", "d"]),
+    CancelRequested(),
+    PauseRequested("lunch", "ann", ["r-1", "d"]),
+    PauseRequested(),
+    VariableSet("colour", '"red"', reason="why", by="ann", request=["r-1", "d"]),
+    VariableSet("colour", "1"),
+)
+
+
+def test_every_fact_that_a_request_may_become_has_a_kind() -> None:
+    """A member of the union without a line in the table could be neither posted nor read."""
+    assert {kind.fact for kind in REQUEST_KINDS.values()} == set(get_args(RequestFact))
+    assert {fact.__class__ for fact in EVERY_REQUEST} == set(get_args(RequestFact))
+
+
+@pytest.mark.parametrize("fact", EVERY_REQUEST, ids=repr)
+def test_a_request_is_read_as_it_was_posted(fact: RequestFact) -> None:
+    """Whatever its optional fields hold."""
+    kind = request_kind(fact)
+
+    assert kind.read(encode(kind.to_body(fact))) == fact
+
+
+@pytest.mark.parametrize("kind", REQUEST_KINDS.values(), ids=list(REQUEST_KINDS))
+@pytest.mark.parametrize("body", ["{", "[]", '{"by": 5}', '{"request": "r-1"}', '{"request": [1, 2]}'])
+def test_a_malformed_request_is_refused(kind: RequestKind, body: str) -> None:
+    """By one error, which neither ends the owner's inbox nor becomes a fact."""
+    with pytest.raises(ValueError, match=r"request|EOF|key must"):
+        kind.read(body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "what"),
+    [
+        ("signal", '{"payload": "1"}', "a signal request needs name and payload"),
+        ("signal", '{"name": "go", "payload": 1}', "a signal request needs name and payload"),
+        ("signal", '{"name": "go", "payload": "{"}', "EOF while parsing"),
+        ("set_variable", '{"name": "x"}', "a set_variable request needs name and value"),
+        ("cancel", '{"reason": 5}', "a cancel request holds text only"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_named(kind: str, body: str, what: str) -> None:
+    """As `flujoctl db check` shows it."""
+    with pytest.raises(ValueError, match=what):
+        REQUEST_KINDS[kind].read(body)
+
 
 # -- what counts as the same request -------------------------------------------------------------------------------
 

@@ -1,9 +1,14 @@
-"""Requests that may be repeated: a run remembers what it was asked for, in its own journal and nowhere else.
+"""What other processes can ask of a run, and how a repeated request is known: by the run's own journal.
+
+A request that another process leaves in the inbox of a run is one of `REQUEST_KINDS`, and its owner records it as one
+fact. The table is the only place that says what such a request holds: the process that asks writes it by `to_body`, the
+owner reads it by `read`, and a check of the store reads it likewise.
 
 Whoever asks something of a run may give the request an id. The fact that records it carries that id and a digest of
 what was asked, a `Mark`, and the fold keeps all marks of a run (`WorkflowState.requests`). So a caller who has lost the
 answer asks again: a repeat records nothing and gets the first answer, as far as the journal tells it.
 
+    REQUEST_KINDS     what can be asked of a run through its inbox; `request_kind` finds the kind of a fact
     mark              of a call; none without an id
     is_repeat         whether a run has recorded this very request
     id_for            the run that a request makes, if the caller names none
@@ -18,20 +23,84 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json, to_json
 
 from flujo.kernel.errors import InvalidNameError, InvalidValueError, RequestReusedError
 from flujo.kernel.outcomes import CancelOutcome, PauseOutcome
 
-from .events import Fact
+from .events import KIND_OF, CancelRequested, Fact, PauseRequested, SignalReceived, VariableSet
 from .state import RunStatus, WorkflowState
 
 REQUEST_ID = re.compile(r"[!-~]{1,100}")
 
 _NAMESPACE = uuid.UUID("6d5a7b0e-4a39-4f6e-9a52-0c3f7d1e8b64")
+
+
+RequestFact = SignalReceived | CancelRequested | PauseRequested | VariableSet
+"""What a run records of a request to it. A new kind is a member of this union and a line in `REQUEST_KINDS`: mypy then
+names every place that has to handle it."""
+
+
+class RequestKind(NamedTuple):
+    """One kind of request in an inbox: its stable name, the fact that records it, and the fields it holds.
+
+    All fields are text; those that are `optional` may be null or absent. Each may also hold `request`, its fingerprint.
+    """
+
+    name: str
+    fact: type[RequestFact]
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+
+    def to_body(self, fact: RequestFact) -> dict[str, Any]:
+        """Return the JSON object that stands in an inbox for this fact; earlier releases want every field of it."""
+        body = {name: getattr(fact, name) for name in (*self.required, *self.optional)}
+        return body if fact.request is None else {**body, "request": list(fact.request)}
+
+    def read(self, body: str) -> RequestFact:
+        """Return the fact that records a request; raises ValueError for a text that is not one of this kind."""
+        found = from_json(body)
+        if not isinstance(found, Mapping):
+            raise ValueError(f"a {self.name} request is a JSON object")
+        if any(not isinstance(found.get(name), str) for name in self.required):
+            raise ValueError(f"a {self.name} request needs {' and '.join(self.required)}")
+        given: dict[str, Any] = {name: found.get(name) for name in (*self.required, *self.optional)}
+        request = found.get("request")  # what an earlier release has left has none
+        if not _is_text_or_none(given.values()) or not _is_fingerprint_or_none(request):
+            raise ValueError(f"a {self.name} request holds text only")
+        if (payload := KIND_OF[self.fact].payload) is not None:
+            from_json(cast("str", found[payload]), allow_inf_nan=False)
+        return self.fact(**given, request=request)
+
+
+def _is_text_or_none(values: Iterable[object]) -> bool:
+    return all(value is None or isinstance(value, str) for value in values)
+
+
+def _is_fingerprint_or_none(request: object) -> bool:
+    return request is None or (
+        isinstance(request, list) and len(request) == 2 and all(isinstance(part, str) for part in request)
+    )
+
+
+REQUEST_KINDS: Mapping[str, RequestKind] = {
+    kind.name: kind
+    for kind in (
+        RequestKind("signal", SignalReceived, ("name", "payload"), ("by",)),
+        RequestKind("cancel", CancelRequested, (), ("reason", "by")),
+        RequestKind("pause", PauseRequested, (), ("reason", "by")),
+        RequestKind("set_variable", VariableSet, ("name", "value"), ("reason", "by")),
+    )
+}
+_BY_FACT = {kind.fact: kind for kind in REQUEST_KINDS.values()}
+
+
+def request_kind(fact: RequestFact) -> RequestKind:
+    """Return the kind of request that a fact records."""
+    return _BY_FACT[fact.__class__]
 
 
 class Mark(NamedTuple):

@@ -65,7 +65,7 @@ class Refused(StrEnum):
 class Request(NamedTuple):
     """What somebody who does not own a run asks of its owner."""
 
-    kind: str  # "signal" or "cancel"
+    kind: str  # a name in journal/requests.py's REQUEST_KINDS, or one of a newer release
     body: str  # JSON text of an object
     at: int
 

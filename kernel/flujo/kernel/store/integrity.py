@@ -27,6 +27,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.journal import events
 from flujo.kernel.journal.events import KIND_OF, Event, EventRow, Fact
 from flujo.kernel.journal.fold import fold
+from flujo.kernel.journal.requests import REQUEST_KINDS
 from flujo.kernel.journal.state import FINAL, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child, summarize
 
@@ -266,22 +267,15 @@ def _short(error: Exception) -> str:
     return repr(error)
 
 
-_REQUESTS = {"signal": ("name", "payload"), "cancel": (), "pause": (), "set_variable": ("name", "value")}
-"""The kinds of requests this release knows, and what each must bring."""
-
-
 def examine_request(posted: Posted) -> tuple[Severity, str] | None:
     """What is wrong with a request in an inbox, None if nothing is."""
-    kind, body, _ = posted.request
-    if kind not in _REQUESTS:
-        return Severity.NEWER, f"request {posted.id} in its inbox is a {kind!r}, which this release does not know"
+    if (kind := REQUEST_KINDS.get(posted.request.kind)) is None:
+        unknown = f"request {posted.id} in its inbox is a {posted.request.kind!r}, which this release does not know"
+        return Severity.NEWER, unknown
     try:
-        found = from_json(body)
-        missing = [name for name in _REQUESTS[kind] if name not in found]
-    except (TypeError, ValueError) as error:
-        return Severity.DAMAGED, f"request {posted.id} in its inbox makes no sense: {error}"
-    if not isinstance(found, dict) or missing:
-        return Severity.DAMAGED, f"request {posted.id} in its inbox makes no sense: a {kind} needs {_REQUESTS[kind]}"
+        kind.read(posted.request.body)
+    except ValueError as error:
+        return Severity.DAMAGED, f"request {posted.id} in its inbox is malformed: {error}"
     return None
 
 
