@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.place import SQLITE, Place
+from acceptance.terminal import SQLITE, Place
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acceptance.place import Place
+from acceptance.terminal import Place
 
 _YAML = """\
 name: five-steps

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from acceptance.place import Ended, Place, on_every_store
+from acceptance.terminal import Ended, Place, on_every_store
 
 FILE = "edited steps.yaml"
 

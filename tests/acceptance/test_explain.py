@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from acceptance.place import SQLITE, Place, finish, lines_until, output_until
+from acceptance.terminal import SQLITE, Place, finish, lines_until, output_until
 
 FLAKY = """\
 name: flaky

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from acceptance.five_steps import make
-from acceptance.place import Place, finish, is_alive, kill, lines_until, on_every_store, statuses
+from acceptance.terminal import Place, finish, is_alive, kill, lines_until, on_every_store, statuses
 
 RESUMED_LOG = ["1", "2", "3", "3", "4", "5"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from acceptance.place import Place
+from acceptance.terminal import Place
 
 BAD = """\
 name: bad

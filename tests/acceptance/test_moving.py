@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from acceptance import five_steps
-from acceptance.place import FILE, SQLITE, Place, finish, kill, lines_until
+from acceptance.terminal import FILE, SQLITE, Place, finish, kill, lines_until
 from flujo.backends import open_backend
 from flujo.kernel import RunFilter, events
 from flujo.kernel.backend import Commit, StateBackend

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from acceptance.place import Place, finish, lines_until, statuses
+from acceptance.terminal import Place, finish, lines_until, statuses
 
 FAILING = """\
 name: failing

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from acceptance.place import SQLITE, Ended, Place, finish, lines_until, output_until, statuses
+from acceptance.terminal import SQLITE, Ended, Place, finish, lines_until, output_until, statuses
 
 ADDRESS = "unix:.flujo/server.sock"
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 
-from acceptance.place import SQLITE, Place, finish, lines_until, on_every_store, output_until, statuses
+from acceptance.terminal import SQLITE, Place, finish, lines_until, on_every_store, output_until, statuses
 from flujo.backends.file.journal import Rest, scan
 
 GATED = """\

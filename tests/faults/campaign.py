@@ -30,11 +30,11 @@ if __name__ == "__main__":
     # As pytest does (pyproject.toml): `tests` is where `faults` is found.
     sys.path[:0] = [str(ROOT / name) for name in ("kernel", "backends", "tests")]
 
-from faults.cuts import cut_one, life_on  # noqa: E402 - found by the lines above
-from faults.flips import make_database, verdicts  # noqa: E402
+from faults.bit_flips import make_database, verdicts  # noqa: E402
 from faults.injected import Trial  # noqa: E402
 from faults.injection import run_trials  # noqa: E402
 from faults.machine import Missing, compile_disk, cuttable_disk  # noqa: E402
+from faults.power_cuts import cut_one, life_on  # noqa: E402 - found by the lines above
 from faults.victims import Finding, Life, kill_one  # noqa: E402
 from faults.writer import CARELESS, HONEST  # noqa: E402
 

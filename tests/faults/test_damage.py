@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from faults.flips import flipped, make_database, verdicts
+from faults.bit_flips import flipped, make_database, verdicts
 from faults.history import creation, following
 from faults.victims import opened
 from flujo.backends.file import journal

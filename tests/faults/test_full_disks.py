@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.place import FILE, SQLITE, Place
+from acceptance.terminal import FILE, SQLITE, Place
 from faults.history import Append, Holding, Moment, creation, differences, history, observe
 from faults.victims import opened, problems
 from flujo.kernel.backend import StateBackend

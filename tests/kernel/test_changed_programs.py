@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flujo.kernel import Context, RunStatus, StateIncompatibilityError, Why, Workflow, step, workflow
-from kernel.stage import Stage, crash, until
+from kernel.harness import Stage, crash, until
 
 Program = Callable[[Context], Awaitable[Any]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flujo.kernel import Context, Kernel, Observer, Workflow, step, workflow
-from kernel.stage import Stage
+from kernel.harness import Stage
 
 
 @step

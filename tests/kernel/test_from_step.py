@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from flujo.kernel import Context, RetryPolicy, StepFailed, Workflow, current_attempt, step, workflow
-
-from .stage import JumpingClock, Stage
+from kernel.harness import JumpingClock, Stage
 
 keys: list[str] = []
 """The idempotency keys of the attempts of one test, in the order they began."""

@@ -58,7 +58,7 @@ from flujo.kernel.errors import (
     StoreFullError,
     WorkflowNotFoundError,
 )
-from kernel.stage import Counter, JumpingClock, ManualClock, Stage, crash, until, usurp
+from kernel.harness import Counter, JumpingClock, ManualClock, Stage, crash, until, usurp
 
 ROOT = Path(__file__).parents[2]
 

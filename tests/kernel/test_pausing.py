@@ -21,7 +21,7 @@ from flujo.kernel import (
 from flujo.kernel.errors import RunFinishedError, RunNotFoundError, RunNotPausedError
 from flujo.kernel.events import PauseRequested
 from flujo.kernel.events import RunPaused as RunPausedFact
-from kernel.stage import Counter, GatedBackend, JumpingClock, Stage, crash, recorded, until
+from kernel.harness import Counter, GatedBackend, JumpingClock, Stage, crash, recorded, until
 
 
 class Gate:

@@ -11,7 +11,7 @@ import pytest
 
 from flujo.kernel import Context, RunFailed, StepStatus, workflow
 from flujo.kernel.errors import InvalidNameError, InvalidValueError, PayloadTooLargeError
-from kernel.stage import Stage, crash, until
+from kernel.harness import Stage, crash, until
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

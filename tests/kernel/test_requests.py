@@ -48,7 +48,7 @@ from flujo.kernel.journal.requests import (
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.values import encode
-from kernel.stage import Counter, GatedBackend, Stage, crash, recorded, settled, until
+from kernel.harness import Counter, GatedBackend, Stage, crash, recorded, settled, until
 
 # -- what can be asked -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.place import Through
+from server.harness import Through
 
 LONGEST = 50
 """Characters of a path in which there is still room for the names of our sockets; macOS has longer ones."""

@@ -8,7 +8,7 @@ import anyio
 
 from flujo.kernel import Context, Workflow, step, workflow
 from flujo.workflows import load_workflow_text
-from kernel.stage import Counter
+from kernel.harness import Counter
 
 
 @step

@@ -39,10 +39,10 @@ from flujo.v1 import run_pb2
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import system_service_pb2 as system_pb
 from flujo.v1.payload_pb2 import Definition, Payload
-from kernel.stage import Stage
+from kernel.harness import Stage
 from proto.contract import Documented, documented_errors
 from server.flows import FAILS, WORKS, Flaky, doubling, echoing, forgotten, letters, stuck, waiting, writing
-from server.place import Watchman, both, post_watchman, raised_by, served, stubs, told_by
+from server.harness import CountingGuard, both, install_counting_guard, raised_by, served, stubs, told_by
 
 TOO_LARGE = "x" * MAX_INPUT_BYTES
 
@@ -1002,9 +1002,9 @@ async def test_a_bug_is_answered_with_an_id(method: str, address: str, caplog: p
 @pytest.mark.parametrize("method", [*REQUESTS, "GetSystemInfo"])
 async def test_a_server_that_closes_says_so(method: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the moment it begins to close every new call is told to come back to the next server."""
-    post_watchman(monkeypatch)
+    install_counting_guard(monkeypatch)
     async with troubled(address) as (_, client, _), stubs(address) as (runs, system):
-        Watchman.on_duty.closing.set()
+        CountingGuard.current.closing.set()
         request, call = REQUESTS.get(method, (system_pb.GetSystemInfoRequest(), None))
 
         code, info, _, _ = await refusal(runs if method in REQUESTS else system, method, request)

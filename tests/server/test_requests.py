@@ -10,9 +10,9 @@ import pytest
 
 from flujo.kernel import Kernel, RunFailed, Runs
 from flujo.kernel.errors import InvalidNameError, RequestReusedError
-from kernel.stage import Stage
+from kernel.harness import Stage
 from server.flows import Flaky, doubling, waiting
-from server.place import both
+from server.harness import both
 from server.serving import server_process
 
 CALLS: dict[str, tuple[str, Callable[[Runs, str], Awaitable[Any]]]] = {

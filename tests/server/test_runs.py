@@ -62,9 +62,9 @@ from flujo.kernel.errors import (
 from flujo.kernel.events import CancelRequested
 from flujo.kernel.journal.explanation import Why
 from flujo.server.listening import load_stored
-from kernel.stage import START, JumpingClock, Stage, crash
+from kernel.harness import START, JumpingClock, Stage, crash
 from server.flows import FAILS, WORKS, Flaky, double, doubling, echoing, letters, mapping, stuck, waiting, writing
-from server.place import Through
+from server.harness import Through
 
 FLOWS = (doubling, echoing, waiting, stuck, writing, mapping)
 

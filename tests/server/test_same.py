@@ -19,7 +19,7 @@ from flujo.kernel.events import to_json_object
 from flujo.kernel.store.filters import Wanted
 from flujo.server.listening import load_stored
 from server.flows import FAILS, Flaky, doubling, letters, mapping, stuck, waiting, writing
-from server.place import both
+from server.harness import both
 
 
 @workflow(version="2", timeout="8.601s")
@@ -147,7 +147,7 @@ async def test_every_answer_is_the_same(store: str, folder: Path, address: str) 
 
 async def test_a_run_can_be_read_whole_while_it_goes_on(address: str) -> None:
     """However fast it records: an answer is of one moment, and does not wait for a quiet one."""
-    from kernel.stage import Stage
+    from kernel.harness import Stage
 
     @workflow()
     async def endless(ctx: Context) -> None:

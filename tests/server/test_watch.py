@@ -26,9 +26,9 @@ from flujo.server.runs import RunService
 from flujo.v1 import run_pb2, run_service_pb2_grpc
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Payload
-from kernel.stage import GatedBackend, Stage
+from kernel.harness import GatedBackend, Stage
 from server.flows import doubling, mapping, stuck, waiting, writing
-from server.place import Watchman, both, post_watchman, served, stubs
+from server.harness import CountingGuard, both, install_counting_guard, served, stubs
 from server.serving import server_process
 
 FLOWS = (doubling, mapping, waiting, stuck, writing)
@@ -247,7 +247,7 @@ async def test_a_connection_that_is_cut_costs_nothing(address: str) -> None:
 
 async def test_a_run_does_not_notice_its_watchers(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty watches are cut while it goes, and it takes as many events as without any."""
-    post_watchman(monkeypatch)
+    install_counting_guard(monkeypatch)
     kernel = Stage().kernel(*FLOWS)
     async with kernel, served(kernel, address):
         await kernel.start("waiting", run_id="r")
@@ -260,7 +260,7 @@ async def test_a_run_does_not_notice_its_watchers(address: str, monkeypatch: pyt
         await kernel.signal("r", "go", 1)
         with anyio.fail_after(30):
             assert await kernel.result("r") == 1
-            await Watchman.on_duty.wait_idle()
+            await CountingGuard.current.wait_idle()
         assert len(await kernel.events("r")) == 5
 
 
@@ -334,7 +334,7 @@ async def test_watches_and_waits_go_on_with_the_next_server(address: str) -> Non
 @pytest.mark.parametrize("method", ["WatchRun", "WaitRun"])
 async def test_a_server_that_closes_is_not_held_up(method: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Open watches and waits end at once and say why; the grace is for calls that will end soon."""
-    post_watchman(monkeypatch)
+    install_counting_guard(monkeypatch)
     stage = Stage()
     kernel = stage.kernel(*FLOWS)
     ended: list[str] = []
@@ -351,7 +351,7 @@ async def test_a_server_that_closes_is_not_held_up(method: str, address: str, mo
                 await kernel.start("waiting", run_id="r")
                 for _ in range(5):
                     group.start_soon(follow, stub)
-                while Watchman.on_duty.at_work < 5:  # gRPC itself cancels what it has not handed to us yet
+                while CountingGuard.current.at_work < 5:  # gRPC itself cancels what it has not handed to us yet
                     await checkpoint()
 
     assert ended == ["UNAVAILABLE"] * 5
@@ -391,7 +391,7 @@ async def open_when_told(backend: GatedBackend) -> None:
 
 async def test_a_call_that_does_not_finish_is_cut_off(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the grace is over it ends, and what it did on the server has unwound before the server is gone."""
-    post_watchman(monkeypatch)
+    install_counting_guard(monkeypatch)
     stage = Stage()
     backend = GatedBackend(stage.store)
     kernel = stage.kernel(*FLOWS, backend=backend)
@@ -400,7 +400,7 @@ async def test_a_call_that_does_not_finish_is_cut_off(address: str, monkeypatch:
             backend.close_gate()
             call = stub.StartRun(pb.StartRunRequest(workflow="doubling", run_id="r"))
             await backend.waiting.wait()
-        assert Watchman.on_duty.at_work == 0
+        assert CountingGuard.current.at_work == 0
         backend.gate.set()
         code = await call.code()
         assert await kernel.result("r") == 2

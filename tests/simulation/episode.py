@@ -8,7 +8,7 @@ says so, an orderly close, or a freeze, in which the life is taken for dead, its
 then it goes on as if nothing had happened. The lives after these are left alone and have to bring everything to its
 end.
 
-A `Watchman` (watchman.py) looks at every commit, claim, body and report in the instant it happens."""
+A `InvariantChecker` (invariant_checker.py) looks at every commit, claim, body and report in the instant it happens."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from flujo.kernel.errors import (
 from flujo.kernel.values import encode
 
 from .clock import Abandoned, Loop, OrderedSet, run_simulated
+from .invariant_checker import InvariantChecker
 from .programs import Room, Script, draw, kinds_of, play, signals_of
-from .watchman import Watchman
 from .world import Body, Fault, Life, MemoryPlace, Point, Violation, World, current_life, enter_life
 
 LIVES_BEFALLEN = 12
@@ -187,7 +187,7 @@ class EpisodeWorld(World):
         super().__init__(MemoryPlace(), episode.seed)
         self.episode = episode
         self.store.store.wakers = OrderedSet()  # type: ignore[assignment]  # their order must not be that of addresses
-        self.watchman = Watchman(self.store.store, episode.plans)
+        self.checker = InvariantChecker(self.store.store, episode.plans)
         self.alive: list[EpisodeLife] = []
         self.cursors: dict[str, int] = {}  # how far the client of a run has watched it
         self.reported: dict[str, Any] = {}  # the outputs that were reported to clients
@@ -214,11 +214,11 @@ class EpisodeWorld(World):
         return [point for life in self.alive if (point := life.round(ticks)) is not None]
 
     def failures_of(self, body: Body) -> int:
-        return self.watchman.failures_of(body)
+        return self.checker.failures_of(body)
 
     def body_begins(self, body: Body) -> None:
         self.bodies.append(body)
-        if (problem := self.watchman.body_begins(body, current_life())) is not None:
+        if (problem := self.checker.body_begins(body, current_life())) is not None:
             raise self.violation(problem)
 
 
@@ -310,7 +310,7 @@ class EpisodeLife(Life):
         if fault in (Fault.CRASH_IN_WRITE, Fault.WRITE_FAILS_PARTLY):
             chosen = [commit for commit in commits if self.lots.random() < 0.5]
         refused = await self.backend.inner.append(chosen)
-        self.world.watchman.committed(self, chosen, refused)
+        self.world.checker.committed(self, chosen, refused)
         if fault in (Fault.CRASH_AFTER_WRITE, Fault.CRASH_IN_WRITE):
             self.crash()
         elif fault in (Fault.WRITE_FAILS_DURABLY, Fault.WRITE_FAILS_PARTLY):
@@ -325,10 +325,10 @@ class EpisodeLife(Life):
         return StoreError(self.backend.url, problem)
 
     def claimed(self, summaries: Sequence[RunSummary]) -> None:
-        self.world.watchman.claimed(self, summaries)
+        self.world.checker.claimed(self, summaries)
 
     def released(self, uids: Sequence[str] | None) -> None:
-        self.world.watchman.released(self, uids)
+        self.world.checker.released(self, uids)
 
 
 # -- living -------------------------------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def live_through(episode: Episode) -> Outcome:
             await _episode(world)
         world.has_ended = True
         if limit.cancelled_caught:
-            raise Violation(f"no end after {VIRTUAL_LIMIT} seconds: {world.lives}\n{world.watchman.stuck()}")
+            raise Violation(f"no end after {VIRTUAL_LIMIT} seconds: {world.lives}\n{world.checker.stuck()}")
 
     try:
         with _quiet():
@@ -372,30 +372,30 @@ def live_through(episode: Episode) -> Outcome:
         world = worlds[0]
         if world.violations:
             raise world.violations[0]
-        world.watchman.check()
+        world.checker.check()
     except (Exception, Abandoned) as error:
         first = next(_problems(worlds[0]), None) or _innermost(error)
         command = f"python tests/simulation/torture.py --replay {episode.seed}"
         said = first if isinstance(first, str) else f"{type(first).__name__}: {first}"
         raise Violation(f"{said}\nrepeat it with: {command}") from error
-    watchman = world.watchman
+    checker = world.checker
     return Outcome(
         episode.seed,
         world.crashes,
         world.failed_writes,
-        watchman.takeovers,
+        checker.takeovers,
         len(world.lives),
-        watchman.commits,
+        checker.commits,
         world.ticks,
     )
 
 
 def _problems(world: EpisodeWorld) -> Iterator[str | Violation]:
     """What else is wrong with a world that has failed; the first of these says most."""
-    yield from world.watchman.problems
+    yield from world.checker.problems
     yield from world.violations
     try:
-        world.watchman.check()
+        world.checker.check()
     except Violation as violation:
         yield violation
 
@@ -421,15 +421,15 @@ def _quiet() -> Iterator[None]:
 async def _episode(world: EpisodeWorld) -> None:
     tasks = {task.id for task in anyio.get_running_tasks()}
     await _live_side_by_side(world, world.episode.processes)
-    if world.watchman.not_ended():
+    if world.checker.not_ended():
         # A client in a life that was frozen has resumed what all others were content with.
         world.seen_to.clear()
         await _live_side_by_side(world, [Process(process.plans, ()) for process in world.episode.processes])
     left = [task for task in anyio.get_running_tasks() if task.id not in tasks]
     if left:
         raise Violation(f"the last life has ended and left {left}")
-    world.watchman.check()
-    world.watchman.check_ended(world.left_cancelled, world.reported)
+    world.checker.check()
+    world.checker.check_ended(world.left_cancelled, world.reported)
 
 
 async def _live_side_by_side(world: EpisodeWorld, processes: Sequence[Process]) -> None:
@@ -453,7 +453,7 @@ async def _row(world: EpisodeWorld, process: Process, background: TaskGroup) -> 
         world.lives.append(life)
         background.start_soon(_live, life, process)
         await life.over.wait()
-        world.watchman.check()
+        world.checker.check()
         if life.completed:
             return
     raise Violation(f"lives that nothing befell did not complete their runs: {world.lives}")
@@ -487,7 +487,7 @@ async def _live(life: EpisodeLife, process: Process) -> None:
         life.completed = life.completed and not life.dead
         life.over.set()
     if not (life.dead or life.failed):
-        world.watchman.closed(life)
+        world.checker.closed(life)
 
 
 def _is_expected(error: BaseException) -> bool:
@@ -522,13 +522,13 @@ async def _serve_clients(life: EpisodeLife, kernel: Kernel, process: Process) ->
 
 async def _unpause_children(life: EpisodeLife, kernel: Kernel) -> None:
     """Children have no client: when too many lives have ended in a step of theirs, somebody else lets them go on."""
-    watchman = life.world.watchman
+    checker = life.world.checker
     while True:
-        paused = watchman.paused
-        for run_id in watchman.paused_children():
+        paused = checker.paused
+        for run_id in checker.paused_children():
             with suppress(RunNotPausedError, RunActiveError, RunNotResumableError):
                 await kernel.unpause(run_id)
-        if watchman.paused_children():  # somebody else has just claimed it, and may die before it goes on
+        if checker.paused_children():  # somebody else has just claimed it, and may die before it goes on
             await anyio.sleep(1)
         else:
             await paused.wait()
@@ -538,13 +538,13 @@ async def _until_all_have_ended(world: EpisodeWorld, kernel: Kernel) -> None:
     while len(world.seen_to) < len(world.episode.plans):
         await world.news.wait()
     for _ in range(3000):
-        left = world.watchman.not_ended()
+        left = world.checker.not_ended()
         if not left:
             return
         await anyio.sleep(0.1)
         for summary in left:  # children, perhaps, that another process had
             await kernel.take_up(summary.run_id)
-    raise world.violation(f"still not ended:\n{world.watchman.stuck()}")
+    raise world.violation(f"still not ended:\n{world.checker.stuck()}")
 
 
 # -- clients ------------------------------------------------------------------------------------------------------
@@ -556,7 +556,7 @@ class Client:
     def __init__(self, life: EpisodeLife, kernel: Kernel, plan: Plan) -> None:
         self._life = life
         self._world = life.world
-        self._watchman = life.world.watchman
+        self._checker = life.world.checker
         self._kernel = kernel
         self._plan = plan
         self._run_id = plan.run_id
@@ -594,7 +594,7 @@ class Client:
         handle = await self._kernel.start(play, {"script": self._plan.script}, run_id=run_id)
         if self._life.dead:
             return
-        self._require(self._watchman.exists(run_id), f"the start of {run_id} was acknowledged and is not durable")
+        self._require(self._checker.exists(run_id), f"the start of {run_id} was acknowledged and is not durable")
         self._require(not handle.created or run_id not in started, f"{run_id} was created twice")
         started.add(run_id)
         if self._plan.insists:
@@ -628,7 +628,7 @@ class Client:
                 await self._politely(lambda: kernel.unpause(run_id))
             else:
                 if not self._life.dead:
-                    problem = self._watchman.reported(run_id, output)
+                    problem = self._checker.reported(run_id, output)
                     self._require(problem is None, str(problem))
                     world.reported[run_id] = output
                 return
@@ -639,7 +639,7 @@ class Client:
         run_id, kernel, cure = self._run_id, self._kernel, self._plan.cure
         state = await kernel.inspect(run_id)
         failed = [name for name in state.failed_steps if state.steps[name].status == "failed"]
-        outputs = self._watchman.later_outputs(self._plan.script, failed)
+        outputs = self._checker.later_outputs(self._plan.script, failed)
         if cure == "from_step" and failed and len(self._world.alive) == 1:  # or somebody might just have completed it
             await self._politely(lambda: kernel.resume(run_id, from_step=failed[0]))
         elif cure == "skip" and outputs:
@@ -668,10 +668,10 @@ class Client:
                 await self._signal(send, payload)
                 break
             await anyio.sleep(0.5)  # it has failed, or was cancelled, and somebody is going to resume it
-        stored = self._watchman.has_signal(self._run_id, encode(payload))
+        stored = self._checker.has_signal(self._run_id, encode(payload))
         self._require(stored, f"the signal {payload} to {self._run_id} was acknowledged and is stored nowhere")
         if not self._life.dead:
-            self._watchman.promise(self._run_id, encode(payload))
+            self._checker.promise(self._run_id, encode(payload))
             self._world.sent.add((self._run_id, number))
 
     async def _signal(self, send: Send, payload: Any) -> None:
@@ -694,7 +694,7 @@ class Client:
                 await kernel.set_variable(run_id, "outside", 1)
         except RunFinishedError:
             return
-        stored = self._watchman.is_asked(run_id, ask.kind)
+        stored = self._checker.is_asked(run_id, ask.kind)
         self._require(stored, f"{ask.kind} of {run_id} was acknowledged and is stored nowhere")
         if not self._life.dead:
             self._world.asked.add((run_id, ask.kind))
@@ -715,7 +715,7 @@ class Client:
                 if self._life.dead:
                     return
                 cursor += 1
-                problem = self._watchman.observed(run_id, cursor, event)
+                problem = self._checker.observed(run_id, cursor, event)
                 self._require(problem is None, str(problem))
                 cursors[run_id] = max(cursor, cursors.get(run_id, 0))
 

@@ -1,7 +1,7 @@
 """Bugs planted on purpose, to show that sweeps and episodes would see them. Product code knows nothing of this.
 
 Each mutant is a context manager: while it is entered, kernels have that bug. `PLANTED` says which invariant each one
-breaks (`watchman.INVARIANTS`), and what that looks like."""
+breaks (`invariant_checker.INVARIANTS`), and what that looks like."""
 
 from __future__ import annotations
 

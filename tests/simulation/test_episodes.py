@@ -18,9 +18,9 @@ import pytest
 from simulation import torture
 from simulation.clock import Loop
 from simulation.episode import draw_episode, live_through
+from simulation.invariant_checker import INVARIANTS
 from simulation.mutants import PLANTED, Planted, takes_the_newest_signal
 from simulation.programs import kinds_of
-from simulation.watchman import INVARIANTS
 from simulation.world import Violation
 
 CRASHES = 10_000

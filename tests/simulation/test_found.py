@@ -19,7 +19,7 @@ from flujo.kernel.ownership import takeover
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.testing import Loop, VirtualClock, run_virtually
 from flujo.kernel.transitions import add_up
-from kernel.stage import GatedBackend
+from kernel.harness import GatedBackend
 from simulation.episode import draw_episode, live_through
 
 loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])

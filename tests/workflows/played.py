@@ -22,7 +22,7 @@ from flujo.kernel.state import WorkflowState
 from flujo.kernel.transitions import replay
 from flujo.workflows import load_workflow_text
 from flujo.workflows.registry import TaskCall, task
-from kernel.stage import JumpingClock, Stage, crash, until
+from kernel.harness import JumpingClock, Stage, crash, until
 
 
 class PlayStage(Stage):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.stage import until
+from kernel.harness import until
 from workflows.played import PlayStage, generations, statuses
 
 IN_ORDER = "{name: a}, {name: b}, {name: tidy, always_run: true}, {name: c}, {name: close, always_run: true}"

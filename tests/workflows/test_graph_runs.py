@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from flujo.kernel.errors import StateIncompatibilityError
-from kernel.stage import FailingBackend
+from kernel.harness import FailingBackend
 from workflows.played import PlayStage, generations, statuses
 
 # -- order ------------------------------------------------------------------------------------------------------------

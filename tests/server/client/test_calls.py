@@ -22,17 +22,17 @@ from flujo.kernel.errors import (
     UnsupportedEventLoopError,
 )
 from flujo.v1 import run_service_pb2 as pb
-from kernel.stage import GatedBackend, Stage
+from kernel.harness import GatedBackend, Stage
 from server.flows import doubling, echoing, waiting, writing
-from server.place import Watchman, both, post_watchman, served, stubs
+from server.harness import CountingGuard, both, install_counting_guard, served, stubs
 
 FLOWS = (doubling, echoing, waiting, writing)
 
 
 @pytest.fixture(autouse=True)
-def watchman(monkeypatch: pytest.MonkeyPatch) -> None:
+def counting_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every server here has one."""
-    post_watchman(monkeypatch)
+    install_counting_guard(monkeypatch)
 
 
 @asynccontextmanager
@@ -52,15 +52,15 @@ def tasks() -> set[asyncio.Task[Any]]:
 async def nothing_is_left(before: set[asyncio.Task[Any]]) -> None:
     """Return once no handler is at work and no task is there that was not there before."""
     with anyio.fail_after(30):
-        await Watchman.on_duty.wait_idle()
+        await CountingGuard.current.wait_idle()
         while tasks() - before:
             await checkpoint()
-    assert Watchman.on_duty.at_work == 0
+    assert CountingGuard.current.at_work == 0
 
 
 async def at_work() -> None:
     """Return once a handler is at work."""
-    while not Watchman.on_duty.at_work:
+    while not CountingGuard.current.at_work:
         await checkpoint()
 
 
@@ -230,7 +230,7 @@ async def test_a_start_whose_caller_is_cancelled_goes_on(address: str) -> None:
             group.start_soon(lambda: client.start("doubling", run_id="r"))
             await backend.waiting.wait()
             group.cancel_scope.cancel()
-        await Watchman.on_duty.wait_idle()
+        await CountingGuard.current.wait_idle()
         backend.gate.set()
 
         with anyio.fail_after(30):
@@ -250,7 +250,7 @@ async def test_a_watch_that_is_left_early_ends_on_the_server(address: str) -> No
 
         async with aclosing(client.watch("r")) as events:
             await anext(events)
-            assert Watchman.on_duty.at_work == 1
+            assert CountingGuard.current.at_work == 1
         await nothing_is_left(before)
 
         await first_event(client)
@@ -299,7 +299,7 @@ async def test_a_server_that_does_not_answer_is_not_waited_for_long(address: str
             await client.start("doubling", run_id="r")
 
         assert (late.value.call, late.value.seconds) == ("StartRun", 0.1)
-        await Watchman.on_duty.wait_idle()
+        await CountingGuard.current.wait_idle()
         backend.gate.set()
         assert await kernel.result("r") == 2
         await nothing_is_left(before)
@@ -379,7 +379,7 @@ async def test_closing_a_client_ends_what_it_is_doing(call: Callable[[Runs], Awa
             async with anyio.create_task_group() as group, Client(address) as client:
                 group.start_soon(follow, client)
                 await at_work()
-        await Watchman.on_duty.wait_idle()
+        await CountingGuard.current.wait_idle()
 
     assert [type(error) for error in ended] == [KernelClosedError]
 

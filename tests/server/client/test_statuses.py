@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from flujo.client.statuses import ROOM, TABLE, from_status, to_status
 from flujo.kernel import errors
 from flujo.kernel.errors import Difference, FlujoError, Problem
-from server.place import told_by
+from server.harness import told_by
 
 SAMPLES: list[FlujoError] = [
     errors.InvalidNameError("run id", "not an id", "a letter or digit, then …"),

@@ -13,15 +13,15 @@ from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Kernel
 from flujo.kernel.errors import RunNotFoundError
 from flujo.v1 import run_service_pb2 as pb
-from kernel.stage import Stage
+from kernel.harness import Stage
 from server.flows import doubling, waiting, writing
-from server.place import Watchman, post_watchman, served, stubs
+from server.harness import CountingGuard, install_counting_guard, served, stubs
 
 
 @pytest.fixture(autouse=True)
-def watchman(monkeypatch: pytest.MonkeyPatch) -> None:
+def counting_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every server here has one."""
-    post_watchman(monkeypatch)
+    install_counting_guard(monkeypatch)
 
 
 async def test_calls_are_counted_from_their_first_moment_to_their_last(address: str) -> None:
@@ -32,15 +32,15 @@ async def test_calls_are_counted_from_their_first_moment_to_their_last(address: 
         calls = [stub.WatchRun(pb.WatchRunRequest(run_id="r")) for _ in range(4)]
         for call in calls:
             await call.read()
-        assert Watchman.on_duty.at_work == 4
+        assert CountingGuard.current.at_work == 4
         calls[0].cancel()
         await calls[0].code()
         await kernel.signal("r", "go")
         for call in calls[1:]:
             await drain(call)
         with anyio.fail_after(30):
-            await Watchman.on_duty.wait_idle()
-        assert Watchman.on_duty.at_work == 0
+            await CountingGuard.current.wait_idle()
+        assert CountingGuard.current.at_work == 0
 
 
 async def drain(call: Any) -> None:
@@ -84,7 +84,7 @@ async def test_what_fails_after_its_client_has_gone_is_logged_if_it_is_a_bug(
         call.cancel()
         await call.code()
         with anyio.fail_after(30):
-            await Watchman.on_duty.wait_idle()
+            await CountingGuard.current.wait_idle()
 
     found = [record.getMessage().rpartition("/")[2] for record in caplog.records if record.levelno >= logging.WARNING]
     assert found == logged
@@ -104,6 +104,6 @@ async def test_a_client_that_goes_in_the_middle_of_a_message_is_no_bug(
                 call.cancel()
                 await call.code()
         with anyio.fail_after(30):
-            await Watchman.on_duty.wait_idle()
+            await CountingGuard.current.wait_idle()
 
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []

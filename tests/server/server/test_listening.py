@@ -13,9 +13,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from flujo.kernel.errors import InvalidAddressError, UnsupportedEventLoopError
 from flujo.server import listening, serve
 from flujo.v1 import run_service_pb2 as pb
-from kernel.stage import Stage
+from kernel.harness import Stage
 from server.flows import doubling, waiting
-from server.place import served, stubs
+from server.harness import served, stubs
 
 SERVICES = ["", "flujo.v1.RunService", "flujo.v1.SystemService"]
 

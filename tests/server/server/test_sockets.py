@@ -14,10 +14,10 @@ from flujo.client.addresses import ServerAddress
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
 from flujo.server import serve
 from flujo.server.sockets import claimed
-from kernel.stage import Stage
+from kernel.harness import Stage
 from other_users import give_away, root_only
 from server.flows import doubling
-from server.place import served
+from server.harness import served
 
 
 def mode(path: Path) -> int:

@@ -12,9 +12,9 @@ from flujo.client.wire.values import MAX_INLINE_BYTES
 from flujo.kernel import Kernel
 from flujo.kernel.api import MAX_INPUT_BYTES
 from flujo.v1 import system_service_pb2 as pb
-from kernel.stage import Stage
+from kernel.harness import Stage
 from server.flows import doubling, waiting
-from server.place import both, served, stubs
+from server.harness import both, served, stubs
 
 
 async def test_a_server_introduces_itself(address: str) -> None:

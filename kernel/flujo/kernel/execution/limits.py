@@ -3,7 +3,7 @@
 A kernel may have a general limit (`max_steps`), and limits with names for the steps that ask for one. A step takes a
 slot of each limit it is under right before an attempt, and releases them when the body has ended. Every step takes the
 slot of its named limit first: so a step that waits for "db" holds no general slot, and no two steps wait for each
-other (tests/kernel/test_limits.py plays random histories against that).
+other (tests/kernel/execution/test_limits.py plays random histories against that).
 
     try_acquire  takes the slots at once while there is room; the path that steps take as a rule
     enqueue      otherwise makes a `Ticket`: a place in the line of the limit, first come, first served

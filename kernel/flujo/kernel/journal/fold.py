@@ -2,7 +2,7 @@
 
 `fold` is the only thing that changes a `WorkflowState`: live, on recovery, for inspect and in tests alike. It waits for
 nothing, reads no clock and touches no store. docs/state-machines.md draws both machines;
-tests/kernel/test_transitions.py holds them against this file.
+tests/kernel/journal/test_fold.py holds them against this file.
 """
 
 from __future__ import annotations

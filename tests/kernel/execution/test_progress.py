@@ -21,7 +21,7 @@ from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import InvalidValueError
 from flujo.kernel.events import Event, Fact, ProgressReported, RunCompleted, RunCreated, StepCompleted, StepStarted
 from flujo.kernel.transitions import add_up
-from kernel.stage import START, Stage, crash, recorded, until
+from kernel.harness import START, Stage, crash, recorded, until
 
 
 def reports(stage: Stage, run_id: str = "r") -> list[tuple[str | None, float]]:

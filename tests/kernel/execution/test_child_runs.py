@@ -42,7 +42,7 @@ from flujo.kernel.execution.child_runs import LONGEST_ID, child_id
 from flujo.kernel.journal.children import given_up, given_up_by, is_outlived
 from flujo.kernel.keys import RUN_ID
 from flujo.kernel.transitions import add_up, summarize
-from kernel.stage import START, Counter, DyingBackend, JumpingClock, Stage, crash, recorded, until
+from kernel.harness import START, Counter, DyingBackend, JumpingClock, Stage, crash, recorded, until
 
 
 def echo(name: str = "child") -> Workflow:

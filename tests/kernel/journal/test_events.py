@@ -15,7 +15,7 @@ from flujo.kernel.errors import UnknownEventError
 from flujo.kernel.events import KINDS, Event, EventRow, Kind, decode, encode, to_json_object
 from flujo.kernel.journal import events
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 REQUEST = ["req-1", "0123456789abcdef0123456789abcdef"]
 

@@ -16,11 +16,11 @@ from typing import IO, Any
 import anyio
 import pytest
 
-from acceptance.place import SOURCES
+from acceptance.terminal import SOURCES
 from flujo.backends import open_backend
 from flujo.kernel.checking import check
 
-PROGRAM = Path(__file__).with_name("crowd.py")
+PROGRAM = Path(__file__).with_name("load.py")
 
 LINES = {"runner": 150, "lister": 5, "pruner": 5, "keeper": 4}
 """How many lines each has to say, so much to get done beside the others."""

@@ -27,8 +27,8 @@ from flujo.kernel.events import (
 from flujo.kernel.journal.explanation import explain
 from flujo.kernel.state import FINAL
 from flujo.kernel.transitions import add_up
-from kernel.moves import steps_of_histories
-from kernel.stage import START, Stage, crash, recorded, until
+from kernel.harness import START, Stage, crash, recorded, until
+from kernel.legal_events import steps_of_histories
 
 CREATED = RunCreated("flow", "{}")
 A = StepStarted("a", max_attempts=3)

@@ -22,7 +22,7 @@ from flujo.kernel.errors import (
     StepNotFoundError,
 )
 from flujo.kernel.events import StepOutputSet, StepSkipped, VariableSet
-from kernel.stage import Counter, Stage, crash, recorded, until
+from kernel.harness import Counter, Stage, crash, recorded, until
 
 Arrange = Callable[[Stage, Kernel], Awaitable[None]]
 

@@ -31,10 +31,10 @@ from flujo.kernel.errors import CorruptStoreError, UnknownEventError
 from flujo.kernel.events import Event, EventRow, Fact, encode
 from flujo.kernel.state import StepState, StepStatus
 from flujo.kernel.transitions import fold, replay, summarize
-from kernel.moves import legal
-from kernel.stage import START, Stage, crash, until
+from kernel.harness import START, Stage, crash, until
+from kernel.legal_events import legal
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def rows_of(*facts: Fact) -> list[EventRow]:

@@ -18,7 +18,7 @@ from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.transitions import Stop
-from kernel.stage import FailingBackend, GatedBackend, Stage, until, usurp
+from kernel.harness import FailingBackend, GatedBackend, Stage, until, usurp
 
 STEPS = 20
 

@@ -19,7 +19,7 @@ from flujo.kernel.journal.statistics import (
     workflow_statistics,
 )
 from flujo.kernel.state import StepState, StepStatus
-from kernel.stage import Stage
+from kernel.harness import Stage
 
 STATS = WorkflowStats(
     workflow="job",

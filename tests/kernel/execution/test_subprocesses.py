@@ -26,10 +26,10 @@ import pytest
 from flujo.kernel import Context, RetryPolicy, RunFailed, Workflow, current_attempt, workflow
 from flujo.kernel.errors import KernelClosedError
 from flujo.kernel.execution.subprocesses import Children, Finished, find_command, sweep
-from kernel.stage import Stage, crash, until
+from kernel.harness import Stage, crash, until
 
 ENV = {"PATH": os.environ["PATH"]}
-KERNEL = str(Path(__file__).parents[2] / "kernel")
+KERNEL = str(Path(__file__).parents[3] / "kernel")
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 

@@ -48,7 +48,7 @@ from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import StepFailed as StepFailedFact
 from flujo.kernel.journal.fork import history
 from flujo.kernel.transitions import add_up
-from kernel.stage import START, Counter, Stage, until
+from kernel.harness import START, Counter, Stage, until
 
 CREATED = RunCreated("flow", "{}")
 

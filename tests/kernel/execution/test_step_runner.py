@@ -27,7 +27,7 @@ from flujo.kernel import (
     workflow,
 )
 from flujo.kernel.errors import DeclarationError
-from kernel.stage import Counter, JumpingClock, ManualClock, Stage, crash, until
+from kernel.harness import Counter, JumpingClock, ManualClock, Stage, crash, until
 
 
 def one_step(function: Any, *args: Any, **options: Any) -> Workflow:

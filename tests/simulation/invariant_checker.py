@@ -1,6 +1,6 @@
 """What must be true of an episode, looked at in the instant of every commit, claim, body and report.
 
-The watchman follows the journals by rules of its own, row by row as they become durable. Only the comparison of the
+The checker follows the journals by rules of its own, row by row as they become durable. Only the comparison of the
 fold with the stored summary uses the kernel's code.
 """
 
@@ -224,7 +224,7 @@ def _require(condition: object, problem: str) -> None:
         raise Violation(problem)
 
 
-class Watchman:
+class InvariantChecker:
     """Watches one store."""
 
     def __init__(self, store: MemoryStore, plans: Sequence[Plan]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, StepFailed, StepStatus, step, workflow
 from flujo.kernel.errors import InvalidNameError, UnsafeStepNameError
-from kernel.stage import Counter, Stage, crash, until
+from kernel.harness import Counter, Stage, crash, until
 
 
 @step

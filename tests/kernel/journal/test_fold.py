@@ -51,10 +51,10 @@ from flujo.kernel.transitions import (
     replay,
     summarize,
 )
-from kernel.moves import Move, check_counts, explore, legal, moves
-from kernel.stage import START, JumpingClock, Stage, crash, until
+from kernel.harness import START, JumpingClock, Stage, crash, until
+from kernel.legal_events import Move, check_counts, explore, legal, moves
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "state-machines.md").read_text()
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "state-machines.md").read_text()
 RUNS, STEPS = DOCUMENT.split("## Runs")[1].split("## Steps")
 
 CREATED = RunCreated("flow", "{}")

@@ -1,7 +1,7 @@
 """Every event the kernel may record on a run, and every move of the two state machines that can come of it.
 
 `legal` lists what may follow a state; it is this folder's own account of what step_runner.py, live_run.py and kernel.py
-record, of a run that has a live owner as of one that has none, and `test_transitions.py` holds it against real runs.
+record, of a run that has a live owner as of one that has none, and `journal/test_fold.py` holds it against real runs.
 `explore` folds every legal history of two steps up to a depth."""
 
 from __future__ import annotations

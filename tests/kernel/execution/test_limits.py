@@ -30,7 +30,7 @@ from flujo.kernel.errors import RunFinishedError
 from flujo.kernel.execution.limits import Limit, Limiter, Ticket
 from flujo.kernel.execution.replay import IDLE_TICKS
 from flujo.workflows import TaskCall, load_workflow, task
-from kernel.stage import Counter, JumpingClock, Stage, crash, settled, until
+from kernel.harness import Counter, JumpingClock, Stage, crash, settled, until
 
 
 class Hall:

@@ -1,6 +1,6 @@
 """One of the processes that use one store at the same time, each in its own way, until they are told to stop:
 
-    python tests/acceptance/crowd.py ROLE URL FOLDER
+    python tests/acceptance/load.py ROLE URL FOLDER
 
     runner   one hundred runs at a time advance, more as these end, and others are started that nobody waits for
     lister   pages through the runs by several filters, counts them, adds them up, reads histories

@@ -42,8 +42,8 @@ from flujo.kernel.events import (
 )
 from flujo.kernel.journal.amendments import Change, Complete, GiveOutput, SetVariable, Skip, carry_out, decide
 from flujo.kernel.transitions import apply
-from kernel.stage import FailingBackend, Stage
-from kernel.test_amendments import Three, after, failed, idle, interrupted
+from kernel.harness import FailingBackend, Stage
+from kernel.test_skip_and_set import Three, after, failed, idle, interrupted
 
 CREATED = RunCreated("flow", "{}", plan=[["a", "1"], ["b", "1"], ["c", "1"]])
 A_DONE: list[Fact] = [CREATED, StepStarted("a"), StepCompleted("a", '{"n":1}')]

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from faults.cuts import cut_one, life_on
 from faults.machine import Cuttable
+from faults.power_cuts import cut_one, life_on
 from faults.writer import CARELESS, HONEST
 
 ROUNDS = 5

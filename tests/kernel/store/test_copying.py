@@ -47,8 +47,8 @@ from flujo.kernel.transfer import (
 )
 from flujo.kernel.transitions import fold, summarize
 from flujo.kernel.values import encode as encode_value
-from kernel.moves import legal
-from kernel.stage import JumpingClock, ManualClock, Stage, crash, recorded, until
+from kernel.harness import JumpingClock, ManualClock, Stage, crash, recorded, until
+from kernel.legal_events import legal
 
 # -- a store with runs in every state ------------------------------------------------------------------------------
 

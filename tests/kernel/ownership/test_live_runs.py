@@ -25,7 +25,7 @@ from flujo.kernel import (
 from flujo.kernel.backend import Posted
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.transitions import fold, summarize
-from kernel.stage import JumpingClock, Stage, crash, settled, until
+from kernel.harness import JumpingClock, Stage, crash, settled, until
 
 entered: list[str] = []
 

@@ -63,14 +63,14 @@ class Through(NamedTuple):
                 yield client
 
 
-class Watchman(Guard):
+class CountingGuard(Guard):
     """The guard of the server that was started last, for tests that ask whether anything is still at work."""
 
-    on_duty: Watchman
+    current: CountingGuard
 
     def __init__(self) -> None:
         super().__init__()
-        Watchman.on_duty = self
+        CountingGuard.current = self
 
     @property
     def at_work(self) -> int:
@@ -78,9 +78,9 @@ class Watchman(Guard):
         return self._at_work
 
 
-def post_watchman(monkeypatch: Any) -> None:
-    """Have servers make their guard a Watchman."""
-    monkeypatch.setattr(listening, "Guard", Watchman)
+def install_counting_guard(monkeypatch: Any) -> None:
+    """Have servers make their guard a CountingGuard."""
+    monkeypatch.setattr(listening, "Guard", CountingGuard)
 
 
 async def raised_by(call: Callable[[], Awaitable[Any]]) -> FlujoError:
