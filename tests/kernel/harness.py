@@ -12,7 +12,7 @@ kernel that is merely left goes in good order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -219,3 +219,20 @@ class Counter:
             return self.count(name)
 
         return body
+
+
+async def is_cancelled_after(ticks: int, call: Callable[[], Awaitable[Any]]) -> bool:
+    """Make a call, cancel it some passes of the event loop later, and return whether that ended it."""
+    answered = False
+
+    async def make() -> None:
+        nonlocal answered
+        await call()
+        answered = True
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(make)
+        for _ in range(ticks):
+            await checkpoint()
+        group.cancel_scope.cancel()
+    return not answered

@@ -1,0 +1,170 @@
+"""Taking over runs whose owner is dead: recovery at the opening of a kernel, and owners that were replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from flujo.kernel import Context, RunInterrupted, RunPaused, workflow
+from flujo.kernel.errors import CorruptStoreError
+from kernel.flows import double, waiting
+from kernel.harness import Counter, Stage, crash, until, usurp
+
+
+async def test_opening_a_kernel_recovers_interrupted_runs() -> None:
+    """Runs whose owner crashed go on by themselves, with the outcomes they had."""
+    stage = Stage()
+    counter = Counter()
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        before = await ctx.step(counter.body("before"), name="before")
+        signalled = await ctx.wait_signal("go")
+        return [before, signalled]
+
+    async with stage.kernel(program) as kernel:
+        for number in range(3):
+            await kernel.start(program, run_id=f"r{number}")
+            await until(kernel, f"r{number}", "step_waiting")
+        crash(kernel)
+    async with stage.kernel(program) as kernel:
+        for number in range(3):
+            await kernel.signal(f"r{number}", "go", number)
+        outputs = [await kernel.result(f"r{number}") for number in range(3)]
+
+    assert outputs == [[1, 0], [2, 1], [3, 2]]
+    assert counter.calls == ["before"] * 3
+
+
+async def test_a_step_that_outlives_too_many_owners_pauses_its_run() -> None:
+    """The third crash in one step pauses the run instead of crashing the next kernel; a plain resume revives it."""
+    stage = Stage()
+    counter = Counter()
+
+    @workflow()
+    async def program(ctx: Context) -> str:
+        async def deadly() -> str:
+            if counter.count("deadly") <= 3:
+                await anyio.sleep_forever()
+            return "survived"
+
+        return await ctx.step(deadly)
+
+    for life in range(3):
+        async with stage.kernel(program, max_interruptions=3) as kernel:
+            if life == 0:
+                await kernel.start(program, run_id="r")
+            await until(kernel, "r", "step_started", count=life + 1)
+            await anyio.wait_all_tasks_blocked()
+            crash(kernel)
+    async with stage.kernel(program, max_interruptions=3) as kernel:
+        with pytest.raises(RunPaused, match="StepInterrupted"):
+            await kernel.result("r")
+        paused = await kernel.inspect("r")
+        output = await (await kernel.resume("r")).result()
+
+    assert paused.steps["deadly"].interruptions == 3
+    assert stage.summary("r").owner is None
+    assert output == "survived"
+    assert counter.calls == ["deadly"] * 4
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param({"body": "{"}, id="not JSON"),
+        pytest.param({"body": '{"step":"another"}'}, id="an unknown step"),
+        pytest.param({"seq": 9}, id="a gap"),
+    ],
+)
+async def test_a_damaged_journal_keeps_nobody_from_the_other_runs(damage: dict[str, Any]) -> None:
+    """A run whose events make no sense is left alone and says so when asked; the kernel opens and recovers the rest."""
+    stage = Stage()
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        await ctx.step(double, 1)
+        return await ctx.wait_signal("go")
+
+    async with stage.kernel(program) as kernel:
+        for run_id in ("good", "bad"):
+            await kernel.start(program, run_id=run_id)
+            await until(kernel, run_id, "step_waiting")
+    rows = stage.store.runs["bad"].events
+    rows[2] = rows[2]._replace(**damage)
+
+    async with stage.kernel(program) as kernel:
+        await kernel.signal("good", "go", 1)
+        assert await kernel.result("good") == 1
+        for refused in (kernel.inspect, kernel.resume, kernel.cancel):
+            with pytest.raises(CorruptStoreError, match="bad"):
+                await refused("bad")
+
+
+async def test_starting_an_interrupted_run_again_takes_it_up() -> None:
+    """`start` with the id of a run that nobody runs goes on with that run."""
+    stage = Stage()
+    async with stage.kernel(waiting) as kernel:
+        await kernel.start(waiting, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        crash(kernel)
+
+    async with stage.kernel(recover=False) as kernel:
+        handle = await kernel.start(waiting, run_id="r")
+        await handle.signal("go", 1)
+
+        assert handle.created is False
+        assert await handle.result() == 1
+
+
+async def test_an_owner_that_was_replaced_stops_silently() -> None:
+    """A kernel whose run was taken over cannot record anything more of it, and stops its program."""
+    stage = Stage()
+    go = anyio.Event()
+    counter = Counter()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(go.wait, name="gate")
+        await ctx.step(counter.body("after"), name="after")
+
+    async with stage.kernel(program) as kernel:
+        await kernel.start(program, run_id="r")
+        await until(kernel, "r", "step_started")
+        usurp(stage, "r")
+        before = stage.journal("r")
+        go.set()
+        with pytest.raises(RunInterrupted):  # the usurper is not alive
+            await kernel.result("r")
+
+        assert stage.journal("r") == before
+        assert counter.calls == []
+        assert stage.summary("r").owner == "usurper"
+
+
+async def test_a_kernel_that_was_taken_for_dead_loses_its_runs_to_the_next() -> None:
+    """While one kernel believes it owns a run, another that claimed it finishes it; each outcome is recorded once."""
+    stage = Stage()
+    go = anyio.Event()
+
+    @workflow()
+    async def program(ctx: Context) -> int:
+        await ctx.step(go.wait, name="gate")
+        return await ctx.step(double, 4)
+
+    async with stage.kernel(program) as first:
+        await first.start(program, run_id="r")
+        await until(first, "r", "step_started")
+        stage.store.alive.discard(first.id)
+        async with stage.kernel(program) as second:
+            await until(second, "r", "step_started", count=2)
+            stage.store.alive.add(first.id)
+            go.set()
+
+            assert await second.result("r") == 8
+            assert await first.result("r") == 8
+
+    assert stage.types("r").count("run_completed") == 1
+    assert stage.types("r").count("step_completed") == 2
