@@ -1,225 +1,20 @@
-"""Requests with an id: asked for again, whatever has become of the run, they change nothing and are answered.
-
-First what counts as the same request, in tables. Then each call is repeated in every situation its run may be in."""
+"""Requests with an id: asked for again, whatever has become of the run, they change nothing and are answered."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from flujo.kernel import (
-    CancelOutcome,
-    Context,
-    Delivery,
-    Kernel,
-    PauseOutcome,
-    RunFailed,
-    RunHandle,
-    RunStatus,
-    workflow,
-)
-from flujo.kernel.errors import InvalidNameError, InvalidValueError, RequestReusedError
-from flujo.kernel.events import (
-    CancelRequested,
-    PauseRequested,
-    RunResumed,
-    SignalReceived,
-    StepCompleted,
-    VariableSet,
-)
-from flujo.kernel.journal.requests import (
-    REQUEST_KINDS,
-    Mark,
-    RequestFact,
-    RequestKind,
-    cancel_answer,
-    id_for,
-    is_repeat,
-    mark,
-    pause_answer,
-    request_kind,
-    unmarked,
-)
-from flujo.kernel.keys import check_run_id
-from flujo.kernel.state import FINAL, LIVE, WorkflowState
-from flujo.kernel.values import encode
+from flujo.kernel import CancelOutcome, Context, Delivery, Kernel, RunFailed, RunHandle, workflow
+from flujo.kernel.errors import RequestReusedError
+from flujo.kernel.events import CancelRequested, RunResumed, SignalReceived
+from flujo.kernel.state import LIVE
 from kernel.harness import Counter, GatedBackend, Stage, crash, recorded, settled, until
-
-# -- what can be asked -------------------------------------------------------------------------------------------
-
-EVERY_REQUEST: tuple[RequestFact, ...] = (
-    SignalReceived("go", "[1]", "ann", ["r-1", "d"]),
-    SignalReceived("go", "null"),
-    CancelRequested("enough", "ann", ["r-1", "d"]),
-    CancelRequested(),
-    PauseRequested("lunch", "ann", ["r-1", "d"]),
-    PauseRequested(),
-    VariableSet("colour", '"red"', reason="why", by="ann", request=["r-1", "d"]),
-    VariableSet("colour", "1"),
-)
-
-
-def test_every_fact_that_a_request_may_become_has_a_kind() -> None:
-    """A member of the union without a line in the table could be neither posted nor read."""
-    assert {kind.fact for kind in REQUEST_KINDS.values()} == set(get_args(RequestFact))
-    assert {fact.__class__ for fact in EVERY_REQUEST} == set(get_args(RequestFact))
-
-
-@pytest.mark.parametrize("fact", EVERY_REQUEST, ids=repr)
-def test_a_request_is_read_as_it_was_posted(fact: RequestFact) -> None:
-    """Whatever its optional fields hold."""
-    kind = request_kind(fact)
-
-    assert kind.read(encode(kind.to_body(fact))) == fact
-
-
-@pytest.mark.parametrize("kind", REQUEST_KINDS.values(), ids=list(REQUEST_KINDS))
-@pytest.mark.parametrize("body", ["{", "[]", '{"by": 5}', '{"request": "r-1"}', '{"request": [1, 2]}'])
-def test_a_malformed_request_is_refused(kind: RequestKind, body: str) -> None:
-    """By one error, which neither ends the owner's inbox nor becomes a fact."""
-    with pytest.raises(ValueError, match=r"request|EOF|key must"):
-        kind.read(body)
-
-
-@pytest.mark.parametrize(
-    ("kind", "body", "what"),
-    [
-        ("signal", '{"payload": "1"}', "a signal request needs name and payload"),
-        ("signal", '{"name": "go", "payload": 1}', "a signal request needs name and payload"),
-        ("signal", '{"name": "go", "payload": "{"}', "EOF while parsing"),
-        ("set_variable", '{"name": "x"}', "a set_variable request needs name and value"),
-        ("cancel", '{"reason": 5}', "a cancel request holds text only"),
-    ],
-)
-def test_what_is_wrong_with_a_request_is_named(kind: str, body: str, what: str) -> None:
-    """As `flujoctl db check` shows it."""
-    with pytest.raises(ValueError, match=what):
-        REQUEST_KINDS[kind].read(body)
-
-
-# -- what counts as the same request -------------------------------------------------------------------------------
-
-
-def test_a_request_without_an_id_has_no_mark() -> None:
-    """It is never taken for another one."""
-    assert mark(None, "signal", name="go") is None
-    assert not is_repeat(WorkflowState("r", "u"), None)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"payload": {"a": 1, "b": [2]}}, {"payload": {"b": (2,), "a": 1}}),
-        ({"payload": None}, {}),
-        ({"labels": {}}, {"labels": {}}),
-        ({"payload": "Zürich → 東京"}, {"payload": "Zürich → 東京"}),
-        ({"payload": 1e16}, {"payload": 10000000000000000.0}),
-    ],
-    ids=["order of keys", "none", "empty", "text", "number"],
-)
-def test_the_same_body_has_the_same_mark(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """However it is put."""
-    assert mark("x", "signal", **one) == mark("x", "signal", **other)
-
-
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        ("cancel", {"payload": 1}),
-        ("signal", {"payload": 2}),
-        ("signal", {"payload": 1.0}),
-        ("signal", {"payload": "1"}),
-        ("signal", {"payload": True}),
-        ("signal", {"payload": [1]}),
-        ("signal", {"payload": 1, "by": "ann"}),
-        ("signal", {"name": 1}),
-        ("signal", {}),
-    ],
-)
-def test_another_body_has_another_mark(kind: str, body: dict[str, Any]) -> None:
-    """Another kind of request has as well; the id stays the same."""
-    asked, other = mark("x", "signal", payload=1), mark("x", kind, **body)
-
-    assert asked is not None
-    assert other is not None
-    assert (asked.id, other.id) == ("x", "x")
-    assert asked.digest != other.digest
-
-
-@pytest.mark.parametrize("request_id", ["x", "!", "~" * 100, "a/b:c#1", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"])
-def test_an_id_is_printable_ascii(request_id: str) -> None:
-    """1 to 100 characters of the caller's choosing."""
-    made = mark(request_id, "cancel")
-
-    assert made is not None
-    assert made.id == request_id
-
-
-@pytest.mark.parametrize("request_id", ["", " ", "a b", "a\n", "é", "x" * 101, "\x7f", 7])
-def test_other_ids_are_refused(request_id: Any) -> None:
-    """By name, and with the rule."""
-    with pytest.raises(InvalidNameError, match="not a valid request id: 1 to 100 printable ASCII"):
-        mark(request_id, "cancel")
-
-
-def test_what_has_no_json_form_is_refused() -> None:
-    """Not with an error of somebody else's."""
-    endless: list[Any] = []
-    endless.append(endless)
-
-    for body in (endless, "\udcff"):
-        with pytest.raises(InvalidValueError):
-            mark("x", "signal", payload=body)
-
-
-def test_a_run_knows_what_it_was_asked_for() -> None:
-    """The same id with another digest is refused, and says which run and which id."""
-    state = WorkflowState("r", "u", requests={"x": "d1"})
-
-    assert is_repeat(state, Mark("x", "d1"))
-    assert is_repeat(state, ["x", "d1"])
-    assert not is_repeat(state, Mark("y", "d1"))
-    with pytest.raises(RequestReusedError) as reused:
-        is_repeat(state, Mark("x", "d2"))
-    assert (reused.value.run_id, reused.value.request_id) == ("r", "x")
-
-
-def test_the_run_a_request_makes_has_one_id() -> None:
-    """A start and the forks of each run have ids apart, whatever they ask for."""
-    ids = [id_for(Mark(id, "d"), run) for id in ("x", "y", "r") for run in ("", "r", "x")]
-
-    assert len(set(ids)) == 9
-    assert all(check_run_id(id) for id in ids)
-    assert id_for(Mark("x", "d1")) == id_for(Mark("x", "d2"))
-
-
-def test_a_fork_was_asked_for_nothing_yet() -> None:
-    """The facts it takes over lose their marks, and nothing else."""
-    assert unmarked(SignalReceived("go", "1", "ann", ["x", "d"])) == SignalReceived("go", "1", "ann")
-    assert unmarked(StepCompleted("a", "1")) == StepCompleted("a", "1")
-
-
-@pytest.mark.parametrize("status", RunStatus)
-def test_what_a_repeat_is_told_fits_what_has_become_of_the_run(status: RunStatus) -> None:
-    """Never that the run was over before, if it is this very cancel that has ended it."""
-    state = WorkflowState("r", "u", status=status)
-
-    assert cancel_answer(state) is (
-        CancelOutcome.CANCELLED
-        if status is RunStatus.CANCELLED
-        else CancelOutcome.ALREADY_FINISHED
-        if status in FINAL
-        else CancelOutcome.REQUESTED
-    )
-    assert pause_answer(state) is (PauseOutcome.PAUSED if status is RunStatus.PAUSED else PauseOutcome.REQUESTED)
-
-
-# -- each call, repeated in every situation -------------------------------------------------------------------------
 
 
 class Flow:
@@ -262,7 +57,10 @@ async def paused(kernel: Kernel, flow: Flow) -> None:
 
 
 Call = Callable[[Kernel, str], Coroutine[Any, Any, Any]]
+
+
 Arrange = Callable[[Kernel, Flow], Awaitable[None]]
+
 
 CALLS: dict[str, tuple[Arrange, Call]] = {
     "signal": (waiting, lambda kernel, id: kernel.signal("r", "note", {"n": 1}, by="ann", request_id=id)),
@@ -276,6 +74,7 @@ CALLS: dict[str, tuple[Arrange, Call]] = {
     "set variable": (waiting, lambda kernel, id: kernel.set_variable("r", "mode", ["x"], by="ann", request_id=id)),
     "set variable of a failed run": (failed, lambda kernel, id: kernel.set_variable("r", "mode", 1, request_id=id)),
 }
+
 
 each_call = pytest.mark.parametrize("call", CALLS)
 
@@ -433,9 +232,6 @@ async def test_ids_on_two_runs_have_nothing_to_do_with_each_other() -> None:
         assert [await kernel.result(run_id) for run_id in ("a", "b")] == ["a", "b"]
 
 
-# -- at the same time ----------------------------------------------------------------------------------------------
-
-
 async def test_a_repeat_is_not_answered_before_the_first_one_is_durable() -> None:
     """It changes nothing, and still it promises what the first one promises."""
     stage, flow = Stage(), Flow(broken=False)
@@ -475,9 +271,6 @@ async def test_two_at_the_same_time_are_one(call: str) -> None:
                 group.start_soon(partial(ask, kernel, "x"))
 
         assert len(marks(stage)) == 1
-
-
-# -- the inbox -----------------------------------------------------------------------------------------------------
 
 
 async def left_alone(stage: Stage, flow: Flow) -> None:
@@ -599,9 +392,6 @@ async def test_a_repeat_does_not_keep_a_run_in_memory() -> None:
         await kernel.signal("r", "go", 7)
         assert await kernel.result("r") == 7
         assert (stage.types("r").count("signal_received"), stage.store.inbox) == (2, {})
-
-
-# -- what makes a run ----------------------------------------------------------------------------------------------
 
 
 async def test_a_start_is_repeated_without_naming_the_run() -> None:

@@ -1,0 +1,116 @@
+"""One attempt of a step: how its body ends, and what is recorded of that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import pytest
+
+from flujo.kernel import RetryPolicy, RunFailed, Wait, current_attempt
+from kernel.execution.steps import crashed, one_step, outcome
+from kernel.harness import Counter, Stage
+
+
+async def test_a_timeout_cancels_the_body() -> None:
+    """A body that takes too long is cancelled, its cleanup runs, and the attempt fails with a TimeoutError."""
+    cleaned = anyio.Event()
+
+    async def slow() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cleaned.set()
+
+    with pytest.raises(RunFailed, match=r"TimeoutError: it took longer than 0\.01s"):
+        await outcome(one_step(slow, timeout=0.01))
+
+    assert cleaned.is_set()
+
+
+async def test_a_timeout_holds_for_each_attempt() -> None:
+    """A timeout is retried as `on_error: [TimeoutError]` says, with its full time again."""
+
+    async def slow_at_first() -> int:
+        if current_attempt().attempt == 1:
+            await anyio.sleep_forever()
+        return current_attempt().attempt
+
+    policy = RetryPolicy(max_attempts=2, on_error=["TimeoutError"])
+
+    assert await outcome(one_step(slow_at_first, timeout=0.01, retry=policy)) == 2
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), SystemExit("bye"), BaseException("odd")])
+async def test_a_body_that_wants_to_end_the_process_fails(error: BaseException) -> None:
+    """SystemExit in a body is a failure of its step, and the kernel goes on."""
+
+    async def leave() -> None:
+        raise error
+
+    with pytest.raises(RunFailed) as failed:
+        await outcome(one_step(leave))
+
+    assert failed.value.type == type(error).__name__
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure(anyio_backend: str) -> None:
+    """A body that awaits something which was cancelled by itself fails, and is retried like any failure."""
+    counter = Counter()
+
+    async def stray() -> str:
+        if counter.count("stray") == 1:
+            raise asyncio.CancelledError("the future was cancelled")
+        return "second"
+
+    assert await outcome(one_step(stray, retry=RetryPolicy(max_attempts=2))) == "second"
+
+
+async def test_an_error_message_is_recorded_with_its_place() -> None:
+    """The type, message and last frames of an error are in the journal, whatever characters the message holds."""
+
+    async def odd() -> None:
+        raise ValueError("\udcff is no text")
+
+    flow = one_step(odd)
+    async with Stage().kernel(flow) as kernel:
+        state = await (await kernel.start(flow)).wait()
+
+    error = state.steps["it"].error
+    assert error is not None
+    assert (error.type, error.message) == ("ValueError", "\\udcff is no text")
+    assert "in odd" in str(error.details)
+
+
+async def test_a_body_that_returns_a_wait_waits_durably() -> None:
+    """`Wait(seconds)` ends the attempt, and the step completes with null when its time has come, also after a crash."""
+    stage = Stage()
+    counter = Counter()
+
+    async def later() -> Any:
+        counter.count("later")
+        return Wait(seconds=30)
+
+    async with crashed(stage, one_step(later), "step_waiting") as kernel:
+        await stage.clock.asleep(30)
+        stage.clock.advance(30)
+
+        assert await kernel.result("r") is None
+        assert counter.calls == ["later"]
+
+
+async def test_a_body_may_wait_for_a_signal() -> None:
+    """`Wait(signal=…)` completes the step with the payload of the signal."""
+    stage = Stage()
+
+    async def approval() -> Any:
+        return Wait(signal="approved")
+
+    flow = one_step(approval)
+    async with stage.kernel(flow) as kernel:
+        handle = await kernel.start(flow)
+        await handle.signal("approved", {"by": "ann"})
+
+        assert await handle.result() == {"by": "ann"}
