@@ -11,14 +11,13 @@ ServerFailedError and CallTimeoutError. One suite of tests runs against both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 from .durations import Duration
 from .errors import (
     Difference,
-    InvalidNameError,
     RunCancelled,
     RunFailed,
     RunPaused,
@@ -28,13 +27,15 @@ from .execution.programs import Workflow
 from .journal.events import Event
 from .journal.explanation import Explanation, Reason, Why
 from .journal.requests import check_request_id
-from .journal.state import FINAL, RunStatus, WorkflowState
+from .journal.state import RunStatus, WorkflowState
 from .journal.statistics import Statistics, StepDurations, WorkflowStatistics
 from .journal.summaries import RunSummary
 from .keys import check_variable_name
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
+from .ownership.resumption import ResumeOptions, Resumption
 from .store.backend import Order, Page
-from .store.filters import Wanted, check_statuses
+from .store.filters import Wanted
+from .store.pruning import LISTED, SETTLED_RUNS, Pruned, Selection, SelectionOptions
 from .values import MAX_INPUT_BYTES, encode_given
 
 __all__ = [
@@ -48,42 +49,22 @@ __all__ = [
     "PauseOutcome",
     "Pruned",
     "Reason",
+    "ResumeOptions",
+    "Resumption",
     "RunHandle",
     "Runs",
+    "Selection",
+    "SelectionOptions",
     "Statistics",
     "StepDurations",
     "StoredRuns",
     "Why",
     "WorkflowStatistics",
-    "check_prune",
     "check_request_id",
     "check_variable_name",
     "encode_given",
     "result_of",
 ]
-
-
-class Pruned(NamedTuple):
-    """What a prune has forgotten, or would forget."""
-
-    runs: Sequence[RunSummary]
-    """The runs that went, the longest settled first and every run before those it has started, 1000 at most; of a dry
-    run, the first `limit` of those that would go."""
-
-    total: int
-    """How many went, or would go in all."""
-
-    more: bool
-    """Whether there may be more to forget: prune again."""
-
-    kept_paused: int
-    """How many paused runs of that age stay because `statuses` does not name `paused`."""
-
-    kept_live: int
-    """How many runs that were created that long ago stay because they go on, or ought to."""
-
-    bytes: int
-    """What their journals took in the store."""
 
 
 class StoredRuns(Protocol):
@@ -168,23 +149,15 @@ class StoredRuns(Protocol):
     async def prune(
         self,
         *,
-        older_than_seconds: Duration | None = None,
-        statuses: Sequence[str] = (),
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        id_prefix: str | None = None,
-        keep_last: int | None = None,
         limit: int = 500,
         time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
+        **selection: Unpack[SelectionOptions],
     ) -> Pruned:
-        """Forget runs that have settled, the longest settled first: final ones, or those in `statuses`, to which
-        `paused` may belong. Every part that is given must match, and at least one must be.
-
-        `older_than_seconds` counts from when a run became final, or paused. `keep_last` spares, for each workflow, the
-        newest by creation of the runs that match otherwise, and what was created in the same microsecond as the last
-        of these. Runs go with all runs they have started, and with their workspaces; a family of which a live process
-        runs a member stays.
+        """Forget the selected runs, which have settled, the longest settled first; with `keep_last`, workflow by
+        workflow. `SelectionOptions` lists the keywords that select; every one that is given must match, and at least
+        one must be given. Runs go with all runs they have started, and with their workspaces; a family of which a live
+        process runs a member stays.
 
         It ends after `limit` runs, or the few more that the last family has, and with a time budget after the batch in
         which that is spent; `more` tells that a repeat may forget others. `dry_run` forgets nothing, and counts all
@@ -229,23 +202,12 @@ class Runs(StoredRuns, Protocol):
         """Start a run and return its output: `start` and then `result`."""
         ...
 
-    async def resume(
-        self,
-        run_id: str,
-        *,
-        workflow: Workflow | None = None,
-        from_step: str | None = None,
-        retry: Collection[str] = (),
-        skip: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        accept_changes: bool = False,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> RunHandle:
+    async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
         """Take up a run that is failed, paused, cancelled or interrupted; returns once that is durable.
 
-        `from_step` runs that step and every later one again, `retry` these steps only, and `skip` marks steps as
-        skipped, each with an output or None.
+        Completed steps keep their outputs, and the failure that ended the run is tried afresh. `ResumeOptions` lists
+        the keywords that say how the run goes on. After an error nothing has changed. A caller that was cancelled may
+        find the run resumed, or asks again with the same `request_id`: the run is resumed once.
 
         Raises RunNotFoundError, RunActiveError, RunNotResumableError, StateIncompatibilityError, StepNotFoundError,
         WorkflowNotFoundError, RunExistsError, InvalidInputError, InvalidValueError, PayloadTooLargeError,
@@ -365,14 +327,6 @@ class RunHandle:
         return await self.runs.cancel(self.run_id, reason)
 
 
-SETTLED_RUNS = (*FINAL, RunStatus.PAUSED)
-"""Runs that can be pruned: whatever goes on, or ought to, stays."""
-
-
-LISTED = 1000
-"""How many runs the answer of a prune holds at most, however many went."""
-
-
 def result_of(state: WorkflowState) -> Any:
     """The output of a completed run; raises what says how it ended otherwise."""
     match state.status:
@@ -387,21 +341,3 @@ def result_of(state: WorkflowState) -> Any:
             raise StateIncompatibilityError(state.run_id, [Difference(*row) for row in state.differences])
         case _:
             raise RunPaused(state.run_id, state.paused_reason)
-
-
-def check_prune(
-    older_than_seconds: Duration | None,
-    statuses: Sequence[str],
-    workflow: str | None,
-    labels: Mapping[str, str] | None,
-    id_prefix: str | None,
-    keep_last: int | None,
-) -> None:
-    """Raise InvalidNameError for a prune that does not say which runs, or names some that go on."""
-    for status in check_statuses(statuses):
-        if status not in SETTLED_RUNS:
-            raise InvalidNameError("status to prune by", status, "completed, failed, cancelled or paused")
-    if keep_last is not None and keep_last < 1:
-        raise InvalidNameError("keep_last", keep_last, "how many to keep of each workflow, from 1")
-    if older_than_seconds is None and keep_last is None and not (statuses or workflow or labels or id_prefix):
-        raise InvalidNameError("choice of runs", "", "give an age, a status or another part; an age of 0 means all")

@@ -20,13 +20,13 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import anyio
 
@@ -66,7 +66,8 @@ from .observer import Observer
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.inbox import Inbox
 from .ownership.live_runs import Limits, Residents
-from .ownership.takeover import Resumption, Takeover, require_fit
+from .ownership.resumption import ResumeOptions, Resumption, require_fit
+from .ownership.takeover import Takeover
 from .ownership.timers import Timers
 from .ownership.workflow_registry import Catalogue
 from .store.backend import Refused, RunFilter, StateBackend, StoredDefinition
@@ -433,43 +434,10 @@ class Kernel(Observer):
 
     # -- resuming and recovering --------------------------------------------------------------------------------
 
-    async def resume(
-        self,
-        run_id: str,
-        *,
-        workflow: Workflow | None = None,
-        from_step: str | None = None,
-        retry: Collection[str] = (),
-        skip: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        accept_changes: bool = False,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> RunHandle:
-        """Take up a run that is failed, paused, cancelled or interrupted, and return once that is durable.
-
-        Completed steps keep their outputs. The failure that ended the run is tried afresh; `from_step` runs that
-        step and every later one again, and is the only way to resume a completed run; `retry` runs these steps again
-        and no others, and `skip` marks steps as skipped, each with an output or None. `inputs` are merged over the
-        recorded ones. `workflow` is the definition to go on with, by default the one the run has stored or the one
-        registered under its name. Raises StateIncompatibilityError unless it fits (or `accept_changes`),
-        RunActiveError, RunNotResumableError, StepNotFoundError, RunNotFoundError, WorkflowNotFoundError,
-        InvalidInputError, RequestReusedError. After an error nothing has changed; a cancelled caller may find the run
-        resumed, or asks again with the same `request_id`: the run is resumed once, and taken up if nobody runs it."""
-        check_text("by", by)
-        request = mark(
-            request_id,
-            "resume",
-            definition=_digest(workflow),
-            from_step=from_step,
-            retry=sorted(retry),
-            skip=dict(skip or {}),
-            inputs=dict(inputs or {}),
-            accept_changes=accept_changes,
-            by=by,
-        )
-        asked = Resumption(workflow, from_step, retry, skip, inputs, accept_changes, by, request)
-        await self._takeover.resume(run_id, asked)
+    async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
+        """As Runs.resume."""
+        asked = Resumption(**options)
+        await self._takeover.resume(run_id, asked, asked.mark())
         return RunHandle(self, run_id, created=False)
 
     async def take_up(self, run_id: str) -> None:
@@ -598,7 +566,7 @@ class Kernel(Observer):
         summary = await self.backend.load(run_id)
         if summary.status != RunStatus.PAUSED and await self._recorded(run_id, request) is None:
             raise RunNotPausedError(run_id, summary.status)
-        await self._takeover.resume(run_id, Resumption(by=by, only_paused=True, request=request))
+        await self._takeover.resume(run_id, Resumption(by=by), request, only_paused=True)
         return RunHandle(self, run_id, created=False)
 
     async def skip(

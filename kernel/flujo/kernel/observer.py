@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Unpack
 import anyio
 from anyio import to_thread
 
-from .api import LISTED, Pruned, check_prune, result_of
+from .api import result_of
 from .clock import Clock, SystemClock
 from .durations import MICROSECONDS, Duration, parse_duration
 from .errors import (
@@ -44,8 +44,8 @@ from .keys import check_step_name
 from .outcomes import Delivery
 from .store.backend import Order, Page, Request, RunFilter, StateBackend
 from .store.filters import Wanted, check_limit, check_order, check_text, run_filter
+from .store.pruning import Pruned, Pruner, Selection, SelectionOptions
 from .store.reading import is_interrupted, read_state
-from .store.retention import BATCH, created_before, settled_before, sparing_last
 from .values import encode, encode_given
 
 READ_RUNS = 500
@@ -308,7 +308,7 @@ class Observer:
                     raise
                 await self._stop(run.run_id)
             else:
-                await self._remove_files([run.run_id])
+                await self._remove_files([run])
                 return
 
     async def _children(self, parent: RunSummary) -> Sequence[RunSummary]:
@@ -325,78 +325,14 @@ class Observer:
     async def prune(
         self,
         *,
-        older_than_seconds: Duration | None = None,
-        statuses: Sequence[str] = (),
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        id_prefix: str | None = None,
-        keep_last: int | None = None,
         limit: int = 500,
         time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
+        **selection: Unpack[SelectionOptions],
     ) -> Pruned:
-        """Forget runs that have settled, the longest settled first, with all runs they have started and their
-        workspaces: final ones, or those in `statuses`. Every part that is given must match, and at least one must be.
-
-        `older_than_seconds` counts from when a run became final, or paused. `keep_last` spares, for each workflow, the
-        newest by creation of the runs that match otherwise; then it goes workflow by workflow. It ends after `limit`
-        runs, or the few more that the last family has, and with a time budget after the batch in which that is spent.
-
-        Raises InvalidNameError for a status that is not settled, a limit or `keep_last` below 1 and when nothing says
-        which runs, InvalidDurationError, InvalidValueError."""
-        check_prune(older_than_seconds, statuses, workflow, labels, id_prefix, keep_last)
-        check_limit(limit)
-        now = self.clock.now()
-        budget = None if time_budget_seconds is None else round(parse_duration(time_budget_seconds) * MICROSECONDS)
-        wanted = run_filter(statuses=statuses, workflow=workflow, labels=labels, id_prefix=id_prefix)
-        wanted = wanted._replace(statuses=tuple(dict.fromkeys(wanted.statuses)) or tuple(FINAL))
-        if older_than_seconds is not None:
-            wanted = wanted._replace(settled_before=settled_before(now, parse_duration(older_than_seconds)))
-        filters: Sequence[RunFilter] = [wanted]
-        if keep_last is not None:
-            filters = await sparing_last(self.backend, wanted, keep_last, now)
-        kept = await self._kept(wanted)
-        if dry_run:
-            return await self._foretell(filters, min(limit, LISTED), kept)
-        return await self._forget(filters, limit, None if budget is None else now + budget, kept)
-
-    async def _kept(self, wanted: RunFilter) -> tuple[int, int]:
-        """How many paused runs and how many live ones of the age of a prune stay because of their status."""
-        paused = 0
-        if RunStatus.PAUSED not in wanted.statuses:
-            paused = await self.backend.count(wanted._replace(statuses=(RunStatus.PAUSED,)))
-        alive = wanted._replace(statuses=tuple(LIVE), settled_before=None)
-        if wanted.settled_before is not None:
-            alive = created_before(alive, wanted.settled_before)
-        return paused, await self.backend.count(alive)
-
-    async def _foretell(self, filters: Iterable[RunFilter], listed: int, kept: tuple[int, int]) -> Pruned:
-        runs: list[RunSummary] = []
-        total = size = 0
-        for filter in filters:
-            removal = await self.backend.prune(filter, limit=listed, dry_run=True)
-            runs += removal.runs[: listed - len(runs)]
-            total += removal.total
-            size += removal.bytes
-        return Pruned(runs, total, total > len(runs), *kept, size)
-
-    async def _forget(
-        self, filters: Iterable[RunFilter], limit: int, until: int | None, kept: tuple[int, int]
-    ) -> Pruned:
-        runs: list[RunSummary] = []
-        total = size = 0
-        for filter in filters:
-            more = True
-            while more:
-                if total >= limit or (total and until is not None and self.clock.now() >= until):
-                    return Pruned(runs, total, True, *kept, size)
-                removal = await self.backend.prune(filter, limit=min(BATCH, limit - total), dry_run=False)
-                await self._remove_files([run.run_id for run in removal.runs])
-                runs += removal.runs[: max(0, LISTED - len(runs))]
-                total += removal.total
-                size += removal.bytes
-                more = removal.more
-        return Pruned(runs, total, False, *kept, size)
+        """As Runs.prune."""
+        pruner = Pruner(self.backend, self.clock, self._remove_files)
+        return await pruner.prune(Selection(**selection), limit, time_budget_seconds, dry_run)
 
     async def _stop(self, run_id: str) -> None:
         """Have a live process end this run, and return once it has, or is gone."""
@@ -406,9 +342,9 @@ class Observer:
         except (RunFinishedError, RunInterrupted):
             pass
 
-    async def _remove_files(self, run_ids: Iterable[str]) -> None:
-        """Remove what flujo made for these runs. A folder the user has named is somebody else's, and not in here."""
-        gone = tuple(run_ids)
+    async def _remove_files(self, runs: Iterable[RunSummary]) -> None:
+        """Remove what flujo made for these runs. A folder the user has named is not in here."""
+        gone = [run.run_id for run in runs]
         if gone and (folder := self.workspaces) is not None:
             with anyio.CancelScope(shield=True):  # nobody would know any more that they are there
                 await to_thread.run_sync(_remove_from, folder, gone)

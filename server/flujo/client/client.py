@@ -8,7 +8,7 @@ server is restarted: the run does not notice, and neither does the caller, as lo
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, Unpack
 
@@ -21,10 +21,13 @@ from flujo.kernel.api import (
     PauseOutcome,
     Pruned,
     Reason,
+    ResumeOptions,
+    Resumption,
     RunHandle,
+    Selection,
+    SelectionOptions,
     Statistics,
     Why,
-    check_prune,
     check_request_id,
     check_variable_name,
     encode_given,
@@ -245,37 +248,27 @@ class Client:
         handle = await self.start(workflow, inputs, run_id=run_id, labels=labels)
         return await handle.result()
 
-    async def resume(
-        self,
-        run_id: str,
-        *,
-        workflow: Workflow | None = None,
-        from_step: str | None = None,
-        retry: Collection[str] = (),
-        skip: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        accept_changes: bool = False,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> RunHandle:
+    async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
         """As Kernel.resume. A workflow with a definition is sent along; another one only has to be the run's own, which
         the server must have."""
+        asked = Resumption(**options)
+        workflow = asked.workflow
         if workflow is not None and workflow.definition is None:
             summary = await self.summary(run_id)
             if summary.workflow != workflow.name:
                 raise RunExistsError(run_id, f"the workflow {summary.workflow!r}")
         request = run_service_pb2.ResumeRunRequest(
             run_id=run_id,
-            from_step=from_step or "",
-            retry=retry,
-            accept_changes=accept_changes,
-            by=_text("by", by),
-            request_id=_request_id(request_id),
+            from_step=asked.from_step or "",
+            retry=asked.retry,
+            accept_changes=asked.accept_changes,
+            by=_text("by", asked.by),
+            request_id=_request_id(asked.request_id),
         )
-        for step, output in (skip or {}).items():
+        for step, output in (asked.skip or {}).items():
             request.skip[step].CopyFrom(_payload(f"the output of {step!r}", output))
-        if inputs:
-            request.inputs.CopyFrom(inline(encode_given("the inputs", dict(inputs))))
+        if asked.inputs:
+            request.inputs.CopyFrom(inline(encode_given("the inputs", dict(asked.inputs))))
         if workflow is not None and workflow.definition is not None:
             request.definition.CopyFrom(_definition(workflow))
         answer = await self._call(self._runs.ResumeRun, request)
@@ -529,29 +522,24 @@ class Client:
     async def prune(
         self,
         *,
-        older_than_seconds: Duration | None = None,
-        statuses: Sequence[str] = (),
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        id_prefix: str | None = None,
-        keep_last: int | None = None,
         limit: int = 500,
         time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
+        **selection: Unpack[SelectionOptions],
     ) -> Pruned:
         """As Kernel.prune, at most 100,000 runs and 20 seconds at a time, by default 10 seconds."""
-        check_prune(older_than_seconds, statuses, workflow, labels, id_prefix, keep_last)
+        chosen = Selection(**selection)
         request = run_service_pb2.PruneRunsRequest(
-            statuses=_statuses(statuses),
-            workflow=_text("workflow", workflow),
-            labels=check_labels(labels or {}),
-            id_prefix=_text("id_prefix", id_prefix),
-            keep_last=keep_last or 0,
+            statuses=_statuses(chosen.statuses),
+            workflow=_text("workflow", chosen.workflow),
+            labels=check_labels(chosen.labels or {}),
+            id_prefix=_text("id_prefix", chosen.id_prefix),
+            keep_last=chosen.keep_last or 0,
             max_runs=min(check_limit(limit), LARGEST_PRUNE),
             dry_run=dry_run,
         )
-        if older_than_seconds is not None:
-            request.older_than.CopyFrom(to_duration(parse_duration(older_than_seconds)))
+        if chosen.older_than_seconds is not None:
+            request.older_than.CopyFrom(to_duration(parse_duration(chosen.older_than_seconds)))
         if time_budget_seconds is not None:
             request.time_budget.CopyFrom(to_duration(parse_duration(time_budget_seconds)))
         seconds = self._call_seconds + PRUNE_SECONDS

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
@@ -22,10 +22,7 @@ from flujo.kernel.errors import (
     FlujoError,
     KernelClosedError,
     RunActiveError,
-    RunExistsError,
     RunNotFoundError,
-    RunNotPausedError,
-    StateIncompatibilityError,
     StoreError,
     UnknownEventError,
 )
@@ -35,8 +32,7 @@ from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.execution.subprocesses import sweep
 from flujo.kernel.journal import events
 from flujo.kernel.journal.children import awaited, given_up, given_up_by, is_outlived
-from flujo.kernel.journal.compatibility import differences
-from flujo.kernel.journal.decisions import at_recovery, at_resume, at_takeover, skip
+from flujo.kernel.journal.decisions import at_recovery, at_takeover
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.requests import Mark, is_repeat
 from flujo.kernel.journal.state import FINAL, LIVE, RunStatus, WorkflowState
@@ -44,10 +40,10 @@ from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.outcomes import CancelOutcome
 from flujo.kernel.store.backend import Posted, RunFilter, StateBackend, StoredDefinition
 from flujo.kernel.store.reading import is_interrupted, read_state
-from flujo.kernel.values import encode_given
 
 from .inbox import Inbox
 from .live_runs import Residents
+from .resumption import Resumption, require_paused, resumed
 from .workflow_registry import Catalogue
 
 logger = logging.getLogger("flujo.kernel")
@@ -58,20 +54,6 @@ CLAIM_AT_ONCE = 1000
 
 ENDING = ("cancel", "pause")
 """The requests that a resume overrules."""
-
-
-class Resumption(NamedTuple):
-    """What a resume asks for, as `Runs.resume` takes it."""
-
-    workflow: Workflow | None = None
-    from_step: str | None = None
-    retry: Collection[str] = ()
-    skip: Mapping[str, Any] | None = None
-    inputs: Mapping[str, Any] | None = None
-    accept_changes: bool = False
-    by: str | None = None
-    request: Mark | None = None
-    only_paused: bool = False
 
 
 class _Idle:
@@ -264,34 +246,37 @@ class Takeover:
 
     # -- resuming -----------------------------------------------------------------------------------------------
 
-    async def resume(self, run_id: str, asked: Resumption) -> None:
-        """As Kernel.resume; durable on return."""
-        await self._residents.to_the_end(partial(self._in_turn, run_id, partial(self._resume, run_id, asked)))
+    async def resume(self, run_id: str, asked: Resumption, request: Mark | None, *, only_paused: bool = False) -> None:
+        """As Kernel.resume; durable on return. With `only_paused` it raises RunNotPausedError for any other run."""
+        work = partial(self._resume, run_id, asked, request, only_paused)
+        await self._residents.to_the_end(partial(self._in_turn, run_id, work))
 
-    async def _resume(self, run_id: str, asked: Resumption) -> None:
+    async def _resume(self, run_id: str, asked: Resumption, request: Mark | None, only_paused: bool) -> None:
         asked_at = self._clock.now()
         if (live := self._residents.find(run_id)) is not None:
             if live.state.status in LIVE:
-                if is_repeat(live.state, asked.request):
+                if is_repeat(live.state, request):
                     await live.written()
                     return
                 raise RunActiveError(run_id, live.owner)
             await live.ended.wait()  # its end is on disk, only its task is not quite over
         seen = await self._backend.load(run_id)
         state = await read_state(self._backend, seen)
-        if is_repeat(state, asked.request):
+        if is_repeat(state, request):
             if await is_interrupted(self._backend, seen):
                 await self._sweep([seen.uid])
                 with suppress(RunActiveError):  # as take_up, but it is our turn already
                     await self._adopt(run_id)
             return
+        if only_paused:
+            require_paused(state)
         chosen = asked.workflow or await self._catalogue.of(state, self._backend)
-        facts = _resumed(state, chosen, asked)
+        facts = resumed(state, chosen, asked, request)
         claimed = await self._claim(run_id)
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
             # Somebody else was faster, and has left again: decide anew on what is there now.
             await self._backend.release([claimed.uid])
-            await self._resume(run_id, asked)
+            await self._resume(run_id, asked, request, only_paused)
             return
         async with self._released_on_error(claimed.uid):
             await self._sweep([claimed.uid])
@@ -426,45 +411,6 @@ class Takeover:
         process has no runs of another one."""
         if uids and self._backend.capabilities.durable:
             await to_thread.run_sync(sweep, frozenset(uids))
-
-
-def require_fit(state: WorkflowState, chosen: Workflow, invalidated: Collection[str]) -> None:
-    """Raise StateIncompatibilityError unless a workflow fits the completed steps of a run that are not invalidated."""
-    if found := differences(state, chosen.plan, invalidated=invalidated):
-        raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
-
-
-def _resumed(state: WorkflowState, chosen: Workflow, asked: Resumption) -> list[Fact]:
-    """What a resume with the workflow `chosen` records; raises what forbids it."""
-    if asked.only_paused and state.status is not RunStatus.PAUSED:  # it may have been cancelled since it was looked at
-        raise RunNotPausedError(state.run_id, state.status)
-    if chosen.name != state.workflow:
-        raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
-    reset = at_resume(state, asked.from_step, asked.retry)
-    if not asked.accept_changes:
-        require_fit(state, chosen, invalidated=reset)
-    merged = None
-    if asked.inputs:
-        merged = encode_given("the inputs", chosen.check_inputs({**state.inputs, **asked.inputs}))
-    digest = None if chosen.definition is None else chosen.definition.digest
-    changed = digest is not None and digest != state.definition
-    resumed = events.RunResumed(
-        reset=reset,
-        from_step=asked.from_step,
-        inputs=merged,
-        definition=digest if changed else None,
-        plan=chosen.plan if changed else None,
-        version=chosen.version if changed else None,
-        by=asked.by,
-        changes_accepted=asked.accept_changes,
-        timeout_seconds=None if chosen.timeout_seconds == state.timeout_seconds else chosen.timeout_seconds or 0.0,
-        request=asked.request,
-    )
-    skipped = [
-        skip(state, name, None if output is None else encode_given(f"the output of {name!r}", output), asked.by, reset)
-        for name, output in (asked.skip or {}).items()
-    ]
-    return [resumed, *skipped]
 
 
 def _ended(state: WorkflowState, asked: events.CancelRequested) -> list[Fact]:

@@ -11,7 +11,7 @@ able to make others go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -177,7 +177,7 @@ class Sweeper:
         clock: Clock,
         own: Mapping[str, Retention],
         rest: Retention | None,
-        forget_files: Callable[[Iterable[str]], Awaitable[None]],
+        forget_files: Callable[[Sequence[RunSummary]], Awaitable[None]],
     ) -> None:
         self._backend = backend
         self._clock = clock
@@ -216,7 +216,7 @@ class Sweeper:
         room = BATCH
         for filter in await expired(self._backend, workflow, rule, self._clock.now()):
             removal = await self._backend.prune(filter, limit=room, dry_run=False)
-            await self._forget_files([run.run_id for run in removal.runs])
+            await self._forget_files(removal.runs)
             if removal.total:
                 logger.info("%d old runs of %s are forgotten", removal.total, workflow)
             room -= removal.total

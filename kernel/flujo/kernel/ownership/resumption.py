@@ -1,0 +1,129 @@
+"""What a resume asks for, and what it records.
+
+`ResumeOptions` are the keywords of `Runs.resume`; `Resumption` is the same as one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from flujo.kernel.errors import RunExistsError, RunNotPausedError, StateIncompatibilityError
+from flujo.kernel.execution.programs import Workflow
+from flujo.kernel.journal import events
+from flujo.kernel.journal.compatibility import differences
+from flujo.kernel.journal.decisions import at_resume, skip
+from flujo.kernel.journal.events import Fact
+from flujo.kernel.journal.requests import Mark, mark
+from flujo.kernel.journal.state import RunStatus, WorkflowState
+from flujo.kernel.store.filters import check_text
+from flujo.kernel.values import encode_given
+
+
+class ResumeOptions(TypedDict, total=False):
+    """How a run goes on."""
+
+    workflow: Workflow | None
+    """With this definition; by default the one the run has stored, or the one registered under its name."""
+
+    from_step: str | None
+    """Run this step and every later one again; the only way to resume a completed run."""
+
+    retry: Collection[str]
+    """Run these steps again and no others."""
+
+    skip: Mapping[str, Any] | None
+    """Mark these steps as skipped, each with an output or None."""
+
+    inputs: Mapping[str, Any] | None
+    """Merge these over the recorded inputs."""
+
+    accept_changes: bool
+    """Go on although the definition contradicts completed steps."""
+
+    by: str | None
+    """Who asks, for the journal."""
+
+    request_id: str | None
+    """Tells a repeat of this request from another one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """The value of `ResumeOptions`, with the defaults of its parts.
+
+    Raises InvalidNameError for a malformed request id, InvalidValueError for text that UTF-8 cannot hold."""
+
+    workflow: Workflow | None = None
+    from_step: str | None = None
+    retry: Collection[str] = ()
+    skip: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Any] | None = None
+    accept_changes: bool = False
+    by: str | None = None
+    request_id: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("by", self.by)
+
+    def mark(self) -> Mark | None:
+        """Return the mark of this request; None without a request id."""
+        definition = None if self.workflow is None else self.workflow.definition
+        return mark(
+            self.request_id,
+            "resume",
+            definition=None if definition is None else definition.digest,
+            from_step=self.from_step,
+            retry=sorted(self.retry),
+            skip=dict(self.skip or {}),
+            inputs=dict(self.inputs or {}),
+            accept_changes=self.accept_changes,
+            by=self.by,
+        )
+
+
+def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: Mark | None) -> list[Fact]:
+    """Return the facts that a resume with the workflow `chosen` records; raise what forbids it."""
+    if chosen.name != state.workflow:
+        raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
+    reset = at_resume(state, asked.from_step, asked.retry)
+    if not asked.accept_changes:
+        require_fit(state, chosen, invalidated=reset)
+    merged = None
+    if asked.inputs:
+        merged = encode_given("the inputs", chosen.check_inputs({**state.inputs, **asked.inputs}))
+    digest = None if chosen.definition is None else chosen.definition.digest
+    changed = digest is not None and digest != state.definition
+    fact = events.RunResumed(
+        reset=reset,
+        from_step=asked.from_step,
+        inputs=merged,
+        definition=digest if changed else None,
+        plan=chosen.plan if changed else None,
+        version=chosen.version if changed else None,
+        by=asked.by,
+        changes_accepted=asked.accept_changes,
+        timeout_seconds=None if chosen.timeout_seconds == state.timeout_seconds else chosen.timeout_seconds or 0.0,
+        request=request,
+    )
+    return [fact, *_skipped(state, asked, reset)]
+
+
+def _skipped(state: WorkflowState, asked: Resumption, reset: Collection[str]) -> list[Fact]:
+    return [
+        skip(state, name, None if output is None else encode_given(f"the output of {name!r}", output), asked.by, reset)
+        for name, output in (asked.skip or {}).items()
+    ]
+
+
+def require_fit(state: WorkflowState, chosen: Workflow, invalidated: Collection[str]) -> None:
+    """Raise StateIncompatibilityError unless a workflow fits the completed steps of a run that are not invalidated."""
+    if found := differences(state, chosen.plan, invalidated=invalidated):
+        raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
+
+
+def require_paused(state: WorkflowState) -> None:
+    """Raise RunNotPausedError unless a run is paused: it may have been cancelled since the caller looked."""
+    if state.status is not RunStatus.PAUSED:
+        raise RunNotPausedError(state.run_id, state.status)
