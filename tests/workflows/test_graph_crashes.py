@@ -6,6 +6,10 @@ the steps it leaves out, a condition, a clean-up, and a jump back in a sequence 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import anyio.lowlevel
 import pytest
 
 from flujo.kernel.execution.current_attempt import current_attempt
@@ -15,6 +19,17 @@ from simulation.clock import Loop
 from simulation.scenario import Plan, Scenario
 from simulation.sweep import sweep
 from simulation.world import Fault, current_life
+
+
+@pytest.fixture(autouse=True)
+def threads_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual time does not wait for threads, such as the one that waits for a worker that evaluates a template."""
+
+    async def run_sync(function: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        await anyio.lowlevel.checkpoint()
+        return function(*args)
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", run_sync)
 
 
 @task("work", needs_workspace=False)

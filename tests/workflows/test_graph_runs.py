@@ -128,7 +128,7 @@ async def test_after_continue_the_dependents_run() -> None:
         top="outputs: {b: '{{ steps.b.result }}', error: '{{ error.type }}'}\n",
     )
 
-    assert state.output == {"b": "failed False a as told a", "error": "ValueError"}
+    assert state.output == {"b": "failed false a as told a", "error": "ValueError"}
 
 
 async def test_a_skipped_step_has_settled() -> None:

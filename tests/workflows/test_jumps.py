@@ -41,7 +41,7 @@ async def test_a_jump_back_repeats_steps_under_new_keys() -> None:
 
     assert stage.began == ["prepare", "work", "prepare#2", "work#2", "prepare#3", "work#3", "done"]
     assert stage.given["prepare#2"] == {"value": "work as told"}
-    assert stage.given["done"] == {"value": "work#2 as told work#3 True"}
+    assert stage.given["done"] == {"value": "work#2 as told work#3 true"}
     assert state.steps["work#2"].status == "failed"
 
 

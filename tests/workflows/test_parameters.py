@@ -107,7 +107,7 @@ def test_inputs_of_a_task_are_not_read_from_texts() -> None:
         ({"typ": "string"}, {"typ": "there is no keyword `typ`; did you mean `type`?"}),
         ({"required": "yes"}, {"required": '`required` must be a boolean, not "yes"'}),
         ({"pattern": "("},
-         {"pattern": "`pattern` is not a regular expression: missing ), unterminated subpattern at position 0"}),
+         {"pattern": "`pattern` is not a regular expression: unclosed group (at its character 1)"}),
         ({"minLength": -1}, {"minLength": "`minLength` must be at least 0, not -1"}),
         ({"items": {"type": "x"}},
          {"items":

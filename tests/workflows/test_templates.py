@@ -7,17 +7,24 @@ import sys
 import tracemalloc
 from typing import Any
 
+import anyio
 import pytest
 
-from flujo.workflows.sandbox import MAX_SIZE, NotRun
-from flujo.workflows.templates import (
-    ConditionError,
-    TemplateError,
-    condition_references,
-    holds,
-    references,
-    render,
-)
+from flujo.workflows import templates
+from flujo.workflows.bounds import MAX_SIZE
+from flujo.workflows.sandbox import NotRun
+from flujo.workflows.templates import ConditionError, TemplateError, condition_references, references
+
+
+def render(value: Any, names: dict[str, Any]) -> Any:
+    """The rendered value, outside of an event loop."""
+    return anyio.run(templates.render, value, names)
+
+
+def holds(condition: bool | str, names: dict[str, Any]) -> bool:
+    """A condition's verdict, outside of an event loop."""
+    return anyio.run(templates.holds, condition, names)
+
 
 NAMES: dict[str, Any] = {
     "args": {"day": "a b", "n": 3, "list": [1, 2, {"a": None}], "none": None},
@@ -48,10 +55,11 @@ NAMES: dict[str, Any] = {
         ("{{ '}}' }}", "}}"),
         ("{{ {'a': {'b': 1}} }}", {"a": {"b": 1}}),
         ("{{ (1, 2) }}", [1, 2]),
-        ("{{ args.list | map('string') }}", ["1", "2", "{'a': None}"]),
+        ("{{ args.list | map('string') }}", ["1", "2", '{"a": null}']),
         ("{% if flag %}yes{% endif %}", "yes"),
         ("{% for i in args.list[:2] %}{{ loop.index }}:{{ i }} {% endfor %}", "1:1 2:2 "),
-        ("a {# nothing #}b", "a b"),
+        ("a {# nothing #}b", "a {# nothing #}b"),
+        ("${#list[@]} {{ args.n }} #}", "${#list[@]} 3 #}"),
         ("{% raw %}{{ x }}{% endraw %}", "{{ x }}"),
         ("ls {{ day | quote }}", "ls 'a b'"),
         ("{{ args.list | tojson }}", '[1, 2, {"a": null}]'),
@@ -63,7 +71,7 @@ NAMES: dict[str, Any] = {
         ("{{ '%s-%03d' | format('a', 7) }}", "a-007"),
         ("{{ 'a-b'.replace('-', '+').upper() }}", "A+B"),
         ("{{ [1, 2] | join(', ') }}", "1, 2"),
-        ("{{ 'a' ~ 1 ~ none }}", "a1None"),
+        ("{{ 'a' ~ 1 ~ none }}", "a1null"),
         ("{{ 2 ** 10 + 7 % 4 }}", 1027),
     ],
 )
@@ -121,7 +129,12 @@ def test_a_step_without_result_has_only_a_status() -> None:
         ("{{ 1 // 0 }}", "{{ 1 // 0 }}: ZeroDivisionError: integer division or modulo by zero"),
         ("{{ a b }}", "the template is malformed: expected token 'end of print statement', got 'b'"),
         ("a\n{% if %}", "the template is malformed in its line 2: "
-         "Expected an expression, got 'end of statement block'"),
+         "Expected an expression, got 'end of statement block'; "
+         "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
+        ("docker ps\n--format '{{.Names}}'", "the template is malformed in its line 2: unexpected '.'; "
+         "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
+        ("{{.Names}}", "the template is malformed: unexpected '.'; "
+         "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
         ("{% for i in x recursive %}{% endfor %}", "the template is malformed: a recursive loop is not supported"),
         ("{% import 'x' as y %}", "the template is malformed: `import` is not supported"),
         ("x" * 65_537 + "{{ 1 }}", "a template has at most 64 KiB, this one has 64"),

@@ -19,8 +19,9 @@ from flujo.kernel.programs import ALWAYS, NO_RETRY, NOTHING, Retention, RetryPol
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
 from .documents import Node, Position, Problems, read_document
+from .evaluation import is_template
 from .graphs import Graph
-from .parameters import Parameter, declare, keyword_problems, shown, unknown
+from .parameters import Parameter, declare, keyword_problems
 from .reading import NUMBERS, NodeReader, has_value, is_text, is_true, kind_of
 from .registry import Task, Tasks
 from .templates import (
@@ -29,9 +30,9 @@ from .templates import (
     References,
     TemplateError,
     condition_references,
-    is_template,
     references,
 )
+from .wording import shown, unknown
 
 TOP_KEYS = (
     *("name", "description", "version", "params", "steps", "outputs", "labels"),

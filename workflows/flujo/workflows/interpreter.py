@@ -26,10 +26,10 @@ from flujo.kernel.state import SETTLED
 from .definitions import Definition, StepDefinition
 from .graphs import Graph, Schedule
 from .names import StepNames
-from .parameters import shown
 from .registry import TaskCall
 from .runlog import StepLog
 from .templates import TemplateError, holds, render
+from .texts import as_text
 
 NOT_RETRIED = (
     "flujo.workflows.templates.TemplateError",
@@ -103,7 +103,7 @@ async def interpret(definition: Definition, ctx: RunContext, inputs: Mapping[str
         raise failures[0]
     if failures:
         raise ExceptionGroup(f"{len(failures)} steps failed", failures)
-    return None if definition.outputs is None else render(definition.outputs, steps.names.seen_at_the_end())
+    return None if definition.outputs is None else await render(definition.outputs, steps.names.seen_at_the_end())
 
 
 # -- which step comes next --------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ async def _in_order(definition: Definition, steps: _Steps) -> list[StepFailed]:
     place = jumps = 0
     while place < len(definition.steps):
         step = definition.steps[place]
-        failure = None if steps.skip(step) else await steps.perform(step)
+        failure = None if await steps.skip(step) else await steps.perform(step)
         if failure is None or step.on_error.goes_on:
             target = place + 1
         else:
@@ -135,7 +135,7 @@ async def _clean_up(definition: Definition, steps: _Steps, failures: list[StepFa
     """Perform the steps that always run and have not run; returns their failures behind those there are."""
     ending = failures[0] if failures else None
     for step in definition.steps:
-        if not step.always_run or step.name in steps.performed or steps.skip(step, ending=ending):
+        if not step.always_run or step.name in steps.performed or await steps.skip(step, ending=ending):
             continue
         failure = await steps.perform(step, ending)
         if failure is not None and not step.on_error.goes_on:
@@ -170,7 +170,7 @@ class _SideBySide:
     async def perform(self) -> list[StepFailed]:
         """Perform the steps; returns the failures that ended it, in the order they happened."""
         async with anyio.create_task_group() as self._group:
-            for step in self._follow():
+            for step in await self._follow():
                 self._group.start_soon(self._work, step)
         return self._failures
 
@@ -186,19 +186,21 @@ class _SideBySide:
             if failure is not None:
                 self._fail(step, failure)
             self._schedule.settle(step.name)
-            todo = self._follow()
+            todo = await self._follow()
 
-    def _follow(self) -> list[StepDefinition]:
+    async def _follow(self) -> list[StepDefinition]:
         """Settle what needs no body; returns the steps that are to be performed now."""
         to_perform: list[StepDefinition] = []
         while (name := self._schedule.take()) is not None:
             step = self._by_name[name]
             if not self._may_start(name):
                 self._schedule.drop(name)
-            elif self._steps.skip(step, self._reason_to_skip(name)):
+            elif await self._steps.skip(step, self._reason_to_skip(name)):
                 self._schedule.settle(name)
-            else:
+            elif self._may_start(name):  # still: a condition that a worker judges takes a moment
                 to_perform.append(step)
+            else:
+                self._schedule.drop(name)
         return to_perform
 
     def _may_start(self, name: str) -> bool:
@@ -239,14 +241,14 @@ class _Steps:
         recorded = self._ctx.peek(step.name)
         return "pending" if recorded is None else str(recorded.status)
 
-    def skip(self, step: StepDefinition, reason: str | None = None, ending: StepFailed | None = None) -> bool:
+    async def skip(self, step: StepDefinition, reason: str | None = None, ending: StepFailed | None = None) -> bool:
         """Whether a step is not to be performed, for a reason given or since its condition is false; that is recorded.
 
         A step that has begun goes on. One that was skipped stays so, unless somebody gave it an output."""
         recorded = self._ctx.peek(step.name)
         status = "pending" if recorded is None else str(recorded.status)
         if status == "pending":
-            if reason is None and self._holds(step, ending):
+            if reason is None and await self._holds(step, ending):
                 return False
         elif recorded is None or status != "skipped" or recorded.output_json is not None:
             return False
@@ -255,9 +257,9 @@ class _Steps:
         self.performed.add(step.name)
         return True
 
-    def _holds(self, step: StepDefinition, ending: StepFailed | None) -> bool:
+    async def _holds(self, step: StepDefinition, ending: StepFailed | None) -> bool:
         try:
-            return step.condition is None or holds(step.condition, self.names.seen_by(step, ending))
+            return step.condition is None or await holds(step.condition, self.names.seen_by(step, ending))
         except FlujoError:
             return True  # it is met again in the step's body, and is the step's own failure there
 
@@ -285,26 +287,26 @@ class _Steps:
             self.names.completed(step.name, result, attempt, status)
             return None
         if step.on_error.message is not None:
-            message = _message(step.on_error.message, self.names.seen_after(step, failure), failure)
+            message = await _message(step.on_error.message, self.names.seen_after(step, failure), failure)
             failure = StepFailed(failure.step, failure.type, message, failure.attempt)
         self.names.failed(step.name, failure)
         return failure
 
 
-def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) -> str:
+async def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) -> str:
     """What a failure is told as. A message that cannot be rendered must not hide it."""
     try:
-        value = render(template, seen)
+        value = await render(template, seen)
     except TemplateError as error:
         return f"{failure.error} (its `message` could not be rendered: {error.message})"
-    return bounded(value if isinstance(value, str) else shown(value), MAX_MESSAGE)
+    return bounded(as_text(value), MAX_MESSAGE)
 
 
 async def _call(step: StepDefinition, seen: Mapping[str, Any], log_file: Path | None) -> Any:
     """The body of one attempt."""
     if step.condition is not None:
-        holds(step.condition, seen)  # true, or the condition of a step that had begun; only its error matters here
-    inputs = step.task.checked(render(step.inputs, seen))
+        await holds(step.condition, seen)  # true, or that of a step that had begun; only its error matters here
+    inputs = step.task.checked(await render(step.inputs, seen))
     workspace = Path(seen["workspace"])
     if step.task.needs_workspace:
         workspace.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - one system call

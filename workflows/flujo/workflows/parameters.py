@@ -12,12 +12,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import InvalidDurationError
+
+from .patterns import PatternLimitError, matches, problem_with
+from .wording import shown, unknown
 
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -27,6 +30,11 @@ TYPES: dict[str, tuple[type, ...]] = {
     "array": (list,),
     "object": (dict,),
 }
+
+MAX_PROBLEMS = 20
+"""How many problems of the items of one list are told."""
+MAX_CHECKED = 20_000
+"""How many items of one list are checked one by one, which takes about 2 µs for each."""
 
 MISSING: Any = object()
 """Stands for a default that was not given; null is a default."""
@@ -74,17 +82,29 @@ class Parameter:
 
     def _problems_of_text(self, value: str) -> list[str]:
         found: list[str] = []
-        if self.pattern is not None and not re.search(self.pattern, value):
-            found.append(f"must match {self.pattern}, {shown(value)} does not")
+        try:
+            if self.pattern is not None and not matches(self.pattern, value):
+                found.append(f"must match {self.pattern}, {shown(value)} does not")
+        except PatternLimitError as error:
+            found.append(str(error))
         found += _out_of_range(len(value), self.min_length, self.max_length, "characters")
         return found
 
     def _problems_of_list(self, value: list[Any]) -> list[str]:
         found = _out_of_range(len(value), self.min_items, self.max_items, "items")
-        if self.items is not None:
+        if self.items is not None and not self.items.fits_all(value):
+            if len(value) > MAX_CHECKED:
+                return [*found, f"must have at most {MAX_CHECKED} items for each to be checked, it has {len(value)}"]
             for index, item in enumerate(value):
                 found += [f"item {index} {problem}" for problem in self.items.problems(item)]
+                if len(found) >= MAX_PROBLEMS:
+                    return [*found, "and perhaps more"]
         return found
+
+    def fits_all(self, values: list[Any]) -> bool:
+        """True if a type is all that is asked for and each value has it: a long list is checked at once."""
+        is_plain = self == Parameter(name=self.name, types=self.types, description=self.description)
+        return is_plain and {type(value) for value in values} <= {each for kind in self.types for each in TYPES[kind]}
 
     def read(self, value: Any) -> Any:
         """`value`, read into the declared type if it is a text and the type is another; else as it is."""
@@ -156,25 +176,6 @@ def check_inputs(
             problems[parameter.name] = "; ".join(found)
         complete[parameter.name] = value
     return complete, problems
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Why `name` is refused: the nearest known name if one is near, else all of them."""
-    import difflib  # only when something is wrong
-
-    names = sorted(known)
-    if near := difflib.get_close_matches(name, names, 1):
-        return f"there is no {what} `{name}`; did you mean `{near[0]}`?"
-    return f"there is no {what} `{name}`; there are: {', '.join(names) or 'none'}"
-
-
-def shown(value: Any) -> str:
-    """A value as an error message shows it: JSON, not too long."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _is(value: Any, name: str) -> bool:
@@ -261,11 +262,7 @@ def _check_type(value: Any) -> str | None:
 def _check_pattern(value: Any) -> str | None:
     if not isinstance(value, str):
         return f"must be text, not {shown(value)}"
-    try:
-        re.compile(value)
-    except re.error as error:
-        return f"is not a regular expression: {error}"
-    return None
+    return problem_with(value)
 
 
 def _check_items(value: Any) -> str | None:

@@ -7,7 +7,8 @@ from flujo.kernel.errors import InvalidDurationError, InvalidNameError
 from flujo.kernel.keys import check_step_name
 
 from .documents import Node, Problems
-from .parameters import Parameter, shown
+from .parameters import Parameter
+from .wording import shown
 
 NUMBERS = {
     **{

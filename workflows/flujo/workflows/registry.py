@@ -21,8 +21,9 @@ from typing import Any
 from flujo.kernel.errors import DeclarationError, FlujoError
 from flujo.kernel.programs import Attempt
 
-from .parameters import Parameter, check_inputs, declare, keyword_problems, unknown
+from .parameters import Parameter, check_inputs, declare, keyword_problems
 from .runlog import StepLog
+from .wording import unknown
 
 BUILT_IN = {
     "echo": "messages:echo",

@@ -1,27 +1,30 @@
 """Templates in definitions: what they mention, and what they become.
 
     references("{{ steps.fetch.result.url }}")     what a template mentions, for checks when a definition is loaded
-    render(value, names)                           every text in a value rendered; `{{ expr }}` alone keeps its type
-    holds(condition, names)                        a condition's verdict
+    await render(value, names)                     every text in a value rendered; `{{ expr }}` alone keeps its type
+    await holds(condition, names)                  a condition's verdict
 
-Conditions are templates or bare expressions. `names` are plain JSON values, apart from steps that have no result.
+Conditions are templates or bare expressions. `names` are plain JSON values, apart from steps that have no result. What
+is light is evaluated at once; anything else in a worker process, so that no template holds up the event loop, takes
+more than a second of processor time or more memory than its limit (docs/adr/0011).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError as JinjaError
-from jinja2 import TemplateSyntaxError, meta, nodes
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+from jinja2 import meta, nodes
 
 from flujo.kernel.errors import FlujoError
 
-from .parameters import shown
-from .sandbox import ROUNDS, Sandbox, bounded_value
-
-MAX_SOURCE = 64 * 1024
+from .evaluation import EvaluationError, Names, TooHeavy, evaluate_light, excerpt, in_braces, is_template, parsed
+from .wording import shown
+from .worker import map_texts
 
 STEP_FIELDS = ("result", "status", "attempt", "error")
 
@@ -31,14 +34,19 @@ ROOT_NAMES = (
 )
 """What every template sees besides the parameters, which never hide one of these."""
 
-Names = Mapping[str, Any]
+MAX_SECONDS_HERE = 0.02
+"""Processor time for the templates of one value after which the rest is left to a worker."""
 
 
 class TemplateError(FlujoError, ValueError):
-    """A template could not be read or rendered."""
+    """A template could not be read or rendered. `line` is the line in it, counted from 1."""
 
     reason = "INVALID_FIELD"
     type = "TemplateError"
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class ConditionError(FlujoError, ValueError):
@@ -57,41 +65,41 @@ class References(NamedTuple):
     parameters: frozenset[str] = frozenset()
     env: frozenset[str] = frozenset()
     computed_env: bool = False
-
-
-def is_template(text: str) -> bool:
-    """Whether rendering `text` could change it."""
-    return "{{" in text or "{%" in text or "{#" in text
+    computed_step: bool = False
 
 
 def references(source: str) -> References:
-    """What a template mentions; raises TemplateError when it is malformed."""
-    return _references(_parsed(source))
+    """Return what a template mentions; raises TemplateError when it is malformed."""
+    try:
+        return _references(parsed(source))
+    except EvaluationError as error:
+        raise TemplateError(error.message, error.line) from error
 
 
 def condition_references(source: str) -> References:
-    """The same for a condition."""
-    return _references(_parsed(source if is_template(source) else _in_braces(source)))
+    """Return what a condition mentions; raises TemplateError when it is malformed."""
+    return references(source if is_template(source) else in_braces(source))
 
 
-def render(value: Any, names: Names) -> Any:
-    """`value` with every text in it rendered, at any depth; raises TemplateError."""
-    if isinstance(value, str):
-        return _rendered(value, names) if is_template(value) else value
-    if isinstance(value, Mapping):
-        return {key: render(item, names) for key, item in value.items()}
-    if isinstance(value, list):
-        return [render(item, names) for item in value]
-    return value
+async def render(value: Any, names: Names) -> Any:
+    """Return `value` with every text in it rendered, at any depth; raises TemplateError."""
+    try:
+        return _rendered_here(value, names)
+    except TooHeavy:
+        return await anyio.to_thread.run_sync(
+            _rendered_elsewhere, value, names, abandon_on_cancel=True, limiter=_limiter()
+        )
+    except EvaluationError as error:
+        raise TemplateError(error.message) from error
 
 
-def holds(condition: bool | str, names: Names) -> bool:
-    """Whether a condition is true; raises ConditionError for a value that is neither true nor false."""
+async def holds(condition: bool | str, names: Names) -> bool:
+    """Return whether a condition is true; raises ConditionError for a value that is neither true nor false."""
     if isinstance(condition, bool):
         return condition
     if (word := condition.strip().lower()) in ("true", "false"):
         return word == "true"
-    value = _rendered(condition if is_template(condition) else _in_braces(condition), names)
+    value = await render(condition if is_template(condition) else in_braces(condition), names)
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
@@ -99,64 +107,78 @@ def holds(condition: bool | str, names: Names) -> bool:
     raise ConditionError(f"the condition {condition!r} gave {shown(value)}, which is neither true nor false")
 
 
-def _in_braces(expression: str) -> str:
-    return "{{ " + expression.strip() + " }}"
+# -- here, or elsewhere -----------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _sandbox() -> Sandbox:
-    return Sandbox()
+def _rendered_here(value: Any, names: Names) -> Any:
+    end: float | None = None
+    is_first = True
+
+    def evaluate(source: str) -> Any:
+        nonlocal end, is_first
+        if is_first:  # one takes little by itself
+            is_first = False
+        elif end is None:
+            end = time.thread_time() + MAX_SECONDS_HERE
+        elif time.thread_time() > end:
+            raise TooHeavy
+        return evaluate_light(source, names)
+
+    return map_texts(value, evaluate)
 
 
-def _parsed(source: str) -> nodes.Template:
-    if len(source) > MAX_SOURCE:
-        raise TemplateError(f"a template has at most {MAX_SOURCE // 1024} KiB, this one has {len(source) // 1024}")
+def _rendered_elsewhere(value: Any, names: Names) -> Any:
+    """Blocks until a worker has answered."""
+    from .workers import workers
+
+    sources = list(_templates_in(value))
     try:
-        return _sandbox().parse(source)
-    except TemplateSyntaxError as error:
-        where = f" in its line {error.lineno}" if source.count("\n") > 0 else ""
-        raise TemplateError(f"the template is malformed{where}: {error.message}") from error
-    except RecursionError:
-        raise TemplateError("the template nests too deeply") from None
+        return workers.render(value, _mentioned(sources, names))
+    except EvaluationError as error:
+        raise TemplateError(_with_excerpt(error.message, sources)) from error
 
 
-@lru_cache(maxsize=2048)
-def _compiled(source: str) -> Callable[[dict[str, Any]], Any]:
-    """A function from names to the rendered value."""
-    tree = _parsed(source)
+def _with_excerpt(message: str, sources: list[str]) -> str:
+    """Say which template is meant, where the message is one about the worker as a whole."""
+    if not message.startswith("it "):
+        return message
+    others = f" (or one of {len(sources) - 1} others here)" if len(sources) > 1 else ""
+    return f"{excerpt(sources[0])}{others}: {message}"
+
+
+def _limiter() -> anyio.CapacityLimiter:
+    """Return the limiter of this event loop: as many threads as there are workers to wait for."""
+    from .workers import MAX_WORKERS
+
     try:
-        if _is_one_expression(tree):
-            inner = source[2:-2].strip()
-            return _sandbox().compile_expression(inner.strip("+-").strip(), undefined_to_none=False)
-        return _sandbox().from_string(source).render
-    except TemplateSyntaxError as error:
-        raise TemplateError(f"the template is malformed: {error.message}") from error
-    except (RecursionError, MemoryError, SyntaxError):  # the generated Python nests too deeply for its compiler
-        raise TemplateError("the template nests too deeply") from None
+        return _LIMITER.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(MAX_WORKERS)
+        _LIMITER.set(limiter)
+        return limiter
 
 
-def _is_one_expression(tree: nodes.Template) -> bool:
-    if len(tree.body) != 1 or not isinstance(output := tree.body[0], nodes.Output):
-        return False
-    return len(output.nodes) == 1 and not isinstance(output.nodes[0], nodes.TemplateData)
+_LIMITER: RunVar[anyio.CapacityLimiter] = RunVar("flujo_template_workers")
 
 
-def _rendered(source: str, names: Names) -> Any:
-    try:
-        return bounded_value(_compiled(source)({**names, ROUNDS: [0]}))
-    except TemplateError:
-        raise
-    except JinjaError as error:
-        raise TemplateError(f"{_excerpt(source)}: {error.message}") from error
-    except RecursionError:
-        raise TemplateError(f"{_excerpt(source)}: it nests too deeply") from None
-    except Exception as error:  # an expression can raise whatever its operators and filters raise
-        raise TemplateError(f"{_excerpt(source)}: {type(error).__name__}: {error}") from error
+def _templates_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if is_template(value):
+            yield value
+    elif isinstance(value, (Mapping, list)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _templates_in(item)
 
 
-def _excerpt(source: str) -> str:
-    line = source.strip().partition("\n")[0]
-    return line if len(line) <= 80 else line[:79] + "…"
+def _mentioned(sources: list[str], names: Names) -> Names:
+    """Return the part of the names that these templates mention."""
+    mentioned = [_references(parsed(source)) for source in sources]
+    roots = frozenset[str]().union(*(each.roots for each in mentioned))
+    chosen = {root: names[root] for root in roots if root in names}
+    if "steps" in chosen and not any(each.computed_step for each in mentioned):
+        wanted = frozenset[str]().union(*(each.steps for each in mentioned))
+        chosen["steps"] = {name: step for name, step in chosen["steps"].items() if name in wanted}
+    return chosen
 
 
 # -- what a template mentions -----------------------------------------------------------------------------------------
@@ -169,6 +191,7 @@ def _references(tree: nodes.Template) -> References:
     parameters: set[str] = set()
     env: set[str] = set()
     computed_env = False
+    named_steps = 0
     for owner, name in _members(tree):
         root = owner.name if isinstance(owner, nodes.Name) else None
         if root is None and name is not None and (step := _step_of(owner)) is not None:
@@ -181,10 +204,18 @@ def _references(tree: nodes.Template) -> References:
                 env.add(name)
         elif root == "steps" and name is not None:
             steps.add(name)
+            named_steps += 1
         elif root == "args" and name is not None:
             parameters.add(name)
+    uses_of_steps = sum(node.name == "steps" for node in tree.find_all(nodes.Name))
     return References(
-        frozenset(roots), frozenset(steps), frozenset(fields), frozenset(parameters), frozenset(env), computed_env
+        roots=frozenset(roots),
+        steps=frozenset(steps),
+        fields=frozenset(fields),
+        parameters=frozenset(parameters),
+        env=frozenset(env),
+        computed_env=computed_env,
+        computed_step=uses_of_steps != named_steps,
     )
 
 

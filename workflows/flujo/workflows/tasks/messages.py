@@ -54,7 +54,7 @@ async def template(call: TaskCall) -> Any:
     """Render a text, given as `template` or found in `file`; return it, or write it to `output`."""
     if "file" in call.inputs:
         source = await anyio.to_thread.run_sync(_template_file(call).read_text, "utf-8")
-        text = as_text(render(source, call.context))
+        text = as_text(await render(source, call.context))
     else:
         text = as_text(call.inputs["template"])  # rendered already, as every input is
     if "output" not in call.inputs:

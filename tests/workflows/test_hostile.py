@@ -1,0 +1,190 @@
+"""Whatever a template or a pattern says: the event loop goes on, time and memory are bounded, the error says why."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from flujo.workflows import patterns, workers
+from flujo.workflows.bounds import MAX_VALUE
+from flujo.workflows.parameters import check_inputs, declare, keyword_problems
+from flujo.workflows.templates import TemplateError, render
+
+from . import hostile
+
+HOSTILE = list(hostile.templates())
+GROUPS = 4
+
+MAX_STALL = 0.1
+"""Processor time, in seconds, that may pass while the event loop does not come round."""
+
+MAX_MEMORY = 60 * 1024 * 1024
+
+NAMES = {"args": {"n": 1}, "steps": {}, "x": 1}
+
+
+@pytest.fixture(autouse=True)
+def known_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The processes of the workers are known, and none stays behind."""
+    start, close = workers._Worker.__init__, workers._Worker.close
+
+    def started(worker: workers._Worker) -> None:
+        start(worker)
+        WORKERS.add(worker._process.pid)
+
+    def closed(worker: workers._Worker) -> int:
+        WORKERS.discard(worker._process.pid)
+        return close(worker)
+
+    monkeypatch.setattr(workers._Worker, "__init__", started)
+    monkeypatch.setattr(workers._Worker, "close", closed)
+    yield
+    workers.workers.close()
+
+
+class Watch:
+    """What the event loop and the workers were seen to do while a block ran.
+
+    `stall` is the most processor time of this process between two rounds of the loop, in seconds: other processes do
+    not count. `memory` is the most that a worker had, in bytes.
+    """
+
+    stall = 0.0
+    memory = 0
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[Watch]:
+    """Watch the event loop and the workers while the block runs."""
+    seen = Watch()
+
+    async def watch() -> None:
+        before = time.process_time()
+        while True:
+            await anyio.sleep(0.001)
+            now = time.process_time()
+            seen.stall = max(seen.stall, now - before)
+            for pid in tuple(WORKERS):
+                seen.memory = max(seen.memory, peak_memory(pid))
+            before = time.process_time()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        yield seen
+        group.cancel_scope.cancel()
+
+
+WORKERS: set[int] = set()
+"""The workers there are."""
+
+
+def peak_memory(pid: int | str) -> int:
+    """The most a living process has had, in bytes."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return max([int(size) * 1024 for size in re.findall(r"VmHWM:\s+(\d+)", status)], default=0)
+
+
+def test_there_are_two_hundred_of_them() -> None:
+    """Every filter is among them."""
+    assert len(HOSTILE) + len(hostile.PATTERNS) >= 200
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is limited and measured on Linux")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("group", range(GROUPS))
+async def test_a_hostile_template_ends_within_its_limits(group: int) -> None:
+    """Each gives a value of bounded size or an error; no more is taken than a worker may take, and the loop goes on."""
+    before = peak_memory("self")
+
+    async with watched() as seen:
+        for template in HOSTILE[group::GROUPS]:
+            try:
+                value = await render({"value": template}, NAMES)
+            except TemplateError:
+                continue
+            assert len(str(value)) <= 5 * MAX_VALUE
+
+    assert seen.stall < MAX_STALL
+    assert 0 < peak_memory("self") - before + seen.memory < MAX_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("template", "limit"),
+    [
+        ("{% for i in range(100000) %}{% set y = ('x' * 1000000) | list %}{% endfor %}", "1 s of processor time"),
+        (hostile.DOUBLED + "{{ nested }}", "24 MiB of memory"),
+        ("{{ 'x' * 2000000 }}", "1024 KiB"),
+        ("{{ [2 ** 2000] * 100000 }}", "16 MiB"),
+        ("{{ 2 ** 5000 }}", "4096 bits"),
+        ("{% for i in range(9) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "500000 rounds"),
+        ("{{ args }}" * 2000, "5000 names, signs and texts"),
+    ],
+)
+async def test_the_error_names_the_limit(template: str, limit: str) -> None:
+    """How much there is of what was used up."""
+    with pytest.raises(TemplateError, match=limit):
+        await render(template, NAMES)
+
+
+async def test_a_worker_that_was_ended_is_replaced() -> None:
+    """What comes next does not suffer."""
+    with pytest.raises(TemplateError, match="processor time"):
+        await render("{% for i in range(100000) %}{% set y = ('x' * 1000000) | list %}{% endfor %}", NAMES)
+
+    assert await render("{% for i in [1, 2] %}{{ i }}{% endfor %}", NAMES) == "12"
+
+
+async def test_a_cancel_does_not_wait_for_a_template() -> None:
+    """The worker is left to its limit, and the caller goes on at once."""
+    started = anyio.Event()
+
+    async def evaluate() -> None:
+        started.set()
+        await render("{% for i in range(100000) %}{% set y = ('x' * 1000000) | list %}{% endfor %}", NAMES)
+        raise AssertionError("the template came to an end")
+
+    async with watched() as seen, anyio.create_task_group() as group:
+        group.start_soon(evaluate)
+        await started.wait()
+        await anyio.sleep(0.05)
+        group.cancel_scope.cancel()
+
+    assert seen.stall < MAX_STALL
+
+
+@pytest.mark.parametrize("pattern", hostile.PATTERNS)
+def test_a_hostile_pattern_is_refused_or_quick(pattern: str) -> None:
+    """What it may take is known before a text is matched; the error says what is too much."""
+    began = time.process_time()
+    parameter = declare("p", {"type": "string", "pattern": pattern})
+    if not (problems := keyword_problems({"type": "string", "pattern": pattern})):
+        for text in hostile.PATTERN_TEXTS:
+            for part in (text, text[: patterns._read(pattern).max_length]):
+                problems = {str(length): problem for length, problem in enumerate(parameter.problems(part))}
+
+    assert time.process_time() - began < 2
+    assert all("must" in each or "`pattern`" in each for each in problems.values())
+
+
+async def test_no_list_of_inputs_holds_up_the_event_loop() -> None:
+    """A megabyte of items is checked at once, or refused for their number."""
+    numbers = declare("n", {"type": "array", "items": {"type": "integer"}})
+    words = declare("w", {"type": "array", "items": {"type": "string", "pattern": "^x+$"}})
+
+    async with watched() as seen:
+        await anyio.sleep(0.01)
+        _, problems = check_inputs([numbers, words], {"n": [1] * 500_000, "w": ["x"] * 250_000})
+        await anyio.sleep(0.01)
+
+    assert seen.stall < MAX_STALL
+    assert problems == {"w": "must have at most 20000 items for each to be checked, it has 250000"}

@@ -1,0 +1,379 @@
+"""One template, read and evaluated: here when that is light, elsewhere when it may be heavy.
+
+    evaluate_light(source, names)      where nothing may block: raises TooHeavy for all but small, plain templates
+    evaluate(source, names)            for the worker (`worker.py`), whose memory and processor time are limited
+
+A template is *light* when its text and the values it names are small, and it has neither loops nor macros nor more than
+a few operators, each of which goes through its operands once. Anything else is heavy. The two give the same result.
+This module is imported by the worker: it needs Jinja2 and nothing of the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError as JinjaError
+from jinja2 import TemplateSyntaxError, nodes
+
+from .bounds import bounded_text, bounded_value
+from .filters import text_of
+from .sandbox import ROUNDS, Sandbox, Unsupported
+from .wording import unknown
+
+MAX_SOURCE = 64 * 1024
+MAX_TOKENS = 5_000
+"""What one template may hold outside of its plain text: reading takes about 30 µs for each."""
+
+MAX_LIGHT_TOKENS = 300
+MAX_LIGHT_OPERATORS = 12
+MAX_LIGHT_SIZE = 128 * 1024
+"""Characters of all values that a light template works on, an item counted as `_ITEM` of them."""
+MAX_LIGHT_RESULT = 64 * 1024
+"""Characters and items of what a light template gives; texts that are only handed on are not counted."""
+
+_ITEM = 8
+
+Names = Mapping[str, Any]
+Run = Callable[[Any], Any]
+
+
+class EvaluationError(ValueError):
+    """A template cannot be read or evaluated. `line` is the line in it, counted from 1."""
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.message, self.line = message, line
+
+
+class TooHeavy(Exception):
+    """Not an error: the template may take longer, or more memory, than there is here."""
+
+
+class Path(NamedTuple):
+    """A value that a template names: `steps.a.result['x']` is ("steps", ("a", "result", "x"))."""
+
+    root: str
+    keys: tuple[str | int, ...]
+
+
+class _Light(NamedTuple):
+    run: Run
+    paths: tuple[Path, ...]  # the values it works on; none of a template that only hands one on
+    is_plain: bool  # no operators: texts are only put together
+
+
+def is_template(text: str) -> bool:
+    """True if rendering `text` could change it."""
+    return "{{" in text or "{%" in text
+
+
+def in_braces(expression: str) -> str:
+    """Return the template that an expression without braces stands for."""
+    return "{{ " + expression.strip() + " }}"
+
+
+def evaluate(source: str, names: Names) -> Any:
+    """Return what a template gives, as plain JSON types; raises EvaluationError."""
+    try:
+        return bounded_value(_compiled(source)({**names, ROUNDS: [0]}))
+    except (EvaluationError, TooHeavy, MemoryError):
+        raise
+    except Exception as error:  # an expression can raise whatever its operators and filters raise
+        raise _explained(source, error) from error
+
+
+def evaluate_light(source: str, names: Names) -> Any:
+    """Return what a light template gives; raises EvaluationError, and TooHeavy for any other template."""
+    light = _light(source)
+    if light is None or (light.paths and not _are_small(light, names)):
+        raise TooHeavy
+    try:
+        value = light.run(names)
+        if type(value) is str and len(value) <= MAX_LIGHT_RESULT:
+            return value
+        return bounded_value(value, MAX_LIGHT_RESULT, TooHeavy)
+    except (EvaluationError, TooHeavy, MemoryError):
+        raise
+    except Exception as error:  # an expression can raise whatever its operators and filters raise
+        raise _explained(source, error) from error
+
+
+def parsed(source: str) -> nodes.Template:
+    """Return a template's tree; raises EvaluationError for one that is malformed, too long, or uses unknown filters."""
+    if len(source) > MAX_SOURCE:
+        raise EvaluationError(f"a template has at most {MAX_SOURCE // 1024} KiB, this one has {len(source) // 1024}")
+    try:
+        if _has_more_tokens(source, MAX_TOKENS):
+            raise EvaluationError(f"a template has at most {MAX_TOKENS} names, signs and texts, this one has more")
+        tree = _sandbox().parse(source)
+    except TemplateSyntaxError as error:
+        raise _malformed(source, error) from error
+    except RecursionError:
+        raise EvaluationError("the template nests too deeply") from None
+    _check_names(tree)
+    return tree
+
+
+def excerpt(source: str) -> str:
+    """Return the beginning of a template, to say which one is meant."""
+    line = source.strip().partition("\n")[0]
+    return line if len(line) <= 80 else line[:79] + "…"
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _sandbox() -> Sandbox:
+    return Sandbox()
+
+
+def _has_more_tokens(source: str, limit: int) -> bool:
+    return any(count >= limit for count, _ in enumerate(_sandbox().lexer.tokeniter(source, None)))
+
+
+def _malformed(source: str, error: TemplateSyntaxError) -> EvaluationError:
+    where = f" in its line {error.lineno}" if source.count("\n") > 0 else ""
+    hint = "" if isinstance(error, Unsupported) or _is_meant_as_template(source) else _WAY_OUT
+    return EvaluationError(f"the template is malformed{where}: {error.message}{hint}", error.lineno)
+
+
+def _is_meant_as_template(source: str) -> bool:
+    """True for `{{ … }}` alone, unless it is a Go template such as `{{.Names}}`."""
+    text = source.strip()
+    is_alone = text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1
+    return is_alone and not text[2:].lstrip("-+ ").startswith(".")
+
+
+_WAY_OUT = "; braces that are meant for the command itself go between {% raw %} and {% endraw %}"
+
+
+def _check_names(tree: nodes.Template) -> None:
+    """Raise EvaluationError for a filter or test that does not exist; Jinja2 only finds out when it compiles."""
+    sandbox = _sandbox()
+    for node in tree.find_all((nodes.Filter, nodes.Test)):
+        kind, known = ("filter", sandbox.filters) if isinstance(node, nodes.Filter) else ("test", sandbox.tests)
+        _check_name(kind, node.name, known, node.lineno)
+        if kind == "filter" and node.args and node.name in _NAMING_ONE:
+            kind, at = _NAMING_ONE[node.name]
+            named = node.args[at] if at < len(node.args) else None
+            if isinstance(named, nodes.Const) and isinstance(named.value, str):
+                _check_name(kind, named.value, getattr(sandbox, f"{kind}s"), node.lineno)
+
+
+_NAMING_ONE = {
+    "map": ("filter", 0),
+    "select": ("test", 0),
+    "reject": ("test", 0),
+    "selectattr": ("test", 1),
+    "rejectattr": ("test", 1),
+}
+"""Filters that are given the name of a filter or test, and at which place."""
+
+
+def _check_name(kind: str, name: str, known: Mapping[str, Any], line: int) -> None:
+    if name not in known:
+        meant = (ours for ours, theirs in _MEANT.items() if name in theirs and ours in known)
+        names = [each for each in known if each != ROUNDS]
+        like = next(meant, None)
+        hint = unknown(kind, name, names) if like is None else f"there is no {kind} `{name}`; did you mean `{like}`?"
+        raise EvaluationError(hint, line)
+
+
+_MEANT = {
+    "b64encode": ("b64", "b64enc", "base64", "base64encode", "base64_encode"),
+    "b64decode": ("b64dec", "base64decode", "base64_decode"),
+    "bool": ("to_bool", "boolean"),
+    "defined": ("exists", "present"),
+    "fromjson": ("parse_json", "json_decode", "json_parse", "loads"),
+    "in": ("contains", "match", "matches"),
+    "int": ("integer", "to_int", "toint"),
+    "length": ("len", "size"),
+    "lower": ("lowercase", "downcase"),
+    "none": ("null", "nil", "empty"),
+    "quote": ("q", "shell_quote", "shellquote", "shlex_quote", "squote", "shell_escape"),
+    "string": ("str", "to_string", "tostring"),
+    "tojson": ("json", "json_encode", "to_nice_json", "dumps"),
+    "trim": ("strip",),
+    "upper": ("uppercase", "upcase"),
+}
+"""The words of other languages for the filters and tests that exist here."""
+
+
+# -- compiling --------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2048)
+def _compiled(source: str) -> Run:
+    """Return a function from names to the template's value."""
+    return _code_of(source, parsed(source))
+
+
+def _code_of(source: str, tree: nodes.Template) -> Run:
+    try:
+        if _is_one_expression(tree):
+            inner = source[2:-2].strip()
+            return _sandbox().compile_expression(inner.strip("+-").strip(), undefined_to_none=False)
+        return _sandbox().from_string(source).render
+    except TemplateSyntaxError as error:
+        raise _malformed(source, error) from error
+    except (RecursionError, MemoryError, SyntaxError):  # the generated Python nests too deeply for its compiler
+        raise EvaluationError("the template nests too deeply") from None
+
+
+def _is_one_expression(tree: nodes.Template) -> bool:
+    if len(tree.body) != 1 or not isinstance(output := tree.body[0], nodes.Output):
+        return False
+    return len(output.nodes) == 1 and not isinstance(output.nodes[0], nodes.TemplateData)
+
+
+def _explained(source: str, error: Exception) -> EvaluationError:
+    """Return the error as one that says which template it is about."""
+    match error:
+        case JinjaError():
+            problem = error.message
+        case RecursionError():
+            problem = "it nests too deeply"
+        case _:
+            problem = f"{type(error).__name__}: {error}"
+    return EvaluationError(f"{excerpt(source)}: {problem}")
+
+
+# -- what is light ----------------------------------------------------------------------------------------------------
+
+_PLAIN = (*(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem),)
+_LIGHT = (
+    *(nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.CondExpr, nodes.If, nodes.Concat),
+    *(nodes.List, nodes.Tuple, nodes.Dict, nodes.Pair, nodes.Slice, nodes.Filter, nodes.Test, nodes.Call),
+    *(nodes.Add, nodes.Sub, nodes.Neg, nodes.Pos),
+)
+_LIGHT_FILTERS = frozenset({
+    *("b64decode", "b64encode", "basename", "bool", "count", "d", "default", "dirname", "first", "float", "from_json"),
+    *("fromjson", "int", "join", "last", "length", "lower", "quote", "split", "splitlines", "string", "to_json"),
+    *("tojson", "trim", "upper"),
+})  # fmt: skip
+_LIGHT_TESTS = frozenset({
+    *("boolean", "defined", "even", "false", "float", "integer", "mapping", "none", "number", "odd", "sequence"),
+    *("string", "true", "undefined"),
+})  # fmt: skip
+_LIGHT_METHODS = frozenset({"endswith", "get", "lower", "split", "splitlines", "startswith", "strip", "upper"})
+
+
+@lru_cache(maxsize=2048)
+def _light(source: str) -> _Light | None:
+    """Return a template ready to run, if it is light."""
+    if len(source) > MAX_SOURCE or _too_many_for_here(source):
+        return None
+    tree = parsed(source)
+    kinds = list(tree.find_all(nodes.Node))
+    if not all(isinstance(node, _PLAIN + _LIGHT) and _is_light(node) for node in kinds):
+        return None
+    if sum(not isinstance(node, _PLAIN) for node in kinds) > MAX_LIGHT_OPERATORS:
+        return None
+    if not all(isinstance(node, _PLAIN) for node in kinds):
+        return _Light(_code_of(source, tree), tuple(_paths(tree)), is_plain=False)
+    parts = [_way(part) for output in tree.body for part in output.nodes]  # type: ignore[attr-defined]
+    if _is_one_expression(tree):
+        return _Light(parts[0], (), is_plain=True)
+    return _Light(
+        lambda names: bounded_text(text_of(part(names)) for part in parts), tuple(_paths(tree)), is_plain=True
+    )
+
+
+def _way(node: nodes.Node) -> Run:
+    """Return what takes a value out of the names. Most templates need no more, and no code is compiled for them."""
+    sandbox = _sandbox()
+    match node:
+        case nodes.Name(name=name):
+            start = sandbox.globals.get(name, sandbox.undefined(name=name))
+            return lambda names: names.get(name, start)
+        case nodes.Getattr(node=owner, attr=attribute):
+            get, owner_of = sandbox.getattr, _way(owner)
+            return lambda names: get(owner_of(names), attribute)
+        case nodes.Getitem(node=owner, arg=argument):
+            item, owner_of, key_of = sandbox.getitem, _way(owner), _way(argument)
+            return lambda names: item(owner_of(names), key_of(names))
+        case nodes.TemplateData(data=value) | nodes.Const(value=value):
+            return lambda names: value
+    raise AssertionError(node)
+
+
+def _too_many_for_here(source: str) -> bool:
+    try:
+        return _has_more_tokens(source, MAX_LIGHT_TOKENS)
+    except TemplateSyntaxError as error:
+        raise _malformed(source, error) from error
+
+
+def _is_light(node: nodes.Node) -> bool:
+    match node:
+        case nodes.Filter():
+            return node.name in _LIGHT_FILTERS
+        case nodes.Test():
+            return node.name in _LIGHT_TESTS
+        case nodes.Call():
+            return isinstance(node.node, nodes.Getattr) and node.node.attr in _LIGHT_METHODS
+    return True
+
+
+def _paths(tree: nodes.Template) -> set[Path]:
+    """Return the longest written-out ways into the names: of `a.b[0] ~ a.c[:2]` those of `a.b[0]` and `a.c`."""
+    inner: set[int] = set()
+    found: set[Path] = set()
+    for node in _from_outside(tree):
+        if id(node) in inner or not isinstance(node, (nodes.Name, nodes.Getattr, nodes.Getitem)):
+            continue
+        keys: list[str | int] = []
+        while isinstance(node, (nodes.Getattr, nodes.Getitem)):
+            key = _key(node)
+            keys = [] if key is None else [*keys, key]
+            node = node.node
+            inner.add(id(node))
+        if isinstance(node, nodes.Name):
+            found.add(Path(node.name, tuple(reversed(keys))))
+    return found
+
+
+def _from_outside(tree: nodes.Node) -> Iterable[nodes.Node]:
+    yield tree
+    for child in tree.iter_child_nodes():
+        yield from _from_outside(child)
+
+
+def _key(node: nodes.Getattr | nodes.Getitem) -> str | int | None:
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    return node.arg.value if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, (str, int)) else None
+
+
+def _are_small(light: _Light, names: Names) -> bool:
+    """True if the values that its operators work on are small in all."""
+    room = MAX_LIGHT_SIZE
+    todo = [_value_at(path, names) for path in light.paths]
+    if light.is_plain:
+        todo = [value for value in todo if not isinstance(value, str)]
+    while todo and room >= 0:
+        value = todo.pop()
+        if isinstance(value, str):
+            room -= len(value)
+        elif isinstance(value, (Mapping, list)):
+            room -= _ITEM * (1 + len(value))
+            if room >= 0:
+                todo += value if isinstance(value, list) else chain(value, value.values())
+        elif isinstance(value, int):
+            room -= value.bit_length() >> 5
+    return room >= 0
+
+
+def _value_at(path: Path, names: Names) -> Any:
+    """Return the value, or the last one there is on the way: it is what a method is called on."""
+    value: Any = names.get(path.root)
+    for key in path.keys:
+        try:
+            value = value[key]
+        except (TypeError, LookupError, JinjaError):  # the last one: a step that has not run
+            break
+    return value

@@ -1,0 +1,51 @@
+"""How names and values are shown in error messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+MAX_COMPARED = 100
+"""Characters of names that are compared to find the nearest: the time for that grows with their square."""
+MAX_LISTED = 50
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return why `name` is refused: the nearest known name if one is near, else all of them."""
+    names = sorted(known)
+    if (near := nearest(name, names)) is not None:
+        return f"there is no {what} {named(name)}; did you mean `{near}`?"
+    return f"there is no {what} {named(name)}; there are: {listed(names)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like `name`, if one is; only names of usual length are compared, which takes time."""
+    import difflib  # only when something is wrong
+
+    if len(name) > MAX_COMPARED:
+        return None
+    candidates = (each for each in known if len(each) <= MAX_COMPARED)
+    found = difflib.get_close_matches(name, islice(candidates, MAX_LISTED * 20), 1)
+    return found[0] if found else None
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for an error message: all of them, unless there are very many."""
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(named(name, "") for name in names[:MAX_LISTED]) + more or "none"
+
+
+def named(name: str, mark: str = "`") -> str:
+    """Return a name for an error message, cut if it is long."""
+    return f"{mark}{name if len(name) <= MAX_COMPARED else name[: MAX_COMPARED - 1] + '…'}{mark}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error message shows it: JSON, not too long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"

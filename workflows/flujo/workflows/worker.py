@@ -1,0 +1,105 @@
+"""The program of a worker process: it evaluates templates for another process, within limits.
+
+    python -c "…; main()"        requests on standard input, answers on standard output
+
+A request is a length and marshal's bytes of (value, names): every text in the value is rendered with the names. The
+answer is (True, value) or (False, message). The limits are of the process, so they hold whatever a template does:
+processor time by a timer whose signal ends it, memory by the size of its address space where the system limits that.
+The worker ends with its standard input, which ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from .bounds import MAX_VALUE, bounded_value
+from .evaluation import EvaluationError, evaluate, excerpt, is_template
+from .sandbox import NotRun
+
+CPU_SECONDS = 1.0
+"""Processor time of one request."""
+MEMORY_MIB = 24
+"""What one request may take besides `MEMORY_FACTOR` times its own size."""
+MEMORY_FACTOR = 16
+
+LENGTH = 8
+"""Bytes of the number that says how long a request or an answer is."""
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    start = _address_space()
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while (request := read_message(requests)) is not None:
+        _limit_memory(start + MEMORY_MIB * 1024 * 1024 + MEMORY_FACTOR * len(request))
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        try:
+            answer = marshal.dumps((True, answered(*marshal.loads(request))))
+            is_spent = False
+        except EvaluationError as error:
+            answer, is_spent = marshal.dumps((False, error.message)), False
+        except MemoryError:
+            answer, is_spent = marshal.dumps((False, f"it needs more than {MEMORY_MIB} MiB of memory")), True
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        answers.write(len(answer).to_bytes(LENGTH) + answer)
+        answers.flush()
+        if is_spent or _address_space() > start + MEMORY_MIB * 1024 * 512:
+            return  # what has been taken does not come back: the next request is another worker's
+
+
+def answered(value: Any, names: dict[str, Any]) -> Any:
+    """Return the value with every text in it rendered; raises EvaluationError."""
+    if isinstance(steps := names.get("steps"), dict):
+        names["steps"] = {name: NotRun(*step) if isinstance(step, tuple) else step for name, step in steps.items()}
+    rendered = map_texts(value, lambda source: _evaluated(source, names))
+    return bounded_value(rendered, MAX_VALUE, lambda: EvaluationError(TOO_LARGE))
+
+
+TOO_LARGE = f"what the templates give is larger than {MAX_VALUE // 1024 // 1024} MiB"
+
+
+def map_texts(value: Any, change: Any) -> Any:
+    """Return a copy of the value in which `change` was applied to every template."""
+    if isinstance(value, str):
+        return change(value) if is_template(value) else value
+    if isinstance(value, Mapping):
+        return {key: map_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [map_texts(item, change) for item in value]
+    return value
+
+
+def _evaluated(source: str, names: dict[str, Any]) -> Any:
+    try:
+        return evaluate(source, names)
+    except MemoryError:
+        raise EvaluationError(f"{excerpt(source)}: it needs more than {MEMORY_MIB} MiB of memory") from None
+
+
+def read_message(stream: BinaryIO) -> bytes | None:
+    """Return the next message; None at the end."""
+    length = stream.read(LENGTH)
+    return stream.read(int.from_bytes(length)) if len(length) == LENGTH else None
+
+
+def _limit_memory(size: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    soft = size if hard == resource.RLIM_INFINITY else min(size, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    except (OSError, ValueError):  # a system that does not have this limit: the checks of the operators remain
+        pass
+
+
+def _address_space() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
