@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BUILD = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
 ROOTS: list[str] = BUILD["dev-mode-dirs"]
+KERNEL, TESTS = ROOT / "kernel" / "flujo" / "kernel", ROOT / "tests" / "kernel"
 GENERATED = "proto"
 """The root whose code nobody writes by hand, checks for style or measures."""
 
@@ -48,6 +50,30 @@ def test_the_folders_exist(folder: str) -> None:
 def test_the_tests_mirror_the_code(root: str) -> None:
     """Every root has a folder of tests of the same name, with no code that is not in a test's reach."""
     assert (ROOT / "tests" / root).is_dir()
+
+
+def test_every_module_of_the_kernel_has_a_test_of_its_name() -> None:
+    """In the folder of its room. A module without functions declares or hands on what others test."""
+    modules = [path.relative_to(KERNEL) for path in KERNEL.rglob("*.py") if path.name != "__init__.py"]
+    expected = [path.with_name(f"test_{path.name}") for path in modules if has_functions(KERNEL / path)]
+
+    assert len(expected) > 30
+    assert [str(path) for path in expected if not (TESTS / path).is_file()] == []
+
+
+def test_a_room_of_tests_holds_the_tests_of_its_modules_only() -> None:
+    """What takes several modules together stands above the rooms, in a file named after the behaviour."""
+    rooms = [path for path in KERNEL.iterdir() if (path / "__init__.py").is_file()]
+    tests = [path.relative_to(TESTS) for room in rooms for path in (TESTS / room.name).glob("test_*.py")]
+
+    assert len(rooms) >= 5
+    assert [str(path) for path in tests if not (KERNEL / path.with_name(path.name[5:])).is_file()] == []
+
+
+def has_functions(module: Path) -> bool:
+    """True if a module defines a function or a method."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(tree))
 
 
 def test_every_tool_looks_into_every_root() -> None:

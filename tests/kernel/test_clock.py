@@ -1,8 +1,16 @@
-"""Time and identifiers."""
+"""Time and identifiers: the machine's clock, the clock of these tests, ids that sort by time."""
 
 from __future__ import annotations
 
-from kernel.harness import ManualClock
+import time
+from uuid import UUID
+
+import anyio
+import pytest
+
+from flujo.kernel.clock import Identifiers, SystemClock
+from flujo.kernel.durations import MICROSECONDS
+from kernel.harness import START, ManualClock
 
 
 def test_a_clock_that_nobody_moves_stands_still() -> None:
@@ -10,3 +18,56 @@ def test_a_clock_that_nobody_moves_stands_still() -> None:
     clock = ManualClock()
 
     assert clock.now() == clock.now()
+
+
+def test_the_machines_clock_is_the_time_in_microseconds() -> None:
+    """What `now` says lies between two looks at the time of the system."""
+    before = time.time_ns()
+    now = SystemClock().now()
+
+    assert before // 1000 <= now <= time.time_ns() // 1000
+
+
+async def test_a_sleep_until_an_instant_that_has_passed_does_not_pause() -> None:
+    """No other task comes between, and a cancelled scope is not noticed."""
+    clock = SystemClock()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await clock.sleep_until(clock.now() - 1)
+
+    assert not scope.cancelled_caught
+
+
+async def test_a_wall_clock_that_is_set_forward_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sleep is made of naps, none longer than LONGEST_NAP, and after each the wall clock is read again."""
+    clock = SystemClock()
+    instants = iter([START, START + 3600 * MICROSECONDS])
+    naps: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        naps.append(seconds)
+
+    monkeypatch.setattr(clock, "now", lambda: next(instants))
+    monkeypatch.setattr(anyio, "sleep", nap)
+    await clock.sleep_until(START + 1800 * MICROSECONDS)
+
+    assert naps == [SystemClock.LONGEST_NAP]
+
+
+def test_run_ids_are_uuids_of_version_7_that_sort_by_time() -> None:
+    """The first 48 bits are milliseconds, whatever the random bytes are."""
+    clock = ManualClock()
+    ids = []
+    for fill in (b"\xff", b"\x00"):
+        ids.append(Identifiers(clock, lambda count, fill=fill: fill * count).run_id())  # type: ignore[misc]
+        clock.advance(0.001)
+
+    assert ids == sorted(ids)
+    assert [UUID(each).version for each in ids] == [7, 7]
+    assert [UUID(each).variant for each in ids] == ["specified in RFC 4122"] * 2
+    assert [UUID(each).int >> 80 for each in ids] == [START // 1000, START // 1000 + 1]
+
+
+def test_a_uid_is_128_random_bits() -> None:
+    """As hexadecimal text, from the source that was handed in."""
+    assert Identifiers(ManualClock(), lambda count: b"\xab" * count).uid() == "ab" * 16

@@ -21,28 +21,16 @@ from flujo.kernel import (
     StepFailed,
     StepStatus,
     Workflow,
-    WorkflowState,
     workflow,
 )
 from flujo.kernel.errors import RunActiveError
 from flujo.kernel.events import (
     CancelRequested,
-    Event,
-    Fact,
-    RunCreated,
-    RunResumed,
-    StepCancelled,
-    StepCompleted,
-    StepSkipped,
-    StepStarted,
-    StepWaiting,
 )
-from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.execution.child_runs import LONGEST_ID, child_id
-from flujo.kernel.journal.children import given_up, given_up_by, is_outlived
+from flujo.kernel.journal.children import given_up_by
 from flujo.kernel.keys import RUN_ID
-from flujo.kernel.transitions import add_up, summarize
-from kernel.harness import START, Counter, DyingBackend, JumpingClock, Stage, crash, recorded, until
+from kernel.harness import Counter, DyingBackend, JumpingClock, Stage, crash, recorded, until
 
 
 def echo(name: str = "child") -> Workflow:
@@ -97,9 +85,6 @@ class Flaky:
             return await ctx.step(attempt)
 
         self.workflow = program
-
-
-# -- ids -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -195,9 +180,6 @@ async def test_an_id_that_somebody_else_has_taken_is_left_alone() -> None:
 
     assert stage.summary("r.child").parent_run_id is None
     assert step.child == f"r.child.{stage.summary('r').uid[:8]}"
-
-
-# -- up ------------------------------------------------------------------------------------------------------------
 
 
 async def test_the_output_of_a_child_is_read_into_a_type() -> None:
@@ -422,9 +404,6 @@ async def test_children_have_children() -> None:
     assert statuses == [RunStatus.CANCELLED] * 3
 
 
-# -- down ----------------------------------------------------------------------------------------------------------
-
-
 async def test_a_cancel_of_the_parent_cancels_the_child() -> None:
     """The child is cancelled with a reason that says so, and a resume of the parent resumes it."""
     stage = Stage()
@@ -559,9 +538,6 @@ async def test_a_step_skipped_by_hand_gives_its_child_up() -> None:
         await kernel.set_output("r", "child", 12)
         await recorded(stage, "r.child", "run_cancelled")
         assert await (await kernel.unpause("r")).result() == 12
-
-
-# -- crashes -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_crash_between_the_two_ends_leaves_no_orphan() -> None:
@@ -742,9 +718,6 @@ async def test_a_paused_parent_lets_its_child_go_on() -> None:
         assert await (await kernel.unpause("r")).result() == 2
 
 
-# -- deleting ------------------------------------------------------------------------------------------------------
-
-
 async def test_a_deleted_run_takes_its_children_along() -> None:
     """Children and theirs go, of every generation; runs that only look like children stay."""
     stage = Stage()
@@ -783,54 +756,6 @@ async def test_a_run_with_a_child_at_work_is_not_deleted() -> None:
         await kernel.delete("r", force=True)
 
     assert set(stage.store.runs) == set()
-
-
-# -- pure decisions ------------------------------------------------------------------------------------------------
-
-
-def state_of(run_id: str, *facts: Fact, since: int = START) -> WorkflowState:
-    return add_up(run_id, f"uid of {run_id}", [Event(seq, since + seq, fact) for seq, fact in enumerate(facts, 1)])
-
-
-WAITS = StepWaiting("c", "child", child="p.c")
-
-
-@pytest.mark.parametrize(
-    ("facts", "given"),
-    [
-        ([WAITS], []),
-        ([WAITS, StepCompleted("c", "1")], []),
-        ([WAITS, StepCancelled("c")], [("p.c", START + 3)]),
-        ([WAITS, StepSkipped("c", "no")], [("p.c", START + 3)]),
-        ([WAITS, RunFailedFact("E", "no")], [("p.c", START + 3)]),
-        ([StepStarted("c"), StepCancelled("c")], []),
-    ],
-    ids=["waits", "completed", "cancelled", "skipped", "ended around it", "no child"],
-)
-def test_which_children_a_run_has_given_up(facts: list[Fact], given: list[tuple[str, int]]) -> None:
-    """Those of steps that came to an end without their child's."""
-    assert list(given_up(state_of("p", RunCreated("flow", "{}"), *facts)).items()) == given
-
-
-@pytest.mark.parametrize(
-    ("parent", "child", "outlived"),
-    [
-        ([RunFailedFact("E", "no")], [], True),
-        ([RunFailedFact("E", "no")], [RunFailedFact("E", "no"), RunResumed(by="run p")], True),
-        ([RunFailedFact("E", "no")], [RunFailedFact("E", "no"), RunResumed(by="ann")], False),
-        ([WAITS, StepCancelled("c"), RunFailedFact("E", "no")], [RunFailedFact("E", "no"), RunResumed(by="ann")], True),
-        ([WAITS], [], False),
-    ],
-    ids=["its parent ended", "having resumed it", "and then somebody resumed it", "after that", "its parent lives"],
-)
-def test_which_child_should_have_ended_with_its_parent(parent: list[Fact], child: list[Fact], outlived: bool) -> None:
-    """One whose parent has ended, unless somebody else has resumed it."""
-    above = summarize(state_of("p", RunCreated("flow", "{}"), *parent), None, 1)
-    below = state_of("p.c", RunCreated("child", "{}", parent_run_id="p"), *child)
-
-    assert is_outlived(below, above) is outlived
-    older = state_of("p.c", RunCreated("child", "{}", parent_run_id="p"), *child, since=START - 10)
-    assert not is_outlived(older, above)
 
 
 async def both_wait(stage: Stage) -> None:
