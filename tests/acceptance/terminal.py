@@ -95,11 +95,14 @@ class Place:
         return process
 
     def leave(self) -> None:
-        """End what a failed test has left running."""
+        """End what a failed test has left running, and close its pipes."""
         for process in self._started:
             if process.poll() is None:
                 process.kill()
-                process.communicate()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+            process.wait()
 
     def flujoctl(self, *arguments: str) -> Ended:
         """Run `flujoctl` to its end."""
@@ -145,22 +148,22 @@ def finish(process: subprocess.Popen[str]) -> Ended:
 def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
     """The lines a process prints on stderr, up to the one that contains `text`."""
     assert process.stderr is not None
-    return _until(process.stderr, text)
+    return _until(process, process.stderr, text)
 
 
 def output_until(process: subprocess.Popen[str], text: str) -> list[str]:
     """The lines a process prints on stdout, up to the one that contains `text`."""
     assert process.stdout is not None
-    return _until(process.stdout, text)
+    return _until(process, process.stdout, text)
 
 
-def _until(stream: Iterator[str], text: str) -> list[str]:
+def _until(process: subprocess.Popen[str], stream: Iterator[str], text: str) -> list[str]:
     seen: list[str] = []
     for line in stream:
         seen.append(line.rstrip("\n"))
         if text in line:
             return seen
-    raise AssertionError(f"{text!r} was not printed, but: {seen}")
+    raise AssertionError(f"{text!r} was not printed, but: {seen}, and then: {finish(process)}")
 
 
 def is_alive(pid: int) -> bool:

@@ -407,6 +407,21 @@ async def test_nothing_is_acknowledged_in_a_folder_that_was_replaced(store: File
         await store.append([following(summary)])
 
 
+async def test_a_store_in_another_place_of_the_disk_is_another_store(store: FileBackend, path: Path) -> None:
+    """File systems give the inode of a removed file to the next one, so a handle holds on to that of its own store:
+    no file that is made afterwards is taken for it."""
+    marker = path / "flujo-store.json"
+    own = marker.stat().st_dev, marker.stat().st_ino
+    shutil.rmtree(path)
+    path.mkdir()
+    later = []
+    for number in range(200):
+        (path / str(number)).write_text("")
+        later.append((path / str(number)).stat())
+
+    assert own not in [(each.st_dev, each.st_ino) for each in later]
+
+
 # -- the index ----------------------------------------------------------------------------------------------------
 
 

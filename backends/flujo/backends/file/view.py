@@ -65,13 +65,16 @@ class View:
         self._unverified: set[str] = set()  # these are not as the index says
         self._is_open = False
         self._identity: tuple[int, int] | None = None
+        self._marker: int | None = None  # kept open, so that no later store is given the number of its inode
 
     # -- staying true -------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Learn what is there."""
-        self._identity = identity(self.places)
         with self.mutex:
+            self._identity = identity(self.places)
+            if self._identity is not None:
+                self._marker = os.open(self.places.marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             self._is_open = True
             self._follow()
 
@@ -80,6 +83,9 @@ class View:
         with self.mutex:
             self._is_open = False
             self._index.close()
+            if self._marker is not None:
+                os.close(self._marker)
+                self._marker = None
 
     def look(self, lock: StoreLock, patience: float) -> None:
         """Know what was committed by now; raises LockIsBusy if that takes the store lock and others have it."""
