@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,15 @@ def test_a_log_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
 
     StepLog(tmp_path / "file" / "log", "s", 1).write("x")
     StepLog(None, "s", 1).write("x")
+
+
+def test_a_log_is_never_written_through_a_link_or_into_a_pipe(tmp_path: Path) -> None:
+    """What somebody puts in its place is neither followed nor waited for."""
+    (tmp_path / "other").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    os.mkfifo(tmp_path / "pipe")
+
+    StepLog(tmp_path / "link", "s", 1).write("x")
+    StepLog(tmp_path / "pipe", "s", 1).write("x")
+
+    assert (tmp_path / "other").read_text() == ""

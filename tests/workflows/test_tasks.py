@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from flujo.workflows.registry import BUILT_IN, TaskCall, TaskInputError, Tasks
 from flujo.workflows.runlog import StepLog
 from flujo.workflows.sandbox import NotRun
 from flujo.workflows.tasks import python_code
-from flujo.workflows.tasks.files import OutsideWorkspaceError
+from flujo.workflows.tasks.files import NotAFileError, OutsideWorkspaceError
 from flujo.workflows.tasks.messages import TaskFailed
 from flujo.workflows.tasks.shell import ShellError
 from workflows.scripted import environment_in, report_nothing
@@ -288,6 +289,32 @@ async def test_paths_do_not_lead_out_of_the_workspace(bench: Bench, name: str, p
 
     with pytest.raises(OutsideWorkspaceError, match="leads out of"):
         await bench.call(name, path=path, **({"content": "x"} if name == "write_file" else {}))
+
+
+@pytest.mark.parametrize(("kind", "told"), [("pipe", "a named pipe"), ("socket", "a socket"), ("device", "a device")])
+async def test_only_ordinary_files_are_read_and_replaced(bench: Bench, kind: str, told: str) -> None:
+    """A pipe without its other end would block for ever, a device never end; the error says what does read them."""
+    path = bench.workspace / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(os.path.relpath(path))  # noqa: ASYNC240 - the name of a socket is short
+    else:
+        path = Path("/dev/zero")
+
+    for name, more in (("read_file", {}), ("write_file", {"content": "x"})):
+        with pytest.raises(NotAFileError, match=f"is {told}; only ordinary files are read and written, use `shell`"):
+            await bench.call(name, path=str(path), allow_outside=True, **more)
+    with pytest.raises(NotAFileError, match=told):
+        await bench.call("template", file=str(path), allow_outside=True)
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode"])
+async def test_a_slow_encoding_is_no_encoding_of_files(bench: Bench, encoding: str) -> None:
+    """Its time grows with the square of the size."""
+    with pytest.raises(LookupError, match="encoding of host names"):
+        await bench.call("write_file", path="x", content="x", encoding=encoding)
 
 
 async def test_paths_outside_are_allowed_on_request(bench: Bench) -> None:

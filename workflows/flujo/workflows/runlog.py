@@ -7,12 +7,16 @@ says so and nothing more is written. It is not part of the journal, and a run do
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_LINE = 16 * 1024
 
 _FULL = f"\nthe log is full ({MAX_BYTES // 1024 // 1024} MiB); nothing more is written\n".encode()
+
+# No link and no pipe that another user has put in its place: a link would lead elsewhere, a pipe would block.
+_APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class StepLog:
@@ -47,10 +51,11 @@ class StepLog:
         data = b"".join(self._prefix + line + b"\n" for line in lines)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._path, _APPENDING, 0o600)
             try:
-                room = MAX_BYTES - os.fstat(fd).st_size
-                if room > 0:
+                found = os.fstat(fd)
+                room = MAX_BYTES - found.st_size
+                if room > 0 and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
                     os.write(fd, data if len(data) < room else data[:room] + _FULL)
             finally:
                 os.close(fd)

@@ -1,21 +1,26 @@
 """Tasks that read and write files in the workspace: read_file, write_file.
 
 A path is relative to the workspace and may not lead out of it, through `..`, a symbolic link or an absolute path,
-unless `allow_outside` is true. A file is written beside its place and then moved there, so that nobody sees half of it.
+unless `allow_outside` is true. A file is written beside its place and then moved there, so that no reader sees half of
+it. Only ordinary files are read and replaced: pipes, sockets and devices may block for ever. Disks may as well, so all
+of this happens where it can be given up (`blocking.py`).
 """
 
 from __future__ import annotations
 
-import json
+import codecs
+import errno
 import os
 import secrets
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-
 from flujo.kernel.errors import FlujoError
+from flujo.workflows.blocking import GivenUp, may_block
 from flujo.workflows.registry import TaskCall, task
+from flujo.workflows.texts import as_text
 
 MAX_READ_BYTES = 16 * 1024 * 1024
 
@@ -30,6 +35,27 @@ class OutsideWorkspaceError(FlujoError, PermissionError):
         super().__init__(f"{path!r} leads out of {workspace}; give a path inside it, or `allow_outside: true`")
 
 
+class NotAFileError(FlujoError, OSError):
+    """A path leads to a pipe, a socket or a device."""
+
+    reason = "INVALID_FIELD"
+    type = "NotAFileError"
+
+    def __init__(self, path: Path, mode: int) -> None:
+        kind = next((name for test, name in _KINDS if test(mode)), "no ordinary file")
+        super().__init__(
+            f"{str(path)!r} is {kind}, and only ordinary files are read and written; use `shell` for others"
+        )
+
+
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISLNK, "a symbolic link"),
+)
+
 _PATH: dict[str, dict[str, Any]] = {
     "path": {"type": "string", "required": True, "minLength": 1},
     "encoding": {"type": "string", "default": "utf-8"},
@@ -40,26 +66,27 @@ _PATH: dict[str, dict[str, Any]] = {
 @task("read_file", inputs=_PATH)
 async def read_file(call: TaskCall) -> str:
     """Return the text of a file."""
-    path = confined(call.inputs["path"], call.workspace, allow_outside=call.inputs["allow_outside"])
-    return await anyio.to_thread.run_sync(read_text, path, call.inputs["encoding"])
+    return await may_block(lambda _: read_text(_path(call.inputs, call.workspace), call.inputs["encoding"]))
 
 
 @task("write_file", inputs={**_PATH, "content": {"required": True}})
 async def write_file(call: TaskCall) -> dict[str, Any]:
     """Write a file, and the folders it needs; return {path, size}. Anything but text is written as JSON."""
-    path = confined(call.inputs["path"], call.workspace, allow_outside=call.inputs["allow_outside"])
-    text = as_text(call.inputs["content"])
-    size = await anyio.to_thread.run_sync(write_text, path, text, call.inputs["encoding"])
-    return {"path": str(path), "size": size}
+
+    def write(given_up: GivenUp) -> dict[str, Any]:
+        path = _path(call.inputs, call.workspace)
+        size = write_text(path, as_text(call.inputs["content"]), call.inputs["encoding"], given_up)
+        return {"path": str(path), "size": size}
+
+    return await may_block(write)
 
 
-def as_text(value: Any) -> str:
-    """Text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _path(inputs: Mapping[str, Any], workspace: Path) -> Path:
+    return confined(inputs["path"], workspace, allow_outside=inputs["allow_outside"])
 
 
 def confined(path: str, folder: Path, *others: Path, allow_outside: bool) -> Path:
-    """`path` seen from `folder`, without symbolic links; raises OutsideWorkspaceError if no given folder holds it."""
+    """Return `path` seen from `folder`, without symbolic links; raises OutsideWorkspaceError if no folder holds it."""
     if "\0" in path:
         raise ValueError("a path cannot hold a NUL character")
     resolved = (folder / path).resolve()
@@ -69,27 +96,48 @@ def confined(path: str, folder: Path, *others: Path, allow_outside: bool) -> Pat
 
 
 def read_text(path: Path, encoding: str) -> str:
-    """The text of a file of bounded size."""
-    with path.open("rb") as file:
+    """Return the text of an ordinary file of bounded size; raises NotAFileError."""
+    _require_file(path, os.stat(path).st_mode)
+    # It may be another file by now: opening a pipe would wait for its other end, and links were resolved above.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW)) as file:
+        _require_file(path, os.fstat(file.fileno()).st_mode)
         data = file.read(MAX_READ_BYTES + 1)
     if len(data) > MAX_READ_BYTES:
         raise ValueError(f"{path} is larger than {MAX_READ_BYTES // 1024 // 1024} MiB")
-    return data.decode(encoding)
+    return data.decode(_checked(encoding))
 
 
-def write_text(path: Path, text: str, encoding: str) -> int:
-    """Put a file in its place as a whole, durably; the mode of one that is replaced stays. Returns its size."""
-    data = text.encode(encoding)
+def _require_file(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise NotAFileError(path, mode)
+
+
+def _checked(encoding: str) -> str:
+    """Return the name of an encoding; raises LookupError for those of host names, which take a time that is squared."""
+    if (name := codecs.lookup(encoding).name) in ("idna", "punycode"):
+        raise LookupError(f"{encoding} is an encoding of host names, not of files")
+    return name
+
+
+def write_text(path: Path, text: str, encoding: str, given_up: GivenUp) -> int:
+    """Put a file in its place as a whole, durably; the mode of one that is replaced stays. Return its size in bytes."""
+    data = text.encode(_checked(encoding))
     path.parent.mkdir(parents=True, exist_ok=True)
+    replaced = _mode_of(path)
+    if replaced is not None:
+        _require_file(path, replaced)
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if path.exists():
-                os.fchmod(descriptor, path.stat().st_mode & 0o777)
+            if replaced is not None:
+                os.fchmod(descriptor, replaced & 0o777)
             file.write(data)
             file.flush()
             os.fsync(descriptor)
+        given_up.check()  # a later attempt may have written it by now
         os.replace(beside, path)
     except BaseException:
         os.unlink(beside)
@@ -100,3 +148,10 @@ def write_text(path: Path, text: str, encoding: str) -> int:
     finally:
         os.close(folder)
     return len(data)
+
+
+def _mode_of(path: Path) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return None

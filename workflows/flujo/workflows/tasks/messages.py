@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-
 from flujo.kernel.errors import FlujoError
+from flujo.workflows.blocking import GivenUp, may_block
 from flujo.workflows.registry import TaskCall, task
 from flujo.workflows.templates import render
+from flujo.workflows.texts import as_text
 
-from .files import as_text, confined, write_text
+from .files import confined, read_text, write_text
 
 
 class TaskFailed(FlujoError):
@@ -53,15 +53,18 @@ async def fail(call: TaskCall) -> None:
 async def template(call: TaskCall) -> Any:
     """Render a text, given as `template` or found in `file`; return it, or write it to `output`."""
     if "file" in call.inputs:
-        source = await anyio.to_thread.run_sync(_template_file(call).read_text, "utf-8")
+        source = await may_block(lambda _: read_text(_template_file(call), "utf-8"))
         text = as_text(await render(source, call.context))
     else:
         text = as_text(call.inputs["template"])  # rendered already, as every input is
     if "output" not in call.inputs:
         return text
-    target = confined(call.inputs["output"], call.workspace, allow_outside=call.inputs["allow_outside"])
-    size = await anyio.to_thread.run_sync(write_text, target, text, "utf-8")
-    return {"path": str(target), "size": size}
+
+    def write(given_up: GivenUp) -> dict[str, Any]:
+        target = confined(call.inputs["output"], call.workspace, allow_outside=call.inputs["allow_outside"])
+        return {"path": str(target), "size": write_text(target, text, "utf-8", given_up)}
+
+    return await may_block(write)
 
 
 def _template_file(call: TaskCall) -> Path:
