@@ -84,7 +84,7 @@ def test_the_second_ctrl_c_ends_the_process_at_once(place: Place) -> None:
     run = place.start("run", make(place, "yaml", stubborn=True), "--id", "night")
     in_step_three = int(place.read("begun"))
     run.send_signal(signal.SIGINT)
-    lines_until(run, "stopping in good order")
+    lines_until(run, "stopping cleanly")
     run.send_signal(signal.SIGINT)
 
     assert finish(run).code == 130

@@ -215,7 +215,7 @@ def test_a_run_that_a_process_runs_is_left_out(place: Place) -> None:
     assert refused.code == 4
     assert "is being run by the live process" in refused.out
     assert copied.code == 0, copied
-    assert "run gate goes on in another process; this is how it stood at event 3" in exported.err
+    assert "run gate is running in another process; the document ends at event 3" in exported.err
     assert json.loads(exported.out)["run"]["live"] is True
     assert place.flujoctl("signal", "gate", "approve").code == 0
     assert finish(run).code == 0

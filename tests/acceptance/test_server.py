@@ -181,7 +181,7 @@ def test_a_server_that_stops_in_good_order_counts_no_interruption(place: Place, 
     ended = stop(served)
 
     assert ended.code == 0, ended
-    assert "stopped in good order" in ended.err
+    assert "stopped cleanly" in ended.err
     assert not (place.folder / ".flujo/server.sock").exists()
     unreachable = place.flujoctl("list")
     assert unreachable.code == 5
@@ -231,7 +231,7 @@ def test_finding_and_adding_up_runs_of_a_server(place: Place, served: subprocess
     assert told["created"] == 3
     assert place.flujoctl("prune", "--keep-last", "1", "--yes", "-o", "name").out == "one\n"
     kept = place.flujoctl("prune", "--id-prefix", "t", "--dry-run")
-    assert kept.err.splitlines()[-1] == "1 of that age stay because they go on, or ought to"
+    assert kept.err.splitlines()[-1] == "kept 1 run of that age that is still active"
     assert place.flujoctl("list", "-q").out == "three\ntwo\n"
 
 

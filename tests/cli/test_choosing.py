@@ -123,15 +123,15 @@ def test_the_next_page_is_a_command_that_works_as_it_is_printed(flujoctl: Flujoc
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("--since 1h --until 2h", "nothing lies between --since and --until"),
-        ("--finished-since 1h --finished-until 1h30m", "nothing lies between --finished-since and --finished-until"),
-        ("--updated-since 1h --idle 2h", "nothing lies between --updated-since and --idle"),
+        ("--since 1h --until 2h", "no run can match --since and --until"),
+        ("--finished-since 1h --finished-until 1h30m", "no run can match --finished-since and --finished-until"),
+        ("--updated-since 1h --idle 2h", "no run can match --updated-since and --idle"),
         ("--idle 2h --status waiting --status failed", "leave --status failed out"),
         ("--idle 2h --finished-since 1d", "leave --finished-since out"),
         ("--all --limit 3", "leave --limit out"),
         ("--all --page x", "leave --page out"),
         ("--count --page x", "leave --page out"),
-        ("--since soon", "--since: 'soon' is neither how long ago"),
+        ("--since soon", "--since: 'soon' is neither an age"),
         ("--idle 2026-13-01", "--idle: '2026-13-01' is neither"),
         ("--sort size", "'size' is not one of"),
     ],
@@ -239,9 +239,9 @@ def test_a_dry_run_counts_what_goes_and_what_stays(flujoctl: Flujoctl, monkeypat
     amount, listed, paused, live = shown.err.splitlines()
     assert amount.startswith("4 runs (")
     assert amount.endswith((" bytes) would be deleted", " KiB) would be deleted"))
-    assert listed == "the first 2 runs are listed, the longest settled"
-    assert paused == "1 paused of that age stay; --status paused includes them"
-    assert live == "1 of that age stay because they go on, or ought to"
+    assert listed == "only the 2 runs that ended first are listed"
+    assert paused == "kept 1 paused run of that age; --status paused includes them"
+    assert live == "kept 1 run of that age that is still active"
     assert with_paused.err.startswith("1 run (")
 
 

@@ -219,7 +219,7 @@ def test_resume_goes_on_with_the_stored_text_when_the_file_is_gone_or_bad(flujoc
     assert bad.code == 2
     assert "flujoctl resume r --stored" in bad.err
     assert gone.code == 0
-    assert "cannot be read; going on with the definition in the store" in gone.err
+    assert "cannot be read; using the definition in the store" in gone.err
 
 
 def test_a_resume_of_what_cannot_be_resumed(flujoctl: Flujoctl) -> None:

@@ -90,7 +90,7 @@ def test_a_run_goes_on_where_it_was_brought(store: str, flujoctl: Flujoctl) -> N
     assert json.loads(resumed.out)["output"] == {"by": "ann"}
     assert json.loads(resumed.out)["labels"] == {"team": "a"}
     again = flujoctl("import", "gate.json", "--store", store)
-    assert (again.code, again.out) == (0, "run gate was here already and has gone on since\n")
+    assert (again.code, again.out) == (0, "run gate exists already, with more events\n")
     assert tries(again) == [f"flujoctl inspect gate --store {store}"]
 
 
@@ -136,7 +136,7 @@ def test_children_come_along_if_they_are_asked_for(flujoctl: Flujoctl) -> None:
     family = flujoctl("export", "p", "--with-children", "--to", "family.json")
     imported = flujoctl("import", "family.json", "--store", "sqlite:other.db", "-o", "jsonl")
 
-    assert "it waits for the run p.child, which is not in the document: --with-children takes it along" in alone.err
+    assert "it waits for run p.child, which is not in the document; --with-children includes it" in alone.err
     assert "and 1 it has started" in family.err
     assert [json.loads(line) for line in imported.out.splitlines()] == [
         {"run_id": "p.child", "outcome": "created"},
@@ -199,7 +199,7 @@ def test_a_sound_store(flujoctl: Flujoctl) -> None:
     ended = flujoctl("db", "check")
 
     assert (ended.code, ended.out) == (0, "2 runs, 9 events: all sound\n")
-    assert ended.err == "interrupted, which a resume takes up: 1 run\n"
+    assert ended.err == "interrupted, and continued by a resume: 1 run\n"
     assert json.loads(flujoctl("db", "check", "-o", "json").out)["findings"] == []
     assert flujoctl("db", "check", "--store", "sqlite:nosuch.db").code == 3
     assert not Path("nosuch.db").exists()
@@ -324,7 +324,7 @@ def test_runs_are_copied_and_a_repeat_changes_nothing(store: str, flujoctl: Fluj
     none = flujoctl("db", "copy", "sqlite:.flujo/state.db", store, "--workflow", "other")
 
     assert some.out == f"runs in {store}: 1 copied\n"
-    assert rest.out == f"runs in {store}: 1 copied, 1 there already\n"
+    assert rest.out == f"runs in {store}: 1 copied, 1 existed already\n"
     assert json.loads(again.out) == {"created": 0, "unchanged": 2, "gone_on": 0, "refused": 0, "refusals": []}
     assert none.out == f"runs in {store}: 0 copied\n"
     assert {some.code, rest.code, again.code, none.code} == {0}
@@ -343,7 +343,7 @@ def test_a_run_that_is_left_out_is_named_with_what_helps(flujoctl: Flujoctl) -> 
 
     assert ended.code == 4
     assert ended.out.splitlines()[1].startswith("left out  gate  run 'gate' exists already with fewer events, 5 of ")
-    assert ended.out.splitlines()[-1] == f"runs in {other}: 0 copied, 1 there already, 1 left out"
+    assert ended.out.splitlines()[-1] == f"runs in {other}: 0 copied, 1 existed already, 1 left out"
     assert tries(ended) == [
         f"flujoctl inspect gate --store {other}",
         f"flujoctl delete gate --store {other}  # then bring it in again",
@@ -354,7 +354,7 @@ def test_a_run_that_is_left_out_is_named_with_what_helps(flujoctl: Flujoctl) -> 
     ("arguments", "told"),
     [
         (("sqlite:.flujo/state.db", "sqlite:./.flujo/state.db"), "are the same store"),
-        (("sqlite:.flujo/state.db", "memory:"), "name a store that stays"),
+        (("sqlite:.flujo/state.db", "memory:"), "name a store on disk"),
         (("sqlite:.flujo/state.db", "sqlite:b", "--store", "sqlite:c"), "names both its stores"),
         (("sqlite:.flujo/state.db", "nosuch"), "a store URL begins with a scheme"),
     ],

@@ -13,7 +13,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "Run workflows",
         (
             ("run", "run a workflow: a YAML file, or FILE.py:NAME, or MODULE:NAME"),
-            ("resume", "take up a run where it stopped"),
+            ("resume", "continue a run where it stopped"),
             ("retry", "run failed steps again"),
             ("fork", "start a new run with the history of another one"),
             ("validate", "check YAML files and show everything that is wrong"),
@@ -24,41 +24,41 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("list", "list runs, newest first"),
             ("inspect", "show one run and its steps"),
-            ("watch", "follow a run as it goes"),
-            ("explain", "say why a run does not go on, and what to type"),
+            ("watch", "follow the events of a run"),
+            ("explain", "say what a run does or waits for, and what to type"),
             ("events", "show what is recorded of a run, event by event"),
             ("wait", "wait until runs have ended"),
             ("diff", "compare a definition with what a run has completed"),
-            ("stats", "add up runs by workflow: counts, failures, durations"),
+            ("stats", "show counts, failures and durations by workflow"),
         ),
     ),
     (
         "Act on runs",
         (
             ("signal", "send a run the signal it waits for"),
-            ("pause", "let runs stop at the next step"),
-            ("unpause", "let a paused run go on"),
+            ("pause", "stop runs before their next step"),
+            ("unpause", "continue a paused run"),
             ("cancel", "stop runs"),
-            ("skip", "go on without a step"),
+            ("skip", "mark a step as skipped"),
             ("set", "set variables of a run, or results of its steps"),
-            ("delete", "forget runs"),
-            ("prune", "forget old finished runs"),
+            ("delete", "delete runs by their ids"),
+            ("prune", "delete old finished runs"),
         ),
     ),
     (
-        "Look after stores",
+        "Maintain stores",
         (
-            ("export", "write a run down as a JSON document"),
-            ("import", "bring a run in from such a document"),
+            ("export", "write a run to a JSON document"),
+            ("import", "import a run from such a document"),
             ("db", "check a store, back it up, restore it, copy its runs"),
         ),
     ),
     (
-        "Serve others",
+        "Serve",
         (("serve", "serve a store to clients in any language, over gRPC"),),
     ),
     (
-        "The rest",
+        "Other",
         (
             ("completion", "print the completion script of a shell"),
             ("version", "show the versions in use"),
@@ -69,8 +69,8 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 COMMANDS = {name: summary for _, commands in SECTIONS for name, summary in commands}
 
 HIDDEN = {
-    "clean": "forget runs by age, id or status",
-    "lens": "list, show, delete, prune and add up runs",
+    "clean": "delete runs by age, id or status",
+    "lens": "list, show, delete, prune and count runs",
 }
 """Commands under names that users of other tools know; they work and are not listed."""
 
@@ -80,33 +80,33 @@ MODULES = {"import": "import_"}
 ALIASES = {"get": "inspect", "show": "inspect", "describe": "inspect", "ls": "list", "ps": "list", "follow": "watch"}
 
 EXIT_CODES = (
-    (0, "all went well"),
+    (0, "success"),
     (1, "the run failed"),
     (2, "the command, the definition or the inputs are not valid"),
     (3, "not found: the run, the step, the file or the store"),
     (4, "a conflict: the definition does not fit, the run is active, finished or there already"),
-    (5, "the store cannot be used, or the server not be reached"),
+    (5, "the store cannot be used, or the server cannot be reached"),
     (6, "the wait timed out"),
-    (7, "the run is paused, or only waits"),
+    (7, "the run is paused or waiting"),
     (8, "the run was cancelled"),
     (70, "an error inside flujoctl"),
     (130, "interrupted by Ctrl-C, SIGTERM or SIGHUP; the run is checkpointed"),
-    (141, "whoever read the output has gone"),
+    (141, "the reader of the output has closed it"),
 )
 
 SHARED_OPTIONS = (
-    ("--server ADDRESS", "the server whose runs are meant, as unix:PATH (else FLUJO_SERVER)"),
-    ("--store URL", "the store, as sqlite:PATH or file:DIR (else FLUJO_STORE, flujo.toml, .flujo/)"),
+    ("--server ADDRESS", "the server to use, as unix:PATH (default: FLUJO_SERVER)"),
+    ("--store URL", "the store to use, as sqlite:PATH or file:DIR (default: FLUJO_STORE, flujo.toml, .flujo/)"),
     ("-o, --output FORMAT", "table, json, jsonl, yaml or name"),
-    ("-q, --quiet", "no progress and no notes; list prints ids only"),
-    ("-v, --verbose", "more about what happens; -vv also shows tracebacks"),
+    ("-q, --quiet", "show no progress and no notes; list prints ids only"),
+    ("-v, --verbose", "show the log; -vv also shows tracebacks"),
     ("-h, --help", "show help and exit"),
 )
 """Every command takes these, before or after its name."""
 
 
 def overview() -> str:
-    """What `flujoctl --help` prints."""
+    """Return what `flujoctl --help` prints."""
     lines = ["Usage: flujoctl [OPTIONS] COMMAND [ARGUMENTS]", "", "Workflows whose steps survive crashes.", ""]
     for title, commands in SECTIONS:
         lines += [f"{title}:", *(f"  {name:<12}{summary}" for name, summary in commands), ""]

@@ -1,7 +1,7 @@
-"""The way to the runs a command works on: a store in this process, or a server.
+"""Connect a command to the runs it works on: those of a store, in this process, or those of a server.
 
-    reading   look at runs, signal and forget them; runs none, and makes no store
-    acting    start, resume and cancel as well: in a kernel of our own, or by the server
+    reading   read, signal and delete runs; advances none, and creates no store
+    acting    start, resume and cancel runs as well: in a kernel of this process, or on the server
 
 Both give the same interface (flujo.kernel.api), so commands need not care. Only a server costs an import of grpc.
 """
@@ -20,7 +20,7 @@ from .target import ServerTarget, Target
 
 @asynccontextmanager
 async def reading(target: Target) -> AsyncIterator[StoredRuns]:
-    """The runs of a server, or of a store that exists; raises ServerUnreachableError, StoreNotFoundError."""
+    """Yield the runs of a server, or of a store that exists; raises ServerUnreachableError, StoreNotFoundError."""
     if isinstance(target, ServerTarget):
         async with connected(target) as runs:
             yield runs
@@ -35,8 +35,9 @@ async def acting(
     load_definition: Callable[[StoredDefinition], Workflow] = from_stored_text,
     workflows: Iterable[Workflow] = (),
 ) -> AsyncIterator[Runs]:
-    """The same with starting, resuming and cancelling. A kernel of our own recovers nothing by itself, and forgets the
-    old runs of `workflows` as they say."""
+    """Yield the runs of a server or a store, to be started, resumed and cancelled as well.
+
+    The kernel of this process resumes no run by itself; it deletes old runs of `workflows` by their retention rules."""
     if isinstance(target, ServerTarget):
         async with connected(target) as runs:
             yield runs
@@ -53,7 +54,7 @@ async def acting(
 
 @asynccontextmanager
 async def connected(target: ServerTarget) -> AsyncIterator[Runs]:
-    """The runs of a server."""
+    """Yield the runs of a server."""
     from flujo.client import Client
 
     async with Client(target.address) as client:

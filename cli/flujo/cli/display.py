@@ -1,7 +1,7 @@
-"""What a person sees on stderr while a run goes on.
+"""Show a run on stderr while it is advanced.
 
-On a terminal the steps under way are redrawn in place and finished ones scroll up; otherwise every event is a line. -q
-shows nothing.
+On a terminal the open steps are redrawn in place and finished ones scroll up; otherwise every event is a line. -q shows
+nothing.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LINES = 10
-"""How many steps under way are shown at most."""
+"""How many open steps are shown at most."""
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _QUIET_FACTS = (
     events.StepStarted,
     events.StepWaiting,
     events.ProgressReported,
-)  # on a terminal these show as steps under way
+)  # on a terminal these show as open steps
 
 
 class Display(Protocol):
-    """Something that shows a run. `close` may be called twice."""
+    """Shows a run. `close` may be called twice."""
 
     def show(self, event: Event, state: WorkflowState) -> None: ...
     def note(self, text: str) -> None: ...
@@ -40,7 +40,7 @@ class Display(Protocol):
 
 
 def display_for(session: Session) -> Display:
-    """The way to show progress that fits where stderr goes."""
+    """Return the display that fits where stderr goes."""
     if session.quiet:
         return NoDisplay()
     return LiveDisplay() if is_terminal(sys.stderr) else LineDisplay()
@@ -60,7 +60,7 @@ class NoDisplay:
 
 
 class LineDisplay:
-    """A line per event."""
+    """Prints a line per event."""
 
     def show(self, event: Event, state: WorkflowState) -> None:
         if not (isinstance(event.fact, events.ProgressReported) and is_usage_only(event.fact)):
@@ -74,7 +74,7 @@ class LineDisplay:
 
 
 class OpenStep(NamedTuple):
-    """A step that has begun, as the redrawing thread needs it; the state itself changes meanwhile."""
+    """A copy of a step that has begun, for the redrawing thread: the state itself changes meanwhile."""
 
     name: str
     status: StepStatus
@@ -88,7 +88,7 @@ class OpenStep(NamedTuple):
 
 
 class LiveDisplay:
-    """The steps under way, redrawn several times a second by a thread of rich's."""
+    """Redraws the open steps several times a second, in a thread of rich."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -165,7 +165,7 @@ def _describe(step: OpenStep, now: int) -> str:
     if step.status is StepStatus.WAITING and step.signal is not None:
         return f"{name}  waiting  for the signal {step.signal}" + (f", {left} at most" if left else "")
     if step.status is StepStatus.WAITING and step.child is not None:
-        return f"{name}  waiting  for the run {step.child}"
+        return f"{name}  waiting  for run {step.child}"
     if step.status is StepStatus.WAITING:
         return f"{name}  waiting  {left} left"
     said = "" if step.progress is None else f"  {progress(step.progress)}"
@@ -174,7 +174,7 @@ def _describe(step: OpenStep, now: int) -> str:
 
 
 def _word(event: Event, state: WorkflowState) -> str:
-    """The status whose colour fits the line of an event."""
+    """Return the status whose colour fits the line of an event."""
     step = state.steps.get(event.step) if event.step is not None else None
     if isinstance(event.fact, events.StepInterrupted):
         return "interrupted"

@@ -1,4 +1,4 @@
-"""How a command ends when something is wrong: one line for every error, the commands that help, and an exit code.
+"""End a command with an error: one line for the error, the commands that help, and an exit code.
 
 `EXIT_CODES` is the one table from error classes to codes; a class that is not in it has the code of its nearest base.
 """
@@ -47,7 +47,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.StepNotFoundError: 3,
     errors.WorkflowNotFoundError: 3,
     errors.StoreNotFoundError: 3,
-    # in the way, or incompatible
+    # a conflict, or incompatible
     errors.RunExistsError: 4,
     errors.RunReplacedError: 4,
     errors.RequestReusedError: 4,
@@ -95,7 +95,7 @@ class NothingToResumeError(FlujoError, LookupError):
 
 
 class AmbiguousRunError(FlujoError):
-    """What was asked for fits several runs."""
+    """The request fits several runs."""
 
     reason = "RUN_AMBIGUOUS"
 
@@ -105,13 +105,13 @@ class AmbiguousRunError(FlujoError):
 
 
 class WaitTimedOutError(FlujoError, TimeoutError):
-    """A run has not ended in the time that somebody was ready to wait."""
+    """A run has not ended within the time given by --timeout."""
 
     reason = "WAIT_TIMED_OUT"
 
     def __init__(self, run_id: str, timeout: str) -> None:
         super().__init__(
-            f"run {run_id!r} has not ended within {timeout}; it goes on",
+            f"run {run_id!r} has not ended within {timeout}; the wait does not affect it",
             [f"flujoctl explain {run_id}", f"flujoctl watch {run_id}"],
         )
         self.run_id = run_id
@@ -127,7 +127,7 @@ EXIT_CODES |= {
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code for an error."""
+    """Return the exit code for an error."""
     return next((EXIT_CODES[base] for base in type(error).__mro__ if base in EXIT_CODES), INTERNAL)
 
 
@@ -144,7 +144,7 @@ def report(error: FlujoError, session: Session) -> int:
 
 
 def _aligned(hints: Sequence[str]) -> list[str]:
-    """The same hints with their comments in one column."""
+    """Return the hints with their comments in one column."""
     parts = [hint.partition("  # ") for hint in hints]
     commented = [command.rstrip() for command, separator, _ in parts if separator]
     width = max(map(len, commented), default=0)

@@ -1,4 +1,4 @@
-"""Finding runs: by an id that may be abbreviated, and the one unfinished run of a workflow."""
+"""Find runs: by an id that may be abbreviated, and the one unfinished run of a workflow."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .failures import AmbiguousRunError, NothingToResumeError
 
 SHORTEST_ENDING = 4
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PAUSED, RunStatus.FAILED)
-"""What `run --resume` looks for. Not cancelled ones: somebody has decided about those."""
+"""What `run --resume` looks for. Not cancelled ones: a user has decided about those."""
 
 _PAGE = 500
 
 
 async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
-    """The id of the run that `given` names: an exact id, the first characters of just one, or its last ones, at least
-    four. `shortest` is how many characters an abbreviation has at least.
+    """Return the id of the run that `given` names: an exact id, or the first characters of exactly one run id, or the
+    last ones, at least four. `shortest` is the minimum length of an abbreviation.
 
     Raises RunNotFoundError, AmbiguousRunError.
     """
@@ -33,7 +33,7 @@ async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
         if not found:
             raise
     if len(found) > 1:
-        raise AmbiguousRunError(f"{given!r} is short for several runs", found)
+        raise AmbiguousRunError(f"{given!r} matches several runs", found)
     return found[0]
 
 
@@ -49,7 +49,7 @@ async def _with_suffix(runs: StoredRuns, suffix: str) -> list[str]:
 async def every_run(
     runs: StoredRuns, *, order: str = Order.CREATED, **wanted: Unpack[Wanted]
 ) -> AsyncIterator[RunSummary]:
-    """All runs that match, newest first."""
+    """Yield all runs that match, newest first."""
     page: str | None = None
     while True:
         found = await runs.list(order=order, limit=_PAGE, page=page, **wanted)
@@ -60,10 +60,11 @@ async def every_run(
 
 
 async def run_to_resume(runs: StoredRuns, workflow: str, command: str, *, any_status: bool) -> str:
-    """The one unfinished run of a workflow; `any_status` allows the newest of any status when none is unfinished.
+    """Return the id of the one unfinished run of a workflow; with `any_status` the newest of any status if none is
+    unfinished.
 
-    `command` is what to type with `--id ID` behind it. Raises RunNotFoundError for none, AmbiguousRunError for several,
-    RunActiveError when a live process runs it.
+    `command` is the command line so far, for hints that add `--id ID`. Raises RunNotFoundError for no run,
+    AmbiguousRunError for several, RunActiveError for one that a live process runs.
     """
     found = [run async for run in every_run(runs, workflow=workflow, statuses=UNFINISHED)]
     if len(found) > 1:
@@ -80,7 +81,7 @@ async def run_to_resume(runs: StoredRuns, workflow: str, command: str, *, any_st
 
 
 async def refuse_active(runs: StoredRuns, run: RunSummary) -> None:
-    """Raise RunActiveError when a live process runs it."""
+    """Raise RunActiveError if a live process runs the run."""
     if run.owner is not None and not await runs.is_interrupted(run):
         raise RunActiveError(run.run_id, run.owner)
 

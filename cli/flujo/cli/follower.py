@@ -1,4 +1,4 @@
-"""Following a run by its events until it rests, whoever runs it."""
+"""Follow the events of a run until it rests, whichever process advances it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Announce = Callable[[StepState], None]
 
 
 def is_only_waiting(state: WorkflowState) -> bool:
-    """Whether nothing but time or a signal moves the run on. A retry that is due is not a wait: the step is at work."""
+    """True if only time or a signal advances the run. A step in backoff does not wait: it is being attempted."""
     return state.status is RunStatus.WAITING and all(
         step.status is not StepStatus.RETRYING for step in state.open_steps()
     )
 
 
 class Follower:
-    """Shows the events after `after_seq` of one run as they come, and announces each signal it waits for once."""
+    """Shows the events of one run after `after_seq` as they come, and announces each signal it waits for once."""
 
     def __init__(self, runs: StoredRuns, run_id: str, show: ShowEvent, announce: Announce, *, after_seq: int = 0):
         self._runs = runs
@@ -35,7 +35,7 @@ class Follower:
         self._signal_waits: set[str] = set()
 
     async def until_rest(self, *, no_wait: bool = False) -> WorkflowState:
-        """Return when the run is final or paused; with `no_wait` also when it only waits.
+        """Return when the run is final or paused; with `no_wait` also when it waits.
 
         Raises what StoredRuns.watch raises.
         """
@@ -65,22 +65,22 @@ class Follower:
             self._signal_waits.clear()
 
     async def _has_caught_up(self, state: WorkflowState) -> bool:
-        """Whether the state is that of now. In the past, a wait or a pause may have ended long ago."""
+        """True if the state is the current one. In the past, a wait or a pause may have ended long ago."""
         if state.seq >= self._head:
             self._head = (await self._runs.summary(self._run_id)).seq
         return state.seq == self._head
 
 
 @asynccontextmanager
-async def beside(watch_over: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Run `watch_over` while the block runs; its FlujoError ends the block and is raised in its stead."""
+async def alongside(watch: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Run `watch` while the block runs; a FlujoError of it ends the block and is raised instead."""
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
 
         async def guard() -> None:
             nonlocal failure
             try:
-                await watch_over()
+                await watch()
             except FlujoError as error:
                 failure = error
                 tasks.cancel_scope.cancel()

@@ -1,7 +1,7 @@
-"""Taking one run as far as it goes: start or resume it, follow it to rest, say how it ended.
+"""Advance one run in the foreground: start or resume it, follow it until it rests, print how it ended.
 
-Without a server the run goes on in this process, so the first Ctrl-C stops it in good order. With one it goes on over
-there, and Ctrl-C only ends the following.
+Without a server the run is advanced by this process, so the first Ctrl-C stops it cleanly. With a server it is advanced
+there, and Ctrl-C only stops following it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError
 from . import failures, text
 from .connect import acting, reading
 from .display import Display, display_for
-from .follower import Follower, beside, is_only_waiting
+from .follower import Follower, alongside, is_only_waiting
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_run
 from .session import Session, has_colour, say
@@ -35,10 +35,10 @@ async def advance(
     load_definition: Callable[[StoredDefinition], Workflow] = from_stored_text,
     workflows: Iterable[Workflow] = (),
 ) -> int:
-    """Take the run `run_id` as far as it goes and return the exit code. `begin` starts or resumes it.
+    """Advance the run `run_id` until it rests and return the exit code. `begin` starts or resumes it.
 
-    Events up to `after_seq` are not shown. Old runs of `workflows` are forgotten as they say. After a Ctrl-C the
-    command that goes on is printed.
+    Events up to `after_seq` are not shown. Old runs of `workflows` are deleted by their retention rules. After a Ctrl-C
+    the command that resumes the run is printed.
     """
     target = session.target
     is_remote = isinstance(target, ServerTarget)
@@ -53,20 +53,20 @@ async def advance(
                 finally:
                     display.close()
                     if interruption.received is not None and not is_remote:
-                        session.note("stopping in good order; Ctrl-C again ends at once")
+                        session.note("stopping cleanly; press Ctrl-C again to end at once")
         if is_remote and state is None:
-            say(f"no longer following; the server goes on with run {run_id}")
+            say(f"stopped following; the server continues run {run_id}")
             say(f"try: {session.addressed(f'flujoctl watch {run_id}')}")
             return EXIT_CODE
         if state is None or not _rests(state):
-            state = await _left_behind(session, run_id)
+            state = await _after_interruption(session, run_id)
     if state is None or not _rests(state):
         return EXIT_CODE
     return conclude(session, state)
 
 
 async def detach(session: Session, begin: Begin) -> int:
-    """Start a run of a server, print its id, and leave it."""
+    """Start a run on a server, print its id, and return."""
     async with acting(session.target) as runs:
         handle = await begin(runs)
         if session.output in ("table", "name"):
@@ -87,13 +87,13 @@ async def _follow(
 
     if handle.created:
         display.note(f"run {run_id}")
-    async with beside(lambda: runs.wait(run_id)):
+    async with alongside(lambda: runs.wait(run_id)):
         await Follower(runs, run_id, display.show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
     return await runs.inspect(run_id)
 
 
 def signal_command(session: Session, run_id: str, step: StepState) -> str:
-    """The command that sends a step the signal it waits for."""
+    """Return the command that sends a step the signal it waits for."""
     return session.addressed(f"flujoctl signal {run_id} {step.signal}")
 
 
@@ -101,27 +101,27 @@ def _rests(state: WorkflowState) -> bool:
     return state.is_final or state.status in (RunStatus.PAUSED, RunStatus.WAITING)
 
 
-async def _left_behind(session: Session, run_id: str) -> WorkflowState | None:
-    """After an interruption: the run if it has settled all the same; otherwise says how to go on."""
+async def _after_interruption(session: Session, run_id: str) -> WorkflowState | None:
+    """Return the run if it has settled despite the interruption; otherwise print how to resume it."""
     try:
         async with reading(session.target) as runs:
             state = await runs.inspect(run_id)
     except (RunNotFoundError, StoreError):
-        say("interrupted; nothing of the run is stored")
+        say("interrupted before anything of the run was stored")
         return None
     if state.is_final or state.status is RunStatus.PAUSED:
         return state
     if state.unowned:
-        say(f"interrupted; run {run_id} is checkpointed and goes on with")
+        say(f"interrupted; run {run_id} is checkpointed and can be resumed")
         say(f"try: {session.addressed(f'flujoctl resume {run_id}')}")
     else:
-        say(f"interrupted; another process goes on with run {run_id}")
+        say(f"interrupted; another process continues run {run_id}")
         say(f"try: {session.addressed(f'flujoctl watch {run_id}')}")
     return None
 
 
 def conclude(session: Session, state: WorkflowState) -> int:
-    """Print how a run stands, and what helps if it has not completed; returns the exit code."""
+    """Print the outcome of a run, and what helps if it has not completed; returns the exit code."""
     import sys
 
     if not emit_run(state, session):
@@ -140,7 +140,7 @@ def conclude(session: Session, state: WorkflowState) -> int:
 
 def _conclude_waiting(session: Session, state: WorkflowState) -> int:
     is_remote = isinstance(session.target, ServerTarget)
-    session.note(f"run {state.run_id} only waits; " + ("the server goes on" if is_remote else "nobody runs it now"))
+    session.note(f"run {state.run_id} waits; " + ("the server continues it" if is_remote else "no process runs it now"))
     for step in state.open_steps():
         if step.signal is not None:
             session.suggest(f"flujoctl signal {state.run_id} {step.signal}")

@@ -1,4 +1,4 @@
-"""What people type after a workflow: `day=2026-11-22`, `limit:=3`, files of parameters, labels, and instants.
+"""Parse what is typed after a workflow: `day=2026-11-22`, `limit:=3`, files of parameters, labels, and instants.
 
 `NAME=TEXT` is a text, which the workflow reads into the type it declares; `NAME:=JSON` is any JSON value.
 """
@@ -22,7 +22,7 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
 
 
 def parse_inputs(assignments: Iterable[str], file: Path | None = None) -> dict[str, Any]:
-    """The inputs that were given; those on the command line go before those in the file. Raises click.UsageError."""
+    """Return the inputs; those of the command line replace those of the file. Raises click.UsageError."""
     inputs = {} if file is None else _read_file(file)
     given: set[str] = set()
     for assignment in assignments:
@@ -35,7 +35,7 @@ def parse_inputs(assignments: Iterable[str], file: Path | None = None) -> dict[s
 
 
 def parse_labels(labels: Iterable[str]) -> dict[str, str]:
-    """Labels as NAME=TEXT."""
+    """Return labels given as NAME=TEXT; raises click.UsageError."""
     parsed: dict[str, str] = {}
     for label in labels:
         match = _ASSIGNMENT.fullmatch(label)
@@ -46,8 +46,9 @@ def parse_labels(labels: Iterable[str]) -> dict[str, str]:
 
 
 def parse_instant(text: str, now: int, option: str) -> int:
-    """How long ago, or an instant in ISO 8601, as microseconds; without a zone it is local time. Raises
-    click.UsageError."""
+    """Return microseconds since 1970 for an age such as 2h, or an instant in ISO 8601, by default in local time.
+
+    Raises click.UsageError."""
     try:
         return now - round(parse_duration(text) * MICROSECONDS)
     except InvalidDurationError:
@@ -57,12 +58,12 @@ def parse_instant(text: str, now: int, option: str) -> int:
         return check_instant(option, moment) or 0
     except (ValueError, OverflowError):
         raise click.UsageError(
-            f"{option}: {text!r} is neither how long ago, such as 2h or 30d, nor an instant such as 2026-11-22T08:00Z"
+            f"{option}: {text!r} is neither an age such as 2h or 30d, nor an instant such as 2026-11-22T08:00Z"
         ) from None
 
 
 def parse_json(text: str, what: str) -> Any:
-    """A JSON value; NaN and its relatives are not JSON."""
+    """Return a JSON value; raises click.UsageError, for NaN and infinities too."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Ending in good order on Ctrl-C, SIGTERM and SIGHUP, and at once on the second Ctrl-C.
+"""End cleanly on Ctrl-C, SIGTERM and SIGHUP, and at once on the second Ctrl-C.
 
     with Interruption() as interruption:
         with interruption.scope:

@@ -1,7 +1,7 @@
-"""What the commands share that look after a store itself, and not after its runs: check, back up, move.
+"""Share what the commands need that work on a store itself: check, back up, export, copy.
 
-They work beside the store, never through a server. Ctrl-C and SIGTERM end them in good order: what they were writing is
-whole, or not there.
+They open the store directly, never through a server. Ctrl-C and SIGTERM end them cleanly: the file they were writing is
+whole, or does not exist.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Counted = Callable[[int, int], None]
 
 
 def own_store(session: Session) -> StoreTarget:
-    """The store this command works on; raises click.UsageError if what was named is a server."""
+    """Return the store this command works on; raises click.UsageError if a server was named."""
     if session.server is None and session.store is not None:
         return discover_store(session.store)
     target = session.target
@@ -45,7 +45,7 @@ def own_store(session: Session) -> StoreTarget:
 
 @asynccontextmanager
 async def writing(url: str) -> AsyncIterator[StateBackend]:
-    """A store opened as an owner that owns no run; made if there is none."""
+    """Yield a store opened for writing, by an owner that owns no run; the store is created if there is none."""
     backend = open_backend(url)
     await backend.open(f"flujoctl-{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -69,7 +69,7 @@ def run_interruptible(function: Callable[[], Coroutine[Any, Any, Result]]) -> Re
 
 @contextmanager
 def counting(session: Session, what: str) -> Iterator[Counted]:
-    """Show how far something is, where somebody looks on; `what` is said before the numbers."""
+    """Show a progress bar if stderr is a terminal; `what` is said before the numbers."""
     if session.quiet or not is_terminal(sys.stderr):
         yield lambda done, total: None
         return
@@ -83,9 +83,9 @@ def counting(session: Session, what: str) -> Iterator[Counted]:
 
 
 def write_whole(path: Path, text: str, *, force: bool) -> None:
-    """Put a text into a file that is there wholly or not at all, whatever happens meanwhile.
+    """Write a text to a file that is whole or does not exist, whatever happens meanwhile.
 
-    Raises StoreExistsError if something is there already, unless `force` replaces it, and StoreError."""
+    Raises StoreExistsError if the file exists, unless `force` replaces it, and StoreError."""
     unfinished: str | None = None
     try:
         if not force and path.exists():
@@ -105,4 +105,4 @@ def write_whole(path: Path, text: str, *, force: bool) -> None:
                 os.unlink(unfinished)
 
 
-_ROOM = ("name a file that is not there yet", "or replace this one: --force")
+_ROOM = ("name a file that does not exist yet", "or replace this one: --force")

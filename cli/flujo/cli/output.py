@@ -1,4 +1,4 @@
-"""The answer of a command on stdout, in the format that was asked for."""
+"""Print the answer of a command on stdout, in the format that was asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .session import Session
 
 
 def emit(value: Any, format: str) -> None:
-    """One object as json, jsonl or yaml."""
+    """Print one object as json, jsonl or yaml."""
     if format == "yaml":
         print(_yaml(value), end="")
     elif format == "jsonl":
@@ -22,7 +22,7 @@ def emit(value: Any, format: str) -> None:
 
 
 def emit_all(values: Iterable[Any], format: str) -> None:
-    """Several objects: an array in json and yaml, a line each in jsonl."""
+    """Print several objects: an array in json and yaml, a line each in jsonl."""
     if format == "jsonl":
         for value in values:
             emit(value, format)
@@ -31,7 +31,7 @@ def emit_all(values: Iterable[Any], format: str) -> None:
 
 
 def emit_run(state: WorkflowState, session: Session) -> bool:
-    """A run in any format but table; whether there was anything to do."""
+    """Print a run in the format asked for; False, and nothing printed, if that is table."""
     if session.output == "table":
         return False
     if session.output == "name":

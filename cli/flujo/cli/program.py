@@ -1,4 +1,4 @@
-"""The program `flujoctl`: finds the command, runs it, and turns whatever happens into an exit code."""
+"""Run the program `flujoctl`: find the command, run it, and return its exit code."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
 
 
 def complete() -> int:
-    """Answer a shell that asks what could come next."""
+    """Print the completions a shell asks for; returns the exit code."""
     from click.shell_completion import shell_complete
 
     return shell_complete(program, {}, "flujoctl", "_FLUJOCTL_COMPLETE", os.environ["_FLUJOCTL_COMPLETE"])
@@ -127,7 +127,7 @@ def _show_traceback(session: Session) -> bool:
 
 
 def _end_quietly() -> int:
-    """Whoever read our output has gone. What Python still wants to flush at exit must not fail again."""
+    """Return the exit code for a closed output; what Python still flushes at exit must not fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

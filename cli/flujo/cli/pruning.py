@@ -1,7 +1,7 @@
-"""Deleting runs: by id, or by what they are.
+"""Delete runs: by id, or by age, status and other properties.
 
-A prune works in calls of about two seconds each, so that a person sees how far it is and Ctrl-C ends it between two of
-them, with a count that is right.
+A prune works in calls of about two seconds each, so that a person sees its progress, and Ctrl-C ends it between two
+calls, with an exact count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .output import emit_all
 from .session import Session, has_colour, is_terminal, run_async, say
 
 STATUSES = ("completed", "failed", "cancelled", "paused")
-"""Runs that can be pruned: whatever goes on, or ought to, stays."""
+"""Statuses of runs that can be pruned; unfinished runs are always kept."""
 
 _CALL_SECONDS = 2.0
 _CALL_RUNS = 100_000
@@ -35,7 +35,7 @@ _SHORTEST = 4  # a slip of the finger must not be short for a run
 
 
 class Consent(Enum):
-    """Whether runs may be deleted that nobody has named one by one."""
+    """Whether runs may be deleted that were not named one by one."""
 
     GIVEN = "given"
     ASK = "ask"
@@ -43,7 +43,7 @@ class Consent(Enum):
 
     @classmethod
     def of(cls, yes: bool, *, proceed_without_terminal: bool = False) -> Consent:
-        """With --yes it is given; else a person is asked, and where none is there, the command's own rule holds."""
+        """Return the consent given by --yes, else a question on a terminal, else the command's own rule."""
         if yes:
             return cls.GIVEN
         if sys.stdin.isatty() and sys.stderr.isatty():
@@ -51,9 +51,11 @@ class Consent(Enum):
         return cls.GIVEN if proceed_without_terminal else cls.REFUSE
 
     def ask(self, question: str) -> bool:
-        """The answer of a person; raises click.UsageError where there is none."""
+        """Return the answer of the user; raises click.UsageError if there is no terminal to ask on."""
         if self is Consent.REFUSE:
-            raise click.UsageError(f"{question} Nobody is there to ask: add --yes, or look first with --dry-run")
+            raise click.UsageError(
+                f"{question} There is no terminal to ask on: add --yes, or look first with --dry-run"
+            )
         return click.confirm(question, err=True)
 
 
@@ -79,7 +81,9 @@ class Choice(NamedTuple):
 
 def choosing(*, age: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options of a command that prunes, apart from those every one has; without `age` it has its own one for it."""
-    older_than = click.option("--older-than", metavar="DURATION", help="such as 30d or 12h, since the run settled")
+    older_than = click.option(
+        "--older-than", metavar="DURATION", help="such as 30d or 12h, counted from when the run ended or paused"
+    )
     options = [
         *([older_than] if age else []),
         click.option(
@@ -88,18 +92,18 @@ def choosing(*, age: bool = True) -> Callable[[Callable[..., Any]], Callable[...
             metavar="STATUS",
             type=click.Choice(STATUSES),
             multiple=True,
-            help="only these; else all final ones",
+            help="only runs with this status (default: all final ones)",
         ),
         click.option("--workflow", metavar="NAME", help="only runs of this workflow"),
         click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label"),
-        click.option("--id-prefix", metavar="TEXT", help="only runs whose ids begin like this"),
+        click.option("--id-prefix", metavar="TEXT", help="only runs whose ids begin with TEXT"),
         click.option(
             "--keep-last",
             metavar="N",
             type=click.IntRange(1),
-            help="keep the newest N of them, of each workflow",
+            help="keep the newest N of each workflow",
         ),
-        click.option("--dry-run", is_flag=True, help="show what would go, delete nothing"),
+        click.option("--dry-run", is_flag=True, help="show what would be deleted, delete nothing"),
     ]
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,7 +117,7 @@ def choosing(*, age: bool = True) -> Callable[[Callable[..., Any]], Callable[...
 async def delete_runs(
     session: Session, given: Sequence[str], *, ignore_missing: bool = False, force: bool = False
 ) -> int:
-    """Delete runs by their ids, which may be abbreviated; all ids are looked up before the first run goes."""
+    """Delete runs by their ids, which may be abbreviated; all ids are looked up before the first run is deleted."""
     from flujo.kernel.errors import RunNotFoundError
 
     async with reading(session.target) as runs:
@@ -134,9 +138,12 @@ async def delete_runs(
 
 
 def prune_runs(session: Session, choice: Choice, *, dry_run: bool, consent: Consent) -> int:
-    """Delete the runs of a choice, once `consent` to that many is given; returns the exit code."""
+    """Delete the selected runs, once `consent` to that many is given; returns the exit code."""
     if choice == Choice(None, (), None, (), None, None):
-        raise click.UsageError("say which runs: give their age, or another option that chooses; --older-than 0 is all")
+        raise click.UsageError(
+            "no runs are selected: give --older-than, --status, --workflow, --label, --id-prefix or --keep-last; "
+            "--older-than 0 selects all"
+        )
     parse_labels(choice.labels)
     return run_async(lambda: _prune(session, choice, dry_run=dry_run, consent=consent))
 
@@ -144,7 +151,7 @@ def prune_runs(session: Session, choice: Choice, *, dry_run: bool, consent: Cons
 async def _prune(session: Session, choice: Choice, *, dry_run: bool, consent: Consent) -> int:
     async with reading(session.target) as runs:
         if dry_run:
-            _foretell(session, await choice.prune(runs, limit=LISTED, dry_run=True))
+            _preview(session, await choice.prune(runs, limit=LISTED, dry_run=True))
             return 0
         expected = None
         if consent is not Consent.GIVEN:
@@ -153,10 +160,10 @@ async def _prune(session: Session, choice: Choice, *, dry_run: bool, consent: Co
             if due.total and not consent.ask(f"Delete {_amount(due.total, due.bytes)}?"):
                 say("nothing was deleted")
                 return 0
-        return await _forget(session, runs, choice, expected)
+        return await _delete_in_calls(session, runs, choice, expected)
 
 
-async def _forget(session: Session, runs: StoredRuns, choice: Choice, expected: int | None) -> int:
+async def _delete_in_calls(session: Session, runs: StoredRuns, choice: Choice, expected: int | None) -> int:
     listed: list[RunSummary] = []
     total = size = 0
     pruned: Pruned | None = None
@@ -175,9 +182,9 @@ async def _forget(session: Session, runs: StoredRuns, choice: Choice, expected: 
     if session.output in ("json", "yaml"):
         _list(session, listed)
         if total > len(listed):
-            session.note(f"the first {_runs(len(listed))} are listed")
+            session.note(f"only the first {_runs(len(listed))} are listed")
     if pruned is None or pruned.more:
-        say(f"interrupted: {_amount(total, size)} deleted, the others stay")
+        say(f"interrupted: {_amount(total, size)} deleted, the rest was kept")
         return EXIT_CODE
     session.note(f"{_amount(total, size)} deleted")
     _note_kept(session, pruned)
@@ -185,7 +192,7 @@ async def _forget(session: Session, runs: StoredRuns, choice: Choice, expected: 
 
 
 class _Counter:
-    """How far a prune is, redrawn on a terminal as soon as it takes longer than a moment."""
+    """Shows how many runs a prune has deleted, on a terminal, once it takes more than one call."""
 
     def __init__(self, session: Session, expected: int | None) -> None:
         self._is_shown = not session.quiet and is_terminal(sys.stderr)
@@ -201,7 +208,7 @@ class _Counter:
             self._progress.stop()
 
     def show(self, total: int) -> None:
-        """So many runs are gone."""
+        """Show that `total` runs are deleted."""
         if not self._is_shown:
             return
         if self._progress is None:
@@ -215,7 +222,7 @@ class _Counter:
         self._progress.update(self._task, completed=total)
 
 
-def _foretell(session: Session, due: Pruned) -> None:
+def _preview(session: Session, due: Pruned) -> None:
     _list(session, due.runs)
     listed = len(due.runs)
     if session.output == "table" and due.runs:
@@ -224,7 +231,7 @@ def _foretell(session: Session, due: Pruned) -> None:
         print(text.table(("ID", "WORKFLOW", "STATUS"), rows, status=2, colour=has_colour(sys.stdout)))
     session.note(f"{_amount(due.total, due.bytes)} would be deleted")
     if due.total > listed:
-        session.note(f"the first {_runs(listed)} are listed, the longest settled")
+        session.note(f"only the {_runs(listed)} that ended first are listed")
     _note_kept(session, due)
 
 
@@ -238,9 +245,13 @@ def _list(session: Session, runs: Sequence[RunSummary]) -> None:
 
 def _note_kept(session: Session, pruned: Pruned) -> None:
     if pruned.kept_paused:
-        session.note(f"{pruned.kept_paused} paused of that age stay; --status paused includes them")
+        session.note(
+            f"kept {pruned.kept_paused} paused {_noun(pruned.kept_paused)} of that age; --status paused includes them"
+        )
     if pruned.kept_live:
-        session.note(f"{pruned.kept_live} of that age stay because they go on, or ought to")
+        session.note(
+            f"kept {_runs(pruned.kept_live)} of that age that {'is' if pruned.kept_live == 1 else 'are'} still active"
+        )
 
 
 def _amount(total: int, size: int) -> str:
@@ -248,4 +259,8 @@ def _amount(total: int, size: int) -> str:
 
 
 def _runs(number: int) -> str:
-    return "1 run" if number == 1 else f"{number} runs"
+    return f"{number} {_noun(number)}"
+
+
+def _noun(number: int) -> str:
+    return "run" if number == 1 else "runs"

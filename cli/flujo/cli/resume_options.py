@@ -1,4 +1,4 @@
-"""Resuming one run: with which definition, and what to say about that first."""
+"""Resume one run: choose its definition, and say which one it is."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class _Choices:
 
 @dataclass(frozen=True)
 class Resumption(_Choices):
-    """A resume of the run `run_id`.
+    """How to resume the run `run_id`.
 
-    `stored` goes on with the definition the run has in the store, `accept_changes` with the current one although it
-    contradicts completed steps. `workflow` is the current one, if the command line named it; otherwise it is found
-    through what the run has recorded.
+    `stored` uses the definition that the run has in the store, `accept_changes` the current one although it contradicts
+    completed steps. `workflow` is the current one, if the command line named it; otherwise it is found through what the
+    run has recorded.
     """
 
     run_id: str
@@ -66,7 +66,7 @@ class Resumption(_Choices):
         )
 
     def _refuse_missing_program(self, state: WorkflowState) -> None:
-        """A run an application started with a workflow of its own: only that application can go on with it."""
+        """Raise WorkflowNotFoundError for a run that only the application that started it can advance."""
         named = self.workflow is not None or sources.TARGET in state.environment
         if named or state.definition is not None:
             return
@@ -78,7 +78,7 @@ class Resumption(_Choices):
         raise error
 
     def _definition(self, session: Session, state: WorkflowState) -> Workflow | None:
-        """The workflow to go on with; None for the text in the store."""
+        """Return the workflow to resume with; None for the definition in the store."""
         if self.stored and state.definition is not None:
             return None
         current = self.workflow or self._current(session, state)
@@ -87,20 +87,20 @@ class Resumption(_Choices):
         if current.definition.digest == state.definition:
             return None
         file = sources.file_of(state) or "the definition"
-        session.note(f"{file} has changed since this run last began; going on with it as it is now")
+        session.note(f"{file} has changed since this run last began; using it as it is now")
         return current
 
     def _current(self, session: Session, state: WorkflowState) -> Workflow | None:
         if isinstance(session.target, ServerTarget) and state.definition is None:
-            return None  # a Python program: the server has it, or says that it has not
+            return None  # a Python workflow: the server has it, or refuses
         try:
             current = sources.of_run(state)
         except DefinitionError as error:
             raise DefinitionError(
-                error.problems, [f"flujoctl resume {self.run_id} --stored  # go on with the definition in the store"]
+                error.problems, [f"flujoctl resume {self.run_id} --stored  # use the definition in the store"]
             ) from error
         except SourceNotFoundError as error:
             raise SourceNotFoundError(error.message, [f"flujoctl inspect {self.run_id}"]) from error
         if current is None and (file := sources.file_of(state)) is not None:
-            session.note(f"{file} cannot be read; going on with the definition in the store")
+            session.note(f"{file} cannot be read; using the definition in the store")
         return current

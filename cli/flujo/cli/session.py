@@ -36,14 +36,14 @@ class Session:
 
     @property
     def target(self) -> Target:
-        """The server or store whose runs this invocation works on."""
+        """Return the server or store whose runs this invocation works on."""
         from .target import discover
 
         return discover(self.server, self.store)
 
     @property
     def store_target(self) -> StoreTarget:
-        """The store, for a command that works on one itself."""
+        """Return the store, for a command that works on one itself."""
         from .target import discover_store
 
         if self.server is not None:
@@ -52,7 +52,7 @@ class Session:
 
     @property
     def user(self) -> str | None:
-        """Who types this, for the record."""
+        """Return the name of the user, to be recorded; None if there is none."""
         import getpass
 
         try:
@@ -61,17 +61,17 @@ class Session:
             return None
 
     def note(self, text: str) -> None:
-        """Tell the person at the terminal something that is not the answer."""
+        """Print something that is not the answer on stderr, unless -q is given."""
         if not self.quiet:
             say(text)
 
     def suggest(self, command: str) -> None:
-        """Show a command that helps, such that it works as it is printed."""
+        """Print a command that helps, complete, so that it works as printed."""
         if not self.quiet:
             say(f"try: {self.addressed(command)}")
 
     def addressed(self, hint: str) -> str:
-        """A hint with the server or store the user named, if it has a command, which would act on others otherwise."""
+        """Return a hint with the user's --server or --store in its command, which would use another one without it."""
         option, value = ("--server", self.server) if self.server is not None else ("--store", self.store)
         is_addressed = any(f"{each} " in hint for each in ("--server", "--store", "--listen"))
         if value is None or "flujoctl " not in hint or is_addressed:
@@ -84,7 +84,7 @@ class Session:
 
 
 def say(text: str) -> None:
-    """A line on stderr. A terminal that has gone away must not keep us from ending in good order."""
+    """Print a line on stderr. A closed terminal must not keep the command from ending cleanly."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -92,12 +92,12 @@ def say(text: str) -> None:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether cursor movements make sense on this stream."""
+    """True if the stream is a terminal that understands cursor movements."""
     return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
 def has_colour(stream: Any) -> bool:
-    """Whether colours are wanted: NO_COLOR and FORCE_COLOR decide, or else whether it is a terminal."""
+    """True if colours are wanted: by NO_COLOR and FORCE_COLOR, or else if the stream is a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -118,7 +118,7 @@ def run_async(function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 
 def shared_options() -> list[click.Parameter]:
-    """Fresh parameters for one command. They write into the session and are not passed on to its function."""
+    """Return new parameters for one command. They write into the session and are not passed on to its function."""
     help_of = {option.split(",")[0].split()[0]: meaning for option, meaning in command_index.SHARED_OPTIONS}
 
     def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where workflows come from: a YAML file, a Python file (`FILE.py:NAME`) or an importable module (`MODULE:NAME`).
+"""Load workflows from a YAML file, a Python file (`FILE.py:NAME`) or an importable module (`MODULE:NAME`).
 
 A run of a Python workflow records its target, so that `resume ID` finds the workflow again. A run of a YAML file has
 the text itself in the store, and the path of the file, which may have been edited since.
@@ -29,16 +29,16 @@ WORKFLOW_FILE = "workflow_file"
 
 
 def load(target: str, *, workspace: Path | None = None) -> Workflow:
-    """The workflow a command line names; raises SourceNotFoundError, SourceError or DefinitionError."""
+    """Return the workflow a command line names; raises SourceNotFoundError, SourceError or DefinitionError."""
     if not _is_python(target):
         return _load_yaml(Path(target), workspace)
     if workspace is not None:
-        raise SourceError("--workspace is for YAML workflows; a Python workflow uses the folders it likes")
+        raise SourceError("--workspace applies to YAML workflows only; leave it out for a Python workflow")
     return _load_python(target, os.getcwd())
 
 
 def load_remote(target: str) -> Workflow | str:
-    """The workflow a command line names for a server: a YAML file's, or a name. Raises as `load`.
+    """Return the workflow a command line names for a server: that of a YAML file, or a name. Raises as `load` does.
 
     Code is never sent: a Python workflow is run by the server that was started with it, under its name."""
     if target.endswith((".yaml", ".yml")) or "/" in target or os.path.isfile(target):
@@ -47,13 +47,13 @@ def load_remote(target: str) -> Workflow | str:
     elif ":" not in target and not target.endswith(".py"):
         return target
     raise SourceError(
-        f"{target} is Python, and a server runs the Python it was started with",
+        f"{target} is a Python workflow; a server runs only the Python workflows it was started with",
         [f"flujoctl serve {quote(target)}", "flujoctl run NAME"],
     )
 
 
 def of_run(state: WorkflowState) -> Workflow | None:
-    """The workflow a run was started from as it is today, None when that cannot be read any more or was never a file.
+    """Return the workflow a run was started from as it is now; None if its file cannot be read or it never had one.
 
     Raises SourceError or DefinitionError for one that is there and cannot be used.
     """
@@ -68,13 +68,13 @@ def of_run(state: WorkflowState) -> Workflow | None:
 
 
 def file_of(state: WorkflowState) -> str | None:
-    """The path of the YAML file a run was started from."""
+    """Return the path of the YAML file a run was started from."""
     file = state.environment.get(WORKFLOW_FILE)
     return None if file is None else str(file)
 
 
 def from_stored_text(stored: StoredDefinition, state: WorkflowState | None = None) -> Workflow:
-    """The workflow in a definition that a store holds."""
+    """Return the workflow in a definition that a store holds."""
     from flujo.workflows import load_workflow_text
 
     file = None if state is None else file_of(state)
@@ -175,7 +175,7 @@ def _look_first_in(folder: str) -> None:
 
 
 def _import_failed(what: str, error: Exception) -> FlujoError:
-    """One line that says where in the user's code the import failed."""
+    """Return an error that says where in the user's code the import failed."""
     if isinstance(error, FlujoError):
         return error
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]

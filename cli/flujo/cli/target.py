@@ -1,4 +1,4 @@
-"""Which runs a command works on: those of a server, or those of a store, with what lies beside it.
+"""Find which runs a command works on: those of a server, or those of a store, and where the store is.
 
 In this order: --server ADDRESS; --store URL; FLUJO_SERVER, then FLUJO_STORE; `server = "…"` or `store = "…"` in the
 nearest flujo.toml upwards; the nearest folder .flujo upwards; and `sqlite:.flujo/state.db` in the working directory.
@@ -26,7 +26,7 @@ class StoreTarget(NamedTuple):
 
     @property
     def listen(self) -> str:
-        """Where a server of this store listens unless it is told otherwise."""
+        """Return the default address of a server of this store."""
         return f"unix:{os.path.relpath(self.workspaces.parent / 'server.sock')}"
 
 
@@ -55,14 +55,14 @@ def discover(server: str | None = None, store: str | None = None, *, here: Path 
 
 
 def discover_store(given: str | None = None, *, here: Path | None = None) -> StoreTarget:
-    """The store for a command that works on one itself, with `given` as its --store."""
+    """Return the store for a command that works on one itself, with `given` as its --store."""
     return StoreTarget(*find_store(given, here=here))
 
 
 def _require_own_socket(address: str) -> None:
-    """A socket is made by its server: another user's would be sent what is meant for the user's own server.
+    """Raise UntrustedOwnerError for a socket of another user, who would be sent inputs and signals.
 
-    Its folder counts because its owner could replace the socket between this look and the connection."""
+    The owner of its folder counts too, and could replace the socket between this check and the connection."""
     from flujo.client.addresses import ServerAddress
 
     path = ServerAddress.parse(address).path

@@ -1,6 +1,6 @@
-"""How runs, steps and events look to people: words, columns, colours.
+"""Format runs, steps and events as text: words, columns, colours.
 
-Everything here returns text. A status is always a word; colour only repeats it.
+A status is always a word; colour only repeats it.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ COLOURS = {
 
 
 def status_word(status: str, *, interrupted: bool) -> str:
-    """The status as it is shown; a run that should be going on and has nobody to do so is interrupted as well."""
+    """Return the status as it is shown; an unfinished run that no process runs is marked as interrupted."""
     return f"{status} (interrupted)" if interrupted else status
 
 
 def coloured(status: str, *, colour: bool, width: int = 0) -> str:
-    """A status word, padded first, so that the invisible characters do not count."""
+    """Return a status word in its colour, padded first, so that the escape characters do not count."""
     padded = f"{status:<{width}}"
     kind = "interrupted" if status.endswith("(interrupted)") else status
     return f"\x1b[{COLOURS[kind]}m{padded}\x1b[0m" if colour and kind in COLOURS else padded
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, status: int, colour: bool) -> str:
-    """Columns under their names; `status` is the number of the column to colour."""
+    """Return rows as columns under their names; `status` is the number of the column to colour."""
     cells = [head, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(_width(row[column]) for row in cells) for column in range(len(head))]
     lines = []
@@ -60,14 +60,14 @@ def _width(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """One line that cannot move the cursor: recorded texts come from tasks and servers, not from us."""
+    """Return a text as one line without control characters: a task or a server may have written it."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else (" " if each.isspace() else "�") for each in text)
 
 
 def first_line(text: str, limit: int = 200) -> str:
-    """What fits on a line of a longer text."""
+    """Return the first line of a text, cut to `limit` characters."""
     line = printable(text.strip().partition("\n")[0])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
@@ -78,37 +78,37 @@ def first_line(text: str, limit: int = 200) -> str:
 
 
 def age(instant: int, now: int, *, relative: bool) -> str:
-    """`3m ago` for people, ISO 8601 in UTC for programs."""
+    """Return `3m ago` if relative, else ISO 8601 in UTC."""
     if not relative:
         return format_instant(instant) or ""
     return f"{format_duration(max(0, now - instant) // MICROSECONDS)} ago"
 
 
 def elapsed(started_at: int | None, finished_at: int | None, now: int) -> str:
-    """From start to end, or until now."""
+    """Return the time from start to end, or until now."""
     if started_at is None:
         return "-"
     return format_duration(round(max(0, (finished_at or now) - started_at) / MICROSECONDS, 1))
 
 
 def steps_done(done: int, total: int | None) -> str:
-    """`3/7`, or `3` when nobody knows how many there will be."""
+    """Return `3/7`, or `3` when the total is not known."""
     return str(done) if total is None else f"{done}/{total}"
 
 
 def failure(error: Failure) -> str:
-    """An error on one line."""
+    """Return an error on one line."""
     return f"{error.type}: {first_line(error.message)}"
 
 
 def value(output: Any, limit: int | None = 200) -> str:
-    """A JSON value on one line, a text without quotes."""
+    """Return a JSON value on one line, a text without quotes."""
     text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
     return printable(text) if limit is None else first_line(text, limit)
 
 
 def outcome(state: WorkflowState, *, colour: bool, interrupted: bool = False) -> str:
-    """One line on how a run stands."""
+    """Return one line on the status of a run."""
     word = coloured(status_word(state.status, interrupted=interrupted), colour=colour)
     took = elapsed(state.started_at, state.finished_at, state.updated_at)
     count = steps_done(state.done, state.steps_total)
@@ -116,7 +116,7 @@ def outcome(state: WorkflowState, *, colour: bool, interrupted: bool = False) ->
 
 
 def outputs(state: WorkflowState) -> list[str]:
-    """The output of a run, one line per member."""
+    """Return the output of a run, one line per member."""
     output = state.output
     if output is None:
         return []
@@ -126,7 +126,7 @@ def outputs(state: WorkflowState) -> list[str]:
 
 
 def step_row(step: StepState, now: int) -> list[str]:
-    """A row of `inspect`: name, status, attempt, duration, what happened."""
+    """Return a row of `inspect`: name, status, attempt, duration, what happened."""
     attempt = f"{step.attempt}/{step.max_attempts}" if step.max_attempts > 1 else str(step.attempt or "-")
     active = step.active_micros
     if step.attempt_started_at is not None and not step.interrupted:
@@ -138,7 +138,8 @@ def step_row(step: StepState, now: int) -> list[str]:
 
 def _remark(step: StepState, now: int) -> str:
     if step.status is StepStatus.RETRYING and step.error is not None and step.next_attempt_at is not None:
-        return f"{failure(step.error)}; again in {format_duration(max(0, step.next_attempt_at - now) // MICROSECONDS)}"
+        left = format_duration(max(0, step.next_attempt_at - now) // MICROSECONDS)
+        return f"{failure(step.error)}; next attempt in {left}"
     if step.status is StepStatus.WAITING:
         return _wait(step, now)
     if step.error is not None:
@@ -151,12 +152,12 @@ def _wait(step: StepState, now: int) -> str:
     if step.signal is not None:
         return f"waits for the signal {step.signal!r}{until}"
     if step.child is not None:
-        return f"waits for the run {step.child}"
+        return f"waits for run {step.child}"
     return f"sleeps until {format_instant(step.until)}"
 
 
 def summary_row(run: RunSummary, now: int, *, interrupted: bool, relative: bool) -> list[str]:
-    """A row of `list`."""
+    """Return a row of `list`."""
     return [
         run.run_id,
         run.workflow,
@@ -169,7 +170,7 @@ def summary_row(run: RunSummary, now: int, *, interrupted: bool, relative: bool)
 
 
 def summary_object(run: RunSummary, *, interrupted: bool) -> dict[str, Any]:
-    """A run of `list` as JSON."""
+    """Return a run of `list` as a JSON object."""
     error = None if run.error_type is None else {"type": run.error_type, "message": run.error_message}
     return {
         "run_id": run.run_id,
@@ -201,19 +202,19 @@ def summary_object(run: RunSummary, *, interrupted: bool) -> dict[str, Any]:
 
 
 def clock_time(instant: int) -> str:
-    """The time of day here."""
+    """Return the local time of day."""
     return to_datetime(instant).astimezone().strftime("%H:%M:%S")
 
 
 def event_line(event: Event, state: WorkflowState) -> str:
-    """What an event says, on one line; `state` is the run after it."""
+    """Return an event on one line; `state` is the run after it."""
     fact = event.fact
     match fact:
         case events.RunCreated():
             return f"run of {fact.workflow} created"
         case events.RunResumed():
             since = f" from step {fact.from_step}" if fact.from_step else ""
-            again = f"; again: {', '.join(fact.reset[:10])}" if fact.reset else ""
+            again = f"; runs again: {', '.join(fact.reset[:10])}" if fact.reset else ""
             return f"run resumed{since}{again}"
         case events.RunPaused():
             return f"run paused: {fact.reason}" + (f" of step {fact.step}" if fact.step else "")
@@ -245,7 +246,7 @@ def _by(who: str | None) -> str:
 
 
 def progress(said: Progress) -> str:
-    """What a step, or a program, has said of its progress: `40 % (4 of 10), item 4`."""
+    """Return reported progress on one line: `40 % (4 of 10), item 4`."""
     done, total = f"{said.done:g}", "" if said.total is None else f" of {said.total:g}"
     share = said.share
     counted = f"{done}{total}" if share is None else f"{100 * share:.0f} % ({done}{total})"
@@ -257,7 +258,7 @@ def progress(said: Progress) -> str:
 
 
 def is_usage_only(said: Progress | events.ProgressReported) -> bool:
-    """Whether it only says what commands have used, and nothing a step has reported itself."""
+    """True if a report holds only what commands have used, and nothing that a step has reported itself."""
     nothing = not said.done and said.total is None and said.message is None
     return nothing and bool(said.metrics) and all(name in Usage._fields for name in said.metrics)
 
@@ -274,16 +275,16 @@ def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
         case events.StepWaiting() if fact.signal is not None:
             return f"waits for the signal {fact.signal}"
         case events.StepWaiting() if fact.child is not None:
-            return f"waits for the run {fact.child}"
+            return f"waits for run {fact.child}"
         case events.StepWaiting():
             return f"sleeps until {format_instant(fact.until)}"
         case events.StepCompleted() if step.kind == "task":
             return f"completed in {format_duration(round(step.active_seconds, 3))}"
         case events.StepCompleted():
-            return "goes on"
+            return "finished waiting"
         case events.AttemptFailed():
             wait = format_duration(round(max(0, fact.next_attempt_at - at) / MICROSECONDS, 1))
-            return f"attempt {fact.attempt} failed: {fact.type}: {first_line(fact.message)}; again in {wait}"
+            return f"attempt {fact.attempt} failed: {fact.type}: {first_line(fact.message)}; next attempt in {wait}"
         case events.StepFailed():
             return f"failed at attempt {fact.attempt}: {fact.type}: {first_line(fact.message)}"
         case events.StepInterrupted():
@@ -306,7 +307,7 @@ def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
 
 
 def size_text(size: float) -> str:
-    """`812 bytes`, `12.3 MiB`."""
+    """Return a size such as `812 bytes` or `12.3 MiB`."""
     if size < 1024:
         return f"{size:.0f} bytes"
     power = next((power for power in (1, 2) if size < 1024 ** (power + 1)), 3)

@@ -1,6 +1,6 @@
-"""Where a server listens: `unix:PATH`, a socket file.
+"""Parse the address of a server: `unix:PATH`, a socket file.
 
-A unix socket is reached by whoever may open its file, and by nobody from another machine. TCP needs authentication
+A unix socket is reached by users who may open its file, and from no other machine. TCP needs authentication
 first and is not there yet (SCOPE.md).
 """
 
@@ -24,7 +24,7 @@ class ServerAddress(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ServerAddress:
-        """The address in `unix:PATH` or `unix:///PATH`; raises InvalidAddressError.
+        """Return the address in `unix:PATH` or `unix:///PATH`; raises InvalidAddressError.
 
         A relative path counts from the working directory."""
         scheme, colon, rest = text.partition(":")
@@ -40,7 +40,9 @@ class ServerAddress(NamedTuple):
 
     @property
     def target(self) -> str:
-        """The name gRPC knows it by; one that is too long is taken from the working directory, if that helps."""
+        """Return the target for gRPC; a path that is too long is given relative to the working directory.
+
+        Raises InvalidAddressError if neither is short enough."""
         if _fits(path := str(self.path)) or _fits(path := os.path.relpath(path)):
             return f"unix:{path}"
         raise InvalidAddressError(

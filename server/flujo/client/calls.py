@@ -1,8 +1,8 @@
-"""One connection to a server, and the two ways to call it. Both ends of grpc.aio need a wrapper; this is the client's.
+"""Call a server over one connection. Both ends of grpc.aio need a wrapper; this is the client's.
 
 A unary call that is awaited inside an anyio cancel scope loses the scope's mark when it is cancelled, so that the
-cancellation would travel on through the scope that caused it. A stream that is left early goes on until the channel is
-closed. Neither happens through `Calls`; and what goes wrong comes out as an error of `flujo.kernel.errors`.
+cancellation would travel on through the scope that caused it. A stream that is left early continues until the
+channel is closed. Neither happens through `Calls`, and every failure is raised as an error of `flujo.kernel.errors`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ OPTIONS = (
 
 
 ENDING_SECONDS = 1.0
-"""How long the end of a stream is waited for that has been cancelled; it comes from our own side, at once."""
+"""How long to wait for the end of a cancelled stream; it comes from gRPC in this process, at once."""
 
 
 class Calls:
@@ -69,9 +69,9 @@ class Calls:
         seconds: float,
         wait_for_ready: bool = False,
     ) -> Response:
-        """The answer to a request, within `seconds`.
+        """Return the answer to a request, within `seconds`.
 
-        With `wait_for_ready` a server that does not answer yet is waited for; otherwise it is an error at once.
+        With `wait_for_ready` the call waits for a server that does not answer yet; otherwise it fails at once.
         """
         call = method(request, timeout=seconds, wait_for_ready=wait_for_ready)
         try:
@@ -88,7 +88,7 @@ class Calls:
     async def stream(
         self, method: aio.UnaryStreamMultiCallable[Request, Response], request: Request
     ) -> AsyncIterator[AsyncIterator[Response]]:
-        """The answers to a request as they come. Leaving the block ends the call, on the server as well."""
+        """Yield the answers to a request as they come. Leaving the block ends the call, on the server as well."""
         call = method(request)
         try:
             yield call.__aiter__()
@@ -100,7 +100,9 @@ class Calls:
         finally:
             call.cancel()
             with anyio.move_on_after(ENDING_SECONDS, shield=True):
-                await call.code()  # it is over only now; an event loop that ends before would leave it half open
+                await (
+                    call.code()
+                )  # the call has ended only now; an event loop that ends before would leave it half open
 
     def _require_open(self) -> None:
         """Raise KernelClosedError if a call was cancelled because the connection was closed, and not its caller."""

@@ -1,8 +1,8 @@
-"""`Client`: what a `Kernel` does with runs, done by a server.
+"""Use the runs of a server as those of a `Kernel`.
 
-Every call returns and raises what the kernel's does. What follows a run (`watch`, `wait`, `result`) goes on when the
-server is restarted: the run does not notice, and neither does the caller, as long as a server answers again within
-`reconnect_seconds`. Other calls fail at once when no server answers; repeat them with the same `request_id`.
+Every call returns and raises what the kernel's does. The calls that follow a run (`watch`, `wait`, `result`) continue
+after a restart of the server, as long as one answers again within `reconnect_seconds`. Other calls fail at once when no
+server answers; repeat them with the same `request_id`.
 """
 
 from __future__ import annotations
@@ -81,16 +81,16 @@ Result = TypeVar("Result")
 CALL_SECONDS = 30.0
 WAIT_SECONDS = 20.0
 PRUNE_SECONDS = 20.0
-"""How long a server removes runs before it answers, at most."""
+"""How long a server deletes runs before it answers, at most."""
 RECONNECT_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
-"""Between two tries to go on with what was broken off: a server that is closing is not asked in a tight loop."""
+"""Between two tries to reconnect: a server that is closing is not asked in a tight loop."""
 
 LONGEST_PAGE = 1000
 LARGEST_PRUNE = 100_000
 
 _GONE = (ServerUnreachableError, KernelClosedError, CallTimeoutError)
-"""What a call raises that may go on later: no server there, one that closes, one that was not listened to for long."""
+"""What a call raises that may succeed later: no server answers, it is closing, or the call timed out."""
 
 _DELIVERIES = {
     run_service_pb2.SIGNAL_OUTCOME_RECORDED: Delivery.RECORDED,
@@ -110,7 +110,7 @@ _CANCEL_OUTCOMES = {
 
 
 class ServerInfo(NamedTuple):
-    """What a server says of itself. Instants in microseconds UTC."""
+    """A server, as it describes itself. Instants in microseconds UTC."""
 
     version: str
     kernel_id: str
@@ -122,7 +122,7 @@ class ServerInfo(NamedTuple):
 
 
 class _Opened(NamedTuple):
-    """What a client has while it is open."""
+    """The connection of a client while it is open."""
 
     calls: Calls
     runs: run_service_pb2_grpc.RunServiceStub
@@ -166,7 +166,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The address of the server."""
+        """Return the address of the server."""
         return self.address.text
 
     @property
@@ -188,7 +188,7 @@ class Client:
         return self._open.system
 
     async def info(self) -> ServerInfo:
-        """What the server is; raises ServerUnreachableError when there is none."""
+        """Return what the server is; raises ServerUnreachableError when there is none."""
         return await self._info(self._call_seconds, wait_for_ready=False)
 
     async def _info(self, seconds: float, *, wait_for_ready: bool) -> ServerInfo:
@@ -221,8 +221,8 @@ class Client:
         labels: Mapping[str, str] | None = None,
         request_id: str | None = None,
     ) -> RunHandle:
-        """As Kernel.start. A workflow with a definition is sent along; another one is named, and the server must have
-        it."""
+        """Start a run as Kernel.start does. A definition is sent along; a workflow without one is named, and the server
+        must have it."""
         request = run_service_pb2.StartRunRequest(
             run_id=_new_run_id(run_id, request_id),
             inputs=inline(encode_given("the inputs", dict(inputs or {}))),
@@ -249,8 +249,8 @@ class Client:
         return await handle.result()
 
     async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
-        """As Kernel.resume. A workflow with a definition is sent along; another one only has to be the run's own, which
-        the server must have."""
+        """Resume a run as Kernel.resume does. A definition is sent along; a workflow without one has to be that of the
+        run, and the server must have it."""
         asked = Resumption(**options)
         workflow = asked.workflow
         if workflow is not None and workflow.definition is None:
@@ -277,22 +277,22 @@ class Client:
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def inspect(self, run_id: str) -> WorkflowState:
-        """As Kernel.inspect."""
+        """Return the state of a run, as Kernel.inspect does."""
         request = run_service_pb2.GetRunRequest(run_id=run_id, view=run_pb2.RUN_VIEW_FULL)
         return await self._state(await self._call(self._runs.GetRun, request))
 
     async def summary(self, run_id: str) -> RunSummary:
-        """As Kernel.summary."""
+        """Return the summary of a run, as Kernel.summary does."""
         return from_run((await self._call(self._runs.GetRun, run_service_pb2.GetRunRequest(run_id=run_id))).run)
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
-        """As Kernel.is_interrupted: a server names an owner only while that is alive."""
+        """True if the run is unfinished and has no live owner: a server names only live ones."""
         return summary.status in LIVE and summary.owner is None
 
     async def list(
         self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[Wanted]
     ) -> Page:
-        """As Kernel.list, at most 1000 at a time."""
+        """Return a page of runs as Kernel.list does, at most 1000 at a time."""
         request = run_service_pb2.ListRunsRequest(
             filter=to_filter(run_filter(**wanted)),
             order=to_order(check_order(order)),
@@ -303,12 +303,12 @@ class Client:
         return Page([from_run(run) for run in answer.runs], answer.next_page_token or None)
 
     async def count(self, **wanted: Unpack[Wanted]) -> int:
-        """As Kernel.count."""
+        """Return how many runs match, as Kernel.count does."""
         request = run_service_pb2.CountRunsRequest(filter=to_filter(run_filter(**wanted)))
         return int((await self._call(self._runs.CountRuns, request)).count)
 
     async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
-        """As Kernel.stats."""
+        """Return statistics, as Kernel.stats does."""
         request = run_service_pb2.GetStatsRequest(
             window=to_duration(parse_duration(window_seconds)), workflow=_text("workflow", workflow)
         )
@@ -317,7 +317,7 @@ class Client:
     async def events(
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
     ) -> Sequence[Event]:
-        """As Kernel.events."""
+        """Return stored events, as Kernel.events does."""
         check_limit(limit)
         found: list[Event] = []
         while len(found) < limit:
@@ -334,14 +334,16 @@ class Client:
         return found
 
     async def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
-        """As Kernel.watch, also across restarts of the server; raises ServerUnreachableError when none comes back."""
-        patience = _Patience(self._reconnect_seconds)
+        """Yield events as Kernel.watch does, also across restarts of the server.
+
+        Raises ServerUnreachableError when no server answers again in time."""
+        deadline = _ReconnectDeadline(self._reconnect_seconds)
         while True:
             request = run_service_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq, uid=uid or "")
             try:
                 async with self._calls.stream(self._runs.WatchRun, request) as messages:
                     async for message in messages:
-                        patience.renew()
+                        deadline.renew()
                         match message.WhichOneof("content"):
                             case "header":
                                 uid = message.header.run.uid
@@ -354,10 +356,10 @@ class Client:
                 gone: Exception = ServerUnreachableError(self.address.text, "the stream ended before the run did")
             except _GONE as error:
                 gone = error
-            await self._reconnect(patience, gone)
+            await self._reconnect(deadline, gone)
 
     async def wait(self, run_id: str) -> WorkflowState:
-        """As Kernel.wait, also across restarts of the server."""
+        """Return when a run has ended or paused, as Kernel.wait does, also across restarts of the server."""
         request = run_service_pb2.WaitRunRequest(
             run_id=run_id, max_wait=to_duration(WAIT_SECONDS), view=run_pb2.RUN_VIEW_FULL
         )
@@ -376,7 +378,7 @@ class Client:
         return state
 
     async def result(self, run_id: str) -> Any:
-        """As Kernel.result."""
+        """Return the output of a run, as Kernel.result does."""
         return result_of(await self.wait(run_id))
 
     # -- acting -------------------------------------------------------------------------------------------------
@@ -384,7 +386,7 @@ class Client:
     async def signal(
         self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
     ) -> Delivery:
-        """As Kernel.signal."""
+        """Send a signal, as Kernel.signal does."""
         request = run_service_pb2.SignalRunRequest(
             run_id=run_id,
             name=name,
@@ -397,7 +399,7 @@ class Client:
     async def cancel(
         self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
     ) -> CancelOutcome:
-        """As Kernel.cancel."""
+        """Request the cancellation of a run, as Kernel.cancel does."""
         request = run_service_pb2.CancelRunRequest(
             run_id=run_id, reason=_text("reason", reason), by=_text("by", by), request_id=_request_id(request_id)
         )
@@ -406,14 +408,14 @@ class Client:
     async def pause(
         self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
     ) -> PauseOutcome:
-        """As Kernel.pause."""
+        """Request that a run pauses, as Kernel.pause does."""
         request = run_service_pb2.PauseRunRequest(
             run_id=run_id, reason=_text("reason", reason), by=_text("by", by), request_id=_request_id(request_id)
         )
         return _PAUSE_OUTCOMES[(await self._call(self._runs.PauseRun, request)).outcome]
 
     async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
-        """As Kernel.unpause."""
+        """Resume a paused run, as Kernel.unpause does."""
         request = run_service_pb2.UnpauseRunRequest(
             run_id=run_id, by=_text("by", by), request_id=_request_id(request_id)
         )
@@ -430,7 +432,7 @@ class Client:
         by: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """As Kernel.skip."""
+        """Mark a step as skipped, as Kernel.skip does."""
         request = run_service_pb2.SkipStepRequest(
             run_id=run_id,
             step=step,
@@ -452,7 +454,7 @@ class Client:
         by: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """As Kernel.set_output."""
+        """Set the output of a step, as Kernel.set_output does."""
         request = run_service_pb2.SetStepOutputRequest(
             run_id=run_id,
             step=step,
@@ -473,7 +475,7 @@ class Client:
         by: str | None = None,
         request_id: str | None = None,
     ) -> Delivery:
-        """As Kernel.set_variable."""
+        """Set a variable of a run, as Kernel.set_variable does."""
         request = run_service_pb2.SetVariableRequest(
             run_id=run_id,
             name=check_variable_name(name),
@@ -495,7 +497,7 @@ class Client:
         workflow: Workflow | None = None,
         request_id: str | None = None,
     ) -> RunHandle:
-        """As Kernel.fork."""
+        """Start a run with the history of another one, as Kernel.fork does."""
         request = run_service_pb2.ForkRunRequest(
             run_id=run_id,
             from_step=from_step or "",
@@ -511,12 +513,12 @@ class Client:
         return RunHandle(self, answer.run.run_id, answer.created)
 
     async def explain(self, run_id: str) -> Explanation:
-        """As Kernel.explain."""
+        """Return why a run does not progress, as Kernel.explain does."""
         answer = await self._call(self._runs.ExplainRun, run_service_pb2.ExplainRunRequest(run_id=run_id))
         return Explanation(run_id, from_run_status(answer.status), [_reason(each) for each in answer.reasons])
 
     async def delete(self, run_id: str, *, force: bool = False) -> None:
-        """As Kernel.delete."""
+        """Delete a run, as Kernel.delete does."""
         await self._call(self._runs.DeleteRun, run_service_pb2.DeleteRunRequest(run_id=run_id, force=force))
 
     async def prune(
@@ -527,7 +529,7 @@ class Client:
         dry_run: bool = False,
         **selection: Unpack[SelectionOptions],
     ) -> Pruned:
-        """As Kernel.prune, at most 100,000 runs and 20 seconds at a time, by default 10 seconds."""
+        """Delete old runs as Kernel.prune does, at most 100,000 runs and 20 seconds at a time (default 10 seconds)."""
         chosen = Selection(**selection)
         request = run_service_pb2.PruneRunsRequest(
             statuses=_statuses(chosen.statuses),
@@ -559,7 +561,7 @@ class Client:
         return await self._calls.unary(method, request, seconds=self._call_seconds)
 
     async def _state(self, answer: Any) -> WorkflowState:
-        """The state in an answer in RUN_VIEW_FULL, with what did not come along."""
+        """Return the state in an answer in RUN_VIEW_FULL, with the values that were left out of it."""
         run: run_pb2.Run = answer.run
         steps = list(run.details.steps)
         if run.details.steps_omitted:
@@ -584,7 +586,7 @@ class Client:
         return from_event(message)
 
     async def _fetch(self, run_id: str, uid: str, payload: Payload) -> None:
-        """Put the value in the place of a reference."""
+        """Replace a reference by its value, read from the server."""
         if payload.WhichOneof("content") != "reference":
             return
         request = run_service_pb2.ReadPayloadRequest(run_id=run_id, uid=uid, seq=payload.reference.seq)
@@ -594,22 +596,22 @@ class Client:
                 data += message.chunk
         payload.json = data.decode()
 
-    # -- going on after a restart -------------------------------------------------------------------------------
+    # -- reconnecting after a restart -------------------------------------------------------------------------------
 
     async def _following(self, ask: Callable[[], Awaitable[Result]]) -> Result:
-        """What `ask` returns, asked again when the server has gone and another one answers."""
-        patience = _Patience(self._reconnect_seconds)
+        """Return what `ask` returns; it is called again once a server answers after the one asked has gone."""
+        deadline = _ReconnectDeadline(self._reconnect_seconds)
         while True:
             try:
                 return await ask()
             except _GONE as error:
-                await self._reconnect(patience, error)
+                await self._reconnect(deadline, error)
 
-    async def _reconnect(self, patience: _Patience, gone: Exception) -> None:
+    async def _reconnect(self, deadline: _ReconnectDeadline, gone: Exception) -> None:
         """Return when a server answers; raises `gone` when none does in time."""
-        while (left := patience.left()) > 0:
+        while (left := deadline.left()) > 0:
             await anyio.sleep(min(PAUSE_SECONDS, left))
-            _ = self._calls  # raises KernelClosedError once it is this client that has gone
+            _ = self._calls  # raises KernelClosedError once this client is closed
             try:
                 await self._info(max(left, PAUSE_SECONDS), wait_for_ready=True)
             except _GONE:
@@ -618,19 +620,19 @@ class Client:
         raise gone
 
 
-class _Patience:
-    """How long a server may stay away, from when that is first noticed."""
+class _ReconnectDeadline:
+    """Counts how long a server has been unreachable, from when that is first noticed."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._gives_up_at: float | None = None
 
     def renew(self) -> None:
-        """It has answered."""
+        """Start anew: the server has answered."""
         self._gives_up_at = None
 
     def left(self) -> float:
-        """Seconds until it is given up."""
+        """Return the seconds until the client gives up."""
         now = time.monotonic()
         if self._gives_up_at is None:
             self._gives_up_at = now + self._seconds
@@ -642,7 +644,7 @@ def _request_id(given: str | None) -> str:
 
 
 def _new_run_id(given: str | None, request_id: str | None) -> str:
-    """The id of a run to be: the caller's own, else what the server makes of a request id, else a fresh one."""
+    """Return the id of a new run: the caller's, else none if the server makes it of the request id, else a new one."""
     if given is not None:
         return check_run_id(given)
     if request_id is not None:

@@ -1,4 +1,4 @@
-"""The one table between flujo's errors and gRPC statuses, read in both directions.
+"""Map flujo's errors to gRPC statuses and back, by one table.
 
 An error becomes a status code, its message, and google.rpc.ErrorInfo with its `reason` and, as metadata, its class, its
 fields and its hints. A client makes the same error of the same class from that. Errors that other languages want to
@@ -45,13 +45,13 @@ class _Field(NamedTuple):
 
 
 def _cut(text: str, room: int) -> str:
-    """The text, cut to `room` bytes of UTF-8 with a sign that it was. File names may hold what UTF-8 cannot."""
+    """Return the text, cut to `room` bytes of UTF-8 with a sign that it was. File names may hold what UTF-8 cannot."""
     data = text.encode(errors="replace")
     return data.decode() if len(data) <= room else data[: room - 3].decode(errors="ignore") + "…"
 
 
 def _cut_message(text: str) -> str:
-    """The text, cut to what it takes as a header."""
+    """Return the text, cut to the size it has as a header."""
     clean = _cut(text, MESSAGE_ROOM)
     while (size := len(quote(clean, safe=_PRINTABLE))) > MESSAGE_ROOM:
         clean = _cut(clean, min(len(clean.encode()) - 3, len(clean.encode()) * MESSAGE_ROOM // size))
@@ -59,7 +59,7 @@ def _cut_message(text: str) -> str:
 
 
 def _cut_lines(lines: Iterable[str], room: int) -> str:
-    """The first lines, as many as fit whole: half a command is none."""
+    """Return the first lines that fit whole: half a command is of no use."""
     kept: list[str] = []
     for line in lines:
         room -= len(line.encode(errors="replace")) + 1
@@ -179,7 +179,7 @@ _BY_NAME = {kind.__name__: kind for kind in TABLE}
 
 
 def to_status(error: FlujoError) -> Status:
-    """The status of an error; of a class that is not in the table, that of its nearest base."""
+    """Return the status of an error; for a class that is not in the table, that of its nearest base."""
     kind = next(base for base in type(error).__mro__ if base in TABLE)
     code, fields = TABLE[kind]
     metadata = {name: field.write(getattr(error, name)) for name, field in fields.items()}
@@ -197,7 +197,7 @@ def to_status(error: FlujoError) -> Status:
 
 
 def from_status(status: Status) -> FlujoError | None:
-    """The error in a status, as it was raised there; None if it was not flujo that raised it."""
+    """Return the error in a status, as the server raised it; None if flujo did not raise it."""
     info = _find(status, ErrorInfo)
     if info is None or info.domain != DOMAIN:
         return None
@@ -215,7 +215,7 @@ def from_status(status: Status) -> FlujoError | None:
 
 
 def _violations(error: FlujoError) -> Iterable[BadRequest]:
-    """The same again, a wrong field each, in the form that any client can take apart."""
+    """Yield the wrong fields of an error, one each, in the form that clients of other languages read."""
     for field, description in _wrong_fields(error):
         violation = BadRequest.FieldViolation(field=_cut(field, TEXT_ROOM), description=_cut(description, TEXT_ROOM))
         yield BadRequest(field_violations=[violation])
@@ -238,7 +238,7 @@ def _preconditions(error: errors.StateIncompatibilityError) -> Iterable[Precondi
 
 
 def _fitting(whole: Found, parts: Iterable[Found], room: int) -> Found:
-    """As many of the parts, in one message, as there is room for."""
+    """Return `whole` with as many of the parts as there is room for."""
     for part in parts:
         room -= part.ByteSize()
         if room < 0:

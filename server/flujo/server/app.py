@@ -1,4 +1,4 @@
-"""The server as a program: opens a store, recovers its runs, and listens. What `flujoctl serve` runs."""
+"""Run a server as a program, for `flujoctl serve`: open a store, resume its unfinished runs, and listen."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ async def run_server(
 ) -> None:
     """Serve the store at the URL `store` until cancelled. `started` is called when calls are accepted.
 
-    Unfinished runs that nobody runs are taken up first: those of `workflows`, and those that have their definition
+    Unfinished runs that no process runs are resumed first: those of `workflows`, and those that have their definition
     stored. `max_steps`, `max_runs`, `limits` and `retention` are those of Kernel. Raises what open_backend and `serve`
     raise.
     """
     where = ServerAddress.parse(address)
-    _ = where.target  # a path that is too long is said before a store is made for nothing
+    _ = where.target  # a path that is too long is refused before a store is created
     kernel = Kernel(
         open_backend(store),
         workflows,
@@ -46,7 +46,7 @@ async def run_server(
         retention=retention,
         load_definition=load_stored,
     )
-    with claimed(where):  # first of all: a server that has to leave again must not have taken up runs
+    with claimed(where):  # first: a server whose address is in use must not have resumed runs
         async with kernel, listening(kernel, where, grace_seconds=grace_seconds):
             started(kernel)
             await anyio.sleep_forever()

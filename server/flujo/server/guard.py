@@ -1,12 +1,12 @@
-"""The guard around every handler: whatever happens inside comes out as a status that the client can use.
+"""Turn every outcome of a handler into a status that the client can use.
 
     FlujoError                    its row in the table of flujo.client.statuses
     any other exception           INTERNAL with an id; its text stays here, in the log
     a cancellation of the call    passes through; the client has gone
     any other cancellation        ABORTED: grpc.aio would send nothing at all, and the client would wait for ever
 
-It also knows how many handlers are at work, so that a server that closes can wait for them, and refuses new calls from
-the moment it begins to close.
+The guard also counts the running handlers, so that a server that closes can wait for them, and refuses new calls from
+the moment the server begins to close.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Guard(aio.ServerInterceptor):
 
     def __init__(self) -> None:
         self.closing = anyio.Event()
-        self._at_work = 0
+        self._running = 0
         self._idle = anyio.Event()
         self._idle.set()
 
     async def wait_idle(self) -> None:
-        """Return when no handler is at work."""
-        while self._at_work:
+        """Return when no handler is running."""
+        while self._running:
             await self._idle.wait()
 
     async def intercept_service(
@@ -78,16 +78,16 @@ class Guard(aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _watched(self, method: str, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-        if not self._at_work:
+        if not self._running:
             self._idle = anyio.Event()
-        self._at_work += 1
+        self._running += 1
         try:
             yield
         except BaseException as error:
             await _end(error, method, context)
         finally:
-            self._at_work -= 1
-            if not self._at_work:
+            self._running -= 1
+            if not self._running:
                 self._idle.set()
 
 
@@ -116,13 +116,13 @@ async def _end(error: BaseException, method: str, context: aio.ServicerContext[A
 
 
 def _is_cancelled() -> bool:
-    """Whether this call is over for gRPC: its client has gone, or the server has cut it off."""
+    """True if this call is over for gRPC: its client has gone, or the server has cut it off."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def _single(error: BaseException) -> BaseException:
-    """The error inside of groups that hold nothing else."""
+    """Return the error inside of groups that hold nothing else."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -1,8 +1,8 @@
-"""Listening: a gRPC server around an open kernel, from its first call to a good end.
+"""Serve an open kernel over gRPC, from the first call to a clean end.
 
 Closing goes from the outside in: health says NOT_SERVING and new calls are refused; watches end, so that their clients
-come back with their cursors; calls under way finish, within `grace_seconds`; then the socket goes. The kernel is closed
-by who opened it.
+come back with their cursors; calls under way finish, within `grace_seconds`; then the socket is removed. The
+kernel is closed by the code that opened it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger("flujo.server")
 GRACE_SECONDS = 5.0
 
 FLUSH_SECONDS = 0.5
-"""For what handlers have answered at last and gRPC has not sent yet."""
+"""For answers of handlers that gRPC has not sent yet."""
 
 SERVICES = (
     run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name,
@@ -60,7 +60,7 @@ async def serve(
     grace_seconds: float = GRACE_SECONDS,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an open kernel at `address` (`unix:PATH`) until cancelled, and then close in good order.
+    """Serve an open kernel at `address` (`unix:PATH`) until cancelled, and then close cleanly.
 
     As a task: `await group.start(serve, kernel, address)` returns when calls are accepted. Raises InvalidAddressError,
     AddressInUseError, and UnsupportedEventLoopError on trio.
@@ -73,7 +73,7 @@ async def serve(
 
 
 def load_stored(stored: StoredDefinition) -> Workflow:
-    """The workflow in a definition that a store holds."""
+    """Return the workflow in a definition that a store holds."""
     from flujo.workflows import load_workflow_text
 
     return load_workflow_text(stored.text, f"{stored.workflow}.yaml")
@@ -85,7 +85,7 @@ async def listening(
 ) -> AsyncIterator[None]:
     """Accept calls for `kernel` inside the block, at an address that is `claimed`."""
     require_asyncio("the gRPC server")
-    kernel.accept_definitions(load_stored)  # or what a client sends could not be gone on with after a crash
+    kernel.accept_definitions(load_stored)  # or a run whose definition a client sent could not be resumed after a crash
     target = address.target
     guard, healthy = Guard(), health.aio.HealthServicer()
     server = aio.server(interceptors=(guard,), options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
@@ -113,4 +113,4 @@ async def _close(server: aio.Server, guard: Guard, healthy: health.aio.HealthSer
         # An open watch of the health service would use up the whole grace of `stop`, so ours are waited for first.
         await guard.wait_idle()
     await server.stop(FLUSH_SECONDS)
-    await guard.wait_idle()  # what was cut off unwinds; the kernel must not close under it
+    await guard.wait_idle()  # handlers that were cut off unwind; the kernel must not close before

@@ -1,4 +1,4 @@
-"""RunService: each method translates a request, asks the kernel, and translates the answer.
+"""Answer for RunService: each method translates a request, asks the kernel, and translates the answer.
 
 What a method does and which errors it answers is written in proto/flujo/v1/run_service.proto; errors are raised here as
 the kernel raises them, and become statuses in the guard. No run depends on a handler: runs live in the kernel.
@@ -169,7 +169,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         messages: list[Event] = []
         for event in events:
             messages.append(to_event(event, payloads))
-            if payloads.room < MAX_INLINE_BYTES:  # the next one might not come along: it begins the next answer
+            if payloads.room < MAX_INLINE_BYTES:  # the next payload might be left out: it begins the next answer
                 break
         head = max(summary.seq, events[-1].seq if events else request.after_seq)  # the run may have gone on meanwhile
         return pb.ListEventsResponse(events=messages, head_seq=head, uid=summary.uid)
@@ -209,7 +209,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
                 seq = batch.events[-1].seq if batch.events else seq
 
     async def _piece(self, batch: Watched, seq: int) -> pb.WatchRunResponse:
-        """The message of a piece of a watch; `seq` is the last event that was sent."""
+        """Return the message of a piece of a watch; `seq` is the last event that was sent."""
         if batch.begin is not None:
             return pb.WatchRunResponse(header=pb.WatchHeader(run=await self._message(batch.begin)))
         if batch.end is not None:
@@ -323,7 +323,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     # -- what answers hold --------------------------------------------------------------------------------------
 
     async def _run(self, run_id: str, view: int = run_pb2.RUN_VIEW_BASIC) -> run_pb2.Run:
-        """The run as it stands."""
+        """Return the run as it is now."""
         if view != run_pb2.RUN_VIEW_FULL:
             return await self._message(await self._kernel.summary(run_id))
         summary, state = await self._kernel.look(run_id)
@@ -337,7 +337,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     # -- what may take long -------------------------------------------------------------------------------------
 
     async def _unless_closing(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do what may take as long as a run; raises KernelClosedError when the server begins to close meanwhile."""
+        """Await what may take as long as a run; raises KernelClosedError when the server begins to close meanwhile."""
         done = False
 
         async def end_when_closing() -> None:
@@ -364,7 +364,7 @@ def _source(request: pb.StartRunRequest) -> Workflow | str:
 
 
 def _workflow(definition: Definition) -> Workflow:
-    """The workflow in a definition that came with a request. No file is read for it."""
+    """Return the workflow in a definition that came with a request. No file is read for it."""
     from flujo.workflows import load_workflow_text
 
     return load_workflow_text(definition.text, definition.name or "workflow.yaml")
@@ -378,7 +378,7 @@ def _reason(reason: Reason) -> pb.Reason:
 
 
 def _size(given: int, default: int, largest: int = LONGEST_PAGE) -> int:
-    """How many items an answer holds at most."""
+    """Return how many items an answer holds at most."""
     if given < 0:
         raise InvalidNameError("page size", given, "0 for the default, or how many at most")
     return min(given or default, largest)

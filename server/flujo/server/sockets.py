@@ -1,7 +1,7 @@
 """The socket file of a server: one server at a time, reached by no other user.
 
 gRPC itself would let a second server take a live socket over, and the first one to stop would then remove the other's
-file. So a server holds an OS lock on `PATH.lock` for as long as it listens, and only its holder touches the socket.
+file. So a server holds an OS lock on `PATH.lock` for as long as it listens, and only the holder changes the socket.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flujo.kernel.trust import foreign_owner
 
 @contextmanager
 def claimed(address: ServerAddress) -> Iterator[None]:
-    """Have the address to oneself inside the block; no socket of an earlier server is left there, or of ours after it.
+    """Hold the address inside the block; a socket of an earlier server is removed before it, and ours after it.
 
     Raises AddressInUseError, InvalidAddressError."""
     _make_folder(address)
@@ -44,7 +44,7 @@ def claimed(address: ServerAddress) -> Iterator[None]:
 
 @contextmanager
 def private(address: ServerAddress) -> Iterator[None]:
-    """The socket that is made inside the block is for its owner only, from the first moment on."""
+    """Make the socket that is created inside the block accessible to its owner only, from the first moment on."""
     before = os.umask(0o077)  # and not 0o177: other threads may be making folders just now
     try:
         yield

@@ -1,4 +1,4 @@
-"""SystemService: what the server is."""
+"""Answer for SystemService: what the server is."""
 
 from __future__ import annotations
 

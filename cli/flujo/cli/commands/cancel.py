@@ -1,4 +1,4 @@
-"""`flujoctl cancel`: stop runs, whoever runs them."""
+"""`flujoctl cancel`: stop runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from flujo.kernel.errors import RunFinishedError
 
 @declare("cancel")
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--reason", metavar="TEXT", help="why, for the record")
-@click.option("--wait/--no-wait", default=True, help="return when they have stopped (default), or when they were told")
+@click.option("--reason", metavar="TEXT", help="the reason, which is recorded")
+@click.option("--wait/--no-wait", default=True, help="wait until the runs have stopped (default), or return at once")
 def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: bool) -> int:
-    """Cancel runs. One that a process runs is told to stop, and one that nobody runs is cancelled at once."""
+    """Cancel runs. A run that a process runs is asked to stop; a run that no process runs is cancelled at once."""
 
     async def cancel() -> list[tuple[str, RunStatus]]:
         async with reading(session.target) as runs:
@@ -38,9 +38,9 @@ def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: 
 async def _cancel(
     session: Session, run_ids: Sequence[str], reason: str | None, *, wait: bool
 ) -> list[tuple[str, RunStatus]]:
-    """Cancel the runs and return how each stands then."""
+    """Cancel the runs and return the status of each."""
     async with acting(session.target) as runs:
-        for run_id in run_ids:  # all are told before the first one is waited for
+        for run_id in run_ids:  # all are asked before the first one is waited for
             await runs.cancel(run_id, reason, by=session.user)
         return [(run_id, await _status(runs, run_id, reason, wait=wait)) for run_id in run_ids]
 
@@ -66,4 +66,4 @@ def _show(session: Session, ended: Sequence[tuple[str, RunStatus]]) -> None:
             if status is RunStatus.CANCELLED:
                 print(f"run {run_id} is cancelled")
             elif status.value not in ("completed", "failed"):
-                say(f"run {run_id} has been told to stop and is {status}")
+                say(f"run {run_id} was asked to stop and is {status}")

@@ -17,7 +17,7 @@ from flujo.cli.session import Session, declare, run_async
 def command(
     session: Session, run_id: str | None, older_than: str | None, dry_run: bool, yes: bool, **parts: Any
 ) -> int:
-    """Delete runs by age, id or status. Where nobody can be asked it proceeds."""
+    """Delete runs by age, id or status. Does not ask if there is no terminal."""
     if run_id is None:
         consent = Consent.of(yes, proceed_without_terminal=True)
         return prune_runs(session, Choice.of(older_than, **parts), dry_run=dry_run, consent=consent)

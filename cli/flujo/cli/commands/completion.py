@@ -1,4 +1,4 @@
-"""`flujoctl completion`: the script that makes a shell complete our commands and options."""
+"""`flujoctl completion`: print the script that makes a shell complete commands and options."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from flujo.kernel.transitions import differences
 @click.argument("run_id", metavar="ID")
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 def command(session: Session, run_id: str, file: Path | None) -> int:
-    """Compare a run's completed steps with FILE, by default with the file it was started from.
+    """Compare the completed steps of a run with FILE, by default with the file it was started from.
 
     Ends with 0 when the run can be resumed with it, and with 4 when it contradicts a completed step.
     """
@@ -36,7 +36,7 @@ def command(session: Session, run_id: str, file: Path | None) -> int:
     if session.output != "table":
         emit([difference._asdict() for difference in found], session.output)
     elif not found:
-        print(f"nothing that run {state.run_id} has completed is contradicted by {current.file or current.name}")
+        print(f"{current.file or current.name} fits everything that run {state.run_id} has completed")
     if not found:
         return 0
     raise StateIncompatibilityError(state.run_id, found, str(current.file or "FILE"))
@@ -45,9 +45,12 @@ def command(session: Session, run_id: str, file: Path | None) -> int:
 def _current(state: WorkflowState, file: Path | None) -> Workflow:
     if state.definition is None:
         raise click.UsageError(
-            "only YAML definitions can be compared beforehand; a Python workflow is compared as it is resumed"
+            "only YAML definitions can be compared beforehand; a Python workflow is compared when it is resumed"
         )
     current = sources.load(str(file)) if file is not None else sources.of_run(state)
     if current is None:
-        raise SourceNotFoundError("the file the run was started from is gone", [f"flujoctl diff {state.run_id} FILE"])
+        raise SourceNotFoundError(
+            f"the file that run {state.run_id!r} was started from does not exist any more",
+            [f"flujoctl diff {state.run_id} FILE"],
+        )
     return current

@@ -1,4 +1,4 @@
-"""`flujoctl events`: what is recorded of a run, event by event."""
+"""`flujoctl events`: show the recorded events of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAGE = 500
 
 @declare("events", formats=("table", "json", "jsonl", "yaml"))
 @click.argument("run_id", metavar="ID")
-@click.option("--after", "after_seq", metavar="N", type=click.IntRange(0), default=0, help="only what follows event N")
+@click.option("--after", "after_seq", metavar="N", type=click.IntRange(0), default=0, help="only events after event N")
 def command(session: Session, run_id: str, after_seq: int) -> int:
     """Show the events of a run that are stored now. To follow it, use `watch`."""
 

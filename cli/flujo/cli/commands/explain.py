@@ -1,4 +1,4 @@
-"""`flujoctl explain`: why a run does not go on, or what it is doing, and what to type."""
+"""`flujoctl explain`: say what a run does or waits for, and what to type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flujo.kernel import Explanation
 @declare("explain", formats=("table", "json", "jsonl", "yaml"))
 @click.argument("run_id", metavar="ID")
 def command(session: Session, run_id: str) -> int:
-    """Say why a run does not go on by itself right now, or what it is doing, and which commands help."""
+    """Say what a run is doing, or why it does not progress, and which commands help."""
 
     async def explain() -> Explanation:
         async with reading(session.target) as runs:

@@ -18,13 +18,13 @@ from flujo.kernel.transfer import Export, ExportedRun, export_run, to_json
 
 @declare("export", formats=("table", "json"))
 @click.argument("run_id", metavar="ID")
-@click.option("--to", "path", metavar="FILE", type=click.Path(path_type=Path), help="write it there, not to stdout")
-@click.option("--with-children", is_flag=True, help="with the runs it has started, and theirs")
-@click.option("--force", is_flag=True, help="replace FILE if it is there")
+@click.option("--to", "path", metavar="FILE", type=click.Path(path_type=Path), help="write to FILE instead of stdout")
+@click.option("--with-children", is_flag=True, help="include the runs it has started, and theirs")
+@click.option("--force", is_flag=True, help="replace FILE if it exists")
 def command(session: Session, run_id: str, path: Path | None, with_children: bool, force: bool) -> int:
-    """Write a run down as one JSON document, with every event, its definition and what waits in its inbox.
+    """Write a run to one JSON document: every event, its definition and the requests in its inbox.
 
-    `flujoctl import` brings it into another store. Files in its workspace do not travel.
+    `flujoctl import` imports it into another store. Files in its workspace are not included.
     """
     store = own_store(session)
 
@@ -51,19 +51,19 @@ def _told(export: Export) -> str:
 
 
 def _warn(session: Session, export: Export) -> None:
-    """Say what is not in the document, or will not be true for long."""
+    """Note what is not in the document, or may be out of date soon."""
     for run in (export.run, *export.children):
         if run.live:
             session.note(
-                f"run {run.summary.run_id} goes on in another process; this is how it stood at event {run.summary.seq}"
+                f"run {run.summary.run_id} is running in another process; the document ends at event {run.summary.seq}"
             )
     left_out = _awaited(export.run) - {run.summary.run_id for run in export.children}
     for child in sorted(left_out):
-        session.note(f"it waits for the run {child}, which is not in the document: --with-children takes it along")
+        session.note(f"it waits for run {child}, which is not in the document; --with-children includes it")
 
 
 def _awaited(run: ExportedRun) -> set[str]:
-    """The runs it waits for."""
+    """Return the ids of the runs it waits for."""
     from flujo.kernel.transitions import awaited, replay
 
     return awaited(replay(run.summary.run_id, run.summary.uid, run.events))

@@ -1,4 +1,4 @@
-"""`flujoctl fork`: a new run that begins with the history of another one."""
+"""`flujoctl fork`: start a new run with the history of another one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from flujo.kernel.keys import check_run_id
 @click.argument("run_id", metavar="ID")
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="replace an input; NAME:=JSON")
-@click.option("--from-step", metavar="STEP", help="run this step and what follows on it in the new run")
+@click.option("--from-step", metavar="STEP", help="run this step and those that depend on it again")
 @click.option("--id", "new_run_id", metavar="NEW-ID", help="the id of the new run")
-@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+@click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
 def command(
     session: Session,
     run_id: str,
@@ -34,9 +34,9 @@ def command(
     new_run_id: str | None,
     wait: bool,
 ) -> int:
-    """Start a new run that has everything ID recorded before STEP; by default all but the failure that ended it.
+    """Start a new run with everything that run ID recorded before STEP; by default all but the failure that ended it.
 
-    ID stays as it is. The new run gets a workspace of its own, which is empty.
+    Run ID does not change. The new run gets an empty workspace of its own.
     """
     inputs = parse_inputs([*assignments, *parameters])
     name = Identifiers(SystemClock()).run_id() if new_run_id is None else check_run_id(new_run_id)

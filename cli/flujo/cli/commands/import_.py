@@ -1,4 +1,4 @@
-"""`flujoctl import`: a run from a JSON document that `export` has written."""
+"""`flujoctl import`: import a run from a JSON document that `export` has written."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from flujo.kernel.transfer import Arrival, Export, Outcome, examine_export, from
 
 _TOLD = {
     Outcome.CREATED: "is imported",
-    Outcome.UNCHANGED: "was here already",
-    Outcome.GONE_ON: "was here already and has gone on since",
+    Outcome.UNCHANGED: "exists already",
+    Outcome.GONE_ON: "exists already, with more events",
 }
 
 
 @declare("import")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
 def command(session: Session, path: Path) -> int:
-    """Bring a run into the store that FILE holds, with those it has started if they are in it; `-` reads stdin.
+    """Import the run in FILE into the store, and the runs it has started if FILE holds them; `-` reads stdin.
 
-    Nobody owns it then, and a resume goes on where it stopped. The store is made if there is none. What is here already
-    stays as it is, and an id that another run has is a conflict.
+    No process owns an imported run; `resume` continues it where it stopped. The store is created if there is none. Runs
+    that exist already are not changed, and an id that belongs to another run is a conflict.
     """
     store = own_store(session)
     export = from_json(_read(path))
@@ -68,6 +68,6 @@ def _show(session: Session, arrivals: Sequence[Arrival]) -> None:
 def _suggest(session: Session, export: Export, arrivals: Sequence[Arrival]) -> None:
     summary = export.run.summary
     if export.run.live:
-        session.note(f"run {summary.run_id} went on elsewhere when it was exported: whoever resumes it does that again")
+        session.note(f"run {summary.run_id} was running elsewhere when it was exported; a resume here repeats its work")
     rests = summary.status in FINAL or arrivals[-1].outcome is Outcome.GONE_ON
     session.suggest(f"flujoctl {'inspect' if rests else 'resume'} {summary.run_id}")

@@ -1,4 +1,4 @@
-"""`flujoctl inspect`: one run, its steps, and what to type next."""
+"""`flujoctl inspect`: show one run, its steps, and what to type next."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
 @declare("inspect")
 @click.argument("run_id", metavar="ID")
 @click.option("--step", "step_name", metavar="STEP", help="only this step, with its output and its error in full")
-@click.option("--show-outputs", is_flag=True, help="the outputs of the steps as well")
+@click.option("--show-outputs", is_flag=True, help="also show the outputs of the steps")
 def command(session: Session, run_id: str, step_name: str | None, show_outputs: bool) -> int:
-    """Show a run: how it stands, its steps, and what it waits for.
+    """Show a run: its status, its steps, and what it waits for.
 
-    ID may be shortened to its first characters, or to its last four or more, as long as they fit just one run.
+    ID may be shortened to its first characters, or to its last four or more, if they match exactly one run.
     """
 
     async def read() -> WorkflowState:
@@ -57,7 +57,7 @@ def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -
         ("progress", _progress(state)),
         ("started", format_instant(state.started_at) or "not yet"),
         ("duration", text.elapsed(state.started_at, end, now)),
-        ("resumed", f"{state.resume_count} times" if state.resume_count else ""),
+        ("resumed", _times(state.resume_count)),
         ("labels", ", ".join(f"{name}={value}" for name, value in state.labels.items())),
         ("inputs", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.inputs.items())),
         ("variables", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.variables.items())),
@@ -72,6 +72,10 @@ def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -
         rows = [text.step_row(step, now) for step in state.steps.values()]
         print()
         print(text.table(HEAD, rows, status=1, colour=colour))
+
+
+def _times(number: int) -> str:
+    return "" if not number else "once" if number == 1 else f"{number} times"
 
 
 def _progress(state: WorkflowState) -> str:
@@ -118,12 +122,12 @@ def _print_step(step: StepState, now: int) -> None:
 
 
 def _lines(recorded: str) -> str:
-    """A recorded text of several lines, each of them harmless to a terminal."""
+    """Return a recorded text of several lines, each without control characters."""
     return "\n".join(text.printable(line) for line in recorded.splitlines())
 
 
 def _suggest(session: Session, state: WorkflowState, is_idle: bool) -> None:
-    """What moves the run on, if it does not move by itself."""
+    """Print the commands that advance the run, if it does not advance by itself."""
     for step in state.open_steps():
         if step.signal is not None:
             session.suggest(f"flujoctl signal {state.run_id} {step.signal}")

@@ -14,11 +14,11 @@ SAME = {"list": "list", "show": "inspect", "get": "inspect", "delete": "delete",
 
 
 @declare("prune")
-@click.option("--days-old", metavar="N", type=click.FloatRange(min=0), help="settled that many days ago")
+@click.option("--days-old", metavar="N", type=click.FloatRange(min=0), help="ended at least N days ago")
 @choosing(age=False)
 @click.option("--yes", "-y", is_flag=True, help="do not ask")
 def prune(session: Session, days_old: float | None, dry_run: bool, yes: bool, **parts: Any) -> int:
-    """Delete old runs. Where nobody can be asked it proceeds."""
+    """Delete old runs. Does not ask if there is no terminal."""
     older_than = None if days_old is None else f"{days_old * 86400}"
     consent = Consent.of(yes, proceed_without_terminal=True)
     return prune_runs(session, Choice.of(older_than, **parts), dry_run=dry_run, consent=consent)
@@ -43,6 +43,6 @@ command = Lens(
     "lens",
     params=shared_options(),
     hidden=True,
-    help="List, show, delete, prune and add up runs.",
+    help="List, show, delete, prune and count runs.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

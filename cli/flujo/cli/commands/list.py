@@ -1,4 +1,4 @@
-"""`flujoctl list`: the runs of a store, newest first."""
+"""`flujoctl list`: list the runs of a store, newest first."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ INSTANTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Which runs the options ask for. Instants are counted from when the command began, in microseconds."""
+class ListFilter:
+    """Which runs the options ask for. Ages are instants, in microseconds, counted from when the command began."""
 
     statuses: Sequence[str]
     workflow: str | None
@@ -49,7 +49,7 @@ class Choice:
 
     @property
     def wanted(self) -> Wanted:
-        """The words of the API for it."""
+        """Return the filter as keywords of `Runs.list`."""
         instants: Any = {INSTANTS[option]: instant for option, instant in self.instants.items()}
         wanted = Wanted(
             statuses=self.statuses or (sorted(LIVE) if "idle" in self.instants else ()),
@@ -62,7 +62,7 @@ class Choice:
         return cast(Wanted, {**wanted, **instants})
 
     def options(self) -> Iterator[str]:
-        """The options again, as they are typed; those with durations become instants, which stay the same."""
+        """Yield the options as they are typed; ages become instants, which stay the same."""
         for status in self.statuses:
             yield f"--status {status}"
         for name in ("workflow", "id_prefix", "failed_step", "parent"):
@@ -85,18 +85,18 @@ def _instant(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..
     metavar="STATUS",
     type=click.Choice([str(status) for status in RunStatus]),
     multiple=True,
-    help="only these",
+    help="only runs with this status",
 )
 @click.option("--workflow", metavar="NAME", help="only runs of this workflow")
 @click.option("--pipeline", metavar="NAME", hidden=True)
 @click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label")
-@click.option("--id-prefix", metavar="TEXT", help="only runs whose ids begin like this")
+@click.option("--id-prefix", metavar="TEXT", help="only runs whose ids begin with TEXT")
 @_instant("--since", "only runs created at WHEN or later")
 @_instant("--until", "only runs created before WHEN")
-@_instant("--updated-since", "only runs that moved at WHEN or later")
+@_instant("--updated-since", "only runs with an event at WHEN or later")
 @_instant("--finished-since", "only runs that ended at WHEN or later")
 @_instant("--finished-until", "only runs that ended before WHEN")
-@_instant("--idle", "only runs that ought to go on and have not moved since WHEN")
+@_instant("--idle", "only unfinished runs without an event since WHEN")
 @click.option("--failed-step", metavar="STEP", help="only runs that failed in this step")
 @click.option("--parent", metavar="ID", help="only runs that this run has started")
 @click.option(
@@ -105,12 +105,12 @@ def _instant(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..
     metavar="ORDER",
     type=click.Choice([str(order) for order in Order]),
     default=Order.CREATED.value,
-    help="created (default) or updated: what is newest",
+    help="sort by created (default) or updated",
 )
-@click.option("--limit", type=click.IntRange(1, 1000), metavar="N", help=f"how many at most (default {LIMIT})")
-@click.option("--page", metavar="TOKEN", help="go on where an earlier list ended")
-@click.option("--all", "everything", is_flag=True, help="all runs, however many there are")
-@click.option("--count", is_flag=True, help="only how many there are")
+@click.option("--limit", type=click.IntRange(1, 1000), metavar="N", help=f"list at most N runs (default {LIMIT})")
+@click.option("--page", metavar="TOKEN", help="continue where an earlier list ended")
+@click.option("--all", "everything", is_flag=True, help="list all runs instead of one page")
+@click.option("--count", is_flag=True, help="show only how many runs match")
 def command(
     session: Session,
     statuses: Sequence[str],
@@ -129,8 +129,8 @@ def command(
 ) -> int:
     """List runs, newest first. With -q only their ids.
 
-    All options that choose must fit. WHEN is how long ago, as 2h or 30d, or an instant, as 2026-11-22T08:00Z; without a
-    zone it is local time. The next page is shown as a command that works as it is printed.
+    A run must match every option given. WHEN is an age, such as 2h or 30d, or an instant, such as 2026-11-22T08:00Z;
+    without a zone it is local time. The command for the next page is printed.
     """
     _refuse_contradictions(limit, page, everything, count)
     now = SystemClock().now()
@@ -139,7 +139,7 @@ def command(
         for option in INSTANTS
         if (moment := moments[option]) is not None
     }
-    choice = Choice(
+    choice = ListFilter(
         statuses=statuses,
         workflow=workflow or pipeline,
         labels=labels,
@@ -178,26 +178,26 @@ def _refuse_contradictions(limit: int | None, page: str | None, everything: bool
         if given and everything:
             raise click.UsageError(f"--all lists all runs; leave {option} out")
         if given and count:
-            raise click.UsageError(f"--count counts all runs that fit; leave {option} out")
+            raise click.UsageError(f"--count counts all runs that match; leave {option} out")
 
 
-def _refuse_empty(choice: Choice) -> None:
-    """Whatever fits no run can only be a slip."""
+def _refuse_empty(choice: ListFilter) -> None:
+    """Raise click.UsageError for a filter that can match no run."""
     instants = choice.instants
     for first, last in (("since", "until"), ("finished_since", "finished_until"), ("updated_since", "idle")):
         if first in instants and last in instants and instants[first] >= instants[last]:
             options = f"--{first} and --{last}".replace("_", "-")
-            raise click.UsageError(f"nothing lies between {options}; the first must be the earlier one")
+            raise click.UsageError(f"no run can match {options}; the first must be the earlier one")
     if "idle" not in instants:
         return
     if ended := [status for status in choice.statuses if status not in LIVE]:
-        raise click.UsageError(f"--idle is about runs that ought to go on; leave --status {ended[0]} out")
+        raise click.UsageError(f"--idle lists unfinished runs; leave --status {ended[0]} out")
     for option in ("finished_since", "finished_until"):
         if option in instants:
-            raise click.UsageError(f"--idle is about runs that ought to go on; leave --{option.replace('_', '-')} out")
+            raise click.UsageError(f"--idle lists unfinished runs; leave --{option.replace('_', '-')} out")
 
 
-def _count(session: Session, choice: Choice) -> int:
+def _count(session: Session, choice: ListFilter) -> int:
     async def read() -> int:
         async with reading(session.target) as runs:
             return await runs.count(**choice.wanted)
@@ -210,8 +210,8 @@ def _count(session: Session, choice: Choice) -> int:
     return 0
 
 
-def _following_page(page: str, choice: Choice, order: str, limit: int | None) -> str:
-    """The command for the next page. A page token is only good for the filter and the order it came from."""
+def _following_page(page: str, choice: ListFilter, order: str, limit: int | None) -> str:
+    """Return the command for the next page. A page token is valid only for the filter and the order it came from."""
     sort = [] if order == Order.CREATED else [f"--sort {order}"]
     return " ".join(["flujoctl list", *choice.options(), *sort, f"--limit {limit or LIMIT} --page {quote(page)}"])
 

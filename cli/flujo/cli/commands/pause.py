@@ -1,4 +1,4 @@
-"""`flujoctl pause`: let runs stop at the next step, whoever runs them."""
+"""`flujoctl pause`: stop runs before their next step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flujo.kernel import PauseOutcome
 
 @declare("pause", formats=("table", "json", "jsonl", "yaml"))
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--reason", metavar="TEXT", help="why, for the record")
+@click.option("--reason", metavar="TEXT", help="the reason, which is recorded")
 def command(session: Session, run_ids: Sequence[str], reason: str | None) -> int:
-    """Pause runs: steps under way end and are recorded, nothing else begins.
+    """Pause runs: running steps finish and are recorded, no other step starts.
 
-    A paused run stays so until `unpause` or `resume`. Timers, signals and retries that come meanwhile are not lost.
+    A run stays paused until `unpause` or `resume`. Timers, signals and retries that become due meanwhile are not lost.
     """
 
     async def pause() -> list[tuple[str, PauseOutcome]]:
@@ -34,7 +34,7 @@ def command(session: Session, run_ids: Sequence[str], reason: str | None) -> int
     elif not session.quiet:
         for run_id, outcome in outcomes:
             told = outcome is PauseOutcome.REQUESTED
-            print(f"run {run_id} {'has been told to pause' if told else 'is paused'}")
+            print(f"run {run_id} {'was asked to pause' if told else 'is paused'}")
     for run_id, _ in outcomes:
         session.suggest(f"flujoctl unpause {run_id}")
     return 0

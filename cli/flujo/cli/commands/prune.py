@@ -1,4 +1,4 @@
-"""`flujoctl prune`: forget runs that have settled."""
+"""`flujoctl prune`: delete runs that have ended or are paused."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from flujo.cli.session import Session, declare
 
 @declare("prune")
 @choosing()
-@click.option("--yes", "-y", is_flag=True, help="do not ask; needed where nobody can be asked")
+@click.option("--yes", "-y", is_flag=True, help="do not ask; required if there is no terminal")
 def command(session: Session, older_than: str | None, dry_run: bool, yes: bool, **parts: Any) -> int:
-    """Delete old runs with the runs they have started and their workspaces.
+    """Delete old runs, the runs they have started, and their workspaces.
 
-    All options that choose must fit, and at least one must be given. Runs that are not final stay, unless --status
-    paused asks for those. A run that another one has started goes with that one only.
+    A run must match every option given, and at least one must be given. Runs that are not final are kept; --status
+    paused selects paused ones. A run that was started by another run is deleted together with that one only.
     """
     return prune_runs(session, Choice.of(older_than, **parts), dry_run=dry_run, consent=Consent.of(yes))

@@ -1,4 +1,4 @@
-"""`flujoctl resume`: take up one run where it stopped."""
+"""`flujoctl resume`: continue one run where it stopped."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from flujo.cli.session import Session, declare, run_async
 @click.argument("run_id", metavar="ID")
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="replace an input; NAME:=JSON")
-@click.option("--from-step", metavar="STEP", help="run this step and what follows on it again")
+@click.option("--from-step", metavar="STEP", help="run this step and those that depend on it again")
 @click.option("--start-from", metavar="STEP", hidden=True)
-@click.option("--stored", is_flag=True, help="go on with the definition in the store, although its file has changed")
+@click.option("--stored", is_flag=True, help="use the definition in the store although its file has changed")
 @click.option("--accept-changes", is_flag=True, help="keep recorded outputs although the definition has changed")
-@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+@click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
 def command(
     session: Session,
     run_id: str,
@@ -33,7 +33,7 @@ def command(
     accept_changes: bool,
     wait: bool,
 ) -> int:
-    """Take up a failed, paused, cancelled or interrupted run.
+    """Continue a failed, paused, cancelled or interrupted run.
 
     Completed steps keep their outputs. A completed run can be resumed with --from-step only. Inputs that are given
     replace recorded ones.

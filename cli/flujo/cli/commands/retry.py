@@ -14,8 +14,8 @@ from flujo.cli.session import Session, declare, run_async
 
 @declare("retry")
 @click.argument("run_id", metavar="ID")
-@click.option("--step", "steps", metavar="STEP", multiple=True, help="run this step again, and no later one")
-@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+@click.option("--step", "steps", metavar="STEP", multiple=True, help="run this step again, but no later one")
+@click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
 def command(session: Session, run_id: str, steps: Sequence[str], wait: bool) -> int:
     """Resume a run, with fresh attempts for the steps whose failures ended it, and for every STEP.
 

@@ -1,4 +1,4 @@
-"""`flujoctl run`: start a run of a workflow, or take up its unfinished one with --resume, and stay until it rests."""
+"""`flujoctl run`: start a run of a workflow, or resume its unfinished one, and stay until it rests."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.keys import check_run_id
 
 
-class Request(NamedTuple):
-    """What the command line asks for."""
+class RunRequest(NamedTuple):
+    """A run as the command line asks for it."""
 
     target: str
     workflow: Workflow | str  # a name, if the server has it
@@ -44,15 +44,15 @@ class Request(NamedTuple):
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="an input; NAME:=JSON for JSON")
 @click.option("--params-file", metavar="FILE", type=click.Path(path_type=Path), help="inputs from a YAML or JSON file")
-@click.option("--id", "run_id", metavar="ID", help="the id of the run; attaches to the run that has it already")
+@click.option("--id", "run_id", metavar="ID", help="the id of the run; attaches to an existing run with this id")
 @click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="a label to find the run by")
 @click.option(
     "--workspace", metavar="DIR", type=click.Path(path_type=Path), help="work in this folder, which flujo never deletes"
 )
-@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
-@click.option("--detach", is_flag=True, help="with a server: start the run, print its id and leave it to the server")
-@click.option("--resume", is_flag=True, help="take up the one unfinished run of this workflow")
-@click.option("--from-step", metavar="STEP", help="with --resume: again from this step on")
+@click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
+@click.option("--detach", is_flag=True, help="with a server: start the run, print its id and return")
+@click.option("--resume", is_flag=True, help="resume the one unfinished run of this workflow")
+@click.option("--from-step", metavar="STEP", help="with --resume: run again from this step on")
 @click.option("--start-from", metavar="STEP", hidden=True)
 @click.option("--override-params", is_flag=True, help="with --resume: the inputs given replace recorded ones")
 @click.option("--dry-run", is_flag=True, help="check everything, show the steps and inputs, store nothing")
@@ -93,7 +93,7 @@ def command(
     if detach and (resume or not is_remote):
         raise click.UsageError("--detach leaves a new run to a server; name one with --server")
     workflow = sources.load_remote(target) if is_remote else sources.load(target, workspace=workspace)
-    request = Request(target, workflow, inputs, run_id, parse_labels(labels), not wait)
+    request = RunRequest(target, workflow, inputs, run_id, parse_labels(labels), not wait)
     if dry_run:
         return _show(session, request)
     if resume:
@@ -108,7 +108,7 @@ def _refuse_without_resume(from_step: str | None, override_params: bool) -> None
         raise click.UsageError("--override-params goes with --resume")
 
 
-def _start(session: Session, request: Request, *, detached: bool) -> int:
+def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
     if isinstance(request.workflow, Workflow):
         request.workflow.check_inputs(dict(request.inputs))  # before a store is made for nothing
     run_id = request.run_id or Identifiers(SystemClock()).run_id()
@@ -126,7 +126,7 @@ def _start(session: Session, request: Request, *, detached: bool) -> int:
     return run_async(lambda: advance(session, run_id, begin, no_wait=request.no_wait, workflows=known))
 
 
-def _resume(session: Session, request: Request, from_step: str | None, override_params: bool) -> int:
+def _resume(session: Session, request: RunRequest, from_step: str | None, override_params: bool) -> int:
     if request.inputs and not override_params:
         raise click.UsageError("a resumed run has its inputs recorded; add --override-params to replace some of them")
     if override_params and not request.inputs:
@@ -141,7 +141,7 @@ def _resume(session: Session, request: Request, from_step: str | None, override_
     return run_async(resume)
 
 
-async def _find(session: Session, request: Request, *, any_status: bool) -> str:
+async def _find(session: Session, request: RunRequest, *, any_status: bool) -> str:
     async with reading(session.target) as runs:
         if request.run_id is None:
             command = f"flujoctl run --resume {request.target}"
@@ -157,7 +157,7 @@ async def _find(session: Session, request: Request, *, any_status: bool) -> str:
         return run.run_id
 
 
-def _show(session: Session, request: Request) -> int:
+def _show(session: Session, request: RunRequest) -> int:
     workflow = request.workflow
     if isinstance(workflow, str):
         raise click.UsageError("--dry-run checks a file; the workflow of a server is checked when it is started")
@@ -172,7 +172,7 @@ def _show(session: Session, request: Request) -> int:
         print("inputs:" if inputs else "inputs: none")
         for name, value in inputs.items():
             print(f"  {name}: {text.value(value)}")
-        print("steps: its program decides them as it goes" if steps is None else "steps:")
+        print("steps: decided by the program at run time" if steps is None else "steps:")
         for number, name in enumerate(steps or (), 1):
             print(f"  {number}. {name}")
     return 0

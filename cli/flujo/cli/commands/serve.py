@@ -1,4 +1,4 @@
-"""`flujoctl serve`: a server for the runs of one store."""
+"""`flujoctl serve`: serve the runs of one store."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from flujo.kernel.errors import DeclarationError, ExtraMissingError, InvalidDura
 @click.argument("targets", metavar="[WORKFLOW]...", nargs=-1)
 @click.option("--listen", metavar="ADDRESS", help="where, as unix:PATH (default: server.sock beside the store)")
 @click.option("--max-steps", type=click.IntRange(1), metavar="N", help="steps that run at a time (default: no limit)")
-@click.option("--max-runs", type=click.IntRange(1), metavar="N", help="runs at work at a time (default: no limit)")
-@click.option("--limit", "limits", multiple=True, metavar="NAME=N", help="steps at a time that name this limit")
-@click.option("--retention", metavar="RULE", help="forget old runs, as completed=30d,failed=90d,last=100")
+@click.option("--max-runs", type=click.IntRange(1), metavar="N", help="runs in progress at a time (default: no limit)")
+@click.option(
+    "--limit", "limits", multiple=True, metavar="NAME=N", help="at most N steps at a time that name this limit"
+)
+@click.option("--retention", metavar="RULE", help="delete old runs, as completed=30d,failed=90d,last=100")
 @click.option("--grace", default="5s", metavar="DURATION", help="how long calls may take to finish when it stops")
 def command(
     session: Session,
@@ -41,15 +43,15 @@ def command(
     """Serve the runs of a store over gRPC until Ctrl-C or SIGTERM, and run them.
 
     WORKFLOW is what clients may start by name: a YAML file, FILE.py:NAME or MODULE:NAME. YAML files can also be sent by
-    clients. At the start, unfinished runs that nobody runs are taken up: those of the workflows named, and all that
-    have their definition in the store. When it stops, steps under way are recorded as interrupted; they start again
-    with the next server.
+    clients. At the start, the server resumes unfinished runs that no process runs: those of the workflows named, and
+    all that have their definition in the store. When it stops, running steps are recorded as interrupted; the next
+    server starts them again.
 
-    What finds no room under a limit waits for its turn, first come, first served. A limit has the name that steps give
-    it; those of YAML files have task:NAME, so that --limit task:shell=2 bounds the shells that run at a time.
+    A run or step above a limit waits for a free slot, in the order of arrival. A limit has the name that steps give it;
+    steps of YAML files have the limit task:NAME, so that --limit task:shell=2 bounds the shells that run at a time.
 
     RULE says how long runs are kept after their end, by status, and how many of each workflow are kept in any case. A
-    workflow named here that has a retention of its own goes by that one. Runs that go on, or are paused, always stay.
+    workflow named here that has a retention of its own uses that. Unfinished and paused runs are always kept.
     """
     target = session.store_target
     workflows = _load(targets)
@@ -96,7 +98,7 @@ async def _serve(
     bounds: Mapping[str, Any],
     grace_seconds: float,
 ) -> None:
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tasks start processes, and gRPC would join in each time
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tasks start processes, and gRPC would act at each fork
     try:
         from flujo.server.app import run_server
     except ModuleNotFoundError as error:
@@ -109,7 +111,7 @@ async def _serve(
             emit({"address": address, "store": target.url, "workflows": sorted(kernel.workflows)}, "jsonl")
         else:
             print(f"listening at {address}", flush=True)
-        session.note(f"serving {target.url}; Ctrl-C stops in good order")
+        session.note(f"serving {target.url}; press Ctrl-C to stop")
         session.note(f"try: flujoctl list --server {address}")
 
     if not session.verbosity:
@@ -125,4 +127,4 @@ async def _serve(
                 grace_seconds=grace_seconds,
                 started=started,
             )
-        say("stopped in good order; runs that were under way go on with the next server")
+        say("stopped cleanly; the next server continues unfinished runs")

@@ -1,4 +1,4 @@
-"""`flujoctl set`: variables of a run, and results of its steps, by hand."""
+"""`flujoctl set`: set variables of a run, and results of its steps."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from flujo.cli.session import Session, declare, run_async
 @click.option(
     "--result", "results", metavar="STEP=JSON", multiple=True, help="give a step its result, as if it had completed"
 )
-@click.option("--reason", metavar="TEXT", help="why, for the record")
+@click.option("--reason", metavar="TEXT", help="the reason, which is recorded")
 def command(
     session: Session, run_id: str, assignments: Sequence[str], results: Sequence[str], reason: str | None
 ) -> int:
-    """Set variables of a run, each as NAME=TEXT or NAME:=JSON, whether it goes on or not.
+    """Set variables of a run, each as NAME=TEXT or NAME:=JSON, whether a process runs it or not.
 
-    The result of a step can be set in a run that nobody runs, if the step has not completed; the next resume takes it.
+    The result of a step can be set in a run that no process runs, if the step has not completed; the next resume uses
+    it.
     """
     variables = parse_inputs(assignments)
     given = dict(_parse(result) for result in results)

@@ -1,4 +1,4 @@
-"""`flujoctl signal`: outside input for a run that waits for it, or is going to."""
+"""`flujoctl signal`: send a signal to a run that waits for it, or will."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from flujo.kernel import Delivery, RunStatus
 @click.option(
     "--json", "only_json", is_flag=True, help="refuse a payload that is not JSON instead of taking it as text"
 )
-@click.option("--resume", is_flag=True, help="take the run up in this process if nobody runs it")
+@click.option("--resume", is_flag=True, help="resume the run in this process if no process runs it")
 def command(session: Session, run_id: str, name: str, payload: str | None, only_json: bool, resume: bool) -> int:
     """Send the signal NAME to a run, with a payload: JSON if it can be read as such, or else text. Default: null.
 
@@ -62,5 +62,5 @@ def _report(session: Session, run_id: str, name: str, delivery: Delivery) -> Non
     elif not session.quiet:
         print(f"signal {name} sent to run {run_id}")
     if delivery is Delivery.STORED:
-        session.note("it is stored, and no process runs this run at present")
+        session.note("the signal is stored, and no process runs this run")
         session.suggest(f"flujoctl resume {run_id}")

@@ -1,4 +1,4 @@
-"""`flujoctl skip`: go on without a step."""
+"""`flujoctl skip`: mark a step as skipped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from flujo.cli.session import Session, declare, run_async
 @click.argument("run_id", metavar="ID")
 @click.argument("step", metavar="STEP")
 @click.option("--result", metavar="JSON", help="what later steps see as its result")
-@click.option("--reason", metavar="TEXT", help="why, for the record")
-@click.option("--resume", is_flag=True, help="let the run go on at once, in this process or by the server")
+@click.option("--reason", metavar="TEXT", help="the reason, which is recorded")
+@click.option("--resume", is_flag=True, help="resume the run at once, in this process or on the server")
 def command(session: Session, run_id: str, step: str, result: str | None, reason: str | None, resume: bool) -> int:
-    """Mark a step as skipped, in a run that nobody runs: failed, paused, cancelled or interrupted.
+    """Mark a step as skipped, in a run that no process runs: failed, paused, cancelled or interrupted.
 
-    The next resume goes on behind it. A step that has completed cannot be skipped.
+    The next resume continues after it. A step that has completed cannot be skipped.
     """
     value = None if result is None else parse_json(result, "--result")
 

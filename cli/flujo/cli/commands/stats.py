@@ -1,4 +1,4 @@
-"""`flujoctl stats`: what the runs of a store add up to, by workflow."""
+"""`flujoctl stats`: counts, failures and durations of runs, by workflow."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ STEPS_EACH = 3
 def command(session: Session, workflow: str | None, window: str) -> int:
     """Show how many runs there are, and of those that ended in the window how many failed and how long they took.
 
-    STORED, LIVE and PAUSED count what is there now. CREATED and ENDED, FAILED and RETRIED, as parts of those that
-    ended, and the durations of those that completed are about the window. The slowest steps are told by a sample: the
-    runs that completed last, 200 of a workflow at most.
+    STORED, LIVE and PAUSED count all runs of the store. The other columns are about the window: FAILED and RETRIED are
+    shares of the runs that ended, the durations are those of the runs that completed. The slowest steps come from a
+    sample: the runs that completed last, at most 200 per workflow.
     """
     seconds = parse_duration(window)
 

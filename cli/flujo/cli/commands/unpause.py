@@ -1,4 +1,4 @@
-"""`flujoctl unpause`: let a paused run go on."""
+"""`flujoctl unpause`: continue a paused run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from flujo.kernel.errors import RunNotPausedError
 
 @declare("unpause")
 @click.argument("run_id", metavar="ID")
-@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+@click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
 def command(session: Session, run_id: str, wait: bool) -> int:
-    """Let a paused run go on, as `resume` does; any other run is refused."""
+    """Continue a paused run, as `resume` does. A run that is not paused is refused."""
 
     async def unpause() -> int:
         async with reading(session.target) as runs:

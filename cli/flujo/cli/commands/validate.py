@@ -1,4 +1,4 @@
-"""`flujoctl validate`: everything that is wrong with workflow files, without running anything."""
+"""`flujoctl validate`: check workflow files without running anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flujoctl version`: what is in use, for bug reports."""
+"""`flujoctl version`: show the versions in use, for bug reports."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ from flujo.kernel.durations import parse_duration
 
 @declare("wait")
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--timeout", metavar="DURATION", help="wait no longer than this, and end with 6 then")
+@click.option("--timeout", metavar="DURATION", help="end with 6 after this time")
 def command(session: Session, run_ids: Sequence[str], timeout: str | None) -> int:
-    """Wait until runs are completed, failed, cancelled or paused, and show how they ended.
+    """Wait until runs are completed, failed, cancelled or paused, and show their outcomes.
 
-    Ends with the exit code of the first run that has not completed. A run that nobody runs ends the wait with 7.
+    Ends with the exit code of the first run that has not completed. A run that no process runs ends the wait with 7.
     """
     seconds = None if timeout is None else parse_duration(timeout)
 
@@ -43,7 +43,7 @@ def command(session: Session, run_ids: Sequence[str], timeout: str | None) -> in
     try:
         states = run_async(wait)
     except KeyboardInterrupt:
-        session.note("no longer waiting; this does not stop the run")
+        session.note("stopped waiting; the run is not affected")
         return failures.INTERRUPTED
     codes = [conclude(session, state) for state in states]
     return next((code for code in codes if code), 0)

@@ -1,4 +1,4 @@
-"""`flujoctl watch`: the events of a run as they come, until it is final or paused."""
+"""`flujoctl watch`: show the events of a run as they come, until it is final or paused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from flujo.cli import failures
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
-from flujo.cli.follower import Follower, beside, is_only_waiting
+from flujo.cli.follower import Follower, alongside, is_only_waiting
 from flujo.cli.foreground import signal_command
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
@@ -27,17 +27,17 @@ from flujo.kernel.errors import (
 from flujo.kernel.events import to_json_object
 
 LOOK_SECONDS = 1.0
-"""How often it is checked whether somebody still runs the run."""
+"""How often it is checked whether a process still runs the run."""
 
 
 @declare("watch", formats=("table", "json", "jsonl"))
 @click.argument("run_id", metavar="ID")
-@click.option("--after", "after_seq", metavar="N", type=click.IntRange(0), default=0, help="only what follows event N")
-@click.option("--wait/--no-wait", default=True, help="stay while the run only waits (default), or end with 7 then")
+@click.option("--after", "after_seq", metavar="N", type=click.IntRange(0), default=0, help="only events after event N")
+@click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
 def command(session: Session, run_id: str, after_seq: int, wait: bool) -> int:
-    """Show the events of a run, those of the past and then each new one, until the run is final or paused.
+    """Show the past events of a run and then each new one, until the run is final or paused.
 
-    Ends with the exit code of the run: 0 completed, 1 failed, 7 paused, 8 cancelled. Ctrl-C ends the watching only.
+    Ends with the exit code of the run: 0 completed, 1 failed, 7 paused, 8 cancelled. Ctrl-C only stops watching.
     """
 
     async def watch() -> int:
@@ -48,7 +48,7 @@ def command(session: Session, run_id: str, after_seq: int, wait: bool) -> int:
     try:
         return run_async(watch)
     except KeyboardInterrupt:
-        session.note("no longer watching; this does not stop the run")
+        session.note("stopped watching; the run is not affected")
         return failures.INTERRUPTED
 
 
@@ -63,22 +63,22 @@ async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int
     def announce(step: StepState) -> None:
         session.note(f"waiting for the signal {step.signal!r}; send it with: {signal_command(session, run_id, step)}")
 
-    async def is_left_alone() -> bool:
+    async def is_unowned() -> bool:
         try:
             return await runs.is_interrupted(await runs.summary(run_id))
         except (ServerUnreachableError, KernelClosedError, CallTimeoutError):
             return False  # the stream of events waits for another server, and says so if none comes
 
-    async def mind_the_owner() -> None:
+    async def watch_the_owner() -> None:
         try:
-            while not await is_left_alone():  # noqa: ASYNC110
-                await anyio.sleep(LOOK_SECONDS)  # a lock that is let go of wakes nobody
+            while not await is_unowned():  # noqa: ASYNC110
+                await anyio.sleep(LOOK_SECONDS)  # the release of a lock notifies no process
         except RunNotFoundError:
             return  # the stream of events says it better
-        session.note(f"no process runs run {run_id} at present; still watching")
+        session.note(f"no process runs run {run_id}; still watching")
         session.suggest(f"flujoctl resume {run_id}")
 
-    async with beside(mind_the_owner):
+    async with alongside(watch_the_owner):
         state = await Follower(runs, run_id, show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
     if is_only_waiting(state):
         return failures.ONLY_WAITS

@@ -1,4 +1,4 @@
-"""Events: every kind of fact has a message of its own, with the same fields under the same names.
+"""Convert events: every kind of fact has a message of its own, with the same fields under the same names.
 
 The conversion is worked out once per kind from the two declarations, so a field that is added to both needs nothing
 here. What differs: `timeout_seconds` is `timeout` there, the large field of a kind and the environment are payloads,
@@ -35,7 +35,7 @@ Take = Callable[[Any], Any]
 
 
 class _Field(NamedTuple):
-    """One field of a fact, and how it gets into its message and out again."""
+    """One field of a fact, and how it is written into its message and read from it."""
 
     name: str
     put: Put
@@ -114,7 +114,7 @@ _BY_TYPE = {kind.type: kind for kind in KINDS}
 
 
 def to_event(event: Event, payloads: Payloads) -> event_pb2.Event:
-    """The message of an event; a large payload comes as a reference."""
+    """Return the message of an event; a large payload becomes a reference."""
     kind = KIND_OF[event.fact.__class__]
     made = event_pb2.Event(seq=event.seq, at=to_timestamp(event.at), type=kind.type)
     message = getattr(made, kind.type)
@@ -127,7 +127,7 @@ def to_event(event: Event, payloads: Payloads) -> event_pb2.Event:
 
 
 def from_event(message: event_pb2.Event) -> Event:
-    """The event of a message whose payload has come along; raises UnknownEventError for a newer kind."""
+    """Return the event of a message that holds its payload; raises UnknownEventError for a newer kind."""
     chosen = message.WhichOneof("fact")
     if chosen is None:
         raise UnknownEventError(message.type, 0)
@@ -138,13 +138,13 @@ def from_event(message: event_pb2.Event) -> Event:
 
 
 def recorded_payload(event: Event) -> str | None:
-    """The JSON text of the large field of an event, None if its kind has none or it is empty."""
+    """Return the JSON text of the large field of an event, None if its kind has none or it is empty."""
     kind = KIND_OF[event.fact.__class__]
     return None if kind.payload is None else getattr(event.fact, kind.payload)
 
 
 def payload_of(message: event_pb2.Event) -> Any:
-    """The payload in a message of an event, to be looked at or replaced; None for kinds that have none."""
+    """Return the payload in the message of an event, to be read or replaced; None for kinds that have none."""
     chosen = message.WhichOneof("fact")
     kind = None if chosen is None else _BY_TYPE[chosen]
     if kind is None or kind.payload is None:

@@ -1,4 +1,4 @@
-"""Which runs a request asks for, in which order, and how many there are: to messages and back."""
+"""Convert filters and orders of runs to messages and back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INSTANTS = (
 
 
 def to_filter(filter: RunFilter) -> pb.RunFilter:
-    """The message of a filter."""
+    """Return the message of a filter."""
     made: Any = pb.RunFilter(
         statuses=[to_run_status(status) for status in filter.statuses],
         workflow=filter.workflow or "",
@@ -43,7 +43,7 @@ def to_filter(filter: RunFilter) -> pb.RunFilter:
 
 
 def from_filter(message: pb.RunFilter) -> Wanted:
-    """What a message asks for; raises InvalidNameError for a status that does not exist."""
+    """Return the filter in a message; raises InvalidNameError for a status that does not exist."""
     told: Any = message
     wanted: Any = {name: from_timestamp(getattr(told, name)) for name in _INSTANTS if told.HasField(name)}
     wanted |= {name: getattr(told, name) for name in ("workflow", "id_prefix", "failed_step", "parent_run_id")}
@@ -52,12 +52,12 @@ def from_filter(message: pb.RunFilter) -> Wanted:
 
 
 def to_order(order: Order) -> pb.RunOrder.ValueType:
-    """The number of an order."""
+    """Return the number of an order."""
     return _ORDERS[order]
 
 
 def given_order(number: int) -> Order:
-    """The order in a request; raises InvalidNameError for a number that is none."""
+    """Return the order in a request; raises InvalidNameError for a number that is none."""
     if number not in _ORDER_OF:
         raise InvalidNameError("order", number, "one of the numbers of flujo.v1.RunOrder")
     return _ORDER_OF[number]

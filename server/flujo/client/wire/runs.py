@@ -1,7 +1,7 @@
-"""Runs: summaries as `Run` messages, whole states as `Run` with `RunDetails`, and back.
+"""Convert runs: summaries to `Run` messages, whole states to `Run` with `RunDetails`, and back.
 
-What a client gets is the state the server folded, field by field: it shows the same as the server's own, and cannot be
-folded on. The counts a fold keeps are made again from the steps.
+A client gets the state that the server folded, field by field: it equals the server's own, and cannot be folded
+further. The counts a fold keeps are made again from the steps.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ _STEP_OPTIONALS = ("signal", "digest", "settled_seq", "child")
 
 
 def to_run_status(status: str) -> run_pb2.RunStatus.ValueType:
-    """The number of a run's status."""
+    """Return the number of a run's status."""
     return _RUN_STATUSES[RunStatus(status)]
 
 
 def from_run_status(number: int) -> RunStatus:
-    """The status of a number; one of a newer release counts as running, since it is not known to be final."""
+    """Return the status of a number; one of a newer release counts as running, since it is not known to be final."""
     return _RUN_STATUS_OF.get(number, RunStatus.RUNNING)
 
 
 def given_statuses(numbers: Iterable[int]) -> list[RunStatus]:
-    """The statuses in a request; raises InvalidNameError for a number that is none."""
+    """Return the statuses in a request; raises InvalidNameError for a number that is none."""
     for number in numbers:
         if number not in _RUN_STATUS_OF:
             raise InvalidNameError("run status", number, "one of the numbers of flujo.v1.RunStatus, but 0")
@@ -80,7 +80,7 @@ def given_statuses(numbers: Iterable[int]) -> list[RunStatus]:
 
 
 def to_run(summary: RunSummary, *, interrupted: bool) -> run_pb2.Run:
-    """The message of a run in RUN_VIEW_BASIC."""
+    """Return the message of a run in RUN_VIEW_BASIC."""
     run = run_pb2.Run(
         run_id=summary.run_id,
         uid=summary.uid,
@@ -111,7 +111,7 @@ def to_run(summary: RunSummary, *, interrupted: bool) -> run_pb2.Run:
 
 
 def from_run(run: run_pb2.Run) -> RunSummary:
-    """The summary of a run. Its owner is absent unless a live process runs it."""
+    """Return the summary of a run. Its owner is absent unless a live process runs it."""
     error = run.error if run.HasField("error") else None
     return RunSummary(
         run_id=run.run_id,
@@ -176,7 +176,7 @@ def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
 
 
 def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowState:
-    """The state of a run in RUN_VIEW_FULL whose payloads have come along; `steps` are all its steps."""
+    """Return the state of a run in RUN_VIEW_FULL that holds its payloads; `steps` are all its steps."""
     summary, details = from_run(run), run.details
     state = WorkflowState(
         run_id=summary.run_id,
@@ -224,7 +224,7 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
 
 
 def to_step(step: StepState, payloads: Payloads) -> run_pb2.Step:
-    """The message of a step; a large output comes as a reference."""
+    """Return the message of a step; a large output becomes a reference."""
     made = run_pb2.Step(
         status=_STEP_STATUSES[step.status],
         active=micros_to_duration(step.active_micros),
@@ -242,7 +242,7 @@ def to_step(step: StepState, payloads: Payloads) -> run_pb2.Step:
 
 
 def from_step(step: run_pb2.Step) -> StepState:
-    """The step of a message whose output has come along."""
+    """Return the step of a message that holds its output."""
     return StepState(
         status=_STEP_STATUS_OF.get(step.status, StepStatus.RUNNING),
         active_micros=micros_from_duration(step.active),
@@ -256,7 +256,7 @@ def from_step(step: run_pb2.Step) -> StepState:
 
 
 def payloads_in(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> Iterator[Payload]:
-    """The payloads of a run in RUN_VIEW_FULL that may be references."""
+    """Yield the payloads of a run in RUN_VIEW_FULL that may be references."""
     if run.details.HasField("output"):
         yield run.details.output
     for step in steps:
@@ -271,7 +271,7 @@ def put_plan(target: MutableSequence[run_pb2.PlannedStep], plan: Iterable[Sequen
 
 
 def plan_of(steps: Iterable[run_pb2.PlannedStep]) -> list[list[str]] | None:
-    """The steps of a definition, None when the program decides as it goes."""
+    """Return the steps of a definition, None when the program decides as it goes."""
     return [[step.name, step.digest, *step.depends_on] for step in steps] or None
 
 
@@ -281,7 +281,7 @@ def put_differences(target: MutableSequence[run_pb2.StepDifference], rows: Itera
 
 
 def differences_of(messages: Iterable[run_pb2.StepDifference]) -> Sequence[Sequence[str]]:
-    """The (step, change, detail) rows of a message."""
+    """Return the (step, change, detail) rows of a message."""
     return [[each.step, each.change, each.detail] for each in messages]
 
 

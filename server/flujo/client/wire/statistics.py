@@ -1,4 +1,4 @@
-"""What runs add up to, as messages and back."""
+"""Convert statistics to messages and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RATES = ("failure_rate", "retry_rate")
 
 
 def to_statistics(statistics: Statistics) -> pb.GetStatsResponse:
-    """The message of an answer."""
+    """Return the message of an answer."""
     return pb.GetStatsResponse(
         since=to_timestamp(statistics.since),
         until=to_timestamp(statistics.until),
@@ -25,7 +25,7 @@ def to_statistics(statistics: Statistics) -> pb.GetStatsResponse:
 
 
 def from_statistics(message: pb.GetStatsResponse) -> Statistics:
-    """The answer in a message."""
+    """Return the statistics in a message."""
     return Statistics(
         from_timestamp(message.since),
         from_timestamp(message.until),

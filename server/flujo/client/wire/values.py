@@ -1,7 +1,7 @@
-"""Instants, durations and payloads.
+"""Convert instants, durations and payloads.
 
 An instant is an integer of microseconds here and a Timestamp there, a duration seconds here and a Duration there. A
-payload is JSON text on both sides; one that is too large to come along is a reference to the event that holds it.
+payload is JSON text on both sides; one that is too large for an answer is a reference to the event that holds it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from flujo.kernel.errors import InvalidValueError, PayloadTooLargeError
 from flujo.v1.payload_pb2 import Payload, PayloadReference
 
 MAX_INLINE_BYTES = 64 * 1024
-"""A larger value does not come along with an answer."""
+"""A larger value is left out of an answer."""
 
 MAX_ANSWER_BYTES = 1024 * 1024
-"""What all values of one answer may have together; the rest does not come along."""
+"""What all values of one answer may have together; the rest is left out."""
 
 JSON = "application/json"
 
@@ -30,45 +30,45 @@ _NANOS = 1_000_000_000
 
 
 def to_timestamp(instant: int) -> Timestamp:
-    """Microseconds since 1970 as a Timestamp."""
+    """Return microseconds since 1970 as a Timestamp."""
     return Timestamp(seconds=instant // MICROSECONDS, nanos=instant % MICROSECONDS * 1000)
 
 
 def from_timestamp(timestamp: Timestamp) -> int:
-    """A Timestamp as microseconds since 1970."""
+    """Return a Timestamp as microseconds since 1970."""
     return timestamp.seconds * MICROSECONDS + timestamp.nanos // 1000
 
 
 def to_duration(seconds: float) -> Duration:
-    """Seconds as a Duration."""
+    """Return seconds as a Duration."""
     whole = int(seconds)
     nanos = whole * _NANOS + round((seconds - whole) * _NANOS)
     return Duration(seconds=nanos // _NANOS, nanos=nanos % _NANOS)
 
 
 def from_duration(duration: Duration) -> float:
-    """A Duration in seconds: the same number again that `to_duration` was given in decimals."""
+    """Return a Duration in seconds: the same number, in decimals, that `to_duration` was given."""
     return (duration.seconds * _NANOS + duration.nanos) / _NANOS
 
 
 def micros_to_duration(micros: int) -> Duration:
-    """Microseconds as a Duration, exactly."""
+    """Return microseconds as a Duration, exactly."""
     return Duration(seconds=micros // MICROSECONDS, nanos=micros % MICROSECONDS * 1000)
 
 
 def micros_from_duration(duration: Duration) -> int:
-    """A Duration in microseconds, exactly."""
+    """Return a Duration in microseconds, exactly."""
     return duration.seconds * MICROSECONDS + duration.nanos // 1000
 
 
 class Payloads:
-    """Makes the payloads of one answer: small ones come along as long as there is room for them."""
+    """Makes the payloads of one answer: small values are inline as long as there is room for them."""
 
     def __init__(self, room: int = MAX_ANSWER_BYTES) -> None:
         self.room = room
 
     def make(self, recorded: str, seq: int) -> Payload:
-        """The payload of recorded JSON text that event `seq` holds."""
+        """Return the payload of recorded JSON text that event `seq` holds."""
         if len(recorded) <= MAX_INLINE_BYTES and len(recorded) <= self.room:
             size = len(recorded) if recorded.isascii() else len(recorded.encode())
             if size <= MAX_INLINE_BYTES and size <= self.room:
@@ -80,12 +80,12 @@ class Payloads:
 
 
 def inline(recorded: str) -> Payload:
-    """The payload of JSON text, whatever its size."""
+    """Return the payload of JSON text, whatever its size."""
     return Payload(content_type=JSON, json=recorded)
 
 
 def given_value(payload: Payload, what: str) -> Any:
-    """The plain value of a payload in a request; `what` names it in messages. Raises InvalidValueError,
+    """Return the plain value of a payload in a request; `what` names it in messages. Raises InvalidValueError,
     PayloadTooLargeError."""
     if payload.content_type not in ("", JSON):
         raise InvalidValueError(what, f"its content type is {payload.content_type!r}, not {JSON!r}")
@@ -100,7 +100,7 @@ def given_value(payload: Payload, what: str) -> Any:
 
 
 def given_object(payload: Payload, what: str) -> dict[str, Any]:
-    """The same for a payload that has to be a JSON object."""
+    """Return the value of a payload that has to be a JSON object. Raises as `given_value` does."""
     value = given_value(payload, what)
     if not isinstance(value, dict):
         raise InvalidValueError(what, "it is not a JSON object")

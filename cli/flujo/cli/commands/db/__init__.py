@@ -1,4 +1,4 @@
-"""`flujoctl db`: look after a store. Each of its commands is a module of its name."""
+"""`flujoctl db`: maintain a store. Each of its commands is a module of its name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 from flujo.cli.session import shared_options
 
 COMMANDS = {
-    "check": "look for damage in a store",
-    "info": "show what a store is made of",
+    "check": "check a store for damage",
+    "info": "show the size, settings and users of a store",
     "backup": "copy a store while it is in use",
-    "restore": "put a backup into place",
+    "restore": "replace a store with a backup",
     "copy": "copy runs from one store to another",
-    "migrate": "bring a store of an older release up to date",
+    "migrate": "update a store of an older release",
 }
 
 
@@ -35,7 +35,7 @@ command = Database(
     "db",
     params=shared_options(),
     no_args_is_help=False,  # or the help would be taken for the message of an error
-    help="Look after a store: check it, back it up, move its runs.",
-    short_help="look after a store: check, backup, restore, copy",
+    help="Maintain a store: check it, back it up, restore it, copy its runs.",
+    short_help="maintain a store: check, backup, restore, copy",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

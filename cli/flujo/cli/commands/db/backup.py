@@ -1,4 +1,4 @@
-"""`flujoctl db backup`: a copy of a store, of one moment."""
+"""`flujoctl db backup`: copy a store as it is at one moment."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from flujo.cli.session import Session, declare
 @declare("backup", short_help=COMMANDS["backup"])
 @click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
 def command(session: Session, target: Path) -> int:
-    """Copy a store to TARGET, where there must be nothing yet: a file of a SQLite store, a folder of a file store.
+    """Copy a store to TARGET, which must not exist: a file for a SQLite store, a folder for a file store.
 
-    Runs go on meanwhile. The copy is a store itself: `flujoctl list --store sqlite:TARGET` reads it.
+    Runs continue meanwhile. The copy is a store itself: `flujoctl list --store sqlite:TARGET` reads it.
     """
     store = own_store(session)
 

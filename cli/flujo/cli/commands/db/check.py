@@ -1,4 +1,4 @@
-"""`flujoctl db check`: everything that is wrong in a store."""
+"""`flujoctl db check`: check a store for damage."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NEWER = 4
 
 @declare("check", short_help=COMMANDS["check"])
 def command(session: Session) -> int:
-    """Look for damage in a store: in its files, and in what every run has recorded. Changes nothing.
+    """Check a store for damage: its files, and what every run has recorded. Changes nothing.
 
-    Works beside processes that use the store. Ends with 0 when all is sound, 5 when something is damaged, and 4 when
-    there is nothing worse than what a newer release has written.
+    Other processes may use the store meanwhile. Ends with 0 when all is sound, 5 when something is damaged, and 4 when
+    nothing is damaged but a newer release has written something.
     """
     store = own_store(session)
 
@@ -56,9 +56,9 @@ def _print(session: Session, report: Report) -> None:
         print()
     print(f"{_count(report.runs, 'run')}, {_count(report.events, 'event')}: {_verdict(report)}")
     if report.interrupted:
-        session.note(f"interrupted, which a resume takes up: {_count(report.interrupted, 'run')}")
+        session.note(f"interrupted, and continued by a resume: {_count(report.interrupted, 'run')}")
     if report.orphans:
-        session.note(f"started by a run that is not here any more: {_count(report.orphans, 'run')}")
+        session.note(f"started by a run that no longer exists: {_count(report.orphans, 'run')}")
     for command in dict.fromkeys(command for each in report.findings[:20] for command in each.commands):
         session.suggest(command)
 

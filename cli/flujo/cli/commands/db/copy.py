@@ -1,4 +1,4 @@
-"""`flujoctl db copy`: runs of one store in another one."""
+"""`flujoctl db copy`: copy runs from one store to another."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ CONFLICT = 4
     help="only runs with this status",
 )
 @click.option("--workflow", metavar="NAME", help="only runs of this workflow")
-@click.option("--include-live", is_flag=True, help="also runs that a process runs, as they stand")
+@click.option("--include-live", is_flag=True, help="also copy runs that a process runs, in their current state")
 def command(
     session: Session, source: str, target: str, statuses: Sequence[str], workflow: str | None, include_live: bool
 ) -> int:
-    """Copy runs from one store to another of any kind; TARGET-URL is made if it is not there.
+    """Copy runs from one store to another of any kind; the target is created if there is none.
 
-    Every run arrives whole and is read again. What is there already stays as it is, so a copy that was stopped is
-    completed by the same command. A run that a process runs is left out, since its copy would do the same work; stop
-    that process first. Ends with 4 when a run was left out: it is named, and the others are copied.
+    Every run is copied whole and read again. Runs that exist in the target are not changed, so the same command
+    completes a copy that was stopped. A run that a process runs is left out, since its copy would repeat its work; stop
+    that process first. Ends with 4 when a run was left out; it is named, and the others are copied.
     """
     if session.server is not None or session.store is not None:
         raise click.UsageError("this command names both its stores: leave --store and --server out")
@@ -66,7 +66,7 @@ def command(
 def _require_two(source: str, target: str) -> None:
     for url in (source, target):
         if url.partition(":")[0] == "memory":
-            raise click.UsageError("a store in memory ends with its process: name a store that stays")
+            raise click.UsageError("a memory: store ends with its process; name a store on disk")
     one, other = path_of(source), path_of(target)
     if one is not None and other is not None and _real(one) == _real(other):
         raise click.UsageError(f"{source} and {target} are the same store")
@@ -83,9 +83,9 @@ def _print(session: Session, copied: Copied, target: str) -> None:
         print()
     told = [f"{copied.created} copied"]
     if copied.unchanged:
-        told.append(f"{copied.unchanged} there already")
+        told.append(f"{copied.unchanged} existed already")
     if copied.gone_on:
-        told.append(f"{copied.gone_on} there already and gone on since")
+        told.append(f"{copied.gone_on} existed already, with more events")
     if copied.refused:
         told.append(f"{copied.refused} left out")
     print(f"runs in {target}: {', '.join(told)}")

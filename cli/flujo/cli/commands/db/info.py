@@ -1,4 +1,4 @@
-"""`flujoctl db info`: what a store is made of."""
+"""`flujoctl db info`: show the size, settings and users of a store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flujo.cli.session import Session, declare
 
 @declare("info", formats=("table", "json", "jsonl", "yaml"), short_help=COMMANDS["info"])
 def command(session: Session) -> int:
-    """Show what a store is made of: where it is, its sizes, settings and versions, and who has it open.
+    """Show where a store is, its sizes, settings and versions, and which processes have it open.
 
     The names are those of its backend; its page in docs/ explains them.
     """

@@ -1,4 +1,4 @@
-"""`flujoctl db migrate`: a store of an older release, for this one."""
+"""`flujoctl db migrate`: update a store of an older release."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from flujo.kernel.errors import OlderStoreError
 
 @declare("migrate", short_help=COMMANDS["migrate"])
 def command(session: Session) -> int:
-    """Bring a store of an older release up to date. It is copied first, and the copy is kept beside it.
+    """Update a store of an older release to the format of this one. A copy is made first, and kept beside it.
 
-    A command that advances a run does the same by itself. No process of an older release may have the store open.
+    Commands that advance a run do this by themselves. No process of an older release may have the store open.
     """
     store = own_store(session)
 

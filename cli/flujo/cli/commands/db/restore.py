@@ -1,4 +1,4 @@
-"""`flujoctl db restore`: a backup in the place of a store."""
+"""`flujoctl db restore`: replace a store with a backup."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from flujo.kernel.errors import StoreUrlError
 
 @declare("restore", short_help=COMMANDS["restore"])
 @click.argument("backup", metavar="BACKUP", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="replace the store that is there; it is kept beside, as NAME.replaced")
+@click.option("--force", is_flag=True, help="replace an existing store, which is kept as NAME.replaced")
 def command(session: Session, backup: Path, force: bool) -> int:
-    """Put BACKUP, which `db backup` has made, into the place of the store. It is read through first, and stays.
+    """Replace the store with BACKUP, which `db backup` has made. BACKUP is checked first, and kept.
 
-    No process may have the store open. In the restored store nobody owns a run: unfinished ones are interrupted, and go
-    on when they are resumed.
+    No process may have the store open. In the restored store no process owns a run: unfinished runs are interrupted
+    until they are resumed.
     """
     store = own_store(session)
     if not backup.exists():
@@ -51,4 +51,4 @@ def _restore(store: StoreTarget, backup: Path, force: bool) -> int:
         from flujo.backends.file import restoring
 
         return run_interruptible(lambda: restoring.restore(backup, path, force=force))
-    raise StoreUrlError(store.url, "only stores of files can be restored; another backend has tools of its own")
+    raise StoreUrlError(store.url, "only sqlite: and file: stores can be restored; use the tools of the database")
