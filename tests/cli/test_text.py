@@ -8,8 +8,9 @@ import pytest
 
 from flujo.cli import text
 from flujo.cli.session import has_colour
-from flujo.kernel import Event, WorkflowState
-from flujo.kernel.events import RunCompleted
+from flujo.kernel import Event, StepState, WorkflowState
+from flujo.kernel.events import KINDS, Kind, RunCompleted
+from kernel.journal.test_events import SAMPLES, least
 
 
 class Terminal(io.StringIO):
@@ -75,3 +76,20 @@ def test_long_and_multi_line_texts_are_cut() -> None:
 def test_who_completed_a_run_by_hand_is_said(fact: RunCompleted, line: str) -> None:
     """And why; nothing of it moves the cursor."""
     assert text.event_line(Event(1, 1, fact), WorkflowState(run_id="r", uid="u")) == line
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
+def test_every_kind_of_event_has_a_line_of_its_own(kind: Kind) -> None:
+    """With all its fields and with the fewest: a kind without one would end `watch` in the middle of a run."""
+    for fact in (SAMPLES[kind.type], least(kind)):
+        event = Event(1, 1, fact)
+        step = StepState(name=event.step or "a")
+        state = WorkflowState(run_id="r", uid="u", steps={step.name: step})
+
+        line = text.event_line(event, state)
+
+        is_about_a_step = event.step is not None and not kind.type.startswith("run_")
+        assert line == text.first_line(line, 1000)
+        assert line.startswith(
+            f"{step.name}: " if is_about_a_step else ("run", "cancel", "pause", "signal", "variable")
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic_core import from_json
 
@@ -208,7 +208,65 @@ def clock_time(instant: int) -> str:
 
 def event_line(event: Event, state: WorkflowState) -> str:
     """Return an event on one line; `state` is the run after it."""
-    fact = event.fact
+    match fact := event.fact:
+        case (
+            events.RunCreated()
+            | events.RunResumed()
+            | events.RunPaused()
+            | events.RunCompleted()
+            | events.RunFailed()
+            | events.RunCancelled()
+        ):
+            return _run_line(fact)
+        case events.CancelRequested() | events.PauseRequested() | events.SignalReceived():
+            return _request_line(fact)
+        case (
+            events.StepStarted()
+            | events.StepWaiting()
+            | events.StepCompleted()
+            | events.AttemptFailed()
+            | events.StepFailed()
+            | events.StepInterrupted()
+            | events.StepCancelled()
+            | events.StepSkipped()
+            | events.StepOutputSet()
+            | events.ValueRecorded()
+        ):
+            return f"{fact.step}: {_step_line(fact, state.steps[fact.step], event.at)}"
+        case events.VariableSet():
+            by_step = "" if fact.step is None else f"{fact.step}: "
+            return f"{by_step}variable {fact.name} set to {_recorded(fact.value)}" + _by(fact.by)
+        case events.ProgressReported():
+            said = state.report if fact.step is None else state.steps[fact.step].progress
+            return f"{fact.step or 'run'}: {'progress reported' if said is None else progress(said)}"
+        case _:
+            assert_never(fact)
+
+
+RunFact = (
+    events.RunCreated
+    | events.RunResumed
+    | events.RunPaused
+    | events.RunCompleted
+    | events.RunFailed
+    | events.RunCancelled
+)
+RequestFact = events.CancelRequested | events.PauseRequested | events.SignalReceived
+StepFact = (
+    events.StepStarted
+    | events.StepWaiting
+    | events.StepCompleted
+    | events.AttemptFailed
+    | events.StepFailed
+    | events.StepInterrupted
+    | events.StepCancelled
+    | events.StepSkipped
+    | events.StepOutputSet
+    | events.ValueRecorded
+)
+
+
+def _run_line(fact: RunFact) -> str:
     match fact:
         case events.RunCreated():
             return f"run of {fact.workflow} created"
@@ -219,26 +277,30 @@ def event_line(event: Event, state: WorkflowState) -> str:
         case events.RunPaused():
             return f"run paused: {fact.reason}" + (f" of step {fact.step}" if fact.step else "")
         case events.RunCompleted():
-            return "run completed" + _by(fact.by) + (f": {printable(fact.reason)}" if fact.reason else "")
+            return "run completed" + _by(fact.by) + _because(fact.reason)
         case events.RunFailed():
             where = f" in step {fact.step}" if fact.step else ""
             return f"run failed{where}: {fact.type}: {first_line(fact.message)}"
-        case events.CancelRequested():
-            return "cancel requested" + (f": {printable(fact.reason)}" if fact.reason else "")
         case events.RunCancelled():
             return "run cancelled"
+        case _:
+            assert_never(fact)
+
+
+def _request_line(fact: RequestFact) -> str:
+    match fact:
+        case events.CancelRequested():
+            return "cancel requested" + _because(fact.reason)
+        case events.PauseRequested():
+            return "pause requested" + _because(fact.reason)
         case events.SignalReceived():
             return f"signal {fact.name} received"
-        case events.PauseRequested():
-            return "pause requested" + (f": {printable(fact.reason)}" if fact.reason else "")
-        case events.VariableSet() if fact.step is None:
-            return f"variable {fact.name} set to {value(from_json(fact.value), 60)}" + _by(fact.by)
-        case events.ProgressReported() if fact.step is None:
-            assert state.report is not None
-            return f"run: {progress(state.report)}"
         case _:
-            assert event.step is not None
-            return f"{event.step}: {_step_line(fact, state.steps[event.step], event.at)}"
+            assert_never(fact)
+
+
+def _because(reason: str | None) -> str:
+    return f": {printable(reason)}" if reason else ""
 
 
 def _by(who: str | None) -> str:
@@ -268,20 +330,15 @@ def _used(used: Usage) -> str:
     return cpu if used.peak_bytes is None else f"{cpu} and {used.peak_bytes / 1024**2:.0f} MiB at most"
 
 
-def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
+def _step_line(fact: StepFact, step: StepState, at: int) -> str:
     match fact:
         case events.StepStarted():
             return "started" if fact.attempt == 1 else f"attempt {fact.attempt} started"
-        case events.StepWaiting() if fact.signal is not None:
-            return f"waits for the signal {fact.signal}"
-        case events.StepWaiting() if fact.child is not None:
-            return f"waits for run {fact.child}"
         case events.StepWaiting():
-            return f"sleeps until {format_instant(fact.until)}"
-        case events.StepCompleted() if step.kind == "task":
-            return f"completed in {format_duration(round(step.active_seconds, 3))}"
+            return _wait_line(fact)
         case events.StepCompleted():
-            return "finished waiting"
+            is_task = step.kind == "task"
+            return f"completed in {format_duration(round(step.active_seconds, 3))}" if is_task else "finished waiting"
         case events.AttemptFailed():
             wait = format_duration(round(max(0, fact.next_attempt_at - at) / MICROSECONDS, 1))
             return f"attempt {fact.attempt} failed: {fact.type}: {first_line(fact.message)}; next attempt in {wait}"
@@ -294,16 +351,22 @@ def _step_line(fact: events.Fact, step: StepState, at: int) -> str:
         case events.StepSkipped():
             return f"skipped: {first_line(fact.reason)}" + _by(fact.by)
         case events.StepOutputSet():
-            return f"output set: {value(from_json(fact.output), 60)}" + _by(fact.by)
-        case events.VariableSet():
-            return f"variable {fact.name} set to {value(from_json(fact.value), 60)}"
+            return f"output set: {_recorded(fact.output)}" + _by(fact.by)
         case events.ValueRecorded():
-            return f"{value(from_json(fact.output), 60)}"
-        case events.ProgressReported():
-            assert step.progress is not None
-            return progress(step.progress)
+            return _recorded(fact.output)
         case _:
-            return step.status.value
+            assert_never(fact)
+
+
+def _wait_line(fact: events.StepWaiting) -> str:
+    if fact.signal is not None:
+        return f"waits for the signal {fact.signal}"
+    return f"sleeps until {format_instant(fact.until)}" if fact.child is None else f"waits for run {fact.child}"
+
+
+def _recorded(json_text: str) -> str:
+    """Return recorded JSON text as a short value."""
+    return value(from_json(json_text), 60)
 
 
 def size_text(size: float) -> str:
