@@ -37,6 +37,17 @@ def resume_edited(place: Place, *steps: str) -> Ended:
     return place.flujoctl("resume", "r")
 
 
+def test_a_refusal_comes_first_and_names_few_commands(failed: Place) -> None:
+    """No note that the file is used before it is refused; the commands for other situations are shown by -v."""
+    refused = resume_edited(failed, FIRST.replace("echo first", "echo FIRST"), SECOND, BROKEN, LAST)
+
+    first, *_ = refused.err.splitlines()
+    assert first.startswith("error: run 'r' cannot resume")
+    assert first.endswith("(StateIncompatibilityError)")
+    assert [remedy.split()[3] for remedy in refused.remedies] == ["--stored", "--from-step", "--accept-changes"]
+    assert refused.err.splitlines()[-1] == "-v shows 4 more"
+
+
 def test_what_has_not_completed_may_change(failed: Place) -> None:
     """The failed step and a later one are edited, a step is added at the end: the run goes on with the new ones."""
     ended = resume_edited(
@@ -89,7 +100,8 @@ def test_what_has_completed_binds(failed: Place) -> None:
 @on_every_store
 def test_every_printed_remedy_works_as_printed(failed: Place) -> None:
     """From going on with the stored definition to forgetting the run; each is tried on the same store."""
-    refused = resume_edited(failed, FIRST.replace("echo first", "echo FIRST"), SECOND, BROKEN, LAST)
+    resume_edited(failed, FIRST.replace("echo first", "echo FIRST"), SECOND, BROKEN, LAST)
+    refused = failed.flujoctl("resume", "r", "-v")
     stored, from_step, accept, delete, prune, anew, last_resort = refused.remedies
     assert last_resort.startswith("remove the store")
     store, saved = failed.folder / ".flujo", failed.folder / "saved"

@@ -75,7 +75,7 @@ class CountingGuard(Guard):
     @property
     def at_work(self) -> int:
         """How many handlers have begun and not ended."""
-        return self._at_work
+        return self._running
 
 
 def install_counting_guard(monkeypatch: Any) -> None:

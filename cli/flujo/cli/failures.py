@@ -17,6 +17,8 @@ INTERNAL = 70
 USAGE = 2
 ONLY_WAITS = 7
 
+_HINTS = 3  # an error names the commands that fit best first; -v shows the others too
+
 EXIT_CODES: dict[type[BaseException], int] = {
     # how a run ended
     errors.RunFailed: 1,
@@ -138,8 +140,11 @@ def report(error: FlujoError, session: Session) -> int:
         say(f"error: {count} problem{'s' if count != 1 else ''} in the definition\n{error}")
     else:
         say(f"error: {error}")
-    for hint in _aligned([session.addressed(hint) for hint in error.hints]):
+    shown = len(error.hints) if session.verbosity else _HINTS
+    for hint in _aligned([session.addressed(hint) for hint in error.hints[:shown]]):
         say(f"try: {hint}")
+    if (more := len(error.hints) - shown) > 0:
+        say(f"-v shows {more} more")
     return exit_code(error)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from flujo.kernel import Pruned, RunSummary, StoredRuns
-from flujo.kernel.api import LISTED
-from flujo.kernel.durations import parse_duration
+from flujo.kernel.api import LISTED, Selection
 
 from . import text
 from .connect import reading
@@ -59,28 +59,18 @@ class Consent(Enum):
         return click.confirm(question, err=True)
 
 
-class Choice(NamedTuple):
-    """Which runs are to go; every part that is given must fit."""
-
-    older_than_seconds: float | None
-    statuses: Sequence[str]
-    workflow: str | None
-    labels: Sequence[str]
-    id_prefix: str | None
-    keep_last: int | None
-
-    @classmethod
-    def of(cls, older_than: str | None, **parts: Any) -> Choice:
-        """What the options of `choosing` say."""
-        return cls(None if older_than is None else parse_duration(older_than), **parts)
-
-    async def prune(self, runs: StoredRuns, **how: Any) -> Pruned:
-        """Forget these runs, or some of them."""
-        return await runs.prune(**{**self._asdict(), "labels": parse_labels(self.labels)}, **how)
+def selection_of(older_than: str | None, *, labels: Sequence[str], **parts: Any) -> Selection:
+    """Return the runs that the options of `selecting` select; raises click.UsageError, InvalidDurationError."""
+    if older_than is None and not labels and not any(parts.values()):
+        raise click.UsageError(
+            "no runs are selected: give --older-than, --status, --workflow, --label, --id-prefix or --keep-last; "
+            "--older-than 0 selects all"
+        )
+    return Selection(older_than_seconds=older_than, labels=parse_labels(labels), **parts)
 
 
-def choosing(*, age: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options of a command that prunes, apart from those every one has; without `age` it has its own one for it."""
+def selecting(*, age: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that adds the options of `selection_of` and --dry-run to a command, --older-than if `age`."""
     older_than = click.option(
         "--older-than", metavar="DURATION", help="such as 30d or 12h, counted from when the run ended or paused"
     )
@@ -137,40 +127,38 @@ async def delete_runs(
     return 0
 
 
-def prune_runs(session: Session, choice: Choice, *, dry_run: bool, consent: Consent) -> int:
+def prune_runs(session: Session, selection: Selection, *, dry_run: bool, consent: Consent) -> int:
     """Delete the selected runs, once `consent` to that many is given; returns the exit code."""
-    if choice == Choice(None, (), None, (), None, None):
-        raise click.UsageError(
-            "no runs are selected: give --older-than, --status, --workflow, --label, --id-prefix or --keep-last; "
-            "--older-than 0 selects all"
-        )
-    parse_labels(choice.labels)
-    return run_async(lambda: _prune(session, choice, dry_run=dry_run, consent=consent))
+    return run_async(lambda: _prune(session, selection, dry_run=dry_run, consent=consent))
 
 
-async def _prune(session: Session, choice: Choice, *, dry_run: bool, consent: Consent) -> int:
+async def _prune(session: Session, selection: Selection, *, dry_run: bool, consent: Consent) -> int:
     async with reading(session.target) as runs:
         if dry_run:
-            _preview(session, await choice.prune(runs, limit=LISTED, dry_run=True))
+            _preview(session, await _call(runs, selection, limit=LISTED, dry_run=True))
             return 0
         expected = None
         if consent is not Consent.GIVEN:
-            due = await choice.prune(runs, limit=1, dry_run=True)
+            due = await _call(runs, selection, limit=1, dry_run=True)
             expected = due.total
             if due.total and not consent.ask(f"Delete {_amount(due.total, due.bytes)}?"):
                 say("nothing was deleted")
                 return 0
-        return await _delete_in_calls(session, runs, choice, expected)
+        return await _delete_in_calls(session, runs, selection, expected)
 
 
-async def _delete_in_calls(session: Session, runs: StoredRuns, choice: Choice, expected: int | None) -> int:
+async def _call(runs: StoredRuns, selection: Selection, **how: Any) -> Pruned:
+    return await runs.prune(**asdict(selection), **how)
+
+
+async def _delete_in_calls(session: Session, runs: StoredRuns, selection: Selection, expected: int | None) -> int:
     listed: list[RunSummary] = []
     total = size = 0
     pruned: Pruned | None = None
     limit = LISTED if session.output in ("name", "jsonl") else _CALL_RUNS  # an answer holds no more runs than these
     with Interruption() as interruption, _Counter(session, expected) as counter:
         while interruption.received is None:
-            pruned = await choice.prune(runs, limit=limit, time_budget_seconds=_CALL_SECONDS)
+            pruned = await _call(runs, selection, limit=limit, time_budget_seconds=_CALL_SECONDS)
             listed += pruned.runs[: LISTED - len(listed)]
             total += pruned.total
             size += pruned.bytes

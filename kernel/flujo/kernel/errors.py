@@ -356,13 +356,13 @@ class StateIncompatibilityError(FlujoError):
         first = next((d.step for d in differences if d.change == "changed"), differences[0].step)
         super().__init__(
             f"run {run_id!r} cannot resume: the definition differs from what its completed steps were recorded "
-            f"with{lines}",
+            f"with (StateIncompatibilityError){lines}",
             [
-                f"flujoctl resume {run_id} --stored            # go on with the definition the run was started with",
+                f"flujoctl resume {run_id} --stored            # use the definition the run was started with",
                 f"flujoctl resume {run_id} --from-step {first}  # run that step and all later ones again",
                 f"flujoctl resume {run_id} --accept-changes    # keep the recorded outputs, use the new definition",
-                f"flujoctl delete {run_id}                     # forget the run",
-                "flujoctl prune --older-than 30d              # forget old finished runs",
+                f"flujoctl delete {run_id}                     # delete the run",
+                "flujoctl prune --older-than 30d              # delete old finished runs",
                 f"flujoctl run {quote(source)} --id NEW-ID            # start a new run beside it",
                 "remove the store, only as a last resort",
             ],

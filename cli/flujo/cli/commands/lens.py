@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flujo.cli.pruning import Choice, Consent, choosing, prune_runs
+from flujo.cli.pruning import Consent, prune_runs, selecting, selection_of
 from flujo.cli.session import Session, declare, shared_options
 
 SAME = {"list": "list", "show": "inspect", "get": "inspect", "delete": "delete", "stats": "stats"}
@@ -15,13 +15,13 @@ SAME = {"list": "list", "show": "inspect", "get": "inspect", "delete": "delete",
 
 @declare("prune")
 @click.option("--days-old", metavar="N", type=click.FloatRange(min=0), help="ended at least N days ago")
-@choosing(age=False)
+@selecting(age=False)
 @click.option("--yes", "-y", is_flag=True, help="do not ask")
 def prune(session: Session, days_old: float | None, dry_run: bool, yes: bool, **parts: Any) -> int:
     """Delete old runs. Does not ask if there is no terminal."""
     older_than = None if days_old is None else f"{days_old * 86400}"
     consent = Consent.of(yes, proceed_without_terminal=True)
-    return prune_runs(session, Choice.of(older_than, **parts), dry_run=dry_run, consent=consent)
+    return prune_runs(session, selection_of(older_than, **parts), dry_run=dry_run, consent=consent)
 
 
 class Lens(click.Group):

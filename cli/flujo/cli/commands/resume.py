@@ -9,8 +9,9 @@ import click
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_inputs
-from flujo.cli.resume_options import Resumption
+from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
+from flujo.kernel.api import ResumeOptions
 
 
 @declare("resume")
@@ -46,7 +47,7 @@ def command(
     async def resume() -> int:
         async with reading(session.target) as runs:
             found = await find_run(runs, run_id)
-        resumption = Resumption(found, from_step=from_step, inputs=inputs, stored=stored, accept_changes=accept_changes)
-        return await resumption.carry_out(session, no_wait=not wait)
+        options = ResumeOptions(from_step=from_step, inputs=inputs or None, accept_changes=accept_changes)
+        return await resume_run(session, found, stored=stored, no_wait=not wait, **options)
 
     return run_async(resume)

@@ -8,7 +8,7 @@ import click
 
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
-from flujo.cli.resume_options import Resumption
+from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
 
 
@@ -25,6 +25,6 @@ def command(session: Session, run_id: str, steps: Sequence[str], wait: bool) -> 
     async def retry() -> int:
         async with reading(session.target) as runs:
             found = await find_run(runs, run_id)
-        return await Resumption(found, retry=tuple(steps)).carry_out(session, no_wait=not wait)
+        return await resume_run(session, found, retry=tuple(steps), no_wait=not wait)
 
     return run_async(retry)

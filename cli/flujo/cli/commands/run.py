@@ -15,10 +15,11 @@ from flujo.cli.find_run import refuse_active, run_to_resume
 from flujo.cli.foreground import advance, detach
 from flujo.cli.inputs import parse_inputs, parse_labels
 from flujo.cli.output import emit
-from flujo.cli.resume_options import Resumption
+from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
 from flujo.cli.target import ServerTarget
 from flujo.kernel import RunHandle, Runs, Workflow
+from flujo.kernel.api import ResumeOptions
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.keys import check_run_id
 
@@ -135,8 +136,8 @@ def _resume(session: Session, request: RunRequest, from_step: str | None, overri
     async def resume() -> int:
         run_id = await _find(session, request, any_status=from_step is not None)
         workflow = None if isinstance(request.workflow, str) else request.workflow
-        resumption = Resumption(run_id, from_step=from_step, inputs=request.inputs, workflow=workflow)
-        return await resumption.carry_out(session, no_wait=request.no_wait)
+        options = ResumeOptions(from_step=from_step, inputs=request.inputs or None, workflow=workflow)
+        return await resume_run(session, run_id, no_wait=request.no_wait, **options)
 
     return run_async(resume)
 

@@ -11,7 +11,7 @@ from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_json
 from flujo.cli.output import emit
-from flujo.cli.resume_options import Resumption
+from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Delivery, RunStatus
 
@@ -38,7 +38,7 @@ def command(session: Session, run_id: str, name: str, payload: str | None, only_
             is_paused = (await runs.summary(found)).status == RunStatus.PAUSED
         is_idle = is_paused or delivery is Delivery.STORED
         if is_idle and resume:
-            return await Resumption(found).carry_out(session)
+            return await resume_run(session, found)
         _report(session, found, name, Delivery.STORED if is_idle else delivery)
         return 0
 

@@ -7,7 +7,7 @@ import click
 from flujo.cli.connect import acting, reading
 from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_json
-from flujo.cli.resume_options import Resumption
+from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
 
 
@@ -30,7 +30,7 @@ def command(session: Session, run_id: str, step: str, result: str | None, reason
         async with acting(session.target) as runs:
             await runs.skip(found, step, value, reason=reason, by=session.user)
         if resume:
-            return await Resumption(found).carry_out(session)
+            return await resume_run(session, found)
         if not session.quiet and session.output == "table":
             print(f"step {step} of run {found} is skipped")
         session.suggest(f"flujoctl resume {found}")

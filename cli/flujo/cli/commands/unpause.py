@@ -6,7 +6,7 @@ import click
 
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
-from flujo.cli.resume_options import Resumption
+from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import RunStatus
 from flujo.kernel.errors import RunNotPausedError
@@ -23,6 +23,6 @@ def command(session: Session, run_id: str, wait: bool) -> int:
             run = await runs.summary(await find_run(runs, run_id))
         if run.status != RunStatus.PAUSED:
             raise RunNotPausedError(run.run_id, run.status)
-        return await Resumption(run.run_id).carry_out(session, no_wait=not wait)
+        return await resume_run(session, run.run_id, no_wait=not wait)
 
     return run_async(unpause)

@@ -1,0 +1,81 @@
+"""Resume one run: choose its definition, and say which one it is."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow, WorkflowState
+from flujo.kernel.api import ResumeOptions
+from flujo.kernel.errors import DefinitionError, WorkflowNotFoundError
+
+from . import sources
+from .connect import reading
+from .failures import SourceNotFoundError
+from .foreground import advance
+from .session import Session
+from .target import ServerTarget
+
+
+async def resume_run(
+    session: Session, run_id: str, *, stored: bool = False, no_wait: bool = False, **options: Unpack[ResumeOptions]
+) -> int:
+    """Resume a run, follow it until it rests and return the exit code.
+
+    `stored` uses the definition that the run has in the store. Otherwise it is the `workflow` of the options, if the
+    command line named one, or the one that is found through what the run has recorded.
+    """
+    async with reading(session.target) as runs:
+        state = await runs.inspect(run_id)
+    named = options.get("workflow")
+    if named is None and not isinstance(session.target, ServerTarget):
+        _refuse_missing_program(state)
+    workflow = None if stored and state.definition is not None else _changed(named or _current(session, state), state)
+    options |= {"workflow": workflow, "by": session.user}
+
+    async def begin(runs: Runs) -> RunHandle:
+        handle = await runs.resume(run_id, **options)
+        if workflow is not None and workflow.definition is not None:  # said when it is accepted: a refusal comes first
+            file = sources.file_of(state) or "the definition"
+            session.note(f"{file} has changed since this run last began; using it as it is now")
+        return handle
+
+    def load_definition(stored: StoredDefinition) -> Workflow:
+        return sources.from_stored_text(stored, state)
+
+    return await advance(session, run_id, begin, no_wait=no_wait, after_seq=state.seq, load_definition=load_definition)
+
+
+def _refuse_missing_program(state: WorkflowState) -> None:
+    """Raise WorkflowNotFoundError for a run that only the application that started it can advance."""
+    if sources.TARGET in state.environment or state.definition is not None:
+        return
+    error = WorkflowNotFoundError(state.workflow, ())
+    error.args = (
+        f"run {state.run_id!r} was started by a program with its own workflow {state.workflow!r}; resume it there",
+    )
+    error.hints = (f"flujoctl run --resume FILE.py:NAME --id {state.run_id}", f"flujoctl inspect {state.run_id}")
+    raise error
+
+
+def _changed(current: Workflow | None, state: WorkflowState) -> Workflow | None:
+    """Return the workflow unless its definition is the one in the store."""
+    if current is None or current.definition is None:
+        return current
+    return None if current.definition.digest == state.definition else current
+
+
+def _current(session: Session, state: WorkflowState) -> Workflow | None:
+    """Return the workflow a run was started from as it is now; None for the one that the store or the server has."""
+    if isinstance(session.target, ServerTarget) and state.definition is None:
+        return None  # a Python workflow: the server has it, or refuses
+    try:
+        current = sources.of_run(state)
+    except DefinitionError as error:
+        raise DefinitionError(
+            error.problems, [f"flujoctl resume {state.run_id} --stored  # use the definition in the store"]
+        ) from error
+    except SourceNotFoundError as error:
+        raise SourceNotFoundError(error.message, [f"flujoctl inspect {state.run_id}"]) from error
+    if current is None and (file := sources.file_of(state)) is not None:
+        session.note(f"{file} cannot be read; using the definition in the store")
+    return current
