@@ -72,7 +72,7 @@ def test_hints_name_the_store_that_was_given(capsys: pytest.CaptureFixture[str])
     """Behind the command and before the comment, comments in one column."""
     error = errors.StateIncompatibilityError("r", [Difference("a", "changed", "it has changed")])
 
-    assert report(error, Session(store="sqlite:my runs.db")) == 4
+    assert report(error, Session(store="sqlite:my runs.db", verbosity=1)) == 4
 
     _, _, *tries = capsys.readouterr().err.splitlines()
     assert tries[0].startswith("try: flujoctl resume r --stored --store 'sqlite:my runs.db'")
