@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
-from flujo.kernel import Context, RunInterrupted, RunPaused, workflow
+from flujo.backends.memory import InMemoryBackend
+from flujo.kernel import Context, Kernel, RunFailed, RunInterrupted, RunPaused, workflow
 from flujo.kernel.errors import CorruptStoreError
 from kernel.flows import double, waiting
 from kernel.harness import Counter, Stage, crash, until, usurp
@@ -168,3 +175,130 @@ async def test_a_kernel_that_was_taken_for_dead_loses_its_runs_to_the_next() -> 
 
     assert stage.types("r").count("run_completed") == 1
     assert stage.types("r").count("step_completed") == 2
+
+
+# -- what a dead owner has left behind -------------------------------------------------------------------------------
+
+
+class DurableBackend(InMemoryBackend):
+    """Says that its runs outlive their process, so that processes of theirs may be left behind."""
+
+    capabilities = InMemoryBackend.capabilities._replace(durable=True)
+
+
+class LeftBehind:
+    """A run whose owner crashed in its step, and a process of that step that has escaped from its session."""
+
+    def __init__(self) -> None:
+        self._stage = Stage()
+        self._fails = False
+        self.process: subprocess.Popen[bytes] | None = None
+        self.found: list[int | None] = []
+        """The exit code of the process, or None while it lives, as each later attempt began."""
+
+        @workflow()
+        async def program(ctx: Context) -> None:
+            await ctx.step(self._body, name="work")
+
+        self.program = program
+
+    async def _body(self) -> None:
+        if self._fails:
+            raise ValueError("not yet")
+        if self.process is None:
+            uid = self._stage.summary("r").uid
+            self.process = start_process(uid)
+        else:
+            self.found.append(self.process.poll())
+        await anyio.sleep_forever()
+
+    def kernel(self, **options: Any) -> Kernel:
+        """Another kernel on the store."""
+        return self._stage.kernel(self.program, backend=DurableBackend(self._stage.store), **options)
+
+    async def crash(self) -> None:
+        """Let an owner resume the run under the request `again`, start its step, and crash."""
+        async with self.kernel() as kernel:
+            self._fails = True
+            with pytest.raises(RunFailed):
+                await kernel.run(self.program, run_id="r")
+            self._fails = False
+            await kernel.resume("r", request_id="again")
+            while self.process is None:
+                await checkpoint()
+            crash(kernel)
+
+
+def start_process(uid: str) -> subprocess.Popen[bytes]:
+    """Start a process of the run with this uid."""
+    return subprocess.Popen(["sleep", "999"], env={**os.environ, "FLUJO_RUN_UID": uid})
+
+
+@pytest.fixture
+def left() -> Iterator[LeftBehind]:
+    """The run and the process of a dead owner."""
+    left = LeftBehind()
+    yield left
+    if left.process is not None:
+        left.process.kill()
+        left.process.wait()
+
+
+async def start(kernel: Kernel) -> None:
+    await kernel.start("program", run_id="r")
+
+
+async def resume(kernel: Kernel) -> None:
+    await kernel.resume("r")
+
+
+async def repeat_the_resume(kernel: Kernel) -> None:
+    await kernel.resume("r", request_id="again")
+
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the variables of processes in /proc")
+
+
+@on_linux
+@pytest.mark.parametrize("take_over", [start, resume, repeat_the_resume])
+async def test_what_a_dead_owner_left_is_dead_before_the_next_attempt(
+    left: LeftBehind, take_over: Callable[[Kernel], Awaitable[None]]
+) -> None:
+    """Whatever takes the run over; or two attempts of one step would be at work at once."""
+    await left.crash()
+
+    async with left.kernel(recover=False) as kernel:
+        await take_over(kernel)
+        while not left.found:
+            await checkpoint()
+
+    assert left.found == [-signal.SIGKILL]
+
+
+@on_linux
+async def test_what_a_dead_owner_left_is_dead_before_the_recovery_goes_on(left: LeftBehind) -> None:
+    """A kernel that opens takes over all runs that were at work."""
+    await left.crash()
+
+    async with left.kernel():
+        while not left.found:
+            await checkpoint()
+
+    assert left.found == [-signal.SIGKILL]
+
+
+@on_linux
+@pytest.mark.parametrize("end", [lambda kernel: kernel.cancel("r"), lambda kernel: kernel.pause("r")])
+async def test_what_a_dead_owner_left_is_dead_when_the_run_is_ended(
+    left: LeftBehind, end: Callable[[Kernel], Awaitable[Any]]
+) -> None:
+    """A cancel or a pause of a run that nobody runs is recorded, and nothing of the run goes on."""
+    await left.crash()
+
+    async with left.kernel(recover=False) as kernel:
+        await end(kernel)
+        assert left.process is not None
+
+        assert left.process.poll() == -signal.SIGKILL
+
+    assert left.found == []

@@ -315,6 +315,7 @@ class Takeover:
         decide(state)  # refused before anything is claimed
         claimed = await self._claim(run_id)
         async with self._released_on_error(claimed.uid):
+            await self._sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
             children = awaited(state)
             run = self._without_program(state, claimed)
