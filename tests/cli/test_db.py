@@ -406,6 +406,25 @@ def test_a_store_that_is_up_to_date_needs_no_migration(flujoctl: Flujoctl) -> No
     assert (ended.code, ended.out) == (0, "sqlite:.flujo/state.db is up to date\n")
 
 
+@pytest.mark.parametrize(("wanted", "printed"), [
+    ("json", '{"store": "sqlite:old/state.db", "migrated": true}'),
+    ("jsonl", '{"store": "sqlite:old/state.db", "migrated": true}'),
+    ("name", "sqlite:old/state.db"),
+])  # fmt: skip
+def test_a_program_is_told_whether_a_store_was_migrated(flujoctl: Flujoctl, wanted: str, printed: str) -> None:
+    """As JSON, or by the name of the store; a second time there is nothing to migrate."""
+    shutil.copytree(FIXTURES / "schema-1" / "closed", "old")
+
+    first, second = (flujoctl("db", "migrate", "--store", "sqlite:old/state.db", "-o", wanted) for _ in range(2))
+
+    assert (first.code, second.code) == (0, 0)
+    if wanted == "name":
+        assert first.out == second.out == f"{printed}\n"
+    else:
+        assert json.loads(first.out) == json.loads(printed)
+        assert json.loads(second.out) == {**json.loads(printed), "migrated": False}
+
+
 def test_a_store_of_an_earlier_release_is_migrated_by_the_command_that_is_suggested(flujoctl: Flujoctl) -> None:
     """Looking at it changes nothing; afterwards it passes a check."""
     shutil.copytree(FIXTURES / "schema-1" / "closed", "old")

@@ -19,7 +19,7 @@ from flujo.workflows.registry import BUILT_IN, TaskCall, TaskInputError, Tasks
 from flujo.workflows.runlog import StepLog
 from flujo.workflows.sandbox import NotRun
 from flujo.workflows.tasks import python_code
-from flujo.workflows.tasks.files import NotAFileError, OutsideWorkspaceError
+from flujo.workflows.tasks.files import MAX_READ_BYTES, NotAFileError, OutsideWorkspaceError, read_text
 from flujo.workflows.tasks.messages import TaskFailed
 from flujo.workflows.tasks.shell import ShellError
 from workflows.scripted import environment_in, report_nothing
@@ -242,6 +242,19 @@ def test_python_code_runs_in_the_interpreter_flujo_runs_in() -> None:
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_as_large_as_allowed_is_read(tmp_path: Path) -> None:
+    """One byte more is refused, by the size that is allowed."""
+    file = tmp_path / "file"
+    file.write_bytes(b"\n" * MAX_READ_BYTES)
+
+    assert read_text(file, "ascii") == "\n" * MAX_READ_BYTES
+
+    with file.open("ab") as more:
+        more.write(b".")
+    with pytest.raises(ValueError, match="is larger than 16 MiB"):
+        read_text(file, "ascii")
 
 
 async def test_files_are_written_and_read_back(bench: Bench) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import inspect
+import json
+import string
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from grpc import aio
 from grpc_status import rpc_status
 
-from flujo.client.statuses import ROOM, TABLE, from_status, to_status
+from flujo.client.statuses import HINTS_ROOM, LIST_ROOM, MESSAGE_ROOM, ROOM, TABLE, TEXT_ROOM, from_status, to_status
 from flujo.kernel import errors
 from flujo.kernel.errors import Difference, FlujoError, Problem
 from server.harness import told_by
@@ -215,6 +217,60 @@ def test_hints_are_commands_and_stay_whole() -> None:
     assert arrived is not None
     assert 3 <= len(arrived.hints) < len(error.hints)
     assert arrived.hints == error.hints[: len(arrived.hints)]
+
+
+def metadata(error: FlujoError) -> dict[str, str]:
+    """What travels of an error beside its message."""
+    info = ErrorInfo()
+    assert to_status(error).details[0].Unpack(info)
+    return dict(info.metadata)
+
+
+def test_hints_that_just_fit_travel_whole() -> None:
+    """One byte more, and the last one stays behind. A line break takes a byte."""
+    first = "h" * 300
+
+    def arriving(last: str) -> list[str]:
+        return metadata(errors.StateNotRecordableError("r", "why", [first, last]))["hints"].split("\n")
+
+    fits = "x" * (HINTS_ROOM - len(first) - 2)
+
+    assert arriving(fits) == [first, fits]
+    assert arriving(fits + "x") == [first]
+
+
+def test_a_list_that_just_fits_travels_whole() -> None:
+    """One byte more, and its last item stays behind. Quotes and a comma take four bytes of each."""
+    first, second, third = "a" * 396, "b" * 396, "c" * 396
+    fits = "d" * (LIST_ROOM - 3 * 400 - 4)
+
+    def arriving(last: str) -> Any:
+        return json.loads(metadata(errors.StepNotFoundError("r", "s", [first, second, third, last]))["known"])
+
+    assert arriving(fits) == [first, second, third, fits]
+    assert arriving(fits + "d") == [first, second, third]
+
+
+def test_a_text_that_just_fits_travels_whole() -> None:
+    """A longer one is cut to the same size, and says so by its last sign."""
+    fits = "é" * (TEXT_ROOM // 2)
+
+    assert metadata(errors.RunNotFoundError(fits, "u"))["run_id"] == fits
+    assert metadata(errors.RunNotFoundError(fits + "x", "u"))["run_id"] == "é" * (TEXT_ROOM // 2 - 2) + "…"
+
+
+def test_a_message_that_just_fits_travels_whole() -> None:
+    """It is measured as it stands in the header, where a sign that is not ASCII takes nine bytes."""
+    plain = len(str(errors.RunInterrupted("")))
+
+    def arriving(run_id: str) -> str:
+        return str(to_status(errors.RunInterrupted(run_id)).message)
+
+    fits = "i" * (MESSAGE_ROOM - plain)
+
+    assert arriving(fits) == str(errors.RunInterrupted(fits))
+    assert arriving(fits + "i").endswith("…")
+    assert MESSAGE_ROOM - 3 <= len(quote(arriving(fits + "i"), safe=string.printable)) <= MESSAGE_ROOM
 
 
 def test_a_wrong_request_lists_its_fields() -> None:
