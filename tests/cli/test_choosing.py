@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,22 @@ def test_an_instant_is_how_long_ago_or_a_moment() -> None:
     assert parsed("2026-11-25T13:00+01:00") == timedelta(0)
     assert parsed("2026-11-25T11:00:00.000001Z") == -timedelta(hours=1) + timedelta(microseconds=1)
     assert parsed("2026-11-25") == datetime(2026, 11, 25).astimezone() - now
+    assert parsed("2026-11-25T00:00:00.000007") == datetime(2026, 11, 25, microsecond=7).astimezone() - now
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Etc/GMT-14", "America/New_York", "Europe/London"])
+def test_local_time_is_read_in_every_zone(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """Also on the day on which clocks go back, and on the last day but one that there is."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for moment in (datetime(2026, 11, 1, 1, 30), datetime(2026, 10, 25, 1, 30), datetime(9999, 12, 30)):
+            micros = (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+            assert parse_instant(moment.isoformat(), 0, "--since") == micros
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 # -- stats ---------------------------------------------------------------------------------------------------------

@@ -38,6 +38,14 @@ NAMES: dict[str, Any] = {
 }
 
 
+def words_of_a_division_by_zero() -> str:
+    """Return what this Python says of it; 3.14 uses other words than those before."""
+    try:
+        return str(1 // int("0"))
+    except ZeroDivisionError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize(
     ("template", "value"),
     [
@@ -126,7 +134,7 @@ def test_a_step_without_result_has_only_a_status() -> None:
          "{{ steps.skipped.result }}: step `skipped` was skipped, so it has only a status"),
         ("{{ steps.later }}", "{{ steps.later }}: step `later` has not run yet, so it has only a status"),
         ("{{ range }}", "{{ range }}: TypeError: a function is not a value that can be recorded"),
-        ("{{ 1 // 0 }}", "{{ 1 // 0 }}: ZeroDivisionError: integer division or modulo by zero"),
+        ("{{ 1 // 0 }}", f"{{{{ 1 // 0 }}}}: ZeroDivisionError: {words_of_a_division_by_zero()}"),
         ("{{ a b }}", "the template is malformed: expected token 'end of print statement', got 'b'"),
         ("a\n{% if %}", "the template is malformed in its line 2: "
          "Expected an expression, got 'end of statement block'; "

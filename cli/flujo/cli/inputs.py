@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,20 @@ def parse_instant(text: str, now: int, option: str) -> int:
     except InvalidDurationError:
         pass
     try:
-        moment = datetime.fromisoformat(text).astimezone()
-        return check_instant(option, moment) or 0
+        return check_instant(option, _with_zone(datetime.fromisoformat(text))) or 0
     except (ValueError, OverflowError):
         raise click.UsageError(
             f"{option}: {text!r} is neither an age such as 2h or 30d, nor an instant such as 2026-11-22T08:00Z"
         ) from None
+
+
+def _with_zone(moment: datetime) -> datetime:
+    """Return a moment of local time as one of UTC, and one that has its zone as it is."""
+    if moment.tzinfo is not None:
+        return moment
+    # Not `astimezone`: since Python 3.14 it looks a day ahead, and fails on the last day of the year 9999.
+    whole = moment.replace(microsecond=0).timestamp()
+    return datetime.fromtimestamp(whole, UTC) + timedelta(microseconds=moment.microsecond)
 
 
 def parse_json(text: str, what: str) -> Any:
