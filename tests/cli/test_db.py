@@ -213,9 +213,7 @@ def test_a_damaged_run_is_named_with_what_helps(flujoctl: Flujoctl) -> None:
     full = flujoctl("db", "check")
 
     assert ended.code == 5
-    assert any(
-        line.startswith("damaged  gate  event 2 (step_started) makes no sense") for line in ended.out.splitlines()
-    )
+    assert any(line.startswith("damaged  gate  event 2 (step_started) is malformed") for line in ended.out.splitlines())
     assert ended.out.splitlines()[-1].startswith("2 runs, ")
     assert ended.out.splitlines()[-1].endswith(": 1 damaged")
     assert "flujoctl delete gate  # forget the run" in tries(full)

@@ -38,6 +38,7 @@ from flujo.kernel.backend import (
     StateBackend,
     StoredDefinition,
     WorkflowStats,
+    keep_fixed_columns,
 )
 from flujo.kernel.errors import (
     RunActiveError,
@@ -157,13 +158,7 @@ class InMemoryBackend(StateBackend):
         stored = run.summary
         if (stored.uid, stored.token, stored.seq) != (commit.uid, commit.token, commit.expected_seq):
             return Refused.STALE
-        # What a run is does not change; listings rely on created_at standing still.
-        run.summary = commit.summary._replace(
-            workflow=stored.workflow,
-            labels=stored.labels,
-            created_at=stored.created_at,
-            parent_run_id=stored.parent_run_id,
-        )
+        run.summary = keep_fixed_columns(stored, commit.summary)
         run.events.extend(commit.rows)
         return None
 

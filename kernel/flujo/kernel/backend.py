@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .journal.summaries import RunSummary, WorkflowStats, is_child
 from .store.backend import (
+    FIXED_COLUMNS,
     Capabilities,
     Commit,
     Due,
@@ -17,6 +18,7 @@ from .store.backend import (
     RunFilter,
     StateBackend,
     StoredDefinition,
+    keep_fixed_columns,
 )
 from .store.filters import (
     EARLIEST,
@@ -34,6 +36,7 @@ from .store.filters import (
 
 __all__ = [
     "EARLIEST",
+    "FIXED_COLUMNS",
     "LATEST",
     "Capabilities",
     "Commit",
@@ -59,5 +62,6 @@ __all__ = [
     "check_statuses",
     "check_text",
     "is_child",
+    "keep_fixed_columns",
     "run_filter",
 ]

@@ -53,13 +53,13 @@ from .execution.programs import Beginning, Workflow
 from .execution.subprocesses import Children
 from .journal import amendments, events
 from .journal.amendments import Change
-from .journal.decisions import PAUSE_REQUESTED, Stop, set_output, skip
+from .journal.decisions import Stop, set_output, skip
 from .journal.events import Fact
 from .journal.explanation import Explanation, explain
 from .journal.fold import add_up
 from .journal.fork import history
 from .journal.requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
-from .journal.state import FINAL, RunStatus, WorkflowState
+from .journal.state import FINAL, PauseReason, RunStatus, WorkflowState
 from .journal.summaries import RunSummary
 from .keys import check_run_id, check_step_name, check_variable_name
 from .observer import Observer
@@ -749,7 +749,7 @@ def _paused(state: WorkflowState, fact: events.PauseRequested) -> list[Fact]:
     """What pauses a run that nobody runs; it may have ended since it was looked at."""
     if state.status in FINAL:
         raise RunFinishedError(state.run_id, state.status)
-    return [] if state.status is RunStatus.PAUSED else [fact, events.RunPaused(PAUSE_REQUESTED)]
+    return [] if state.status is RunStatus.PAUSED else [fact, events.RunPaused(PauseReason.REQUESTED)]
 
 
 def _for_unfinished(state: WorkflowState, fact: Fact) -> Fact:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from .journal.children import awaited
 from .journal.compatibility import differences
 from .journal.decisions import (
-    INCOMPATIBLE,
-    PAUSE_REQUESTED,
     Stop,
     after_failure,
     at_close,
@@ -22,8 +20,6 @@ from .journal.fold import add_up, apply, fold, replay
 from .journal.summaries import summarize
 
 __all__ = [
-    "INCOMPATIBLE",
-    "PAUSE_REQUESTED",
     "Stop",
     "add_up",
     "after_failure",

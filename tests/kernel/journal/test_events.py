@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never, get_args
 
 import pytest
 from hypothesis import given
@@ -12,9 +14,11 @@ from hypothesis import strategies as st
 
 from flujo.kernel import transitions
 from flujo.kernel.errors import UnknownEventError
-from flujo.kernel.events import KINDS, Event, EventRow, Kind, decode, encode, to_json_object
-from flujo.kernel.journal import events
+from flujo.kernel.events import KINDS, Event, EventRow, Fact, Kind, decode, encode, to_json_object
+from flujo.kernel.journal import events, fold
+from flujo.kernel.state import StepState, StepStatus, WorkflowState
 
+CONCEPTS = (Path(__file__).parents[3] / "docs" / "concepts.md").read_text()
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 REQUEST = ["req-1", "0123456789abcdef0123456789abcdef"]
@@ -51,6 +55,70 @@ def least(kind: Kind) -> Any:
     sample = SAMPLES[kind.type]
     required = [name for name in sample._fields if name not in sample._field_defaults]
     return kind.fact(**{name: getattr(sample, name) for name in required})
+
+
+# -- one list of kinds ---------------------------------------------------------------------------------------------
+
+
+def test_every_fact_is_declared_once() -> None:
+    """A class that is a member of the union and not a kind could be recorded and never read."""
+    assert [kind.fact for kind in KINDS] == list(get_args(Fact))
+    assert len({kind.type for kind in KINDS}) == len(KINDS) == len(SAMPLES)
+
+
+def test_the_fold_handles_every_kind_and_no_other() -> None:
+    """A kind without a handler would end every run that records one."""
+    assert set(fold._HANDLERS) == {kind.fact for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.moves_step], ids=lambda kind: kind.type)
+def test_a_kind_that_moves_a_step_names_one(kind: Kind) -> None:
+    """The effect is on the step in the field `step`."""
+    assert "step" in kind.fact._fields
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
+def test_the_effect_of_a_kind_is_what_the_fold_makes_of_it(kind: Kind) -> None:
+    """A kind that says it settles a step, and folds into one that is not settled, would deceive every check."""
+    before, step = state_with_running_step()
+    fact: Any = least(kind)
+    if kind.moves_step:
+        fact = fact._replace(step="a")
+    transitions.apply(before, before.seq + 1, 9, fact)
+
+    now = before.steps["a"]
+    match kind.effect:
+        case events.Effect.SUCCEEDS:
+            assert (now.status, now.output_json is not None) == (StepStatus.COMPLETED, True)
+        case events.Effect.SETTLES:
+            assert now.status in (StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED)
+        case events.Effect.ENDS_ATTEMPT:
+            assert now.status is StepStatus.RETRYING or now.interrupted
+        case events.Effect.BEGINS:
+            assert now.status in (StepStatus.RUNNING, StepStatus.WAITING)
+        case events.Effect.NONE:
+            assert (now.generation, now.attempt, now.output_json) == (step.generation, step.attempt, None)
+        case _:
+            assert_never(kind.effect)
+
+
+def state_with_running_step() -> tuple[WorkflowState, StepState]:
+    """A run that was created and has begun the step `a`, and that step as it was then."""
+    state = WorkflowState("r", "u")
+    transitions.apply(state, 1, 1, events.RunCreated("flow", "{}"))
+    transitions.apply(state, 2, 2, events.StepStarted("a"))
+    return state, copy(state.steps["a"])
+
+
+def test_the_page_on_concepts_lists_every_kind_once() -> None:
+    """docs/concepts.md says of each kind what it means."""
+    rows = re.findall(r"^\| (`\w+`(?: · `\w+`)*) \|", CONCEPTS, re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+
+    assert sorted(listed) == sorted(kind.type for kind in KINDS)
+
+
+# -- written and read ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)

@@ -61,7 +61,7 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
     ),
     (
         [PauseRequested(), RunPaused("PauseRequested")], {},
-        [(Why.PAUSED, None, None, "it is paused: PauseRequested", [FLUJO_RESUME])],
+        [(Why.PAUSED, None, None, "it is paused: a pause was asked for", [FLUJO_RESUME])],
     ),
     (
         [A, RunPaused("StepInterrupted", "a")], {},

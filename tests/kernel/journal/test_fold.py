@@ -28,13 +28,14 @@ from flujo.kernel.events import (
 )
 from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import StepFailed as StepFailedFact
-from flujo.kernel.state import Failure
+from flujo.kernel.state import Failure, PauseReason
 from flujo.kernel.transitions import fold, replay, summarize
 from kernel.harness import START, JumpingClock, Stage, crash, until
 from kernel.journal.histories import CREATED, history, then
 from kernel.legal_events import Move, check_counts, explore, legal, moves
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "state-machines.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+DOCUMENT = (DOCS / "state-machines.md").read_text()
 
 
 RUNS, STEPS = DOCUMENT.split("## Runs")[1].split("## Steps")
@@ -78,6 +79,16 @@ def test_the_document_names_every_event_and_every_status() -> None:
     assert {row.event for row in rows} == {kind.type for kind in KINDS}
     assert {row.after for row in table(RUNS)} == set(RunStatus)
     assert {row.after for row in table(STEPS)} == set(StepStatus)
+
+
+@pytest.mark.parametrize("reason", PauseReason)
+def test_every_reason_of_a_pause_is_explained(reason: PauseReason) -> None:
+    """Beside the machines, and in a decision that says why such a run stops instead of failing or going on."""
+    rows = re.findall(r"^\| `(\w+)` \| .{40,} \|$", RUNS, re.MULTILINE)
+    decisions = [page.read_text() for page in (DOCS / "adr").glob("*.md")]
+
+    assert sorted(rows) == sorted(PauseReason)
+    assert any(f"`{reason}`" in page for page in decisions)
 
 
 async def test_real_runs_make_legal_moves() -> None:

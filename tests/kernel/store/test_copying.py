@@ -235,7 +235,7 @@ async def test_a_damaged_run_keeps_nobody_from_the_others() -> None:
     assert (done.created, done.refused) == (1, 2)
     assert list(there.store.runs) == ["good"]
     told = {refusal.run_id: refusal for refusal in done.refusals}
-    assert "event 2 (step_started) makes no sense" in told["bad"].text
+    assert "event 2 (step_started) is malformed" in told["bad"].text
     assert told["newer"].commands == ("pip install --upgrade flujoctl",)
 
 

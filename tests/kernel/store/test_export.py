@@ -119,7 +119,7 @@ def _put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
         (_put("run", "summary", "owner", value="k-1"), "it is owned by 'k-1'"),
         (_put("run", "summary", "token", value=2**63), "larger than any store can hold"),
         (_put("run", "events", 1, "seq", value=7), "event 7 follows event 1"),
-        (_put("run", "events", 1, "body", value='{"step":5}'), "makes no sense"),
+        (_put("run", "events", 1, "body", value='{"step":5}'), "is malformed"),
         (_put("run", "events", 1, "type", value="step_teleported"), "newer release"),
         (_put("run", "events", 1, "body", value={"step": "first"}), "run.events.1.body"),
         (_put("run", "definition", value=DEFINITION._asdict()), "goes by the definition None, and this is d1"),

@@ -16,23 +16,27 @@ from flujo.kernel import Context, WorkflowState, events, workflow
 from flujo.kernel.backend import Commit, Page, Posted, Problem, Request, RunFilter, RunSummary
 from flujo.kernel.checking import (
     MOST_FINDINGS,
-    Examination,
     Finding,
-    Life,
     Severity,
+    StepHistory,
+    Verification,
     check,
-    examine,
-    examine_request,
-    live,
-    waiting_in_vain,
+    next_history,
+    unwakeable_steps,
+    verify,
+    verify_request,
 )
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import CorruptStoreError, UnknownEventError
-from flujo.kernel.events import Event, EventRow, Fact, encode
+from flujo.kernel.events import KINDS, Event, EventRow, Fact, encode
 from flujo.kernel.state import StepState, StepStatus
 from flujo.kernel.transitions import fold, replay, summarize
 from kernel.harness import START, Stage, crash, until
 from kernel.legal_events import legal
+
+KIND = {kind.type: kind for kind in KINDS}
+
+History = StepHistory
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -60,7 +64,7 @@ def test_the_golden_journals_are_sound(name: str) -> None:
     lines = (GOLDEN / f"journal-{name}.jsonl").read_text().splitlines()
     rows = [EventRow(*json.loads(line)) for line in lines]
 
-    assert examine(summary_of(rows), rows) == []
+    assert verify(summary_of(rows), rows) == []
 
 
 @given(st.lists(st.integers(0, 50), max_size=25))
@@ -76,7 +80,7 @@ def test_any_legal_history_is_sound(choices: list[int]) -> None:
         fold(state, event)
         rows.append(encode(event))
     if rows:
-        assert examine(summary_of(rows), rows) == []
+        assert verify(summary_of(rows), rows) == []
 
 
 Change = Callable[[list[EventRow]], Any]
@@ -98,14 +102,14 @@ def _put(index: int, **changes: Any) -> Change:
         (lambda rows: rows.pop(), "its summary says seq 4, its journal 3"),
         (lambda rows: rows.clear(), "its summary says seq 4, its journal 0"),
         (_put(2, at=START), "event 3 (step_completed): it is older than the event before it"),
-        (_put(1, body="{"), "event 2 (step_started) makes no sense"),
-        (_put(1, body="[]"), "event 2 (step_started) makes no sense"),
-        (_put(1, body='{"step":"a","colour":1}'), "event 2 (step_started) makes no sense"),
-        (_put(1, body='{"step":5}'), "event 2 (step_started) makes no sense: step: Input should be a valid string"),
-        (_put(1, body='{"step":"b"}'), "event 3 (step_completed) makes no sense"),
-        (_put(2, payload="{"), "event 3 (step_completed) makes no sense"),
-        (_put(2, payload=None), "event 3 (step_completed) makes no sense: output"),
-        (_put(2, payload="NaN"), "event 3 (step_completed) makes no sense"),
+        (_put(1, body="{"), "event 2 (step_started) is malformed"),
+        (_put(1, body="[]"), "event 2 (step_started) is malformed"),
+        (_put(1, body='{"step":"a","colour":1}'), "event 2 (step_started) is malformed"),
+        (_put(1, body='{"step":5}'), "event 2 (step_started) is malformed: step: Input should be a valid string"),
+        (_put(1, body='{"step":"b"}'), "event 3 (step_completed) is malformed"),
+        (_put(2, payload="{"), "event 3 (step_completed) is malformed"),
+        (_put(2, payload=None), "event 3 (step_completed) is malformed: output"),
+        (_put(2, payload="NaN"), "event 3 (step_completed) is malformed"),
         (_put(0, type="run_paused", body='{"reason":"x"}', payload=None), "a run is created by its first event"),
         (_put(1, type="run_created", body='{"workflow":"f"}', payload="{}"), "a run is created by its first event"),
     ],
@@ -115,7 +119,7 @@ def test_a_changed_row_is_found(change: Change, told: str) -> None:
     rows = list(SOUND)
     change(rows)
 
-    problems = examine(summary_of(SOUND), rows)
+    problems = verify(summary_of(SOUND), rows)
 
     assert any(told in problem for problem in problems), problems
 
@@ -125,7 +129,7 @@ def test_the_output_of_a_step_is_no_business_of_the_check() -> None:
     rows = list(SOUND)
     rows[2] = rows[2]._replace(payload='{"another": [1.5, "é"]}')
 
-    assert examine(summary_of(SOUND), rows) == []
+    assert verify(summary_of(SOUND), rows) == []
 
 
 @pytest.mark.parametrize(
@@ -144,7 +148,7 @@ def test_the_output_of_a_step_is_no_business_of_the_check() -> None:
         ([events.RunCompleted("1"), events.StepStarted("a", 2)], "it happens in a run that is completed already"),
         ([events.RunCompleted("1"), events.RunFailed("E", "")], "it happens in a run that is completed already"),
         ([events.RunCancelled(), events.RunCancelled()], "it happens in a run that is cancelled already"),
-        ([events.RunResumed(reset=["b"])], "makes no sense"),
+        ([events.RunResumed(reset=["b"])], "is malformed"),
         ([events.StepWaiting("a", "sleep")], "step 'a' waits for nothing"),
     ],
 )
@@ -156,7 +160,7 @@ def test_a_contradiction_is_found(facts: list[Fact], told: str) -> None:
     except KeyError:
         summary = summary_of(rows[:2])
 
-    problems = examine(summary, rows)
+    problems = verify(summary, rows)
 
     assert any(told in problem for problem in problems), problems
 
@@ -170,14 +174,14 @@ def test_every_field_of_a_summary_is_compared(field: str) -> None:
     summary = summary_of(SOUND)
     other: Any = "x" if not isinstance(getattr(summary, field), int) else 99
 
-    (problem,) = examine(summary._replace(**{field: other}), SOUND)
+    (problem,) = verify(summary._replace(**{field: other}), SOUND)
 
     assert problem.startswith(f"its summary says {field} {other!r}, its journal ")
 
 
 def test_a_claim_of_a_run_that_rests_is_no_damage() -> None:
     """Whoever was to resume it may have died before it did."""
-    assert examine(summary_of(SOUND)._replace(owner="k-1", token=7), SOUND) == []
+    assert verify(summary_of(SOUND)._replace(owner="k-1", token=7), SOUND) == []
 
 
 def test_a_newer_event_is_an_error_of_its_own() -> None:
@@ -185,44 +189,54 @@ def test_a_newer_event_is_an_error_of_its_own() -> None:
     rows = [*SOUND[:2], SOUND[2]._replace(format=9)]
 
     with pytest.raises(UnknownEventError):
-        examine(summary_of(SOUND), rows)
+        verify(summary_of(SOUND), rows)
 
 
-def test_nothing_is_looked_at_behind_an_event_that_makes_no_sense() -> None:
+def test_nothing_is_looked_at_behind_a_malformed_event() -> None:
     """One damaged event is one problem, not as many as events follow it."""
-    examination = Examination("r", "u")
+    verification = Verification("r", "u")
     for row in [SOUND[0], SOUND[2], SOUND[3]]:
-        examination.follow(row)
+        verification.follow(row)
 
-    assert examination.conclude(summary_of(SOUND)) == ["event 3 follows event 1"]
+    assert verification.conclude(summary_of(SOUND)) == ["event 3 follows event 1"]
 
 
 @pytest.mark.parametrize(
     ("before", "fact", "after", "problem"),
     [
-        (None, events.StepStarted("a"), Life(1, 1), None),
-        (None, events.StepStarted("a", 1, 3), Life(3, 1), None),  # as in a fork of a run that was resumed
-        (Life(1, 1), events.StepStarted("a", 2), Life(1, 2), None),
-        (Life(1, 1, "step_failed"), events.StepStarted("a", 1, 2), Life(2, 1), None),
-        (Life(1, 1, "step_completed"), events.StepStarted("a", 1, 2), Life(2, 1), None),
-        (None, events.StepWaiting("a", "signal", signal="s"), Life(1, 0), None),
-        (None, events.StepWaiting("a", "child", child="r.a"), Life(1, 1), None),
-        (Life(1, 1), events.AttemptFailed("a", 1, "E", "", 1), Life(1, 1), None),
-        (Life(1, 1), events.StepCompleted("a", "1"), Life(1, 1, "step_completed"), None),
-        (Life(1, 1, "step_failed"), events.StepOutputSet("a", "1"), Life(1, 1, "step_output_set"), None),
-        (Life(1, 1, "step_skipped"), events.StepSkipped("a", ""), Life(1, 1, "step_skipped"), None),
-        (None, events.ValueRecorded("a", "now", "1"), Life(1, 0, "value_recorded"), None),
+        (None, events.StepStarted("a"), History(1, 1), None),
+        (None, events.StepStarted("a", 1, 3), History(3, 1), None),  # as in a fork of a run that was resumed
+        (History(1, 1), events.StepStarted("a", 2), History(1, 2), None),
+        (History(1, 1, KIND["step_failed"]), events.StepStarted("a", 1, 2), History(2, 1), None),
+        (History(1, 1, KIND["step_completed"]), events.StepStarted("a", 1, 2), History(2, 1), None),
+        (None, events.StepWaiting("a", "signal", signal="s"), History(1, 0), None),
+        (None, events.StepWaiting("a", "child", child="r.a"), History(1, 1), None),
+        (History(1, 1), events.AttemptFailed("a", 1, "E", "", 1), History(1, 1), None),
+        (History(1, 1), events.StepCompleted("a", "1"), History(1, 1, KIND["step_completed"]), None),
+        (
+            History(1, 1, KIND["step_failed"]),
+            events.StepOutputSet("a", "1"),
+            History(1, 1, KIND["step_output_set"]),
+            None,
+        ),
+        (
+            History(1, 1, KIND["step_skipped"]),
+            events.StepSkipped("a", ""),
+            History(1, 1, KIND["step_skipped"]),
+            None,
+        ),
+        (None, events.ValueRecorded("a", "now", "1"), History(1, 0, KIND["value_recorded"]), None),
         (
             None,
             events.StepCompleted("a", "1"),
-            Life(1, 0, "step_completed"),
+            History(1, 0, KIND["step_completed"]),
             "step_completed comes before anything has begun it",
         ),
     ],
 )
-def test_the_life_of_a_step(before: Life | None, fact: Fact, after: Life, problem: str | None) -> None:
+def test_the_history_of_a_step(before: StepHistory | None, fact: Fact, after: StepHistory, problem: str | None) -> None:
     """How attempts are counted and what settles a generation."""
-    assert live(before, fact) == (after, problem)
+    assert next_history(before, fact) == (after, problem)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +255,7 @@ def test_a_wait_needs_something_to_wait_for(step: StepState, in_vain: bool) -> N
     """An instant, a signal or a child."""
     state = WorkflowState("r", "u", steps={"a": step}, waiting=1)
 
-    assert waiting_in_vain(state) == (["a"] if in_vain else [])
+    assert unwakeable_steps(state) == (["a"] if in_vain else [])
 
 
 @pytest.mark.parametrize(
@@ -260,7 +274,7 @@ def test_a_wait_needs_something_to_wait_for(step: StepState, in_vain: bool) -> N
 )
 def test_requests_are_looked_at(kind: str, body: str, severity: Severity | None) -> None:
     """One that cannot be read is damaged, one of a kind nobody knows is newer."""
-    found = examine_request(Posted(1, "u", Request(kind, body, START)))
+    found = verify_request(Posted(1, "u", Request(kind, body, START)))
 
     assert (None if found is None else found[0]) == severity
 
@@ -333,7 +347,7 @@ async def test_a_damaged_run_is_named_and_the_others_are_looked_at() -> None:
 
     assert first == (Severity.DAMAGED, "done", "its summary says retries 5, its journal 0")
     assert second[:2] == (Severity.DAMAGED, "r")
-    assert second[2].startswith("event 2 (step_waiting) makes no sense")
+    assert second[2].startswith("event 2 (step_waiting) is malformed")
 
 
 async def test_events_behind_the_summary_are_found() -> None:

@@ -35,6 +35,7 @@ from flujo.kernel.backend import (
     RunSummary,
     StoredDefinition,
     WorkflowStats,
+    keep_fixed_columns,
 )
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -59,10 +60,6 @@ from .view import View
 from .writing import Extension, Writer
 
 Result = TypeVar("Result")
-
-
-_FIXED = ("workflow", "labels", "created_at", "parent_run_id")
-"""What a commit to an existing run does not change, whatever its summary says; listings rely on it."""
 
 
 class Store:
@@ -135,7 +132,7 @@ class Store:
         expected = (commit.run_id, commit.uid, commit.token, commit.expected_seq)
         if (stored.run_id, stored.uid, stored.token, stored.seq) != expected:
             return None
-        summary = commit.summary._replace(**{name: getattr(stored, name) for name in _FIXED})
+        summary = keep_fixed_columns(stored, commit.summary)
         return Extension.of(entry, summary, commit.rows, commit.taken)
 
     def _forget_requests(self, commits: Iterable[Commit]) -> None:

@@ -17,7 +17,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import Commit, Refused, RunSummary, StoredDefinition
+from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunSummary, StoredDefinition
 from flujo.kernel.events import EventRow
 
 from . import blobs
@@ -25,10 +25,7 @@ from . import blobs
 SIZES = (32, 8, 2, 1)
 """Rows per statement. A batch of 100 takes 3 × 32, 2 × 2. Longer statements are no faster."""
 
-_FIXED = ("run_id", "uid", "workflow", "token", "labels", "created_at", "parent_run_id")
-"""What a commit to an existing run does not change, whatever its summary says."""
-
-_EVERY = tuple(name for name in RunSummary._fields if name not in _FIXED)
+_EVERY = tuple(name for name in RunSummary._fields if name not in FIXED_COLUMNS)
 _HOT = ("seq", "updated_at", "current_step", "steps_done")
 """What a step changes. An UPDATE that names more columns than these costs twice as much, and one that names an indexed
 column rewrites its index entries even if the value stays."""

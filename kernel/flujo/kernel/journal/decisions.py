@@ -17,7 +17,7 @@ from flujo.kernel.errors import Difference, RunNotResumableError, StepCompletedE
 from . import events, plans
 from .events import Fact
 from .retry import RetryPolicy
-from .state import FINAL, Failure, RunStatus, StepState, StepStatus, WorkflowState
+from .state import FINAL, Failure, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
 
 
 def after_failure(
@@ -38,14 +38,6 @@ def after_failure(
     return events.StepFailed(step.name, step.attempt, failure.type, failure.message, details=failure.details)
 
 
-PAUSE_REQUESTED = "PauseRequested"
-"""The reason of a pause that somebody asked for."""
-
-
-INCOMPATIBLE = "StateIncompatible"
-"""The reason of a pause of a run whose program contradicts what it has completed."""
-
-
 def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
     """What a new owner records before the program runs again: attempts that died with the old one, a cancel carried
     out, or a pause when one step has now outlived `max_interruptions` owners."""
@@ -53,10 +45,10 @@ def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
     if state.cancel_requested_at is not None:
         return [*died, events.RunCancelled(state.cancel_reason)]
     if state.pause_requested_at is not None:
-        return [*died, events.RunPaused(PAUSE_REQUESTED)]
+        return [*died, events.RunPaused(PauseReason.REQUESTED)]
     for fact in died:
         if state.steps[fact.step].interruptions + 1 >= max_interruptions:
-            return [*died, events.RunPaused("StepInterrupted", fact.step)]
+            return [*died, events.RunPaused(PauseReason.INTERRUPTED, fact.step)]
     return [*died]
 
 
@@ -228,10 +220,10 @@ def at_end(
             steps = tuple(step.name for step in state.open_steps())
             return [events.RunFailed("TimeoutError", message, steps=steps)]
         case Stop.PAUSE:
-            return [*at_close(state), events.RunPaused(PAUSE_REQUESTED)]
+            return [*at_close(state), events.RunPaused(PauseReason.REQUESTED)]
         case Stop.INCOMPATIBLE:
             rows = [tuple(difference) for difference in differences]
-            return [*at_close(state), events.RunPaused(INCOMPATIBLE, rows[0][0], rows)]
+            return [*at_close(state), events.RunPaused(PauseReason.INCOMPATIBLE, rows[0][0], rows)]
         case Stop.CLOSE:
             return at_close(state)
         case Stop.LEAVE | Stop.FENCED | Stop.LOST:

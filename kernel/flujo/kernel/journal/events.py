@@ -11,6 +11,7 @@ asked (requests.py)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json, to_json
@@ -285,37 +286,81 @@ class EventRow(NamedTuple):
     payload: str | None  # JSON text of any value
 
 
+class Effect(StrEnum):
+    """What the events of a kind do to the step they name."""
+
+    NONE = "none"
+    """Nothing: the event is about the run, and may name a step without moving it."""
+
+    BEGINS = "begins"
+    """The step runs or waits: an attempt has begun."""
+
+    ENDS_ATTEMPT = "ends_attempt"
+    """The attempt has ended without an outcome for the step; another one follows."""
+
+    SETTLES = "settles"
+    """The step has an outcome that is no success."""
+
+    SUCCEEDS = "succeeds"
+    """The step has an output, which the program gets; this happens once in a generation."""
+
+
 class Kind(NamedTuple):
-    """How one class of facts is written: its name, the format written now, and which field is the payload."""
+    """One class of facts: how it is written, and what holds of every event of it.
+
+    Nothing but `format` has a default, so that whoever adds a kind has to decide each. The checks of a store
+    (store/integrity.py) and forks (fork.py) go by what stands here; tests/kernel/journal/test_events.py holds the fold
+    and docs/concepts.md to the same list."""
 
     type: str
-    fact: Any  # a member of the union Fact
-    payload: str | None = None
+    """The stable name, as in `step_completed`."""
+
+    fact: Any
+    """The class, a member of the union Fact."""
+
+    payload: str | None
+    """The field that a store keeps apart from the others, since it may be large: JSON text."""
+
+    effect: Effect
+    """What an event does to the step it names."""
+
+    in_fork: bool
+    """True if a fork takes the event over; False for what belongs to the life of the old run."""
+
+    after_end: bool
+    """True if the event may follow the end of a run: it begins the next life, amends the last one, or came too late."""
+
     format: int = 1
+    """The format that is written now."""
+
+    @property
+    def moves_step(self) -> bool:
+        """True if an event of this kind changes the step it names."""
+        return self.effect is not Effect.NONE
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("run_created", RunCreated, "inputs"),
-    Kind("run_resumed", RunResumed, "inputs"),
-    Kind("run_paused", RunPaused),
-    Kind("run_completed", RunCompleted, "output"),
-    Kind("run_failed", RunFailed),
-    Kind("cancel_requested", CancelRequested),
-    Kind("run_cancelled", RunCancelled),
-    Kind("step_started", StepStarted),
-    Kind("step_waiting", StepWaiting),
-    Kind("step_completed", StepCompleted, "output"),
-    Kind("attempt_failed", AttemptFailed),
-    Kind("step_failed", StepFailed),
-    Kind("step_interrupted", StepInterrupted),
-    Kind("step_cancelled", StepCancelled),
-    Kind("step_skipped", StepSkipped, "output"),
-    Kind("step_output_set", StepOutputSet, "output"),
-    Kind("value_recorded", ValueRecorded, "output"),
-    Kind("variable_set", VariableSet, "value"),
-    Kind("progress_reported", ProgressReported),
-    Kind("pause_requested", PauseRequested),
-    Kind("signal_received", SignalReceived, "payload"),
+    Kind("run_created", RunCreated, "inputs", Effect.NONE, in_fork=False, after_end=True),
+    Kind("run_resumed", RunResumed, "inputs", Effect.NONE, in_fork=False, after_end=True),
+    Kind("run_paused", RunPaused, None, Effect.NONE, in_fork=False, after_end=False),
+    Kind("run_completed", RunCompleted, "output", Effect.NONE, in_fork=False, after_end=False),
+    Kind("run_failed", RunFailed, None, Effect.NONE, in_fork=False, after_end=False),
+    Kind("cancel_requested", CancelRequested, None, Effect.NONE, in_fork=False, after_end=True),
+    Kind("run_cancelled", RunCancelled, None, Effect.NONE, in_fork=False, after_end=False),
+    Kind("step_started", StepStarted, None, Effect.BEGINS, in_fork=True, after_end=False),
+    Kind("step_waiting", StepWaiting, None, Effect.BEGINS, in_fork=True, after_end=False),
+    Kind("step_completed", StepCompleted, "output", Effect.SUCCEEDS, in_fork=True, after_end=False),
+    Kind("attempt_failed", AttemptFailed, None, Effect.ENDS_ATTEMPT, in_fork=True, after_end=False),
+    Kind("step_failed", StepFailed, None, Effect.SETTLES, in_fork=True, after_end=False),
+    Kind("step_interrupted", StepInterrupted, None, Effect.ENDS_ATTEMPT, in_fork=True, after_end=False),
+    Kind("step_cancelled", StepCancelled, None, Effect.SETTLES, in_fork=True, after_end=False),
+    Kind("step_skipped", StepSkipped, "output", Effect.SETTLES, in_fork=True, after_end=True),
+    Kind("step_output_set", StepOutputSet, "output", Effect.SUCCEEDS, in_fork=True, after_end=True),
+    Kind("value_recorded", ValueRecorded, "output", Effect.SUCCEEDS, in_fork=True, after_end=False),
+    Kind("variable_set", VariableSet, "value", Effect.SUCCEEDS, in_fork=True, after_end=True),
+    Kind("progress_reported", ProgressReported, None, Effect.NONE, in_fork=False, after_end=True),
+    Kind("pause_requested", PauseRequested, None, Effect.NONE, in_fork=False, after_end=True),
+    Kind("signal_received", SignalReceived, "payload", Effect.NONE, in_fork=True, after_end=True),
 )
 
 KIND_OF: dict[type[Any], Kind] = {kind.fact: kind for kind in KINDS}

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from shlex import quote
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
 
-from .state import FINAL, RunStatus, StepState, StepStatus, WorkflowState
+from .state import FINAL, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
 
 
 class Why(StrEnum):
@@ -135,14 +135,24 @@ def _finished(state: WorkflowState) -> Reason:
 
 
 def _paused(state: WorkflowState) -> Reason:
-    text = {
-        "StepInterrupted": "it is paused: the process that ran it died in the same step too often",
-        "StateIncompatible": "it is paused: its program has changed and no longer asks for what is recorded",
-    }.get(state.paused_reason or "", "it is paused" + (f": {state.paused_reason}" if state.paused_reason else ""))
     commands = [_resume(state)]
-    if state.paused_reason == "StateIncompatible":
+    if state.paused_reason == PauseReason.INCOMPATIBLE:
         commands.insert(0, f"flujoctl diff {state.run_id}")
-    return Reason(Why.PAUSED, text, commands=commands)
+    return Reason(Why.PAUSED, f"it is paused{_why_paused(state.paused_reason)}", commands=commands)
+
+
+def _why_paused(recorded: str | None) -> str:
+    if recorded not in tuple(PauseReason):
+        return f": {recorded}" if recorded else ""  # of a newer release
+    match reason := PauseReason(recorded):
+        case PauseReason.REQUESTED:
+            return ": a pause was asked for"
+        case PauseReason.INTERRUPTED:
+            return ": the process that ran it died in the same step too often"
+        case PauseReason.INCOMPATIBLE:
+            return ": its program has changed and no longer asks for what is recorded"
+        case _:
+            assert_never(reason)
 
 
 def _unowned(state: WorkflowState, known: bool) -> Reason:

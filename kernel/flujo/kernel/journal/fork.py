@@ -12,20 +12,8 @@ from typing import NamedTuple
 
 from . import events
 from .decisions import at_resume
-from .events import Event, Fact
+from .events import KIND_OF, Event, Fact
 from .state import SETTLED, StepStatus, WorkflowState
-
-_OF_THE_OLD_LIFE = (
-    events.RunCreated,
-    events.RunResumed,
-    events.RunPaused,
-    events.RunCompleted,
-    events.RunFailed,
-    events.RunCancelled,
-    events.CancelRequested,
-    events.PauseRequested,
-    events.ProgressReported,
-)
 
 
 def history(journal: Sequence[Event], state: WorkflowState, from_step: str | None) -> list[Fact]:
@@ -71,7 +59,7 @@ def _copied(journal: Sequence[_Placed], kept: Mapping[str, int]) -> Iterator[Fac
     numbers: dict[int, int] = {}  # of signals: seq there → seq here
     for event, generation in journal:
         fact = event.fact
-        if isinstance(fact, _OF_THE_OLD_LIFE) or event.seq in void:
+        if not KIND_OF[fact.__class__].in_fork or event.seq in void:
             continue
         if event.step is not None and kept.get(event.step) != generation:
             continue

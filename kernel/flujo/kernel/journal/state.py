@@ -50,6 +50,25 @@ class RunStatus(StrEnum):
     """Somebody asked for it and the program has stopped. Final until somebody resumes it."""
 
 
+class PauseReason(StrEnum):
+    """Why a run is paused: the stable word that `run_paused` holds and `WorkflowState.paused_reason` shows.
+
+    A reason of a newer release is shown as it is written. docs/state-machines.md and docs/adr/0010 list the same
+    words; tests/kernel/journal/test_fold.py holds them to this enum."""
+
+    REQUESTED = "PauseRequested"
+    """A person or a program asked for it with `pause`, and the last body has ended. A resume goes on where the run
+    stopped; nothing is tried afresh."""
+
+    INTERRUPTED = "StepInterrupted"
+    """As many owners as `max_interruptions` allows died while the same step ran, so the step may be what kills them.
+    A resume tries the step again and counts from zero."""
+
+    INCOMPATIBLE = "StateIncompatible"
+    """The program contradicts what the run has recorded; `differences` names each step. A resume with a program that
+    fits goes on; with `accept_changes` it goes on without what the program no longer asks for."""
+
+
 FINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 """A run in one of these takes no more requests and has no owner."""
 

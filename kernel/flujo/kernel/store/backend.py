@@ -52,6 +52,16 @@ class Commit(NamedTuple):
     definition: StoredDefinition | None = None
 
 
+FIXED_COLUMNS = ("run_id", "uid", "token", "workflow", "labels", "created_at", "parent_run_id")
+"""The columns of a summary that only the creation of a run sets. A later commit leaves them as they are stored,
+whatever its own summary says, since listings rely on them; a claim raises the token."""
+
+
+def keep_fixed_columns(stored: RunSummary, summary: RunSummary) -> RunSummary:
+    """Return what a commit with this summary makes of a stored one."""
+    return summary._replace(**{name: getattr(stored, name) for name in FIXED_COLUMNS})
+
+
 class Refused(StrEnum):
     """Why a commit was not made. The other commits of its batch stand."""
 

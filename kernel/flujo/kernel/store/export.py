@@ -25,7 +25,7 @@ from flujo.kernel.journal.summaries import RunSummary, is_child
 from flujo.kernel.keys import check_run_id
 
 from .backend import Request, RunFilter, StateBackend, StoredDefinition
-from .integrity import examine
+from .integrity import verify
 from .reading import READ_EVENTS
 
 FORMAT = 1
@@ -83,7 +83,7 @@ async def snapshot(backend: StateBackend, run_id: str) -> ExportedRun:
         [posted.request for posted in still],
         live,
     )
-    for problem in examine(run.summary, run.events):
+    for problem in verify(run.summary, run.events):
         raise CorruptStoreError(run_id, problem, ["flujoctl db check"])
     return run
 
@@ -206,7 +206,7 @@ def _problem(run: ExportedRun) -> str | None:
     summary, definition = run.summary, run.definition
     try:
         check_run_id(summary.run_id)
-        problems = examine(summary, run.events)
+        problems = verify(summary, run.events)
     except (InvalidNameError, UnknownEventError) as error:
         return str(error)
     if problems:

@@ -1,6 +1,6 @@
-"""Whether what a store holds makes sense, by rules that are the same for every backend.
+"""Check what a store holds, by rules that are the same for every backend.
 
-    examine   the journal of one run and its summary; pure
+    verify    the journal of one run and its summary; pure
     check     a whole store: what the backend says of itself, then run by run, over the port alone
 
 The rules are those of docs/guarantees.md: events are numbered 1, 2, 3 … and their instants do not go back; each one can
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -25,7 +25,7 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 from flujo.kernel.journal import events
-from flujo.kernel.journal.events import KIND_OF, Event, EventRow, Fact
+from flujo.kernel.journal.events import KIND_OF, Effect, Event, EventRow, Fact, Kind
 from flujo.kernel.journal.fold import fold
 from flujo.kernel.journal.requests import REQUEST_KINDS
 from flujo.kernel.journal.state import FINAL, StepStatus, WorkflowState
@@ -106,22 +106,22 @@ class Report(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def examine(summary: RunSummary, rows: Iterable[EventRow]) -> Sequence[str]:
+def verify(summary: RunSummary, rows: Iterable[EventRow]) -> Sequence[str]:
     """Everything that is wrong with a run, in sentences; nothing for a sound one. Raises UnknownEventError."""
-    examination = Examination(summary.run_id, summary.uid)
+    verification = Verification(summary.run_id, summary.uid)
     for row in rows:
-        examination.follow(row)
-    return examination.conclude(summary)
+        verification.follow(row)
+    return verification.conclude(summary)
 
 
-class Examination:
-    """The journal of one run, event by event. What follows an event that makes no sense is not looked at."""
+class Verification:
+    """Verifies the journal of one run, event by event, and skips what follows a malformed event."""
 
     def __init__(self, run_id: str, uid: str) -> None:
         self.state = WorkflowState(run_id=run_id, uid=uid)
         self.is_over = False
         self._problems: list[str] = []
-        self._lives: dict[str, Life] = {}
+        self._histories: dict[str, StepHistory] = {}
 
     def follow(self, row: EventRow) -> None:
         """Look at the next event. Raises UnknownEventError."""
@@ -133,10 +133,10 @@ class Examination:
         try:
             event = events.decode(row)
             self._problems += [f"event {row.seq} ({row.type}): {each}" for each in self._contradictions(row, event)]
-            self._live(event.fact)
+            self._follow_step(event.fact)
             fold(self.state, event)
         except (LookupError, TypeError, ValueError, AttributeError, CorruptStoreError) as error:
-            self._give_up(f"event {row.seq} ({row.type}) makes no sense: {_short(error)}")
+            self._give_up(f"event {row.seq} ({row.type}) is malformed: {_short(error)}")
 
     def conclude(self, summary: RunSummary) -> Sequence[str]:
         """All problems, once the last event was followed; `summary` is what is stored beside the journal."""
@@ -148,7 +148,7 @@ class Examination:
         for name, stored, expected in zip(RunSummary._fields, summary, told, strict=True):
             if stored != expected:
                 self._problems.append(f"its summary says {name} {stored!r}, its journal {expected!r}")
-        self._problems += [f"step {name!r} waits for nothing" for name in waiting_in_vain(self.state)]
+        self._problems += [f"step {name!r} waits for nothing" for name in unwakeable_steps(self.state)]
         return self._problems
 
     def _give_up(self, problem: str) -> None:
@@ -164,81 +164,70 @@ class Examination:
             yield "it is older than the event before it"
         if isinstance(fact, events.RunCreated) != (event.seq == 1):
             yield "a run is created by its first event, and by no other"
-        if state.status in FINAL and isinstance(fact, _ONLY_WHILE_LIVE):
+        if state.status in FINAL and not KIND_OF[fact.__class__].after_end:
             yield f"it happens in a run that is {state.status} already"
 
-    def _live(self, fact: Fact) -> None:
+    def _follow_step(self, fact: Fact) -> None:
         if isinstance(fact, events.RunResumed):
             for name in fact.reset:
-                self._lives[name] = Life(self._lives[name].generation + 1)
-        elif (step := getattr(fact, "step", None)) is not None and not isinstance(fact, _ABOUT_A_STEP):
-            self._lives[step], problem = live(self._lives.get(step), fact)
+                self._histories[name] = StepHistory(self._histories[name].generation + 1)
+        elif (step := getattr(fact, "step", None)) is not None and KIND_OF[fact.__class__].moves_step:
+            self._histories[step], problem = next_history(self._histories.get(step), fact)
             if problem is not None:
                 self._problems.append(f"step {step!r}: {problem}")
 
 
-class Life(NamedTuple):
+class StepHistory(NamedTuple):
     """What a journal says of one generation of a step. `outcome` is the kind of the event that has settled it."""
 
     generation: int
     attempts: int = 0
-    outcome: str | None = None
+    outcome: Kind | None = None
 
 
-_SUCCESSES = ("step_completed", "step_output_set", "value_recorded", "variable_set")
-
-_ABOUT_A_STEP = (events.ProgressReported, events.RunPaused, events.RunFailed)
-"""Facts that name a step and change nothing about it."""
-
-_ONLY_WHILE_LIVE = (
-    events.RunCompleted,
-    events.RunFailed,
-    events.RunCancelled,
-    events.RunPaused,
-    events.StepStarted,
-    events.StepWaiting,
-    events.StepCompleted,
-    events.AttemptFailed,
-    events.StepFailed,
-    events.StepInterrupted,
-    events.StepCancelled,
-    events.ValueRecorded,
-)
-
-
-def live(before: Life | None, fact: Fact) -> tuple[Life, str | None]:
-    """A step's life once a fact about it is recorded, and what contradicts the facts before, if anything does."""
-    type = KIND_OF[fact.__class__].type
+def next_history(before: StepHistory | None, fact: Fact) -> tuple[StepHistory, str | None]:
+    """Return a step's history once a fact about it is recorded, and what in it contradicts the facts before, if any."""
+    kind = KIND_OF[fact.__class__]
     generation: int | None = getattr(fact, "generation", None)
     if generation is None:
         if before is None:
-            return Life(1, outcome=type), f"{type} comes before anything has begun it"
-        life = before
+            return StepHistory(1, outcome=kind), f"{kind.type} comes before anything has begun it"
+        history = before
     elif before is not None and generation not in (before.generation, before.generation + 1):
-        return Life(generation), f"generation {generation} follows generation {before.generation}"
+        return StepHistory(generation), f"generation {generation} follows generation {before.generation}"
     else:
-        life = before if before is not None and before.generation == generation else Life(generation)
-    match fact:
-        case events.StepStarted():
-            after = life._replace(attempts=fact.attempt)
-            if fact.attempt != life.attempts + 1 and life.outcome is None:
-                return after, f"attempt {fact.attempt} follows attempt {life.attempts}"
-        case events.StepWaiting():
-            after = life._replace(attempts=life.attempts + (fact.child is not None))  # each attempt of a child waits
-        case events.AttemptFailed() | events.StepInterrupted():
-            after = life
-            if fact.attempt != life.attempts and life.outcome is None:
-                return after, f"{type} of attempt {fact.attempt}, and the last one was {life.attempts}"
-        case events.StepSkipped() | events.StepOutputSet():
-            # By somebody's hand, whatever has become of the step, as long as it has not succeeded.
-            problem = f"{type} after {life.outcome}" if life.outcome in _SUCCESSES else None
-            return life._replace(outcome=type), problem
+        history = before if before is not None and before.generation == generation else StepHistory(generation)
+    return _moved(history, fact, kind), _contradiction(history, fact, kind)
+
+
+def _moved(history: StepHistory, fact: Fact, kind: Kind) -> StepHistory:
+    match kind.effect:
+        case Effect.BEGINS if isinstance(fact, events.StepStarted):
+            return history._replace(attempts=fact.attempt)
+        case Effect.BEGINS if isinstance(fact, events.StepWaiting) and fact.child is not None:
+            return history._replace(attempts=history.attempts + 1)  # each attempt of a child waits
+        case Effect.NONE | Effect.BEGINS | Effect.ENDS_ATTEMPT:
+            return history
+        case Effect.SETTLES | Effect.SUCCEEDS:
+            return history._replace(outcome=kind)
         case _:
-            after = life._replace(outcome=type)
-    return after, None if life.outcome is None else f"{type} after {life.outcome}"
+            assert_never(kind.effect)
 
 
-def waiting_in_vain(state: WorkflowState) -> Sequence[str]:
+def _contradiction(history: StepHistory, fact: Fact, kind: Kind) -> str | None:
+    if history.outcome is not None:
+        # By a person's hand a step may be settled whatever has become of it, as long as it has not succeeded.
+        by_hand = isinstance(fact, events.StepSkipped | events.StepOutputSet)
+        if not by_hand or history.outcome.effect is Effect.SUCCEEDS:
+            return f"{kind.type} after {history.outcome.type}"
+    elif isinstance(fact, events.StepStarted) and fact.attempt != history.attempts + 1:
+        return f"attempt {fact.attempt} follows attempt {history.attempts}"
+    elif isinstance(fact, events.AttemptFailed | events.StepInterrupted) and fact.attempt != history.attempts:
+        return f"{kind.type} of attempt {fact.attempt}, and the last one was {history.attempts}"
+    return None
+
+
+def unwakeable_steps(state: WorkflowState) -> Sequence[str]:
     """The steps of a run that nothing will ever wake: each that waits needs an instant, a signal or a child."""
     return [
         step.name
@@ -267,7 +256,7 @@ def _short(error: Exception) -> str:
     return repr(error)
 
 
-def examine_request(posted: Posted) -> tuple[Severity, str] | None:
+def verify_request(posted: Posted) -> tuple[Severity, str] | None:
     """What is wrong with a request in an inbox, None if nothing is."""
     if (kind := REQUEST_KINDS.get(posted.request.kind)) is None:
         unknown = f"request {posted.id} in its inbox is a {posted.request.kind!r}, which this release does not know"
@@ -364,7 +353,7 @@ class _Checking:
         if summary.definition is not None and not await self._has_definition(summary.definition):
             self.note_damage(run_id, f"its definition {summary.definition} is not in the store")
         for posted in await self._backend.requests(run_id, summary.uid):
-            if (wrong := examine_request(posted)) is not None:
+            if (wrong := verify_request(posted)) is not None:
                 severity, text = wrong
                 upgrade = severity is Severity.NEWER
                 self._note(severity, run_id, text, ["pip install --upgrade flujoctl" if upgrade else _delete(run_id)])
@@ -374,17 +363,17 @@ class _Checking:
 
     async def _examined(self, summary: RunSummary) -> Sequence[str]:
         run_id, uid = summary.run_id, summary.uid
-        examination = Examination(run_id, uid)
+        verification = Verification(run_id, uid)
         seq = 0
-        while seq < summary.seq and not examination.is_over:
+        while seq < summary.seq and not verification.is_over:
             rows = await self._backend.read_events(run_id, uid, seq, min(READ_EVENTS, summary.seq - seq))
             for row in rows:
-                examination.follow(row)
+                verification.follow(row)
             if not rows or rows[-1].seq <= seq:
                 break
             seq = rows[-1].seq
             self._events += len(rows)
-        problems = list(examination.conclude(summary))
+        problems = list(verification.conclude(summary))
         if await self._backend.read_events(run_id, uid, summary.seq, 1):
             now = await self._backend.load(run_id)  # it has gone on meanwhile, or else it is wrong
             if (now.uid, now.seq) == (uid, summary.seq):

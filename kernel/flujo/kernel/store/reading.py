@@ -20,7 +20,7 @@ READ_EVENTS = 500
 
 
 async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowState:
-    """What the journal of a run adds up to; raises CorruptStoreError for one that makes no sense."""
+    """What the journal of a run adds up to; raises CorruptStoreError for a malformed one."""
     state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
     while rows := await backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
         for row in rows:
@@ -30,7 +30,7 @@ async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowStat
 
 
 async def read_journal(backend: StateBackend, summary: RunSummary) -> list[Event]:
-    """All events of a run; raises CorruptStoreError for one that makes no sense."""
+    """All events of a run; raises CorruptStoreError for a malformed one."""
     journal: list[Event] = []
     while rows := await backend.read_events(summary.run_id, summary.uid, len(journal), READ_EVENTS):
         for row in rows:
@@ -44,7 +44,7 @@ def _sense(summary: RunSummary, row: EventRow) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError) as error:
-        raise CorruptStoreError(summary.run_id, f"event {row.seq} ({row.type}) makes no sense: {error!r}") from error
+        raise CorruptStoreError(summary.run_id, f"event {row.seq} ({row.type}) is malformed: {error!r}") from error
 
 
 async def is_interrupted(backend: StateBackend, summary: RunSummary) -> bool:
