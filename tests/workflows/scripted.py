@@ -15,7 +15,8 @@ from typing import Any
 from flujo.kernel.errors import StepFailed
 from flujo.kernel.execution.current_attempt import Attempt, Wait, enter_attempt, leave_attempt
 from flujo.kernel.execution.subprocesses import Children
-from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy, error_names, error_type
+from flujo.kernel.journal.failures import error_kinds, error_type
+from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.values import decode, encode
 
 
@@ -92,7 +93,7 @@ class ScriptedContext:
                 record.output_json = encode(value)
             except Exception as error:
                 failures += 1
-                if (retry or NO_RETRY).retries(error_names(error), failures, 0, 0):
+                if (retry or NO_RETRY).retries(error_kinds(error), failures, 0, 0):
                     continue
                 record.status, record.failure = "failed", (error_type(error), str(error))
                 raise StepFailed(name, *record.failure, record.attempt) from error

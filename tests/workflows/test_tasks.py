@@ -14,7 +14,7 @@ import pytest
 
 from flujo.kernel.execution.current_attempt import Attempt, Wait
 from flujo.kernel.execution.subprocesses import Children
-from flujo.kernel.journal.retry import error_names, error_type
+from flujo.kernel.journal.failures import error_names, error_type
 from flujo.workflows.registry import BUILT_IN, TaskCall, TaskInputError, Tasks
 from flujo.workflows.runlog import StepLog
 from flujo.workflows.sandbox import NotRun

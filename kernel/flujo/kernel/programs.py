@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .execution.attempt_runner import MAX_MESSAGE, bounded
 from .execution.current_attempt import Attempt, Wait, current_attempt
 from .execution.programs import Beginning, Inputs, P, Program, R, Step, Workflow, as_step, step, workflow
 from .execution.subprocesses import Children, Finished
+from .journal.failures import MAX_MESSAGE, bounded
 from .journal.plans import ALWAYS, NOTHING, followers, planned_name, reached
 from .journal.retry import NO_RETRY, RetryPolicy
 from .store.retention import KEYS, Retention

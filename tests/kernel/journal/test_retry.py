@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flujo.kernel import RetryPolicy, StepFailed
-from flujo.kernel.errors import DeclarationError, InvalidDurationError
-from flujo.kernel.journal.retry import MEANINGS, error_names, error_type
+from flujo.kernel.errors import DeclarationError, FlujoError, InvalidDurationError
+from flujo.kernel.journal.failures import MEANINGS, error_kinds, error_type
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,15 @@ class Timeout(TimeoutError):
     pass
 
 
-class RemoteError(Exception):
+class RemoteError(FlujoError):
+    reason = "STEP_FAILED"
     type = "payments.CardDeclined"
+
+
+class LibraryError(Exception):
+    """As the errors of several HTTP clients, which have a field of that name."""
+
+    type = "invalid_request"
 
 
 CONNECTION = ConnectionResetError("reset")
@@ -81,8 +88,8 @@ CONNECTION = ConnectionResetError("reset")
         (Timeout(), {"on_error": ["TimeoutError"]}, True),
         (socket.gaierror("no such host"), {"on_error": ["ConnectionError"]}, True),
         (subprocess.TimeoutExpired("make", 3), {"on_error": ["TimeoutError"]}, True),
-        (RemoteError(), {"on_error": ["payments.CardDeclined"]}, True),
-        (RemoteError(), {"on_error": ["CardDeclined"]}, True),
+        (RemoteError("no"), {"on_error": ["payments.CardDeclined"]}, True),
+        (RemoteError("no"), {"on_error": ["CardDeclined"]}, True),
         (StepFailed("s", "ConnectionError", "no", 1), {"on_error": ["ConnectionError"]}, True),
         (ValueError(), {"on_error": ["ConnectionError", "TimeoutError"]}, False),
         (ValueError(), {"on_error": ["Exception"]}, True),
@@ -95,14 +102,14 @@ def test_errors_are_known_by_class_base_qualified_name_or_meaning(
     """`on_error` and `give_up_on` match an error by any name of it or of its bases; giving up wins."""
     policy = RetryPolicy(max_attempts=2, **options)
 
-    assert policy.retries(error_names(error), 1, 0, 1) is retried
+    assert policy.retries(error_kinds(error), 1, 0, 1) is retried
 
 
 def test_max_attempts_counts_failures() -> None:
     """With three attempts, the first and the second failure are followed by another attempt, the third is not."""
     policy = RetryPolicy(max_attempts=3)
 
-    assert [policy.retries(["E"], failures, 0, 1) for failures in (1, 2, 3)] == [True, True, False]
+    assert [policy.retries([["E"]], failures, 0, 1) for failures in (1, 2, 3)] == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +119,7 @@ def test_no_attempt_begins_after_max_elapsed(elapsed: float, delay: float, retri
     """A retry that would start later than `max_elapsed` after the first attempt does not happen."""
     policy = RetryPolicy(max_attempts=9, max_elapsed="1m")
 
-    assert policy.retries(["E"], 1, elapsed, delay) is retried
+    assert policy.retries([["E"]], 1, elapsed, delay) is retried
 
 
 @pytest.mark.parametrize(
@@ -138,8 +145,13 @@ def test_a_policy_that_makes_no_sense_is_refused(options: dict[str, Any], error:
 
 @pytest.mark.parametrize(
     ("error", "name"),
-    [(ValueError(), "ValueError"), (Timeout(), f"{__name__}.Timeout"), (RemoteError(), "payments.CardDeclined")],
-    ids=["built-in", "of a module", "of a remote task"],
+    [
+        (ValueError(), "ValueError"),
+        (Timeout(), f"{__name__}.Timeout"),
+        (RemoteError("no"), "payments.CardDeclined"),
+        (LibraryError(), f"{__name__}.LibraryError"),
+    ],
+    ids=["built-in", "of a module", "of a remote task", "with a field of its own called type"],
 )
 def test_errors_are_recorded_under_one_name(error: Exception, name: str) -> None:
     """Built-in errors are recorded by their bare name, others qualified, remote ones as their task calls them."""

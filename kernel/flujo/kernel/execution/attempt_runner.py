@@ -7,7 +7,6 @@ cancellation from outside passes through, and so does KeyboardInterrupt."""
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,17 +15,13 @@ import anyio
 from anyio import to_thread
 
 from flujo.kernel.durations import format_duration
-from flujo.kernel.errors import FlujoError, InvalidValueError, OutputTooLargeError, UnsafeStepNameError
-from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy, error_names, error_type
+from flujo.kernel.errors import InvalidValueError, OutputTooLargeError, UnsafeStepNameError
+from flujo.kernel.journal.failures import describe, error_kinds, is_a, members
+from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import Failure
 from flujo.kernel.values import PLAIN, Codec
 
-from .current_attempt import Attempt, Wait, enter_attempt, leave_attempt
-
-MAX_TYPE = 200
-MAX_MESSAGE = 2_000
-MAX_DETAILS = 4_000
-
+from .current_attempt import Attempt, Wait, current_attempt, enter_attempt, in_attempt, leave_attempt
 
 Body = Callable[[], Any]
 """What a step does: a function of no arguments, plain or async."""
@@ -43,10 +38,11 @@ class Terms(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The body failed. `names` are what a retry policy may know the error by; none means that no retry can mend it."""
+    """The body failed. `kinds` are the names by which a retry policy may know each error that failed it; without any,
+    no retry can mend it."""
 
     failure: Failure
-    names: tuple[str, ...]
+    kinds: tuple[tuple[str, ...], ...]
 
 
 Outcome = str | Wait | Failed
@@ -70,7 +66,7 @@ async def run_attempt(attempt: Attempt, body: Body, terms: Terms) -> Outcome:
                 raise TimeoutError(f"it took longer than {format_duration(timeout_seconds)}")
         return value if isinstance(value, Wait) else codec.encode(value)
     except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        if is_a(error, KeyboardInterrupt) or (is_a(error, GeneratorExit) and is_being_closed(attempt)):
             raise
         if holds_cancellation(error) and cancelled_from_outside():
             raise
@@ -79,15 +75,33 @@ async def run_attempt(attempt: Attempt, body: Body, terms: Terms) -> Outcome:
         leave_attempt(token)
 
 
+def is_being_closed(attempt: Attempt) -> bool:
+    """True if a GeneratorExit comes from the event loop, which closes what is left of it, and not from the body.
+
+    The loop closes a coroutine from outside of its task, and so from another context than the one that entered the
+    attempt."""
+    return not in_attempt() or current_attempt() is not attempt
+
+
 async def _in_thread(body: Body) -> Any:
-    # A thread cannot be stopped, so neither can this: a cancellation waits for it.
-    return await to_thread.run_sync(body)
+    # A thread cannot be stopped, so neither can this: a cancellation waits for it. What the body raises is handed over
+    # as a value: on its way through a future, an error whose attributes raise would leave its waiter waiting for ever.
+    value, error = await to_thread.run_sync(_caught, body)
+    if error is not None:
+        raise error
+    return value
+
+
+def _caught(body: Body) -> tuple[Any, BaseException | None]:
+    try:
+        return body(), None
+    except BaseException as error:
+        return None, error
 
 
 def holds_cancellation(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return any(holds_cancellation(each) for each in error.exceptions)
-    return isinstance(error, anyio.get_cancelled_exc_class())
+    """True if an error is a cancellation, or a group with one in it."""
+    return any(is_a(each, anyio.get_cancelled_exc_class()) for each in members(error))
 
 
 def cancelled_from_outside() -> bool:
@@ -102,32 +116,8 @@ def cancelled_from_outside() -> bool:
 
 
 def _failed(attempt: Attempt, error: BaseException) -> Failed:
-    names = () if isinstance(error, NOT_RETRIED) else error_names(error)
-    return Failed(describe(error, attempt.step, attempt.attempt), names)
-
-
-def describe(error: BaseException, step: str | None = None, attempt: int | None = None) -> Failure:
-    """The recorded form of an error: bounded, and with the end of its traceback unless the error says it all."""
-    message = str(error) or type(error).__name__
-    details = None if isinstance(error, FlujoError) else _trace(error)
-    return Failure(bounded(error_type(error), MAX_TYPE), bounded(message, MAX_MESSAGE), step, attempt, details)
-
-
-def _trace(error: BaseException) -> str | None:
-    # The first frames are the kernel's own; the last ones are where it went wrong.
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-    if not frames:
-        return None
-    return bounded("".join(traceback.format_list(frames[-6:])), MAX_DETAILS, keep_end=True)
-
-
-def bounded(text: str, limit: int, *, keep_end: bool = False) -> str:
-    """The text, cut to `limit` characters and a sign that it was."""
-    # An error message may hold bytes that are no text; a journal holds UTF-8.
-    clean = text.encode("utf-8", "backslashreplace").decode()
-    if len(clean) <= limit:
-        return clean
-    return "…" + clean[-limit:] if keep_end else clean[:limit] + "…"
+    is_hopeless = any(is_a(each, *NOT_RETRIED) for each in members(error))
+    return Failed(describe(error, attempt.step, attempt.attempt), () if is_hopeless else error_kinds(error))
 
 
 def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Body:

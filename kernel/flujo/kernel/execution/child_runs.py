@@ -40,7 +40,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.journal.children import given_up_by, was_begun_for_parent
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.events import Event
-from flujo.kernel.journal.retry import recorded_names
+from flujo.kernel.journal.failures import recorded_names
 from flujo.kernel.journal.state import FINAL, Failure, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child
 from flujo.kernel.store.backend import StateBackend
@@ -139,11 +139,11 @@ class ChildRuns:
             return state.output_json
         if state.status is RunStatus.CANCELLED:
             failure = Failure("RunCancelled", f"run {step.child} was cancelled", step.name, step.attempt)
-            return Failed(failure, ("RunCancelled",))
+            return Failed(failure, (("RunCancelled",),))
         assert state.error is not None
         message = f"run {step.child} failed: {state.error.message}"
         failure = Failure(state.error.type, message, step.name, step.attempt, state.error.details)
-        return Failed(failure, recorded_names(state.error.type))
+        return Failed(failure, (recorded_names(state.error.type),))
 
     async def _ended(self, parent: LiveRun, child: str, resumes: int, call: ChildCall) -> WorkflowState:
         """The child once it has ended in a way that counts."""

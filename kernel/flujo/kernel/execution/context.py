@@ -9,11 +9,10 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from inspect import iscoroutine
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
-
-import anyio
 
 from flujo.kernel import errors
 from flujo.kernel.clock import Clock, RandomBytes
@@ -26,6 +25,7 @@ from flujo.kernel.loops import this_task
 from flujo.kernel.values import codec_for, encode, encode_given
 
 from .attempt_runner import Terms, bind
+from .branches import run_together
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Wait, current_attempt, in_attempt, leave_every_attempt
 from .live_run import LiveRun
@@ -253,9 +253,8 @@ class Context:
             _branch.set(Branch(f"{prefix}/", this_task()))
             results[name] = await work
 
-        async with anyio.create_task_group() as group:
-            for (prefix, work), name in zip(works.items(), names, strict=True):
-                group.start_soon(branch, prefix, name, work)
+        parts = zip(works.items(), names, strict=True)
+        await run_together([partial(branch, prefix, name, work) for (prefix, work), name in parts])
         return results
 
     @overload
@@ -320,9 +319,7 @@ class Context:
                 if failures and on_error == "raise":
                     return
 
-        async with anyio.create_task_group() as group:
-            for _ in range(min(limit or len(todo), len(todo))):
-                group.start_soon(worker)
+        await run_together([worker] * min(limit or len(todo), len(todo)))
         if failures and on_error == "raise":
             order = {key: index for index, key in enumerate(keys)}
             raise ExceptionGroup(

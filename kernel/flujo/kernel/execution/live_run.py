@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -20,11 +20,12 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.compatibility import unasked
 from flujo.kernel.journal.decisions import Stop, at_end
 from flujo.kernel.journal.events import Fact
+from flujo.kernel.journal.failures import carried, describe, is_a
 from flujo.kernel.journal.state import LIVE, WorkflowState
-from flujo.kernel.loops import this_task
+from flujo.kernel.loops import exit_open_scopes, is_running_in, this_task
 from flujo.kernel.store.backend import StoredDefinition
 
-from .attempt_runner import cancelled_from_outside, describe, holds_cancellation
+from .attempt_runner import cancelled_from_outside, holds_cancellation
 from .committer import Batch, Committer
 from .limits import Ticket
 from .programs import Workflow
@@ -216,21 +217,40 @@ class LiveRun:
             with self._scope:
                 # Called here and not before: it must begin in the task that drives it, inside the scope that can
                 # stop it.
-                value = await program()
+                value = await self._run_alone(program)
                 self._require_all_asked()
                 output = self.workflow.codec.encode(value)
         except Ended:
             pass
         except BaseException as error:
-            stray = not isinstance(error, (KeyboardInterrupt, GeneratorExit)) and holds_cancellation(error)
-            torn_down = stray and cancelled_from_outside() and await self._is_committer_gone()
-            if torn_down or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+            if await self._is_torn_down(error):
                 # Not through our scope: the event loop itself is being ended, as by a second Ctrl-C.
                 self.stop(Stop.CLOSE)
                 await self._end(None, None)
                 raise
             failure = _run_failed(error)
         await self._end(output, failure)
+
+    async def _run_alone(self, program: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what the program returns; raises RuntimeError if it has left a cancel scope open."""
+        left = 0
+        try:
+            value = await program()
+        finally:
+            left = exit_open_scopes(self._scope)
+        if left:
+            raise RuntimeError(
+                "the program has returned inside of a cancel scope or task group: leave it, as `with` does"
+            )
+        return value
+
+    async def _is_torn_down(self, error: BaseException) -> bool:
+        """True if an error of the program is the end of the event loop, as by a second Ctrl-C, and not its own."""
+        if is_a(error, GeneratorExit):
+            return self.task is None or not is_running_in(self.task)
+        if is_a(error, KeyboardInterrupt):
+            return True
+        return holds_cancellation(error) and cancelled_from_outside() and await self._is_committer_gone()
 
     async def _is_committer_gone(self) -> bool:
         """Whether everything is being cancelled. If the committer lives on, somebody has cancelled just this task, with
@@ -256,26 +276,16 @@ class LiveRun:
 
 
 def _run_failed(error: BaseException) -> events.RunFailed:
-    """The fact of a program that raised: a step's failure stands for itself, also when a group carries it."""
+    """Return the fact of a program that raised: a step's failure stands for itself, also when a group carries it."""
     failed = {each.step: each for each in _step_failures(error)}
     first = next(iter(failed.values()), None)
-    if first is not None and isinstance(error, (errors.StepFailed, BaseExceptionGroup)):
+    if first is not None and is_a(error, errors.StepFailed, BaseExceptionGroup):
         return events.RunFailed(first.type, first.error, first.step, first.attempt, steps=tuple(failed))
     failure = describe(error)
     step = None if first is None else first.step
     return events.RunFailed(failure.type, failure.message, step, steps=tuple(failed), details=failure.details)
 
 
-def _step_failures(error: BaseException | None, seen: frozenset[int] = frozenset()) -> Iterator[errors.StepFailed]:
-    """The step failures that an error carries: itself, the members of a group, and what it was raised from."""
-    if error is None or id(error) in seen:
-        return
-    seen |= {id(error)}
-    if isinstance(error, errors.StepFailed):
-        yield error
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _step_failures(each, seen)
-    yield from _step_failures(error.__cause__, seen)
-    if not error.__suppress_context__:
-        yield from _step_failures(error.__context__, seen)
+def _step_failures(error: BaseException) -> list[errors.StepFailed]:
+    """Return the failures of steps that an error carries at any depth."""
+    return [cast(errors.StepFailed, each) for each in carried(error) if is_a(each, errors.StepFailed)]

@@ -17,9 +17,9 @@ from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import InvalidValueError
 from flujo.kernel.journal import events
+from flujo.kernel.journal.failures import bounded
 from flujo.kernel.journal.state import StepStatus
 
-from .attempt_runner import bounded
 from .live_run import LiveRun
 
 INTERVAL = 1 * MICROSECONDS

@@ -28,12 +28,13 @@ from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.journal import events
 from flujo.kernel.journal.decisions import Stop, after_failure
+from flujo.kernel.journal.failures import describe
 from flujo.kernel.journal.retry import RetryPolicy
 from flujo.kernel.journal.state import OPEN, SETTLED, StepState, StepStatus, Usage
 from flujo.kernel.loops import this_task
 from flujo.kernel.values import NULL, PLAIN, Codec
 
-from .attempt_runner import Body, Failed, Terms, describe, run_attempt
+from .attempt_runner import Body, Failed, Terms, run_attempt
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Attempt, Wait
 from .limits import Limit, Limiter
@@ -254,7 +255,7 @@ class StepRunner:
         """Record the failure, then wait for the next attempt's time; raises StepFailed when there is none."""
         run = self._run
         state = run.state
-        fact = after_failure(state, state.steps[key], policy, failed.failure, failed.names, self._clock.now())
+        fact = after_failure(state, state.steps[key], policy, failed.failure, failed.kinds, self._clock.now())
         batch = run.record(fact)
         if isinstance(fact, events.StepFailed):
             raise errors.StepFailed(key, fact.type, fact.message, fact.attempt)

@@ -21,16 +21,22 @@ from .state import FINAL, Failure, PauseReason, RunStatus, StepState, StepStatus
 
 
 def after_failure(
-    state: WorkflowState, step: StepState, policy: RetryPolicy, failure: Failure, names: tuple[str, ...], now: int
+    state: WorkflowState,
+    step: StepState,
+    policy: RetryPolicy,
+    failure: Failure,
+    kinds: Collection[Collection[str]],
+    now: int,
 ) -> events.AttemptFailed | events.StepFailed:
     """What follows the failed attempt of a running step.
 
-    `names` are the names its policy may know the error by; without any, the error is one that no retry can mend.
+    `kinds` are the names by which its policy may know each error that failed it; without any, no retry can mend the
+    failure.
     """
     failures = step.failures + 1
     delay = policy.delay_seconds(failures, seed=f"{state.uid}/{step.name}@{step.generation}")
     elapsed = (now - (step.started_at or now)) / MICROSECONDS
-    if names and policy.retries(names, failures, elapsed, delay):
+    if kinds and policy.retries(kinds, failures, elapsed, delay):
         due = now + round(delay * MICROSECONDS)
         return events.AttemptFailed(
             step.name, step.attempt, failure.type, failure.message, next_attempt_at=due, details=failure.details

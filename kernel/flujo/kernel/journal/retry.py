@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import DeclarationError
-
-MEANINGS: dict[str, str] = {
-    "socket.gaierror": "ConnectionError",
-    "socket.herror": "ConnectionError",
-    "ssl.SSLError": "ConnectionError",
-    "http.client.RemoteDisconnected": "ConnectionError",
-    "http.client.IncompleteRead": "ConnectionError",
-    "httpx.NetworkError": "ConnectionError",
-    "httpx.RemoteProtocolError": "ConnectionError",
-    "httpx.TimeoutException": "TimeoutError",
-    "httpcore.NetworkError": "ConnectionError",
-    "httpcore.RemoteProtocolError": "ConnectionError",
-    "httpcore.TimeoutException": "TimeoutError",
-    "requests.exceptions.ConnectionError": "ConnectionError",
-    "requests.exceptions.Timeout": "TimeoutError",
-    "subprocess.TimeoutExpired": "TimeoutError",
-    "concurrent.futures._base.TimeoutError": "TimeoutError",
-}
-"""Library errors that mean a built-in one to whoever writes `on_error: [ConnectionError, TimeoutError]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +18,8 @@ class RetryPolicy:
     one. Failure n waits `delay * backoff**(n-1)`, at most `max_delay`, spread by ±`jitter` of itself; nothing is
     retried once `max_elapsed` has passed since the step's first attempt. `on_error` names the errors worth retrying
     (default: all), `give_up_on` those that never are; a name matches a class, any of its bases, or a fully
-    qualified name."""
+    qualified name, of the error or of one it was raised from. Of a group every error must be worth retrying, and one
+    that never is decides."""
 
     max_attempts: int = 1
     delay: Duration = 1.0
@@ -68,18 +49,21 @@ class RetryPolicy:
         if not 0 <= self.jitter <= 1:
             raise DeclarationError(f"jitter must lie between 0 and 1, not {self.jitter!r}")
 
-    def retries(self, names: Sequence[str], failures: int, elapsed_seconds: float, delay_seconds: float) -> bool:
-        """Whether an error known by `names` is followed by another attempt, after `failures` failures.
+    def retries(
+        self, kinds: Collection[Collection[str]], failures: int, elapsed_seconds: float, delay_seconds: float
+    ) -> bool:
+        """True if a failure is followed by another attempt, after `failures` failures.
 
-        `elapsed_seconds` counts from the first attempt; a retry that would start after `max_elapsed` does not happen.
-        """
+        `kinds` are the names of each error that the failure stands for (`failures.error_kinds`): all of them must be in
+        `on_error`, and none in `give_up_on`. `elapsed_seconds` counts from the first attempt; a retry that would start
+        after `max_elapsed` does not happen."""
         if failures >= self.max_attempts:
             return False
         if self.max_elapsed is not None and elapsed_seconds + delay_seconds > parse_duration(self.max_elapsed):
             return False
-        if any(name in self.give_up_on for name in names):
+        if any(name in self.give_up_on for names in kinds for name in names):
             return False
-        return self.on_error is None or any(name in self.on_error for name in names)
+        return self.on_error is None or all(any(name in self.on_error for name in names) for names in kinds)
 
     def delay_seconds(self, failures: int, seed: str) -> float:
         """How long to wait after the failure numbered `failures` (from 1); the same arguments give the same answer."""
@@ -95,37 +79,3 @@ class RetryPolicy:
 
 
 NO_RETRY = RetryPolicy()
-
-
-def error_names(error: BaseException) -> tuple[str, ...]:
-    """Every name under which a policy may list this error: along its MRO, short, qualified, and by what it means."""
-    names = dict.fromkeys(_names_along(type(error)))
-    remote = getattr(error, "type", None)  # a remote task's own name for its error
-    if isinstance(remote, str):
-        names |= {remote: None, remote.rpartition(".")[2]: None}
-    return tuple(names)
-
-
-def recorded_names(error_type: str) -> tuple[str, ...]:
-    """The same for an error of which only the recorded type is known."""
-    known = getattr(builtins, error_type, None)
-    if isinstance(known, type) and issubclass(known, BaseException):
-        return tuple(_names_along(known))
-    return tuple(filter(None, (error_type, error_type.rpartition(".")[2], MEANINGS.get(error_type))))
-
-
-def _names_along(kind: type[BaseException]) -> Iterator[str]:
-    for cls in kind.__mro__[:-1]:
-        qualified = f"{cls.__module__}.{cls.__qualname__}"
-        yield from (cls.__name__, qualified)
-        if meaning := MEANINGS.get(qualified):
-            yield meaning
-
-
-def error_type(error: BaseException) -> str:
-    """The name an error is recorded under: bare for built-in classes, qualified for others."""
-    remote = getattr(error, "type", None)
-    if isinstance(remote, str):
-        return remote
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
