@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release bench torture torture-disks clean
+.PHONY: help setup demo test check fmt proto proto-release bench torture torture-disks mutants test-newest test-lowest sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -81,6 +81,25 @@ INJECTIONS ?= 1
 torture-disks: $(VENV)/.dev ## the same with real processes and disks, as root: make torture-disks KILLS=300 CUTS=300
 	mkdir -p build
 	$(BIN)/python tests/faults/campaign.py --kills $(KILLS) --cuts $(CUTS) --injections $(INJECTIONS) --seed $(SEED) --result build/disks.json
+
+N ?= 120
+MUTANTS = --count $(N) --seed $(SEED) --jobs $(JOBS) $(if $(WITHIN),--within $(WITHIN)) $(if $(RECORD),--record)
+mutants: $(VENV)/.dev ## try whether the tests notice small changes: make mutants N=120 SEED=1 JOBS=2 WITHIN=kernel/ RECORD=1
+	$(BIN)/python tests/mutation/mutants.py $(MUTANTS) --result build/mutants.json
+
+test-newest: ## run the tests on the newest Python and SQLite, in a Debian tree under build/, as root
+	tests/environments/newest.sh $(ARGS) $(TESTS)
+
+test-lowest: $(VENV)/.dev ## run the tests with the lowest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct -e '.[test]'
+	build/lowest/bin/python tests/suite.py $(ARGS) $(TESTS)
+
+sbom: $(VENV)/.dev ## list what is installed for use, as CycloneDX, in build/sbom.cdx.json
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/use
+	$(BIN)/uv pip install --quiet --python build/use '.[trio,grpc]'
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible --validate \
+		--output-file build/sbom.cdx.json build/use
 
 clean: ## remove the virtual environment and caches (never a store)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
