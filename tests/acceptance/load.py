@@ -112,14 +112,7 @@ async def keep(url: str, folder: Path) -> None:
     backup, restored = folder / "backup", folder / "restored"
     async with open_backend(url) as backend:
         await backend.backup(backup)
-    if url.startswith("sqlite:"):
-        from flujo.backends.sqlite.maintenance import restore
-
-        await to_thread.run_sync(restore, backup, restored)
-    else:
-        from flujo.backends.file import restoring
-
-        await restoring.restore(backup, restored)
+    await open_backend(f"{url.partition(':')[0]}:{restored}").restore(backup)
     async with open_backend(f"{url.partition(':')[0]}:{restored}") as copy:
         report = await check(copy)
     assert report.is_sound, report

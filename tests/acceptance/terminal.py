@@ -16,11 +16,14 @@ from typing import Any, NamedTuple
 import pytest
 
 import foreground
+from shipped import ON_DISK
 
 SQLITE = "sqlite:.flujo/state.db"
 FILE = "file:.flujo/store"
 
-on_every_store = pytest.mark.parametrize("place", [SQLITE, FILE], ids=["sqlite", "file"], indirect=True)
+STORES = [SQLITE if scheme == "sqlite" else f"{scheme}:.flujo/store" for scheme in ON_DISK]
+
+on_every_store = pytest.mark.parametrize("place", STORES, ids=ON_DISK, indirect=True)
 """For a test of a place: on a database, which commands find by themselves, and on a folder that FLUJO_STORE names."""
 
 ROOT = Path(__file__).parents[2]

@@ -19,6 +19,7 @@ import pytest
 from acceptance.terminal import SOURCES
 from flujo.backends import open_backend
 from flujo.kernel.checking import check
+from shipped import ON_DISK
 
 PROGRAM = Path(__file__).with_name("load.py")
 
@@ -76,11 +77,10 @@ def member(role: str, url: str, folder: Path) -> Iterator[Member]:
 
 
 @pytest.mark.timeout(180 + 3 * SECONDS)
-@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+@pytest.mark.parametrize("scheme", ON_DISK)
 def test_nobody_in_a_crowd_sees_an_error(scheme: str, tmp_path: Path) -> None:
     """Each gets its work done, no run is lost, every backup is sound, and so is the store in the end."""
-    store = tmp_path / "place" / ("state.db" if scheme == "sqlite" else "store")
-    url = f"{scheme}:{store}"
+    url = f"{scheme}:{tmp_path / 'place' / 'store'}"
 
     async def make() -> None:
         backend = open_backend(url)

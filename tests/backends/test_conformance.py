@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from flujo.backends import FileBackend, InMemoryBackend, SQLiteBackend
 from flujo.backends.conformance import BEHAVIOURS, Behaviour, Harness
-from flujo.backends.memory import MemoryStore
-from flujo.kernel.backend import StateBackend
+from shipped import HARNESSES, ON_EVERY_LOOP
 
 
-async def kill_memory(handle: StateBackend) -> None:
-    cast("InMemoryBackend", handle).kill()
-
-
-def memory(_: Path) -> Harness:
-    store = MemoryStore()
-    return Harness(lambda: InMemoryBackend(store), kill_memory)
-
-
-def file(folder: Path) -> Harness:
-    return Harness(  # syncs are no part of these promises
-        lambda: FileBackend(folder / "store", "normal"), open_copy=lambda target: FileBackend(target, "normal")
-    )
-
-
-def sqlite(folder: Path) -> Harness:
-    return Harness(
-        lambda: SQLiteBackend(folder / "state.db", "normal"), open_copy=lambda target: SQLiteBackend(target, "normal")
-    )
-
-
-BACKENDS: dict[str, Callable[[Path], Harness]] = {"memory": memory, "file": file, "sqlite": sqlite}
-LOOPS = {
-    "memory": InMemoryBackend.capabilities.event_loops,
-    "file": FileBackend.capabilities.event_loops,
-    "sqlite": SQLiteBackend.capabilities.event_loops,
-}
-
-
-@pytest.fixture(params=[(name, loop) for name in BACKENDS for loop in LOOPS[name]], ids="-".join)
+@pytest.fixture(params=ON_EVERY_LOOP, ids="-".join)
 def backend_and_loop(request: pytest.FixtureRequest) -> tuple[str, str]:
     pair: tuple[str, str] = request.param
     return pair
@@ -56,7 +24,7 @@ def anyio_backend(backend_and_loop: tuple[str, str]) -> str:
 
 @pytest.fixture
 async def harness(backend_and_loop: tuple[str, str], tmp_path: Path) -> AsyncIterator[Harness]:
-    async with BACKENDS[backend_and_loop[0]](tmp_path) as harness:
+    async with HARNESSES[backend_and_loop[0]](tmp_path) as harness:
         yield harness
 
 

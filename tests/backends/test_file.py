@@ -116,7 +116,7 @@ def test_urls_name_folders(url: str, path: str, durability: str) -> None:
     backend = open_backend(url)
 
     assert isinstance(backend, FileBackend)
-    assert backend._path == Path(path).absolute()
+    assert backend.path == Path(path).absolute()
     assert backend._durability == durability
 
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from flujo.backends.file import FileBackend, restoring
-from flujo.backends.file.restoring import exchange, restore
+from flujo.backends.file.restoring import exchange
 from flujo.kernel import Context, Kernel, workflow
 from flujo.kernel.backend import RunFilter
 from flujo.kernel.checking import check
@@ -38,6 +38,11 @@ async def fill(folder: Path, *run_ids: str) -> None:
     async with Kernel(FileBackend(folder, "normal"), [listening], recover=False) as kernel:
         for run_id in run_ids:
             await kernel.start(listening, run_id=run_id)
+
+
+async def restore(backup: Path, folder: Path, *, force: bool = False) -> int:
+    """Put a backup into the place of the store in `folder`; the bytes it takes."""
+    return await FileBackend(folder).restore(backup, force=force)
 
 
 async def run_ids(folder: Path) -> set[str]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -19,14 +19,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from flujo.backends import FileBackend, InMemoryBackend, SQLiteBackend, selection
+from flujo.backends import InMemoryBackend, selection
 from flujo.backends import memory as memory_module
-from flujo.backends.conformance import creation, event, following
-from flujo.backends.memory import MemoryStore
+from flujo.backends.conformance import Harness, creation, event, following
 from flujo.backends.pages import Position
 from flujo.kernel.backend import Commit, Order, Refused, Removal, Request, RunFilter, RunSummary, StateBackend
 from flujo.kernel.errors import FlujoError, RunActiveError, RunFinishedError, RunNotFoundError, RunReplacedError
 from flujo.kernel.events import EventRow
+from shipped import HARNESSES, ON_EVERY_LOOP, in_memory
 
 FINAL = ("completed", "failed", "cancelled")
 Result = TypeVar("Result")
@@ -267,42 +267,13 @@ filters = (
 )
 
 
-class Place(NamedTuple):
-    """Where a backend is: `make` gives an unopened handle on one and the same store."""
-
-    make: Callable[[], StateBackend]
-    kill: Callable[[StateBackend], Awaitable[None]]
-
-
-async def close(handle: StateBackend) -> None:
-    await handle.close()
-
-
-async def kill(handle: StateBackend) -> None:
-    assert isinstance(handle, InMemoryBackend)
-    handle.kill()
-
-
-def memory(_: Path) -> Place:
-    store = MemoryStore()
-    return Place(lambda: InMemoryBackend(store), kill)
-
-
-def file(path: Path) -> Place:
-    return Place(lambda: FileBackend(path / "store", "normal"), close)
-
-
-def sqlite(path: Path) -> Place:
-    return Place(lambda: SQLiteBackend(path / "state.db", "normal"), close)
-
-
 class Conversation(RuleBasedStateMachine):
     """Two owners and a reader on one store, and the model beside it."""
 
-    def __init__(self, portal: BlockingPortal, place: Place) -> None:
+    def __init__(self, portal: BlockingPortal, harness: Harness) -> None:
         super().__init__()
         self.portal = portal
-        self.place = place
+        self.harness = harness
         self.model = Model()
         self.handles: dict[str | None, StateBackend] = {}
 
@@ -319,7 +290,7 @@ class Conversation(RuleBasedStateMachine):
         assert self.portal.call(self.handles["one"].append, commits) == self.model.append(commits, [])
 
     def _open(self, owner: str | None) -> None:
-        self.handles[owner] = self.place.make()
+        self.handles[owner] = self.harness.handle()
         self.portal.call(self.handles[owner].open, owner)
         if owner is not None:
             self.model.alive.add(owner)
@@ -457,7 +428,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(owner=owners, comes_back=st.booleans())
     def die(self, owner: str, comes_back: bool) -> None:
-        self.portal.call(self.place.kill, self.handles[owner])
+        self.portal.call(self.harness.kill, self.handles[owner])
         self.model.alive.discard(owner)
         other = OWNERS[OWNERS.index(owner) - 1]
         assert not self.portal.call(self.handles[other].is_alive, owner)
@@ -536,21 +507,14 @@ class Conversation(RuleBasedStateMachine):
             assert list(page.runs) == self.model.listed(RunFilter(), Order.CREATED)
 
 
-BACKENDS: dict[str, tuple[Callable[[Path], Place], Sequence[str]]] = {
-    "memory": (memory, InMemoryBackend.capabilities.event_loops),
-    "file": (file, FileBackend.capabilities.event_loops),
-    "sqlite": (sqlite, SQLiteBackend.capabilities.event_loops),
-}
-
-
-@pytest.fixture(params=[(name, loop) for name in BACKENDS for loop in BACKENDS[name][1]], ids="-".join)
+@pytest.fixture(params=ON_EVERY_LOOP, ids="-".join)
 def name_and_portal(request: pytest.FixtureRequest) -> Iterator[tuple[str, BlockingPortal]]:
     name, loop = request.param
     with start_blocking_portal(loop) as portal:
         yield name, portal
 
 
-def converse(portal: BlockingPortal, begin: Callable[[], Place], phases: Sequence[Phase]) -> None:
+def converse(portal: BlockingPortal, begin: Callable[[], Harness], phases: Sequence[Phase]) -> None:
     """Have some conversations, the same ones every time; an AssertionError tells of the first that goes wrong."""
     run_state_machine_as_test(
         cast("type[Conversation]", lambda: Conversation(portal, begin())),
@@ -570,13 +534,12 @@ def converse(portal: BlockingPortal, begin: Callable[[], Place], phases: Sequenc
 def test_every_backend_answers_as_the_model_does(name_and_portal: tuple[str, BlockingPortal], tmp_path: Path) -> None:
     """Whatever two owners and a reader ask of a store, and whoever dies meanwhile, it answers as the model."""
     name, portal = name_and_portal
-    place, _ = BACKENDS[name]
     numbers = count()
 
-    def begin() -> Place:
+    def begin() -> Harness:
         folder = tmp_path / str(next(numbers))
         folder.mkdir()
-        return place(folder)
+        return HARNESSES[name](folder)
 
     converse(portal, begin, (Phase.generate, Phase.shrink))
     assert next(numbers) > 20
@@ -609,4 +572,4 @@ def test_planted_bugs_are_caught(owner: Any, name: str, bug: Any, monkeypatch: p
     """A backend with this bug does not get through the conversations that it gets through without it."""
     monkeypatch.setattr(owner, name, bug)
     with start_blocking_portal("asyncio") as portal, pytest.raises((AssertionError, FlujoError)):
-        converse(portal, lambda: memory(Path()), (Phase.generate,))
+        converse(portal, lambda: in_memory(Path()), (Phase.generate,))

@@ -1,22 +1,67 @@
-"""How a store URL finds its backend."""
+"""How a store URL finds its backend, and what a backend says of itself."""
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+import ast
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
 import flujo.backends
-from flujo.backends import InMemoryBackend, open_backend
-from flujo.kernel.errors import StoreUrlError
+from flujo.backends import InMemoryBackend, open_backend, schemes
+from flujo.backends.discovery import anchored, path_of, workspaces_of
+from flujo.kernel.errors import StoreError, StoreUrlError
+from shipped import HARNESSES, ON_DISK
+
+ROOT = Path(flujo.backends.__file__).parent
 
 
-def test_other_packages_bring_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scheme that is an entry point of another package opens what it names."""
-    point = EntryPoint("ram", "flujo.backends.memory:InMemoryBackend", "flujo.backends")
-    monkeypatch.setattr(flujo.backends, "entry_points", lambda group: [point])
+def install(package: Path, *points: str) -> None:
+    """Put the metadata of a package that registers these backends into a folder."""
+    installed = package / "theirs-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("\n".join(["[flujo.backends]", *points, ""]))
+
+
+# -- the registry ---------------------------------------------------------------------------------------------------
+
+
+def test_every_registered_backend_is_under_test() -> None:
+    """A backend that is registered runs through every suite that holds for all of them."""
+    assert schemes() == sorted(HARNESSES)
+
+
+def test_other_packages_bring_schemes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A scheme that another package registers opens what it names, and is listed."""
+    install(tmp_path, "ram = ram:make")
+    (tmp_path / "ram.py").write_text(
+        "from flujo.backends import InMemoryBackend\n\ndef make(url):\n    return InMemoryBackend()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
 
     assert isinstance(open_backend("ram:"), InMemoryBackend)
+    assert "ram" in schemes()
+
+
+def test_no_other_package_takes_a_scheme_of_flujo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever is installed, `memory:` is flujo's own."""
+    install(tmp_path, "memory = nowhere:make")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert isinstance(open_backend("memory:"), InMemoryBackend)
+
+
+@pytest.mark.parametrize("point", ["nowhere:make", "json:nothing"])
+def test_a_backend_that_cannot_be_loaded_is_named(point: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A registered backend whose module or function is missing is an error that names both."""
+    install(tmp_path, f"broken = {point}")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(StoreUrlError, match=f"broken.*{point}"):
+        open_backend("broken:store")
 
 
 def test_an_unknown_scheme_lists_the_known_ones() -> None:
@@ -26,8 +71,8 @@ def test_an_unknown_scheme_lists_the_known_ones() -> None:
 
 
 def test_a_bare_path_is_shown_as_a_url() -> None:
-    """A path without a scheme is refused with the URLs it could have been."""
-    with pytest.raises(StoreUrlError, match=r"sqlite:state\.db, for a folder file:state\.db"):
+    """A path without a scheme is refused with a URL it could have been, and with all schemes."""
+    with pytest.raises(StoreUrlError, match=r"as in sqlite:state\.db; there are file:, memory:, sqlite:"):
         open_backend("state.db")
 
 
@@ -35,3 +80,53 @@ def test_nothing_else_is_exported() -> None:
     """A name the package does not have is an AttributeError."""
     with pytest.raises(AttributeError, match="PostgresBackend"):
         flujo.backends.PostgresBackend
+
+
+def test_backends_do_not_know_each_other() -> None:
+    """No module of a registered backend imports another backend: what they share belongs to neither."""
+    homes = {point.name: point.module.rpartition(".")[2] for point in entry_points(group="flujo.backends")}
+    for home in homes.values():
+        others = {f"flujo.backends.{name}" for name in homes.values()} - {f"flujo.backends.{home}"}
+        package = ROOT / home
+        for file in package.rglob("*.py") if package.is_dir() else [package.with_suffix(".py")]:
+            assert not any(module.startswith(tuple(others)) for module in imported_by(file)), file
+
+
+def imported_by(file: Path) -> Iterator[str]:
+    """The full names of what a module of `flujo.backends` imports."""
+    package = ["flujo", "backends", *file.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            yield from (".".join([*above, *filter(None, [node.module]), alias.name]) for alias in node.names)
+
+
+# -- what a backend says of itself ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ON_DISK)
+def test_a_store_on_disk_says_where_it_is(scheme: str) -> None:
+    """Its path is absolute and known before anything is opened; workspaces lie beside it, wherever somebody works."""
+    assert open_backend(f"{scheme}:a/store?durability=normal").path == Path.cwd() / "a/store"
+    assert open_backend(f"{scheme}:///a/store").path == Path("/a/store")
+    assert path_of(f"{scheme}:a/store?durability=normal") == Path("a/store")
+    assert workspaces_of(f"{scheme}:a/store", Path("/here")) == Path("/here/a/workspaces")
+    assert anchored(f"{scheme}:a/store?durability=normal", Path("/here")) == f"{scheme}:/here/a/store?durability=normal"
+
+
+def test_a_store_without_a_path_has_none() -> None:
+    """Its URL means the same everywhere, and its runs work in .flujo."""
+    assert path_of("memory:") is None
+    assert anchored("memory:", Path("/here")) == "memory:"
+    assert workspaces_of("memory:", Path("/here")) == Path("/here/.flujo/workspaces")
+
+
+async def test_a_backend_that_restores_nothing_says_so(tmp_path: Path) -> None:
+    """It declares as much, and asking all the same is an error that says what to use instead."""
+    backend = open_backend("memory:")
+
+    assert not backend.capabilities.restorable
+    with pytest.raises(StoreError, match="flujo cannot restore a store of this kind"):
+        await backend.restore(tmp_path / "backup")

@@ -107,7 +107,7 @@ def test_urls_name_files(url: str, path: str, durability: str) -> None:
     backend = open_backend(url)
 
     assert isinstance(backend, SQLiteBackend)
-    assert backend._path == Path(path).absolute()
+    assert backend.path == Path(path).absolute()
     assert backend._durability == durability
 
 

@@ -457,7 +457,7 @@ async def test_a_log_that_was_left_tells_of_a_crash(
     copied = tmp_path / "copied"
     copied.mkdir()
     for name in ("state.db", "state.db-wal"):
-        shutil.copy(store._path.with_name(name), copied / name)
+        shutil.copy(store.path.with_name(name), copied / name)
     other = await open_store("two", copied / "state.db")
 
     assert len(looked_at) == 1

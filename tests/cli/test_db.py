@@ -17,6 +17,7 @@ import yaml
 
 from cli.conftest import Ended, Flujoctl
 from flujo.cli import maintenance, text
+from shipped import ON_DISK
 
 FIXTURES = Path(__file__).parents[1] / "backends" / "fixtures"
 
@@ -67,7 +68,7 @@ def tries(ended: Ended) -> list[str]:
     return [line.removeprefix("try: ") for line in ended.err.splitlines() if line.startswith("try: ")]
 
 
-STORES = pytest.mark.parametrize("store", ["sqlite:other/state.db", "file:other/store"], ids=["sqlite", "file"])
+STORES = pytest.mark.parametrize("store", [f"{scheme}:other/store" for scheme in ON_DISK], ids=ON_DISK)
 
 
 # -- export and import ---------------------------------------------------------------------------------------------

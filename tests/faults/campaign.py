@@ -37,8 +37,8 @@ from faults.machine import Missing, compile_disk, cuttable_disk  # noqa: E402
 from faults.power_cuts import cut_one, life_on  # noqa: E402 - found by the lines above
 from faults.victims import Finding, Life, kill_one  # noqa: E402
 from faults.writer import CARELESS, HONEST  # noqa: E402
+from shipped import ON_DISK  # noqa: E402
 
-SCHEMES = ("sqlite", "file")
 PER_DISK = 100
 """Lives on one disk before it is made anew."""
 
@@ -181,7 +181,7 @@ def _commit() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Kill writers, cut their power, let their disks fail.")
-    parser.add_argument("--stores", nargs="+", choices=SCHEMES, default=SCHEMES, help="which (default: all)")
+    parser.add_argument("--stores", nargs="+", choices=ON_DISK, default=ON_DISK, help="which (default: all)")
     parser.add_argument("--kills", type=int, default=100, help="for each store (default: 100)")
     parser.add_argument("--cuts", type=int, default=100, help="for each store; the controls get a tenth (default: 100)")
     parser.add_argument("--injections", type=int, default=1, help="for each store at least (default: each call once)")

@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 
 from faults.history import creation
 from faults.victims import opened
-from flujo.backends.file import disk, restoring
-from flujo.backends.sqlite import files, maintenance
+from flujo.backends import open_backend
+from flujo.backends.file import disk
+from flujo.backends.sqlite import files
 from flujo.kernel.transfer import copy_runs
 
 HONEST = "honest"
@@ -46,20 +46,12 @@ async def backup(scheme: str, folder: Path) -> None:
 
 async def restore(scheme: str, folder: Path) -> None:
     """Make a store of the backup in folders that are not there."""
-    await put_back(scheme, folder / "backup", folder / "new" / "restored", force=False)
+    await open_backend(f"{scheme}:{folder / 'new' / 'restored'}").restore(folder / "backup")
 
 
 async def replace(scheme: str, folder: Path) -> None:
     """Put the backup in the place of the store."""
-    await put_back(scheme, folder / "backup", folder / "store", force=True)
-
-
-async def put_back(scheme: str, source: Path, target: Path, *, force: bool) -> None:
-    """`flujoctl db restore`."""
-    if scheme == "sqlite":
-        await to_thread.run_sync(lambda: maintenance.restore(source, target, force=force))
-    else:
-        await restoring.restore(source, target, force=force)
+    await open_backend(f"{scheme}:{folder / 'store'}").restore(folder / "backup", force=True)
 
 
 async def copy(scheme: str, folder: Path) -> None:

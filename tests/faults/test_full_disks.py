@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.terminal import FILE, SQLITE, Place
+from acceptance.terminal import STORES, Place
 from faults.history import Append, Holding, Moment, creation, differences, history, observe
 from faults.victims import opened, problems
 from flujo.kernel.backend import StateBackend
 from flujo.kernel.errors import StoreFullError
+from shipped import ON_DISK
 
 SIZE = 4 << 20
-SCHEMES = ("sqlite", "file")
 NOTHING = Append((), None)
 MORE = [creation(f"more-{number}", "w", 1) for number in range(2_000)]  # more than has room on any page
 
@@ -74,7 +74,7 @@ async def write_until_full(handle: StateBackend, *, trusting: bool = False) -> H
     return held
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ON_DISK)
 async def test_a_full_disk_is_named_and_takes_nothing(scheme: str, small_memory: Path) -> None:
     """Whoever writes is told that the disk is full, as often as they try. All that was acknowledged can be read, and as
     soon as there is space the same handle goes on; nothing is damaged."""
@@ -94,7 +94,7 @@ async def test_a_full_disk_is_named_and_takes_nothing(scheme: str, small_memory:
     assert await problems(store, "w", Moment(held, NOTHING)) == []
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ON_DISK)
 async def test_a_store_is_opened_once_there_is_space(scheme: str, small_memory: Path) -> None:
     """On a full disk no store is opened for writing and none is made; what was there is as before afterwards."""
     store, another = f"{scheme}:{small_memory}/store", f"{scheme}:{small_memory}/another"
@@ -114,7 +114,7 @@ async def test_a_store_is_opened_once_there_is_space(scheme: str, small_memory: 
         pass
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ON_DISK)
 async def test_a_writer_that_acknowledges_what_did_not_fit_is_caught(scheme: str, small_memory: Path) -> None:
     """Who takes StoreFullError for success has lost something."""
     async with opened(f"{scheme}:{small_memory}/store", "w") as handle:
@@ -123,7 +123,7 @@ async def test_a_writer_that_acknowledges_what_did_not_fit_is_caught(scheme: str
         assert differences(await observe(handle, "w"), Moment(held, NOTHING)) != []
 
 
-@pytest.mark.parametrize("store", [SQLITE, FILE], ids=["sqlite", "file"])
+@pytest.mark.parametrize("store", STORES, ids=ON_DISK)
 def test_a_run_that_filled_the_disk_is_resumed(store: str, small_memory: Path) -> None:
     """`flujoctl run` on a disk that becomes full ends with 5 and says what helps; that done, the run completes."""
     place = Place(small_memory / "place", store)

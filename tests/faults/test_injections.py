@@ -8,11 +8,12 @@ import pytest
 
 from faults.injected import CALLS, FAULTS, TRUSTING
 from faults.injection import run_trials
+from shipped import ON_DISK
 
 pytestmark = pytest.mark.timeout(600)  # some hundred stores are made; a guard against hangs, never a measure
 
 
-@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+@pytest.mark.parametrize("scheme", ON_DISK)
 def test_every_call_may_fail(scheme: str, failing_disk: Path, tmp_path: Path) -> None:
     """Whichever write, sync, cut, opening, removal, renaming or folder fails, and however: whoever is told of it is
     told what it is. What was acknowledged is there, for the same handle and for others, which go on at once. Nothing
@@ -24,7 +25,7 @@ def test_every_call_may_fail(scheme: str, failing_disk: Path, tmp_path: Path) ->
     assert {trial.fault.partition(":")[0] for trial in trials if trial.error is not None} == set(CALLS)
 
 
-@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+@pytest.mark.parametrize("scheme", ON_DISK)
 def test_a_writer_that_takes_failures_for_success_is_caught(scheme: str, failing_disk: Path, tmp_path: Path) -> None:
     """A writer that acknowledges what has failed does not get through this."""
     trials = run_trials(failing_disk, tmp_path / "disk", scheme, "syncs", TRUSTING)

@@ -12,12 +12,12 @@ from faults.victims import Life, kill_one, look, opened, victim
 from faults.writer import HASTY
 from flujo.backends.file.disk import Disk
 from flujo.kernel.backend import Request
+from shipped import ON_DISK
 
 ROUNDS = 8
-SCHEMES = ("sqlite", "file")
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ON_DISK)
 def test_a_killed_writer_loses_nothing_it_was_told(scheme: str, tmp_path: Path) -> None:
     """Killed at any moment, over and over on one store, every acknowledged operation is there, the one that was under
     way has happened to each run wholly or not at all, nothing is damaged, and another kernel goes on."""
@@ -28,7 +28,7 @@ def test_a_killed_writer_loses_nothing_it_was_told(scheme: str, tmp_path: Path) 
     assert sum(finding.acknowledged for finding in findings) > ROUNDS
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ON_DISK)
 def test_a_writer_that_acknowledges_too_early_is_caught(scheme: str, tmp_path: Path) -> None:
     """A writer that says what it has done before it is done does not get through this."""
     for seed in range(50):

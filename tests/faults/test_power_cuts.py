@@ -9,12 +9,12 @@ import pytest
 from faults.machine import Cuttable
 from faults.power_cuts import cut_one, life_on
 from faults.writer import CARELESS, HONEST
+from shipped import ON_DISK
 
 ROUNDS = 5
-SCHEMES = ("sqlite", "file")
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ON_DISK)
 def test_a_power_cut_takes_nothing_that_was_acknowledged(scheme: str, power: Cuttable) -> None:
     """By default a store is after a power cut as after the death of its process, over and over on one disk."""
     random = Random(1)
@@ -24,7 +24,7 @@ def test_a_power_cut_takes_nothing_that_was_acknowledged(scheme: str, power: Cut
     assert sum(finding.acknowledged for finding in findings) > ROUNDS
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ON_DISK)
 @pytest.mark.parametrize(("durability", "way"), [("normal", HONEST), ("full", CARELESS)])
 def test_a_store_that_does_not_sync_is_caught(scheme: str, durability: str, way: str, power: Cuttable) -> None:
     """What is acknowledged before it is on the disk does not survive: not with `durability=normal`, which says so, and

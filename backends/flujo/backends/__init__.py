@@ -1,70 +1,75 @@
 """Where runs live: `open_backend("sqlite:state.db")` and the backends themselves.
 
-A backend is named by a URL whose scheme picks the factory. The built-in schemes are known here; others are found as
-entry points of the group `flujo.backends`, which is scanned only when an unknown scheme is asked for. Importing this
-package imports no backend, so nobody pays for a driver they do not use.
+A backend is named by a URL whose scheme is an entry point of the group `flujo.backends`; the value is a function that
+makes an unopened backend of a URL. That group is the only registry: flujo's own backends stand in it, in
+pyproject.toml, beside those of other packages, and what a backend can do it says itself (`StateBackend.path`,
+`StateBackend.capabilities`). docs/writing-a-backend.md shows a whole one.
+
+Importing this package imports no backend, so that a program pays for the driver it uses and for no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from flujo.kernel.backend import StateBackend
 from flujo.kernel.errors import StoreUrlError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from .file import FileBackend
     from .memory import InMemoryBackend
     from .sqlite import SQLiteBackend
 
-__all__ = ["FileBackend", "InMemoryBackend", "SQLiteBackend", "open_backend"]
+__all__ = ["FileBackend", "InMemoryBackend", "SQLiteBackend", "open_backend", "schemes"]
 
-_BUILT_IN = {
-    "file": "flujo.backends.file:open_file",
-    "memory": "flujo.backends.memory:open_memory",
-    "sqlite": "flujo.backends.sqlite:open_sqlite",
-}
-_EXPORTS = {
-    "FileBackend": "flujo.backends.file",
-    "InMemoryBackend": "flujo.backends.memory",
-    "SQLiteBackend": "flujo.backends.sqlite",
-}
+_GROUP = "flujo.backends"
+_MODULES = {"FileBackend": "file", "InMemoryBackend": "memory", "SQLiteBackend": "sqlite"}
 
 
 def open_backend(url: str) -> StateBackend:
-    """The backend a store URL names; nothing is touched before its `open`.
+    """Return the backend a store URL names, not open yet: nothing is touched before its `open`.
 
     `memory:` is private to the object. `sqlite:PATH[?durability=full|normal]` is a file and
     `file:DIR[?durability=full|normal]` a folder, relative to the working directory unless they begin with a slash
     (`sqlite:///abs/path` is accepted too). Raises StoreUrlError.
     """
     scheme, colon, _ = url.partition(":")
+    registered = _registered()
+    known = ", ".join(f"{name}:" for name in sorted(registered))
     if not colon:
-        raise StoreUrlError(
-            url, f"a store URL begins with a scheme; for a file write sqlite:{url}, for a folder file:{url}"
-        )
-    return _factory(url, scheme)(url)
+        raise StoreUrlError(url, f"a store URL begins with a scheme, as in sqlite:{url}; there are {known}")
+    if scheme not in registered:
+        raise StoreUrlError(url, f"no backend is called {scheme!r}; there are {known}")
+    return _factory(url, registered[scheme])(url)
 
 
-def _factory(url: str, scheme: str) -> Callable[[str], StateBackend]:
-    factory: Any
-    if scheme in _BUILT_IN:
-        module, _, name = _BUILT_IN[scheme].partition(":")
-        factory = getattr(import_module(module), name)
-    else:
-        found = {point.name: point for point in entry_points(group="flujo.backends")}
-        if scheme not in found:
-            known = ", ".join(f"{name}:" for name in sorted(_BUILT_IN | found))
-            raise StoreUrlError(url, f"no backend is called {scheme!r}; there are {known}")
-        factory = found[scheme].load()
-    made: Callable[[str], StateBackend] = factory
+def _factory(url: str, point: EntryPoint) -> Callable[[str], StateBackend]:
+    try:
+        made: Callable[[str], StateBackend] = point.load()
+    except (ImportError, AttributeError) as error:
+        problem = f"the backend {point.name!r} cannot be loaded from {point.value}: {error}"
+        raise StoreUrlError(url, problem) from error
     return made
 
 
+def schemes() -> list[str]:
+    """Return the schemes of all installed backends, in order."""
+    return sorted(_registered())
+
+
+def _registered() -> Mapping[str, EntryPoint]:
+    """Return the entry points by scheme. No other package can take a scheme of flujo's own."""
+    from importlib.metadata import entry_points  # costs as much as a third of the kernel, and only opening needs it
+
+    points = sorted(entry_points(group=_GROUP), key=lambda point: point.module.startswith(f"{__name__}."))
+    return {point.name: point for point in points}
+
+
 def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from flujo.kernel.errors import StoreUrlError
 from flujo.kernel.trust import require_trusted
 
+from . import open_backend
+
 DEFAULT = "sqlite:.flujo/state.db"
 
 
@@ -52,11 +54,11 @@ def nearest_setting(here: Path, name: str) -> str | None:
 
 
 def path_of(url: str) -> Path | None:
-    """The file or folder of a store; None for stores that have none."""
-    scheme, _, rest = url.partition(":")
-    if scheme not in ("sqlite", "file"):
+    """Return the path of a store as its URL writes it, perhaps a relative one; None for a store that has none, as its
+    backend says. Raises StoreUrlError."""
+    if open_backend(url).path is None:
         return None
-    path = rest.partition("?")[0]
+    path = url.partition(":")[2].partition("?")[0]
     return Path(path.removeprefix("//") if path.startswith("///") else path).expanduser()
 
 

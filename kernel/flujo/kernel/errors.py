@@ -592,7 +592,7 @@ class StoreUrlError(StoreError):
     reason = "INVALID_FIELD"
 
     def __init__(self, url: str, problem: str) -> None:
-        super().__init__(url, problem, ["write sqlite:PATH, file:DIR or memory:"])
+        super().__init__(url, problem, ["write SCHEME:PATH, as in sqlite:.flujo/state.db"])
 
 
 class ForeignStoreError(StoreError):

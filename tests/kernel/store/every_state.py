@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 
-from flujo.backends import FileBackend, InMemoryBackend, SQLiteBackend
-from flujo.backends.memory import MemoryStore
 from flujo.kernel import Context, Kernel, Observer, RetryPolicy, StoredDefinition, Workflow, workflow
 from flujo.kernel.backend import Commit, Request, RunFilter, StateBackend
 from flujo.kernel.errors import RunCancelled, RunFailed
 from kernel.harness import JumpingClock, ManualClock, Stage, crash, recorded, until
+from shipped import HARNESSES, ON_EVERY_LOOP
 
 LARGE = "naïve 東京 🙂 " * 60_000
 
@@ -179,12 +178,7 @@ Open = Callable[[], StateBackend]
 
 def place(kind: str, folder: Path) -> Open:
     """A place for a store, and how to get a handle on it."""
-    if kind == "memory":
-        store = MemoryStore()
-        return lambda: InMemoryBackend(store)
-    if kind == "file":
-        return lambda: FileBackend(folder / "store", "normal")
-    return lambda: SQLiteBackend(folder / "state.db", "normal")
+    return HARNESSES[kind](folder).handle
 
 
 Handle = TypeVar("Handle", bound=StateBackend)
@@ -223,21 +217,13 @@ async def contents(backend: StateBackend) -> dict[str, Any]:
     return found
 
 
-LOOPS = {
-    "memory": InMemoryBackend.capabilities.event_loops,
-    "file": FileBackend.capabilities.event_loops,
-    "sqlite": SQLiteBackend.capabilities.event_loops,
-}
-
-
 between_any_two_stores = pytest.mark.parametrize(
     ("pair", "anyio_backend"),
     [
         pytest.param((source, target), loop, id=f"{source}-to-{target}-{loop}")
-        for source in LOOPS
-        for target in LOOPS
-        for loop in LOOPS[source]
-        if loop in LOOPS[target]
+        for source, loop in ON_EVERY_LOOP
+        for target in HARNESSES
+        if (target, loop) in ON_EVERY_LOOP
     ],
     indirect=["pair"],
 )

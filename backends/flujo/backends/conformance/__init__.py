@@ -27,6 +27,7 @@ from . import (
     payloads,
     reading,
     removing,
+    restoring,
     stopping,
 )
 from .choosing import FILTERS
@@ -66,6 +67,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = suite(
     families,
     figures,
     keeping,
+    restoring,
     stopping,
 )
 """The whole suite, chapter by chapter."""

@@ -51,7 +51,7 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.events import EventRow
 
-from . import layout
+from . import layout, restoring
 from .copying import Copy, Hold, Snapshot
 from .disk import Disk
 from .reading import UnsoundError
@@ -97,13 +97,14 @@ class FileBackend(StateBackend):
     `busy_seconds` bounds the wait for the store lock; then StoreBusyError names the lock file.
     """
 
-    capabilities = Capabilities(durable=True, several_processes=True)
+    capabilities = Capabilities(durable=True, several_processes=True, restorable=True)
+    path: Path
 
     def __init__(
         self, path: Path | str, durability: Durability = "full", *, busy_seconds: float = BUSY_SECONDS
     ) -> None:
         self.url = f"file:{path}" + ("" if durability == "full" else f"?durability={durability}")
-        self._path = Path(path).expanduser().absolute()
+        self.path = Path(path).expanduser().absolute()
         self._durability = durability
         self._busy_seconds = busy_seconds
         self._unusable: str | None = "it is not open"
@@ -130,7 +131,7 @@ class FileBackend(StateBackend):
             logger.warning("%s: damaged and left as they are: %s", self.url, ", ".join(damaged))
 
     def _set_up(self, owner: str | None) -> None:
-        self._places = layout.StoreFiles.at(self.url, self._path)
+        self._places = layout.StoreFiles.at(self.url, self.path)
         self._owner = owner
         self._store = Store(self._places, owner, Disk(durable=self._durability == "full"))
         self._store_lock = StoreLock(self._places.lock)
@@ -325,6 +326,11 @@ class FileBackend(StateBackend):
                 with CancelScope(shield=True):
                     await self._end_hold(hold)
         return copy.bytes
+
+    async def restore(self, backup: Path, *, force: bool = False) -> int:
+        if self._unusable is None:
+            raise StoreError(self.url, "this handle is open; restore with one that is not")
+        return await restoring.restore(backup, self._places, force=force, open_copy=FileBackend)
 
     async def _end_hold(self, hold: Hold) -> None:
         """Remove what was kept for a copy. If that cannot be done now, the next owner who opens the store does it."""

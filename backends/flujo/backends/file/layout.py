@@ -48,9 +48,9 @@ class StoreFiles(NamedTuple):
     folder: Path
 
     @classmethod
-    def at(cls, store: str, path: Path) -> StoreFiles:
+    def at(cls, store: str, path: Path | str) -> StoreFiles:
         """The files of the store at `path`. Links are followed, so that all names of a store share its locks."""
-        return cls(store, Path(os.path.realpath(path)))
+        return cls(store, Path(os.path.realpath(Path(path).expanduser())))
 
     @property
     def marker(self) -> Path:

@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -22,6 +22,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from flujo.backends.locks import KernelLocks, StoreLock
+from flujo.kernel.backend import StateBackend
 from flujo.kernel.checking import Severity, check
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -34,7 +35,6 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
 )
 
-from .backend import FileBackend
 from .disk import Disk
 from .layout import StoreFiles, is_there, make_missing
 
@@ -45,16 +45,13 @@ _FILES_AT_ONCE = 100  # a cancellation waits for so many
 _DISK = Disk(durable=True)
 
 
-async def restore(backup: Path, path: Path, *, force: bool = False) -> int:
-    """Make a store at `path` of the backup in the folder `backup`, which stays as it is; returns its bytes.
+async def restore(backup: Path, places: StoreFiles, *, force: bool, open_copy: Callable[[Path], StateBackend]) -> int:
+    """Make a store at `places` of the folder `backup`, which stays as it is; returns its bytes.
 
-    It is read through before it is put into place, so that nothing damaged is taken for a store. Raises
-    StoreExistsError if a store is there, unless `force` asks to replace it; what it was is then kept beside it as
-    NAME.replaced, in the place of what an earlier restore has kept. Raises StoreInUseError while a kernel has it open,
-    ForeignStoreError if something else is there, CorruptStoreError for a damaged backup, StoreNotFoundError,
-    StoreError.
+    It is read through before it is put into place, with the handle that `open_copy` makes, so that nothing damaged is
+    taken for a store. Raises what `StateBackend.restore` says.
     """
-    source, places = _places(backup), _places(path)
+    source = StoreFiles.at(f"file:{backup}", backup)
     with _store_errors(source.store):
         if not is_there(source):
             raise StoreNotFoundError(source.store)
@@ -63,13 +60,9 @@ async def restore(backup: Path, path: Path, *, force: bool = False) -> int:
         await to_thread.run_sync(make_missing, places.folder.parent)
         with _unfinished(places) as unfinished:
             size = await _copy(source.folder, unfinished)
-            await _require_sound(source, places, unfinished)
+            await _require_sound(source, places, open_copy(unfinished))
             await to_thread.run_sync(partial(_put_into_place, unfinished, places, force))
     return size
-
-
-def _places(path: Path) -> StoreFiles:
-    return StoreFiles.at(f"file:{path}", path.expanduser())
 
 
 def _require_room(places: StoreFiles, force: bool) -> bool:
@@ -175,9 +168,9 @@ def _copy_files(
     return size
 
 
-async def _require_sound(source: StoreFiles, places: StoreFiles, copy: Path) -> None:
-    async with FileBackend(copy) as backend:
-        report = await check(backend)
+async def _require_sound(source: StoreFiles, places: StoreFiles, copy: StateBackend) -> None:
+    async with copy:
+        report = await check(copy)
     for finding in report.findings:
         if finding.severity is Severity.DAMAGED:
             which = "" if finding.run_id is None else f"run {finding.run_id!r}: "

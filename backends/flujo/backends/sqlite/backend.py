@@ -83,13 +83,14 @@ class SQLiteBackend(StateBackend):
     `busy_seconds` bounds the wait for the store lock; then StoreBusyError names the lock file.
     """
 
-    capabilities = Capabilities(durable=True, several_processes=True, event_loops=("asyncio",))
+    capabilities = Capabilities(durable=True, several_processes=True, event_loops=("asyncio",), restorable=True)
+    path: Path
 
     def __init__(
         self, path: Path | str, durability: Durability = "full", *, busy_seconds: float = BUSY_SECONDS
     ) -> None:
         self.url = f"sqlite:{path}" + ("" if durability == "full" else f"?durability={durability}")
-        self._path = Path(path).expanduser().absolute()
+        self.path = Path(path).expanduser().absolute()
         self._durability = durability
         self._busy_seconds = busy_seconds
         self._unusable: str | None = "it is not open"
@@ -104,7 +105,7 @@ class SQLiteBackend(StateBackend):
             raise InvalidNameError(
                 "kernel id", owner, "letters, digits, '.', '_' and '-', at most 100, and not 'store'"
             )
-        self._files = files.StoreFiles.at(self.url, self._path)
+        self._files = files.StoreFiles.at(self.url, self.path)
         self._owner = owner
         self._store_lock = StoreLock(self._files.lock)
         self._kernels = KernelLocks(self._files.kernels)
@@ -390,6 +391,12 @@ class SQLiteBackend(StateBackend):
 
     async def backup(self, target: Path) -> int:
         return await self._aside(partial(maintenance.backup, self._files, target))
+
+    async def restore(self, backup: Path, *, force: bool = False) -> int:
+        require_asyncio("the sqlite backend, through aiosqlite,")
+        if self._unusable is None:
+            raise StoreError(self.url, "this handle is open; restore with one that is not")
+        return await in_thread(lambda stop: maintenance.restore(backup, self.path, force=force, stop=stop))
 
     async def details(self) -> Mapping[str, Any]:
         return await self._aside(partial(maintenance.details, self._files, self._kernels, self._durability))

@@ -185,7 +185,7 @@ def open_reader(places: files.StoreFiles) -> sqlite3.Connection:
 # -- putting a copy back ------------------------------------------------------------------------------------------
 
 
-def restore(backup: Path | str, store: Path | str, *, force: bool = False) -> int:
+def restore(backup: Path | str, store: Path | str, *, force: bool = False, stop: Stop = never) -> int:
     """Make a store of a backup, and return its bytes. `store` is a path or the URL `sqlite:PATH`. Blocks.
 
     The backup is read through first and stays as it is; so does its schema, so an older release can use it. In the
@@ -210,7 +210,7 @@ def restore(backup: Path | str, store: Path | str, *, force: bool = False) -> in
             alive = KernelLocks(places.kernels).live_owners()
             if alive:
                 raise StoreInUseError(places.store, "restoring", alive, places.database)
-            return _replace(source, places, _require_room(places, force))
+            return _replace(source, places, _require_room(places, force), stop)
 
 
 def _find(places: files.StoreFiles) -> int | None:
@@ -257,12 +257,12 @@ def _locked(places: files.StoreFiles) -> Iterator[None]:
         lock.close()
 
 
-def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool) -> int:
+def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool, stop: Stop) -> int:
     """Copy the backup beside the store, and put the copy in its place. Needs the store lock and nobody alive."""
     unfinished = places.kernels / "restored.db"
     _remove(unfinished)  # of a process that died in here
     try:
-        _copy_backup(source, unfinished, files.mode_for(places.database))
+        _copy_backup(source, unfinished, files.mode_for(places.database), stop)
         with _set_aside(places) if is_there else nullcontext(_Old(0, ())) as old:
             _disown(unfinished, old.highest)
             size = unfinished.stat().st_size
@@ -284,7 +284,7 @@ def _remove(unfinished: Path) -> None:
         remains.unlink()
 
 
-def _copy_backup(source: files.StoreFiles, target: Path, mode: int) -> None:
+def _copy_backup(source: files.StoreFiles, target: Path, mode: int, stop: Stop) -> None:
     """Write what is in a backup to the new file `target`. A backup may be a store that other processes use.
 
     One that no process uses is read without locks, which leaves nothing beside it. If a process has used it meanwhile,
@@ -294,7 +294,7 @@ def _copy_backup(source: files.StoreFiles, target: Path, mode: int) -> None:
     if before is not None:
         try:
             with closing(_open_unused(source)) as connection:
-                copies.copy(source.store, connection, target, mode)
+                copies.copy(source.store, connection, target, mode, stop)
         except CorruptStoreError:
             if _state_at_rest(source) == before:
                 raise
@@ -302,7 +302,7 @@ def _copy_backup(source: files.StoreFiles, target: Path, mode: int) -> None:
             return
         _remove(target)
     with closing(open_reader(source)) as connection:
-        copies.copy(source.store, connection, target, mode)
+        copies.copy(source.store, connection, target, mode, stop)
 
 
 def _state_at_rest(source: files.StoreFiles) -> tuple[int, ...] | None:

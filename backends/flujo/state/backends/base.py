@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flujo.backends.discovery import workspaces_beside
 from flujo.kernel import Observer, RunFilter, RunStatus, RunSummary, SystemClock
 from flujo.kernel import StateBackend as Port
 from flujo.kernel.backend import run_filter
@@ -36,9 +37,10 @@ class StateBackend(Port):
         """Another handle on the same store, not open yet."""
 
     @property
-    @abstractmethod
     def workspaces(self) -> Path | None:
-        """Where the runs of this store have the folders that go with them; None where there is no such place."""
+        """Where the runs of this store have the folders that go with them: beside it; None for a store without a
+        path."""
+        return None if self.path is None else workspaces_beside(self.path)
 
     # -- states -------------------------------------------------------------------------------------------------
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from flujo.backends.discovery import workspaces_beside
 from flujo.backends.file import FileBackend as FolderHandle
 
 from .base import StateBackend
@@ -15,9 +12,4 @@ class FileBackend(StateBackend, FolderHandle):
 
     def handle(self) -> FolderHandle:
         """Another handle on the same store, not open yet."""
-        return FolderHandle(self._path, self._durability, busy_seconds=self._busy_seconds)
-
-    @property
-    def workspaces(self) -> Path | None:
-        """Beside the folder of the store."""
-        return workspaces_beside(self._path)
+        return FolderHandle(self.path, self._durability, busy_seconds=self._busy_seconds)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flujo.backends.memory import InMemoryBackend as MemoryHandle
 
 from .base import StateBackend
@@ -15,8 +13,3 @@ class InMemoryBackend(StateBackend, MemoryHandle):
     def handle(self) -> MemoryHandle:
         """Another handle on the same store, not open yet."""
         return MemoryHandle(self.store)
-
-    @property
-    def workspaces(self) -> Path | None:
-        """None: nothing lies beside it."""
-        return None

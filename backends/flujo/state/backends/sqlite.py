@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from flujo.backends.discovery import workspaces_beside
 from flujo.backends.sqlite import SQLiteBackend as DatabaseHandle
 
 from .base import StateBackend
@@ -15,9 +12,4 @@ class SQLiteBackend(StateBackend, DatabaseHandle):
 
     def handle(self) -> DatabaseHandle:
         """Another handle on the same store, not open yet."""
-        return DatabaseHandle(self._path, self._durability, busy_seconds=self._busy_seconds)
-
-    @property
-    def workspaces(self) -> Path | None:
-        """Beside the file."""
-        return workspaces_beside(self._path)
+        return DatabaseHandle(self.path, self._durability, busy_seconds=self._busy_seconds)

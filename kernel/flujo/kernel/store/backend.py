@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from flujo.kernel.errors import StoreError
 from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
 
@@ -165,6 +166,7 @@ class Capabilities(NamedTuple):
     durable: bool  # survives the process
     several_processes: bool  # may be opened by several processes at once
     event_loops: Sequence[str] = ("asyncio", "trio")
+    restorable: bool = False  # `restore` puts a copy that `backup` has made into the place of a store
 
 
 class StateBackend(ABC):
@@ -172,6 +174,13 @@ class StateBackend(ABC):
 
     url: str
     """How `open_backend` names this store, as in `sqlite:state.db`."""
+
+    path: Path | None = None
+    """The file or the folder this store is in, absolute; None for a store that is not on a disk of this host.
+
+    Known before `open`, and whether or not there is a store. The URL of a store with a path is
+    `SCHEME:PATH[?OPTIONS]`: what lies beside a store, and what a relative path counts from, is derived from that
+    (`flujo.backends.discovery`)."""
 
     capabilities: Capabilities
 
@@ -336,6 +345,17 @@ class StateBackend(ABC):
         copy opens as a store of this backend and is durable on return. Runs go on meanwhile.
 
         Raises StoreExistsError, and StoreError for a backend that keeps nothing (`capabilities.durable`)."""
+
+    async def restore(self, backup: Path, *, force: bool = False) -> int:
+        """Put a copy that `backup` has written into the place of this store, and return its bytes. The handle is not
+        open, before or after. The copy is read through first and stays as it is; there is the old store or the new
+        one at any time. No owner of a run is alive in the new one, and no kernel that was can commit to it.
+
+        Raises StoreExistsError if a store is there, unless `force` asks to replace it; what it was is then kept beside
+        it, as NAME.replaced. Raises StoreInUseError while a kernel has it open, ForeignStoreError if something else is
+        there, CorruptStoreError for a damaged copy, StoreNotFoundError if there is no copy, and StoreError for a handle
+        that is open and for a backend that cannot do this (`capabilities.restorable`)."""
+        raise StoreError(self.url, "flujo cannot restore a store of this kind", ["use the tools of the database"])
 
     @abstractmethod
     async def details(self) -> Mapping[str, Any]:

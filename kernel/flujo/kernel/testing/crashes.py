@@ -216,6 +216,7 @@ class MortalBackend(StateBackend):
         self.is_dead = False
         self.life = anyio.CancelScope()
         self.url = inner.url
+        self.path = inner.path
         self.capabilities = inner.capabilities
 
     def _require_alive(self) -> None:

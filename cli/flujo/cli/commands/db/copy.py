@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from flujo.backends import open_backend
-from flujo.backends.discovery import path_of
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
 from flujo.cli.maintenance import counting, run_interruptible, writing
@@ -64,11 +63,11 @@ def command(
 
 
 def _require_two(source: str, target: str) -> None:
-    for url in (source, target):
-        if url.partition(":")[0] == "memory":
-            raise click.UsageError("a memory: store ends with its process; name a store on disk")
-    one, other = path_of(source), path_of(target)
-    if one is not None and other is not None and _real(one) == _real(other):
+    one, other = open_backend(source), open_backend(target)
+    for backend in (one, other):
+        if not backend.capabilities.durable:
+            raise click.UsageError(f"a {backend.url} store ends with its process; name a store on disk")
+    if one.path is not None and other.path is not None and _real(one.path) == _real(other.path):
         raise click.UsageError(f"{source} and {target} are the same store")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flujo.backends.discovery import path_of
+from flujo.backends import open_backend
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
 from flujo.cli.failures import SourceNotFoundError
@@ -41,14 +41,7 @@ def command(session: Session, backup: Path, force: bool) -> int:
 
 
 def _restore(store: StoreTarget, backup: Path, force: bool) -> int:
-    scheme = store.url.partition(":")[0]
-    if scheme == "sqlite":
-        from flujo.backends.sqlite import maintenance
-
-        return maintenance.restore(backup, store.url, force=force)
-    path = path_of(store.url)
-    if scheme == "file" and path is not None:
-        from flujo.backends.file import restoring
-
-        return run_interruptible(lambda: restoring.restore(backup, path, force=force))
-    raise StoreUrlError(store.url, "only sqlite: and file: stores can be restored; use the tools of the database")
+    backend = open_backend(store.url)
+    if not backend.capabilities.restorable:
+        raise StoreUrlError(store.url, "flujo cannot restore a store of this kind; use the tools of the database")
+    return run_interruptible(lambda: backend.restore(backup, force=force))
