@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import pytest
 
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Observer, workflow
+from flujo.kernel.backend import Request
 from flujo.kernel.errors import StoreFullError
+from flujo.kernel.events import SignalReceived
+from kernel.flows import waiting
 from kernel.harness import JumpingClock, Stage, until
 
 
@@ -39,3 +43,42 @@ async def test_a_request_is_taken_although_the_first_look_for_it_failed() -> Non
         await Observer(other).signal("r", "go", 5)
         with anyio.fail_after(5):
             assert await kernel.result("r") == 5
+
+
+async def test_a_request_of_a_newer_release_is_left_for_one(caplog: pytest.LogCaptureFixture) -> None:
+    """It stays in the inbox, the log names it, and what was posted behind it is taken all the same."""
+    stage = Stage()
+    async with stage.kernel(waiting) as kernel:
+        await kernel.start(waiting, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        await kernel.backend.post("r", Request("rename", '{"to": "s"}', stage.clock.now()))
+        async with stage.kernel(waiting, recover=False) as other:
+            await other.signal("r", "go", 7)
+
+        assert await kernel.result("r") == 7
+
+    assert "'rename' of a newer release is left alone" in caplog.text
+    assert [each.kind for each in left_in_the_inbox(stage)] == ["rename"]
+
+
+async def test_requests_are_taken_in_the_order_they_were_posted() -> None:
+    """By whichever processes: the journal has them as the inbox had them."""
+    stage = Stage()
+    async with stage.kernel(waiting) as kernel:
+        await kernel.start(waiting, run_id="r")
+        await until(kernel, "r", "step_waiting")
+    async with stage.kernel(waiting, recover=False) as one, stage.kernel(waiting, recover=False) as other:
+        for number in range(6):
+            await (one, other)[number % 2].signal("r", "note", number)
+    async with stage.kernel(waiting) as kernel:
+        await kernel.signal("r", "go", None)
+        await kernel.result("r")
+
+    facts = [event.fact for event in stage.journal("r") if isinstance(event.fact, SignalReceived)]
+    assert [(fact.name, fact.payload) for fact in facts] == [*(("note", str(n)) for n in range(6)), ("go", "null")]
+    assert left_in_the_inbox(stage) == []
+
+
+def left_in_the_inbox(stage: Stage) -> list[Request]:
+    """Everything that no commit has taken."""
+    return [posted.request for posted in stage.store.inbox.values()]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from flujo.kernel import Context, workflow
-from flujo.kernel.errors import DeclarationError
+from flujo.backends.memory import InMemoryBackend, MemoryStore
+from flujo.kernel import Context, Kernel, StoredDefinition, Workflow, workflow
+from flujo.kernel.errors import DeclarationError, StateIncompatibilityError, WorkflowNotFoundError
+from flujo.kernel.events import Fact, RunCreated
+from flujo.kernel.ownership.workflow_registry import Catalogue
 from kernel.flows import doubling, waiting
 from kernel.harness import Stage, crash
+from kernel.journal.histories import done, history
 
 
 async def test_a_run_whose_workflow_is_not_registered_waits_for_it() -> None:
@@ -44,3 +51,63 @@ async def test_two_programs_of_one_name_are_refused() -> None:
             await kernel.start(second)
 
         assert await kernel.run(first) == 1
+
+
+def written(digest: str, plan: list[tuple[str, ...]]) -> Workflow:
+    """A workflow called `flow` that was read from a text with this digest."""
+    return replace(flow, definition=StoredDefinition(digest, "flow", None, digest), plan=plan)
+
+
+@workflow(name="flow")
+async def flow(ctx: Context) -> None:
+    pass
+
+
+OLD, NEW = written("old", [("a", "1")]), written("new", [("a", "2")])
+RECORDED = RunCreated("flow", "{}", definition="old", plan=[["a", "1"]])
+
+
+@pytest.mark.parametrize(
+    ("registered", "loads", "created", "found"),
+    [
+        ([OLD], True, RECORDED, OLD),  # the same text
+        ([NEW], True, RECORDED, "rebuilt from old"),  # another text is registered: the run keeps its own
+        ([], True, RECORDED, "rebuilt from old"),
+        ([NEW], False, RECORDED, StateIncompatibilityError),  # and cannot be rebuilt
+        ([], False, RECORDED, WorkflowNotFoundError),
+        ([flow], True, RunCreated("flow", "{}"), flow),  # a program in Python has no text
+        ([], True, RunCreated("flow", "{}"), WorkflowNotFoundError),
+    ],
+)
+async def test_a_stored_run_goes_on_with_the_workflow_it_began_with(
+    registered: list[Workflow], loads: bool, created: Fact, found: Any
+) -> None:
+    """The registered one where it is the same, or else the text the run has stored; never silently with another."""
+    rebuilt = replace(OLD, version="rebuilt from old")
+    registry = Catalogue(registered, (lambda text: replace(rebuilt, definition=text)) if loads else None)
+    store = MemoryStore()
+    async with Kernel(InMemoryBackend(store), [OLD], load_definition=lambda text: OLD) as kernel:
+        await kernel.run(OLD)
+        state = history(created, *done("a"))
+        if isinstance(found, type):
+            with pytest.raises(found):
+                await registry.of(state, kernel.backend)
+            return
+        workflow = await registry.of(state, kernel.backend)
+
+    assert found in (workflow, workflow.version)
+
+
+def test_what_may_go_on_here_has_a_name_or_a_text() -> None:
+    """Others are not claimed by this kernel."""
+    registry = Catalogue([flow], None)
+
+    assert registry.may_know("flow", None)
+    assert registry.may_know("other", "digest")
+    assert not registry.may_know("other", None)
+
+
+def test_a_name_that_is_not_registered_is_refused_with_those_that_are() -> None:
+    """In the order of the alphabet."""
+    with pytest.raises(WorkflowNotFoundError, match="doubling, flow"):
+        Catalogue([flow, doubling], None).choose("other")
