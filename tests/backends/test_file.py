@@ -12,8 +12,6 @@ import logging
 import os
 import shutil
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +24,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from flujo.backends import FileBackend, open_backend
+from backends.processes import let_write, next_line, processes
+from flujo.backends import FileBackend
 from flujo.backends.conformance import DEFINITION, create, creation, following, journal, listed
 from flujo.backends.file import reading, view
 from flujo.backends.file.disk import Disk
@@ -36,15 +35,11 @@ from flujo.kernel.backend import Refused, Request, RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
     ForeignStoreError,
-    InvalidNameError,
     NewerStoreError,
-    RunActiveError,
     RunNotFoundError,
-    StoreBusyError,
     StoreError,
     StoreFullError,
     StoreNotFoundError,
-    StoreUrlError,
     WorkflowNotFoundError,
 )
 
@@ -97,45 +92,6 @@ def contents(path: Path) -> dict[str, tuple[bytes, int]]:
         for file in path.rglob("*")
         if file.is_file()
     }
-
-
-# -- URLs ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "path", "durability"),
-    [
-        ("file:runs", "runs", "full"),
-        ("file:./a/runs?durability=normal", "a/runs", "normal"),
-        ("file:/a/runs?durability=full", "/a/runs", "full"),
-        ("file:///a/runs", "/a/runs", "full"),
-    ],
-)
-def test_urls_name_folders(url: str, path: str, durability: str) -> None:
-    """A URL names a path, relative or absolute, and a durability."""
-    backend = open_backend(url)
-
-    assert isinstance(backend, FileBackend)
-    assert backend.path == Path(path).absolute()
-    assert backend._durability == durability
-
-
-@pytest.mark.parametrize("url", ["file:", "file://host/runs", "file:runs?durability=none", "file:runs?mode=ro"])
-def test_other_urls_are_refused(url: str) -> None:
-    """A URL without a folder or with an unknown option is refused with a hint."""
-    with pytest.raises(StoreUrlError) as caught:
-        open_backend(url)
-
-    assert caught.value.hints
-
-
-@pytest.mark.parametrize("owner", ["store", "", "a/b", "../x", "a" * 101])
-async def test_owners_are_file_names(path: Path, owner: str) -> None:
-    """An owner that cannot be the name of a lock file is refused before any file is touched."""
-    with pytest.raises(InvalidNameError):
-        await FileBackend(path).open(owner)
-
-    assert list(path.parent.iterdir()) == []
 
 
 # -- files --------------------------------------------------------------------------------------------------------
@@ -263,31 +219,6 @@ async def test_a_closed_store_holds_no_locks(store: FileBackend, path: Path) -> 
     await store.close()
 
     assert [file.name for file in (path / "kernels").iterdir()] == ["store.lock"]
-
-
-async def test_a_child_keeps_its_kernel_alive(store: FileBackend, open_store: Open) -> None:
-    """A process that has inherited the liveness file keeps the owner alive after its handle is closed."""
-    other = await open_store("two")
-    assert store.liveness_fd is not None
-    inherited = os.dup(store.liveness_fd)
-    await store.close()
-    assert await other.is_alive("one")
-    os.close(inherited)
-
-    assert not await other.is_alive("one")
-
-
-async def test_all_names_of_a_store_share_its_locks(store: FileBackend, path: Path, tmp_path: Path) -> None:
-    """A store opened through a symbolic link sees the kernels that opened it by its own name."""
-    link = tmp_path / "elsewhere"
-    link.symlink_to(path)
-    other = FileBackend(link)
-    await other.open("two")
-    try:
-        assert await other.is_alive("one")
-        assert await store.is_alive("two")
-    finally:
-        await other.close()
 
 
 @pytest.mark.parametrize("run_id", ["a.b..c", "Report-7", "..", ".", "a/b", "grün", "x" * 200, "a\nb", "~x", ".new-a"])
@@ -803,16 +734,6 @@ def store_lock_held(path: Path) -> Iterator[None]:
         yield
 
 
-async def test_a_store_that_stays_busy_is_named(open_store: Open, path: Path) -> None:
-    """Whoever waits too long for the store lock is told which file is held; nothing is written, and later all works."""
-    store = await open_store("one", busy_seconds=0.0)
-    with store_lock_held(path), pytest.raises(StoreBusyError, match=r"store\.lock"):
-        await store.append([creation("a")])
-    await create(store, creation("b"))
-
-    assert await listed(store) == ["b"]
-
-
 async def test_readers_do_not_wait_for_a_writer(store: FileBackend, path: Path, open_store: Open) -> None:
     """While somebody holds the store lock, and has begun to write, readers see what was committed before."""
     (summary,) = await create(store, creation("a"))
@@ -825,17 +746,6 @@ async def test_readers_do_not_wait_for_a_writer(store: FileBackend, path: Path, 
         assert await reader.load("a") == summary
         assert await listed(reader) == ["a"]
         assert len(await journal(reader, summary)) == 1
-
-
-async def test_waiting_for_the_store_can_be_cancelled(store: FileBackend, path: Path) -> None:
-    """A cancelled wait for the store lock ends soon and has written nothing."""
-    with store_lock_held(path):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(store.append, [creation("a")])
-            await checkpoint()
-            tasks.cancel_scope.cancel()
-
-    assert await store.count(RunFilter()) == 0
 
 
 async def test_a_cancellation_storm_leaves_whole_commits(open_store: Open) -> None:
@@ -995,109 +905,10 @@ async def test_a_full_disk_stops_nothing_but_the_batch(
 # -- several processes --------------------------------------------------------------------------------------------
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-
-@contextmanager
-def processes(path: Path, *owners: str, runs: int, commits: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that write to the store, see `file_process`; each has said "open", and waits for a line."""
-    script = Path(__file__).with_name("file_process.py")
-    children = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(path), owner, str(runs), str(commits)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-        for owner in owners
-    ]
-    try:
-        for child in children:
-            assert next_line(child) == "open"
-        yield children
-    finally:
-        for child in children:
-            child.kill()
-            child.communicate()
-
-
-def next_line(child: subprocess.Popen[str]) -> str:
-    assert child.stdout is not None
-    return child.stdout.readline().strip()
-
-
-def let_write(child: subprocess.Popen[str]) -> None:
-    assert child.stdin is not None
-    child.stdin.write("go\n")
-    child.stdin.flush()
-
-
-async def test_four_processes_share_one_store(path: Path, open_store: Open) -> None:
-    """Four processes create one store together, write to it at once, and nothing is lost, doubled or damaged."""
-    owners = ["p1", "p2", "p3", "p4"]
-    with processes(path, *owners, runs=10, commits=10) as children:
-        for child in children:
-            let_write(child)
-        for child in children:
-            child.communicate()
-            assert child.returncode == 0
-    store = await open_store("one")
-
-    assert await store.count(RunFilter()) == 40
-    for run in (await store.list(RunFilter(), limit=100)).runs:
-        assert (run.seq, run.steps_done) == (21, 10)
-        assert [row.seq for row in await journal(store, run)] == list(range(1, 22))
-
-
-async def test_a_killed_process_loses_nothing_it_was_told(path: Path, open_store: Open) -> None:
-    """After SIGKILL in the middle of writing every acknowledged commit is there, for those who had the store open as
-    for others, and the runs are taken over."""
-    for round in range(3):
-        victim = f"victim{round}"
-        with processes(path, victim, runs=10, commits=100_000) as (child,):
-            let_write(child)
-            assert next_line(child) == "created"
-            acknowledged = [int(next_line(child)) for _ in range(5 + round)][-1]
-            watcher = await open_store(None)
-            assert await watcher.is_alive(victim)
-            child.kill()
-            child.wait()
-        assert not await watcher.is_alive(victim)
-        filter = RunFilter(owner=victim)
-        seen = (await watcher.list(filter, limit=100)).runs
-        assert {run.steps_done >= acknowledged for run in seen} == {True}
-        heir = await open_store(f"heir{round}")
-        assert (await heir.list(filter, limit=100)).runs == seen
-        for number in range(10):
-            run = await heir.claim(f"{victim}-{number}")
-            assert run.token == 2
-            assert run.seq == 1 + 2 * run.steps_done
-            assert [row.seq for row in await journal(heir, run)] == list(range(1, run.seq + 1))
-            assert await heir.append([following(run, owner=None, status="completed")]) == {}
-            late = following(run._replace(token=1))
-            assert await heir.append([late]) == {run.uid: Refused.STALE}
-
-
-async def test_a_reader_stands_beside_a_writer(path: Path, open_store: Open) -> None:
-    """While a process writes, a reader sees whole commits only, and each one as soon as it was acknowledged."""
-    with processes(path, "writer", runs=5, commits=40) as (child,):
-        let_write(child)
-        assert next_line(child) == "created"
-        reader = await open_store(None)
-        for _ in range(40):
-            acknowledged = int(next_line(child))
-            for run in (await reader.list(RunFilter(), limit=10)).runs:
-                assert run.steps_done >= acknowledged
-                assert run.seq == 1 + 2 * run.steps_done
-                assert len(await journal(reader, run)) >= run.seq
-
-
 async def test_a_store_in_use_is_copied_as_documented(path: Path, tmp_path: Path) -> None:
     """A copy that is made while a process writes holds every run up to some commit, and can be gone on with."""
     copy = tmp_path / "copy"
-    with processes(path, "writer", runs=10, commits=100_000) as (child,):
+    with processes(f"file:{path}", "writer", runs=10, commits=100_000) as (child,):
         let_write(child)
         assert next_line(child) == "created"
         acknowledged = int(next_line(child))
@@ -1114,33 +925,6 @@ async def test_a_store_in_use_is_copied_as_documented(path: Path, tmp_path: Path
         assert run.steps_done >= acknowledged
         assert await handle.append([following(await handle.claim(run.run_id))]) == {}
     await handle.close()
-
-
-async def test_ownership_crosses_processes(path: Path, open_store: Open) -> None:
-    """A run of a live process cannot be claimed or deleted by another one, but it can be posted to."""
-    with processes(path, "writer", runs=1, commits=100_000) as (child,):
-        let_write(child)
-        assert next_line(child) == "created"
-        store = await open_store("one")
-        with pytest.raises(RunActiveError):
-            await store.claim("writer-0")
-        with pytest.raises(RunActiveError):
-            await store.delete("writer-0", "uid-writer-0")
-
-        assert (await store.post("writer-0", Request("signal", "{}", 1))).owner == "writer"
-
-
-async def test_a_reader_that_posts_leaves_no_lock(store: FileBackend, path: Path, open_store: Open) -> None:
-    """A reader that posts never counts as alive and leaves nothing behind."""
-    await create(store, creation("a"))
-    reader = await open_store(None)
-    async with anyio.create_task_group() as tasks:
-        for number in range(5):
-            tasks.start_soon(reader.post, "a", Request("signal", f'{{"n":{number}}}', number))
-    await reader.close()
-
-    assert sorted(file.stem for file in (path / "kernels").glob("*.lock")) == ["one", "store"]
-    assert len(await store.take()) == 5
 
 
 async def test_a_run_that_is_replaced_while_it_is_read_is_no_damage(store: FileBackend, open_store: Open) -> None:

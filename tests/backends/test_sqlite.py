@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +18,19 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from flujo.backends import SQLiteBackend, open_backend
+from backends.processes import let_write, next_line, processes
+from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following, journal
 from flujo.backends.sqlite import files
-from flujo.kernel.backend import Refused, Request, RunFilter
+from flujo.kernel.backend import RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
     ForeignStoreError,
-    InvalidNameError,
     NewerStoreError,
-    RunActiveError,
     StoreBusyError,
     StoreError,
     StoreFullError,
     StoreNotFoundError,
-    StoreUrlError,
     UnsupportedEventLoopError,
 )
 
@@ -93,52 +89,15 @@ def mode_of(path: Path) -> int:
 # -- URLs and settings --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("url", "path", "durability"),
-    [
-        ("sqlite:state.db", "state.db", "full"),
-        ("sqlite:./a/state.db?durability=normal", "a/state.db", "normal"),
-        ("sqlite:/a/state.db?durability=full", "/a/state.db", "full"),
-        ("sqlite:///a/state.db", "/a/state.db", "full"),
-    ],
-)
-def test_urls_name_files(url: str, path: str, durability: str) -> None:
-    """A URL names a path, relative or absolute, and a durability."""
-    backend = open_backend(url)
-
-    assert isinstance(backend, SQLiteBackend)
-    assert backend.path == Path(path).absolute()
-    assert backend._durability == durability
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "state.db",
-        "sqlite:",
-        "sqlite::memory:",
-        "sqlite://host/state.db",
-        "sqlite:state.db?durability=none",
-        "sqlite:state.db?mode=ro",
-        "memory:state",
-        "postgres://host/db",
-    ],
-)
-def test_other_urls_are_refused(url: str) -> None:
-    """A URL that names no backend, no path or an unknown option is refused with a hint."""
-    with pytest.raises(StoreUrlError) as caught:
-        open_backend(url)
-
-    assert caught.value.hints
-
-
 def test_importing_the_backends_loads_no_driver() -> None:
     """`from flujo.backends import open_backend` imports neither aiosqlite nor any backend."""
     code = (
         "import sys; from flujo.backends import open_backend; open_backend('memory:');"
         "sys.exit(any(name in sys.modules for name in ('aiosqlite', 'sqlite3', 'flujo.backends.sqlite')))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
 
 
 async def test_the_settings_are_the_documented_ones(store: SQLiteBackend, path: Path) -> None:
@@ -177,15 +136,6 @@ def test_trio_is_refused(path: Path) -> None:
     """On trio opening fails with one clear error, before any file is touched."""
     with pytest.raises(UnsupportedEventLoopError, match="does not run on trio"):
         anyio.run(SQLiteBackend(path).open, "one", backend="trio")
-
-    assert list(path.parent.iterdir()) == []
-
-
-@pytest.mark.parametrize("owner", ["store", "", "a/b", "../x", "a" * 101])
-async def test_owners_are_file_names(path: Path, owner: str) -> None:
-    """An owner that cannot be the name of a lock file is refused before any file is touched."""
-    with pytest.raises(InvalidNameError):
-        await SQLiteBackend(path).open(owner)
 
     assert list(path.parent.iterdir()) == []
 
@@ -243,18 +193,6 @@ async def test_the_lock_file_names_the_process(store: SQLiteBackend, path: Path)
     assert os.fstat(store.liveness_fd).st_ino == lock.stat().st_ino
 
 
-async def test_a_child_keeps_its_kernel_alive(store: SQLiteBackend, open_store: Open) -> None:
-    """A process that has inherited the liveness file keeps the owner alive after its handle is closed."""
-    other = await open_store("two")
-    assert store.liveness_fd is not None
-    inherited = os.dup(store.liveness_fd)
-    await store.close()
-    assert await other.is_alive("one")
-    os.close(inherited)
-
-    assert not await other.is_alive("one")
-
-
 async def test_lock_files_of_the_dead_are_removed(store: SQLiteBackend, path: Path, open_store: Open) -> None:
     """Opening a store removes the lock files that dead kernels left, and no others."""
     kernels = path.with_name("state.db-kernels")
@@ -262,19 +200,6 @@ async def test_lock_files_of_the_dead_are_removed(store: SQLiteBackend, path: Pa
     await open_store("two")
 
     assert sorted(file.name for file in kernels.glob("*.lock")) == ["one.lock", "store.lock", "two.lock"]
-
-
-async def test_all_names_of_a_store_share_its_locks(store: SQLiteBackend, path: Path, tmp_path: Path) -> None:
-    """A store opened through a symbolic link sees the kernels that opened it by its own name."""
-    link = tmp_path / "elsewhere.db"
-    link.symlink_to(path)
-    other = SQLiteBackend(link)
-    await other.open("two")
-    try:
-        assert await other.is_alive("one")
-        assert await store.is_alive("two")
-    finally:
-        await other.close()
 
 
 async def test_names_may_hold_anything(tmp_path: Path) -> None:
@@ -421,33 +346,7 @@ async def test_damage_met_later_is_reported(store: SQLiteBackend, path: Path, op
     assert path.read_bytes() == content
 
 
-async def test_a_store_that_vanishes_is_an_error(store: SQLiteBackend, path: Path) -> None:
-    """A reader of a store whose folder does not exist is told that there is none."""
-    with pytest.raises(StoreNotFoundError):
-        await SQLiteBackend(path.parent / "missing" / "state.db").open(None)
-
-    assert not (path.parent / "missing").exists()
-
-
 # -- waiting for the store ----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def store_lock_held(path: Path) -> Iterator[None]:
-    """Hold the store lock as another process would."""
-    with (path.with_name("state.db-kernels") / "store.lock").open("rb+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-async def test_a_store_that_stays_busy_is_named(open_store: Open, path: Path) -> None:
-    """Whoever waits too long for the store lock is told which file is held; nothing is written, and later all works."""
-    store = await open_store("one", busy_seconds=0.0)
-    with store_lock_held(path), pytest.raises(StoreBusyError, match=r"store\.lock"):
-        await store.append([creation("a")])
-    await create(store, creation("b"))
-
-    assert [run.run_id for run in (await store.list(RunFilter(), limit=9)).runs] == ["b"]
 
 
 async def test_a_foreign_transaction_is_busy_not_locked(store: SQLiteBackend, path: Path) -> None:
@@ -461,17 +360,6 @@ async def test_a_foreign_transaction_is_busy_not_locked(store: SQLiteBackend, pa
     shell.close()
 
     await create(store, creation("a"))
-
-
-async def test_waiting_for_the_store_can_be_cancelled(store: SQLiteBackend, path: Path) -> None:
-    """A cancelled wait for the store lock ends at once and has written nothing."""
-    with store_lock_held(path):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(store.append, [creation("a")])
-            await checkpoint()
-            tasks.cancel_scope.cancel()
-
-    assert await store.count(RunFilter()) == 0
 
 
 async def test_a_cancellation_storm_leaves_no_transaction_open(store: SQLiteBackend) -> None:
@@ -627,91 +515,22 @@ async def test_pruned_pages_are_used_again(store: SQLiteBackend, path: Path) -> 
 # -- several processes --------------------------------------------------------------------------------------------
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-
-@contextmanager
-def processes(path: Path, *owners: str, runs: int, commits: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that write to the store, see `sqlite_process`; each has said "open", and waits for a line."""
-    script = Path(__file__).with_name("sqlite_process.py")
-    children = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(path), owner, str(runs), str(commits)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-        for owner in owners
-    ]
-    try:
-        for child in children:
-            assert next_line(child) == "open"
-        yield children
-    finally:
-        for child in children:
-            child.kill()
-            child.communicate()
-
-
-def next_line(child: subprocess.Popen[str]) -> str:
-    assert child.stdout is not None
-    return child.stdout.readline().strip()
-
-
-def let_write(child: subprocess.Popen[str]) -> None:
-    assert child.stdin is not None
-    child.stdin.write("go\n")
-    child.stdin.flush()
-
-
-async def test_four_processes_share_one_store(path: Path, open_store: Open) -> None:
-    """Four processes create one store together, write to it at once, and nothing is lost, doubled or damaged."""
-    owners = ["p1", "p2", "p3", "p4"]
-    with processes(path, *owners, runs=10, commits=25) as children:
-        for child in children:
-            let_write(child)
-        for child in children:
-            child.communicate()
-            assert child.returncode == 0
-    store = await open_store("one")
-
-    assert await store.count(RunFilter()) == 40
-    for run in (await store.list(RunFilter(), limit=100)).runs:
-        assert (run.seq, run.steps_done) == (51, 25)
-        assert [row.seq for row in await journal(store, run)] == list(range(1, 52))
-    await store.close()
-    assert ask(path, "PRAGMA integrity_check") == "ok"
-
-
-async def test_a_killed_process_loses_nothing_it_was_told(path: Path, open_store: Open) -> None:
-    """After SIGKILL in the middle of writing every acknowledged commit is there, and others take the runs over."""
+async def test_a_killed_process_leaves_whole_batches(path: Path, open_store: Open) -> None:
+    """A batch is one transaction in the log, so after SIGKILL it is there for all of its runs or for none."""
     for round in range(3):
         victim = f"victim{round}"
-        with processes(path, victim, runs=20, commits=100_000) as (child,):
+        with processes(f"sqlite:{path}", victim, runs=20, commits=100_000) as (child,):
             let_write(child)
             assert next_line(child) == "created"
             acknowledged = [int(next_line(child)) for _ in range(5 + round)][-1]
             assert path.with_name("state.db-wal").stat().st_size > 0
             watcher = await open_store(None)
-            assert await watcher.is_alive(victim)
             child.kill()
             child.wait()
-        assert not await watcher.is_alive(victim)
-        heir = await open_store(f"heir{round}")
-        filter = RunFilter(owner=victim)
-        seen = [(run.seq, run.steps_done) for run in (await watcher.list(filter, limit=100)).runs]
-        assert len(set(seen)) == 1  # a batch is one transaction, so it is there for all runs or for none
-        assert seen[0][1] >= acknowledged
-        for number in range(20):
-            run = await heir.claim(f"{victim}-{number}")
-            assert run.token == 2
-            assert [row.seq for row in await journal(heir, run)] == list(range(1, run.seq + 1))
-            assert await heir.append([following(run, owner=None, status="completed")]) == {}
-            late = following(run._replace(token=1))
-            assert await heir.append([late]) == {run.uid: Refused.STALE}
-    await heir.close()
+        seen = [run.steps_done for run in (await watcher.list(RunFilter(owner=victim), limit=100)).runs]
+        assert len(seen) == 20
+        assert len(set(seen)) == 1
+        assert seen[0] >= acknowledged
     await watcher.close()
 
     assert ask(path, "PRAGMA integrity_check") == "ok"
@@ -720,7 +539,7 @@ async def test_a_killed_process_loses_nothing_it_was_told(path: Path, open_store
 @pytest.mark.parametrize("leftover", ["wal and shm", "wal"])
 async def test_a_reader_needs_nobody_to_clean_up(path: Path, open_store: Open, leftover: str) -> None:
     """Right after SIGKILL a reader alone sees every acknowledged commit in the log that was left behind."""
-    with processes(path, "victim", runs=3, commits=100_000) as (child,):
+    with processes(f"sqlite:{path}", "victim", runs=3, commits=100_000) as (child,):
         let_write(child)
         assert next_line(child) == "created"
         acknowledged = [int(next_line(child)) for _ in range(4)][-1]
@@ -734,33 +553,6 @@ async def test_a_reader_needs_nobody_to_clean_up(path: Path, open_store: Open, l
     assert [run.steps_done >= acknowledged for run in runs] == [True] * 3
     for run in runs:
         assert len(await journal(reader, run)) == run.seq
-
-
-async def test_a_reader_stands_beside_a_writer(path: Path, open_store: Open) -> None:
-    """While a process writes, a reader sees whole commits only, and each one as soon as it was acknowledged."""
-    with processes(path, "writer", runs=5, commits=40) as (child,):
-        let_write(child)
-        assert next_line(child) == "created"
-        reader = await open_store(None)
-        for _ in range(40):
-            acknowledged = int(next_line(child))
-            for run in (await reader.list(RunFilter(), limit=10)).runs:
-                assert run.steps_done >= acknowledged
-                assert run.seq == 1 + 2 * run.steps_done
-
-
-async def test_ownership_crosses_processes(path: Path, open_store: Open) -> None:
-    """A run of a live process cannot be claimed or deleted by another one, but it can be posted to."""
-    with processes(path, "writer", runs=1, commits=100_000) as (child,):
-        let_write(child)
-        assert next_line(child) == "created"
-        store = await open_store("one")
-        with pytest.raises(RunActiveError):
-            await store.claim("writer-0")
-        with pytest.raises(RunActiveError):
-            await store.delete("writer-0", "uid-writer-0")
-
-        assert (await store.post("writer-0", Request("signal", "{}", 1))).owner == "writer"
 
 
 @pytest.mark.parametrize("replaced", [False, True])
@@ -791,16 +583,3 @@ async def test_a_store_at_rest_is_read_without_a_log(store: SQLiteBackend, path:
     assert await reader.load("a") == summary
     await reader.close()
     assert ask(path, "PRAGMA integrity_check") == "ok"
-
-
-async def test_a_reader_that_posts_leaves_no_lock(store: SQLiteBackend, path: Path, open_store: Open) -> None:
-    """A reader connects for writing when it first posts; it never counts as alive and leaves nothing behind."""
-    await create(store, creation("a"))
-    reader = await open_store(None)
-    async with anyio.create_task_group() as tasks:
-        for number in range(5):
-            tasks.start_soon(reader.post, "a", Request("signal", f'{{"n":{number}}}', number))
-    assert sorted(file.stem for file in path.with_name("state.db-kernels").glob("*.lock")) == ["one", "store"]
-    await reader.close()
-
-    assert len(await store.take()) == 5

@@ -1,4 +1,4 @@
-"""A process of its own for the tests of the SQLite store: `python sqlite_process.py STORE OWNER RUNS COMMITS`.
+"""A process of its own that writes to a store: `python store_process.py URL OWNER RUNS COMMITS`.
 
 It creates RUNS runs, appends COMMITS batches of one commit each to them, prints `created` and then the number of each
 batch that was acknowledged, and closes. It starts writing when a line arrives on its standard input.
@@ -10,12 +10,12 @@ import sys
 
 import anyio
 
-from flujo.backends import SQLiteBackend
+from flujo.backends import open_backend
 from flujo.backends.conformance import create, creation, following
 
 
-async def main(store: str, owner: str, runs: int, commits: int) -> None:
-    handle = SQLiteBackend(store)
+async def main(url: str, owner: str, runs: int, commits: int) -> None:
+    handle = open_backend(url)
     await handle.open(owner)
     print("open", flush=True)  # noqa: T201
     sys.stdin.readline()
