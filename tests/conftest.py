@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("flujo.backends.conformance")  # before anything imports it
+
 FAULTS = Path(__file__).with_name("faults")
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.terminal import SQLITE, Place
+from acceptance.terminal import SQLITE, Terminal
 
 
 @pytest.fixture
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+def terminal(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
     """A folder with a store in it: a database, or what `place.on_every_store` says."""
-    place = Place(tmp_path / "place", getattr(request, "param", SQLITE))
-    yield place
-    place.leave()
+    terminal = Terminal(tmp_path / "terminal", getattr(request, "param", SQLITE))
+    yield terminal
+    terminal.leave()

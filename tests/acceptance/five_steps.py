@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acceptance.terminal import Place
+from acceptance.terminal import Terminal
 
 _YAML = """\
 name: five-steps
@@ -61,15 +61,15 @@ async def five_steps(ctx: Context) -> int:
 """
 
 
-def make(place: Place, kind: str, *, stubborn: bool = False) -> str:
+def make(terminal: Terminal, kind: str, *, stubborn: bool = False) -> str:
     """Write the workflow; returns what to give to `flujoctl run`. A stubborn third step does not mind SIGTERM.
 
     In its first attempt the third step writes the number of its process into the named pipe `begun`, and hangs.
     """
-    place.fifo("begun")
-    place.fifo("never")
+    terminal.fifo("begun")
+    terminal.fifo("never")
     if kind == "yaml":
-        place.write("five-steps.yaml", _YAML.replace("TRAP", "trap '' TERM" if stubborn else ":"))
+        terminal.write("five-steps.yaml", _YAML.replace("TRAP", "trap '' TERM" if stubborn else ":"))
         return "five-steps.yaml"
-    place.write("five_steps_program.py", _PYTHON)
+    terminal.write("five_steps_program.py", _PYTHON)
     return "five_steps_program.py:five_steps"

@@ -23,8 +23,8 @@ FILE = "file:.flujo/store"
 
 STORES = [SQLITE if scheme == "sqlite" else f"{scheme}:.flujo/store" for scheme in ON_DISK]
 
-on_every_store = pytest.mark.parametrize("place", STORES, ids=ON_DISK, indirect=True)
-"""For a test of a place: on a database, which commands find by themselves, and on a folder that FLUJO_STORE names."""
+on_every_store = pytest.mark.parametrize("terminal", STORES, ids=ON_DISK, indirect=True)
+"""For a test at a terminal: on a database, which commands find by themselves, and a folder that FLUJO_STORE names."""
 
 ROOT = Path(__file__).parents[2]
 SOURCES = os.pathsep.join(str(ROOT / name) for name in ("kernel", "backends", "workflows", "server", "cli", "proto"))
@@ -43,7 +43,7 @@ class Ended(NamedTuple):
         return [line.removeprefix("try: ") for line in self.err.splitlines() if line.startswith("try: ")]
 
 
-class Place:
+class Terminal:
     """Commands run in `folder` and find its store by themselves."""
 
     def __init__(self, folder: Path, store: str = SQLITE) -> None:

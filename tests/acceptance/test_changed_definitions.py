@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from acceptance.terminal import Ended, Place, on_every_store
+from acceptance.terminal import Ended, Terminal, on_every_store
 
 FILE = "edited steps.yaml"
 
@@ -22,22 +22,22 @@ def definition(*steps: str) -> str:
 
 
 @pytest.fixture
-def failed(place: Place) -> Place:
-    """A place with a run `r` that has completed `first` and `second` and failed in `broken`."""
-    place.write(FILE, definition(FIRST, SECOND, BROKEN, LAST))
-    ended = place.flujoctl("run", FILE, "--id", "r")
+def failed(terminal: Terminal) -> Terminal:
+    """A terminal with a run `r` that has completed `first` and `second` and failed in `broken`."""
+    terminal.write(FILE, definition(FIRST, SECOND, BROKEN, LAST))
+    ended = terminal.flujoctl("run", FILE, "--id", "r")
     assert ended.code == 1, ended
     assert ended.remedies == ["flujoctl inspect r", "flujoctl resume r"]
-    return place
+    return terminal
 
 
-def resume_edited(place: Place, *steps: str) -> Ended:
+def resume_edited(terminal: Terminal, *steps: str) -> Ended:
     """Put other steps into the file and resume."""
-    place.write(FILE, definition(*steps))
-    return place.flujoctl("resume", "r")
+    terminal.write(FILE, definition(*steps))
+    return terminal.flujoctl("resume", "r")
 
 
-def test_a_refusal_comes_first_and_names_few_commands(failed: Place) -> None:
+def test_a_refusal_comes_first_and_names_few_commands(failed: Terminal) -> None:
     """No note that the file is used before it is refused; the commands for other situations are shown by -v."""
     refused = resume_edited(failed, FIRST.replace("echo first", "echo FIRST"), SECOND, BROKEN, LAST)
 
@@ -48,7 +48,7 @@ def test_a_refusal_comes_first_and_names_few_commands(failed: Place) -> None:
     assert refused.err.splitlines()[-1] == "-v shows 4 more"
 
 
-def test_what_has_not_completed_may_change(failed: Place) -> None:
+def test_what_has_not_completed_may_change(failed: Terminal) -> None:
     """The failed step and a later one are edited, a step is added at the end: the run goes on with the new ones."""
     ended = resume_edited(
         failed,
@@ -64,7 +64,7 @@ def test_what_has_not_completed_may_change(failed: Place) -> None:
     assert failed.lines("log") == ["first", "second", "LAST"]
 
 
-def test_what_has_completed_binds(failed: Place) -> None:
+def test_what_has_completed_binds(failed: Terminal) -> None:
     """Every difference is named, the exit code is 4, and nothing has happened to the run."""
     before = failed.inspect("r")["seq"]
     changed, inserted = FIRST.replace("echo", "printf"), "- {name: before, task: noop}"
@@ -98,7 +98,7 @@ def test_what_has_completed_binds(failed: Place) -> None:
 
 
 @on_every_store
-def test_every_printed_remedy_works_as_printed(failed: Place) -> None:
+def test_every_printed_remedy_works_as_printed(failed: Terminal) -> None:
     """From going on with the stored definition to forgetting the run; each is tried on the same store."""
     resume_edited(failed, FIRST.replace("echo first", "echo FIRST"), SECOND, BROKEN, LAST)
     refused = failed.flujoctl("resume", "r", "-v")

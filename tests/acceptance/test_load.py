@@ -80,7 +80,7 @@ def member(role: str, url: str, folder: Path) -> Iterator[Member]:
 @pytest.mark.parametrize("scheme", ON_DISK)
 def test_nobody_in_a_crowd_sees_an_error(scheme: str, tmp_path: Path) -> None:
     """Each gets its work done, no run is lost, every backup is sound, and so is the store in the end."""
-    url = f"{scheme}:{tmp_path / 'place' / 'store'}"
+    url = f"{scheme}:{tmp_path / 'terminal' / 'store'}"
 
     async def make() -> None:
         backend = open_backend(url)

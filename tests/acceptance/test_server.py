@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from acceptance.terminal import SQLITE, Ended, Place, finish, lines_until, output_until, statuses
+from acceptance.terminal import SQLITE, Ended, Terminal, finish, lines_until, output_until, statuses
 
 ADDRESS = "unix:.flujo/server.sock"
 
@@ -42,20 +42,20 @@ async def greetings(ctx: Context, whom: str = "world") -> str:
 
 
 @pytest.fixture
-def served(place: Place) -> Iterator[subprocess.Popen[str]]:
+def served(terminal: Terminal) -> Iterator[subprocess.Popen[str]]:
     """A server of the folder's store, with one Python workflow; every command in the folder asks it."""
-    place.write("gated.yaml", GATED)
-    place.write("greetings.py", GREETINGS)
-    server = serve(place)
-    place.environment["FLUJO_SERVER"] = ADDRESS
+    terminal.write("gated.yaml", GATED)
+    terminal.write("greetings.py", GREETINGS)
+    server = serve(terminal)
+    terminal.environment["FLUJO_SERVER"] = ADDRESS
     yield server
     if server.poll() is None:
         stop(server)
 
 
-def serve(place: Place) -> subprocess.Popen[str]:
+def serve(terminal: Terminal) -> subprocess.Popen[str]:
     """A server that accepts calls."""
-    server = place.start("serve", "greetings.py:greetings", "--store", SQLITE)
+    server = terminal.start("serve", "greetings.py:greetings", "--store", SQLITE)
     assert output_until(server, "listening") == [f"listening at {ADDRESS}"]
     return server
 
@@ -67,17 +67,17 @@ def stop(server: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM)
     return finish(server)
 
 
-def test_a_run_of_a_server_is_started_followed_and_signalled(place: Place, served: subprocess.Popen[str]) -> None:
+def test_a_run_of_a_server_is_started_followed_and_signalled(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """A YAML file is sent along; its run is seen by list, inspect and watch, and by commands on the store itself."""
-    run = place.start("run", "gated.yaml", "whom=Ada", "--id", "gate")
+    run = terminal.start("run", "gated.yaml", "whom=Ada", "--id", "gate")
     printed = lines_until(run, "waiting for the signal")[-1]
-    watch = place.start("watch", "gate", "-o", "jsonl")
+    watch = terminal.start("watch", "gate", "-o", "jsonl")
     seen = [json.loads(line)["type"] for line in output_until(watch, "step_waiting")]
-    listed = json.loads(place.flujoctl("list", "-o", "json").out)
-    del place.environment["FLUJO_SERVER"]
-    embedded = place.inspect("gate", "--store", SQLITE)
-    place.environment["FLUJO_SERVER"] = ADDRESS
-    state = place.inspect("gate")
+    listed = json.loads(terminal.flujoctl("list", "-o", "json").out)
+    del terminal.environment["FLUJO_SERVER"]
+    embedded = terminal.inspect("gate", "--store", SQLITE)
+    terminal.environment["FLUJO_SERVER"] = ADDRESS
+    state = terminal.inspect("gate")
 
     assert printed.endswith("send it with: flujoctl signal gate approve")
     assert seen == [
@@ -92,7 +92,7 @@ def test_a_run_of_a_server_is_started_followed_and_signalled(place: Place, serve
     assert state == embedded
     assert state["steps"][0]["output"]["stdout"] == "hello Ada\n"
 
-    assert place.flujoctl("signal", "gate", "approve", '{"by": "Grace"}').code == 0
+    assert terminal.flujoctl("signal", "gate", "approve", '{"by": "Grace"}').code == 0
     ended, watched = finish(run), finish(watch)
     assert ended.code == 0, ended
     assert ended.out.splitlines()[0].startswith("completed  gate")
@@ -100,12 +100,12 @@ def test_a_run_of_a_server_is_started_followed_and_signalled(place: Place, serve
     assert watched.code == 0
 
 
-def test_a_python_workflow_is_named_and_never_sent(place: Place, served: subprocess.Popen[str]) -> None:
+def test_a_python_workflow_is_named_and_never_sent(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """What the server was started with runs under its name; a file of Python is refused with the command that serves
     it."""
-    named = place.flujoctl("run", "greetings", "whom=Ada", "-o", "json")
-    sent = place.flujoctl("run", "greetings.py:greetings")
-    unknown = place.flujoctl("run", "other")
+    named = terminal.flujoctl("run", "greetings", "whom=Ada", "-o", "json")
+    sent = terminal.flujoctl("run", "greetings.py:greetings")
+    unknown = terminal.flujoctl("run", "other")
 
     assert named.code == 0, named
     assert json.loads(named.out)["output"] == "hello Ada"
@@ -114,35 +114,35 @@ def test_a_python_workflow_is_named_and_never_sent(place: Place, served: subproc
     assert "it has: greetings" in unknown.err
 
 
-def test_a_detached_run_prints_its_id_and_goes_on(place: Place, served: subprocess.Popen[str]) -> None:
+def test_a_detached_run_prints_its_id_and_goes_on(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """--detach returns when the run is durable; the printed command follows it."""
-    detached = place.flujoctl("run", "greetings", "--detach")
+    detached = terminal.flujoctl("run", "greetings", "--detach")
 
-    followed = place.shell(detached.remedies[0])
+    followed = terminal.shell(detached.remedies[0])
 
     assert detached.code == followed.code == 0, (detached, followed)
-    assert place.inspect(detached.out.strip())["status"] == "completed"
+    assert terminal.inspect(detached.out.strip())["status"] == "completed"
 
 
-def test_ctrl_c_ends_the_following_and_not_the_run(place: Place, served: subprocess.Popen[str]) -> None:
+def test_ctrl_c_ends_the_following_and_not_the_run(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """The exit code is 130, and the printed command goes on watching."""
-    run = place.start("run", "gated.yaml", "--id", "gate")
+    run = terminal.start("run", "gated.yaml", "--id", "gate")
     lines_until(run, "waiting for the signal")
     run.send_signal(signal.SIGINT)
     interrupted = finish(run)
-    state = place.inspect("gate")
-    place.flujoctl("signal", "gate", "approve", '{"by": "Grace"}')
+    state = terminal.inspect("gate")
+    terminal.flujoctl("signal", "gate", "approve", '{"by": "Grace"}')
 
     assert (interrupted.code, interrupted.remedies) == (130, ["flujoctl watch gate"])
     assert (state["status"], state["interrupted"]) == ("waiting", False)
-    assert place.shell(interrupted.remedies[0]).code == 0
+    assert terminal.shell(interrupted.remedies[0]).code == 0
 
 
-def test_a_killed_server_is_replaced_and_its_watchers_go_on(place: Place, served: subprocess.Popen[str]) -> None:
+def test_a_killed_server_is_replaced_and_its_watchers_go_on(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """SIGKILL in the middle of a step: the next server takes the run up by itself, and a watch that was open all the
     time shows the rest and ends with the run."""
-    place.fifo("begun")
-    place.write(
+    terminal.fifo("begun")
+    terminal.write(
         "slow.yaml",
         "name: slow\n"
         "steps:\n"
@@ -150,15 +150,15 @@ def test_a_killed_server_is_replaced_and_its_watchers_go_on(place: Place, served
         "  - {name: second, task: shell, inputs: {command: \"[ -e '{{ start_dir }}/again' ] || "
         "{ touch '{{ start_dir }}/again'; echo $$ > '{{ start_dir }}/begun'; sleep 600; }\"}}\n",
     )
-    place.flujoctl("run", "slow.yaml", "--id", "slow", "--detach")
-    watch = place.start("watch", "slow", "-o", "jsonl")
+    terminal.flujoctl("run", "slow.yaml", "--id", "slow", "--detach")
+    watch = terminal.start("watch", "slow", "-o", "jsonl")
     seen = output_until(watch, '"step":"second"')
-    place.read("begun")
+    terminal.read("begun")
     served.kill()
     served.communicate()
     for _ in range(4):  # long enough for the watch to ask for more than events, and nobody answers
-        assert place.flujoctl("list").code == 5
-    following = serve(place)
+        assert terminal.flujoctl("list").code == 5
+    following = serve(terminal)
 
     ended = finish(watch)
 
@@ -175,76 +175,78 @@ def test_a_killed_server_is_replaced_and_its_watchers_go_on(place: Place, served
     stop(following)
 
 
-def test_a_server_that_stops_in_good_order_counts_no_interruption(place: Place, served: subprocess.Popen[str]) -> None:
+def test_a_server_that_stops_in_good_order_counts_no_interruption(
+    terminal: Terminal, served: subprocess.Popen[str]
+) -> None:
     """SIGTERM: exit code 0, the socket is gone, and the step starts again with the next server."""
-    place.flujoctl("run", "gated.yaml", "--id", "gate", "--detach")
+    terminal.flujoctl("run", "gated.yaml", "--id", "gate", "--detach")
     ended = stop(served)
 
     assert ended.code == 0, ended
     assert "stopped cleanly" in ended.err
-    assert not (place.folder / ".flujo/server.sock").exists()
-    unreachable = place.flujoctl("list")
+    assert not (terminal.folder / ".flujo/server.sock").exists()
+    unreachable = terminal.flujoctl("list")
     assert unreachable.code == 5
     assert unreachable.remedies[0] == f"flujoctl serve --listen {ADDRESS}"
 
-    following = serve(place)
-    assert place.inspect("gate")["interrupted"] is False
+    following = serve(terminal)
+    assert terminal.inspect("gate")["interrupted"] is False
     stop(following)
 
 
-def test_acting_on_runs_of_a_server(place: Place, served: subprocess.Popen[str]) -> None:
+def test_acting_on_runs_of_a_server(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """cancel, resume, delete and prune do with a server what they do without one, errors and exit codes included."""
     for run_id in ("one", "two", "three"):
-        place.flujoctl("run", "gated.yaml", "--id", run_id, "--detach")
+        terminal.flujoctl("run", "gated.yaml", "--id", run_id, "--detach")
 
-    refused = place.flujoctl("delete", "one")
+    refused = terminal.flujoctl("delete", "one")
     assert (refused.code, refused.remedies[0]) == (4, "flujoctl watch one")
-    assert place.flujoctl("cancel", "one").out == "run one is cancelled\n"
-    assert place.flujoctl("delete", "two", "--force").code == 0
-    assert place.flujoctl("inspect", "two").code == 3
-    resumed = place.flujoctl("resume", "one", "--no-wait")
+    assert terminal.flujoctl("cancel", "one").out == "run one is cancelled\n"
+    assert terminal.flujoctl("delete", "two", "--force").code == 0
+    assert terminal.flujoctl("inspect", "two").code == 3
+    resumed = terminal.flujoctl("resume", "one", "--no-wait")
     assert resumed.code == 7, resumed
-    assert statuses(place.inspect("one")) == ["completed", "waiting"]
-    place.flujoctl("cancel", "one", "three")
-    foretold = json.loads(place.flujoctl("prune", "--older-than", "0", "--dry-run", "-o", "json").out)
-    pruned = json.loads(place.flujoctl("prune", "--older-than", "0", "--yes", "-o", "json").out)
+    assert statuses(terminal.inspect("one")) == ["completed", "waiting"]
+    terminal.flujoctl("cancel", "one", "three")
+    foretold = json.loads(terminal.flujoctl("prune", "--older-than", "0", "--dry-run", "-o", "json").out)
+    pruned = json.loads(terminal.flujoctl("prune", "--older-than", "0", "--yes", "-o", "json").out)
 
     assert sorted(run["run_id"] for run in foretold) == ["one", "three"]
     assert foretold == pruned
-    assert place.flujoctl("list", "-q").out == ""
-    assert not (place.folder / ".flujo/workspaces/one").exists()
+    assert terminal.flujoctl("list", "-q").out == ""
+    assert not (terminal.folder / ".flujo/workspaces/one").exists()
 
 
-def test_finding_and_adding_up_runs_of_a_server(place: Place, served: subprocess.Popen[str]) -> None:
+def test_finding_and_adding_up_runs_of_a_server(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """list with its filters, its count and its next page, stats, and what a prune keeps are the same with a server."""
     for run_id in ("one", "two", "three"):
-        place.flujoctl("run", "gated.yaml", "--id", run_id, "--detach", "--label", f"letters={len(run_id)}")
-    place.flujoctl("cancel", "one", "two")
+        terminal.flujoctl("run", "gated.yaml", "--id", run_id, "--detach", "--label", f"letters={len(run_id)}")
+    terminal.flujoctl("cancel", "one", "two")
 
-    first = place.flujoctl("list", "-o", "name", "--label", "letters=3", "--since", "1h", "--limit", "1")
-    following = place.shell(first.remedies[0])
+    first = terminal.flujoctl("list", "-o", "name", "--label", "letters=3", "--since", "1h", "--limit", "1")
+    following = terminal.shell(first.remedies[0])
     assert first.out == "two\n"
     assert following.out.splitlines()[1].split()[0] == "one"
-    assert place.flujoctl("list", "--count", "--idle", "0s").out == "1\n"
-    (told,) = json.loads(place.flujoctl("stats", "--window", "1h", "-o", "json").out)["workflows"]
+    assert terminal.flujoctl("list", "--count", "--idle", "0s").out == "1\n"
+    (told,) = json.loads(terminal.flujoctl("stats", "--window", "1h", "-o", "json").out)["workflows"]
     assert told["ended"] == {"cancelled": 2}
     assert told["created"] == 3
-    assert place.flujoctl("prune", "--keep-last", "1", "--yes", "-o", "name").out == "one\n"
-    kept = place.flujoctl("prune", "--id-prefix", "t", "--dry-run")
+    assert terminal.flujoctl("prune", "--keep-last", "1", "--yes", "-o", "name").out == "one\n"
+    kept = terminal.flujoctl("prune", "--id-prefix", "t", "--dry-run")
     assert kept.err.splitlines()[-1] == "kept 1 run of that age that is still active"
-    assert place.flujoctl("list", "-q").out == "three\ntwo\n"
+    assert terminal.flujoctl("list", "-q").out == "three\ntwo\n"
 
 
-def test_an_edited_file_is_used_for_a_resume_or_refused(place: Place, served: subprocess.Popen[str]) -> None:
+def test_an_edited_file_is_used_for_a_resume_or_refused(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """The file the run came from is sent along when it has changed; a contradiction is refused with every remedy."""
-    place.write("gated.yaml", GATED.replace("echo hello", "exit 3; echo hello"))
-    assert place.flujoctl("run", "gated.yaml", "--id", "gate").code == 1
-    place.write("gated.yaml", GATED)
+    terminal.write("gated.yaml", GATED.replace("echo hello", "exit 3; echo hello"))
+    assert terminal.flujoctl("run", "gated.yaml", "--id", "gate").code == 1
+    terminal.write("gated.yaml", GATED)
 
-    resumed = place.flujoctl("resume", "gate", "--no-wait")
-    place.flujoctl("cancel", "gate")
-    place.write("gated.yaml", GATED.replace("echo hello", "echo hi"))
-    refused = place.flujoctl("resume", "gate")
+    resumed = terminal.flujoctl("resume", "gate", "--no-wait")
+    terminal.flujoctl("cancel", "gate")
+    terminal.write("gated.yaml", GATED.replace("echo hello", "echo hi"))
+    refused = terminal.flujoctl("resume", "gate")
 
     assert resumed.code == 7, resumed
     assert "has changed since this run last began" in resumed.err
@@ -253,25 +255,25 @@ def test_an_edited_file_is_used_for_a_resume_or_refused(place: Place, served: su
     assert "flujoctl resume gate --stored" in refused.remedies[0]
 
 
-def test_one_server_at_an_address(place: Place, served: subprocess.Popen[str]) -> None:
+def test_one_server_at_an_address(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """A second one is refused and the first one goes on; its socket is for its owner alone."""
-    del place.environment["FLUJO_SERVER"]
-    second = place.flujoctl("serve", "--store", "sqlite:other.db", "--listen", ADDRESS)
+    del terminal.environment["FLUJO_SERVER"]
+    second = terminal.flujoctl("serve", "--store", "sqlite:other.db", "--listen", ADDRESS)
 
     assert second.code == 4, second
-    assert place.flujoctl("list", "--server", ADDRESS).code == 0
-    assert stat.S_IMODE(os.stat(place.folder / ".flujo/server.sock").st_mode) == 0o600
+    assert terminal.flujoctl("list", "--server", ADDRESS).code == 0
+    assert stat.S_IMODE(os.stat(terminal.folder / ".flujo/server.sock").st_mode) == 0o600
 
 
-def test_without_the_extra_a_server_says_what_to_install(place: Place) -> None:
+def test_without_the_extra_a_server_says_what_to_install(terminal: Terminal) -> None:
     """An installation without grpc answers with the one line that helps, for serving and for asking alike."""
     script = "import sys; sys.modules['grpc'] = None; import flujoctl; flujoctl.main()"
 
     for arguments in (["serve"], ["list", "--server", ADDRESS]):
         ended = subprocess.run(
             [sys.executable, "-c", script, *arguments],
-            cwd=place.folder,
-            env=place.environment,
+            cwd=terminal.folder,
+            env=terminal.environment,
             capture_output=True,
             text=True,
             check=False,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.terminal import STORES, Place
+from acceptance.terminal import STORES, Terminal
 from faults.history import Append, Holding, Moment, creation, differences, history, observe
 from faults.victims import opened, problems
 from flujo.kernel.backend import StateBackend
@@ -103,9 +103,9 @@ async def test_a_store_is_opened_once_there_is_space(scheme: str, small_memory: 
         for at in moments[:-1]:
             await at.operation.perform(handle)
     ballast = fill(small_memory)
-    for place in (store, another):
+    for terminal in (store, another):
         with pytest.raises(StoreFullError):
-            async with opened(place, "next"):
+            async with opened(terminal, "next"):
                 pass
     ballast.unlink()
 
@@ -126,14 +126,14 @@ async def test_a_writer_that_acknowledges_what_did_not_fit_is_caught(scheme: str
 @pytest.mark.parametrize("store", STORES, ids=ON_DISK)
 def test_a_run_that_filled_the_disk_is_resumed(store: str, small_memory: Path) -> None:
     """`flujoctl run` on a disk that becomes full ends with 5 and says what helps; that done, the run completes."""
-    place = Place(small_memory / "place", store)
-    place.write("flow.py", FLOW)
-    ended = place.flujoctl("run", "flow.py", "--id", "night")
+    terminal = Terminal(small_memory / "terminal", store)
+    terminal.write("flow.py", FLOW)
+    ended = terminal.flujoctl("run", "flow.py", "--id", "night")
 
     assert ended.code == 5, ended
     assert "the disk is full" in ended.err
     assert "free some space, then: flujoctl resume" in ended.err
 
-    (place.folder / "ballast").unlink()
-    resumed = place.flujoctl("resume", "night")
+    (terminal.folder / "ballast").unlink()
+    resumed = terminal.flujoctl("resume", "night")
     assert (resumed.code, resumed.out.split()[:2]) == (0, ["completed", "night"]), resumed

@@ -1,11 +1,11 @@
 """What the tests of the kernel stand on: one store in memory, one clock that only moves when told, any number of
 kernels.
 
-    stage = Stage()
-    async with stage.kernel(report) as kernel:
+    harness = Harness()
+    async with harness.kernel(report) as kernel:
         await kernel.start(report, run_id="r")
         await until(kernel, "r", "step_waiting")
-        stage.clock.advance(60)
+        harness.clock.advance(60)
 
 A crash is `crash(kernel)`: from that instant the handle of its store refuses everything, as if the process had died. A
 kernel that is merely left goes in good order."""
@@ -91,7 +91,7 @@ class JumpingClock(ManualClock):
         self.instant = max(self.instant, instant)
 
 
-class Stage:
+class Harness:
     """One store, one clock."""
 
     def __init__(self, clock: ManualClock | None = None) -> None:
@@ -181,9 +181,9 @@ def crash(kernel: Kernel) -> None:
     kernel.backend.kill()
 
 
-def usurp(stage: Stage, run_id: str, owner: str = "usurper") -> None:
+def usurp(harness: Harness, run_id: str, owner: str = "usurper") -> None:
     """Take a run away from its owner, as a kernel may that has seen the owner dead."""
-    run = stage.store.runs[run_id.lower()]
+    run = harness.store.runs[run_id.lower()]
     run.summary = run.summary._replace(owner=owner, token=run.summary.token + 1)
 
 
@@ -198,9 +198,9 @@ async def until(observer: Observer, run_id: str, type: str, step: str | None = N
     raise AssertionError(f"{run_id} ended without {type}")
 
 
-async def recorded(stage: Stage, run_id: str, type: str, count: int = 1) -> None:
+async def recorded(harness: Harness, run_id: str, type: str, count: int = 1) -> None:
     """Return once so many events of this type are durable; the run need not be there yet, and may have ended before."""
-    while run_id not in stage.store.runs or stage.types(run_id).count(type) < count:
+    while run_id not in harness.store.runs or harness.types(run_id).count(type) < count:
         await checkpoint()
 
 

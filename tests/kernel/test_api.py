@@ -15,7 +15,7 @@ from flujo.kernel.events import RunCancelled as RunCancelledFact
 from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import RunPaused as RunPausedFact
 from kernel.flows import waiting
-from kernel.harness import Stage, until
+from kernel.harness import Harness, until
 from kernel.journal.histories import CREATED, history
 
 
@@ -69,7 +69,7 @@ def test_a_keeper_takes_what_the_protocol_says(keeper: type, protocol: type) -> 
 
 async def test_a_handle_reaches_its_run() -> None:
     """Inspect, signal, watch and result are those of the run it was given for; cancel of one that is over says so."""
-    async with Stage().kernel(waiting) as kernel:
+    async with Harness().kernel(waiting) as kernel:
         handle = await kernel.start(waiting, run_id="r")
         await until(kernel, "r", "step_waiting")
         assert (await handle.inspect()).run_id == "r"

@@ -9,7 +9,7 @@ import pytest
 
 from flujo.kernel import Context, RunFailed, workflow
 from kernel.awkward import makers
-from kernel.harness import JumpingClock, Stage
+from kernel.harness import Harness, JumpingClock
 
 
 async def leave_a_scope_open() -> None:
@@ -22,7 +22,7 @@ async def test_whatever_a_run_raises_it_fails_and_its_neighbour_goes_on(
     place: str, make: Callable[[], BaseException]
 ) -> None:
     """The run fails with what can be said of its error; the kernel lives, and so does the next one on that store."""
-    stage = Stage(JumpingClock())
+    harness = Harness(JumpingClock())
 
     async def in_body() -> None:
         raise make()
@@ -53,7 +53,7 @@ async def test_whatever_a_run_raises_it_fails_and_its_neighbour_goes_on(
         await ctx.wait_signal("go")
         return "went"
 
-    async with stage.kernel(awkward, sound, child) as kernel:
+    async with harness.kernel(awkward, sound, child) as kernel:
         await kernel.start(sound, run_id="sound")
         with pytest.raises(RunFailed) as failed:
             await kernel.run(awkward, run_id="awkward")
@@ -61,13 +61,13 @@ async def test_whatever_a_run_raises_it_fails_and_its_neighbour_goes_on(
         assert failed.value.error
         await kernel.signal("sound", "go")
         assert await (await kernel.start(sound, run_id="sound")).result() == "went"
-    async with stage.kernel(awkward, sound, child) as kernel:
+    async with harness.kernel(awkward, sound, child) as kernel:
         assert (await kernel.inspect("awkward")).status == "failed"
 
 
 async def test_a_cancel_scope_that_a_program_leaves_open_fails_that_run_only() -> None:
     """The event loop notices it when the program ends; the run fails, and the kernel goes on."""
-    stage = Stage(JumpingClock())
+    harness = Harness(JumpingClock())
 
     @workflow()
     async def careless(ctx: Context) -> str:
@@ -79,7 +79,7 @@ async def test_a_cancel_scope_that_a_program_leaves_open_fails_that_run_only() -
         await ctx.sleep(5)
         return "slept"
 
-    async with stage.kernel(careless, sound) as kernel:
+    async with harness.kernel(careless, sound) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(careless, run_id="careless")
         assert await kernel.run(sound, run_id="sound") == "slept"

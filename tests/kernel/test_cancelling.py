@@ -7,12 +7,12 @@ import pytest
 
 from flujo.kernel import CancelOutcome, Context, RunCancelled, RunStatus, StepStatus, workflow
 from kernel.flows import stuck, waiting
-from kernel.harness import Stage, crash, until
+from kernel.harness import Harness, crash, until
 
 
 async def test_cancelling_stops_the_body_and_waits_for_its_cleanup() -> None:
     """A body is cancelled, finishes its cleanup however long that takes, and only then is the run cancelled."""
-    stage = Stage()
+    harness = Harness()
     begun, cleaning, done = anyio.Event(), anyio.Event(), anyio.Event()
 
     @workflow()
@@ -28,13 +28,13 @@ async def test_cancelling_stops_the_body_and_waits_for_its_cleanup() -> None:
 
         await ctx.step(body)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         handle = await kernel.start(program, run_id="r")
         await begun.wait()
         asked = await handle.cancel("enough")
         await cleaning.wait()
         await anyio.wait_all_tasks_blocked()
-        during = stage.summary("r").status
+        during = harness.summary("r").status
         done.set()
         with pytest.raises(RunCancelled, match="enough"):
             await handle.result()
@@ -45,9 +45,9 @@ async def test_cancelling_stops_the_body_and_waits_for_its_cleanup() -> None:
 
 async def test_cancelling_twice_is_cancelling_once() -> None:
     """A second cancel changes nothing, and nothing of it is left to cancel a resumed run."""
-    stage = Stage()
+    harness = Harness()
 
-    async with stage.kernel(waiting) as kernel:
+    async with harness.kernel(waiting) as kernel:
         handle = await kernel.start(waiting, run_id="r")
         await until(kernel, "r", "step_waiting")
         outcomes: list[CancelOutcome] = []
@@ -70,9 +70,9 @@ async def test_cancelling_twice_is_cancelling_once() -> None:
 
 async def test_a_cancel_from_elsewhere_reaches_the_owner() -> None:
     """Another kernel cancels through the inbox; asking twice cancels once, also for a run that is resumed later."""
-    stage = Stage()
+    harness = Harness()
 
-    async with stage.kernel(waiting) as owner, stage.kernel() as other:
+    async with harness.kernel(waiting) as owner, harness.kernel() as other:
         handle = await owner.start(waiting, run_id="r")
         outcomes: list[CancelOutcome] = []
 
@@ -89,18 +89,18 @@ async def test_a_cancel_from_elsewhere_reaches_the_owner() -> None:
 
         assert await resumed.result() == "on"
         assert set(outcomes) <= {CancelOutcome.REQUESTED, CancelOutcome.ALREADY_FINISHED}
-        assert stage.store.inbox == {}
+        assert harness.store.inbox == {}
 
 
 async def test_a_run_nobody_runs_is_cancelled_at_once() -> None:
     """A kernel may cancel an interrupted run, even without having its workflow."""
-    stage = Stage()
-    async with stage.kernel(stuck) as kernel:
+    harness = Harness()
+    async with harness.kernel(stuck) as kernel:
         await kernel.start(stuck, run_id="r")
         await until(kernel, "r", "step_started")
         crash(kernel)
 
-    async with stage.kernel() as kernel:
+    async with harness.kernel() as kernel:
         outcome = await kernel.cancel("r", "abandoned")
         state = await kernel.inspect("r")
         again = await kernel.cancel("r")
@@ -113,7 +113,7 @@ async def test_a_run_nobody_runs_is_cancelled_at_once() -> None:
 
 async def test_a_cancel_survives_a_crash() -> None:
     """A cancel that was recorded, but not yet carried out when the kernel died, is carried out by the next one."""
-    stage = Stage()
+    harness = Harness()
     begun, cleaning, crashed = anyio.Event(), anyio.Event(), anyio.Event()
 
     @workflow()
@@ -129,31 +129,31 @@ async def test_a_cancel_survives_a_crash() -> None:
 
         await ctx.step(body)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         handle = await kernel.start(program, run_id="r")
         await begun.wait()
         await handle.cancel("enough")
         await cleaning.wait()
         crash(kernel)
         crashed.set()
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         with pytest.raises(RunCancelled, match="enough"):
             await kernel.result("r")
 
-    assert stage.types("r")[-3:] == ["cancel_requested", "step_interrupted", "run_cancelled"]
+    assert harness.types("r")[-3:] == ["cancel_requested", "step_interrupted", "run_cancelled"]
 
 
 async def test_a_run_that_was_dead_for_days_was_not_active_for_days() -> None:
     """Cancelling or resuming a run whose owner died counts its attempts up to the last event, not up to now."""
-    stage = Stage()
+    harness = Harness()
     for run_id in ("cancelled", "resumed"):
-        async with stage.kernel(stuck, recover=False) as kernel:
+        async with harness.kernel(stuck, recover=False) as kernel:
             await kernel.start(stuck, run_id=run_id)
             await until(kernel, run_id, "step_started")
             crash(kernel)
-    stage.clock.advance(3 * 86_400)
+    harness.clock.advance(3 * 86_400)
 
-    async with stage.kernel(stuck, recover=False) as kernel:
+    async with harness.kernel(stuck, recover=False) as kernel:
         await kernel.cancel("cancelled")
         await kernel.resume("resumed")
         states = [await kernel.inspect(run_id) for run_id in ("cancelled", "resumed")]

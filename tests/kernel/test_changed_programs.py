@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flujo.kernel import Context, RunStatus, StateIncompatibilityError, Why, Workflow, step, workflow
-from kernel.harness import Stage, crash, until
+from kernel.harness import Harness, crash, until
 
 Program = Callable[[Context], Awaitable[Any]]
 
@@ -45,13 +45,13 @@ async def original(ctx: Context) -> str:
 
 async def after_the_crash(changed: Program, *, signal: bool = True) -> Any:
     """The result of a run of `original` that crashed at its wait and goes on as `changed`."""
-    stage = Stage()
+    harness = Harness()
     before, after = named(original), named(changed)
-    async with stage.kernel(before) as kernel:
+    async with harness.kernel(before) as kernel:
         await kernel.start(before, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
-    async with stage.kernel(after) as kernel:
+    async with harness.kernel(after) as kernel:
         if signal:
             await kernel.signal("r", "go")
         return await kernel.result("r")
@@ -115,20 +115,20 @@ async def test_a_program_that_contradicts_what_it_completed_is_paused(
 
 async def test_a_paused_program_says_why_and_goes_on_as_it_was() -> None:
     """explain points to the change; with the old program the run goes on as if nothing had been."""
-    stage = Stage()
+    harness = Harness()
     before, after = named(original), named(removed)
-    async with stage.kernel(before) as kernel:
+    async with harness.kernel(before) as kernel:
         await kernel.start(before, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
-    async with stage.kernel(after) as kernel:
+    async with harness.kernel(after) as kernel:
         await kernel.signal("r", "go")
         assert (await kernel.wait("r")).status is RunStatus.PAUSED
         explained = await kernel.explain("r")
         assert explained.reasons[0].why is Why.PAUSED
         assert "its program has changed" in explained.reasons[0].text
 
-    async with stage.kernel(before) as kernel:
+    async with harness.kernel(before) as kernel:
         await kernel.resume("r")
         assert await kernel.result("r") == "12"
     assert calls == ["1", "2"]
@@ -136,16 +136,16 @@ async def test_a_paused_program_says_why_and_goes_on_as_it_was() -> None:
 
 async def test_accepted_changes_are_accepted_for_good() -> None:
     """A resume with `accept_changes` lets the program leave out what it has completed, also after another crash."""
-    stage = Stage()
+    harness = Harness()
     before, after = named(original), named(removed)
-    async with stage.kernel(before) as kernel:
+    async with harness.kernel(before) as kernel:
         await kernel.start(before, run_id="r")
         await until(kernel, "r", "step_waiting")
-    async with stage.kernel(after, recover=False) as kernel:
+    async with harness.kernel(after, recover=False) as kernel:
         await kernel.resume("r", accept_changes=True)
         await until(kernel, "r", "run_resumed")
         crash(kernel)
-    async with stage.kernel(after) as kernel:
+    async with harness.kernel(after) as kernel:
         await kernel.signal("r", "go")
         assert await kernel.result("r") == "2"
 
@@ -153,7 +153,7 @@ async def test_accepted_changes_are_accepted_for_good() -> None:
 async def test_a_program_that_decides_by_what_it_recorded_takes_the_same_path() -> None:
     """Branches, maps and values read once are no change: a replay asks for all of them again, and gets what was
     recorded although its kernel would draw another number."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow(name="flow")
     async def flow(ctx: Context) -> Any:
@@ -163,12 +163,12 @@ async def test_a_program_that_decides_by_what_it_recorded_takes_the_same_path() 
         await ctx.wait_signal("go")
         return side
 
-    async with stage.kernel(flow, random=lambda count: b"\x00" * count) as kernel:
+    async with harness.kernel(flow, random=lambda count: b"\x00" * count) as kernel:
         await kernel.start(flow, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
     done = len(calls)
-    async with stage.kernel(flow, random=lambda count: b"\xff" * count) as kernel:
+    async with harness.kernel(flow, random=lambda count: b"\xff" * count) as kernel:
         await kernel.signal("r", "go")
         assert await kernel.result("r") == "left"
     assert len(calls) == done == 5

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flujo.kernel import Context, RetryPolicy, StepFailed, Workflow, current_attempt, step, workflow
-from kernel.harness import JumpingClock, Stage
+from kernel.harness import Harness, JumpingClock
 
 keys: list[str] = []
 """The idempotency keys of the attempts of one test, in the order they began."""
@@ -78,8 +78,8 @@ async def handled(ctx: Context) -> None:
 )
 async def test_what_runs_again(program: Workflow, from_step: str, again: list[str]) -> None:
     """That step and all that began later, in a second generation; the rest keeps its outcome, also a failure."""
-    stage = Stage(JumpingClock())
-    async with stage.kernel(program) as kernel:
+    harness = Harness(JumpingClock())
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, run_id="r")
         before = list(keys)
         keys.clear()
@@ -112,8 +112,8 @@ async def test_a_plain_resume_keeps_the_generation_of_what_it_keeps() -> None:
             pass
         return await ctx.step(last)
 
-    stage = Stage(JumpingClock())
-    async with stage.kernel(ending) as kernel:
+    harness = Harness(JumpingClock())
+    async with harness.kernel(ending) as kernel:
         await kernel.start(ending, run_id="r")
         assert (await kernel.wait("r")).status == "failed"
         await (await kernel.resume("r")).result()

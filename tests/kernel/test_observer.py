@@ -8,17 +8,17 @@ import pytest
 
 from flujo.kernel import Context, RunFailed, workflow
 from kernel.flows import Flaky, doubling, waiting
-from kernel.harness import Stage, until
+from kernel.harness import Harness, until
 
 
 async def test_runs_are_listed_deleted_and_pruned() -> None:
     """A list shows the newest first by filter; delete forgets one run, prune the old final ones."""
-    stage = Stage()
+    harness = Harness()
     flaky = Flaky()
 
-    async with stage.kernel(doubling, flaky.workflow, waiting) as kernel:
+    async with harness.kernel(doubling, flaky.workflow, waiting) as kernel:
         await kernel.run(doubling, run_id="old", labels={"team": "a"})
-        stage.clock.advance(3600)
+        harness.clock.advance(3600)
         with pytest.raises(RunFailed):
             await kernel.run(flaky.workflow, run_id="new")
         await kernel.start(waiting, run_id="live")
@@ -37,17 +37,17 @@ async def test_runs_are_listed_deleted_and_pruned() -> None:
 
 async def test_earlier_runs_tell_how_long_a_run_will_take() -> None:
     """Where a program decides as it goes, the time that the last completed runs took stands in for its share."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def slow(ctx: Context) -> None:
         await ctx.sleep(100)
 
-    async with stage.kernel(slow) as kernel:
+    async with harness.kernel(slow) as kernel:
         await kernel.start(slow, run_id="first")
         await until(kernel, "first", "step_waiting")
         assert (await kernel.inspect("first")).progress["eta_seconds"] is None
-        stage.clock.advance(100)
+        harness.clock.advance(100)
         await kernel.wait("first")
 
         await kernel.start(slow, run_id="second")

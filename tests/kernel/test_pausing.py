@@ -21,7 +21,7 @@ from flujo.kernel import (
 from flujo.kernel.errors import RunFinishedError, RunNotFoundError, RunNotPausedError
 from flujo.kernel.events import PauseRequested
 from flujo.kernel.events import RunPaused as RunPausedFact
-from kernel.harness import Counter, GatedBackend, JumpingClock, Stage, crash, recorded, until
+from kernel.harness import Counter, GatedBackend, Harness, JumpingClock, crash, recorded, until
 
 
 class Gate:
@@ -60,10 +60,10 @@ def forever(name: str = "program") -> Workflow:
 
 async def test_a_running_body_ends_and_is_recorded_and_nothing_else_begins() -> None:
     """From the request on no attempt starts; the outcome of the last body is kept, and a resume goes on behind it."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
     program = two_steps(gate, counter)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         handle = await kernel.start(program, run_id="r")
         await gate.begun.wait()
         assert await kernel.pause("r", "lunch", by="ann") is PauseOutcome.REQUESTED
@@ -79,17 +79,17 @@ async def test_a_running_body_ends_and_is_recorded_and_nothing_else_begins() -> 
     assert (paused.status, paused.paused_reason) == (RunStatus.PAUSED, "PauseRequested")
     assert paused.steps["first"].output == "passed"
     assert output == ["passed", 1]
-    assert stage.types("r") == [
+    assert harness.types("r") == [
         "run_created", "step_started", "pause_requested", "step_completed", "run_paused",
         "run_resumed", "step_started", "step_completed", "run_completed",
     ]  # fmt: skip
-    assert stage.journal("r")[2].fact == PauseRequested("lunch", "ann")
-    assert stage.summary("r").owner is None
+    assert harness.journal("r")[2].fact == PauseRequested("lunch", "ann")
+    assert harness.summary("r").owner is None
 
 
 async def test_a_branch_that_would_begin_waits_for_the_others() -> None:
     """One branch is in a body, another one comes to its next step: it is held, and begins after the resume."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
 
     @workflow()
@@ -100,12 +100,12 @@ async def test_a_branch_that_would_begin_waits_for_the_others() -> None:
 
         return await ctx.gather(a=ctx.step(gate.pass_through), b=other())
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
-        await stage.clock.asleep(5)
+        await harness.clock.asleep(5)
         await kernel.pause("r")
-        stage.clock.advance(5)
+        harness.clock.advance(5)
         await until(kernel, "r", "step_completed", "b/sleep")
         await anyio.wait_all_tasks_blocked()
         assert not (await kernel.inspect("r")).is_final
@@ -119,7 +119,7 @@ async def test_a_branch_that_would_begin_waits_for_the_others() -> None:
 
 async def test_a_step_that_waits_for_a_slot_does_not_begin_either() -> None:
     """A body of the same run ends and leaves its slot; the step behind it gives it back."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
 
     @workflow()
@@ -130,7 +130,7 @@ async def test_a_step_that_waits_for_a_slot_does_not_begin_either() -> None:
 
         return await ctx.gather(ctx.step(gate.pass_through), second())
 
-    async with stage.kernel(program, max_steps=1) as kernel:
+    async with harness.kernel(program, max_steps=1) as kernel:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
         await anyio.wait_all_tasks_blocked()
@@ -154,7 +154,7 @@ async def test_a_shielded_program_does_not_hold_up_a_pause() -> None:
 
         return await ctx.gather(a=ctx.step(gate.pass_through), b=shielded())
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
         await kernel.pause("r")
@@ -169,30 +169,30 @@ async def test_a_shielded_program_does_not_hold_up_a_pause() -> None:
 
 async def test_a_timer_is_not_lost() -> None:
     """The instant of a sleep stands: what has passed of it while the run was paused has passed."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
         await ctx.sleep(60)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
-        await stage.clock.asleep(60)
+        await harness.clock.asleep(60)
         await kernel.pause("r")
         paused = await kernel.wait("r")
-        stage.clock.advance(40)
+        harness.clock.advance(40)
         await kernel.unpause("r")
-        await stage.clock.asleep(60)
-        stage.clock.advance(20)
+        await harness.clock.asleep(60)
+        harness.clock.advance(20)
         await kernel.result("r")
 
     assert (paused.status, paused.steps["sleep"].status) == (RunStatus.PAUSED, StepStatus.WAITING)
-    assert stage.types("r").count("step_waiting") == 1
+    assert harness.types("r").count("step_waiting") == 1
 
 
 async def test_a_backoff_is_not_lost() -> None:
     """A run that waits for the next attempt of a failed step is paused at once, and keeps count and instant."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
 
     async def flaky() -> int:
@@ -204,15 +204,15 @@ async def test_a_backoff_is_not_lost() -> None:
     async def program(ctx: Context) -> int:
         return await ctx.step(flaky, retry=RetryPolicy(max_attempts=2, delay=30, jitter=0))
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
-        await stage.clock.asleep(30)
+        await harness.clock.asleep(30)
         await kernel.pause("r")
         paused = await kernel.wait("r")
         await kernel.unpause("r")
-        await stage.clock.asleep(30)
+        await harness.clock.asleep(30)
         assert counter.calls == ["flaky"]
-        stage.clock.advance(30)
+        harness.clock.advance(30)
         assert await kernel.result("r") == 2
         step = (await kernel.inspect("r")).steps["flaky"]
 
@@ -223,7 +223,7 @@ async def test_a_backoff_is_not_lost() -> None:
 async def test_a_signal_sent_meanwhile_is_not_lost() -> None:
     """A paused run has an inbox: what is sent to it is taken when it goes on."""
     program = forever()
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.pause("r")
@@ -234,15 +234,15 @@ async def test_a_signal_sent_meanwhile_is_not_lost() -> None:
 
 async def test_a_run_that_has_not_begun_is_paused() -> None:
     """A pause right after the start: the run is pending, pauses, and is pending again after the resume."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
 
     @workflow()
     async def program(ctx: Context) -> int:
         return await ctx.step(counter.body("only"), name="only")
 
-    backend = GatedBackend(stage.store)
-    async with stage.kernel(program, backend=backend) as kernel:
+    backend = GatedBackend(harness.store)
+    async with harness.kernel(program, backend=backend) as kernel:
         backend.close_gate()
         async with anyio.create_task_group() as group:
             group.start_soon(partial(kernel.start, program, run_id="r"))
@@ -255,19 +255,19 @@ async def test_a_run_that_has_not_begun_is_paused() -> None:
         assert await (await kernel.unpause("r")).result() == 1
 
     assert paused.status is RunStatus.PAUSED
-    assert stage.types("r")[:4] == ["run_created", "pause_requested", "run_paused", "run_resumed"]
+    assert harness.types("r")[:4] == ["run_created", "pause_requested", "run_paused", "run_resumed"]
 
 
 async def test_a_run_nobody_runs_is_paused_at_once() -> None:
     """An interrupted run becomes paused, with its dead attempt counted, and belongs to nobody."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
     program = two_steps(gate, counter)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
         crash(kernel)
-    async with stage.kernel(program, recover=False) as kernel:
+    async with harness.kernel(program, recover=False) as kernel:
         assert await kernel.pause("r", by="ann") is PauseOutcome.PAUSED
         state = await kernel.inspect("r")
         assert await kernel.recover() == 0
@@ -275,102 +275,102 @@ async def test_a_run_nobody_runs_is_paused_at_once() -> None:
         assert await (await kernel.unpause("r")).result() == ["passed", 1]
 
     assert (state.status, state.steps["first"].interruptions) == (RunStatus.PAUSED, 1)
-    assert stage.types("r")[2:5] == ["step_interrupted", "pause_requested", "run_paused"]
+    assert harness.types("r")[2:5] == ["step_interrupted", "pause_requested", "run_paused"]
 
 
 async def test_a_paused_run_can_be_paused_again() -> None:
     """A repeat says so and records nothing."""
-    stage = Stage()
+    harness = Harness()
     program = forever()
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.pause("r")
         await kernel.wait("r")
-        before = stage.types("r")
+        before = harness.types("r")
         assert await kernel.pause("r") is PauseOutcome.ALREADY_PAUSED
 
-    assert stage.types("r") == before
+    assert harness.types("r") == before
 
 
 async def test_a_pause_asked_for_elsewhere_reaches_the_owner() -> None:
     """Another process leaves the request in the inbox, and the owner carries it out."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
     program = two_steps(gate, counter)
-    async with stage.kernel(program) as owner, stage.kernel() as other:
+    async with harness.kernel(program) as owner, harness.kernel() as other:
         await owner.start(program, run_id="r")
         await gate.begun.wait()
         assert await other.pause("r", "lunch", by="ann") is PauseOutcome.REQUESTED
-        await recorded(stage, "r", "pause_requested")
+        await recorded(harness, "r", "pause_requested")
         gate.release.set()
         assert (await owner.wait("r")).status is RunStatus.PAUSED
 
-    assert stage.journal("r")[2].fact == PauseRequested("lunch", "ann")
-    assert not stage.store.inbox
+    assert harness.journal("r")[2].fact == PauseRequested("lunch", "ann")
+    assert not harness.store.inbox
 
 
 async def test_a_pause_survives_a_crash() -> None:
     """A kernel that dies while a body holds up the pause: whoever recovers the run pauses it."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
     program = two_steps(gate, counter)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
         await kernel.pause("r")
         crash(kernel)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         state = await kernel.wait("r")
         gate.release.set()
         assert await (await kernel.unpause("r")).result() == ["passed", 1]
 
     assert (state.status, state.steps["first"].interruptions) == (RunStatus.PAUSED, 1)
-    assert [event.fact for event in stage.journal("r") if event.type == "run_paused"] == [
+    assert [event.fact for event in harness.journal("r") if event.type == "run_paused"] == [
         RunPausedFact("PauseRequested")
     ]
 
 
 async def test_a_resume_overrules_a_pause_that_a_crash_has_kept_back() -> None:
     """Somebody resumes a run whose kernel died while it was pausing: it goes on, and is not paused after all."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
     program = two_steps(gate, counter)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
         await kernel.pause("r")
         crash(kernel)
     gate.release.set()
-    async with stage.kernel(program, recover=False) as kernel:
+    async with harness.kernel(program, recover=False) as kernel:
         assert await (await kernel.resume("r")).result() == ["passed", 1]
 
 
 async def test_a_resume_overrules_a_pause_in_the_inbox() -> None:
     """A pause that its owner died too early to read asked for the end of what the resume begins anew."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
     program = two_steps(gate, counter)
-    async with stage.kernel(program) as kernel, stage.kernel(recover=False) as other:
+    async with harness.kernel(program) as kernel, harness.kernel(recover=False) as other:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
         kernel._inbox.answer = lambda posts: None  # type: ignore[method-assign]
         await other.pause("r")
         crash(kernel)
-    assert [posted.request.kind for posted in stage.store.inbox.values()] == ["pause"]
+    assert [posted.request.kind for posted in harness.store.inbox.values()] == ["pause"]
     gate.release.set()
-    async with stage.kernel(program, recover=False) as kernel:
+    async with harness.kernel(program, recover=False) as kernel:
         assert await (await kernel.resume("r")).result() == ["passed", 1]
 
-    assert not stage.store.inbox
+    assert not harness.store.inbox
 
 
 async def test_a_cancel_overrules_a_pause() -> None:
     """A run that is pausing is cancelled at once, body and all."""
-    stage = Stage()
+    harness = Harness()
     gate, counter = Gate(), Counter()
     program = two_steps(gate, counter)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
         await kernel.pause("r")
@@ -381,7 +381,7 @@ async def test_a_cancel_overrules_a_pause() -> None:
 async def test_a_paused_run_can_be_cancelled() -> None:
     """It needs nobody to run it for that."""
     program = forever()
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.pause("r")
@@ -397,7 +397,7 @@ async def test_a_pause_of_what_has_ended_is_refused() -> None:
     async def program(ctx: Context) -> None:
         pass
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program, run_id="r")
         with pytest.raises(RunFinishedError):
             await kernel.pause("r")
@@ -419,7 +419,7 @@ async def test_a_program_that_awaits_something_of_its_own_is_paused() -> None:
         await release.wait()
         return "done"
 
-    async with Stage(JumpingClock()).kernel(program) as kernel:
+    async with Harness(JumpingClock()).kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_completed")
         await anyio.wait_all_tasks_blocked()

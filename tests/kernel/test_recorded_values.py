@@ -11,14 +11,14 @@ import pytest
 
 from flujo.kernel import Context, RunFailed, StepStatus, workflow
 from flujo.kernel.errors import InvalidNameError, InvalidValueError, PayloadTooLargeError
-from kernel.harness import Stage, crash, until
+from kernel.harness import Harness, crash, until
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def test_a_replay_reads_what_was_read_first() -> None:
     """Time goes on and randomness is drawn anew, and the program sees none of it."""
-    stage = Stage()
+    harness = Harness()
     seen: list[list[Any]] = []
 
     @workflow()
@@ -27,12 +27,12 @@ async def test_a_replay_reads_what_was_read_first() -> None:
         await ctx.wait_signal("go")
         seen[-1].append(await ctx.now())
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
-    stage.clock.advance(60)
-    async with stage.kernel(program) as kernel:
+    harness.clock.advance(60)
+    async with harness.kernel(program) as kernel:
         await kernel.signal("r", "go")
         await kernel.result("r")
         steps = (await kernel.inspect("r")).steps
@@ -54,8 +54,8 @@ async def test_values_are_what_they_say() -> None:
     async def program(ctx: Context) -> list[Any]:
         return [await ctx.random(), str(await ctx.uuid())]
 
-    highest = Stage().kernel(program, random=lambda count: b"\xff" * count)
-    lowest = Stage().kernel(program, random=lambda count: b"\x00" * count)
+    highest = Harness().kernel(program, random=lambda count: b"\xff" * count)
+    lowest = Harness().kernel(program, random=lambda count: b"\x00" * count)
     async with highest as kernel:
         high = await kernel.run(program)
     async with lowest as kernel:
@@ -73,7 +73,7 @@ async def test_concurrent_branches_read_values_of_their_own() -> None:
     async def program(ctx: Context) -> list[Any]:
         return await ctx.gather(ctx.random(), ctx.random())
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         one, two = await kernel.run(program, run_id="r")
         steps = (await kernel.inspect("r")).steps
 
@@ -83,7 +83,7 @@ async def test_concurrent_branches_read_values_of_their_own() -> None:
 
 async def test_a_resume_from_an_earlier_step_reads_anew() -> None:
     """What follows on the step is new, values included; what came before stays."""
-    stage = Stage()
+    harness = Harness()
 
     async def body() -> None:
         pass
@@ -94,9 +94,9 @@ async def test_a_resume_from_an_earlier_step_reads_anew() -> None:
         await ctx.step(body)
         return [before.isoformat(), (await ctx.now()).isoformat()]
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         first = await kernel.run(program, run_id="r")
-        stage.clock.advance(60)
+        harness.clock.advance(60)
         second = await (await kernel.resume("r", from_step="body")).result()
 
     assert first == [BEGIN.isoformat()] * 2
@@ -115,7 +115,7 @@ async def test_values_are_not_read_in_a_body_or_a_foreign_task() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(ctx.random)
 
-    async with Stage().kernel(in_a_body, in_a_task) as kernel:
+    async with Harness().kernel(in_a_body, in_a_task) as kernel:
         with pytest.raises(RunFailed, match="inside of another step's body"):
             await kernel.run(in_a_body)
         with pytest.raises(RunFailed) as failed:
@@ -128,7 +128,7 @@ async def test_values_are_not_read_in_a_body_or_a_foreign_task() -> None:
 
 async def test_a_variable_has_a_name_and_a_value_that_can_be_recorded() -> None:
     """Others are refused before anything is recorded."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
@@ -141,12 +141,12 @@ async def test_a_variable_has_a_name_and_a_value_that_can_be_recorded() -> None:
             await ctx.set_variable("big", "x" * (1024 * 1024 + 1))
         await ctx.set_variable("x" * 90, None)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, run_id="r")
         variables = (await kernel.inspect("r")).variables
 
     assert variables == {"x" * 90: None}
-    assert stage.types("r").count("variable_set") == 1
+    assert harness.types("r").count("variable_set") == 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, {1: 2}, object()])
@@ -158,5 +158,5 @@ async def test_a_variable_that_is_no_json_is_refused(value: Any) -> None:
         with pytest.raises(InvalidValueError):
             await ctx.set_variable("mode", [value])
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program)

@@ -14,7 +14,7 @@ from flujo.kernel import CancelOutcome, Context, Delivery, Kernel, RunFailed, Ru
 from flujo.kernel.errors import RequestReusedError
 from flujo.kernel.events import CancelRequested, RunResumed, SignalReceived
 from flujo.kernel.state import LIVE
-from kernel.harness import Counter, GatedBackend, Stage, crash, recorded, settled, until
+from kernel.harness import Counter, GatedBackend, Harness, crash, recorded, settled, until
 
 
 class Flow:
@@ -79,9 +79,9 @@ CALLS: dict[str, tuple[Arrange, Call]] = {
 each_call = pytest.mark.parametrize("call", CALLS)
 
 
-def marks(stage: Stage) -> list[Any]:
+def marks(harness: Harness) -> list[Any]:
     """The marks in the journal of the run."""
-    return [request for event in stage.journal("r") if (request := getattr(event.fact, "request", None)) is not None]
+    return [request for event in harness.journal("r") if (request := getattr(event.fact, "request", None)) is not None]
 
 
 async def going_on(kernel: Kernel) -> None:
@@ -98,36 +98,36 @@ async def going_on(kernel: Kernel) -> None:
 @each_call
 async def test_a_repeat_records_nothing(call: str) -> None:
     """At once after the first one."""
-    stage, flow = Stage(), Flow(broken=True)
+    harness, flow = Harness(), Flow(broken=True)
     arrange, ask = CALLS[call]
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         await arrange(kernel, flow)
 
         first, second = await ask(kernel, "x"), await ask(kernel, "x")
 
-        assert len(marks(stage)) == 1
+        assert len(marks(harness)) == 1
         if call in ("cancel", "pause"):
             await kernel.wait("r")
             assert (await ask(kernel, "x")).value in ("cancelled", "paused")
         else:
             assert second == first
-        assert len(marks(stage)) == 1
+        assert len(marks(harness)) == 1
 
 
 @each_call
 async def test_a_repeat_leaves_a_run_alone_that_goes_on(call: str) -> None:
     """It was carried out and the run has been resumed since: it is neither stopped nor resumed once more."""
-    stage, flow = Stage(), Flow(broken=True)
+    harness, flow = Harness(), Flow(broken=True)
     arrange, ask = CALLS[call]
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         await arrange(kernel, flow)
         await ask(kernel, "x")
         await going_on(kernel)
-        seq = stage.summary("r").seq
+        seq = harness.summary("r").seq
 
         await ask(kernel, "x")
 
-        assert (stage.summary("r").seq, stage.summary("r").status) == (seq, "waiting")
+        assert (harness.summary("r").seq, harness.summary("r").status) == (seq, "waiting")
         await kernel.signal("r", "go", 7)
         assert await kernel.result("r") == 7
 
@@ -135,19 +135,19 @@ async def test_a_repeat_leaves_a_run_alone_that_goes_on(call: str) -> None:
 @each_call
 async def test_a_repeat_is_answered_when_the_run_is_over(call: str) -> None:
     """Not with the error that this call would get on a completed run if it were a new one."""
-    stage, flow = Stage(), Flow(broken=True)
+    harness, flow = Harness(), Flow(broken=True)
     arrange, ask = CALLS[call]
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         await arrange(kernel, flow)
         await ask(kernel, "x")
         await going_on(kernel)
         await kernel.signal("r", "go", 7)
         await kernel.result("r")
-        seq = stage.summary("r").seq
+        seq = harness.summary("r").seq
 
         answer = await ask(kernel, "x")
 
-    assert (stage.summary("r").seq, stage.summary("r").status) == (seq, "completed")
+    assert (harness.summary("r").seq, harness.summary("r").status) == (seq, "completed")
     if call in ("signal", "set variable", "set variable of a failed run"):
         assert answer is Delivery.RECORDED
     if isinstance(answer, RunHandle):
@@ -157,34 +157,34 @@ async def test_a_repeat_is_answered_when_the_run_is_over(call: str) -> None:
 @each_call
 async def test_a_repeat_may_come_to_another_kernel(call: str) -> None:
     """While the first one runs the run: the answer is in the store, and nothing is left in the inbox."""
-    stage, flow = Stage(), Flow(broken=True)
+    harness, flow = Harness(), Flow(broken=True)
     arrange, ask = CALLS[call]
-    async with stage.kernel(flow.workflow) as kernel, stage.kernel(flow.workflow, recover=False) as other:
+    async with harness.kernel(flow.workflow) as kernel, harness.kernel(flow.workflow, recover=False) as other:
         await arrange(kernel, flow)
         await ask(kernel, "x")
         await going_on(kernel)
-        seq = stage.summary("r").seq
+        seq = harness.summary("r").seq
 
         await ask(other, "x")
 
-        assert (stage.summary("r").seq, stage.store.inbox) == (seq, {})
+        assert (harness.summary("r").seq, harness.store.inbox) == (seq, {})
 
 
 @each_call
 @pytest.mark.parametrize("recover", [True, False], ids=["recovered", "left alone"])
 async def test_a_repeat_may_come_after_a_crash(call: str, recover: bool) -> None:
     """The first one was recorded and its answer lost with the kernel: the next kernel knows it from the journal."""
-    stage, flow = Stage(), Flow(broken=True)
+    harness, flow = Harness(), Flow(broken=True)
     arrange, ask = CALLS[call]
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         await arrange(kernel, flow)
         await ask(kernel, "x")
         crash(kernel)
 
-    async with stage.kernel(flow.workflow, recover=recover) as kernel:
+    async with harness.kernel(flow.workflow, recover=recover) as kernel:
         await ask(kernel, "x")
 
-        assert len(marks(stage)) == 1
+        assert len(marks(harness)) == 1
         if call in ("resume", "resume and skip", "unpause"):  # that the run goes on was asked for
             assert not await kernel.is_interrupted(await kernel.summary("r"))
         assert (await kernel.inspect("r")).resume_count <= 1
@@ -193,38 +193,38 @@ async def test_a_repeat_may_come_after_a_crash(call: str, recover: bool) -> None
 @each_call
 async def test_an_id_is_good_for_one_request(call: str) -> None:
     """Under the id of something else the call is refused, wherever the run is, and nothing has changed."""
-    stage, flow = Stage(), Flow(broken=True)
+    harness, flow = Harness(), Flow(broken=True)
     arrange, ask = CALLS[call]
-    async with stage.kernel(flow.workflow) as kernel, stage.kernel(flow.workflow, recover=False) as other:
+    async with harness.kernel(flow.workflow) as kernel, harness.kernel(flow.workflow, recover=False) as other:
         await arrange(kernel, flow)
         await kernel.set_variable("r", "taken", 1, request_id="x")
-        seq = stage.summary("r").seq
+        seq = harness.summary("r").seq
 
         for each in (kernel, other):
             with pytest.raises(RequestReusedError):
                 await ask(each, "x")
 
-        assert (stage.summary("r").seq, stage.store.inbox) == (seq, {})
+        assert (harness.summary("r").seq, harness.store.inbox) == (seq, {})
 
 
 @each_call
 async def test_another_id_is_another_request(call: str) -> None:
     """What asks for the same under another id is carried out, or refused, as if it had none."""
-    stage, flow = Stage(), Flow(broken=True)
+    harness, flow = Harness(), Flow(broken=True)
     arrange, ask = CALLS[call]
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         await arrange(kernel, flow)
         await ask(kernel, "x")
         await going_on(kernel)
         await kernel.signal("r", "note", request_id="y")
 
-        assert [id for id, _ in marks(stage)] == ["x", "y"]
+        assert [id for id, _ in marks(harness)] == ["x", "y"]
 
 
 async def test_ids_on_two_runs_have_nothing_to_do_with_each_other() -> None:
     """Each run remembers what it was asked for itself."""
-    stage, flow = Stage(), Flow(broken=False)
-    async with stage.kernel(flow.workflow) as kernel:
+    harness, flow = Harness(), Flow(broken=False)
+    async with harness.kernel(flow.workflow) as kernel:
         for run_id in ("a", "b"):
             await kernel.start("flow", run_id=run_id)
             await kernel.signal(run_id, "go", run_id, request_id="x")
@@ -234,14 +234,14 @@ async def test_ids_on_two_runs_have_nothing_to_do_with_each_other() -> None:
 
 async def test_a_repeat_is_not_answered_before_the_first_one_is_durable() -> None:
     """It changes nothing, and still it promises what the first one promises."""
-    stage, flow = Stage(), Flow(broken=False)
-    backend = GatedBackend(stage.store)
+    harness, flow = Harness(), Flow(broken=False)
+    backend = GatedBackend(harness.store)
     answered: list[Delivery] = []
 
     async def ask(kernel: Kernel) -> None:
         answered.append(await kernel.signal("r", "note", request_id="x"))
 
-    async with stage.kernel(flow.workflow, backend=backend) as kernel:
+    async with harness.kernel(flow.workflow, backend=backend) as kernel:
         await kernel.start("flow", run_id="r")
         await until(kernel, "r", "step_waiting")
         backend.close_gate()
@@ -255,74 +255,74 @@ async def test_a_repeat_is_not_answered_before_the_first_one_is_durable() -> Non
             backend.gate.set()
 
         assert answered == [Delivery.RECORDED] * 2
-        assert len(marks(stage)) == 1
+        assert len(marks(harness)) == 1
 
 
 @pytest.mark.parametrize("call", ["resume", "unpause", "skip", "set output", "set variable of a failed run"])
 async def test_two_at_the_same_time_are_one(call: str) -> None:
     """Both are answered, whichever comes first, although a run that nobody ran is taken over for it."""
-    stage, flow = Stage(), Flow(broken=True)
+    harness, flow = Harness(), Flow(broken=True)
     arrange, ask = CALLS[call]
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         await arrange(kernel, flow)
 
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(partial(ask, kernel, "x"))
 
-        assert len(marks(stage)) == 1
+        assert len(marks(harness)) == 1
 
 
-async def left_alone(stage: Stage, flow: Flow) -> None:
+async def left_alone(harness: Harness, flow: Flow) -> None:
     """A run that waits for its signal, and nobody runs it."""
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         await waiting(kernel, flow)
 
 
 async def test_a_repeat_in_the_inbox_is_taken_once() -> None:
     """Nobody ran the run when both came; the second one leaves the inbox with whatever is recorded next."""
-    stage, flow = Stage(), Flow(broken=False)
-    await left_alone(stage, flow)
-    async with stage.kernel(flow.workflow, recover=False) as kernel:
+    harness, flow = Harness(), Flow(broken=False)
+    await left_alone(harness, flow)
+    async with harness.kernel(flow.workflow, recover=False) as kernel:
         for _ in range(3):
             assert await kernel.signal("r", "note", 1, request_id="x") is Delivery.STORED
         await kernel.resume("r")
-        assert [event.fact for event in stage.journal("r") if isinstance(event.fact, SignalReceived)] == [
-            SignalReceived("note", "1", None, marks(stage)[0])
+        assert [event.fact for event in harness.journal("r") if isinstance(event.fact, SignalReceived)] == [
+            SignalReceived("note", "1", None, marks(harness)[0])
         ]
-        assert len(stage.store.inbox) == 2
+        assert len(harness.store.inbox) == 2
 
         await kernel.set_variable("r", "mode", 1)
 
-        assert stage.store.inbox == {}
+        assert harness.store.inbox == {}
         assert await kernel.signal("r", "note", 1, request_id="x") is Delivery.RECORDED
-        assert stage.types("r").count("signal_received") == 1
+        assert harness.types("r").count("signal_received") == 1
 
 
 async def test_a_repeat_that_stays_in_the_inbox_is_dropped_again_by_the_next_owner() -> None:
     """A kernel that records nothing more cannot take it out."""
-    stage, flow = Stage(), Flow(broken=False)
-    await left_alone(stage, flow)
-    async with stage.kernel(flow.workflow, recover=False) as kernel:
+    harness, flow = Harness(), Flow(broken=False)
+    await left_alone(harness, flow)
+    async with harness.kernel(flow.workflow, recover=False) as kernel:
         for _ in range(2):
             await kernel.signal("r", "note", 1, request_id="x")
         await kernel.resume("r")
         crash(kernel)
-    assert len(stage.store.inbox) == 1
+    assert len(harness.store.inbox) == 1
 
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         await kernel.signal("r", "go", 7)
         assert await kernel.result("r") == 7
 
-    assert stage.types("r").count("signal_received") == 2
-    assert stage.store.inbox == {}
+    assert harness.types("r").count("signal_received") == 2
+    assert harness.store.inbox == {}
 
 
 async def test_another_request_under_an_id_in_the_inbox_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever left it has gone and cannot be told; the log says so."""
-    stage, flow = Stage(), Flow(broken=False)
-    await left_alone(stage, flow)
-    async with stage.kernel(flow.workflow, recover=False) as kernel:
+    harness, flow = Harness(), Flow(broken=False)
+    await left_alone(harness, flow)
+    async with harness.kernel(flow.workflow, recover=False) as kernel:
         for payload in (1, 2):
             await kernel.signal("r", "go", payload, request_id="x")
         await kernel.resume("r")
@@ -330,40 +330,40 @@ async def test_another_request_under_an_id_in_the_inbox_is_dropped(caplog: pytes
         assert await kernel.result("r") == 1
 
     assert "was asked for something else under the request id 'x'; the request is dropped" in caplog.text
-    assert stage.store.inbox == {}
+    assert harness.store.inbox == {}
 
 
 async def test_posted_requests_are_remembered_as_well() -> None:
     """Every kind that is left for another kernel carries its mark into the journal."""
-    stage, flow = Stage(), Flow(broken=False)
-    async with stage.kernel(flow.workflow) as kernel, stage.kernel(flow.workflow, recover=False) as other:
+    harness, flow = Harness(), Flow(broken=False)
+    async with harness.kernel(flow.workflow) as kernel, harness.kernel(flow.workflow, recover=False) as other:
         await waiting(kernel, flow)
         for call, type in (("signal", "signal_received"), ("set variable", "variable_set"), ("pause", "run_paused")):
             await CALLS[call][1](other, call.replace(" ", "-"))
-            await recorded(stage, "r", type)
+            await recorded(harness, "r", type)
         await kernel.resume("r")
         await CALLS["cancel"][1](other, "cancel")
-        await recorded(stage, "r", "run_cancelled")
+        await recorded(harness, "r", "run_cancelled")
 
-        assert [id for id, _ in marks(stage)] == ["signal", "set-variable", "pause", "cancel"]
+        assert [id for id, _ in marks(harness)] == ["signal", "set-variable", "pause", "cancel"]
         for call in ("signal", "set variable", "pause", "cancel"):
             await CALLS[call][1](kernel, call.replace(" ", "-"))
-        assert len(marks(stage)) == 4
+        assert len(marks(harness)) == 4
 
 
 async def test_a_repeat_does_not_keep_a_run_in_memory() -> None:
     """A run that only waits comes back once to see that the request is a repeat, and leaves again."""
-    stage, flow = Stage(), Flow(broken=False)
+    harness, flow = Harness(), Flow(broken=False)
     async with (
-        stage.kernel(flow.workflow, max_resident=1) as kernel,
-        stage.kernel(flow.workflow, recover=False) as other,
+        harness.kernel(flow.workflow, max_resident=1) as kernel,
+        harness.kernel(flow.workflow, recover=False) as other,
     ):
         await kernel.start("flow", run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.signal("r", "note", request_id="x")
         for number in range(3):
             await kernel.start("flow", run_id=f"other-{number}")
-        uid = stage.summary("r").uid
+        uid = harness.summary("r").uid
         while uid not in kernel._residents.away:
             await checkpoint()
         returns: list[str] = []
@@ -375,7 +375,7 @@ async def test_a_repeat_does_not_keep_a_run_in_memory() -> None:
             return await revive(run_id)
 
         kernel._inbox.revive = counted
-        await other._post("r", "signal", {"name": "note", "payload": "null", "by": None}, marks(stage)[0])
+        await other._post("r", "signal", {"name": "note", "payload": "null", "by": None}, marks(harness)[0])
         while not kernel._inbox._dropped:
             await checkpoint()
         await kernel.start("flow", run_id="last")
@@ -388,22 +388,22 @@ async def test_a_repeat_does_not_keep_a_run_in_memory() -> None:
             await settled(lambda: not kernel._inbox._is_looking)
 
         assert returns == []
-        assert len(stage.store.inbox) == 1
+        assert len(harness.store.inbox) == 1
         await kernel.signal("r", "go", 7)
         assert await kernel.result("r") == 7
-        assert (stage.types("r").count("signal_received"), stage.store.inbox) == (2, {})
+        assert (harness.types("r").count("signal_received"), harness.store.inbox) == (2, {})
 
 
 async def test_a_start_is_repeated_without_naming_the_run() -> None:
     """The same id comes to the same run, live, over, or left behind by a crash."""
-    stage, flow = Stage(), Flow(broken=False)
-    async with stage.kernel(flow.workflow) as kernel:
+    harness, flow = Harness(), Flow(broken=False)
+    async with harness.kernel(flow.workflow) as kernel:
         handles = [await kernel.start("flow", labels={"team": "a"}, request_id="x") for _ in range(2)]
         run_id = handles[0].run_id
         await until(kernel, run_id, "step_waiting")
         crash(kernel)
 
-    async with stage.kernel(flow.workflow, recover=False) as kernel:
+    async with harness.kernel(flow.workflow, recover=False) as kernel:
         handles.append(await kernel.start("flow", labels={"team": "a"}, request_id="x"))
         await handles[-1].signal("go", 7)
         assert await handles[-1].result() == 7
@@ -420,23 +420,23 @@ async def test_a_start_is_repeated_without_naming_the_run() -> None:
 
 async def test_a_named_run_may_be_started_under_any_request_id() -> None:
     """The name says which run it is; what came before request ids stays as it was."""
-    stage, flow = Stage(), Flow(broken=False)
-    async with stage.kernel(flow.workflow) as kernel:
+    harness, flow = Harness(), Flow(broken=False)
+    async with harness.kernel(flow.workflow) as kernel:
         handles = [await kernel.start("flow", run_id="r", request_id=id) for id in ("x", "x", "y", None)]
 
         assert [handle.created for handle in handles] == [True, False, False, False]
-        assert len(marks(stage)) == 1
+        assert len(marks(harness)) == 1
 
 
 async def test_two_starts_at_the_same_time_make_one_run() -> None:
     """Both have its handle, and one of them made it."""
-    stage, flow = Stage(), Flow(broken=False)
+    harness, flow = Harness(), Flow(broken=False)
     handles: list[RunHandle] = []
 
     async def start(kernel: Kernel) -> None:
         handles.append(await kernel.start("flow", request_id="x"))
 
-    async with stage.kernel(flow.workflow) as kernel:
+    async with harness.kernel(flow.workflow) as kernel:
         async with anyio.create_task_group() as group:
             group.start_soon(start, kernel)
             group.start_soon(start, kernel)
@@ -448,8 +448,8 @@ async def test_two_starts_at_the_same_time_make_one_run() -> None:
 @pytest.mark.parametrize("new_run_id", [None, "fork"])
 async def test_a_fork_is_repeated(new_run_id: str | None) -> None:
     """Also when the run it was made from has gone: the answer is in the journal of the new one."""
-    stage, flow = Stage(), Flow(broken=True)
-    async with stage.kernel(flow.workflow) as kernel:
+    harness, flow = Harness(), Flow(broken=True)
+    async with harness.kernel(flow.workflow) as kernel:
         await failed(kernel, flow)
         await kernel.set_variable("r", "mode", 1, request_id="x")
         ask = partial(kernel.fork, "r", from_step="second", new_run_id=new_run_id)
@@ -467,8 +467,8 @@ async def test_a_fork_is_repeated(new_run_id: str | None) -> None:
 
 async def test_a_fork_forgets_what_the_old_run_was_asked_for() -> None:
     """The same ids are free for it; only its own making is remembered."""
-    stage, flow = Stage(), Flow(broken=True)
-    async with stage.kernel(flow.workflow) as kernel:
+    harness, flow = Harness(), Flow(broken=True)
+    async with harness.kernel(flow.workflow) as kernel:
         await failed(kernel, flow)
         await kernel.set_variable("r", "mode", 1, request_id="x")
         handle = await kernel.fork("r")
@@ -479,25 +479,25 @@ async def test_a_fork_forgets_what_the_old_run_was_asked_for() -> None:
 
 async def test_what_changed_nothing_is_not_remembered() -> None:
     """The cancel of a run that is over has no fact, so its id is as good as new."""
-    stage, flow = Stage(), Flow(broken=True)
-    async with stage.kernel(flow.workflow) as kernel:
+    harness, flow = Harness(), Flow(broken=True)
+    async with harness.kernel(flow.workflow) as kernel:
         await failed(kernel, flow)
 
         assert await kernel.cancel("r", request_id="x") is CancelOutcome.ALREADY_FINISHED
-        assert marks(stage) == []
+        assert marks(harness) == []
         await kernel.resume("r", request_id="x")
 
-        assert [type(event.fact) for event in stage.journal("r") if getattr(event.fact, "request", None)] == [
+        assert [type(event.fact) for event in harness.journal("r") if getattr(event.fact, "request", None)] == [
             RunResumed
         ]
 
 
 async def test_a_cancel_lost_between_request_and_end_is_carried_out_once() -> None:
     """Its owner died right after recording it: recovery ends the run, and the repeat says so."""
-    stage, flow = Stage(), Flow(broken=False)
-    await left_alone(stage, flow)
-    async with stage.kernel(flow.workflow, recover=False) as kernel:
+    harness, flow = Harness(), Flow(broken=False)
+    await left_alone(harness, flow)
+    async with harness.kernel(flow.workflow, recover=False) as kernel:
         assert await kernel.cancel("r", request_id="x") is CancelOutcome.CANCELLED
         assert await kernel.cancel("r", request_id="x") is CancelOutcome.CANCELLED
 
-    assert sum(isinstance(event.fact, CancelRequested) for event in stage.journal("r")) == 1
+    assert sum(isinstance(event.fact, CancelRequested) for event in harness.journal("r")) == 1

@@ -6,14 +6,14 @@ import pytest
 
 from flujo.kernel import Observer, RunCancelled, RunFailed, RunInterrupted, RunNotFoundError
 from kernel.flows import Flaky, doubling, waiting
-from kernel.harness import Stage
+from kernel.harness import Harness
 
 
 async def test_results_say_how_a_run_ended() -> None:
     """`result` returns the output, or raises RunFailed or RunCancelled; for an unknown id RunNotFoundError."""
     flaky = Flaky()
 
-    async with Stage().kernel(doubling, flaky.workflow, waiting) as kernel:
+    async with Harness().kernel(doubling, flaky.workflow, waiting) as kernel:
         assert await kernel.run(doubling, {"number": 4}) == 8
         with pytest.raises(RunFailed) as failed:
             await kernel.run(flaky.workflow)
@@ -29,10 +29,10 @@ async def test_results_say_how_a_run_ended() -> None:
 
 async def test_an_interrupted_run_has_no_result() -> None:
     """Who waits for a run that nobody runs is told so."""
-    stage = Stage()
-    async with stage.kernel(waiting) as kernel:
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel:
         await kernel.start(waiting, run_id="r")
 
-    async with stage.backend() as backend:
+    async with harness.backend() as backend:
         with pytest.raises(RunInterrupted):
             await Observer(backend).result("r")

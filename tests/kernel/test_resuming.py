@@ -18,7 +18,7 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 from kernel.flows import Flaky, doubling, waiting
-from kernel.harness import Stage, crash, until
+from kernel.harness import Harness, crash, until
 
 
 async def test_a_store_that_fails_in_a_resume_leaves_the_run_to_be_resumed_again() -> None:
@@ -32,12 +32,12 @@ async def test_a_store_that_fails_in_a_resume_leaves_the_run_to_be_resumed_again
                 raise StoreFullError(self.url)
             return await super().take()
 
-    stage = Stage()
-    async with stage.kernel(doubling) as kernel:
+    harness = Harness()
+    async with harness.kernel(doubling) as kernel:
         await kernel.run(doubling, run_id="r")
-    backend = Full(stage.store)
+    backend = Full(harness.store)
 
-    async with stage.kernel(doubling, backend=backend) as kernel:
+    async with harness.kernel(doubling, backend=backend) as kernel:
         backend.broken = True
         with pytest.raises(StoreFullError):
             await kernel.resume("r", from_step="double")
@@ -50,7 +50,7 @@ async def test_a_failed_run_resumes_at_its_failure() -> None:
     """A resume runs the failed step and what follows; what completed is not repeated, inputs may be changed."""
     flaky = Flaky()
 
-    async with Stage().kernel(flaky.workflow) as kernel:
+    async with Harness().kernel(flaky.workflow) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(flaky.workflow, {"extra": 1}, run_id="r")
         flaky.broken = False
@@ -67,7 +67,7 @@ async def test_a_completed_run_resumes_only_from_a_step() -> None:
     flaky = Flaky()
     flaky.broken = False
 
-    async with Stage().kernel(flaky.workflow) as kernel:
+    async with Harness().kernel(flaky.workflow) as kernel:
         await kernel.run(flaky.workflow, run_id="r")
         with pytest.raises(RunNotResumableError):
             await kernel.resume("r")
@@ -93,7 +93,7 @@ async def test_a_cancelled_run_resumes_where_it_was_stopped() -> None:
 
         return await ctx.step(body)
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         handle = await kernel.start(program, run_id="r")
         await begun.wait()
         await handle.cancel()
@@ -105,13 +105,13 @@ async def test_a_cancelled_run_resumes_where_it_was_stopped() -> None:
 
 async def test_an_interrupted_run_resumes_on_request() -> None:
     """A kernel that does not recover by itself takes up an interrupted run when asked to."""
-    stage = Stage()
-    async with stage.kernel(waiting) as kernel:
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel:
         await kernel.start(waiting, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
 
-    async with stage.kernel(waiting, recover=False) as kernel:
+    async with harness.kernel(waiting, recover=False) as kernel:
         with pytest.raises(RunInterrupted):
             await kernel.result("r")
         handle = await kernel.resume("r")
@@ -122,9 +122,9 @@ async def test_an_interrupted_run_resumes_on_request() -> None:
 
 async def test_a_live_run_cannot_be_resumed() -> None:
     """Neither its owner nor another kernel can resume a run that is being run, or delete it."""
-    stage = Stage()
+    harness = Harness()
 
-    async with stage.kernel(waiting) as owner, stage.kernel(waiting) as other:
+    async with harness.kernel(waiting) as owner, harness.kernel(waiting) as other:
         await owner.start(waiting, run_id="r")
 
         for kernel in (owner, other):
@@ -132,7 +132,7 @@ async def test_a_live_run_cannot_be_resumed() -> None:
                 await kernel.resume("r")
             with pytest.raises(RunActiveError):
                 await kernel.delete("r")
-        assert stage.summary("r").owner == owner.id
+        assert harness.summary("r").owner == owner.id
 
 
 async def test_two_resumes_at_the_same_moment_make_one() -> None:
@@ -140,7 +140,7 @@ async def test_two_resumes_at_the_same_moment_make_one() -> None:
     flaky = Flaky()
     outcomes: list[str] = []
 
-    async with Stage().kernel(flaky.workflow) as kernel:
+    async with Harness().kernel(flaky.workflow) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(flaky.workflow, run_id="r")
         flaky.broken = False
@@ -163,40 +163,40 @@ async def test_two_resumes_at_the_same_moment_make_one() -> None:
 
 async def test_a_refused_resume_changes_nothing() -> None:
     """Inputs that do not fit, or a workflow that is not there, leave the run as it was."""
-    stage = Stage()
+    harness = Harness()
     flaky = Flaky()
 
-    async with stage.kernel(flaky.workflow) as kernel:
+    async with harness.kernel(flaky.workflow) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(flaky.workflow, run_id="r")
-        before = stage.summary("r")
+        before = harness.summary("r")
         with pytest.raises(InvalidInputError):
             await kernel.resume("r", inputs={"extra": "much"})
-    async with stage.kernel() as kernel:
+    async with harness.kernel() as kernel:
         with pytest.raises(WorkflowNotFoundError):
             await kernel.resume("r")
 
-    assert stage.summary("r") == before
+    assert harness.summary("r") == before
 
 
 async def test_a_resume_takes_the_timeout_of_the_definition_it_goes_on_with() -> None:
     """A run that took too long goes on once its workflow allows it more time."""
-    stage = Stage()
+    harness = Harness()
 
     async def program(ctx: Context, inputs: dict[str, Any]) -> Any:
         return await ctx.wait_signal("go")
 
     short = Workflow(name="slow", program=program, timeout_seconds=60)
-    async with stage.kernel(short) as kernel:
+    async with harness.kernel(short) as kernel:
         handle = await kernel.start(short, run_id="r")
-        await stage.clock.asleep(60)
-        stage.clock.advance(60)
+        await harness.clock.asleep(60)
+        harness.clock.advance(60)
         with pytest.raises(RunFailed, match="TimeoutError"):
             await handle.result()
-    async with stage.kernel(Workflow(name="slow", program=program)) as kernel:
+    async with harness.kernel(Workflow(name="slow", program=program)) as kernel:
         handle = await kernel.resume("r")
         await until(kernel, "r", "step_waiting", count=2)
-        stage.clock.advance(3600)
+        harness.clock.advance(3600)
         await handle.signal("go", "late, and in time")
 
         assert await handle.result() == "late, and in time"

@@ -7,34 +7,34 @@ import pytest
 from flujo.kernel import Delivery, Observer, RunStatus
 from flujo.kernel.errors import InvalidNameError, RunFinishedError
 from kernel.flows import doubling, stuck, waiting
-from kernel.harness import Stage, crash, until
+from kernel.harness import Harness, crash, until
 
 
 async def test_a_signal_from_elsewhere_reaches_the_owner() -> None:
     """Another kernel, or a mere reader of the store, can signal a run of this one."""
-    stage = Stage()
+    harness = Harness()
 
-    async with stage.kernel(waiting) as owner, stage.kernel() as other, stage.backend() as reader:
+    async with harness.kernel(waiting) as owner, harness.kernel() as other, harness.backend() as reader:
         handle = await owner.start(waiting, run_id="a")
         second = await owner.start(waiting, run_id="b")
 
         assert await other.signal("a", "go", 1) is Delivery.POSTED
         assert await handle.result() == 1
-        assert await Observer(reader, clock=stage.clock).signal("b", "go", 2) is Delivery.POSTED
+        assert await Observer(reader, clock=harness.clock).signal("b", "go", 2) is Delivery.POSTED
         assert await second.result() == 2
-        assert stage.store.inbox == {}
+        assert harness.store.inbox == {}
 
 
 async def test_a_signal_to_a_run_nobody_runs_is_kept() -> None:
     """A signal to an interrupted run is stored, and taken when somebody takes up the run."""
-    stage = Stage()
-    async with stage.kernel(waiting) as kernel:
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel:
         await kernel.start(waiting, run_id="r")
         await until(kernel, "r", "step_waiting")
 
-    async with stage.backend() as reader:
+    async with harness.backend() as reader:
         delivery = await Observer(reader).signal("r", "go", "kept")
-    async with stage.kernel(waiting) as kernel:
+    async with harness.kernel(waiting) as kernel:
         output = await kernel.result("r")
 
     assert delivery is Delivery.STORED
@@ -43,20 +43,20 @@ async def test_a_signal_to_a_run_nobody_runs_is_kept() -> None:
 
 async def test_a_signal_to_a_paused_run_is_kept() -> None:
     """Nobody owns a paused run, so its signal waits for a resume, and the sender is told so."""
-    stage = Stage()
+    harness = Harness()
 
-    async with stage.kernel(stuck) as kernel:
+    async with harness.kernel(stuck) as kernel:
         await kernel.start(stuck, run_id="r")
         await until(kernel, "r", "step_started")
         crash(kernel)
-    async with stage.kernel(stuck, max_interruptions=1) as kernel:
+    async with harness.kernel(stuck, max_interruptions=1) as kernel:
         assert (await kernel.wait("r")).status is RunStatus.PAUSED
         assert await kernel.signal("r", "go") is Delivery.STORED
 
 
 async def test_a_final_run_takes_no_signal() -> None:
     """A signal to a finished run, with a bad name or a payload that is no JSON is refused."""
-    async with Stage().kernel(doubling, waiting) as kernel:
+    async with Harness().kernel(doubling, waiting) as kernel:
         handle = await kernel.start(doubling)
         await handle.result()
 

@@ -22,9 +22,9 @@ from flujo.kernel.errors import (
     StepNotFoundError,
 )
 from flujo.kernel.events import StepOutputSet, StepSkipped, VariableSet
-from kernel.harness import Counter, Stage, crash, recorded, until
+from kernel.harness import Counter, Harness, crash, recorded, until
 
-Arrange = Callable[[Stage, Kernel], Awaitable[None]]
+Arrange = Callable[[Harness, Kernel], Awaitable[None]]
 
 
 class Three:
@@ -51,56 +51,56 @@ class Three:
         self.workflow = program
 
 
-async def failed(stage: Stage, three: Three) -> None:
-    async with stage.kernel(three.workflow) as kernel:
+async def failed(harness: Harness, three: Three) -> None:
+    async with harness.kernel(three.workflow) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(three.workflow, run_id="r")
 
 
-async def cancelled(stage: Stage, three: Three) -> None:
-    async with stage.kernel(three.workflow) as kernel:
+async def cancelled(harness: Harness, three: Three) -> None:
+    async with harness.kernel(three.workflow) as kernel:
         await kernel.start(three.workflow, run_id="r")
         await three.begun.wait()
         await kernel.cancel("r")
         await kernel.wait("r")
 
 
-async def interrupted(stage: Stage, three: Three) -> None:
-    async with stage.kernel(three.workflow) as kernel:
+async def interrupted(harness: Harness, three: Three) -> None:
+    async with harness.kernel(three.workflow) as kernel:
         await kernel.start(three.workflow, run_id="r")
         await three.begun.wait()
         crash(kernel)
 
 
-async def paused(stage: Stage, three: Three) -> None:
-    await interrupted(stage, three)
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+async def paused(harness: Harness, three: Three) -> None:
+    await interrupted(harness, three)
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         await kernel.pause("r")
 
 
 idle = pytest.mark.parametrize("arrange", [failed, cancelled, interrupted, paused])
 
 
-def after(stage: Stage, seq: int) -> list[Any]:
-    return [event.fact for event in stage.journal("r")[seq:]]
+def after(harness: Harness, seq: int) -> list[Any]:
+    return [event.fact for event in harness.journal("r")[seq:]]
 
 
 @idle
-async def test_a_step_is_skipped_by_hand(arrange: Callable[[Stage, Three], Awaitable[None]]) -> None:
+async def test_a_step_is_skipped_by_hand(arrange: Callable[[Harness, Three], Awaitable[None]]) -> None:
     """The run keeps its status; the resume goes on behind the step and does not begin it anew."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=arrange is failed)
-    await arrange(stage, three)
-    before = stage.summary("r")
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    await arrange(harness, three)
+    before = harness.summary("r")
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         await kernel.skip("r", "second", "by hand", reason="it was done already", by="ann")
         state = await kernel.inspect("r")
         output = await (await kernel.resume("r")).result()
         step = (await kernel.inspect("r")).steps["second"]
 
     skipped = StepSkipped("second", "it was done already", '"by hand"', 1, "ann")
-    assert skipped in after(stage, before.seq)
-    assert (state.status, stage.summary("r").owner) == (before.status, None)
+    assert skipped in after(harness, before.seq)
+    assert (state.status, harness.summary("r").owner) == (before.status, None)
     assert (state.steps["second"].status, state.steps["second"].error) == (StepStatus.SKIPPED, None)
     assert output == [1, "by hand", 1]
     assert (step.status, step.generation) == (StepStatus.SKIPPED, 1)
@@ -108,57 +108,57 @@ async def test_a_step_is_skipped_by_hand(arrange: Callable[[Stage, Three], Await
 
 
 @idle
-async def test_a_step_is_given_its_output(arrange: Callable[[Stage, Three], Awaitable[None]]) -> None:
+async def test_a_step_is_given_its_output(arrange: Callable[[Harness, Three], Awaitable[None]]) -> None:
     """As a skip, but the step counts as completed."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=arrange is failed)
-    await arrange(stage, three)
-    before = stage.summary("r")
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    await arrange(harness, three)
+    before = harness.summary("r")
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         await kernel.set_output("r", "second", {"rows": 3}, reason="read off the log", by="ann")
         state = await kernel.inspect("r")
         output = await (await kernel.resume("r")).result()
 
-    assert StepOutputSet("second", '{"rows":3}', 1, "read off the log", "ann") in after(stage, before.seq)
-    assert (state.status, stage.summary("r").owner) == (before.status, None)
+    assert StepOutputSet("second", '{"rows":3}', 1, "read off the log", "ann") in after(harness, before.seq)
+    assert (state.status, harness.summary("r").owner) == (before.status, None)
     assert state.step_outputs["second"] == {"result": {"rows": 3}}
     assert output == [1, {"rows": 3}, 1]
     assert three.counter.calls == ["first", "second", "third"]
 
 
 @idle
-async def test_a_variable_is_set_by_hand(arrange: Callable[[Stage, Three], Awaitable[None]]) -> None:
+async def test_a_variable_is_set_by_hand(arrange: Callable[[Harness, Three], Awaitable[None]]) -> None:
     """On any run that may go on, who and why included."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=arrange is failed)
-    await arrange(stage, three)
-    before = stage.summary("r")
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    await arrange(harness, three)
+    before = harness.summary("r")
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         assert await kernel.set_variable("r", "mode", ["slow"], reason="calm", by="ann") is Delivery.RECORDED
         state = await kernel.inspect("r")
 
-    assert after(stage, before.seq)[-1] == VariableSet("mode", '["slow"]', None, 1, "calm", "ann")
+    assert after(harness, before.seq)[-1] == VariableSet("mode", '["slow"]', None, 1, "calm", "ann")
     assert (state.variables, state.status) == ({"mode": ["slow"]}, before.status)
 
 
 async def test_a_skip_may_come_without_an_output() -> None:
     """The program then gets None, and the reason is a general one."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=True)
-    await failed(stage, three)
-    async with stage.kernel(three.workflow) as kernel:
+    await failed(harness, three)
+    async with harness.kernel(three.workflow) as kernel:
         await kernel.skip("r", "second")
         assert await (await kernel.resume("r")).result() == [1, None, 1]
 
-    assert StepSkipped("second", "somebody skipped it", None, 1, None) in after(stage, 0)
+    assert StepSkipped("second", "somebody skipped it", None, 1, None) in after(harness, 0)
 
 
 async def test_the_last_amendment_before_the_resume_counts() -> None:
     """A step that was skipped may still be given an output; what it has completed with stands."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=True)
-    await failed(stage, three)
-    async with stage.kernel(three.workflow) as kernel:
+    await failed(harness, three)
+    async with harness.kernel(three.workflow) as kernel:
         await kernel.skip("r", "second", 1)
         await kernel.set_output("r", "second", 2)
         with pytest.raises(StepCompletedError, match="'second' of run 'r' has completed"):
@@ -170,11 +170,11 @@ async def test_the_last_amendment_before_the_resume_counts() -> None:
 
 async def test_an_amendment_of_what_is_not_there_is_refused() -> None:
     """A step nobody has begun, a run there is not, a value that is none; nothing is recorded."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=True)
-    await failed(stage, three)
-    before = stage.journal("r")
-    async with stage.kernel(three.workflow) as kernel:
+    await failed(harness, three)
+    before = harness.journal("r")
+    async with harness.kernel(three.workflow) as kernel:
         with pytest.raises(StepNotFoundError, match="it has begun: first, second"):
             await kernel.skip("r", "third")
         with pytest.raises(StepNotFoundError):
@@ -190,7 +190,7 @@ async def test_an_amendment_of_what_is_not_there_is_refused() -> None:
         with pytest.raises(InvalidNameError):
             await kernel.set_variable("r", "no name", 1)
 
-    assert stage.journal("r") == before
+    assert harness.journal("r") == before
 
 
 async def test_a_planned_step_can_be_amended_before_it_has_begun() -> None:
@@ -207,7 +207,7 @@ async def test_a_planned_step_can_be_amended_before_it_has_begun() -> None:
 
     ready: list[bool] = []
     planned = Workflow(name="planned", program=program, plan=[("a", "1"), ("b", "2")])
-    async with Stage().kernel(planned) as kernel:
+    async with Harness().kernel(planned) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(planned, run_id="r")
         await kernel.skip("r", "b", "not today")
@@ -219,9 +219,9 @@ async def test_a_planned_step_can_be_amended_before_it_has_begun() -> None:
 
 async def test_a_live_run_is_not_amended() -> None:
     """Its owner is at it, here or elsewhere: only a variable can be set."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=False)
-    async with stage.kernel(three.workflow) as kernel, stage.kernel() as other:
+    async with harness.kernel(three.workflow) as kernel, harness.kernel() as other:
         await kernel.start(three.workflow, run_id="r")
         await three.begun.wait()
         for somebody in (kernel, other):
@@ -231,7 +231,7 @@ async def test_a_live_run_is_not_amended() -> None:
                 await somebody.set_output("r", "second", 1)
         assert await kernel.set_variable("r", "mode", 1) is Delivery.RECORDED
         assert await other.set_variable("r", "mode", 2, by="ann") is Delivery.POSTED
-        await recorded(stage, "r", "variable_set", 2)
+        await recorded(harness, "r", "variable_set", 2)
         state = await kernel.inspect("r")
 
     assert state.variables == {"mode": 2}
@@ -244,7 +244,7 @@ async def test_a_completed_run_takes_no_amendment() -> None:
     async def program(ctx: Context) -> None:
         await ctx.step(Counter().body("only"), name="only")
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program, run_id="r")
         with pytest.raises(RunFinishedError):
             await kernel.skip("r", "only")
@@ -259,7 +259,7 @@ async def test_a_completed_run_takes_no_amendment() -> None:
 
 async def test_a_program_reads_what_was_set_from_outside() -> None:
     """The value is that of the moment in which the program first asked, and stays so on replay."""
-    stage = Stage()
+    harness = Harness()
     seen: list[Any] = []
 
     @workflow()
@@ -272,7 +272,7 @@ async def test_a_program_reads_what_was_set_from_outside() -> None:
         await ctx.wait_signal("end")
         return seen[-1]
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting", "go")
         await kernel.set_variable("r", "mode", 2, by="ann")
@@ -281,7 +281,7 @@ async def test_a_program_reads_what_was_set_from_outside() -> None:
         await kernel.set_variable("r", "mode", 3)
         await kernel.set_variable("r", "other", 3)
         crash(kernel)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.signal("r", "end")
         output = await kernel.result("r")
         state = await kernel.inspect("r")
@@ -296,24 +296,24 @@ async def test_a_program_reads_what_was_set_from_outside() -> None:
 
 async def test_a_resume_skips_what_it_is_told_to() -> None:
     """The failed step would be tried afresh; instead it is skipped, in the generation that begins."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=True)
-    await failed(stage, three)
-    async with stage.kernel(three.workflow) as kernel:
+    await failed(harness, three)
+    async with harness.kernel(three.workflow) as kernel:
         output = await (await kernel.resume("r", skip={"second": [1, 2]}, by="ann")).result()
         step = (await kernel.inspect("r")).steps["second"]
 
     assert output == [1, [1, 2], 1]
     assert (step.status, step.generation) == (StepStatus.SKIPPED, 2)
-    assert StepSkipped("second", "somebody skipped it", "[1,2]", 2, "ann") in after(stage, 0)
+    assert StepSkipped("second", "somebody skipped it", "[1,2]", 2, "ann") in after(harness, 0)
 
 
 async def test_a_resume_skips_a_step_that_was_running() -> None:
     """An interrupted attempt is not begun again, and its step keeps its generation."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=False)
-    await interrupted(stage, three)
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    await interrupted(harness, three)
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         assert await (await kernel.resume("r", skip={"second": None})).result() == [1, None, 1]
         step = (await kernel.inspect("r")).steps["second"]
 
@@ -322,10 +322,10 @@ async def test_a_resume_skips_a_step_that_was_running() -> None:
 
 async def test_a_resume_runs_again_what_it_is_told_to() -> None:
     """`retry` gives those steps a new generation and leaves later ones alone; the failure is tried afresh as ever."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=True)
-    await failed(stage, three)
-    async with stage.kernel(three.workflow) as kernel:
+    await failed(harness, three)
+    async with harness.kernel(three.workflow) as kernel:
         with pytest.raises(RunFailed):
             await (await kernel.resume("r", retry=["first"])).result()
         steps = (await kernel.inspect("r")).steps
@@ -361,7 +361,7 @@ async def test_a_resume_runs_a_handled_failure_again() -> None:
             first = "handled"
         return [first, await ctx.step(last)]
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         outputs: list[list[str]] = []
         for retry in ([], ["careful"]):
             run_id = f"r{len(outputs)}"
@@ -377,11 +377,11 @@ async def test_a_resume_runs_a_handled_failure_again() -> None:
 
 async def test_a_resume_that_makes_no_sense_changes_nothing() -> None:
     """Steps nobody knows, steps that have completed, values that are none, and a completed run."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=True)
-    await failed(stage, three)
-    before = stage.journal("r")
-    async with stage.kernel(three.workflow) as kernel:
+    await failed(harness, three)
+    before = harness.journal("r")
+    async with harness.kernel(three.workflow) as kernel:
         with pytest.raises(StepNotFoundError):
             await kernel.resume("r", retry=["third"])
         with pytest.raises(StepNotFoundError):
@@ -390,7 +390,7 @@ async def test_a_resume_that_makes_no_sense_changes_nothing() -> None:
             await kernel.resume("r", skip={"first": 1})
         with pytest.raises(InvalidValueError):
             await kernel.resume("r", skip={"second": float("inf")})
-        assert stage.journal("r") == before
+        assert harness.journal("r") == before
         assert (await kernel.inspect("r")).status is RunStatus.FAILED
         await (await kernel.resume("r", skip={"second": None})).result()
         with pytest.raises(RunNotResumableError):

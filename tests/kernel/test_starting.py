@@ -19,12 +19,12 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 from kernel.flows import doubling, waiting
-from kernel.harness import Stage, is_cancelled_after, until
+from kernel.harness import Harness, is_cancelled_after, until
 
 
 async def test_starting_twice_under_one_id_is_starting_once() -> None:
     """The same id with the same workflow and inputs is the same run, live or finished."""
-    async with Stage().kernel(doubling) as kernel:
+    async with Harness().kernel(doubling) as kernel:
         first = await kernel.start(doubling, {"number": 3}, run_id="r")
         second = await kernel.start("doubling", {"number": 3}, run_id="r")
         await first.result()
@@ -44,7 +44,7 @@ async def test_two_starts_at_the_same_moment_make_one_run() -> None:
         handles.append(handle)
         results.append(await handle.result())
 
-    async with Stage().kernel(doubling) as kernel, anyio.create_task_group() as group:
+    async with Harness().kernel(doubling) as kernel, anyio.create_task_group() as group:
         group.start_soon(begin, kernel)
         group.start_soon(begin, kernel)
 
@@ -63,7 +63,7 @@ async def test_two_starts_at_the_same_moment_make_one_run() -> None:
 )
 async def test_an_id_that_is_taken_is_refused(flow: Any, inputs: dict[str, Any], run_id: str, difference: str) -> None:
     """An id belongs to one workflow with one set of inputs, and ids are unique regardless of case."""
-    async with Stage().kernel(doubling, waiting) as kernel:
+    async with Harness().kernel(doubling, waiting) as kernel:
         await kernel.run(doubling, {"number": 3}, run_id="Run")
 
         with pytest.raises(RunExistsError, match=difference):
@@ -72,9 +72,9 @@ async def test_an_id_that_is_taken_is_refused(flow: Any, inputs: dict[str, Any],
 
 async def test_inputs_are_checked_before_anything_is_stored() -> None:
     """Inputs that do not fit are refused with every problem by field, and no run exists afterwards."""
-    stage = Stage()
+    harness = Harness()
 
-    async with stage.kernel(doubling) as kernel:
+    async with harness.kernel(doubling) as kernel:
         with pytest.raises(InvalidInputError) as refused:
             await kernel.start(doubling, {"number": "many", "colour": "red"}, run_id="r")
         with pytest.raises(InvalidNameError):
@@ -83,17 +83,17 @@ async def test_inputs_are_checked_before_anything_is_stored() -> None:
             await kernel.start("tripling")
 
     assert set(refused.value.problems) == {"number", "colour"}
-    assert stage.store.runs == {}
+    assert harness.store.runs == {}
 
 
 async def test_a_start_whose_caller_is_cancelled_goes_on() -> None:
     """A run whose creation is recorded is driven, whatever becomes of the task that asked for it."""
     left_to_itself = 0
     for ticks in range(12):
-        stage = Stage()
-        async with stage.kernel(doubling) as kernel:
+        harness = Harness()
+        async with harness.kernel(doubling) as kernel:
             cancelled = await is_cancelled_after(ticks, partial(kernel.start, doubling, run_id="r"))
-            if "r" in stage.store.runs:  # the cancellation may have come before the start
+            if "r" in harness.store.runs:  # the cancellation may have come before the start
                 assert await kernel.result("r") == 2
                 left_to_itself += cancelled
 
@@ -111,11 +111,11 @@ async def test_a_caller_who_is_cancelled_half_way_leaves_no_run_that_nobody_driv
 
     cancelled: list[bool] = []
     for ticks in range(30):
-        stage = Stage()
-        async with stage.kernel(waiter) as kernel:
+        harness = Harness()
+        async with harness.kernel(waiter) as kernel:
             await kernel.start(waiter, run_id="r")
             await until(kernel, "r", "step_waiting")
-        async with stage.kernel(waiter, recover=False) as kernel:
+        async with harness.kernel(waiter, recover=False) as kernel:
             calls = {
                 "resume": lambda kernel=kernel: kernel.resume("r"),
                 "start": lambda kernel=kernel: kernel.start(waiter, run_id="r"),
@@ -125,7 +125,7 @@ async def test_a_caller_who_is_cancelled_half_way_leaves_no_run_that_nobody_driv
             for _ in range(40):
                 await checkpoint()
 
-            if stage.summary("r").status != "cancelled":
+            if harness.summary("r").status != "cancelled":
                 await kernel.start(waiter, run_id="r")  # refused, or of no use, if the run is claimed by nobody's task
                 await kernel.signal("r", "answer", 42)
                 with anyio.fail_after(5):
@@ -154,7 +154,7 @@ async def test_text_that_is_not_utf8_is_refused_and_the_kernel_goes_on(where: st
     if where == "environment":
         program = replace(program, environment=lambda beginning: {"workspace": odd})
 
-    kernel = Stage().kernel(program)
+    kernel = Harness().kernel(program)
     calls: dict[str, Any] = {
         "cancel": lambda: kernel.cancel("r", odd),
         "signal": lambda: kernel.signal("r", "never", by=odd),
@@ -176,7 +176,7 @@ async def test_text_that_is_not_utf8_is_refused_and_the_kernel_goes_on(where: st
 
 async def test_a_run_started_by_a_steps_body_is_a_run_like_any_other() -> None:
     """A body may open a kernel, or use its own, and run a workflow there: that one's steps are not inside the body."""
-    stage, elsewhere = Stage(), Stage()
+    harness, elsewhere = Harness(), Harness()
 
     async def here() -> Any:
         return await kernel.run(doubling)
@@ -189,7 +189,7 @@ async def test_a_run_started_by_a_steps_body_is_a_run_like_any_other() -> None:
     async def program(ctx: Context) -> Any:
         return [await ctx.step(here), await ctx.step(there)]
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         assert await kernel.run(program) == [2, 2]
 
 
@@ -201,6 +201,6 @@ async def test_an_input_that_json_cannot_hold_is_refused_with_its_place(value: A
     async def takes(ctx: Context, value: Any) -> Any:
         return value
 
-    async with Stage().kernel(takes) as kernel:
+    async with Harness().kernel(takes) as kernel:
         with pytest.raises(InvalidValueError, match=r"\$\.value"):
             await kernel.start(takes, {"value": value})

@@ -11,7 +11,7 @@ import pytest
 from flujo.kernel import Context, Event, RunNotFoundError, workflow
 from flujo.kernel.errors import CursorError, RunDeletedError, RunReplacedError
 from kernel.flows import Flaky, double, doubling, waiting
-from kernel.harness import Stage, until
+from kernel.harness import Harness, until
 
 
 async def collect(events: AsyncIterator[Event]) -> list[Event]:
@@ -22,9 +22,9 @@ async def collect(events: AsyncIterator[Event]) -> list[Event]:
 
 async def test_a_watch_gives_each_event_once_from_where_it_is_asked_to() -> None:
     """A watch from 0 gives the whole journal, one from n what follows n, both end with the run."""
-    stage = Stage()
+    harness = Harness()
 
-    async with stage.kernel(waiting) as kernel:
+    async with harness.kernel(waiting) as kernel:
         handle = await kernel.start(waiting, run_id="r")
         seen: list[Event] = []
 
@@ -39,7 +39,7 @@ async def test_a_watch_gives_each_event_once_from_where_it_is_asked_to() -> None
 
     assert [event.seq for event in seen] == [1, 2, 3, 4, 5]
     assert [event.seq for event in rest] == [3, 4, 5]
-    assert seen == stage.journal("r")
+    assert seen == harness.journal("r")
 
 
 async def test_a_watch_of_many_events_misses_none() -> None:
@@ -50,7 +50,7 @@ async def test_a_watch_of_many_events_misses_none() -> None:
         for number in range(100):
             await ctx.step(double, number)
 
-    async with Stage().kernel(long) as kernel:
+    async with Harness().kernel(long) as kernel:
         handle = await kernel.start(long)
         live = await collect(handle.watch())
         stored = await collect(handle.watch())
@@ -63,7 +63,7 @@ async def test_a_watch_ends_when_the_run_has_failed_and_goes_on_after_a_resume()
     """A failed run ends its watch; after a resume the next watch continues where that one ended."""
     flaky = Flaky()
 
-    async with Stage().kernel(flaky.workflow) as kernel:
+    async with Harness().kernel(flaky.workflow) as kernel:
         handle = await kernel.start(flaky.workflow)
         before = await collect(handle.watch())
         flaky.broken = False
@@ -77,7 +77,7 @@ async def test_a_watch_ends_when_the_run_has_failed_and_goes_on_after_a_resume()
 
 async def test_a_watch_beyond_the_end_is_refused() -> None:
     """A cursor after the last event is a mistake, as is an unknown run."""
-    async with Stage().kernel(doubling) as kernel:
+    async with Harness().kernel(doubling) as kernel:
         await kernel.run(doubling, run_id="r")
 
         with pytest.raises(CursorError, match="has 4 events"):
@@ -90,12 +90,12 @@ async def test_a_watch_beyond_the_end_is_refused() -> None:
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
 async def test_a_watch_tells_when_its_run_is_gone(replaced: bool) -> None:
     """The watch of an interrupted run that is deleted, or started anew under its id, ends with an error."""
-    stage = Stage()
-    async with stage.kernel(waiting) as kernel:
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel:
         await kernel.start(waiting, run_id="r")
         await until(kernel, "r", "step_waiting")
 
-    async with stage.kernel(doubling) as kernel:
+    async with harness.kernel(doubling) as kernel:
         watch = kernel.watch("r")
         async with aclosing(watch) as events:
             for _ in range(2):

@@ -39,7 +39,7 @@ from flujo.v1 import run_pb2
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import system_service_pb2 as system_pb
 from flujo.v1.payload_pb2 import Definition, Payload
-from kernel.harness import Stage
+from kernel.harness import Harness
 from proto.contract import Documented, documented_errors
 from server.flows import FAILS, WORKS, Flaky, doubling, echoing, forgotten, letters, stuck, waiting, writing
 from server.harness import CountingGuard, both, install_counting_guard, raised_by, served, stubs, told_by
@@ -893,15 +893,15 @@ async def troubled(address: str) -> AsyncIterator[tuple[Kernel, Client, Troubled
 
 async def kernel_with_runs(folder: Path) -> Kernel:
     """A kernel, to be opened, on a store with a run in each state that can refuse something."""
-    stage = Stage()
+    harness = Harness()
     flaky = Flaky()
-    async with stage.kernel(writing, forgotten) as earlier:
+    async with harness.kernel(writing, forgotten) as earlier:
         await earlier.run("writing", {"size": 2}, run_id="orphan")
         await earlier.start("forgotten", run_id="resting")
         await earlier.pause("resting")
         await earlier.wait("resting")
     flows = (doubling, echoing, waiting, stuck, flaky.workflow)
-    return stage.kernel(*flows, workspaces=folder / "w", load_definition=load_stored, recover=False)
+    return harness.kernel(*flows, workspaces=folder / "w", load_definition=load_stored, recover=False)
 
 
 async def put_runs(kernel: Kernel) -> None:
@@ -1039,7 +1039,7 @@ async def test_an_error_of_several_at_once_is_a_bug_with_one_id(address: str) ->
 
 async def test_requests_beyond_four_megabytes_are_refused_by_grpc(address: str) -> None:
     """They do not even reach us; the client says what happened."""
-    async with both(Stage().kernel(doubling), address) as (_, client), stubs(address) as (stub, _):
+    async with both(Harness().kernel(doubling), address) as (_, client), stubs(address) as (stub, _):
         request = pb.StartRunRequest(workflow="doubling", labels={"x": "y" * 5_000_000})
 
         with pytest.raises(aio.AioRpcError) as refused:

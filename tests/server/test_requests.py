@@ -10,7 +10,7 @@ import pytest
 
 from flujo.kernel import Kernel, RunFailed, Runs
 from flujo.kernel.errors import InvalidNameError, RequestReusedError
-from kernel.harness import Stage
+from kernel.harness import Harness
 from server.flows import Flaky, doubling, waiting
 from server.harness import both
 from server.serving import server_process
@@ -54,7 +54,7 @@ async def test_a_repeat_may_come_another_way(first: str, call: str, address: str
     """What was asked of the kernel and is repeated through its server is the same request, and the other way about."""
     run_id, ask = CALLS[call]
     flaky = Flaky()
-    async with both(Stage().kernel(doubling, waiting, flaky.workflow), address) as (near, far):
+    async with both(Harness().kernel(doubling, waiting, flaky.workflow), address) as (near, far):
         await put_runs(near)
         flaky.broken = False
         ways: tuple[Runs, Runs] = (near, far) if first == "kernel" else (far, near)
@@ -76,7 +76,7 @@ async def test_a_repeat_may_come_another_way(first: str, call: str, address: str
 
 async def test_without_an_id_a_client_asks_for_nothing_that_could_be_repeated(address: str) -> None:
     """As a kernel does: two signals are two, and two starts are two runs."""
-    async with both(Stage().kernel(doubling, waiting), address) as (near, far):
+    async with both(Harness().kernel(doubling, waiting), address) as (near, far):
         await near.start("waiting", run_id="r")
         for _ in range(2):
             await far.signal("r", "note")
@@ -90,7 +90,7 @@ async def test_without_an_id_a_client_asks_for_nothing_that_could_be_repeated(ad
 
 async def test_a_client_refuses_what_is_no_request_id(address: str) -> None:
     """An empty text would mean none on the wire."""
-    async with both(Stage().kernel(waiting), address) as (near, far):
+    async with both(Harness().kernel(waiting), address) as (near, far):
         await near.start("waiting", run_id="r")
         for runs in (near, far):
             for request_id in ("", "a b", "é"):

@@ -62,7 +62,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.events import CancelRequested
 from flujo.kernel.journal.explanation import Why
 from flujo.server.listening import load_stored
-from kernel.harness import START, JumpingClock, Stage, crash
+from kernel.harness import START, Harness, JumpingClock, crash
 from server.flows import FAILS, WORKS, Flaky, double, doubling, echoing, letters, mapping, stuck, waiting, writing
 from server.harness import Through
 
@@ -76,11 +76,11 @@ async def collect(events: AsyncIterator[Event]) -> list[Event]:
 
 
 class SlowPrunes(InMemoryBackend):
-    """Removes one run at a time, and takes three seconds of its stage's clock for it."""
+    """Removes one run at a time, and takes three seconds of its harness's clock for it."""
 
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage.store)
-        self._clock = stage.clock
+    def __init__(self, harness: Harness) -> None:
+        super().__init__(harness.store)
+        self._clock = harness.clock
 
     async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         removal = await super().prune(filter, limit=1, dry_run=dry_run)
@@ -102,7 +102,7 @@ async def seen(runs: Runs, run_id: str, type: str) -> Event:
 
 async def test_a_run_is_started_and_has_a_result(through: Through) -> None:
     """`start` answers with a handle on a run that is new, and `run` with the output."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         handle = await runs.start("doubling", {"number": 21}, run_id="r")
 
         assert (handle.run_id, handle.created) == ("r", True)
@@ -112,13 +112,13 @@ async def test_a_run_is_started_and_has_a_result(through: Through) -> None:
 
 async def test_a_workflow_can_be_given_as_itself(through: Through) -> None:
     """A program of Python is started by its name, whoever has it in hands."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         assert await runs.run(doubling, {"number": 3}) == 6
 
 
 async def test_a_run_without_an_id_is_given_one(through: Through) -> None:
     """Two starts without an id are two runs."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         first, second = await runs.start("doubling"), await runs.start("doubling")
 
         assert first.run_id != second.run_id
@@ -127,7 +127,7 @@ async def test_a_run_without_an_id_is_given_one(through: Through) -> None:
 
 async def test_starting_twice_under_one_id_is_starting_once(through: Through) -> None:
     """The same id with the same workflow and inputs is the same run, live or finished."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         first = await runs.start("doubling", {"number": 3}, run_id="r")
         second = await runs.start("doubling", {"number": 3}, run_id="r")
         await first.result()
@@ -147,7 +147,7 @@ async def test_two_starts_at_the_same_moment_make_one_run(through: Through) -> N
         handles.append(handle)
         results.append(await handle.result())
 
-    async with through(Stage().kernel(*FLOWS)) as runs, anyio.create_task_group() as group:
+    async with through(Harness().kernel(*FLOWS)) as runs, anyio.create_task_group() as group:
         group.start_soon(begin, runs)
         group.start_soon(begin, runs)
 
@@ -168,7 +168,7 @@ async def test_an_id_that_is_taken_is_refused(
     through: Through, flow: str, inputs: dict[str, Any], run_id: str, difference: str
 ) -> None:
     """An id belongs to one workflow with one set of inputs, and ids are unique regardless of case."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("doubling", {"number": 3}, run_id="Run")
 
         with pytest.raises(RunExistsError, match=difference):
@@ -177,7 +177,7 @@ async def test_an_id_that_is_taken_is_refused(
 
 async def test_what_does_not_fit_is_refused_before_a_run_exists(through: Through) -> None:
     """Inputs, ids, labels and names of workflows are checked first, each with an error of its own."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         with pytest.raises(InvalidInputError) as refused:
             await runs.start("doubling", {"number": "many", "colour": "red"})
         with pytest.raises(InvalidNameError):
@@ -201,7 +201,7 @@ async def test_values_arrive_as_they_were_sent(through: Through) -> None:
     """Text of any script, numbers of any size, nesting and nulls come back unchanged."""
     value = {"text": "Zürich → 東京 \u0000", "big": 2**70, "small": 5e-324, "list": [None, True, [{}], -0.0], "": ""}
 
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         assert await runs.run("echoing", {"value": value}, run_id="r") == value
         assert (await runs.inspect("r")).inputs == {"value": value}
 
@@ -211,7 +211,7 @@ async def test_outputs_of_any_size_arrive(through: Through) -> None:
     size = 1024 * 1024
     text = "é" * (size // 2)
 
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         assert await runs.run("writing", {"size": size}, run_id="r") == text
 
         state = await runs.inspect("r")
@@ -226,7 +226,7 @@ async def test_outputs_of_any_size_arrive(through: Through) -> None:
 
 async def test_a_definition_of_the_callers_own_is_run(through: Through, folder: Path) -> None:
     """A definition is stored with its run, and not known by its name afterwards."""
-    kernel = Stage().kernel(workspaces=folder / "w", load_definition=load_stored)
+    kernel = Harness().kernel(workspaces=folder / "w", load_definition=load_stored)
     async with through(kernel) as runs:
         assert await runs.run(letters(WORKS), run_id="r") == {"last": "two"}
 
@@ -239,7 +239,7 @@ async def test_a_definition_of_the_callers_own_is_run(through: Through, folder: 
 
 async def test_a_run_goes_on_with_another_definition(through: Through, folder: Path) -> None:
     """A resume with a mended definition keeps what is completed, and the run has the new text from then on."""
-    kernel = Stage().kernel(workspaces=folder / "w", load_definition=load_stored)
+    kernel = Harness().kernel(workspaces=folder / "w", load_definition=load_stored)
     async with through(kernel) as runs:
         with pytest.raises(RunFailed):
             await runs.run(letters(FAILS), run_id="r")
@@ -255,7 +255,7 @@ async def test_a_run_goes_on_with_another_definition(through: Through, folder: P
 
 async def test_a_definition_that_contradicts_completed_steps_is_refused(through: Through, folder: Path) -> None:
     """Every difference is named with its step, nothing has changed, and `accept_changes` goes on all the same."""
-    kernel = Stage().kernel(workspaces=folder / "w", load_definition=load_stored)
+    kernel = Harness().kernel(workspaces=folder / "w", load_definition=load_stored)
     async with through(kernel) as runs:
         with pytest.raises(RunFailed):
             await runs.run(letters(FAILS), run_id="r")
@@ -276,7 +276,7 @@ async def test_a_definition_that_contradicts_completed_steps_is_refused(through:
 
 async def test_a_failed_run_says_what_failed(through: Through) -> None:
     """`result` raises what is recorded; `wait` answers, since a failure is data."""
-    async with through(Stage().kernel(Flaky().workflow)) as runs:
+    async with through(Harness().kernel(Flaky().workflow)) as runs:
         with pytest.raises(RunFailed) as failed:
             await runs.run("flaky", run_id="r")
         state = await runs.wait("r")
@@ -288,7 +288,7 @@ async def test_a_failed_run_says_what_failed(through: Through) -> None:
 
 async def test_a_cancelled_run_says_why(through: Through) -> None:
     """The reason given with a cancel is in the error."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         handle = await runs.start("stuck", run_id="r")
         await handle.cancel("it takes too long")
 
@@ -299,14 +299,14 @@ async def test_a_cancelled_run_says_why(through: Through) -> None:
 
 async def test_a_paused_run_is_waited_for_no_longer(through: Through) -> None:
     """A run whose step outlived too many owners is paused; waiting for it ends with that."""
-    stage = Stage()
-    kernel = stage.kernel(*FLOWS)
+    harness = Harness()
+    kernel = harness.kernel(*FLOWS)
     async with kernel:
         await kernel.start("stuck", run_id="r")
         await seen(kernel, "r", "step_started")
         crash(kernel)
 
-    async with through(stage.kernel(*FLOWS, max_interruptions=1)) as runs:
+    async with through(harness.kernel(*FLOWS, max_interruptions=1)) as runs:
         with pytest.raises(RunPaused) as paused:
             await runs.result("r")
 
@@ -314,9 +314,9 @@ async def test_a_paused_run_is_waited_for_no_longer(through: Through) -> None:
         assert (await runs.wait("r")).paused_reason == "StepInterrupted"
 
 
-async def left_behind(stage: Stage) -> None:
+async def left_behind(harness: Harness) -> None:
     """A run `r` of `waiting` that nobody runs."""
-    kernel = stage.kernel(*FLOWS)
+    kernel = harness.kernel(*FLOWS)
     async with kernel:
         await kernel.start("waiting", run_id="r")
         await seen(kernel, "r", "step_waiting")
@@ -324,10 +324,10 @@ async def left_behind(stage: Stage) -> None:
 
 async def test_a_run_that_nobody_runs_is_interrupted(through: Through) -> None:
     """Waiting for it says so at once, and so does looking at it."""
-    stage = Stage()
-    await left_behind(stage)
+    harness = Harness()
+    await left_behind(harness)
 
-    async with through(stage.kernel(*FLOWS, recover=False)) as runs:
+    async with through(harness.kernel(*FLOWS, recover=False)) as runs:
         with pytest.raises(RunInterrupted):
             await runs.wait("r")
         with pytest.raises(RunInterrupted):
@@ -338,10 +338,10 @@ async def test_a_run_that_nobody_runs_is_interrupted(through: Through) -> None:
 
 async def test_a_start_takes_up_a_run_that_nobody_runs(through: Through) -> None:
     """The same start again brings the run back to life, and it goes on where it was."""
-    stage = Stage()
-    await left_behind(stage)
+    harness = Harness()
+    await left_behind(harness)
 
-    async with through(stage.kernel(*FLOWS, recover=False)) as runs:
+    async with through(harness.kernel(*FLOWS, recover=False)) as runs:
         handle = await runs.start("waiting", run_id="r")
         assert not handle.created
         assert not await runs.is_interrupted(await runs.summary("r"))
@@ -368,7 +368,7 @@ CALLS: dict[str, Callable[[Runs], Awaitable[Any]]] = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_a_run_that_does_not_exist_is_an_error(through: Through, call: Callable[[Runs], Awaitable[Any]]) -> None:
     """Every call that names a run says which one is not there, and where it has looked."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         with pytest.raises(RunNotFoundError) as missing:
             await call(runs)
 
@@ -377,8 +377,8 @@ async def test_a_run_that_does_not_exist_is_an_error(through: Through, call: Cal
 
 async def test_inspect_shows_a_run_under_way(through: Through) -> None:
     """What has been done, what is waited for, and what the run was asked for."""
-    stage = Stage()
-    async with through(stage.kernel(*FLOWS)) as runs:
+    harness = Harness()
+    async with through(harness.kernel(*FLOWS)) as runs:
         await runs.start("waiting", run_id="r", labels={"team": "a", "Stadt": "Zürich"})
         await seen(runs, "r", "step_waiting")
 
@@ -388,12 +388,12 @@ async def test_inspect_shows_a_run_under_way(through: Through) -> None:
         assert (state.status, state.current_steps, state.interrupted) == (RunStatus.WAITING, ["go"], False)
         assert state.wait == [{"kind": "signal", "step": "go", "until": None, "signal": "go", "child": None}]
         assert state.steps["go"].status is StepStatus.WAITING
-        assert state.created_at == stage.clock.now()
+        assert state.created_at == harness.clock.now()
 
 
 async def test_every_step_of_a_long_run_is_there(through: Through) -> None:
     """A run of 1,203 steps is read whole, in the order they began."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("mapping", {"count": 1203}, run_id="r")
 
         state = await runs.inspect("r")
@@ -406,7 +406,7 @@ async def test_every_step_of_a_long_run_is_there(through: Through) -> None:
 
 async def test_a_summary_names_the_owner_of_a_live_run(through: Through) -> None:
     """A live run has an owner, one that has ended has none."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with through(kernel) as runs:
         handle = await runs.start("waiting", run_id="r")
         assert (await runs.summary("r")).owner == kernel.id
@@ -422,7 +422,7 @@ async def test_a_summary_names_the_owner_of_a_live_run(through: Through) -> None
 
 async def test_runs_are_listed_by_what_they_are(through: Through) -> None:
     """Status, workflow, beginning of the id and labels choose, and together they choose less."""
-    async with through(Stage(JumpingClock()).kernel(*FLOWS)) as runs:
+    async with through(Harness(JumpingClock()).kernel(*FLOWS)) as runs:
         await runs.run("doubling", run_id="a-1", labels={"team": "a", "tier": "1"})
         await runs.run("doubling", run_id="a-2", labels={"team": "b"})
         await runs.start("waiting", run_id="b-1", labels={"team": "a"})
@@ -442,10 +442,10 @@ async def test_runs_are_listed_by_what_they_are(through: Through) -> None:
 
 async def test_pages_hold_every_run_once(through: Through) -> None:
     """Following `next` shows all runs, newest first, although others arrive meanwhile."""
-    stage = Stage()
-    async with through(stage.kernel(*FLOWS)) as runs:
+    harness = Harness()
+    async with through(harness.kernel(*FLOWS)) as runs:
         for number in range(7):
-            stage.clock.advance(1)
+            harness.clock.advance(1)
             await runs.run("doubling", run_id=f"r{number}", labels={"b": "1", "a": "2"})
         listed: list[str] = []
         page: str | None = None
@@ -454,7 +454,7 @@ async def test_pages_hold_every_run_once(through: Through) -> None:
             listed += [run.run_id for run in found.runs]
             if (page := found.next) is None:
                 break
-            stage.clock.advance(1)
+            harness.clock.advance(1)
             await runs.run("doubling")
 
     assert listed == [f"r{number}" for number in reversed(range(7))]
@@ -462,7 +462,7 @@ async def test_pages_hold_every_run_once(through: Through) -> None:
 
 async def test_a_list_is_asked_for_properly(through: Through) -> None:
     """A page of another filter, a status that does not exist and a limit of none are refused."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("doubling")
         await runs.run("doubling")
         token = (await runs.list(limit=1)).next
@@ -479,14 +479,14 @@ async def test_a_list_is_asked_for_properly(through: Through) -> None:
 
 async def test_runs_are_listed_by_when_they_moved(through: Through) -> None:
     """Ranges hold their beginning and not their end; a run that has not ended is in no range of `finished`."""
-    stage = Stage()
-    async with through(stage.kernel(*FLOWS)) as runs:
+    harness = Harness()
+    async with through(harness.kernel(*FLOWS)) as runs:
         for number in range(3):
             await runs.run("doubling", run_id=f"r{number}")
-            stage.clock.advance(60)
+            harness.clock.advance(60)
         await runs.start("waiting", run_id="live")
         await seen(runs, "live", "step_waiting")
-        stage.clock.advance(3600)
+        harness.clock.advance(3600)
 
         async def ids(**wanted: Any) -> list[str]:
             found = [run.run_id for run in (await runs.list(**wanted)).runs]
@@ -513,7 +513,7 @@ async def test_runs_are_listed_by_where_they_failed_and_who_started_them(through
     async def calling(ctx: Context) -> Any:
         return await ctx.run_child(doubling, {"number": 4})
 
-    async with through(Stage().kernel(*FLOWS, flaky.workflow, calling)) as runs:
+    async with through(Harness().kernel(*FLOWS, flaky.workflow, calling)) as runs:
         with pytest.raises(RunFailed):
             await runs.run("flaky", run_id="failed")
         assert await runs.run("calling", run_id="parent") == 8
@@ -526,14 +526,14 @@ async def test_runs_are_listed_by_where_they_failed_and_who_started_them(through
 
 async def test_a_list_is_sorted_by_what_moved_last(through: Through) -> None:
     """In the order of `updated_at`, over pages as well, and a page of one order does not fit the other."""
-    stage = Stage()
-    async with through(stage.kernel(*FLOWS)) as runs:
+    harness = Harness()
+    async with through(harness.kernel(*FLOWS)) as runs:
         await runs.start("waiting", run_id="w")
         await seen(runs, "w", "step_waiting")
         for number in range(3):
-            stage.clock.advance(1)
+            harness.clock.advance(1)
             await runs.run("doubling", run_id=f"r{number}")
-        stage.clock.advance(1)
+        harness.clock.advance(1)
         await runs.signal("w", "go")
         await runs.result("w")
 
@@ -557,7 +557,7 @@ async def test_a_list_is_sorted_by_what_moved_last(through: Through) -> None:
 )
 async def test_a_filter_is_asked_for_properly(through: Through, wanted: dict[str, Any], says: str) -> None:
     """What is no instant and no status is refused by list and count alike."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         with pytest.raises(InvalidNameError, match=says):
             await runs.list(**wanted)
         with pytest.raises(InvalidNameError, match=says):
@@ -573,24 +573,24 @@ async def test_a_filter_is_asked_for_properly(through: Through, wanted: dict[str
 
 async def test_runs_add_up(through: Through) -> None:
     """By workflow: what is stored, and of what ended in the window how much failed, and how long and where it took."""
-    stage = Stage()
+    harness = Harness()
     flaky = Flaky()
 
     @step(retry=RetryPolicy(max_attempts=2, delay=0))
     async def slow(seconds: int) -> None:
         if current_attempt().attempt == 1:
-            stage.clock.advance(seconds)
+            harness.clock.advance(seconds)
             raise ConnectionError("again")
-        stage.clock.advance(seconds)
+        harness.clock.advance(seconds)
 
     @workflow(name="steps")
     async def steps(ctx: Context, seconds: int) -> None:
         await ctx.step(slow, seconds)
         await ctx.step(double, 1)
 
-    async with through(stage.kernel(*FLOWS, flaky.workflow, steps)) as runs:
+    async with through(harness.kernel(*FLOWS, flaky.workflow, steps)) as runs:
         await runs.run("doubling", run_id="long-ago")
-        stage.clock.advance(2 * 86400)
+        harness.clock.advance(2 * 86400)
         for seconds in (1, 2, 3, 10):
             await runs.run("steps", {"seconds": seconds})
         with pytest.raises(RunFailed):
@@ -601,7 +601,7 @@ async def test_runs_add_up(through: Through) -> None:
         everything = await runs.stats()
         by_name = {each.workflow: each for each in everything.workflows}
         assert list(by_name) == ["doubling", "flaky", "steps", "waiting"]
-        assert (everything.since, everything.until) == (stage.clock.now() - 86_400_000_000, stage.clock.now())
+        assert (everything.since, everything.until) == (harness.clock.now() - 86_400_000_000, harness.clock.now())
 
         told = by_name["steps"]
         assert (told.runs, told.created, told.ended) == ({"completed": 4}, 4, {"completed": 4})
@@ -630,7 +630,7 @@ async def test_runs_add_up(through: Through) -> None:
 
 async def test_events_are_read_from_any_number_on(through: Through) -> None:
     """Those after a number, and as many as were asked for."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("doubling", run_id="r")
 
         assert [event.type for event in await runs.events("r")] == [
@@ -648,7 +648,7 @@ async def test_events_are_read_from_any_number_on(through: Through) -> None:
 
 async def test_many_large_events_are_read_whole(through: Through) -> None:
     """Forty outputs of 60 kB, more than one answer holds, come in order and complete."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("writing", {"size": 60_000, "times": 40}, run_id="r")
 
         events = await runs.events("r")
@@ -659,7 +659,7 @@ async def test_many_large_events_are_read_whole(through: Through) -> None:
 
 async def test_a_cursor_beyond_the_last_event_is_refused(through: Through) -> None:
     """The error says how many events there are."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("doubling", run_id="r")
 
         with pytest.raises(CursorError) as read:
@@ -671,7 +671,7 @@ async def test_a_cursor_beyond_the_last_event_is_refused(through: Through) -> No
 
 async def test_a_watch_shows_what_is_stored_and_then_what_happens(through: Through) -> None:
     """Events come as they are made, each once and in order, until the run is final."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         handle = await runs.start("waiting", run_id="r")
         seqs: list[int] = []
         async with aclosing(handle.watch()) as events:
@@ -685,7 +685,7 @@ async def test_a_watch_shows_what_is_stored_and_then_what_happens(through: Throu
 
 async def test_a_watch_goes_on_where_another_one_left_off(through: Through) -> None:
     """Leaving a watch and watching again after its last event yields exactly the rest."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("mapping", {"count": 100}, run_id="r")
         first: list[Event] = []
         async with aclosing(runs.watch("r")) as events:
@@ -706,7 +706,7 @@ async def test_two_watches_see_the_same(through: Through) -> None:
     async def follow(runs: Runs) -> None:
         found.append(await collect(runs.watch("r")))
 
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.start("waiting", run_id="r")
         async with anyio.create_task_group() as group:
             group.start_soon(follow, runs)
@@ -719,7 +719,7 @@ async def test_two_watches_see_the_same(through: Through) -> None:
 
 async def test_the_watch_of_a_run_that_is_deleted_says_so(through: Through) -> None:
     """A watcher is told, while it waits and when it comes back later."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.start("stuck", run_id="r")
         uid = (await runs.summary("r")).uid
 
@@ -736,7 +736,7 @@ async def test_the_watch_of_a_run_that_is_deleted_says_so(through: Through) -> N
 
 async def test_a_cursor_is_of_one_life_of_a_run(through: Through) -> None:
     """After a run was deleted and started anew under its id, the old cursor is refused."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("doubling", run_id="r")
         uid = (await runs.summary("r")).uid
         await runs.delete("r")
@@ -753,7 +753,7 @@ async def test_a_cursor_is_of_one_life_of_a_run(through: Through) -> None:
 
 async def test_a_signal_is_recorded_and_taken(through: Through) -> None:
     """What comes with a signal is what the wait for it returns; who sent it is in the journal."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         handle = await runs.start("waiting", run_id="r")
 
         assert await runs.signal("r", "go", {"ok": [1, None]}, by="ann") is Delivery.RECORDED
@@ -764,10 +764,10 @@ async def test_a_signal_is_recorded_and_taken(through: Through) -> None:
 
 async def test_a_signal_for_a_run_that_nobody_runs_is_kept(through: Through) -> None:
     """It is stored, and taken when somebody resumes the run."""
-    stage = Stage()
-    await left_behind(stage)
+    harness = Harness()
+    await left_behind(harness)
 
-    async with through(stage.kernel(*FLOWS, recover=False)) as runs:
+    async with through(harness.kernel(*FLOWS, recover=False)) as runs:
         assert await runs.signal("r", "go", 5) is Delivery.STORED
         await runs.resume("r")
         assert await runs.result("r") == 5
@@ -775,7 +775,7 @@ async def test_a_signal_for_a_run_that_nobody_runs_is_kept(through: Through) -> 
 
 async def test_a_signal_that_cannot_be_delivered_is_refused(through: Through) -> None:
     """A run that has ended takes none, and neither a bad name nor a payload that is no JSON, or too large, gets far."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.start("waiting", run_id="r")
         await runs.run("doubling", run_id="done")
 
@@ -797,7 +797,7 @@ async def test_a_signal_that_cannot_be_delivered_is_refused(through: Through) ->
 
 async def test_cancelling_is_safe_to_repeat(through: Through) -> None:
     """The first cancel stops the run; later ones, and those of a finished run, say that it is over."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         handle = await runs.start("stuck", run_id="r")
 
         assert await runs.cancel("r", "enough", by="ann") is CancelOutcome.REQUESTED
@@ -809,10 +809,10 @@ async def test_cancelling_is_safe_to_repeat(through: Through) -> None:
 
 async def test_a_run_that_nobody_runs_is_cancelled_at_once(through: Through) -> None:
     """Nobody has to be waited for."""
-    stage = Stage()
-    await left_behind(stage)
+    harness = Harness()
+    await left_behind(harness)
 
-    async with through(stage.kernel(*FLOWS, recover=False)) as runs:
+    async with through(harness.kernel(*FLOWS, recover=False)) as runs:
         assert await runs.cancel("r") is CancelOutcome.CANCELLED
         assert (await runs.summary("r")).status == "cancelled"
 
@@ -823,7 +823,7 @@ async def test_a_run_that_nobody_runs_is_cancelled_at_once(through: Through) -> 
 async def test_a_failed_run_goes_on_where_it_failed(through: Through) -> None:
     """Completed steps keep their outputs, and only what failed is tried afresh."""
     flaky = Flaky()
-    async with through(Stage().kernel(flaky.workflow)) as runs:
+    async with through(Harness().kernel(flaky.workflow)) as runs:
         with pytest.raises(RunFailed):
             await runs.run("flaky", run_id="r")
         flaky.broken = False
@@ -841,7 +841,7 @@ async def test_a_completed_run_is_run_again_from_a_step(through: Through) -> Non
     """That step and all later ones run again, with inputs merged over the recorded ones."""
     flaky = Flaky()
     flaky.broken = False
-    async with through(Stage().kernel(flaky.workflow)) as runs:
+    async with through(Harness().kernel(flaky.workflow)) as runs:
         await runs.run("flaky", run_id="r")
         await runs.resume("r", from_step="middle", inputs={"extra": 9})
 
@@ -852,7 +852,7 @@ async def test_a_completed_run_is_run_again_from_a_step(through: Through) -> Non
 async def test_what_cannot_be_resumed_is_refused(through: Through) -> None:
     """A live run, a completed one, a step that never began, and inputs that do not fit."""
     flaky = Flaky()
-    async with through(Stage().kernel(*FLOWS, flaky.workflow)) as runs:
+    async with through(Harness().kernel(*FLOWS, flaky.workflow)) as runs:
         await runs.start("stuck", run_id="live")
         await runs.run("doubling", run_id="done")
         with pytest.raises(RunFailed):
@@ -879,10 +879,10 @@ async def test_what_cannot_be_resumed_is_refused(through: Through) -> None:
 
 async def test_a_run_of_a_workflow_that_is_gone_cannot_be_resumed(through: Through) -> None:
     """The error names the workflow and those there are."""
-    stage = Stage()
-    await left_behind(stage)
+    harness = Harness()
+    await left_behind(harness)
 
-    async with through(stage.kernel(doubling, recover=False)) as runs:
+    async with through(harness.kernel(doubling, recover=False)) as runs:
         with pytest.raises(WorkflowNotFoundError) as gone:
             await runs.resume("r")
         assert (gone.value.workflow, gone.value.known) == ("waiting", ("doubling",))
@@ -893,7 +893,7 @@ async def test_a_run_of_a_workflow_that_is_gone_cannot_be_resumed(through: Throu
 
 async def test_a_run_is_paused_and_goes_on(through: Through) -> None:
     """Pausing is safe to repeat; a run that is not paused cannot be unpaused, one that has ended cannot be paused."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.start("waiting", run_id="r")
         await seen(runs, "r", "step_waiting")
 
@@ -911,7 +911,7 @@ async def test_a_run_is_paused_and_goes_on(through: Through) -> None:
 
 async def test_a_failed_step_is_given_an_output_instead(through: Through) -> None:
     """Skipped or set, the run goes on behind it; what has completed does not change."""
-    async with through(Stage().kernel(*FLOWS, Flaky().workflow)) as runs:
+    async with through(Harness().kernel(*FLOWS, Flaky().workflow)) as runs:
         for run_id in ("skipped", "set"):
             with pytest.raises(RunFailed):
                 await runs.run("flaky", run_id=run_id)
@@ -931,7 +931,7 @@ async def test_a_failed_step_is_given_an_output_instead(through: Through) -> Non
 async def test_a_resume_may_skip_and_retry_by_name(through: Through) -> None:
     """Steps are marked, or run again, in the same breath as the run is taken up."""
     flaky = Flaky()
-    async with through(Stage().kernel(flaky.workflow)) as runs:
+    async with through(Harness().kernel(flaky.workflow)) as runs:
         for run_id in ("skips", "retries"):
             with pytest.raises(RunFailed):
                 await runs.run("flaky", run_id=run_id)
@@ -948,7 +948,7 @@ async def test_a_resume_may_skip_and_retry_by_name(through: Through) -> None:
 
 async def test_a_variable_is_set_from_outside(through: Through) -> None:
     """It is in the journal with who set it, and in the state."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.start("waiting", run_id="r")
 
         assert await runs.set_variable("r", "limit", [1, None], reason="less", by="ann") is Delivery.RECORDED
@@ -964,7 +964,7 @@ async def test_a_run_is_forked(through: Through) -> None:
     """The new run has what the old one recorded up to a step, and its own end; the old one stays."""
     flaky = Flaky()
     flaky.broken = False
-    async with through(Stage().kernel(flaky.workflow)) as runs:
+    async with through(Harness().kernel(flaky.workflow)) as runs:
         await runs.run("flaky", run_id="r")
 
         handle = await runs.fork("r", from_step="third", new_run_id="s", inputs={"extra": 5}, labels={"try": "2"})
@@ -980,7 +980,7 @@ async def test_a_run_is_forked(through: Through) -> None:
 
 async def test_why_a_run_stands_still_is_explained(through: Through) -> None:
     """With what to type about it."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.start("waiting", run_id="r")
         await seen(runs, "r", "step_waiting")
         await runs.run("doubling", run_id="done")
@@ -998,7 +998,7 @@ async def test_why_a_run_stands_still_is_explained(through: Through) -> None:
 
 async def test_a_deleted_run_is_gone(through: Through) -> None:
     """A live one only with force, which ends it first."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("doubling", run_id="done")
         await runs.start("stuck", run_id="live")
 
@@ -1012,11 +1012,11 @@ async def test_a_deleted_run_is_gone(through: Through) -> None:
 
 async def test_old_runs_are_pruned_oldest_first(through: Through) -> None:
     """Those that ended long enough ago go, a batch at a time; a dry run only says which."""
-    stage = Stage()
-    async with through(stage.kernel(*FLOWS)) as runs:
+    harness = Harness()
+    async with through(harness.kernel(*FLOWS)) as runs:
         for number in range(5):
             await runs.run("doubling", run_id=f"r{number}")
-            stage.clock.advance(60)
+            harness.clock.advance(60)
         await runs.start("waiting", run_id="live")
 
         def ids(runs: Sequence[Any]) -> list[str]:
@@ -1033,16 +1033,16 @@ async def test_old_runs_are_pruned_oldest_first(through: Through) -> None:
 
 async def test_paused_runs_are_pruned_only_by_name(through: Through) -> None:
     """They are counted as kept, until `statuses` names them."""
-    stage = Stage()
-    kernel = stage.kernel(*FLOWS)
+    harness = Harness()
+    kernel = harness.kernel(*FLOWS)
     async with kernel:
         await kernel.start("stuck", run_id="r")
         await seen(kernel, "r", "step_started")
         crash(kernel)
 
-    async with through(stage.kernel(*FLOWS, max_interruptions=1)) as runs:
+    async with through(harness.kernel(*FLOWS, max_interruptions=1)) as runs:
         await runs.wait("r")
-        stage.clock.advance(1)
+        harness.clock.advance(1)
 
         assert (await runs.prune(older_than_seconds=0)).kept_paused == 1
         assert (await runs.prune(older_than_seconds=0, statuses=["paused"])).total == 1
@@ -1050,7 +1050,7 @@ async def test_paused_runs_are_pruned_only_by_name(through: Through) -> None:
 
 async def test_a_prune_chooses_by_everything_that_is_given(through: Through) -> None:
     """Labels and the beginning of the id narrow it down, and no age is needed then."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         for run_id, team in (("a-1", "x"), ("a-2", "y"), ("b-1", "x")):
             await runs.run("doubling", run_id=run_id, labels={"team": team})
 
@@ -1067,12 +1067,12 @@ async def test_a_prune_chooses_by_everything_that_is_given(through: Through) -> 
 
 async def test_a_prune_keeps_the_last_runs_of_each_workflow(through: Through) -> None:
     """The newest of those that would go stay, of every workflow; more of them than there are let none go."""
-    stage = Stage()
-    async with through(stage.kernel(*FLOWS)) as runs:
+    harness = Harness()
+    async with through(harness.kernel(*FLOWS)) as runs:
         for number in range(4):
             await runs.run("doubling", run_id=f"d{number}")
             await runs.run("echoing", run_id=f"e{number}")
-            stage.clock.advance(60)
+            harness.clock.advance(60)
 
         async def due(**wanted: Any) -> list[str]:
             return [run.run_id for run in (await runs.prune(**wanted, dry_run=True)).runs]
@@ -1089,16 +1089,16 @@ async def test_a_prune_keeps_the_last_runs_of_each_workflow(through: Through) ->
 
 async def test_a_prune_takes_families_whole(through: Through, folder: Path) -> None:
     """A run goes with those it has started and all their workspaces; these do not go by themselves, nor count."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow(name="calling")
     async def calling(ctx: Context) -> Any:
         return await ctx.run_child(doubling, {"number": 4})
 
-    async with through(stage.kernel(doubling, calling, workspaces=folder / "w")) as runs:
+    async with through(harness.kernel(doubling, calling, workspaces=folder / "w")) as runs:
         for number in range(2):
             await runs.run("calling", run_id=f"p{number}")
-            stage.clock.advance(60)
+            harness.clock.advance(60)
         await runs.run("doubling", run_id="lone")
         family = {run.run_id for run in (await runs.list()).runs if run.run_id.startswith("p0")}
         for run_id in family:
@@ -1115,12 +1115,12 @@ async def test_a_prune_takes_families_whole(through: Through, folder: Path) -> N
 
 async def test_a_prune_says_what_stays_and_how_large_it_was(through: Through) -> None:
     """Runs of that age that go on are counted, and the bytes of what went are those that were foretold."""
-    stage = Stage()
-    async with through(stage.kernel(*FLOWS)) as runs:
+    harness = Harness()
+    async with through(harness.kernel(*FLOWS)) as runs:
         await runs.start("waiting", run_id="old-live")
         await seen(runs, "old-live", "step_waiting")
         await runs.run("doubling", run_id="r")
-        stage.clock.advance(100)
+        harness.clock.advance(100)
         await runs.start("waiting", run_id="young-live")
         await seen(runs, "young-live", "step_waiting")
 
@@ -1135,9 +1135,9 @@ async def test_a_prune_says_what_stays_and_how_large_it_was(through: Through) ->
 
 async def test_a_prune_ends_when_its_time_is_spent(through: Through) -> None:
     """It makes one batch in any case, and says that there is more."""
-    stage = Stage()
-    backend = SlowPrunes(stage)
-    async with through(stage.kernel(*FLOWS, backend=backend)) as runs:
+    harness = Harness()
+    backend = SlowPrunes(harness)
+    async with through(harness.kernel(*FLOWS, backend=backend)) as runs:
         for number in range(4):
             await runs.run("doubling", run_id=f"r{number}")
 
@@ -1151,7 +1151,7 @@ async def test_a_prune_ends_when_its_time_is_spent(through: Through) -> None:
 async def test_a_prune_is_asked_for_properly(through: Through) -> None:
     """It says which runs, and names no status in which runs go on, none that does not exist, no age in the future and
     no limit of none."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         with pytest.raises(InvalidNameError, match="status to prune by"):
             await runs.prune(older_than_seconds=0, statuses=["running"])
         with pytest.raises(InvalidNameError, match="run status"):
@@ -1173,7 +1173,7 @@ async def test_a_prune_is_asked_for_properly(through: Through) -> None:
 
 async def test_what_is_closed_is_of_no_use(through: Through) -> None:
     """Every call after the block is refused in the same way."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         await runs.run("doubling", run_id="r")
 
     with pytest.raises(KernelClosedError):
@@ -1184,7 +1184,7 @@ async def test_what_is_closed_is_of_no_use(through: Through) -> None:
 
 async def test_a_handle_does_what_its_run_can(through: Through) -> None:
     """All of a run's calls, without naming it again."""
-    async with through(Stage().kernel(*FLOWS)) as runs:
+    async with through(Harness().kernel(*FLOWS)) as runs:
         handle = await runs.start("waiting", run_id="r")
 
         assert (await handle.inspect()).run_id == "r"

@@ -147,7 +147,7 @@ async def test_every_answer_is_the_same(store: str, folder: Path, address: str) 
 
 async def test_a_run_can_be_read_whole_while_it_goes_on(address: str) -> None:
     """However fast it records: an answer is of one moment, and does not wait for a quiet one."""
-    from kernel.harness import Stage
+    from kernel.harness import Harness
 
     @workflow()
     async def endless(ctx: Context) -> None:
@@ -157,7 +157,7 @@ async def test_a_run_can_be_read_whole_while_it_goes_on(address: str) -> None:
         while True:
             await ctx.step(tick, name="tick")
 
-    async with both(Stage().kernel(endless), address) as (kernel, client):
+    async with both(Harness().kernel(endless), address) as (kernel, client):
         await kernel.start("endless", run_id="r")
         with anyio.fail_after(30):
             seqs = [(await client.inspect("r")).seq for _ in range(5)]

@@ -26,7 +26,7 @@ from flujo.server.runs import RunService
 from flujo.v1 import run_pb2, run_service_pb2_grpc
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Payload
-from kernel.harness import GatedBackend, Stage
+from kernel.harness import GatedBackend, Harness
 from server.flows import doubling, mapping, stuck, waiting, writing
 from server.harness import CountingGuard, both, install_counting_guard, served, stubs
 from server.serving import server_process
@@ -50,7 +50,7 @@ def seqs(messages: list[pb.WatchRunResponse]) -> list[int]:
 
 async def test_a_run_is_started_and_watched(address: str) -> None:
     """StartRun answers with the run; WatchRun from 0 has a header, events 1 to n without gaps, and an end message."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         request = pb.StartRunRequest(
             workflow="doubling", run_id="r", inputs=Payload(json='{"number": 21}'), labels={"team": "a"}
@@ -77,7 +77,7 @@ async def test_a_run_is_started_and_watched(address: str) -> None:
 
 async def test_events_come_in_batches(address: str) -> None:
     """Of at most 64, all but the last one full."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         await kernel.run("mapping", {"count": 100}, run_id="r")
         _, *batches, _ = await read(stub, "r")
@@ -88,7 +88,7 @@ async def test_events_come_in_batches(address: str) -> None:
 
 async def test_the_header_comes_before_anything_happens(address: str) -> None:
     """Also for a watcher who has all events there are: its `uid` goes with the cursor from the first moment on."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         await kernel.start("waiting", run_id="r")
         while (await kernel.summary("r")).seq < 2:
@@ -106,7 +106,7 @@ async def test_the_header_comes_before_anything_happens(address: str) -> None:
 async def test_a_watch_that_is_idle_gives_signs_of_life(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bookmarks say how far it is; what happens after them still comes."""
     monkeypatch.setattr(listening, "RunService", partial(RunService, bookmark_seconds=0.01))
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         await kernel.start("waiting", run_id="r")
         kinds: list[str] = []
@@ -127,14 +127,14 @@ async def test_a_watch_that_is_idle_gives_signs_of_life(address: str, monkeypatc
 async def test_a_paused_run_keeps_its_watch(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be resumed, and then its watchers see how it goes on."""
     monkeypatch.setattr(listening, "RunService", partial(RunService, bookmark_seconds=0.01))
-    stage = Stage()
-    dying = stage.kernel(*FLOWS)
+    harness = Harness()
+    dying = harness.kernel(*FLOWS)
     async with dying:
         await dying.start("stuck", run_id="r")
         while (await dying.summary("r")).seq < 2:
             await checkpoint()
         dying.backend.kill()  # type: ignore[attr-defined]
-    kernel = stage.kernel(*FLOWS, max_interruptions=1)
+    kernel = harness.kernel(*FLOWS, max_interruptions=1)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         assert (await kernel.wait("r")).paused_reason == "StepInterrupted"
         types: list[str] = []
@@ -147,7 +147,7 @@ async def test_a_paused_run_keeps_its_watch(address: str, monkeypatch: pytest.Mo
 
 async def test_a_value_that_did_not_come_along_is_read_in_pieces(address: str) -> None:
     """Of 64 KiB, cut anywhere; together they are the text with the size and digest of the reference."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         text = await kernel.run("writing", {"size": 200_001}, run_id="r")
         messages = await read(stub, "r")
@@ -167,7 +167,7 @@ async def test_a_value_that_did_not_come_along_is_read_in_pieces(address: str) -
 
 async def test_what_does_not_come_along_with_a_run_is_fetched_by_other_calls(address: str) -> None:
     """GetRun holds a thousand steps and says how many more there are; ListSteps has them all, page by page."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         await kernel.run("mapping", {"count": 1500}, run_id="r")
         run = (await stub.GetRun(pb.GetRunRequest(run_id="r", view=run_pb2.RUN_VIEW_FULL))).run
@@ -192,7 +192,7 @@ async def test_what_does_not_come_along_with_a_run_is_fetched_by_other_calls(add
 
 async def test_a_wait_has_its_time(address: str) -> None:
     """It answers with the run as it stands: reached when that has settled, also when it had before."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         await kernel.start("waiting", run_id="r")
         early = await stub.WaitRun(pb.WaitRunRequest(run_id="r", max_wait=Duration(nanos=10_000_000)))
@@ -209,10 +209,10 @@ async def test_a_wait_has_its_time(address: str) -> None:
 
 async def test_nothing_is_waited_for_that_nobody_runs(address: str) -> None:
     """An interrupted run is answered at once."""
-    stage = Stage()
-    async with stage.kernel(*FLOWS) as earlier:
+    harness = Harness()
+    async with harness.kernel(*FLOWS) as earlier:
         await earlier.start("waiting", run_id="r")
-    kernel = stage.kernel(*FLOWS, recover=False)
+    kernel = harness.kernel(*FLOWS, recover=False)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         with anyio.fail_after(10):
             answer = await stub.WaitRun(pb.WaitRunRequest(run_id="r"))
@@ -225,7 +225,7 @@ async def test_nothing_is_waited_for_that_nobody_runs(address: str) -> None:
 
 async def test_a_connection_that_is_cut_costs_nothing(address: str) -> None:
     """Watching again from the last event yields exactly the rest, and the run has not noticed."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address):
         await kernel.run("mapping", {"count": 300}, run_id="r")
         events = await kernel.events("r", limit=5000)
@@ -248,7 +248,7 @@ async def test_a_connection_that_is_cut_costs_nothing(address: str) -> None:
 async def test_a_run_does_not_notice_its_watchers(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty watches are cut while it goes, and it takes as many events as without any."""
     install_counting_guard(monkeypatch)
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address):
         await kernel.start("waiting", run_id="r")
         for _ in range(20):
@@ -266,7 +266,7 @@ async def test_a_run_does_not_notice_its_watchers(address: str, monkeypatch: pyt
 
 async def test_a_slow_watcher_is_waited_for(address: str) -> None:
     """It holds a cursor and one message, and misses nothing, however much there is."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, served(kernel, address), stubs(address, **{"http2.bdp_probe": 0}) as (stub, _):
         await kernel.run("writing", {"size": 60_000, "times": 250}, run_id="r")  # more than the windows take
         messages = aiter(stub.WatchRun(pb.WatchRunRequest(run_id="r")))
@@ -302,7 +302,7 @@ class Follower:
 
 async def test_watches_and_waits_go_on_with_the_next_server(address: str) -> None:
     """A server that closes in good order ends them with KERNEL_CLOSED; clients come back and miss nothing."""
-    stage = Stage()
+    harness = Harness()
     results: list[Any] = []
     waited = anyio.Event()
 
@@ -311,14 +311,14 @@ async def test_watches_and_waits_go_on_with_the_next_server(address: str) -> Non
         waited.set()
 
     async with Client(address) as client, anyio.create_task_group() as group:
-        kernel = stage.kernel(*FLOWS)
+        kernel = harness.kernel(*FLOWS)
         async with kernel, served(kernel, address):
             await client.start("waiting", run_id="r")
             follower = Follower(client)
             group.start_soon(follower)
             group.start_soon(wait, client)
             await follower.has_seen(2)
-        kernel = stage.kernel(*FLOWS)
+        kernel = harness.kernel(*FLOWS)
         async with kernel, served(kernel, address):
             await kernel.signal("r", "go", 5)
             await kernel.wait("r")
@@ -335,8 +335,8 @@ async def test_watches_and_waits_go_on_with_the_next_server(address: str) -> Non
 async def test_a_server_that_closes_is_not_held_up(method: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Open watches and waits end at once and say why; the grace is for calls that will end soon."""
     install_counting_guard(monkeypatch)
-    stage = Stage()
-    kernel = stage.kernel(*FLOWS)
+    harness = Harness()
+    kernel = harness.kernel(*FLOWS)
     ended: list[str] = []
 
     async def follow(stub: run_service_pb2_grpc.RunServiceStub) -> None:
@@ -365,14 +365,14 @@ async def drain(messages: AsyncIterator[Any]) -> None:
 
 async def test_a_call_under_way_may_finish(address: str) -> None:
     """A server that closes answers what it has begun; new calls are refused meanwhile."""
-    stage = Stage()
-    backend = GatedBackend(stage.store)
+    harness = Harness()
+    backend = GatedBackend(harness.store)
     created: list[bool] = []
 
     async def start(client: Client) -> None:
         created.append((await client.start("doubling", run_id="r")).created)
 
-    kernel = stage.kernel(*FLOWS, backend=backend)
+    kernel = harness.kernel(*FLOWS, backend=backend)
     async with kernel, Client(address) as client, anyio.create_task_group() as group, served(kernel, address):
         backend.close_gate()
         group.start_soon(start, client)
@@ -392,9 +392,9 @@ async def open_when_told(backend: GatedBackend) -> None:
 async def test_a_call_that_does_not_finish_is_cut_off(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the grace is over it ends, and what it did on the server has unwound before the server is gone."""
     install_counting_guard(monkeypatch)
-    stage = Stage()
-    backend = GatedBackend(stage.store)
-    kernel = stage.kernel(*FLOWS, backend=backend)
+    harness = Harness()
+    backend = GatedBackend(harness.store)
+    kernel = harness.kernel(*FLOWS, backend=backend)
     async with kernel, stubs(address) as (stub, _):
         async with served(kernel, address, grace_seconds=0.05):
             backend.close_gate()
@@ -410,7 +410,7 @@ async def test_a_call_that_does_not_finish_is_cut_off(address: str, monkeypatch:
 
 async def test_a_watcher_that_does_not_read_does_not_hold_up_a_server(address: str) -> None:
     """It is cut off when the grace is over, and a message that was under way is no reason for an error in the log."""
-    kernel = Stage().kernel(*FLOWS)
+    kernel = Harness().kernel(*FLOWS)
     async with kernel, stubs(address, **{"http2.bdp_probe": 0}) as (stub, _):
         await kernel.run("writing", {"size": 60_000, "times": 250}, run_id="r")
         with anyio.fail_after(30):
@@ -424,12 +424,12 @@ async def test_a_watcher_that_does_not_read_does_not_hold_up_a_server(address: s
 
 async def test_a_run_that_the_next_server_does_not_know_is_interrupted(address: str) -> None:
     """Who waits for it is told so, instead of waiting for ever."""
-    stage = Stage()
+    harness = Harness()
     async with Client(address) as client:
-        kernel = stage.kernel(*FLOWS)
+        kernel = harness.kernel(*FLOWS)
         async with kernel, served(kernel, address):
             await client.start("waiting", run_id="r")
-        kernel = stage.kernel(doubling)
+        kernel = harness.kernel(doubling)
         async with kernel, served(kernel, address):
             with pytest.raises(RunInterrupted):
                 await client.wait("r")
@@ -437,11 +437,11 @@ async def test_a_run_that_the_next_server_does_not_know_is_interrupted(address: 
 
 async def test_an_event_of_a_newer_release_is_named(address: str) -> None:
     """A server that cannot read an event says which, and so does its client."""
-    stage = Stage()
-    async with both(stage.kernel(*FLOWS), address) as (kernel, client):
+    harness = Harness()
+    async with both(harness.kernel(*FLOWS), address) as (kernel, client):
         await kernel.run("doubling", run_id="r")
         follower = Follower(client)
-        stored = stage.store.runs["r"].events
+        stored = harness.store.runs["r"].events
         stored[2] = EventRow(3, stored[2].at, "step_teleported", 1, "{}", None)
         with pytest.raises(UnknownEventError, match="step_teleported"):
             await follower()

@@ -1,7 +1,7 @@
 """Definitions on the real kernel, whose steps do as they are told.
 
-    stage = PlayStage(finish=["b", "a"], failing={"c": 1})
-    state = await stage.play("{name: a}, {name: b}, {name: c, depends_on: [a, b]}")
+    harness = PlayHarness(finish=["b", "a"], failing={"c": 1})
+    state = await harness.play("{name: a}, {name: b}, {name: c, depends_on: [a, b]}")
 
 Every step calls the task `play`, which notes that it began, ends when `together` steps have been at work at once and it
 is its turn in `finish`, fails as often as `failing` says, and returns its `value`. A crash is a kernel whose store
@@ -22,10 +22,10 @@ from flujo.kernel.state import WorkflowState
 from flujo.kernel.transitions import replay
 from flujo.workflows import load_workflow_text
 from flujo.workflows.registry import TaskCall, task
-from kernel.harness import JumpingClock, Stage, crash, until
+from kernel.harness import Harness, JumpingClock, crash, until
 
 
-class PlayStage(Stage):
+class PlayHarness(Harness):
     """One store, and what its steps do."""
 
     def __init__(

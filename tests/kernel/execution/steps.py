@@ -12,7 +12,7 @@ from flujo.kernel import (
     Workflow,
     workflow,
 )
-from kernel.harness import JumpingClock, ManualClock, Stage, crash, until
+from kernel.harness import Harness, JumpingClock, ManualClock, crash, until
 
 
 def one_step(function: Any, *args: Any, **options: Any) -> Workflow:
@@ -26,17 +26,17 @@ def one_step(function: Any, *args: Any, **options: Any) -> Workflow:
 
 
 async def outcome(flow: Workflow, clock: ManualClock | None = None) -> Any:
-    """Run a workflow on a stage of its own; returns its output, raises RunFailed."""
-    async with Stage(clock or JumpingClock()).kernel(flow) as kernel:
+    """Run a workflow on a store and a clock of its own; returns its output, raises RunFailed."""
+    async with Harness(clock or JumpingClock()).kernel(flow) as kernel:
         return await kernel.run(flow, run_id="r")
 
 
 @asynccontextmanager
-async def crashed(stage: Stage, flow: Workflow, type: str, step: str | None = None) -> AsyncIterator[Kernel]:
+async def crashed(harness: Harness, flow: Workflow, type: str, step: str | None = None) -> AsyncIterator[Kernel]:
     """Start the run `r`, crash its kernel once an event of this type is durable, and hand out its successor."""
-    async with stage.kernel(flow) as kernel:
+    async with harness.kernel(flow) as kernel:
         await kernel.start(flow, run_id="r")
         await until(kernel, "r", type, step)
         crash(kernel)
-    async with stage.kernel(flow) as successor:
+    async with harness.kernel(flow) as successor:
         yield successor

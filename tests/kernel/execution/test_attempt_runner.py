@@ -10,7 +10,7 @@ import pytest
 
 from flujo.kernel import RetryPolicy, RunFailed, Wait, current_attempt
 from kernel.execution.steps import crashed, one_step, outcome
-from kernel.harness import Counter, Stage
+from kernel.harness import Counter, Harness
 
 
 async def test_a_timeout_cancels_the_body() -> None:
@@ -75,7 +75,7 @@ async def test_an_error_message_is_recorded_with_its_place() -> None:
         raise ValueError("\udcff is no text")
 
     flow = one_step(odd)
-    async with Stage().kernel(flow) as kernel:
+    async with Harness().kernel(flow) as kernel:
         state = await (await kernel.start(flow)).wait()
 
     error = state.steps["it"].error
@@ -86,16 +86,16 @@ async def test_an_error_message_is_recorded_with_its_place() -> None:
 
 async def test_a_body_that_returns_a_wait_waits_durably() -> None:
     """`Wait(seconds)` ends the attempt, and the step completes with null when its time has come, also after a crash."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
 
     async def later() -> Any:
         counter.count("later")
         return Wait(seconds=30)
 
-    async with crashed(stage, one_step(later), "step_waiting") as kernel:
-        await stage.clock.asleep(30)
-        stage.clock.advance(30)
+    async with crashed(harness, one_step(later), "step_waiting") as kernel:
+        await harness.clock.asleep(30)
+        harness.clock.advance(30)
 
         assert await kernel.result("r") is None
         assert counter.calls == ["later"]
@@ -103,13 +103,13 @@ async def test_a_body_that_returns_a_wait_waits_durably() -> None:
 
 async def test_a_body_may_wait_for_a_signal() -> None:
     """`Wait(signal=…)` completes the step with the payload of the signal."""
-    stage = Stage()
+    harness = Harness()
 
     async def approval() -> Any:
         return Wait(signal="approved")
 
     flow = one_step(approval)
-    async with stage.kernel(flow) as kernel:
+    async with harness.kernel(flow) as kernel:
         handle = await kernel.start(flow)
         await handle.signal("approved", {"by": "ann"})
 

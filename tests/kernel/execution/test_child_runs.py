@@ -30,7 +30,7 @@ from flujo.kernel.events import (
 from flujo.kernel.execution.child_runs import LONGEST_ID, child_id
 from flujo.kernel.journal.children import given_up_by
 from flujo.kernel.keys import RUN_ID
-from kernel.harness import Counter, DyingBackend, JumpingClock, Stage, crash, recorded, until
+from kernel.harness import Counter, DyingBackend, Harness, JumpingClock, crash, recorded, until
 
 
 def echo(name: str = "child") -> Workflow:
@@ -128,7 +128,7 @@ async def test_a_child_is_an_ordinary_run_with_a_parent() -> None:
             await ctx.run_child(child),
         ]
 
-    async with Stage().kernel(program, child) as kernel:
+    async with Harness().kernel(program, child) as kernel:
         output = await kernel.run(program, run_id="r")
         state = await kernel.inspect("r.child")
         steps = (await kernel.inspect("r")).steps
@@ -149,7 +149,7 @@ async def test_a_child_is_an_ordinary_run_with_a_parent() -> None:
 
 async def test_a_parent_that_was_started_anew_gets_new_children() -> None:
     """A child that an earlier life of the parent's id has left in the store is not taken for one of its own."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
 
     @workflow()
@@ -157,29 +157,29 @@ async def test_a_parent_that_was_started_anew_gets_new_children() -> None:
         return await ctx.step(counter.body("work"), name="work")
 
     parent = calling(child)
-    async with stage.kernel(parent) as kernel:
+    async with harness.kernel(parent) as kernel:
         await kernel.run(parent, run_id="r")
-        await kernel.backend.delete("r", stage.summary("r").uid)  # just the parent
-        stage.clock.advance(1)
+        await kernel.backend.delete("r", harness.summary("r").uid)  # just the parent
+        harness.clock.advance(1)
         output = await kernel.run(parent, run_id="r")
         step = (await kernel.inspect("r")).steps["child"]
 
     assert output == 2
-    assert step.child == f"r.child.{stage.summary('r').uid[:8]}"
+    assert step.child == f"r.child.{harness.summary('r').uid[:8]}"
 
 
 async def test_an_id_that_somebody_else_has_taken_is_left_alone() -> None:
     """A run that happens to have the id a child would get stays what it is."""
-    stage = Stage()
+    harness = Harness()
     child = echo()
     parent = calling(child, inputs={"value": 1})
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.run(child, {"value": 1}, run_id="r.child")
         assert await kernel.run(parent, run_id="r") == 1
         step = (await kernel.inspect("r")).steps["child"]
 
-    assert stage.summary("r.child").parent_run_id is None
-    assert step.child == f"r.child.{stage.summary('r').uid[:8]}"
+    assert harness.summary("r.child").parent_run_id is None
+    assert step.child == f"r.child.{harness.summary('r').uid[:8]}"
 
 
 async def test_the_output_of_a_child_is_read_into_a_type() -> None:
@@ -195,13 +195,13 @@ async def test_the_output_of_a_child_is_read_into_a_type() -> None:
         typed = await ctx.run_child(child, name="typed", type=date)
         return [type(plain).__name__, type(typed).__name__]
 
-    async with Stage().kernel(parent) as kernel:
+    async with Harness().kernel(parent) as kernel:
         assert await kernel.run(parent) == ["str", "date"]
 
 
 async def test_the_failure_of_a_child_is_the_failure_of_its_step() -> None:
     """It reaches the program as StepFailed with the type of the child's error, on replay as well."""
-    stage = Stage()
+    harness = Harness()
     seen: list[tuple[str, str, str]] = []
     child = Flaky(failures=9).workflow
 
@@ -213,11 +213,11 @@ async def test_the_failure_of_a_child_is_the_failure_of_its_step() -> None:
             seen.append((failure.step, failure.type, failure.error))
         await ctx.wait_signal("go")
 
-    async with stage.kernel(parent) as kernel:
+    async with harness.kernel(parent) as kernel:
         await kernel.start(parent, run_id="r")
         await until(kernel, "r", "step_waiting", "go")
         crash(kernel)
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.signal("r", "go")
         await kernel.result("r")
 
@@ -226,10 +226,10 @@ async def test_the_failure_of_a_child_is_the_failure_of_its_step() -> None:
 
 async def test_a_retry_resumes_the_failed_child() -> None:
     """Under a retry policy the same child goes on, with its completed steps, and its second end counts."""
-    stage = Stage(JumpingClock())
+    harness = Harness(JumpingClock())
     flaky = Flaky()
     parent = calling(flaky.workflow, retry=RetryPolicy(max_attempts=2, delay=10, jitter=0))
-    async with stage.kernel(parent) as kernel:
+    async with harness.kernel(parent) as kernel:
         output = await kernel.run(parent, run_id="r")
         child = await kernel.inspect("r.child")
         step = (await kernel.inspect("r")).steps["child"]
@@ -238,7 +238,7 @@ async def test_a_retry_resumes_the_failed_child() -> None:
     assert flaky.counter.calls == ["before", "attempt", "attempt"]
     assert (child.resume_count, child.steps["attempt"].generation, child.resumed_by) == (1, 2, "run r")
     assert (step.attempt, step.failures, step.max_attempts, step.child_resumes) == (2, 1, 2, 1)
-    assert stage.types("r").count("attempt_failed") == 1
+    assert harness.types("r").count("attempt_failed") == 1
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ async def test_a_retry_resumes_the_failed_child() -> None:
 async def test_a_policy_knows_the_childs_error_by_its_type(error: type[Exception], on_error: str, resumes: int) -> None:
     """`on_error` matches the recorded type of the child's error, and the bases of a built-in one."""
     parent = calling(Flaky(error, failures=9).workflow, retry=RetryPolicy(max_attempts=2, delay=1, on_error=[on_error]))
-    async with Stage(JumpingClock()).kernel(parent) as kernel:
+    async with Harness(JumpingClock()).kernel(parent) as kernel:
         with pytest.raises(RunFailed) as failed:
             await kernel.run(parent, run_id="r")
         child = await kernel.inspect("r.child")
@@ -266,7 +266,7 @@ async def test_a_resume_of_the_parent_resumes_the_failed_child() -> None:
     """The failure that ended the parent was the child's: both are tried afresh, and the child under its old id."""
     flaky = Flaky()
     parent = calling(flaky.workflow)
-    async with Stage().kernel(parent) as kernel:
+    async with Harness().kernel(parent) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(parent, run_id="r")
         output = await (await kernel.resume("r")).result()
@@ -281,7 +281,7 @@ async def test_a_child_that_somebody_has_mended_counts() -> None:
     """When the failed child has been resumed by hand and has completed, a resume of the parent takes its output."""
     flaky = Flaky()
     parent = calling(flaky.workflow)
-    async with Stage().kernel(parent) as kernel:
+    async with Harness().kernel(parent) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(parent, run_id="r")
         await (await kernel.resume("r.child", by="ann")).result()
@@ -293,7 +293,7 @@ async def test_a_child_that_somebody_has_mended_counts() -> None:
 
 async def test_a_completed_child_is_not_run_twice_by_one_generation() -> None:
     """A resume from the child's step runs another child, whose id tells the generation; the old one stays."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
 
     @workflow()
@@ -301,17 +301,17 @@ async def test_a_completed_child_is_not_run_twice_by_one_generation() -> None:
         return await ctx.step(counter.body("work"), name="work")
 
     parent = calling(child)
-    async with stage.kernel(parent) as kernel:
+    async with harness.kernel(parent) as kernel:
         await kernel.run(parent, run_id="r")
         outputs = [await (await kernel.resume("r", from_step="child")).result() for _ in range(2)]
 
     assert outputs == [2, 3]
-    assert [stage.summary(run_id).status for run_id in ("r.child", "r.child.g2", "r.child.g3")] == ["completed"] * 3
+    assert [harness.summary(run_id).status for run_id in ("r.child", "r.child.g2", "r.child.g3")] == ["completed"] * 3
 
 
 async def test_a_failed_child_of_a_later_generation_goes_on() -> None:
     """What a resume takes up is the newest child of the step, not the first."""
-    stage = Stage()
+    harness = Harness()
     fails = {2}
     counter = Counter()
 
@@ -325,20 +325,20 @@ async def test_a_failed_child_of_a_later_generation_goes_on() -> None:
         return await ctx.step(work)
 
     parent = calling(child)
-    async with stage.kernel(parent) as kernel:
+    async with harness.kernel(parent) as kernel:
         await kernel.run(parent, run_id="r")
         with pytest.raises(RunFailed):
             await (await kernel.resume("r", from_step="child")).result()
         output = await (await kernel.resume("r")).result()
 
     assert output == 3
-    assert "r.child.g3" not in stage.store.runs
-    assert stage.summary("r.child.g2").resume_count == 1
+    assert "r.child.g3" not in harness.store.runs
+    assert harness.summary("r.child.g2").resume_count == 1
 
 
 async def test_other_inputs_ask_for_another_child() -> None:
     """A parent resumed with inputs that change what it asks of the child leaves the failed one as it is."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def child(ctx: Context, value: int) -> int:
@@ -351,20 +351,20 @@ async def test_other_inputs_ask_for_another_child() -> None:
         result: int = await ctx.run_child(child, {"value": value})
         return result
 
-    async with stage.kernel(parent) as kernel:
+    async with harness.kernel(parent) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(parent, {"value": -1}, run_id="r")
         output = await (await kernel.resume("r", inputs={"value": 7})).result()
         step = (await kernel.inspect("r")).steps["child"]
 
     assert (output, step.child) == (7, "r.child.g2")
-    assert stage.summary("r.child").resume_count == 0
+    assert harness.summary("r.child").resume_count == 0
 
 
 async def test_a_workflow_that_is_not_there_fails_the_step() -> None:
     """A name no workflow has is no matter of trying again."""
     parent = calling("nobody", retry=RetryPolicy(max_attempts=5))
-    async with Stage().kernel(parent) as kernel:
+    async with Harness().kernel(parent) as kernel:
         with pytest.raises(RunFailed, match="no workflow 'nobody'") as failed:
             await kernel.run(parent, run_id="r")
         with pytest.raises(RunNotFoundError):
@@ -376,7 +376,7 @@ async def test_a_workflow_that_is_not_there_fails_the_step() -> None:
 async def test_inputs_that_do_not_fit_fail_the_step() -> None:
     """The child's inputs are checked as those of any run; what is wrong stands in the step's failure."""
     parent = calling(echo(), inputs={"values": 1}, retry=RetryPolicy(max_attempts=5))
-    async with Stage().kernel(parent) as kernel:
+    async with Harness().kernel(parent) as kernel:
         with pytest.raises(RunFailed, match="values") as failed:
             await kernel.run(parent, run_id="r")
 
@@ -388,16 +388,16 @@ async def test_children_have_children() -> None:
     leaf = waiting("leaf")
     middle = calling(leaf, "middle")
     root = calling(middle, "root")
-    stage = Stage()
-    async with stage.kernel(root, middle, leaf) as kernel:
+    harness = Harness()
+    async with harness.kernel(root, middle, leaf) as kernel:
         await kernel.start(root, run_id="a")
         for run_id in ("a", "a.middle", "a.middle.leaf"):
-            await recorded(stage, run_id, "step_waiting")
+            await recorded(harness, run_id, "step_waiting")
         await kernel.signal("a.middle.leaf", "go", 3)
         assert await kernel.result("a") == 3
         await kernel.start(root, run_id="b")
         for run_id in ("b", "b.middle", "b.middle.leaf"):
-            await recorded(stage, run_id, "step_waiting")
+            await recorded(harness, run_id, "step_waiting")
         await kernel.cancel("b")
         statuses = [(await kernel.wait(run_id)).status for run_id in ("b", "b.middle", "b.middle.leaf")]
 
@@ -406,24 +406,24 @@ async def test_children_have_children() -> None:
 
 async def test_a_cancel_of_the_parent_cancels_the_child() -> None:
     """The child is cancelled with a reason that says so, and a resume of the parent resumes it."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
     parent = calling(child)
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         await kernel.cancel("r", by="ann")
         with pytest.raises(RunCancelled):
             await kernel.result("r")
         cancelled = await kernel.wait("r.child")
         await kernel.resume("r")
-        await recorded(stage, "r.child", "run_resumed")
+        await recorded(harness, "r.child", "run_resumed")
         await kernel.signal("r.child", "go", 8)
         output = await kernel.result("r")
         resumed = await kernel.inspect("r.child")
 
     assert (cancelled.status, cancelled.cancel_reason) == (RunStatus.CANCELLED, given_up_by("r"))
-    assert [event.fact for event in stage.journal("r.child") if event.type == "cancel_requested"] == [
+    assert [event.fact for event in harness.journal("r.child") if event.type == "cancel_requested"] == [
         CancelRequested(given_up_by("r"), "run r")
     ]
     assert (output, resumed.resume_count) == (8, 1)
@@ -446,14 +446,14 @@ async def test_a_resume_right_after_a_cancel_finds_the_child_still_stopping() ->
         return await ctx.step(stubborn)
 
     parent = calling(child)
-    stage = Stage()
-    async with stage.kernel(parent) as kernel:
+    harness = Harness()
+    async with harness.kernel(parent) as kernel:
         await kernel.start(parent, run_id="r")
         await begun.wait()
         await kernel.cancel("r")
         await kernel.wait("r")
         await kernel.resume("r")
-        await recorded(stage, "r", "step_waiting", 2)
+        await recorded(harness, "r", "step_waiting", 2)
         release.set()
         output = await kernel.result("r")
         resumed = await kernel.inspect("r.child")
@@ -463,7 +463,7 @@ async def test_a_resume_right_after_a_cancel_finds_the_child_still_stopping() ->
 
 async def test_a_child_that_its_program_gives_up_is_cancelled() -> None:
     """A deadline of the program's own ends the step and the child, and the run goes on."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
     begun = anyio.Event()
 
@@ -480,9 +480,9 @@ async def test_a_child_that_its_program_gives_up_is_cancelled() -> None:
                 await ctx.run_child(child)
         return "went on"
 
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         begun.set()
         output = await kernel.result("r")
         given = await kernel.wait("r.child")
@@ -494,17 +494,17 @@ async def test_a_child_that_its_program_gives_up_is_cancelled() -> None:
 
 async def test_a_parent_that_takes_too_long_ends_its_child() -> None:
     """The timeout of the parent is the end of the child as well."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
 
     @workflow(timeout=60)
     async def parent(ctx: Context) -> None:
         await ctx.run_child(child)
 
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
-        stage.clock.advance(60)
+        await both_wait(harness)
+        harness.clock.advance(60)
         with pytest.raises(RunFailed, match="60 seconds"):
             await kernel.result("r")
         assert (await kernel.wait("r.child")).status is RunStatus.CANCELLED
@@ -512,74 +512,74 @@ async def test_a_parent_that_takes_too_long_ends_its_child() -> None:
 
 async def test_a_cancel_of_a_parent_nobody_runs_cancels_the_child() -> None:
     """Whoever ends an interrupted parent ends the child it was waiting for."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
     parent = calling(child)
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         crash(kernel)
-    async with stage.kernel(parent, child, recover=False) as kernel:
+    async with harness.kernel(parent, child, recover=False) as kernel:
         await kernel.cancel("r")
-        await recorded(stage, "r.child", "run_cancelled")
+        await recorded(harness, "r.child", "run_cancelled")
         assert (await kernel.inspect("r.child")).status is RunStatus.CANCELLED
 
 
 async def test_a_step_skipped_by_hand_gives_its_child_up() -> None:
     """Nobody will ask for the child any more, so it is cancelled."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
     parent = calling(child)
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         await kernel.pause("r")
         await kernel.wait("r")
         await kernel.set_output("r", "child", 12)
-        await recorded(stage, "r.child", "run_cancelled")
+        await recorded(harness, "r.child", "run_cancelled")
         assert await (await kernel.unpause("r")).result() == 12
 
 
 async def test_a_crash_between_the_two_ends_leaves_no_orphan() -> None:
     """A child whose parent was cancelled while the child's own cancel was lost is not run on by the next kernel."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
     parent = calling(child)
-    backend = DyingBackend(stage.store, "r", "run_cancelled")
-    async with stage.kernel(parent, child, backend=backend) as kernel:
+    backend = DyingBackend(harness.store, "r", "run_cancelled")
+    async with harness.kernel(parent, child, backend=backend) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
-        await have_run_elsewhere(stage, kernel, child)
+        await both_wait(harness)
+        await have_run_elsewhere(harness, kernel, child)
         await kernel.cancel("r")
         await backend.dead.wait()
-    assert (stage.summary("r").status, stage.summary("r.child").status) == ("cancelled", "waiting")
-    async with stage.kernel(parent, child) as kernel:
+    assert (harness.summary("r").status, harness.summary("r.child").status) == ("cancelled", "waiting")
+    async with harness.kernel(parent, child) as kernel:
         state = await kernel.wait("r.child")
 
     assert (state.status, state.cancel_reason) == (RunStatus.CANCELLED, given_up_by("r"))
-    assert stage.types("r.child")[-2:] == ["cancel_requested", "run_cancelled"]
+    assert harness.types("r.child")[-2:] == ["cancel_requested", "run_cancelled"]
 
 
 async def test_a_cancel_that_a_crash_interrupts_reaches_the_child() -> None:
     """A kernel that recovers a parent somebody had asked to cancel cancels both."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
     parent = calling(child)
-    backend = DyingBackend(stage.store, "r", "cancel_requested")
-    async with stage.kernel(parent, child, backend=backend) as kernel:
+    backend = DyingBackend(harness.store, "r", "cancel_requested")
+    async with harness.kernel(parent, child, backend=backend) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         await kernel.cancel("r")
         await backend.dead.wait()
-    assert stage.summary("r.child").status == "waiting"
-    async with stage.kernel(parent, child) as kernel:
+    assert harness.summary("r.child").status == "waiting"
+    async with harness.kernel(parent, child) as kernel:
         assert (await kernel.wait("r")).status is RunStatus.CANCELLED
-        await recorded(stage, "r.child", "run_cancelled")
+        await recorded(harness, "r.child", "run_cancelled")
 
 
 async def test_a_child_its_program_gave_up_before_the_crash_is_cancelled() -> None:
     """The parent goes on, so it is the parent's recovery that ends the child."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
     begun = anyio.Event()
 
@@ -595,34 +595,34 @@ async def test_a_child_its_program_gave_up_before_the_crash_is_cancelled() -> No
             group.start_soon(call, ctx, child)
         await ctx.wait_signal("never")
 
-    backend = DyingBackend(stage.store, "r", "step_cancelled")
-    async with stage.kernel(parent, child, backend=backend) as kernel:
+    backend = DyingBackend(harness.store, "r", "step_cancelled")
+    async with harness.kernel(parent, child, backend=backend) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
-        await have_run_elsewhere(stage, kernel, child)
+        await both_wait(harness)
+        await have_run_elsewhere(harness, kernel, child)
         begun.set()
         await backend.dead.wait()
-    assert stage.summary("r.child").status == "waiting"
-    async with stage.kernel(parent, child) as kernel:
-        await recorded(stage, "r.child", "run_cancelled")
+    assert harness.summary("r.child").status == "waiting"
+    async with harness.kernel(parent, child) as kernel:
+        await recorded(harness, "r.child", "run_cancelled")
         assert not (await kernel.inspect("r")).is_final
 
 
 async def test_a_child_that_somebody_resumed_after_its_parent_had_ended_is_recovered() -> None:
     """Such a child is its own master: the end of its parent is no reason to end it."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
     parent = calling(child)
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         await kernel.cancel("r")
         await kernel.wait("r.child")
-        stage.clock.advance(1)
+        harness.clock.advance(1)
         await kernel.resume("r.child", by="ann")
-        await recorded(stage, "r.child", "step_waiting", 2)
+        await recorded(harness, "r.child", "step_waiting", 2)
         crash(kernel)
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.signal("r.child", "go", 5)
         assert await kernel.result("r.child") == 5
 
@@ -630,7 +630,7 @@ async def test_a_child_that_somebody_resumed_after_its_parent_had_ended_is_recov
 @pytest.mark.parametrize("then", ["running", "finished", "failed"])
 async def test_a_parent_is_recovered_with_its_child(then: str) -> None:
     """Whatever had become of the child when the kernel died, the parent takes its outcome, and nothing runs twice."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
     release = anyio.Event()
 
@@ -648,16 +648,16 @@ async def test_a_parent_is_recovered_with_its_child(then: str) -> None:
         return await ctx.step(work)
 
     parent = calling(child)
-    backend = DyingBackend(stage.store, "r.child", "run_failed" if then == "failed" else "run_completed")
-    async with stage.kernel(parent, child, backend=backend) as kernel:
+    backend = DyingBackend(harness.store, "r.child", "run_failed" if then == "failed" else "run_completed")
+    async with harness.kernel(parent, child, backend=backend) as kernel:
         await kernel.start(parent, run_id="r")
         if then == "running":
             await release.wait()
             crash(kernel)
         else:
             await backend.dead.wait()
-    assert stage.summary("r").status == "waiting"
-    async with stage.kernel(parent, child) as kernel:
+    assert harness.summary("r").status == "waiting"
+    async with harness.kernel(parent, child) as kernel:
         if then == "failed":
             with pytest.raises(RunFailed, match="no"):
                 await kernel.result("r")
@@ -671,16 +671,16 @@ async def test_a_parent_is_recovered_with_its_child(then: str) -> None:
 
 async def test_the_child_of_a_parent_that_lives_elsewhere_is_waited_for_there() -> None:
     """A parent that is recovered by a kernel without the child's workflow waits until somebody runs the child."""
-    stage = Stage(JumpingClock())
+    harness = Harness(JumpingClock())
     child = waiting()
     parent = calling("child")
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         crash(kernel)
-    async with stage.kernel(parent) as waiting_kernel:
+    async with harness.kernel(parent) as waiting_kernel:
         reasons = (await waiting_kernel.explain("r")).reasons
-        async with stage.kernel(child) as running_kernel:
+        async with harness.kernel(child) as running_kernel:
             await running_kernel.signal("r.child", "go", 6)
             assert await waiting_kernel.result("r") == 6
 
@@ -689,12 +689,12 @@ async def test_the_child_of_a_parent_that_lives_elsewhere_is_waited_for_there() 
 
 async def test_a_paused_child_is_waited_for() -> None:
     """Somebody pauses the child: the parent waits until somebody lets it go on."""
-    stage = Stage(JumpingClock())
+    harness = Harness(JumpingClock())
     child = waiting()
     parent = calling(child)
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         await kernel.pause("r.child")
         assert (await kernel.wait("r.child")).status is RunStatus.PAUSED
         await kernel.signal("r.child", "go", 2)
@@ -707,10 +707,10 @@ async def test_a_paused_parent_lets_its_child_go_on() -> None:
     """A pause is about one run: the child goes on, and its outcome is there when the parent is resumed."""
     child = waiting()
     parent = calling(child)
-    stage = Stage()
-    async with stage.kernel(parent, child) as kernel:
+    harness = Harness()
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         await kernel.pause("r")
         assert (await kernel.wait("r")).status is RunStatus.PAUSED
         await kernel.signal("r.child", "go", 2)
@@ -720,55 +720,55 @@ async def test_a_paused_parent_lets_its_child_go_on() -> None:
 
 async def test_a_deleted_run_takes_its_children_along() -> None:
     """Children and theirs go, of every generation; runs that only look like children stay."""
-    stage = Stage()
+    harness = Harness()
     leaf = echo("leaf")
     middle = calling(leaf, "middle")
     root = calling(middle, "root")
-    async with stage.kernel(root, middle, leaf) as kernel:
+    async with harness.kernel(root, middle, leaf) as kernel:
         await kernel.run(leaf, run_id="r.other")
         await kernel.run(root, run_id="r")
         await (await kernel.resume("r", from_step="middle")).result()
-        assert set(stage.store.runs) == {
+        assert set(harness.store.runs) == {
             "r", "r.middle", "r.middle.leaf", "r.middle.g2", "r.middle.g2.leaf", "r.other"
         }  # fmt: skip
         await Observer(kernel.backend).delete("r")
 
-    assert set(stage.store.runs) == {"r.other"}
+    assert set(harness.store.runs) == {"r.other"}
 
 
 async def test_a_run_with_a_child_at_work_is_not_deleted() -> None:
     """Nothing goes while a live process runs one of them; with force they are cancelled first, and all go."""
-    stage = Stage()
+    harness = Harness()
     child = waiting()
 
     @workflow()
     async def parent(ctx: Context) -> None:
         await ctx.run_child(child)
 
-    async with stage.kernel(parent, child) as kernel:
+    async with harness.kernel(parent, child) as kernel:
         await kernel.start(parent, run_id="r")
-        await both_wait(stage)
+        await both_wait(harness)
         await kernel.pause("r")
         await kernel.wait("r")
         with pytest.raises(RunActiveError, match=re.escape("r.child")):
             await kernel.delete("r")
-        assert set(stage.store.runs) == {"r", "r.child"}
+        assert set(harness.store.runs) == {"r", "r.child"}
         await kernel.delete("r", force=True)
 
-    assert set(stage.store.runs) == set()
+    assert set(harness.store.runs) == set()
 
 
-async def both_wait(stage: Stage) -> None:
+async def both_wait(harness: Harness) -> None:
     """Return once the parent `r` waits for its child, and the child for its signal."""
-    await recorded(stage, "r", "step_waiting")
-    await recorded(stage, "r.child", "step_waiting")
+    await recorded(harness, "r", "step_waiting")
+    await recorded(harness, "r.child", "step_waiting")
 
 
-async def have_run_elsewhere(stage: Stage, kernel: Kernel, child: Workflow) -> None:
+async def have_run_elsewhere(harness: Harness, kernel: Kernel, child: Workflow) -> None:
     """Let the child `r.child` be run by another kernel, and that one die."""
     await kernel.pause("r.child")
     await kernel.wait("r.child")
-    async with stage.kernel(child, recover=False) as other:
+    async with harness.kernel(child, recover=False) as other:
         await other.unpause("r.child")
         crash(other)
 

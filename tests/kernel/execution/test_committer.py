@@ -18,7 +18,7 @@ from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.transitions import Stop
-from kernel.harness import FailingBackend, GatedBackend, Stage, until, usurp
+from kernel.harness import FailingBackend, GatedBackend, Harness, until, usurp
 
 STEPS = 20
 
@@ -57,7 +57,7 @@ async def test_steps_in_a_row_take_two_commits_more_than_there_are_steps(
     """S steps take S + 2 commits, also when a few ticks pass between them, with a timeout on each and with a limit."""
     chained = chain(function, checkpoints)
 
-    async with Stage().kernel(chained, max_steps=max_steps) as kernel:
+    async with Harness().kernel(chained, max_steps=max_steps) as kernel:
         await kernel.run(chained)
 
         assert kernel.committer.commits == STEPS + 2
@@ -72,7 +72,7 @@ async def test_a_watcher_costs_no_commit() -> None:
         async with aclosing(kernel.watch("r")) as events:
             seen.extend([event.seq async for event in events])
 
-    async with Stage().kernel(chained) as kernel, anyio.create_task_group() as group:
+    async with Harness().kernel(chained) as kernel, anyio.create_task_group() as group:
         await kernel.start(chained, run_id="r")
         group.start_soon(watch, kernel)
         await kernel.result("r")
@@ -86,7 +86,7 @@ async def test_concurrent_runs_share_commits() -> None:
     """A hundred runs of ten steps take about as many commits as one run does, not a thousand."""
     chained = chain(work, steps=10)
 
-    async with Stage().kernel(chained) as kernel:
+    async with Harness().kernel(chained) as kernel:
         async with anyio.create_task_group() as group:
             for _ in range(100):
                 group.start_soon(kernel.run, chained)
@@ -97,7 +97,7 @@ async def test_concurrent_runs_share_commits() -> None:
 async def test_a_refused_run_stops_and_the_others_of_its_batch_stand() -> None:
     """When one run of a batch belongs to somebody else by now, only that run ends here."""
     go = anyio.Event()
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context, name: str) -> str:
@@ -105,24 +105,24 @@ async def test_a_refused_run_stops_and_the_others_of_its_batch_stand() -> None:
         await ctx.step(work, 1)
         return name
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         for name in ("lost", "kept"):
             await kernel.start(program, {"name": name}, run_id=name)
             await until(kernel, name, "step_started")
-        usurp(stage, "lost")
-        written = stage.summary("lost").seq
+        usurp(harness, "lost")
+        written = harness.summary("lost").seq
         go.set()
 
         assert await kernel.result("kept") == "kept"
-        assert stage.summary("lost").seq == written
+        assert harness.summary("lost").seq == written
         with pytest.raises(RunInterrupted):
             await kernel.result("lost")
 
 
 async def test_a_run_that_is_refused_while_its_end_is_queued_does_not_hold_up_the_close() -> None:
     """What was recorded behind a refused commit is dropped, and whoever waits for it goes on."""
-    stage = Stage()
-    backend = GatedBackend(stage.store)
+    harness = Harness()
+    backend = GatedBackend(harness.store)
     ending = anyio.Event()
 
     @workflow()
@@ -131,24 +131,24 @@ async def test_a_run_that_is_refused_while_its_end_is_queued_does_not_hold_up_th
         await ending.wait()
 
     with anyio.fail_after(5):
-        async with stage.kernel(program, backend=backend) as kernel:
+        async with harness.kernel(program, backend=backend) as kernel:
             await kernel.start(program, run_id="r")
             await until(kernel, "r", "step_started")
             backend.close_gate()
             await backend.waiting.wait()  # the step's outcome is on its way
-            usurp(stage, "r")
+            usurp(harness, "r")
             ending.set()
             await anyio.wait_all_tasks_blocked()  # the run's end is queued behind it, and waited for
             backend.gate.set()
 
-    assert stage.types("r") == ["run_created", "step_started"]
+    assert harness.types("r") == ["run_created", "step_started"]
 
 
 async def test_a_failing_append_ends_every_run_with_the_store_error() -> None:
     """After a failed append no run goes on, those that merely waited included, and whoever asks gets the StoreError."""
     go = anyio.Event()
-    stage = Stage()
-    backend = FailingBackend(stage.store)
+    harness = Harness()
+    backend = FailingBackend(harness.store)
     went_on: list[str] = []
 
     @workflow()
@@ -165,7 +165,7 @@ async def test_a_failing_append_ends_every_run_with_the_store_error() -> None:
         with pytest.raises(StoreError, match="on fire"):
             await kernel.result(run_id)
 
-    async with stage.kernel(active, idle, backend=backend) as kernel:
+    async with harness.kernel(active, idle, backend=backend) as kernel:
         await kernel.start(active, run_id="active")
         await kernel.start(idle, run_id="idle")
         await until(kernel, "active", "step_started")
@@ -184,8 +184,8 @@ async def test_a_failing_append_ends_every_run_with_the_store_error() -> None:
 
 async def test_nothing_is_written_after_a_failed_append() -> None:
     """What was recorded while the failing batch was under way is dropped with it: the store keeps what it had."""
-    stage = Stage()
-    backend = FailingBackend(stage.store)
+    harness = Harness()
+    backend = FailingBackend(harness.store)
     gate = anyio.Event()
 
     @workflow()
@@ -196,10 +196,10 @@ async def test_nothing_is_written_after_a_failed_append() -> None:
         with pytest.raises(StoreError):
             await kernel.start(program, run_id="late")
 
-    async with stage.kernel(program, backend=backend) as kernel:
+    async with harness.kernel(program, backend=backend) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_started")
-        written = stage.summary("r").seq
+        written = harness.summary("r").seq
         backend.broken = True
         gate.set()
         async with anyio.create_task_group() as group:
@@ -209,14 +209,14 @@ async def test_nothing_is_written_after_a_failed_append() -> None:
         backend.broken = False
         await anyio.wait_all_tasks_blocked()
 
-    assert stage.summary("r").seq == written
-    assert "late" not in stage.store.runs
+    assert harness.summary("r").seq == written
+    assert "late" not in harness.store.runs
 
 
 async def test_closing_while_recording_writes_what_was_recorded() -> None:
     """A kernel that is left while a batch is under way and the next one fills writes both before it is closed."""
-    stage = Stage()
-    backend = GatedBackend(stage.store)
+    harness = Harness()
+    backend = GatedBackend(harness.store)
     recorded = anyio.Event()
 
     @workflow()
@@ -225,7 +225,7 @@ async def test_closing_while_recording_writes_what_was_recorded() -> None:
         recorded.set()
         await ctx.wait_signal("never")
 
-    async with stage.kernel(program, backend=backend) as kernel:
+    async with harness.kernel(program, backend=backend) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_started")
         await recorded.wait()
@@ -237,8 +237,8 @@ async def test_closing_while_recording_writes_what_was_recorded() -> None:
             await anyio.wait_all_tasks_blocked()
             backend.gate.set()
 
-    assert stage.types("r").count("signal_received") == 2
-    assert stage.summary("r").owner is None
+    assert harness.types("r").count("signal_received") == 2
+    assert harness.summary("r").owner is None
 
 
 def _live_run(committer: Committer, run_id: str = "r") -> LiveRun:
@@ -253,8 +253,8 @@ def _live_run(committer: Committer, run_id: str = "r") -> LiveRun:
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_waiters_wake_when_the_committer_is_cancelled(anyio_backend: str) -> None:
     """A `serve` that is cancelled, as by the end of its event loop, leaves nobody waiting for its batches."""
-    stage = Stage()
-    backend = GatedBackend(stage.store)
+    harness = Harness()
+    backend = GatedBackend(harness.store)
     await backend.open("me")
     backend.close_gate()
     committer = Committer(backend, SystemClock(), lambda run: None)

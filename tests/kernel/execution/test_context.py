@@ -9,7 +9,7 @@ import pytest
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, StepFailed, StepStatus, step, workflow
 from flujo.kernel.errors import InvalidNameError, UnsafeStepNameError
-from kernel.harness import Counter, Stage, crash, until
+from kernel.harness import Counter, Harness, crash, until
 
 
 @step
@@ -33,7 +33,7 @@ async def test_branches_of_a_gather_have_names_of_their_own() -> None:
         again = await ctx.gather(twice(5))
         return [named, listed, again]
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         output = await kernel.run(program, run_id="r")
         steps = (await kernel.inspect("r")).steps
 
@@ -47,7 +47,7 @@ async def test_branches_of_a_gather_have_names_of_their_own() -> None:
 
 async def test_a_failing_branch_cancels_its_siblings() -> None:
     """The failure of one branch cancels the others, which is recorded, and arrives in an ExceptionGroup."""
-    stage = Stage()
+    harness = Harness()
     begun = anyio.Event()
     groups: list[ExceptionGroup[StepFailed]] = []
 
@@ -66,7 +66,7 @@ async def test_a_failing_branch_cancels_its_siblings() -> None:
         except* StepFailed as group:
             groups.append(group)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, run_id="r")
         steps = (await kernel.inspect("r")).steps
 
@@ -95,7 +95,7 @@ async def test_a_run_that_a_failing_branch_ended_resumes_all_branches() -> None:
     async def program(ctx: Context) -> Any:
         return await ctx.gather(a=ctx.step(sibling), b=ctx.step(broken))
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         with pytest.raises(RunFailed) as failed:
             await kernel.run(program, run_id="r")
         output = await (await kernel.resume("r")).result()
@@ -116,13 +116,13 @@ async def test_gather_takes_either_kind_of_branches() -> None:
         with pytest.raises(InvalidNameError):
             await ctx.gather(**{"no name": ctx.step(double, 1)})
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program)
 
 
 async def test_outcomes_come_back_in_the_order_they_had() -> None:
     """A program that reacts to the first of several results sees the same first one after a crash."""
-    stage = Stage()
+    harness = Harness()
     gates = {name: anyio.Event() for name in "abc"}
     firsts: list[str] = []
 
@@ -142,7 +142,7 @@ async def test_outcomes_come_back_in_the_order_they_had() -> None:
         await ctx.wait_signal("go")
         return order[0]
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_started", count=3)
         for name in "cab":
@@ -150,7 +150,7 @@ async def test_outcomes_come_back_in_the_order_they_had() -> None:
             await until(kernel, "r", "step_completed", f"{name}/finish")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.signal("r", "go")
 
         assert await kernel.result("r") == "c"
@@ -167,7 +167,7 @@ async def test_map_returns_outputs_in_the_order_of_the_items() -> None:
     async def program(ctx: Context) -> Any:
         return [await ctx.map(double, [3, 1, 2]), await ctx.map(double, [])]
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         output = await kernel.run(program, run_id="r")
         steps = list((await kernel.inspect("r")).steps)
 
@@ -191,7 +191,7 @@ async def test_map_respects_its_limit() -> None:
     async def program(ctx: Context) -> None:
         await ctx.map(body, range(10), limit=3)
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program)
 
     assert len(most) == 10
@@ -201,7 +201,7 @@ async def test_map_respects_its_limit() -> None:
 async def test_a_failing_item_lets_running_ones_finish_and_starts_no_more() -> None:
     """With `on_error="raise"`, items that run when one fails complete, the others never begin."""
     finish = anyio.Event()
-    stage = Stage()
+    harness = Harness()
 
     async def body(number: int) -> int:
         if number == 0:
@@ -213,7 +213,7 @@ async def test_a_failing_item_lets_running_ones_finish_and_starts_no_more() -> N
     async def program(ctx: Context) -> None:
         await ctx.map(body, range(5), limit=2)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         handle = await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_failed")
         finish.set()
@@ -240,7 +240,7 @@ async def test_a_failed_map_resumes_with_its_failed_items_only() -> None:
     async def program(ctx: Context) -> Any:
         return await ctx.map(body, range(4), limit=1)
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(program, run_id="r")
         output = await (await kernel.resume("r")).result()
@@ -262,7 +262,7 @@ async def test_collected_failures_stand_in_the_list() -> None:
         outputs = await ctx.map(body, range(4), on_error="collect")
         return [each.error if isinstance(each, StepFailed) else each for each in outputs]
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         assert await kernel.run(program) == [0, "1 is odd", 2, "3 is odd"]
 
 
@@ -273,7 +273,7 @@ async def test_items_may_have_keys() -> None:
     async def program(ctx: Context) -> Any:
         return await ctx.map(double, [3, 4], key=lambda number: f"n{number}")
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program, run_id="r")
 
         assert list((await kernel.inspect("r")).steps) == ["double[n3]", "double[n4]"]
@@ -300,7 +300,7 @@ async def test_map_refuses_what_it_cannot_keep(options: dict[str, Any], error: t
         with pytest.raises(error):
             await ctx.map(body, [1, 2], **options)
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program)
 
     assert counter.calls == []
@@ -310,7 +310,7 @@ async def test_an_item_with_another_argument_runs_again() -> None:
     """When the items of a map are others after a resume, those whose argument changed run again, and only those."""
     items = [[1, 2, 3], [1, 5, 3]]
     counter = Counter()
-    stage = Stage()
+    harness = Harness()
 
     async def body(number: int) -> int:
         counter.count(str(number))
@@ -322,12 +322,12 @@ async def test_an_item_with_another_argument_runs_again() -> None:
         await ctx.wait_signal("go")
         return outputs
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
     counter.calls = ["program"]
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.signal("r", "go")
 
         assert await kernel.result("r") == [1, 5, 3]
@@ -348,7 +348,7 @@ async def test_a_step_inside_a_step_is_refused() -> None:
 
         await ctx.step(outer, retry=RetryPolicy(max_attempts=3))
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         with pytest.raises(RunFailed, match="inside of another step") as failed:
             await kernel.run(program, run_id="r")
 
@@ -376,7 +376,7 @@ async def test_a_task_of_the_programs_own_needs_names() -> None:
         with pytest.raises(UnsafeStepNameError, match="concurrent task"):
             await ctx.step(double, 1, name="mine")
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program)
 
     assert refused == ["double", "mine", "theirs"]
@@ -385,7 +385,7 @@ async def test_a_task_of_the_programs_own_needs_names() -> None:
 async def test_skipped_and_peeked_names() -> None:
     """`peek` looks at the next step of a name without using it up; a skipped one is recorded with its reason."""
     looks: list[StepStatus | None] = []
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
@@ -395,16 +395,16 @@ async def test_skipped_and_peeked_names() -> None:
         await ctx.step(double, 1)
         await ctx.wait_signal("go")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.signal("r", "go")
         await kernel.result("r")
 
     assert looks == [None, StepStatus.SKIPPED]
-    assert stage.types("r").count("step_skipped") == 1
+    assert harness.types("r").count("step_skipped") == 1
 
 
 # -- waits ---------------------------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ async def test_skipped_and_peeked_names() -> None:
 
 async def test_a_sleep_is_due_when_it_was_due_before_the_crash() -> None:
     """A durable sleep of an hour, interrupted after forty minutes, ends twenty minutes later."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> str:
@@ -420,15 +420,15 @@ async def test_a_sleep_is_due_when_it_was_due_before_the_crash() -> None:
         await ctx.sleep(0)
         return "rested"
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
-        stage.clock.advance(40 * 60)
+        harness.clock.advance(40 * 60)
         crash(kernel)
-    async with stage.kernel(program) as kernel:
-        await stage.clock.asleep(3600)
+    async with harness.kernel(program) as kernel:
+        await harness.clock.asleep(3600)
         waiting = (await kernel.inspect("r")).status
-        stage.clock.advance(20 * 60)
+        harness.clock.advance(20 * 60)
 
         assert await kernel.result("r") == "rested"
         assert waiting == "waiting"
@@ -442,7 +442,7 @@ async def test_signals_are_taken_in_the_order_they_came() -> None:
         await ctx.wait_signal("go")
         return [await ctx.wait_signal("news") for _ in range(3)]
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         handle = await kernel.start(program)
         await handle.signal("news", 1)
         await handle.signal("other", 0)
@@ -462,7 +462,7 @@ async def test_a_signal_is_read_into_the_type_that_was_asked_for() -> None:
         pair = await ctx.wait_signal("pair", type=tuple[int, float])
         return bool(pair == (1, 2.0))
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         handle = await kernel.start(program)
         await handle.signal("pair", [1, 2])
 
@@ -471,7 +471,7 @@ async def test_a_signal_is_read_into_the_type_that_was_asked_for() -> None:
 
 async def test_a_wait_for_a_signal_may_time_out() -> None:
     """Without a signal in time the wait fails with a TimeoutError, which is recorded and final for that step."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> str:
@@ -481,29 +481,29 @@ async def test_a_wait_for_a_signal_may_time_out() -> None:
             return failed.type
         return "unexpected"
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         handle = await kernel.start(program)
-        await stage.clock.asleep(60)
-        stage.clock.advance(60)
+        await harness.clock.asleep(60)
+        harness.clock.advance(60)
 
         assert await handle.result() == "TimeoutError"
 
 
 async def test_a_signal_in_time_wins_over_the_timeout() -> None:
     """A signal that comes before the timeout completes the wait, and the timeout is forgotten."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> Any:
         return await ctx.wait_signal("go", timeout=60)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         handle = await kernel.start(program)
-        await stage.clock.asleep(60)
+        await harness.clock.asleep(60)
         await handle.signal("go", "in time")
 
         assert await handle.result() == "in time"
-        assert stage.clock.sleepers == []
+        assert harness.clock.sleepers == []
 
 
 async def test_a_taken_signal_is_void_for_the_wait_that_runs_again() -> None:
@@ -513,7 +513,7 @@ async def test_a_taken_signal_is_void_for_the_wait_that_runs_again() -> None:
     async def program(ctx: Context) -> Any:
         return await ctx.wait_signal("go")
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         handle = await kernel.start(program, run_id="r")
         await handle.signal("go", 1)
         await handle.result()
@@ -530,5 +530,5 @@ async def test_the_context_knows_its_run() -> None:
     async def program(ctx: Context) -> Any:
         return [ctx.run_id, dict(ctx.labels), dict(ctx.environment)]
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         assert await kernel.run(program, run_id="r", labels={"team": "a"}) == ["r", {"team": "a"}, {}]

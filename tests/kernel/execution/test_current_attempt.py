@@ -7,7 +7,7 @@ import pytest
 
 from flujo.kernel import Attempt, RetryPolicy, current_attempt
 from kernel.execution.steps import one_step, outcome
-from kernel.harness import Stage
+from kernel.harness import Harness
 
 
 async def test_a_plain_function_runs_in_a_thread_and_knows_its_attempt() -> None:
@@ -41,7 +41,7 @@ async def test_a_body_knows_its_attempt() -> None:
 
 async def test_the_idempotency_key_changes_with_the_generation() -> None:
     """A resume that runs a step again gives it another idempotency key, and its attempts count from 1."""
-    stage = Stage()
+    harness = Harness()
     seen: list[tuple[str, int]] = []
 
     async def body() -> None:
@@ -49,7 +49,7 @@ async def test_the_idempotency_key_changes_with_the_generation() -> None:
         seen.append((attempt.idempotency_key, attempt.attempt))
 
     flow = one_step(body)
-    async with stage.kernel(flow) as kernel:
+    async with harness.kernel(flow) as kernel:
         await kernel.run(flow, run_id="r")
         await (await kernel.resume("r", from_step="it")).result()
 

@@ -30,7 +30,7 @@ from flujo.kernel.errors import RunFinishedError
 from flujo.kernel.execution.limits import Limit, Limiter, Ticket
 from flujo.kernel.execution.replay import IDLE_TICKS
 from flujo.workflows import TaskCall, load_workflow, task
-from kernel.harness import Counter, JumpingClock, Stage, crash, settled, until
+from kernel.harness import Counter, Harness, JumpingClock, crash, settled, until
 
 
 class Hall:
@@ -138,7 +138,7 @@ async def test_no_more_bodies_run_at_once_than_may(hall: Hall, bounds: dict[str,
         gathered = await ctx.gather(*(ctx.step(query, f"{ctx.run_id}{number}") for number in range(3, 6)))
         return [*mapped, *gathered]
 
-    async with Stage().kernel(program, **bounds) as kernel:
+    async with Harness().kernel(program, **bounds) as kernel:
         for name in "abcd":
             await kernel.start(program, run_id=name)
         for name in "abcd":
@@ -153,7 +153,7 @@ async def test_a_limit_bounds_the_steps_that_name_it_and_no_others(hall: Hall) -
     """Another name has slots of its own, and a name the kernel was not given bounds nothing."""
     flows = [visit(hall, limit) for limit in ("db", "api", "unknown", None)]
 
-    async with Stage().kernel(limits={"db": 1, "api": 1}) as kernel:
+    async with Harness().kernel(limits={"db": 1, "api": 1}) as kernel:
         for flow, names in zip(flows, ("abc", "def", "ghi", "jkl"), strict=True):
             await start(kernel, flow, names)
 
@@ -166,7 +166,7 @@ async def test_a_limit_bounds_the_steps_that_name_it_and_no_others(hall: Hall) -
 async def test_the_first_in_line_is_the_first_to_be_let_in(hall: Hall) -> None:
     """Whoever ends makes room for the one that has waited longest."""
     flow = visit(hall)
-    async with Stage().kernel(flow, limits={"db": 2}) as kernel:
+    async with Harness().kernel(flow, limits={"db": 2}) as kernel:
         await start(kernel, flow, "abcde")
         for name in "badce":
             hall.let_go(name)
@@ -178,7 +178,7 @@ async def test_the_first_in_line_is_the_first_to_be_let_in(hall: Hall) -> None:
 async def test_a_step_that_waits_for_a_named_limit_holds_no_general_slot(hall: Hall) -> None:
     """With room for two bodies and one of them in "db", the second in line for "db" does not keep others out."""
     db, other = visit(hall), visit(hall, None)
-    async with Stage().kernel(max_steps=2, limits={"db": 1}) as kernel:
+    async with Harness().kernel(max_steps=2, limits={"db": 1}) as kernel:
         await start(kernel, db, "ab")
         await start(kernel, other, "xy")
         assert hall.inside == ["a", "x"]
@@ -201,7 +201,7 @@ async def test_a_step_that_waits_for_a_named_limit_holds_no_general_slot(hall: H
 def test_a_limit_of_nothing_is_refused(bounds: dict[str, Any]) -> None:
     """It would stop everything, without a word."""
     with pytest.raises(ValueError, match="must be at least 1, not 0"):
-        Stage().kernel(**bounds)
+        Harness().kernel(**bounds)
 
 
 async def test_limits_cost_no_commit() -> None:
@@ -216,7 +216,7 @@ async def test_limits_cost_no_commit() -> None:
         for number in range(20):
             await ctx.step(work, number)
 
-    async with Stage().kernel(chain, max_steps=1, limits={"db": 1}) as kernel:
+    async with Harness().kernel(chain, max_steps=1, limits={"db": 1}) as kernel:
         await kernel.run(chain)
 
         assert kernel.committer.commits == 20 + 2
@@ -237,7 +237,7 @@ steps:
   - {name: third, task: noop, depends_on: []}
 """
     flow = load_workflow(text, tasks=[visits])
-    async with Stage().kernel(flow, limits={"task:visit": 1}, workspaces=tmp_path) as kernel:
+    async with Harness().kernel(flow, limits={"task:visit": 1}, workspaces=tmp_path) as kernel:
         await kernel.start(flow, run_id="r")
         await until(kernel, "r", "step_completed", "third")
         await settled(lambda: len(hall.inside) == 1)
@@ -257,7 +257,7 @@ steps:
 
 async def test_a_step_holds_no_slot_while_it_waits_for_its_next_attempt(hall: Hall) -> None:
     """Another one runs during the backoff; the retry stands in line like everybody."""
-    stage = Stage()
+    harness = Harness()
     tries: list[str] = []
 
     @step(limit="db", retry=RetryPolicy(max_attempts=2, delay=60, jitter=0))
@@ -272,14 +272,14 @@ async def test_a_step_holds_no_slot_while_it_waits_for_its_next_attempt(hall: Ha
         return await ctx.step(flaky, ctx.run_id)
 
     stays = visit(hall)
-    async with stage.kernel(fails_once, stays, limits={"db": 1}) as kernel:
+    async with harness.kernel(fails_once, stays, limits={"db": 1}) as kernel:
         await kernel.start(fails_once, run_id="a")
         await until(kernel, "a", "attempt_failed")
         await start(kernel, stays, "b")
         assert hall.inside == ["b"]
 
-        await stage.clock.asleep(60)
-        stage.clock.advance(60)
+        await harness.clock.asleep(60)
+        harness.clock.advance(60)
         await anyio.wait_all_tasks_blocked()
         assert tries == ["a"]
         hall.let_go("b")
@@ -298,7 +298,7 @@ async def test_a_durable_wait_holds_no_slot(hall: Hall) -> None:
     async def program(ctx: Context) -> Any:
         return await ctx.step(asks)
 
-    async with Stage().kernel(program, limits={"db": 1}) as kernel:
+    async with Harness().kernel(program, limits={"db": 1}) as kernel:
         await kernel.start(program, run_id="a")
         await until(kernel, "a", "step_waiting")
         assert all_free(kernel)
@@ -311,12 +311,12 @@ async def test_a_durable_wait_holds_no_slot(hall: Hall) -> None:
 
 async def test_runs_in_line_leave_memory_and_are_brought_back_in_order(hall: Hall) -> None:
     """Those at the end of the line leave, each comes back when its turn comes, and nothing of it is recorded."""
-    stage, flow = Stage(), visit(hall)
+    harness, flow = Harness(), visit(hall)
     names = "abcdefgh"
-    async with stage.kernel(flow, limits={"db": 1}, max_resident=2) as kernel:
+    async with harness.kernel(flow, limits={"db": 1}, max_resident=2) as kernel:
         await start(kernel, flow, names)
         assert live(kernel) == {"a", "b"}
-        assert {tuple(stage.types(name)) for name in names[1:]} == {("run_created",)}
+        assert {tuple(harness.types(name)) for name in names[1:]} == {("run_created",)}
 
         for name in names:
             await inside(hall, name)
@@ -325,14 +325,14 @@ async def test_runs_in_line_leave_memory_and_are_brought_back_in_order(hall: Hal
         assert all_free(kernel)
 
     assert hall.entered == [*names]
-    journals = {tuple(stage.types(name)) for name in names}
+    journals = {tuple(harness.types(name)) for name in names}
     assert journals == {("run_created", "step_started", "step_completed", "run_completed")}
 
 
 async def test_a_turn_goes_through_its_lines_while_its_run_is_away(hall: Hall) -> None:
     """A run that has left in the line for "db" gets on to the general line without being brought back for that."""
     flow, other = visit(hall), visit(hall, None)
-    async with Stage().kernel(flow, max_steps=1, limits={"db": 1}, max_resident=0) as kernel:
+    async with Harness().kernel(flow, max_steps=1, limits={"db": 1}, max_resident=0) as kernel:
         await start(kernel, flow, "ab")
         await start(kernel, other, "x")
         assert live(kernel) == {"a"}
@@ -350,7 +350,7 @@ async def test_a_turn_goes_through_its_lines_while_its_run_is_away(hall: Hall) -
 
 async def test_a_retry_in_line_leaves_too_and_is_not_woken_by_its_instant(hall: Hall) -> None:
     """It is due and yet it has to wait for a slot: its program is entered once more then, and not before."""
-    stage = Stage()
+    harness = Harness()
     entered: list[str] = []
     tries: list[str] = []
 
@@ -367,16 +367,16 @@ async def test_a_retry_in_line_leaves_too_and_is_not_woken_by_its_instant(hall: 
         return await ctx.step(flaky, ctx.run_id)
 
     blocks = visit(hall)
-    async with stage.kernel(program, blocks, limits={"db": 1}, max_resident=0) as kernel:
+    async with harness.kernel(program, blocks, limits={"db": 1}, max_resident=0) as kernel:
         for name in "ab":
             await kernel.start(program, run_id=name)
             await until(kernel, name, "attempt_failed")
         await start(kernel, blocks, "x")
-        await stage.clock.asleep(60)
-        stage.clock.advance(60)
+        await harness.clock.asleep(60)
+        harness.clock.advance(60)
         await settled(lambda: entered == [*"abab"] or entered == [*"abba"])
         await settled(lambda: live(kernel) == {"x"})
-        stage.clock.advance(600)
+        harness.clock.advance(600)
         await anyio.wait_all_tasks_blocked()
         assert len(entered) == 4
 
@@ -392,7 +392,7 @@ async def test_a_retry_in_line_leaves_too_and_is_not_woken_by_its_instant(hall: 
 async def test_a_signal_brings_a_run_back_and_it_keeps_its_place(hall: Hall) -> None:
     """A run that is away in a line takes a signal, and is still before those that came later."""
     flow = visit(hall)
-    async with Stage().kernel(flow, limits={"db": 1}, max_resident=1) as kernel:
+    async with Harness().kernel(flow, limits={"db": 1}, max_resident=1) as kernel:
         await start(kernel, flow, "abc")
         assert live(kernel) == {"a"}
         assert await kernel.signal("b", "hello") is Delivery.RECORDED
@@ -407,13 +407,13 @@ async def test_a_signal_brings_a_run_back_and_it_keeps_its_place(hall: Hall) -> 
 
 async def test_runs_in_line_survive_a_crash(hall: Hall) -> None:
     """The next kernel takes them up as any other, whether they were in memory or not."""
-    stage, flow = Stage(), visit(hall)
-    async with stage.kernel(flow, limits={"db": 1}, max_resident=2) as kernel:
+    harness, flow = Harness(), visit(hall)
+    async with harness.kernel(flow, limits={"db": 1}, max_resident=2) as kernel:
         await start(kernel, flow, "abcd")
         crash(kernel)
     hall.entered.clear()
 
-    async with stage.kernel(flow, limits={"db": 1}) as kernel:
+    async with harness.kernel(flow, limits={"db": 1}) as kernel:
         for name in "abcd":
             hall.let_go(name)
         assert [await kernel.result(name) for name in "abcd"] == [*"abcd"]
@@ -433,7 +433,7 @@ async def test_a_deadline_of_the_program_keeps_its_run_in_memory(hall: Hall) -> 
             return await ctx.step(bounded, ctx.run_id)
         return "late"
 
-    async with Stage().kernel(program, limits={"db": 1}, max_resident=0) as kernel:
+    async with Harness().kernel(program, limits={"db": 1}, max_resident=0) as kernel:
         await start(kernel, program, "ab")
         assert live(kernel) == {"a", "b"}
         for name in "ab":
@@ -443,7 +443,7 @@ async def test_a_deadline_of_the_program_keeps_its_run_in_memory(hall: Hall) -> 
 
 async def test_a_run_in_line_fails_when_its_time_is_over(hall: Hall) -> None:
     """The timeout of a workflow counts while its run is not in memory, and its turn goes to the next."""
-    stage, blocks = Stage(), visit(hall)
+    harness, blocks = Harness(), visit(hall)
 
     @step(limit="db")
     async def bounded() -> None: ...
@@ -452,12 +452,12 @@ async def test_a_run_in_line_fails_when_its_time_is_over(hall: Hall) -> None:
     async def hurried(ctx: Context) -> None:
         await ctx.step(bounded)
 
-    async with stage.kernel(blocks, hurried, limits={"db": 1}, max_resident=0) as kernel:
+    async with harness.kernel(blocks, hurried, limits={"db": 1}, max_resident=0) as kernel:
         await start(kernel, blocks, "a")
         await start(kernel, hurried, "b")
         await start(kernel, blocks, "c")
         assert live(kernel) == {"a"}
-        stage.clock.advance(60)
+        harness.clock.advance(60)
         with pytest.raises(RunFailed, match="took longer than 60 seconds"):
             await kernel.result("b")
 
@@ -470,7 +470,7 @@ async def test_a_run_in_line_fails_when_its_time_is_over(hall: Hall) -> None:
 @pytest.mark.parametrize("instead", ["sleep", "child", "end"])
 async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall: Hall, instead: str) -> None:
     """A program that decides by what is not recorded may ask for a wait instead: nobody waits for it then."""
-    stage, blocks = Stage(), visit(hall)
+    harness, blocks = Harness(), visit(hall)
     seen: list[str] = []
 
     @step(limit="db")
@@ -486,7 +486,7 @@ async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall
         elif instead == "child":
             await ctx.run_child(blocks, name="child")
 
-    async with stage.kernel(blocks, fickle, limits={"db": 1}, max_resident=0) as kernel:
+    async with harness.kernel(blocks, fickle, limits={"db": 1}, max_resident=0) as kernel:
         await start(kernel, blocks, "a")
         await start(kernel, fickle, "b")
         await start(kernel, blocks, "c")
@@ -500,8 +500,8 @@ async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall
 
 async def test_runs_in_line_count_as_being_at_work(hall: Hall) -> None:
     """With `max_runs` no further run is begun because one of those under way stands in a line, in memory or not."""
-    stage, flow = Stage(), visit(hall)
-    async with stage.kernel(flow, limits={"db": 1}, max_runs=2, max_resident=0) as kernel:
+    harness, flow = Harness(), visit(hall)
+    async with harness.kernel(flow, limits={"db": 1}, max_runs=2, max_resident=0) as kernel:
         await start(kernel, flow, "abc")
         assert live(kernel) == {"a"}
         assert (await kernel.explain("b")).reasons[0].step == "enter"
@@ -519,7 +519,7 @@ async def test_runs_in_line_count_as_being_at_work(hall: Hall) -> None:
 async def test_a_run_that_is_cancelled_in_line_makes_room(hall: Hall, max_resident: int) -> None:
     """It is cancelled at once, and the next in line is let in after the one before it."""
     flow = visit(hall)
-    async with Stage().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
+    async with Harness().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
         await start(kernel, flow, "abc")
         assert await kernel.cancel("b") is CancelOutcome.REQUESTED
         assert (await kernel.wait("b")).status is RunStatus.CANCELLED
@@ -536,7 +536,7 @@ async def test_a_run_that_is_cancelled_in_line_makes_room(hall: Hall, max_reside
 async def test_a_run_that_is_paused_in_line_goes_on_at_its_end(hall: Hall, max_resident: int) -> None:
     """Nothing of it runs, so it is paused at once; when it goes on it lines up anew."""
     flow = visit(hall)
-    async with Stage().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
+    async with Harness().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
         await start(kernel, flow, "abc")
         await kernel.pause("b")
         assert (await kernel.wait("b")).status is RunStatus.PAUSED
@@ -566,7 +566,7 @@ async def test_a_step_that_is_held_by_a_pause_lets_the_next_in_line_pass(hall: H
     async def both(ctx: Context) -> list[Any]:
         return await ctx.gather(ctx.step(other), ctx.step(bounded))
 
-    async with Stage().kernel(blocks, both, limits={"db": 1}) as kernel:
+    async with Harness().kernel(blocks, both, limits={"db": 1}) as kernel:
         await start(kernel, blocks, "a")
         await start(kernel, both, "b")
         await start(kernel, blocks, "c")
@@ -592,7 +592,7 @@ async def test_a_shielded_program_in_line_does_not_hold_up_a_cancel(hall: Hall) 
         with anyio.CancelScope(shield=True):
             await ctx.step(bounded)
 
-    async with Stage().kernel(blocks, shielded, limits={"db": 1}) as kernel:
+    async with Harness().kernel(blocks, shielded, limits={"db": 1}) as kernel:
         await start(kernel, blocks, "a")
         await start(kernel, shielded, "b")
         await kernel.cancel("b")
@@ -604,7 +604,7 @@ async def test_a_shielded_program_in_line_does_not_hold_up_a_cancel(hall: Hall) 
 
 async def test_a_program_may_give_up_waiting(hall: Hall) -> None:
     """The step leaves the line; a replay in which there is room waits until the program gives up again."""
-    stage, blocks, counter = Stage(), visit(hall), Counter()
+    harness, blocks, counter = Harness(), visit(hall), Counter()
     given_up = [anyio.Event(), anyio.Event()]  # in its first and in its second life
 
     @step(limit="db")
@@ -624,13 +624,13 @@ async def test_a_program_may_give_up_waiting(hall: Hall) -> None:
         await ctx.wait_signal("go")
         return "gave up"
 
-    async with stage.kernel(blocks, impatient, limits={"db": 1}) as kernel:
+    async with harness.kernel(blocks, impatient, limits={"db": 1}) as kernel:
         await start(kernel, blocks, "a")
         await start(kernel, impatient, "b")
         given_up[0].set()
         await until(kernel, "b", "step_waiting")
         crash(kernel)
-    async with stage.kernel(impatient, limits={"db": 1}) as kernel:
+    async with harness.kernel(impatient, limits={"db": 1}) as kernel:
         await kernel.signal("b", "go")  # which brings it back
         for _ in range(4 * IDLE_TICKS):
             await checkpoint()
@@ -669,7 +669,7 @@ async def _stopped_after(ticks: int, ask: str, max_resident: int) -> bool:
         await ctx.step(query, f"{ctx.run_id}0")
         await ctx.map(query, [f"{ctx.run_id}1", f"{ctx.run_id}2"], name="mapped")
 
-    kernel = Stage(JumpingClock()).kernel(program, max_steps=2, limits={"db": 1}, max_resident=max_resident)
+    kernel = Harness(JumpingClock()).kernel(program, max_steps=2, limits={"db": 1}, max_resident=max_resident)
     async with kernel:
         for name in "abc":
             await kernel.start(program, run_id=name)
@@ -699,7 +699,7 @@ async def _stopped_after(ticks: int, ask: str, max_resident: int) -> bool:
 async def test_explain_names_the_limit(hall: Hall, max_resident: int) -> None:
     """A run in line says for what, in memory or not."""
     flow = visit(hall)
-    async with Stage().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
+    async with Harness().kernel(flow, limits={"db": 1}, max_resident=max_resident) as kernel:
         await start(kernel, flow, "ab")
         (reason,) = (await kernel.explain("b")).reasons
 

@@ -10,7 +10,7 @@ import pytest
 
 from flujo.kernel import Context, RunFailed, workflow
 from kernel.flows import doubling
-from kernel.harness import Counter, Stage, until
+from kernel.harness import Counter, Harness, until
 
 
 async def test_a_program_that_raises_fails_its_run() -> None:
@@ -20,7 +20,7 @@ async def test_a_program_that_raises_fails_its_run() -> None:
     async def raises(ctx: Context) -> None:
         raise LookupError("in the program")
 
-    async with Stage().kernel(raises) as kernel:
+    async with Harness().kernel(raises) as kernel:
         with pytest.raises(RunFailed) as failed:
             await kernel.run(raises)
 
@@ -46,15 +46,15 @@ async def test_a_program_that_shields_its_cleanup_does_not_hold_up_the_close(kin
                     case _:
                         await ctx.wait_signal("never")
 
-    stage = Stage()
+    harness = Harness()
     with anyio.fail_after(10):
-        async with stage.kernel(program) as kernel:
+        async with harness.kernel(program) as kernel:
             await kernel.start(program, run_id="r")
             await until(kernel, "r", "step_started")
 
     assert counter.calls == []
-    assert stage.types("r")[-1] == "step_interrupted"
-    assert stage.summary("r").status == "running"
+    assert harness.types("r")[-1] == "step_interrupted"
+    assert harness.summary("r").status == "running"
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -68,7 +68,7 @@ async def test_a_program_that_cancels_its_own_task_fails_alone(anyio_backend: st
         task.cancel()
         await anyio.sleep_forever()
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         with anyio.fail_after(5), pytest.raises(RunFailed, match="CancelledError"):
             await kernel.run(program)
         assert await kernel.run(doubling) == 2
@@ -76,22 +76,22 @@ async def test_a_program_that_cancels_its_own_task_fails_alone(anyio_backend: st
 
 async def test_a_run_that_takes_too_long_fails() -> None:
     """A workflow's timeout is wall time since the start; a resume gives the run its full time again."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow(timeout="1h")
     async def program(ctx: Context) -> Any:
         return await ctx.wait_signal("go")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         handle = await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
-        await stage.clock.asleep(3600)
-        stage.clock.advance(3600)
+        await harness.clock.asleep(3600)
+        harness.clock.advance(3600)
         with pytest.raises(RunFailed, match="TimeoutError"):
             await handle.result()
         again = await kernel.resume("r")
         await until(kernel, "r", "step_waiting", count=2)
-        stage.clock.advance(3599)
+        harness.clock.advance(3599)
         await again.signal("go", "in time")
 
         assert await again.result() == "in time"

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from flujo.kernel import Context, RunFailed, step, workflow
 from flujo.kernel.errors import DeclarationError
 from kernel.execution.steps import one_step, outcome
-from kernel.harness import Stage, crash, until
+from kernel.harness import Harness, crash, until
 
 
 async def test_a_plain_function_cannot_have_a_timeout() -> None:
@@ -31,7 +31,7 @@ class Order(BaseModel):
 
 async def test_pydantic_models_go_in_and_out() -> None:
     """A model is what the inputs and the return annotation say, live and on replay."""
-    stage = Stage()
+    harness = Harness()
 
     async def price(name: str) -> Order:
         return Order(name=name, prices=(3, 4.5))
@@ -44,11 +44,11 @@ async def test_pydantic_models_go_in_and_out() -> None:
         await ctx.wait_signal("pay")
         return priced
 
-    async with stage.kernel(shop) as kernel:
+    async with harness.kernel(shop) as kernel:
         await kernel.start(shop, {"name": "tea", "prices": []}, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
-    async with stage.kernel(shop) as kernel:
+    async with harness.kernel(shop) as kernel:
         await kernel.signal("r", "pay")
         output = await kernel.result("r")
 

@@ -21,18 +21,18 @@ from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import InvalidValueError
 from flujo.kernel.events import Event, Fact, ProgressReported, RunCompleted, RunCreated, StepCompleted, StepStarted
 from flujo.kernel.transitions import add_up
-from kernel.harness import START, Stage, crash, recorded, until
+from kernel.harness import START, Harness, crash, recorded, until
 
 
-def reports(stage: Stage, run_id: str = "r") -> list[tuple[str | None, float]]:
+def reports(harness: Harness, run_id: str = "r") -> list[tuple[str | None, float]]:
     """What is recorded of a run's progress, as (step, done)."""
-    facts = [event.fact for event in stage.journal(run_id)]
+    facts = [event.fact for event in harness.journal(run_id)]
     return [(fact.step, fact.done) for fact in facts if isinstance(fact, ProgressReported)]
 
 
-def instants(stage: Stage, run_id: str = "r") -> list[float]:
+def instants(harness: Harness, run_id: str = "r") -> list[float]:
     """When, in seconds since the start."""
-    journal = stage.journal(run_id)
+    journal = harness.journal(run_id)
     return [(each.at - START) / MICROSECONDS for each in journal if each.type == "progress_reported"]
 
 
@@ -42,7 +42,7 @@ def instants(stage: Stage, run_id: str = "r") -> list[float]:
 async def test_the_first_and_the_last_report_of_a_burst_are_recorded() -> None:
     """Everything a body says within a second but for the first and the last is left out; the last precedes the
     outcome."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
@@ -52,16 +52,16 @@ async def test_the_first_and_the_last_report_of_a_burst_are_recorded() -> None:
 
         await ctx.step(body)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, run_id="r")
 
-    assert reports(stage) == [("body", 1), ("body", 100)]
-    assert stage.types("r")[-3:] == ["progress_reported", "step_completed", "run_completed"]
+    assert reports(harness) == [("body", 1), ("body", 100)]
+    assert harness.types("r")[-3:] == ["progress_reported", "step_completed", "run_completed"]
 
 
 async def test_at_most_one_report_a_second_is_recorded() -> None:
     """What comes too soon is recorded when its time has come, also when the body says nothing more."""
-    stage = Stage()
+    harness = Harness()
     said, go_on = anyio.Event(), anyio.Event()
 
     @workflow()
@@ -69,30 +69,30 @@ async def test_at_most_one_report_a_second_is_recorded() -> None:
         async def body() -> None:
             for number in (1, 2, 3):
                 ctx.progress(number)
-                stage.clock.advance(0.25)
+                harness.clock.advance(0.25)
             said.set()
             await go_on.wait()
 
         await ctx.step(body)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await said.wait()
-        await stage.clock.asleep(1)
-        await recorded(stage, "r", "progress_reported")
-        assert reports(stage) == [("body", 1)]
-        stage.clock.advance(0.25)
-        await recorded(stage, "r", "progress_reported", 2)
+        await harness.clock.asleep(1)
+        await recorded(harness, "r", "progress_reported")
+        assert reports(harness) == [("body", 1)]
+        harness.clock.advance(0.25)
+        await recorded(harness, "r", "progress_reported", 2)
         go_on.set()
         await kernel.result("r")
 
-    assert reports(stage) == [("body", 1), ("body", 3)]
-    assert instants(stage) == [0, 1]
+    assert reports(harness) == [("body", 1), ("body", 3)]
+    assert instants(harness) == [0, 1]
 
 
 async def test_a_report_before_an_outcome_does_not_shorten_the_next_second() -> None:
     """A report that an attempt's failure has brought forward counts: the next attempt's waits a second from it."""
-    stage = Stage()
+    harness = Harness()
     said, go_on = anyio.Event(), anyio.Event()
 
     @workflow()
@@ -100,9 +100,9 @@ async def test_a_report_before_an_outcome_does_not_shorten_the_next_second() -> 
         async def body() -> None:
             if current_attempt().attempt == 1:
                 ctx.progress(1)
-                stage.clock.advance(0.5)
+                harness.clock.advance(0.5)
                 ctx.progress(2)
-                await stage.clock.asleep(1)
+                await harness.clock.asleep(1)
                 raise ConnectionError
             ctx.progress(3)
             said.set()
@@ -110,25 +110,25 @@ async def test_a_report_before_an_outcome_does_not_shorten_the_next_second() -> 
 
         await ctx.step(body, retry=RetryPolicy(max_attempts=2, delay=0.125, jitter=0))
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
-        await stage.clock.asleep(0.625)
-        stage.clock.advance(0.125)
+        await harness.clock.asleep(0.625)
+        harness.clock.advance(0.125)
         await said.wait()
-        stage.clock.advance(0.375)  # past the second that began with the first report
+        harness.clock.advance(0.375)  # past the second that began with the first report
         await anyio.wait_all_tasks_blocked()
-        assert reports(stage) == [("body", 1), ("body", 2)]
-        stage.clock.advance(0.5)
-        await recorded(stage, "r", "progress_reported", 3)
+        assert reports(harness) == [("body", 1), ("body", 2)]
+        harness.clock.advance(0.5)
+        await recorded(harness, "r", "progress_reported", 3)
         go_on.set()
         await kernel.result("r")
 
-    assert instants(stage) == [0, 0.5, 1.5]
+    assert instants(harness) == [0, 0.5, 1.5]
 
 
 async def test_steps_and_the_run_are_told_apart() -> None:
     """Each step has seconds of its own, and so has the run as a whole, whose last report precedes its end."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
@@ -140,18 +140,18 @@ async def test_steps_and_the_run_are_told_apart() -> None:
         await ctx.gather(a=ctx.step(body), b=ctx.step(body))
         ctx.progress(20)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, run_id="r")
 
-    assert sorted(reports(stage), key=str) == [
+    assert sorted(reports(harness), key=str) == [
         ("a/body", 1), ("a/body", 2), ("b/body", 1), ("b/body", 2), (None, 10), (None, 20)
     ]  # fmt: skip
-    assert stage.types("r")[-2:] == ["progress_reported", "run_completed"]
+    assert harness.types("r")[-2:] == ["progress_reported", "run_completed"]
 
 
 async def test_a_program_that_fails_has_its_last_report_recorded() -> None:
     """As one that returns."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
@@ -159,16 +159,16 @@ async def test_a_program_that_fails_has_its_last_report_recorded() -> None:
         ctx.progress(2)
         raise ValueError("no")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(program, run_id="r")
 
-    assert reports(stage) == [(None, 1), (None, 2)]
+    assert reports(harness) == [(None, 1), (None, 2)]
 
 
 async def test_a_step_its_program_cancels_has_its_last_report_recorded() -> None:
     """Before the cancellation is."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
@@ -182,11 +182,11 @@ async def test_a_step_its_program_cancels_has_its_last_report_recorded() -> None
 
             await ctx.step(body)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, run_id="r")
 
-    assert stage.types("r")[-3:] == ["progress_reported", "step_cancelled", "run_completed"]
-    assert reports(stage) == [("body", 1), ("body", 2)]
+    assert harness.types("r")[-3:] == ["progress_reported", "step_cancelled", "run_completed"]
+    assert reports(harness) == [("body", 1), ("body", 2)]
 
 
 # -- from where ----------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ async def test_a_step_its_program_cancels_has_its_last_report_recorded() -> None
 
 async def test_a_plain_def_reports_from_its_thread() -> None:
     """The worker thread of a plain function hands its reports over."""
-    stage = Stage()
+    harness = Harness()
     threads: list[int] = []
 
     def body() -> int:
@@ -207,17 +207,17 @@ async def test_a_plain_def_reports_from_its_thread() -> None:
     async def program(ctx: Context) -> int:
         return await ctx.step(body)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         assert await kernel.run(program, run_id="r") == 5
 
-    assert reports(stage) == [("body", 1), ("body", 2)]
-    assert stage.journal("r")[2].fact == ProgressReported("body", 1, 2, "half", {"rows": 7})
+    assert reports(harness) == [("body", 1), ("body", 2)]
+    assert harness.journal("r")[2].fact == ProgressReported("body", 1, 2, "half", {"rows": 7})
     assert threads != [threading.get_ident()]
 
 
 async def test_what_comes_too_late_is_dropped() -> None:
     """A task that a body has left behind has nothing to report of: its step has an outcome, its run has ended."""
-    stage = Stage()
+    harness = Harness()
     attempts: list[Attempt] = []
 
     async def body() -> None:
@@ -229,7 +229,7 @@ async def test_what_comes_too_late_is_dropped() -> None:
         attempts[0].progress(1)
         await ctx.wait_signal("go")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.signal("r", "go")
@@ -237,13 +237,13 @@ async def test_what_comes_too_late_is_dropped() -> None:
         attempts[0].progress(2)
         await anyio.wait_all_tasks_blocked()
 
-    assert reports(stage) == []
+    assert reports(harness) == []
 
 
 @pytest.mark.parametrize("stop", ["cancel", "crash", "close"])
 async def test_a_run_that_is_stopped_reports_no_more(stop: str) -> None:
     """A body that is told to unwind, and whatever it had said too soon before, adds nothing to the journal."""
-    stage = Stage()
+    harness = Harness()
     said = anyio.Event()
 
     @workflow()
@@ -259,20 +259,20 @@ async def test_a_run_that_is_stopped_reports_no_more(stop: str) -> None:
 
         await ctx.step(body)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await said.wait()
-        await recorded(stage, "r", "progress_reported")
+        await recorded(harness, "r", "progress_reported")
         if stop == "cancel":
             await kernel.cancel("r")
             await kernel.wait("r")
         elif stop == "crash":
             crash(kernel)
         if stop != "close":
-            stage.clock.advance(10)
+            harness.clock.advance(10)
             await anyio.wait_all_tasks_blocked()
 
-    assert reports(stage) == [("body", 1)]
+    assert reports(harness) == [("body", 1)]
 
 
 # -- what ----------------------------------------------------------------------------------------------------------
@@ -294,28 +294,28 @@ async def test_a_run_that_is_stopped_reports_no_more(stop: str) -> None:
 )
 async def test_a_report_that_says_nothing_is_refused(given: dict[str, Any]) -> None:
     """Numbers are finite numbers and there are not too many: the step fails and names what is wrong."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
         with pytest.raises(InvalidValueError, match="progress"):
             ctx.progress(**given)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, run_id="r")
 
-    assert reports(stage) == []
+    assert reports(harness) == []
 
 
 async def test_a_message_is_bounded() -> None:
     """What is said is cut to 500 characters, and may hold what is no text."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> None:
         ctx.progress(1, message="x" * 900 + "\udc80")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, run_id="r")
         report = (await kernel.inspect("r")).report
 
@@ -325,7 +325,7 @@ async def test_a_message_is_bounded() -> None:
 
 async def test_steps_in_a_row_take_two_more_commits_than_there_are() -> None:
     """Recorded values, variables and a report of the first step do not add to the commits of a run without progress."""
-    stage = Stage()
+    harness = Harness()
 
     async def body() -> int:
         return 1
@@ -338,7 +338,7 @@ async def test_steps_in_a_row_take_two_more_commits_than_there_are() -> None:
             await ctx.set_variable("mode", await ctx.step(body))
             await ctx.variable("mode")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         before = kernel.committer.commits
         await kernel.run(program, run_id="r")
         assert kernel.committer.commits - before == 5 + 2

@@ -18,13 +18,13 @@ from flujo.kernel import (
     workflow,
 )
 from kernel.execution.steps import crashed, one_step, outcome
-from kernel.harness import Counter, JumpingClock, Stage, crash, until
+from kernel.harness import Counter, Harness, JumpingClock, crash, until
 
 
 async def test_a_failing_step_is_tried_again_after_the_recorded_delays() -> None:
     """Every failed attempt is recorded with the instant of the next one, and that is when the next one starts."""
     clock = JumpingClock()
-    stage = Stage(clock)
+    harness = Harness(clock)
     counter = Counter()
 
     async def flaky() -> str:
@@ -33,13 +33,13 @@ async def test_a_failing_step_is_tried_again_after_the_recorded_delays() -> None
         return "there"
 
     flow = one_step(flaky, retry=RetryPolicy(max_attempts=4, delay=10, jitter=0))
-    async with stage.kernel(flow) as kernel:
+    async with harness.kernel(flow) as kernel:
         output = await kernel.run(flow, run_id="r")
 
     assert output == "there"
     assert clock.naps == [10.0, 20.0, 40.0]
-    failures = [event for event in stage.journal("r") if event.type == "attempt_failed"]
-    starts = [event for event in stage.journal("r") if event.type == "step_started"]
+    failures = [event for event in harness.journal("r") if event.type == "attempt_failed"]
+    starts = [event for event in harness.journal("r") if event.type == "step_started"]
     assert [event.fact.next_attempt_at for event in failures] == [event.at for event in starts[1:]]  # type: ignore[union-attr]
     assert [event.fact.attempt for event in starts] == [1, 2, 3, 4]  # type: ignore[union-attr]
 
@@ -75,7 +75,7 @@ async def test_a_value_that_cannot_be_recorded_is_not_retried() -> None:
 
 async def test_a_retry_that_was_pending_in_a_crash_waits_for_what_is_left() -> None:
     """The due time of the next attempt survives its kernel, and so does the number of failures."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
 
     async def flaky() -> int:
@@ -84,11 +84,11 @@ async def test_a_retry_that_was_pending_in_a_crash_waits_for_what_is_left() -> N
         return current_attempt().attempt
 
     flow = one_step(flaky, retry=RetryPolicy(max_attempts=2, delay=60, jitter=0))
-    async with crashed(stage, flow, "attempt_failed") as kernel:
-        stage.clock.advance(45)
-        await stage.clock.asleep(60)
+    async with crashed(harness, flow, "attempt_failed") as kernel:
+        harness.clock.advance(45)
+        await harness.clock.asleep(60)
         before = list(counter.calls)
-        stage.clock.advance(15)
+        harness.clock.advance(15)
 
         assert await kernel.result("r") == 2
         assert before == ["flaky"]
@@ -96,14 +96,14 @@ async def test_a_retry_that_was_pending_in_a_crash_waits_for_what_is_left() -> N
 
 async def test_a_crash_is_not_a_failure() -> None:
     """An attempt whose kernel died is followed by another, although the policy allows one failure only."""
-    stage = Stage()
+    harness = Harness()
 
     async def body() -> int:
         if current_attempt().attempt == 1:
             await anyio.sleep_forever()
         return current_attempt().attempt
 
-    async with crashed(stage, one_step(body), "step_started") as kernel:
+    async with crashed(harness, one_step(body), "step_started") as kernel:
         assert await kernel.result("r") == 2
         state = await kernel.inspect("r")
 
@@ -112,7 +112,7 @@ async def test_a_crash_is_not_a_failure() -> None:
 
 async def test_a_step_its_program_cancels_is_recorded_so_and_waits_for_that_again() -> None:
     """After a crash, the step that lost against a deadline is not run again, but waits to be cancelled once more."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
     expire = [anyio.Event(), anyio.Event()]
 
@@ -138,16 +138,16 @@ async def test_a_step_its_program_cancels_is_recorded_so_and_waits_for_that_agai
         await ctx.wait_signal("go")
         return output
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_started")
         expire[0].set()
         await until(kernel, "r", "step_waiting")
         status = (await kernel.inspect("r")).steps["endless"].status
         crash(kernel)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await anyio.wait_all_tasks_blocked()
-        written = stage.summary("r").seq
+        written = harness.summary("r").seq
         expire[1].set()
         await kernel.signal("r", "go")
         output = await kernel.result("r")
@@ -155,12 +155,12 @@ async def test_a_step_its_program_cancels_is_recorded_so_and_waits_for_that_agai
     assert status is StepStatus.CANCELLED
     assert output == 1
     assert counter.calls == ["program", "endless", "after", "program"]
-    assert stage.journal("r")[written].type == "signal_received"
+    assert harness.journal("r")[written].type == "signal_received"
 
 
 async def test_a_cancelled_step_does_not_upset_the_order_of_what_follows() -> None:
     """After a replayed step has waited for its cancellation, later outcomes still come in the order of the journal."""
-    stage = Stage()
+    harness = Harness()
     gates = [anyio.Event() for _ in range(5)]
     orders: list[list[int]] = []
 
@@ -181,14 +181,14 @@ async def test_a_cancelled_step_does_not_upset_the_order_of_what_follows() -> No
         await ctx.gather(*(branch(number) for number in range(5)))
         await ctx.wait_signal("go")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_started", count=6)
         for number in (3, 1, 4, 0, 2):
             gates[number].set()
             await until(kernel, "r", "step_completed", f"gather[{number}]/finish")
         crash(kernel)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.signal("r", "go")
         await kernel.result("r")
 
@@ -197,7 +197,7 @@ async def test_a_cancelled_step_does_not_upset_the_order_of_what_follows() -> No
 
 async def test_what_was_recorded_after_a_cancellation_waits_for_it_to_be_repeated() -> None:
     """A replay gives the program's own deadline its time before it hands out what was recorded behind it."""
-    stage = Stage()
+    harness = Harness()
     second_is_done = anyio.Event()
     orders: list[list[str]] = []
 
@@ -223,7 +223,7 @@ async def test_what_was_recorded_after_a_cancellation_waits_for_it_to_be_repeate
         await ctx.gather(a=patient(), b=late())
         await ctx.wait_signal("go")
 
-    async with crashed(stage, program, "step_waiting") as kernel:
+    async with crashed(harness, program, "step_waiting") as kernel:
         await kernel.signal("r", "go")
         await kernel.result("r")
 
@@ -232,7 +232,7 @@ async def test_what_was_recorded_after_a_cancellation_waits_for_it_to_be_repeate
 
 async def test_a_failure_reaches_the_program_alike_live_and_on_replay() -> None:
     """A program that handles a failure sees the same StepFailed again after a crash, and takes the same path."""
-    stage = Stage()
+    harness = Harness()
     seen: list[tuple[str, str, str, int]] = []
 
     async def broken() -> None:
@@ -247,7 +247,7 @@ async def test_a_failure_reaches_the_program_alike_live_and_on_replay() -> None:
         await ctx.wait_signal("go")
         return "handled"
 
-    async with crashed(stage, program, "step_waiting") as kernel:
+    async with crashed(harness, program, "step_waiting") as kernel:
         await kernel.signal("r", "go")
 
         assert await kernel.result("r") == "handled"
@@ -270,7 +270,7 @@ async def test_max_steps_bounds_how_many_bodies_run_at_once() -> None:
     async def program(ctx: Context) -> None:
         await ctx.map(body, [1, 2, 3])
 
-    async with Stage().kernel(program, max_steps=2) as kernel, anyio.create_task_group() as group:
+    async with Harness().kernel(program, max_steps=2) as kernel, anyio.create_task_group() as group:
         group.start_soon(kernel.run, program)
         group.start_soon(kernel.run, program)
 

@@ -26,7 +26,7 @@ import pytest
 from flujo.kernel import Context, RetryPolicy, RunFailed, Workflow, current_attempt, workflow
 from flujo.kernel.errors import KernelClosedError
 from flujo.kernel.execution.subprocesses import Children, Finished, find_command, sweep
-from kernel.harness import Stage, crash, until
+from kernel.harness import Harness, crash, until
 
 ENV = {"PATH": os.environ["PATH"]}
 KERNEL = str(Path(__file__).parents[3] / "kernel")
@@ -428,15 +428,15 @@ async def test_the_cpu_time_of_commands_is_recorded_with_their_step() -> None:
         await current_attempt().children.run(["sh", "-c", f"{burn}; true"], cwd="/", env=ENV)
         await python(BURN.format(0.1))
 
-    flow, stage = one_step(body), Stage()
-    async with stage.kernel(flow) as kernel:
+    flow, harness = one_step(body), Harness()
+    async with harness.kernel(flow) as kernel:
         await kernel.run(flow, run_id="r")
         state = await kernel.inspect("r")
         assert kernel.committer.commits == 3
         assert kernel._residents._children is not None
         assert kernel._residents._children.used == {}
 
-    assert stage.types("r")[1:4] == ["step_started", "progress_reported", "step_completed"]
+    assert harness.types("r")[1:4] == ["step_started", "progress_reported", "step_completed"]
     assert state.steps["it"].progress is not None
     assert 0.3 <= state.steps["it"].progress.metrics["cpu_seconds"] < 60
     assert state.progress["resources"]["cpu_seconds"] == state.steps["it"].progress.metrics["cpu_seconds"]
@@ -458,7 +458,7 @@ async def test_the_peak_of_memory_is_recorded_where_it_is_known() -> None:
         await ctx.step(hungry)
         await ctx.step(modest)
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program, run_id="r")
         state = await kernel.inspect("r")
 
@@ -486,7 +486,7 @@ async def test_attempts_add_up_beside_what_the_body_reports() -> None:
             raise ConnectionError("no")
 
     flow = one_step(body, retry=RetryPolicy(max_attempts=2, delay=0))
-    async with Stage().kernel(flow) as kernel:
+    async with Harness().kernel(flow) as kernel:
         await kernel.run(flow, run_id="r")
         step = (await kernel.inspect("r")).steps["it"]
 
@@ -498,7 +498,7 @@ async def test_attempts_add_up_beside_what_the_body_reports() -> None:
 
 async def test_another_life_goes_on_counting(fifo: Fifo) -> None:
     """What was recorded before a crash is part of the sum."""
-    stage = Stage()
+    harness = Harness()
 
     async def body() -> None:
         await python(BURN.format(0.15))
@@ -506,12 +506,12 @@ async def test_another_life_goes_on_counting(fifo: Fifo) -> None:
             raise ConnectionError("no")
 
     flow = one_step(body, retry=RetryPolicy(max_attempts=2, delay=60, jitter=0))
-    async with stage.kernel(flow) as kernel:
+    async with harness.kernel(flow) as kernel:
         await kernel.start(flow, run_id="r")
         await until(kernel, "r", "attempt_failed")
         crash(kernel)
-    stage.clock.advance(60)
-    async with stage.kernel(flow) as kernel:
+    harness.clock.advance(60)
+    async with harness.kernel(flow) as kernel:
         await kernel.result("r")
         state = await kernel.inspect("r")
 
@@ -523,12 +523,12 @@ async def test_a_step_without_commands_reports_nothing() -> None:
 
     async def body() -> None: ...
 
-    flow, stage = one_step(body), Stage()
-    async with stage.kernel(flow) as kernel:
+    flow, harness = one_step(body), Harness()
+    async with harness.kernel(flow) as kernel:
         await kernel.run(flow, run_id="r")
         state = await kernel.inspect("r")
 
-    assert "progress_reported" not in stage.types("r")
+    assert "progress_reported" not in harness.types("r")
     assert state.progress["resources"] is None
 
 
@@ -539,7 +539,7 @@ async def test_a_command_that_is_cut_short_counts_too() -> None:
         await python(BURN.format(999))
 
     flow = one_step(body, timeout=0.3)
-    async with Stage().kernel(flow) as kernel:
+    async with Harness().kernel(flow) as kernel:
         with pytest.raises(RunFailed, match="TimeoutError"):
             await kernel.run(flow, run_id="r")
         state = await kernel.inspect("r")
@@ -555,7 +555,7 @@ async def test_nothing_is_kept_of_a_run_that_is_stopped(fifo: Fifo) -> None:
         await current_attempt().children.run(["sh", "-c", script], cwd="/", env=ENV)
 
     flow = one_step(body)
-    async with Stage().kernel(flow) as kernel:
+    async with Harness().kernel(flow) as kernel:
         await kernel.start(flow, run_id="r")
         assert await fifo.line() == "up\n"
         await kernel.cancel("r")
@@ -588,7 +588,7 @@ async def test_a_thread_waits_where_the_system_cannot_tell(
         await python(BURN.format(0.1))
 
     flow = one_step(body)
-    async with Stage().kernel(flow) as kernel:
+    async with Harness().kernel(flow) as kernel:
         await kernel.run(flow, run_id="r")
         assert (await kernel.inspect("r")).progress["resources"]["cpu_seconds"] >= 0.1
 

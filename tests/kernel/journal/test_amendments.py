@@ -42,7 +42,7 @@ from flujo.kernel.events import (
 )
 from flujo.kernel.journal.amendments import Change, Complete, GiveOutput, SetVariable, Skip, carry_out, decide
 from flujo.kernel.transitions import apply
-from kernel.harness import FailingBackend, Stage
+from kernel.harness import FailingBackend, Harness
 from kernel.test_skip_and_set import Three, after, failed, idle, interrupted
 
 CREATED = RunCreated("flow", "{}", plan=[["a", "1"], ["b", "1"], ["c", "1"]])
@@ -153,14 +153,14 @@ def test_a_change_shows_at_once() -> None:
 
 
 @idle
-async def test_changes_of_a_run_are_one_commit(arrange: Callable[[Stage, Three], Awaitable[None]]) -> None:
+async def test_changes_of_a_run_are_one_commit(arrange: Callable[[Harness, Three], Awaitable[None]]) -> None:
     """Whatever the run stands at; the next resume takes them."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=arrange is failed)
-    await arrange(stage, three)
-    before = stage.summary("r")
+    await arrange(harness, three)
+    before = harness.summary("r")
     changes: list[Change] = [GiveOutput("second", 2), GiveOutput("first", 10), SetVariable("k", "v")]
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         await kernel.amend("r", changes, uid=before.uid, reason="by hand", by="ann")
         state = await kernel.inspect("r")
         output = await (await kernel.resume("r")).result()
@@ -170,38 +170,38 @@ async def test_changes_of_a_run_are_one_commit(arrange: Callable[[Stage, Three],
         StepOutputSet("first", "10", 2, "by hand", "ann"),
         VariableSet("k", '"v"', reason="by hand", by="ann"),
     ]
-    assert [fact for fact in after(stage, before.seq) if fact in given] == given
+    assert [fact for fact in after(harness, before.seq) if fact in given] == given
     assert (state.status, state.variables) == (before.status, {"k": "v"})
     assert output == [10, 2, 1]
     assert three.counter.calls == ["first", "second", "third"]
 
 
 @idle
-async def test_a_run_is_completed_by_hand(arrange: Callable[[Stage, Three], Awaitable[None]]) -> None:
+async def test_a_run_is_completed_by_hand(arrange: Callable[[Harness, Three], Awaitable[None]]) -> None:
     """It is final, nobody owns it, nothing of it runs again, and the journal says who did it and why."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=arrange is failed)
-    await arrange(stage, three)
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    await arrange(harness, three)
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         await kernel.amend("r", [Complete({"rows": 3})], reason="done elsewhere", by="ann")
         state = await kernel.inspect("r")
-    async with stage.kernel(three.workflow) as kernel:
+    async with harness.kernel(three.workflow) as kernel:
         recovered = await kernel.inspect("r")
 
     assert (state.status, state.output, state.error) == (RunStatus.COMPLETED, {"rows": 3}, None)
     assert state.current_steps == []
     assert recovered.seq == state.seq
-    assert stage.summary("r").owner is None
-    assert stage.journal("r")[-1].fact == RunCompleted('{"rows":3}', "done elsewhere", "ann")
+    assert harness.summary("r").owner is None
+    assert harness.journal("r")[-1].fact == RunCompleted('{"rows":3}', "done elsewhere", "ann")
     assert three.counter.calls == ["first", "second"]
 
 
 async def test_a_run_completed_by_hand_goes_on_from_a_step() -> None:
     """As any completed run does."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=True)
-    await failed(stage, three)
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    await failed(harness, three)
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         await kernel.amend("r", [GiveOutput("second", 2), Complete()])
         output = await (await kernel.resume("r", from_step="second", skip={"second": 5})).result()
         step = (await kernel.inspect("r")).steps["second"]
@@ -212,38 +212,38 @@ async def test_a_run_completed_by_hand_goes_on_from_a_step() -> None:
 
 async def test_a_refused_change_records_none_of_them() -> None:
     """All or none, also of a run that has died."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=False)
-    await interrupted(stage, three)
-    before = stage.summary("r")
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    await interrupted(harness, three)
+    before = harness.summary("r")
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         with pytest.raises(StepNotFoundError):
             await kernel.amend("r", [SetVariable("k", 1), GiveOutput("absent", 1)])
 
-    assert after(stage, before.seq) == []
+    assert after(harness, before.seq) == []
 
 
 async def test_a_store_that_fails_has_all_changes_or_none() -> None:
     """They are one commit; made again once the store is well, they are there once."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=False)
-    await interrupted(stage, three)
-    before = stage.summary("r")
+    await interrupted(harness, three)
+    before = harness.summary("r")
     changes: list[Change] = [SetVariable("k", 1), GiveOutput("second", 2), Complete()]
-    store = FailingBackend(stage.store)
+    store = FailingBackend(harness.store)
     store.broken = True
     with pytest.raises(StoreError):
-        async with stage.kernel(backend=store, recover=False) as kernel:
+        async with harness.kernel(backend=store, recover=False) as kernel:
             await kernel.amend("r", changes)
-    lost = after(stage, before.seq)
-    store = FailingBackend(stage.store)
-    async with stage.kernel(backend=store, recover=False) as kernel:
+    lost = after(harness, before.seq)
+    store = FailingBackend(harness.store)
+    async with harness.kernel(backend=store, recover=False) as kernel:
         await kernel.amend("r", changes)
         await kernel.amend("r", changes)
 
     assert lost == []
     assert store.appends == [1]
-    assert [type(fact) for fact in after(stage, before.seq)] == [
+    assert [type(fact) for fact in after(harness, before.seq)] == [
         StepInterrupted,
         VariableSet,
         StepOutputSet,
@@ -253,26 +253,26 @@ async def test_a_store_that_fails_has_all_changes_or_none() -> None:
 
 async def test_another_life_of_a_run_is_not_changed() -> None:
     """Nor one that is not there."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=True)
-    await failed(stage, three)
-    async with stage.kernel(three.workflow, recover=False) as kernel:
+    await failed(harness, three)
+    async with harness.kernel(three.workflow, recover=False) as kernel:
         with pytest.raises(RunReplacedError):
             await kernel.amend("r", [Complete()], uid="another")
         with pytest.raises(RunNotFoundError):
             await kernel.amend("absent", [Complete()])
 
-    assert stage.summary("r").status == "failed"
+    assert harness.summary("r").status == "failed"
 
 
 async def test_a_run_that_somebody_runs_is_left_alone() -> None:
     """Whoever wants to change its steps stops it first."""
-    stage = Stage()
+    harness = Harness()
     three = Three(fails=False)
-    async with stage.kernel(three.workflow) as owner:
+    async with harness.kernel(three.workflow) as owner:
         await owner.start(three.workflow, run_id="r")
         await three.begun.wait()
-        async with stage.kernel(three.workflow, recover=False) as other:
+        async with harness.kernel(three.workflow, recover=False) as other:
             with pytest.raises(RunActiveError):
                 await other.amend("r", [Complete()])
         with pytest.raises(RunActiveError):

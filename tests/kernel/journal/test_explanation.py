@@ -27,7 +27,7 @@ from flujo.kernel.events import (
 from flujo.kernel.journal.explanation import explain
 from flujo.kernel.state import FINAL
 from flujo.kernel.transitions import add_up
-from kernel.harness import START, Stage, crash, recorded, until
+from kernel.harness import START, Harness, crash, recorded, until
 from kernel.legal_events import steps_of_histories
 
 CREATED = RunCreated("flow", "{}")
@@ -209,7 +209,7 @@ async def reasons(observer: Observer, run_id: str = "r") -> list[tuple[Why, str 
 
 async def test_a_live_run_is_explained_step_by_step() -> None:
     """At work, in backoff, asleep, waiting for somebody, and finished."""
-    stage = Stage()
+    harness = Harness()
     begun, release = anyio.Event(), anyio.Event()
 
     async def work() -> None:
@@ -224,17 +224,17 @@ async def test_a_live_run_is_explained_step_by_step() -> None:
         await ctx.sleep(10)
         await ctx.wait_signal("go")
 
-    async with stage.kernel(program) as kernel, stage.kernel() as elsewhere:
+    async with harness.kernel(program) as kernel, harness.kernel() as elsewhere:
         await kernel.start(program, run_id="r")
         await begun.wait()
         seen = [await reasons(kernel)]
         release.set()
-        await stage.clock.asleep(10)
+        await harness.clock.asleep(10)
         seen.append(await reasons(kernel))
-        stage.clock.advance(10)
-        await recorded(stage, "r", "step_waiting")
+        harness.clock.advance(10)
+        await recorded(harness, "r", "step_waiting")
         seen.append(await reasons(kernel))
-        stage.clock.advance(10)
+        harness.clock.advance(10)
         await until(kernel, "r", "step_waiting", "go")
         seen.append(await reasons(kernel))
         assert await reasons(elsewhere) == seen[-1]
@@ -253,7 +253,7 @@ async def test_a_live_run_is_explained_step_by_step() -> None:
 
 async def test_a_run_whose_process_died_is_explained_by_whoever_looks() -> None:
     """By a kernel that knows its workflow, by one that does not, and by one that does not run any."""
-    stage = Stage()
+    harness = Harness()
     begun = anyio.Event()
 
     async def work() -> None:
@@ -264,19 +264,19 @@ async def test_a_run_whose_process_died_is_explained_by_whoever_looks() -> None:
     async def program(ctx: Context) -> None:
         await ctx.step(work)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await begun.wait()
         crash(kernel)
-    async with stage.kernel(program, recover=False) as knows, stage.kernel() as does_not:
+    async with harness.kernel(program, recover=False) as knows, harness.kernel() as does_not:
         assert await reasons(knows) == [(Why.INTERRUPTED, "work")]
         assert await reasons(does_not) == [(Why.UNREGISTERED, None)]
-        assert await reasons(Observer(knows.backend, clock=stage.clock)) == [(Why.INTERRUPTED, "work")]
+        assert await reasons(Observer(knows.backend, clock=harness.clock)) == [(Why.INTERRUPTED, "work")]
 
 
 async def test_a_step_that_waits_for_its_turn_is_explained() -> None:
     """The kernel that runs it knows that its limit is reached, also when it has recovered the step's dead attempt."""
-    stage = Stage()
+    harness = Harness()
     begun = anyio.Event()
 
     async def work() -> None:
@@ -287,14 +287,14 @@ async def test_a_step_that_waits_for_its_turn_is_explained() -> None:
     async def program(ctx: Context) -> None:
         await ctx.gather(a=ctx.step(work), b=ctx.step(work))
 
-    async with stage.kernel(program, max_steps=1) as kernel:
+    async with harness.kernel(program, max_steps=1) as kernel:
         await kernel.start(program, run_id="r")
         await begun.wait()
         await anyio.wait_all_tasks_blocked()
         first = await reasons(kernel)
         crash(kernel)
     begun = anyio.Event()
-    async with stage.kernel(program, max_steps=1) as kernel:
+    async with harness.kernel(program, max_steps=1) as kernel:
         await begun.wait()
         await anyio.wait_all_tasks_blocked()
         second = await reasons(kernel)
@@ -305,7 +305,7 @@ async def test_a_step_that_waits_for_its_turn_is_explained() -> None:
 
 async def test_a_body_that_does_not_end_is_named() -> None:
     """A cancel waits for a body that shields itself, and a pause for any."""
-    stage = Stage()
+    harness = Harness()
     begun, release = anyio.Event(), anyio.Event()
 
     async def stubborn() -> None:
@@ -317,7 +317,7 @@ async def test_a_body_that_does_not_end_is_named() -> None:
     async def program(ctx: Context) -> None:
         await ctx.step(stubborn)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await begun.wait()
         await kernel.pause("r")

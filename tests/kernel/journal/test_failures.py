@@ -11,7 +11,7 @@ import pytest
 from flujo.kernel import Context, RetryPolicy, RunFailed, step, workflow
 from flujo.kernel.journal.failures import carried, cause_of, causes, describe, error_kinds, error_type, members, text_of
 from kernel.awkward import DEPTH, OrderError, chained, in_a_circle, nested
-from kernel.harness import JumpingClock, Stage
+from kernel.harness import Harness, JumpingClock
 
 # -- what the record says ------------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ async def test_retry_rules_look_into_what_an_error_carries(
     async def flow(ctx: Context) -> None:
         await ctx.step(it)
 
-    async with Stage(JumpingClock()).kernel(flow) as kernel:
+    async with Harness(JumpingClock()).kernel(flow) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(flow)
 

@@ -30,7 +30,7 @@ from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import StepFailed as StepFailedFact
 from flujo.kernel.state import Failure, PauseReason
 from flujo.kernel.transitions import fold, replay, summarize
-from kernel.harness import START, JumpingClock, Stage, crash, until
+from kernel.harness import START, Harness, JumpingClock, crash, until
 from kernel.journal.histories import CREATED, history, then
 from kernel.legal_events import Move, check_counts, explore, legal, moves
 
@@ -93,7 +93,7 @@ def test_every_reason_of_a_pause_is_explained(reason: PauseReason) -> None:
 
 async def test_real_runs_make_legal_moves() -> None:
     """What the kernel records of retries, waits, cancelled branches, crashes and resumes is in the tables."""
-    stage = Stage(JumpingClock())
+    harness = Harness(JumpingClock())
     begun = anyio.Event()
     fails = [True]
 
@@ -123,7 +123,7 @@ async def test_real_runs_make_legal_moves() -> None:
         await ctx.wait_signal("go")
         await ctx.step(anyio.sleep_forever, name="gate")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         handle = await kernel.start(program, run_id="r")
         with pytest.raises(RunFailed):
             await handle.result()
@@ -132,11 +132,11 @@ async def test_real_runs_make_legal_moves() -> None:
         await handle.signal("go")
         await until(kernel, "r", "step_started", "gate")
         crash(kernel)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await until(kernel, "r", "step_started", "gate", count=2)
         await kernel.cancel("r")
         await kernel.wait("r")
-    made_by_run, made_by_steps = made(stage, "r")
+    made_by_run, made_by_steps = made(harness, "r")
 
     assert made_by_run <= set(table(RUNS))
     assert made_by_steps <= set(table(STEPS))
@@ -146,7 +146,7 @@ async def test_real_runs_make_legal_moves() -> None:
 
 async def test_real_runs_make_legal_moves_with_children_and_by_hand() -> None:
     """So is what it records of children, values, progress, pauses and amendments."""
-    stage = Stage(JumpingClock())
+    harness = Harness(JumpingClock())
     fails = [True]
 
     async def flaky() -> None:
@@ -172,7 +172,7 @@ async def test_real_runs_make_legal_moves_with_children_and_by_hand() -> None:
         await ctx.step(refuse, ctx)
         await ctx.step(refuse, ctx)
 
-    async with stage.kernel(program, child) as kernel:
+    async with harness.kernel(program, child) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting", "go")
         await kernel.pause("r")
@@ -187,7 +187,7 @@ async def test_real_runs_make_legal_moves_with_children_and_by_hand() -> None:
             await (await kernel.resume("r")).result()
         await kernel.skip("r", "refuse#2")
         await (await kernel.resume("r")).result()
-    made_by_run, made_by_steps = made(stage, "r")
+    made_by_run, made_by_steps = made(harness, "r")
 
     assert made_by_run <= set(table(RUNS))
     assert made_by_steps <= set(table(STEPS))
@@ -197,12 +197,12 @@ async def test_real_runs_make_legal_moves_with_children_and_by_hand() -> None:
     assert {Move("waiting", "attempt_failed", "retrying"), Move("retrying", "step_waiting", "waiting")} <= made_by_steps
 
 
-def made(stage: Stage, run_id: str) -> tuple[set[Move], set[Move]]:
+def made(harness: Harness, run_id: str) -> tuple[set[Move], set[Move]]:
     """The moves that the journal of a run has made."""
     of_run: set[Move] = set()
     of_steps: set[Move] = set()
     state = WorkflowState(run_id=run_id, uid="u")
-    for event in stage.journal(run_id):
+    for event in harness.journal(run_id):
         before = deepcopy(state)
         fold(state, event)
         check_counts(state)

@@ -48,7 +48,7 @@ from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import StepFailed as StepFailedFact
 from flujo.kernel.journal.fork import history
 from flujo.kernel.transitions import add_up
-from kernel.harness import START, Counter, Stage, until
+from kernel.harness import START, Counter, Harness, until
 
 CREATED = RunCreated("flow", "{}")
 
@@ -162,14 +162,14 @@ class Chain:
 
 async def test_a_fork_goes_on_behind_the_history_and_leaves_the_old_run_alone() -> None:
     """By default everything but the failure that ended the run is there; only that step runs."""
-    stage = Stage()
+    harness = Harness()
     chain = Chain()
-    async with stage.kernel(chain.workflow) as kernel:
+    async with harness.kernel(chain.workflow) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(chain.workflow, {"day": "Monday"}, run_id="r", labels={"team": "a"})
-        before = stage.summary("r"), stage.journal("r")
+        before = harness.summary("r"), harness.journal("r")
         chain.mended = True
-        stage.clock.advance(60)
+        harness.clock.advance(60)
         handle = await kernel.fork("r", new_run_id="f")
         output = await handle.result()
         old, new = await kernel.inspect("r"), await kernel.inspect("f")
@@ -181,14 +181,14 @@ async def test_a_fork_goes_on_behind_the_history_and_leaves_the_old_run_alone() 
     assert new.labels == {"kind": "chain", "team": "a"}
     assert old.environment == {"number": 1, "at": START}
     assert new.environment == {"number": 2, "at": START + 60_000_000}
-    assert (stage.summary("r"), stage.journal("r")) == before
+    assert (harness.summary("r"), harness.journal("r")) == before
 
 
 async def test_a_fork_from_a_step_runs_it_and_what_came_later_again() -> None:
     """With other inputs and labels, merged over the old ones."""
     chain = Chain()
     chain.mended = True
-    async with Stage().kernel(chain.workflow) as kernel:
+    async with Harness().kernel(chain.workflow) as kernel:
         await kernel.run(chain.workflow, {"day": "Monday", "rate": 1}, run_id="r", labels={"team": "a"})
         handle = await kernel.fork("r", from_step="second", inputs={"day": "Tuesday"}, labels={"team": "b"})
         output = await handle.result()
@@ -203,7 +203,7 @@ async def test_a_fork_can_be_forked_and_resumed() -> None:
     """It is a run like any other, generations included."""
     chain = Chain()
     chain.mended = True
-    async with Stage().kernel(chain.workflow) as kernel:
+    async with Harness().kernel(chain.workflow) as kernel:
         await kernel.run(chain.workflow, {}, run_id="r")
         await (await kernel.resume("r", from_step="second")).result()
         await (await kernel.fork("r", new_run_id="f", from_step="last")).result()
@@ -226,7 +226,7 @@ async def test_a_run_that_goes_on_can_be_forked() -> None:
         first = await ctx.step(counter.body("first"), name="first")
         return [first, await ctx.wait_signal("go")]
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.fork("r", new_run_id="f")
@@ -250,7 +250,7 @@ async def test_a_handled_failure_stays_handled_in_a_fork() -> None:
         except StepFailed as failure:
             return [failure.type, await ctx.step(counter.body("last"), name="last")]
 
-    async with Stage().kernel(program) as kernel:
+    async with Harness().kernel(program) as kernel:
         await kernel.run(program, run_id="r")
         assert await (await kernel.fork("r", from_step="last")).result() == ["PermissionError", 2]
 
@@ -259,13 +259,13 @@ async def test_a_handled_failure_stays_handled_in_a_fork() -> None:
 
 async def test_a_fork_that_makes_no_sense_is_refused() -> None:
     """A run there is not, a step nobody has begun, inputs that do not fit, an id that is none; nothing is made."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context, day: int) -> int:
         return await ctx.step(Counter().body("only"), name="only")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.run(program, {"day": 1}, run_id="r")
         with pytest.raises(RunNotFoundError):
             await kernel.fork("nobody")
@@ -275,29 +275,29 @@ async def test_a_fork_that_makes_no_sense_is_refused() -> None:
             await kernel.fork("r", inputs={"day": "x"})
         with pytest.raises(InvalidNameError):
             await kernel.fork("r", new_run_id="no id")
-    async with stage.kernel() as stranger:
+    async with harness.kernel() as stranger:
         with pytest.raises(WorkflowNotFoundError):
             await stranger.fork("r")
 
-    assert set(stage.store.runs) == {"r"}
+    assert set(harness.store.runs) == {"r"}
 
 
 async def test_a_fork_is_always_a_new_run() -> None:
     """An id that is taken is refused, also by a run that looks the same, and that one is left alone."""
-    stage = Stage()
+    harness = Harness()
     chain = Chain()
-    async with stage.kernel(chain.workflow) as kernel:
+    async with harness.kernel(chain.workflow) as kernel:
         with pytest.raises(RunFailed):
             await kernel.run(chain.workflow, run_id="r")
         with pytest.raises(RunFailed):
             await kernel.run(chain.workflow, run_id="f")
-        before = stage.journal("f")
+        before = harness.journal("f")
         for run_id in ("f", "r", "F"):
             with pytest.raises(RunExistsError):
                 await kernel.fork("r", new_run_id=run_id)
 
-    assert stage.journal("f") == before
-    assert set(stage.store.runs) == {"r", "f"}
+    assert harness.journal("f") == before
+    assert set(harness.store.runs) == {"r", "f"}
 
 
 async def test_a_definition_that_contradicts_the_history_is_refused() -> None:
@@ -312,7 +312,7 @@ async def test_a_definition_that_contradicts_the_history_is_refused() -> None:
 
         return Workflow(name="planned", program=program, plan=[("a", "1"), ("b", second)])
 
-    async with Stage().kernel(planned("2")) as kernel:
+    async with Harness().kernel(planned("2")) as kernel:
         await kernel.run("planned", run_id="r")
         with pytest.raises(StateIncompatibilityError, match="b: its task"):
             await kernel.fork("r", workflow=planned("3"))

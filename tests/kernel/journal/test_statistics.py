@@ -19,7 +19,7 @@ from flujo.kernel.journal.statistics import (
     workflow_statistics,
 )
 from flujo.kernel.state import StepState, StepStatus
-from kernel.harness import Stage
+from kernel.harness import Harness
 
 STATS = WorkflowStats(
     workflow="job",
@@ -122,12 +122,12 @@ def test_where_nothing_has_ended_there_are_no_rates() -> None:
     assert (told.failure_rate, told.retry_rate, told.p50_seconds, told.longest_seconds) == (None, None, None, None)
 
 
-def timed(stage: Stage) -> Workflow:
+def timed(harness: Harness) -> Workflow:
     """A workflow whose only step takes as long as its input says."""
 
     @step
     async def work(seconds: int) -> None:
-        stage.clock.advance(seconds)
+        harness.clock.advance(seconds)
 
     @workflow(name="timed")
     async def program(ctx: Context, seconds: int) -> None:
@@ -138,16 +138,16 @@ def timed(stage: Stage) -> Workflow:
 
 async def test_the_sample_is_what_completed_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not what was created last, and nothing from before the window; a run that cannot be read is left out."""
-    stage = Stage()
-    flow = timed(stage)
+    harness = Harness()
+    flow = timed(harness)
     monkeypatch.setattr("flujo.kernel.journal.statistics.SAMPLED_RUNS", 3)
-    async with Kernel(InMemoryBackend(stage.store), [flow], clock=stage.clock) as kernel:
+    async with Kernel(InMemoryBackend(harness.store), [flow], clock=harness.clock) as kernel:
         await kernel.run(flow, {"seconds": 500}, run_id="long-ago")
-        stage.clock.advance(90_000)
+        harness.clock.advance(90_000)
         for seconds in (100, 1, 2, 3):
             await kernel.run(flow, {"seconds": seconds}, run_id=f"r{seconds}")
         told = (await kernel.stats()).workflows[0]
-        rows = stage.store.runs["r2"].events
+        rows = harness.store.runs["r2"].events
         rows[1] = rows[1]._replace(body="[")
         damaged = (await kernel.stats()).workflows[0]
 

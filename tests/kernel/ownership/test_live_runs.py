@@ -25,7 +25,7 @@ from flujo.kernel import (
 from flujo.kernel.backend import Posted
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.transitions import fold, summarize
-from kernel.harness import JumpingClock, Stage, crash, settled, until
+from kernel.harness import Harness, JumpingClock, crash, settled, until
 
 entered: list[str] = []
 
@@ -48,7 +48,7 @@ async def listener(ctx: Context) -> Any:
     return await ctx.wait_signal("go")
 
 
-async def asleep(stage: Stage, kernel: Kernel, count: int, **inputs: Any) -> list[str]:
+async def asleep(harness: Harness, kernel: Kernel, count: int, **inputs: Any) -> list[str]:
     """Start runs that sleep; their ids."""
     names = [f"r{number}" for number in range(count)]
     for name in names:
@@ -59,27 +59,27 @@ async def asleep(stage: Stage, kernel: Kernel, count: int, **inputs: Any) -> lis
 
 async def test_the_runs_that_waited_longest_leave_memory_and_wake_in_time() -> None:
     """Beyond `max_resident` the first ones are away; each is entered again when it is due, and only then."""
-    stage = Stage()
-    async with stage.kernel(sleeper, max_resident=2) as kernel:
-        names = await asleep(stage, kernel, 5)
+    harness = Harness()
+    async with harness.kernel(sleeper, max_resident=2) as kernel:
+        names = await asleep(harness, kernel, 5)
         await settled(lambda: "2 live runs" in repr(kernel))
-        journals = {name: stage.types(name) for name in names}
+        journals = {name: harness.types(name) for name in names}
 
-        stage.clock.advance(60)
+        harness.clock.advance(60)
         results = [await kernel.result(name) for name in names]
 
     assert results == names
     assert sorted(entered) == sorted([*names, "r0", "r1", "r2"])
     assert set(map(tuple, journals.values())) == {("run_created", "step_waiting")}
-    assert {tuple(stage.types(name)) for name in names} == {
+    assert {tuple(harness.types(name)) for name in names} == {
         ("run_created", "step_waiting", "step_completed", "run_completed")
     }
 
 
 async def test_a_run_that_is_away_takes_a_signal_and_a_cancel() -> None:
     """It is brought back for that, and the answer is as durable as for one in memory."""
-    stage = Stage()
-    async with stage.kernel(listener, max_resident=1) as kernel:
+    harness = Harness()
+    async with harness.kernel(listener, max_resident=1) as kernel:
         for name in ("a", "b", "c"):
             await kernel.start(listener, run_id=name)
             await until(kernel, name, "step_waiting")
@@ -113,9 +113,9 @@ class SlowlyReadBackend(InMemoryBackend):
 
 async def test_runs_that_leave_faster_than_the_inbox_is_read_do_not_queue_up_for_it() -> None:
     """One look that begins after the last of them has left is enough; a hundred would pile up in memory."""
-    stage = Stage()
-    backend = SlowlyReadBackend(stage.store)
-    async with stage.kernel(listener, backend=backend, max_resident=1) as kernel:
+    harness = Harness()
+    backend = SlowlyReadBackend(harness.store)
+    async with harness.kernel(listener, backend=backend, max_resident=1) as kernel:
         for number in range(20):
             await kernel.start(listener, run_id=f"r{number}")
             await until(kernel, f"r{number}", "step_waiting")
@@ -131,8 +131,8 @@ async def test_runs_that_leave_faster_than_the_inbox_is_read_do_not_queue_up_for
 
 async def test_a_request_of_another_process_brings_a_run_back() -> None:
     """A signal that is posted to the store reaches a run that is not in its owner's memory."""
-    stage = Stage()
-    async with stage.kernel(listener, max_resident=1) as kernel, stage.kernel(recover=False) as other:
+    harness = Harness()
+    async with harness.kernel(listener, max_resident=1) as kernel, harness.kernel(recover=False) as other:
         for name in ("a", "b"):
             await kernel.start(listener, run_id=name)
             await until(kernel, name, "step_waiting")
@@ -144,7 +144,7 @@ async def test_a_request_of_another_process_brings_a_run_back() -> None:
 
 async def test_a_program_with_tasks_of_its_own_stays() -> None:
     """A wait in a branch, or beside a task of the program's making, is no reason to leave: that task would be lost."""
-    stage = Stage()
+    harness = Harness()
     woken: list[str] = []
 
     @workflow()
@@ -156,12 +156,12 @@ async def test_a_program_with_tasks_of_its_own_stays() -> None:
             group.cancel_scope.cancel()
         return "done"
 
-    async with stage.kernel(busy, sleeper, max_resident=1) as kernel:
+    async with harness.kernel(busy, sleeper, max_resident=1) as kernel:
         await kernel.start(busy, run_id="busy")
         await until(kernel, "busy", "step_waiting")
-        await asleep(stage, kernel, 3)
+        await asleep(harness, kernel, 3)
         await settled(lambda: "1 live runs" in repr(kernel) or "2 live runs" in repr(kernel))
-        stage.clock.advance(60)
+        harness.clock.advance(60)
 
         assert await kernel.result("busy") == "done"
         assert woken == ["busy"]
@@ -169,7 +169,7 @@ async def test_a_program_with_tasks_of_its_own_stays() -> None:
 
 async def test_a_backoff_is_a_wait_too() -> None:
     """A step whose next attempt is due later leaves with its run, and keeps count and instant."""
-    stage = Stage()
+    harness = Harness()
     tries: list[str] = []
 
     @step(retry=RetryPolicy(max_attempts=2, delay=60, jitter=0))
@@ -183,12 +183,12 @@ async def test_a_backoff_is_a_wait_too() -> None:
     async def program(ctx: Context, name: str) -> str:
         return await ctx.step(flaky, name)
 
-    async with stage.kernel(program, max_resident=1) as kernel:
+    async with harness.kernel(program, max_resident=1) as kernel:
         for name in "abc":
             await kernel.start(program, {"name": name}, run_id=name)
             await until(kernel, name, "attempt_failed")
         await settled(lambda: "1 live runs" in repr(kernel))
-        stage.clock.advance(60)
+        harness.clock.advance(60)
 
         assert [await kernel.result(name) for name in "abc"] == ["a", "b", "c"]
         assert sorted(tries) == ["a", "a", "b", "b", "c", "c"]
@@ -196,26 +196,26 @@ async def test_a_backoff_is_a_wait_too() -> None:
 
 async def test_waiting_runs_are_not_entered_when_a_kernel_recovers_them() -> None:
     """After a crash they are owned at once, and entered when they are due."""
-    stage = Stage()
-    async with stage.kernel(sleeper) as kernel:
-        names = await asleep(stage, kernel, 3)
+    harness = Harness()
+    async with harness.kernel(sleeper) as kernel:
+        names = await asleep(harness, kernel, 3)
         crash(kernel)
     entered.clear()
 
-    async with stage.kernel(sleeper) as kernel:
+    async with harness.kernel(sleeper) as kernel:
         assert entered == []
-        assert {(stage.summary(name).owner, stage.summary(name).token) for name in names} == {(kernel.id, 2)}
+        assert {(harness.summary(name).owner, harness.summary(name).token) for name in names} == {(kernel.id, 2)}
         assert not (await kernel.inspect("r0")).unowned
-        await stage.clock.asleep(60)
-        stage.clock.advance(60)
+        await harness.clock.asleep(60)
+        harness.clock.advance(60)
 
         assert [await kernel.result(name) for name in names] == names
 
 
 async def test_a_run_that_is_due_is_woken_beside_many_that_are_not() -> None:
     """A sooner instant ends the nap that waits for a later one."""
-    stage = Stage(JumpingClock())
-    async with stage.kernel(sleeper, max_resident=1) as kernel:
+    harness = Harness(JumpingClock())
+    async with harness.kernel(sleeper, max_resident=1) as kernel:
         await kernel.start(sleeper, {"seconds": 100}, run_id="late")
         await kernel.start(sleeper, {"seconds": 50}, run_id="soon")
         await kernel.start(sleeper, {"seconds": 75}, run_id="between")
@@ -226,7 +226,7 @@ async def test_a_run_that_is_due_is_woken_beside_many_that_are_not() -> None:
 
 async def test_new_runs_wait_for_their_turn_in_the_order_they_came() -> None:
     """With `max_runs` no more than so many are at work; the others are pending, say so, and begin one by one."""
-    stage = Stage()
+    harness = Harness()
     gates = {name: anyio.Event() for name in "abcd"}
     begun: list[str] = []
 
@@ -240,14 +240,14 @@ async def test_new_runs_wait_for_their_turn_in_the_order_they_came() -> None:
     async def program(ctx: Context, name: str) -> str:
         return await ctx.step(work, name)
 
-    async with stage.kernel(program, max_runs=2) as kernel:
+    async with harness.kernel(program, max_runs=2) as kernel:
         for name in "abcd":
             await kernel.start(program, {"name": name}, run_id=name)
         await settled(lambda: len(begun) == 2)
 
         explained = await kernel.explain("c")
         assert (explained.status, explained.reasons[0].why) == (RunStatus.PENDING, Why.LIMIT)
-        assert stage.summary("d").status == "pending"
+        assert harness.summary("d").status == "pending"
         gates["b"].set()
         await settled(lambda: len(begun) == 3)
         assert [*sorted(begun[:2]), *begun[2:]] == ["a", "b", "c"]  # the first two go side by side
@@ -261,8 +261,8 @@ async def test_new_runs_wait_for_their_turn_in_the_order_they_came() -> None:
 
 async def test_a_run_that_waits_makes_room_for_another() -> None:
     """Waiting is not being at work: the next in line begins meanwhile."""
-    stage = Stage()
-    async with stage.kernel(listener, max_runs=1) as kernel:
+    harness = Harness()
+    async with harness.kernel(listener, max_runs=1) as kernel:
         await kernel.start(listener, run_id="first")
         await kernel.start(listener, run_id="second")
         await until(kernel, "second", "step_waiting")
@@ -274,12 +274,12 @@ async def test_a_run_that_waits_makes_room_for_another() -> None:
 
 async def test_runs_in_line_survive_a_crash() -> None:
     """What was acknowledged and had not begun begins with the next kernel, as many at a time as may."""
-    stage = Stage()
-    async with stage.kernel(listener, max_runs=1) as kernel:
+    harness = Harness()
+    async with harness.kernel(listener, max_runs=1) as kernel:
         await kernel.start(sleeper, {"seconds": 1}, run_id="a")
         crash(kernel)
-    async with stage.kernel(listener, sleeper, max_runs=1) as kernel:
-        stage.clock.advance(1)
+    async with harness.kernel(listener, sleeper, max_runs=1) as kernel:
+        harness.clock.advance(1)
         assert await kernel.result("a") == "a"
 
 

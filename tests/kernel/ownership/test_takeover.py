@@ -17,12 +17,12 @@ from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Kernel, RunFailed, RunInterrupted, RunPaused, workflow
 from flujo.kernel.errors import CorruptStoreError
 from kernel.flows import double, waiting
-from kernel.harness import Counter, Stage, crash, until, usurp
+from kernel.harness import Counter, Harness, crash, until, usurp
 
 
 async def test_opening_a_kernel_recovers_interrupted_runs() -> None:
     """Runs whose owner crashed go on by themselves, with the outcomes they had."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
 
     @workflow()
@@ -31,12 +31,12 @@ async def test_opening_a_kernel_recovers_interrupted_runs() -> None:
         signalled = await ctx.wait_signal("go")
         return [before, signalled]
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         for number in range(3):
             await kernel.start(program, run_id=f"r{number}")
             await until(kernel, f"r{number}", "step_waiting")
         crash(kernel)
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         for number in range(3):
             await kernel.signal(f"r{number}", "go", number)
         outputs = [await kernel.result(f"r{number}") for number in range(3)]
@@ -47,7 +47,7 @@ async def test_opening_a_kernel_recovers_interrupted_runs() -> None:
 
 async def test_a_step_that_outlives_too_many_owners_pauses_its_run() -> None:
     """The third crash in one step pauses the run instead of crashing the next kernel; a plain resume revives it."""
-    stage = Stage()
+    harness = Harness()
     counter = Counter()
 
     @workflow()
@@ -60,20 +60,20 @@ async def test_a_step_that_outlives_too_many_owners_pauses_its_run() -> None:
         return await ctx.step(deadly)
 
     for life in range(3):
-        async with stage.kernel(program, max_interruptions=3) as kernel:
+        async with harness.kernel(program, max_interruptions=3) as kernel:
             if life == 0:
                 await kernel.start(program, run_id="r")
             await until(kernel, "r", "step_started", count=life + 1)
             await anyio.wait_all_tasks_blocked()
             crash(kernel)
-    async with stage.kernel(program, max_interruptions=3) as kernel:
+    async with harness.kernel(program, max_interruptions=3) as kernel:
         with pytest.raises(RunPaused, match="StepInterrupted"):
             await kernel.result("r")
         paused = await kernel.inspect("r")
         output = await (await kernel.resume("r")).result()
 
     assert paused.steps["deadly"].interruptions == 3
-    assert stage.summary("r").owner is None
+    assert harness.summary("r").owner is None
     assert output == "survived"
     assert counter.calls == ["deadly"] * 4
 
@@ -88,21 +88,21 @@ async def test_a_step_that_outlives_too_many_owners_pauses_its_run() -> None:
 )
 async def test_a_damaged_journal_keeps_nobody_from_the_other_runs(damage: dict[str, Any]) -> None:
     """A run whose events make no sense is left alone and says so when asked; the kernel opens and recovers the rest."""
-    stage = Stage()
+    harness = Harness()
 
     @workflow()
     async def program(ctx: Context) -> Any:
         await ctx.step(double, 1)
         return await ctx.wait_signal("go")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         for run_id in ("good", "bad"):
             await kernel.start(program, run_id=run_id)
             await until(kernel, run_id, "step_waiting")
-    rows = stage.store.runs["bad"].events
+    rows = harness.store.runs["bad"].events
     rows[2] = rows[2]._replace(**damage)
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.signal("good", "go", 1)
         assert await kernel.result("good") == 1
         for refused in (kernel.inspect, kernel.resume, kernel.cancel):
@@ -112,13 +112,13 @@ async def test_a_damaged_journal_keeps_nobody_from_the_other_runs(damage: dict[s
 
 async def test_starting_an_interrupted_run_again_takes_it_up() -> None:
     """`start` with the id of a run that nobody runs goes on with that run."""
-    stage = Stage()
-    async with stage.kernel(waiting) as kernel:
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel:
         await kernel.start(waiting, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
 
-    async with stage.kernel(recover=False) as kernel:
+    async with harness.kernel(recover=False) as kernel:
         handle = await kernel.start(waiting, run_id="r")
         await handle.signal("go", 1)
 
@@ -128,7 +128,7 @@ async def test_starting_an_interrupted_run_again_takes_it_up() -> None:
 
 async def test_an_owner_that_was_replaced_stops_silently() -> None:
     """A kernel whose run was taken over cannot record anything more of it, and stops its program."""
-    stage = Stage()
+    harness = Harness()
     go = anyio.Event()
     counter = Counter()
 
@@ -137,23 +137,23 @@ async def test_an_owner_that_was_replaced_stops_silently() -> None:
         await ctx.step(go.wait, name="gate")
         await ctx.step(counter.body("after"), name="after")
 
-    async with stage.kernel(program) as kernel:
+    async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_started")
-        usurp(stage, "r")
-        before = stage.journal("r")
+        usurp(harness, "r")
+        before = harness.journal("r")
         go.set()
         with pytest.raises(RunInterrupted):  # the usurper is not alive
             await kernel.result("r")
 
-        assert stage.journal("r") == before
+        assert harness.journal("r") == before
         assert counter.calls == []
-        assert stage.summary("r").owner == "usurper"
+        assert harness.summary("r").owner == "usurper"
 
 
 async def test_a_kernel_that_was_taken_for_dead_loses_its_runs_to_the_next() -> None:
     """While one kernel believes it owns a run, another that claimed it finishes it; each outcome is recorded once."""
-    stage = Stage()
+    harness = Harness()
     go = anyio.Event()
 
     @workflow()
@@ -161,20 +161,20 @@ async def test_a_kernel_that_was_taken_for_dead_loses_its_runs_to_the_next() -> 
         await ctx.step(go.wait, name="gate")
         return await ctx.step(double, 4)
 
-    async with stage.kernel(program) as first:
+    async with harness.kernel(program) as first:
         await first.start(program, run_id="r")
         await until(first, "r", "step_started")
-        stage.store.alive.discard(first.id)
-        async with stage.kernel(program) as second:
+        harness.store.alive.discard(first.id)
+        async with harness.kernel(program) as second:
             await until(second, "r", "step_started", count=2)
-            stage.store.alive.add(first.id)
+            harness.store.alive.add(first.id)
             go.set()
 
             assert await second.result("r") == 8
             assert await first.result("r") == 8
 
-    assert stage.types("r").count("run_completed") == 1
-    assert stage.types("r").count("step_completed") == 2
+    assert harness.types("r").count("run_completed") == 1
+    assert harness.types("r").count("step_completed") == 2
 
 
 # -- what a dead owner has left behind -------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class LeftBehind:
     """A run whose owner crashed in its step, and a process of that step that has escaped from its session."""
 
     def __init__(self) -> None:
-        self._stage = Stage()
+        self._stage = Harness()
         self._fails = False
         self.process: subprocess.Popen[bytes] | None = None
         self.found: list[int | None] = []

@@ -13,21 +13,21 @@ from flujo.kernel.errors import DeclarationError, StateIncompatibilityError, Wor
 from flujo.kernel.events import Fact, RunCreated
 from flujo.kernel.ownership.workflow_registry import Catalogue
 from kernel.flows import doubling, waiting
-from kernel.harness import Stage, crash
+from kernel.harness import Harness, crash
 from kernel.journal.histories import done, history
 
 
 async def test_a_run_whose_workflow_is_not_registered_waits_for_it() -> None:
     """A kernel without the workflow leaves the run alone, and one that has it goes on with it."""
-    stage = Stage()
-    async with stage.kernel(waiting) as kernel:
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel:
         await kernel.start(waiting, run_id="r")
         crash(kernel)
-    before = stage.summary("r")
+    before = harness.summary("r")
 
-    async with stage.kernel(doubling):
-        unchanged = stage.summary("r")
-    async with stage.kernel(waiting) as kernel:
+    async with harness.kernel(doubling):
+        unchanged = harness.summary("r")
+    async with harness.kernel(waiting) as kernel:
         await kernel.signal("r", "go", 1)
         output = await kernel.result("r")
 
@@ -46,7 +46,7 @@ async def test_two_programs_of_one_name_are_refused() -> None:
     async def second(ctx: Context) -> int:
         return 2
 
-    async with Stage().kernel(first) as kernel:
+    async with Harness().kernel(first) as kernel:
         with pytest.raises(DeclarationError, match="another workflow called 'same'"):
             await kernel.start(second)
 

@@ -13,7 +13,7 @@ import pytest
 from flujo.kernel import Context, Kernel, Observer, RetryPolicy, StoredDefinition, Workflow, workflow
 from flujo.kernel.backend import Commit, Request, RunFilter, StateBackend
 from flujo.kernel.errors import RunCancelled, RunFailed
-from kernel.harness import JumpingClock, ManualClock, Stage, crash, recorded, until
+from kernel.harness import Harness, JumpingClock, ManualClock, crash, recorded, until
 from shipped import HARNESSES, ON_EVERY_LOOP
 
 LARGE = "naïve 東京 🙂 " * 60_000
@@ -103,11 +103,11 @@ PROGRAMS: dict[str, Callable[[Script, Context], Awaitable[Any]]] = {
 }
 
 
-async def world() -> Stage:
+async def world() -> Harness:
     """A store in memory, left by a kernel that died, with a run in every state there is."""
-    stage = Stage(ManualClock())
+    harness = Harness(ManualClock())
     script = Script()
-    async with stage.kernel(*script.workflows) as kernel:
+    async with harness.kernel(*script.workflows) as kernel:
         await kernel.run("quick", run_id="completed", labels={"team": "a", "é": "ü"})
         for run_id in ("failed", "forked"):
             with pytest.raises(RunFailed):
@@ -127,7 +127,7 @@ async def world() -> Stage:
         ):
             await kernel.start(name, run_id=run_id, labels={"team": "b"})
             await until(kernel, run_id, "step_waiting")
-        await recorded(stage, "family.child", "step_waiting")
+        await recorded(harness, "family.child", "step_waiting")
         await kernel.signal("waiting", "go", 1)
         await until(kernel, "waiting", "step_waiting", count=2)
         await kernel.pause("paused")
@@ -138,12 +138,12 @@ async def world() -> Stage:
         await script.hanging.wait()
         await until(kernel, "interrupted", "step_started", step="second")
         crash(kernel)
-    async with stage.backend() as backend:
-        observer = Observer(backend, clock=stage.clock)
+    async with harness.backend() as backend:
+        observer = Observer(backend, clock=harness.clock)
         for run_id, payload in (("signalled", "é"), ("signalled", 2), ("family.child", 3), ("paused", 4)):
             await observer.signal(run_id, "go", payload)
-        await backend.post("to-cancel", Request("cancel", '{"reason":"no more","by":"ann"}', stage.clock.now()))
-    return stage
+        await backend.post("to-cancel", Request("cancel", '{"reason":"no more","by":"ann"}', harness.clock.now()))
+    return harness
 
 
 RUNS = [
@@ -194,15 +194,15 @@ async def opened(handle: Handle, owner: str | None = "mover") -> AsyncIterator[H
         await handle.close()
 
 
-async def fill(backend: StateBackend, stage: Stage) -> None:
+async def fill(backend: StateBackend, harness: Harness) -> None:
     """Write the runs of a store in memory into another one as the port allows it, with nothing but the port."""
-    for run in stage.store.runs.values():
+    for run in harness.store.runs.values():
         summary = run.summary._replace(owner=None)
-        definition = stage.store.definitions.get(summary.definition or "")
+        definition = harness.store.definitions.get(summary.definition or "")
         commit = Commit(summary.run_id, summary.uid, summary.token, 0, run.events, summary, definition=definition)
         assert await backend.append([commit]) == {}
-    for posted in stage.store.inbox.values():
-        (run_id,) = (run.summary.run_id for run in stage.store.runs.values() if run.summary.uid == posted.uid)
+    for posted in harness.store.inbox.values():
+        (run_id,) = (run.summary.run_id for run in harness.store.runs.values() if run.summary.uid == posted.uid)
         await backend.post(run_id, posted.request)
 
 
@@ -229,13 +229,13 @@ between_any_two_stores = pytest.mark.parametrize(
 )
 
 
-async def small_world(*run_ids: str) -> tuple[Stage, Script]:
+async def small_world(*run_ids: str) -> tuple[Harness, Script]:
     """A store in memory with runs that wait for signals, and whose owner is dead."""
-    stage = Stage()
+    harness = Harness()
     script = Script()
-    async with stage.kernel(*script.workflows) as kernel:
+    async with harness.kernel(*script.workflows) as kernel:
         for run_id in run_ids:
             await kernel.start("listening", run_id=run_id)
             await until(kernel, run_id, "step_waiting")
         crash(kernel)
-    return stage, script
+    return harness, script

@@ -27,7 +27,7 @@ from flujo.kernel.transfer import (
     standing,
     to_json,
 )
-from kernel.harness import Stage, until
+from kernel.harness import Harness, until
 from kernel.store.every_state import (
     LARGE,
     RUNS,
@@ -56,9 +56,9 @@ async def test_copied_runs_go_on_to_the_same_end(pair: tuple[Open, Open]) -> Non
     """Between any two stores, in every state a run can be in: all events, requests and definitions arrive as they were,
     the copy passes a check, and its runs end as those of the source do, without a completed step run again."""
     source, target = pair
-    stage = await world()
+    harness = await world()
     async with opened(source()) as origin:
-        await fill(origin, stage)
+        await fill(origin, harness)
     told: list[tuple[int, int]] = []
 
     async with opened(source(), None) as origin, opened(target()) as copy:
@@ -71,7 +71,7 @@ async def test_copied_runs_go_on_to_the_same_end(pair: tuple[Open, Open]) -> Non
         report = await check(copy)
         assert (report.runs, report.findings) == (len(RUNS), [])
 
-    expected = await ends(stage.backend())
+    expected = await ends(harness.backend())
     assert await ends(target()) == expected
     assert expected["completed"][1] == ["quick", LARGE]
     assert expected["signalled"][:2] == ("completed", ["listening", ["é", 2]])
@@ -84,9 +84,9 @@ async def test_copied_runs_go_on_to_the_same_end(pair: tuple[Open, Open]) -> Non
 async def test_exported_runs_go_on_to_the_same_end(pair: tuple[Open, Open]) -> None:
     """The same through documents, one for each run that no other one has started."""
     source, target = pair
-    stage = await world()
+    harness = await world()
     async with opened(source()) as origin:
-        await fill(origin, stage)
+        await fill(origin, harness)
 
     async with opened(source(), None) as origin, opened(target()) as copy:
         for run_id in RUNS:
@@ -97,19 +97,19 @@ async def test_exported_runs_go_on_to_the_same_end(pair: tuple[Open, Open]) -> N
                 assert arrivals[-1] == Arrival(run_id, Outcome.CREATED)
         assert await contents(copy) == await contents(origin)
 
-    assert await ends(target()) == await ends(stage.backend())
+    assert await ends(target()) == await ends(harness.backend())
 
 
 @between_any_two_stores
 async def test_a_repeated_copy_changes_nothing_and_adds_what_is_missing(pair: tuple[Open, Open]) -> None:
     """Runs that are there are left as they are; requests that a crash has kept from being posted are posted."""
     source, target = pair
-    stage = await world()
+    harness = await world()
     async with opened(source()) as origin:
-        await fill(origin, stage)
+        await fill(origin, harness)
     async with opened(source(), None) as origin, opened(target()) as copy:
         await copy_runs(origin, copy, RunFilter(workflow="quick"))
-        for run in stage.store.runs.values():  # as if the copy had died before it posted anything
+        for run in harness.store.runs.values():  # as if the copy had died before it posted anything
             if run.summary.run_id == "signalled":
                 summary = run.summary._replace(owner=None)
                 await copy.append([Commit("signalled", summary.uid, summary.token, 0, run.events, summary)])
@@ -124,16 +124,16 @@ async def test_a_repeated_copy_changes_nothing_and_adds_what_is_missing(pair: tu
 
 async def test_a_copy_that_has_gone_on_is_left_alone() -> None:
     """It was there already, and its own history is longer."""
-    stage, script = await small_world("r")
-    there = Stage()
-    async with stage.backend() as origin, opened(there.backend()) as copy:
+    harness, script = await small_world("r")
+    there = Harness()
+    async with harness.backend() as origin, opened(there.backend()) as copy:
         await copy_runs(origin, copy)
     async with there.kernel(*script.workflows) as kernel:
         await kernel.signal("r", "go", 1)
         await until(kernel, "r", "step_completed", step="go")
         before = there.journal("r")
 
-        async with stage.backend() as origin, opened(there.backend()) as copy:
+        async with harness.backend() as origin, opened(there.backend()) as copy:
             done = await copy_runs(origin, copy)
 
     assert done == Copied(0, 0, 1, 0, [])
@@ -142,15 +142,15 @@ async def test_a_copy_that_has_gone_on_is_left_alone() -> None:
 
 async def test_a_run_that_has_gone_on_in_the_source_is_a_conflict() -> None:
     """The copy is older; it is named, with what helps, and the other runs are copied."""
-    stage, script = await small_world("r", "s")
-    there = Stage()
-    async with stage.backend() as origin, opened(there.backend()) as copy:
+    harness, script = await small_world("r", "s")
+    there = Harness()
+    async with harness.backend() as origin, opened(there.backend()) as copy:
         await copy_runs(origin, copy, RunFilter(id_prefix="r"))
-    async with stage.kernel(*script.workflows) as kernel:
+    async with harness.kernel(*script.workflows) as kernel:
         await kernel.signal("r", "go", 1)
         await until(kernel, "r", "step_completed", step="go")
 
-    async with stage.backend() as origin, opened(there.backend()) as copy:
+    async with harness.backend() as origin, opened(there.backend()) as copy:
         done = await copy_runs(origin, copy)
 
     assert (done.created, done.refused) == (1, 1)
@@ -162,18 +162,18 @@ async def test_a_run_that_has_gone_on_in_the_source_is_a_conflict() -> None:
 
 async def test_a_run_that_has_gone_on_in_both_places_is_a_conflict() -> None:
     """Neither history is the continuation of the other."""
-    stage, script = await small_world("r")
-    there = Stage()
-    async with stage.backend() as origin, opened(there.backend()) as copy:
+    harness, script = await small_world("r")
+    there = Harness()
+    async with harness.backend() as origin, opened(there.backend()) as copy:
         await copy_runs(origin, copy)
     there.clock.advance(1)
-    for place_, payloads in ((stage, [1]), (there, [2, 3])):
+    for place_, payloads in ((harness, [1]), (there, [2, 3])):
         async with place_.kernel(*script.workflows) as kernel:
             for payload in payloads:
                 await kernel.signal("r", "go", payload)
             await until(kernel, "r", "step_completed", step="go")
 
-    async with stage.backend() as origin, opened(there.backend()) as copy:
+    async with harness.backend() as origin, opened(there.backend()) as copy:
         done = await copy_runs(origin, copy)
         with pytest.raises(RunExistsError, match="both places"):
             await import_run(copy, await export_run(origin, "r"))
@@ -183,11 +183,11 @@ async def test_a_run_that_has_gone_on_in_both_places_is_a_conflict() -> None:
 
 async def test_an_id_that_is_taken_is_a_conflict() -> None:
     """By another run, or by one whose id differs in case only; the run that is there stays as it is."""
-    stage, _ = await small_world("r", "S")
+    harness, _ = await small_world("r", "S")
     there, _ = await small_world("r", "s")
     before = {run_id: there.journal(run_id) for run_id in ("r", "s")}
 
-    async with stage.backend() as origin, opened(there.backend()) as copy:
+    async with harness.backend() as origin, opened(there.backend()) as copy:
         done = await copy_runs(origin, copy)
         for run_id in ("r", "S"):
             with pytest.raises(RunExistsError):
@@ -201,12 +201,12 @@ async def test_an_id_that_is_taken_is_a_conflict() -> None:
 
 async def test_a_live_run_is_copied_only_if_that_is_asked_for() -> None:
     """A live kernel goes on with it, and so would whoever resumes the copy."""
-    stage, script = await small_world()
-    there = Stage()
-    async with stage.kernel(*script.workflows) as kernel:
+    harness, script = await small_world()
+    there = Harness()
+    async with harness.kernel(*script.workflows) as kernel:
         await kernel.start("listening", run_id="r")
         await until(kernel, "r", "step_waiting")
-        async with stage.backend() as origin, opened(there.backend()) as copy:
+        async with harness.backend() as origin, opened(there.backend()) as copy:
             refused = await copy_runs(origin, copy)
             done = await copy_runs(origin, copy, include_live=True)
             document = await export_run(origin, "r")
@@ -220,14 +220,14 @@ async def test_a_live_run_is_copied_only_if_that_is_asked_for() -> None:
 
 async def test_a_damaged_run_keeps_nobody_from_the_others() -> None:
     """It is refused with what is wrong with it, and so is one of a newer release; neither can be exported."""
-    stage, _ = await small_world("bad", "good", "newer")
-    rows = stage.store.runs["bad"].events
+    harness, _ = await small_world("bad", "good", "newer")
+    rows = harness.store.runs["bad"].events
     rows[1] = rows[1]._replace(body="{")
-    rows = stage.store.runs["newer"].events
+    rows = harness.store.runs["newer"].events
     rows[1] = rows[1]._replace(type="step_teleported")
-    there = Stage()
+    there = Harness()
 
-    async with stage.backend() as origin, opened(there.backend()) as copy:
+    async with harness.backend() as origin, opened(there.backend()) as copy:
         done = await copy_runs(origin, copy)
         with pytest.raises(CorruptStoreError, match="event 2"):
             await export_run(origin, "bad")
@@ -242,9 +242,9 @@ async def test_a_damaged_run_keeps_nobody_from_the_others() -> None:
 async def test_many_runs_are_copied_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as fit a batch share a commit to the disk, and a large one ends its batch."""
     monkeypatch.setattr("flujo.kernel.store.copying._BATCH_BYTES", len(LARGE))
-    stage = Stage()
+    harness = Harness()
     script = Script()
-    async with stage.kernel(*script.workflows) as kernel:
+    async with harness.kernel(*script.workflows) as kernel:
         for number in range(150):
             await kernel.start("sleepy", run_id=f"r{number}")
             await until(kernel, f"r{number}", "step_waiting")
@@ -257,7 +257,7 @@ async def test_many_runs_are_copied_in_batches(monkeypatch: pytest.MonkeyPatch) 
             batches.append(len(commits))
             return await super().append(commits)
 
-    async with stage.backend() as origin, opened(Counting()) as copy:
+    async with harness.backend() as origin, opened(Counting()) as copy:
         done = await copy_runs(origin, copy)
 
     assert done.created == 152
@@ -274,8 +274,8 @@ async def test_what_arrives_is_read_again(batch: int, monkeypatch: pytest.Monkey
             rows = await super().read_events(run_id, uid, after_seq, limit)
             return [row._replace(at=row.at + 1) for row in rows]
 
-    stage, _ = await small_world("r")
-    async with stage.backend() as origin, opened(Forgetful()) as copy:
+    harness, _ = await small_world("r")
+    async with harness.backend() as origin, opened(Forgetful()) as copy:
         with pytest.raises(CorruptStoreError, match="does not read as it was written"):
             await copy_runs(origin, copy)
 
@@ -303,8 +303,8 @@ async def test_an_interrupted_copy_is_taken_up() -> None:
             self._spend()
             return posted
 
-    stage = await world()
-    async with stage.backend() as origin:
+    harness = await world()
+    async with harness.backend() as origin:
         expected = await contents(origin)
         for writes in range(100):
             store = MemoryStore()

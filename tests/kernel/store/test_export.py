@@ -29,16 +29,16 @@ from flujo.kernel.transfer import (
 )
 from flujo.kernel.transitions import fold, summarize
 from flujo.kernel.values import encode as encode_value
-from kernel.harness import Stage
+from kernel.harness import Harness
 from kernel.legal_events import legal
 from kernel.store.every_state import DEFINITION, contents, opened, small_world, world
 
 
 async def exported() -> Export:
     """A family of two, as a document holds it."""
-    stage = await world()
-    async with stage.backend() as backend:
-        return await export_run(backend, "family", with_children=True, clock=stage.clock)
+    harness = await world()
+    async with harness.backend() as backend:
+        return await export_run(backend, "family", with_children=True, clock=harness.clock)
 
 
 async def test_a_document_reads_back_as_it_was_written() -> None:
@@ -177,11 +177,11 @@ async def test_the_definition_travels_with_its_run() -> None:
     async def program(ctx: Context, inputs: dict[str, Any]) -> int:
         return 1
 
-    stage = Stage()
+    harness = Harness()
     written = Workflow(name="written", version="3", program=program, definition=DEFINITION)
-    async with stage.kernel(written) as kernel:
+    async with harness.kernel(written) as kernel:
         await kernel.run("written", run_id="r")
-    async with stage.backend() as origin, opened(InMemoryBackend()) as copy:
+    async with harness.backend() as origin, opened(InMemoryBackend()) as copy:
         export = await export_run(origin, "r")
         await import_run(copy, export)
         assert await copy.get_definition("d1") == DEFINITION
@@ -193,15 +193,15 @@ async def test_the_definition_travels_with_its_run() -> None:
 
 async def test_a_run_that_is_not_there_cannot_be_exported() -> None:
     """The error says so."""
-    stage, _ = await small_world("r")
-    async with stage.backend() as origin:
+    harness, _ = await small_world("r")
+    async with harness.backend() as origin:
         with pytest.raises(RunNotFoundError):
             await export_run(origin, "other")
 
 
 async def test_a_snapshot_is_of_one_moment() -> None:
     """A request that is taken while the journal is read is in the journal, or else in the inbox, and never in both."""
-    stage, _ = await small_world("r")
+    harness, _ = await small_world("r")
 
     class Busy(InMemoryBackend):
         """Whenever somebody reads, the owner takes one request, and another one is posted."""
@@ -225,7 +225,7 @@ async def test_a_snapshot_is_of_one_moment() -> None:
     async def post(backend: StateBackend, payload: str) -> None:
         await backend.post("r", Request("signal", json.dumps({"name": "other", "payload": payload, "by": None}), 1))
 
-    async with opened(stage.backend(), "owner") as owner, Busy(stage.store) as origin:
+    async with opened(harness.backend(), "owner") as owner, Busy(harness.store) as origin:
         await owner.claim("r")
         await post(origin, "4")
         run = await snapshot(origin, "r")

@@ -31,7 +31,7 @@ from flujo.kernel.errors import CorruptStoreError, UnknownEventError
 from flujo.kernel.events import KINDS, Event, EventRow, Fact, encode
 from flujo.kernel.state import StepState, StepStatus
 from flujo.kernel.transitions import fold, replay, summarize
-from kernel.harness import START, Stage, crash, until
+from kernel.harness import START, Harness, crash, until
 from kernel.legal_events import legal
 
 KIND = {kind.type: kind for kind in KINDS}
@@ -292,22 +292,22 @@ async def quick(ctx: Context) -> int:
     return 1
 
 
-async def small_store() -> Stage:
+async def small_store() -> Harness:
     """A store with a run that has completed and one whose owner has died, with a signal in its inbox."""
-    stage = Stage()
-    async with stage.kernel(waiting, quick) as kernel:
+    harness = Harness()
+    async with harness.kernel(waiting, quick) as kernel:
         await kernel.run(quick, run_id="done")
         await kernel.start(waiting, run_id="r")
         await until(kernel, "r", "step_waiting")
         crash(kernel)
-    return stage
+    return harness
 
 
 async def test_a_sound_store_has_no_findings() -> None:
     """Runs, events, and runs that nobody runs are counted; progress is told run by run."""
-    stage = await small_store()
+    harness = await small_store()
     told: list[tuple[int, int]] = []
-    async with stage.backend() as backend:
+    async with harness.backend() as backend:
         report = await check(backend, progress=lambda done, total: told.append((done, total)))
 
     assert report.findings == []
@@ -318,16 +318,16 @@ async def test_a_sound_store_has_no_findings() -> None:
 
 async def test_a_check_of_some_runs_leaves_the_others_out() -> None:
     """With a filter only what matches is looked at."""
-    stage = await small_store()
-    stage.store.runs["r"].events.pop()
-    async with stage.backend() as backend:
+    harness = await small_store()
+    harness.store.runs["r"].events.pop()
+    async with harness.backend() as backend:
         report = await check(backend, RunFilter(statuses=["completed"]))
 
     assert (report.runs, report.damaged) == (1, 0)
 
 
-async def findings(stage: Stage) -> list[tuple[Severity, str | None, str]]:
-    async with stage.backend() as backend:
+async def findings(harness: Harness) -> list[tuple[Severity, str | None, str]]:
+    async with harness.backend() as backend:
         report = await check(backend)
     assert report.damaged == sum(finding.severity is Severity.DAMAGED for finding in report.findings)
     assert report.newer == sum(finding.severity is Severity.NEWER for finding in report.findings)
@@ -338,12 +338,12 @@ async def findings(stage: Stage) -> list[tuple[Severity, str | None, str]]:
 
 async def test_a_damaged_run_is_named_and_the_others_are_looked_at() -> None:
     """The finding says which run, which event, and what helps."""
-    stage = await small_store()
-    events_of_r = stage.store.runs["r"].events
+    harness = await small_store()
+    events_of_r = harness.store.runs["r"].events
     events_of_r[1] = events_of_r[1]._replace(body="{")
-    stage.store.runs["done"].summary = stage.store.runs["done"].summary._replace(retries=5)
+    harness.store.runs["done"].summary = harness.store.runs["done"].summary._replace(retries=5)
 
-    (first, second) = sorted(await findings(stage), key=str)
+    (first, second) = sorted(await findings(harness), key=str)
 
     assert first == (Severity.DAMAGED, "done", "its summary says retries 5, its journal 0")
     assert second[:2] == (Severity.DAMAGED, "r")
@@ -352,21 +352,21 @@ async def test_a_damaged_run_is_named_and_the_others_are_looked_at() -> None:
 
 async def test_events_behind_the_summary_are_found() -> None:
     """A journal that goes on although the summary does not know of it contradicts it."""
-    stage = await small_store()
-    run = stage.store.runs["r"]
+    harness = await small_store()
+    run = harness.store.runs["r"]
     run.events.append(encode(Event(3, run.events[-1].at, events.CancelRequested())))
 
-    assert await findings(stage) == [
+    assert await findings(harness) == [
         (Severity.DAMAGED, "r", "its journal goes on behind event 2, the last by its summary")
     ]
 
 
 async def test_a_run_of_a_newer_release_is_named_and_not_called_damaged() -> None:
     """The store is sound; the hint is to upgrade."""
-    stage = await small_store()
-    events_of_r = stage.store.runs["r"].events
+    harness = await small_store()
+    events_of_r = harness.store.runs["r"].events
     events_of_r[1] = events_of_r[1]._replace(type="step_teleported")
-    async with stage.backend() as backend:
+    async with harness.backend() as backend:
         report = await check(backend)
 
     (finding,) = report.findings
@@ -377,29 +377,29 @@ async def test_a_run_of_a_newer_release_is_named_and_not_called_damaged() -> Non
 
 async def test_requests_in_inboxes_are_looked_at() -> None:
     """A damaged one is named with its run."""
-    stage = await small_store()
-    async with stage.backend() as backend:
+    harness = await small_store()
+    async with harness.backend() as backend:
         await backend.post("r", Request("signal", "{}", START))
         await backend.post("r", Request("teleport", "{}", START))
 
-    assert [found[:2] for found in await findings(stage)] == [(Severity.DAMAGED, "r"), (Severity.NEWER, "r")]
+    assert [found[:2] for found in await findings(harness)] == [(Severity.DAMAGED, "r"), (Severity.NEWER, "r")]
 
 
 async def test_a_definition_that_is_gone_is_found() -> None:
     """A run that names a definition which is not in the store could not be resumed from it."""
     rows = rows_of(CREATED._replace(definition="d1"))
-    stage = Stage()
-    backend = stage.backend()
+    harness = Harness()
+    backend = harness.backend()
     await backend.open("k")
     await backend.append([Commit("r", "u", 1, 0, rows, summary_of(rows))])
 
-    assert await findings(stage) == [(Severity.DAMAGED, "r", "its definition d1 is not in the store")]
+    assert await findings(harness) == [(Severity.DAMAGED, "r", "its definition d1 is not in the store")]
 
 
 async def test_children_without_a_parent_are_counted() -> None:
     """One whose parent has gone is an orphan, one that says it started itself is damaged."""
-    stage = Stage()
-    backend = stage.backend()
+    harness = Harness()
+    backend = harness.backend()
     await backend.open("k")
     for run_id, parent in (("a", "gone"), ("b", "b")):
         rows = rows_of(CREATED._replace(parent_run_id=parent))
@@ -423,8 +423,8 @@ class Failing(InMemoryBackend):
 
 async def test_what_the_backend_says_of_itself_is_in_the_report() -> None:
     """Once for each run, however often it is seen; a run that cannot be read keeps nobody from the others."""
-    stage = await small_store()
-    async with Failing(stage.store) as backend:
+    harness = await small_store()
+    async with Failing(harness.store) as backend:
         report = await check(backend)
 
     assert [(finding.run_id, finding.text) for finding in report.findings] == [
@@ -442,8 +442,8 @@ async def test_a_store_that_cannot_be_listed_is_damaged_and_no_error() -> None:
         async def list(self, filter: RunFilter, **options: Any) -> Page:
             raise CorruptStoreError(self.url, "the index is torn")
 
-    stage = await small_store()
-    async with Torn(stage.store) as backend:
+    harness = await small_store()
+    async with Torn(harness.store) as backend:
         report = await check(backend)
 
     assert [finding.text for finding in report.findings] == [
@@ -468,14 +468,14 @@ class Moving(InMemoryBackend):
 
 async def test_a_run_that_goes_on_meanwhile_is_judged_by_one_moment() -> None:
     """Events that are committed between two looks are no damage."""
-    stage = await small_store()
-    run = stage.store.runs["r"]
+    harness = await small_store()
+    run = harness.store.runs["r"]
 
     def go_on() -> None:
         run.events.append(encode(Event(len(run.events) + 1, run.events[-1].at, events.ProgressReported(None, 1.0))))
         run.summary = run.summary._replace(seq=len(run.events), updated_at=run.events[-1].at)
 
-    async with Moving(stage.store, go_on) as backend:
+    async with Moving(harness.store, go_on) as backend:
         report = await check(backend)
 
     assert report.findings == []
@@ -483,8 +483,8 @@ async def test_a_run_that_goes_on_meanwhile_is_judged_by_one_moment() -> None:
 
 async def test_a_run_that_is_deleted_meanwhile_is_no_damage() -> None:
     """It was there when the check began, and is not any more."""
-    stage = await small_store()
-    async with Moving(stage.store, lambda: stage.store.runs.clear()) as backend:
+    harness = await small_store()
+    async with Moving(harness.store, lambda: harness.store.runs.clear()) as backend:
         report = await check(backend)
 
     assert report.findings == []
@@ -497,8 +497,8 @@ async def test_a_report_lists_so_many_findings_and_counts_the_rest() -> None:
         async def integrity(self) -> Sequence[Problem]:
             return [Problem(None, f"page {number} is torn") for number in range(MOST_FINDINGS + 5)]
 
-    stage = await small_store()
-    async with Ruined(stage.store) as backend:
+    harness = await small_store()
+    async with Ruined(harness.store) as backend:
         report = await check(backend)
 
     assert (len(report.findings), report.damaged) == (MOST_FINDINGS, MOST_FINDINGS + 5)

@@ -11,7 +11,7 @@ from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import InvalidNameError
 from flujo.kernel.store.pruning import Selection
 from kernel.flows import doubling, waiting
-from kernel.harness import START, Stage, until
+from kernel.harness import START, Harness, until
 
 FINAL = ("completed", "failed", "cancelled")
 
@@ -65,8 +65,8 @@ async def failing(ctx: Context) -> None:
 async def test_what_goes_and_what_stays_is_counted() -> None:
     """Final runs of the age go, paused and live ones of that age are counted as kept, newer ones not at all. A dry run
     answers the same and forgets nothing."""
-    stage = Stage()
-    async with stage.kernel(doubling, waiting, failing) as kernel:
+    harness = Harness()
+    async with harness.kernel(doubling, waiting, failing) as kernel:
         await kernel.run(doubling, run_id="completed")
         with pytest.raises(RunFailed):
             await kernel.run(failing, run_id="failed")
@@ -75,27 +75,27 @@ async def test_what_goes_and_what_stays_is_counted() -> None:
             await until(kernel, run_id, "step_waiting")
         await kernel.pause("paused")
         await kernel.wait("paused")
-        stage.clock.advance(3600)
+        harness.clock.advance(3600)
         await kernel.run(doubling, run_id="new")
 
         preview = await kernel.prune(older_than_seconds=60, dry_run=True)
-        assert sorted(stage.store.runs) == ["completed", "failed", "live", "new", "paused"]
+        assert sorted(harness.store.runs) == ["completed", "failed", "live", "new", "paused"]
         pruned = await kernel.prune(older_than_seconds=60)
 
     assert [run.run_id for run in pruned.runs] == ["completed", "failed"]
     assert (pruned.total, pruned.kept_paused, pruned.kept_live, pruned.more) == (2, 1, 1, False)
     assert pruned.bytes > 0
     assert preview == pruned
-    assert sorted(stage.store.runs) == ["live", "new", "paused"]
+    assert sorted(harness.store.runs) == ["live", "new", "paused"]
 
 
 async def test_a_prune_ends_after_its_limit_and_says_that_there_is_more() -> None:
     """A repeat goes on with the rest."""
-    stage = Stage()
-    async with stage.kernel(doubling) as kernel:
+    harness = Harness()
+    async with harness.kernel(doubling) as kernel:
         for number in range(3):
             await kernel.run(doubling, run_id=f"r{number}")
-            stage.clock.advance(1)
+            harness.clock.advance(1)
         first = await kernel.prune(older_than_seconds=0, limit=2)
         rest = await kernel.prune(older_than_seconds=0, limit=2)
 

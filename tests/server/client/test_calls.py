@@ -22,7 +22,7 @@ from flujo.kernel.errors import (
     UnsupportedEventLoopError,
 )
 from flujo.v1 import run_service_pb2 as pb
-from kernel.harness import GatedBackend, Stage
+from kernel.harness import GatedBackend, Harness
 from server.flows import doubling, echoing, waiting, writing
 from server.harness import CountingGuard, both, install_counting_guard, served, stubs
 
@@ -38,7 +38,7 @@ def counting_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def under_way(address: str) -> AsyncIterator[tuple[Kernel, Client]]:
     """A run `r` that waits for a signal, in a kernel with a server and a client."""
-    async with both(Stage().kernel(*FLOWS), address) as (kernel, client):
+    async with both(Harness().kernel(*FLOWS), address) as (kernel, client):
         await kernel.start("waiting", run_id="r")
         yield kernel, client
 
@@ -222,9 +222,9 @@ async def cancel_after(scope: anyio.CancelScope, ticks: int) -> None:
 
 async def test_a_start_whose_caller_is_cancelled_goes_on(address: str) -> None:
     """A run that has become durable is driven, whatever becomes of who asked for it."""
-    stage = Stage()
-    backend = GatedBackend(stage.store)
-    async with both(stage.kernel(*FLOWS, backend=backend), address) as (kernel, client):
+    harness = Harness()
+    backend = GatedBackend(harness.store)
+    async with both(harness.kernel(*FLOWS, backend=backend), address) as (kernel, client):
         backend.close_gate()
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: client.start("doubling", run_id="r"))
@@ -287,9 +287,9 @@ async def test_watching_inside_a_scope_goes_on_after_it(address: str) -> None:
 
 async def test_a_server_that_does_not_answer_is_not_waited_for_long(address: str) -> None:
     """A call has its time, and nothing of it is left when that is over."""
-    stage = Stage()
-    backend = GatedBackend(stage.store)
-    kernel = stage.kernel(*FLOWS, backend=backend)
+    harness = Harness()
+    backend = GatedBackend(harness.store)
+    kernel = harness.kernel(*FLOWS, backend=backend)
     async with kernel, served(kernel, address), Client(address, call_seconds=0.1) as client:
         await client.list()
         before = tasks()
@@ -307,8 +307,8 @@ async def test_a_server_that_does_not_answer_is_not_waited_for_long(address: str
 
 async def test_waits_may_take_longer_than_calls(address: str) -> None:
     """What follows a run is not bounded by `call_seconds`."""
-    stage = Stage()
-    kernel = stage.kernel(*FLOWS)
+    harness = Harness()
+    kernel = harness.kernel(*FLOWS)
     async with kernel, served(kernel, address), Client(address, call_seconds=0.05) as client:
         await kernel.start("waiting", run_id="r")
         with anyio.move_on_after(0.2) as scope:
@@ -371,8 +371,8 @@ async def test_closing_a_client_ends_what_it_is_doing(call: Callable[[Runs], Awa
             if isinstance(error, asyncio.CancelledError):
                 raise
 
-    stage = Stage()
-    kernel = stage.kernel(*FLOWS)
+    harness = Harness()
+    kernel = harness.kernel(*FLOWS)
     async with kernel, served(kernel, address):
         await kernel.start("waiting", run_id="r")
         with anyio.fail_after(30):

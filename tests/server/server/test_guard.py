@@ -13,7 +13,7 @@ from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Kernel
 from flujo.kernel.errors import RunNotFoundError
 from flujo.v1 import run_service_pb2 as pb
-from kernel.harness import Stage
+from kernel.harness import Harness
 from server.flows import doubling, waiting, writing
 from server.harness import CountingGuard, install_counting_guard, served, stubs
 
@@ -26,7 +26,7 @@ def counting_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_calls_are_counted_from_their_first_moment_to_their_last(address: str) -> None:
     """Of all kinds, also those that are refused."""
-    kernel = Stage().kernel(waiting)
+    kernel = Harness().kernel(waiting)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         await kernel.start("waiting", run_id="r")
         calls = [stub.WatchRun(pb.WatchRunRequest(run_id="r")) for _ in range(4)]
@@ -94,7 +94,7 @@ async def test_a_client_that_goes_in_the_middle_of_a_message_is_no_bug(
     address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A watcher that leaves while more is written to it than it has read leaves no trace in the log."""
-    kernel = Stage().kernel(writing)
+    kernel = Harness().kernel(writing)
     async with kernel, served(kernel, address):
         await kernel.run("writing", {"size": 60_000, "times": 200}, run_id="r")
         for _ in range(5):

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from flujo.kernel.errors import InvalidAddressError, UnsupportedEventLoopError
 from flujo.server import listening, serve
 from flujo.v1 import run_service_pb2 as pb
-from kernel.harness import Stage
+from kernel.harness import Harness
 from server.flows import doubling, waiting
 from server.harness import served, stubs
 
@@ -23,7 +23,7 @@ SERVICES = ["", "flujo.v1.RunService", "flujo.v1.SystemService"]
 @pytest.mark.parametrize("service", SERVICES)
 async def test_health_is_answered(service: str, address: str) -> None:
     """The standard service says SERVING for the server and for each of its services."""
-    kernel = Stage().kernel(doubling)
+    kernel = Harness().kernel(doubling)
     async with kernel, served(kernel, address), aio.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
@@ -33,7 +33,7 @@ async def test_health_is_answered(service: str, address: str) -> None:
 
 async def test_health_says_when_a_server_closes(address: str) -> None:
     """A watch of it is told before the server is gone, and does not use up the grace."""
-    kernel = Stage().kernel(doubling)
+    kernel = Harness().kernel(doubling)
     async with kernel, aio.insecure_channel(address) as channel:
         with anyio.fail_after(30):
             async with served(kernel, address, grace_seconds=3600):
@@ -48,7 +48,7 @@ async def test_health_says_when_a_server_closes(address: str) -> None:
 
 async def test_reflection_lists_the_services(address: str) -> None:
     """So that grpcurl and buf curl need no .proto files."""
-    kernel = Stage().kernel(doubling)
+    kernel = Harness().kernel(doubling)
     async with kernel, served(kernel, address), aio.insecure_channel(address) as channel:
         make: Any = reflection_pb2_grpc.ServerReflectionStub
         requests = [
@@ -64,7 +64,7 @@ async def test_reflection_lists_the_services(address: str) -> None:
 
 async def test_a_method_that_does_not_exist_is_unimplemented(address: str) -> None:
     """As clients of newer releases find out."""
-    kernel = Stage().kernel(doubling)
+    kernel = Harness().kernel(doubling)
     async with kernel, served(kernel, address), aio.insecure_channel(address) as channel:
         call: Any = channel.unary_unary("/flujo.v1.RunService/TeleportRun")
         with pytest.raises(aio.AioRpcError) as refused:
@@ -76,7 +76,7 @@ async def test_a_method_that_does_not_exist_is_unimplemented(address: str) -> No
 async def test_too_many_calls_are_refused_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Open watches count; when they end there is room again."""
     monkeypatch.setattr(listening, "MAX_CALLS", 3)
-    kernel = Stage().kernel(waiting)
+    kernel = Harness().kernel(waiting)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
         await kernel.start("waiting", run_id="r")
         watches = [stub.WatchRun(pb.WatchRunRequest(run_id="r")) for _ in range(3)]
@@ -108,7 +108,7 @@ async def answered(stub: Any) -> bool:
 @pytest.mark.parametrize("text", ["tcp:localhost:1", "localhost:50051", "[::1]:1", "s"])
 async def test_only_sockets_are_listened_at(text: str) -> None:
     """TCP needs authentication first."""
-    async with Stage().kernel(doubling) as kernel:
+    async with Harness().kernel(doubling) as kernel:
         with pytest.raises(InvalidAddressError):
             await serve(kernel, text)
 
@@ -117,7 +117,7 @@ def test_a_server_needs_asyncio(address: str) -> None:
     """gRPC knows no other loop; the error says so before anything listens."""
 
     async def main() -> None:
-        async with Stage().kernel(doubling) as kernel:
+        async with Harness().kernel(doubling) as kernel:
             with pytest.raises(UnsupportedEventLoopError, match="the gRPC server does not run on trio"):
                 await serve(kernel, address)
 

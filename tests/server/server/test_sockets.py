@@ -14,7 +14,7 @@ from flujo.client.addresses import ServerAddress
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
 from flujo.server import serve
 from flujo.server.sockets import claimed
-from kernel.harness import Stage
+from kernel.harness import Harness
 from other_users import give_away, root_only
 from server.flows import doubling
 from server.harness import served
@@ -31,7 +31,7 @@ async def test_a_socket_is_for_its_owner_only(umask: int, folder: Path) -> None:
     place = folder / "a" / "b"
     before = os.umask(umask)
     try:
-        kernel = Stage().kernel(doubling)
+        kernel = Harness().kernel(doubling)
         async with kernel, served(kernel, f"unix:{place}/s"), Client(f"unix:{place}/s") as client:
             await client.info()
             assert (mode(place / "s"), mode(place / "s.lock"), mode(place)) == (0o600, 0o600, 0o700)
@@ -43,7 +43,7 @@ async def test_a_socket_is_for_its_owner_only(umask: int, folder: Path) -> None:
 
 async def test_a_second_server_is_refused(folder: Path, address: str) -> None:
     """gRPC would let it take the first one's place; the first one goes on undisturbed."""
-    first, second = Stage().kernel(doubling), Stage().kernel(doubling)
+    first, second = Harness().kernel(doubling), Harness().kernel(doubling)
     async with first, served(first, address), second, Client(address) as client:
         with pytest.raises(AddressInUseError) as refused:
             await serve(second, address)
@@ -58,7 +58,7 @@ async def test_a_server_may_come_after_another(folder: Path, address: str) -> No
     seen: list[str] = []
     async with Client(address) as client:
         for _ in range(3):
-            kernel = Stage().kernel(doubling)
+            kernel = Harness().kernel(doubling)
             async with kernel, served(kernel, address):
                 info = await client._info(10, wait_for_ready=True)
                 seen.append(info.kernel_id)
@@ -71,7 +71,7 @@ async def test_the_socket_of_a_dead_server_is_replaced(folder: Path, address: st
     """Nobody holds its lock, so nobody listens there."""
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(folder / "s"))
-    kernel = Stage().kernel(doubling)
+    kernel = Harness().kernel(doubling)
 
     async with kernel, served(kernel, address), Client(address) as client:
         assert (await client.info()).kernel_id == kernel.id

@@ -12,17 +12,17 @@ from flujo.client.wire.values import MAX_INLINE_BYTES
 from flujo.kernel import Kernel
 from flujo.kernel.api import MAX_INPUT_BYTES
 from flujo.v1 import system_service_pb2 as pb
-from kernel.harness import Stage
+from kernel.harness import Harness
 from server.flows import doubling, waiting
 from server.harness import both, served, stubs
 
 
 async def test_a_server_introduces_itself(address: str) -> None:
     """Version, kernel, store, workflows, clock and limits."""
-    stage = Stage()
-    async with both(stage.kernel(waiting, doubling), address) as (kernel, client):
-        began = stage.clock.now()
-        stage.clock.advance(60)
+    harness = Harness()
+    async with both(harness.kernel(waiting, doubling), address) as (kernel, client):
+        began = harness.clock.now()
+        harness.clock.advance(60)
         info = await client.info()
         async with stubs(address) as (_, system):
             raw = await system.GetSystemInfo(pb.GetSystemInfoRequest())
@@ -54,7 +54,7 @@ async def test_a_capability_of_a_newer_server_is_passed_over(address: str, monke
         return answer
 
     monkeypatch.setattr("flujo.server.system.SystemService.GetSystemInfo", newer)
-    kernel = Stage().kernel(doubling)
+    kernel = Harness().kernel(doubling)
     async with kernel, served(kernel, address):
         from flujo.client import Client
 
