@@ -10,6 +10,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import stat
 import threading
@@ -97,10 +98,11 @@ def contents(path: Path) -> dict[str, tuple[bytes, int]]:
 # -- files --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_store_is_private(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0o000, 0o277, 0o777])
+async def test_a_store_is_private(tmp_path: Path, umask: int) -> None:
     """Every file is made for the user alone, whatever the umask; a store and a new `.flujo` ignore themselves."""
     path = tmp_path / "project" / ".flujo" / "runs"
-    umask = os.umask(0)
+    before = os.umask(umask)
     try:
         handle = FileBackend(path)
         await handle.open("one")
@@ -119,7 +121,7 @@ async def test_a_store_is_private(tmp_path: Path) -> None:
             assert (folder / ".gitignore").read_text() == "*\n"
         assert not (path.parent.parent / ".gitignore").exists()
     finally:
-        os.umask(umask)
+        os.umask(before)
         await handle.close()
 
 
@@ -300,6 +302,21 @@ async def test_other_folders_are_refused_unchanged(
     assert contents(path.parent) == before
 
 
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.write_text("runs"), "it is a file; a file store is a folder"),
+        (folder_with(README__md="hello"), "a folder that holds other things and no flujo-store.json"),
+        (folder_with(**{"flujo-store__json": '{"kind":"x","format":1}'}), "flujo-store.json says 'x'"),
+    ],
+)
+async def test_what_is_there_instead_of_a_store_is_said(path: Path, make: Callable[[Path], object], says: str) -> None:
+    """The error says which of the things that are no store it has found."""
+    make(path)
+    with pytest.raises(ForeignStoreError, match=re.escape(says)):
+        await FileBackend(path).open("one")
+
+
 async def test_strangers_in_a_store_are_left_alone(store: FileBackend, path: Path, open_store: Open) -> None:
     """Files that somebody has put into a store are no runs, and stay."""
     await create(store, creation("a"))
@@ -351,6 +368,145 @@ async def test_a_store_in_another_place_of_the_disk_is_another_store(store: File
         later.append((path / str(number)).stat())
 
     assert own not in [(each.st_dev, each.st_ino) for each in later]
+
+
+# -- what cannot be removed -----------------------------------------------------------------------------------------
+
+
+async def test_a_linked_run_is_deleted_and_its_target_is_not(
+    store: FileBackend, path: Path, open_store: Open, tmp_path: Path
+) -> None:
+    """Of a run whose folder somebody has moved and linked, the link goes; the store opens afterwards as ever."""
+    (linked, _) = await create(store, creation("linked", None), creation("other", None))
+    (path / "runs/linked").rename(tmp_path / "moved")
+    (path / "runs/linked").symlink_to(tmp_path / "moved")
+    await store.delete("linked", linked.uid)
+    await store.close()
+    again = await open_store("two")
+
+    assert await listed(again) == ["other"]
+    assert (tmp_path / "moved/journal").exists()
+    assert not [entry for entry in (path / "runs").iterdir() if entry.is_symlink()]
+
+
+@pytest.mark.parametrize("name", [".gone-a.uid", ".new-a"])
+async def test_a_leftover_link_keeps_no_store_closed(path: Path, open_store: Open, tmp_path: Path, name: str) -> None:
+    """A link where a crash may leave the folder of a run is removed when the store is opened, and not followed."""
+    await (await open_store("one")).close()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").write_text("mine")
+    (path / "runs" / name).symlink_to(tmp_path / "mine")
+    store = await open_store("two")
+    await create(store, creation("a"))
+
+    assert (tmp_path / "mine/file").read_text() == "mine"
+    assert not (path / "runs" / name).is_symlink()
+
+
+async def test_what_cannot_be_removed_is_named_and_the_store_goes_on(
+    path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Runs are created, deleted and read beside folders that the file system does not give up; `details` names them."""
+    store = await open_store("one")
+    (held,) = await create(store, creation("held", None))
+    await store.close()
+    (path / "runs/.new-next").mkdir()
+    remove_tree = Disk.remove_tree
+
+    def refuse(self: Disk, folder: Path) -> None:
+        if folder.name in (".new-next", f".gone-held.{held.uid}") and folder.exists():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(folder))
+        remove_tree(self, folder)
+
+    monkeypatch.setattr(Disk, "remove_tree", refuse)
+    two = await open_store("two")
+    await create(two, creation("next", None))
+    await two.delete("held", held.uid)
+    (held_again,) = await create(two, creation("held", None))
+    three = await open_store("three")
+
+    assert sorted(await listed(three)) == ["held", "next"]
+    assert await three.load("held") == held_again
+    leftovers = [str(path / "runs" / name) for name in (f".gone-held.{held.uid}", ".new-next")]
+    assert (await three.details())["leftovers"] == leftovers
+    assert all(any(leftover in message for message in caplog.messages) for leftover in leftovers)
+    assert await three.integrity() == []
+
+
+@pytest.mark.parametrize("plant", ["link", "folder", "pipe"])
+async def test_what_is_no_lock_file_keeps_no_kernel_alive(path: Path, open_store: Open, plant: str) -> None:
+    """Whatever lies among the lock files under the name of a kernel, the store opens, and no such kernel is alive."""
+    store = await open_store("one")
+    planted = path / "kernels/ghost.lock"
+    match plant:
+        case "link":
+            planted.symlink_to(path / "kernels/one.lock")
+        case "folder":
+            planted.mkdir()
+        case "pipe":
+            os.mkfifo(planted)
+    two = await open_store("two")
+
+    assert not await two.is_alive("ghost")
+    assert await store.is_alive("one")
+    assert await two.is_alive("one")
+
+
+# -- links and other users ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["runs", "definitions", "blobs", "quarantine", "kernels"])
+@pytest.mark.parametrize("owner", [None, "two"])
+async def test_a_link_in_the_place_of_a_part_is_refused(
+    store: FileBackend, path: Path, tmp_path: Path, part: str, owner: str | None
+) -> None:
+    """A folder of the store that is a link is refused by name; nothing is written where it leads."""
+    await store.close()
+    (tmp_path / "theirs").mkdir()
+    if (path / part).exists():
+        (path / part).rename(tmp_path / "aside")
+    (path / part).symlink_to(tmp_path / "theirs")
+    with pytest.raises(ForeignStoreError, match=f"{part} is a link"):
+        await FileBackend(path).open(owner)
+
+    assert list((tmp_path / "theirs").iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["runs", "definitions", "kernels"])
+async def test_a_link_planted_in_an_empty_folder_is_refused(path: Path, tmp_path: Path, part: str) -> None:
+    """A store is not made in a folder where somebody has put a link under the name of one of its parts."""
+    (tmp_path / "theirs").mkdir()
+    path.mkdir(mode=0o777)
+    (path / part).symlink_to(tmp_path / "theirs")
+    with pytest.raises(ForeignStoreError, match=f"{part} is a link"):
+        await FileBackend(path).open("one")
+
+    assert list((tmp_path / "theirs").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_part_of_another_user_is_refused(store: FileBackend, path: Path) -> None:
+    """A folder of the store that belongs neither to its owner nor to the user nor to root is refused by name."""
+    await store.close()
+    os.chown(path / "definitions", 12345, -1)
+    with pytest.raises(ForeignStoreError, match="definitions belongs to user 12345"):
+        await FileBackend(path).open("two")
+
+
+async def test_a_link_in_the_place_of_the_index_is_replaced(path: Path, open_store: Open, tmp_path: Path) -> None:
+    """The index is a cache: a link under its name is not followed, and an index takes its place."""
+    store = await open_store("one")
+    await create(store, creation("a"))
+    await store.close()
+    (path / "index").unlink()
+    (tmp_path / "theirs").write_text("theirs")
+    (path / "index").symlink_to(tmp_path / "theirs")
+    two = await open_store("two")
+    await create(two, creation("b"))
+
+    assert sorted(await listed(two)) == ["a", "b"]
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert not (path / "index").is_symlink()
 
 
 # -- the index ----------------------------------------------------------------------------------------------------
@@ -622,6 +778,18 @@ async def test_a_run_is_cured_as_documented(store: FileBackend, path: Path, open
 
     assert (claimed.seq, claimed.token) == (2, 2)
     assert await store.append([following(claimed)]) == {}
+
+
+async def test_a_definition_under_another_digest_is_damage(store: FileBackend, path: Path) -> None:
+    """A definition that was put under the name of another digest is never handed out for it, and is found."""
+    await create(store, creation("a", brings=DEFINITION))
+    (path / "definitions/digest").rename(path / "definitions/another")
+    with pytest.raises(CorruptStoreError, match="definitions/another"):
+        await store.get_definition("another")
+
+    assert [problem.text for problem in await store.integrity()] == [
+        f"the definition {path}/definitions/another does not match its checksum"
+    ]
 
 
 async def test_a_damaged_definition_is_an_error(store: FileBackend, path: Path) -> None:

@@ -299,6 +299,25 @@ async def test_a_copy_is_opened_by_its_index(
     assert await copy.integrity() == []
 
 
+async def test_a_damaged_payload_is_not_shared_in_a_copy(
+    store: FileBackend, path: Path, open_store: Open, tmp_path: Path
+) -> None:
+    """Of two runs with the same payload, of which the first one's is damaged, the second is sound in a copy."""
+    harmed, sound = await create(store, free("a"), free("b"))
+    (file,) = path.glob("runs/a/blobs/*")
+    damaged = bytearray(file.read_bytes())
+    damaged[LARGE // 2] ^= 1
+    file.unlink()  # and with it the share in what both runs have
+    file.write_bytes(damaged)
+    await store.backup(tmp_path / "copy")
+    copy = await open_store(None, tmp_path / "copy")
+
+    assert (await journal(copy, sound))[0].payload == free("b").rows[0].payload
+    with pytest.raises(CorruptStoreError):
+        await journal(copy, harmed)
+    assert [problem.run_id for problem in await copy.integrity()] == ["a"]
+
+
 async def test_a_damaged_run_is_copied_as_it_is(
     store: FileBackend, path: Path, open_store: Open, tmp_path: Path
 ) -> None:

@@ -92,6 +92,14 @@ async def large(ctx: Context) -> str:
     return "naïve 🙂 " * 100_000
 
 
+async def test_the_bytes_of_a_restore_are_those_of_its_files(backup: Path, tmp_path: Path) -> None:
+    """What a restore says it takes is what the files of the store take that came from the backup."""
+    size = await restore(backup, tmp_path / "place")
+    kept = [data for name, data in tree(backup).items() if name != "index" and not name.startswith("kernels/")]
+
+    assert size == sum(map(len, kept))
+
+
 async def test_a_large_output_is_restored_once(tmp_path: Path) -> None:
     """Runs that share it share it in the restored store too, and it goes with the last of them."""
     source, place = tmp_path / "source", tmp_path / "place"

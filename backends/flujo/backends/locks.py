@@ -10,8 +10,11 @@ and a child that inherits the file keeps its kernel alive.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +22,9 @@ from pathlib import Path
 POLL_SECONDS = 0.0005  # less than one transaction with a sync takes
 
 _STORE = "store"
+_NO_LOCK_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # nothing there, a link, a pipe without a reader
+
+logger = logging.getLogger("flujo.backends.locks")
 
 
 class StoreLock:
@@ -91,9 +97,11 @@ class KernelLocks:
     def is_alive(self, owner: str) -> bool:
         """Whether a process holds the lock of `owner` right now."""
         try:
-            file = os.open(self._path(owner), os.O_RDONLY)
-        except FileNotFoundError:
-            return False
+            file = os.open(self._path(owner), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in _NO_LOCK_FILE:
+                return False
+            raise
         try:
             return not _try_lock(file, fcntl.LOCK_SH)
         finally:
@@ -108,9 +116,13 @@ class KernelLocks:
         return [owner for owner in self._owners() if not self.is_alive(owner)]
 
     def remove_dead(self) -> None:
-        """Remove the files of owners who are gone. Needs the store lock."""
+        """Remove the files of owners who are gone. Needs the store lock. What cannot be removed stays, as it keeps
+        nobody alive."""
         for owner in self.dead_owners():
-            self._path(owner).unlink(missing_ok=True)
+            try:
+                self._path(owner).unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("the lock file %s stays: %s", self._path(owner), error)
 
     def _owners(self) -> Iterator[str]:
         for path in sorted(self._folder.glob("*.lock")):
@@ -122,7 +134,11 @@ class KernelLocks:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Open a lock file, made if there is none; a link at this place is not followed."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if stat.S_IMODE(os.fstat(file).st_mode) & 0o600 != 0o600:  # new, under a umask that takes even this away
+        os.fchmod(file, 0o600)
+    return file
 
 
 def _try_lock(file: int, kind: int) -> bool:

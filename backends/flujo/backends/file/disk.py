@@ -42,7 +42,7 @@ class Disk:
 
     def create(self, path: Path, data: bytes) -> int:
         """Make a file that is not there yet, and sync it; returns the instant of its last change (ns)."""
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        file = _new_file(path)
         try:
             self.write(file, data, 0)
             self.sync(file)
@@ -54,7 +54,7 @@ class Disk:
         """Put a file into place whole, over what is there; with `sync`, its folder is to be synced by the caller."""
         unfinished = path.with_name(path.name + _UNFINISHED)
         unfinished.unlink(missing_ok=True)
-        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        file = _new_file(unfinished)
         try:
             self.write(file, data, 0)
             if sync:
@@ -68,6 +68,7 @@ class Disk:
     def make_folder(self, path: Path) -> None:
         """Make a folder that is not there yet."""
         path.mkdir(mode=0o700)
+        path.chmod(0o700)
 
     def rename(self, path: Path, target: Path) -> None:
         """Give a file or a folder another name, in one instant."""
@@ -82,8 +83,10 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def remove_tree(self, folder: Path) -> None:
-        """Remove a folder and all that is in it, if it is there."""
-        if folder.exists():
+        """Remove a folder and all that is in it, if it is there; of a link, the link and nothing else."""
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
             shutil.rmtree(folder)
 
     def sync_folder(self, folder: Path) -> None:
@@ -95,6 +98,12 @@ class Disk:
             _sync(file)
         finally:
             os.close(file)
+
+
+def _new_file(path: Path) -> int:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(file, 0o600)
+    return file
 
 
 def read_at(file: int, size: int, position: int) -> bytes:

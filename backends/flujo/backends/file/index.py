@@ -14,6 +14,7 @@ checksum counts as missing. When it has grown long it is written anew, aside, an
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -130,7 +131,7 @@ class Index:
     def is_current(self) -> bool:
         """Whether the file read so far is still the one in place; a reader that finds another one begins anew."""
         try:
-            found = self._path.stat()
+            found = os.lstat(self._path)
         except FileNotFoundError:
             return False
         return (found.st_dev, found.st_ino) == self._identity
@@ -140,8 +141,10 @@ class Index:
         self.close()
         try:
             self._file = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # a link is no index, and is replaced by one
+                return False
+            raise
         if read_at(self._file, len(_HEADER), 0) != _HEADER:
             self.close()
             return False

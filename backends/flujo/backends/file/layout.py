@@ -23,6 +23,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,11 @@ class StoreFiles(NamedTuple):
         return self.folder / "kernels"
 
     @property
+    def parts(self) -> Sequence[Path]:
+        """The folders in the folder of the store."""
+        return self.runs, self.definitions, self.blobs, self.quarantine, self.kernels
+
+    @property
     def lock(self) -> Path:
         return self.kernels / "store.lock"
 
@@ -115,9 +121,23 @@ def is_there(places: StoreFiles) -> bool:
             raise ForeignStoreError(places.store, f"a folder that holds other things and no {_MARKER}") from None
         return False
     _require_ours(places.store, marker)
+    for folder in places.parts:
+        _require_real(places, folder)
     if not places.runs.is_dir():
         raise CorruptStoreError(places.store, f"{places.runs} is missing", ["restore it from a backup"])
     return True
+
+
+def _require_real(places: StoreFiles, folder: Path) -> None:
+    """Refuse what another user has put into the place of a folder of the store, and a link."""
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise ForeignStoreError(places.store, f"{folder} is a link, and links in a store are not followed")
+    if found.st_uid not in (0, os.geteuid(), os.stat(places.folder).st_uid):
+        raise ForeignStoreError(places.store, f"{folder} belongs to user {found.st_uid}")
 
 
 def identity(places: StoreFiles) -> tuple[int, int] | None:
@@ -162,8 +182,9 @@ def _is_unfinished(places: StoreFiles) -> bool:
 def make_folders(places: StoreFiles) -> None:
     """Make the folder of a store, those above it, and those in it that a backup may lack."""
     make_missing(places.folder)
-    _make_folder(places.kernels)
-    _make_folder(places.definitions)
+    for folder in (places.kernels, places.definitions):
+        _make_folder(folder)
+        _require_real(places, folder)
 
 
 def make_missing(folder: Path) -> None:
@@ -179,6 +200,7 @@ def create(places: StoreFiles) -> None:
     if not (places.folder / ".gitignore").exists():
         _DISK.replace(places.folder / ".gitignore", b"*\n")
     _make_folder(places.runs)
+    _require_real(places, places.runs)
     _DISK.sync_folder(places.folder)
     write_marker(places)
 

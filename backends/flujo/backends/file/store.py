@@ -395,7 +395,7 @@ class Store:
         texts = [
             f"the definition {path} does not match its checksum"
             for path in sorted(definitions)
-            if not is_one_record(scan(path.read_bytes()))
+            if not _is_definition(path)
         ]
         texts += [
             f"no run uses {self._places.blobs / name}; the next kernel that opens the store removes it"
@@ -428,6 +428,7 @@ class Store:
             "blob_bytes": sum(blobs),
             "definitions": len(_sizes(self._places.definitions)),
             "quarantined": len(list(self._places.quarantine.glob("*"))),
+            "leftovers": [str(path) for path in self._writer.leftovers()],
             "index_lines": lines,
             "index_bytes": sum(_sizes(self._places.index_file)),
             "free_bytes": shutil.disk_usage(self._places.folder).free,
@@ -444,19 +445,26 @@ class Store:
             found = scan(path.read_bytes())
         except FileNotFoundError:
             raise WorkflowNotFoundError(digest, ()) from None
-        if not is_one_record(found):
+        definition = StoredDefinition(*json.loads(found.lines[0].content)) if is_one_record(found) else None
+        if definition is None or definition.digest != digest:
             raise CorruptStoreError(
                 self._places.store,
                 f"the definition {path} does not match its checksum",
                 ["restore this file from a backup", "or remove it: the next start of the workflow writes it again"],
             )
-        return StoredDefinition(*json.loads(found.lines[0].content))
+        return definition
 
     def _shown(self, entry: Entry) -> RunSummary:
         if entry.damage is None:
             return entry.summary
         error = self._view.damage_error(entry, entry.damage)
         return entry.summary._replace(error_type=type(error).__name__, error_message=error.problem)
+
+
+def _is_definition(path: Path) -> bool:
+    """True if a file holds a whole definition, and the one that its name says."""
+    found = scan(path.read_bytes())
+    return is_one_record(found) and safe_name(StoredDefinition(*json.loads(found.lines[0].content)).digest) == path.name
 
 
 def _sizes(path: Path) -> builtins.list[int]:
