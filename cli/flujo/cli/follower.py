@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from functools import partial
 
 import anyio
 
 from flujo.kernel import Event, RunStatus, StepState, StepStatus, StoredRuns, WorkflowState, events
-from flujo.kernel.errors import CursorError, FlujoError
+from flujo.kernel.errors import (
+    CallTimeoutError,
+    CursorError,
+    FlujoError,
+    KernelClosedError,
+    RunNotFoundError,
+    ServerUnreachableError,
+)
 from flujo.kernel.transitions import fold
 
 ShowEvent = Callable[[Event, WorkflowState], None]
 Announce = Callable[[StepState], None]
 
-
-def is_only_waiting(state: WorkflowState) -> bool:
-    """True if only time or a signal advances the run. A step in backoff does not wait: it is being attempted."""
-    return state.status is RunStatus.WAITING and all(
-        step.status is not StepStatus.RETRYING for step in state.open_steps()
-    )
+LOOK_SECONDS = 0.1
+"""How often the kernel or the server is asked whether a run that waits rests."""
 
 
 class Follower:
@@ -33,30 +37,57 @@ class Follower:
         self._after_seq = after_seq
         self._head = 0
         self._signal_waits: set[str] = set()
+        self._considered = 0  # the last event whose wait was announced, or is about to be
 
     async def until_rest(self, *, no_wait: bool = False) -> WorkflowState:
-        """Return when the run is final or paused; with `no_wait` also when it waits.
+        """Return when the run is final or paused; with `no_wait` also when nothing of it can happen before an instant,
+        a signal or a command, which the kernel or the server says.
 
-        Raises what StoredRuns.watch raises.
+        Raises what StoredRuns.watch raises. A second call shows only what the first one has not.
         """
         summary = await self._runs.summary(self._run_id)
         if self._after_seq > summary.seq:
             raise CursorError(self._run_id, self._after_seq, summary.seq)
         self._head = summary.seq
         state = WorkflowState(run_id=self._run_id, uid=summary.uid)
+        with anyio.CancelScope() as following:
+            end_at_rest = partial(self._end_at_rest, state, following)
+            async with alongside(end_at_rest) if no_wait else nullcontext():
+                await self._show_events(state)
+        return state
+
+    async def _show_events(self, state: WorkflowState) -> None:
         async with aclosing(self._runs.watch(self._run_id)) as stream:
             async for event in stream:
                 fold(state, event)
                 if event.seq > self._after_seq:
                     self._show(event, state)
+                    self._after_seq = event.seq
                 await self._announce_waits(event, state)
-                rests = state.status is RunStatus.PAUSED or (no_wait and is_only_waiting(state))
-                if rests and await self._has_caught_up(state):
-                    break
-        return state
+                if state.status is RunStatus.PAUSED and await self._has_caught_up(state):
+                    return
+
+    async def _end_at_rest(self, state: WorkflowState, following: anyio.CancelScope) -> None:
+        """Cancel the following once the run rests and all that was counted is shown."""
+        while True:
+            await anyio.sleep(LOOK_SECONDS)
+            try:
+                if state.status is not RunStatus.WAITING and not await self._is_unowned():
+                    continue
+                rest = (await self._runs.explain(self._run_id)).rest
+            except (ServerUnreachableError, KernelClosedError, CallTimeoutError, RunNotFoundError):
+                continue  # the stream of events says so, or continues with the next server
+            if rest is not None and state.seq >= rest.seq:
+                following.cancel()
+                return
+
+    async def _is_unowned(self) -> bool:
+        return await self._runs.is_interrupted(await self._runs.summary(self._run_id))
 
     async def _announce_waits(self, event: Event, state: WorkflowState) -> None:
-        if isinstance(event.fact, events.StepWaiting) and event.fact.signal is not None:
+        is_new = event.seq > self._considered
+        self._considered = max(event.seq, self._considered)
+        if is_new and isinstance(event.fact, events.StepWaiting) and event.fact.signal is not None:
             self._signal_waits.add(event.fact.step)
         self._signal_waits = {name for name in self._signal_waits if state.steps[name].status is StepStatus.WAITING}
         if self._signal_waits and await self._has_caught_up(state):

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from flujo.kernel import RunHandle, Runs, RunStatus, StepState, StoredDefinition, Workflow, WorkflowState
+from flujo.kernel import (
+    Kernel,
+    Observer,
+    RunHandle,
+    Runs,
+    RunStatus,
+    StepState,
+    StoredDefinition,
+    Workflow,
+    WorkflowState,
+)
 from flujo.kernel.api import result_of
 from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError
+from flujo.kernel.state import LIVE
 
 from . import failures, text
 from .connect import acting, reading
 from .display import Display, display_for
-from .follower import Follower, alongside, is_only_waiting
+from .follower import Follower, alongside
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_run
 from .session import Session, has_colour, say
@@ -58,11 +69,11 @@ async def advance(
             say(f"stopped following; the server continues run {run_id}")
             say(f"try: {session.addressed(f'flujoctl watch {run_id}')}")
             return EXIT_CODE
-        if state is None or not _rests(state):
+        if state is None:
             state = await _after_interruption(session, run_id)
-    if state is None or not _rests(state):
+    if state is None:
         return EXIT_CODE
-    return conclude(session, state)
+    return await _conclude_waiting(session, state) if state.status in LIVE else conclude(session, state)
 
 
 async def detach(session: Session, begin: Begin) -> int:
@@ -87,18 +98,17 @@ async def _follow(
 
     if handle.created:
         display.note(f"run {run_id}")
-    async with alongside(lambda: runs.wait(run_id)):
-        await Follower(runs, run_id, display.show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
-    return await runs.inspect(run_id)
+    follower = Follower(runs, run_id, display.show, announce, after_seq=after_seq)
+    while True:
+        async with alongside(lambda: runs.wait(run_id)):
+            state = await follower.until_rest(no_wait=no_wait)
+        if state.status not in LIVE or not isinstance(runs, Kernel) or await runs.suspend(run_id) is not None:
+            return await runs.inspect(run_id)
 
 
 def signal_command(session: Session, run_id: str, step: StepState) -> str:
     """Return the command that sends a step the signal it waits for."""
     return session.addressed(f"flujoctl signal {run_id} {step.signal}")
-
-
-def _rests(state: WorkflowState) -> bool:
-    return state.is_final or state.status in (RunStatus.PAUSED, RunStatus.WAITING)
 
 
 async def _after_interruption(session: Session, run_id: str) -> WorkflowState | None:
@@ -122,15 +132,7 @@ async def _after_interruption(session: Session, run_id: str) -> WorkflowState | 
 
 def conclude(session: Session, state: WorkflowState) -> int:
     """Print the outcome of a run, and what helps if it has not completed; returns the exit code."""
-    import sys
-
-    if not emit_run(state, session):
-        print(text.outcome(state, colour=has_colour(sys.stdout)))
-        for line in text.outputs(state):
-            print(line)
-        sys.stdout.flush()
-    if is_only_waiting(state):
-        return _conclude_waiting(session, state)
+    _print_outcome(session, state)
     try:
         result_of(state)
     except FlujoError as error:
@@ -138,11 +140,27 @@ def conclude(session: Session, state: WorkflowState) -> int:
     return 0
 
 
-def _conclude_waiting(session: Session, state: WorkflowState) -> int:
-    is_remote = isinstance(session.target, ServerTarget)
-    session.note(f"run {state.run_id} waits; " + ("the server continues it" if is_remote else "no process runs it now"))
-    for step in state.open_steps():
+def _print_outcome(session: Session, state: WorkflowState) -> None:
+    import sys
+
+    if not emit_run(state, session):
+        print(text.outcome(state, colour=has_colour(sys.stdout)))
+        for line in text.outputs(state):
+            print(line)
+        sys.stdout.flush()
+
+
+async def _conclude_waiting(session: Session, state: WorkflowState) -> int:
+    """Print what a run waits for and the commands that help; returns the exit code."""
+    _print_outcome(session, state)
+    async with reading(session.target) as runs:
+        state = await runs.inspect(state.run_id)
+        # Another process may have left a signal between the last look of this one and its end.
+        is_asked = isinstance(runs, Observer) and bool(await runs.backend.requests(state.run_id, state.uid))
+    who = "no process runs it now" if state.unowned else "its process continues it"
+    session.note(f"run {state.run_id} waits; {who}" + ("; a request to it is stored" if is_asked else ""))
+    for step in () if is_asked else state.open_steps():
         if step.signal is not None:
             session.suggest(f"flujoctl signal {state.run_id} {step.signal}")
-    session.suggest(f"flujoctl {'watch' if is_remote else 'resume'} {state.run_id}")
+    session.suggest(f"flujoctl {'resume' if state.unowned else 'watch'} {state.run_id}")
     return failures.ONLY_WAITS

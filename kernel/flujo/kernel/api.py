@@ -27,6 +27,7 @@ from .execution.programs import Workflow
 from .journal.events import Event
 from .journal.explanation import Explanation, Reason, Why
 from .journal.requests import check_request_id
+from .journal.rest import Rest
 from .journal.state import RunStatus, WorkflowState
 from .journal.statistics import Statistics, StepDurations, WorkflowStatistics
 from .journal.summaries import RunSummary
@@ -49,6 +50,7 @@ __all__ = [
     "PauseOutcome",
     "Pruned",
     "Reason",
+    "Rest",
     "ResumeOptions",
     "Resumption",
     "RunHandle",
@@ -86,7 +88,10 @@ class StoredRuns(Protocol):
         ...
 
     async def explain(self, run_id: str) -> Explanation:
-        """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError."""
+        """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError.
+
+        `rest` is what the run waits for if nothing of it or of its children can happen before, and None if something
+        can: a body runs, a timer is due, a signal waits to be taken. A run that no process runs rests."""
         ...
 
     async def is_interrupted(self, summary: RunSummary) -> bool:

@@ -59,6 +59,7 @@ from .journal.explanation import Explanation, explain
 from .journal.fold import add_up
 from .journal.fork import history
 from .journal.requests import Mark, cancel_answer, id_for, is_repeat, mark, pause_answer, unmarked
+from .journal.rest import Rest
 from .journal.state import FINAL, PauseReason, RunStatus, WorkflowState
 from .journal.summaries import RunSummary
 from .keys import check_run_id, check_step_name, check_variable_name
@@ -66,6 +67,7 @@ from .observer import Observer
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.inbox import Inbox
 from .ownership.live_runs import Limits, Residents
+from .ownership.resting import RestReader
 from .ownership.resumption import ResumeOptions, Resumption, require_fit
 from .ownership.takeover import Takeover
 from .ownership.timers import Timers
@@ -129,6 +131,7 @@ class Kernel(Observer):
         self._sweeper = Sweeper(backend, self.clock, own_rules, retention, self._remove_files)
         self._inbox.revive, self._residents.room = self._revive, self._bring_back
         self._residents.left = self._has_left
+        self._rests = RestReader(backend, self.clock, self.inspect, self._residents.get, self._catalogue.may_know)
         self._committer: Committer | None = None
         self._lifetime: AbstractAsyncContextManager[None] | None = None
 
@@ -685,7 +688,14 @@ class Kernel(Observer):
             queued=sorted(queued),
             limits={step: limit for step, limit in queued.items() if limit is not None},
             is_queued=run_id in self._residents.queue,
-        )
+        )._replace(rest=await self._rests.rest(run_id))
+
+    async def suspend(self, run_id: str) -> Rest | None:
+        """End the driving of a run and its children if nothing of them can happen before an instant or a signal.
+
+        Returns what they wait for; None, and nothing has changed, if something can happen now. No body is ended. The
+        runs stay this kernel's until it is closed, and then wait in the store. Raises RunNotFoundError, StoreError."""
+        return await self._rests.suspend(run_id)
 
     async def _stop(self, run_id: str) -> None:
         with suppress(RunInterrupted):

@@ -42,6 +42,7 @@ from .journal.statistics import (
 from .journal.summaries import RunSummary, WorkflowStats, summarize
 from .keys import check_step_name
 from .outcomes import Delivery
+from .ownership.resting import RestReader
 from .store.backend import Order, Page, Request, RunFilter, StateBackend
 from .store.filters import Wanted, check_limit, check_order, check_text, run_filter
 from .store.pruning import Pruned, Pruner, Selection, SelectionOptions
@@ -74,6 +75,7 @@ class Observer:
         self.backend = backend
         self.workspaces = workspaces
         self.clock: Clock = clock or SystemClock()
+        self._rests = RestReader(backend, self.clock, self.inspect)
 
     @property
     def url(self) -> str:
@@ -117,7 +119,8 @@ class Observer:
 
     async def explain(self, run_id: str) -> Explanation:
         """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError."""
-        return explain(await self.inspect(run_id), self.clock.now())
+        explanation = explain(await self.inspect(run_id), self.clock.now())
+        return explanation._replace(rest=await self._rests.rest(run_id))
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
         """Whether somebody ought to run this run and nobody does."""

@@ -1804,25 +1804,59 @@ class ExplainRunResponse(_message.Message):
 
     STATUS_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    REST_FIELD_NUMBER: _builtins.int
     status: _run_pb2.RunStatus.ValueType
     """How the run stands."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
         """Every reason for it, the most urgent one first; at least one."""
 
+    @_builtins.property
+    def rest(self) -> Global___Rest:
+        """What the run waits for, if nothing of it or of its children can happen before; absent while something can."""
+
     def __init__(
         self,
         *,
         status: _run_pb2.RunStatus.ValueType = ...,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
+        rest: Global___Rest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rest", b"rest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasons", b"reasons", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasons", b"reasons", "rest", b"rest", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainRunResponse: _TypeAlias = ExplainRunResponse  # noqa: Y015
+
+@_typing.final
+class Rest(_message.Message):
+    """What a run waits for while nothing of it can happen by itself: it has ended, is paused, has no owner, or waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """The last event that was counted."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """The first instant at which something can happen; absent if only a signal or a call helps."""
+
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seq", b"seq", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rest: _TypeAlias = Rest  # noqa: Y015
 
 @_typing.final
 class Reason(_message.Message):

@@ -21,6 +21,7 @@ from flujo.kernel.api import (
     PauseOutcome,
     Pruned,
     Reason,
+    Rest,
     ResumeOptions,
     Resumption,
     RunHandle,
@@ -515,7 +516,8 @@ class Client:
     async def explain(self, run_id: str) -> Explanation:
         """Return why a run does not progress, as Kernel.explain does."""
         answer = await self._call(self._runs.ExplainRun, run_service_pb2.ExplainRunRequest(run_id=run_id))
-        return Explanation(run_id, from_run_status(answer.status), [_reason(each) for each in answer.reasons])
+        rest = _rest(answer.rest) if answer.HasField("rest") else None
+        return Explanation(run_id, from_run_status(answer.status), [_reason(each) for each in answer.reasons], rest)
 
     async def delete(self, run_id: str, *, force: bool = False) -> None:
         """Delete a run, as Kernel.delete does."""
@@ -669,6 +671,10 @@ def _reason(message: run_service_pb2.Reason) -> Reason:
         from_timestamp(message.until) if message.HasField("until") else None,
         list(message.commands),
     )
+
+
+def _rest(message: run_service_pb2.Rest) -> Rest:
+    return Rest(message.seq, from_timestamp(message.until) if message.HasField("until") else None)
 
 
 def _text(what: str, text: str | None) -> str:

@@ -134,7 +134,12 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def ExplainRun(self, request: pb.ExplainRunRequest, context: Context) -> pb.ExplainRunResponse:
         explanation = await self._kernel.explain(request.run_id)
         reasons = [_reason(reason) for reason in explanation.reasons]
-        return pb.ExplainRunResponse(status=to_run_status(explanation.status), reasons=reasons)
+        answer = pb.ExplainRunResponse(status=to_run_status(explanation.status), reasons=reasons)
+        if (rest := explanation.rest) is not None:
+            answer.rest.seq = rest.seq
+            if rest.until is not None:
+                answer.rest.until.CopyFrom(to_timestamp(rest.until))
+        return answer
 
     async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         size = _size(request.page_size, MAX_STEPS)

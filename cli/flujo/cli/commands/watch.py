@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 import anyio
 import click
@@ -10,7 +11,7 @@ import click
 from flujo.cli import failures
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
-from flujo.cli.follower import Follower, alongside, is_only_waiting
+from flujo.cli.follower import Follower, alongside
 from flujo.cli.foreground import signal_command
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
@@ -25,6 +26,7 @@ from flujo.kernel.errors import (
     ServerUnreachableError,
 )
 from flujo.kernel.events import to_json_object
+from flujo.kernel.state import LIVE
 
 LOOK_SECONDS = 1.0
 """How often it is checked whether a process still runs the run."""
@@ -78,9 +80,13 @@ async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int
         session.note(f"no process runs run {run_id}; still watching")
         session.suggest(f"flujoctl resume {run_id}")
 
-    async with alongside(watch_the_owner):
-        state = await Follower(runs, run_id, show, announce, after_seq=after_seq).until_rest(no_wait=no_wait)
-    if is_only_waiting(state):
+    follower = Follower(runs, run_id, show, announce, after_seq=after_seq)
+    async with nullcontext() if no_wait else alongside(watch_the_owner):
+        state = await follower.until_rest(no_wait=no_wait)
+    if state.status in LIVE:
+        if await is_unowned():
+            session.note(f"no process runs run {run_id}")
+            session.suggest(f"flujoctl resume {run_id}")
         return failures.ONLY_WAITS
     try:
         result_of(state)

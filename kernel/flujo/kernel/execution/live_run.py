@@ -70,6 +70,7 @@ class LiveRun:
         self.queued: dict[str, Ticket] = {}  # steps that wait for a slot
         self.task: int | None = None  # the program's own
         self.ticket: Ticket | None = None  # what that task waits for, if it is a slot
+        self._waits: dict[int, float] = {}  # tasks that wait in the kernel, and how long their own deadlines let them
         self.lulled: Callable[[LiveRun, bool], None] = lambda run, waits: None  # told when that task only waits
         self.differences: Sequence[errors.Difference] = ()  # why it is stopped as incompatible
         self._newest: Batch | None = None
@@ -152,6 +153,10 @@ class LiveRun:
         """Inside, this task waits for an instant, a signal or a slot. If it is the program's own one, the run may leave
         memory meanwhile: a branch or a task of the program's making would miss its plain awaits, and a deadline
         around this one would begin anew."""
+        with self.waits():
+            yield from self._lull(ticket)
+
+    def _lull(self, ticket: Ticket | None) -> Iterator[None]:
         if this_task() != self.task or anyio.current_effective_deadline() != inf:
             yield
             return
@@ -162,6 +167,35 @@ class LiveRun:
         finally:
             self.lulled(self, False)
             self.ticket = None
+
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """Inside, this task waits for what the kernel knows of: an instant, a signal, a slot or a child run."""
+        task = this_task()
+        self._waits[task] = anyio.current_effective_deadline()
+        try:
+            yield
+        finally:
+            self._waits.pop(task, None)
+
+    def seconds_at_rest(self) -> float | None:
+        """Return for how many seconds the program does nothing, as far as it does not wait for what is recorded: until
+        the first deadline of its own. None if one of its tasks is at something else than a wait.
+
+        A task that waits for tasks it has started is not at something else. Of tasks that asyncio started without
+        anyio the parent is not known, so the program's own task is taken to wait for those that wait."""
+        if not self._driven or self.stopped is not None or not self.replay.over or not self._waits:
+            return None
+        below: dict[int | None, list[int]] = {}
+        for task in anyio.get_running_tasks():
+            below.setdefault(task.parent_id, []).append(task.id)
+        todo = [] if self.task in self._waits else list(below.get(self.task, ()))
+        while todo:
+            if (task_id := todo.pop()) not in self._waits:
+                if not (started := below.get(task_id)):
+                    return None
+                todo += started
+        return min(self._waits.values()) - anyio.current_time()
 
     async def written(self) -> None:
         """Return when all that was recorded is durable."""

@@ -152,7 +152,8 @@ class StepRunner:
             await self._begin(key, step)
             self._limiter.forget(run.uid)
             if step is not None and step.next_attempt_at is not None:
-                await self._clock.sleep_until(step.next_attempt_at)
+                with run.waits():
+                    await self._clock.sleep_until(step.next_attempt_at)
             while True:
                 step = state.steps.get(key)
                 if step is None or step.status is not StepStatus.WAITING:
@@ -166,7 +167,8 @@ class StepRunner:
                     await run.record(waiting).durable()  # or a child might be there of which nobody knows
                     if run.stopped is not None:
                         await run.unwind()
-                outcome = await child_runs.outcome(run, state.steps[key], call)
+                with run.waits():
+                    outcome = await child_runs.outcome(run, state.steps[key], call)
                 if isinstance(outcome, str):
                     run.record(events.StepCompleted(key, outcome))
                     return codec.decode(outcome)

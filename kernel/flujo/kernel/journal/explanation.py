@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, assert_never
 
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
 
+from .rest import Rest
 from .state import FINAL, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
 
 
@@ -83,6 +84,9 @@ class Explanation(NamedTuple):
     run_id: str
     status: RunStatus
     reasons: Sequence[Reason]
+
+    rest: Rest | None = None
+    """What the run waits for if nothing of it or of its children can happen before; None if something can."""
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as users see it in JSON."""
