@@ -11,7 +11,9 @@ from flujo.backends import open_backend
 from flujo.backends.discovery import anchored, find_store
 from flujo.kernel import WorkflowState as Recorded
 from flujo.kernel.amendments import Change, Complete, SetVariable, carry_out
+from flujo.kernel.errors import InvalidNameError
 
+from . import arguments
 from .access import MakeHandle, read, record
 from .blocking import run_blocking
 from .saving import change_of_step, current_step_of, execution_of, outputs_of, shape
@@ -43,10 +45,13 @@ class WorkflowState:
         is found as flujoctl finds it: FLUJO_STORE, the nearest flujo.toml, the nearest folder .flujo.
 
         Raises RunNotFoundError, StoreNotFoundError and other StoreErrors, BlockingCallError."""
+        arguments.text("workflow_id", workflow_id)
         if store is None or isinstance(store, str):
             handle: MakeHandle = partial(open_backend, anchored(find_store(store).url, Path.cwd()))
+        elif callable(handle_of := getattr(store, "handle", None)):
+            handle = handle_of
         else:
-            handle = store.handle
+            raise InvalidNameError("store", type(store), "the URL of a store, or a backend of flujo.state.backends")
         return cls(run_blocking("WorkflowState.load", partial(read, handle, workflow_id)), handle)
 
     def __repr__(self) -> str:
@@ -139,12 +144,14 @@ class WorkflowState:
         Raises StateNotRecordableError for a status that only an attempt can bring, StepNotFoundError,
         StepCompletedError for the skip of a completed step, RunFinishedError, InvalidNameError, InvalidValueError,
         PayloadTooLargeError."""
+        arguments.text("name", name)
+        arguments.text("status", status)
         self._change(change_of_step(self.run_id, name, status, output))
 
     def set_variable(self, name: str, value: Any) -> None:
         """Set a variable of the run to a JSON value. Raises RunFinishedError, InvalidNameError, InvalidValueError,
         PayloadTooLargeError."""
-        self._change(SetVariable(name, value))
+        self._change(SetVariable(arguments.text("name", name), value))
 
     def mark_completed(self, output: Any = None) -> None:
         """The run is over and counts as completed, with this output; steps it waits for are skipped, and none runs any
@@ -174,6 +181,8 @@ class WorkflowState:
         A run that a live process runs takes variables only: for anything else RunActiveError is raised. Raises
         RunReplacedError, BlockingCallError, StoreError, and what making the changes raises; then nothing is recorded
         and the changes are kept."""
+        arguments.optional_text("reason", reason)
+        arguments.optional_text("by", by)
         if not self.has_changes:
             return
         changes = [*self._changes, *([] if self._completion is None else [self._completion])]

@@ -2,7 +2,8 @@
 
 A backend of `flujo.state.backends` is one of flujo: `Kernel(SQLiteBackend("state.db"))` runs workflows on it. Besides,
 it answers the calls of this class, opened or not, each on a handle of its own. They are thin: every answer comes from
-the port, and nothing is recorded but by the kernel.
+the port, and nothing is recorded but by the kernel. An argument of a wrong kind is refused by InvalidNameError, which
+names it, before anything else happens.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from flujo.kernel import Observer, RunFilter, RunStatus, RunSummary, SystemClock
 from flujo.kernel import StateBackend as Port
 from flujo.kernel.backend import run_filter
 from flujo.kernel.durations import MICROSECONDS, format_instant
-from flujo.kernel.errors import InvalidNameError, RunNotFoundError, StateNotRecordableError
+from flujo.kernel.errors import RunNotFoundError, StateNotRecordableError
+from flujo.state import arguments
 from flujo.state.access import read, record
 from flujo.state.saving import changes_between, shape
 
@@ -47,6 +49,7 @@ class StateBackend(Port):
     async def load_state(self, run_id: str) -> dict[str, Any] | None:
         """A run in the JSON shape of a state file: workflow_id, name, start_time, last_updated, status,
         execution_state and variables. None if there is no such run."""
+        arguments.text("run_id", run_id)
         try:
             return shape(await read(self.handle, run_id))
         except RunNotFoundError:
@@ -59,6 +62,8 @@ class StateBackend(Port):
         Raises StateNotRecordableError for anything else: a run that nobody has run, a failure that did not happen, an
         output or a variable that is gone, a state that is out of date. Raises RunActiveError for a run that a live
         process runs, unless only variables change, and what Kernel.amend raises."""
+        arguments.text("run_id", run_id)
+        arguments.mapping("state", state)
         try:
             recorded = await read(self.handle, run_id)
         except RunNotFoundError as error:
@@ -74,6 +79,7 @@ class StateBackend(Port):
         """Forget a run with its children and the workspaces flujo made for them; nothing happens if it is not there.
 
         Raises RunActiveError while a live process runs one of them."""
+        arguments.text("run_id", run_id)
         async with self.handle() as backend:
             try:
                 await Observer(backend, workspaces=self.workspaces).delete(run_id)
@@ -98,15 +104,17 @@ class StateBackend(Port):
         what it passes over: a long list is better read with Observer.list, page by page.
 
         Raises InvalidNameError for a status that does not exist, and for a limit or an offset below 0."""
-        for what, number in (("limit", limit or 0), ("offset", offset)):
-            if number < 0:
-                raise InvalidNameError(what, number, "a number from 0")
+        arguments.optional_text("status", status)
+        arguments.optional_text("pipeline_id", pipeline_id)
+        for what, number in (("limit", 0 if limit is None else limit), ("offset", offset)):
+            arguments.count(what, number)
         wanted = run_filter(statuses=[status] if status else [], workflow=pipeline_id)
         runs = await self._newest(wanted, None if limit is None else offset + limit)
         return [row_of(run) for run in runs[offset:]]
 
     async def get_failed_workflows(self, hours_back: float = 24) -> list[dict[str, Any]]:
         """The runs that are failed and became so in the last hours, each as a row (`row_of`), newest first."""
+        arguments.hours("hours_back", hours_back)
         wanted = RunFilter((RunStatus.FAILED,), finished_from=_ago(hours_back * 3600))
         return [row_of(run) for run in await self._newest(wanted, None)]
 
@@ -131,6 +139,7 @@ class StateBackend(Port):
     async def cleanup_old_workflows(self, days_old: float = 30) -> int:
         """Forget the completed, failed and cancelled runs that ended that many days ago, with their workspaces; returns
         how many. Runs that go on, or ought to, stay, and paused ones too."""
+        arguments.days("days_old", days_old)
         gone = 0
         async with self.handle() as backend:
             observer = Observer(backend, workspaces=self.workspaces)
