@@ -80,6 +80,17 @@ def test_hints_name_the_store_that_was_given(capsys: pytest.CaptureFixture[str])
     assert len({line.index("  # ") for line in tries if "  # " in line}) == 1
 
 
+def test_nothing_of_an_error_reaches_the_terminal_raw(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program, a file or another user may have written its text: no escape moves the cursor or sets the title."""
+    error = errors.RunFailed("r", "StepFailed", "l1\x1b[2Jx\x1b]0;title\x07\rl2\n  l3", "s")
+
+    assert report(error, Session()) == 1
+
+    shown = capsys.readouterr().err
+    assert "l1�[2Jx�]0;title� l2\n  l3" in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+
+
 def test_a_definition_error_lists_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
     """Each on a line of its own, in the form editors understand."""
     problems = [errors.Problem("w.yaml", 2, 1, "no"), errors.Problem("w.yaml", 0, 0, "nothing")]

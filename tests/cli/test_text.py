@@ -9,7 +9,7 @@ import pytest
 from flujo.cli import text
 from flujo.cli.session import has_colour
 from flujo.kernel import Event, StepState, WorkflowState
-from flujo.kernel.events import KINDS, Kind, RunCompleted
+from flujo.kernel.events import KINDS, Kind, RunCompleted, UnknownFact
 from kernel.journal.test_events import SAMPLES, least
 
 
@@ -76,6 +76,15 @@ def test_long_and_multi_line_texts_are_cut() -> None:
 def test_who_completed_a_run_by_hand_is_said(fact: RunCompleted, line: str) -> None:
     """And why; nothing of it moves the cursor."""
     assert text.event_line(Event(1, 1, fact), WorkflowState(run_id="r", uid="u")) == line
+
+
+def test_an_event_of_a_newer_release_has_a_line() -> None:
+    """It is shown by its name, and nothing in that reaches the terminal raw."""
+    event = Event(1, 1, UnknownFact("step_\x1b[2Jteleported"))
+
+    assert text.event_line(event, WorkflowState(run_id="r", uid="u")) == (
+        "step_�[2Jteleported: an event of a newer release"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)

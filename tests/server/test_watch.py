@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -300,8 +301,10 @@ class Follower:
             await checkpoint()
 
 
-async def test_watches_and_waits_go_on_with_the_next_server(address: str) -> None:
-    """A server that closes in good order ends them with KERNEL_CLOSED; clients come back and miss nothing."""
+@pytest.mark.parametrize("seconds", [60.0, inf])
+async def test_watches_and_waits_go_on_with_the_next_server(seconds: float, address: str) -> None:
+    """A server that closes in good order ends them with KERNEL_CLOSED; clients come back and miss nothing, also those
+    whose patience and whose calls have no bound."""
     harness = Harness()
     results: list[Any] = []
     waited = anyio.Event()
@@ -310,7 +313,8 @@ async def test_watches_and_waits_go_on_with_the_next_server(address: str) -> Non
         results.append(await client.result("r"))
         waited.set()
 
-    async with Client(address) as client, anyio.create_task_group() as group:
+    patient = Client(address, call_seconds=seconds, reconnect_seconds=seconds)
+    async with patient as client, anyio.create_task_group() as group:
         kernel = harness.kernel(*FLOWS)
         async with kernel, served(kernel, address):
             await client.start("waiting", run_id="r")

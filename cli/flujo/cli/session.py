@@ -86,9 +86,17 @@ class Session:
 def say(text: str) -> None:
     """Print a line on stderr. A closed terminal must not keep the command from ending cleanly."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(harmless(text), file=sys.stderr, flush=True)
     except OSError:
         pass
+
+
+def harmless(text: str) -> str:
+    """Return a text whose lines cannot move the cursor: an error may hold what a program or another user wrote."""
+    if text.isprintable():
+        return text
+    kept = (each if each.isprintable() or each == "\n" else " " if each.isspace() else "�" for each in text)
+    return "".join(kept)
 
 
 def is_terminal(stream: Any) -> bool:

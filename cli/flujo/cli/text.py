@@ -16,6 +16,8 @@ from flujo.kernel import Event, Progress, RunSummary, StepState, WorkflowState, 
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
 from flujo.kernel.state import Failure, StepStatus, Usage
 
+from .session import harmless
+
 COLOURS = {
     "completed": "32",
     "running": "36",
@@ -61,9 +63,7 @@ def _width(text: str) -> int:
 
 def printable(text: str) -> str:
     """Return a text as one line without control characters: a task or a server may have written it."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else (" " if each.isspace() else "�") for each in text)
+    return harmless(text).replace("\n", " ")
 
 
 def first_line(text: str, limit: int = 200) -> str:
@@ -239,6 +239,8 @@ def event_line(event: Event, state: WorkflowState) -> str:
         case events.ProgressReported():
             said = state.report if fact.step is None else state.steps[fact.step].progress
             return f"{fact.step or 'run'}: {'progress reported' if said is None else progress(said)}"
+        case events.UnknownFact():
+            return f"{printable(fact.type)}: an event of a newer release"
         case _:
             assert_never(fact)
 

@@ -17,6 +17,9 @@ class Delivery(StrEnum):
     STORED = "stored"
     """It is in the run's inbox, and nobody runs that run: it is taken when somebody resumes it."""
 
+    UNKNOWN = "unknown"
+    """A newer server did what was asked, and says so with a word that this client does not know."""
+
 
 class CancelOutcome(StrEnum):
     """What became of a request to cancel."""
@@ -30,6 +33,9 @@ class CancelOutcome(StrEnum):
     ALREADY_FINISHED = "already_finished"
     """The run was final before."""
 
+    UNKNOWN = "unknown"
+    """A newer server did what was asked, and says so with a word that this client does not know."""
+
 
 class PauseOutcome(StrEnum):
     """What became of a request to pause."""
@@ -42,3 +48,6 @@ class PauseOutcome(StrEnum):
 
     ALREADY_PAUSED = "already_paused"
     """It was paused before."""
+
+    UNKNOWN = "unknown"
+    """A newer server did what was asked, and says so with a word that this client does not know."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any, TypeVar
 
 import anyio
@@ -35,8 +36,9 @@ Response = TypeVar("Response")
 
 OPTIONS = (
     # A server that has come back is noticed soon, and one that is gone costs nearly nothing on a local socket.
+    # The minimum is also how long a connection may take to be made (test_a_server_that_is_slow_to_connect_is_reached).
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     # What a server sends is bounded by the server (wire.values, wire.runs).
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
@@ -69,11 +71,12 @@ class Calls:
         seconds: float,
         wait_for_ready: bool = False,
     ) -> Response:
-        """Return the answer to a request, within `seconds`.
+        """Return the answer to a request, within `seconds`, of which `inf` is no bound.
 
         With `wait_for_ready` the call waits for a server that does not answer yet; otherwise it fails at once.
         """
-        call = method(request, timeout=seconds, wait_for_ready=wait_for_ready)
+        # gRPC takes infinity for a deadline that has passed.
+        call = method(request, timeout=None if seconds == inf else seconds, wait_for_ready=wait_for_ready)
         try:
             return await call
         except asyncio.CancelledError:

@@ -50,6 +50,7 @@ from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import (
     CallTimeoutError,
+    InvalidNameError,
     KernelClosedError,
     RunExistsError,
     RunInterrupted,
@@ -93,17 +94,17 @@ LARGEST_PRUNE = 100_000
 _GONE = (ServerUnreachableError, KernelClosedError, CallTimeoutError)
 """What a call raises that may succeed later: no server answers, it is closing, or the call timed out."""
 
-_DELIVERIES = {
+_DELIVERIES: dict[int, Delivery] = {
     run_service_pb2.SIGNAL_OUTCOME_RECORDED: Delivery.RECORDED,
     run_service_pb2.SIGNAL_OUTCOME_POSTED: Delivery.POSTED,
     run_service_pb2.SIGNAL_OUTCOME_STORED: Delivery.STORED,
 }
-_PAUSE_OUTCOMES = {
+_PAUSE_OUTCOMES: dict[int, PauseOutcome] = {
     run_service_pb2.PAUSE_OUTCOME_REQUESTED: PauseOutcome.REQUESTED,
     run_service_pb2.PAUSE_OUTCOME_PAUSED: PauseOutcome.PAUSED,
     run_service_pb2.PAUSE_OUTCOME_ALREADY_PAUSED: PauseOutcome.ALREADY_PAUSED,
 }
-_CANCEL_OUTCOMES = {
+_CANCEL_OUTCOMES: dict[int, CancelOutcome] = {
     run_service_pb2.CANCEL_OUTCOME_REQUESTED: CancelOutcome.REQUESTED,
     run_service_pb2.CANCEL_OUTCOME_CANCELLED: CancelOutcome.CANCELLED,
     run_service_pb2.CANCEL_OUTCOME_ALREADY_FINISHED: CancelOutcome.ALREADY_FINISHED,
@@ -134,15 +135,16 @@ class Client:
     """A connection to the server at `address` (`unix:PATH`). An async context manager, to be entered once.
 
     `call_seconds` bounds every call but those that follow a run; then CallTimeoutError. `reconnect_seconds` is how long
-    those wait for a server to come back; then ServerUnreachableError.
+    those wait for a server to come back; then ServerUnreachableError. `math.inf` is no bound. Raises InvalidNameError
+    for what is no positive number of seconds.
     """
 
     def __init__(
         self, address: str, *, call_seconds: float = CALL_SECONDS, reconnect_seconds: float = RECONNECT_SECONDS
     ) -> None:
         self.address = ServerAddress.parse(address)
-        self._call_seconds = call_seconds
-        self._reconnect_seconds = reconnect_seconds
+        self._call_seconds = _positive("call_seconds", call_seconds)
+        self._reconnect_seconds = _positive("reconnect_seconds", reconnect_seconds)
         self._opened: _Opened | None = None
 
     def __repr__(self) -> str:
@@ -395,7 +397,7 @@ class Client:
             by=_text("by", by),
             request_id=_request_id(request_id),
         )
-        return _DELIVERIES[(await self._call(self._runs.SignalRun, request)).outcome]
+        return _DELIVERIES.get((await self._call(self._runs.SignalRun, request)).outcome, Delivery.UNKNOWN)
 
     async def cancel(
         self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
@@ -404,7 +406,7 @@ class Client:
         request = run_service_pb2.CancelRunRequest(
             run_id=run_id, reason=_text("reason", reason), by=_text("by", by), request_id=_request_id(request_id)
         )
-        return _CANCEL_OUTCOMES[(await self._call(self._runs.CancelRun, request)).outcome]
+        return _CANCEL_OUTCOMES.get((await self._call(self._runs.CancelRun, request)).outcome, CancelOutcome.UNKNOWN)
 
     async def pause(
         self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
@@ -413,7 +415,7 @@ class Client:
         request = run_service_pb2.PauseRunRequest(
             run_id=run_id, reason=_text("reason", reason), by=_text("by", by), request_id=_request_id(request_id)
         )
-        return _PAUSE_OUTCOMES[(await self._call(self._runs.PauseRun, request)).outcome]
+        return _PAUSE_OUTCOMES.get((await self._call(self._runs.PauseRun, request)).outcome, PauseOutcome.UNKNOWN)
 
     async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
         """Resume a paused run, as Kernel.unpause does."""
@@ -485,7 +487,7 @@ class Client:
             by=_text("by", by),
             request_id=_request_id(request_id),
         )
-        return _DELIVERIES[(await self._call(self._runs.SetVariable, request)).outcome]
+        return _DELIVERIES.get((await self._call(self._runs.SetVariable, request)).outcome, Delivery.UNKNOWN)
 
     async def fork(
         self,
@@ -615,7 +617,7 @@ class Client:
             await anyio.sleep(min(PAUSE_SECONDS, left))
             _ = self._calls  # raises KernelClosedError once this client is closed
             try:
-                await self._info(max(left, PAUSE_SECONDS), wait_for_ready=True)
+                await self._info(min(max(left, PAUSE_SECONDS), CALL_SECONDS), wait_for_ready=True)
             except _GONE:
                 continue
             return
@@ -639,6 +641,12 @@ class _ReconnectDeadline:
         if self._gives_up_at is None:
             self._gives_up_at = now + self._seconds
         return self._gives_up_at - now
+
+
+def _positive(what: str, seconds: float) -> float:
+    if not seconds > 0:  # NaN is not
+        raise InvalidNameError(what, seconds, "a number of seconds above 0, or inf for no bound")
+    return seconds
 
 
 def _request_id(given: str | None) -> str:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
 from anyio.lowlevel import checkpoint
 from google.protobuf.duration_pb2 import Duration
 
 from flujo.client import Client
-from flujo.kernel import Kernel, Runs
+from flujo.kernel import CancelOutcome, Delivery, Kernel, PauseOutcome, Runs
 from flujo.kernel.errors import (
     CallFailedError,
     CallTimeoutError,
+    InvalidNameError,
     KernelClosedError,
     ServerUnreachableError,
     UnsupportedEventLoopError,
 )
+from flujo.server import runs as server_runs
 from flujo.v1 import run_service_pb2 as pb
 from kernel.harness import GatedBackend, Harness
 from server.flows import doubling, echoing, waiting, writing
@@ -314,6 +320,52 @@ async def test_waits_may_take_longer_than_calls(address: str) -> None:
         with anyio.move_on_after(0.2) as scope:
             await client.wait("r")
         assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, nan, -inf])
+@pytest.mark.parametrize("name", ["call_seconds", "reconnect_seconds"])
+def test_a_bound_is_a_positive_number_of_seconds(name: str, seconds: float) -> None:
+    """What is none is refused, instead of being a deadline that has passed."""
+    with pytest.raises(InvalidNameError, match=name):
+        Client("unix:s", **{name: seconds})
+
+
+async def test_a_server_that_is_slow_to_connect_is_reached(folder: Path, address: str) -> None:
+    """Each of its first bytes takes a while: longer than the pause between two tries to connect."""
+
+    async def forward(source: ByteReceiveStream, target: ByteSendStream) -> None:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            async for data in source:
+                await anyio.sleep(0.2)  # the latency is what this test is about
+                await target.send(data)
+
+    async def relay(stream: SocketStream) -> None:
+        async with stream, await anyio.connect_unix(folder / "s") as server, anyio.create_task_group() as group:
+            group.start_soon(forward, stream, server)
+            await forward(server, stream)
+            group.cancel_scope.cancel()
+
+    kernel = Harness().kernel(*FLOWS)
+    listener = await anyio.create_unix_listener(folder / "far")
+    async with kernel, served(kernel, address), listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, relay)
+        async with Client(f"unix:{folder}/far", call_seconds=20) as client:
+            assert (await client.info()).kernel_id == kernel.id
+        group.cancel_scope.cancel()
+
+
+async def test_an_outcome_of_a_newer_server_is_unknown(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deed is done, so it is told and no error."""
+    for table in ("_OUTCOMES", "_PAUSE_OUTCOMES", "_CANCEL_OUTCOMES"):
+        monkeypatch.setattr(server_runs, table, defaultdict(lambda: 99))
+    async with both(Harness().kernel(*FLOWS), address) as (kernel, client):
+        await client.start("waiting", run_id="r")
+
+        assert await client.signal("r", "other") is Delivery.UNKNOWN
+        assert await client.set_variable("r", "name", 1) is Delivery.UNKNOWN
+        assert await client.pause("r") is PauseOutcome.UNKNOWN
+        assert await client.cancel("r") is CancelOutcome.UNKNOWN
+        assert (await kernel.wait("r")).status.value in ("paused", "cancelled")
 
 
 # -- no server, and no client --------------------------------------------------------------------------------------

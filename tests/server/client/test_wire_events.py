@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from flujo.client.wire.events import from_event, payload_of, recorded_payload, to_event
 from flujo.client.wire.values import MAX_INLINE_BYTES, Payloads
 from flujo.kernel import events
-from flujo.kernel.errors import UnknownEventError
-from flujo.kernel.events import KINDS, Event, EventRow, Kind
+from flujo.kernel.events import KINDS, Event, EventRow, Kind, UnknownFact, to_json_object
+from flujo.kernel.state import RunStatus, WorkflowState
+from flujo.kernel.transitions import fold
 from flujo.v1 import event_pb2
 
 GOLDEN = Path(__file__).parents[2] / "kernel" / "golden" / "journal-format-1.jsonl"
@@ -174,12 +175,21 @@ def test_other_kinds_have_no_value(kind: Kind) -> None:
     assert payload_of(to_event(event, Payloads())) is None
 
 
-def test_a_kind_of_a_newer_server_is_an_error_that_names_it() -> None:
-    """Its number, instant and type are there; its fact is in a field this release does not know."""
+def test_a_kind_of_a_newer_server_is_shown_as_unknown() -> None:
+    """Its number, instant and type are there; its fact is in a field this release does not know. A watch goes on."""
     message = event_pb2.Event(seq=1, type="step_teleported")
     message.MergeFromString(b"\xf2\x3e\x00")  # field 1006, an empty message
 
     assert payload_of(message) is None
-    with pytest.raises(UnknownEventError) as unknown:
-        from_event(message)
-    assert unknown.value.type == "step_teleported"
+    event = from_event(message)
+    assert event == Event(1, 0, UnknownFact("step_teleported"))
+    assert (event.type, event.step) == ("step_teleported", None)
+    assert to_json_object("r", event) == {
+        "run_id": "r",
+        "seq": 1,
+        "at": "1970-01-01T00:00:00.000000Z",
+        "type": "step_teleported",
+    }
+    state = WorkflowState(run_id="r", uid="u")
+    fold(state, event)
+    assert (state.seq, state.status) == (1, RunStatus.PENDING)

@@ -33,8 +33,8 @@ def command(session: Session, run_ids: Sequence[str], reason: str | None) -> int
         emit_all([{"run_id": run_id, "outcome": outcome.value} for run_id, outcome in outcomes], session.output)
     elif not session.quiet:
         for run_id, outcome in outcomes:
-            told = outcome is PauseOutcome.REQUESTED
-            print(f"run {run_id} {'was asked to pause' if told else 'is paused'}")
+            is_paused = outcome in (PauseOutcome.PAUSED, PauseOutcome.ALREADY_PAUSED)
+            print(f"run {run_id} {'is paused' if is_paused else 'was asked to pause'}")
     for run_id, _ in outcomes:
         session.suggest(f"flujoctl unpause {run_id}")
     return 0

@@ -9,7 +9,7 @@ import click
 from flujo.cli import sources
 from flujo.cli.failures import USAGE, SourceError, SourceNotFoundError, exit_code
 from flujo.cli.output import emit
-from flujo.cli.session import Session, declare
+from flujo.cli.session import Session, declare, harmless
 from flujo.kernel.errors import DefinitionError, Problem
 
 
@@ -33,7 +33,7 @@ def command(session: Session, files: Sequence[str]) -> int:
             code = max(code, exit_code(error)) if code != USAGE else USAGE
     if session.output == "table":
         for problem in found:
-            print(problem)
+            print(harmless(str(problem)))
         _conclude(session, len(found), len(files))
     else:
         emit([problem._asdict() for problem in found], session.output)

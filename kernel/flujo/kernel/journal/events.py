@@ -231,6 +231,14 @@ class SignalReceived(NamedTuple):
     request: Sequence[str] | None = None
 
 
+class UnknownFact(NamedTuple):
+    """A fact of a kind that only a newer release knows, as a client meets it: `type` is the name of the kind.
+
+    Never recorded, and never read from a store: there `decode` raises UnknownEventError."""
+
+    type: str
+
+
 Fact = (
     RunCreated
     | RunResumed
@@ -253,6 +261,7 @@ Fact = (
     | ProgressReported
     | PauseRequested
     | SignalReceived
+    | UnknownFact
 )
 
 
@@ -266,7 +275,7 @@ class Event(NamedTuple):
     @property
     def type(self) -> str:
         """The stable name of the kind, as in `step_completed`."""
-        return KIND_OF[self.fact.__class__].type
+        return self.fact.type if isinstance(self.fact, UnknownFact) else KIND_OF[self.fact.__class__].type
 
     @property
     def step(self) -> str | None:
@@ -439,8 +448,10 @@ def to_json_object(run_id: str, event: Event) -> dict[str, Any]:
     decoded. The `type` of an error is `error_type` here, since `type` is the kind of event."""
     from flujo.kernel.durations import format_instant
 
+    shown: dict[str, Any] = {"run_id": run_id, "seq": event.seq, "at": format_instant(event.at), "type": event.type}
+    if isinstance(event.fact, UnknownFact):
+        return shown
     kind = KIND_OF[event.fact.__class__]
-    shown: dict[str, Any] = {"run_id": run_id, "seq": event.seq, "at": format_instant(event.at), "type": kind.type}
     for name, value in event.fact._asdict().items():
         if name == kind.payload:
             shown[name] = None if value is None else from_json(value)

@@ -280,6 +280,10 @@ def _remember(state: WorkflowState, request: Sequence[str] | None) -> None:
         state.requests[request_id] = digest
 
 
+def _unknown(state: WorkflowState, seq: int, at: int, fact: events.UnknownFact) -> None:
+    """Change nothing: a client shows what it can of a run that a newer server advances."""
+
+
 _HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {
     events.RunCreated: _run_created,
     events.RunResumed: _run_resumed,
@@ -302,6 +306,7 @@ _HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {
     events.ProgressReported: _progress_reported,
     events.PauseRequested: _pause_requested,
     events.SignalReceived: _signal_received,
+    events.UnknownFact: _unknown,
 }
 
 

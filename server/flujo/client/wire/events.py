@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, cast
 from google.protobuf.descriptor import FieldDescriptor
 from pydantic_core import from_json, to_json
 
-from flujo.kernel.errors import UnknownEventError
-from flujo.kernel.events import KIND_OF, KINDS, Event, Kind
+from flujo.kernel.events import KIND_OF, KINDS, Event, Kind, UnknownFact
 from flujo.v1 import event_pb2
 
 from .runs import differences_of, plan_of, put_differences, put_plan
@@ -127,11 +126,11 @@ def to_event(event: Event, payloads: Payloads) -> event_pb2.Event:
 
 
 def from_event(message: event_pb2.Event) -> Event:
-    """Return the event of a message that holds its payload; raises UnknownEventError for a newer kind."""
+    """Return the event of a message that holds its payload; one of a newer kind holds an UnknownFact."""
     chosen = message.WhichOneof("fact")
-    if chosen is None:
-        raise UnknownEventError(message.type, 0)
-    kind = _BY_TYPE[chosen]
+    kind = None if chosen is None else _BY_TYPE.get(chosen)
+    if chosen is None or kind is None:
+        return Event(message.seq, from_timestamp(message.at), UnknownFact(message.type))
     inner = getattr(message, chosen)
     fact = kind.fact(*[field.take(inner) for field in _fields(kind)])
     return Event(message.seq, from_timestamp(message.at), fact)
@@ -146,7 +145,7 @@ def recorded_payload(event: Event) -> str | None:
 def payload_of(message: event_pb2.Event) -> Any:
     """Return the payload in the message of an event, to be read or replaced; None for kinds that have none."""
     chosen = message.WhichOneof("fact")
-    kind = None if chosen is None else _BY_TYPE[chosen]
+    kind = None if chosen is None else _BY_TYPE.get(chosen)
     if kind is None or kind.payload is None:
         return None
     inner = getattr(message, cast(str, chosen))
