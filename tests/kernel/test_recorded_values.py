@@ -122,7 +122,7 @@ async def test_values_are_not_read_in_a_body_or_a_foreign_task() -> None:
             await kernel.run(in_a_task, run_id="r")
         state = await kernel.inspect("r")
 
-    assert failed.value.type == "ExceptionGroup"
+    assert failed.value.type == "flujo.kernel.errors.UnsafeStepNameError"
     assert state.steps == {}
 
 

@@ -619,6 +619,7 @@ class StepWaiting(_message.Message):
     CHILD_FIELD_NUMBER: _builtins.int
     CHILD_RESUMES_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    REENTER_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step."""
     kind: _builtins.str
@@ -633,6 +634,8 @@ class StepWaiting(_message.Message):
     """That run's end counts once it has been resumed this often."""
     max_attempts: _builtins.int
     """How many failures of that run its policy allows."""
+    reenter: _builtins.bool
+    """Something besides may wake the program: a new owner enters it again at once."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """Until when at the latest."""
@@ -648,10 +651,11 @@ class StepWaiting(_message.Message):
         child: _builtins.str | None = ...,
         child_resumes: _builtins.int = ...,
         max_attempts: _builtins.int = ...,
+        reenter: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_signal", b"_signal", "child", b"child", "signal", b"signal", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_signal", b"_signal", "child", b"child", "child_resumes", b"child_resumes", "generation", b"generation", "kind", b"kind", "max_attempts", b"max_attempts", "signal", b"signal", "step", b"step", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_signal", b"_signal", "child", b"child", "child_resumes", b"child_resumes", "generation", b"generation", "kind", b"kind", "max_attempts", b"max_attempts", "reenter", b"reenter", "signal", b"signal", "step", b"step", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__child: _TypeAlias = _typing.Literal["child"]  # noqa: Y015
     _WhichOneofArgType__child: _TypeAlias = _typing.Literal["_child", b"_child"]  # noqa: Y015
@@ -710,6 +714,7 @@ class AttemptFailed(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
+    REENTER_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step."""
     attempt: _builtins.int
@@ -720,6 +725,8 @@ class AttemptFailed(_message.Message):
     """Its text."""
     details: _builtins.str
     """The end of its traceback."""
+    reenter: _builtins.bool
+    """Something besides may wake the program: a new owner enters it again at once."""
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt is due."""
@@ -733,10 +740,11 @@ class AttemptFailed(_message.Message):
         message: _builtins.str = ...,
         next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
         details: _builtins.str | None = ...,
+        reenter: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "details", b"details", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "attempt", b"attempt", "details", b"details", "message", b"message", "next_attempt_at", b"next_attempt_at", "step", b"step", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "attempt", b"attempt", "details", b"details", "message", b"message", "next_attempt_at", b"next_attempt_at", "reenter", b"reenter", "step", b"step", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__details: _TypeAlias = _typing.Literal["details"]  # noqa: Y015
     _WhichOneofArgType__details: _TypeAlias = _typing.Literal["_details", b"_details"]  # noqa: Y015

@@ -28,6 +28,7 @@ from .attempt_runner import Terms, bind
 from .branches import run_together
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Wait, current_attempt, in_attempt, leave_every_attempt
+from .leaving import running_program
 from .live_run import LiveRun
 from .programs import Step, Workflow, as_step
 from .progress import Reporter
@@ -78,6 +79,7 @@ class Context:
         """Run the workflow's program in this task. The kernel calls this, once per LiveRun."""
         # This task has the context of whoever started the run, which may have been a step's body.
         leave_every_attempt()
+        running_program.set(self._run.uid)
         _branch.set(Branch("", this_task()))
         try:
             return await self._run.workflow.program(self, self._run.state.inputs)

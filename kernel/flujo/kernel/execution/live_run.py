@@ -27,6 +27,7 @@ from flujo.kernel.store.backend import StoredDefinition
 
 from .attempt_runner import cancelled_from_outside, holds_cancellation
 from .committer import Batch, Committer
+from .leaving import LooseWork, look_into, stands_guarded
 from .limits import Ticket
 from .programs import Workflow
 from .replay import Replay
@@ -69,6 +70,7 @@ class LiveRun:
         self._signal_arrived: dict[str, anyio.Event] = {}
         self.queued: dict[str, Ticket] = {}  # steps that wait for a slot
         self.task: int | None = None  # the program's own
+        self._program: Awaitable[Any] | None = None
         self.ticket: Ticket | None = None  # what that task waits for, if it is a slot
         self._waits: dict[int, float] = {}  # tasks that wait in the kernel, and how long their own deadlines let them
         self.lulled: Callable[[LiveRun, bool], None] = lambda run, waits: None  # told when that task only waits
@@ -148,16 +150,30 @@ class LiveRun:
 
     # -- only waiting -------------------------------------------------------------------------------------------
 
+    def only_waits(self) -> bool:
+        """True if nothing but the call that asks could wake the program: it runs in the program's own task, under no
+        deadline and inside of no handler of the user's. Tasks and timers that the program has left on the event loop
+        are not looked for here (leaving.LooseWork)."""
+        if this_task() != self.task or anyio.current_effective_deadline() != inf:
+            return False
+        return not stands_guarded(until=LiveRun._run_alone.__code__)
+
+    def may_leave(self, loose: LooseWork) -> bool:
+        """True if the program, which only waits, can be unwound without executing or forgetting anything of the user's:
+        it has no task or timer besides, and holds no generator that would be closed inside of a handler."""
+        assert self.task is not None
+        held = look_into(self._program)
+        return not held.is_guarded and not loose.of(self.uid, self.task, held.futures)
+
     @contextmanager
     def lull(self, ticket: Ticket | None = None) -> Iterator[None]:
-        """Inside, this task waits for an instant, a signal or a slot. If it is the program's own one, the run may leave
-        memory meanwhile: a branch or a task of the program's making would miss its plain awaits, and a deadline
-        around this one would begin anew."""
+        """Inside, this task waits for an instant, a signal or a slot. If nothing else could wake the program, the run
+        may leave memory meanwhile."""
         with self.waits():
             yield from self._lull(ticket)
 
     def _lull(self, ticket: Ticket | None) -> Iterator[None]:
-        if this_task() != self.task or anyio.current_effective_deadline() != inf:
+        if not self.only_waits():
             yield
             return
         self.ticket = ticket
@@ -268,8 +284,9 @@ class LiveRun:
     async def _run_alone(self, program: Callable[[], Awaitable[Any]]) -> Any:
         """Return what the program returns; raises RuntimeError if it has left a cancel scope open."""
         left = 0
+        self._program = program()
         try:
-            value = await program()
+            value = await self._program
         finally:
             left = exit_open_scopes(self._scope)
         if left:

@@ -258,6 +258,8 @@ class StepRunner:
         run = self._run
         state = run.state
         fact = after_failure(state, state.steps[key], policy, failed.failure, failed.kinds, self._clock.now())
+        if isinstance(fact, events.AttemptFailed) and not run.only_waits():
+            fact = fact._replace(reenter=True)
         batch = run.record(fact)
         if isinstance(fact, events.StepFailed):
             raise errors.StepFailed(key, fact.type, fact.message, fact.attempt)
@@ -291,7 +293,8 @@ class StepRunner:
     def _start_waiting(self, key: str, generation: int, wait: Wait) -> None:
         until = None if wait.seconds is None else self._clock.now() + round(wait.seconds * MICROSECONDS)
         kind = "sleep" if wait.signal is None else "signal"
-        self._run.record(events.StepWaiting(key, kind, generation, until=until, signal=wait.signal))
+        reenter = not self._run.only_waits()
+        self._run.record(events.StepWaiting(key, kind, generation, until=until, signal=wait.signal, reenter=reenter))
 
     async def _wait_out(self, key: str) -> str:
         """Wait for what a waiting step waits for, record that it came, and return what it brought, as JSON text."""

@@ -105,7 +105,10 @@ class StepStarted(NamedTuple):
 
 class StepWaiting(NamedTuple):
     """The step waits for an instant (`sleep`), for a signal (`signal`) until an instant if one is given, or for the end
-    of a run it has started (`child`)."""
+    of a run it has started (`child`).
+
+    With `reenter` something besides may wake the program, such as a deadline of its own or another branch: a new owner
+    enters it again at once, and does not leave it in the store until the wait is over."""
 
     step: str
     kind: str
@@ -115,6 +118,7 @@ class StepWaiting(NamedTuple):
     child: str | None = None  # id of that run
     child_resumes: int = 0  # its end counts once it has been resumed this often
     max_attempts: int = 1
+    reenter: bool = False
 
 
 class StepCompleted(NamedTuple):
@@ -126,7 +130,7 @@ class StepCompleted(NamedTuple):
 
 
 class AttemptFailed(NamedTuple):
-    """The attempt failed and another one is due at `next_attempt_at`."""
+    """The attempt failed and another one is due at `next_attempt_at`. `reenter` as in StepWaiting."""
 
     step: str
     attempt: int
@@ -134,6 +138,7 @@ class AttemptFailed(NamedTuple):
     message: str
     next_attempt_at: int
     details: str | None = None
+    reenter: bool = False
 
 
 class StepFailed(NamedTuple):

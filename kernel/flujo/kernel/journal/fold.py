@@ -174,6 +174,7 @@ def _step_waiting(state: WorkflowState, seq: int, at: int, fact: events.StepWait
     step.kind = fact.kind
     step.until = fact.until
     step.signal = fact.signal
+    step.reenter = fact.reenter
     step.interrupted = False
     step.next_attempt_at = None
     if fact.child is not None:
@@ -199,6 +200,7 @@ def _attempt_failed(state: WorkflowState, seq: int, at: int, fact: events.Attemp
     step.failures += 1
     step.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
     step.next_attempt_at = fact.next_attempt_at
+    step.reenter = fact.reenter
     state.retries += 1
     _move(state, step, StepStatus.RETRYING, at)
 

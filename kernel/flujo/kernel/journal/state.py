@@ -213,6 +213,7 @@ class StepState:
     progress: Progress | None = None
     redacted: bool = False
     # what the kernel needs besides
+    reenter: bool = False  # while it waits, something else may wake the program as well (events.StepWaiting)
     digest: str | None = None
     first_seq: int = 0  # the event that began it, over all generations
     settled_seq: int | None = None  # the event of its outcome
@@ -370,7 +371,7 @@ class WorkflowState:
     @property
     def wake_at(self) -> int | None:
         """When a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end, has a
-        child to look after, or has received the signal it waits for.
+        child to look after, may be woken by something else, or has received the signal it waits for.
 
         The steps that wait are mostly the newest ones, so with a long history behind them the look goes backwards and
         ends with the last that waits."""
@@ -383,6 +384,8 @@ class WorkflowState:
                 break
             if step.status is StepStatus.RETRYING or step.status is StepStatus.WAITING:
                 left -= 1
+                if step.reenter:
+                    return self.updated_at
                 if step.status is StepStatus.WAITING and (step.child is not None or self._has_received(step.signal)):
                     return self.updated_at
                 if (at := step.wake_at) is not None and (soonest is None or at < soonest):

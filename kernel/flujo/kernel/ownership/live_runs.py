@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,6 +26,7 @@ from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.execution.child_runs import ChildRuns
 from flujo.kernel.execution.committer import Batch, Committer
 from flujo.kernel.execution.context import Context
+from flujo.kernel.execution.leaving import LooseWork
 from flujo.kernel.execution.limits import Limiter, Ticket
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
@@ -71,12 +73,14 @@ class Residents:
         self.room: Callable[[str], Coroutine[Any, Any, bool]] | None = None  # brings a run back; if not, try again
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of live runs
         self._group: TaskGroup | None = None
+        self._surroundings = copy_context()  # the context variables that tasks of the kernel begin with
         self._committer: Committer | None = None
         self._children: Children | None = None
         self._child_runs: ChildRuns | None = None
 
     def open(self, group: TaskGroup, committer: Committer, children: Children, child_runs: ChildRuns) -> None:
         """From now on runs can be brought up; their tasks belong to `group`."""
+        self._surroundings = copy_context()
         self._group, self._committer, self._children, self._child_runs = group, committer, children, child_runs
 
     def close(self) -> None:
@@ -273,12 +277,12 @@ class Residents:
     def _make_room(self, excess: int) -> None:
         """Tell the runs to leave that have waited longest, then those that will wait longest for a slot; none that is
         due, or whose program has tasks of its own."""
-        parents = {task.parent_id for task in anyio.get_running_tasks()}
+        loose = LooseWork()
         now = self._clock.now()
         in_line = [run for run in self._lulled.values() if run.ticket is not None]
         others = [run for run in self._lulled.values() if run.ticket is None]
         for run in [*others, *reversed(in_line)][:excess]:
-            if run.task not in parents and not _is_due(run, now):
+            if not _is_due(run, now) and run.may_leave(loose):
                 del self._lulled[run.uid]
                 self._leaving.add(run.uid)
                 run.stop(Stop.LEAVE)
@@ -331,7 +335,9 @@ class Residents:
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a function in a task of the kernel, unless it closes."""
         if self._group is not None:
-            self._group.start_soon(function)
+            # Not in the context of the caller: a program would see the caller's variables in its first life only, and
+            # the kernel's own tasks would pass for tasks of the program that they serve.
+            self._surroundings.copy().run(self._group.start_soon, function)
 
     async def to_the_end(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """What `work` returns or raises, done in a task of the kernel: a caller who is cancelled half-way must leave no
