@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flujo.kernel import Context, RunStatus, StateIncompatibilityError, Why, Workflow, step, workflow
+from flujo.kernel.errors import InvalidInputError
 from kernel.harness import Harness, crash, until
 
 Program = Callable[[Context], Awaitable[Any]]
@@ -172,3 +173,184 @@ async def test_a_program_that_decides_by_what_it_recorded_takes_the_same_path() 
         await kernel.signal("r", "go")
         assert await kernel.result("r") == "left"
     assert len(calls) == done == 5
+
+
+# -- inputs and outputs whose types have changed ---------------------------------------------------------------------
+
+
+def taking(function: Callable[..., Awaitable[Any]]) -> Workflow:
+    """A function as the workflow `taking`."""
+    return workflow(name="taking")(function)
+
+
+@taking
+async def two_inputs(ctx: Context, n: int, old: int = 0) -> int:
+    await ctx.wait_signal("go")
+    return n
+
+
+@taking
+async def one_input(ctx: Context, n: int) -> int:
+    await ctx.wait_signal("go")
+    return n
+
+
+@taking
+async def other_inputs(ctx: Context, n: list[int], new: str) -> list[int]:
+    await ctx.wait_signal("go")
+    return [*n, len(new)]
+
+
+async def waiting_with(harness: Harness, before: Workflow, inputs: dict[str, Any]) -> None:
+    """Leave the run `r` waiting behind a crash."""
+    async with harness.kernel(before) as kernel:
+        await kernel.start(before, inputs, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        crash(kernel)
+
+
+async def test_an_input_that_was_left_to_its_default_may_be_dropped() -> None:
+    """Nobody gave it, so nobody misses it: the run goes on."""
+    harness = Harness()
+    await waiting_with(harness, two_inputs, {"n": 3})
+
+    async with harness.kernel(one_input) as kernel:
+        await kernel.signal("r", "go")
+        assert await kernel.result("r") == 3
+
+
+async def test_a_default_stays_what_it_was() -> None:
+    """Another default in the next release is for the runs that are started with it."""
+
+    @taking
+    async def first(ctx: Context, n: int = 1) -> int:
+        await ctx.wait_signal("go")
+        return n
+
+    @taking
+    async def second(ctx: Context, n: int = 2) -> int:
+        await ctx.wait_signal("go")
+        return n
+
+    harness = Harness()
+    await waiting_with(harness, first, {})
+
+    async with harness.kernel(second) as kernel:
+        await kernel.signal("r", "go")
+        assert await kernel.result("r") == 1
+
+
+@pytest.mark.parametrize(
+    ("after", "differences"),
+    [
+        (one_input, [["inputs.old", "removed", "the run was started with it, and the workflow takes it no longer"]]),
+        (
+            other_inputs,
+            [
+                ["inputs.n", "changed", "its recorded value no longer fits its type: Input should be a valid list"],
+                ["inputs.new", "inserted", "the run was started without it, and the workflow needs it now"],
+                ["inputs.old", "removed", "the run was started with it, and the workflow takes it no longer"],
+            ],
+        ),
+    ],
+    ids=["dropped", "all at once"],
+)
+async def test_inputs_that_no_longer_fit_pause_the_run_with_every_difference(
+    after: Workflow, differences: list[list[str]]
+) -> None:
+    """Not a failure of the run: its inputs were fine when they were given."""
+    harness = Harness()
+    await waiting_with(harness, two_inputs, {"n": 3, "old": 4})
+
+    async with harness.kernel(after) as kernel:
+        await kernel.signal("r", "go")
+        state = await kernel.wait("r")
+        with pytest.raises(StateIncompatibilityError) as refused:
+            await kernel.resume("r")
+
+    assert (state.status, state.paused_reason) == (RunStatus.PAUSED, "StateIncompatible")
+    assert [list(each) for each in state.differences] == differences
+    assert [list(each) for each in refused.value.differences] == differences
+
+
+async def test_an_input_that_is_dropped_is_accepted_away() -> None:
+    """The resume records what is left."""
+    harness = Harness()
+    await waiting_with(harness, two_inputs, {"n": 3, "old": 4})
+
+    async with harness.kernel(one_input) as kernel:
+        await kernel.signal("r", "go")
+        await kernel.wait("r")
+        handle = await kernel.resume("r", accept_changes=True)
+        assert await handle.result() == 3
+        assert (await kernel.inspect("r")).inputs == {"n": 3}
+
+
+async def test_inputs_that_do_not_fit_are_replaced() -> None:
+    """With values of the new types; what is still missing is named."""
+    harness = Harness()
+    await waiting_with(harness, two_inputs, {"n": 3, "old": 4})
+
+    async with harness.kernel(other_inputs) as kernel:
+        await kernel.signal("r", "go")
+        await kernel.wait("r")
+        with pytest.raises(InvalidInputError, match="new: Field required"):
+            await kernel.resume("r", inputs={"n": [1]}, accept_changes=True)
+        handle = await kernel.resume("r", inputs={"n": [1], "new": "ab"}, accept_changes=True)
+        assert await handle.result() == [1, 2]
+
+
+async def test_a_fork_leaves_dropped_inputs_behind() -> None:
+    """The new run takes what its workflow takes."""
+    harness = Harness()
+    await waiting_with(harness, two_inputs, {"n": 3, "old": 4})
+
+    async with harness.kernel(one_input) as kernel:
+        await kernel.signal("r", "go")
+        await kernel.wait("r")
+        fork = await kernel.fork("r", new_run_id="f")
+        assert await fork.result() == 3
+
+
+@step
+async def measure() -> str:
+    calls.append("measure")
+    return "much"
+
+
+@step(name="measure")
+async def measure_number() -> int:
+    calls.append("measure_number")
+    return 7
+
+
+async def test_an_output_that_no_longer_fits_its_type_pauses_the_run() -> None:
+    """The step is named, and each remedy goes on: run it again, or give the output by hand."""
+
+    async def before(ctx: Context) -> Any:
+        await ctx.step(measure)
+        return await ctx.wait_signal("go")
+
+    async def after(ctx: Context) -> int:
+        number = await ctx.step(measure_number)
+        await ctx.wait_signal("go")
+        return number + 1
+
+    harness = Harness()
+    await waiting_with(harness, named(before), {})
+    flow = named(after)
+
+    async with harness.kernel(flow) as kernel:
+        await kernel.signal("r", "go")
+        state = await kernel.wait("r")
+        fork = await kernel.fork("r", new_run_id="f")
+        await kernel.wait("f")
+        await kernel.resume("f", retry=["measure"], skip={"measure": 9})
+        await kernel.resume("r", from_step="measure")
+        outputs = [await kernel.result("r"), await fork.result()]
+
+    ((name, change, detail),) = state.differences
+    assert (state.status, name, change) == (RunStatus.PAUSED, "measure", "changed")
+    assert detail.startswith("its recorded output no longer fits its type: $: Input should be a valid integer")
+    assert outputs == [8, 10]
+    assert calls == ["measure", "measure_number"]

@@ -15,6 +15,7 @@ from unittest import mock
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Event, Kernel, Observer, RunHandle, RunSummary
 from flujo.kernel.backend import Commit, Posted, Refused
+from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.events import Fact, SignalReceived, StepCompleted, StepInterrupted
 from flujo.kernel.execution import child_runs, step_runner
 from flujo.kernel.execution.committer import Batch
@@ -28,7 +29,6 @@ from flujo.kernel.ownership.takeover import Takeover
 from flujo.kernel.ownership.timers import Timers
 from flujo.kernel.state import Signal, StepState, StepStatus, WorkflowState
 from flujo.kernel.transitions import Stop
-from flujo.kernel.values import PLAIN, Codec
 
 Mutant = Callable[[], AbstractContextManager[object]]
 

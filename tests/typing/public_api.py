@@ -84,7 +84,7 @@ async def report(ctx: Context, day: str) -> int:
 
 async def declared() -> None:
     """Decorated functions keep their signatures and stay callable."""
-    assert_type(report, Workflow)
+    assert_type(report, Workflow[int])
     plain: Callable[[str], Awaitable[Page]] = fetch
     assert_type(await plain("a"), Page)
     assert_type(await fetch("a"), Page)
@@ -101,7 +101,10 @@ async def embedded() -> None:
     async with Kernel(backend, workflows=[report], max_steps=8) as kernel:
         assert_type(kernel, Kernel)
         handle = await kernel.start(report, {"day": "2026-11-22"}, run_id="r", labels={"team": "a"})
-        assert_type(handle, RunHandle)
+        assert_type(handle, RunHandle[int])
+        assert_type(await handle.result(), int)
+        assert_type(await kernel.run(report, {"day": "2026-11-22"}), int)
+        assert_type(await kernel.run("report", {"day": "2026-11-22"}), Any)
         async for event in handle.watch():
             assert_type(event, Event)
         assert_type(await handle.signal("go", {"a": 1}), Delivery)

@@ -12,8 +12,8 @@ ServerFailedError and CallTimeoutError. One suite of tests runs against both.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, Unpack
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 
 from .durations import Duration
 from .errors import (
@@ -23,7 +23,7 @@ from .errors import (
     RunPaused,
     StateIncompatibilityError,
 )
-from .execution.programs import Workflow
+from .execution.programs import Result_co, Workflow
 from .journal.events import Event
 from .journal.explanation import Explanation, Reason, Why
 from .journal.requests import check_request_id
@@ -37,7 +37,9 @@ from .ownership.resumption import ResumeOptions, Resumption
 from .store.backend import Order, Page
 from .store.filters import Wanted
 from .store.pruning import LISTED, SETTLED_RUNS, Pruned, Selection, SelectionOptions
-from .values import MAX_INPUT_BYTES, encode_given
+from .values import MAX_INPUT_BYTES, encode, encode_given
+
+R = TypeVar("R")
 
 __all__ = [
     "LISTED",
@@ -179,6 +181,26 @@ class Runs(StoredRuns, Protocol):
     journal tells. The same id with anything else asked of that run raises RequestReusedError. Without one, a repeat is
     another request. What changed nothing is not remembered."""
 
+    @overload
+    async def start(
+        self,
+        workflow: Workflow[R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> RunHandle: ...
     async def start(
         self,
         workflow: Workflow | str,
@@ -196,6 +218,24 @@ class Runs(StoredRuns, Protocol):
         WorkflowNotFoundError, RequestReusedError."""
         ...
 
+    @overload
+    async def run(
+        self,
+        workflow: Workflow[R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> R: ...
+    @overload
+    async def run(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Any: ...
     async def run(
         self,
         workflow: Workflow | str,
@@ -204,7 +244,7 @@ class Runs(StoredRuns, Protocol):
         run_id: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Any:
-        """Start a run and return its output: `start` and then `result`."""
+        """Start a run and return its output, as RunHandle.result does."""
         ...
 
     async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
@@ -300,16 +340,22 @@ class Runs(StoredRuns, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RunHandle:
-    """A run that was started or resumed. `created` is false when the run was there already."""
+class RunHandle(Generic[Result_co]):
+    """A run that was started or resumed. `created` is false when the run was there already, `workflow` is what was
+    started, if that was a workflow and not its name."""
 
     runs: Runs
     run_id: str
     created: bool = True
+    workflow: Workflow[Result_co] | None = field(default=None, repr=False, compare=False)
 
-    async def result(self) -> Any:
-        """The output once the run completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
-        return await self.runs.result(self.run_id)
+    async def result(self) -> Result_co:
+        """Return the output once the run completed: as the workflow's function is annotated, or plain JSON when only
+        its name is known. Raises RunFailed, RunCancelled, RunPaused or RunInterrupted, and InvalidValueError for an
+        output that no longer fits the annotation."""
+        output = await self.runs.result(self.run_id)
+        typed: Result_co = output if self.workflow is None else self.workflow.codec.decode(encode(output))
+        return typed
 
     async def wait(self) -> WorkflowState:
         """The run once it is final or paused."""

@@ -335,7 +335,7 @@ class TaskNotFoundError(FlujoError, LookupError):
 class Difference(NamedTuple):
     """One way a definition no longer fits what a run has recorded."""
 
-    step: str
+    step: str  # or `inputs.NAME` for an input of the run
     change: str  # changed, removed, renamed, reordered, inserted
     detail: str
 
@@ -353,21 +353,39 @@ class StateIncompatibilityError(FlujoError):
 
     def __init__(self, run_id: str, differences: Sequence[Difference], source: str = "FILE") -> None:
         lines = "".join(f"\n  {difference}" for difference in differences)
-        first = next((d.step for d in differences if d.change == "changed"), differences[0].step)
         super().__init__(
             f"run {run_id!r} cannot resume: the definition differs from what its completed steps were recorded "
             f"with (StateIncompatibilityError){lines}",
-            [
-                f"flujoctl resume {run_id} --stored            # use the definition the run was started with",
-                f"flujoctl resume {run_id} --from-step {first}  # run that step and all later ones again",
-                f"flujoctl resume {run_id} --accept-changes    # keep the recorded outputs, use the new definition",
-                f"flujoctl delete {run_id}                     # delete the run",
-                "flujoctl prune --older-than 30d              # delete old finished runs",
-                f"flujoctl run {quote(source)} --id NEW-ID            # start a new run beside it",
-                "remove the store, only as a last resort",
-            ],
+            [*_remedies(run_id, differences), *_last_remedies(run_id, source)],
         )
         self.run_id, self.differences = run_id, tuple(differences)
+
+
+def _remedies(run_id: str, differences: Sequence[Difference]) -> list[str]:
+    """Return the commands that let a run go on, gentlest first."""
+    inputs = [each.step.removeprefix("inputs.") for each in differences if each.step.startswith("inputs")]
+    if len(inputs) == len(differences):
+        return [
+            f"flujoctl resume {run_id} {inputs[0] or 'NAME'}:=JSON         # give the input another value",
+            f"flujoctl resume {run_id} --accept-changes    # go on without the inputs that do not fit",
+        ]
+    steps = [each for each in differences if not each.step.startswith("inputs")]
+    first = next((each.step for each in steps if each.change == "changed"), steps[0].step)
+    return [
+        f"flujoctl resume {run_id} --stored            # use the definition the run was started with",
+        f"flujoctl resume {run_id} --from-step {first}  # run that step and all later ones again",
+        f"flujoctl resume {run_id} --accept-changes    # keep the recorded outputs, use the new definition",
+    ]
+
+
+def _last_remedies(run_id: str, source: str) -> list[str]:
+    """Return the commands that give the run up."""
+    return [
+        f"flujoctl delete {run_id}                     # delete the run",
+        "flujoctl prune --older-than 30d              # delete old finished runs",
+        f"flujoctl run {quote(source)} --id NEW-ID            # start a new run beside it",
+        "remove the store, only as a last resort",
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -23,14 +23,15 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 import anyio
 
-from .api import RunHandle, result_of
+from .api import R, RunHandle, result_of
 from .clock import Clock, Identifiers, RandomBytes
 from .errors import (
     FlujoError,
@@ -251,6 +252,26 @@ class Kernel(Observer):
 
     # -- starting -----------------------------------------------------------------------------------------------
 
+    @overload
+    async def start(
+        self,
+        workflow: Workflow[R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> RunHandle: ...
     async def start(
         self,
         workflow: Workflow | str,
@@ -277,7 +298,8 @@ class Kernel(Observer):
         )
         name = self._new_id(run_id, request)
         created = await self._creation(chosen, name, dict(inputs or {}), labels or {})
-        return await self._start(chosen, name, created._replace(request=request))
+        handle = await self._start(chosen, name, created._replace(request=request))
+        return replace(handle, workflow=chosen if isinstance(workflow, Workflow) else None)
 
     def _new_id(self, given: str | None, request: Mark | None, forked_from: str = "") -> str:
         """The id of a run to be: the one given, else the one a request always comes to, else a fresh one."""
@@ -315,7 +337,7 @@ class Kernel(Observer):
             plan=chosen.plan,
             labels=check_labels({**chosen.labels, **labels}),
             timeout_seconds=chosen.timeout_seconds,
-            environment=_require_json(await self._environment(chosen, run_id)),
+            environment=_require_json({**await self._environment(chosen, run_id), **chosen.defaulted(inputs)}),
         )
 
     async def _start(
@@ -383,8 +405,9 @@ class Kernel(Observer):
         state = add_up(run_id, summary.uid, journal)
         chosen = workflow or await self._catalogue.of(state, self.backend)
         facts = [unmarked(fact) for fact in history(journal, state, from_step)]
+        inherited = chosen.inherited(state.inputs, state.environment)
         created = await self._creation(
-            chosen, name, {**state.inputs, **(inputs or {})}, {**state.labels, **(labels or {})}
+            chosen, name, {**inherited, **(inputs or {})}, {**state.labels, **(labels or {})}
         )
         kept = {getattr(fact, "step", None) for fact in facts}
         require_fit(state, chosen, invalidated=[name for name in state.steps if name not in kept])
@@ -402,6 +425,24 @@ class Kernel(Observer):
         await self.take_up(run_id)
         return RunHandle(self, run_id, created=False)
 
+    @overload
+    async def run(
+        self,
+        workflow: Workflow[R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> R: ...
+    @overload
+    async def run(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Any: ...
     async def run(
         self,
         workflow: Workflow | str,
@@ -410,7 +451,7 @@ class Kernel(Observer):
         run_id: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Any:
-        """Start a run and return its output: `start` and then `result`."""
+        """Start a run and return its output, as RunHandle.result does."""
         handle = await self.start(workflow, inputs, run_id=run_id, labels=labels)
         return await handle.result()
 

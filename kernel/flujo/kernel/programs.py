@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .execution.current_attempt import Attempt, Wait, current_attempt
-from .execution.programs import Beginning, Inputs, P, Program, R, Step, Workflow, as_step, step, workflow
+from .execution.programs import Beginning, P, Program, R, Step, Workflow, as_step, step, workflow
+from .execution.signature import Inputs
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
 from .journal.plans import ALWAYS, NOTHING, followers, planned_name, reached

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, Unpack
+from typing import Any, NamedTuple, Self, TypeVar, Unpack, overload
 
 import anyio
 
@@ -78,6 +78,7 @@ from .wire.runs import from_details, from_run, from_run_status, payloads_in, to_
 from .wire.statistics import from_statistics
 from .wire.values import from_timestamp, inline, to_duration
 
+R = TypeVar("R")
 Result = TypeVar("Result")
 
 CALL_SECONDS = 30.0
@@ -215,6 +216,26 @@ class Client:
 
     # -- starting and resuming ----------------------------------------------------------------------------------
 
+    @overload
+    async def start(
+        self,
+        workflow: Workflow[R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> RunHandle: ...
     async def start(
         self,
         workflow: Workflow | str,
@@ -237,8 +258,27 @@ class Client:
         else:
             request.workflow = workflow if isinstance(workflow, str) else workflow.name
         answer = await self._call(self._runs.StartRun, request)
-        return RunHandle(self, answer.run.run_id, answer.created)
+        started = workflow if isinstance(workflow, Workflow) else None
+        return RunHandle(self, answer.run.run_id, answer.created, started)
 
+    @overload
+    async def run(
+        self,
+        workflow: Workflow[R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> R: ...
+    @overload
+    async def run(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Any: ...
     async def run(
         self,
         workflow: Workflow | str,
@@ -247,7 +287,7 @@ class Client:
         run_id: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Any:
-        """Start a run and return its output: `start` and then `result`."""
+        """Start a run and return its output, as RunHandle.result does."""
         handle = await self.start(workflow, inputs, run_id=run_id, labels=labels)
         return await handle.result()
 

@@ -183,7 +183,7 @@ async def test_an_id_that_somebody_else_has_taken_is_left_alone() -> None:
 
 
 async def test_the_output_of_a_child_is_read_into_a_type() -> None:
-    """What the child returned is decoded from its record: into plain JSON, or what the call asks for."""
+    """What the child returned is decoded from its record: as its function is annotated, or as the call asks for."""
 
     @workflow()
     async def child(ctx: Context) -> date:
@@ -191,12 +191,14 @@ async def test_the_output_of_a_child_is_read_into_a_type() -> None:
 
     @workflow()
     async def parent(ctx: Context) -> list[str]:
-        plain = await ctx.run_child(child)
-        typed = await ctx.run_child(child, name="typed", type=date)
-        return [type(plain).__name__, type(typed).__name__]
+        declared = await ctx.run_child(child)
+        plain = await ctx.run_child(child, name="plain", type=Any)
+        by_name = await ctx.run_child("child", name="by_name")
+        asked = await ctx.run_child("child", name="asked", type=date)
+        return [type(each).__name__ for each in (declared, plain, by_name, asked)]
 
-    async with Harness().kernel(parent) as kernel:
-        assert await kernel.run(parent) == ["str", "date"]
+    async with Harness().kernel(parent, child) as kernel:
+        assert await kernel.run(parent) == ["date", "str", "str", "date"]
 
 
 async def test_the_failure_of_a_child_is_the_failure_of_its_step() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial, wraps
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from flujo.kernel import Context, RunFailed, step, workflow
 from flujo.kernel.errors import DeclarationError
@@ -66,3 +67,93 @@ async def test_a_program_receives_what_is_recorded_the_first_time_too() -> None:
         assert await ctx.step(pair) == [1, {"a": [2]}]
 
     await outcome(program)
+
+
+def scaled(factor: int, number: int) -> int:
+    """A plain function, to be applied in part."""
+    return factor * number
+
+
+class Shop:
+    """Steps as methods, and an object that is called."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    @step
+    async def price(self, number: int) -> int:
+        """A method."""
+        return self.factor * number
+
+    async def __call__(self, number: int) -> int:
+        return self.factor * number
+
+
+def asynchronous(function: Any) -> Any:
+    """A decorator whose wrapper is async over a plain function."""
+
+    @wraps(function)
+    async def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+def passing(function: Any) -> Any:
+    """A decorator whose wrapper is a plain def over an async function."""
+
+    @wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+async def tripled(number: int) -> int:
+    return 3 * number
+
+
+def trebled(number: int) -> int:
+    return 3 * number
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        step(name="scale")(partial(scaled, 3)),
+        step(name="lambda")(lambda number: 3 * number),
+        Shop(3).price,
+        step(name="shop")(Shop(3)),
+        asynchronous(trebled),
+        passing(tripled),
+    ],
+    ids=["partial", "lambda", "method", "object", "async over plain", "plain over async"],
+)
+async def test_whatever_can_be_called_may_be_a_step(function: Any) -> None:
+    """With a name: partial applications, lambdas, methods, objects and decorated functions."""
+    assert await outcome(one_step(function, 2)) == 6
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (partial(scaled, 3), "a partial has no name of its own"),
+        (lambda: 1, "a lambda has no name of its own"),
+        (staticmethod(scaled), "step 'scaled' is a method of a class"),
+    ],
+)
+def test_what_has_no_name_is_refused_as_a_step(function: Any, says: str) -> None:
+    """With the way to give it one."""
+    with pytest.raises(DeclarationError, match=says) as refused:
+        step(function)
+    assert refused.value.hints
+
+
+def test_a_step_that_returns_a_secret_is_refused_where_it_is_declared() -> None:
+    """What is written as asterisks cannot be read back."""
+
+    async def login() -> SecretStr:
+        raise AssertionError
+
+    with pytest.raises(DeclarationError, match=r"the return type of step 'login'.* a secret"):
+        step(login)

@@ -111,3 +111,19 @@ def test_a_name_that_is_not_registered_is_refused_with_those_that_are() -> None:
     """In the order of the alphabet."""
     with pytest.raises(WorkflowNotFoundError, match="doubling, flow"):
         Catalogue([flow, doubling], None).choose("other")
+
+
+async def test_two_workflows_of_one_name_are_refused_when_a_kernel_is_made() -> None:
+    """The last one does not win in silence; the same one twice is one."""
+
+    @workflow(name="same")
+    async def first(ctx: Context) -> int:
+        return 1
+
+    @workflow(name="same")
+    async def second(ctx: Context) -> int:
+        return 2
+
+    with pytest.raises(DeclarationError, match="another workflow called 'same'"):
+        Harness().kernel(first, second)
+    assert list(Harness().kernel(first, first).workflows) == ["same"]

@@ -13,7 +13,7 @@ from flujo.cli.find_run import find_run
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Workflow, WorkflowState
-from flujo.kernel.errors import StateIncompatibilityError
+from flujo.kernel.errors import Difference, StateIncompatibilityError
 from flujo.kernel.transitions import differences
 
 
@@ -31,6 +31,8 @@ def command(session: Session, run_id: str, file: Path | None) -> int:
             return await runs.inspect(await find_run(runs, run_id))
 
     state = run_async(read)
+    if state.definition is None and file is None and state.differences:
+        return _show_recorded(session, state)
     current = _current(state, file)
     found = differences(state, current.plan)
     if session.output != "table":
@@ -40,6 +42,14 @@ def command(session: Session, run_id: str, file: Path | None) -> int:
     if not found:
         return 0
     raise StateIncompatibilityError(state.run_id, found, str(current.file or "FILE"))
+
+
+def _show_recorded(session: Session, state: WorkflowState) -> int:
+    """Show what a Python program was found to contradict when the run was paused."""
+    found = [Difference(*row) for row in state.differences]
+    if session.output != "table":
+        emit([difference._asdict() for difference in found], session.output)
+    raise StateIncompatibilityError(state.run_id, found)
 
 
 def _current(state: WorkflowState, file: Path | None) -> Workflow:

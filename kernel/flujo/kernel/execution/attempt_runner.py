@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from inspect import iscoroutine
 from typing import Any, NamedTuple
 
 import anyio
 from anyio import to_thread
 
+from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.durations import format_duration
 from flujo.kernel.errors import InvalidValueError, OutputTooLargeError, UnsafeStepNameError
 from flujo.kernel.journal.failures import describe, error_kinds, is_a, members
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import Failure
-from flujo.kernel.values import PLAIN, Codec
 
 from .current_attempt import Attempt, Wait, current_attempt, enter_attempt, in_attempt, leave_attempt
 
@@ -59,6 +60,8 @@ async def run_attempt(attempt: Attempt, body: Body, terms: Terms) -> Outcome:
     try:
         if timeout_seconds is None:
             value = await body() if is_async else await _in_thread(body)
+            if iscoroutine(value):  # of an async function under a decorator that is a plain def
+                value = await value
         else:
             with anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds) as scope:
                 value = await body()

@@ -16,13 +16,14 @@ from uuid import UUID
 
 from flujo.kernel import errors
 from flujo.kernel.clock import Clock, RandomBytes
+from flujo.kernel.codecs import codec_for
 from flujo.kernel.durations import Duration, parse_duration, to_datetime
 from flujo.kernel.errors import StepFailed, UnsafeStepNameError
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import StepState
 from flujo.kernel.keys import Branch, check_step_name, check_variable_name, item_key
 from flujo.kernel.loops import this_task
-from flujo.kernel.values import codec_for, encode, encode_given
+from flujo.kernel.values import encode, encode_given
 
 from .attempt_runner import Terms, bind
 from .branches import run_together
@@ -147,8 +148,20 @@ class Context:
         check_step_name(signal)
         seconds = None if timeout is None else parse_duration(timeout)
         key = self._key(name or signal, explicit=True)
-        return await self._steps.wait(key, Wait(seconds, signal), codec_for(type))
+        codec = codec_for(type, f"the type of signal {signal!r}")
+        return await self._steps.wait(key, Wait(seconds, signal), codec)
 
+    @overload
+    async def run_child(
+        self,
+        workflow: Workflow[R],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        retry: RetryPolicy = NO_RETRY,
+    ) -> R: ...
+    @overload
     async def run_child(
         self,
         workflow: Workflow | str,
@@ -157,9 +170,20 @@ class Context:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         retry: RetryPolicy = NO_RETRY,
-        type: Any = Any,
+        type: Any = None,
+    ) -> Any: ...
+    async def run_child(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        retry: RetryPolicy = NO_RETRY,
+        type: Any = None,
     ) -> Any:
-        """Start another run, wait for its end and return its output, read into `type`.
+        """Start another run, wait for its end and return its output, read into `type`: by default what the workflow's
+        function returns, and plain JSON when only a name is given.
 
         Its id is `RUN_ID.NAME`; `name`, by default the workflow's, is the step's name. It is cancelled with this run.
         Its failure is the step's: under `retry`, or when this run is resumed, the failed child is resumed. Raises
@@ -167,40 +191,45 @@ class Context:
         called = workflow if isinstance(workflow, str) else workflow.name
         key = self._key(name or called, explicit=name is not None)
         call = ChildCall(workflow, dict(inputs or {}), dict(labels or {}))
-        return await self._steps.child(key, call, self._child_runs, retry, codec_for(type))
+        if type is None and isinstance(workflow, Workflow):
+            codec = workflow.codec
+        else:
+            codec = codec_for(type, f"the type of child {called!r}")
+        return await self._steps.child(key, call, self._child_runs, retry, codec)
 
     # -- values that stay ---------------------------------------------------------------------------------------
 
-    async def now(self) -> datetime:
-        """The time, in UTC, as it was when this call was first made."""
-        read = await self._steps.value(self._key("now", explicit=False), "now", lambda: str(self._clock.now()))
-        return to_datetime(read)
+    async def now(self, *, name: str = "now") -> datetime:
+        """The time, in UTC, as it was when this call was first made. `name` is its key, as of every value here."""
+        key = self._key(name, explicit=name != "now")
+        return to_datetime(await self._steps.value(key, "now", lambda: str(self._clock.now())))
 
-    async def random(self) -> float:
+    async def random(self, *, name: str = "random") -> float:
         """A random number from 0 up to but not including 1, the same on every replay."""
 
         def draw() -> str:
             return encode(int.from_bytes(self._random(7)) % 2**53 / 2**53)
 
-        drawn: float = await self._steps.value(self._key("random", explicit=False), "random", draw)
+        drawn: float = await self._steps.value(self._key(name, explicit=name != "random"), "random", draw)
         return drawn
 
-    async def uuid(self) -> UUID:
+    async def uuid(self, *, name: str = "uuid") -> UUID:
         """A random UUID, the same on every replay."""
 
         def draw() -> str:
             return encode(str(UUID(bytes=self._random(16), version=4)))
 
-        return UUID(await self._steps.value(self._key("uuid", explicit=False), "uuid", draw))
+        return UUID(await self._steps.value(self._key(name, explicit=name != "uuid"), "uuid", draw))
 
     async def set_variable(self, name: str, value: Any) -> None:
         """Set a variable of the run, which others can see and set while it goes on. `value` is plain JSON."""
         key = self._key(f"set.{check_variable_name(name)}", explicit=False)
         await self._steps.set_variable(key, name, encode_given(f"the variable {name!r}", value))
 
-    async def variable(self, name: str, default: Any = None) -> Any:
-        """The value of a variable as it was when this call was first made."""
-        key = self._key(f"get.{check_variable_name(name)}", explicit=False)
+    async def variable(self, name: str, default: Any = None, *, key: str | None = None) -> Any:
+        """The value of a variable as it was when this call was first made. `key` is the name of the step under which
+        that is recorded, by default `get.NAME`."""
+        key = self._key(key or f"get.{check_variable_name(name)}", explicit=key is not None)
         variables = self._run.state.variables
         return await self._steps.value(key, "variable", lambda: encode(variables.get(name, default)))
 

@@ -137,16 +137,20 @@ class LiveRun:
         """Stop a program whose own task begins the new step `key` although it has not asked for what it completed
         before. Other tasks are not judged here: what they ask for comes in any order."""
         found = unasked(self.state, self.replay.is_unasked, branch="") if this_task() == self.task else []
-        if found and self.stopped is None:
+        if found:
             detail = f"it is new, and the program asks for it before {found[0].step!r}"
-            self.differences = [errors.Difference(key, "inserted", detail), *found]
+            self.refuse([errors.Difference(key, "inserted", detail), *found])
+
+    def refuse(self, differences: Sequence[errors.Difference]) -> None:
+        """Stop a program that contradicts what is recorded of its run."""
+        if self.stopped is None:
+            self.differences = differences
             self.stop(Stop.INCOMPATIBLE)
 
     def _require_all_asked(self) -> None:
         """The same for a program that has returned without ever asking."""
         if self.stopped is None and (found := unasked(self.state, self.replay.is_unasked)):
-            self.differences = found
-            self.stop(Stop.INCOMPATIBLE)
+            self.refuse(found)
 
     # -- only waiting -------------------------------------------------------------------------------------------
 
@@ -273,6 +277,8 @@ class LiveRun:
         except Ended:
             pass
         except BaseException as error:
+            if isinstance(error, errors.StateIncompatibilityError) and error.run_id == self.state.run_id:
+                self.refuse(error.differences)
             if await self._is_torn_down(error):
                 # Not through our scope: the event loop itself is being ended, as by a second Ctrl-C.
                 self.stop(Stop.CLOSE)

@@ -13,28 +13,32 @@ stored run."""
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from typing_extensions import TypeVar as DefaultTypeVar
 
+from flujo.kernel.codecs import PLAIN, Codec, codec_for
 from flujo.kernel.durations import Duration, parse_duration
-from flujo.kernel.errors import DeclarationError, InvalidInputError
+from flujo.kernel.errors import DeclarationError, Difference, StateIncompatibilityError
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.keys import check_step_name
 from flujo.kernel.store.backend import StoredDefinition
 from flujo.kernel.store.retention import Retention
-from flujo.kernel.values import PLAIN, Codec, codec_for
 
+from .annotations import UnresolvedAnnotationError, annotation_of, called
 from .attempt_runner import Terms
+from .signature import DEFAULTED, Inputs, Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Result_co = DefaultTypeVar("Result_co", covariant=True, default=Any)
+"""What a run returns. `Workflow` alone is one of which that is not known."""
 
-Inputs = dict[str, Any]
 Program = Callable[[Any, Inputs], Awaitable[Any]]
 """What the kernel runs: it is called with the `Context` of the run, and its inputs. The context is untyped here, since
 a program may declare just the part of it that it uses, as the interpreter of `flujo.workflows` does."""
@@ -52,18 +56,41 @@ class Step(Generic[P, R]):
         timeout: Duration | None = None,
         limit: str | None = None,
     ) -> None:
+        if isinstance(function, (staticmethod, classmethod)):
+            raise DeclarationError(
+                f"step {called(function.__func__)!r} is a method of a class", ["put @step below @staticmethod"]
+            )
         self.function = function
-        self.name = check_step_name(name or function.__name__)
-        seconds = None if timeout is None else parse_duration(timeout)
-        self.terms = Terms(_is_async(function), codec_for(_return_annotation(function)), retry, seconds, limit)
+        self.__name__ = called(function)
+        self.name = check_step_name(name or _own_name(function))
         self.__doc__ = function.__doc__
-        self.__name__ = function.__name__
         self.__wrapped__ = function
-        if seconds is not None and not self.terms.is_async:
+        self._is_async = _is_async(function)
+        self._retry, self._limit = retry, limit
+        self._seconds = None if timeout is None else parse_duration(timeout)
+        if self._seconds is not None and not self._is_async:
             raise DeclarationError(
                 f"step {self.name!r} is a plain def: it runs in a thread, which nothing can stop, so it has no timeout",
                 ["make it async def", "or give the timeout to the library it calls"],
             )
+        try:
+            self.terms  # noqa: B018 - read now, so that a type that cannot be recorded is refused here
+        except UnresolvedAnnotationError:
+            pass  # the name may be defined further down in the module; it is asked for again at the first call
+
+    @cached_property
+    def terms(self) -> Terms:
+        """How a body is run, tried again and read back. Raises DeclarationError for a return type that cannot be."""
+        codec = codec_for(annotation_of(self.function, "return"), f"the return type of step {self.name!r}")
+        return Terms(self._is_async, codec, self._retry, self._seconds, self._limit)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Step[P, R]:
+        """Return the step itself, or for a method the step of the bound method."""
+        if instance is None:
+            return self
+        bound = copy(self)
+        bound.function = self.function.__get__(instance, owner)
+        return bound
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -121,14 +148,15 @@ def _take_any_inputs(inputs: Inputs) -> Inputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workflow:
-    """A definition the kernel can run.
+class Workflow(Generic[Result_co]):
+    """A definition the kernel can run; `Workflow[int]` is one whose runs return an int.
 
     `check_inputs` returns the inputs as they are recorded (complete, plain JSON) or raises InvalidInputError;
     `program` receives them decoded. `plan` lists the steps of a definition whose steps are known beforehand (plans.py),
     `definition` is its text and `file` where that was read from. `environment` says what is read once, when a run
     begins, and stays for its whole life (plain JSON). `retention` says how long its runs are kept by the kernels it is
-    given to."""
+    given to. `signature` is what a Python function takes and returns; a definition that has none takes and returns
+    plain JSON."""
 
     name: str
     program: Program
@@ -136,15 +164,46 @@ class Workflow:
     timeout_seconds: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     check_inputs: Callable[[Inputs], Inputs] = _take_any_inputs
-    codec: Codec = PLAIN
     definition: StoredDefinition | None = None
     file: str | None = None
     plan: Sequence[tuple[str, ...]] | None = None
     environment: Callable[[Beginning], Mapping[str, Any]] | None = None
     retention: Retention | None = None
+    signature: Callable[[], Signature] | None = None
 
     def __post_init__(self) -> None:
         check_step_name(self.name)
+
+    @property
+    def codec(self) -> Codec:
+        """What writes and reads the output of a run."""
+        return PLAIN if self.signature is None else self.signature().codec
+
+    def require_resolved(self) -> None:
+        """Raise DeclarationError if an annotation of the function cannot be resolved. A kernel asks when it gets to
+        know the workflow: by then every module is imported."""
+        if self.signature is not None:
+            self.signature()
+
+    def defaulted(self, inputs: Inputs) -> Mapping[str, Any]:
+        """Return what the environment of a run says of the inputs that are left to their defaults."""
+        names = () if self.signature is None else self.signature().defaulted(inputs)
+        return {DEFAULTED: list(names)} if names else {}
+
+    def fitting(self, inputs: Inputs, environment: Mapping[str, Any]) -> tuple[Inputs, Sequence[Difference]]:
+        """Return recorded inputs without forgotten defaults, and how they differ from what the workflow takes now."""
+        if self.signature is None:
+            return inputs, ()
+        signature = self.signature()
+        kept = signature.without_dropped(inputs, environment.get(DEFAULTED, ()))
+        return kept, signature.misfits(kept)
+
+    def inherited(self, inputs: Inputs, environment: Mapping[str, Any]) -> Inputs:
+        """Return the recorded inputs of another run that a fork of it begins with: those that were given, and that the
+        workflow still takes."""
+        kept, misfits = self.fitting(inputs, environment)
+        gone = {each.step.removeprefix("inputs.") for each in misfits if each.change == "removed"}
+        return {name: value for name, value in kept.items() if name not in gone}
 
 
 def workflow(
@@ -153,85 +212,54 @@ def workflow(
     version: str | None = None,
     timeout: Duration | None = None,
     retention: Retention | None = None,
-) -> Callable[[Callable[..., Awaitable[Any]]], Workflow]:
+) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
     """Declare `async def f(ctx, …)` as a workflow. Its inputs are keyword arguments, or one pydantic model.
 
-    With `retention` a kernel that has the workflow forgets its old runs by itself."""
+    With `retention` a kernel that has the workflow forgets its old runs by itself. Raises DeclarationError for a
+    function that cannot be one, or whose types cannot be recorded and read back."""
 
-    def declare(function: Callable[..., Awaitable[Any]]) -> Workflow:
+    def declare(function: Callable[..., Awaitable[R]]) -> Workflow[R]:
         if not _is_async(function):
-            raise DeclarationError(f"workflow {function.__name__!r} must be an async def taking (ctx, …)")
-        chosen = name or function.__name__
-        model, whole = _inputs_model(chosen, function)
+            raise DeclarationError(f"workflow {called(function)!r} must be an async def taking (ctx, …)")
+        chosen = name or _own_name(function)
+        signature = cache(partial(Signature, chosen, function))
+        try:
+            signature()
+        except UnresolvedAnnotationError:
+            pass  # the name may be defined further down in the module; a kernel asks again (require_resolved)
 
-        def check(inputs: Inputs) -> Inputs:
-            return _validated(chosen, model, inputs).model_dump(mode="json")
+        async def program(ctx: Any, inputs: Inputs) -> R:
+            kept, misfits = declared.fitting(inputs, ctx.environment)
+            if misfits:
+                raise StateIncompatibilityError(ctx.run_id, misfits)
+            args, kwargs = signature().arguments(kept)
+            return await function(ctx, *args, **kwargs)
 
-        async def program(ctx: Any, inputs: Inputs) -> Any:
-            checked = _validated(chosen, model, inputs)
-            if whole:
-                return await function(ctx, checked)
-            return await function(ctx, **{field: getattr(checked, field) for field in type(checked).model_fields})
-
-        return Workflow(
+        declared: Workflow[R] = Workflow(
             name=chosen,
             version=version,
             program=program,
             timeout_seconds=None if timeout is None else parse_duration(timeout),
-            check_inputs=check,
-            codec=codec_for(_return_annotation(function)),
+            check_inputs=lambda inputs: signature().recorded(inputs),
             retention=retention,
+            signature=signature,
         )
+        return declared
 
     return declare
 
 
-def _validated(workflow: str, model: type[BaseModel], inputs: Inputs) -> BaseModel:
-    try:
-        return model.model_validate(inputs)
-    except ValidationError as error:
-        problems = {
-            ".".join(map(str, each["loc"])) or "inputs": each["msg"] for each in error.errors(include_url=False)
-        }
-        raise InvalidInputError(workflow, problems) from error
-
-
-def _inputs_model(name: str, function: Callable[..., Any]) -> tuple[type[BaseModel], bool]:
-    """The pydantic model of a workflow's inputs, and whether the function takes it whole."""
-    parameters = list(inspect.signature(function).parameters.values())
-    if not parameters:
-        raise DeclarationError(
-            f"workflow {name!r} must take the context as its first argument", ["async def f(ctx, …)"]
-        )
-    hints = _hints(function)
-    inputs = parameters[1:]
-    if len(inputs) == 1:
-        only = hints.get(inputs[0].name)
-        if isinstance(only, type) and issubclass(only, BaseModel):
-            return only, True
-    fields: dict[str, Any] = {}
-    for parameter in inputs:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise DeclarationError(f"workflow {name!r}: input {parameter.name!r} must be a named argument")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints.get(parameter.name, Any), default)
-    return create_model(
-        f"{name}_inputs", __config__=ConfigDict(extra="forbid", ser_json_inf_nan="constants"), **fields
-    ), False
+def _own_name(function: Any) -> str:
+    """The name of a function; raises DeclarationError for what has none, or none that could be a step's."""
+    own = getattr(function, "__name__", None)
+    if own is None or own == "<lambda>":
+        what = "a lambda" if own else f"a {type(function).__name__}"
+        raise DeclarationError(f"{what} has no name of its own", ['give it one: step(name="…")(function)'])
+    return str(own)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
+    """True if calling the function, the outermost one under decorators, returns a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__ is an async function too
     )
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):  # an annotation that names something only type checkers see
-        return {}
-
-
-def _return_annotation(function: Callable[..., Any]) -> Any:
-    return _hints(function).get("return", Any)

@@ -25,6 +25,7 @@ import anyio
 
 from flujo.kernel import errors
 from flujo.kernel.clock import Clock
+from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.journal import events
 from flujo.kernel.journal.decisions import Stop, after_failure
@@ -32,7 +33,7 @@ from flujo.kernel.journal.failures import describe
 from flujo.kernel.journal.retry import RetryPolicy
 from flujo.kernel.journal.state import OPEN, SETTLED, StepState, StepStatus, Usage
 from flujo.kernel.loops import this_task
-from flujo.kernel.values import NULL, PLAIN, Codec
+from flujo.kernel.values import NULL
 
 from .attempt_runner import Body, Failed, Terms, run_attempt
 from .child_runs import ChildCall, ChildRuns
@@ -192,7 +193,14 @@ class StepRunner:
         if step.status is StepStatus.FAILED:
             assert step.error is not None
             raise errors.StepFailed(step.name, step.error.type, step.error.message, step.attempt)
-        return None if step.output_json is None else codec.decode(step.output_json)
+        if step.output_json is None:
+            return None
+        try:
+            return codec.decode(step.output_json)
+        except errors.InvalidValueError as error:
+            detail = f"its recorded output no longer fits its type: {error.path}: {error.problem}"
+            self._run.refuse([errors.Difference(step.name, "changed", detail)])
+            await self._run.unwind()
 
     async def _begin(self, key: str, step: StepState | None) -> None:
         """Wait until this step may make new history; a step the program once cancelled waits to be cancelled again."""

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from flujo.kernel.errors import RunExistsError, RunNotPausedError, StateIncompatibilityError
+from flujo.kernel.errors import Difference, RunExistsError, RunNotPausedError, StateIncompatibilityError
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal import events
 from flujo.kernel.journal.compatibility import differences
@@ -88,11 +88,7 @@ def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: 
     if chosen.name != state.workflow:
         raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
     reset = at_resume(state, asked.from_step, asked.retry)
-    if not asked.accept_changes:
-        require_fit(state, chosen, invalidated=reset)
-    merged = None
-    if asked.inputs:
-        merged = encode_given("the inputs", chosen.check_inputs({**state.inputs, **asked.inputs}))
+    merged = _merged_inputs(state, chosen, asked, invalidated=reset)
     digest = None if chosen.definition is None else chosen.definition.digest
     changed = digest is not None and digest != state.definition
     fact = events.RunResumed(
@@ -110,6 +106,22 @@ def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: 
     return [fact, *_skipped(state, asked, reset)]
 
 
+def _merged_inputs(
+    state: WorkflowState, chosen: Workflow, asked: Resumption, invalidated: Collection[str]
+) -> str | None:
+    """Return the inputs that a resume records, None if they stay; raise StateIncompatibilityError for recorded ones,
+    and for completed steps, that do not fit. Accepted, such inputs are dropped."""
+    given = asked.inputs or {}
+    inputs, found = chosen.fitting({**state.inputs, **given}, state.environment)
+    misfits = {name: each for each in found if (name := each.step.removeprefix("inputs.")) not in given}
+    if not asked.accept_changes:
+        require_fit(state, chosen, invalidated, list(misfits.values()))
+    if not given and not misfits:
+        return None
+    kept = {name: value for name, value in inputs.items() if name not in misfits}
+    return encode_given("the inputs", chosen.check_inputs(kept))
+
+
 def _skipped(state: WorkflowState, asked: Resumption, reset: Collection[str]) -> list[Fact]:
     return [
         skip(state, name, None if output is None else encode_given(f"the output of {name!r}", output), asked.by, reset)
@@ -117,9 +129,12 @@ def _skipped(state: WorkflowState, asked: Resumption, reset: Collection[str]) ->
     ]
 
 
-def require_fit(state: WorkflowState, chosen: Workflow, invalidated: Collection[str]) -> None:
-    """Raise StateIncompatibilityError unless a workflow fits the completed steps of a run that are not invalidated."""
-    if found := differences(state, chosen.plan, invalidated=invalidated):
+def require_fit(
+    state: WorkflowState, chosen: Workflow, invalidated: Collection[str], misfits: Sequence[Difference] = ()
+) -> None:
+    """Raise StateIncompatibilityError unless a workflow fits the completed steps of a run that are not invalidated;
+    `misfits` are inputs that do not fit."""
+    if found := [*misfits, *differences(state, chosen.plan, invalidated=invalidated)]:
         raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
 
 

@@ -15,8 +15,21 @@ class Catalogue:
     """`load` rebuilds a workflow from a stored text; without it only registered workflows are known."""
 
     def __init__(self, workflows: Iterable[Workflow], load: Callable[[StoredDefinition], Workflow] | None) -> None:
-        self.registered = {each.name: each for each in workflows}
+        self.registered: dict[str, Workflow] = {}
+        for each in workflows:
+            self._register(each)
         self.load = load
+
+    def _register(self, workflow: Workflow) -> None:
+        """Remember a workflow by its name; raises DeclarationError if another one has it, or if its function has an
+        annotation that cannot be resolved."""
+        workflow.require_resolved()
+        known = self.registered.setdefault(workflow.name, workflow)
+        if known != workflow:
+            # A stored run knows its program by name only: it would go on with the wrong one.
+            raise DeclarationError(
+                f"this kernel has another workflow called {workflow.name!r}", ["give one of them a name of its own"]
+            )
 
     def choose(self, workflow: Workflow | str) -> Workflow:
         """The workflow to start, registered if it has to be found again by its name; raises WorkflowNotFoundError,
@@ -24,12 +37,8 @@ class Catalogue:
         if isinstance(workflow, Workflow):
             if workflow.definition is not None and self.load is not None:
                 return workflow  # its runs go on with the text they have stored, so there is nothing to remember
-            known = self.registered.setdefault(workflow.name, workflow)
-            if known != workflow and workflow.definition is None:
-                # A stored run knows its program by name only: it would go on with the wrong one.
-                raise DeclarationError(
-                    f"this kernel has another workflow called {workflow.name!r}", ["give one of them a name of its own"]
-                )
+            if workflow.definition is None or workflow.name not in self.registered:
+                self._register(workflow)
             return workflow
         if workflow not in self.registered:
             raise WorkflowNotFoundError(workflow, sorted(self.registered))

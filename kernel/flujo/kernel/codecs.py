@@ -1,0 +1,282 @@
+"""Decide how a declared type and a recorded text belong together.
+
+A program always receives the value decoded from what is recorded, on the first run as on replay. So a value is recorded
+only if reading it back gives an equal one; everything else is refused before it is stored, with its path, what was
+given and what would have been read.
+
+    codec_for   the codec of an annotation; raises DeclarationError for a type whose values no text can hold
+    Codec       writes and reads the values of one annotation, through pydantic; without one, plain JSON (values.py)
+
+Pydantic writes the names of fields, never aliases, and leaves out what it computes; it reads names and aliases.
+docs/values.md tells users what follows from that, tests/kernel/test_codecs.py tries generated types.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic_core import SchemaError, to_jsonable_python
+
+from .errors import DeclarationError, InvalidValueError
+from .values import decode, encode
+
+_PLAIN: tuple[Any, ...] = (Any, None, type(None), object, dict, list, str, bool)
+"""Annotations that plain JSON already satisfies. `int` and `float` are not here: 3 must read back as 3.0 for a
+float."""
+
+_SECRETS = (SecretStr, SecretBytes, Secret)
+
+
+class Codec:
+    """Writes and reads the values of one annotation."""
+
+    __slots__ = ("_adapter", "_is_stable", "_is_thorough")
+
+    def __init__(self, annotation: Any = Any) -> None:
+        """Make the codec; raises what pydantic raises for an annotation that it does not know, and TypeError for one
+        whose values cannot be recorded."""
+        self._adapter: TypeAdapter[Any] | None = None
+        self._is_stable = self._is_thorough = False
+        if annotation not in _PLAIN:
+            self._adapter = TypeAdapter(annotation)
+            schema = self._adapter.core_schema
+            if (found := next(_unrecordable(schema, "$"), None)) is not None:
+                raise TypeError(f"{found[1]} at {found[0]} cannot be recorded and read back")
+            self._is_stable = _is_stable(schema)
+            self._is_thorough = any(node.get("type") in ("union", "tagged-union") for node in _nodes(schema))
+
+    def encode(self, value: Any) -> str:
+        """Return the recorded form of `value`; raises InvalidValueError unless it reads back as an equal value, and
+        OutputTooLargeError."""
+        if self._adapter is None:
+            return encode(value)
+        try:
+            plain = self._adapter.dump_python(value, mode="json", round_trip=True, by_alias=False, warnings="error")
+        except Exception as error:  # also whatever a serializer of the user's raises
+            raise InvalidValueError("$", str(error) or type(error).__name__) from error
+        recorded = encode(plain)
+        if not self._is_stable:
+            self._require_same(value, self.decode(recorded))
+        return recorded
+
+    def decode(self, recorded: str) -> Any:
+        """Return the value of recorded text; raises InvalidValueError when the annotation does not accept it."""
+        if self._adapter is None:
+            return decode(recorded)
+        try:
+            return self._adapter.validate_json(recorded, by_alias=True, by_name=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+            raise InvalidValueError(path, first["msg"]) from error
+        except Exception as error:  # of a validator of the user's that did not expect this value
+            raise InvalidValueError("$", f"{type(error).__name__}: {error}") from error
+
+    def _require_same(self, given: Any, read: Any) -> None:
+        if (found := mismatch(given, read, is_thorough=self._is_thorough)) is not None:
+            raise InvalidValueError(found.path, str(found))
+
+
+PLAIN = Codec()
+
+
+def codec_for(annotation: Any, what: str = "the type") -> Codec:
+    """Return the codec of an annotation; raises DeclarationError, in which `what` names where it stands."""
+    try:
+        try:
+            return _codec(annotation)
+        except TypeError as error:
+            if "unhashable" not in str(error):
+                raise
+            return Codec(annotation)  # metadata in `Annotated` need not be hashable
+    except (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise DeclarationError(
+            f"{what}, {annotation!r}, cannot be used: {reason}",
+            ["annotate it with JSON types, dataclasses or pydantic models (docs/values.md)", "or leave it out"],
+        ) from error
+
+
+def require_recordable(annotation: Any, what: str) -> None:
+    """Raise DeclarationError, as `codec_for` does, for a type whose values cannot be recorded and read back."""
+    codec_for(annotation, what)
+
+
+@lru_cache(maxsize=1024)
+def _codec(annotation: Any) -> Codec:
+    return Codec(annotation)
+
+
+def to_plain(value: Any) -> Any:
+    """Return the plain JSON form of what a caller has given, whatever its type; raises InvalidValueError."""
+    try:
+        return to_jsonable_python(value, by_alias=False, round_trip=True, inf_nan_mode="constants")
+    except ValueError as error:
+        raise InvalidValueError("$", str(error)) from error
+
+
+# -- what a schema says -------------------------------------------------------------------------------------------
+
+_SIMPLE = {"int", "float", "str", "bool", "none", "list", "dict", "nullable"}
+_INNER = {"items_schema", "keys_schema", "values_schema", "schema"}
+
+
+def _is_stable(schema: Any) -> bool:
+    """True if every value that pydantic writes for this type reads back as an equal one: bare numbers, texts and
+    containers of them, which need no second look."""
+    if schema["type"] not in _SIMPLE or schema.keys() - _INNER - {"type", "metadata"}:
+        return False
+    if schema["type"] == "dict" and schema.get("keys_schema", {}).get("type") != "str":
+        return False
+    if schema["type"] in ("list", "dict") and "items_schema" not in schema and "values_schema" not in schema:
+        return False  # of anything
+    return all(_is_stable(schema[inner]) for inner in _INNER & schema.keys())
+
+
+def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Every node of a core schema."""
+    return (node for _, node in _placed_nodes(schema, "$"))
+
+
+def _placed_nodes(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(schema, (list, tuple)):
+        for each in schema:
+            yield from _placed_nodes(each, path)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("type"), str):
+            yield path, schema
+        for key, inner in schema.items():
+            if key == "fields" and isinstance(inner, dict):
+                for name, field in inner.items():
+                    yield from _placed_nodes(field, f"{path}.{name}")
+            elif key not in ("metadata", "serialization", "config", "default"):
+                name = schema.get("name") if schema.get("type") == "dataclass-field" and key == "schema" else None
+                yield from _placed_nodes(inner, path if name is None else f"{path}.{name}")
+
+
+def _unrecordable(schema: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The places in a type where no value survives, each with what stands there."""
+    for place, node in _placed_nodes(schema, path):
+        kind = node["type"]
+        if _is_secret(node):
+            yield place, "a secret, which is written as asterisks,"
+        elif kind in ("callable", "generator"):
+            yield place, f"a {kind}"
+
+
+def _is_secret(node: Mapping[str, Any]) -> bool:
+    cls, serializer = node.get("cls"), node.get("serialization", {}).get("function")
+    if isinstance(cls, type) and issubclass(cls, _SECRETS):
+        return True
+    return getattr(serializer, "__module__", "") == "pydantic.types" and "secret" in serializer.__name__
+
+
+# -- what was given and what is read ------------------------------------------------------------------------------
+
+
+class Mismatch(NamedTuple):
+    """The first place where a value read back differs from the one that was given."""
+
+    path: str
+    given: Any
+    read: Any
+
+    def __str__(self) -> str:
+        return f"it is {_shown(self.given)}, and would be read back as {_shown(self.read)}"
+
+
+def mismatch(given: Any, read: Any, path: str = "$", *, is_thorough: bool = False) -> Mismatch | None:
+    """Return where `read` differs from `given`, None if they are equal.
+
+    A list may stand for a tuple, as in JSON. `is_thorough` compares classes everywhere, too: where a type has
+    alternatives, equal values may be of another class."""
+    if given is read or (not is_thorough and _is_equal(given, read)):
+        return None
+    parts = _parts(given, read, path)
+    if parts is None:
+        same = _is_same_leaf(given, read, is_thorough) or _is_same_instant(given, read)
+        return None if same else Mismatch(path, given, read)
+    found = (mismatch(one, other, place, is_thorough=is_thorough) for place, one, other in parts)
+    return next((each for each in found if each is not None), None)
+
+
+def _is_equal(given: Any, read: Any) -> bool:
+    try:
+        return bool(given == read)
+    except Exception:  # an `==` of the user's; arrays, for instance, have no single answer
+        return False
+
+
+def _is_same_leaf(given: Any, read: Any, is_thorough: bool) -> bool:
+    if is_thorough and (isinstance(given, Enum) or isinstance(read, Enum)) and type(given) is not type(read):
+        return False
+    if is_thorough and isinstance(given, bool) is not isinstance(read, bool):
+        return False
+    return _is_equal(given, read)
+
+
+def _is_same_instant(given: Any, read: Any) -> bool:
+    """True for two instants that are the same in UTC: in the hour in which clocks go back `==` never is."""
+    if not isinstance(given, datetime) or not isinstance(read, datetime) or given.tzinfo is None or read.tzinfo is None:
+        return False
+    return given.astimezone(UTC) == read.astimezone(UTC)
+
+
+Parts = Iterator[tuple[str, Any, Any]]
+
+
+def _parts(given: Any, read: Any, path: str) -> Parts | None:
+    """Pair what two values of one shape consist of; None for values that have no parts, or not the same ones."""
+    if isinstance(given, (list, tuple)) and isinstance(read, (list, tuple)):
+        same = len(given) == len(read) and (type(given) is type(read) or {type(given), type(read)} == {list, tuple})
+        return _indexed(given, read, path) if same else None
+    if type(given) is not type(read):
+        return None
+    if isinstance(given, dict):
+        return _named(given, read, path) if given.keys() == read.keys() else None
+    if isinstance(given, BaseModel):
+        one, other = _state_of_model(given), _state_of_model(read)
+    elif dataclasses.is_dataclass(given):
+        one, other = ({each.name: getattr(value, each.name, None) for each in dataclasses.fields(given)}
+                      for value in (given, read))  # fmt: skip
+    elif not _has_own_equality(given) and hasattr(given, "__dict__"):
+        one, other = vars(given), vars(read)
+    else:
+        return None
+    return _named(one, other, path) if one.keys() == other.keys() else None
+
+
+def _has_own_equality(value: object) -> bool:
+    return any("__eq__" in vars(each) for each in type(value).__mro__ if each is not object)
+
+
+def _state_of_model(model: BaseModel) -> dict[str, Any]:
+    """The fields of a model, those that it was given besides, and what it keeps in private."""
+    fields = ((name, getattr(model, name)) for name in type(model).model_fields)
+    extra, private = model.__pydantic_extra__ or {}, model.__pydantic_private__ or {}
+    return dict(chain(fields, extra.items(), private.items()))
+
+
+def _indexed(given: Sequence[Any], read: Sequence[Any], path: str) -> Parts:
+    return ((f"{path}[{index}]", *pair) for index, pair in enumerate(zip(given, read, strict=True)))
+
+
+def _named(given: Mapping[Any, Any], read: Mapping[Any, Any], path: str) -> Parts:
+    return ((f"{path}.{name}", value, read[name]) for name, value in given.items())
+
+
+def _shown(value: Any) -> str:
+    """The `repr` of a value, cut to what fits a sentence."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -1,0 +1,166 @@
+"""What a Python workflow takes and returns: its inputs as they are recorded, and as its function gets them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from flujo.kernel.codecs import Codec, codec_for, mismatch, require_recordable, to_plain
+from flujo.kernel.errors import DeclarationError, Difference, InvalidInputError, InvalidValueError
+
+from .annotations import annotation_of
+
+Inputs = dict[str, Any]
+
+DEFAULTED = "defaulted_inputs"
+"""Where the environment of a run lists the inputs that its caller has left to their defaults. They are recorded like
+the others, so that they stay what they were, and bind nobody once the workflow takes them no longer."""
+
+
+class Signature:
+    """The inputs and the output of one function `async def f(ctx, …)`."""
+
+    def __init__(self, workflow: str, function: Callable[..., Any]) -> None:
+        """Read the signature; raises DeclarationError for what no journal can hold or no name can reach."""
+        self.workflow = workflow
+        self._model, self._is_whole = _inputs_model(workflow, function)
+        returned = annotation_of(function, "return")
+        self.codec: Codec = codec_for(returned, f"the return type of workflow {workflow!r}")
+
+    def recorded(self, inputs: Inputs) -> Inputs:
+        """Return inputs as they are recorded: complete and plain JSON, in a form that reads back as what was given.
+
+        Raises InvalidInputError for what the workflow does not take, and for what would be read back otherwise."""
+        given = self._validated(inputs)
+        written = self._dumped(given)
+        found = self._mismatch(given, written)
+        if found is not None:
+            # A validator changes what it is given. It gets the same again in every life of the run, never its result.
+            defaults = {name: written[name] for name in written if name not in given.model_fields_set}
+            written = {**defaults, **self._to_plain(inputs)}
+            found = self._mismatch(given, written)
+        if found is not None:
+            raise InvalidInputError(self.workflow, {found[0]: found[1]})
+        return written
+
+    def _dumped(self, given: BaseModel) -> Inputs:
+        try:
+            return given.model_dump(mode="json", round_trip=True, by_alias=False)
+        except Exception as error:  # also whatever a serializer of the user's raises
+            raise InvalidInputError(self.workflow, {"inputs": str(error)}) from error
+
+    def _to_plain(self, inputs: Inputs) -> Inputs:
+        try:
+            plain: Inputs = to_plain(inputs)
+        except InvalidValueError as error:
+            raise InvalidInputError(self.workflow, {"inputs": error.problem}) from error
+        return plain
+
+    def _mismatch(self, given: BaseModel, written: Inputs) -> tuple[str, str] | None:
+        try:
+            found = mismatch(given, self._model.model_validate(written, by_alias=True, by_name=True))
+        except ValidationError as error:
+            return next(iter(_problems(error).items()))
+        return None if found is None else (found.path.removeprefix("$."), str(found))
+
+    def arguments(self, inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return what the function is called with behind its context; raises InvalidInputError."""
+        checked = self._validated(inputs)
+        if self._is_whole:
+            return (checked,), {}
+        return (), {field: getattr(checked, field) for field in type(checked).model_fields}
+
+    def defaulted(self, inputs: Inputs) -> Sequence[str]:
+        """Return the names of the inputs that the caller leaves to their defaults. Raises InvalidInputError."""
+        given = self._validated(inputs)
+        return [name for name in type(given).model_fields if name not in given.model_fields_set]
+
+    def misfits(self, inputs: Inputs) -> Sequence[Difference]:
+        """Return how recorded inputs differ from what the function takes now, by name."""
+        try:
+            self._model.model_validate(inputs, by_alias=True, by_name=True)
+        except ValidationError as error:
+            return [_difference(name, *what) for name, what in _by_input(error).items()]
+        return []
+
+    def without_dropped(self, inputs: Inputs, defaulted: Sequence[str]) -> Inputs:
+        """Return recorded inputs without those that were defaults and that the function takes no longer."""
+        names = self._model.model_fields
+        return {name: value for name, value in inputs.items() if name in names or name not in defaulted}
+
+    def _validated(self, inputs: Inputs) -> BaseModel:
+        try:
+            return self._model.model_validate(inputs, by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise InvalidInputError(self.workflow, _problems(error)) from error
+
+
+def _problems(error: ValidationError) -> dict[str, str]:
+    return {".".join(map(str, each["loc"])) or "inputs": each["msg"] for each in error.errors(include_url=False)}
+
+
+def _by_input(error: ValidationError) -> dict[str, tuple[str, str]]:
+    """The kind and the text of the first error of each input."""
+    found: dict[str, tuple[str, str]] = {}
+    for each in error.errors(include_url=False):
+        found.setdefault(str(each["loc"][0]) if each["loc"] else "", (each["type"], each["msg"]))
+    return found
+
+
+def _difference(name: str, kind: str, message: str) -> Difference:
+    place = f"inputs.{name}" if name else "inputs"
+    match kind:
+        case "extra_forbidden":
+            return Difference(place, "removed", "the run was started with it, and the workflow takes it no longer")
+        case "missing":
+            return Difference(place, "inserted", "the run was started without it, and the workflow needs it now")
+        case _:
+            return Difference(place, "changed", f"its recorded value no longer fits its type: {message}")
+
+
+def _inputs_model(workflow: str, function: Callable[..., Any]) -> tuple[type[BaseModel], bool]:
+    """The pydantic model of a workflow's inputs, and whether the function takes it whole."""
+    inputs = _behind_context(workflow, function)
+    types = {each.name: annotation_of(function, each.name) for each in inputs}
+    for name, annotation in types.items():
+        require_recordable(annotation, f"the type of input {name!r} of workflow {workflow!r}")
+    if len(inputs) == 1:
+        only = types[inputs[0].name]
+        if isinstance(only, type) and issubclass(only, BaseModel):
+            return only, True
+    defaults = {each.name: ... if each.default is each.empty else each.default for each in inputs}
+    fields: dict[str, Any] = {name: (annotation, defaults[name]) for name, annotation in types.items()}
+    try:
+        config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+        return create_model(f"{workflow}_inputs", __config__=config, **fields), False
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError, ValueError) as error:
+        raise DeclarationError(
+            f"workflow {workflow!r} cannot take its inputs: {error}", ["rename the input"]
+        ) from error
+
+
+def _behind_context(workflow: str, function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or _is_data(function, parameters[0]):
+        raise DeclarationError(
+            f"workflow {workflow!r} must take the context as its first argument", ["async def f(ctx, …)"]
+        )
+    for parameter in parameters[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise DeclarationError(f"workflow {workflow!r}: input {parameter.name!r} must be a named argument")
+    return parameters[1:]
+
+
+def _is_data(function: Callable[..., Any], first: inspect.Parameter) -> bool:
+    """True if the first parameter is annotated with data, so that the context was forgotten. Its annotation is not
+    needed otherwise, and need not be resolvable."""
+    try:
+        annotation = annotation_of(function, first.name)
+    except DeclarationError:
+        return False
+    plain = (str, bytes, int, float, bool, dict, list, tuple, set)
+    return annotation in plain or (isinstance(annotation, type) and issubclass(annotation, BaseModel))
