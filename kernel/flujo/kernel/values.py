@@ -20,7 +20,8 @@ NULL = "null"
 MAX_DIGITS = 4300
 """The most digits of a whole number: the limit of Python's own conversion, beyond which no text is read as a number."""
 
-_BEYOND = 10**MAX_DIGITS
+_LARGEST = 10**MAX_DIGITS - 1
+_SMALLEST = -_LARGEST
 _ATOMS = (str, bool, type(None))
 
 
@@ -43,10 +44,10 @@ def decode(recorded: str) -> Any:
 
 
 def _check(value: Any, path: str, depth: int) -> None:
-    if isinstance(value, _ATOMS):
+    if value.__class__ is str or isinstance(value, _ATOMS):
         return
     if isinstance(value, int):
-        if not -_BEYOND < value < _BEYOND:
+        if not _SMALLEST <= value <= _LARGEST:
             raise InvalidValueError(path, f"it is a number of more than {MAX_DIGITS} digits")
         return
     if isinstance(value, float):

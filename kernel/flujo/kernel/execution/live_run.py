@@ -147,6 +147,13 @@ class LiveRun:
             self.differences = differences
             self.stop(Stop.INCOMPATIBLE)
 
+    def _refuse_misfits(self, error: BaseException) -> None:
+        """Stop a program that found at its beginning that the inputs of its run no longer fit (programs.py)."""
+        if is_a(error, errors.StateIncompatibilityError):
+            found = cast("errors.StateIncompatibilityError", error)
+            if found.run_id == self.state.run_id:
+                self.refuse(found.differences)
+
     def _require_all_asked(self) -> None:
         """The same for a program that has returned without ever asking."""
         if self.stopped is None and (found := unasked(self.state, self.replay.is_unasked)):
@@ -277,8 +284,7 @@ class LiveRun:
         except Ended:
             pass
         except BaseException as error:
-            if isinstance(error, errors.StateIncompatibilityError) and error.run_id == self.state.run_id:
-                self.refuse(error.differences)
+            self._refuse_misfits(error)
             if await self._is_torn_down(error):
                 # Not through our scope: the event loop itself is being ended, as by a second Ctrl-C.
                 self.stop(Stop.CLOSE)
