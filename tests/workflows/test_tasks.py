@@ -317,7 +317,9 @@ async def test_only_ordinary_files_are_read_and_replaced(bench: Bench, kind: str
         path = Path("/dev/zero")
 
     for name, more in (("read_file", {}), ("write_file", {"content": "x"})):
-        with pytest.raises(NotAFileError, match=f"is {told}, and only ordinary files are read and written; use `shell`"):
+        with pytest.raises(
+            NotAFileError, match=f"is {told}, and only ordinary files are read and written; use `shell`"
+        ):
             await bench.call(name, path=str(path), allow_outside=True, **more)
     with pytest.raises(NotAFileError, match=told):
         await bench.call("template", file=str(path), allow_outside=True)

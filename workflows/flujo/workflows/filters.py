@@ -156,11 +156,11 @@ def _b64decode(value: Any) -> str:
 
 
 def _urlencode(value: Any) -> str:
-    """Return a text percent-encoded, and a mapping or a list of pairs as a query."""
-    if isinstance(value, str) or not isinstance(value, (Mapping, list, tuple)):
+    """Return a value's text percent-encoded, and a mapping or a list of pairs as a query."""
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, list) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
         return percent_encoded(text_of(value), safe="/")
-    pairs = value.items() if isinstance(value, Mapping) else value
-    return "&".join(f"{percent_encoded(text_of(k), safe='')}={percent_encoded(text_of(v), safe='')}" for k, v in pairs)
+    return "&".join("=".join(percent_encoded(text_of(part), safe="") for part in pair) for pair in pairs)
 
 
 def _bool(value: Any) -> bool:

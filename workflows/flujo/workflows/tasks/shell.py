@@ -12,6 +12,8 @@ from typing import Any
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.programs import Finished
 from flujo.workflows.registry import TaskCall, task
+from flujo.workflows.texts import as_text
+from flujo.workflows.wording import shown
 
 LAST_LINES = 10
 
@@ -42,13 +44,16 @@ class ShellError(FlujoError):
 async def shell(call: TaskCall) -> dict[str, Any]:
     """Run a command; return {return_code, stdout, stderr}, with `truncated: true` if not all of its output was kept."""
     command = call.inputs["command"]
-    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else [_argument(part) for part in command]
+    if isinstance(command, str):
+        argv = ["/bin/sh", "-c", command]
+    else:
+        argv = [_text(part, f"part {number} of `command`") for number, part in enumerate(command, 1)]
     finished = await call.attempt.children.run(
         argv,
         cwd=call.workspace / call.inputs.get("working_dir", "."),
         env={
             **call.environment(),
-            **{name: _argument(value) for name, value in call.inputs.get("env", {}).items()},
+            **{name: _text(value, f"`{name}` in `env`") for name, value in call.inputs.get("env", {}).items()},
         },
         input=call.inputs.get("stdin", "").encode(),
         on_output=call.log.receive,
@@ -73,9 +78,12 @@ def how_it_ended(return_code: int) -> str:
         return f"was killed by signal {-return_code}"
 
 
-def _argument(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
+def _text(value: Any, what: str) -> str:
+    """Return a text, a number or a boolean as a text; raises TypeError, which says which one is none."""
     if isinstance(value, (str, int, float)):
-        return str(value)
-    raise TypeError(f"an argument must be text or a number, not {value!r:.80}")
+        return as_text(value)
+    kind = "null" if value is None else "a list" if isinstance(value, list) else "a mapping"
+    raise TypeError(
+        f"{what} is {kind}, not a text: {shown(value)}; "
+        + ("give it a `default`" if value is None else "make one of it with `join(' ')` or `tojson`")
+    )
