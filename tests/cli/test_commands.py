@@ -415,6 +415,20 @@ def test_usage_errors_point_to_the_help(flujoctl: Flujoctl) -> None:
         assert ended.err.splitlines()[-1].endswith("--help")
 
 
+def test_validate_warns_of_a_result_that_may_be_missing(flujoctl: Flujoctl, folder: Path) -> None:
+    """The file is valid all the same; the warning has its place and says what to write."""
+    (folder / "warned.yaml").write_text(
+        "name: warned\nsteps:\n  - {name: a, task: noop, on_error: continue}\n"
+        "  - {name: b, task: echo, inputs: {message: '{{ steps.a.result }}'}}\n"
+    )
+
+    checked = flujoctl("validate", "warned.yaml")
+
+    assert checked.code == 0
+    assert "warning: warned.yaml:4:45: step `a` may have no result" in checked.err
+    assert "1 file valid" in checked.err
+
+
 def test_validate_knows_python_files_as_well(flujoctl: Flujoctl) -> None:
     """Valid files are counted; one that is absent is not found."""
     assert flujoctl("validate", "gated.yaml", "program_of_tests.py").code == 0

@@ -10,7 +10,8 @@ refuses everything from some instant on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import anyio
@@ -73,8 +74,11 @@ class PlayHarness(Harness):
         return self._ended.setdefault(key, anyio.Event())
 
     def flow(self, steps: str, *, top: str = "") -> Workflow:
-        """A definition of these steps, each written as `{name: …}`."""
+        """A definition of these steps, each `{name: …}`; in a graph, those that say nothing begin at once."""
         written = steps.replace("{name:", "{task: play, name:")
+        if "depends_on" in steps:
+            handlers = set(re.findall(r"next: (\w+)", steps))
+            written = "{task: play, name:".join(map(_begun_at_once(handlers), written.split("{task: play, name:")))
         return self.load(StoredDefinition("", "flow", None, f"name: flow\n{top}steps: [{written}]\n"))
 
     def load(self, stored: StoredDefinition) -> Workflow:
@@ -114,6 +118,18 @@ class PlayHarness(Harness):
         """What the durable journal adds up to."""
         run = self.store.runs["r"]
         return replay("r", run.summary.uid, run.events)
+
+
+def _begun_at_once(handlers: Collection[str]) -> Callable[[str], str]:
+    """What adds an empty `depends_on` to a step, given as what follows on `name:`, that says nothing about it."""
+
+    def begin(step: str) -> str:
+        found = re.match(r" (\w+)", step)
+        if found is None or "depends_on" in step or "always_run" in step or found[1] in handlers:
+            return step
+        return f"{found[0]}, depends_on: []{step[found.end() :]}"
+
+    return begin
 
 
 def statuses(state: WorkflowState) -> dict[str, str]:

@@ -10,7 +10,8 @@ from flujo.kernel.errors import DefinitionError
 from flujo.kernel.journal.retry import RetryPolicy
 from flujo.kernel.store.retention import Retention
 from flujo.workflows import load_workflow_text
-from flujo.workflows.definitions import Definition, OnError, read_definition
+from flujo.workflows.definition_reader import read_definition
+from flujo.workflows.definitions import Definition, OnError
 from flujo.workflows.registry import Tasks
 
 
@@ -93,9 +94,87 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "bad names": (
         "name: my report\nsteps:\n  - name: 1st\n    task: noop\n  - {name: 5, task: noop}\n",
         [
-            '1:7: "my report" is not a valid workflow name: a letter or _, then up to 99 letters, digits, _, . or -',
-            '3:11: "1st" is not a valid step name: a letter or _, then up to 99 letters, digits, _, . or -',
+            '3:11: "1st" is not a valid step name: a letter or _, then up to 99 letters, digits, _, . or -; '
+            "for example step-1st",
             '5:12: `name` must be text, not the number 5; quote it: "5"',
+        ],
+    ),
+    "words of other systems": (
+        """\
+        name: x
+        jobs: {}
+        on: push
+        steps:
+          - name: a
+            run: make
+            needs: [b]
+            when: true
+            continueOn: failure
+            env: {A: b}
+          - {name: b, task: noop, foreach: [1], retries: 3, finally: x}
+        """,
+        [
+            "2:1: the top level has no key `jobs`; write `steps: […]`",
+            "3:1: the top level has no key `on`; write nothing here: start runs from cron or a timer",
+            "5:5: `task` is missing in this step",
+            "6:5: a step has no key `run`; write `task: shell` with `inputs: {command: …}`",
+            "7:5: a step has no key `needs`; write `depends_on: [STEP]`",
+            "8:5: a step has no key `when`; write `condition: EXPRESSION`",
+            "9:5: a step has no key `continueOn`; write `on_error: continue`",
+            "10:5: a step has no key `env`; write `inputs: {…}` of task `shell`, as `working_dir`, `env` or `stdin`",
+            "11:27: a step has no key `foreach`; write one `python_code` step that loops, or one step for each",
+            "11:41: a step has no key `retries`; write `retry: N`",
+            "11:53: a step has no key `finally`; write a step with `always_run: true`",
+        ],
+    ),
+    "unknown filters and tests": (
+        """\
+        name: x
+        params: {x: {type: string}}
+        steps:
+          - name: a
+            task: echo
+            condition: x is exists
+            inputs:
+              message:
+                - "{{ x | from_jsn }}"
+                - "{{ x | b64 }} {{ x | trim }}"
+                - "{{ [x] | map('uper') | list }} {{ [x] | select('emty') | list }}"
+                - |
+                  list=(a b); echo "${#list[@]}"
+                  docker ps --format '{{.Names}}'
+                - "{{ steps.b-c.result }}"
+          - {name: b-c, task: noop}
+        """,
+        [
+            "6:16: there is no test `exists`; did you mean `defined`?",
+            "9:11: there is no filter `from_jsn`; did you mean `from_json`?",
+            "10:11: there is no filter `b64`; did you mean `b64encode`?",
+            "11:11: there is no filter `uper`; did you mean `upper`?",
+            "12:11: the template is malformed in its line 2: unexpected '.'; "
+            "braces that are meant for the command itself go between {% raw %} and {% endraw %}",
+            "15:11: there is no step `b`; for `b-c` write steps['b-c']",
+        ],
+    ),
+    "a maximum below the delay": (
+        "name: x\nsteps:\n  - {name: a, task: noop, retry: {delay: 10m, max_delay: 5m}}\n",
+        ["3:58: `max_delay` is below `delay`; leave it out, or make it longer"],
+    ),
+    "names of workflows": (
+        "name: \"two\\nlines\"\nsteps: [{name: fetch the data!, task: noop}, {name: '...', task: noop}]\n",
+        [
+            '1:7: "two\\nlines" is not a valid workflow name: one line of 1 to 200 printable characters, '
+            "without spaces at its ends",
+            '2:16: "fetch the data!" is not a valid step name: '
+            "a letter or _, then up to 99 letters, digits, _, . or -; for example fetch-the-data",
+            '2:53: "..." is not a valid step name: a letter or _, then up to 99 letters, digits, _, . or -',
+        ],
+    ),
+    "a circle through what is not said": (
+        "name: x\nsteps:\n  - {name: a, task: noop, depends_on: [b]}\n  - {name: b, task: noop}\n",
+        [
+            "3:40: these steps wait for each other: a → b → a; `b` says nothing and waits for the step before it, "
+            "`depends_on: []`"
         ],
     ),
     "a name twice": (
@@ -196,7 +275,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "4:11: task `shell` needs the input `command`",
             "5:14: there is no input of task `shell` `comand`; did you mean `command`?",
-            '5:33: `check` must be a boolean, not "maybe"',
+            '5:33: `check` must be a boolean, not "maybe"; write true or false',
             "7:11: task `template` needs exactly one of the inputs `template` and `file`",
             '11:24: `duration` must be a duration such as 90, 90s or 1h30m, not "1:30"',
             "13:11: task `sleep` needs exactly one of the inputs `duration` and `seconds`",
@@ -262,8 +341,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "6:23: step `first-one` cannot refer to itself",
             "6:23: step `later` runs later than this one",
-            "9:16: there is no name `one`; there are: args, day, env, error, run, run_number, settings, start_dir, "
-            "steps, timestamp, workflow, workflow_dir, workflow_file, workflow_name, workspace (in a template)",
             "9:16: there is no parameter `dya`; did you mean `day`? (in a template)",
             "9:16: there is no step `first`; for `first-one` write steps['first-one']",
             "12:11: `steps.first-one` has no `output`; it has: result, status, attempt, error",
@@ -311,13 +388,13 @@ BAD: dict[str, tuple[str, list[str]]] = {
         name: x
         max_parallel: 0
         steps:
-          - {name: a, task: noop, depends_on: b}
+          - {name: a, task: noop, depends_on: {b: c}}
           - {name: b, task: noop, depends_on: [b, c, 5, nobody, c]}
           - {name: c, task: noop, depends_on: []}
         """,
         [
             "2:15: `max_parallel` must be at least 1, not 0",
-            '4:39: `depends_on` must be a list of step names such as [fetch], not the text "b"',
+            "4:39: `depends_on` must be a list of step names such as [fetch], not a mapping",
             "5:40: step `b` cannot depend on itself",
             "5:46: `depends_on` must list the names of steps, not the number 5",
             "5:49: there is no step `nobody`; there are: a, b, c",
@@ -347,11 +424,11 @@ BAD: dict[str, tuple[str, list[str]]] = {
         name: x
         steps:
           - {name: a, task: noop}
-          - {name: b, task: echo, inputs: {message: "{{ steps.a.result }}"}}
+          - {name: b, task: echo, depends_on: [], inputs: {message: "{{ steps.a.result }}"}}
           - {name: c, task: noop, depends_on: [a]}
           - {name: d, task: echo, depends_on: [c], inputs: {message: "{{ steps.a.result + steps.b.result }}"}}
           - {name: e, task: noop, depends_on: [d], condition: steps.d.result and steps.f.status and steps.tidy.status}
-          - {name: f, task: noop, on_error: {next: g, message: "{{ steps.a.status }} {{ error.message }}"}}
+          - {name: f, task: noop, depends_on: [], on_error: {next: g, message: "{{ steps.a.status }}"}}
           - {name: g, task: echo, inputs: {message: "{{ steps.f.status + steps.g.status }}"}}
           - {name: tidy, task: echo, always_run: true, inputs: {message: "{{ steps.e.status + steps.late.status }}"}}
           - {name: late, task: echo, always_run: true, inputs: {message: "{{ steps.e.status + steps.tidy.status }}"}}
@@ -359,11 +436,11 @@ BAD: dict[str, tuple[str, list[str]]] = {
         outputs: {all: "{{ steps.b.result }}"}
         """,
         [
-            "4:45: step `a` may not have run before this one; add it to `depends_on`",
+            "4:61: step `a` may not have run before this one; add it to `depends_on`",
             "6:62: step `b` may not have run before this one; add it to `depends_on`",
             "7:55: step `f` may not have run before this one; add it to `depends_on`",
             "7:55: step `tidy` is a clean-up without `depends_on`, which runs at the end",
-            "8:56: step `a` may not have run before this one; add it to `depends_on`",
+            "8:72: step `a` may not have run before this one; add it to `depends_on`",
             "9:45: step `g` cannot refer to itself",
             "10:66: step `late` is a clean-up without `depends_on`, which runs at the end",
             "12:43: step `tidy` is a clean-up without `depends_on`, which runs at the end, so nothing can depend on it",
@@ -411,12 +488,12 @@ BAD: dict[str, tuple[str, list[str]]] = {
         name: x
         steps:
           - {name: a, task: noop, depends_on: [b], on_error: {next: a}}
-          - {name: b, task: noop, on_error: {next: c}}
+          - {name: b, task: noop, depends_on: [], on_error: {next: c}}
           - {name: c, task: noop, always_run: true, depends_on: [b]}
         """,
         [
             "3:61: step `a` cannot handle its own failure",
-            "4:44: step `c` always runs, so it cannot be for this failure only",
+            "4:60: step `c` always runs, so it cannot be for this failure only",
         ],
     ),
     "a retention": (
@@ -567,3 +644,137 @@ def test_what_changes_the_work_changes_its_digest(change: tuple[str, str]) -> No
         changed = changed.replace("command:", "message:")
 
     assert read(changed).steps[0].digest != read(ONE_STEP).steps[0].digest
+
+
+@pytest.mark.parametrize("name", ["Nightly Report", "2026 Ärger: a/b #1", "x", "n" * 200])
+def test_a_workflow_is_called_what_people_call_it(name: str) -> None:
+    """Any text of one line."""
+    assert read(f"name: {name!r}\nsteps: [{{name: a, task: noop}}]\n").name == name
+
+
+def test_a_long_delay_is_waited_for() -> None:
+    """The default of `max_delay` is never below it."""
+    definition = read("""\
+        name: x
+        steps:
+          - {name: a, task: noop, retry: {max_attempts: 2, delay: 10m, jitter: 0}}
+          - {name: b, task: noop, on_error: {action: retry, retry: 1, delay: 20m}}
+        """)
+
+    assert [step.retry.max_delay for step in definition.steps] == [600, 1200]
+
+
+def test_a_step_that_says_nothing_waits_for_the_step_before() -> None:
+    """In a graph as in a sequence; a handler waits for what it handles, a clean-up for the end, `[]` for nothing."""
+    definition = read("""\
+        name: x
+        steps:
+          - {name: a, task: noop, on_error: {next: fix}}
+          - {name: b, task: noop}
+          - {name: c, task: noop, depends_on: a}
+          - {name: fix, task: noop}
+          - {name: tidy, task: noop, always_run: true}
+          - {name: d, task: noop}
+          - {name: free, task: noop, depends_on: []}
+        """)
+
+    assert definition.graph is not None
+    assert definition.graph.waits_for == {
+        "a": (),
+        "b": ("a",),
+        "c": ("a",),
+        "fix": ("a",),
+        "tidy": (),
+        "d": ("fix",),
+        "free": (),
+    }
+
+
+WARNED = {
+    "a condition": (
+        "[{name: a, task: echo, condition: 'workspace != start_dir', inputs: {message: 1}}, USE]",
+        "since its condition may be false",
+    ),
+    "a failure": ("[{name: a, task: noop, on_error: continue}, USE]", "since it may fail and the run goes on"),
+    "a jump": (
+        "[{name: z, task: noop, on_error: {next: use}}, {name: a, task: noop}, USE]",
+        "since it is left out when `z` fails",
+    ),
+    "a handled failure": (
+        "[{name: z, task: noop, on_error: {next: h}}, {name: a, task: noop, depends_on: [z]}, {name: h, task: noop},"
+        " {name: use, depends_on: [a, h], task: echo, inputs: {message: 'MESSAGE'}}]",
+        "since it is left out when `z` fails",
+    ),
+    "a handler": (
+        "[{name: z, task: noop, on_error: {next: a}}, {name: a, task: noop, depends_on: []}, USE]",
+        "since it runs only when a step fails that it handles",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+@pytest.mark.parametrize(
+    ("message", "is_warned"),
+    [
+        ("{{ steps.a.result }}", True),
+        ("{{ steps.a.result.x.strip() }}", True),
+        ("{{ steps.a.result | length }}", True),
+        ("{{ 1 + steps['a'].result }}", True),
+        ("{{ steps.a.status }}", False),
+        ("{{ steps.a.result | default(0) }}", False),
+        ("{{ steps.a.result.x.strip() | upper | default('n') }}", False),
+        ("{{ 1 if steps.a.result is defined else 2 }}", False),
+        ("{{ steps.a.result if steps.a is defined else 2 }}", False),
+        ("{% if steps.a is defined %}{{ steps.a.result }}{% endif %}", False),
+        ("{{ steps.a is defined and steps.a.result }}", False),
+    ],
+)
+def test_a_result_that_may_be_missing_is_warned_of(case: str, message: str, is_warned: bool) -> None:
+    """Unless a `default`, a test or a condition covers it, or what takes it away leaves out its user as well."""
+    steps, why = WARNED[case]
+    use = "{name: use, task: echo, inputs: {message: 'MESSAGE'}}"
+    text = f"name: x\nsteps: {steps.replace('USE', use)}\n".replace("MESSAGE", message.replace("'", "''"))
+
+    warnings = [warning.message for warning in read(text).warnings]
+
+    assert warnings == [f"step `a` may have no result, {why}: write `steps.a.… | default(…)`"] * is_warned
+
+
+def test_nothing_is_warned_of_where_the_user_is_left_out_as_well() -> None:
+    """A condition that asks, or the same failure."""
+    definition = read("""\
+        name: x
+        steps:
+          - {name: z, task: noop, on_error: {next: h}}
+          - {name: a, task: noop, depends_on: [z]}
+          - {name: b, task: echo, depends_on: [a], inputs: {message: "{{ steps.a.result }}"}}
+          - {name: h, task: noop}
+          - {name: c, task: echo, depends_on: [a, h], condition: steps.a is defined,
+             inputs: {message: "{{ steps.a.result }}"}}
+        """)
+
+    assert definition.warnings == ()
+
+
+def test_the_variables_that_every_run_needs_are_known() -> None:
+    """Those of templates that are rendered whatever happens, and that nothing covers."""
+    definition = read("""\
+        name: x
+        steps:
+          - {name: a, task: echo, inputs: {message: "{{ env.A }} {{ env.B | default('') }} {{ env.get('C', 1) }}"}}
+          - {name: b, task: echo, condition: steps.a.result == 'x', inputs: {message: "{{ env.D }}"}}
+          - {name: c, task: echo, on_error: continue, inputs: {message: "{{ env.E }}"}}
+          - {name: d, task: shell, inputs: {command: ["{{ env['F'] }}"]}, condition: "env.G is defined"}
+        outputs: {h: "{{ env.H }}"}
+        """)
+
+    assert definition.needed_env == {"A", "H"}
+
+
+def test_the_templates_of_a_definition_are_bounded_together() -> None:
+    """Reading them takes time, and a definition may come from elsewhere."""
+    text = "name: x\nsteps:\n  - name: a\n    task: echo\n    inputs:\n      message:\n"
+    problems = problems_of(text + '      - "{{ args }}{{ args }}{{ args }}{{ args }}"\n' * 5000)
+
+    assert len(problems) == 1
+    assert "all templates of a definition have at most 20000 parts, here are more" in problems[0]

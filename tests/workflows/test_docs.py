@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from flujo.backends.memory import InMemoryBackend
+from flujo.kernel import Kernel
 from flujo.workflows import load_workflow
 from flujo.workflows.registry import BUILT_IN
 
@@ -36,3 +38,27 @@ def test_every_task_has_its_line() -> None:
     page = (DOCS / "tasks.md").read_text()
 
     assert [name for name in BUILT_IN if f"| [`{name}`]" not in page] == []
+
+
+def commands(folder: Path, **scripts: str) -> None:
+    """Commands in a workspace, as the snippets call them: `./fetch`."""
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("fetch", "told"), [("echo fetched", "7 lines"), ("echo no network >&2; exit 6", "as yesterday")]
+)
+async def test_the_graph_of_the_docs_runs_on_both_its_paths(tmp_path: Path, fetch: str, told: str) -> None:
+    """With the data, and when it cannot be had, which is what its handler is there for."""
+    (text,) = [text for _, text in blocks() if text.startswith("name: graph\n")]
+    workflow = load_workflow(text, workspace=tmp_path)
+    commands(tmp_path, fetch=fetch, count="printf '7 lines'", check="exit 0")
+
+    async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
+        await kernel.start(workflow, run_id="r")
+        state = await kernel.wait("r")
+
+    assert state.status == "completed"
+    assert state.step_outputs["report"]["result"] == told

@@ -103,14 +103,20 @@ def test_an_alias_repeats_a_value_where_it_is_used() -> None:
         ("a: &a [*a]\n", ["f:1:8: there is no complete `&a` before this alias"]),
         ("a: *b\n", ["f:1:4: there is no complete `&b` before this alias"]),
         ("a: [b\nc: d\n", ["f:2:2: this is not YAML: did not find expected ',' or ']'"]),
-        ("a: b: c\n", ["f:1:5: this is not YAML: mapping values are not allowed in this context"]),
-        ("a: \x07\n", ["f: this is not YAML: unacceptable character #x0007: control characters are not allowed"]),
-        ("a: \ud800\n", ["f: the text holds half a character (an unpaired surrogate)"]),
-        ("", ["f: the file is empty"]),
+        ("a: b: c\n", ["f:1:5: this is not YAML: mapping values are not allowed in this context; "
+                         "quote the text that holds `: `, or write it below a `|`"]),
+        ("a:\n  - b: 'echo \"x: y\"'\n    c: echo a: b # c\n", [
+            "f:3:14: this is not YAML: mapping values are not allowed in this context; "
+            "quote the text that holds `: `, or write it below a `|`"]),
+        ("a:\n\tb: 1\n", ["f:2:1: this is not YAML: found character that cannot start any token; "
+                         "indent with spaces, this line begins with a tab"]),
+        ("a: \x07\n", ["f:1:4: this is not YAML: unacceptable character #x0007: control characters are not allowed"]),
+        ("a: \ud800\n", ["f:1:1: the text holds half a character (an unpaired surrogate)"]),
+        ("", ["f:1:1: the file is empty"]),
         ("a: 1\n---\nb: 2\n", ["f:2:1: a file holds one document, this is the second one"]),
         ("[" * 40, ["f:1:34: this nests deeper than 32 levels"]),
         ("- 1\n" * 10_001, ["f:10000:3: the document has more than 10000 nodes, counting what aliases repeat"]),
-        ("x" * (MAX_BYTES + 1), ["f: the file is larger than 256 KiB"]),
+        ("x" * (MAX_BYTES + 1), ["f:1:1: the file is larger than 256 KiB"]),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_told_with_its_place(text: str, expected: list[str]) -> None:

@@ -47,8 +47,8 @@ name: graph
 max_parallel: 3
 steps:
   - {name: a, task: work}
-  - {name: b, task: work}
-  - {name: slow, task: work, inputs: {seconds: 2}}
+  - {name: b, task: work, depends_on: []}
+  - {name: slow, task: work, depends_on: [], inputs: {seconds: 2}}
   - {name: c, task: work, depends_on: [a, b], inputs: {fails: [1]}, on_error: {action: retry, retry: 1, delay: 0.3}}
   - {name: bad, task: work, depends_on: [a], inputs: {keys: [bad]}, on_error: {next: fix}}
   - {name: lost, task: work, depends_on: [bad]}

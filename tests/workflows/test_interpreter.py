@@ -10,7 +10,7 @@ import pytest
 
 from flujo.kernel.errors import StepFailed
 from flujo.kernel.execution.subprocesses import Children
-from flujo.workflows.definitions import read_definition
+from flujo.workflows.definition_reader import read_definition
 from flujo.workflows.interpreter import interpret
 from flujo.workflows.registry import TaskCall, Tasks, task
 from flujo.workflows.templates import TemplateError
@@ -246,3 +246,53 @@ async def test_the_workspace_is_made_when_a_task_first_needs_it(context: Scripte
 
     await run(context.again(), "- {name: b, task: note}")
     assert workspace.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds"),
+    [
+        ("{name: w, task: wait_signal, timeout: 5s}", 5),
+        ("{name: w, task: wait_signal, timeout: 5s, inputs: {timeout: 9s}}", 5),
+        ("{name: w, task: wait_signal, timeout: 9s, inputs: {timeout: 5s}}", 5),
+        ("{name: w, task: wait_signal}", None),
+        ("{name: w, task: sleep, timeout: 9s, inputs: {duration: 5s}}", 5),
+    ],
+)
+async def test_the_timeout_of_a_step_ends_its_wait(context: ScriptedContext, step: str, seconds: float | None) -> None:
+    """Whichever of two is shorter."""
+    await run(context, f"- {step}\n")
+
+    assert context.waits["w"].seconds == seconds
+
+
+async def test_a_sleep_that_is_longer_than_the_timeout_fails_at_once(context: ScriptedContext) -> None:
+    """Nothing else could come of it."""
+    with pytest.raises(StepFailed, match="a wait of 60 s is longer than the step's timeout of 5 s") as raised:
+        await run(context, "- {name: w, task: sleep, timeout: 5s, inputs: {seconds: 60}}\n")
+
+    assert raised.value.type == "TimeoutError"
+
+
+async def test_a_default_covers_the_whole_chain(context: ScriptedContext) -> None:
+    """Of a step that was skipped, and of one that has failed under `continue`."""
+    output = await run(
+        context,
+        """
+        - {name: skipped, task: note, condition: false}
+        - {name: failed, task: note, on_error: continue, inputs: {raise: OSError}}
+        """,
+        top="""
+        outputs:
+          skipped: "{{ steps.skipped.result.stdout | default('n') }}"
+          failed: "{{ steps.failed.result.stdout[0].strip() | upper | default('n') }}"
+          error: "{{ steps.failed.error.type }}"
+        """,
+    )
+
+    assert output == {"skipped": "n", "failed": "n", "error": "OSError"}
+
+
+async def test_a_variable_that_was_not_set_says_that_it_stays_so(context: ScriptedContext) -> None:
+    """A resume does not read it again."""
+    with pytest.raises(StepFailed, match=r"`TOKEN` was not set when this run was started, and stays so: start it anew"):
+        await run(context, "- {name: a, task: note, inputs: {x: '{{ env.TOKEN }}'}}\n")

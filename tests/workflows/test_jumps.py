@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flujo.kernel import events
 from workflows.played import PlayHarness, generations, statuses
 
 LOOP = (
@@ -12,7 +13,7 @@ LOOP = (
 
 
 async def test_a_jump_ahead_leaves_out_what_stands_between() -> None:
-    """Those steps have not run, and say so; `error` is the failure the run goes on after."""
+    """Those steps are skipped, with the reason; `error` is the failure the run goes on after."""
     harness = PlayHarness(failing={"a": 1})
 
     state = await harness.play(
@@ -20,8 +21,12 @@ async def test_a_jump_ahead_leaves_out_what_stands_between() -> None:
     )
 
     assert state.status == "completed"
-    assert statuses(state) == {"a": "failed", "c": "completed"}
-    assert harness.given["c"] == {"x": "pending a"}
+    assert statuses(state) == {"a": "failed", "b": "skipped", "c": "completed"}
+    assert harness.given["c"] == {"x": "skipped a"}
+    facts = [event.fact for event in harness.journal("r")]
+    assert [fact.reason for fact in facts if isinstance(fact, events.StepSkipped)] == [
+        "step 'a' has failed and goes on with 'c'"
+    ]
 
 
 async def test_without_its_failure_nothing_jumps() -> None:
@@ -140,4 +145,4 @@ async def test_after_another_way_every_step_behind_runs_again() -> None:
     state = await harness.resume("b")
 
     assert harness.began == ["b", "c"]
-    assert generations(state) == {"a": 2, "c": 3, "b": 2}
+    assert generations(state) == {"a": 2, "b": 3, "c": 3}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flujo.kernel.errors import DefinitionError, InvalidInputError
-from flujo.kernel.execution.programs import Beginning
+from flujo.kernel.programs import Beginning, Workflow
 from flujo.workflows import load_workflow, load_workflow_text
+from flujo.workflows.loading import warnings_in
 
 TEXT = """\
 name: flow
@@ -83,6 +85,7 @@ def test_the_environment_is_what_is_read_once(tmp_path: Path, monkeypatch: pytes
 def test_a_workspace_of_the_users_own_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log stays beside the folder flujo would have made."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLUJO_TEST_SET", "yes")
     workflow = load_workflow(TEXT, workspace="mine")
     assert workflow.environment is not None
 
@@ -90,6 +93,48 @@ def test_a_workspace_of_the_users_own_is_used_as_it_is(tmp_path: Path, monkeypat
 
     assert recorded["workspace"] == str(tmp_path / "mine")
     assert recorded["log_file"] == str(tmp_path / "ws" / "r1.log")
+
+
+@pytest.mark.parametrize("load", [load_workflow, lambda text: load_workflow_text(text, "workflow.yaml")])
+def test_a_text_without_a_file_names_none(
+    load: Callable[[str], Workflow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resume would run whatever lies under that name in the folder where it happens to be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLUJO_TEST_SET", "yes")
+    workflow = load(TEXT)
+    assert workflow.environment is not None
+
+    recorded = workflow.environment(Beginning("r1", 0, 1, tmp_path / "ws" / "r1"))
+
+    assert workflow.file is None
+    assert not {"workflow_file", "workflow_dir"} & recorded.keys()
+
+
+def test_a_variable_that_every_run_needs_is_asked_for_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is recorded at the start, so no resume could bring it back."""
+    monkeypatch.delenv("FLUJO_TEST_SET", raising=False)
+    workflow = load_workflow(TEXT)
+    assert workflow.environment is not None
+
+    with pytest.raises(InvalidInputError) as raised:
+        workflow.environment(Beginning("r1", 0, 1, tmp_path / "ws" / "r1"))
+
+    assert list(raised.value.problems) == ["env.FLUJO_TEST_SET"]
+    assert "is not set; set it, or write `env.FLUJO_TEST_SET | default('')`" in str(raised.value)
+
+
+def test_a_valid_file_has_warnings(tmp_path: Path) -> None:
+    """What is allowed and may not be meant, with its place."""
+    text = TEXT + "    condition: day == 'x'\noutputs: {two: '{{ steps.two.result }}'}\n"
+    (tmp_path / "flow.yaml").write_text(text)
+
+    assert [str(warning) for warning in warnings_in(tmp_path / "flow.yaml")] == [
+        f"{tmp_path}/flow.yaml:16:16: step `two` may have no result, since its condition may be false: "
+        "write `steps.two.… | default(…)`"
+    ]
 
 
 def test_inputs_are_completed_and_checked() -> None:

@@ -105,7 +105,7 @@ def test_inputs_of_a_task_are_not_read_from_texts() -> None:
         ({"type": "text"},
          {"type": '`type` must be one of string, integer, number, boolean, array, object, not "text"'}),
         ({"typ": "string"}, {"typ": "there is no keyword `typ`; did you mean `type`?"}),
-        ({"required": "yes"}, {"required": '`required` must be a boolean, not "yes"'}),
+        ({"required": "yes"}, {"required": '`required` must be a boolean, not "yes"; write true or false'}),
         ({"pattern": "("},
          {"pattern": "`pattern` is not a regular expression: unclosed group (at its character 1)"}),
         ({"minLength": -1}, {"minLength": "`minLength` must be at least 0, not -1"}),
@@ -120,3 +120,16 @@ def test_inputs_of_a_task_are_not_read_from_texts() -> None:
 def test_declarations_are_checked_too(keywords: dict[str, Any], problems: dict[str, str]) -> None:
     """A default that its own declaration refuses is found when a definition is loaded."""
     assert keyword_problems(keywords) == problems
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "hint"),
+    [
+        ("boolean", "yes", 'must be a boolean, not "yes"; write true or false'),
+        ("array", "a, b", 'must be an array, not "a, b"; write p:=\'["a", "b"]\''),
+        ("object", "a=b", "must be an object, not \"a=b\"; write p:='{…}', as JSON"),
+    ],
+)
+def test_a_text_that_is_of_another_type_says_how_to_write_one(kind: str, text: str, hint: str) -> None:
+    """As it would be typed."""
+    assert check_inputs([declare("p", {"type": kind})], {"p": text})[1] == {"p": hint}

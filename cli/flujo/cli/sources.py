@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from flujo.kernel import Beginning, StoredDefinition, Workflow, WorkflowState
-from flujo.kernel.errors import FlujoError
+from flujo.kernel.errors import FlujoError, Problem
 
 from .failures import SourceError, SourceNotFoundError
 
@@ -65,6 +65,15 @@ def of_run(state: WorkflowState) -> Workflow | None:
         return _load_yaml(Path(file), None)
     except SourceNotFoundError:
         return None
+
+
+def warnings_in(target: str) -> list[Problem]:
+    """Return what a valid YAML file says that may not be meant; a workflow in Python has none."""
+    if _is_python(target):
+        return []
+    from flujo.workflows import loading
+
+    return loading.warnings_in(target)
 
 
 def file_of(state: WorkflowState) -> str | None:

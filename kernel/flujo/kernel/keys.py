@@ -18,6 +18,7 @@ from typing import Final
 from .errors import InvalidNameError, UnsafeStepNameError
 
 STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+WORKFLOW_NAME = re.compile(r"\S(.{0,198}\S)?")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ITEM_KEY = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
 
@@ -28,6 +29,15 @@ _FOREIGN: Final = -1  # stands in a branch's counters for a name taken by a task
 def check_step_name(name: str) -> str:
     if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
         raise InvalidNameError("step name", name, "a letter or _, then up to 99 letters, digits, _, . or -")
+    return name
+
+
+@lru_cache(maxsize=256)
+def check_workflow_name(name: str) -> str:
+    """Return the name of a workflow if it is one line of at most 200 characters; raises InvalidNameError."""
+    if not isinstance(name, str) or not WORKFLOW_NAME.fullmatch(name) or not name.isprintable():
+        rule = "one line of 1 to 200 printable characters, without spaces at its ends"
+        raise InvalidNameError("workflow name", name, rule)
     return name
 
 

@@ -23,7 +23,8 @@ from flujo.kernel.journal.failures import MEANINGS, error_kinds, error_type
         ({"delay": "5s"}, [5, 10, 20, 40]),
         ({"delay": 3, "backoff": 1}, [3, 3, 3, 3]),
         ({"delay": 100, "max_delay": "4m"}, [100, 200, 240, 240]),
-        ({"delay": 10, "max_delay": 5}, [5, 5, 5, 5]),
+        ({"delay": "10m", "backoff": 1}, [600, 600, 600, 600]),
+        ({"max_delay": 0.5}, [0.5, 0.5, 0.5, 0.5]),
     ],
     ids=str,
 )
@@ -32,6 +33,12 @@ def test_delays_grow_up_to_a_bound(options: dict[str, Any], delays: list[float])
     policy = RetryPolicy(max_attempts=9, jitter=0, **options)
 
     assert [policy.delay_seconds(failures, seed="s") for failures in (1, 2, 3, 4)] == delays
+
+
+def test_a_maximum_below_the_delay_is_refused() -> None:
+    """One of the two is a mistake, and which one nobody can know."""
+    with pytest.raises(DeclarationError, match=r"max_delay \(5 s\) is below delay \(10 s\)"):
+        RetryPolicy(delay=10, max_delay=5)
 
 
 @given(st.integers(1, 2000), st.text(max_size=5), st.floats(0, 1))

@@ -37,13 +37,13 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Position(NamedTuple):
-    """Counted from 1; 0 stands for the whole file."""
+    """Counted from 1."""
 
     line: int
     column: int
 
 
-WHOLE_FILE = Position(0, 0)
+WHOLE_FILE = Position(1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,35 @@ def read_document(text: str, problems: Problems) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = Position(mark.line + 1, mark.column + 1) if mark else WHOLE_FILE
-        problems.add(at, f"this is not YAML: {error.problem or error.context}")
+        problems.add(at, f"this is not YAML: {error.problem or error.context}{_way_out(text, error)}")
         return None
     except yaml.YAMLError as error:  # a character YAML does not allow; the reader knows no line
-        problems.add(WHOLE_FILE, f"this is not YAML: {str(error).splitlines()[0]}")
+        problems.add(_first_unprintable(text), f"this is not YAML: {str(error).splitlines()[0]}")
         return None
+
+
+def _way_out(text: str, error: yaml.MarkedYAMLError) -> str:
+    """Return what to do about a mistake that is often made in shell commands, and about tabs."""
+    problem = str(error.problem)
+    mark = error.problem_mark
+    line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem:
+        return "; indent with spaces, this line begins with a tab"
+    if "mapping values are not allowed" in problem:
+        return "; quote the text that holds `: `, or write it below a `|`"
+    if problem.startswith("found character") or "found unexpected" in problem or "expected <block end>" in problem:
+        return "; quote the text if it is one"
+    return ""
+
+
+def _first_unprintable(text: str) -> Position:
+    """Return where the first character stands that YAML does not allow."""
+    found = _UNPRINTABLE.search(text)
+    before = text[: found.start()] if found else ""
+    return Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+
+
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class _Builder:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import anyio
 
 from flujo.kernel.errors import FlujoError, StepFailed
-from flujo.kernel.programs import MAX_MESSAGE, NO_RETRY, RetryPolicy, Step, bounded, current_attempt
+from flujo.kernel.programs import MAX_MESSAGE, NO_RETRY, RetryPolicy, Step, Wait, bounded, current_attempt
 from flujo.kernel.state import SETTLED
 
 from .definitions import Definition, StepDefinition
@@ -126,6 +126,8 @@ async def _in_order(definition: Definition, steps: _Steps) -> list[StepFailed]:
             if jumps > definition.max_jumps:
                 limit = JumpLimitError(failure, step.on_error.next, definition.max_jumps)
                 return [StepFailed(failure.step, limit.type, limit.message, failure.attempt)]
+            for passed in definition.steps[place + 1 : target]:
+                await steps.pass_over(passed, f"step {step.name!r} has failed and goes on with {step.on_error.next!r}")
             steps.performed -= {each.name for each in definition.steps[target:]}  # they are performed anew
         place = target
     return []
@@ -257,6 +259,11 @@ class _Steps:
         self.performed.add(step.name)
         return True
 
+    async def pass_over(self, step: StepDefinition, reason: str) -> None:
+        """Record a step as skipped that a jump leaves out. A clean-up is left for the end, whatever leads past it."""
+        if not step.always_run:
+            await self.skip(step, reason)
+
     async def _holds(self, step: StepDefinition, ending: StepFailed | None) -> bool:
         try:
             return step.condition is None or await holds(step.condition, self.names.seen_by(step, ending))
@@ -313,6 +320,18 @@ async def _call(step: StepDefinition, seen: Mapping[str, Any], log_file: Path | 
     attempt = current_attempt()
     log = StepLog(log_file, attempt.step, attempt.attempt)
     try:
-        return await step.task.run(TaskCall(inputs, workspace, attempt, seen, log))
+        result = await step.task.run(TaskCall(inputs, workspace, attempt, seen, log))
     finally:
         log.close()
+    return _within(result, step.timeout_seconds) if isinstance(result, Wait) else result
+
+
+def _within(wait: Wait, timeout_seconds: float | None) -> Wait:
+    """Return a wait that ends with its step's timeout; raises TimeoutError for a sleep that is longer than that."""
+    if timeout_seconds is None or (wait.seconds is not None and wait.seconds <= timeout_seconds):
+        return wait
+    if wait.signal is None:
+        raise TimeoutError(
+            f"a wait of {wait.seconds or 0:g} s is longer than the step's timeout of {timeout_seconds:g} s"
+        )
+    return wait._replace(seconds=timeout_seconds)

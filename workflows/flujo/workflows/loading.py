@@ -16,7 +16,8 @@ from flujo.kernel.durations import to_datetime
 from flujo.kernel.errors import DefinitionError, InvalidInputError, Problem
 from flujo.kernel.programs import Beginning, Workflow
 
-from .definitions import Definition, read_definition
+from .definition_reader import read_definition
+from .definitions import Definition
 from .documents import MAX_BYTES
 from .interpreter import RunContext, interpret
 from .parameters import check_inputs
@@ -33,7 +34,7 @@ def load_workflow(
     workspace: str | Path | None = None,
     tasks: Iterable[Task] = (),
 ) -> Workflow:
-    """The workflow in a YAML file, or in a text: anything with a line break is one.
+    """Return the workflow in a YAML file, or in a text: anything with a line break is one.
 
     `source` is the name messages use for a text. `workspace` is a folder of yours for the run's files, instead of the
     one the kernel makes for each run. `tasks` are further tasks the definition may use. Raises DefinitionError.
@@ -48,9 +49,17 @@ def load_workflow(
 def load_workflow_text(
     text: str, file: str, *, workspace: str | Path | None = None, tasks: Iterable[Task] = ()
 ) -> Workflow:
-    """The workflow in `text`, as stored by an earlier run; `file` is where it came from, which need not exist."""
-    path = Path(file).absolute()
-    return _workflow(text, file, path, workspace, tasks)
+    """Return the workflow in `text`, as stored by an earlier run.
+
+    `file` is the name messages use. Only an absolute path is taken as the place of a file, which need not exist, and
+    which a resume looks at: any other name says nothing about where a file lies. Raises DefinitionError.
+    """
+    return _workflow(text, file, Path(file) if os.path.isabs(file) else None, workspace, tasks)
+
+
+def warnings_in(path: str | Path, *, tasks: Iterable[Task] = ()) -> list[Problem]:
+    """Return what a valid YAML file says that may not be meant; raises DefinitionError for one that is not valid."""
+    return list(read_definition(_read(Path(path), str(path)), str(path), Tasks(tasks)).warnings)
 
 
 def _read(path: Path, name: str) -> str:
@@ -66,7 +75,7 @@ def _read(path: Path, name: str) -> str:
         raise DefinitionError([Problem(name, line, 1, "the file is not UTF-8 text")]) from error
 
 
-def _workflow(text: str, name: str, path: Path, workspace: str | Path | None, tasks: Iterable[Task]) -> Workflow:
+def _workflow(text: str, name: str, path: Path | None, workspace: str | Path | None, tasks: Iterable[Task]) -> Workflow:
     definition = read_definition(text, name, Tasks(tasks))
 
     async def program(ctx: RunContext, inputs: dict[str, Any]) -> Any:
@@ -80,7 +89,7 @@ def _workflow(text: str, name: str, path: Path, workspace: str | Path | None, ta
         labels=definition.labels,
         check_inputs=_input_checker(definition),
         definition=StoredDefinition(definition.digest, definition.name, definition.version, text),
-        file=str(path),
+        file=None if path is None else str(path),
         plan=definition.plan,
         environment=_environment(definition, path, None if workspace is None else Path(workspace).absolute()),
         retention=definition.retention,
@@ -98,19 +107,24 @@ def _input_checker(definition: Definition) -> Callable[[dict[str, Any]], dict[st
 
 
 def _environment(
-    definition: Definition, path: Path, workspace: Path | None
+    definition: Definition, path: Path | None, workspace: Path | None
 ) -> Callable[[Beginning], Mapping[str, Any]]:
-    """What is read once, when a run begins. Variables that are not set then are absent for the run's whole life."""
+    """Return what reads, once, when a run begins: variables that are not set then are absent for its whole life.
+
+    It raises InvalidInputError for one that a step is sure to need: a resume could not bring it back.
+    """
 
     def read(beginning: Beginning) -> dict[str, Any]:
+        if missing := sorted(definition.needed_env - os.environ.keys()):
+            told = "the environment variable is not set; set it, or write `env.{0} | default('')` where it is used"
+            raise InvalidInputError(definition.name, {f"env.{name}": told.format(name) for name in missing})
         return {
             "workspace": str(workspace or beginning.workspace),
             "log_file": str(beginning.workspace.with_name(f"{beginning.run_id}.log")),
             "timestamp": to_datetime(beginning.now).isoformat(timespec="seconds"),
             "run_number": beginning.run_number,
             "start_dir": os.getcwd(),
-            "workflow_file": str(path),
-            "workflow_dir": str(path.parent),
+            **({} if path is None else {"workflow_file": str(path), "workflow_dir": str(path.parent)}),
             "env": {name: os.environ[name] for name in sorted(definition.env_names) if name in os.environ},
         }
 

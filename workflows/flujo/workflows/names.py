@@ -14,7 +14,7 @@ from flujo.kernel.errors import StepFailed
 from flujo.kernel.programs import planned_name
 
 from .definitions import Definition, StepDefinition
-from .sandbox import NotRun
+from .sandbox import NotRun, Variables
 
 Failure = dict[str, Any]
 """`step`, `type` and `message`: what templates see as `error`."""
@@ -45,7 +45,7 @@ class StepNames:
             **inputs,
             **own,
             "args": dict(inputs),
-            "env": dict(environment.get("env", {})),
+            "env": Variables(environment.get("env", {})),
             "settings": definition.settings,
             "workflow": {
                 "name": definition.name,

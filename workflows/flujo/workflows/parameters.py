@@ -63,7 +63,7 @@ class Parameter:
     def problems(self, value: Any) -> list[str]:
         """Everything that is wrong with `value`, each as the end of a sentence that begins with its name."""
         if self.types and not any(_is(value, name) for name in self.types):
-            return [f"must be {_listed(self.types)}, not {shown(value)}"]
+            return [f"must be {_listed(self.types)}, not {shown(value)}{_hint(self.name, self.types, value)}"]
         found: list[str] = []
         if self.format == "duration":
             found += _problems_of_duration(value)
@@ -194,6 +194,20 @@ def _listed(types: Sequence[str]) -> str:
     return " or ".join(f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in types)
 
 
+def _hint(name: str, types: Sequence[str], value: Any) -> str:
+    """Return how to write what was meant by a text that came from a command line."""
+    if not isinstance(value, str) or "string" in types:
+        return ""
+    if "boolean" in types:
+        return "; write true or false"
+    if "array" in types and name:
+        listed = json.dumps([part.strip() for part in value.split(",")][:5], ensure_ascii=False)
+        return f"; write {name}:='{listed}'" if len(value) <= 60 else f"; write {name}:='[…]', as JSON"
+    if "object" in types and name:
+        return f"; write {name}:='{{…}}', as JSON"
+    return ""
+
+
 def _out_of_range(length: int, least: int | None, most: int | None, unit: str) -> list[str]:
     if least is not None and length < least:
         return [f"must have at least {least} {unit}, it has {length}"]
@@ -254,7 +268,7 @@ def _problems_of_duration(value: Any) -> list[str]:
 def _check_type(value: Any) -> str | None:
     kinds = value if isinstance(value, list) else [value]
     for kind in kinds:
-        if kind not in TYPES:
+        if not isinstance(kind, str) or kind not in TYPES:
             return f"must be one of {', '.join(TYPES)}, not {shown(kind)}"
     return None if kinds else "must name a type"
 

@@ -41,6 +41,10 @@ class Unsupported(TemplateSyntaxError):
     """A template uses a statement of Jinja2 that templates here do not have."""
 
 
+class Variables(dict[str, str]):
+    """The environment variables a run has recorded, which templates see as `env`."""
+
+
 class Missing(StrictUndefined):
     """A name or attribute that is not there. Using it raises an error which lists what is; asking it for an attribute,
     an item or a call gives the same again, so that one `default` covers the whole chain."""
@@ -54,6 +58,9 @@ class Missing(StrictUndefined):
         name, owner = self._undefined_name, self._undefined_obj
         if not isinstance(name, (str, int)):
             return f"{name!r} does not exist"
+        if isinstance(owner, Variables):
+            told = "was not set when this run was started, and stays so: start it anew, or write"
+            return f"the environment variable `{name}` {told} `env.{name} | default('')`"
         if isinstance(owner, Mapping):
             known = ", ".join(map(str, list(owner)[:30])) or "nothing"
             return f"there is no `{name}`; there is: {known}"

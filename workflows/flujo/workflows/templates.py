@@ -12,7 +12,7 @@ more than a second of processor time or more memory than its limit (docs/adr/001
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import anyio
@@ -57,7 +57,11 @@ class ConditionError(FlujoError, ValueError):
 
 
 class References(NamedTuple):
-    """What a template mentions by name; `fields` pairs a step with one of its fields."""
+    """What a template mentions by name.
+
+    `fields` pairs a step with one of its fields. `bare_env` and `bare_results` are the variables, and the steps whose
+    result, it uses without a `default`, a test or an alternative. `size` counts the parts of the template.
+    """
 
     roots: frozenset[str] = frozenset()
     steps: frozenset[str] = frozenset()
@@ -66,6 +70,9 @@ class References(NamedTuple):
     env: frozenset[str] = frozenset()
     computed_env: bool = False
     computed_step: bool = False
+    bare_env: frozenset[str] = frozenset()
+    bare_results: frozenset[str] = frozenset()
+    size: int = 0
 
 
 def references(source: str) -> References:
@@ -216,6 +223,9 @@ def _references(tree: nodes.Template) -> References:
         env=frozenset(env),
         computed_env=computed_env,
         computed_step=uses_of_steps != named_steps,
+        bare_env=frozenset(name for owner, name in _bare(tree, False) if owner == "env"),
+        bare_results=frozenset(name for owner, name in _bare(tree, False) if owner == "steps"),
+        size=sum(1 for _ in tree.find_all(nodes.Node)),
     )
 
 
@@ -232,6 +242,42 @@ def _members(tree: nodes.Template) -> Iterator[tuple[nodes.Expr, str | None]]:
                 yield node.node, node.attr
         elif isinstance(node, nodes.Getitem):
             yield node.node, _constant(node.arg)
+
+
+def _bare(node: nodes.Node, is_covered: bool) -> Iterator[tuple[str, str]]:
+    """Yield ("env", variable) and ("steps", step) for each one that has to be there, or the template fails.
+
+    What is covered may be missing; what stands behind a condition is not asked for.
+    """
+    if isinstance(node, (nodes.Getattr, nodes.Getitem)) and not is_covered:
+        name = node.attr if isinstance(node, nodes.Getattr) else _constant(node.arg)
+        if name is not None and isinstance(node.node, nodes.Name) and node.node.name == "env":
+            yield "env", name
+        if name == "result" and (step := _step_of(node.node)) is not None:
+            yield "steps", step
+    for child in _surely_evaluated(node):
+        yield from _bare(child, is_covered=_covers(node, child, is_covered))
+
+
+def _surely_evaluated(node: nodes.Node) -> Iterable[nodes.Node]:
+    match node:
+        case nodes.CondExpr(test=test) | nodes.If(test=test):
+            return [test]
+        case nodes.And(left=left) | nodes.Or(left=left):
+            return [left]
+    return node.iter_child_nodes()
+
+
+def _covers(node: nodes.Node, child: nodes.Node, is_covered: bool) -> bool:
+    """True if `child`, a part of `node`, may be missing: what stands before a `default`, a test or in a `get`."""
+    match node:
+        case nodes.Filter(name="default" | "d") | nodes.Test(name="defined" | "undefined"):
+            return True
+        case nodes.Call(node=nodes.Getattr(attr="get")):
+            return True
+        case nodes.Filter(node=value) | nodes.Getattr(node=value) | nodes.Getitem(node=value) | nodes.Call(node=value):
+            return is_covered and child is value
+    return False
 
 
 def _step_of(node: nodes.Expr) -> str | None:

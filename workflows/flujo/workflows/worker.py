@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from .bounds import MAX_VALUE, bounded_value
 from .evaluation import EvaluationError, evaluate, excerpt, is_template
-from .sandbox import NotRun
+from .sandbox import NotRun, Variables
 
 CPU_SECONDS = 1.0
 """Processor time of one request."""
@@ -57,6 +57,8 @@ def answered(value: Any, names: dict[str, Any]) -> Any:
     """Return the value with every text in it rendered; raises EvaluationError."""
     if isinstance(steps := names.get("steps"), dict):
         names["steps"] = {name: NotRun(*step) if isinstance(step, tuple) else step for name, step in steps.items()}
+    if isinstance(env := names.get("env"), dict):
+        names["env"] = Variables(env)
     rendered = map_texts(value, lambda source: _evaluated(source, names))
     return bounded_value(rendered, MAX_VALUE, lambda: EvaluationError(TOO_LARGE))
 

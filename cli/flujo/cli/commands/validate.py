@@ -18,19 +18,23 @@ from flujo.kernel.errors import DefinitionError, Problem
 def command(session: Session, files: Sequence[str]) -> int:
     """Check workflow files and show every problem as FILE:LINE:COLUMN: MESSAGE.
 
-    Ends with 2 when there is one.
+    Ends with 2 when there is one. What is allowed and may not be meant is told as a warning.
     """
     found: list[Problem] = []
+    warnings: list[Problem] = []
     code = 0
     for file in files:
         try:
             sources.load(file)
+            warnings += sources.warnings_in(file)
         except DefinitionError as error:
             found += error.problems
             code = USAGE
         except (SourceError, SourceNotFoundError) as error:
             found.append(Problem(file, 0, 0, error.message))
             code = max(code, exit_code(error)) if code != USAGE else USAGE
+    for warning in warnings:
+        session.note(f"warning: {warning}")
     if session.output == "table":
         for problem in found:
             print(harmless(str(problem)))

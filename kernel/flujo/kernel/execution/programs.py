@@ -26,7 +26,7 @@ from flujo.kernel.codecs import PLAIN, Codec, codec_for
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import DeclarationError, Difference, StateIncompatibilityError
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
-from flujo.kernel.keys import check_step_name
+from flujo.kernel.keys import check_step_name, check_workflow_name
 from flujo.kernel.store.backend import StoredDefinition
 from flujo.kernel.store.retention import Retention
 
@@ -172,7 +172,7 @@ class Workflow(Generic[Result_co]):
     signature: Callable[[], Signature] | None = None
 
     def __post_init__(self) -> None:
-        check_step_name(self.name)
+        check_workflow_name(self.name)
 
     @property
     def codec(self) -> Codec:

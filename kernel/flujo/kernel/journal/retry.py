@@ -9,30 +9,38 @@ from dataclasses import dataclass
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import DeclarationError
 
+DEFAULT_DELAY = 1.0
+DEFAULT_MAX_DELAY = 300.0
+"""Seconds, where none are given."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How often and how fast a step is tried again. The default tries once, since a step may not be idempotent.
 
     Durations are seconds or texts like `5s`. `max_attempts` limits failures: an attempt whose process died is not
-    one. Failure n waits `delay * backoff**(n-1)`, at most `max_delay`, spread by ±`jitter` of itself; nothing is
-    retried once `max_elapsed` has passed since the step's first attempt. `on_error` names the errors worth retrying
-    (default: all), `give_up_on` those that never are; a name matches a class, any of its bases, or a fully
-    qualified name, of the error or of one it was raised from. Of a group every error must be worth retrying, and one
-    that never is decides."""
+    one. Failure n waits `delay * backoff**(n-1)`, at most `max_delay` (default: 300, or `delay` if that is more),
+    spread by ±`jitter` of itself; nothing is retried once `max_elapsed` has passed since the step's first attempt.
+    `on_error` names the errors worth retrying (default: all), `give_up_on` those that never are; a name matches a
+    class, any of its bases, or a fully qualified name, of the error or of one it was raised from. Of a group every
+    error must be worth retrying, and one that never is decides."""
 
     max_attempts: int = 1
-    delay: Duration = 1.0
+    delay: Duration = DEFAULT_DELAY
     backoff: float = 2.0
-    max_delay: Duration = 300.0
+    max_delay: Duration | None = None
     jitter: float = 0.1
     on_error: Sequence[str] | None = None
     give_up_on: Sequence[str] = ()
     max_elapsed: Duration | None = None
 
     def __post_init__(self) -> None:
-        for name in ("delay", "max_delay"):
-            object.__setattr__(self, name, parse_duration(getattr(self, name)))
+        delay = parse_duration(self.delay)
+        longest = max(DEFAULT_MAX_DELAY, delay) if self.max_delay is None else parse_duration(self.max_delay)
+        if longest < delay and delay != DEFAULT_DELAY:
+            raise DeclarationError(f"max_delay ({longest:g} s) is below delay ({delay:g} s)", ["leave max_delay out"])
+        object.__setattr__(self, "delay", min(delay, longest))
+        object.__setattr__(self, "max_delay", longest)
         if self.max_elapsed is not None:
             object.__setattr__(self, "max_elapsed", parse_duration(self.max_elapsed))
         for name in ("on_error", "give_up_on"):

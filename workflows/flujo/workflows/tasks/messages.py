@@ -68,8 +68,12 @@ async def template(call: TaskCall) -> Any:
 
 
 def _template_file(call: TaskCall) -> Path:
-    """A relative path is looked for beside the workflow's file first, then in the workspace."""
+    """Return the file a relative path names: beside the workflow's file, if it has one, or else in the workspace."""
     name, outside = call.inputs["file"], call.inputs["allow_outside"]
-    folder = Path(call.context["workflow_dir"])
-    beside = confined(name, folder, call.workspace, allow_outside=outside)
-    return beside if beside.exists() else confined(name, call.workspace, folder, allow_outside=outside)
+    folders = [call.workspace]
+    if call.context["workflow_dir"]:
+        folders.insert(0, Path(call.context["workflow_dir"]))
+        beside = confined(name, *folders, allow_outside=outside)
+        if beside.exists():
+            return beside
+    return confined(name, call.workspace, *folders, allow_outside=outside)
