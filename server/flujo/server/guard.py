@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, NoReturn
 
 import anyio
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
@@ -33,6 +34,7 @@ OURS = "/flujo."
 CANCELLATION_SECONDS = 1.0
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
+StreamHandler = Callable[[Any, Any], AsyncGenerator[Any, None]]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
 
@@ -57,24 +59,42 @@ class Guard(aio.ServerInterceptor):
         method: str = handler_call_details.method
         if handler is None or not method.startswith(OURS):
             return handler  # type: ignore[no-any-return]
-        make = (
-            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        inner: Handler = handler.unary_stream if handler.response_streaming else handler.unary_unary
-        return make(
-            self._guarded(inner, method),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        coding = {
+            "request_deserializer": _read_or_refuse(handler.request_deserializer),
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._guarded_stream(handler.unary_stream, method), **coding)
+        return grpc.unary_unary_rpc_method_handler(self._guarded(handler.unary_unary, method), **coding)
 
     def _guarded(self, inner: Handler, method: str) -> Handler:
         async def guarded(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
             async with self._watched(method, context):
-                if self.closing.is_set():
-                    raise KernelClosedError
+                await self._admit(request, context)
                 return await inner(request, context)
 
         return guarded
+
+    def _guarded_stream(self, inner: StreamHandler, method: str) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        # An async generator, as other interceptors expect of a handler that answers with a stream (test_tracing.py). It
+        # yields nothing and writes the answers itself: what gRPC raises for a client that has gone in the middle of a
+        # message would otherwise be raised, and logged, outside of this guard (test_guard.py).
+        async def guarded(request: Any, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            async with self._watched(method, context):
+                await self._admit(request, context)
+                async with aclosing(inner(request, context)) as answers:
+                    async for answer in answers:
+                        await context.write(answer)
+            return
+            yield
+
+        return guarded
+
+    async def _admit(self, request: Any, context: aio.ServicerContext[Any, Any]) -> None:
+        if isinstance(request, _Malformed):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the bytes of the request are malformed: {request}")
+        if self.closing.is_set():
+            raise KernelClosedError
 
     @asynccontextmanager
     async def _watched(self, method: str, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
@@ -93,6 +113,8 @@ class Guard(aio.ServerInterceptor):
 
 async def _end(error: BaseException, method: str, context: aio.ServicerContext[Any, Any]) -> NoReturn:
     """End a call whose handler raised."""
+    if isinstance(error, GeneratorExit):  # the stream is closed: its client has gone
+        raise error
     error = _single(error)
     if isinstance(error, aio.InternalError) and not _is_cancelled():
         # Something was written to a client that has gone; the cancellation that says so is on its way.
@@ -106,13 +128,33 @@ async def _end(error: BaseException, method: str, context: aio.ServicerContext[A
         logger.warning("%s was cancelled from inside", method)
         await context.abort(grpc.StatusCode.ABORTED, "what the call waited for was cancelled")
     if isinstance(error, FlujoError):
-        await context.abort_with_status(rpc_status.to_status(to_status(error)))
+        await _abort(error, context)
     if isinstance(error, aio.AbortError) or not isinstance(error, Exception):
         raise error
     failed = ServerFailedError(secrets.token_hex(8))
     logger.error("%s failed (%s)", method, failed.id, exc_info=error)
-    await context.abort_with_status(rpc_status.to_status(to_status(failed)))
+    await _abort(failed, context)
     raise AssertionError("abort has returned")
+
+
+async def _abort(error: FlujoError, context: aio.ServicerContext[Any, Any]) -> None:
+    """End a call with the status of an error. By `abort`, which other interceptors see, and not abort_with_status."""
+    status = rpc_status.to_status(to_status(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+class _Malformed(Exception):
+    """Stands for a request whose bytes cannot be read: the text says why."""
+
+
+def _read_or_refuse(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read_or_refuse(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError as error:  # gRPC would answer UNKNOWN, and log a traceback
+            return _Malformed(str(error))
+
+    return read_or_refuse
 
 
 def _is_cancelled() -> bool:

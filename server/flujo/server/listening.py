@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import anyio
 from anyio.abc import TaskStatus
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from flujo.client.addresses import ServerAddress
@@ -23,6 +23,7 @@ from flujo.kernel.loops import require_asyncio
 from flujo.v1 import run_service_pb2, run_service_pb2_grpc, system_service_pb2, system_service_pb2_grpc
 
 from .guard import Guard
+from .health import Health
 from .runs import RunService
 from .sockets import claimed, private
 from .system import SystemService
@@ -87,7 +88,7 @@ async def listening(
     require_asyncio("the gRPC server")
     kernel.accept_definitions(load_stored)  # or a run whose definition a client sent could not be resumed after a crash
     target = address.target
-    guard, healthy = Guard(), health.aio.HealthServicer()
+    guard, healthy = Guard(), Health(SERVICES)
     server = aio.server(interceptors=(guard,), options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
     run_service_pb2_grpc.add_RunServiceServicer_to_server(RunService(kernel, guard.closing), server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemService(kernel, kernel.clock.now()), server)
@@ -97,8 +98,7 @@ async def listening(
         server.add_insecure_port(target)
     await server.start()
     try:
-        for service in ("", *SERVICES):
-            await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
+        healthy.open()
         logger.info("listening at %s for %r", address.text, kernel)
         yield
     finally:
@@ -106,8 +106,8 @@ async def listening(
             await _close(server, guard, healthy, grace_seconds)
 
 
-async def _close(server: aio.Server, guard: Guard, healthy: health.aio.HealthServicer, grace_seconds: float) -> None:
-    await healthy.enter_graceful_shutdown()
+async def _close(server: aio.Server, guard: Guard, healthy: Health, grace_seconds: float) -> None:
+    healthy.close()
     guard.closing.set()
     with anyio.move_on_after(grace_seconds):
         # An open watch of the health service would use up the whole grace of `stop`, so ours are waited for first.

@@ -6,11 +6,10 @@ the kernel raises them, and become statuses in the guard. No run depends on a ha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
-from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from grpc import aio
@@ -39,6 +38,7 @@ from flujo.v1.event_pb2 import Event
 from flujo.v1.payload_pb2 import Definition
 
 Context = aio.ServicerContext[Any, Any]
+Result = TypeVar("Result")
 
 PAGE = 50
 EVENTS_PAGE = 500
@@ -179,9 +179,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         head = max(summary.seq, events[-1].seq if events else request.after_seq)  # the run may have gone on meanwhile
         return pb.ListEventsResponse(events=messages, head_seq=head, uid=summary.uid)
 
-    async def ReadPayload(  # type: ignore[override]  # writes its answers itself, see WatchRun
+    async def ReadPayload(
         self, request: pb.ReadPayloadRequest, context: Context
-    ) -> None:
+    ) -> AsyncIterator[pb.ReadPayloadResponse]:
         if request.seq < 1:
             raise InvalidNameError("seq", request.seq, "the number of an event, from 1")
         uid = request.uid or (await self._kernel.summary(request.run_id)).uid
@@ -192,25 +192,20 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         if recorded is None:
             raise InvalidNameError("seq", request.seq, f"an event with a value; this one is {found[0].type}")
         for chunk in _chunks(recorded.encode()):
-            await context.write(pb.ReadPayloadResponse(chunk=chunk))
+            yield pb.ReadPayloadResponse(chunk=chunk)
 
     # -- watching -----------------------------------------------------------------------------------------------
 
-    async def WatchRun(  # type: ignore[override]  # not a generator, which could hold no task group
-        self, request: pb.WatchRunRequest, context: Context
-    ) -> None:
-        await self._unless_closing(partial(self._watch, request, context))
-
-    async def _watch(self, request: pb.WatchRunRequest, context: Context) -> None:
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         batches = self._kernel.watch_batches(
             request.run_id, request.after_seq, uid=request.uid or None, idle_seconds=self._bookmark_seconds
         )
         seq = request.after_seq
         async with aclosing(batches):
-            async for batch in batches:
-                piece = await self._piece(batch, seq)
-                with anyio.CancelScope(shield=True):  # a call whose message is under way cannot be given a status
-                    await context.write(piece)  # waits for a client that does not read, and costs nothing meanwhile
+            # The next one is awaited apart from `yield`, so that no task group is open while an answer is written: that
+            # waits for a client that does not read, costs nothing meanwhile, and cannot be given a status half-way.
+            while (batch := await self._unless_closing(lambda: anext(batches, None))) is not None:
+                yield await self._piece(batch, seq)
                 seq = batch.events[-1].seq if batch.events else seq
 
     async def _piece(self, batch: Watched, seq: int) -> pb.WatchRunResponse:
@@ -341,9 +336,8 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     # -- what may take long -------------------------------------------------------------------------------------
 
-    async def _unless_closing(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Await what may take as long as a run; raises KernelClosedError when the server begins to close meanwhile."""
-        done = False
+    async def _unless_closing(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Return what may take as long as a run; raises KernelClosedError when the server begins to close meanwhile."""
 
         async def end_when_closing() -> None:
             await self._closing.wait()
@@ -351,11 +345,10 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end_when_closing)
-            await work()
-            done = True
+            result = await work()
             tasks.cancel_scope.cancel()
-        if not done:
-            raise KernelClosedError
+            return result
+        raise KernelClosedError
 
 
 def _source(request: pb.StartRunRequest) -> Workflow | str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from grpc import aio
+from grpc import StatusCode, aio
 
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Kernel
@@ -107,3 +107,19 @@ async def test_a_client_that_goes_in_the_middle_of_a_message_is_no_bug(
             await CountingGuard.current.wait_idle()
 
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_malformed_bytes_are_a_bad_argument(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told, of a call and of a stream, and nothing is logged: no bug of the server."""
+    kernel = Harness().kernel(doubling)
+    async with kernel, served(kernel, address), aio.insecure_channel(address) as channel:
+        raw: Any = channel
+        calls = [
+            raw.unary_unary("/flujo.v1.RunService/GetRun")(b"\xff\xff"),
+            raw.unary_stream("/flujo.v1.RunService/WatchRun")(b"\xff\xff").read(),
+        ]
+        for call in calls:
+            with pytest.raises(aio.AioRpcError, match="malformed") as refused:
+                await call
+            assert refused.value.code() is StatusCode.INVALID_ARGUMENT
+    assert caplog.records == []
