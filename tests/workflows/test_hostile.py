@@ -12,9 +12,13 @@ from pathlib import Path
 import anyio
 import pytest
 
+from flujo.kernel.errors import DefinitionError
+from flujo.server.runs import _workflow as requested_workflow
+from flujo.v1.payload_pb2 import Definition
 from flujo.workflows import patterns, workers
 from flujo.workflows.bounds import MAX_VALUE
 from flujo.workflows.parameters import check_inputs, declare, keyword_problems
+from flujo.workflows.tasks import python_code
 from flujo.workflows.templates import TemplateError, render
 
 from . import hostile
@@ -188,3 +192,27 @@ async def test_no_list_of_inputs_holds_up_the_event_loop() -> None:
 
     assert seen.stall < MAX_STALL
     assert problems == {"w": "must have at most 20000 items for each to be checked, it has 250000"}
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_no_definition_that_a_client_sends_holds_up_the_event_loop() -> None:
+    """One of the largest size, full of templates, is read beside it, and refused for their number."""
+    message = "        - '{{ args.a ~ args.b }} {{ args.c | default(steps.d.result) }}'\n"
+    text = "name: x\nsteps:\n  - name: a\n    task: echo\n    inputs:\n      message:\n" + message * 3000
+
+    async with watched() as seen:
+        with pytest.raises(DefinitionError, match="there is no parameter `a`"):
+            await requested_workflow(Definition(text=text, name="x.yaml"))
+
+    assert seen.stall < MAX_STALL
+
+
+@pytest.mark.parametrize("code", ["x = [1, 2, 3]\n" * 20_000, "(" * 100_000, "x = " + "-" * 100_000 + "1"])
+def test_long_code_is_not_parsed_where_it_cannot_be_interrupted(code: str) -> None:
+    """What it mentions is what stands in it, and its syntax errors are met when it runs."""
+    began = time.process_time()
+
+    assert python_code.mentions(code + "args, env.get('A')").names >= {"args", "env"}
+    assert python_code.mentions(code + "args, env.get('A')").env == {"A"}
+    assert python_code._check({"code": code}) == {}
+    assert time.process_time() - began < MAX_STALL

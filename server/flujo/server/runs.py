@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 from grpc import aio
 
 from flujo.client.wire.events import recorded_payload, to_event
@@ -51,6 +53,8 @@ LARGEST_PRUNE = 100_000
 WAIT_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 60.0
 BOOKMARK_SECONDS = 15.0
+READ_AT_ONCE = 8 * 1024
+"""Characters of a definition that are read without a thread: it takes a few milliseconds."""
 
 _OUTCOMES = {
     Delivery.RECORDED: pb.SIGNAL_OUTCOME_RECORDED,
@@ -87,7 +91,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         handle = await self._kernel.start(
-            _source(request),
+            await _source(request),
             given_object(request.inputs, "the inputs") if request.HasField("inputs") else {},
             run_id=request.run_id or None,
             labels=dict(request.labels),
@@ -98,7 +102,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Context) -> pb.ResumeRunResponse:
         handle = await self._kernel.resume(
             request.run_id,
-            workflow=_workflow(request.definition) if request.HasField("definition") else None,
+            workflow=await _workflow(request.definition) if request.HasField("definition") else None,
             from_step=request.from_step or None,
             retry=list(request.retry),
             skip={step: given_value(output, f"the output of {step!r}") for step, output in request.skip.items()},
@@ -289,7 +293,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             new_run_id=request.new_run_id or None,
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
             labels=dict(request.labels),
-            workflow=_workflow(request.definition) if request.HasField("definition") else None,
+            workflow=await _workflow(request.definition) if request.HasField("definition") else None,
             request_id=request.request_id or None,
         )
         return pb.ForkRunResponse(run=await self._run(handle.run_id), created=handle.created)
@@ -351,21 +355,25 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         raise KernelClosedError
 
 
-def _source(request: pb.StartRunRequest) -> Workflow | str:
+async def _source(request: pb.StartRunRequest) -> Workflow | str:
     match request.WhichOneof("source"):
         case "definition":
-            return _workflow(request.definition)
+            return await _workflow(request.definition)
         case "workflow":
             return request.workflow
         case _:
             raise InvalidNameError("source", "", "`workflow` or `definition`")
 
 
-def _workflow(definition: Definition) -> Workflow:
-    """Return the workflow in a definition that came with a request. No file is read for it."""
+async def _workflow(definition: Definition) -> Workflow:
+    """Return the workflow in a definition that came with a request. No file is read for it.
+
+    A large one is read in a thread, beside which the event loop goes on: reading takes up to a second.
+    """
     from flujo.workflows import load_workflow_text
 
-    return load_workflow_text(definition.text, definition.name or "workflow.yaml")
+    load = partial(load_workflow_text, definition.text, definition.name or "workflow.yaml")
+    return load() if len(definition.text) <= READ_AT_ONCE else await anyio.to_thread.run_sync(load)
 
 
 def _reason(reason: Reason) -> pb.Reason:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -20,6 +21,9 @@ from flujo.kernel.values import MAX_OUTPUT_BYTES
 from flujo.workflows.registry import TaskCall, task
 
 from .shell import LAST_LINES, how_it_ended
+
+MAX_PARSED = 16 * 1024
+"""Characters of code that are parsed here, which takes about 2 ms for each KiB and cannot be interrupted."""
 
 NAMES = ("args", "steps", "env", "workspace", "context")
 
@@ -40,10 +44,12 @@ class Mentions(NamedTuple):
 
 
 def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
-    """A syntax error in code that holds no templates is known before anything runs."""
+    """Tell of a syntax error in code that holds no templates, before anything runs."""
+    code = inputs.get("code", "")
     try:
-        ast.parse(inputs.get("code", ""))
-    except (SyntaxError, ValueError, RecursionError) as error:
+        if len(code) <= MAX_PARSED:
+            ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in its line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         return {"code": f"has a syntax error{line}: {getattr(error, 'msg', error)}"}
     return {}
@@ -99,10 +105,13 @@ def _with_results(steps: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def mentions(code: str) -> Mentions:
-    """What `code` uses; of code that cannot be parsed, nothing."""
+    """Return what `code` uses: if it cannot be parsed nothing, if it is very long every name that stands in it."""
+    if len(code) > MAX_PARSED:
+        words = frozenset(name for name in NAMES if name in code)
+        return Mentions(words, None, frozenset(re.findall(r"\benv\W+(?:get\W+)?([A-Za-z_]\w*)", code)))
     try:
         tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Mentions(frozenset(), frozenset(), frozenset())
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     steps = list(_members(tree, "steps"))
