@@ -92,7 +92,7 @@ def hands_out_live_values() -> Iterator[None]:
 @contextmanager
 def replays_newest_first() -> Iterator[None]:
     """Recorded outcomes are handed out in the reverse of the order they were recorded in."""
-    make, turn = Replay.__init__, Replay.turn
+    make, turn = Replay.__init__, Replay.until_due
 
     def initialize(self: Replay, state: WorkflowState, *rest: Any) -> None:
         make(self, state, *rest)
@@ -101,7 +101,7 @@ def replays_newest_first() -> Iterator[None]:
     async def reversed_turn(self: Replay, seq: int = LAST) -> None:
         await turn(self, seq if seq == LAST else -seq)
 
-    with mock.patch.object(Replay, "__init__", initialize), mock.patch.object(Replay, "turn", reversed_turn):
+    with mock.patch.object(Replay, "__init__", initialize), mock.patch.object(Replay, "until_due", reversed_turn):
         yield
 
 
@@ -112,7 +112,7 @@ def replays_as_asked() -> Iterator[None]:
     async def at_once(self: Replay, seq: int = LAST) -> None:
         pass
 
-    with mock.patch.object(Replay, "turn", at_once):
+    with mock.patch.object(Replay, "until_due", at_once):
         yield
 
 

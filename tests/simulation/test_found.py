@@ -173,7 +173,7 @@ def test_what_is_passed_over_keeps_its_order(loop: Loop) -> None:
         order: list[int] = []
 
         async def ask(seq: int) -> None:
-            await replay.turn(seq)
+            await replay.until_due(seq)
             order.append(seq)
 
         async with anyio.create_task_group() as group:
@@ -182,7 +182,7 @@ def test_what_is_passed_over_keeps_its_order(loop: Loop) -> None:
                 group.start_soon(function)
 
             replay = Replay(state, spawn)
-            await replay.turn()  # `late`, which has no outcome
+            await replay.until_due()  # `late`, which has no outcome
             group.start_soon(ask, 6)
             await anyio.sleep(0.0)
             group.start_soon(ask, 5)

@@ -36,7 +36,7 @@ async def handed_out(replay: Replay, asked: Sequence[int | None]) -> list[int | 
     order: list[int | None] = []
 
     async def ask(seq: int | None) -> None:
-        await (replay.turn() if seq is None else replay.turn(seq))
+        await (replay.until_due() if seq is None else replay.until_due(seq))
         order.append(seq)
 
     async with anyio.create_task_group() as group:
@@ -71,8 +71,8 @@ async def test_skipped_steps_hold_up_nobody() -> None:
     async with replaying([2, 6], skipped=[3, 4]) as replay:
         with anyio.CancelScope() as scope:
             scope.cancel()  # every pause would end the block here
-            await replay.turn(2)
-            await replay.turn(6)
+            await replay.until_due(2)
+            await replay.until_due(6)
 
         assert not scope.cancelled_caught
         assert replay.over
@@ -81,9 +81,9 @@ async def test_skipped_steps_hold_up_nobody() -> None:
 async def test_an_outcome_recorded_before_what_was_handed_out_is_not_waited_for() -> None:
     """An outcome whose turn has passed is handed out at once."""
     async with replaying([2, 4, 7]) as replay:
-        await replay.turn(2)
-        await replay.turn(2)
-        await replay.turn(4)
+        await replay.until_due(2)
+        await replay.until_due(2)
+        await replay.until_due(4)
 
         assert not replay.over
 
@@ -92,9 +92,9 @@ async def test_outcomes_that_were_passed_over_one_after_the_other_keep_their_ord
     """While one branch runs a step anew, what another one asks for passes over its outcomes, one at a time; in the end
     they come as they were recorded, whichever is asked for first."""
     async with replaying([3, 4, 5, 6, 7]) as replay:
-        await replay.turn(3)
-        await replay.turn(5)  # passes over 4
-        await replay.turn(7)  # passes over 6
+        await replay.until_due(3)
+        await replay.until_due(5)  # passes over 4
+        await replay.until_due(7)  # passes over 6
 
         assert await handed_out(replay, [6, 4]) == [4, 6]
 
@@ -108,7 +108,7 @@ async def test_thousands_of_outcomes_are_handed_out_in_a_row() -> None:
 
     replay = Replay(recorded(seqs), refuse)
     for seq in seqs:
-        await replay.turn(seq)
+        await replay.until_due(seq)
 
     assert replay.over
 

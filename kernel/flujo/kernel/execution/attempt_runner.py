@@ -28,7 +28,7 @@ Body = Callable[[], Any]
 """What a step does: a function of no arguments, plain or async."""
 
 
-class Terms(NamedTuple):
+class StepOptions(NamedTuple):
     """How a body is run, tried again and read back; made once per declared step."""
 
     is_async: bool = True
@@ -53,7 +53,7 @@ NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 """Errors that a body makes again each time."""
 
 
-async def run_attempt(attempt: Attempt, body: Body, terms: Terms) -> Outcome:
+async def run_attempt(attempt: Attempt, body: Body, terms: StepOptions) -> Outcome:
     """Run the body of an attempt whose start is durable, and return what came of it."""
     is_async, codec, _, timeout_seconds, _ = terms
     token = enter_attempt(attempt)
@@ -108,7 +108,7 @@ def holds_cancellation(error: BaseException) -> bool:
 
 
 def cancelled_from_outside() -> bool:
-    """Whether a scope around this code is cancelled, as opposed to a body raising a cancellation nobody asked for."""
+    """True if a scope around this code is cancelled, as opposed to a body that raises a cancellation of its own."""
     if anyio.current_effective_deadline() == float("-inf"):
         return True
     try:
@@ -124,5 +124,5 @@ def _failed(attempt: Attempt, error: BaseException) -> Failed:
 
 
 def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Body:
-    """A body of no arguments."""
+    """Return a body of no arguments that calls `function` with these."""
     return partial(function, *args, **kwargs) if args or kwargs else function

@@ -1,15 +1,15 @@
 """Runs that a run has started: cancel goes down, failure goes up, and a retry resumes the failed child.
 
-The parent records the id of its child before the child is created, so that there is never a child nobody knows of. A
-child is an ordinary run with `parent_run_id`; it is recovered, watched and cancelled like any other.
+The parent records the id of its child before the child is created, so that every child is known. A child is an ordinary
+run with `parent_run_id`; it is recovered, watched and cancelled like any other.
 
-    choose      which run the next attempt of a child step waits for, and how often that has to be resumed for its end
-                to count
-    outcome     start it, take it up or resume it, and wait for its end
-    abandoned   the parent no longer waits: if that is because it ends, so does the child
+    resolve_child  which run the next attempt of a child step waits for, and how often that run has to be resumed for
+                   its end to count
+    outcome        starts it, takes it up or resumes it, and waits for its end
+    abandoned      the parent no longer waits: if that is because the parent ends, so does the child
 
-A kernel may die between the end of a parent and that of its child. So whoever takes a parent over looks for children it
-gave up (`given_up`), and whoever takes a child over for the end of its parent (`is_outlived`).
+A kernel may die between the end of a parent and that of its child. So a kernel that takes a parent over looks for the
+children it has given up, and one that takes a child over looks for the end of its parent (journal/children.py).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class ChildRuns:
 
     # -- for a parent that waits --------------------------------------------------------------------------------
 
-    async def choose(
+    async def resolve_child(
         self, parent: LiveRun, key: str, generation: int, step: StepState | None, call: ChildCall
     ) -> tuple[str, int]:
         """(run id, resumes) for the next attempt of a child step.
@@ -98,9 +98,11 @@ class ChildRuns:
         The child of an earlier attempt, or of a generation that did not complete, goes on, unless it was started with
         other inputs. Otherwise the parent asks for a new run, whose id says so if the readable one is taken: by a run
         of somebody else, or by a child that the parent had in a former life."""
-        return await self._insist(parent, partial(self._choose, parent, key, generation, step, call))
+        return await self._retry_until_available(
+            parent, partial(self._resolve_child, parent, key, generation, step, call)
+        )
 
-    async def _choose(
+    async def _resolve_child(
         self, parent: LiveRun, key: str, generation: int, step: StepState | None, call: ChildCall
     ) -> tuple[str, int]:
         earlier = None if step is None or step.child is None else await self._mine(parent, step.child)
@@ -118,7 +120,7 @@ class ChildRuns:
         return child_id(parent.state.run_id, key, generation, parent.uid), 0
 
     async def _mine(self, parent: LiveRun, child: str) -> RunSummary | None:
-        """A child of this life of the parent, if it is there."""
+        """Return a child of this life of the parent, or None if it is not there."""
         try:
             summary = await self._kernel.backend.load(child)
         except RunNotFoundError:
@@ -126,10 +128,12 @@ class ChildRuns:
         return summary if is_child(summary, parent.state.run_id, parent.state.created_at) else None
 
     async def outcome(self, parent: LiveRun, step: StepState, call: ChildCall) -> str | Failed:
-        """The output of the child, as JSON text, or its failure, once it has ended."""
+        """Wait for the end of the child and return its output, as JSON text, or its failure."""
         assert step.child is not None
         try:
-            state = await self._insist(parent, partial(self._ended, parent, step.child, step.child_resumes, call))
+            state = await self._retry_until_available(
+                parent, partial(self._ended, parent, step.child, step.child_resumes, call)
+            )
         except KernelClosedError:
             raise
         except FlujoError as error:  # a workflow that is not there, inputs it does not take, an id that is taken
@@ -146,7 +150,7 @@ class ChildRuns:
         return Failed(failure, (recorded_names(state.error.type),))
 
     async def _ended(self, parent: LiveRun, child: str, resumes: int, call: ChildCall) -> WorkflowState:
-        """The child once it has ended in a way that counts."""
+        """Wait until the child has ended in a way that counts, and return its state."""
         parent_id = parent.state.run_id
         if (summary := await self._mine(parent, child)) is None:
             await self._kernel.start_child(parent.state, child, call)
@@ -166,8 +170,9 @@ class ChildRuns:
             # Otherwise its parent had given it up, and was resumed before the child had stopped.
             await self._resume(parent_id, child)
 
-    async def _insist(self, parent: LiveRun, ask: Callable[[], Awaitable[Result]]) -> Result:
-        """What `ask` returns, however often it has to: that the store did not answer is no failure of the parent."""
+    async def _retry_until_available(self, parent: LiveRun, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """Ask until the store answers, and return what `ask` returns: a store that is away is not the parent's
+        failure."""
         while True:
             try:
                 return await ask()
@@ -210,7 +215,7 @@ class ChildRuns:
     # -- for a parent that does not -----------------------------------------------------------------------------
 
     def abandoned(self, parent: LiveRun, key: str) -> None:
-        """A child step is left. When the run, or the program, has cancelled it, the child is cancelled as well."""
+        """Cancel the child of a step that the program leaves, if the run or the program has cancelled that step."""
         step = parent.state.steps.get(key)
         ends = parent.stopped is None or parent.stopped in (Stop.CANCEL, Stop.TIMEOUT)
         if step is not None and step.child is not None and step.status is StepStatus.WAITING and ends:
@@ -240,8 +245,8 @@ class ChildRuns:
 
 
 def child_id(parent: str, key: str, generation: int, life: str = "") -> str:
-    """The id of the child of a step: readable where that fits, and the same on every replay. `life` is a uid that tells
-    it from another run of the same id."""
+    """Return the id of the child of a step: readable where that fits, and the same on every replay. `life` is a uid
+    that tells it from another run of the same id."""
     suffix = (f".{life[:8]}" if life else "") + ("" if generation == 1 else f".g{generation}")
     plain = f"{parent}.{_NOT_IN_IDS.sub('-', key)}{suffix}"
     if len(plain) <= LONGEST_ID and not _NOT_IN_IDS.search(key):

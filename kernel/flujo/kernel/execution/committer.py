@@ -194,8 +194,8 @@ class Committer:
             batch.end()
 
     def drop(self, run: Recorder) -> None:
-        """What is recorded of a run is not to be written: it is not ours any more. Whoever recorded for its next life
-        is not concerned."""
+        """Take what a run has recorded out of the next batch: another kernel owns the run now. What this kernel has
+        recorded for a later life of the run stays."""
         share = self._next.shares.get(run.uid)
         if share is None or share.run is not run:
             return

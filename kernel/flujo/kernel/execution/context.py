@@ -25,7 +25,7 @@ from flujo.kernel.keys import Branch, check_step_name, check_variable_name, item
 from flujo.kernel.loops import this_task
 from flujo.kernel.values import encode, encode_given
 
-from .attempt_runner import Terms, bind
+from .attempt_runner import StepOptions, bind
 from .branches import run_together
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Wait, current_attempt, in_attempt, leave_every_attempt
@@ -200,12 +200,13 @@ class Context:
     # -- values that stay ---------------------------------------------------------------------------------------
 
     async def now(self, *, name: str = "now") -> datetime:
-        """The time, in UTC, as it was when this call was first made. `name` is its key, as of every value here."""
+        """Return the time, in UTC, as it was when this call was first made. `name` is its key, as of every value
+        here."""
         key = self._key(name, explicit=name != "now")
         return to_datetime(await self._steps.value(key, "now", lambda: str(self._clock.now())))
 
     async def random(self, *, name: str = "random") -> float:
-        """A random number from 0 up to but not including 1, the same on every replay."""
+        """Return a random number from 0 up to but not including 1, the same on every replay."""
 
         def draw() -> str:
             return encode(int.from_bytes(self._random(7)) % 2**53 / 2**53)
@@ -214,7 +215,7 @@ class Context:
         return drawn
 
     async def uuid(self, *, name: str = "uuid") -> UUID:
-        """A random UUID, the same on every replay."""
+        """Return a random UUID, the same on every replay."""
 
         def draw() -> str:
             return encode(str(UUID(bytes=self._random(16), version=4)))
@@ -227,7 +228,8 @@ class Context:
         await self._steps.set_variable(key, name, encode_given(f"the variable {name!r}", value))
 
     async def variable(self, name: str, default: Any = None, *, key: str | None = None) -> Any:
-        """The value of a variable as it was when this call was first made. `key` is the name of the step under which
+        """Return the value of a variable as it was when this call was first made. `key` is the name of the step under
+        which
         that is recorded, by default `get.NAME`."""
         key = self._key(key or f"get.{check_variable_name(name)}", explicit=key is not None)
         variables = self._run.state.variables
@@ -247,7 +249,7 @@ class Context:
         self._steps.skip(self._key(name, explicit=True), reason)
 
     def peek(self, name: str) -> StepState | None:
-        """What is recorded of the next step called `name`, or None; it does not use the name up."""
+        """Return what is recorded of the next step called `name`, or None, without using the name up."""
         branch = _current_branch()
         return self._run.state.steps.get(branch.next_key(name))
 
@@ -367,8 +369,8 @@ class Context:
         return _current_branch().key(check_step_name(name), this_task(), explicit)
 
 
-def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Duration | None) -> Terms:
-    """The terms of a step for one call that gives some of its own."""
+def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Duration | None) -> StepOptions:
+    """Return the options of a step for one call that gives some of its own."""
     terms = declared.terms
     seconds = terms.timeout_seconds if timeout is None else parse_duration(timeout)
     if seconds is not None and not terms.is_async:

@@ -39,7 +39,7 @@ class Attempt(NamedTuple):
         return f"{self.run_id}/{self.step}@{self.generation}"
 
     def environment(self) -> dict[str, str]:
-        """The variables a child process of this attempt gets, by which it is also found again after a crash."""
+        """Return the variables that a child process of this attempt gets; by them it is also found after a crash."""
         return {
             "FLUJO_RUN_ID": self.run_id,
             "FLUJO_RUN_UID": self.uid,
@@ -53,7 +53,7 @@ _current: ContextVar[Attempt | None] = ContextVar("flujo_attempt", default=None)
 
 
 def current_attempt() -> Attempt:
-    """The attempt this code runs in; raises RuntimeError outside of a step's body."""
+    """Return the attempt this code runs in; raises RuntimeError outside of a step's body."""
     attempt = _current.get()
     if attempt is None:
         raise RuntimeError("current_attempt() was called outside of a step")
@@ -61,7 +61,7 @@ def current_attempt() -> Attempt:
 
 
 def in_attempt() -> bool:
-    """Whether this code runs in a step's body."""
+    """True if this code runs in a step's body."""
     return _current.get() is not None
 
 

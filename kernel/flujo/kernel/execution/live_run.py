@@ -83,17 +83,17 @@ class LiveRun:
 
     @property
     def takes_requests(self) -> bool:
-        """Whether signals and a cancel can still reach the program."""
+        """True while signals and a cancel can still reach the program."""
         return self.stopped is None and self.state.status in LIVE
 
     @property
     def is_lost(self) -> bool:
-        """What is recorded of the run from now on, others decide, or nobody."""
+        """True once this kernel may no longer record: the run was fenced, or the store failed."""
         return self.stopped in (Stop.FENCED, Stop.LOST)
 
     @property
     def has_settled(self) -> bool:
-        """The run is final or paused, durably."""
+        """True once the run is final or paused, durably."""
         lost = self.failure is not None or self.is_lost
         return self.ended.is_set() and not lost and self.state.status not in LIVE
 
@@ -155,7 +155,7 @@ class LiveRun:
                 self.refuse(found.differences)
 
     def _require_all_asked(self) -> None:
-        """The same for a program that has returned without ever asking."""
+        """Stop a program as incompatible that has returned without asking for all that it has completed."""
         if self.stopped is None and (found := unasked(self.state, self.replay.is_unasked)):
             self.refuse(found)
 
@@ -235,7 +235,7 @@ class LiveRun:
 
     @property
     def held(self) -> bool:
-        """A pause was asked for: no attempt may start any more."""
+        """True once a pause was asked for: no attempt may start any more."""
         return self.state.pause_requested_at is not None
 
     async def hold(self) -> NoReturn:
@@ -316,8 +316,8 @@ class LiveRun:
         return holds_cancellation(error) and cancelled_from_outside() and await self._is_committer_gone()
 
     async def _is_committer_gone(self) -> bool:
-        """Whether everything is being cancelled. If the committer lives on, somebody has cancelled just this task, with
-        Task.cancel(); that is a failure of this run, and no reason to end the kernel."""
+        """True if everything is being cancelled. If the committer lives on, just this task was cancelled, with
+        Task.cancel(): that is a failure of this run, and no reason to end the kernel."""
         with anyio.CancelScope(shield=True):
             for _ in range(3):
                 await checkpoint()

@@ -31,7 +31,7 @@ from flujo.kernel.store.backend import StoredDefinition
 from flujo.kernel.store.retention import Retention
 
 from .annotations import UnresolvedAnnotationError, annotation_of, called
-from .attempt_runner import Terms
+from .attempt_runner import StepOptions
 from .signature import DEFAULTED, Inputs, Signature
 
 P = ParamSpec("P")
@@ -79,10 +79,10 @@ class Step(Generic[P, R]):
             pass  # the name may be defined further down in the module; it is asked for again at the first call
 
     @cached_property
-    def terms(self) -> Terms:
+    def terms(self) -> StepOptions:
         """How a body is run, tried again and read back. Raises DeclarationError for a return type that cannot be."""
         codec = codec_for(annotation_of(self.function, "return"), f"the return type of step {self.name!r}")
-        return Terms(self._is_async, codec, self._retry, self._seconds, self._limit)
+        return StepOptions(self._is_async, codec, self._retry, self._seconds, self._limit)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Step[P, R]:
         """Return the step itself, or for a method the step of the bound method."""

@@ -65,11 +65,11 @@ class Reporter:
             self._run.spawn(partial(self._flush_in_time, step))
 
     def _is_under_way(self, step: str | None) -> bool:
-        """Whether there is still something to report of; a task that a body has left behind may not know."""
+        """True while the step or run can have progress; a task that a body has left behind may not know of its end."""
         return step is None or self._run.state.steps[step].status is StepStatus.RUNNING
 
     def _due(self, step: str | None) -> int:
-        """When the next report may be recorded."""
+        """Return the instant from which on the next report may be recorded."""
         state = self._run.state
         last = state.report if step is None else state.steps[step].progress
         return 0 if last is None else last.at + self._interval

@@ -1,15 +1,14 @@
-"""Handing recorded outcomes back to a program in the order they were recorded.
+"""Delivering recorded outcomes to a program in the order they were recorded.
 
 The order in which concurrent steps finished is part of a run's history: a program that reacts to the first one must
-see the same first one again, or it takes another path. So a replayed outcome waits for its turn. When it is the
-next one in the journal it is handed out at once; otherwise an usher, a task that exists only while somebody waits,
-hands out one after the other and gives the program a few scheduler ticks to react to each. A step that has no
-outcome yet takes its turn last.
+see the same first one again, or it takes another path. So a replayed outcome waits for its place. If it is the next one
+in the journal it is delivered at once; otherwise a dispatcher, a task that exists only while a step waits, delivers one
+after the other and gives the program a few scheduler ticks to react to each. A step that has no outcome yet comes last.
 
-A step that its program cancelled has its turn too: the moment in which the program cancels it again.
+A step that its program cancelled has its place too: the moment in which the program cancels it again.
 
-A program whose code has changed may never ask for the next outcome. After `IDLE_TICKS` in which nobody asked for
-anything the usher goes on with what is asked for, so that nothing hangs."""
+A program whose code has changed may never ask for the next outcome. After `IDLE_TICKS` in which it asked for nothing,
+the dispatcher skips what is not asked for, so that nothing hangs."""
 
 from __future__ import annotations
 
@@ -28,62 +27,64 @@ IDLE_TICKS = 50
 REACTION_TICKS = 5
 YIELD_EVERY = 200  # outcomes handed out without a pause, so that a long history does not stall the event loop
 
-_IN_TURN = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED)
+_ORDERED = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.CANCELLED)
 
-LAST = 2**63  # the turn of whatever is not recorded yet
+LAST = 2**63  # the place of what is not recorded yet
 
 
 class Replay:
-    """The outcomes one program has still to be handed, in journal order."""
+    """The outcomes that are still to be delivered to one program, in journal order."""
 
     def __init__(self, state: WorkflowState, spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]) -> None:
-        # A skip is decided anew without waiting for anything, so nobody may ever ask for its turn.
-        asked_for = (step.settled_seq for step in state.steps.values() if step.status in _IN_TURN)
+        # A skip is decided anew without waiting for anything, so its outcome may never be asked for.
+        asked_for = (step.settled_seq for step in state.steps.values() if step.status in _ORDERED)
         self._due = deque(sorted(seq for seq in asked_for if seq is not None))
         self._asked: list[tuple[int, int, anyio.Event]] = []
         self._tiebreak = count()
-        self._behind: deque[int] = deque()  # outcomes whose turn has passed, in order: nobody has asked for them yet
-        self._lanes = dict.fromkeys(self._due, self._due)  # outcome → those it has to come in order with
-        self._awaited: dict[int, anyio.Event] = {}  # cancellations of the program's own that it is about to repeat
-        self._passed: set[int] = set()  # outcomes whose turn has passed although nobody has asked for them
+        self._skipped: deque[int] = (
+            deque()
+        )  # outcomes that were skipped, in order: the program has not asked for them yet
+        self._lanes = dict.fromkeys(self._due, self._due)  # outcome → the lane in which it keeps its order
+        self._awaited: dict[int, anyio.Event] = {}  # cancellations that the program is about to repeat
+        self._unclaimed: set[int] = set()  # those of them that the program has still not asked for
         self._spawn = spawn
-        self._ushering = False
+        self._dispatching = False
         self._stopped = False
         self._in_a_row = 0
 
     @property
     def over(self) -> bool:
-        """Everything recorded has been handed out."""
+        """True once everything recorded has been delivered or skipped."""
         return not self._due
 
     @property
-    def has_passed_some(self) -> bool:
-        """The turn of some outcome has passed although nobody has asked for it."""
-        return bool(self._passed)
+    def has_skipped_some(self) -> bool:
+        """True if an outcome was skipped that the program has not asked for."""
+        return bool(self._unclaimed)
 
-    async def turn(self, seq: int = LAST) -> None:
-        """Return when it is the turn of the outcome recorded as event `seq`; by default, of what is not recorded
-        yet. Returns out of turn once stopped."""
+    async def until_due(self, seq: int = LAST) -> None:
+        """Return once the outcome recorded as event `seq` may be delivered; by default, once a step without an outcome
+        may make new history. Returns at once when stopped."""
         if self._stopped:
             return
         if not self._asked and self._is_next(seq):
             self._in_a_row += 1
             if self._in_a_row % YIELD_EVERY == 0:
                 with anyio.CancelScope(shield=True):
-                    await checkpoint()  # before it is handed out: behind that, the next one could be seen first
-            self._hand_out(seq)
+                    await checkpoint()  # before it is delivered: after that, the next one could be seen first
+            self._deliver(seq)
             return
         called = anyio.Event()
         insort(self._asked, (seq, next(self._tiebreak), called))
-        if not self._ushering:
-            self._ushering = True
-            self._spawn(self._usher)
-        # What is recorded was handed out when it was recorded, even if the program had just cancelled the scope around
+        if not self._dispatching:
+            self._dispatching = True
+            self._spawn(self._dispatch)
+        # What is recorded was delivered when it was recorded, even if the program had just cancelled the scope around
         # it: of two steps that ended in one tick, the first may have won, and yet both were seen.
         with anyio.CancelScope(shield=seq != LAST):
             await called.wait()
 
-    async def cancelled_again(self, seq: int) -> NoReturn:
+    async def await_recorded_cancellation(self, seq: int) -> NoReturn:
         """Wait, as the program did, until it cancels the step whose cancellation is event `seq`.
 
         What is recorded behind it has to wait as long, since the program reacted to it later: a deadline of the
@@ -99,11 +100,11 @@ class Replay:
         raise AssertionError("sleep_forever() has returned")
 
     def is_unasked(self, seq: int) -> bool:
-        """Whether nobody has been handed the outcome recorded as event `seq`."""
-        return seq in self._passed or seq in self._due
+        """True while the outcome recorded as event `seq` has not been delivered."""
+        return seq in self._unclaimed or seq in self._due
 
     def stop(self) -> None:
-        """Let everybody go who waits: the program is told to unwind."""
+        """Let every step go on that waits: the program is told to unwind."""
         self._stopped = True
         for _, _, called in self._asked:
             called.set()
@@ -113,24 +114,24 @@ class Replay:
         lane = self._lanes.get(seq, self._due)
         return not lane or lane[0] >= seq
 
-    def _hand_out(self, seq: int) -> None:
-        """Take an outcome out of its lane. What its turn has passed over keeps its order, in the lane behind: a step in
-        the midst of a history may run anew, and what follows on it comes when that has ended."""
+    def _deliver(self, seq: int) -> None:
+        """Take an outcome out of its lane. What stands before it is skipped and keeps its order in a lane of its own: a
+        step in the midst of a history may run anew, and what follows on it comes when that has ended."""
         lane = self._lanes.pop(seq, self._due)
-        if lane is self._behind:
+        if lane is self._skipped:
             lane.remove(seq)
         while lane is self._due and lane and lane[0] <= seq:
             if (due := lane.popleft()) != seq:
-                self._behind.append(due)
-                self._lanes[due] = self._behind
-                self._passed.add(due)
-        self._passed.discard(seq)
+                self._skipped.append(due)
+                self._lanes[due] = self._skipped
+                self._unclaimed.add(due)
+        self._unclaimed.discard(seq)
 
     def _next_asked(self) -> tuple[int, int, anyio.Event] | None:
-        """The first one that is asked for and whose turn it is."""
+        """Return the first one that is asked for and due."""
         return next((asked for asked in self._asked if self._is_next(asked[0])), None)
 
-    async def _usher(self) -> None:
+    async def _dispatch(self) -> None:
         try:
             idle, seen = 0, -1
             while self._asked:
@@ -148,10 +149,10 @@ class Replay:
                 if asked is not None:
                     seq, _, called = asked
                     self._asked.remove(asked)
-                    self._hand_out(seq)
+                    self._deliver(seq)
                     called.set()
                     idle, seen = 0, -1
                     for _ in range(REACTION_TICKS):
                         await checkpoint()
         finally:
-            self._ushering = False
+            self._dispatching = False

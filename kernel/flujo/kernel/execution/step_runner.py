@@ -35,7 +35,7 @@ from flujo.kernel.journal.state import OPEN, SETTLED, StepState, StepStatus, Usa
 from flujo.kernel.loops import this_task
 from flujo.kernel.values import NULL
 
-from .attempt_runner import Body, Failed, Terms, run_attempt
+from .attempt_runner import Body, Failed, StepOptions, run_attempt
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Attempt, Wait
 from .limits import Limit, Limiter
@@ -61,8 +61,8 @@ class StepRunner:
         self._has_limits = limiter.has_limits
         self._used: dict[str, Usage] = {}  # by commands of failed attempts; a body may report over what is recorded
 
-    async def perform(self, key: str, body: Body, terms: Terms, digest: str | None = None) -> Any:
-        """The output of a step with a body; raises StepFailed.
+    async def perform(self, key: str, body: Body, terms: StepOptions, digest: str | None = None) -> Any:
+        """Perform a step with a body and return its output; raises StepFailed.
 
         `digest` is given for the items of a map: another one than is recorded means other arguments."""
         run = self._run
@@ -111,7 +111,7 @@ class StepRunner:
             raise
 
     async def wait(self, key: str, wait: Wait, codec: Codec = PLAIN) -> Any:
-        """The outcome of a step without a body: a durable sleep, or a wait for a signal."""
+        """Perform a step without a body, a durable sleep or a wait for a signal, and return what it brought."""
         step = self._run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
             return await self._recorded(step, codec)
@@ -125,7 +125,7 @@ class StepRunner:
             raise
 
     async def value(self, key: str, kind: str, read: Callable[[], str]) -> Any:
-        """What `read` returns, as JSON text, the first time; the same on every replay."""
+        """Return what `read` returned the first time, which is JSON text, on every replay."""
         step = self._run.state.steps.get(key)
         if step is not None and step.status in SETTLED:
             return await self._recorded(step, PLAIN)
@@ -144,7 +144,7 @@ class StepRunner:
         self._run.record(events.VariableSet(name, value, key, generation=1 if step is None else step.generation))
 
     async def child(self, key: str, call: ChildCall, child_runs: ChildRuns, retry: RetryPolicy, codec: Codec) -> Any:
-        """The output of a run that this one has started; raises StepFailed when it has not completed."""
+        """Start another run and return its output once it has completed; raises StepFailed when it has not."""
         run, state = self._run, self._run.state
         step = state.steps.get(key)
         if step is not None and step.status in SETTLED:
@@ -159,7 +159,7 @@ class StepRunner:
                 step = state.steps.get(key)
                 if step is None or step.status is not StepStatus.WAITING:
                     generation = 1 if step is None else step.generation
-                    child, resumes = await child_runs.choose(run, key, generation, step, call)
+                    child, resumes = await child_runs.resolve_child(run, key, generation, step, call)
                     if run.held:
                         await run.hold()
                     waiting = events.StepWaiting(
@@ -187,7 +187,7 @@ class StepRunner:
 
     async def _recorded(self, step: StepState, codec: Codec) -> Any:
         assert step.settled_seq is not None
-        await self._run.replay.turn(step.settled_seq)
+        await self._run.replay.until_due(step.settled_seq)
         if self._run.stopped is not None:
             await self._run.unwind()
         if step.status is StepStatus.FAILED:
@@ -210,10 +210,10 @@ class StepRunner:
         if step is not None and step.status is StepStatus.CANCELLED:
             # Before any turn: this makes no new history, and what is recorded after it has still to come in order.
             assert step.settled_seq is not None
-            await self._run.replay.cancelled_again(step.settled_seq)
+            await self._run.replay.await_recorded_cancellation(step.settled_seq)
         if not self._run.replay.over:
-            await self._run.replay.turn()
-            if step is None and self._run.replay.has_passed_some:
+            await self._run.replay.until_due()
+            if step is None and self._run.replay.has_skipped_some:
                 self._run.require_asked(key)  # nobody has asked for anything for a while, and now comes something new
             if self._run.stopped is not None:
                 await self._run.unwind()
@@ -333,8 +333,8 @@ class StepRunner:
         return signal.payload
 
     async def _arrives_before(self, name: str, instant: int | None) -> bool:
-        """Whether a signal comes before an instant; without one, it is waited for without end. Another wait for the
-        same name may be the one that takes it."""
+        """Wait for a signal, and return False if none came before an instant; with None, wait without end. Another wait
+        for the same name may be the one that takes it."""
         alarm = anyio.CancelScope()
         with anyio.CancelScope() as patience:
             if instant is not None:

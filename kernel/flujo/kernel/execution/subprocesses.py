@@ -332,7 +332,7 @@ class _Process:
         self._ended.close()
 
     def _watch(self) -> _End:
-        """What becomes readable when it has ended."""
+        """Return a file descriptor that becomes readable when the process has ended."""
         if sys.platform.startswith("linux"):
             try:
                 return _End(os.pidfd_open(self.pid))
@@ -479,7 +479,7 @@ def _is_group_alive(group: int) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on: state, parent, group, …; none if there is no such process."""
+    """Return the fields of /proc/PID/stat from the third on: state, parent, group, …; none without such a process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
