@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flujo.backends import open_backend
 from flujo.cli.target import DEFAULT, ServerTarget, discover, discover_store
 from flujo.kernel.errors import StoreUrlError, UntrustedOwnerError
 from other_users import OTHER, give_away, root_only
@@ -97,6 +98,19 @@ def test_a_file_store_counts_from_its_settings_as_well(here: Path) -> None:
     (here.parent / "flujo.toml").write_text('store = "file:data/runs"\n', encoding="utf-8")
 
     assert discover_store(here=here).url == f"file:{here.parent}/data/runs"
+
+
+@pytest.mark.parametrize("name", ["C#", "a%41b", "q?x", "q?durability=normal", "sp ace"])
+def test_a_store_is_found_whatever_its_folder_is_called(name: str, here: Path) -> None:
+    """Its path becomes part of a URL, in which these characters might mean something else."""
+    folder = here / name / "below"
+    folder.mkdir(parents=True)
+    (folder.parent / ".flujo").mkdir()
+
+    found = discover_store(here=folder)
+
+    assert open_backend(found.url).path == folder.parent / ".flujo" / "state.db"
+    assert found.workspaces == folder.parent / ".flujo" / "workspaces"
 
 
 # -- what belongs to another user -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from flujo.kernel.errors import StoreUrlError
 from flujo.kernel.trust import require_trusted
 
 from . import open_backend
+from .urls import split
 
 DEFAULT = "sqlite:.flujo/state.db"
 
@@ -58,7 +59,7 @@ def path_of(url: str) -> Path | None:
     backend says. Raises StoreUrlError."""
     if open_backend(url).path is None:
         return None
-    path = url.partition(":")[2].partition("?")[0]
+    _, path, _ = split(url)
     return Path(path.removeprefix("//") if path.startswith("///") else path).expanduser()
 
 
@@ -67,9 +68,8 @@ def anchored(url: str, folder: Path) -> str:
     path = path_of(url)
     if path is None or path.is_absolute():
         return url
-    scheme = url.partition(":")[0]
-    _, question_mark, options = url.partition("?")
-    return f"{scheme}:{folder / path}{question_mark}{options}"
+    scheme, _, options = split(url)
+    return f"{scheme}:{folder / path}{options}"
 
 
 def workspaces_of(url: str, here: Path) -> Path:

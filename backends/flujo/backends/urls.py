@@ -18,17 +18,25 @@ class Address(NamedTuple):
     durability: Durability
 
 
+def split(url: str) -> tuple[str, str, str]:
+    """Return the scheme of a URL, its path, and its options with their question mark.
+
+    Options hold no slash: a question mark in the name of a folder belongs to the path."""
+    scheme, _, rest = url.partition(":")
+    path, question, options = rest.rpartition("?")
+    return (scheme, rest, "") if not question or "/" in options else (scheme, path, question + options)
+
+
 def parse(url: str, what: str) -> Address:
     """What a URL says; `what` the path is of, for messages. Raises StoreUrlError."""
-    scheme, _, rest = url.partition(":")
-    path, question, options = rest.partition("?")
+    scheme, path, options = split(url)
     if path.startswith("//"):
         path = path[2:]
         if not path.startswith("/"):
             raise StoreUrlError(url, f"a path does not follow two slashes; write {scheme}:{path}")
     if path in ("", ":memory:"):
         raise StoreUrlError(url, f"there is no {what}; for a store in memory write memory:")
-    match options.removeprefix("durability=") if question else "full":
+    match options.removeprefix("?durability=") if options else "full":
         case "full":
             return Address(path, "full")
         case "normal":

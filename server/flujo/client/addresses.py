@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from flujo.kernel.errors import InvalidAddressError
 
@@ -44,7 +45,7 @@ class ServerAddress(NamedTuple):
 
         Raises InvalidAddressError if neither is short enough."""
         if _fits(path := str(self.path)) or _fits(path := os.path.relpath(path)):
-            return f"unix:{path}"
+            return f"unix:{quote(os.fsencode(path))}"  # gRPC reads it as a URI: `#`, `?` and `%41` mean other things
         raise InvalidAddressError(
             self.text, f"the path of a socket has at most {LONGEST_PATH} bytes; choose a shorter one"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -62,6 +63,6 @@ def test_a_path_that_is_too_long_is_taken_from_here(folder: Path, monkeypatch: p
 
     monkeypatch.chdir("/")
     fits = folder / ("é" * ((LONGEST_PATH - len(str(folder)) - 1) // 2))
-    assert ServerAddress.parse(f"unix:{fits}").target == f"unix:{fits}"
+    assert unquote(ServerAddress.parse(f"unix:{fits}").target) == f"unix:{fits}"
     with pytest.raises(InvalidAddressError):
         ServerAddress.parse(f"unix:{fits}éé").target

@@ -77,6 +77,16 @@ async def test_the_socket_of_a_dead_server_is_replaced(folder: Path, address: st
         assert (await client.info()).kernel_id == kernel.id
 
 
+@pytest.mark.parametrize("name", ["C#", "a%41b", "q?x", "sp ace", "ü"])
+async def test_a_server_is_found_whatever_its_folder_is_called(name: str, folder: Path) -> None:
+    """gRPC takes the path for a part of a URI; it names the same file for the server and for its client."""
+    kernel = Harness().kernel(doubling)
+    address = f"unix:{folder}/{name}/s"
+    async with kernel, served(kernel, address), Client(address) as client:
+        assert (await client.info()).kernel_id == kernel.id
+        assert stat.S_ISSOCK((folder / name / "s").stat().st_mode)
+
+
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
 def test_what_is_no_socket_is_left_alone(kind: str, folder: Path, address: str) -> None:
     """The address was a mistake, and nothing of the user's is removed for it."""
