@@ -296,3 +296,21 @@ async def test_a_variable_that_was_not_set_says_that_it_stays_so(context: Script
     """A resume does not read it again."""
     with pytest.raises(StepFailed, match=r"`TOKEN` was not set when this run was started, and stays so: start it anew"):
         await run(context, "- {name: a, task: note, inputs: {x: '{{ env.TOKEN }}'}}\n")
+
+
+async def test_a_path_counts_from_where_the_run_was_started(context: ScriptedContext, tmp_path: Path) -> None:
+    """Not from the workspace, in which a person has nothing."""
+    output = await run(
+        context,
+        "- {name: a, task: noop}\n",
+        top="""
+        params:
+          folder: {type: string, format: path}
+          other: {format: path}
+          absent: {format: path}
+        outputs: {a: '{{ folder }}', b: '{{ args.other }}'}
+        """,
+        inputs={"folder": "data", "other": "/etc"},
+    )
+
+    assert output == {"a": f"{tmp_path}/data", "b": "/etc"}

@@ -22,6 +22,7 @@ from flujo.workflows.tasks import python_code
 from flujo.workflows.tasks.files import MAX_READ_BYTES, NotAFileError, OutsideWorkspaceError, read_text
 from flujo.workflows.tasks.messages import TaskFailed
 from flujo.workflows.tasks.shell import ShellError
+from flujo.workflows.templates import TemplateError, render
 from workflows.scripted import environment_in, report_nothing
 
 
@@ -98,14 +99,92 @@ async def test_shell_takes_a_folder_and_variables(bench: Bench) -> None:
     assert result["stdout"] == "sub\n5 run-1 step 2 run-1/step@1\n"
 
 
-async def test_shell_fails_with_the_last_lines_of_stderr(bench: Bench) -> None:
-    """The message has the code and what the command said last."""
+async def test_shell_fails_with_the_ends_of_what_it_printed(bench: Bench) -> None:
+    """The message has the code, what the command said last on both outputs, where it ran, and where all of it is."""
     with pytest.raises(ShellError) as raised:
-        await bench.call("shell", command="for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; exit 3")
+        await bench.call("shell", command="seq -f 'line %g' 12 >&2; seq 11; exit 3")
 
-    assert str(raised.value) == "the command ended with code 3: " + "\n".join(f"line {i}" for i in range(3, 13))
+    assert str(raised.value) == (
+        "the command ended with code 3: " + "\n".join(f"line {number}" for number in range(3, 13)) + "\n"
+        "the end of its stdout: " + "\n".join(f"{number}" for number in range(2, 12)) + "\n"
+        f"it ran in {bench.workspace}; all it printed: {bench.log_file}"
+    )
     assert raised.value.return_code == 3
     assert error_type(raised.value) == "ShellError"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("echo 'FAILED test_x: 3 != 4'; exit 1", "the command ended with code 1: FAILED test_x: 3 != 4\nit ran in "),
+        ("exit 1", "the command ended with code 1, and printed nothing\nit ran in "),
+    ],
+)
+async def test_a_failure_whose_message_is_on_stdout_shows_it(bench: Bench, command: str, told: str) -> None:
+    """As test runners and compilers do."""
+    with pytest.raises(ShellError) as raised:
+        await bench.call("shell", command=command, working_dir=".")
+
+    assert str(raised.value).startswith(f"{told}{bench.workspace}")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code"),
+    [
+        ({"command": "false; true"}, 0),
+        ({"command": "false\ntrue\n"}, 1),
+        ({"command": "false\ntrue\n", "strict": False}, 0),
+        ({"command": "false; true", "strict": True}, 1),
+        ({"command": "false | true\ntrue\n"}, 0),
+        ({"command": "false | true\ntrue\n", "shell": "bash"}, 1),
+        ({"command": "#!/bin/sh\nfalse\ntrue\n"}, 0),
+        ({"command": "#!/bin/sh -e\nfalse\ntrue\n"}, 1),
+        ({"command": "#!/usr/bin/env python3\nimport sys\nsys.exit(7)\n"}, 7),
+    ],
+)
+async def test_a_script_ends_with_the_first_line_that_fails(bench: Bench, inputs: dict[str, Any], code: int) -> None:
+    """A text of several lines is one; its first line may say what runs it, and then nothing is added."""
+    result = await bench.call("shell", **inputs, check=False)
+
+    assert result["return_code"] == code
+    assert os.listdir(bench.workspace) == []
+
+
+async def test_the_shell_of_a_definition_runs_its_texts(bench: Bench) -> None:
+    """`settings: {shell: bash}`; a step may name another."""
+    bench.context["settings"] = {"shell": "bash"}
+
+    assert (await bench.call("shell", command='echo "${BASH_VERSION:+bash}"'))["stdout"] == "bash\n"
+    assert (await bench.call("shell", command='echo "${BASH_VERSION:+bash}"', shell="/bin/sh"))["stdout"] != "zsh\n"
+
+
+async def test_an_output_that_was_cut_is_not_used_unnoticed(bench: Bench) -> None:
+    """No template gets at it under its own name, with a `default` or without; what was kept has another one."""
+    result = await bench.call("shell", command="seq 100", max_output=20)
+    names = {"steps": {"list": {"result": result, "status": "completed"}}}
+
+    for template in (
+        "{{ steps.list.result.stdout }}",
+        "{{ steps.list.result['stdout'].split() | length }}",
+        "{{ steps.list.result.stdout | default('') }}",
+    ):
+        with pytest.raises(TemplateError, match=r"`stdout` was cut, .* ask for more with `max_output`"):
+            await render(template, names)
+    assert await render("{{ steps.list.result.stderr }}", names) == ""
+    assert str(await render("{{ steps.list.result.stdout_cut }}", names)).startswith("1\n2\n3\n4\n5\n\n[... ")
+
+
+async def test_more_output_is_kept_on_request(bench: Bench) -> None:
+    """As much as `max_output` says."""
+    result = await bench.call("shell", command="head -c 3000000 /dev/zero | tr '\\0' x", max_output=4_000_000)
+
+    assert len(result["stdout"]) == 3_000_000
+
+
+async def test_a_value_too_large_for_a_command_line_says_where_it_belongs(bench: Bench) -> None:
+    """Into standard input, or a file."""
+    with pytest.raises(OSError, match="put large values into `stdin` or a file"):
+        await bench.call("shell", command=["true", "x" * 4_000_000])
 
 
 async def test_shell_names_the_signal_that_killed_it(bench: Bench) -> None:
@@ -124,7 +203,7 @@ async def test_shell_says_when_output_was_cut(bench: Bench) -> None:
     result = await bench.call("shell", command="yes | head -c 3000000")
 
     assert result["truncated"] is True
-    assert len(result["stdout"]) < 1_100_000
+    assert len(result["stdout_cut"]) < 1_100_000
 
 
 async def test_shell_names_a_command_that_does_not_exist(bench: Bench) -> None:

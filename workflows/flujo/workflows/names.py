@@ -6,6 +6,7 @@ template gives never depends on which of two steps was faster.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class StepNames:
         self._handled = definition.handled
         self._steps: dict[str, Any] = {step.name: NotRun(step.name, "pending") for step in definition.steps}
         self._failures: dict[str, Failure] = {}  # in the order they happened
+        inputs = {**inputs, **_paths(definition, inputs, environment.get("start_dir", ""))}
         own = {
             "workspace": environment.get("workspace", ""),
             "run_number": environment.get("run_number", 1),
@@ -123,3 +125,9 @@ class StepNames:
 
 def _told(name: str, failure: StepFailed) -> Failure:
     return {"step": name, "type": failure.type, "message": failure.error}
+
+
+def _paths(definition: Definition, inputs: Mapping[str, Any], start_dir: str) -> dict[str, str]:
+    """Return the inputs that are paths, counted from where the run was started."""
+    names = (parameter.name for parameter in definition.parameters if parameter.format == "path")
+    return {name: os.path.join(start_dir, inputs[name]) for name in names if isinstance(inputs.get(name), str)}

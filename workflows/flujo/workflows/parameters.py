@@ -36,6 +36,9 @@ MAX_PROBLEMS = 20
 MAX_CHECKED = 20_000
 """How many items of one list are checked one by one, which takes about 2 µs for each."""
 
+FORMATS = ("duration", "path")
+"""`path`: a relative one counts from the folder the run was started in."""
+
 MISSING: Any = object()
 """Stands for a default that was not given; null is a default."""
 
@@ -286,7 +289,7 @@ def _check_items(value: Any) -> str | None:
 
 
 def _check_format(value: Any) -> str | None:
-    return None if value == "duration" else f"must be duration, not {shown(value)}"
+    return None if value in FORMATS else f"must be {' or '.join(FORMATS)}, not {shown(value)}"
 
 
 def _must_be(*types: str, minimum: float | None = None) -> Callable[[Any], str | None]:

@@ -23,7 +23,7 @@ class StepLog:
     """The part of one attempt in the log of its run. `path` None writes nothing."""
 
     def __init__(self, path: Path | None, step: str, attempt: int) -> None:
-        self._path = path
+        self.path = path
         self._prefix = f"{step}.{attempt}| ".encode()
         self._rest: dict[str, bytes] = {}
 
@@ -46,12 +46,12 @@ class StepLog:
         self._rest.clear()
 
     def _append(self, lines: list[bytes]) -> None:
-        if self._path is None or not lines:
+        if self.path is None or not lines:
             return
         data = b"".join(self._prefix + line + b"\n" for line in lines)
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self._path, _APPENDING, 0o600)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self.path, _APPENDING, 0o600)
             try:
                 found = os.fstat(fd)
                 room = MAX_BYTES - found.st_size

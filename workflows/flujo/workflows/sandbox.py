@@ -111,7 +111,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             try:
                 return obj[attribute]
             except (TypeError, LookupError):
-                pass
+                _require_whole(obj, attribute)
         if isinstance(obj, Undefined):
             return obj.status if isinstance(obj, NotRun) and attribute == "status" else obj
         return super().getattr(obj, attribute)
@@ -120,6 +120,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Return `a[b]`, `a[1:2]` included."""
         if isinstance(obj, Undefined):
             return self.getattr(obj, argument) if isinstance(argument, str) else obj
+        if isinstance(obj, Mapping) and isinstance(argument, str) and argument not in obj:
+            _require_whole(obj, argument)
         return super().getitem(obj, argument)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -170,6 +172,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def bounded_concat(self, parts: Iterable[Any]) -> str:
         """Return what the operator `~` makes."""
         return bounded_text(map(text_of, parts))
+
+
+def _require_whole(result: Mapping[str, Any], name: str) -> None:
+    """Raise LimitError for an output of a command that was cut: no `default` may stand for it."""
+    if f"{name}_cut" in result and result.get("truncated") is True:
+        raise LimitError(
+            f"`{name}` was cut, since there was more of it than was kept: ask for more with `max_output`, or send it "
+            f"to a file; what was kept is `{name}_cut`"
+        )
 
 
 class _Formatter(SandboxedFormatter):

@@ -1,34 +1,57 @@
 """The task `shell`: run a command in the workspace.
 
-A text goes to `/bin/sh -c`; a list is a command and its arguments, passed on as they are. In a text, quote what
-templates put in: `ls {{ args.folder | quote }}`.
+A text goes to a shell; a list is a command and its arguments, passed on as they are. In a text, quote what templates
+put in: `ls {{ args.folder | quote }}`. A text of several lines is a script: it ends with the first line that fails,
+and a first line `#!…` names what runs it.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import secrets
+import shlex
 import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.programs import Finished
+from flujo.kernel.values import MAX_OUTPUT_BYTES
 from flujo.workflows.registry import TaskCall, task
 from flujo.workflows.texts import as_text
 from flujo.workflows.wording import shown
 
 LAST_LINES = 10
+MAX_OUTPUT = 1024 * 1024
+"""Bytes kept of each output, unless a step asks for more or less."""
+
+_WITH_PIPEFAIL = ("bash", "ksh", "zsh")
 
 
 class ShellError(FlujoError):
-    """A command ended with a return code other than 0; `return_code` is -N after signal N."""
+    """A command ended with a return code other than 0; `return_code` is -N after signal N.
+
+    The message has the ends of both its outputs, the folder it ran in, and where all it printed is kept.
+    """
 
     reason = "STEP_FAILED"
     type = "ShellError"
 
-    def __init__(self, finished: Finished) -> None:
-        lines = finished.stderr.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
-        said = ": " + "\n".join(lines) if lines else ""
-        super().__init__(f"the command {how_it_ended(finished.return_code)}{said}")
+    def __init__(self, finished: Finished, working_dir: Path, log: Path | None) -> None:
+        said = [lines for lines in (_end_of(finished.stderr), _end_of(finished.stdout)) if lines]
+        kept = "" if log is None else f"; all it printed: {log}"
+        told = f": {said[0]}" if said else ", and printed nothing"
+        more = "" if len(said) < 2 else f"\nthe end of its stdout: {said[1]}"
+        super().__init__(f"the command {how_it_ended(finished.return_code)}{told}{more}\nit ran in {working_dir}{kept}")
         self.return_code = finished.return_code
+        self.working_dir = working_dir
+
+
+def _end_of(output: bytes) -> str:
+    return "\n".join(output.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:])
 
 
 @task(
@@ -39,33 +62,86 @@ class ShellError(FlujoError):
         "env": {"type": "object"},
         "stdin": {"type": "string"},
         "check": {"type": "boolean", "default": True},
+        "shell": {"type": "string", "minLength": 1},
+        "strict": {"type": "boolean"},
+        "max_output": {"type": "integer", "minimum": 0, "maximum": MAX_OUTPUT_BYTES // 4, "default": MAX_OUTPUT},
     },
 )
 async def shell(call: TaskCall) -> dict[str, Any]:
-    """Run a command; return {return_code, stdout, stderr}, with `truncated: true` if not all of its output was kept."""
-    command = call.inputs["command"]
-    if isinstance(command, str):
-        argv = ["/bin/sh", "-c", command]
-    else:
-        argv = [_text(part, f"part {number} of `command`") for number, part in enumerate(command, 1)]
-    finished = await call.attempt.children.run(
-        argv,
-        cwd=call.workspace / call.inputs.get("working_dir", "."),
-        env={
-            **call.environment(),
-            **{name: _text(value, f"`{name}` in `env`") for name, value in call.inputs.get("env", {}).items()},
-        },
-        input=call.inputs.get("stdin", "").encode(),
-        on_output=call.log.receive,
-    )
+    """Run a command; return {return_code, stdout, stderr}.
+
+    An output that was cut is called `stdout_cut` or `stderr_cut`, so that it is not used for the whole unnoticed.
+    """
+    working_dir = call.workspace / call.inputs.get("working_dir", ".")
+    with _command(call) as argv:
+        try:
+            finished = await call.attempt.children.run(
+                argv,
+                cwd=working_dir,
+                env={
+                    **call.environment(),
+                    **{name: _text(value, f"`{name}` in `env`") for name, value in call.inputs.get("env", {}).items()},
+                },
+                input=call.inputs.get("stdin", "").encode(),
+                output_limit=call.inputs["max_output"],
+                on_output=call.log.receive,
+            )
+        except OSError as error:
+            raise _explained(error) from error
     if finished.return_code != 0 and call.inputs["check"]:
-        raise ShellError(finished)
-    result: dict[str, Any] = {
-        "return_code": finished.return_code,
-        "stdout": finished.stdout.decode(errors="replace"),
-        "stderr": finished.stderr.decode(errors="replace"),
-    }
+        raise ShellError(finished, working_dir, call.log.path)
+    return _result(finished, call.inputs["max_output"])
+
+
+def _result(finished: Finished, limit: int) -> dict[str, Any]:
+    result: dict[str, Any] = {"return_code": finished.return_code}
+    for name, output in (("stdout", finished.stdout), ("stderr", finished.stderr)):
+        # Cut output has its first and its last half, and a line between them: it is longer than the limit.
+        was_cut = finished.truncated and len(output) > limit
+        result[f"{name}_cut" if was_cut else name] = output.decode(errors="replace")
     return {**result, "truncated": True} if finished.truncated else result
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _command(call: TaskCall) -> Iterator[list[str]]:
+    """Yield the command and its arguments. The file that a script with a `#!` line is put in is removed afterwards."""
+    command = call.inputs["command"]
+    if not isinstance(command, str):
+        yield [_text(part, f"part {number} of `command`") for number, part in enumerate(command, 1)]
+    elif command.startswith("#!"):
+        script = call.workspace / f".script-{secrets.token_hex(8)}"
+        descriptor = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(command)
+        try:
+            yield [*shlex.split(command.partition("\n")[0][2:]), str(script)]
+        finally:
+            script.unlink(missing_ok=True)
+    else:
+        yield shell_command(command, call.inputs, call.context.get("settings", {}))
+
+
+def shell_command(command: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Return the shell that runs a text, with its arguments: strict for a script, which is of several lines."""
+    shell = inputs.get("shell") or settings.get("shell") or "/bin/sh"
+    strict = inputs.get("strict", "\n" in command.strip())
+    return [shell, *_strictness(shell, strict), "-c", command]
+
+
+def _strictness(shell: str, strict: bool) -> Sequence[str]:
+    if not strict:
+        return ()
+    return ("-e", "-o", "pipefail") if os.path.basename(shell) in _WITH_PIPEFAIL else ("-e",)
+
+
+def _explained(error: OSError) -> OSError:
+    """Return the error with what to do about a value that is too large for a command line."""
+    if error.errno != errno.E2BIG:
+        return error
+    return OSError(error.errno, "the command and its variables are too long; put large values into `stdin` or a file")
 
 
 def how_it_ended(return_code: int) -> str:
