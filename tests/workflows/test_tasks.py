@@ -107,7 +107,7 @@ async def test_shell_fails_with_the_ends_of_what_it_printed(bench: Bench) -> Non
     assert str(raised.value) == (
         "the command ended with code 3: " + "\n".join(f"line {number}" for number in range(3, 13)) + "\n"
         "the end of its stdout: " + "\n".join(f"{number}" for number in range(2, 12)) + "\n"
-        f"it ran in {bench.workspace}; all it printed: {bench.log_file}"
+        f"(it ran in {bench.workspace}; all it printed: {bench.log_file})"
     )
     assert raised.value.return_code == 3
     assert error_type(raised.value) == "ShellError"
@@ -116,8 +116,8 @@ async def test_shell_fails_with_the_ends_of_what_it_printed(bench: Bench) -> Non
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("echo 'FAILED test_x: 3 != 4'; exit 1", "the command ended with code 1: FAILED test_x: 3 != 4\nit ran in "),
-        ("exit 1", "the command ended with code 1, and printed nothing\nit ran in "),
+        ("echo 'FAILED test_x: 3 != 4'; exit 1", "the command ended with code 1: FAILED test_x: 3 != 4\n(it ran in "),
+        ("exit 1", "the command ended with code 1, and printed nothing\n(it ran in "),
     ],
 )
 async def test_a_failure_whose_message_is_on_stdout_shows_it(bench: Bench, command: str, told: str) -> None:

@@ -274,7 +274,7 @@ class _Reader(NodeReader):
         return task
 
     def _read_inputs(self, step: Node, task: Task | None, before: Collection[str], name: str) -> dict[str, Any]:
-        """`inputs:` and `params:` are two words for one mapping."""
+        """Read the inputs of a step: `inputs:` and `params:` are two words for one mapping."""
         given: dict[str, tuple[Position, Node]] = {}
         for key in ("inputs", "params"):
             node = step.value.get(key)
@@ -423,7 +423,7 @@ class _Reader(NodeReader):
                 yield item.value, item.at
 
     def _before(self, name: str) -> Collection[str]:
-        """The steps that have settled when a step starts."""
+        """Return the steps that have settled when a step starts."""
         names = list(self._steps)
         if name not in names:
             return names
@@ -480,7 +480,7 @@ class _Reader(NodeReader):
         return following
 
     def _read_further_attempts(self, step: Node, action: Any) -> RetryPolicy | None:
-        """The policy that `action: retry` stands for."""
+        """Return the policy that `action: retry` stands for."""
         node = step.value["on_error"]
         if action != "retry":
             for key in ("retry", "delay"):
@@ -582,7 +582,7 @@ _AT_THE_END = "step `{}` is a clean-up without `depends_on`, which runs at the e
 
 
 def _next_of(step: Node) -> Node | None:
-    """The node of `on_error: {next: …}`."""
+    """Return the node of `on_error: {next: …}`."""
     on_error = step.value.get("on_error")
     following: Node | None = (
         on_error.value.get("next") if on_error is not None and isinstance(on_error.value, dict) else None

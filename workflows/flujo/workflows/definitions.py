@@ -83,7 +83,7 @@ class Definition:
 
     @property
     def plan(self) -> list[tuple[str, ...]]:
-        """The steps as a run stores them (flujo.kernel.plans)."""
+        """Return the steps as a run stores them (flujo.kernel.journal.plans)."""
         rows: list[tuple[str, ...]] = []
         for step in self.steps:
             columns: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class Definition:
 
     @property
     def handled(self) -> dict[str, tuple[str, ...]]:
-        """For every step that some `next` names, the steps whose failures lead to it, in the order of the file."""
+        """Return the steps whose failures lead to each handler, in the order of the file."""
         found: dict[str, tuple[str, ...]] = {}
         for step in self.steps:
             if (handler := step.on_error.next) is not None:
@@ -102,10 +102,10 @@ class Definition:
         return found
 
     def is_left_for_the_end(self, step: StepDefinition) -> bool:
-        """Whether a step is a clean-up that no place in the graph is given to."""
+        """True if a step is a clean-up without a place in the graph."""
         return self.graph is not None and step.always_run and not self.graph.waits_for[step.name]
 
     @property
     def max_jumps(self) -> int:
-        """How often a run may jump back."""
+        """Return how often a run may jump back."""
         return int(self.settings.get("max_jumps", MAX_JUMPS))

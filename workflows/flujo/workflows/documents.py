@@ -60,7 +60,7 @@ class Node:
     size: int = 1
 
     def plain(self) -> Any:
-        """The value as plain JSON types."""
+        """Return the value as plain JSON types."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -68,7 +68,7 @@ class Node:
         return self.value
 
     def scalars(self) -> Iterator[Node]:
-        """Every scalar at or below this node."""
+        """Yield each scalar at or below this node."""
         if isinstance(self.value, dict):
             for node in self.value.values():
                 yield from node.scalars()
@@ -96,11 +96,11 @@ class Problems:
 
 
 class _Stop(Exception):
-    """Reading on makes no sense; the problem is noted."""
+    """Ends the reading of a text that cannot be read further; the problem is noted."""
 
 
 def read_document(text: str, problems: Problems) -> Node | None:
-    """The root of the one document in `text`; None when there is none that could be read."""
+    """Return the root of the one document in `text`; None if there is none that can be read."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -244,7 +244,7 @@ def _position(event: yaml.Event) -> Position:
 
 
 def _plain_scalar(text: str) -> Any:
-    """What an unquoted scalar means; raises ValueError for a number that JSON cannot hold."""
+    """Return what an unquoted scalar means; raises ValueError for a number that JSON cannot hold."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INTEGER.fullmatch(text) or _BASED.fullmatch(text):

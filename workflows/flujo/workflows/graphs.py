@@ -27,24 +27,24 @@ class Graph:
 
     @cached_property
     def followers(self) -> Mapping[str, Collection[str]]:
-        """The steps that wait for each step directly."""
+        """Return, for each step, the steps that wait for it directly."""
         return followers(self.waits_for)
 
     @property
     def has_edges(self) -> bool:
-        """Whether any step waits for another one."""
+        """True if any step waits for another one."""
         return any(self.waits_for.values())
 
     def before(self, name: str) -> frozenset[str]:
-        """All that has settled when a step starts."""
+        """Return the steps that have settled when a step starts."""
         return reached(name, self.waits_for) - {name}
 
     def after(self, name: str) -> frozenset[str]:
-        """All that waits for a step, directly or not."""
+        """Return the steps that wait for a step, directly or not."""
         return reached(name, self.followers) - {name}
 
     def cycles(self) -> list[list[str]]:
-        """Steps that wait for each other, as `[a, b, a]`: at least one such way round for every knot there is."""
+        """Return steps that wait for each other, as `[a, b, a]`: at least one such cycle for each group of them."""
         found: list[list[str]] = []
         done: set[str] = set()
         for start in self.waits_for:
@@ -65,7 +65,7 @@ class Graph:
         return found
 
     def _from_first(self, ring: list[str]) -> list[str]:
-        """The ring, begun and closed with the step that stands first in the file."""
+        """Return the ring, begun and closed with the step that stands first in the file."""
         order = list(self.waits_for)
         first = ring.index(min(ring, key=order.index))
         return [*ring[first:], *ring[:first], ring[first]]
@@ -94,7 +94,7 @@ class Schedule:
                 self._put(name)
 
     def take(self) -> str | None:
-        """The next step to start, which is at work from now on; None while there is none, or no room for it."""
+        """Return the next step to start, which counts as running from now on; None if there is none, or no room."""
         if self._ready_at_once:
             return self._names[heapq.heappop(self._ready_at_once)]
         if self._ready and (self._max_parallel is None or len(self._at_work) < self._max_parallel):
@@ -104,11 +104,11 @@ class Schedule:
         return None
 
     def drop(self, name: str) -> None:
-        """A step is not performed after all, and what waits for it does not start."""
+        """Give up a step: it is not performed after all, and what waits for it does not start."""
         self._at_work.discard(name)
 
     def settle(self, name: str) -> None:
-        """A step has an outcome: what waits for it may be ready now."""
+        """Note that a step has an outcome: what waits for it may be ready now."""
         self._at_work.discard(name)
         for follower in self._graph.followers[name]:
             self._unsettled[follower] -= 1

@@ -239,14 +239,14 @@ class _Steps:
         self._ctx = ctx
 
     def status_of(self, step: StepDefinition) -> str:
-        """What is recorded of the next time this step is performed."""
+        """Return the recorded status of the next time this step is performed."""
         recorded = self._ctx.peek(step.name)
         return "pending" if recorded is None else str(recorded.status)
 
     async def skip(self, step: StepDefinition, reason: str | None = None, ending: StepFailed | None = None) -> bool:
-        """Whether a step is not to be performed, for a reason given or since its condition is false; that is recorded.
+        """Record a step as skipped, for a reason given or since its condition is false; True if it was.
 
-        A step that has begun goes on. One that was skipped stays so, unless somebody gave it an output."""
+        A step that has begun goes on. One that was skipped stays so, unless a user gave it an output."""
         recorded = self._ctx.peek(step.name)
         status = "pending" if recorded is None else str(recorded.status)
         if status == "pending":
@@ -301,7 +301,7 @@ class _Steps:
 
 
 async def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) -> str:
-    """What a failure is told as. A message that cannot be rendered must not hide it."""
+    """Return what a failure is told as. A message that cannot be rendered must not hide it."""
     try:
         value = await render(template, seen)
     except TemplateError as error:
@@ -310,7 +310,7 @@ async def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) 
 
 
 async def _call(step: StepDefinition, seen: Mapping[str, Any], log_file: Path | None) -> Any:
-    """The body of one attempt."""
+    """Run the body of one attempt."""
     if step.condition is not None:
         await holds(step.condition, seen)  # true, or that of a step that had begun; only its error matters here
     inputs = step.task.checked(await render(step.inputs, seen))

@@ -59,7 +59,7 @@ class StepNames:
         }
 
     def seen_by(self, step: StepDefinition, ending: StepFailed | None = None) -> dict[str, Any]:
-        """The names as they stand when a step starts; later steps do not change what was handed out.
+        """Return the names as they stand when a step starts; later steps do not change what was handed out.
 
         `error` is `ending`, the failure that ended the run, or one that the definition goes on after: in a sequence the
         last one; for a handler the first it handles and else the last the step waits for, by their order in the file.
@@ -78,17 +78,17 @@ class StepNames:
         return self._names(error, before)
 
     def seen_at_the_end(self) -> dict[str, Any]:
-        """The names that `outputs` see."""
+        """Return the names that `outputs` see."""
         if self._graph is None:
             return self._names(self._last_failure())
         return self._names(next(reversed(self._failures_among(self._steps)), None))
 
     def seen_after(self, step: StepDefinition, failure: StepFailed) -> dict[str, Any]:
-        """The names that the message of a step's failure sees."""
+        """Return the names that the message of a step's failure sees."""
         return {**self.seen_by(step), "error": _told(step.name, failure)}
 
     def has_failed(self, names: Collection[str]) -> bool:
-        """Whether any of these steps has failed."""
+        """True if any of these steps has failed."""
         return bool(self._failures_among(names))
 
     def _names(self, error: Failure | None, before: Collection[str] | None = None) -> dict[str, Any]:
@@ -101,16 +101,16 @@ class StepNames:
         return next(reversed(self._failures.values()), None)
 
     def _failures_among(self, names: Collection[str]) -> list[Failure]:
-        """By their order in the file."""
+        """Return the failures among these steps, by their order in the file."""
         return [self._failures[name] for name in self._steps if name in names and name in self._failures]
 
     def completed(self, name: str, result: Any, attempt: int, status: str) -> None:
-        """A step has a result; somebody may have given it to a step that was `skipped`."""
+        """Note the result of a step; a user may have given one to a step that was `skipped`."""
         self._failures.pop(name, None)
         self._steps[name] = {"result": result, "status": status, "attempt": attempt, "error": None}
 
     def failed(self, name: str, failure: StepFailed) -> None:
-        """A step has failed for good. It has no result that would be defined."""
+        """Note that a step has failed for good: it has no result that is defined."""
         told = _told(name, failure)
         error = {"type": told["type"], "message": told["message"]}
         self._steps[name] = {"status": "failed", "attempt": failure.attempt, "error": error}
@@ -118,7 +118,7 @@ class StepNames:
         self._failures[name] = told
 
     def skipped(self, name: str) -> None:
-        """A step was skipped."""
+        """Note that a step was skipped."""
         self._failures.pop(name, None)
         self._steps[name] = NotRun(name, "skipped")
 
@@ -130,4 +130,5 @@ def _told(name: str, failure: StepFailed) -> Failure:
 def _paths(definition: Definition, inputs: Mapping[str, Any], start_dir: str) -> dict[str, str]:
     """Return the inputs that are paths, counted from where the run was started."""
     names = (parameter.name for parameter in definition.parameters if parameter.format == "path")
-    return {name: os.path.join(start_dir, inputs[name]) for name in names if isinstance(inputs.get(name), str)}
+    given = {name: inputs[name] for name in names if isinstance(inputs.get(name), str)}
+    return {name: os.path.normpath(os.path.join(start_dir, path)) for name, path in given.items()}

@@ -64,7 +64,7 @@ class Parameter:
     description: str | None = None
 
     def problems(self, value: Any) -> list[str]:
-        """Everything that is wrong with `value`, each as the end of a sentence that begins with its name."""
+        """Return each problem of `value`, as the end of a sentence that begins with its name."""
         if self.types and not any(_is(value, name) for name in self.types):
             return [f"must be {_listed(self.types)}, not {shown(value)}{_hint(self.name, self.types, value)}"]
         found: list[str] = []
@@ -110,7 +110,7 @@ class Parameter:
         return is_plain and {type(value) for value in values} <= {each for kind in self.types for each in TYPES[kind]}
 
     def read(self, value: Any) -> Any:
-        """`value`, read into the declared type if it is a text and the type is another; else as it is."""
+        """Return `value`, read into the declared type if it is a text and the type is another."""
         if not isinstance(value, str) or not self.types or "string" in self.types:
             return value
         for name in self.types:
@@ -122,7 +122,7 @@ class Parameter:
 
 
 def keyword_problems(keywords: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with the keywords of a declaration, by keyword."""
+    """Return what is wrong with the keywords of a declaration, by keyword."""
     problems: dict[str, str] = {}
     for keyword, value in keywords.items():
         if keyword not in _KEYWORDS:
@@ -136,7 +136,7 @@ def keyword_problems(keywords: Mapping[str, Any]) -> dict[str, str]:
 
 
 def declare(name: str, keywords: Mapping[str, Any]) -> Parameter:
-    """The parameter that keywords without problems describe."""
+    """Return the parameter that keywords without problems describe."""
     kind = keywords.get("type", ())
     items = keywords.get("items")
     return Parameter(
@@ -161,7 +161,7 @@ def declare(name: str, keywords: Mapping[str, Any]) -> Parameter:
 def check_inputs(
     parameters: Sequence[Parameter], given: Mapping[str, Any], *, read_texts: bool = True
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The complete inputs, and what is wrong with them by name. Parameters without a value or default stay absent."""
+    """Return the complete inputs, and what is wrong by name. Parameters without value or default stay absent."""
     known = {parameter.name: parameter for parameter in parameters}
     problems = {name: unknown("parameter", name, known) for name in given if name not in known}
     complete: dict[str, Any] = {}

@@ -102,22 +102,22 @@ class NodeReader:
 
 
 def has_value(node: Node, key: str) -> bool:
-    """Whether a mapping has a value for this key."""
+    """True if a mapping has a value for this key."""
     return key in node.value and node.value[key].value is not None
 
 
 def is_text(node: Node | None) -> bool:
-    """Whether a text is given."""
+    """True if a text is given."""
     return node is not None and isinstance(node.value, str)
 
 
 def is_true(node: Node | None) -> bool:
-    """Whether it says `true`."""
+    """True if the node says `true`."""
     return node is not None and node.value is True
 
 
 def kind_of(node: Node) -> str:
-    """What a node is, for an error message."""
+    """Return what a node is, for an error message."""
     if isinstance(node.value, dict):
         return "a mapping"
     if isinstance(node.value, list):

@@ -66,7 +66,7 @@ class TaskCall:
     log: StepLog
 
     def environment(self) -> dict[str, str]:
-        """The variables of a child process: ours, and those that tell it what it works for."""
+        """Return the variables of a child process: those of this process, and those that name its run and attempt."""
         import os
 
         return {**os.environ, **self.attempt.environment()}
@@ -94,11 +94,11 @@ class Task:
     env_names: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
 
     def input(self, name: str) -> Parameter | None:
-        """The declaration of one input."""
+        """Return the declaration of one input."""
         return next((each for each in self.inputs if each.name == name), None)
 
     def missing(self, given: Iterable[str]) -> list[str]:
-        """What is missing or one too many among the names of the inputs given, as ends of a sentence about the task."""
+        """Return what is missing or one too many among the inputs given, as ends of a sentence about the task."""
         names = set(given)
         found = [f"needs the input `{each.name}`" for each in self.inputs if each.required and each.name not in names]
         for group in self.one_of:
@@ -108,7 +108,7 @@ class Task:
         return found
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The rendered inputs, complete with defaults; raises TaskInputError."""
+        """Return the rendered inputs, complete with defaults; raises TaskInputError."""
         if self.takes_any_input:
             return dict(given)
         complete, problems = check_inputs(self.inputs, given, read_texts=False)
@@ -160,7 +160,7 @@ class Tasks:
         self._given = {each.name: each for each in given}
 
     def find(self, name: str) -> Task | None:
-        """The task of this name; raises DeclarationError when an installed one cannot be imported."""
+        """Return the task of this name; raises DeclarationError when an installed one cannot be imported."""
         if name in self._given:
             return self._given[name]
         if name in BUILT_IN:
@@ -170,7 +170,7 @@ class Tasks:
         return _installed(name)
 
     def names(self) -> list[str]:
-        """The names of all of them."""
+        """Return the names of all of them."""
         return sorted({*self._given, *BUILT_IN, *_entry_points()})
 
 
@@ -188,7 +188,7 @@ def _installed(name: str) -> Task | None:
         return None
     try:
         found = entry_point.load()
-    except Exception as error:  # the import of somebody else's module may raise anything
+    except Exception as error:  # the import of a foreign module may raise anything
         raise DeclarationError(f"task {name!r} ({entry_point.value}) cannot be imported: {error}") from error
     if not isinstance(found, Task):
         raise DeclarationError(f"{entry_point.value} is not a task", ["declare it with @task"])

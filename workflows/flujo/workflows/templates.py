@@ -135,7 +135,7 @@ def _rendered_here(value: Any, names: Names) -> Any:
 
 
 def _rendered_elsewhere(value: Any, names: Names) -> Any:
-    """Blocks until a worker has answered."""
+    """Return what a worker makes of it; blocks until it has answered."""
     from .workers import workers
 
     sources = list(_templates_in(value))
@@ -230,7 +230,7 @@ def _references(tree: nodes.Template) -> References:
 
 
 def _members(tree: nodes.Template) -> Iterator[tuple[nodes.Expr, str | None]]:
-    """Every `a.b`, `a['b']` and `a.get('b')` as (a, "b"); ["b" computed] as (a, None)."""
+    """Yield each `a.b`, `a['b']` and `a.get('b')` as (a, "b"); a computed "b" as (a, None)."""
     methods = {id(call.node) for call in tree.find_all(nodes.Call)}
     for call in tree.find_all(nodes.Call):
         method = call.node
@@ -281,7 +281,7 @@ def _covers(node: nodes.Node, child: nodes.Node, is_covered: bool) -> bool:
 
 
 def _step_of(node: nodes.Expr) -> str | None:
-    """The name in `steps.NAME` or `steps['NAME']`."""
+    """Return the name in `steps.NAME` or `steps['NAME']`."""
     if not isinstance(node, (nodes.Getattr, nodes.Getitem)):
         return None
     if not isinstance(node.node, nodes.Name) or node.node.name != "steps":

@@ -87,7 +87,7 @@ async def python_code(call: TaskCall) -> Any:
 
 
 def names_for(code: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the template names that a piece of code mentions."""
+    """Return the part of the template names that a piece of code mentions."""
     used = mentions(code)
     sent: dict[str, Any] = {name: context[name] for name in NAMES if name in used.names and name in context}
     if "steps" in used.names:
@@ -99,7 +99,7 @@ def names_for(code: str, context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_results(steps: Mapping[str, Any]) -> dict[str, Any]:
-    """Steps without a result have their status, and nothing else."""
+    """Return the steps as code sees them: one without a result has its status, and nothing else."""
     return {name: step if isinstance(step, dict) else {"status": step.status} for name, step in steps.items()}
 
 
@@ -122,7 +122,7 @@ def mentions(code: str) -> Mentions:
 
 
 def _members(tree: ast.AST, owner: str) -> Iterator[str | None]:
-    """The b of every `owner.b` and `owner["b"]`; None for one that is computed."""
+    """Yield the b of each `owner.b` and `owner["b"]`; None for one that is computed."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == owner:
             key = node.slice
@@ -132,7 +132,7 @@ def _members(tree: ast.AST, owner: str) -> Iterator[str | None]:
 
 
 def _got(tree: ast.AST, owner: str) -> Iterator[str]:
-    """The b of every `owner.get("b")`."""
+    """Yield the b of each `owner.get("b")`."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[ast.Constant(value=key), *_]):
@@ -141,7 +141,7 @@ def _got(tree: ast.AST, owner: str) -> Iterator[str]:
 
 
 def _as_error(types: list[list[str]], message: str, line: int | None) -> Exception:
-    """An exception of classes named like those of the original, so that retry policies see what it was."""
+    """Return an exception of classes named like those of the original, which retry policies match."""
     cls: type[Exception] = PythonCodeError
     for module, name in reversed(types):
         if (module, name) not in (("builtins", "BaseException"), ("builtins", "Exception")):

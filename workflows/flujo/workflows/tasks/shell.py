@@ -45,7 +45,8 @@ class ShellError(FlujoError):
         kept = "" if log is None else f"; all it printed: {log}"
         told = f": {said[0]}" if said else ", and printed nothing"
         more = "" if len(said) < 2 else f"\nthe end of its stdout: {said[1]}"
-        super().__init__(f"the command {how_it_ended(finished.return_code)}{told}{more}\nit ran in {working_dir}{kept}")
+        where = f"(it ran in {working_dir}{kept})"
+        super().__init__(f"the command {how_it_ended(finished.return_code)}{told}{more}\n{where}")
         self.return_code = finished.return_code
         self.working_dir = working_dir
 
@@ -145,7 +146,7 @@ def _explained(error: OSError) -> OSError:
 
 
 def how_it_ended(return_code: int) -> str:
-    """`ended with code 2`, `was killed by SIGKILL`"""
+    """Return `ended with code 2`, or `was killed by SIGKILL`."""
     if return_code >= 0:
         return f"ended with code {return_code}"
     try:
