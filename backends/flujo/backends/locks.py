@@ -4,8 +4,9 @@
 removed. `OWNER.lock` is held by a kernel for its whole life; the operating system lets go of it when the process ends,
 however it ends, so a lock that can be had means a dead owner.
 
-Both are flock locks: they belong to an open file, so two handles of one process exclude each other as two processes do,
-and a child that inherits the file keeps its kernel alive.
+Both are flock locks: they belong to an open file, so two handles of one process exclude each other as two processes do.
+A child that is given the file keeps its kernel alive, as the guardian of child processes does; a child that is merely
+forked closes it (flujo.kernel.forks).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from flujo.kernel.forks import close_in_children
 
 POLL_SECONDS = 0.0005  # less than one transaction with a sync takes
 
@@ -33,6 +36,7 @@ class StoreLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
+        close_in_children(self)
 
     def acquire(self, patience: float) -> bool:
         """Take the lock, trying for `patience` seconds; whether it was to be had. Not reentrant."""
@@ -56,6 +60,10 @@ class StoreLock:
             os.close(self._file)
             self._file = None
 
+    def close_in_child(self) -> None:
+        """Give up the child's copy of the file; the parent keeps the lock."""
+        self.close()
+
 
 class KernelLocks:
     """The lock files of the kernels of one store.
@@ -67,6 +75,7 @@ class KernelLocks:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: tuple[str, int] | None = None
+        close_in_children(self)
 
     @property
     def file(self) -> int | None:
@@ -89,10 +98,14 @@ class KernelLocks:
         return True
 
     def let_go(self) -> None:
-        """Stop being alive, as far as no child has inherited the lock."""
+        """Stop being alive, as far as no child was given the lock."""
         if self._held is not None:
             os.close(self._held[1])
             self._held = None
+
+    def close_in_child(self) -> None:
+        """Give up the child's copy of the lock, which would keep the kernel alive beyond its process."""
+        self.let_go()
 
     def is_alive(self, owner: str) -> bool:
         """Whether a process holds the lock of `owner` right now."""

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
+from .owners import note_if_gone
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -233,7 +235,7 @@ class RunActiveError(FlujoError):
 
     def __init__(self, run_id: str, owner: str) -> None:
         super().__init__(
-            f"run {run_id!r} is being run by the live process {owner}",
+            f"run {run_id!r} is being run by the live process {owner}{note_if_gone(owner)}",
             [f"flujoctl watch {run_id}", f"flujoctl cancel {run_id}"],
         )
         self.run_id, self.owner = run_id, owner

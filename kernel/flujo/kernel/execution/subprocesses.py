@@ -36,6 +36,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from flujo.kernel.errors import KernelClosedError
+from flujo.kernel.forks import close_in_children
 from flujo.kernel.journal.state import Usage
 
 OUTPUT_LIMIT = 1024 * 1024
@@ -105,6 +106,7 @@ class Children:
         step that a command started by the calling task is charged to."""
         self._liveness_fd = liveness_fd
         self._account = account
+        close_in_children(self)
         self._guardian: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
         self._closed = False
@@ -170,6 +172,13 @@ class Children:
             guardian.stdin.close()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(guardian.wait)
+
+    def close_in_child(self) -> None:
+        """Let go of the guardian in a forked child: by the end of this pipe it knows that the kernel is gone."""
+        self._closed = True
+        if self._guardian is not None and self._guardian.stdin is not None:
+            self._guardian.stdin.close()
+            self._guardian.returncode = 0  # it is not the child's to wait for
 
     def _register(self, group: int) -> None:
         self._groups.add(group)
@@ -364,11 +373,16 @@ class _End:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._open = True
+        close_in_children(self)
 
     def close(self) -> None:
         if self._open:
             self._open = False
             os.close(self.fd)
+
+    def close_in_child(self) -> None:
+        """Close the copy of a forked child, or a command would wait for the end of its input as long as that lives."""
+        self.close()
 
 
 def _pipe(stack: ExitStack) -> tuple[_End, _End]:
