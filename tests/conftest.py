@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("flujo.backends.conformance")  # before anything imports it
+
+# Tests of client and server share a process with tests that fork. gRPC's own handlers around a fork may abort the child
+# before it has become the program that is meant (epoll_wait: Bad file descriptor), so they are switched off, as
+# `flujoctl serve` does.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 FAULTS = Path(__file__).with_name("faults")
 
