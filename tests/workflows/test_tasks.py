@@ -14,7 +14,7 @@ import pytest
 
 from flujo.kernel.execution.current_attempt import Attempt, Wait
 from flujo.kernel.execution.subprocesses import Children
-from flujo.kernel.journal.failures import error_names, error_type
+from flujo.kernel.journal.failures import describe, error_kinds, error_names, error_type
 from flujo.workflows.registry import BUILT_IN, TaskCall, TaskInputError, Tasks
 from flujo.workflows.runlog import StepLog
 from flujo.workflows.sandbox import NotRun
@@ -295,6 +295,62 @@ async def test_python_code_that_fails_says_how(bench: Bench, code: str, kind: st
 async def test_large_results_come_back_whole(bench: Bench) -> None:
     """A result is not output: it is not cut at the limit of what is printed."""
     assert await bench.call("python_code", code="result = 'x' * 3_000_000") == "x" * 3_000_000
+
+
+GROUP = """
+def fails():
+    try:
+        raise KeyError("id")
+    except KeyError as error:
+        raise ConnectionRefusedError("nope") from error
+
+errors = []
+for number in range(2):
+    try:
+        fails()
+    except OSError as error:
+        error.add_note(f"call {number}")
+        errors.append(error)
+raise ExceptionGroup("two calls", errors)
+"""
+
+
+async def test_a_group_of_errors_in_python_code_is_told_with_all_its_members_and_causes(bench: Bench) -> None:
+    """Retry rules see each member and what it was raised from, as they do in Python steps."""
+    with pytest.raises(ExceptionGroup) as raised:
+        await bench.call("python_code", code=GROUP)
+
+    failure = describe(raised.value)
+    assert failure.type == "ConnectionRefusedError"
+    assert failure.message.startswith("nope\ncall 0 (line 6 of the code) (and 1 more: ConnectionRefusedError: nope")
+    assert failure.details is not None
+    assert "KeyError" in failure.details
+    assert all({"ConnectionError", "KeyError"} <= set(names) for names in error_kinds(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "class E(Exception):\n    def __str__(self): return self.args[3]\nraise E(1)",
+            "its __str__ raised IndexError",
+        ),
+        (
+            "e = ValueError(0)\nfor n in range(3000):\n    f = ValueError(n)\n    f.__cause__ = e\n    e = f\nraise e",
+            "2999",
+        ),
+        ("e = ValueError(0)\nfor n in range(3000):\n    e = ExceptionGroup('g', [e])\nraise e", ""),
+        ("raise GeneratorExit('done')", "done"),
+    ],
+    ids=["its text raises", "thousands of causes", "thousands of groups", "GeneratorExit"],
+)
+async def test_an_awkward_error_in_python_code_fails_the_step_as_itself(bench: Bench, code: str, said: str) -> None:
+    """The child answers whatever its code raises, so the failure is never that there was no answer."""
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - of which class it is, is what the code decides
+        await bench.call("python_code", code=code)
+
+    assert not isinstance(raised.value, ChildProcessError)
+    assert said in describe(raised.value).message
 
 
 async def test_python_code_is_really_stopped(bench: Bench) -> None:

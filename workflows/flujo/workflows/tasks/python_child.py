@@ -1,7 +1,7 @@
 """Runs the code of one `python_code` step. This text is the program of a child process: standard library only.
 
 Standard input brings {"code", "file", "names"} as JSON. What the code prints goes to standard error; standard output is
-kept for the answer, {"result"} or {"error": {types, message, line}}, which no print can disturb.
+kept for the answer, {"result"} or {"error": {types, message, line, members, cause}}, which no print can disturb.
 """
 
 import json
@@ -10,6 +10,9 @@ import os
 import sys
 import traceback
 from typing import Any
+
+MOST_ERRORS = 50
+"""How many errors of a group, and causes of errors, the answer tells of."""
 
 
 class Names(dict):  # type: ignore[type-arg]
@@ -52,13 +55,36 @@ def run(code: str, file: str, names: "dict[str, Any]") -> "dict[str, Any]":
     return {"result": result}
 
 
-def describe(error: BaseException, file: str) -> "dict[str, Any]":
+def describe(error: BaseException, file: str, left: "list[int] | None" = None) -> "dict[str, Any]":
+    """Return {types, message, line} of an error, the `members` of a group, and the `cause` it was raised from."""
+    if left is None:
+        left = [MOST_ERRORS]
+        try:
+            sys.stderr.write("".join(traceback.format_exception(error)))
+        except Exception as second:  # an error whose text cannot be had, or one that is thousands deep
+            sys.stderr.write(f"{type(error).__name__}, whose traceback cannot be shown: {type(second).__name__}\n")
+    left[0] -= 1
     frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     line = error.lineno if isinstance(error, SyntaxError) and error.filename == file else None
-    types = [(cls.__module__, cls.__qualname__) for cls in type(error).__mro__ if cls is not object]
-    sys.stderr.write("".join(traceback.format_exception(error)))
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    return {"types": types, "message": message, "line": frames[-1] if frames else line}
+    types = [(str(cls.__module__), cls.__qualname__) for cls in type(error).__mro__ if cls is not object]
+    told: dict[str, Any] = {"types": types, "message": text_of(error), "line": frames[-1] if frames else line}
+    if isinstance(error, BaseExceptionGroup) and left[0] > 0:
+        told["members"] = [describe(each, file, left) for each in error.exceptions if left[0] > 0]
+    if error.__cause__ is not None and left[0] > 0:
+        told["cause"] = describe(error.__cause__, file, left)
+    return told
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error with its notes, also where reading it raises."""
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+    except Exception as second:
+        text = f"({type(error).__name__}, whose text cannot be had: its __str__ raised {type(second).__name__})"
+    if isinstance(error, BaseExceptionGroup):
+        text = error.message
+    notes = getattr(error, "__notes__", None)
+    return "\n".join([text, *(note for note in (notes if isinstance(notes, list) else []) if isinstance(note, str))])
 
 
 def check(value: Any, path: str, depth: int) -> None:

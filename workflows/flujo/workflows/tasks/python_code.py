@@ -11,7 +11,7 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +82,7 @@ async def python_code(call: TaskCall) -> Any:
         said = ": " + "\n".join(last) if last else ""
         raise ChildProcessError(f"the Python process {how_it_ended(finished.return_code)}{said}") from None
     if "error" in answer:
-        raise _as_error(**answer["error"])
+        raise _as_error(answer["error"])
     return answer["result"]
 
 
@@ -140,8 +140,19 @@ def _got(tree: ast.AST, owner: str) -> Iterator[str]:
                     yield key
 
 
-def _as_error(types: list[list[str]], message: str, line: int | None) -> Exception:
-    """Return an exception of classes named like those of the original, which retry policies match."""
+def _as_error(told: Mapping[str, Any]) -> Exception:
+    """Return the error that the child has told of, with the members and the cause it has."""
+    if members := told.get("members"):
+        error: Exception = ExceptionGroup(told["message"] or "several errors", [_as_error(each) for each in members])
+    else:
+        error = _as_one_error(told["types"], told["message"], told["line"])
+    if cause := told.get("cause"):
+        error.__cause__ = _as_error(cause)
+    return error
+
+
+def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None) -> Exception:
+    """Return an exception of classes named like those of the original, so that retry policies see what it was."""
     cls: type[Exception] = PythonCodeError
     for module, name in reversed(types):
         if (module, name) not in (("builtins", "BaseException"), ("builtins", "Exception")):
