@@ -16,6 +16,7 @@ BROKEN_PIPE = 141
 
 def main() -> None:
     """Run the command line in `sys.argv` and exit with its code."""
+    _open_closed_streams()
     sys.exit(_run(sys.argv[1:]))
 
 
@@ -41,6 +42,18 @@ def _run(arguments: list[str]) -> int:
     from flujo.cli.program import run
 
     return run(arguments)
+
+
+def _open_closed_streams() -> None:
+    """Give each standard stream that is closed, as by `2>&-`, the null device: a store would get its number otherwise,
+    and be written over by the next message."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(free, True)
+    os.close(free)
+    # Python has None for a stream that was closed when it started, and prints to the other one instead.
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115  # for the life of the process
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _package_in_the_way() -> str | None:

@@ -113,5 +113,5 @@ def overview() -> str:
     lines += ["Options, before or after the command:"]
     lines += [f"  {option:<22}{meaning}" for option, meaning in SHARED_OPTIONS]
     lines += ["  --version             show the version and exit", ""]
-    lines += ["More about a command: flujoctl COMMAND --help", ""]
+    lines += ["More about a command: flujoctl help COMMAND", ""]
     return "\n".join(lines)

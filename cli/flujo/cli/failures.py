@@ -119,12 +119,27 @@ class WaitTimedOutError(FlujoError, TimeoutError):
         self.run_id = run_id
 
 
+class UnexpectedSignalError(FlujoError):
+    """A run does not wait for a signal now, and --strict was given; nothing was sent."""
+
+    reason = "SIGNAL_UNEXPECTED"
+
+    def __init__(self, run_id: str, name: str, expected: Sequence[str]) -> None:
+        waits = f"waits for {', '.join(expected)}" if expected else "waits for none"
+        super().__init__(
+            f"run {run_id!r} does not wait for the signal {name!r} now: it {waits}; nothing was sent",
+            [*(f"flujoctl signal {run_id} {each}" for each in expected), f"flujoctl explain {run_id}"],
+        )
+        self.run_id, self.name, self.expected = run_id, name, tuple(expected)
+
+
 EXIT_CODES |= {
     WaitTimedOutError: 6,
     SourceNotFoundError: 3,
     SourceError: USAGE,
     NothingToResumeError: 3,
     AmbiguousRunError: 4,
+    UnexpectedSignalError: 4,
 }
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from . import command_index
+from .nearest import refuse_unknown
 from .session import Session, say, shared_options
 
 USAGE = 2
@@ -23,6 +24,13 @@ class Program(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(command_index.COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            refuse_unknown(ctx, args[0], (*command_index.COMMANDS, *command_index.ALIASES))
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         name = command_index.ALIASES.get(cmd_name, cmd_name)
@@ -74,6 +82,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str], session: Session) -> int:
+    if arguments and arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
     try:
         # Not click's own `main`: that one turns a broken pipe and Ctrl-C into exit codes of its own.
         with program.make_context("flujoctl", list(arguments), obj=session) as context:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from flujo.cli.nearest import refuse_unknown
 from flujo.cli.pruning import Consent, prune_runs, selecting, selection_of
 from flujo.cli.session import Session, declare, shared_options
 
@@ -29,6 +30,13 @@ class Lens(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return ["list", "show", "delete", "prune", "stats"]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            refuse_unknown(ctx, args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "prune":

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import click
 
+from flujo.cli.nearest import refuse_unknown
 from flujo.cli.session import shared_options
 
 COMMANDS = {
@@ -23,6 +24,13 @@ class Database(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            refuse_unknown(ctx, args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:

@@ -1,0 +1,44 @@
+"""Name the nearest known word for one that is not known: a command, a signal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NoReturn
+
+import click
+
+SYNONYMS = {
+    "status": "inspect",
+    "info": "inspect",
+    "logs": "events",
+    "history": "events",
+    "stop": "cancel",
+    "kill": "cancel",
+    "abort": "cancel",
+    "rm": "delete",
+    "remove": "delete",
+    "start": "run",
+    "server": "serve",
+    "check": "validate",
+    "lint": "validate",
+    "restart": "retry",
+    "rerun": "retry",
+    "approve": "signal",
+    "send": "signal",
+    "why": "explain",
+    "tail": "watch",
+}
+"""Words of other tools for our commands."""
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """Return the known word that `word` is a likely slip for."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, known, 1)), None)
+
+
+def refuse_unknown(ctx: click.Context, name: str, known: Collection[str]) -> NoReturn:
+    """Raise click.UsageError for a command that does not exist, with the one that was meant."""
+    meant = SYNONYMS[name] if SYNONYMS.get(name) in known else nearest(name, known)
+    raise click.UsageError(f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else ""), ctx)
