@@ -32,10 +32,6 @@ MAX_SECONDS = 20.0
 was stopped, or a machine that has no time for it."""
 
 _CHUNK = 1 << 20
-_ENDED_BY = {
-    signal.SIGPROF: f"it needs more than {CPU_SECONDS:g} s of processor time",
-    signal.SIGKILL: f"it has given no answer within {MAX_SECONDS:g} s",
-}
 
 
 class WorkerError(OSError):
@@ -44,6 +40,10 @@ class WorkerError(OSError):
 
 class _Gone(Exception):
     """A worker has ended without an answer."""
+
+
+class _Silent(Exception):
+    """A worker has said nothing for `MAX_SECONDS`, and was ended."""
 
 
 class Workers:
@@ -80,6 +80,9 @@ class Workers:
                 if code == 0 and not is_fresh:
                     continue  # one that had ended after its last answer
                 raise _ended(code) from None
+            except _Silent:
+                worker.close()
+                raise EvaluationError(f"it has given no answer within {MAX_SECONDS:g} s") from None
             except BaseException:
                 worker.close()
                 raise
@@ -89,9 +92,12 @@ class Workers:
         raise AssertionError
 
     def _take(self, is_fresh: bool) -> _Worker:
-        with self._lock:
-            if self._free and not is_fresh:
-                return self._free.pop()
+        while not is_fresh:
+            with self._lock:
+                worker = self._free.pop() if self._free else None
+            if worker is None or worker.is_alive:
+                return worker or _Worker()
+            worker.close()
         return _Worker()
 
 
@@ -114,8 +120,13 @@ class _Worker:
         self._stdin, self._stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._stdin, False)
 
+    @property
+    def is_alive(self) -> bool:
+        """True unless the process has ended."""
+        return self._process.poll() is None
+
     def ask(self, request: bytes) -> bytes:
-        """Return the answer; raises _Gone if the worker ends without one, or is ended for want of one."""
+        """Return the answer; raises _Gone if the worker ends without one, and _Silent if it gives none."""
         deadline = time.monotonic() + MAX_SECONDS
         left = memoryview(len(request).to_bytes(LENGTH) + request)
         while left:
@@ -158,15 +169,17 @@ class _Worker:
         poll.register(fd, event)
         if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
             self._process.kill()
-            raise _Gone
+            raise _Silent
 
 
 def _ended(code: int) -> Exception:
     if code > 0:
         return WorkerError(f"the process that evaluates templates, {sys.executable}, cannot work: it ended with {code}")
-    if code < 0 and -code in _ENDED_BY:
-        return EvaluationError(_ENDED_BY[signal.Signals(-code)])
-    return EvaluationError(f"it needs more than {MEMORY_MIB} MiB of memory")  # some libraries abort for want of it
+    if code == -signal.SIGPROF:
+        return EvaluationError(f"it needs more than {CPU_SECONDS:g} s of processor time")
+    if code in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):  # a library that does not expect a lack of memory
+        return EvaluationError(f"it needs more than {MEMORY_MIB} MiB of memory")
+    return EvaluationError(f"it was interrupted: the worker was ended by signal {-code}")
 
 
 def _plain(names: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,154 @@
+"""Workers for templates are replaced when they are gone, given up when they are silent, and end with their process."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flujo.workflows import workers
+from flujo.workflows.evaluation import EvaluationError
+from flujo.workflows.workers import WorkerError, Workers
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc, or holds a pidfd")
+
+TEMPLATE = "{% for i in [1, 2] %}{{ i }}{% endfor %}"
+PATH = ":".join(entry for entry in sys.path if entry)
+
+
+@pytest.fixture
+def pool() -> Iterator[Workers]:
+    pool = Workers()
+    yield pool
+    pool.close()
+
+
+def pid_of(pool: Workers) -> int:
+    """The process of the one worker that is free."""
+    (worker,) = pool._free
+    return worker._process.pid
+
+
+def test_a_worker_is_asked_again(pool: Workers) -> None:
+    """One process answers one after the other."""
+    assert pool.render(TEMPLATE, {}) == "12"
+    first = pid_of(pool)
+
+    assert pool.render([TEMPLATE, {"a": TEMPLATE}], {}) == ["12", {"a": "12"}]
+    assert pid_of(pool) == first
+
+
+def test_a_worker_that_was_killed_is_replaced(pool: Workers) -> None:
+    """The next request does not notice."""
+    pool.render(TEMPLATE, {})
+    os.kill(pid_of(pool), signal.SIGKILL)
+    os.waitid(os.P_PID, pid_of(pool), os.WEXITED | os.WNOWAIT)
+
+    assert pool.render(TEMPLATE, {}) == "12"
+
+
+def test_a_worker_that_says_nothing_is_given_up(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was stopped, for example; the next request has another one."""
+    pool.render(TEMPLATE, {})
+    os.kill(pid_of(pool), signal.SIGSTOP)
+    monkeypatch.setattr(workers, "MAX_SECONDS", 0.05)
+
+    with pytest.raises(EvaluationError, match=r"it has given no answer within 0\.05 s"):
+        pool.render(TEMPLATE, {})
+
+    monkeypatch.undo()
+    assert pool.render(TEMPLATE, {}) == "12"
+
+
+def test_a_worker_that_cannot_start_says_so(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No template is at fault then."""
+    monkeypatch.setattr(workers, "_PROGRAM", "raise SystemExit(3)")
+
+    with pytest.raises(WorkerError, match=f"{sys.executable}, cannot work: it ended with 3"):
+        pool.render(TEMPLATE, {})
+
+
+def test_large_values_are_named_before_they_are_sent(pool: Workers) -> None:
+    """And where they belong."""
+    with pytest.raises(EvaluationError, match="are larger than 16 MiB; hand them on as they are"):
+        pool.render(TEMPLATE, {"x": "x" * 17_000_000})
+
+
+@on_linux
+def test_a_worker_sees_nothing_of_the_environment(pool: Workers) -> None:
+    """What a run's processes are known by is not in it, or they would be looked for and killed."""
+    pool.render(TEMPLATE, {})
+
+    assert Path(f"/proc/{pid_of(pool)}/environ").read_bytes().startswith(b"PATH=")
+    assert Path(f"/proc/{pid_of(pool)}/environ").read_bytes().count(b"\0") == 1
+
+
+def test_a_forked_process_has_workers_of_its_own(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes on one pipe would read each other's answers."""
+    monkeypatch.setattr(workers, "workers", pool)
+    pool.render(TEMPLATE, {})
+    mine = pid_of(pool)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            is_right = workers.workers is not pool and workers.workers.render(TEMPLATE, {}) == "12"
+            workers.workers.close()
+            os._exit(0 if is_right else 1)
+        finally:
+            os._exit(2)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert pool.render(TEMPLATE, {}) == "12"
+    assert pid_of(pool) == mine
+
+
+PROGRAM = f"""
+import signal, sys
+from flujo.workflows.workers import workers
+workers.render({TEMPLATE!r}, {{}})
+print(workers._free[0]._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@on_linux
+def test_a_process_ends_with_its_workers_and_without_a_warning() -> None:
+    """Nothing has to be closed by hand."""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM],
+        env={"PYTHONPATH": PATH},
+        input="",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ended.stderr == ""
+    assert not os.path.exists(f"/proc/{int(ended.stdout)}")
+
+
+@on_linux
+def test_a_worker_ends_with_a_process_that_was_killed() -> None:
+    """Its standard input ends then."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        env={"PYTHONPATH": PATH},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        watched = os.pidfd_open(worker)
+        process.kill()
+
+    assert select.select([watched], [], [], 60)[0]
+    os.close(watched)
