@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -15,9 +16,11 @@ from anyio.lowlevel import checkpoint
 
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Kernel, RunFailed, RunInterrupted, RunPaused, workflow
-from flujo.kernel.errors import CorruptStoreError
-from kernel.flows import double, waiting
-from kernel.harness import Counter, Harness, crash, until, usurp
+from flujo.kernel.backend import RunSummary
+from flujo.kernel.errors import CorruptStoreError, StoreError
+from flujo.kernel.ownership import takeover
+from kernel.flows import double, doubling, stuck, waiting
+from kernel.harness import Counter, Harness, crash, recorded, until, usurp
 
 
 async def test_opening_a_kernel_recovers_interrupted_runs() -> None:
@@ -302,3 +305,112 @@ async def test_what_a_dead_owner_left_is_dead_when_the_run_is_ended(
         assert left.process.poll() == -signal.SIGKILL
 
     assert left.found == []
+
+
+# -- a store that fails while runs are taken over ---------------------------------------------------------------------
+
+
+class Failing(InMemoryBackend):
+    """Its method `name` fails from its `first` call on, for so many `times`."""
+
+    def __init__(self, harness: Harness, name: str, first: int, times: float) -> None:
+        super().__init__(harness.store)
+        self._name = name
+        self._failing = (first, first + times)
+        self._calls = 0
+
+    def _count(self, name: str) -> None:
+        if name == self._name:
+            self._calls += 1
+            if self._failing[0] <= self._calls < self._failing[1]:
+                raise StoreError(self.url, "the disk cannot be read")
+
+    async def claim_idle(self, *given: Any, **named: Any) -> Any:
+        self._count("claim_idle")
+        return await super().claim_idle(*given, **named)
+
+    async def load(self, run_id: str) -> RunSummary:
+        self._count("load")
+        return await super().load(run_id)
+
+
+once_and_for_ever = pytest.mark.parametrize("times", [1, math.inf])
+
+
+@once_and_for_ever
+async def test_a_kernel_lives_on_when_not_every_waiting_run_can_be_claimed(
+    times: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are claimed in the background, a thousand at a time. The next kernel finds the rest."""
+    monkeypatch.setattr(takeover, "CLAIM_AT_ONCE", 1)
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel:
+        for name in ("a", "b", "c"):
+            await kernel.start(waiting, run_id=name)
+            await until(kernel, name, "step_waiting")
+
+    # First those that were at work are asked for, then the first that waits, then the rest.
+    async with harness.kernel(waiting, doubling, backend=Failing(harness, "claim_idle", 3, times)) as kernel:
+        await anyio.wait_all_tasks_blocked()
+        await kernel.signal("a", "go", 1)
+
+        assert await kernel.run(doubling, {"number": 2}) == 4
+        assert await kernel.result("a") == 1
+    async with harness.kernel(waiting) as kernel:
+        for name in ("b", "c"):
+            await kernel.signal(name, "go", name)
+
+            assert await kernel.result(name) == name
+
+    assert "not every waiting run was claimed" in caplog.text
+
+
+@once_and_for_ever
+async def test_a_kernel_lives_on_when_a_child_cannot_be_looked_at(
+    times: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A child may have missed the end of its parent, so it is looked at as soon as it is claimed."""
+    harness = Harness()
+
+    @workflow()
+    async def parent(ctx: Context) -> Any:
+        return await ctx.run_child(waiting, name="child")
+
+    async with harness.kernel(parent, waiting) as kernel:
+        await kernel.start(parent, run_id="parent")
+        await recorded(harness, "parent.child", "step_waiting")
+
+    async with harness.kernel(parent, waiting, doubling, backend=Failing(harness, "load", 1, times)) as kernel:
+        await anyio.wait_all_tasks_blocked()
+
+        assert [run.run_id for run in (await kernel.list()).runs] == ["parent.child", "parent"]
+        assert kernel.committer.commits >= 0
+    async with harness.kernel(parent, waiting) as kernel:
+        await kernel.signal("parent.child", "go", 5)
+
+        assert await kernel.result("parent") == 5
+
+    assert "could not be brought back" in caplog.text
+
+
+@once_and_for_ever
+@pytest.mark.parametrize(("name", "first"), [("claim_idle", 1), ("claim_idle", 2), ("load", 1)])
+async def test_a_kernel_whose_recovery_fails_does_not_open(name: str, first: int, times: float) -> None:
+    """It keeps no run that it has claimed: the next kernel goes on with all of them."""
+    harness = Harness()
+    async with harness.kernel(waiting, stuck) as kernel:
+        await kernel.start(waiting, run_id="waits")
+        await kernel.start(stuck, run_id="works")
+        await until(kernel, "works", "step_started")
+        await until(kernel, "waits", "step_waiting")
+        crash(kernel)
+
+    with pytest.raises(StoreError, match="the disk cannot be read"):
+        async with harness.kernel(waiting, stuck, backend=Failing(harness, name, first, times)):
+            pytest.fail("it has opened")
+
+    async with harness.kernel(waiting, stuck) as kernel:
+        await until(kernel, "works", "step_started", count=2)
+        await kernel.signal("waits", "go", 3)
+
+        assert await kernel.result("waits") == 3
