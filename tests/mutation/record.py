@@ -9,10 +9,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from coverage import CoverageData
+from coverage.exceptions import DataError
 
 from mutation.plugin import TEST
 from mutation.sampling import Mutant, product_files
@@ -119,11 +121,12 @@ def _add(seen: dict[str, dict[int, set[str]]], file: Path, root: Path) -> None:
     """Add what one process saw."""
     data = CoverageData(str(file))
     try:
-        data.read()
-        for path in data.measured_files():
-            of_file = seen.setdefault(Path(path).relative_to(root).as_posix(), {})
-            for line, names in data.contexts_by_lineno(path).items():
-                of_file.setdefault(line, set()).update(names)
+        with suppress(DataError):  # of a process that was killed while it wrote
+            data.read()
+            for path in data.measured_files():
+                of_file = seen.setdefault(Path(path).relative_to(root).as_posix(), {})
+                for line, names in data.contexts_by_lineno(path).items():
+                    of_file.setdefault(line, set()).update(names)
     finally:
         data.close()
 

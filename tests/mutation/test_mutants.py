@@ -46,6 +46,10 @@ def test_in_a_process():
     assert said.stdout == b"small\\n"
 
 
+def test_killed():
+    open("build/lines.vm.pid1.X", "wb").close()
+
+
 def test_that_fails_whatever_is_changed():
     assert name(3) is None
 """
@@ -85,7 +89,7 @@ def test_the_record_knows_who_runs_which_line(record: Record) -> None:
     test = "tests/test_sizes.py::test_"
 
     assert set(record.tests) == {
-        f"{test}{name}" for name in ("small", "large", "in_a_process", "that_fails_whatever_is_changed")
+        f"{test}{name}" for name in ("small", "large", "in_a_process", "killed", "that_fails_whatever_is_changed")
     }
     assert f"{test}in_a_process" in lines[6]
     assert f"{test}small" not in lines[6]

@@ -26,7 +26,10 @@ from mutation.sampling import Mutant
 CAGE = """
 mount --bind "$COPY" "$COPY"
 mount -o remount,bind,ro /
-mount -t tmpfs tmpfs /tmp
+case "$1" in
+/tmp/*) ;; # our Python is there
+*) mount -t tmpfs tmpfs /tmp ;;
+esac
 "$@"
 exit
 """
