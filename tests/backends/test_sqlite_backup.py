@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 import pytest
 
+from backends.sealing import seal
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following
 from flujo.backends.locks import StoreLock
@@ -551,6 +552,7 @@ async def test_a_restore_may_be_killed_anywhere(saved: Path, path: Path, tmp_pat
         with closing(sqlite3.connect(path)) as shell:
             shell.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
             shell.execute("UPDATE runs SET run_id = 'logged' WHERE run_id = 'later'")
+            seal(shell)
             shell.commit()
             for name in ("state.db", "state.db-wal"):
                 shutil.copy(path.with_name(name), original / name)

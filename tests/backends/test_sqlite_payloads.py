@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backends.sealing import seal
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following, journal
 from flujo.backends.sqlite.blobs import LARGEST_INLINE, digest_of
@@ -110,7 +111,12 @@ async def test_payloads_that_lie_in_events_are_read_there(store: SQLiteBackend, 
     """A large payload that an earlier schema has left in its event is read and counted like any other."""
     (a,) = await create(store, settled("a", SMALL))
     assert store._writer is not None
-    await store._writer.run(lambda connection: connection.execute("UPDATE events SET payload = ?", (LARGE,)))
+
+    def put(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE events SET payload = ?", (LARGE,))
+        seal(connection)
+
+    await store._writer.run(put)
     removal = await store.prune(RunFilter(), limit=1, dry_run=True)
 
     assert [row.payload for row in await journal(store, a)] == [LARGE]

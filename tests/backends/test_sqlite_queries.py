@@ -15,8 +15,8 @@ from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import creation
 from flujo.backends.pages import Position, place
 from flujo.backends.selection import Families, matches, prunable, tally
+from flujo.backends.sqlite import checksums, listing, pruning, queries, statistics
 from flujo.backends.sqlite import journal as journal_statements
-from flujo.backends.sqlite import listing, pruning, queries, statistics
 from flujo.kernel.backend import Order, RunFilter, RunSummary
 from flujo.kernel.state import FINAL, RunStatus
 
@@ -178,10 +178,10 @@ def test_every_way_leads_to_the_same_runs(
     below = [run for run in expected if place(order, run) < middle]
 
     for way in listing.ways(filter, order):
-        assert [RunSummary(*row) for row in listing.page(way, order, -1, None).rows(connection)] == expected
+        assert checksums.listed(listing.page(way, order, -1, None).rows(connection)) == expected
         assert listing.number_of_runs(way).rows(connection) == [(len(expected),)]
     for way in listing.ways(listing.beyond(filter, order), order):
-        assert [RunSummary(*row) for row in listing.page(way, order, 50, middle).rows(connection)] == below[:50]
+        assert checksums.listed(listing.page(way, order, 50, middle).rows(connection)) == below[:50]
 
 
 @pytest.mark.parametrize("order", Order)
@@ -295,8 +295,8 @@ def test_single_runs_are_found_by_an_index(explain: Explain) -> None:
     ]
     assert scans(explain(queries.idle_runs(["one"], ["waiting"], ["report"], 10))) == []
     assert scans(explain(queries.requests_to(1))) == []
-    for columns in (journal_statements._HOT, journal_statements._EVERY):
-        update = queries.Statement(journal_statements._update(columns, 32), [1] * (32 * (4 + len(columns))))
+    for columns in (checksums.HOT, journal_statements._EVERY):
+        update = queries.Statement(journal_statements._update(columns, 32), [1] * (32 * (5 + len(columns))))
         assert "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)" in explain(update)
 
 
@@ -328,7 +328,7 @@ def test_a_step_touches_no_index_of_runs(connection: sqlite3.Connection) -> None
         for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema WHERE tbl_name = 'runs' AND sql <> ''")
         if sql.startswith(("CREATE INDEX", "CREATE UNIQUE INDEX"))
     }
-    hot = [name for name, sql in indexes.items() if any(column in sql for column in journal_statements._HOT)]
+    hot = [name for name, sql in indexes.items() if any(column in sql for column in checksums.HOT)]
 
     assert sorted(hot) == ["runs_by_rest", "runs_by_update"]
     assert all("WHERE owner IS NULL" in indexes[name] for name in hot)

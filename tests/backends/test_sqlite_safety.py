@@ -21,7 +21,7 @@ import pytest
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following
 from flujo.backends.locks import StoreLock
-from flujo.backends.sqlite import blobs, copies, files, filesystems, maintenance, opening
+from flujo.backends.sqlite import blobs, copies, files, filesystems, integrity, maintenance, opening
 from flujo.backends.sqlite.connection import Database, store_errors
 from flujo.backends.sqlite.stopping import Stop, Stopped, in_thread, never, stoppable
 from flujo.kernel.backend import Problem, RunFilter
@@ -323,6 +323,90 @@ async def test_a_backup_that_is_used_meanwhile_is_read_again(
     assert ask(tmp_path / "restored.db", "SELECT count(*) FROM runs") == [(49,)]
 
 
+# -- triggers and views -------------------------------------------------------------------------------------------
+
+PLANTED = {
+    "a trigger": ("CREATE TRIGGER planted AFTER INSERT ON events BEGIN DELETE FROM runs; END", "its trigger 'planted'"),
+    "a view": ("CREATE VIEW planted AS SELECT * FROM runs", "its view 'planted'"),
+}
+SPOILED = {
+    "a trigger that is gone": ("DROP TRIGGER blobs_go_with_events", "'blobs_go_with_events' is missing"),
+    "a trigger that says something else": (
+        "DROP TRIGGER blobs_go_with_events;"
+        "CREATE TRIGGER blobs_go_with_events AFTER DELETE ON events BEGIN DELETE FROM blobs; END",
+        "'blobs_go_with_events' is not what was written",
+    ),
+}
+
+
+@pytest.mark.parametrize("owner", [None, "two"], ids=["reader", "owner"])
+@pytest.mark.parametrize(
+    ("error", "change", "named"),
+    [
+        *((ForeignStoreError, *each) for each in PLANTED.values()),
+        *((CorruptStoreError, *each) for each in SPOILED.values()),
+    ],
+    ids=[*PLANTED, *SPOILED],
+)
+async def test_triggers_and_views_are_those_flujo_has_made(
+    open_store: Open, path: Path, error: type[StoreError], change: str, named: str, owner: str | None
+) -> None:
+    """A store with a trigger or a view of somebody else's is refused, and one whose own trigger is not what it was."""
+    await closed(open_store)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.executescript(change)
+    before = path.read_bytes()
+    with pytest.raises(error, match=named):
+        await open_store(owner)
+
+    assert path.read_bytes() == before
+
+
+async def test_tables_and_indexes_of_others_do_no_harm(open_store: Open, path: Path) -> None:
+    """A table or an index that somebody has added keeps nobody from the store."""
+    await closed(open_store)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.executescript("CREATE TABLE notes (text); CREATE INDEX runs_by_retries ON runs (retries)")
+
+    assert await (await open_store("two")).count(RunFilter()) == 50
+
+
+async def test_a_migrated_store_with_a_foreign_trigger_is_refused_before(open_store: Open, path: Path) -> None:
+    """A trigger of somebody else's in a store of an earlier schema does not run while it is migrated."""
+    shutil.copytree(FIXTURES / "schema-2" / "closed", path.parent, dirs_exist_ok=True)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.executescript("CREATE TRIGGER planted AFTER UPDATE ON events BEGIN DELETE FROM runs; END")
+    before = path.read_bytes()
+    with pytest.raises(ForeignStoreError, match="planted"):
+        await open_store("two")
+
+    assert path.read_bytes() == before
+
+
+async def test_damaged_summaries_are_in_nobodys_way(open_store: Open, path: Path) -> None:
+    """A kernel claims the runs around a damaged one, which is listed as failed, says why, and can be deleted only."""
+    store = await open_store("one")
+    await create(store, *(creation(f"run{number}") for number in range(4)))
+    await store.release(None)
+    await store.close()
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("UPDATE runs SET retries = 7 WHERE run_id IN ('run0', 'run2')")
+        shell.commit()
+    other = await open_store("two")
+    claimed = [(await other.claim_idle(["running"], ["report"], 1)) for _ in range(3)]
+    listed = {run.run_id: run for run in (await other.list(RunFilter(), limit=9)).runs}
+    removed = await other.prune(RunFilter(), limit=9, dry_run=False)
+
+    assert [[run.run_id for run in runs] for runs in claimed] == [["run1"], ["run3"], []]
+    assert (listed["run2"].status, listed["run2"].error_type) == ("failed", "CorruptStoreError")
+    assert listed["run2"].error_message == "the summary of run 'run2' is not what was written"
+    assert removed.total == 0
+    with pytest.raises(CorruptStoreError, match="run2"):
+        await other.claim("run2")
+    await other.delete("run2", listed["run2"].uid)
+    assert await other.count(RunFilter()) == 3
+
+
 # -- network file systems -----------------------------------------------------------------------------------------
 
 MOUNTS = r"""
@@ -401,7 +485,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
 
     def look(connection: sqlite3.Connection, stop: Stop = never) -> str | None:
         looked.append(connection)
-        return copies.find_damage(connection, stop)
+        return integrity.find_damage(connection, stop)
 
     monkeypatch.setattr(opening, "find_damage", look)
     return looked
@@ -646,7 +730,7 @@ async def test_writers_go_on_while_a_store_is_looked_through(
     """Commits are made while the integrity is looked at, and are no contradiction."""
     await create(store, creation("a"))
     begun, go_on = threading.Event(), threading.Event()
-    damage = maintenance._damage
+    damage = integrity._damage
 
     def look(connection: sqlite3.Connection) -> list[Problem]:
         found = damage(connection)
@@ -654,7 +738,7 @@ async def test_writers_go_on_while_a_store_is_looked_through(
         assert go_on.wait(60)
         return found
 
-    monkeypatch.setattr(maintenance, "_damage", look)
+    monkeypatch.setattr(integrity, "_damage", look)
     found: list[Problem] = []
 
     async def look_through() -> None:
@@ -674,14 +758,14 @@ async def test_a_look_can_be_cancelled(store: SQLiteBackend, monkeypatch: pytest
     """Cancelling a long look ends its statement; nothing stays open, and the store goes on."""
     begun = threading.Event()
 
-    def look(connection: sqlite3.Connection) -> list[Problem]:
+    def look(connection: sqlite3.Connection, _stop: Stop) -> list[Problem]:
         begun.set()
         endless = (
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT max(n) FROM numbers"
         )
         return list(connection.execute(endless))
 
-    monkeypatch.setattr(maintenance, "_problems", look)
+    monkeypatch.setattr(integrity, "_contradictions", look)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.integrity)
         await anyio.to_thread.run_sync(begun.wait)
@@ -768,7 +852,7 @@ async def test_a_store_says_what_it_is_made_of(store: SQLiteBackend, path: Path,
 
     assert details == {
         "path": str(path),
-        "schema": 2,
+        "schema": 3,
         "sqlite_version": sqlite3.sqlite_version,
         "wal_reset_bug": maintenance.has_wal_reset_bug(sqlite3.sqlite_version_info),
         "wal_reset_bug_note": details["wal_reset_bug_note"],

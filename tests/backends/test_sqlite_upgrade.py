@@ -19,7 +19,7 @@ import pytest
 from backends.fixtures.make_store import INBOX, STATUSES, WORKFLOWS, from_text
 from flujo.backends import SQLiteBackend
 from flujo.backends.locks import KernelLocks
-from flujo.backends.sqlite import connection, copies, files, migrations
+from flujo.backends.sqlite import connection, copies, files, migrations, schema
 from flujo.kernel import Kernel, Observer
 from flujo.kernel.checking import check
 from flujo.kernel.errors import CorruptStoreError, OlderStoreError, StoreError, StoreInUseError
@@ -35,7 +35,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["schema-1/closed", "schema-1/killed"])
+EARLIER = ["schema-1/closed", "schema-1/killed", "schema-2/closed", "schema-2/killed"]
+PRESENT = ["schema-3/closed", "schema-3/killed"]
+
+
+@pytest.fixture(params=EARLIER)
 def earlier(request: pytest.FixtureRequest) -> str:
     """A store of an earlier schema."""
     return str(request.param)
@@ -46,6 +50,16 @@ def path(earlier: str, tmp_path: Path) -> Path:
     """A copy of that store."""
     shutil.copytree(FIXTURES / earlier, tmp_path / "store")
     return tmp_path / "store" / "state.db"
+
+
+def number_of(earlier: str) -> int:
+    """The schema of a store."""
+    return int(earlier.removeprefix("schema-").partition("/")[0])
+
+
+def copy_of(path: Path, earlier: str) -> Path:
+    """Where the copy lies that was made of a store before it was migrated."""
+    return path.with_name(f"state.db.schema-{number_of(earlier)}.backup")
 
 
 def expected(earlier: str) -> dict[str, str]:
@@ -99,6 +113,7 @@ async def test_a_migrated_store_is_like_a_new_one(path: Path, tmp_path: Path) ->
     assert schema_of(path) == schema_of(tmp_path / "new.db")
 
 
+@pytest.mark.parametrize("earlier", EARLIER + PRESENT)
 async def test_a_migrated_store_has_everything(path: Path, earlier: str) -> None:
     """Every run of an earlier store is listed with its status, folds to the same one, and its requests are there."""
     store = SQLiteBackend(path)
@@ -122,6 +137,7 @@ async def test_a_migrated_store_has_everything(path: Path, earlier: str) -> None
         await store.close()
 
 
+@pytest.mark.parametrize("earlier", EARLIER + PRESENT)
 async def test_runs_of_an_earlier_store_go_on(path: Path, earlier: str, tmp_path: Path) -> None:
     """Runs that wait, are paused, cancelled or interrupted go on after a migration, and what was posted is taken."""
     kernel = Kernel(SQLiteBackend(path), WORKFLOWS, workspaces=tmp_path, load_definition=from_text)
@@ -147,24 +163,24 @@ async def test_a_copy_is_made_first(path: Path, earlier: str) -> None:
     store = SQLiteBackend(path)
     await store.open("one")
     await store.close()
-    copy = path.with_name("state.db.schema-1.backup")
+    copy = copy_of(path, earlier)
 
     assert sorted(file.name for file in path.parent.iterdir()) == ["state.db", "state.db-kernels", copy.name]
     assert not list(path.with_name("state.db-kernels").glob("backup*"))
-    assert ask(copy, "PRAGMA user_version") == [(1,)]
+    assert ask(copy, "PRAGMA user_version") == [(number_of(earlier),)]
     assert ask(copy, "PRAGMA integrity_check") == [("ok",)]
     assert ask(copy, "SELECT run_id, uid, status, seq, token FROM runs ORDER BY run_id") == before
     assert ask(copy, "SELECT * FROM events ORDER BY pos") == events
     assert (copy.stat().st_mode & 0o777) == (path.stat().st_mode & 0o777)
 
 
-async def test_a_store_of_this_schema_is_not_copied(path: Path) -> None:
+async def test_a_store_of_this_schema_is_not_copied(path: Path, earlier: str) -> None:
     """A store is migrated once: opening it again leaves the copy alone."""
     for owner in ("one", "two"):
         store = SQLiteBackend(path)
         await store.open(owner)
         await store.close()
-        copy = path.with_name("state.db.schema-1.backup")
+        copy = copy_of(path, earlier)
         if owner == "one":
             copy.write_text("seen")
 
@@ -174,14 +190,14 @@ async def test_a_store_of_this_schema_is_not_copied(path: Path) -> None:
 # -- what is refused ----------------------------------------------------------------------------------------------
 
 
-async def test_a_reader_does_not_migrate(path: Path) -> None:
+async def test_a_reader_does_not_migrate(path: Path, earlier: str) -> None:
     """Whoever only reads is told that the store has to be migrated first, and by which command; nothing changes."""
     before = contents(path.parent)
     with pytest.raises(OlderStoreError) as caught:
         await SQLiteBackend(path).open(None)
     after = contents(path.parent)
 
-    assert (caught.value.found, caught.value.known) == (1, files.SCHEMA)
+    assert (caught.value.found, caught.value.known) == (number_of(earlier), files.SCHEMA)
     assert "flujoctl db migrate" in caught.value.hints[0]
     assert {name: after[name] for name in before} == before
 
@@ -236,7 +252,7 @@ async def test_a_damaged_store_is_not_migrated(path: Path, earlier: str) -> None
         await SQLiteBackend(path).open("one")
 
     assert path.read_bytes() == content
-    assert not path.with_name("state.db.schema-1.backup").exists()
+    assert not copy_of(path, earlier).exists()
 
 
 # -- crashes and errors in the middle -----------------------------------------------------------------------------
@@ -257,7 +273,7 @@ async def test_a_migration_may_be_killed_anywhere(path: Path, earlier: str, tmp_
     for point in range(killed):
         database = work / str(point) / "state.db"
         seen.add(ask(database, "PRAGMA user_version")[0][0])
-        copy = database.with_name("state.db.schema-1.backup")
+        copy = copy_of(database, earlier)
         if copy.exists():
             assert ask(copy, "PRAGMA quick_check") == [("ok",)]
         store = SQLiteBackend(database)
@@ -266,7 +282,7 @@ async def test_a_migration_may_be_killed_anywhere(path: Path, earlier: str, tmp_
         assert {run.run_id: run.status for run in (await Observer(store).list(limit=100)).runs} == expected(earlier)
         await store.close()
 
-    assert seen == {1, 2}
+    assert seen == set(range(number_of(earlier), files.SCHEMA + 1))
 
 
 class Failing(sqlite3.Connection):
@@ -296,7 +312,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "connect", connect)
 
 
-@pytest.mark.parametrize("earlier", ["schema-1/killed"])
+@pytest.mark.parametrize("earlier", ["schema-1/killed", "schema-2/killed"])
 @pytest.mark.usefixtures("failing")
 async def test_a_migration_may_fail_anywhere(earlier: str, tmp_path: Path) -> None:
     """Whichever statement fails, opening raises StoreError, the store is of the earlier schema, and opens later."""
@@ -309,7 +325,8 @@ async def test_a_migration_may_fail_anywhere(earlier: str, tmp_path: Path) -> No
         try:
             await store.open("one")
         except StoreError:
-            assert ask(folder / "state.db", "PRAGMA user_version") == [(1,)]
+            ((schema_now,),) = ask(folder / "state.db", "PRAGMA user_version")
+            assert number_of(earlier) <= schema_now < files.SCHEMA
         else:
             break
         finally:
@@ -356,7 +373,7 @@ def test_there_is_a_file_for_each_migration() -> None:
 )
 def test_scripts_are_cut_into_statements(script: str, parts: Sequence[str]) -> None:
     """A script is cut where statements end, and not inside of triggers and texts."""
-    assert list(migrations.statements(script)) == parts
+    assert list(schema.statements(script)) == parts
 
 
 def test_a_copy_with_other_rows_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from backends.sealing import seal
 from cli.conftest import Ended, Flujoctl
 from flujo.cli import maintenance, text
 from shipped import ON_DISK
@@ -59,9 +60,10 @@ def runs(folder: Path, flujoctl: Flujoctl) -> None:
 
 
 def change(statement: str) -> None:
-    """Reach into the database as nobody should."""
+    """Reach into the database as nobody should, so that it looks as if flujo had written it."""
     with closing(sqlite3.connect(".flujo/state.db")) as connection, connection:
         assert connection.execute(statement).rowcount == 1
+        seal(connection)
 
 
 def tries(ended: Ended) -> list[str]:

@@ -30,7 +30,7 @@ if __name__ == "__main__":
     # As pytest does (pyproject.toml): `tests` is where `faults` is found.
     sys.path[:0] = [str(ROOT / name) for name in ("kernel", "backends", "tests")]
 
-from faults.bit_flips import make_database, verdicts  # noqa: E402
+from faults.bit_flips import forget_checksums, make_database, verdicts  # noqa: E402
 from faults.injected import Trial  # noqa: E402
 from faults.injection import run_trials  # noqa: E402
 from faults.machine import Missing, compile_disk, cuttable_disk  # noqa: E402
@@ -86,16 +86,28 @@ def cuts(scheme: str, durability: str, way: str, number: int, seed: int) -> Part
     return _part(name, findings, must_lose=(durability, way) in CONTROLS)
 
 
-def flips(number: int, seed: int) -> Part:
-    """Change bytes of a database, which has no checksum that would tell of all of them."""
+def flips(number: int, seed: int, *, checksums: bool = True) -> Part:
+    """Change bytes of a database, with the checksums of its rows or without."""
     random = Random(seed)
+    originals: list[tuple[Any, str, Any]] = []
+
+    def patch(owner: Any, name: str, value: Any) -> None:
+        originals.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    if not checksums:
+        forget_checksums(patch)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "store"
         held = anyio.run(make_database, path)
         size = path.stat().st_size
         found = anyio.run(verdicts, path, held, [random.randrange(size) for _ in range(number)])
+    for owner, name, value in originals:
+        setattr(owner, name, value)
     said = ", ".join(f"{verdict} {times}" for verdict, times in sorted(found.items()))
-    return Part(f"sqlite: byte of {size} changed ({said})", number, 0, ())
+    without = "" if checksums else " without checksums"
+    silent = ["a change that nobody was told of"] * found["silent"]
+    return Part(f"sqlite{without}: byte of {size} changed ({said})", number, 0, silent, must_lose=not checksums)
 
 
 def _some(first: int, number: int) -> range:
@@ -128,6 +140,7 @@ def campaign(arguments: argparse.Namespace) -> Iterator[Part]:
                 yield injections(scheme, arguments.faults, arguments.injections, compile_disk(Path(folder)))
             if arguments.flips and scheme == "sqlite":
                 yield flips(arguments.flips, seed)
+                yield flips(max(100, arguments.flips // 10), seed, checksums=False)
             if arguments.kills:
                 yield kills(scheme, arguments.kills, seed)
             if arguments.cuts:
@@ -185,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=100, help="for each store (default: 100)")
     parser.add_argument("--cuts", type=int, default=100, help="for each store; the controls get a tenth (default: 100)")
     parser.add_argument("--injections", type=int, default=1, help="for each store at least (default: each call once)")
-    parser.add_argument("--flips", type=int, default=1000, help="bytes to change in a database (default: 1000)")
+    parser.add_argument("--flips", type=int, default=2000, help="bytes to change in a database (default: 2000)")
     parser.add_argument("--faults", choices=("few", "all"), default="all", help="ways to fail (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="what the histories are drawn from (default: 1)")
     parser.add_argument("--result", type=Path, help="a file for the result, as JSON")

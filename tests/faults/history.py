@@ -295,6 +295,7 @@ async def observe(handle: StateBackend, name: str) -> Holding:
             if summary.definition is not None:
                 assert await handle.get_definition(summary.definition) == DEFINITION
             requests = await handle.requests(summary.run_id, summary.uid)
+            assert {(each.request.kind, each.request.body) for each in requests} <= {("signal", '{"name":"go"}')}
             found[summary.run_id] = Kept(summary, tuple(rows), tuple(each.request.at for each in requests))
         page = listed.next
         if page is None:

@@ -6,17 +6,21 @@ stores are opened, as somebody does who knows of nothing."""
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from faults.bit_flips import flipped, make_database, verdicts
-from faults.history import creation, following
+from faults.bit_flips import flipped, forget_checksums, make_database, verdicts
+from faults.history import DEFINITION, creation, following
 from faults.victims import opened
 from flujo.backends.file import journal
-from flujo.kernel.backend import RunFilter
+from flujo.backends.sqlite import files
+from flujo.kernel.backend import Request, RunFilter, StateBackend
 from flujo.kernel.errors import CorruptStoreError, RunReplacedError
 
 STRIDE = 11  # bytes between those that are tried
@@ -128,14 +132,78 @@ async def test_looking_at_the_header_only_is_not_enough(tmp_path: Path) -> None:
     assert (await verdicts(path, held, kinds_of_pages(path), only_open=True))["well"] > 0
 
 
-async def test_a_changed_byte_of_a_database_never_ends_in_an_unknown_error(tmp_path: Path) -> None:
-    """Wherever the byte is: the database is refused or the damage named, or everything is read and at most values
-    differ, which have no checksum of their own."""
-    path = tmp_path / "store"
+FLIPS = 120  # campaign.py makes 2,000 by default
+
+
+async def flips_of_a_database(path: Path) -> Counter[str]:
+    """What is said of a database, byte by byte that has changed."""
     held = await make_database(path)
     random = Random(1)
-    found = await verdicts(path, held, [random.randrange(path.stat().st_size) for _ in range(80)])
+    size = files.size_of(path)
+    return await verdicts(path, held, [random.randrange(size) for _ in range(FLIPS)])
 
-    assert found.keys() <= {"refused", "named", "silent", "well"}
+
+async def test_every_changed_byte_that_a_reader_would_get_is_named(tmp_path: Path) -> None:
+    """Wherever the byte is: the database is refused, or the damage is named, or everything reads as it was written."""
+    found = await flips_of_a_database(tmp_path / "store")
+
+    assert found.keys() <= {"refused", "named", "well"}
     assert found["refused"] + found["named"] > 0
     assert found["well"] > 0
+
+
+async def test_changed_bytes_of_rows_without_checksums_go_unnoticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the checksums, and the digests of large payloads, some changes are in what a reader gets."""
+    forget_checksums(monkeypatch.setattr)
+
+    assert (await flips_of_a_database(tmp_path / "store"))["silent"] > 0
+
+
+async def read_everything(reader: StateBackend) -> None:
+    """Read what is stored of the runs `w-1` and `w-2`, one by one."""
+    await reader.load("w-1")
+    await reader.read_events("w-1", "uid-w-1", 0, 9)
+    await reader.requests("w-1", "uid-w-1")
+    await reader.requests("w-2", "uid-w-2")
+    await reader.get_definition("digest")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("UPDATE runs SET status = 'failed' WHERE run = 1", "its summary is not what was written"),
+        ("UPDATE runs SET current_step = 'other' WHERE run = 1", "its summary is not what was written"),
+        ("UPDATE runs SET owner = 'v' WHERE run = 1", "its summary is not what was written"),
+        ("UPDATE runs SET token = 2 WHERE run = 1", "its summary is not what was written"),
+        ("UPDATE runs SET checksum = NULL WHERE run = 1", "its summary is not what was written"),
+        ("UPDATE events SET body = '{\"a\":1}' WHERE run = 1 AND seq = 1", "its event 1 is not what was written"),
+        ("UPDATE events SET payload = NULL WHERE run = 1 AND seq = 1", "its event 1 is not what was written"),
+        ("UPDATE events SET at = at + 1 WHERE run = 1 AND seq = 1", "its event 1 is not what was written"),
+        ("UPDATE events SET run = 2 WHERE run = 1", "its event 1 is not what was written"),
+        ("UPDATE inbox SET body = '{}'", "request 1 in its inbox is not what was written"),
+        ("UPDATE inbox SET run = 2", "request 1 in its inbox is not what was written"),
+        ("UPDATE definitions SET text = 'steps: []'", "the definition digest is not what was written"),
+        ("UPDATE definitions SET workflow = 'other'", "the definition digest is not what was written"),
+    ],
+)
+async def test_a_row_that_was_changed_is_named_by_whoever_reads_it(tmp_path: Path, change: str, named: str) -> None:
+    """Any column of a row that differs from what was written is named by `integrity`, and no reader gets the row."""
+    path = tmp_path / "store"
+    async with opened(f"sqlite:{path}", "w") as handle:
+        first = creation("w-1", "w", 1, DEFINITION)
+        assert await handle.append([first, creation("w-2", "w", 2)]) == {}
+        await handle.post("w-1", Request("signal", '{"name":"go"}', 3))
+    async with opened(f"sqlite:{path}", None) as reader:
+        with closing(sqlite3.connect(path)) as shell:
+            shell.execute("PRAGMA foreign_keys = OFF")
+            shell.execute("DELETE FROM events WHERE run = 2")
+            shell.execute(change)
+            shell.commit()
+        assert named in [problem.text for problem in await reader.integrity()]
+        with pytest.raises(CorruptStoreError):
+            await read_everything(reader)
+        listed = (await reader.list(RunFilter(), limit=9)).runs
+        assert [run.run_id for run in listed] == ["w-2", "w-1"]
+        await reader.delete("w-1", "uid-w-1")

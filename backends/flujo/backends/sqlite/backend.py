@@ -57,7 +57,7 @@ from flujo.kernel.events import EventRow
 from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
-from . import files, filesystems, listing, maintenance, opening, pruning, queries, statistics
+from . import checksums, files, filesystems, integrity, listing, maintenance, opening, pruning, queries, statistics
 from .connection import Database, Work, in_transaction, store_errors
 from .journal import Journal
 from .stopping import Stop, in_thread
@@ -231,8 +231,9 @@ class SQLiteBackend(StateBackend):
         def claim(connection: sqlite3.Connection) -> RunSummary:
             run, summary = self._find(run_id, connection)
             self._require_idle(summary)
-            connection.execute("UPDATE runs SET owner = ?, token = token + 1 WHERE run = ?", (owner, run))
-            return summary._replace(owner=owner, token=summary.token + 1)
+            claimed = summary._replace(owner=owner, token=summary.token + 1)
+            connection.execute(*queries.change_owner(run, claimed))
+            return claimed
 
         claimed = await self._write(claim)
         self._has_claimed = True
@@ -243,11 +244,11 @@ class SQLiteBackend(StateBackend):
 
         def claim(connection: sqlite3.Connection) -> list[RunSummary]:
             owners = self._kernels.live_owners()
-            rows = queries.idle_runs(owners, statuses, workflows, limit).rows(connection)
-            chosen = [(owner, run) for run, *_ in rows]
-            connection.executemany("UPDATE runs SET owner = ?, token = token + 1 WHERE run = ?", chosen)
-            found = [RunSummary(*summary) for _, *summary in rows]
-            return [summary._replace(owner=owner, token=summary.token + 1) for summary in found]
+            found = queries.sound_idle_runs(owners, statuses, workflows, limit, connection)
+            claimed = [(run, summary._replace(owner=owner, token=summary.token + 1)) for run, summary in found]
+            for run, summary in claimed:
+                connection.execute(*queries.change_owner(run, summary))
+            return [summary for _, summary in claimed]
 
         claimed = await self._write(claim, pages=8 + limit // 8)
         if claimed:
@@ -260,16 +261,17 @@ class SQLiteBackend(StateBackend):
         def release(connection: sqlite3.Connection) -> None:
             self._journal.forget()
             if uids is None:
-                connection.execute("UPDATE runs SET owner = NULL WHERE owner = ?", (owner,))
+                connection.execute(f"{queries.DISOWN} WHERE owner = ?", (owner,))
             else:
                 chosen = [(uid, owner) for uid in uids]
-                connection.executemany("UPDATE runs SET owner = NULL WHERE uid = ? AND owner = ?", chosen)
+                connection.executemany(f"{queries.DISOWN} WHERE uid = ? AND owner = ?", chosen)
 
         await self._write(release)
 
     async def delete(self, run_id: str, uid: str) -> None:
         def delete(connection: sqlite3.Connection) -> None:
-            run, summary = self._find(run_id, connection)
+            run, *values = self._row_of(run_id, connection)
+            summary = RunSummary(*values[:-1])  # a damaged run may go
             if summary.uid != uid:
                 raise RunNotFoundError(run_id, self.url)
             self._require_idle(summary)
@@ -296,7 +298,9 @@ class SQLiteBackend(StateBackend):
             run, summary = self._find(run_id, connection)
             if summary.status in FINAL:
                 raise RunFinishedError(run_id, summary.status)
-            connection.execute("INSERT INTO inbox (run, kind, body, at) VALUES (?, ?, ?, ?)", (run, *request))
+            id = _single(queries.next_request().rows(connection), 0)
+            checksum = checksums.of_values(id, summary.uid, *request)
+            connection.execute("INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)", (id, run, *request, checksum))
             return summary
 
         return await self._write(post)
@@ -306,7 +310,7 @@ class SQLiteBackend(StateBackend):
 
         def take(connection: sqlite3.Connection) -> list[Posted]:
             self._last_request = _single(queries.last_request().rows(connection), 0)
-            return [queries.to_posted(row) for row in queries.requests_for(owner).rows(connection)]
+            return checksums.posted_of(queries.requests_for(owner).rows(connection))
 
         return await self._read(take)
 
@@ -340,7 +344,9 @@ class SQLiteBackend(StateBackend):
             run, summary = self._find(run_id, connection)
             if summary.uid != uid:
                 raise RunReplacedError(run_id)
-            return [EventRow(*row) for row in queries.events_of(run, after_seq, limit).rows(connection)]
+            return checksums.journal_of(
+                summary, after_seq, queries.events_of(run, after_seq, limit).rows(connection), limit
+            )
 
         return await self._read(read_events)
 
@@ -349,7 +355,7 @@ class SQLiteBackend(StateBackend):
             run, summary = self._find(run_id, connection)
             if summary.uid != uid:
                 raise RunReplacedError(run_id)
-            return [queries.to_posted(row) for row in queries.requests_to(run).rows(connection)]
+            return checksums.posted_of(queries.requests_to(run).rows(connection))
 
         return await self._read(requests)
 
@@ -363,7 +369,7 @@ class SQLiteBackend(StateBackend):
     async def due(self, instant: int, limit: int) -> Due:
         owner = self._require_owner()
         rows = await self._read(queries.runs_by_wake(owner, limit + 1).rows)
-        waiting = [RunSummary(*row) for row in rows]
+        waiting = [RunSummary(*summary) for *summary, _ in rows]  # hints: who brings a run back looks at its checksum
         ready = [run for run in waiting[:limit] if run.wake_at is not None and run.wake_at <= instant]
         return Due(ready, waiting[len(ready)].wake_at if len(ready) < len(waiting) else None)
 
@@ -382,12 +388,13 @@ class SQLiteBackend(StateBackend):
         rows = await self._read(queries.definition_of(digest).rows)
         if not rows:
             raise WorkflowNotFoundError(digest, ())
-        return StoredDefinition(*rows[0])
+        with store_errors(self.url, self._files.lock):
+            return checksums.definition_of(rows[0])
 
     # -- keeping the store ----------------------------------------------------------------------------------------
 
     async def integrity(self) -> Sequence[Problem]:
-        return await self._aside(partial(maintenance.integrity, self._files))
+        return await self._aside(partial(integrity.integrity, self._files))
 
     async def backup(self, target: Path) -> int:
         return await self._aside(partial(maintenance.backup, self._files, target))
@@ -509,11 +516,14 @@ class SQLiteBackend(StateBackend):
         return self._owner
 
     def _find(self, run_id: str, connection: sqlite3.Connection) -> tuple[int, RunSummary]:
-        rows = queries.find_run(run_id).rows(connection)
+        run, *summary = self._row_of(run_id, connection)
+        return run, checksums.summary_of(summary)
+
+    def _row_of(self, run_id: str, connection: sqlite3.Connection) -> Sequence[Any]:
+        rows: list[Sequence[Any]] = queries.find_run(run_id).rows(connection)
         if not rows:
             raise RunNotFoundError(run_id, self.url)
-        run, *summary = rows[0]
-        return run, RunSummary(*summary)
+        return rows[0]
 
     def _require_idle(self, summary: RunSummary) -> None:
         if summary.owner is not None and self._kernels.is_alive(summary.owner):
@@ -538,6 +548,7 @@ def _writer_settings(store: str, durability: Durability, connection: sqlite3.Con
     connection.execute(f"PRAGMA synchronous = {durability.upper()}")
     connection.execute("PRAGMA fullfsync = ON")  # macOS; elsewhere it does nothing
     connection.execute("PRAGMA foreign_keys = ON")
+    checksums.register(connection)
     connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
     # A file that cannot be opened for writing SQLite opens for reading, in silence; a write that changes nothing tells.
     connection.execute("DELETE FROM runs WHERE FALSE")

@@ -134,6 +134,20 @@ def in_transaction(begin: str, work: Work[Result], connection: sqlite3.Connectio
     return result
 
 
+def open_reader(places: StoreFiles) -> sqlite3.Connection:
+    """Connect to a store that is there, for reading; blocks."""
+    connection = sqlite3.connect(
+        f"{places.database.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
+    )
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA mmap_size = 0").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def open_exclusively(places: StoreFiles, purpose: str, alive: Sequence[str]) -> sqlite3.Connection:
     """A connection to an existing store that nobody else has open or can open until it is closed, which also moves the
     log into the file. `alive` are the kernels that are. Needs the store lock, blocks.

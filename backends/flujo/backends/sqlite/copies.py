@@ -17,6 +17,7 @@ from flujo.kernel.errors import CorruptStoreError, StoreExistsError
 
 from . import files
 from .connection import in_transaction, is_damage
+from .integrity import changed_rows, find_damage
 from .stopping import Stop, Stopped, never, stoppable
 
 SLICE_PAGES = 2_048
@@ -39,6 +40,10 @@ def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: 
                 found = _counts(copied)
             if found != counts:
                 raise CorruptStoreError(store, "a copy of it does not have as many rows")
+            for changed in changed_rows(copied, stop):
+                raise CorruptStoreError(
+                    store, changed.text if changed.run_id is None else f"run {changed.run_id!r}: {changed.text}"
+                )
         files.sync(target)
         return target.stat().st_size
     except sqlite3.DatabaseError as error:
@@ -77,23 +82,6 @@ def _counts(connection: sqlite3.Connection) -> dict[str, int]:
 def _open_alone(file: Path) -> sqlite3.Connection:
     """A connection to a file nobody else has and that has no log; SQLite leaves nothing beside it."""
     return sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
-
-
-def find_damage(connection: sqlite3.Connection, stop: Stop = never) -> str | None:
-    """Read every page; the first thing that is wrong, in one line."""
-    try:
-        with stoppable(connection, stop):
-            found = [text for (text,) in connection.execute("PRAGMA quick_check(1)").fetchall()]
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        found = [str(error)]
-    return None if found == ["ok"] else in_one_line(found[0])
-
-
-def in_one_line(damage: str) -> str:
-    """What SQLite says of damage, without the heading it puts before that."""
-    return " ".join(damage.removeprefix("*** in database main ***").split())
 
 
 def put_into_place(unfinished: Path, target: Path) -> None:

@@ -17,15 +17,16 @@ import os
 import sqlite3
 import stat
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
 from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, OlderStoreError
 
+from . import schema
+
 APPLICATION_ID = 0x666C756A  # "fluj", at byte 68 of the file, where file(1) looks
-SCHEMA = 2  # the database's user_version
+SCHEMA = 3  # the database's user_version
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync stops at the drive's cache
 _CORRUPT = sqlite3.SQLITE_CORRUPT
@@ -136,15 +137,15 @@ def identity(places: StoreFiles) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _require_ours(store: str, application_id: int, schema: int) -> int:
+def _require_ours(store: str, application_id: int, found: int) -> int:
     """The schema; raises ForeignStoreError or NewerStoreError unless this release knows databases of such a header."""
     if application_id != APPLICATION_ID:
         raise ForeignStoreError(store, "its header does not name flujo")
-    if schema > SCHEMA:
-        raise NewerStoreError(store, schema, SCHEMA)
-    if schema < 1:
-        raise CorruptStoreError(store, f"its header has schema {schema}, which no release has written")
-    return schema
+    if found > SCHEMA:
+        raise NewerStoreError(store, found, SCHEMA)
+    if found < 1:
+        raise CorruptStoreError(store, f"its header has schema {found}, which no release has written")
+    return found
 
 
 def schema_of(store: str, connection: sqlite3.Connection) -> int:
@@ -157,17 +158,18 @@ def check(store: str, connection: sqlite3.Connection) -> None:
 
     Raises OlderStoreError too.
     """
-    schema = schema_of(store, connection)
-    if schema < SCHEMA:
-        raise OlderStoreError(store, schema, SCHEMA)
+    found = schema_of(store, connection)
+    if found < SCHEMA:
+        raise OlderStoreError(store, found, SCHEMA)
+    schema.require_own_triggers(store, connection)
     connection.execute("SELECT 1 FROM runs LIMIT 0").fetchall()
 
 
 def _header(connection: sqlite3.Connection) -> tuple[int, int]:
     """(application id, schema) of a database."""
     ((application_id,),) = connection.execute("PRAGMA application_id").fetchall()
-    ((schema,),) = connection.execute("PRAGMA user_version").fetchall()
-    return application_id, schema
+    ((found,),) = connection.execute("PRAGMA user_version").fetchall()
+    return application_id, found
 
 
 def _read_header(database: Path, options: str) -> tuple[int, int]:
@@ -204,7 +206,7 @@ def create(places: StoreFiles) -> None:
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible before the first table only
         connection.executescript(
-            f"BEGIN; {files(__package__).joinpath('schema.sql').read_text(encoding='utf-8')};"
+            f"BEGIN; {schema.script('schema.sql')};"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT"
         )
         connection.execute("PRAGMA journal_mode = WAL")

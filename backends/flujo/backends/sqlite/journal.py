@@ -20,17 +20,14 @@ from typing import Any, NamedTuple
 from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunSummary, StoredDefinition
 from flujo.kernel.events import EventRow
 
-from . import blobs
+from . import blobs, checksums
+from .checksums import HOT
 
 SIZES = (32, 8, 2, 1)
 """Rows per statement. A batch of 100 takes 3 × 32, 2 × 2. Longer statements are no faster."""
 
 _EVERY = tuple(name for name in RunSummary._fields if name not in FIXED_COLUMNS)
-_HOT = ("seq", "updated_at", "current_step", "steps_done")
-"""What a step changes. An UPDATE that names more columns than these costs twice as much, and one that names an indexed
-column rewrites its index entries even if the value stays."""
-
-_COLD = tuple(name for name in _EVERY if name not in _HOT)
+_COLD = tuple(name for name in _EVERY if name not in HOT)
 _EVENT = EventRow._fields
 
 
@@ -39,19 +36,23 @@ def _values_of(names: Sequence[str]) -> Callable[[RunSummary], tuple[Any, ...]]:
     return itemgetter(*map(RunSummary._fields.index, names))
 
 
-_every, _hot, _cold = _values_of(_EVERY), _values_of(_HOT), _values_of(_COLD)
+_every, _hot, _cold = _values_of(_EVERY), _values_of(HOT), _values_of(_COLD)
 
 
-MOST_FILED = 10_000
+MOST_CACHED = 10_000
 """How many runs' summaries are remembered; one that is not is written in full."""
 
 
-class _Filed(NamedTuple):
+class _CachedSummary(NamedTuple):
     """What this connection last wrote of a run. Nobody else writes a run as long as its token stays the same."""
 
     run: int
     token: int
     cold: tuple[Any, ...]
+    steady: int
+    """The checksum of what a step does not change, and that of the owner."""
+
+    ownership: int
 
 
 class Journal:
@@ -61,16 +62,16 @@ class Journal:
     """
 
     def __init__(self) -> None:
-        self._filed: dict[str, _Filed] = {}
+        self._cached: dict[str, _CachedSummary] = {}
 
     def trim(self) -> None:
         """Keep what is remembered small: runs that wait for a day need not be."""
-        if len(self._filed) > MOST_FILED:
-            self._filed.clear()
+        if len(self._cached) > MOST_CACHED:
+            self._cached.clear()
 
     def forget(self) -> None:
         """Trust nothing from before: a transaction failed, or owners changed."""
-        self._filed.clear()
+        self._cached.clear()
 
     def append(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
         """Make the commits; the uids of those that were refused, and why. Their rows are not written."""
@@ -84,15 +85,18 @@ class Journal:
             runs |= created
         _write_rest([commit for commit in commits if commit.uid in runs] if refused else commits, runs, connection)
         for uid in refused:
-            self._filed.pop(uid, None)
+            self._cached.pop(uid, None)
         self.trim()
         return refused
 
     def _create(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
         """Add runs; uid → run of those whose id was free."""
         created: dict[str, int] = {}
-        values = [value for commit in commits for value in commit.summary]
-        for size, parameters in _in_sizes(values, len(RunSummary._fields)):
+        values: list[Any] = []
+        for commit in commits:
+            values += commit.summary
+            values.append(checksums.of_summary(commit.summary))
+        for size, parameters in _in_sizes(values, len(RunSummary._fields) + 1):
             created.update(connection.execute(_insert_runs(size), parameters).fetchall())
         for commit in commits:
             if commit.uid in created:
@@ -104,23 +108,26 @@ class Journal:
         runs = self._find(commits, connection)
         hot: list[Any] = []
         every: list[Any] = []
+        of_hot = checksums.of_hot
         for commit in commits:
             _, uid, token, expected_seq, _, summary, _, _ = commit
             run = runs.get(uid)
             if run is None:
                 continue
             cold = _cold(summary)
-            if self._filed.get(uid) == (run, token, cold):
-                hot += (run, uid, token, expected_seq)
-                hot += _hot(summary)
+            cached = self._cached.get(uid)
+            if cached is not None and cached.run == run and cached.token == token and cached.cold == cold:
+                changed = _hot(summary)
+                hot += (run, uid, token, expected_seq, of_hot(cached.steady, cached.ownership, changed))
+                hot += changed
             else:
-                every += (run, uid, token, expected_seq)
+                every += (run, uid, token, expected_seq, checksums.of_summary(summary))
                 every += _every(summary)
                 self._remember(commit, run, cold)
         updates = [
             (_update(columns, size), parameters)
-            for columns, values in ((_HOT, hot), (_EVERY, every))
-            for size, parameters in _in_sizes(values, 4 + len(columns))
+            for columns, values in ((HOT, hot), (_EVERY, every))
+            for size, parameters in _in_sizes(values, 5 + len(columns))
         ]
         if sum(connection.execute(sql, parameters).rowcount for sql, parameters in updates) == len(runs):
             return runs
@@ -135,7 +142,7 @@ class Journal:
 
     def _find(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
         """uid → run of those that exist."""
-        runs = {commit.uid: filed.run for commit in commits if (filed := self._filed.get(commit.uid))}
+        runs = {commit.uid: cached.run for commit in commits if (cached := self._cached.get(commit.uid))}
         if len(runs) < len(commits):
             missing = json.dumps([commit.uid for commit in commits if commit.uid not in runs])
             query = "SELECT uid, run FROM runs WHERE uid IN (SELECT value FROM json_each(?))"
@@ -144,9 +151,11 @@ class Journal:
 
     def _remember(self, commit: Commit, run: int, cold: tuple[Any, ...]) -> None:
         if commit.summary.owner is None:  # settled, most likely for good
-            self._filed.pop(commit.uid, None)
+            self._cached.pop(commit.uid, None)
         else:
-            self._filed[commit.uid] = _Filed(run, commit.token, cold)
+            summary = commit.summary
+            ownership = checksums.of_ownership(summary.owner, summary.token)
+            self._cached[commit.uid] = _CachedSummary(run, commit.token, cold, checksums.of_steady(summary), ownership)
 
 
 def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
@@ -155,11 +164,13 @@ def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sql
     taken: list[int] = []
     definitions: set[StoredDefinition] = set()
     has_large = False
+    of_event = checksums.of_event
     for _, uid, _, _, rows, _, ids, definition in commits:
-        run = runs[uid]
+        run, of_run = runs[uid], checksums.of_uid(uid)
         for row in rows:
             values.append(run)
             values += row
+            values.append(of_event(of_run, row))
             if (payload := row.payload) is not None and len(payload) > blobs.LARGEST_INLINE:
                 has_large = True
         taken += ids
@@ -168,13 +179,14 @@ def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sql
     if has_large:
         _write_large(commits, runs, connection)
     else:
-        for size, parameters in _in_sizes(values, 1 + len(_EVENT)):
-            connection.execute(_insert_events(_EVENT, size), parameters)
+        for size, parameters in _in_sizes(values, 2 + len(_EVENT)):
+            connection.execute(_insert_events((*_EVENT, "checksum"), size), parameters)
     if taken:
         query = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
         connection.execute(query, (json.dumps(taken),))
     if definitions:
-        connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", definitions)
+        texts = [(*definition, checksums.of_values(*definition)) for definition in definitions]
+        connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", texts)
 
 
 def _write_large(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
@@ -183,11 +195,11 @@ def _write_large(commits: Sequence[Commit], runs: dict[str, int], connection: sq
     texts: dict[bytes, str] = {}
     for commit in commits:
         for row, digest, text in blobs.split(commit.rows):
-            values += (runs[commit.uid], *row, digest)
+            values += (runs[commit.uid], *row, digest, checksums.of_event(checksums.of_uid(commit.uid), row, digest))
             if digest is not None and text is not None:
                 texts[digest] = text
-    for size, parameters in _in_sizes(values, 2 + len(_EVENT)):
-        connection.execute(_insert_events((*_EVENT, "blob"), size), parameters)
+    for size, parameters in _in_sizes(values, 3 + len(_EVENT)):
+        connection.execute(_insert_events((*_EVENT, "blob", "checksum"), size), parameters)
     blobs.keep(texts.items(), connection)
 
 
@@ -203,8 +215,8 @@ def _in_sizes(values: list[Any], width: int) -> Iterator[tuple[int, list[Any]]]:
 
 @cache
 def _insert_runs(size: int) -> str:
-    columns = ", ".join(RunSummary._fields)
-    values = _values(len(RunSummary._fields), size)
+    columns = ", ".join((*RunSummary._fields, "checksum"))
+    values = _values(len(RunSummary._fields) + 1, size)
     return f"INSERT INTO runs ({columns}) {values} ON CONFLICT DO NOTHING RETURNING uid, run"
 
 
@@ -215,9 +227,9 @@ def _insert_events(columns: tuple[str, ...], size: int) -> str:
 
 @cache
 def _update(columns: tuple[str, ...], size: int) -> str:
-    changes = ", ".join(f"{name} = new.column{number}" for number, name in enumerate(columns, start=5))
+    changes = ", ".join(f"{name} = new.column{number}" for number, name in enumerate(("checksum", *columns), start=5))
     return (
-        f"UPDATE runs SET {changes} FROM ({_values(4 + len(columns), size)}) AS new "
+        f"UPDATE runs SET {changes} FROM ({_values(5 + len(columns), size)}) AS new "
         "WHERE run = new.column1 AND uid = new.column2 AND token = new.column3 AND seq = new.column4"
     )
 

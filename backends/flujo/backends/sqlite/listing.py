@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from flujo.backends.pages import Position
 from flujo.kernel.backend import Order, RunFilter, RunSummary
 
+from . import checksums
 from .queries import Statement
 
 FEW = 1_000
@@ -61,7 +62,7 @@ def read_page(
 ) -> list[RunSummary]:
     """Up to `limit` runs that match, newest first, from the one that sorts below a position."""
     way = choose(ways(filter if below is None else beyond(filter, order), order), connection)
-    return [RunSummary(*row) for row in page(way, order, limit, below).rows(connection)]
+    return checksums.listed(page(way, order, limit, below).rows(connection))
 
 
 def read_number(filter: RunFilter, connection: sqlite3.Connection) -> int:
@@ -199,11 +200,13 @@ def page(way: Way, order: Order, limit: int, below: Position | None) -> Statemen
     """Summaries of a page, newest first. Branches in order are merged, and left when the page is full."""
     table = way.branches[0].table
     instant, edge = ("created_at", f"{table}.created_at") if order is Order.CREATED else ("updated_at", "updated_at")
-    columns = ", ".join(f"{table}.{name} AS {name}" if name in _IN_BOTH else name for name in RunSummary._fields)
+    columns = ", ".join(f"{table}.{name} AS {name}" if name in _IN_BOTH else name for name in _PAGE)
     others = [] if below is None else [Condition(f"({edge}, {table}.run_id) < (?, ?)", below)]
     parts = everything(way, columns, *others)
     return Statement(f"{parts.sql} ORDER BY {instant} DESC, run_id DESC LIMIT ?", [*parts.parameters, limit])
 
+
+_PAGE = (*RunSummary._fields, "checksum")
 
 _IN_BOTH = ("created_at", "run_id")
 """Columns of `labels` too. Taken from there the order is that of its index, and SQLite sees it."""

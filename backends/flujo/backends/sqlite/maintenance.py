@@ -1,4 +1,4 @@
-"""Keeping a store: looking through it, copying it, putting a copy back, and saying what it is made of.
+"""Keeping a store: copying it, putting a copy back, and saying what it is made of.
 
 Nothing here is on the way of a step. Everything blocks and opens connections of its own, so it belongs in a thread, and
 what takes long asks now and then whether to stop.
@@ -11,15 +11,12 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from importlib.resources import files as resources
-from itertools import islice
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
 
 from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.backends.urls import parse
-from flujo.kernel.backend import Problem
 from flujo.kernel.errors import (
     CorruptStoreError,
     NewerStoreError,
@@ -30,70 +27,14 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
 )
 
-from . import blobs, copies, files, filesystems
-from .connection import BUSY_SECONDS, in_transaction, is_damage, open_exclusively, store_errors
-from .migrations import statements
+from . import checksums, copies, files, filesystems
+from .connection import in_transaction, is_damage, open_exclusively, open_reader, store_errors
 from .stopping import Stop, never, stoppable
-
-MOST_PROBLEMS = 100
-"""Of one kind; a store that has more of them has them for one reason."""
 
 RESTORE_SECONDS = 30.0
 """How long a restore waits for the store lock."""
 
 _UNKNOWN_TOKENS = 1_000_000  # more often than a run changes hands, for a store whose tokens cannot be read
-
-
-# -- looking through ----------------------------------------------------------------------------------------------
-
-
-def integrity(places: files.StoreFiles, stop: Stop = never) -> Sequence[Problem]:
-    """Everything that is wrong with the file and with what its tables say of each other. Each question is about one
-    moment, and the log can be cut off between them."""
-    with closing(open_reader(places)) as connection:
-        connection.create_function("digest_of", 1, _digest_of, deterministic=True)
-        connection.text_factory = _as_text
-        with stoppable(connection, stop):
-            return _problems(connection)
-
-
-def _problems(connection: sqlite3.Connection) -> list[Problem]:
-    found = _damage(connection)
-    for query in statements(resources(__package__).joinpath("checks.sql").read_text(encoding="utf-8")):
-        try:
-            found += [Problem(*row) for row in islice(connection.execute(query), MOST_PROBLEMS)]
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            found += [] if found else [Problem(None, str(error))]
-    return found
-
-
-def _as_text(data: bytes) -> str:
-    """What is stored as text and need not be any."""
-    return data.decode(errors="replace")
-
-
-def _digest_of(data: bytes) -> bytes:
-    return blobs.digest_of(_as_text(data))
-
-
-def _damage(connection: sqlite3.Connection) -> list[Problem]:
-    """What SQLite itself finds: torn pages, indexes that do not fit their tables, rows that refer to nothing."""
-    try:
-        texts = [text for (text,) in connection.execute(f"PRAGMA integrity_check({MOST_PROBLEMS})") if text != "ok"]
-        lost = connection.execute("PRAGMA foreign_key_check").fetchmany(MOST_PROBLEMS)
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        return [Problem(None, str(error))]
-    return [
-        *(Problem(None, copies.in_one_line(text)) for text in texts),
-        *(
-            Problem(None, f"row {row} of {table} refers to a row of {parent} that is not there")
-            for table, row, parent, _ in lost
-        ),
-    ]
 
 
 # -- what the store is made of ------------------------------------------------------------------------------------
@@ -166,20 +107,6 @@ def backup(places: files.StoreFiles, target: Path, stop: Stop = never) -> int:
         finally:
             unfinished.unlink(missing_ok=True)
     return size
-
-
-def open_reader(places: files.StoreFiles) -> sqlite3.Connection:
-    """A connection for reading, of a store that is there; blocks."""
-    connection = sqlite3.connect(
-        f"{places.database.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
-    )
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA mmap_size = 0").fetchall()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 # -- putting a copy back ------------------------------------------------------------------------------------------
@@ -402,6 +329,11 @@ def _disown(database: Path, highest: int) -> None:
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()
         connection.execute("PRAGMA journal_mode = OFF").fetchall()  # a file that is cut short is thrown away
         connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("UPDATE runs SET owner = NULL, token = token + ?", (highest + 1,))
+        token = f"token + {highest + 1:d}"
+        change = f"UPDATE runs SET owner = NULL, token = {token}"
+        if checksums.are_in(connection):
+            checksums.register(connection)
+            change += f", checksum = {checksums.with_ownership('NULL', token)}"
+        connection.execute(change)
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
     files.sync(database)

@@ -10,27 +10,16 @@ An earlier release does not know what this one writes, so a store is migrated on
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from importlib.resources import files as resources
 
-from . import copies, files
+from . import checksums, copies, files, schema
 from .connection import in_transaction, open_exclusively
 
 
-def pending(schema: int, known: int = files.SCHEMA) -> Sequence[int]:
+def pending(found: int, known: int = files.SCHEMA) -> Sequence[int]:
     """The migrations a store of this schema needs, in order; each is named after the schema it leads to."""
-    return range(schema + 1, known + 1)
-
-
-def statements(script: str) -> Iterator[str]:
-    """The statements of an SQL text, one by one; a trigger's body holds semicolons of its own."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement.strip()
-            statement = ""
+    return range(found + 1, known + 1)
 
 
 def migrate(places: files.StoreFiles, alive: Sequence[str]) -> None:
@@ -39,27 +28,29 @@ def migrate(places: files.StoreFiles, alive: Sequence[str]) -> None:
     Raises StoreInUseError if anybody else has the store open, CorruptStoreError if it is damaged; then it is as it was.
     """
     with closing(open_exclusively(places, "migrating to this release", alive)) as connection:
-        schema = files.schema_of(places.store, connection)  # with the log, which may know more than the file
-        if pending(schema):
-            _back_up(places, schema, connection)
-        for version in pending(schema):
+        checksums.register(connection)
+        found = files.schema_of(places.store, connection)  # with the log, which may know more than the file
+        schema.require_own_triggers(places.store, connection, complete=False)
+        if pending(found):
+            _back_up(places, found, connection)
+        for version in pending(found):
             _apply(version, connection)
 
 
-def _back_up(places: files.StoreFiles, schema: int, connection: sqlite3.Connection) -> None:
+def _back_up(places: files.StoreFiles, found: int, connection: sqlite3.Connection) -> None:
     """Leave a copy beside the store. An earlier one is of a store that went on since, so this one takes its place."""
     unfinished = places.kernels / "backup.db"
     unfinished.unlink(missing_ok=True)  # of a process that died in here
     copies.copy(places.store, connection, unfinished, files.mode_for(places.database))
-    unfinished.replace(places.beside(f".schema-{schema}.backup"))
+    unfinished.replace(places.beside(f".schema-{found}.backup"))
     files.sync(places.database.parent)
 
 
 def _apply(version: int, connection: sqlite3.Connection) -> None:
-    script = resources(__package__).joinpath("migrations", f"{version}.sql").read_text(encoding="utf-8")
+    script = schema.script(f"migrations/{version}.sql")
 
     def change(connection: sqlite3.Connection) -> None:
-        for statement in statements(script):
+        for statement in schema.statements(script):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {version}")
 

@@ -19,8 +19,8 @@ from flujo.backends.locks import KernelLocks
 from flujo.kernel.errors import CorruptStoreError, OlderStoreError, StoreNotFoundError
 
 from . import files, migrations
-from .copies import find_damage
-from .maintenance import open_reader
+from .connection import open_reader
+from .integrity import find_damage
 from .stopping import AGAIN_SECONDS, Stop, Stopped
 
 logger = logging.getLogger("flujo.backends.sqlite")

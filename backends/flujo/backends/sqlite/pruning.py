@@ -21,9 +21,9 @@ from flujo.backends.pages import Position
 from flujo.backends.selection import Families, chooser, pruning_place
 from flujo.kernel.backend import Order, Removal, RunFilter, RunSummary
 
-from . import blobs, listing
+from . import blobs, checksums, listing
 from .listing import Condition
-from .queries import SUMMARY, Statement, find_run
+from .queries import Statement, find_run
 
 HOLD_SECONDS = 0.015
 """How long a transaction goes on removing; with its end it keeps the store lock for a little longer."""
@@ -155,7 +155,7 @@ class Pruning:
         pages = 0
         while self._line and len(self._gone) < self._limit:
             candidate = self._line.popleft()
-            for run in _family(self._chooses, candidate, families, live, connection):
+            for run in _sound_family(self._chooses, candidate, families, live, connection):
                 size = size_of(run.uid).rows(connection)[0][0]
                 pages += remove(run) + size // 4096
                 self._gone.append(run)
@@ -163,6 +163,20 @@ class Pruning:
             if self._clock() >= give_up_at:
                 break
         return pages
+
+
+def _sound_family(
+    chooses: Callable[[RunSummary], bool],
+    candidate: Candidate,
+    families: Families,
+    live: frozenset[str],
+    connection: sqlite3.Connection,
+) -> Sequence[RunSummary]:
+    """Return what `_family` does. A family with a damaged member stays, and is in the way of no other."""
+    try:
+        return _family(chooses, candidate, families, live, connection)
+    except checksums.DamagedRow:
+        return ()
 
 
 def _family(
@@ -173,10 +187,10 @@ def _family(
     connection: sqlite3.Connection,
 ) -> Sequence[RunSummary]:
     """The runs that go with a candidate, and the candidate itself; none if it stays."""
-    rows = connection.execute(f"SELECT {SUMMARY} FROM runs WHERE run = ?", (candidate.run,)).fetchall()
+    rows = connection.execute(f"SELECT {checksums.SUMMARY} FROM runs WHERE run = ?", (candidate.run,)).fetchall()
     if not rows:
         return ()
-    root = RunSummary(*rows[0])
+    root = checksums.summary_of(rows[0])
     if pruning_place(root) != candidate.place or not chooses(root) or families.has_parent(root):
         return ()
     family = families.of(root)
@@ -185,11 +199,11 @@ def _family(
 
 def _find(connection: sqlite3.Connection, run_id: str) -> RunSummary | None:
     rows = find_run(run_id).rows(connection)
-    return RunSummary(*rows[0][1:]) if rows else None
+    return checksums.summary_of(rows[0][1:]) if rows else None
 
 
 def _children(connection: sqlite3.Connection, parent: str) -> list[RunSummary]:
-    return [RunSummary(*row) for row in children_of(parent).rows(connection)]
+    return [checksums.summary_of(row) for row in children_of(parent).rows(connection)]
 
 
 PAGES_PER_MOVE = 2
@@ -265,7 +279,8 @@ def owned(filter: RunFilter, live: Sequence[str]) -> Statement:
 
 def children_of(parent: str) -> Statement:
     """Summaries of the runs that name a run as their parent, the oldest first."""
-    sql = f"SELECT {SUMMARY} FROM runs INDEXED BY runs_by_parent WHERE parent_run_id = ? ORDER BY created_at, run_id"
+    chosen = "runs INDEXED BY runs_by_parent WHERE parent_run_id = ?"
+    sql = f"SELECT {checksums.SUMMARY} FROM {chosen} ORDER BY created_at, run_id"
     return Statement(sql, (parent,))
 
 

@@ -7,17 +7,18 @@ chooses among many runs is in `listing`, what adds them up in `statistics`.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import Posted, Request, RunSummary, StoredDefinition
-from flujo.kernel.events import EventRow
+from flujo.kernel.backend import RunSummary
 
-from . import blobs
+from . import blobs, checksums
 
-SUMMARY = ", ".join(RunSummary._fields)
-_EVENT = ", ".join(blobs.PAYLOAD if name == "payload" else name for name in EventRow._fields)
+logger = logging.getLogger("flujo.backends.sqlite")
+
+_EVENT = checksums.EVENT.replace("events.payload", blobs.PAYLOAD)
 
 
 class Statement(NamedTuple):
@@ -33,28 +34,33 @@ class Statement(NamedTuple):
 
 def find_run(run_id: str) -> Statement:
     """(run, *summary) of one run, by its exact id. The index knows ids regardless of case, so both are compared."""
-    sql = f"SELECT run, {SUMMARY} FROM runs WHERE run_id = ? COLLATE NOCASE AND run_id = ?"
+    sql = f"SELECT run, {checksums.SUMMARY} FROM runs WHERE run_id = ? COLLATE NOCASE AND run_id = ?"
     return Statement(sql, (run_id, run_id))
 
 
 def events_of(run: int, after_seq: int, limit: int) -> Statement:
-    """The rows of a journal after one of them, in order."""
+    """The rows of a journal after one of them, in order, as `checksums.journal_of` takes them."""
     sql = f"SELECT {_EVENT} FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?"
     return Statement(sql, (run, after_seq, limit))
 
 
 def requests_for(owner: str) -> Statement:
-    """(id, uid, kind, body, at) of the open requests to an owner. CROSS JOIN begins with the inbox, which is short."""
-    sql = (
-        "SELECT id, uid, kind, body, at FROM inbox CROSS JOIN runs ON runs.run = inbox.run WHERE owner = ? ORDER BY id"
-    )
+    """The open requests to an owner, as `checksums.posted_of` takes them. CROSS JOIN begins with the inbox, which is
+    short."""
+    sql = f"SELECT {checksums.REQUEST} FROM inbox CROSS JOIN runs ON runs.run = inbox.run WHERE owner = ? ORDER BY id"
     return Statement(sql, (owner,))
 
 
 def requests_to(run: int) -> Statement:
-    """(id, uid, kind, body, at) of the open requests to a run."""
-    sql = "SELECT id, uid, kind, body, at FROM inbox JOIN runs USING (run) WHERE run = ? ORDER BY id"
+    """The open requests to a run, as `checksums.posted_of` takes them."""
+    sql = f"SELECT {checksums.REQUEST} FROM inbox JOIN runs USING (run) WHERE run = ? ORDER BY id"
     return Statement(sql, (run,))
+
+
+def next_request() -> Statement:
+    """The id of the request that is posted next. What was given out once is never given out again."""
+    given_out = "SELECT seq FROM sqlite_sequence WHERE name = 'inbox'"
+    return Statement(f"SELECT max(ifnull((SELECT max(id) FROM inbox), 0), ifnull(({given_out}), 0)) + 1", ())
 
 
 def last_request() -> Statement:
@@ -63,15 +69,15 @@ def last_request() -> Statement:
 
 
 def definition_of(digest: str) -> Statement:
-    """The stored definition."""
-    return Statement(f"SELECT {', '.join(StoredDefinition._fields)} FROM definitions WHERE digest = ?", (digest,))
+    """The stored definition, as `checksums.definition_of` takes it."""
+    return Statement(f"SELECT {checksums.DEFINITION} FROM definitions WHERE digest = ?", (digest,))
 
 
 def idle_runs(owners: Sequence[str], statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Statement:
     """(run, *summary) of runs in one of these statuses that none of `owners` has, and that have a definition or one of
     these workflows; oldest first."""
     sql = (
-        f"SELECT run, {SUMMARY} FROM runs WHERE status IN (SELECT value FROM json_each(?)) "
+        f"SELECT run, {checksums.SUMMARY} FROM runs WHERE status IN (SELECT value FROM json_each(?)) "
         "AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?))) "
         "AND (definition IS NOT NULL OR workflow IN (SELECT value FROM json_each(?))) "
         "ORDER BY created_at, run_id LIMIT ?"
@@ -79,13 +85,39 @@ def idle_runs(owners: Sequence[str], statuses: Sequence[str], workflows: Sequenc
     return Statement(sql, (json.dumps(list(statuses)), json.dumps(list(owners)), json.dumps(list(workflows)), limit))
 
 
+def sound_idle_runs(
+    owners: Sequence[str], statuses: Sequence[str], workflows: Sequence[str], limit: int, connection: sqlite3.Connection
+) -> list[tuple[int, RunSummary]]:
+    """Return (run, summary) of up to `limit` of `idle_runs`. Damaged ones are left as they are, for `check` to name."""
+    asked = limit
+    while True:
+        rows = idle_runs(owners, statuses, workflows, asked).rows(connection)
+        sound = [(run, summary) for run, summary in map(_with_key, rows) if summary is not None]
+        if len(rows) < asked or len(sound) >= limit:
+            return sound[:limit]
+        asked += len(rows) - len(sound)
+
+
+def _with_key(row: Sequence[Any]) -> tuple[int, RunSummary | None]:
+    run, *summary = row
+    try:
+        return run, checksums.summary_of(summary)
+    except checksums.DamagedRow as error:
+        logger.error("it stays as it is: %s", error)
+        return run, None
+
+
+def change_owner(run: int, summary: RunSummary) -> Statement:
+    """Write the owner and the token of a summary."""
+    values = summary.owner, summary.token, checksums.of_summary(summary), run
+    return Statement("UPDATE runs SET owner = ?, token = ?, checksum = ? WHERE run = ?", values)
+
+
+DISOWN = f"UPDATE runs SET owner = NULL, checksum = {checksums.with_ownership('NULL', 'token')}"
+"""The runs of a WHERE clause have no owner from now on. Needs `checksums.register`."""
+
+
 def runs_by_wake(owner: str, limit: int) -> Statement:
     """Summaries of the runs of an owner that wait for an instant, soonest first."""
-    sql = f"SELECT {SUMMARY} FROM runs WHERE owner = ? AND wake_at IS NOT NULL ORDER BY wake_at LIMIT ?"
+    sql = f"SELECT {checksums.SUMMARY} FROM runs WHERE owner = ? AND wake_at IS NOT NULL ORDER BY wake_at LIMIT ?"
     return Statement(sql, (owner, limit))
-
-
-def to_posted(row: Sequence[Any]) -> Posted:
-    """A row of `requests_for` as a value."""
-    id, uid, *request = row
-    return Posted(id, uid, Request(*request))

@@ -1,5 +1,8 @@
--- What a store holds: schema 2. Instants are microseconds since 1970-01-01 UTC. `migrations/2.sql` makes a store of schema
--- 1 the same as this one.
+-- What a store holds: schema 3. Instants are microseconds since 1970-01-01 UTC. `migrations/N.sql` makes a store of schema
+-- N-1 one of schema N, and in the end the same as this one.
+--
+-- `checksum` is of all other values of a row that are ever read: `checksums` says how it is computed. No trigger or
+-- constraint looks at it, because SQLite cannot compute it by itself.
 
 -- One row per run: its summary, equal to what its journal adds up to. `run` is the short key the other tables use.
 CREATE TABLE runs (
@@ -27,7 +30,8 @@ CREATE TABLE runs (
     retries       INTEGER NOT NULL,
     resume_count  INTEGER NOT NULL,
     parent_run_id TEXT,
-    definition    TEXT
+    definition    TEXT,
+    checksum      INTEGER            -- of all that is above, without `run`
 ) STRICT;
 
 -- Finding a run by id, and no two ids that differ in case only.
@@ -97,6 +101,7 @@ CREATE TABLE events (
     body    TEXT    NOT NULL,  -- JSON object, small
     payload TEXT,              -- JSON value, the one large field of some types
     blob    BLOB,              -- where the payload is instead, when it is large: the digest of a blob
+    checksum INTEGER,         -- of the uid of the run and what is above, without `pos` and `run`
     UNIQUE (run, seq)
 ) STRICT;
 
@@ -122,7 +127,8 @@ CREATE TABLE inbox (
     run  INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     kind TEXT    NOT NULL,
     body TEXT    NOT NULL,  -- JSON object
-    at   INTEGER NOT NULL
+    at   INTEGER NOT NULL,
+    checksum INTEGER        -- of all that is above, with the uid of the run
 ) STRICT;
 
 -- For the cascade when a run is deleted.
@@ -133,5 +139,6 @@ CREATE TABLE definitions (
     digest   TEXT PRIMARY KEY,
     workflow TEXT NOT NULL,
     version  TEXT,
-    text     TEXT NOT NULL
+    text     TEXT NOT NULL,
+    checksum INTEGER
 ) STRICT;
