@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import CancelScope, from_thread
 
 from flujo.backends import FileBackend
 from flujo.backends.conformance import DEFINITION, create, creation, event, following, journal, listed, settled
 from flujo.backends.file import layout
+from flujo.backends.file.backend import _in_portions
 from flujo.backends.file.blobs import LARGE
-from flujo.backends.file.copying import Hold
-from flujo.backends.file.disk import Disk
+from flujo.backends.file.copying import Copy, Hold
+from flujo.backends.file.disk import Disk, on_each
+from flujo.backends.file.index import Entry
+from flujo.backends.file.store import Store
 from flujo.kernel.backend import Commit, Request, RunFilter, RunSummary
 from flujo.kernel.errors import CorruptStoreError, StoreError, StoreFullError
 
@@ -376,3 +380,92 @@ async def test_a_copy_that_fails_leaves_nothing(
     assert fails_at > 1
     assert await store.integrity() == []
     assert await store.backup(folder / "copy") > 0
+
+
+# -- what takes long ------------------------------------------------------------------------------------------------
+
+
+def entry(folder: str, length: int) -> Entry:
+    return Entry(folder, length, b"", 0, True, creation(folder).summary)
+
+
+def test_runs_are_looked_at_in_portions() -> None:
+    """A portion holds fifty runs or a mebibyte of journals at most, or one run that is larger; none is left out."""
+    many = [entry(str(number), 10) for number in range(120)]
+    large = [entry("a", 600_000), entry("b", 600_000), entry("c", 9 << 20), entry("d", 1)]
+
+    assert [len(portion) for portion in _in_portions(many)] == [50, 50, 20]
+    assert [run for portion in _in_portions(many) for run in portion] == many
+    assert [[run.folder for run in portion] for portion in _in_portions(large)] == [["a"], ["b"], ["c"], ["d"]]
+    assert list(_in_portions([])) == []
+
+
+async def look(store: FileBackend, _: Path) -> object:
+    return await store.integrity()
+
+
+async def preview(store: FileBackend, _: Path) -> object:
+    return await store.prune(RunFilter(), limit=1, dry_run=True)
+
+
+async def copy(store: FileBackend, target: Path) -> object:
+    return await store.backup(target)
+
+
+@pytest.mark.parametrize(
+    ("call", "owner", "name"),
+    [(look, Store, "check"), (preview, Store, "size"), (copy, Copy, "add"), (copy, Copy, "sync")],
+    ids=["integrity", "dry run", "backup", "the syncs of a backup"],
+)
+async def test_what_takes_long_can_be_given_up(
+    store: FileBackend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[FileBackend, Path], Awaitable[object]],
+    owner: Any,
+    name: str,
+) -> None:
+    """A cancellation waits for the portion that is under way and for no other one, and leaves nothing behind."""
+    await create(store, *(creation(f"r{number}", None) for number in range(120)))
+    portions: list[object] = []
+    original = getattr(owner, name)
+    with CancelScope() as scope:
+
+        def cancelling(self: object, *arguments: Any) -> Any:
+            portions.append(arguments)
+            from_thread.run_sync(scope.cancel)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(owner, name, cancelling)
+        await call(store, tmp_path / "target")
+
+    assert scope.cancelled_caught
+    assert len(portions) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert await store.count(RunFilter()) == 120
+
+
+@pytest.mark.parametrize("number", [1, 2, 30])
+def test_a_failure_on_one_path_is_raised_when_all_have_ended(number: int, tmp_path: Path) -> None:
+    """Of several paths that are worked on at a time, every one that has begun ends before the error is told."""
+    begun: list[Path] = []
+    ended: list[Path] = []
+
+    def work(path: Path) -> None:
+        begun.append(path)
+        if path.name == "0":
+            raise OSError(errno.EIO, "no")
+        ended.append(path)
+
+    with pytest.raises(OSError, match="no"):
+        on_each(work, [tmp_path / str(each) for each in range(number)])
+
+    assert len(begun) == len(ended) + 1
+
+
+def test_what_is_made_of_paths_comes_in_their_order(tmp_path: Path) -> None:
+    """However many are worked on at a time."""
+    paths = [tmp_path / str(number) for number in range(50)]
+
+    assert on_each(lambda path: path.name, paths) == [path.name for path in paths]
+    assert on_each(lambda path: path.name, []) == []

@@ -54,6 +54,7 @@ from flujo.kernel.events import EventRow
 from . import layout, restoring
 from .copying import Copy, Hold, Snapshot
 from .disk import Disk
+from .index import Entry
 from .reading import UnsoundError
 from .store import Store
 from .view import LockIsBusy, held
@@ -68,7 +69,8 @@ POLL_SECONDS = 0.2
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
 _RUNS_PER_DELETION = 20
-_RUNS_PER_LOOK = 100
+_RUNS_PER_LOOK = 50
+_BYTES_PER_LOOK = 1 << 20
 
 
 class Lane:
@@ -215,7 +217,7 @@ class FileBackend(StateBackend):
     async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         is_alive = self._kernels.is_alive
         if dry_run:
-            return await self._read(partial(self._store.foretell, filter, limit, is_alive))
+            return await self._preview(filter, limit)
         families = await self._read(partial(self._store.prunable, filter, is_alive))
         gone: list[RunSummary] = []
         size = place = 0
@@ -226,6 +228,15 @@ class FileBackend(StateBackend):
             size += removed
             place += len(batch)
         return Removal(gone, len(gone), size, place < len(families))
+
+    async def _preview(self, filter: RunFilter, limit: int) -> Removal:
+        """Return what a prune would remove. Sizes are looked up a few runs at a time, as each is a look at the disk."""
+        families = await self._read(partial(self._store.prunable, filter, self._kernels.is_alive))
+        runs = [run for family in families for run in family]
+        size = 0
+        for place in range(0, len(runs), _RUNS_PER_LOOK):
+            size += await self._read(partial(self._store.size, runs[place : place + _RUNS_PER_LOOK]))
+        return Removal(runs[:limit], len(runs), size, len(runs) > limit)
 
     # -- the inbox ----------------------------------------------------------------------------------------------
 
@@ -290,9 +301,9 @@ class FileBackend(StateBackend):
 
     async def integrity(self) -> Sequence[Problem]:
         problems: list[Problem] = []
-        folders = await self._read(self._store.folders)
-        for place in range(0, len(folders), _RUNS_PER_LOOK):
-            doubtful, found = await self._read(partial(self._store.check, folders[place : place + _RUNS_PER_LOOK]))
+        for entries in _in_portions(await self._read(self._store.entries)):
+            folders = [entry.folder for entry in entries]
+            doubtful, found = await self._read(partial(self._store.check, folders))
             problems += found
             for run_id in doubtful:
                 await self._write(partial(self._store.examine, run_id))
@@ -310,10 +321,9 @@ class FileBackend(StateBackend):
             try:
                 await self._in_thread(copy.begin, lane)
                 snapshot = await self._write(begin)
-                for place in range(0, len(snapshot.entries), _RUNS_PER_LOOK):
+                for entries in _in_portions(snapshot.entries):
                     self._require_usable()
-                    some = snapshot.entries[place : place + _RUNS_PER_LOOK]
-                    await self._in_thread(partial(copy.add, snapshot, some), lane)
+                    await self._in_thread(partial(copy.add, snapshot, entries), lane)
                 await self._in_thread(partial(copy.complete, snapshot), lane)
                 for paths in _in_groups(copy.unsynced()):
                     await self._in_thread(partial(copy.sync, paths), lane)
@@ -409,6 +419,20 @@ class FileBackend(StateBackend):
     def _require_idle(self, summary: RunSummary) -> None:
         if summary.owner is not None and self._kernels.is_alive(summary.owner):
             raise RunActiveError(summary.run_id, summary.owner)
+
+
+def _in_portions(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """The same runs, so many at a time that reading them takes a moment: a cancellation waits for one portion."""
+    portion: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if portion and (len(portion) == _RUNS_PER_LOOK or size + entry.length > _BYTES_PER_LOOK):
+            yield portion
+            portion, size = [], 0
+        portion.append(entry)
+        size += entry.length
+    if portion:
+        yield portion
 
 
 def _in_groups(several: Iterable[Sequence[Path]]) -> Iterator[Sequence[Path]]:

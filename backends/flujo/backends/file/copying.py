@@ -23,14 +23,14 @@ from flujo.kernel.errors import StoreError, StoreExistsError
 
 from . import index, layout
 from .blobs import BLOBS, digest_of, names_in
-from .disk import Disk, read_at
+from .disk import Disk, on_each, read_at
 from .index import Entry, Index
 from .journal import scan
 from .layout import StoreFiles
 from .reading import INBOX, JOURNAL, opened
 from .writing import Writer, name_of_removed
 
-_CHUNK = 1 << 20
+_DURABLE = Disk(durable=True)
 
 
 # -- holding back what is removed -------------------------------------------------------------------------------------
@@ -182,7 +182,6 @@ class Copy:
         told.rewrite([index.Posted("", snapshot.last_request), *self._entries])
         told.close()
         layout.write_marker(self._aside)
-        os.sync()  # in one go; what follows makes sure of each file
 
     def unsynced(self) -> Iterator[Sequence[Path]]:
         """Every file and folder of the copy, some at a time."""
@@ -191,13 +190,9 @@ class Copy:
 
     def sync(self, paths: Sequence[Path]) -> None:
         """Make files and folders durable."""
-        disk = Disk(durable=True)
-        for path in paths:
-            with opened(path) as file:
-                disk.sync(file)
-                found = os.fstat(file)
-                if stat.S_ISREG(found.st_mode):
-                    self._sizes[found.st_ino] = found.st_size
+        for found in on_each(_sync, paths):
+            if stat.S_ISREG(found.st_mode):
+                self._sizes[found.st_ino] = found.st_size
 
     def publish(self) -> None:
         """Put the copy into place; raises StoreExistsError."""
@@ -207,13 +202,25 @@ class Copy:
             raise StoreExistsError(str(self._target)) from None
         self._is_in_place = True
         self._disk.rename(self._aside.folder, self._target)
-        Disk(durable=True).sync_folder(self._target.parent)
+        _DURABLE.sync_folder(self._target.parent)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
-        shutil.rmtree(self._aside.folder, ignore_errors=True)
+        """Leave nothing behind. A caller that has cancelled the copy waits for this."""
+        if self._aside.runs.is_dir():
+            on_each(_remove, list(self._aside.runs.iterdir()))
+        _remove(self._aside.folder)
         if self._is_in_place:
-            shutil.rmtree(self._target, ignore_errors=True)
+            _remove(self._target)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(path: Path) -> os.stat_result:
+    with opened(path) as file:
+        _DURABLE.sync(file)
+        return os.fstat(file)
 
 
 def _journal_of(run: Path, entry: Entry) -> bytes | None:

@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,6 @@ from flujo.kernel.backend import (
     Posted,
     Problem,
     Refused,
-    Removal,
     Request,
     RunFilter,
     RunSummary,
@@ -223,12 +223,10 @@ class Store:
             found = prunable(filter, runs, self._view.catalogue.families(), cache(is_alive))
             return [family for family in found if self._is_sound(family)]
 
-    def foretell(self, filter: RunFilter, limit: int, is_alive: Callable[[str], bool]) -> Removal:
-        """What a prune would remove."""
+    def size(self, runs: Iterable[RunSummary]) -> int:
+        """The bytes of the journals and payloads of these runs."""
         with self._view.mutex:
-            chosen = [run for family in self.prunable(filter, is_alive) for run in family]
-            size = sum(self._size(run) for run in chosen)
-        return Removal(chosen[:limit], len(chosen), size, len(chosen) > limit)
+            return sum(self._size(run) for run in runs)
 
     def prune(
         self, filter: RunFilter, families: Sequence[Sequence[RunSummary]], is_alive: Callable[[str], bool]
@@ -361,10 +359,10 @@ class Store:
 
     # -- keeping the store ------------------------------------------------------------------------------------------
 
-    def folders(self) -> builtins.list[str]:
-        """The folders of all runs."""
+    def entries(self) -> builtins.list[Entry]:
+        """How all runs stand, by their folders."""
         with self._view.mutex:
-            return sorted(entry.folder for entry in self._view.catalogue)
+            return sorted(self._view.catalogue, key=attrgetter("folder"))
 
     def check(self, folders: Sequence[str]) -> tuple[builtins.list[str], builtins.list[Problem]]:
         """Read everything of some runs: the ids of those that have to be examined, and what else is wrong."""

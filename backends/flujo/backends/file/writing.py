@@ -18,7 +18,7 @@ from flujo.kernel.backend import Commit, RunSummary, StoredDefinition
 from flujo.kernel.events import EventRow
 
 from .blobs import Blob, Blobs, large_payloads, names_in, references_to
-from .disk import Disk, read_at
+from .disk import Disk, on_each, read_at
 from .index import Entry
 from .journal import NOTHING_BEFORE, Rest, encode, scan, to_json, to_text
 from .layout import StoreFiles, safe_name
@@ -195,13 +195,19 @@ class Writer:
 
         What cannot be removed stays, under a name that no reader looks at, and `leftovers` names it: a store that
         failed to open for that could not be used at all (test_file.py plants links and failures)."""
-        for folder in folders:
-            digests = {digest for _, digest in names_in(folder).values()}
-            try:
-                self._disk.remove_tree(folder)
-                self._blobs.collect(digests)
-            except OSError as error:
-                logger.warning("%s: %s could not be removed: %s", self._places.store, folder, error)
+        going = list(folders)
+        digests = {digest for folder in going for _, digest in names_in(folder).values()}
+        on_each(self._clear_one, going)
+        try:
+            self._blobs.collect(digests)
+        except OSError as error:
+            logger.warning("%s: payloads of removed runs stay: %s", self._places.store, error)
+
+    def _clear_one(self, folder: Path) -> None:
+        try:
+            self._disk.remove_tree(folder)
+        except OSError as error:
+            logger.warning("%s: %s could not be removed: %s", self._places.store, folder, error)
 
     def leftovers(self) -> list[Path]:
         """Return what is there of runs that are being created, or were removed. The next owner who opens the store
