@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 
@@ -40,6 +42,28 @@ def exit_open_scopes(scope: anyio.CancelScope) -> int:
             inner.cancel()  # and what a task group that was left open still runs
             inner.__exit__(None, None, None)
     return left
+
+
+def from_any_thread() -> Callable[[Callable[[], None]], None]:
+    """Return a function that has the running event loop call another function soon, from whatever thread it is called,
+    in the order of the calls. It does nothing once the loop is closed."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        return _unless_over(trio.lowlevel.current_trio_token().run_sync_soon, trio.RunFinishedError)
+    return _unless_over(loop.call_soon_threadsafe, RuntimeError)
+
+
+def _unless_over(call_soon: Callable[..., Any], over: type[Exception]) -> Callable[[Callable[[], None]], None]:
+    def call(function: Callable[[], None]) -> None:
+        try:
+            call_soon(function)
+        except over:
+            pass
+
+    return call
 
 
 def require_asyncio(what: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
-from flujo.kernel import RetryPolicy, RunFailed, Wait, current_attempt
+from flujo.kernel import Context, RetryPolicy, RunFailed, StepFailed, Wait, current_attempt, workflow
 from kernel.execution.steps import crashed, one_step, outcome
 from kernel.harness import Counter, Harness
 
@@ -114,3 +116,56 @@ async def test_a_body_may_wait_for_a_signal() -> None:
         await handle.signal("approved", {"by": "ann"})
 
         assert await handle.result() == {"by": "ann"}
+
+
+language: ContextVar[str] = ContextVar("language", default="unset")
+
+
+@pytest.mark.parametrize("kind", ["async", "waiting", "failing", "thread", "with a timeout"])
+async def test_what_a_body_sets_its_program_does_not_see(kind: str) -> None:
+    """A replay does not run the body, so the program would see the variable in its first life only."""
+    seen: list[str] = []
+
+    async def body() -> None:
+        language.set("of the body")
+        seen.append(language.get())
+        if kind == "waiting":
+            await checkpoint()
+            seen.append(language.get())
+        if kind == "failing":
+            raise ValueError("no")
+
+    def in_thread() -> None:
+        language.set("of the thread")
+
+    @workflow()
+    async def program(ctx: Context) -> str:
+        language.set("of the program")
+        try:
+            await ctx.step(in_thread if kind == "thread" else body, timeout=5 if kind == "with a timeout" else None)
+        except StepFailed:
+            pass
+        return language.get()
+
+    async with Harness().kernel(program) as kernel:
+        assert await kernel.run(program) == "of the program"
+
+    assert set(seen) <= {"of the body"}
+
+
+async def test_a_body_sees_what_its_program_has_set() -> None:
+    """Its variables begin as a copy of the program's, in a coroutine as in a thread."""
+
+    async def body() -> str:
+        return language.get()
+
+    def in_thread() -> str:
+        return language.get()
+
+    @workflow()
+    async def program(ctx: Context) -> list[str]:
+        language.set("of the program")
+        return [await ctx.step(body), await ctx.step(in_thread)]
+
+    async with Harness().kernel(program) as kernel:
+        assert await kernel.run(program) == ["of the program", "of the program"]

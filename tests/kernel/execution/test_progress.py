@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -213,6 +214,31 @@ async def test_a_plain_def_reports_from_its_thread() -> None:
     assert reports(harness) == [("body", 1), ("body", 2)]
     assert harness.journal("r")[2].fact == ProgressReported("body", 1, 2, "half", {"rows": 7})
     assert threads != [threading.get_ident()]
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async def", "plain def"])
+async def test_a_thread_that_a_body_has_made_reports_as_well(is_async: bool) -> None:
+    """A pool of the user's own calls back from threads that the event loop does not know; the step counts it."""
+    harness = Harness()
+
+    def in_a_pool(attempt: Attempt) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(attempt.progress, 1, 2).result()
+
+    async def body() -> None:
+        in_a_pool(current_attempt())
+
+    def plain_body() -> None:
+        in_a_pool(current_attempt())
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(body if is_async else plain_body, name="it")
+
+    async with harness.kernel(program) as kernel:
+        await kernel.run(program, run_id="r")
+
+    assert reports(harness) == [("it", 1)]
 
 
 async def test_what_comes_too_late_is_dropped() -> None:

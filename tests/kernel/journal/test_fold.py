@@ -20,16 +20,18 @@ from flujo.kernel.events import (
     Event,
     Fact,
     RunCompleted,
+    RunCreated,
     RunResumed,
     SignalReceived,
     StepCompleted,
+    StepInterrupted,
     StepStarted,
     encode,
 )
 from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import StepFailed as StepFailedFact
 from flujo.kernel.state import Failure, PauseReason
-from flujo.kernel.transitions import fold, replay, summarize
+from flujo.kernel.transitions import apply, fold, replay, summarize
 from kernel.harness import START, Harness, JumpingClock, crash, until
 from kernel.journal.histories import CREATED, history, then
 from kernel.legal_events import Move, check_counts, explore, legal, moves
@@ -292,3 +294,19 @@ def test_a_resume_begins_a_new_generation() -> None:
     )
     assert step.first_seq == 4
     assert (state.status, state.error, state.finished_at, state.inputs) == (RunStatus.RUNNING, None, None, {"x": 2})
+
+
+def test_time_in_which_no_process_ran_counts_for_no_step() -> None:
+    """Four bodies run for one second when their owner dies; the next owner finds that out an hour later."""
+    second = 1_000_000
+    state = WorkflowState(run_id="r", uid="u")
+    apply(state, 1, 0, RunCreated("w", "{}"))
+    names = [f"nap[{number}]" for number in range(4)]
+    for seq, name in enumerate(names, 2):
+        apply(state, seq, 0, StepStarted(name))
+    apply(state, 6, second, SignalReceived("alive", "null"))
+    for seq, name in enumerate(names, 7):
+        apply(state, seq, 3600 * second, StepInterrupted(name, 1))
+
+    assert [state.steps[name].active_seconds for name in names] == [1.0] * 4
+    assert state.active_seconds == 1.0

@@ -7,9 +7,11 @@ cancellation from outside passes through, and so does KeyboardInterrupt."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context, copy_context
 from functools import partial
 from inspect import iscoroutine
+from types import CoroutineType, coroutine
 from typing import Any, NamedTuple
 
 import anyio
@@ -22,7 +24,8 @@ from flujo.kernel.journal.failures import describe, error_kinds, is_a, members
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import Failure
 
-from .current_attempt import Attempt, Wait, current_attempt, enter_attempt, in_attempt, leave_attempt
+from .current_attempt import Attempt, Wait, enter_attempt, leave_attempt
+from .leaving import running_program
 
 Body = Callable[[], Any]
 """What a step does: a function of no arguments, plain or async."""
@@ -56,40 +59,71 @@ NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 async def run_attempt(attempt: Attempt, body: Body, terms: StepOptions) -> Outcome:
     """Run the body of an attempt whose start is durable, and return what came of it."""
     is_async, codec, _, timeout_seconds, _ = terms
-    token = enter_attempt(attempt)
     try:
-        if timeout_seconds is None:
-            value = await body() if is_async else await _in_thread(body)
+        if not is_async:
+            value = await _in_thread(attempt, body)
             if iscoroutine(value):  # of an async function under a decorator that is a plain def
-                value = await value
+                value = await _in_its_context(attempt, lambda: value)
+        elif timeout_seconds is None:
+            value = await _in_its_context(attempt, body)
         else:
             with anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds) as scope:
-                value = await body()
+                value = await _in_its_context(attempt, body)
             if scope.cancelled_caught:
                 raise TimeoutError(f"it took longer than {format_duration(timeout_seconds)}")
         return value if isinstance(value, Wait) else codec.encode(value)
     except BaseException as error:
-        if is_a(error, KeyboardInterrupt) or (is_a(error, GeneratorExit) and is_being_closed(attempt)):
+        if is_a(error, KeyboardInterrupt) or (is_a(error, GeneratorExit) and _is_being_closed(attempt)):
             raise
         if holds_cancellation(error) and cancelled_from_outside():
             raise
         return _failed(attempt, error)
-    finally:
-        leave_attempt(token)
 
 
-def is_being_closed(attempt: Attempt) -> bool:
+def _is_being_closed(attempt: Attempt) -> bool:
     """True if a GeneratorExit comes from the event loop, which closes what is left of it, and not from the body.
 
-    The loop closes a coroutine from outside of its task, and so from another context than the one that entered the
-    attempt."""
-    return not in_attempt() or current_attempt() is not attempt
+    The loop closes a coroutine from outside of its task, and so from another context than that of the program."""
+    return running_program.get() != attempt.uid
 
 
-async def _in_thread(body: Body) -> Any:
+def _in_its_context(attempt: Attempt, body: Body) -> Awaitable[Any]:
+    """Call an async body with context variables of its own: what it sets is not seen by the program, which would see it
+    in its first life only (tests/kernel/execution/test_attempt_runner.py)."""
+    context = copy_context()
+    context.run(enter_attempt, attempt)
+    called = context.run(body)
+    return _stepped(context, called) if called.__class__ is CoroutineType else called
+
+
+@coroutine
+def _stepped(context: Context, body: CoroutineType[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Advance a coroutine step by step inside of a context, in the task of the caller."""
+    run, send = context.run, body.send
+    try:
+        wanted = run(send, None)
+        while True:
+            try:
+                brought = yield wanted
+            except GeneratorExit:
+                run(body.close)
+                raise
+            except BaseException as error:
+                wanted = run(body.throw, error)
+            else:
+                wanted = run(send, brought)
+    except StopIteration as end:
+        return end.value
+
+
+async def _in_thread(attempt: Attempt, body: Body) -> Any:
     # A thread cannot be stopped, so neither can this: a cancellation waits for it. What the body raises is handed over
     # as a value: on its way through a future, an error whose attributes raise would leave its waiter waiting for ever.
-    value, error = await to_thread.run_sync(_caught, body)
+    token = enter_attempt(attempt)
+    try:
+        value, error = await to_thread.run_sync(_caught, body)
+    finally:
+        leave_attempt(token)
     if error is not None:
         raise error
     return value

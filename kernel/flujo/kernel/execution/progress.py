@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
-
-from anyio import from_thread
 
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
@@ -19,6 +18,7 @@ from flujo.kernel.errors import InvalidValueError
 from flujo.kernel.journal import events
 from flujo.kernel.journal.failures import bounded
 from flujo.kernel.journal.state import StepStatus
+from flujo.kernel.loops import from_any_thread
 
 from .live_run import LiveRun
 
@@ -35,23 +35,35 @@ class Reporter:
         self._clock = clock
         self._interval = interval
         self._thread = threading.get_ident()
+        self._call_soon = from_any_thread()
         self.kept: dict[str | None, events.ProgressReported] = {}
+        self.mail: deque[events.ProgressReported] = deque()  # from other threads, not taken yet
         self._promised: set[str | None] = set()  # somebody waits for the time of what is kept
 
     def report(
         self, step: str | None, done: float, total: float | None, message: str | None, metrics: Mapping[str, float]
     ) -> None:
-        """Take a report of a step, or with None of the run as a whole; from any thread of this kernel."""
+        """Take a report of a step, or with None of the run as a whole, from any thread."""
         fact = _checked(step, done, total, message, metrics)
         if threading.get_ident() == self._thread:
             self._take(fact)
         else:
-            from_thread.run_sync(self._take, fact)
+            # Also from a thread that the body has made itself, and while the body holds up the event loop.
+            self.mail.append(fact)
+            self._call_soon(self._take_mail)
 
     def flush(self, step: str | None) -> None:
         """Record what is kept of a step, before its outcome; with None, of the run as a whole."""
+        self._take_mail()
+        self._record(step)
+
+    def _record(self, step: str | None) -> None:
         if (fact := self.kept.pop(step, None)) is not None and self._run.takes_requests:
             self._run.record(fact)
+
+    def _take_mail(self) -> None:
+        while self.mail:
+            self._take(self.mail.popleft())
 
     def _take(self, fact: events.ProgressReported) -> None:
         step = fact.step
@@ -59,7 +71,7 @@ class Reporter:
             return
         self.kept[step] = fact
         if self._due(step) <= self._clock.now():
-            self.flush(step)
+            self._record(step)
         elif step not in self._promised:
             self._promised.add(step)
             self._run.spawn(partial(self._flush_in_time, step))

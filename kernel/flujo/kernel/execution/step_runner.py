@@ -97,7 +97,7 @@ class StepRunner:
                         self._limiter.release(limits)
                 if self._children.used:
                     self._report_used(key, more_may_follow=isinstance(outcome, Failed))
-                if self._reporter.kept:
+                if self._reporter.kept or self._reporter.mail:
                     self._reporter.flush(key)
                 if isinstance(outcome, str):
                     run.record(_new(events.StepCompleted, (key, outcome, None)))

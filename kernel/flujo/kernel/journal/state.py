@@ -308,6 +308,8 @@ class WorkflowState:
     done: int = 0  # steps with an outcome
     active_micros: int = 0
     active_since: int | None = None
+    interruption_seq: int = 0  # the last event that was an interruption
+    alive_at: int = 0  # the event before the interruptions that were recorded in one row
     current_step: str | None = None  # the one that began last
 
     # -- what the run was asked for and came to ------------------------------------------------------------------
