@@ -386,8 +386,8 @@ def test_a_file_that_is_no_store_is_left_alone(flujoctl: Flujoctl, folder: Path)
     """Exit code 4, and not a byte has changed."""
     (folder / "notes.db").write_text("these are notes", encoding="utf-8")
 
-    assert flujoctl("list", "--store", "sqlite:notes.db").code == 4
-    assert flujoctl("run", "flaky.yaml", "--store", "sqlite:notes.db").code == 4
+    assert flujoctl("list", "--store", "sqlite:notes.db").code == 5
+    assert flujoctl("run", "flaky.yaml", "--store", "sqlite:notes.db").code == 5
     assert (folder / "notes.db").read_text(encoding="utf-8") == "these are notes"
     assert flujoctl("list", "--store", "notes.db").code == 2
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.inputs import parse_inputs, parse_labels
 
 
@@ -52,7 +53,7 @@ def test_a_file_that_holds_no_object_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(click.UsageError):
         parse_inputs([], tmp_path / "p.yaml")
-    with pytest.raises(click.UsageError):
+    with pytest.raises(SourceNotFoundError):
         parse_inputs([], tmp_path / "absent.yaml")
 
 

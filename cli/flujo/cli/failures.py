@@ -61,7 +61,6 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.StateNotRecordableError: 4,
     errors.StateIncompatibilityError: 4,
     errors.UnknownEventError: 4,
-    errors.ForeignStoreError: 4,
     errors.NewerStoreError: 4,
     errors.OlderStoreError: 4,
     errors.StoreExistsError: 4,
@@ -70,6 +69,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     # the store and the server
     errors.UntrustedOwnerError: 5,
     errors.StoreError: 5,
+    errors.ForeignStoreError: 5,
     errors.ServerUnreachableError: 5,
     errors.CallTimeoutError: 5,
     errors.CallFailedError: 5,

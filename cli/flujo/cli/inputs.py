@@ -18,11 +18,15 @@ from flujo.kernel.backend import check_instant
 from flujo.kernel.durations import MICROSECONDS, parse_duration
 from flujo.kernel.errors import InvalidDurationError
 
+from .failures import SourceNotFoundError
+
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
 
 
 def parse_inputs(assignments: Iterable[str], file: Path | None = None) -> dict[str, Any]:
-    """Return the inputs; those of the command line replace those of the file. Raises click.UsageError."""
+    """Return the inputs; those of the command line replace those of the file.
+
+    Raises click.UsageError, SourceNotFoundError."""
     inputs = {} if file is None else _read_file(file)
     given: set[str] = set()
     for assignment in assignments:
@@ -93,6 +97,8 @@ def _parse(assignment: str) -> tuple[str, Any]:
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"there is no file {str(file)!r}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{file} cannot be read: {error}") from error
     value = parse_json(text, str(file)) if file.suffix == ".json" else _read_yaml(text, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,9 +17,9 @@ def emit(value: Any, format: str) -> None:
     if format == "yaml":
         print(_yaml(value), end="")
     elif format == "jsonl":
-        print(json.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
+        print(json.dumps(value, ensure_ascii=_is_ascii(), separators=(",", ":")), flush=True)
     else:
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+        print(json.dumps(value, ensure_ascii=_is_ascii(), indent=2))
 
 
 def emit_all(values: Iterable[Any], format: str) -> None:
@@ -41,7 +42,12 @@ def emit_run(state: WorkflowState, session: Session) -> bool:
     return True
 
 
+def _is_ascii() -> bool:
+    """True if stdout cannot hold every character: JSON escapes them then."""
+    return not (sys.stdout.encoding or "").lower().startswith("utf")
+
+
 def _yaml(value: Any) -> str:
     import yaml
 
-    return str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=120))
+    return str(yaml.safe_dump(value, allow_unicode=not _is_ascii(), sort_keys=False, width=120))

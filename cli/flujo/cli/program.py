@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -68,6 +69,9 @@ def _show_version(context: click.Context) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line to its end; returns the exit code and never raises."""
     session = Session()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a character that a locale does not have must not end a run
     try:
         code = _invoke(arguments, session)
         sys.stdout.flush()

@@ -39,6 +39,8 @@ class Session:
         """Return the server or store whose runs this invocation works on."""
         from .target import discover
 
+        if self.server is not None and self.store is not None:
+            raise click.UsageError("--server and --store name different runs; leave one of them out")
         return discover(self.server, self.store)
 
     @property

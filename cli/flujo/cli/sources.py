@@ -96,12 +96,12 @@ def from_stored_text(stored: StoredDefinition, state: WorkflowState | None = Non
 
 
 def _load_yaml(file: Path, workspace: Path | None) -> Workflow:
-    if not file.is_file():
-        raise SourceNotFoundError(f"there is no file {str(file)!r}", ["flujoctl run FILE, or FILE.py:NAME"])
     try:
         with open(file, "rb"):
             pass
-    except OSError as error:
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"there is no file {str(file)!r}", ["flujoctl run FILE, or FILE.py:NAME"]) from None
+    except OSError as error:  # a folder, or without permission for it or for one above it
         raise SourceNotFoundError(f"{str(file)!r} cannot be read: {error.strerror}") from error
     from flujo.workflows import load_workflow
 
@@ -115,7 +115,7 @@ def _load_yaml(file: Path, workspace: Path | None) -> Workflow:
 
 def _is_python(target: str) -> bool:
     place, colon, _ = target.rpartition(":")
-    return target.endswith(".py") or (bool(colon) and not Path(target).exists() and place != "")
+    return target.endswith(".py") or (bool(colon) and not os.path.exists(target) and place != "")
 
 
 def _load_python(target: str, start_dir: str) -> Workflow:
@@ -147,7 +147,7 @@ def _workflow_in(module: ModuleType, place: str, name: str) -> tuple[str, Workfl
 
 
 def _import_file(file: Path) -> ModuleType:
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise SourceNotFoundError(f"there is no file {str(file)!r}")
     # The name becomes part of the names of its errors and classes, so it must be the same in every process.
     name = file.stem if file.stem not in sys.stdlib_module_names else f"_{file.stem}"
