@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flujo.backends.locks import KernelLocks
-from flujo.backends.sqlite import files, maintenance, opening
+from flujo.backends.sqlite import files, maintenance, preparation
 
 EVENTS = frozenset(["open", "os.rename", "os.link", "os.remove", "sqlite3.connect"])
 
@@ -26,7 +26,7 @@ def open_store(folder: Path) -> None:
     """What a kernel does before it uses a store: here, to migrate it."""
     places = files.StoreFiles.at("sqlite:state.db", folder / "state.db")
     files.make_folders(places)
-    opening.prepare(places, KernelLocks(places.kernels), "one")
+    preparation.prepare(places, KernelLocks(places.kernels), "one")
 
 
 def restore(folder: Path) -> None:

@@ -25,8 +25,8 @@ from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following
 from flujo.backends.locks import StoreLock
 from flujo.backends.sqlite import connection, copies, files, maintenance
+from flujo.backends.sqlite.interruption import Stop
 from flujo.backends.sqlite.maintenance import restore
-from flujo.backends.sqlite.stopping import Stop
 from flujo.kernel.backend import Refused, Request, RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -157,7 +157,7 @@ async def test_a_backup_is_of_one_moment(
         return maintenance.backup(files.StoreFiles.at(store.url, path), target, Look())
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(store._aside, wait_in_the_middle))
+        tasks.start_soon(partial(store._in_own_thread, wait_in_the_middle))
         await anyio.to_thread.run_sync(begun.wait)
         assert await store.append([following(summary, 2) for summary in summaries[50:]]) == {}
         await create(store, creation("later"))

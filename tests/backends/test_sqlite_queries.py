@@ -390,7 +390,7 @@ def test_a_dry_run_tells_what_goes(
         "WHERE uid IN (SELECT value FROM json_each(?))",
         (json.dumps([run.uid for run in expected]),),
     ).fetchall()
-    removal = pruning.foretell(filter, 100, lambda: LIVE, connection)
+    removal = pruning.preview(filter, 100, lambda: LIVE, connection)
 
     assert removal.runs == expected[:100]
     assert (removal.total, removal.bytes) == (len(expected), size)
@@ -443,7 +443,7 @@ def test_pruning_removes_what_the_dry_run_told(
     """Pruning removes the families a dry run counts, in order, with events, labels and blobs, and nothing else."""
     filter = FILTERS[name]
     expected = going(runs, filter, LIVE)
-    foretold = pruning.foretell(filter, 0, lambda: LIVE, writable)
+    foretold = pruning.preview(filter, 0, lambda: LIVE, writable)
     work = pruning.Pruning(filter, RUNS, lambda: LIVE)
     remove_all(work, writable)
     removal = work.removal()
@@ -459,7 +459,7 @@ def test_pruning_removes_what_the_dry_run_told(
         "SELECT count(*) FROM events WHERE blob NOT IN (SELECT digest FROM blobs)",
     ):
         assert writable.execute(orphans).fetchall() == [(0,)], orphans
-    assert pruning.foretell(filter, 0, lambda: LIVE, writable).total == 0
+    assert pruning.preview(filter, 0, lambda: LIVE, writable).total == 0
     assert writable.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
@@ -524,26 +524,26 @@ def test_free_pages_are_given_back(writable: sqlite3.Connection) -> None:
 def test_others_have_half_of_the_time(writable: sqlite3.Connection, tmp_path: Path) -> None:
     """A long job pauses for as long as its transaction took while others write, and hardly at all while they do not."""
     now = [0.0]
-    turns = pruning.Turns(clock=lambda: now[0])
+    pacer = pruning.Pacer(clock=lambda: now[0])
 
-    def work(connection: sqlite3.Connection) -> pruning.Turn:
+    def work(connection: sqlite3.Connection) -> pruning.Slice:
         connection.execute("UPDATE runs SET token = token + 1 WHERE run = 1")
         now[0] += 3.0
-        return pruning.Turn(1, True)
+        return pruning.Slice(1, True)
 
-    turns.take(work, writable)
-    turns.take(work, writable)
-    alone = turns.pause()
+    pacer.run(work, writable)
+    pacer.run(work, writable)
+    alone = pacer.pause()
     other = sqlite3.connect(tmp_path / "copy.db", isolation_level=None)
     other.execute("UPDATE runs SET token = token + 1 WHERE run = 2")
     other.close()
-    turns.take(work, writable)
-    beside_another_process = turns.pause()
-    turns.take(work, writable)
-    alone_again = turns.pause()
+    pacer.run(work, writable)
+    beside_another_process = pacer.pause()
+    pacer.run(work, writable)
+    alone_again = pacer.pause()
     writable.execute("UPDATE runs SET token = token + 1 WHERE run = 3")
-    turns.take(work, writable)
-    beside_its_own_kernel = turns.pause()
+    pacer.run(work, writable)
+    beside_its_own_kernel = pacer.pause()
 
     assert alone == alone_again == pruning.LEAST_PAUSE_SECONDS
     assert beside_another_process == beside_its_own_kernel == 3.0

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,19 @@ import pytest
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following
 from flujo.backends.locks import StoreLock
-from flujo.backends.sqlite import blobs, copies, files, filesystems, integrity, maintenance, opening
+from flujo.backends.sqlite import (
+    blobs,
+    copies,
+    files,
+    filesystems,
+    integrity,
+    maintenance,
+    preparation,
+    pruning,
+    statistics,
+)
 from flujo.backends.sqlite.connection import Database, store_errors
-from flujo.backends.sqlite.stopping import Stop, Stopped, in_thread, never, stoppable
+from flujo.backends.sqlite.interruption import Stop, Stopped, in_thread, never, stoppable
 from flujo.kernel.backend import Problem, RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -487,7 +498,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
         looked.append(connection)
         return integrity.find_damage(connection, stop)
 
-    monkeypatch.setattr(opening, "find_damage", look)
+    monkeypatch.setattr(preparation, "find_damage", look)
     return looked
 
 
@@ -576,15 +587,15 @@ async def test_damage_after_a_crash_is_found_before_anything_is_claimed(open_sto
 
 
 async def until_looked_through(store: SQLiteBackend) -> None:
-    assert store._look_through is not None
-    await anyio.to_thread.run_sync(store._look_through._thread.join)
+    assert store._integrity_scan is not None
+    await anyio.to_thread.run_sync(store._integrity_scan._thread.join)
 
 
 async def test_a_large_store_opens_at_once(
     open_store: Open, path: Path, looked_at: Sequence[sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large store that was left behind is looked through while it is in use, and not again by the next owner."""
-    monkeypatch.setattr(opening, "CHECKED_AT_ONCE", 0)
+    monkeypatch.setattr(preparation, "CHECKED_AT_ONCE", 0)
     await closed(open_store)
     die(path)
     store = await open_store("two")
@@ -601,7 +612,7 @@ async def test_damage_that_is_found_while_runs_go_on_is_loud(
     open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A kernel that finds its store damaged says so, stops reading and writing, and leaves the mark for the next."""
-    monkeypatch.setattr(opening, "CHECKED_AT_ONCE", 0)
+    monkeypatch.setattr(preparation, "CHECKED_AT_ONCE", 0)
     await closed(open_store)
     broken(path, "runs_by_status")
     die(path)
@@ -613,7 +624,7 @@ async def test_damage_that_is_found_while_runs_go_on_is_loud(
         with pytest.raises(CorruptStoreError, match="found while it was in use"):
             await call
     await store.close()
-    monkeypatch.setattr(opening, "CHECKED_AT_ONCE", 1_000_000_000)
+    monkeypatch.setattr(preparation, "CHECKED_AT_ONCE", 1_000_000_000)
 
     with pytest.raises(CorruptStoreError):
         await open_store("three")
@@ -623,7 +634,7 @@ async def test_a_look_that_is_cut_short_is_begun_again(
     open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel that closes before it has looked through its store waits for nothing, and the next one looks again."""
-    monkeypatch.setattr(opening, "CHECKED_AT_ONCE", 0)
+    monkeypatch.setattr(preparation, "CHECKED_AT_ONCE", 0)
     await closed(open_store)
     die(path)
     begun = []
@@ -635,7 +646,7 @@ async def test_a_look_that_is_cut_short_is_begun_again(
         raise Stopped
 
     with monkeypatch.context() as patched:
-        patched.setattr(opening, "find_damage", look)
+        patched.setattr(preparation, "find_damage", look)
         for owner in ("two", "three"):
             await (await open_store(owner)).close()
     assert len(begun) == 2
@@ -772,6 +783,34 @@ async def test_a_look_can_be_cancelled(store: SQLiteBackend, monkeypatch: pytest
         tasks.cancel_scope.cancel()
 
     assert await create(store, creation("a"))
+
+
+@pytest.mark.parametrize("question", ["stats", "a dry run"])
+async def test_a_long_question_can_be_cancelled(
+    store: SQLiteBackend, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """Cancelling statistics or a dry run ends the statement under way; the kernel's own calls go on meanwhile."""
+    begun = threading.Event()
+
+    def look(*arguments: Any) -> Any:
+        begun.set()
+        endless = (
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT max(n) FROM numbers"
+        )
+        return arguments[-1].execute(endless).fetchall()
+
+    monkeypatch.setattr(statistics, "read", look)
+    monkeypatch.setattr(pruning, "preview", look)
+    async with anyio.create_task_group() as tasks:
+        if question == "stats":
+            tasks.start_soon(store.stats, 0)
+        else:
+            tasks.start_soon(partial(store.prune, RunFilter(), limit=1, dry_run=True))
+        await anyio.to_thread.run_sync(begun.wait)
+        assert await create(store, creation("a"))
+        tasks.cancel_scope.cancel()
+
+    assert await store.count(RunFilter()) == 1
 
 
 # -- the write-ahead log ------------------------------------------------------------------------------------------

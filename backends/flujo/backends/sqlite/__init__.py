@@ -5,9 +5,9 @@ written, `connection` brings a unit of work to a connection's thread and its err
 refuses files, `schema` (`schema.sql`) is what is stored. Who is alive and whose turn it is to write say
 `flujo.backends.locks`.
 
-Before a store is used, `opening` creates it, migrates it (`migrations`) or looks through it after a crash;
+Before a store is used, `preparation` creates it, migrates it (`migrations`) or looks through it after a crash;
 `filesystems` says where it must not be. Beside the runs, `integrity` looks through it (`checks.sql`), `maintenance`
-copies it (`copies`) and puts a copy back; what takes long there can be given up (`stopping`).
+copies it (`copies`) and puts a copy back; what takes long there can be given up (`interruption`).
 """
 
 from .backend import SQLiteBackend, open_sqlite

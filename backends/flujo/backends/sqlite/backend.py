@@ -57,10 +57,10 @@ from flujo.kernel.events import EventRow
 from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
-from . import checksums, files, filesystems, integrity, listing, maintenance, opening, pruning, queries, statistics
+from . import checksums, files, filesystems, integrity, listing, maintenance, preparation, pruning, queries, statistics
 from .connection import Database, Work, in_transaction, store_errors
+from .interruption import Stop, in_thread
 from .journal import Journal
-from .stopping import Stop, in_thread
 
 Result = TypeVar("Result")
 
@@ -112,7 +112,7 @@ class SQLiteBackend(StateBackend):
         self._journal = Journal()
         self._reader: Database | None = None
         self._writer: Database | None = None
-        self._look_through: opening.LookThrough | None = None
+        self._integrity_scan: preparation.IntegrityScan | None = None
         self._damage: str | None = None  # what it has found
         self._connecting = Lock()  # a reader connects for writing when it first posts; nobody may meet it half way
         self._wait_long_at = LONG_LOG  # bytes of the log
@@ -160,7 +160,7 @@ class SQLiteBackend(StateBackend):
             return self._writer
 
     async def _connect_writer(self) -> Database:
-        is_unchecked = await to_thread.run_sync(opening.prepare, self._files, self._kernels, self._owner)
+        is_unchecked = await to_thread.run_sync(preparation.prepare, self._files, self._kernels, self._owner)
         if self._owner is not None:
             if not self._kernels.hold(self._owner):
                 raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
@@ -169,7 +169,7 @@ class SQLiteBackend(StateBackend):
         writer = await Database.connect(self._files.database, "rw", settings)
         self._identity = files.identity(self._files)
         if is_unchecked:
-            self._look_through = opening.LookThrough(self._files, self._give_up)
+            self._integrity_scan = preparation.IntegrityScan(self._files, self._give_up)
         return writer
 
     def _give_up(self, damage: str) -> None:
@@ -182,8 +182,8 @@ class SQLiteBackend(StateBackend):
         with CancelScope(shield=True), store_errors(self.url, self._files.lock):
             async with self._connecting:
                 try:
-                    if self._look_through is not None:
-                        await to_thread.run_sync(self._look_through.stop)
+                    if self._integrity_scan is not None:
+                        await to_thread.run_sync(self._integrity_scan.stop)
                     if self._writer is not None:
                         await self._close_writer(self._writer)
                 finally:
@@ -281,13 +281,13 @@ class SQLiteBackend(StateBackend):
 
     async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         if dry_run:
-            return await self._read_apart(partial(pruning.foretell, filter, limit, self._kernels.live_owners))
-        work, turns = pruning.Pruning(filter, limit, self._kernels.live_owners), pruning.Turns()
+            return await self._on_own_connection(partial(pruning.preview, filter, limit, self._kernels.live_owners))
+        work, pacer = pruning.Pruning(filter, limit, self._kernels.live_owners), pruning.Pacer()
         while not work.is_done:
             await self._read(work.look)
             if work.has_candidates:
-                await self._take_turn(turns, work.remove)
-        while await self._take_turn(turns, pruning.give_back):
+                await self._run_slice(pacer, work.remove)
+        while await self._run_slice(pacer, pruning.give_back):
             pass
         return work.removal()
 
@@ -377,7 +377,7 @@ class SQLiteBackend(StateBackend):
         return await self._read(partial(listing.read_number, filter))
 
     async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
-        return await self._read_apart(partial(statistics.read, since, workflow))
+        return await self._on_own_connection(partial(statistics.read, since, workflow))
 
     async def is_alive(self, owner: str) -> bool:
         self._require_usable()
@@ -394,10 +394,10 @@ class SQLiteBackend(StateBackend):
     # -- keeping the store ----------------------------------------------------------------------------------------
 
     async def integrity(self) -> Sequence[Problem]:
-        return await self._aside(partial(integrity.integrity, self._files))
+        return await self._in_own_thread(partial(integrity.integrity, self._files))
 
     async def backup(self, target: Path) -> int:
-        return await self._aside(partial(maintenance.backup, self._files, target))
+        return await self._in_own_thread(partial(maintenance.backup, self._files, target))
 
     async def restore(self, backup: Path, *, force: bool = False) -> int:
         require_asyncio("the sqlite backend, through aiosqlite,")
@@ -406,13 +406,19 @@ class SQLiteBackend(StateBackend):
         return await in_thread(lambda stop: maintenance.restore(backup, self.path, force=force, stop=stop))
 
     async def details(self) -> Mapping[str, Any]:
-        return await self._aside(partial(maintenance.details, self._files, self._kernels, self._durability))
+        return await self._in_own_thread(partial(maintenance.details, self._files, self._kernels, self._durability))
 
-    async def _aside(self, work: Callable[[Stop], Result]) -> Result:
-        """Run what takes long on connections of its own, in nobody's way."""
+    async def _in_own_thread(self, work: Callable[[Stop], Result]) -> Result:
+        """Run what takes long in a thread, on connections of its own; a cancellation interrupts it."""
         self._require_open()
         with store_errors(self.url, self._files.lock):
             return await in_thread(work)
+
+    async def _on_own_connection(self, work: Work[Result]) -> Result:
+        """Run a question on a snapshot, as `_read` does, that is so long that it would keep the kernel waiting; a
+        cancellation interrupts it."""
+        self._require_usable()
+        return await self._in_own_thread(partial(maintenance.ask, self._files, work))
 
     # -- how a read and a write are done --------------------------------------------------------------------------
 
@@ -425,28 +431,17 @@ class SQLiteBackend(StateBackend):
         with store_errors(self.url, self._files.lock):
             return await self._reader.run(work if begin is None else partial(in_transaction, begin, work))
 
-    async def _read_apart(self, work: Work[Result]) -> Result:
-        """`_read` on a connection of its own, for a question so long that it would keep the kernel waiting."""
-        self._require_usable()
-        await checkpoint_if_cancelled()
-        with store_errors(self.url, self._files.lock):
-            database = await Database.connect(self._files.database, "ro", _reader_settings)
-            try:
-                return await database.run(partial(in_transaction, "BEGIN", work))
-            finally:
-                await database.close()
+    async def _run_slice(self, pacer: pruning.Pacer, work: Work[pruning.Slice]) -> bool:
+        """Make one write of many, and leave time for those of others; True if there is more to do."""
 
-    async def _take_turn(self, turns: pruning.Turns, work: Work[pruning.Turn]) -> bool:
-        """One write of many, and time for those of others; whether there is more to do."""
+        def run(connection: sqlite3.Connection) -> pruning.Slice:
+            done = pacer.run(work, connection)
+            self._pages += done.pages if done.more else CHECKPOINT_PAGES  # the last one shows in the file
+            return done
 
-        def take(connection: sqlite3.Connection) -> pruning.Turn:
-            turn = turns.take(work, connection)
-            self._pages += turn.pages if turn.more else CHECKPOINT_PAGES  # the last one shows in the file
-            return turn
-
-        turn = await self._write(take, pages=0)
-        await sleep(turns.pause())
-        return turn.more
+        done = await self._write(run, pages=0)
+        await sleep(pacer.pause())
+        return done.more
 
     async def _write(self, work: Work[Result], pages: int = 8) -> Result:
         """Run `work` in a transaction under the store lock. `pages` is what it adds to the WAL, roughly."""

@@ -18,7 +18,7 @@ from flujo.kernel.errors import CorruptStoreError, StoreExistsError
 from . import files
 from .connection import in_transaction, is_damage
 from .integrity import changed_rows, find_damage
-from .stopping import Stop, Stopped, never, stoppable
+from .interruption import Stop, Stopped, never, stoppable
 
 SLICE_PAGES = 2_048
 """Copied between two looks at whether to stop: 8 MiB, some milliseconds."""

@@ -16,7 +16,7 @@ from flujo.kernel.backend import Problem
 
 from . import blobs, checksums, files, schema
 from .connection import is_damage, open_reader
-from .stopping import Stop, Stopped, never, stoppable
+from .interruption import Stop, Stopped, never, stoppable
 
 MOST_PROBLEMS = 100
 """Of one kind; a store that has more of them has them for one reason."""

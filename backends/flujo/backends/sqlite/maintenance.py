@@ -28,13 +28,19 @@ from flujo.kernel.errors import (
 )
 
 from . import checksums, copies, files, filesystems
-from .connection import in_transaction, is_damage, open_exclusively, open_reader, store_errors
-from .stopping import Stop, never, stoppable
+from .connection import Result, Work, in_transaction, is_damage, open_exclusively, open_reader, store_errors
+from .interruption import Stop, never, stoppable
 
 RESTORE_SECONDS = 30.0
 """How long a restore waits for the store lock."""
 
 _UNKNOWN_TOKENS = 1_000_000  # more often than a run changes hands, for a store whose tokens cannot be read
+
+
+def ask(places: files.StoreFiles, question: Work[Result], stop: Stop = never) -> Result:
+    """Return the answer to a long question about a store, of one moment."""
+    with closing(open_reader(places)) as connection, stoppable(connection, stop):
+        return in_transaction("BEGIN", question, connection)
 
 
 # -- what the store is made of ------------------------------------------------------------------------------------
@@ -190,7 +196,7 @@ def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool,
     _remove(unfinished)  # of a process that died in here
     try:
         _copy_backup(source, unfinished, files.mode_for(places.database), stop)
-        with _set_aside(places) if is_there else nullcontext(_Old(0, ())) as old:
+        with _held_alone(places) if is_there else nullcontext(_Old(0, ())) as old:
             _disown(unfinished, old.highest)
             size = unfinished.stat().st_size
             if is_there:
@@ -253,7 +259,7 @@ class _Old(NamedTuple):
 
 
 @contextmanager
-def _set_aside(places: files.StoreFiles) -> Iterator[_Old]:
+def _held_alone(places: files.StoreFiles) -> Iterator[_Old]:
     """Keep everybody out of the store that is there, and make it one file. A damaged one cannot be made one file."""
     connection = _open_old(places)
     if connection is None:

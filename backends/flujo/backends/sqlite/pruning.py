@@ -38,14 +38,14 @@ LEAST_PAUSE_SECONDS = 2 * POLL_SECONDS
 """Whoever waits for the store lock looks so often that he has it after this."""
 
 
-class Turn(NamedTuple):
-    """What came of one transaction of a long job."""
+class Slice(NamedTuple):
+    """What one transaction of a long job has done."""
 
     pages: int  # about what it added to the log
     more: bool  # whether there is more to do
 
 
-class Turns:
+class Pacer:
     """The transactions of a long job and the pauses between them. While others write, they have half of the time."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -54,14 +54,14 @@ class Turns:
         self._state: tuple[int, int] | None = None
         self._others_write = False
 
-    def take(self, work: Callable[[sqlite3.Connection], Turn], connection: sqlite3.Connection) -> Turn:
-        """Do a piece of the work, in a transaction under the store lock."""
+    def run(self, work: Callable[[sqlite3.Connection], Slice], connection: sqlite3.Connection) -> Slice:
+        """Do a slice of the work, in a transaction under the store lock."""
         self._begun_at = self._clock()
         ((version,),) = connection.execute("PRAGMA data_version").fetchall()  # another one after others' commits
         self._others_write = self._state != (version, connection.total_changes)
-        turn = work(connection)
+        done = work(connection)
         self._state = version, connection.total_changes
-        return turn
+        return done
 
     def pause(self) -> float:
         """How many seconds to leave to others now that the store lock is free again."""
@@ -136,10 +136,10 @@ class Pruning:
         else:
             self._owned.extend(_candidates(owned(self._filter, self._live_owners()), connection))
 
-    def remove(self, connection: sqlite3.Connection) -> Turn:
+    def remove(self, connection: sqlite3.Connection) -> Slice:
         """Remove families from the front of the line until the time is up, one at least."""
         pages = self._take(partial(_delete, connection), connection)
-        return Turn(pages, not self.is_done)
+        return Slice(pages, not self.is_done)
 
     def foresee(self, connection: sqlite3.Connection) -> Sequence[RunSummary]:
         """The runs that would go, as far as the limit. Reads only."""
@@ -223,17 +223,17 @@ def _candidates(statement: Statement, connection: sqlite3.Connection) -> list[Ca
     return sorted(Candidate(Position(instant, run_id), run) for instant, run_id, run in statement.rows(connection))
 
 
-def foretell(
+def preview(
     filter: RunFilter, limit: int, live_owners: Callable[[], Sequence[str]], connection: sqlite3.Connection
 ) -> Removal:
-    """What pruning without a limit would remove, and the first of it. Reads only, all in one snapshot."""
+    """Return what pruning without a limit would remove, and the first of it. Reads only, all in one snapshot."""
     way = listing.choose(listing.ways(filter, Order.CREATED), connection)
     ((total, size),) = totals(way, live_owners()).rows(connection)
     runs = Pruning(filter, limit, live_owners).foresee(connection)
     return Removal(runs, total, size, total > len(runs))
 
 
-def give_back(connection: sqlite3.Connection, clock: Callable[[], float] = time.perf_counter) -> Turn:
+def give_back(connection: sqlite3.Connection, clock: Callable[[], float] = time.perf_counter) -> Slice:
     """Fill free pages with those at the end of the file until the time is up; the next checkpoint cuts the file."""
     ((free,),) = connection.execute("PRAGMA freelist_count").fetchall()
     give_up_at = clock() + HOLD_SECONDS
@@ -241,7 +241,7 @@ def give_back(connection: sqlite3.Connection, clock: Callable[[], float] = time.
     while moved < free and (moved == 0 or clock() < give_up_at):
         connection.execute("PRAGMA incremental_vacuum(1)").fetchall()
         moved += 1
-    return Turn(PAGES_PER_MOVE * moved, moved < free)
+    return Slice(PAGES_PER_MOVE * moved, moved < free)
 
 
 # -- statements ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from flujo.kernel.errors import CorruptStoreError, OlderStoreError, StoreNotFoun
 from . import files, migrations
 from .connection import open_reader
 from .integrity import find_damage
-from .stopping import AGAIN_SECONDS, Stop, Stopped
+from .interruption import AGAIN_SECONDS, Stop, Stopped
 
 logger = logging.getLogger("flujo.backends.sqlite")
 
@@ -44,7 +44,7 @@ def prepare(places: files.StoreFiles, kernels: KernelLocks, owner: str | None) -
     with closing(open_reader(places)) as connection:
         schema = files.schema_of(places.store, connection)
         if schema == files.SCHEMA and owner is not None and not alive and was_left(places, kernels):
-            _look_through(places, connection)
+            _scan(places, connection)
     if schema < files.SCHEMA:
         if owner is None:
             raise OlderStoreError(places.store, schema, files.SCHEMA)
@@ -57,11 +57,11 @@ def prepare(places: files.StoreFiles, kernels: KernelLocks, owner: str | None) -
 
 
 def was_left(places: files.StoreFiles, kernels: KernelLocks) -> bool:
-    """Whether the last kernel that was alive on the store has not closed it."""
+    """True if the last kernel that was alive on the store has not closed it."""
     return bool(kernels.dead_owners() or files.size_of(places.log) or places.unchecked.exists())
 
 
-def _look_through(places: files.StoreFiles, connection: sqlite3.Connection) -> None:
+def _scan(places: files.StoreFiles, connection: sqlite3.Connection) -> None:
     if files.size_of(places.database) + files.size_of(places.log) <= CHECKED_AT_ONCE:
         damage = find_damage(connection)
         if damage is not None:
@@ -72,8 +72,8 @@ def _look_through(places: files.StoreFiles, connection: sqlite3.Connection) -> N
         files.sync(places.kernels)
 
 
-class LookThrough:
-    """Looks through a store in a thread while it is in use. `found` is told, in that thread, if it is damaged."""
+class IntegrityScan:
+    """A look through a store, in a thread, while it is in use. `found` is told, in that thread, if it is damaged."""
 
     def __init__(self, places: files.StoreFiles, found: Callable[[str], None]) -> None:
         self._places = places
