@@ -364,17 +364,20 @@ class _Checking:
     async def _examined(self, summary: RunSummary) -> Sequence[str]:
         run_id, uid = summary.run_id, summary.uid
         verification = Verification(run_id, uid)
-        seq = 0
-        while seq < summary.seq and not verification.is_over:
-            rows = await self._backend.read_events(run_id, uid, seq, min(READ_EVENTS, summary.seq - seq))
-            for row in rows:
+        seq, goes_on = 0, False
+        while not (goes_on or verification.is_over):
+            wanted = min(READ_EVENTS, summary.seq - seq + 1)  # one more than there ought to be: most runs take one call
+            rows = await self._backend.read_events(run_id, uid, seq, wanted)
+            expected = [row for row in rows if row.seq <= summary.seq]
+            for row in expected:
                 verification.follow(row)
-            if not rows or rows[-1].seq <= seq:
+            self._events += len(expected)
+            goes_on = len(expected) < len(rows)
+            if len(rows) < wanted or rows[-1].seq <= seq:
                 break
             seq = rows[-1].seq
-            self._events += len(rows)
         problems = list(verification.conclude(summary))
-        if await self._backend.read_events(run_id, uid, summary.seq, 1):
+        if goes_on:
             now = await self._backend.load(run_id)  # it has gone on meanwhile, or else it is wrong
             if (now.uid, now.seq) == (uid, summary.seq):
                 problems.append(f"its journal goes on behind event {summary.seq}, the last by its summary")
