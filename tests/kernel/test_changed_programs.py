@@ -201,11 +201,11 @@ async def other_inputs(ctx: Context, n: list[int], new: str) -> list[int]:
     return [*n, len(new)]
 
 
-async def waiting_with(harness: Harness, before: Workflow, inputs: dict[str, Any]) -> None:
-    """Leave the run `r` waiting behind a crash."""
-    async with harness.kernel(before) as kernel:
+async def waiting_with(harness: Harness, before: Workflow, inputs: dict[str, Any], step: str = "go") -> None:
+    """Leave the run `r` behind a crash, waiting in this step."""
+    async with harness.kernel(before, child) as kernel:
         await kernel.start(before, inputs, run_id="r")
-        await until(kernel, "r", "step_waiting")
+        await until(kernel, "r", "step_waiting", step)
         crash(kernel)
 
 
@@ -354,3 +354,141 @@ async def test_an_output_that_no_longer_fits_its_type_pauses_the_run() -> None:
     assert detail.startswith("its recorded output no longer fits its type: $: Input should be a valid integer")
     assert outputs == [8, 10]
     assert calls == ["measure", "measure_number"]
+
+
+# -- arguments and kinds of calls ------------------------------------------------------------------------------------
+
+
+def paying(amount: Any, pay: Any = note) -> Workflow:
+    """A workflow that pays an amount and then waits."""
+
+    async def program(ctx: Context) -> Any:
+        paid = await ctx.step(pay, amount, name="pay")
+        await ctx.wait_signal("go")
+        return paid
+
+    return named(program)
+
+
+ARGUMENTS = "its arguments have changed since it completed"
+
+
+async def test_other_arguments_of_a_completed_step_pause_the_run() -> None:
+    """What was paid is not what the program now says, and no life may take the one for the other."""
+    harness = Harness()
+    await waiting_with(harness, paying({"amount": 5}), {})
+
+    async with harness.kernel(paying({"amount": 50})) as kernel:
+        await kernel.signal("r", "go")
+        state = await kernel.wait("r")
+        kept = await kernel.fork("r", new_run_id="f")
+        await kernel.wait("f")
+        await kernel.resume("f", accept_changes=True)
+        await kernel.resume("r", from_step="pay")
+        outputs = [await kept.result(), await kernel.result("r")]
+
+    assert (state.status, state.paused_reason) == (RunStatus.PAUSED, "StateIncompatible")
+    assert [list(each) for each in state.differences] == [["pay", "changed", ARGUMENTS]]
+    assert outputs == [{"amount": 5}, {"amount": 50}]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"a": 1, "b": (2,)}, {"b": [2], "a": 1}),
+        (object(), object()),
+        ([{1}], [{2}]),
+    ],
+    ids=["the same in JSON", "no JSON form", "a set"],
+)
+async def test_arguments_that_are_the_same_or_cannot_be_compared_do_not_bind(before: Any, after: Any) -> None:
+    """The order of keys does not matter, and what has no JSON form is not compared."""
+
+    @step
+    async def pay(amount: Any) -> str:
+        return "paid"
+
+    harness = Harness()
+    await waiting_with(harness, paying(before, pay), {})
+
+    async with harness.kernel(paying(after, pay)) as kernel:
+        await kernel.signal("r", "go")
+        assert await kernel.result("r") == "paid"
+
+
+async def test_another_version_of_a_step_runs_again() -> None:
+    """It says that the change is meant; the same version binds as none does."""
+
+    def pay(version: str | None) -> Any:
+        return step(name="pay", version=version)(note.function)
+
+    harness = Harness()
+    await waiting_with(harness, paying("5", pay(None)), {})
+
+    async with harness.kernel(paying("50", pay("2"))) as kernel:
+        await kernel.signal("r", "go")
+        assert await kernel.result("r") == "50"
+    assert calls == ["5", "50"]
+
+
+async def test_a_key_says_which_arguments_tell_calls_apart() -> None:
+    """A token that is another one in every life is no change."""
+
+    @step(key=lambda amount: amount["order"])
+    async def pay(amount: Any) -> str:
+        return str(amount["order"])
+
+    harness = Harness()
+    await waiting_with(harness, paying({"order": 1, "token": "a"}, pay), {})
+
+    async with harness.kernel(paying({"order": 1, "token": "b"}, pay)) as kernel:
+        await kernel.signal("r", "go")
+        assert await kernel.result("r") == "1"
+
+
+@workflow()
+async def child(ctx: Context) -> str:
+    return "child"
+
+
+async def _as_step(ctx: Context) -> Any:
+    return await ctx.step(note, "charged", name="charge")
+
+
+async def _as_signal(ctx: Context) -> Any:
+    return await ctx.wait_signal("charge")
+
+
+async def _as_sleep(ctx: Context) -> Any:
+    return await ctx.sleep(0, name="charge")
+
+
+async def _as_child(ctx: Context) -> Any:
+    return await ctx.run_child(child, name="charge")
+
+
+async def _as_value(ctx: Context) -> Any:
+    return await ctx.uuid(name="charge")
+
+
+KINDS = {"step": _as_step, "signal": _as_signal, "sleep": _as_sleep, "child": _as_child, "uuid": _as_value}
+
+
+@pytest.mark.parametrize(("before", "after"), [(one, other) for one in KINDS for other in KINDS if one != other])
+async def test_the_kind_of_a_call_binds_like_its_name(before: str, after: str) -> None:
+    """A step does not complete with the payload of a signal, nor a signal with a step's output."""
+
+    async def program(ctx: Context, call: Program) -> None:
+        await call(ctx)
+        await ctx.wait_signal("go")
+
+    harness, waits_in = Harness(), "charge" if before == "signal" else "go"
+    await waiting_with(harness, named(lambda ctx: program(ctx, KINDS[before])), {}, waits_in)
+
+    async with harness.kernel(named(lambda ctx: program(ctx, KINDS[after])), child) as kernel:
+        await kernel.signal("r", waits_in)
+        state = await kernel.wait("r")
+
+    detail = f"it is recorded as a {before}, and the program asks for a {after} by this name"
+    assert [list(each) for each in state.differences] == [["charge", "changed", detail]]
+    assert calls == ["charged"] * (before == "step")

@@ -5,7 +5,6 @@ Ordinary `await` is allowed between calls; what must not be repeated belongs in 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
@@ -25,6 +24,7 @@ from flujo.kernel.keys import Branch, check_step_name, check_variable_name, item
 from flujo.kernel.loops import this_task
 from flujo.kernel.values import encode, encode_given
 
+from .arguments import digest_item
 from .attempt_runner import StepOptions, bind
 from .branches import run_together
 from .child_runs import ChildCall, ChildRuns
@@ -125,13 +125,16 @@ class Context:
 
         `name` (default: the step's own) is its key; `retry` and `timeout` (seconds or `30s`) stand in for the
         declared ones. A plain `def` runs in a worker thread. Raises StepFailed when the last attempt has failed, on
-        replay as well."""
+        replay as well. A completed step that is called with other arguments pauses the run as incompatible, unless
+        another version= of the step says that the change is meant."""
         declared = as_step(function)
         key = self._key(name or declared.name, explicit=name is not None)
         terms = declared.terms
         if retry is not None or timeout is not None:
             terms = _changed(declared, retry, timeout)
-        return await self._steps.perform(key, bind(declared.function, args, kwargs), terms)
+        return await self._steps.perform(
+            key, bind(declared.function, args, kwargs), terms, declared.digest(args, kwargs)
+        )
 
     async def sleep(self, duration: Duration, *, name: str = "sleep") -> None:
         """Wait durably: the due time is recorded, and a restart waits for what is left."""
@@ -345,7 +348,9 @@ class Context:
                 item = todo[index]
                 body = bind(declared.function, (item,), {})
                 try:
-                    outputs[index] = await self._steps.perform(keys[index], body, declared.terms, _digest(item))
+                    outputs[index] = await self._steps.perform(
+                        keys[index], body, declared.terms, digest_item(item), is_item=True
+                    )
                 except StepFailed as failure:
                     outputs[index] = failure
                     failures.append(failure)
@@ -378,15 +383,6 @@ def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Durat
             f"step {declared.name!r} is a plain def and cannot have a timeout; make it async def"
         )
     return terms._replace(retry=retry or terms.retry, timeout_seconds=seconds)
-
-
-def _digest(argument: Any) -> str | None:
-    """Tells one argument from another across processes; None for what has no JSON form, which is then not compared."""
-    try:
-        recorded = encode(argument)
-    except errors.InvalidValueError:
-        return None
-    return hashlib.blake2b(recorded.encode(), digest_size=8).hexdigest()
 
 
 def _current_branch() -> Branch:

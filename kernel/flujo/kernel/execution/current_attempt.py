@@ -92,3 +92,8 @@ class Wait(NamedTuple):
 
     seconds: float | None = None
     signal: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of step that waits so."""
+        return "sleep" if self.signal is None else "signal"

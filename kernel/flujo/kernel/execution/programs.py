@@ -31,6 +31,7 @@ from flujo.kernel.store.backend import StoredDefinition
 from flujo.kernel.store.retention import Retention
 
 from .annotations import UnresolvedAnnotationError, annotation_of, called
+from .arguments import digest_arguments, digest_version
 from .attempt_runner import StepOptions
 from .signature import DEFAULTED, Inputs, Signature
 
@@ -55,6 +56,8 @@ class Step(Generic[P, R]):
         retry: RetryPolicy = NO_RETRY,
         timeout: Duration | None = None,
         limit: str | None = None,
+        version: str | None = None,
+        key: Callable[P, Any] | None = None,
     ) -> None:
         if isinstance(function, (staticmethod, classmethod)):
             raise DeclarationError(
@@ -67,6 +70,9 @@ class Step(Generic[P, R]):
         self.__wrapped__ = function
         self._is_async = _is_async(function)
         self._retry, self._limit = retry, limit
+        self._version, self._key = version, key
+        # What tells the arguments of a call from others; not a method, since every step asks for it.
+        self.digest = digest_arguments if version is None and key is None else self._digest
         self._seconds = None if timeout is None else parse_duration(timeout)
         if self._seconds is not None and not self._is_async:
             raise DeclarationError(
@@ -83,6 +89,12 @@ class Step(Generic[P, R]):
         """How a body is run, tried again and read back. Raises DeclarationError for a return type that cannot be."""
         codec = codec_for(annotation_of(self.function, "return"), f"the return type of step {self.name!r}")
         return StepOptions(self._is_async, codec, self._retry, self._seconds, self._limit)
+
+    def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        arguments = (
+            digest_arguments(args, kwargs) if self._key is None else digest_arguments((self._key(*args, **kwargs),), {})
+        )
+        return arguments if self._version is None else digest_version(self._version, arguments)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Step[P, R]:
         """Return the step itself, or for a method the step of the bound method."""
@@ -108,6 +120,8 @@ def step(
     retry: RetryPolicy = NO_RETRY,
     timeout: Duration | None = None,
     limit: str | None = None,
+    version: str | None = None,
+    key: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
     function: Callable[P, R] | None = None,
@@ -117,14 +131,20 @@ def step(
     retry: RetryPolicy = NO_RETRY,
     timeout: Duration | None = None,
     limit: str | None = None,
+    version: str | None = None,
+    key: Callable[..., Any] | None = None,
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Declare a function as a step: `@step` or `@step(retry=…, timeout="30s", limit="db")`.
+
+    A completed step is not run again. If the program calls it with other arguments after a restart, its run is paused
+    as incompatible, unless another `version` says that the change is meant: then the step runs again. `key` is a
+    function of the arguments that returns what tells one call from another, where some of them do not.
 
     With `limit` no more of its bodies run at once than the kernel allows under that name (`Kernel(limits={"db": 2})`),
     together with those of all other steps that name it; without limits of that name, as many as there are."""
 
     def declare(function: Callable[P, R]) -> Step[P, R]:
-        return Step(function, name=name, retry=retry, timeout=timeout, limit=limit)
+        return Step(function, name=name, retry=retry, timeout=timeout, limit=limit, version=version, key=key)
 
     return declare if function is None else declare(function)
 

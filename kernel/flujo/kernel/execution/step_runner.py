@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 
@@ -35,6 +35,7 @@ from flujo.kernel.journal.state import OPEN, SETTLED, StepState, StepStatus, Usa
 from flujo.kernel.loops import this_task
 from flujo.kernel.values import NULL
 
+from .arguments import Change, change
 from .attempt_runner import Body, Failed, StepOptions, run_attempt
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Attempt, Wait
@@ -61,17 +62,22 @@ class StepRunner:
         self._has_limits = limiter.has_limits
         self._used: dict[str, Usage] = {}  # by commands of failed attempts; a body may report over what is recorded
 
-    async def perform(self, key: str, body: Body, terms: StepOptions, digest: str | None = None) -> Any:
+    async def perform(
+        self, key: str, body: Body, terms: StepOptions, digest: str | None = None, *, is_item: bool = False
+    ) -> Any:
         """Perform a step with a body and return its output; raises StepFailed.
 
-        `digest` is given for the items of a map: another one than is recorded means other arguments."""
+        `digest` tells its arguments from others (arguments.py). A completed step with others contradicts its record,
+        unless it is an item of a map, which runs again."""
         run = self._run
         _, codec, retry, _, limit = terms
         step = run.state.steps.get(key)
-        if step is not None and step.status in SETTLED:
-            if digest is None or step.digest is None or step.digest == digest:
-                return await self._recorded(step, codec)
-            logger.warning("run %s: %s has other arguments than before, it runs again", run.state.run_id, key)
+        if step is not None:
+            await self._require_call(step, "step")
+            if step.status in SETTLED:
+                if not await self._runs_again(step, digest, is_item):
+                    return await self._recorded(step, codec)
+                logger.warning("run %s: %s is not called as before, it runs again", run.state.run_id, key)
         try:
             if step is not None or run.stopped is not None or not run.replay.over:
                 await self._begin(key, step)
@@ -113,8 +119,10 @@ class StepRunner:
     async def wait(self, key: str, wait: Wait, codec: Codec = PLAIN) -> Any:
         """Perform a step without a body, a durable sleep or a wait for a signal, and return what it brought."""
         step = self._run.state.steps.get(key)
-        if step is not None and step.status in SETTLED:
-            return await self._recorded(step, codec)
+        if step is not None:
+            await self._require_call(step, wait.kind)
+            if step.status in SETTLED:
+                return await self._recorded(step, codec)
         try:
             await self._begin(key, step)
             if step is None or step.status is StepStatus.PENDING:
@@ -127,8 +135,10 @@ class StepRunner:
     async def value(self, key: str, kind: str, read: Callable[[], str]) -> Any:
         """Return what `read` returned the first time, which is JSON text, on every replay."""
         step = self._run.state.steps.get(key)
-        if step is not None and step.status in SETTLED:
-            return await self._recorded(step, PLAIN)
+        if step is not None:
+            await self._require_call(step, kind)
+            if step.status in SETTLED:
+                return await self._recorded(step, PLAIN)
         await self._begin(key, step)
         recorded = read()
         self._run.record(events.ValueRecorded(key, kind, recorded, generation=1 if step is None else step.generation))
@@ -137,9 +147,11 @@ class StepRunner:
     async def set_variable(self, key: str, name: str, value: str) -> None:
         """Set a variable of the run, unless this call has done so before."""
         step = self._run.state.steps.get(key)
-        if step is not None and step.status in SETTLED:
-            await self._recorded(step, PLAIN)
-            return
+        if step is not None:
+            await self._require_call(step, "variable")
+            if step.status in SETTLED:
+                await self._recorded(step, PLAIN)
+                return
         await self._begin(key, step)
         self._run.record(events.VariableSet(name, value, key, generation=1 if step is None else step.generation))
 
@@ -147,8 +159,10 @@ class StepRunner:
         """Start another run and return its output once it has completed; raises StepFailed when it has not."""
         run, state = self._run, self._run.state
         step = state.steps.get(key)
-        if step is not None and step.status in SETTLED:
-            return await self._recorded(step, codec)
+        if step is not None:
+            await self._require_call(step, "child")
+            if step.status in SETTLED:
+                return await self._recorded(step, codec)
         try:
             await self._begin(key, step)
             self._limiter.forget(run.uid)
@@ -185,6 +199,32 @@ class StepRunner:
         if step is None or step.status is StepStatus.PENDING:
             self._run.record(events.StepSkipped(key, reason, generation=1 if step is None else step.generation))
 
+    # -- what is recorded ---------------------------------------------------------------------------------------
+
+    async def _require_call(self, step: StepState, kind: str) -> None:
+        """Stop a program that calls what is recorded under a key by another kind of call: a step where a signal was
+        waited for would complete with its payload. Accepted changes let recorded outcomes stand for it."""
+        recorded = step.call
+        if recorded is None or recorded == kind or step.status is StepStatus.PENDING:
+            return
+        if not (self._run.state.changes_accepted and step.status in SETTLED):
+            await self._refuse(step, f"it is recorded as a {recorded}, and the program asks for a {kind} by this name")
+
+    async def _runs_again(self, step: StepState, digest: str | None, is_item: bool) -> bool:
+        """True if a settled step has to run again; stops a program that calls a completed one with other arguments."""
+        if is_item:
+            return digest is not None and step.digest is not None and step.digest != digest
+        match change(step.digest, digest):
+            case Change.VERSION:
+                return True
+            case Change.ARGUMENTS if step.status is StepStatus.COMPLETED and not self._run.state.changes_accepted:
+                await self._refuse(step, "its arguments have changed since it completed")
+        return False
+
+    async def _refuse(self, step: StepState, detail: str) -> NoReturn:
+        self._run.refuse([errors.Difference(step.name, "changed", detail)])
+        await self._run.unwind()
+
     async def _recorded(self, step: StepState, codec: Codec) -> Any:
         assert step.settled_seq is not None
         await self._run.replay.until_due(step.settled_seq)
@@ -198,9 +238,7 @@ class StepRunner:
         try:
             return codec.decode(step.output_json)
         except errors.InvalidValueError as error:
-            detail = f"its recorded output no longer fits its type: {error.path}: {error.problem}"
-            self._run.refuse([errors.Difference(step.name, "changed", detail)])
-            await self._run.unwind()
+            await self._refuse(step, f"its recorded output no longer fits its type: {error.path}: {error.problem}")
 
     async def _begin(self, key: str, step: StepState | None) -> None:
         """Wait until this step may make new history; a step the program once cancelled waits to be cancelled again."""

@@ -100,7 +100,7 @@ class StepStarted(NamedTuple):
     attempt: int = 1
     generation: int = 1
     max_attempts: int = 1
-    digest: str | None = None  # of the arguments, for the items of a map
+    digest: str | None = None  # of the arguments, if they have a JSON form
 
 
 class StepWaiting(NamedTuple):
@@ -409,7 +409,7 @@ def _layout(kind: Kind) -> _Layout:
 
 
 _new = tuple.__new__  # what EventRow(…) comes to, in half the time
-_PLAIN_START = StepStarted("step")[1:]
+_FIRST_ATTEMPT = StepStarted("step")[1:4]
 _LAYOUTS: dict[type[Any], _Layout] = {kind.fact: _layout(kind) for kind in KINDS}
 
 
@@ -421,10 +421,12 @@ def encode(event: Event) -> EventRow:
 def row_of(seq: int, at: int, fact: Fact) -> EventRow:
     """`encode` for an event in parts, as one is while it is recorded."""
     if fact.__class__ is StepCompleted and fact[2] is None:
-        # Nearly all events are these two in their plain form. A key holds nothing that JSON would escape (keys.py).
+        # Nearly all events are these two in their plain form. A key holds nothing that JSON would escape (keys.py),
+        # and neither do letters and digits.
         return _new(EventRow, (seq, at, "step_completed", 1, f'{{"step":"{fact[0]}"}}', fact[1]))
-    if fact.__class__ is StepStarted and fact[1:] == _PLAIN_START:
-        return _new(EventRow, (seq, at, "step_started", 1, f'{{"step":"{fact[0]}"}}', None))
+    if fact.__class__ is StepStarted and fact[1:4] == _FIRST_ATTEMPT and (fact[4] is None or fact[4].isalnum()):
+        digest = "" if fact[4] is None else f',"digest":"{fact[4]}"'
+        return _new(EventRow, (seq, at, "step_started", 1, f'{{"step":"{fact[0]}"{digest}}}', None))
     type_, format, payload, always, unless_default = _LAYOUTS[fact.__class__]
     body: dict[str, Any] = {name: fact[index] for name, index in always}
     for name, index, default in unless_default:

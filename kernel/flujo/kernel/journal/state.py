@@ -220,6 +220,14 @@ class StepState:
     attempt_started_at: int | None = None
 
     @property
+    def call(self) -> str | None:
+        """The kind of call that has recorded it: `step`, or a `kind` but `task`. None if no call has, but a person's
+        hand. A body that has returned a Wait makes it wait like a signal, and it is a step's nevertheless."""
+        if self.kind != "child" and self.attempt:
+            return "step"
+        return None if self.kind == "task" else self.kind
+
+    @property
     def output(self) -> Any:
         """The recorded output as plain JSON, None without one."""
         return None if self.output_json is None else decode(self.output_json)
