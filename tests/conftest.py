@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from pathlib import Path
 
@@ -23,14 +22,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """The event loop a test runs on."""
     name: str = request.param
     return name
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
-    """Let anyio run every async test. Its own setting for that, `anyio_mode`, is younger than the anyio we allow."""
-    function = obj.hypothesis.inner_test if hasattr(obj, "hypothesis") else obj
-    if collector.istestfunction(obj, name) and inspect.iscoroutinefunction(function):
-        pytest.mark.usefixtures("anyio_backend")(obj)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
