@@ -28,7 +28,7 @@ from anyio.lowlevel import checkpoint
 from backends.processes import let_write, next_line, processes
 from flujo.backends import FileBackend
 from flujo.backends.conformance import DEFINITION, create, creation, following, journal, listed
-from flujo.backends.file import reading, view
+from flujo.backends.file import run_folder, view
 from flujo.backends.file.disk import Disk
 from flujo.backends.file.journal import scan
 from flujo.backends.file.view import View
@@ -574,7 +574,7 @@ async def test_listing_reads_no_journals(
     summaries = await create(store, *(creation(f"run{number}") for number in range(30)))
     await store.append([following(summary) for summary in summaries[:10]])
     read: list[str] = []
-    real = reading.survey
+    real = run_folder.survey
 
     def survey(run: Path, *arguments: Any, **options: Any) -> Any:
         read.append(run.name)
@@ -867,7 +867,7 @@ async def test_a_request_of_a_poster_that_died_is_delivered(
     await store.take()
     poster, reader = await open_store(None), await open_store(None)
     with monkeypatch.context() as patch:
-        patch.setattr(View, "say", _die)
+        patch.setattr(View, "publish", _die)
         with pytest.raises(CutShort):
             await poster.post("a", Request("signal", "{}", 1))
     await reader.load("a")
@@ -906,7 +906,7 @@ async def test_readers_do_not_wait_for_a_writer(store: FileBackend, path: Path, 
     """While somebody holds the store lock, and has begun to write, readers see what was committed before."""
     (summary,) = await create(store, creation("a"))
     reader = await open_store(None, busy_seconds=0.0)
-    store._store._view.touch(["a"])
+    store._store._view.begin_change(["a"])
     with store_lock_held(path), (path / "runs" / "a" / "journal").open("ab") as file:
         file.write(b"0000020a 0123456789abcdef {")
         file.flush()

@@ -352,7 +352,7 @@ MUTANTS: dict[str, tuple[type, str, str]] = {
     "folders are not synced": (Power, "_before_sync_folder", "a power cut that keeps contents"),
     "torn ends are not cut": (Writer, "_cut_torn_end", "a death within a write"),
     "answered requests stay": (Inboxes, "forget_answered", "a power cut"),
-    "nobody says what is about to change": (View, "touch", "a death"),
+    "nobody says what is about to change": (View, "begin_change", "a death"),
     "payloads of no record stay": (Blobs, "forget", "a death"),
     "payloads of no run stay": (Blobs, "collect", "a death"),
     "payloads are not linked": (Blobs, "_share", "a death"),

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from flujo.backends.conformance import creation, following
-from flujo.backends.file.index import Damage, Entry, Gone
+from flujo.backends.file.index import Damage, Entry, Removed
 from flujo.backends.file.journal import NOTHING_BEFORE, Rest, Scan, encode, from_json, scan, to_json
-from flujo.backends.file.reading import EventReader, UnsoundError, survey
+from flujo.backends.file.run_folder import EventReader, UnsoundError, survey
 from flujo.kernel.backend import Commit
 
 
@@ -218,7 +218,7 @@ def test_every_cut_is_not_yet_written_or_reported(run: Path) -> None:
         unsynced = survey(run, known(whole, 3, durable=False))
 
         if record_at(size) == 0:
-            assert ignorant == Gone("a")
+            assert ignorant == Removed("a")
         else:
             assert isinstance(ignorant, Entry)
             assert (ignorant.length, ignorant.damage) == (record_at(size), None)
@@ -265,7 +265,7 @@ def test_new_records_are_read_after_the_known_part(run: Path) -> None:
 
 def test_a_run_without_a_journal_is_damaged(run: Path) -> None:
     """A folder whose journal is missing, a link or a folder is reported and not taken for nothing."""
-    assert isinstance(survey(run.parent / "b", None), Gone)
+    assert isinstance(survey(run.parent / "b", None), Removed)
     for make in (
         lambda journal: None,
         lambda journal: journal.symlink_to("elsewhere"),

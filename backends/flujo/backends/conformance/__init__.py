@@ -15,20 +15,20 @@ backend does not declare in its `capabilities` is not asked of it. docs/writing-
 
 from . import (
     appending,
+    cancellation,
     choosing,
     definitions,
     families,
     figures,
     inbox,
-    keeping,
-    opening,
+    journals,
+    lifecycle,
+    maintenance,
     owning,
     pages,
     payloads,
-    reading,
     removing,
     restoring,
-    stopping,
 )
 from .choosing import FILTERS
 from .definitions import DEFINITION
@@ -54,20 +54,20 @@ __all__ = [
 ]
 
 BEHAVIOURS: tuple[Behaviour, ...] = suite(
-    opening,
+    lifecycle,
     appending,
     payloads,
     definitions,
     owning,
     inbox,
-    reading,
+    journals,
     choosing,
     pages,
     removing,
     families,
     figures,
-    keeping,
+    maintenance,
     restoring,
-    stopping,
+    cancellation,
 )
 """The whole suite, chapter by chapter."""

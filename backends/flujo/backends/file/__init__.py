@@ -1,8 +1,8 @@
 """Runs in a folder of readable files that any number of processes of a host may share. docs/file-store.md has the whole
 story.
 
-Top down: `backend` is the port, `store` does what it asks on files, `catalogue` is what a handle knows of all runs,
-`index` is how handles tell each other, `reading` looks at the files of one run, `journal` is how a record is written
+Top down: `backend` is the port, `store` does what it asks on files, `run_table` is what a handle knows of all runs,
+`index` is how handles tell each other, `run_folder` looks at the files of one run, `journal` is how a record is written
 and what the end of a journal is worth, `layout` finds, creates and refuses folders, `disk` is everything that changes a
 file.
 """

@@ -55,7 +55,7 @@ from . import layout, restoring
 from .copying import Copy, Hold, Snapshot
 from .disk import Disk
 from .index import Entry
-from .reading import UnsoundError
+from .run_folder import UnsoundError
 from .store import Store
 from .view import LockIsBusy, held
 
@@ -133,38 +133,38 @@ class FileBackend(StateBackend):
             logger.warning("%s: damaged and left as they are: %s", self.url, ", ".join(damaged))
 
     def _set_up(self, owner: str | None) -> None:
-        self._places = layout.StoreFiles.at(self.url, self.path)
+        self._paths = layout.StorePaths.at(self.url, self.path)
         self._owner = owner
-        self._store = Store(self._places, owner, Disk(durable=self._durability == "full"))
-        self._store_lock = StoreLock(self._places.lock)
-        self._readers_lock = StoreLock(self._places.lock)  # a lock is used by one thread
-        self._kernels = KernelLocks(self._places.kernels)
+        self._store = Store(self._paths, owner, Disk(durable=self._durability == "full"))
+        self._store_lock = StoreLock(self._paths.lock)
+        self._readers_lock = StoreLock(self._paths.lock)  # a lock is used by one thread
+        self._kernels = KernelLocks(self._paths.kernels)
         self._writing, self._reading = Lane(), Lane()
 
     async def _open(self) -> None:
-        is_there = await self._in_thread(partial(layout.is_there, self._places), self._writing)
+        is_there = await self._in_thread(partial(layout.is_there, self._paths), self._writing)
         if self._owner is not None:
-            await self._in_thread(partial(layout.make_folders, self._places), self._writing)
+            await self._in_thread(partial(layout.make_folders, self._paths), self._writing)
             await self._locked(self._open_writer)
         elif not is_there:
             raise StoreNotFoundError(self.url)
         else:
-            if not self._places.kernels.exists():  # a backup may lack it
-                await self._in_thread(partial(layout.make_folders, self._places), self._writing)
+            if not self._paths.kernels.exists():  # a backup may lack it
+                await self._in_thread(partial(layout.make_folders, self._paths), self._writing)
             await self._in_thread(self._store.open, self._reading)
             await self._read(self._store.damaged)
 
     def _open_writer(self) -> None:
         """Make the store if there is none, and be alive. Needs the store lock."""
         assert self._owner is not None
-        if not layout.is_there(self._places):
-            layout.create(self._places)
-        layout.raise_format(self._places)
+        if not layout.is_there(self._paths):
+            layout.create(self._paths)
+        layout.raise_format(self._paths)
         self._kernels.remove_dead()
         if not self._kernels.hold(self._owner):
             raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
         self._store.open()
-        self._store.write(self._store.clear_remains)
+        self._store.write(self._store.clear_leftovers)
 
     async def close(self) -> None:
         if self._unusable is not None:
@@ -311,7 +311,7 @@ class FileBackend(StateBackend):
 
     async def backup(self, target: Path) -> int:
         self._require_usable()
-        copy, hold, lane = Copy(self._places, Path(target)), Hold(self._places), Lane()
+        copy, hold, lane = Copy(self._paths, Path(target)), Hold(self._paths), Lane()
 
         def begin() -> Snapshot:
             hold.take()
@@ -340,14 +340,14 @@ class FileBackend(StateBackend):
     async def restore(self, backup: Path, *, force: bool = False) -> int:
         if self._unusable is None:
             raise StoreError(self.url, "this handle is open; restore with one that is not")
-        return await restoring.restore(backup, self._places, force=force, open_copy=FileBackend)
+        return await restoring.restore(backup, self._paths, force=force, open_copy=FileBackend)
 
     async def _end_hold(self, hold: Hold) -> None:
         """Remove what was kept for a copy. If that cannot be done now, the next owner who opens the store does it."""
         if not hold.release():
             return
         try:
-            await self._write(self._store.clear_remains)
+            await self._write(self._store.clear_leftovers)
         except StoreError as error:
             logger.warning("%s: what was deleted while a copy was made stays for now: %s", self.url, error)
 
@@ -386,7 +386,7 @@ class FileBackend(StateBackend):
                 return await self._in_thread(unit, lane)
             except LockIsBusy:
                 if time.monotonic() >= give_up_at:
-                    raise StoreBusyError(self.url, self._places.lock, self._busy_seconds) from None
+                    raise StoreBusyError(self.url, self._paths.lock, self._busy_seconds) from None
             self._require_usable()
 
     async def _in_thread(self, unit: Callable[[], Result], lane: Lane) -> Result:

@@ -25,7 +25,7 @@ from flujo.kernel.events import EventRow
 
 from .disk import Disk, read_at
 from .journal import Reference
-from .layout import StoreFiles
+from .layout import StorePaths
 
 BLOBS = "blobs"
 
@@ -102,8 +102,8 @@ def size_of(run: Path) -> int:
 class Blobs:
     """The payloads of one store, as whoever holds the store lock changes them."""
 
-    def __init__(self, places: StoreFiles) -> None:
-        self._places = places
+    def __init__(self, paths: StorePaths) -> None:
+        self._paths = paths
         self._disk = Disk(durable=True)
 
     def add(self, run: Path, blobs: Mapping[int, Blob]) -> None:
@@ -124,16 +124,16 @@ class Blobs:
 
     def _stored(self, blob: Blob) -> Path:
         """The file of a payload in the store. One that has changed is put there anew: those who have it keep theirs."""
-        path = self._places.blobs / blob.reference.digest
+        path = self._paths.blobs / blob.reference.digest
         try:
             if path.read_bytes() == blob.data:
                 return path
         except FileNotFoundError:
-            if not self._places.blobs.exists():
-                self._disk.make_folder(self._places.blobs)
-                self._disk.sync_folder(self._places.folder)
+            if not self._paths.blobs.exists():
+                self._disk.make_folder(self._paths.blobs)
+                self._disk.sync_folder(self._paths.folder)
         self._disk.replace(path, blob.data)
-        self._disk.sync_folder(self._places.blobs)
+        self._disk.sync_folder(self._paths.blobs)
         return path
 
     def _share(self, path: Path, name: Path, blob: Blob) -> None:
@@ -156,17 +156,17 @@ class Blobs:
     def collect(self, digests: Iterable[str]) -> None:
         """Remove those of these payloads that no run has any more."""
         for digest in digests:
-            path = self._places.blobs / digest
+            path = self._paths.blobs / digest
             if _is_orphan(path):
                 self._disk.remove(path)
 
     def orphans(self) -> list[str]:
         """The files that no run has."""
         try:
-            names = os.listdir(self._places.blobs)
+            names = os.listdir(self._paths.blobs)
         except FileNotFoundError:
             return []
-        return [name for name in names if _is_orphan(self._places.blobs / name)]
+        return [name for name in names if _is_orphan(self._paths.blobs / name)]
 
 
 def _is_orphan(path: Path) -> bool:

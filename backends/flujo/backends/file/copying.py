@@ -26,8 +26,8 @@ from .blobs import BLOBS, digest_of, names_in
 from .disk import Disk, on_each, read_at
 from .index import Entry, Index
 from .journal import scan
-from .layout import StoreFiles
-from .reading import INBOX, JOURNAL, opened
+from .layout import StorePaths
+from .run_folder import INBOX, JOURNAL, opened
 from .writing import Writer, name_of_removed
 
 _DURABLE = Disk(durable=True)
@@ -39,8 +39,8 @@ _DURABLE = Disk(durable=True)
 class Hold:
     """Keeps the files of runs that others delete. Is taken under the store lock, and ends with its process."""
 
-    def __init__(self, places: StoreFiles) -> None:
-        self._path = places.copying
+    def __init__(self, paths: StorePaths) -> None:
+        self._path = paths.copying
         self._file: int | None = None
 
     def take(self) -> None:
@@ -57,10 +57,10 @@ class Hold:
         return True
 
 
-def is_held(places: StoreFiles) -> bool:
+def is_held(paths: StorePaths) -> bool:
     """Whether anybody copies the store. Needs the store lock."""
     try:
-        file = os.open(places.copying, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        file = os.open(paths.copying, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -86,11 +86,11 @@ class Snapshot(NamedTuple):
 class Copy:
     """A copy of `source` that is going to be at `target`. Every call is one piece of work for a thread."""
 
-    def __init__(self, source: StoreFiles, target: Path) -> None:
+    def __init__(self, source: StorePaths, target: Path) -> None:
         self._source = source
         self._target = target.expanduser().absolute()
         aside = self._target.with_name(f".{self._target.name}.unfinished-{uuid4().hex}")
-        self._aside = StoreFiles(source.store, aside)
+        self._aside = StorePaths(source.store, aside)
         self._disk = Disk(durable=False)  # all is synced at the end, which is cheaper than each by itself
         self._writer = Writer(self._aside, self._disk)
         self._entries: list[Entry] = []
@@ -130,15 +130,15 @@ class Copy:
     def _add_run(self, entry: Entry) -> Entry | None:
         """Copy a run; how it stands in the copy, None for one that its first reader there has to look at."""
         target = self._aside.runs / entry.folder
-        places = [self._source.runs / name for name in (entry.folder, name_of_removed(entry))]
-        for run in places:
+        paths = [self._source.runs / name for name in (entry.folder, name_of_removed(entry))]
+        for run in paths:
             journal = None if entry.damage is not None else _journal_of(run, entry)
             if journal is not None:
                 self._disk.make_folder(target)
                 changed_at = self._disk.create(target / JOURNAL, journal)
                 self._add_blobs(run, target, entry.summary.seq)
                 return entry._replace(changed_at=changed_at, durable=True)
-        for run in places:
+        for run in paths:
             if run.is_dir():
                 self._add_as_it_is(run, target)
                 return None

@@ -19,7 +19,7 @@ from . import index
 from .disk import read_at
 from .index import Entry
 from .journal import NOTHING_BEFORE, encode, from_json, is_one_record, scan, to_text
-from .reading import INBOX, JOURNAL, opened
+from .run_folder import INBOX, JOURNAL, opened
 from .view import View
 
 logger = logging.getLogger("flujo.backends.file")
@@ -37,21 +37,21 @@ class Inboxes:
         """Leave a request; needs the store lock. Numbers are instants if the index, with the last one, was lost."""
         disk = self._view.disk
         number = max(self._view.last_request + 1, time.time_ns() // 1_000)
-        inbox = self._view.places.runs / entry.folder / INBOX
+        inbox = self._view.paths.runs / entry.folder / INBOX
         if not inbox.exists():
             disk.make_folder(inbox)
             disk.sync_folder(inbox.parent)
         disk.replace(inbox / str(number), encode(to_text([entry.summary.uid, *request]), NOTHING_BEFORE)[0])
         disk.sync_folder(inbox)
-        self._view.say([index.Posted(entry.folder, number)])
+        self._view.publish([index.Posted(entry.folder, number)])
 
     def take(self) -> list[Posted]:
         """All open requests, in order."""
         self._forget_lost_runs()
-        for folder in sorted(self._view.stirred):
-            if (entry := self._view.catalogue.get(folder)) is not None:
+        for folder in sorted(self._view.dirty_inboxes):
+            if (entry := self._view.run_table.get(folder)) is not None:
                 self._open[folder] = self._read(entry)
-        self._view.stirred.clear()
+        self._view.dirty_inboxes.clear()
         return sorted(posted for inbox in self._open.values() for posted in inbox.values())
 
     def of(self, entry: Entry) -> list[Posted]:
@@ -62,50 +62,50 @@ class Inboxes:
 
     def files_of(self, folder: str) -> dict[str, bytes]:
         """The files of the open requests to a run, by their names. Needs the store lock."""
-        inbox = self._view.places.runs / folder / INBOX
+        inbox = self._view.paths.runs / folder / INBOX
         return {str(number): (inbox / str(number)).read_bytes() for number in _numbers_in(inbox)}
 
     def damaged(self, folder: str) -> Sequence[int]:
         """The numbers of requests that cannot be read."""
-        inbox = self._view.places.runs / folder / INBOX
+        inbox = self._view.paths.runs / folder / INBOX
         return [number for number in _numbers_in(inbox) if not _is_whole(inbox / str(number))]
 
     def have_news(self) -> bool:
         """Whether `take` may find something it has not found before."""
         self._forget_lost_runs()
-        return bool(self._view.stirred)
+        return bool(self._view.dirty_inboxes)
 
     def forget(self, folder: str, taken: Collection[int]) -> None:
         """Remove requests whose answers are durable. One that cannot be removed counts as answered all the same."""
         for number in taken:
             try:
-                self._view.disk.remove(self._view.places.runs / folder / INBOX / str(number))
+                self._view.disk.remove(self._view.paths.runs / folder / INBOX / str(number))
             except OSError as error:
                 self._answered.add(number)
-                logger.warning("%s: an answered request stays: %s", self._view.places.store, error)
+                logger.warning("%s: an answered request stays: %s", self._view.paths.store, error)
             self._open.get(folder, {}).pop(number, None)
 
     def forget_answered(self, entry: Entry) -> None:
         """Remove the requests that a crash has left although their answers are recorded."""
-        numbers = set(_numbers_in(self._view.places.runs / entry.folder / INBOX))
+        numbers = set(_numbers_in(self._view.paths.runs / entry.folder / INBOX))
         if numbers:
             self.forget(entry.folder, numbers & self._recorded(entry))
 
     def _recorded(self, entry: Entry) -> set[int]:
         """The numbers of the requests that were answered, as the journal has them."""
-        with opened(self._view.places.runs / entry.folder / JOURNAL) as file:
+        with opened(self._view.paths.runs / entry.folder / JOURNAL) as file:
             lines = scan(read_at(file, entry.length, 0)).lines
         return {number for line in lines for number in from_json(line.content).taken}
 
     def _forget_lost_runs(self) -> None:
-        for folders in (self._view.stirred, self._open):
+        for folders in (self._view.dirty_inboxes, self._open):
             for folder in list(folders):
-                entry = self._view.catalogue.get(folder)
+                entry = self._view.run_table.get(folder)
                 if entry is None or not self._view.is_mine(entry.summary):
                     folders.pop(folder) if isinstance(folders, dict) else folders.discard(folder)
 
     def _read(self, entry: Entry) -> dict[int, Posted]:
-        inbox = self._view.places.runs / entry.folder / INBOX
+        inbox = self._view.paths.runs / entry.folder / INBOX
         before = self._open.get(entry.folder, {})
         found: dict[int, Posted] = {}
         for number in _numbers_in(inbox):
@@ -121,7 +121,7 @@ class Inboxes:
         except FileNotFoundError:  # answered, or gone with its run, in this moment
             return None
         if not is_one_record(found):
-            logger.error("%s: the request %s is damaged; it is left there", self._view.places.store, path)
+            logger.error("%s: the request %s is damaged; it is left there", self._view.paths.store, path)
             return None
         uid, kind, body, at = json.loads(found.lines[0].content)
         return Posted(number, uid, Request(kind, body, at))

@@ -50,13 +50,13 @@ class Entry(NamedTuple):
     damage: Damage | None = None
 
 
-class Touched(NamedTuple):
+class Dirty(NamedTuple):
     """The files of these runs are about to change."""
 
     folders: Sequence[str]
 
 
-class Gone(NamedTuple):
+class Removed(NamedTuple):
     """There is no such run."""
 
     folder: str
@@ -69,7 +69,7 @@ class Posted(NamedTuple):
     number: int
 
 
-Note = Entry | Touched | Gone | Posted
+Note = Entry | Dirty | Removed | Posted
 
 
 def encode(note: Note) -> bytes:
@@ -77,9 +77,9 @@ def encode(note: Note) -> bytes:
     match note:
         case Entry():
             fields: list[Any] = ["run", *note[:2], note.checksum.hex(), *note[3:]]
-        case Touched():
+        case Dirty():
             fields = ["touch", note.folders]
-        case Gone():
+        case Removed():
             fields = ["gone", note.folder]
         case Posted():
             fields = ["post", *note]
@@ -101,9 +101,9 @@ def decode(line: bytes) -> Note | None:
             found = None if damage is None else Damage(*damage)
             return Entry(folder, length, bytes.fromhex(checksum), changed_at, durable, RunSummary(*summary), found)
         case "touch":
-            return Touched(fields[0])
+            return Dirty(fields[0])
         case "gone":
-            return Gone(fields[0])
+            return Removed(fields[0])
         case "post":
             return Posted(*fields)
     return None

@@ -42,14 +42,14 @@ _SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _FIRST_PARTS = {".gitignore", ".gitignore.new", "kernels", "runs", "definitions", _MARKER + ".new"}
 
 
-class StoreFiles(NamedTuple):
+class StorePaths(NamedTuple):
     """Where everything of one store is; `store` is its URL, for error messages. Paths are absolute, without links."""
 
     store: str
     folder: Path
 
     @classmethod
-    def at(cls, store: str, path: Path | str) -> StoreFiles:
+    def at(cls, store: str, path: Path | str) -> StorePaths:
         """The files of the store at `path`. Links are followed, so that all names of a store share its locks."""
         return cls(store, Path(os.path.realpath(Path(path).expanduser())))
 
@@ -103,48 +103,48 @@ def safe_name(name: str) -> str:
     return "~" + blake2b(lower.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def is_there(places: StoreFiles) -> bool:
+def is_there(paths: StorePaths) -> bool:
     """Whether there is a store; an empty folder, or one whose making was cut short, is none. Changes nothing.
 
     Raises ForeignStoreError, NewerStoreError, CorruptStoreError for what is something else.
     """
     try:
-        found = places.folder.stat()
+        found = paths.folder.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     if not stat.S_ISDIR(found.st_mode):
-        raise ForeignStoreError(places.store, "it is a file; a file store is a folder")
+        raise ForeignStoreError(paths.store, "it is a file; a file store is a folder")
     try:
-        marker = places.marker.read_bytes()
+        marker = paths.marker.read_bytes()
     except FileNotFoundError:
-        if not _is_unfinished(places):
-            raise ForeignStoreError(places.store, f"a folder that holds other things and no {_MARKER}") from None
+        if not _is_unfinished(paths):
+            raise ForeignStoreError(paths.store, f"a folder that holds other things and no {_MARKER}") from None
         return False
-    _require_ours(places.store, marker)
-    for folder in places.parts:
-        _require_real(places, folder)
-    if not places.runs.is_dir():
-        raise CorruptStoreError(places.store, f"{places.runs} is missing", ["restore it from a backup"])
+    _require_ours(paths.store, marker)
+    for folder in paths.parts:
+        _require_real(paths, folder)
+    if not paths.runs.is_dir():
+        raise CorruptStoreError(paths.store, f"{paths.runs} is missing", ["restore it from a backup"])
     return True
 
 
-def _require_real(places: StoreFiles, folder: Path) -> None:
+def _require_real(paths: StorePaths, folder: Path) -> None:
     """Refuse what another user has put into the place of a folder of the store, and a link."""
     try:
         found = os.lstat(folder)
     except FileNotFoundError:
         return
     if stat.S_ISLNK(found.st_mode):
-        raise ForeignStoreError(places.store, f"{folder} is a link, and links in a store are not followed")
-    if found.st_uid not in (0, os.geteuid(), os.stat(places.folder).st_uid):
-        raise ForeignStoreError(places.store, f"{folder} belongs to user {found.st_uid}")
+        raise ForeignStoreError(paths.store, f"{folder} is a link, and links in a store are not followed")
+    if found.st_uid not in (0, os.geteuid(), os.stat(paths.folder).st_uid):
+        raise ForeignStoreError(paths.store, f"{folder} belongs to user {found.st_uid}")
 
 
-def identity(places: StoreFiles) -> tuple[int, int] | None:
+def identity(paths: StorePaths) -> tuple[int, int] | None:
     """Tells one store from another at the same path; None if there is none. What is written to files that were removed
     is lost, and nothing but this tells."""
     try:
-        found = places.marker.stat()
+        found = paths.marker.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
@@ -167,24 +167,24 @@ def _require_ours(store: str, marker: bytes) -> None:
 _MARKER_HINTS = [f"if this is your store, write it again: {json.dumps({'kind': _KIND, 'format': FORMAT})}"]
 
 
-def _is_unfinished(places: StoreFiles) -> bool:
+def _is_unfinished(paths: StorePaths) -> bool:
     """Whether a folder holds nothing but what the making of a store begins with."""
-    if not {entry.name for entry in places.folder.iterdir()} <= _FIRST_PARTS:
+    if not {entry.name for entry in paths.folder.iterdir()} <= _FIRST_PARTS:
         return False
-    empty = (places.runs, places.definitions)
+    empty = (paths.runs, paths.definitions)
     if any(folder.exists() and (not folder.is_dir() or any(folder.iterdir())) for folder in empty):
         return False
-    return not places.kernels.exists() or (
-        places.kernels.is_dir() and all(entry.suffix == ".lock" for entry in places.kernels.iterdir())
+    return not paths.kernels.exists() or (
+        paths.kernels.is_dir() and all(entry.suffix == ".lock" for entry in paths.kernels.iterdir())
     )
 
 
-def make_folders(places: StoreFiles) -> None:
+def make_folders(paths: StorePaths) -> None:
     """Make the folder of a store, those above it, and those in it that a backup may lack."""
-    make_missing(places.folder)
-    for folder in (places.kernels, places.definitions):
+    make_missing(paths.folder)
+    for folder in (paths.kernels, paths.definitions):
         _make_folder(folder)
-        _require_real(places, folder)
+        _require_real(paths, folder)
 
 
 def make_missing(folder: Path) -> None:
@@ -195,27 +195,27 @@ def make_missing(folder: Path) -> None:
         _make_folder(each, ignored=each.name == ".flujo")
 
 
-def create(places: StoreFiles) -> None:
+def create(paths: StorePaths) -> None:
     """Make a store in its folder, the marker last. Needs the store lock."""
-    if not (places.folder / ".gitignore").exists():
-        _DISK.replace(places.folder / ".gitignore", b"*\n")
-    _make_folder(places.runs)
-    _require_real(places, places.runs)
-    _DISK.sync_folder(places.folder)
-    write_marker(places)
+    if not (paths.folder / ".gitignore").exists():
+        _DISK.replace(paths.folder / ".gitignore", b"*\n")
+    _make_folder(paths.runs)
+    _require_real(paths, paths.runs)
+    _DISK.sync_folder(paths.folder)
+    write_marker(paths)
 
 
-def raise_format(places: StoreFiles) -> None:
+def raise_format(paths: StorePaths) -> None:
     """Make a store of an earlier format one of ours. Needs the store lock; a kernel of an earlier release that has it
     open is stopped by that, see `identity`."""
-    if json.loads(places.marker.read_bytes())["format"] < FORMAT:
-        write_marker(places)
+    if json.loads(paths.marker.read_bytes())["format"] < FORMAT:
+        write_marker(paths)
 
 
-def write_marker(places: StoreFiles) -> None:
+def write_marker(paths: StorePaths) -> None:
     """Say that a folder is a store, and of which format."""
-    _DISK.replace(places.marker, json.dumps({"kind": _KIND, "format": FORMAT}).encode() + b"\n")
-    _DISK.sync_folder(places.folder)
+    _DISK.replace(paths.marker, json.dumps({"kind": _KIND, "format": FORMAT}).encode() + b"\n")
+    _DISK.sync_folder(paths.folder)
 
 
 def _make_folder(folder: Path, *, ignored: bool = False) -> None:

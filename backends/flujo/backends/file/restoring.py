@@ -36,7 +36,7 @@ from flujo.kernel.errors import (
 )
 
 from .disk import Disk
-from .layout import StoreFiles, is_there, make_missing
+from .layout import StorePaths, is_there, make_missing
 
 LOCK_SECONDS = 30.0
 """How long a restore waits for the store lock."""
@@ -45,36 +45,36 @@ _FILES_AT_ONCE = 100  # a cancellation waits for so many
 _DISK = Disk(durable=True)
 
 
-async def restore(backup: Path, places: StoreFiles, *, force: bool, open_copy: Callable[[Path], StateBackend]) -> int:
-    """Make a store at `places` of the folder `backup`, which stays as it is; returns its bytes.
+async def restore(backup: Path, paths: StorePaths, *, force: bool, open_copy: Callable[[Path], StateBackend]) -> int:
+    """Make a store at `paths` of the folder `backup`, which stays as it is; returns its bytes.
 
     It is read through before it is put into place, with the handle that `open_copy` makes, so that nothing damaged is
     taken for a store. Raises what `StateBackend.restore` says.
     """
-    source = StoreFiles.at(f"file:{backup}", backup)
+    source = StorePaths.at(f"file:{backup}", backup)
     with _store_errors(source.store):
         if not is_there(source):
             raise StoreNotFoundError(source.store)
-    with _store_errors(places.store):
-        _require_room(places, force)
-        await to_thread.run_sync(make_missing, places.folder.parent)
-        with _unfinished(places) as unfinished:
+    with _store_errors(paths.store):
+        _require_room(paths, force)
+        await to_thread.run_sync(make_missing, paths.folder.parent)
+        with _unfinished(paths) as unfinished:
             size = await _copy(source.folder, unfinished)
-            await _require_sound(source, places, open_copy(unfinished))
-            await to_thread.run_sync(partial(_put_into_place, unfinished, places, force))
+            await _require_sound(source, paths, open_copy(unfinished))
+            await to_thread.run_sync(partial(_put_into_place, unfinished, paths, force))
     return size
 
 
-def _require_room(places: StoreFiles, force: bool) -> bool:
+def _require_room(paths: StorePaths, force: bool) -> bool:
     """Whether a store is there, damaged or not. Raises StoreExistsError if it must not be replaced, ForeignStoreError
     if it is none."""
     try:
-        found = is_there(places)
+        found = is_there(paths)
     except (CorruptStoreError, NewerStoreError):
         found = True
     if found and not force:
         raise StoreExistsError(
-            places.store, ["restore to another place, and look at it there", "or replace this one: --force"]
+            paths.store, ["restore to another place, and look at it there", "or replace this one: --force"]
         )
     return found
 
@@ -83,14 +83,14 @@ def _require_room(places: StoreFiles, force: bool) -> bool:
 
 
 @contextmanager
-def _unfinished(places: StoreFiles) -> Iterator[Path]:
+def _unfinished(paths: StorePaths) -> Iterator[Path]:
     """A new folder beside the store, which is gone afterwards if it still has that name; so are those of restores that
     have died."""
-    prefix = f".{places.folder.name}.restoring-"
-    for remains in places.folder.parent.glob(f"{prefix}*"):
-        with suppress(OSError), _held(remains):
-            shutil.rmtree(remains, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=places.folder.parent))
+    prefix = f".{paths.folder.name}.restoring-"
+    for leftovers in paths.folder.parent.glob(f"{prefix}*"):
+        with suppress(OSError), _held(leftovers):
+            shutil.rmtree(leftovers, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=paths.folder.parent))
     with _held(folder):
         try:
             yield folder
@@ -168,7 +168,7 @@ def _copy_files(
     return size
 
 
-async def _require_sound(source: StoreFiles, places: StoreFiles, copy: StateBackend) -> None:
+async def _require_sound(source: StorePaths, paths: StorePaths, copy: StateBackend) -> None:
     async with copy:
         report = await check(copy)
     for finding in report.findings:
@@ -179,7 +179,7 @@ async def _require_sound(source: StoreFiles, places: StoreFiles, copy: StateBack
                 f"{which}{finding.text}",
                 [
                     f"flujoctl db check --store {source.store}",
-                    f"flujoctl db copy {source.store} {places.store}  # brings what is sound, and names the rest",
+                    f"flujoctl db copy {source.store} {paths.store}  # brings what is sound, and names the rest",
                 ],
             )
 
@@ -187,27 +187,27 @@ async def _require_sound(source: StoreFiles, places: StoreFiles, copy: StateBack
 # -- into place ---------------------------------------------------------------------------------------------------
 
 
-def _put_into_place(unfinished: Path, places: StoreFiles, force: bool) -> None:
-    if _require_room(places, force):
-        with _alone(places):
-            kept = places.folder.with_name(f"{places.folder.name}.replaced")
-            # From here on it is a whole store, which nobody may take for the remains of a restore that has died.
-            ready = places.folder.with_name(unfinished.name.replace(".restoring-", ".restored-"))
+def _put_into_place(unfinished: Path, paths: StorePaths, force: bool) -> None:
+    if _require_room(paths, force):
+        with _alone(paths):
+            kept = paths.folder.with_name(f"{paths.folder.name}.replaced")
+            # From here on it is a whole store, which nobody may take for the leftovers of a restore that has died.
+            ready = paths.folder.with_name(unfinished.name.replace(".restoring-", ".restored-"))
             _DISK.rename(unfinished, ready)
             _DISK.remove_tree(kept)
-            exchange(ready, places.folder)
+            exchange(ready, paths.folder)
             _DISK.rename(ready, kept)
     else:
-        _give_name(unfinished, places)
-    _DISK.sync_folder(places.folder.parent)
+        _give_name(unfinished, paths)
+    _DISK.sync_folder(paths.folder.parent)
 
 
-def _give_name(unfinished: Path, places: StoreFiles) -> None:
+def _give_name(unfinished: Path, paths: StorePaths) -> None:
     try:
-        _DISK.rename(unfinished, places.folder)
+        _DISK.rename(unfinished, paths.folder)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise StoreExistsError(places.store, ["somebody has made one just now; look at it first"]) from error
+            raise StoreExistsError(paths.store, ["somebody has made one just now; look at it first"]) from error
         raise
 
 
@@ -238,17 +238,17 @@ def exchange(one: Path, other: Path) -> None:
 
 
 @contextmanager
-def _alone(places: StoreFiles) -> Iterator[None]:
+def _alone(paths: StorePaths) -> Iterator[None]:
     """Hold the store lock while nobody is alive on a store; raises StoreInUseError, StoreBusyError."""
     with suppress(FileExistsError):  # a store that came from a backup may lack it
-        _DISK.make_folder(places.kernels)
-    lock = StoreLock(places.lock)
+        _DISK.make_folder(paths.kernels)
+    lock = StoreLock(paths.lock)
     try:
         if not lock.acquire(LOCK_SECONDS):
-            raise StoreBusyError(places.store, places.lock, LOCK_SECONDS)
-        alive = KernelLocks(places.kernels).live_owners()
+            raise StoreBusyError(paths.store, paths.lock, LOCK_SECONDS)
+        alive = KernelLocks(paths.kernels).live_owners()
         if alive:
-            raise StoreInUseError(places.store, "restoring", alive, places.kernels / f"{alive[0]}.lock")
+            raise StoreInUseError(paths.store, "restoring", alive, paths.kernels / f"{alive[0]}.lock")
         yield
     finally:
         lock.close()

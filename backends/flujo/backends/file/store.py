@@ -52,10 +52,10 @@ from .blobs import BLOBS, Blobs, size_of
 from .copying import Snapshot, is_held
 from .disk import Disk
 from .inbox import Inboxes
-from .index import Entry, Gone
+from .index import Entry, Removed
 from .journal import is_one_record, scan
-from .layout import StoreFiles, safe_name
-from .reading import INBOX, EventReader, is_as_known
+from .layout import StorePaths, safe_name
+from .run_folder import INBOX, EventReader, is_as_known
 from .view import View
 from .writing import Extension, Writer
 
@@ -65,13 +65,13 @@ Result = TypeVar("Result")
 class Store:
     """One handle on a store, for the kernel `owner` or for a reader."""
 
-    def __init__(self, places: StoreFiles, owner: str | None, disk: Disk) -> None:
-        self._places = places
-        self._view = View(places, owner, disk)
-        self._writer = Writer(places, disk)
+    def __init__(self, paths: StorePaths, owner: str | None, disk: Disk) -> None:
+        self._paths = paths
+        self._view = View(paths, owner, disk)
+        self._writer = Writer(paths, disk)
         self._inboxes = Inboxes(self._view)
         self._events = EventReader()
-        self._blobs = Blobs(places)
+        self._blobs = Blobs(paths)
 
     def open(self) -> None:
         """Learn what is there."""
@@ -104,7 +104,7 @@ class Store:
             for commit in commits:
                 folder = safe_name(commit.run_id)
                 if commit.expected_seq == 0:
-                    if folder in creations or self._view.catalogue.get(folder) is not None:
+                    if folder in creations or self._view.run_table.get(folder) is not None:
                         refused[commit.uid] = Refused.EXISTS
                     else:
                         creations[folder] = commit
@@ -113,19 +113,19 @@ class Store:
                 else:
                     extensions[folder] = extension
         if creations or extensions:
-            self._view.touch([*creations, *extensions])
+            self._view.begin_change([*creations, *extensions])
             self._writer.write_definitions(commit.definition for commit in creations.values())
             done = self._writer.create(creations) + self._writer.extend(list(extensions.values()))
             for entry in done:
                 if entry.summary.owner is None:
                     self._writer.write_state(entry)
-            self._view.say(done)
+            self._view.publish(done)
             self._forget_requests(commit for commit in commits if commit.uid not in refused)
         return refused
 
     def _extension(self, folder: str, commit: Commit) -> Extension | None:
         """What a commit adds to its run; None unless the run is where the commit expects it."""
-        entry = self._view.catalogue.get(folder)
+        entry = self._view.run_table.get(folder)
         if entry is None or (entry := self._view.up_to_date(entry)) is None or entry.damage is not None:
             return None
         stored = entry.summary
@@ -148,11 +148,11 @@ class Store:
         if self._view.up_to_date(entry) is not entry:
             entry = self._view.sound_entry_of(run_id)
         summary = entry.summary._replace(owner=self._view.owner, token=entry.summary.token + 1)
-        self._view.touch([entry.folder])
+        self._view.begin_change([entry.folder])
         done = self._writer.extend([Extension.of(entry, summary)])
         with self._view.mutex:
-            self._forget_remains(entry)
-        self._view.say(done)
+            self._forget_leftovers(entry)
+        self._view.publish(done)
         return summary
 
     def claim_idle(
@@ -163,15 +163,15 @@ class Store:
             found = self._claimable(statuses, workflows, limit, is_alive)
         claimed = [entry.summary._replace(owner=self._view.owner, token=entry.summary.token + 1) for entry in found]
         if found:
-            self._view.touch([entry.folder for entry in found])
+            self._view.begin_change([entry.folder for entry in found])
             done = self._writer.extend([Extension.of(*each) for each in zip(found, claimed, strict=True)])
             with self._view.mutex:
                 for entry in found:
-                    self._forget_remains(entry)
-            self._view.say(done)
+                    self._forget_leftovers(entry)
+            self._view.publish(done)
         return claimed
 
-    def _forget_remains(self, entry: Entry) -> None:
+    def _forget_leftovers(self, entry: Entry) -> None:
         """Remove what a crash of its owner has left beside the journal of a run."""
         self._inboxes.forget_answered(entry)
         self._writer.forget_unrecorded(entry)
@@ -195,7 +195,7 @@ class Store:
         with self._view.mutex:
             mine = [
                 entry
-                for entry in self._view.catalogue
+                for entry in self._view.run_table
                 if self._view.is_mine(entry.summary) and (uids is None or entry.summary.uid in uids)
             ]
             chosen = [
@@ -204,14 +204,14 @@ class Store:
                 if entry is not None and entry.damage is None
             ]
         if chosen:
-            self._view.touch([extension.entry.folder for extension in chosen])
-            self._view.say(self._writer.extend(chosen))
+            self._view.begin_change([extension.entry.folder for extension in chosen])
+            self._view.publish(self._writer.extend(chosen))
 
     def delete(self, run_id: str, uid: str, require_idle: Callable[[RunSummary], None]) -> None:
         """Remove a run. A damaged one goes to the quarantine."""
         entry = self._view.entry_of(run_id)
         if entry.summary.uid != uid:
-            raise RunNotFoundError(run_id, self._places.store)
+            raise RunNotFoundError(run_id, self._paths.store)
         require_idle(entry.summary)
         self._remove([entry])
 
@@ -219,8 +219,8 @@ class Store:
         """The families that match and that nobody alive has, in the order in which they go. One with a damaged member
         is left for a person."""
         with self._view.mutex:
-            runs = (entry.summary for entry in self._view.catalogue.matching(filter))
-            found = prunable(filter, runs, self._view.catalogue.families(), cache(is_alive))
+            runs = (entry.summary for entry in self._view.run_table.matching(filter))
+            found = prunable(filter, runs, self._view.run_table.families(), cache(is_alive))
             return [family for family in found if self._is_sound(family)]
 
     def size(self, runs: Iterable[RunSummary]) -> int:
@@ -235,7 +235,7 @@ class Store:
         their bytes."""
         with self._view.mutex:
             roots = [entry.summary for root, *_ in families if (entry := self._entry_of_life(root)) is not None]
-            still = prunable(filter, roots, self._view.catalogue.families(), cache(is_alive))
+            still = prunable(filter, roots, self._view.run_table.families(), cache(is_alive))
             chosen = [run for family in still if self._is_sound(family) for run in family]
             size = sum(self._size(run) for run in chosen)
             entries = [entry for run in chosen if (entry := self._entry_of_life(run)) is not None]
@@ -244,21 +244,21 @@ class Store:
         return chosen, size
 
     def _entry_of_life(self, run: RunSummary) -> Entry | None:
-        entry = self._view.catalogue.get(safe_name(run.run_id))
+        entry = self._view.run_table.get(safe_name(run.run_id))
         return entry if entry is not None and entry.summary.uid == run.uid else None
 
     def _is_sound(self, family: Sequence[RunSummary]) -> bool:
-        entries = (self._view.catalogue.get(safe_name(run.run_id)) for run in family)
+        entries = (self._view.run_table.get(safe_name(run.run_id)) for run in family)
         return all(entry is not None and entry.damage is None for entry in entries)
 
     def _size(self, run: RunSummary) -> int:
-        entry = self._view.catalogue.get(safe_name(run.run_id))
-        return 0 if entry is None else entry.length + size_of(self._places.runs / entry.folder)
+        entry = self._view.run_table.get(safe_name(run.run_id))
+        return 0 if entry is None else entry.length + size_of(self._paths.runs / entry.folder)
 
     def _idle(self, filter: RunFilter, is_alive: Callable[[str], bool]) -> Iterator[Entry]:
         """The runs that match, that nobody alive has and that are not damaged, oldest first."""
         living: dict[str | None, bool] = {None: False}
-        for entry in self._view.catalogue.oldest(filter):
+        for entry in self._view.run_table.oldest(filter):
             owner = entry.summary.owner
             if owner not in living:
                 assert owner is not None
@@ -267,34 +267,34 @@ class Store:
                 yield entry
 
     def _remove(self, entries: Sequence[Entry]) -> None:
-        self._view.touch([entry.folder for entry in entries])
+        self._view.begin_change([entry.folder for entry in entries])
         removed = self._writer.remove(entries)
-        self._view.say([Gone(entry.folder) for entry in entries])
-        if not is_held(self._places):
+        self._view.publish([Removed(entry.folder) for entry in entries])
+        if not is_held(self._paths):
             self._writer.clear(removed)
 
-    def clear_remains(self) -> None:
+    def clear_leftovers(self) -> None:
         """Remove what a crash, or a copy that was being made, has left of runs that were created or removed, and
         payloads that no record refers to."""
         self._writer.clear_unfinished()
-        if not is_held(self._places):
+        if not is_held(self._paths):
             self._writer.clear_removed()
         with self._view.mutex:
-            self._writer.clear_blobs(list(self._view.catalogue))
+            self._writer.clear_blobs(list(self._view.run_table))
 
     def post(self, run_id: str, request: Request) -> RunSummary:
         """Leave a request for the owner of a run."""
         entry = self._view.sound_entry_of(run_id)
         if entry.summary.status in FINAL:
             raise RunFinishedError(run_id, entry.summary.status)
-        self._view.touch([entry.folder])
+        self._view.begin_change([entry.folder])
         self._inboxes.post(entry, request)
         return entry.summary
 
     def examine(self, run_id: str) -> None:
         """Read the whole journal of a run whose events could not be read, and tell everybody how it stands."""
         with self._view.mutex:
-            entry = self._view.catalogue.get(safe_name(run_id))
+            entry = self._view.run_table.get(safe_name(run_id))
             if entry is not None:
                 self._view.examine(entry, whole=True)
 
@@ -321,7 +321,7 @@ class Store:
             if self._view.entry_of(run_id).summary.uid != uid:
                 raise RunReplacedError(run_id)
             entry = self._view.sound_entry_of(run_id)
-        return self._events.read(self._places.runs / entry.folder, entry, after_seq, limit)
+        return self._events.read(self._paths.runs / entry.folder, entry, after_seq, limit)
 
     def requests(self, run_id: str, uid: str) -> builtins.list[Posted]:
         """The open requests to a run."""
@@ -334,20 +334,20 @@ class Store:
     def stats(self, since: int, workflow: str | None) -> Sequence[WorkflowStats]:
         """What runs add up to, by workflow."""
         with self._view.mutex:
-            found = self._view.catalogue.matching(RunFilter(workflow=workflow))
+            found = self._view.run_table.matching(RunFilter(workflow=workflow))
             return tally((entry.summary for entry in found), since)
 
     def list(self, filter: RunFilter, order: Order, limit: int, below: Position | None) -> builtins.list[RunSummary]:
         """Summaries, newest first."""
         with self._view.mutex:
-            found = self._view.catalogue.newest(filter, order, below)
+            found = self._view.run_table.newest(filter, order, below)
             return [self._shown(entry) for entry in islice(found, limit)]
 
     def due(self, instant: int, limit: int) -> Due:
         """Runs of this kernel whose time has come, soonest first."""
         assert self._view.owner is not None
         with self._view.mutex:
-            waiting = list(islice(self._view.catalogue.waiting(self._view.owner), limit + 1))
+            waiting = list(islice(self._view.run_table.waiting(self._view.owner), limit + 1))
         instants = [summary.wake_at for summary in waiting if summary.wake_at is not None]
         ready = min(limit, bisect_right(instants, instant))
         return Due(waiting[:ready], instants[ready] if ready < len(instants) else None)
@@ -355,14 +355,14 @@ class Store:
     def count(self, filter: RunFilter) -> int:
         """How many runs match."""
         with self._view.mutex:
-            return sum(1 for _ in self._view.catalogue.matching(filter))
+            return sum(1 for _ in self._view.run_table.matching(filter))
 
     # -- keeping the store ------------------------------------------------------------------------------------------
 
     def entries(self) -> builtins.list[Entry]:
         """How all runs stand, by their folders."""
         with self._view.mutex:
-            return sorted(self._view.catalogue, key=attrgetter("folder"))
+            return sorted(self._view.run_table, key=attrgetter("folder"))
 
     def check(self, folders: Sequence[str]) -> tuple[builtins.list[str], builtins.list[Problem]]:
         """Read everything of some runs: the ids of those that have to be examined, and what else is wrong."""
@@ -370,14 +370,14 @@ class Store:
         problems: list[Problem] = []
         for folder in folders:
             with self._view.mutex:
-                entry = self._view.catalogue.get(folder)
+                entry = self._view.run_table.get(folder)
             if entry is None or entry.damage is not None:
                 continue
-            is_sound, strays = is_as_known(self._places.runs / folder, entry)
+            is_sound, orphans = is_as_known(self._paths.runs / folder, entry)
             if not is_sound:
                 doubtful.append(entry.summary.run_id)
                 continue
-            texts = [f"{BLOBS}/{name} belongs to none of its events and may be removed" for name in sorted(strays)]
+            texts = [f"{BLOBS}/{name} belongs to none of its events and may be removed" for name in sorted(orphans)]
             texts += [f"{INBOX}/{number} is no whole request" for number in self._inboxes.damaged(folder)]
             problems += (Problem(entry.summary.run_id, text) for text in texts)
         return doubtful, problems
@@ -389,14 +389,14 @@ class Store:
             for entry in self._view.damaged()
             if entry.damage is not None
         ]
-        definitions = (path for path in self._places.definitions.glob("*") if not path.name.endswith(".new"))
+        definitions = (path for path in self._paths.definitions.glob("*") if not path.name.endswith(".new"))
         texts = [
             f"the definition {path} does not match its checksum"
             for path in sorted(definitions)
             if not _is_definition(path)
         ]
         texts += [
-            f"no run uses {self._places.blobs / name}; the next kernel that opens the store removes it"
+            f"no run uses {self._paths.blobs / name}; the next kernel that opens the store removes it"
             for name in sorted(self._blobs.orphans())
         ]
         return found + [Problem(None, text) for text in texts]
@@ -404,7 +404,7 @@ class Store:
     def snapshot(self) -> Snapshot:
         """How all runs stand and what was asked of them. Needs the store lock."""
         with self._view.mutex:
-            entries = list(self._view.catalogue)
+            entries = list(self._view.run_table)
             last = self._view.last_request
         found = ((entry.folder, self._inboxes.files_of(entry.folder)) for entry in entries)
         return Snapshot(entries, {folder: files for folder, files in found if files}, last)
@@ -412,11 +412,11 @@ class Store:
     def details(self) -> dict[str, Any]:
         """What an operator wants to know."""
         with self._view.mutex:
-            entries = list(self._view.catalogue)
+            entries = list(self._view.run_table)
             lines = self._view.index_lines
-        blobs = _sizes(self._places.blobs)
+        blobs = _sizes(self._paths.blobs)
         return {
-            "folder": str(self._places.folder),
+            "folder": str(self._paths.folder),
             "format": layout.FORMAT,
             "durability": "full" if self._view.disk.durable else "normal",
             "runs": len(entries),
@@ -424,12 +424,12 @@ class Store:
             "journal_bytes": sum(entry.length for entry in entries),
             "blobs": len(blobs),
             "blob_bytes": sum(blobs),
-            "definitions": len(_sizes(self._places.definitions)),
-            "quarantined": len(list(self._places.quarantine.glob("*"))),
+            "definitions": len(_sizes(self._paths.definitions)),
+            "quarantined": len(list(self._paths.quarantine.glob("*"))),
             "leftovers": [str(path) for path in self._writer.leftovers()],
             "index_lines": lines,
-            "index_bytes": sum(_sizes(self._places.index_file)),
-            "free_bytes": shutil.disk_usage(self._places.folder).free,
+            "index_bytes": sum(_sizes(self._paths.index_file)),
+            "free_bytes": shutil.disk_usage(self._paths.folder).free,
         }
 
     def damaged(self) -> builtins.list[str]:
@@ -438,7 +438,7 @@ class Store:
 
     def get_definition(self, digest: str) -> StoredDefinition:
         """The definition of a digest."""
-        path = self._places.definitions / safe_name(digest)
+        path = self._paths.definitions / safe_name(digest)
         try:
             found = scan(path.read_bytes())
         except FileNotFoundError:
@@ -446,7 +446,7 @@ class Store:
         definition = StoredDefinition(*json.loads(found.lines[0].content)) if is_one_record(found) else None
         if definition is None or definition.digest != digest:
             raise CorruptStoreError(
-                self._places.store,
+                self._paths.store,
                 f"the definition {path} does not match its checksum",
                 ["restore this file from a backup", "or remove it: the next start of the workflow writes it again"],
             )

@@ -22,11 +22,11 @@ from flujo.backends.locks import StoreLock
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, StoreError
 
-from .catalogue import Catalogue
 from .disk import Disk
-from .index import Damage, Entry, Gone, Index, Note, Posted, Touched
-from .layout import StoreFiles, identity, safe_name
-from .reading import DAMAGED, JOURNAL, opened, survey
+from .index import Damage, Dirty, Entry, Index, Note, Posted, Removed
+from .layout import StorePaths, identity, safe_name
+from .run_folder import DAMAGED, JOURNAL, opened, survey
+from .run_table import RunTable
 
 logger = logging.getLogger("flujo.backends.file")
 
@@ -52,16 +52,16 @@ def held(lock: StoreLock, patience: float) -> Iterator[None]:
 class View:
     """The runs of a store, as the kernel `owner` or a reader knows them."""
 
-    def __init__(self, places: StoreFiles, owner: str | None, disk: Disk) -> None:
-        self.places = places
+    def __init__(self, paths: StorePaths, owner: str | None, disk: Disk) -> None:
+        self.paths = paths
         self.owner = owner
         self.disk = disk
         self.mutex = threading.RLock()
-        self.catalogue = Catalogue()
-        self.stirred: set[str] = set()  # runs whose inboxes may hold something new
+        self.run_table = RunTable()
+        self.dirty_inboxes: set[str] = set()  # runs whose inboxes may hold something new
         self.last_request = 0  # the highest number a request is known to have had
-        self._index = Index(places.index_file, disk)
-        self._touched: set[str] = set()  # a writer has begun to change these, and has not said more
+        self._index = Index(paths.index_file, disk)
+        self._dirty: set[str] = set()  # a writer has begun to change these, and has not said more
         self._unverified: set[str] = set()  # these are not as the index says
         self._is_open = False
         self._identity: tuple[int, int] | None = None
@@ -72,9 +72,9 @@ class View:
     def open(self) -> None:
         """Learn what is there."""
         with self.mutex:
-            self._identity = identity(self.places)
+            self._identity = identity(self.paths)
             if self._identity is not None:
-                self._marker = os.open(self.places.marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                self._marker = os.open(self.paths.marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             self._is_open = True
             self._follow()
 
@@ -93,7 +93,7 @@ class View:
             self._require_open()
             self._follow()
             if not self._unverified and self._index.is_current():
-                if self._touched:
+                if self._dirty:
                     self._settle_if_free(lock)
                 return
         with held(lock, patience), self.mutex:
@@ -109,8 +109,8 @@ class View:
 
     def begin_to_write(self) -> None:
         """Know for sure how every run stands. Needs the store lock."""
-        if identity(self.places) != self._identity:
-            raise StoreError(self.places.store, "its folder was removed or replaced while it was in use")
+        if identity(self.paths) != self._identity:
+            raise StoreError(self.paths.store, "its folder was removed or replaced while it was in use")
         with self.mutex:
             self._require_open()
             self._follow()
@@ -119,19 +119,19 @@ class View:
     def end_writing(self) -> None:
         """Keep the index short. Needs the store lock."""
         with self.mutex:
-            if self._index.lines > _LINES_PER_RUN * len(self.catalogue) + _LINES_TO_SPARE:
+            if self._index.lines > _LINES_PER_RUN * len(self.run_table) + _LINES_TO_SPARE:
                 self._note(rewrite=True)
 
-    def touch(self, folders: Sequence[str]) -> None:
-        """Say that these runs are about to change. Unless `say` follows, the next call looks how they stand."""
+    def begin_change(self, folders: Sequence[str]) -> None:
+        """Say that these runs are about to change. Unless `publish` follows, the next call looks how they stand."""
         with self.mutex:
             if not self._index.is_current():  # it could not be written before, so nobody would be told
-                self._index.rewrite([Posted("", self.last_request), *self.catalogue])
-            self._index.append([Touched(folders)])
-            self._touched.update(folders)
+                self._index.rewrite([Posted("", self.last_request), *self.run_table])
+            self._index.append([Dirty(folders)])
+            self._dirty.update(folders)
 
-    def say(self, found: Sequence[Note]) -> None:
-        """Say how the runs stand that were touched."""
+    def publish(self, found: Sequence[Note]) -> None:
+        """Say how the runs stand that were about to change."""
         with self.mutex:
             for note in found:
                 self._learn(note)
@@ -142,7 +142,7 @@ class View:
 
         Between two writes nothing but a crash or a stranger changes a journal; both change its length."""
         try:
-            if os.lstat(f"{self.places.runs}/{entry.folder}/{JOURNAL}").st_size == entry.length:
+            if os.lstat(f"{self.paths.runs}/{entry.folder}/{JOURNAL}").st_size == entry.length:
                 return entry
         except OSError:
             pass  # looking at it says what is wrong
@@ -151,66 +151,66 @@ class View:
     def examine(self, entry: Entry, *, whole: bool = False) -> Entry | None:
         """Look at the files of a run; with `whole` at every byte of its journal. Needs the store lock."""
         with self.mutex:
-            self.say([self._survey(entry.folder, entry, whole=whole)])
-            return self.catalogue.get(entry.folder)
+            self.publish([self._survey(entry.folder, entry, whole=whole)])
+            return self.run_table.get(entry.folder)
 
     def _follow(self) -> None:
         """Learn what others have said in the index since the last look."""
         if not self._index.is_current():
             self._begin()
         for note in self._index.news():
-            if isinstance(note, Entry) and note.folder in self._touched:
-                self.stirred.add(note.folder)  # perhaps somebody died who was about to post
+            if isinstance(note, Entry) and note.folder in self._dirty:
+                self.dirty_inboxes.add(note.folder)  # perhaps somebody died who was about to post
             self._learn(note)
 
     def _begin(self) -> None:
         """Read the whole index, and compare it with the journals: what differs is not verified."""
-        self.catalogue = Catalogue()
-        self._touched.clear()
+        self.run_table = RunTable()
+        self._dirty.clear()
         self._unverified.clear()
         self._index.open()
         for note in self._index.news():
             self._learn(note)
-        runs = str(self.places.runs)
+        runs = str(self.paths.runs)
         there = {name for name in os.listdir(runs) if not name.startswith(".")}
         for name in there:
-            entry = self.catalogue.get(name)
+            entry = self.run_table.get(name)
             if entry is None or entry.damage is not None or _has_changed(f"{runs}/{name}/{JOURNAL}", entry):
                 self._unverified.add(name)
-        self._unverified.update(entry.folder for entry in self.catalogue if entry.folder not in there)
-        self.stirred.update(entry.folder for entry in self.catalogue if self.is_mine(entry.summary))
+        self._unverified.update(entry.folder for entry in self.run_table if entry.folder not in there)
+        self.dirty_inboxes.update(entry.folder for entry in self.run_table if self.is_mine(entry.summary))
 
     def _learn(self, note: Note) -> None:
         match note:
             case Entry():
-                before = self.catalogue.get(note.folder)
-                self.catalogue.put(note)
+                before = self.run_table.get(note.folder)
+                self.run_table.put(note)
                 self._is_settled(note.folder)
                 if before is not None and self.is_mine(note.summary) and not self.is_mine(before.summary):
-                    self.stirred.add(note.folder)  # it may have come with requests
-            case Gone():
-                self.catalogue.drop(note.folder)
+                    self.dirty_inboxes.add(note.folder)  # it may have come with requests
+            case Removed():
+                self.run_table.drop(note.folder)
                 self._is_settled(note.folder)
-            case Touched():
-                self._touched.update(note.folders)
+            case Dirty():
+                self._dirty.update(note.folders)
             case Posted():
                 self.last_request = max(self.last_request, note.number)
                 if note.folder:
                     self._is_settled(note.folder)
-                    self.stirred.add(note.folder)
+                    self.dirty_inboxes.add(note.folder)
 
     def _is_settled(self, folder: str) -> None:
-        self._touched.discard(folder)
+        self._dirty.discard(folder)
         self._unverified.discard(folder)
 
     def _settle(self) -> None:
         """Look at the files of every run that is not known for sure, and say what was found. Needs the store lock."""
         is_missing = not self._index.is_current()
-        unsure = self._touched | self._unverified
-        found = [self._survey(folder, self.catalogue.get(folder)) for folder in sorted(unsure)]
+        unsure = self._dirty | self._unverified
+        found = [self._survey(folder, self.run_table.get(folder)) for folder in sorted(unsure)]
         for note in found:
             self._learn(note)
-        self.stirred |= unsure
+        self.dirty_inboxes |= unsure
         if is_missing or found:
             self._note(found, rewrite=is_missing)
 
@@ -218,17 +218,17 @@ class View:
         """Write to the index what is done or found already. If that fails, the next one has to look for himself."""
         try:
             if rewrite:
-                self._index.rewrite([Posted("", self.last_request), *self.catalogue])
+                self._index.rewrite([Posted("", self.last_request), *self.run_table])
             else:
                 self._index.append(found)
         except OSError as error:
-            logger.warning("%s: the index could not be written: %s", self.places.store, error)
+            logger.warning("%s: the index could not be written: %s", self.paths.store, error)
 
-    def _survey(self, folder: str, known: Entry | None, *, whole: bool = False) -> Entry | Gone:
+    def _survey(self, folder: str, known: Entry | None, *, whole: bool = False) -> Entry | Removed:
         """How a run stands, by its files. What is there beyond the known part is synced before anybody is told."""
-        run = self.places.runs / folder
+        run = self.paths.runs / folder
         found = survey(run, None if known is not None and known.damage is not None else known, whole=whole)
-        if isinstance(found, Gone):
+        if isinstance(found, Removed):
             return found
         if found.damage is not None:
             if known is None or known.damage != found.damage:
@@ -243,7 +243,7 @@ class View:
     def _report(self, entry: Entry, damage: Damage) -> None:
         """Mark a run as damaged, so that everybody knows; nothing of it is removed."""
         logger.error("%s", self.damage_error(entry, damage))
-        run = self.places.runs / entry.folder
+        run = self.paths.runs / entry.folder
         if not run.is_dir() or run.is_symlink() or (run / DAMAGED).exists():
             return
         found_at = to_iso(time.time_ns() // 1_000)
@@ -252,21 +252,21 @@ class View:
             self.disk.replace(run / DAMAGED, readable(mark))
             self.disk.sync_folder(run)
         except OSError as error:
-            logger.warning("%s: %s could not be marked as damaged: %s", self.places.store, run, error)
+            logger.warning("%s: %s could not be marked as damaged: %s", self.paths.store, run, error)
 
     def damaged(self) -> list[Entry]:
         """The runs whose journals are damaged."""
         with self.mutex:
-            return [entry for entry in self.catalogue if entry.damage is not None]
+            return [entry for entry in self.run_table if entry.damage is not None]
 
     def damage_error(self, entry: Entry, damage: Damage) -> CorruptStoreError:
         """What is raised for a damaged run."""
-        journal = self.places.runs / entry.folder / JOURNAL
+        journal = self.paths.runs / entry.folder / JOURNAL
         return CorruptStoreError(
-            self.places.store,
+            self.paths.store,
             f"run {entry.summary.run_id!r}: {journal} from byte {damage.offset} on: {damage.problem}",
             [
-                f"flujoctl delete {entry.summary.run_id}  # moves it to {self.places.quarantine}",
+                f"flujoctl delete {entry.summary.run_id}  # moves it to {self.paths.quarantine}",
                 "see docs/file-store.md to go on with its sound part; nothing was removed",
             ],
         )
@@ -284,9 +284,9 @@ class View:
 
     def entry_of(self, run_id: str) -> Entry:
         """How a run stands; raises RunNotFoundError."""
-        entry = self.catalogue.get(safe_name(run_id))
+        entry = self.run_table.get(safe_name(run_id))
         if entry is None or entry.summary.run_id != run_id:
-            raise RunNotFoundError(run_id, self.places.store)
+            raise RunNotFoundError(run_id, self.paths.store)
         return entry
 
     def sound_entry_of(self, run_id: str) -> Entry:
@@ -298,7 +298,7 @@ class View:
 
     def _require_open(self) -> None:
         if not self._is_open:
-            raise StoreError(self.places.store, "it is closed")
+            raise StoreError(self.paths.store, "it is closed")
 
 
 def _has_changed(journal: str, entry: Entry) -> bool:

@@ -21,8 +21,8 @@ from .blobs import Blob, Blobs, large_payloads, names_in, references_to
 from .disk import Disk, on_each, read_at
 from .index import Entry
 from .journal import NOTHING_BEFORE, Rest, encode, scan, to_json, to_text
-from .layout import StoreFiles, safe_name
-from .reading import JOURNAL, STATE
+from .layout import StorePaths, safe_name
+from .run_folder import JOURNAL, STATE
 from .view import readable, to_iso
 
 logger = logging.getLogger("flujo.backends.file")
@@ -68,10 +68,10 @@ class Extension(NamedTuple):
 class Writer:
     """The writing side of a store's runs."""
 
-    def __init__(self, places: StoreFiles, disk: Disk) -> None:
-        self._places = places
+    def __init__(self, paths: StorePaths, disk: Disk) -> None:
+        self._paths = paths
         self._disk = disk
-        self._blobs = Blobs(places)
+        self._blobs = Blobs(paths)
 
     def create(self, creations: Mapping[str, Commit]) -> list[Entry]:
         """Make the runs of these folders, each with its first record and synced, or not at all."""
@@ -88,12 +88,12 @@ class Writer:
             self._disk.sync_folder(aside)
             done.append(Entry(folder, len(line), checksum, changed_at, self._disk.durable, commit.summary))
         for folder, aside in asides.items():
-            run = self._places.runs / folder
+            run = self._paths.runs / folder
             if os.path.lexists(run):  # what a power cut has left of a creation: there is no record in it
                 self._disk.rename(run, self._place_in_quarantine(folder))
             self._disk.rename(aside, run)
         if done:
-            self._disk.sync_folder(self._places.runs)
+            self._disk.sync_folder(self._paths.runs)
         return done
 
     def extend(self, extensions: Sequence[Extension]) -> list[Entry]:
@@ -102,8 +102,8 @@ class Writer:
         synced = 0
         try:
             for extension in extensions:
-                self._blobs.add(self._places.runs / extension.entry.folder, extension.blobs)
-                path = self._places.runs / extension.entry.folder / JOURNAL
+                self._blobs.add(self._paths.runs / extension.entry.folder, extension.blobs)
+                path = self._paths.runs / extension.entry.folder / JOURNAL
                 files.append(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
                 self._cut_torn_end(files[-1], extension.entry)
                 self._disk.write(files[-1], extension.line, extension.entry.length)
@@ -137,14 +137,14 @@ class Writer:
         try:
             self._disk.cut(file, length)
         except OSError as error:
-            logger.warning("%s: a record that failed could not be cut off: %s", self._places.store, error)
+            logger.warning("%s: a record that failed could not be cut off: %s", self._paths.store, error)
 
     def forget_unrecorded(self, entry: Entry) -> None:
         """Remove the payloads that a crash or an error has left without their record. That may be done later too."""
         try:
-            self._blobs.forget(self._places.runs / entry.folder, entry.summary.seq)
+            self._blobs.forget(self._paths.runs / entry.folder, entry.summary.seq)
         except OSError as error:
-            logger.warning("%s: payloads of no record stay: %s", self._places.store, error)
+            logger.warning("%s: payloads of no record stay: %s", self._paths.store, error)
 
     def write_state(self, entry: Entry) -> None:
         """How a run has settled, for people, and how long its journal is. The journal has it all: a failure is none."""
@@ -155,14 +155,14 @@ class Writer:
         summary["labels"] = json.loads(entry.summary.labels)
         summary["journal"] = {"length": entry.length, "checksum": entry.checksum.hex(), "durable": entry.durable}
         try:
-            self._disk.replace(self._places.runs / entry.folder / STATE, readable(summary), sync=False)
+            self._disk.replace(self._paths.runs / entry.folder / STATE, readable(summary), sync=False)
         except OSError as error:
-            logger.warning("%s: no %s for run %s: %s", self._places.store, STATE, entry.summary.run_id, error)
+            logger.warning("%s: no %s for run %s: %s", self._paths.store, STATE, entry.summary.run_id, error)
 
     def write_definitions(self, definitions: Iterable[StoredDefinition | None]) -> None:
         """Store the definitions that are not there yet, or not as they ought to be."""
         lines = {
-            self._places.definitions / safe_name(definition.digest): encode(to_text(definition), NOTHING_BEFORE)[0]
+            self._paths.definitions / safe_name(definition.digest): encode(to_text(definition), NOTHING_BEFORE)[0]
             for definition in definitions
             if definition is not None
         }
@@ -170,7 +170,7 @@ class Writer:
         for place, line in new.items():
             self._disk.replace(place, line)
         if new:
-            self._disk.sync_folder(self._places.definitions)
+            self._disk.sync_folder(self._paths.definitions)
 
     def remove(self, entries: Sequence[Entry]) -> list[Path]:
         """Rename runs out of the way, which is when they are gone; returns what `clear` is to remove.
@@ -179,15 +179,15 @@ class Writer:
         damaged run goes to the quarantine, and stays there."""
         removed: list[Path] = []
         for entry in reversed(entries):
-            run = self._places.runs / entry.folder
+            run = self._paths.runs / entry.folder
             if entry.damage is not None:
                 self._disk.rename(run, self._place_in_quarantine(entry.folder))
-                self._disk.sync_folder(self._places.quarantine)
+                self._disk.sync_folder(self._paths.quarantine)
             else:
-                removed.append(self._places.runs / name_of_removed(entry))
+                removed.append(self._paths.runs / name_of_removed(entry))
                 self._disk.remove_tree(removed[-1])
                 self._disk.rename(run, removed[-1])
-        self._disk.sync_folder(self._places.runs)
+        self._disk.sync_folder(self._paths.runs)
         return removed
 
     def clear(self, folders: Iterable[Path]) -> None:
@@ -201,53 +201,53 @@ class Writer:
         try:
             self._blobs.collect(digests)
         except OSError as error:
-            logger.warning("%s: payloads of removed runs stay: %s", self._places.store, error)
+            logger.warning("%s: payloads of removed runs stay: %s", self._paths.store, error)
 
     def _clear_one(self, folder: Path) -> None:
         try:
             self._disk.remove_tree(folder)
         except OSError as error:
-            logger.warning("%s: %s could not be removed: %s", self._places.store, folder, error)
+            logger.warning("%s: %s could not be removed: %s", self._paths.store, folder, error)
 
     def leftovers(self) -> list[Path]:
         """Return what is there of runs that are being created, or were removed. The next owner who opens the store
         removes it, unless the file system refuses."""
-        return sorted(path for prefix in (_UNFINISHED, _REMOVED) for path in self._places.runs.glob(f"{prefix}*"))
+        return sorted(path for prefix in (_UNFINISHED, _REMOVED) for path in self._paths.runs.glob(f"{prefix}*"))
 
     def clear_unfinished(self) -> None:
         """Remove what a crash has left of runs that were being created."""
-        self.clear(self._places.runs.glob(f"{_UNFINISHED}*"))
+        self.clear(self._paths.runs.glob(f"{_UNFINISHED}*"))
 
     def clear_removed(self) -> None:
         """Remove what is left of runs that were removed, by a crash or for a copy that was being made."""
-        self.clear(self._places.runs.glob(f"{_REMOVED}*"))
+        self.clear(self._paths.runs.glob(f"{_REMOVED}*"))
 
     def clear_blobs(self, entries: Iterable[Entry]) -> None:
         """Remove every payload that a crash has left without a record."""
-        if self._places.blobs.exists():
+        if self._paths.blobs.exists():
             for entry in entries:
                 if entry.damage is None:
                     self.forget_unrecorded(entry)
             try:
                 self._blobs.collect(self._blobs.orphans())
             except OSError as error:
-                logger.warning("%s: payloads of no record stay: %s", self._places.store, error)
+                logger.warning("%s: payloads of no record stay: %s", self._paths.store, error)
 
     def _room_aside(self, folder: str) -> Path:
         """Return where the folder of a new run is built. What a crash has left there goes, if it can be removed."""
-        aside = self._places.runs / f"{_UNFINISHED}{folder}"
+        aside = self._paths.runs / f"{_UNFINISHED}{folder}"
         self.clear([aside])
         number = 1
         while os.path.lexists(aside):
-            aside = self._places.runs / f"{_UNFINISHED}{folder}.{number}"
+            aside = self._paths.runs / f"{_UNFINISHED}{folder}.{number}"
             number += 1
         return aside
 
     def _place_in_quarantine(self, folder: str) -> Path:
-        if not self._places.quarantine.exists():
-            self._disk.make_folder(self._places.quarantine)
-            self._disk.sync_folder(self._places.folder)
+        if not self._paths.quarantine.exists():
+            self._disk.make_folder(self._paths.quarantine)
+            self._disk.sync_folder(self._paths.folder)
         number = 1
-        while os.path.lexists(place := self._places.quarantine / f"{folder}.{number}"):
+        while os.path.lexists(place := self._paths.quarantine / f"{folder}.{number}"):
             number += 1
         return place

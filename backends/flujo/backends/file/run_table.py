@@ -27,7 +27,7 @@ _FEW = 2_000
 _LAST = chr(0x10FFFF)  # sorts after every character of an id
 
 
-class Catalogue:
+class RunTable:
     """What one handle knows of the runs of its store."""
 
     def __init__(self) -> None:

@@ -260,7 +260,7 @@ async def test_what_is_deleted_stays_for_a_copy(store: FileBackend, path: Path, 
     """While somebody copies, deleted runs are gone for all and their files are kept; later they are removed, by the
     next owner if the one who copied was killed."""
     runs: list[RunSummary] = await create(store, free("a"), free("b"))
-    hold = Hold(layout.StoreFiles.at("file:store", path))
+    hold = Hold(layout.StorePaths.at("file:store", path))
     hold.take()
     for run in runs:
         await store.delete(run.run_id, run.uid)

@@ -23,7 +23,7 @@ from flujo.kernel.events import EventRow
 
 from .blobs import BLOBS, name_of, names_in, read_blob
 from .disk import read_at
-from .index import Damage, Entry, Gone
+from .index import Damage, Entry, Removed
 from .journal import NOTHING_BEFORE, Content, Line, Reference, Rest, Scan, from_json, scan
 from .layout import safe_name
 
@@ -50,7 +50,7 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
 # -- how a run stands -----------------------------------------------------------------------------------------------
 
 
-def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Gone:
+def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Removed:
     """How the run in the folder `run` stands. `known` is how it stood when somebody last looked; with `whole` nothing
     of the journal is believed to be as it was then, and all that records say and refer to is looked at too.
 
@@ -59,9 +59,9 @@ def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Go
     """
     try:
         if not stat.S_ISDIR(os.lstat(run).st_mode):
-            return Gone(run.name) if known is None else _damaged(run, known, Damage(0, "its folder is none"))
+            return Removed(run.name) if known is None else _damaged(run, known, Damage(0, "its folder is none"))
     except FileNotFoundError:
-        return Gone(run.name)
+        return Removed(run.name)
     try:
         with opened(run / JOURNAL) as file:
             found = os.fstat(file)
@@ -75,7 +75,9 @@ def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Go
         return _damaged(run, known, Damage(0, f"it cannot be read: {os.strerror(error.errno)}"))
 
 
-def _judge(run: Path, found: Scan, changed_at: int, known: Entry | None, damage: Damage | None = None) -> Entry | Gone:
+def _judge(
+    run: Path, found: Scan, changed_at: int, known: Entry | None, damage: Damage | None = None
+) -> Entry | Removed:
     summary: RunSummary | None = None
     if found.rest is Rest.DAMAGED and damage is None:
         damage = Damage(found.end, found.problem)
@@ -97,7 +99,7 @@ def _judge(run: Path, found: Scan, changed_at: int, known: Entry | None, damage:
     if damage is not None:
         return _damaged(run, known, damage, summary, found, changed_at)
     if summary is None:
-        return Gone(run.name)
+        return Removed(run.name)
     return Entry(run.name, found.end, found.checksum, changed_at, False, summary)
 
 
