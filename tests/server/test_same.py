@@ -16,7 +16,7 @@ from flujo.backends import open_backend
 from flujo.kernel import Context, Event, Kernel, RetryPolicy, RunFailed, Runs, RunStatus, workflow
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.events import to_json_object
-from flujo.kernel.store.filters import Wanted
+from flujo.kernel.store.filters import RunQuery
 from flujo.server.listening import load_stored
 from server.flows import FAILS, Flaky, doubling, letters, mapping, stuck, waiting, writing
 from server.harness import both
@@ -129,7 +129,7 @@ async def test_every_answer_is_the_same(store: str, folder: Path, address: str) 
             assert other_._replace(runs=()) == one_._replace(runs=())
             assert list(map(told, other_.runs)) == list(map(told, one_.runs))
         moment = page.runs[2].updated_at
-        wanted: list[Wanted] = [
+        wanted: list[RunQuery] = [
             {"statuses": ["failed", "running"], "created_from": page.runs[-1].created_at},
             {"updated_before": moment, "labels": {"Stadt": "Zürich"}},
             {"updated_from": moment, "workflow": "flaky", "failed_step": "middle"},

@@ -25,10 +25,10 @@ from flujo.kernel.events import (
     ValueRecorded,
     VariableSet,
 )
-from flujo.kernel.journal.amendments import Change, Complete, GiveOutput, SetVariable, Skip
+from flujo.kernel.journal.amendments import Amendment, Complete, SetOutput, SetVariable, Skip
 from flujo.kernel.state import StepStatus
 from flujo.kernel.transitions import apply
-from flujo.state.saving import change_of_step, changes_between, shape
+from flujo.state.saving import amendment_of_step, changes_between, shape
 
 DONE: list[Fact] = [
     RunCreated("flow", "{}", plan=[["a", "1"], ["b", "1"]]),
@@ -87,19 +87,19 @@ def outputs(state: dict[str, Any]) -> dict[str, Any]:
         (lambda state: None, []),
         (lambda state: state["variables"].update(n=2, m="x"), [SetVariable("n", 2), SetVariable("m", "x")]),
         (lambda state: state["variables"].update(n=True), [SetVariable("n", True)]),
-        (lambda state: outputs(state).update(b={"result": None}), [GiveOutput("b", None)]),
-        (lambda state: outputs(state)["a"].update(result=3), [GiveOutput("a", 3)]),
+        (lambda state: outputs(state).update(b={"result": None}), [SetOutput("b", None)]),
+        (lambda state: outputs(state)["a"].update(result=3), [SetOutput("a", 3)]),
         (lambda state: state.update(status="completed"), [Complete()]),
         (lambda state: state["execution_state"].update(status="completed"), [Complete()]),
         (
             lambda state: (state.update(status="completed"), outputs(state).update(b={"result": 1})),
-            [GiveOutput("b", 1), Complete()],
+            [SetOutput("b", 1), Complete()],
         ),
         (lambda state: [state.pop(key) for key in list(state)], []),
         (lambda state: state["execution_state"].clear(), []),
     ],
 )
-def test_what_has_changed_becomes_changes(change: Callable[[dict[str, Any]], Any], changes: list[Change]) -> None:
+def test_what_has_changed_becomes_changes(change: Callable[[dict[str, Any]], Any], changes: list[Amendment]) -> None:
     """Outputs, variables and the end, in this order; the rest of a state may be left out."""
     state = history(FAILED)
     wanted = deepcopy(shape(state))
@@ -168,12 +168,12 @@ def test_a_completed_run_is_no_more_to_be_failed() -> None:
 def test_a_step_gets_an_outcome_by_hand_and_nothing_else(status: StepStatus) -> None:
     """What only an attempt can bring is refused, with the commands that come nearest to it."""
     if status is StepStatus.COMPLETED:
-        assert change_of_step("r", "b", status, 1) == GiveOutput("b", 1)
+        assert amendment_of_step("r", "b", status, 1) == SetOutput("b", 1)
     elif status is StepStatus.SKIPPED:
-        assert change_of_step("r", "b", status, 1) == Skip("b", 1)
+        assert amendment_of_step("r", "b", status, 1) == Skip("b", 1)
     else:
         with pytest.raises(StateNotRecordableError, match=f"only an attempt makes step 'b' {status}") as refused:
-            change_of_step("r", "b", status, 1)
+            amendment_of_step("r", "b", status, 1)
         require_commands(refused.value)
 
 

@@ -18,7 +18,7 @@ from flujo.kernel import (
     Event,
     Kernel,
     Observer,
-    Pruned,
+    PruneResult,
     Retention,
     RetryPolicy,
     RunHandle,
@@ -120,7 +120,7 @@ async def embedded() -> None:
         )
         told = await observer.stats(window_seconds="7d")
         assert_type(told.workflows[0].failure_rate, float | None)
-        assert_type(await observer.prune(keep_last=100, labels={"team": "a"}), Pruned)
+        assert_type(await observer.prune(keep_last=100, labels={"team": "a"}), PruneResult)
 
 
 async def refused() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flujo.kernel.errors import DefinitionError, InvalidInputError
-from flujo.kernel.programs import Beginning, Workflow
+from flujo.kernel.programs import RunStart, Workflow
 from flujo.workflows import load_workflow, load_workflow_text
 from flujo.workflows.loading import warnings_in
 
@@ -68,7 +68,7 @@ def test_the_environment_is_what_is_read_once(tmp_path: Path, monkeypatch: pytes
     workflow = load_workflow("flow.yaml")
     assert workflow.environment is not None
 
-    recorded = workflow.environment(Beginning("r1", 1_700_000_000_000_000, 4, tmp_path / "ws" / "r1"))
+    recorded = workflow.environment(RunStart("r1", 1_700_000_000_000_000, 4, tmp_path / "ws" / "r1"))
 
     assert recorded == {
         "workspace": str(tmp_path / "ws" / "r1"),
@@ -89,7 +89,7 @@ def test_a_workspace_of_the_users_own_is_used_as_it_is(tmp_path: Path, monkeypat
     workflow = load_workflow(TEXT, workspace="mine")
     assert workflow.environment is not None
 
-    recorded = workflow.environment(Beginning("r1", 0, 1, tmp_path / "ws" / "r1"))
+    recorded = workflow.environment(RunStart("r1", 0, 1, tmp_path / "ws" / "r1"))
 
     assert recorded["workspace"] == str(tmp_path / "mine")
     assert recorded["log_file"] == str(tmp_path / "ws" / "r1.log")
@@ -105,7 +105,7 @@ def test_a_text_without_a_file_names_none(
     workflow = load(TEXT)
     assert workflow.environment is not None
 
-    recorded = workflow.environment(Beginning("r1", 0, 1, tmp_path / "ws" / "r1"))
+    recorded = workflow.environment(RunStart("r1", 0, 1, tmp_path / "ws" / "r1"))
 
     assert workflow.file is None
     assert not {"workflow_file", "workflow_dir"} & recorded.keys()
@@ -120,7 +120,7 @@ def test_a_variable_that_every_run_needs_is_asked_for_before_the_first_step(
     assert workflow.environment is not None
 
     with pytest.raises(InvalidInputError) as raised:
-        workflow.environment(Beginning("r1", 0, 1, tmp_path / "ws" / "r1"))
+        workflow.environment(RunStart("r1", 0, 1, tmp_path / "ws" / "r1"))
 
     assert list(raised.value.problems) == ["env.FLUJO_TEST_SET"]
     assert "is not set; set it, or write `env.FLUJO_TEST_SET | default('')`" in str(raised.value)

@@ -8,7 +8,7 @@ import getpass
 from collections.abc import Callable, Sequence
 
 from flujo.kernel import Kernel, Observer, WorkflowState
-from flujo.kernel.amendments import Change, SetVariable, carry_out
+from flujo.kernel.amendments import Amendment, SetVariable, apply_amendment
 from flujo.kernel.backend import StateBackend
 from flujo.kernel.errors import RunActiveError
 
@@ -25,7 +25,7 @@ async def read(handle: MakeHandle, run_id: str) -> WorkflowState:
 
 
 async def record(
-    handle: MakeHandle, seen: WorkflowState, changes: Sequence[Change], *, reason: str | None, by: str | None
+    handle: MakeHandle, seen: WorkflowState, changes: Sequence[Amendment], *, reason: str | None, by: str | None
 ) -> WorkflowState:
     """Record changes of a run, all or none, and return it as it is then. `seen` says which life of it is meant.
 
@@ -45,7 +45,7 @@ async def record(
                 await kernel.set_variable(seen.run_id, name, value, reason=reason, by=by)
             state = await kernel.inspect(seen.run_id)
             for change in variables:
-                carry_out(state, change)
+                apply_amendment(state, change)
             return state
         return await kernel.inspect(seen.run_id)
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 from flujo.backends import open_backend
 from flujo.backends.discovery import anchored, find_store
 from flujo.kernel import WorkflowState as Recorded
-from flujo.kernel.amendments import Change, Complete, SetVariable, carry_out
+from flujo.kernel.amendments import Amendment, Complete, SetVariable, apply_amendment
 from flujo.kernel.errors import InvalidNameError
 
 from . import arguments
 from .access import MakeHandle, read, record
 from .blocking import run_blocking
-from .saving import change_of_step, current_step_of, execution_of, outputs_of, shape
+from .saving import amendment_of_step, current_step_of, execution_of, outputs_of, shape
 
 if TYPE_CHECKING:
     from .backends.base import StateBackend
@@ -35,7 +35,7 @@ class WorkflowState:
     def _begin(self, recorded: Recorded) -> None:
         self._recorded = recorded
         self._draft = deepcopy(recorded)  # with the changes, but for the last one
-        self._changes: list[Change] = []
+        self._changes: list[Amendment] = []
         self._completion: Complete | None = None  # behind all changes, whenever it was asked for
         self._shown = self._draft
 
@@ -146,7 +146,7 @@ class WorkflowState:
         PayloadTooLargeError."""
         arguments.text("name", name)
         arguments.text("status", status)
-        self._change(change_of_step(self.run_id, name, status, output))
+        self._change(amendment_of_step(self.run_id, name, status, output))
 
     def set_variable(self, name: str, value: Any) -> None:
         """Set a variable of the run to a JSON value. Raises RunFinishedError, InvalidNameError, InvalidValueError,
@@ -160,9 +160,9 @@ class WorkflowState:
         self._show(completion)
         self._completion = completion
 
-    def _change(self, change: Change) -> None:
+    def _change(self, change: Amendment) -> None:
         change = deepcopy(change)  # whoever made it may go on with its value
-        if carry_out(self._draft, change):
+        if apply_amendment(self._draft, change):
             self._changes.append(change)
         self._show(self._completion)
 
@@ -171,7 +171,7 @@ class WorkflowState:
             self._shown = self._draft
             return
         shown = deepcopy(self._draft)
-        carry_out(shown, completion)
+        apply_amendment(shown, completion)
         self._shown = shown
 
     def save(self, *, reason: str | None = None, by: str | None = None) -> None:

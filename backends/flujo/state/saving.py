@@ -1,7 +1,7 @@
 """A state that somebody wants to have, and the changes that lead to it. Pure decisions: nothing here reads a store.
 
     shape            a run in the JSON shape of a state file
-    change_of_step   what `update_step` asks for
+    amendment_of_step   what `update_step` asks for
     changes_between  what leads from a recorded run to a state in that shape
 
 A journal records what has happened. So outputs, variables and completion can be given by hand, with who and why; a
@@ -15,7 +15,7 @@ from copy import deepcopy
 from shlex import quote
 from typing import Any, NoReturn
 
-from flujo.kernel.amendments import Change, Complete, GiveOutput, SetVariable, Skip, carry_out
+from flujo.kernel.amendments import Amendment, Complete, SetOutput, SetVariable, Skip, apply_amendment
 from flujo.kernel.errors import InvalidNameError, StateNotRecordableError
 from flujo.kernel.state import RunStatus, StepStatus, WorkflowState
 
@@ -56,12 +56,12 @@ def outputs_of(state: WorkflowState) -> dict[str, dict[str, Any]]:
     return {name: output for name, output in state.step_outputs.items() if state.steps[name].kind not in VALUES}
 
 
-def change_of_step(run_id: str, step: str, status: str, output: Any) -> Change:
+def amendment_of_step(run_id: str, step: str, status: str, output: Any) -> Amendment:
     """The change that gives a step this status by hand. Raises StateNotRecordableError for one that only an attempt can
     have, InvalidNameError for one that does not exist."""
     match status:
         case StepStatus.COMPLETED:
-            return GiveOutput(step, output)
+            return SetOutput(step, output)
         case StepStatus.SKIPPED:
             return Skip(step, output)
         case StepStatus.FAILED:
@@ -75,7 +75,7 @@ def change_of_step(run_id: str, step: str, status: str, output: Any) -> Change:
     raise StateNotRecordableError(run_id, f"only an attempt makes step {step!r} {status}", hints)
 
 
-def changes_between(state: WorkflowState, wanted: Mapping[str, Any]) -> list[Change]:
+def changes_between(state: WorkflowState, wanted: Mapping[str, Any]) -> list[Amendment]:
     """What leads from a run to a state in the shape that `shape` gives; parts that are left out stay.
 
     Raises StateNotRecordableError for whatever cannot be given by hand, or has moved on since, and what making the
@@ -90,10 +90,10 @@ def changes_between(state: WorkflowState, wanted: Mapping[str, Any]) -> list[Cha
         *_variables(state, wanted),
         *_end(state, wanted.get("status"), execution.get("status")),
     ]
-    return [change for change in asked if carry_out(draft, change)]
+    return [change for change in asked if apply_amendment(draft, change)]
 
 
-def _outputs(state: WorkflowState, execution: Mapping[str, Any]) -> Iterator[Change]:
+def _outputs(state: WorkflowState, execution: Mapping[str, Any]) -> Iterator[Amendment]:
     if "step_outputs" not in execution:
         return
     wanted = _object(state, execution, "step_outputs")
@@ -104,10 +104,10 @@ def _outputs(state: WorkflowState, execution: Mapping[str, Any]) -> Iterator[Cha
     for step, outcome in wanted.items():
         if not isinstance(outcome, Mapping) or set(outcome) != {"result"}:
             _refuse(state, f'the output of step {step!r} is not of the form {{"result": …}}')
-        yield GiveOutput(step, outcome["result"])
+        yield SetOutput(step, outcome["result"])
 
 
-def _variables(state: WorkflowState, wanted: Mapping[str, Any]) -> Iterator[Change]:
+def _variables(state: WorkflowState, wanted: Mapping[str, Any]) -> Iterator[Amendment]:
     if "variables" not in wanted:
         return
     given = _object(state, wanted, "variables")
@@ -118,7 +118,7 @@ def _variables(state: WorkflowState, wanted: Mapping[str, Any]) -> Iterator[Chan
         yield SetVariable(name, value)
 
 
-def _end(state: WorkflowState, *wanted: Any) -> Iterator[Change]:
+def _end(state: WorkflowState, *wanted: Any) -> Iterator[Amendment]:
     asked = {str(status) for status in wanted if status is not None} - {state.status.value}
     if asked == {COMPLETED}:
         yield Complete()

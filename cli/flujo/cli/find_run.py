@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Unpack
 
 from flujo.kernel import Order, RunStatus, RunSummary, StoredRuns
-from flujo.kernel.backend import Wanted
+from flujo.kernel.backend import RunQuery
 from flujo.kernel.errors import RunActiveError, RunNotFoundError
 
 from .failures import AmbiguousRunError, NothingToResumeError
@@ -47,7 +47,7 @@ async def _with_suffix(runs: StoredRuns, suffix: str) -> list[str]:
 
 
 async def every_run(
-    runs: StoredRuns, *, order: str = Order.CREATED, **wanted: Unpack[Wanted]
+    runs: StoredRuns, *, order: str = Order.CREATED, **wanted: Unpack[RunQuery]
 ) -> AsyncIterator[RunSummary]:
     """Yield all runs that match, newest first."""
     page: str | None = None

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from flujo.kernel import Pruned, RunSummary, StoredRuns
+from flujo.kernel import PruneResult, RunSummary, StoredRuns
 from flujo.kernel.api import LISTED, Selection
 
 from . import text
@@ -147,14 +147,14 @@ async def _prune(session: Session, selection: Selection, *, dry_run: bool, conse
         return await _delete_in_calls(session, runs, selection, expected)
 
 
-async def _call(runs: StoredRuns, selection: Selection, **how: Any) -> Pruned:
+async def _call(runs: StoredRuns, selection: Selection, **how: Any) -> PruneResult:
     return await runs.prune(**asdict(selection), **how)
 
 
 async def _delete_in_calls(session: Session, runs: StoredRuns, selection: Selection, expected: int | None) -> int:
     listed: list[RunSummary] = []
     total = size = 0
-    pruned: Pruned | None = None
+    pruned: PruneResult | None = None
     limit = LISTED if session.output in ("name", "jsonl") else _CALL_RUNS  # an answer holds no more runs than these
     with Interruption() as interruption, _Counter(session, expected) as counter:
         while interruption.received is None:
@@ -210,7 +210,7 @@ class _Counter:
         self._progress.update(self._task, completed=total)
 
 
-def _preview(session: Session, due: Pruned) -> None:
+def _preview(session: Session, due: PruneResult) -> None:
     _list(session, due.runs)
     listed = len(due.runs)
     if session.output == "table" and due.runs:
@@ -231,7 +231,7 @@ def _list(session: Session, runs: Sequence[RunSummary]) -> None:
         emit_all([text.summary_object(run, interrupted=False) for run in runs], session.output)
 
 
-def _note_kept(session: Session, pruned: Pruned) -> None:
+def _note_kept(session: Session, pruned: PruneResult) -> None:
     if pruned.kept_paused:
         session.note(
             f"kept {pruned.kept_paused} paused {_noun(pruned.kept_paused)} of that age; --status paused includes them"

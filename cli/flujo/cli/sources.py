@@ -18,7 +18,7 @@ from shlex import quote
 from types import ModuleType
 from typing import Any
 
-from flujo.kernel import Beginning, StoredDefinition, Workflow, WorkflowState
+from flujo.kernel import RunStart, StoredDefinition, Workflow, WorkflowState
 from flujo.kernel.errors import FlujoError, Problem
 
 from .failures import SourceError, SourceNotFoundError
@@ -128,7 +128,7 @@ def _load_python(target: str, start_dir: str) -> Workflow:
     recorded = {TARGET: f"{place}:{name}", START_DIR: start_dir}
     before = found.environment
 
-    def environment(beginning: Beginning) -> Mapping[str, Any]:
+    def environment(beginning: RunStart) -> Mapping[str, Any]:
         return {**(before(beginning) if before is not None else {}), **recorded}
 
     return replace(found, environment=environment)

@@ -3,7 +3,7 @@
 This module is the table of contents of the package; everything here is public, and everything public is here.
 """
 
-from .api import Pruned as Pruned
+from .api import PruneResult as PruneResult
 from .api import RunHandle as RunHandle
 from .api import Runs as Runs
 from .api import StoredRuns as StoredRuns
@@ -22,7 +22,7 @@ from .execution.context import Context as Context
 from .execution.current_attempt import Attempt as Attempt
 from .execution.current_attempt import Wait as Wait
 from .execution.current_attempt import current_attempt as current_attempt
-from .execution.programs import Beginning as Beginning
+from .execution.programs import RunStart as RunStart
 from .execution.programs import Step as Step
 from .execution.programs import Workflow as Workflow
 from .execution.programs import step as step

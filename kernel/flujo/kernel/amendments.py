@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .journal.amendments import Change, Complete, GiveOutput, SetVariable, Skip, carry_out, decide
+from .journal.amendments import Amendment, Complete, SetOutput, SetVariable, Skip, apply_amendment, decide
 
 __all__ = [
-    "Change",
+    "Amendment",
     "Complete",
-    "GiveOutput",
+    "SetOutput",
     "SetVariable",
     "Skip",
-    "carry_out",
+    "apply_amendment",
     "decide",
 ]

@@ -35,8 +35,8 @@ from .keys import check_variable_name
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.resumption import ResumeOptions, Resumption
 from .store.backend import Order, Page
-from .store.filters import Wanted
-from .store.pruning import LISTED, SETTLED_RUNS, Pruned, Selection, SelectionOptions
+from .store.filters import RunQuery
+from .store.pruning import LISTED, SETTLED_RUNS, PruneResult, Selection, SelectionOptions
 from .values import MAX_INPUT_BYTES, encode, encode_given
 
 R = TypeVar("R")
@@ -50,7 +50,7 @@ __all__ = [
     "Event",
     "Explanation",
     "PauseOutcome",
-    "Pruned",
+    "PruneResult",
     "Reason",
     "Rest",
     "ResumeOptions",
@@ -101,7 +101,7 @@ class StoredRuns(Protocol):
         ...
 
     async def list(
-        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[Wanted]
+        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[RunQuery]
     ) -> Page:
         """One page of the runs that match, newest first by `order`: `created`, or `updated`, by which a run that moves
         meanwhile may be on two pages or on none.
@@ -110,7 +110,7 @@ class StoredRuns(Protocol):
         no instant and a limit below 1, InvalidValueError for a label that is no text."""
         ...
 
-    async def count(self, **wanted: Unpack[Wanted]) -> int:
+    async def count(self, **wanted: Unpack[RunQuery]) -> int:
         """How many runs match. Raises as `list`."""
         ...
 
@@ -160,7 +160,7 @@ class StoredRuns(Protocol):
         time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
         **selection: Unpack[SelectionOptions],
-    ) -> Pruned:
+    ) -> PruneResult:
         """Forget the selected runs, which have settled, the longest settled first; with `keep_last`, workflow by
         workflow. `SelectionOptions` lists the keywords that select; every one that is given must match, and at least
         one must be given. Runs go with all runs they have started, and with their workspaces; a family of which a live

@@ -50,10 +50,10 @@ from .execution.child_runs import ChildCall, ChildRuns
 from .execution.committer import Committer
 from .execution.current_attempt import account
 from .execution.live_run import LiveRun
-from .execution.programs import Beginning, Workflow
+from .execution.programs import RunStart, Workflow
 from .execution.subprocesses import Children
 from .journal import amendments, events
-from .journal.amendments import Change
+from .journal.amendments import Amendment
 from .journal.decisions import Stop, set_output, skip
 from .journal.events import Fact
 from .journal.explanation import Explanation, explain
@@ -461,7 +461,7 @@ class Kernel(Observer):
         number = 1 + await self.backend.count(RunFilter(workflow=workflow.name))
         assert self.workspaces is not None
         workspace = self.workspaces.absolute() / run_id
-        return workflow.environment(Beginning(run_id, self.clock.now(), number, workspace))
+        return workflow.environment(RunStart(run_id, self.clock.now(), number, workspace))
 
     async def _attach(self, run_id: str, workflow: Workflow, inputs: str) -> RunHandle:
         """The run that has this id already, if it is the same run."""
@@ -697,7 +697,7 @@ class Kernel(Observer):
     async def amend(
         self,
         run_id: str,
-        changes: Sequence[Change],
+        changes: Sequence[Amendment],
         *,
         uid: str | None = None,
         reason: str | None = None,

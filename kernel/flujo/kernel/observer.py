@@ -44,8 +44,8 @@ from .keys import check_step_name
 from .outcomes import Delivery
 from .ownership.resting import RestReader
 from .store.backend import Order, Page, Request, RunFilter, StateBackend
-from .store.filters import Wanted, check_limit, check_order, check_text, run_filter
-from .store.pruning import Pruned, Pruner, Selection, SelectionOptions
+from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
+from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
 from .store.reading import is_interrupted, read_state
 from .values import encode, encode_given
 
@@ -127,7 +127,7 @@ class Observer:
         return await is_interrupted(self.backend, summary)
 
     async def list(
-        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[Wanted]
+        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[RunQuery]
     ) -> Page:
         """One page of the runs that match, newest first by `order`: `created`, or `updated`, by which a run that moves
         meanwhile may be on two pages or on none.
@@ -137,7 +137,7 @@ class Observer:
         chosen = run_filter(**wanted)
         return await self.backend.list(chosen, order=check_order(order), limit=check_limit(limit), page=page or None)
 
-    async def count(self, **wanted: Unpack[Wanted]) -> int:
+    async def count(self, **wanted: Unpack[RunQuery]) -> int:
         """How many runs match. Raises as `list`."""
         return await self.backend.count(run_filter(**wanted))
 
@@ -332,7 +332,7 @@ class Observer:
         time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
         **selection: Unpack[SelectionOptions],
-    ) -> Pruned:
+    ) -> PruneResult:
         """As Runs.prune."""
         pruner = Pruner(self.backend, self.clock, self._remove_files)
         return await pruner.prune(Selection(**selection), limit, time_budget_seconds, dry_run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .execution.current_attempt import Attempt, Wait, current_attempt
-from .execution.programs import Beginning, P, Program, R, Step, Workflow, as_step, step, workflow
+from .execution.programs import P, Program, R, RunStart, Step, Workflow, as_step, step, workflow
 from .execution.signature import Inputs
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
@@ -18,7 +18,6 @@ __all__ = [
     "NOTHING",
     "NO_RETRY",
     "Attempt",
-    "Beginning",
     "Children",
     "Finished",
     "Inputs",
@@ -27,6 +26,7 @@ __all__ = [
     "R",
     "Retention",
     "RetryPolicy",
+    "RunStart",
     "Step",
     "Wait",
     "Workflow",

@@ -19,7 +19,7 @@ from flujo.kernel.api import (
     Delivery,
     Explanation,
     PauseOutcome,
-    Pruned,
+    PruneResult,
     Reason,
     Rest,
     ResumeOptions,
@@ -37,8 +37,8 @@ from flujo.kernel.api import (
 from flujo.kernel.backend import (
     Order,
     Page,
+    RunQuery,
     RunSummary,
-    Wanted,
     check_labels,
     check_limit,
     check_order,
@@ -333,7 +333,7 @@ class Client:
         return summary.status in LIVE and summary.owner is None
 
     async def list(
-        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[Wanted]
+        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[RunQuery]
     ) -> Page:
         """Return a page of runs as Kernel.list does, at most 1000 at a time."""
         request = run_service_pb2.ListRunsRequest(
@@ -345,7 +345,7 @@ class Client:
         answer = await self._call(self._runs.ListRuns, request)
         return Page([from_run(run) for run in answer.runs], answer.next_page_token or None)
 
-    async def count(self, **wanted: Unpack[Wanted]) -> int:
+    async def count(self, **wanted: Unpack[RunQuery]) -> int:
         """Return how many runs match, as Kernel.count does."""
         request = run_service_pb2.CountRunsRequest(filter=to_filter(run_filter(**wanted)))
         return int((await self._call(self._runs.CountRuns, request)).count)
@@ -572,7 +572,7 @@ class Client:
         time_budget_seconds: Duration | None = None,
         dry_run: bool = False,
         **selection: Unpack[SelectionOptions],
-    ) -> Pruned:
+    ) -> PruneResult:
         """Delete old runs as Kernel.prune does, at most 100,000 runs and 20 seconds at a time (default 10 seconds)."""
         chosen = Selection(**selection)
         request = run_service_pb2.PruneRunsRequest(
@@ -590,7 +590,7 @@ class Client:
             request.time_budget.CopyFrom(to_duration(parse_duration(time_budget_seconds)))
         seconds = self._call_seconds + PRUNE_SECONDS
         answer = await self._calls.unary(self._runs.PruneRuns, request, seconds=seconds)
-        return Pruned(
+        return PruneResult(
             [from_run(run) for run in answer.runs],
             answer.total,
             answer.more,

@@ -40,7 +40,7 @@ from flujo.kernel.events import (
     StepWaiting,
     VariableSet,
 )
-from flujo.kernel.journal.amendments import Change, Complete, GiveOutput, SetVariable, Skip, carry_out, decide
+from flujo.kernel.journal.amendments import Amendment, Complete, SetOutput, SetVariable, Skip, apply_amendment, decide
 from flujo.kernel.transitions import apply
 from kernel.harness import FailingBackend, Harness
 from kernel.test_skip_and_set import Three, after, failed, idle, interrupted
@@ -65,15 +65,15 @@ def history(facts: Sequence[Fact]) -> WorkflowState:
 @pytest.mark.parametrize(
     ("facts", "changes", "recorded"),
     [
-        (FAILED, [GiveOutput("b", 2)], [StepOutputSet("b", "2", 1, "why", "ann")]),
-        (FAILED, [GiveOutput("c")], [StepOutputSet("c", "null", 1, "why", "ann")]),
-        (FAILED, [GiveOutput("a", [1])], [StepOutputSet("a", "[1]", 2, "why", "ann")]),
+        (FAILED, [SetOutput("b", 2)], [StepOutputSet("b", "2", 1, "why", "ann")]),
+        (FAILED, [SetOutput("c")], [StepOutputSet("c", "null", 1, "why", "ann")]),
+        (FAILED, [SetOutput("a", [1])], [StepOutputSet("a", "[1]", 2, "why", "ann")]),
         (
             FAILED,
-            [GiveOutput("a", 1), GiveOutput("a", 2)],
+            [SetOutput("a", 1), SetOutput("a", 2)],
             [StepOutputSet("a", "1", 2, "why", "ann"), StepOutputSet("a", "2", 3, "why", "ann")],
         ),
-        (FAILED, [GiveOutput("a", {"n": 1})], []),
+        (FAILED, [SetOutput("a", {"n": 1})], []),
         (FAILED, [Skip("b")], [StepSkipped("b", "why", None, 1, "ann")]),
         (FAILED, [Skip("b", 3)], [StepSkipped("b", "why", "3", 1, "ann")]),
         (FAILED, [Skip("b", 3), Skip("b", 3)], [StepSkipped("b", "why", "3", 1, "ann")]),
@@ -102,11 +102,11 @@ def history(facts: Sequence[Fact]) -> WorkflowState:
             [Complete()],
             [RunResumed(by="ann"), RunCompleted("null", "why", "ann")],
         ),
-        (COMPLETED, [Complete(), GiveOutput("a", {"n": 1})], []),
+        (COMPLETED, [Complete(), SetOutput("a", {"n": 1})], []),
         (FAILED, [], []),
     ],
 )
-def test_what_changes_record(facts: list[Fact], changes: list[Change], recorded: list[Fact]) -> None:
+def test_what_changes_record(facts: list[Fact], changes: list[Amendment], recorded: list[Fact]) -> None:
     """Every fact says who and why, what is there already is not recorded again, and the state stays as it is."""
     state = history(facts)
     before = deepcopy(state)
@@ -118,19 +118,19 @@ def test_what_changes_record(facts: list[Fact], changes: list[Change], recorded:
 @pytest.mark.parametrize(
     ("facts", "changes", "kind"),
     [
-        (FAILED, [GiveOutput("z", 1)], StepNotFoundError),
+        (FAILED, [SetOutput("z", 1)], StepNotFoundError),
         (FAILED, [Skip("a")], StepCompletedError),
         (FAILED, [SetVariable("not a name", 1)], InvalidNameError),
         (FAILED, [SetVariable("k", float("nan"))], InvalidValueError),
-        (FAILED, [GiveOutput("b", "x" * 2_000_000)], PayloadTooLargeError),
-        (COMPLETED, [GiveOutput("a", 2)], RunFinishedError),
-        (COMPLETED, [GiveOutput("c", 2)], RunFinishedError),
+        (FAILED, [SetOutput("b", "x" * 2_000_000)], PayloadTooLargeError),
+        (COMPLETED, [SetOutput("a", 2)], RunFinishedError),
+        (COMPLETED, [SetOutput("c", 2)], RunFinishedError),
         (COMPLETED, [Skip("c")], RunFinishedError),
         (COMPLETED, [SetVariable("k", 1)], RunFinishedError),
         (FAILED, [Complete(), SetVariable("k", 1)], RunFinishedError),
     ],
 )
-def test_what_cannot_be_changed(facts: list[Fact], changes: list[Change], kind: type[FlujoError]) -> None:
+def test_what_cannot_be_changed(facts: list[Fact], changes: list[Amendment], kind: type[FlujoError]) -> None:
     """The error of the first change that cannot be made; the state stays as it is."""
     state = history(facts)
     before = deepcopy(state)
@@ -144,9 +144,9 @@ def test_a_change_shows_at_once() -> None:
     """Carried out on a state, it gives what the journal will add up to."""
     state = history(FAILED)
 
-    carry_out(state, GiveOutput("b", 2))
-    carry_out(state, SetVariable("k", "v"))
-    carry_out(state, Complete("all"))
+    apply_amendment(state, SetOutput("b", 2))
+    apply_amendment(state, SetVariable("k", "v"))
+    apply_amendment(state, Complete("all"))
 
     assert state.step_outputs == {"a": {"result": {"n": 1}}, "b": {"result": 2}}
     assert (state.variables, state.status, state.output, state.error) == ({"k": "v"}, "completed", "all", None)
@@ -159,7 +159,7 @@ async def test_changes_of_a_run_are_one_commit(arrange: Callable[[Harness, Three
     three = Three(fails=arrange is failed)
     await arrange(harness, three)
     before = harness.summary("r")
-    changes: list[Change] = [GiveOutput("second", 2), GiveOutput("first", 10), SetVariable("k", "v")]
+    changes: list[Amendment] = [SetOutput("second", 2), SetOutput("first", 10), SetVariable("k", "v")]
     async with harness.kernel(three.workflow, recover=False) as kernel:
         await kernel.amend("r", changes, uid=before.uid, reason="by hand", by="ann")
         state = await kernel.inspect("r")
@@ -202,7 +202,7 @@ async def test_a_run_completed_by_hand_goes_on_from_a_step() -> None:
     three = Three(fails=True)
     await failed(harness, three)
     async with harness.kernel(three.workflow, recover=False) as kernel:
-        await kernel.amend("r", [GiveOutput("second", 2), Complete()])
+        await kernel.amend("r", [SetOutput("second", 2), Complete()])
         output = await (await kernel.resume("r", from_step="second", skip={"second": 5})).result()
         step = (await kernel.inspect("r")).steps["second"]
 
@@ -218,7 +218,7 @@ async def test_a_refused_change_records_none_of_them() -> None:
     before = harness.summary("r")
     async with harness.kernel(three.workflow, recover=False) as kernel:
         with pytest.raises(StepNotFoundError):
-            await kernel.amend("r", [SetVariable("k", 1), GiveOutput("absent", 1)])
+            await kernel.amend("r", [SetVariable("k", 1), SetOutput("absent", 1)])
 
     assert after(harness, before.seq) == []
 
@@ -229,7 +229,7 @@ async def test_a_store_that_fails_has_all_changes_or_none() -> None:
     three = Three(fails=False)
     await interrupted(harness, three)
     before = harness.summary("r")
-    changes: list[Change] = [SetVariable("k", 1), GiveOutput("second", 2), Complete()]
+    changes: list[Amendment] = [SetVariable("k", 1), SetOutput("second", 2), Complete()]
     store = FailingBackend(harness.store)
     store.broken = True
     with pytest.raises(StoreError):

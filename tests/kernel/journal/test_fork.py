@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from flujo.kernel import (
-    Beginning,
     Context,
     RunFailed,
+    RunStart,
     RunStatus,
     StateIncompatibilityError,
     StepFailed,
@@ -156,7 +156,7 @@ class Chain:
 
         self.workflow = Workflow(name="chain", program=program, labels={"kind": "chain"}, environment=self.environment)
 
-    def environment(self, beginning: Beginning) -> dict[str, Any]:
+    def environment(self, beginning: RunStart) -> dict[str, Any]:
         return {"number": beginning.run_number, "at": beginning.now}
 
 

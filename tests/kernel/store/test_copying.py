@@ -16,15 +16,15 @@ from flujo.kernel.errors import CorruptStoreError, RunExistsError, StoreError
 from flujo.kernel.events import EventRow
 from flujo.kernel.transfer import (
     Arrival,
-    Copied,
+    CopyResult,
     Outcome,
-    Standing,
+    Presence,
     copy_runs,
     export_run,
     from_json,
     import_run,
     missing,
-    standing,
+    presence_of,
     to_json,
 )
 from kernel.harness import Harness, until
@@ -64,7 +64,7 @@ async def test_copied_runs_go_on_to_the_same_end(pair: tuple[Open, Open]) -> Non
     async with opened(source(), None) as origin, opened(target()) as copy:
         done = await copy_runs(origin, copy, progress=lambda done, total: told.append((done, total)))
 
-        assert done == Copied(len(RUNS), 0, 0, 0, [])
+        assert done == CopyResult(len(RUNS), 0, 0, 0, [])
         assert told[-1] == (len(RUNS), len(RUNS))
         assert set(await contents(copy)) == set(RUNS)
         assert await contents(copy) == await contents(origin)
@@ -117,8 +117,8 @@ async def test_a_repeated_copy_changes_nothing_and_adds_what_is_missing(pair: tu
         second = await copy_runs(origin, copy)
         third = await copy_runs(origin, copy)
 
-        assert second == Copied(len(RUNS) - 2, 2, 0, 0, [])
-        assert third == Copied(0, len(RUNS), 0, 0, [])
+        assert second == CopyResult(len(RUNS) - 2, 2, 0, 0, [])
+        assert third == CopyResult(0, len(RUNS), 0, 0, [])
         assert await contents(copy) == await contents(origin)
 
 
@@ -136,7 +136,7 @@ async def test_a_copy_that_has_gone_on_is_left_alone() -> None:
         async with harness.backend() as origin, opened(there.backend()) as copy:
             done = await copy_runs(origin, copy)
 
-    assert done == Copied(0, 0, 1, 0, [])
+    assert done == CopyResult(0, 0, 1, 0, [])
     assert there.journal("r")[: len(before)] == before
 
 
@@ -213,7 +213,7 @@ async def test_a_live_run_is_copied_only_if_that_is_asked_for() -> None:
 
     assert (refused.created, refused.refused) == (0, 1)
     assert "live process" in refused.refusals[0].text
-    assert done == Copied(1, 0, 0, 0, [])
+    assert done == CopyResult(1, 0, 0, 0, [])
     assert there.summary("r").owner is None
     assert document.run.live
 
@@ -276,7 +276,7 @@ async def test_what_arrives_is_read_again(batch: int, monkeypatch: pytest.Monkey
 
     harness, _ = await small_world("r")
     async with harness.backend() as origin, opened(Forgetful()) as copy:
-        with pytest.raises(CorruptStoreError, match="does not read as it was written"):
+        with pytest.raises(CorruptStoreError, match="does not match the source"):
             await copy_runs(origin, copy)
 
 
@@ -331,18 +331,18 @@ SUMMARY = RunSummary(
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (None, Standing.MISSING),
-        (SUMMARY._replace(uid="v"), Standing.OTHER),
-        (SUMMARY._replace(uid="v", seq=9), Standing.OTHER),
-        (SUMMARY._replace(seq=4), Standing.BEHIND),
-        (SUMMARY, Standing.SAME),
-        (SUMMARY._replace(owner="k", token=9), Standing.SAME),
-        (SUMMARY._replace(seq=6), Standing.AHEAD),
+        (None, Presence.MISSING),
+        (SUMMARY._replace(uid="v"), Presence.OTHER),
+        (SUMMARY._replace(uid="v", seq=9), Presence.OTHER),
+        (SUMMARY._replace(seq=4), Presence.BEHIND),
+        (SUMMARY, Presence.SAME),
+        (SUMMARY._replace(owner="k", token=9), Presence.SAME),
+        (SUMMARY._replace(seq=6), Presence.AHEAD),
     ],
 )
-def test_where_a_run_stands(found: RunSummary | None, expected: Standing) -> None:
+def test_where_a_run_stands(found: RunSummary | None, expected: Presence) -> None:
     """Its uid says which run it is, and its last event how far it has come."""
-    assert standing(SUMMARY, found) is expected
+    assert presence_of(SUMMARY, found) is expected
 
 
 A, B, C = (Request("signal", f'{{"name":"{name}"}}', 1) for name in "abc")

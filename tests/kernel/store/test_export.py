@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -11,15 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flujo.backends import InMemoryBackend
-from flujo.kernel import Context, Workflow, WorkflowState
-from flujo.kernel.backend import Commit, Request, RunFilter, StateBackend
-from flujo.kernel.errors import InvalidExportError, RunExistsError, RunNotFoundError
+from flujo.backends.memory import MemoryStore
+from flujo.kernel import Context, Kernel, Workflow, WorkflowState, workflow
+from flujo.kernel.backend import Commit, Request, RunFilter, StateBackend, StoredDefinition
+from flujo.kernel.checking import check
+from flujo.kernel.errors import CorruptStoreError, InvalidExportError, RunExistsError, RunNotFoundError
 from flujo.kernel.events import Event, EventRow, RunCreated, SignalReceived, encode
 from flujo.kernel.transfer import (
     Arrival,
     Export,
     ExportedRun,
     Outcome,
+    copy_runs,
     examine_export,
     export_run,
     from_json,
@@ -69,7 +74,7 @@ def test_any_legal_history_travels(choices: list[int], text: str) -> None:
         event = Event(number, number, possible[choice % len(possible)])
         fold(state, event)
         rows.append(encode(event))
-    requests = [Request("signal", encode_value({"name": "go", "payload": text, "by": text}), 1)]
+    requests = [Request("signal", encode_value({"name": "go", "payload": encode_value(text), "by": text}), 1)]
     run = ExportedRun(summarize(state, None, 1), rows, None, requests, True)
     export = Export(1, text, text, run, [])
 
@@ -118,6 +123,10 @@ def _put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
         (_put("run", "summary", "seq", value="3"), "run.summary.seq"),
         (_put("run", "summary", "owner", value="k-1"), "it is owned by 'k-1'"),
         (_put("run", "summary", "token", value=2**63), "larger than any store can hold"),
+        (_put("run", "summary", "token", value=0), "its token is 0, and the first owner of a run has 1"),
+        (_put("run", "summary", "uid", value="../x"), "its uid '../x' is malformed"),
+        (_put("children", 0, "requests", 0, "at", value=2**63), "larger than any store can hold"),
+        (_put("children", 0, "requests", 0, "body", value="{"), "request 1 in its inbox is malformed"),
         (_put("run", "events", 1, "seq", value=7), "event 7 follows event 1"),
         (_put("run", "events", 1, "body", value='{"step":5}'), "is malformed"),
         (_put("run", "events", 1, "type", value="step_teleported"), "newer release"),
@@ -234,3 +243,62 @@ async def test_a_snapshot_is_of_one_moment() -> None:
     waiting = [json.loads(request.body)["payload"] for request in run.requests]
     assert run.live
     assert (received, waiting) == (["4", "3", "2", "1"], ["0"])
+
+
+# -- definitions that their digest contradicts -----------------------------------------------------------------------
+
+
+@workflow(name="written")
+async def written(ctx: Context) -> None:
+    await ctx.wait_signal("go")
+
+
+TEXT = "name: written"
+GENUINE = StoredDefinition(sha256(TEXT.encode()).hexdigest(), "written", None, TEXT)
+FORGED = GENUINE._replace(text="name: evil")
+
+
+async def stored(definition: StoredDefinition) -> MemoryStore:
+    """A store with the unfinished run `r` of a definition, which is stored as it is given."""
+    store = MemoryStore()
+    flow = replace(written, definition=definition)
+    async with Kernel(InMemoryBackend(store), load_definition=lambda text: flow) as kernel:
+        await kernel.start(flow, run_id="r")
+    return store
+
+
+def test_a_text_is_genuine_unless_its_digest_contradicts_it() -> None:
+    """A digest that is no SHA-256 says nothing of the text."""
+    assert GENUINE.is_genuine
+    assert not FORGED.is_genuine
+    assert StoredDefinition("d1", "written", None, "anything").is_genuine
+
+
+async def test_a_forged_definition_is_not_imported() -> None:
+    """Later runs of its digest would execute it."""
+    async with opened(InMemoryBackend(await stored(GENUINE))) as backend:
+        document = json.loads(to_json(await export_run(backend, "r")))
+    document["run"]["definition"]["text"] = FORGED.text
+
+    async with opened(InMemoryBackend()) as backend:
+        with pytest.raises(InvalidExportError, match="another one than its digest says"):
+            await import_run(backend, from_json(json.dumps(document)))
+        assert await backend.count(RunFilter()) == 0
+
+
+async def test_a_forged_definition_is_named_and_goes_nowhere() -> None:
+    """A check names it, and neither an export, nor a copy, nor a kernel takes it for what it was."""
+    store = await stored(FORGED)
+    async with opened(InMemoryBackend(store)) as backend, opened(InMemoryBackend()) as target:
+        report = await check(backend)
+        with pytest.raises(CorruptStoreError, match="another one than its digest says"):
+            await export_run(backend, "r")
+        copied = await copy_runs(backend, target)
+    async with Kernel(InMemoryBackend(store), load_definition=lambda text: written) as kernel:
+        with pytest.raises(CorruptStoreError, match="another one than its digest says"):
+            await kernel.resume("r")
+
+    assert [finding.text for finding in report.findings] == [
+        f"its definition {GENUINE.digest} has another text than its digest says"
+    ]
+    assert (copied.created, copied.refused) == (0, 1)

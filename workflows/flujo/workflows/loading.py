@@ -14,7 +14,7 @@ from typing import Any
 from flujo.kernel.backend import StoredDefinition
 from flujo.kernel.durations import to_datetime
 from flujo.kernel.errors import DefinitionError, InvalidInputError, Problem
-from flujo.kernel.programs import Beginning, Workflow
+from flujo.kernel.programs import RunStart, Workflow
 
 from .definition_reader import read_definition
 from .definitions import Definition
@@ -108,13 +108,13 @@ def _input_checker(definition: Definition) -> Callable[[dict[str, Any]], dict[st
 
 def _environment(
     definition: Definition, path: Path | None, workspace: Path | None
-) -> Callable[[Beginning], Mapping[str, Any]]:
+) -> Callable[[RunStart], Mapping[str, Any]]:
     """Return what reads, once, when a run begins: variables that are not set then are absent for its whole life.
 
     It raises InvalidInputError for one that a step is sure to need: a resume could not bring it back.
     """
 
-    def read(beginning: Beginning) -> dict[str, Any]:
+    def read(beginning: RunStart) -> dict[str, Any]:
         if missing := sorted(definition.needed_env - os.environ.keys()):
             told = "the environment variable is not set; set it, or write `env.{0} | default('')` where it is used"
             raise InvalidInputError(definition.name, {f"env.{name}": told.format(name) for name in missing})

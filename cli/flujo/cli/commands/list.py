@@ -17,7 +17,7 @@ from flujo.cli.inputs import parse_instant, parse_labels
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
 from flujo.kernel import Order, RunStatus, RunSummary, SystemClock
-from flujo.kernel.backend import Wanted
+from flujo.kernel.backend import RunQuery
 from flujo.kernel.durations import format_instant
 from flujo.kernel.state import LIVE
 
@@ -48,10 +48,10 @@ class ListFilter:
     instants: Mapping[str, int]
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> RunQuery:
         """Return the filter as keywords of `Runs.list`."""
         instants: Any = {INSTANTS[option]: instant for option, instant in self.instants.items()}
-        wanted = Wanted(
+        wanted = RunQuery(
             statuses=self.statuses or (sorted(LIVE) if "idle" in self.instants else ()),
             workflow=self.workflow,
             labels=parse_labels(self.labels),
@@ -59,7 +59,7 @@ class ListFilter:
             failed_step=self.failed_step,
             parent_run_id=self.parent,
         )
-        return cast(Wanted, {**wanted, **instants})
+        return cast(RunQuery, {**wanted, **instants})
 
     def options(self) -> Iterator[str]:
         """Yield the options as they are typed; ages become instants, which stay the same."""

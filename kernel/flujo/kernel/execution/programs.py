@@ -154,7 +154,7 @@ def as_step(function: Step[P, R] | Callable[P, R]) -> Step[P, R]:
     return function if isinstance(function, Step) else Step(function)
 
 
-class Beginning(NamedTuple):
+class RunStart(NamedTuple):
     """What is known when a run begins, for a workflow that records some of it once and for all."""
 
     run_id: str
@@ -187,7 +187,7 @@ class Workflow(Generic[Result_co]):
     definition: StoredDefinition | None = None
     file: str | None = None
     plan: Sequence[tuple[str, ...]] | None = None
-    environment: Callable[[Beginning], Mapping[str, Any]] | None = None
+    environment: Callable[[RunStart], Mapping[str, Any]] | None = None
     retention: Retention | None = None
     signature: Callable[[], Signature] | None = None
 

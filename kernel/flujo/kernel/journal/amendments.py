@@ -1,8 +1,8 @@
 """Several changes by hand to a run that nobody runs, which become one commit: all of them or none.
 
-    Change     one of them: GiveOutput, Skip, SetVariable, Complete
+    Amendment     one of them: SetOutput, Skip, SetVariable, Complete
     decide     what is recorded of some changes, or the error of the first one that cannot be made
-    carry_out  the same for one change, on a state that then shows it
+    apply_amendment  the same for one change, on a state that then shows it
 
 What is recorded stays: a step that has completed gets another output as a new generation, behind the first one in the
 journal, and keeps it in every replay. A change that changes nothing records nothing, so making it twice is harmless.
@@ -25,7 +25,7 @@ from .fold import apply
 from .state import LIVE, RunStatus, StepStatus, WorkflowState
 
 
-class GiveOutput(NamedTuple):
+class SetOutput(NamedTuple):
     """The step has this output, as if it had completed."""
 
     step: str
@@ -52,21 +52,23 @@ class Complete(NamedTuple):
     output: Any = None
 
 
-Change = GiveOutput | Skip | SetVariable | Complete
+Amendment = SetOutput | Skip | SetVariable | Complete
 
 
 def decide(
-    state: WorkflowState, changes: Sequence[Change], *, by: str | None = None, reason: str | None = None
+    state: WorkflowState, changes: Sequence[Amendment], *, by: str | None = None, reason: str | None = None
 ) -> list[Fact]:
     """What is recorded of these changes, in their order.
 
     Raises RunFinishedError, StepNotFoundError, StepCompletedError, InvalidNameError, InvalidValueError,
     PayloadTooLargeError."""
     draft = deepcopy(state)
-    return [fact for change in changes for fact in carry_out(draft, change, by=by, reason=reason)]
+    return [fact for change in changes for fact in apply_amendment(draft, change, by=by, reason=reason)]
 
 
-def carry_out(state: WorkflowState, change: Change, *, by: str | None = None, reason: str | None = None) -> list[Fact]:
+def apply_amendment(
+    state: WorkflowState, change: Amendment, *, by: str | None = None, reason: str | None = None
+) -> list[Fact]:
     """What is recorded of one change, applied to `state`. Raises as `decide`, and then leaves it as it is."""
     facts = list(_facts(state, change, by, reason))
     for fact in facts:
@@ -74,9 +76,9 @@ def carry_out(state: WorkflowState, change: Change, *, by: str | None = None, re
     return facts
 
 
-def _facts(state: WorkflowState, change: Change, by: str | None, reason: str | None) -> Iterator[Fact]:
+def _facts(state: WorkflowState, change: Amendment, by: str | None, reason: str | None) -> Iterator[Fact]:
     match change:
-        case GiveOutput(step, output):
+        case SetOutput(step, output):
             yield from _given(state, step, encode_given("the output", output), by, reason)
         case Skip(step, output):
             yield from _skipped(state, step, None if output is None else encode_given("the output", output), by, reason)

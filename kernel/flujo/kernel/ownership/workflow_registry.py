@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from flujo.kernel.errors import DeclarationError, StateIncompatibilityError, WorkflowNotFoundError
+from flujo.kernel.errors import CorruptStoreError, DeclarationError, StateIncompatibilityError, WorkflowNotFoundError
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal.compatibility import differences
 from flujo.kernel.journal.state import WorkflowState
@@ -58,7 +58,11 @@ class Catalogue:
         if registered is not None and same:
             return registered
         if state.definition is not None and self.load is not None:
-            return self.load(await backend.get_definition(state.definition))
+            definition = await backend.get_definition(state.definition)
+            if not definition.is_genuine:
+                problem = f"the text of its definition {definition.digest} is another one than its digest says"
+                raise CorruptStoreError(state.run_id, problem, ["flujoctl db check"])
+            return self.load(definition)
         if registered is None:
             raise WorkflowNotFoundError(state.workflow, sorted(self.registered))
         if found := differences(state, registered.plan):

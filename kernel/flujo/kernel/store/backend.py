@@ -15,9 +15,11 @@ the caller must read again what it wants to know, and never guess."""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -25,6 +27,8 @@ from typing import Any, NamedTuple, Self
 from flujo.kernel.errors import StoreError
 from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class StoredDefinition(NamedTuple):
@@ -34,6 +38,12 @@ class StoredDefinition(NamedTuple):
     workflow: str
     version: str | None
     text: str
+
+    @property
+    def is_genuine(self) -> bool:
+        """False for a text that its digest contradicts: every run of that digest would execute it. A digest that is no
+        SHA-256, as of a definition from elsewhere, says nothing."""
+        return SHA256.fullmatch(self.digest) is None or sha256(self.text.encode()).hexdigest() == self.digest
 
 
 class Commit(NamedTuple):

@@ -71,7 +71,7 @@ class Refusal(NamedTuple):
     commands: Sequence[str]
 
 
-class Copied(NamedTuple):
+class CopyResult(NamedTuple):
     """What a copy has done."""
 
     created: int
@@ -91,7 +91,7 @@ class Copied(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------------
 
 
-class Standing(StrEnum):
+class Presence(StrEnum):
     """How a store stands to a run that is to arrive."""
 
     MISSING = "missing"
@@ -105,18 +105,18 @@ class Standing(StrEnum):
     AHEAD = "ahead"
 
 
-def standing(wanted: RunSummary, found: RunSummary | None) -> Standing:
+def presence_of(wanted: RunSummary, found: RunSummary | None) -> Presence:
     """How a store stands to a run, by what it has under the same id."""
     if found is None:
-        return Standing.MISSING
+        return Presence.MISSING
     if found.uid != wanted.uid:
-        return Standing.OTHER
+        return Presence.OTHER
     if found.seq < wanted.seq:
-        return Standing.BEHIND
-    return Standing.SAME if found.seq == wanted.seq else Standing.AHEAD
+        return Presence.BEHIND
+    return Presence.SAME if found.seq == wanted.seq else Presence.AHEAD
 
 
-async def _require_room(backend: StateBackend, wanted: RunSummary, rows: Sequence[EventRow]) -> Outcome:
+async def _check_importable(backend: StateBackend, wanted: RunSummary, rows: Sequence[EventRow]) -> Outcome:
     """What is going to become of a run, of whose events `rows` are the last ones, or all; raises RunExistsError if it
     is in conflict with what is there."""
     run_id = wanted.run_id
@@ -125,10 +125,10 @@ async def _require_room(backend: StateBackend, wanted: RunSummary, rows: Sequenc
         found = await backend.load(run_id)
     except RunNotFoundError:
         return Outcome.CREATED
-    match standing(wanted, found):
-        case Standing.OTHER:
+    match presence_of(wanted, found):
+        case Presence.OTHER:
             raise RunExistsError(run_id, "another history: it is another run", [inspect])
-        case Standing.BEHIND:
+        case Presence.BEHIND:
             difference = f"fewer events, {found.seq} of {wanted.seq}: it has gone on since it was brought there"
             raise RunExistsError(run_id, difference, [inspect, delete])
         case here:
@@ -136,7 +136,7 @@ async def _require_room(backend: StateBackend, wanted: RunSummary, rows: Sequenc
             there = [row async for row in stored_events(backend, found._replace(seq=wanted.seq), begin)]
             if there != list(rows):
                 raise RunExistsError(run_id, "another history: it has gone on in both places", [inspect, delete])
-            return Outcome.UNCHANGED if here is Standing.SAME else Outcome.GONE_ON
+            return Outcome.UNCHANGED if here is Presence.SAME else Outcome.GONE_ON
 
 
 def missing(wanted: Sequence[Request], there: Sequence[Request]) -> list[Request]:
@@ -163,7 +163,7 @@ async def import_run(backend: StateBackend, export: Export) -> Sequence[Arrival]
     written, when an id is taken by another run or by another history of this one; InvalidExportError, StoreError."""
     examine_export(export)
     runs = [*reversed(export.children), export.run]
-    outcomes = [await _require_room(backend, run.summary, run.events) for run in runs]
+    outcomes = [await _check_importable(backend, run.summary, run.events) for run in runs]
     for run in runs:
         await _require_definition(backend, run.definition)
     for run, outcome in zip(runs, outcomes, strict=True):
@@ -194,7 +194,7 @@ async def copy_runs(
     *,
     include_live: bool = False,
     progress: Progress = lambda done, total: None,
-) -> Copied:
+) -> CopyResult:
     """Copy the runs that match, the newest first, so that children arrive before their parents.
 
     `target` is open as an owner, `source` need not be. A run that cannot be copied is refused, and keeps nobody from
@@ -210,11 +210,11 @@ async def copy_runs(
     while True:
         found = await source.list(filter, limit=_PAGE, page=page)
         for listed in found.runs:
-            await copying.take_along(listed)
+            await copying.add(listed)
             done += 1
             progress(done, max(total, done))
         if (page := found.next) is None:
-            await copying.unload()
+            await copying.flush()
             return copying.result()
 
 
@@ -231,11 +231,11 @@ class _Copying:
         self._refused = 0
         self._refusals: list[Refusal] = []
 
-    def result(self) -> Copied:
+    def result(self) -> CopyResult:
         created, unchanged, gone_on = (self._counts[each] for each in Outcome)
-        return Copied(created, unchanged, gone_on, self._refused, self._refusals)
+        return CopyResult(created, unchanged, gone_on, self._refused, self._refusals)
 
-    async def take_along(self, listed: RunSummary) -> None:
+    async def add(self, listed: RunSummary) -> None:
         """Bring one run on its way, or say why not."""
         try:
             run = await self._fetch(listed.run_id)
@@ -253,7 +253,7 @@ class _Copying:
         await self._require_idle(summary)
         # The last event is enough: two histories that have gone apart do not come to the same one in the same instant.
         last = await self._source.read_events(run_id, summary.uid, summary.seq - 1, 1)
-        outcome = await _require_room(self._target, summary, last)
+        outcome = await _check_importable(self._target, summary, last)
         if outcome is Outcome.CREATED:
             run = await snapshot(self._source, run_id)
             if run.live:
@@ -274,9 +274,9 @@ class _Copying:
         self._batch.append(run)
         self._bytes += sum(len(row.body) + len(row.payload or "") for row in run.events)
         if len(self._batch) >= _BATCH_RUNS or self._bytes >= _BATCH_BYTES:
-            await self.unload()
+            await self.flush()
 
-    async def unload(self) -> None:
+    async def flush(self) -> None:
         """Bring what has been taken along into the target."""
         batch, self._batch, self._bytes = self._batch, [], 0
         refused = await _append(self._target, batch)
@@ -310,7 +310,7 @@ def _creation(run: ExportedRun) -> Commit:
 async def _why_refused(backend: StateBackend, run: ExportedRun) -> RunExistsError:
     """Why a run was refused that was not there a moment ago."""
     try:
-        await _require_room(backend, run.summary, run.events)
+        await _check_importable(backend, run.summary, run.events)
     except RunExistsError as error:
         return error
     difference = "an id that differs in case only, or it has arrived at this very moment"
@@ -327,7 +327,9 @@ async def _verify(backend: StateBackend, run: ExportedRun) -> None:
         return  # somebody has pruned it, which is for them to decide
     told = found._replace(owner=None, token=summary.token)
     if arrived != list(run.events) or (found.seq == summary.seq and told != summary):
-        raise CorruptStoreError(backend.url, f"run {summary.run_id!r} does not read as it was written")
+        raise CorruptStoreError(
+            backend.url, f"the copy of run {summary.run_id!r} in the target does not match the source"
+        )
 
 
 async def _post(backend: StateBackend, summary: RunSummary, requests: Sequence[Request]) -> None:

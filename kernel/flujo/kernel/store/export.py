@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -24,8 +25,8 @@ from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.summaries import RunSummary, is_child
 from flujo.kernel.keys import check_run_id
 
-from .backend import Request, RunFilter, StateBackend, StoredDefinition
-from .integrity import verify
+from .backend import Posted, Request, RunFilter, StateBackend, StoredDefinition
+from .integrity import Severity, verify, verify_request
 from .reading import READ_EVENTS
 
 FORMAT = 1
@@ -34,6 +35,7 @@ FORMAT = 1
 
 _PAGE = 200
 _LARGEST = 2**63 - 1
+_UID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class ExportedRun(NamedTuple):
@@ -104,9 +106,13 @@ async def _definition(backend: StateBackend, summary: RunSummary) -> StoredDefin
     if summary.definition is None:
         return None
     try:
-        return await backend.get_definition(summary.definition)
+        definition = await backend.get_definition(summary.definition)
     except WorkflowNotFoundError:
         return None  # a check names it; with the workflow at hand the run goes on all the same
+    if not definition.is_genuine:
+        problem = f"the text of its definition {definition.digest} is another one than its digest says"
+        raise CorruptStoreError(summary.run_id, problem, ["flujoctl db check"])
+    return definition
 
 
 async def export_run(
@@ -213,8 +219,25 @@ def _problem(run: ExportedRun) -> str | None:
         return problems[0]
     if summary.owner is not None:
         return f"it is owned by {summary.owner!r}"
-    if any(isinstance(value, int) and not -_LARGEST <= value <= _LARGEST for value in summary):
-        return "a number in it is larger than any store can hold"
+    if (malformed := _malformed(run)) is not None:
+        return malformed
+    if definition is not None and not definition.is_genuine:
+        return f"the text of its definition {definition.digest} is another one than its digest says"
     if definition is not None and definition.digest != summary.definition:
         return f"it goes by the definition {summary.definition}, and this is {definition.digest}"
     return None
+
+
+def _malformed(run: ExportedRun) -> str | None:
+    """What no kernel would have written: numbers beyond any store, a token below 1, a uid that is no name, a request
+    that is none."""
+    numbers = [*run.summary, *(request.at for request in run.requests)]
+    if any(isinstance(value, int) and not -_LARGEST <= value <= _LARGEST for value in numbers):
+        return "a number in it is larger than any store can hold"
+    if run.summary.token < 1:
+        return f"its token is {run.summary.token}, and the first owner of a run has 1"
+    if not _UID.fullmatch(run.summary.uid):
+        return f"its uid {run.summary.uid[:40]!r} is malformed"
+    verdicts = (verify_request(Posted(number, run.summary.uid, each)) for number, each in enumerate(run.requests, 1))
+    damaged = (text for severity, text in filter(None, verdicts) if severity is Severity.DAMAGED)
+    return next(damaged, None)

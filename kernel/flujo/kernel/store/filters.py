@@ -20,7 +20,7 @@ EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
-class Wanted(TypedDict, total=False):
+class RunQuery(TypedDict, total=False):
     """Which runs; every part that is given must match, and without any all runs do.
 
     Ranges hold their `from` and not their `before`, so that windows side by side count no run twice; a run that has not

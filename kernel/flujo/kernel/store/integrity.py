@@ -301,7 +301,7 @@ class _Checking:
 
     def __init__(self, backend: StateBackend) -> None:
         self._backend = backend
-        self._definitions: dict[str, bool] = {}  # digest → whether it is there
+        self._definitions: dict[str, str | None] = {}  # digest → what is wrong with it
         self._findings: list[Finding] = []
         self._counts = dict.fromkeys(Severity, 0)
         self._events = self._interrupted = self._orphans = 0
@@ -350,11 +350,11 @@ class _Checking:
         run_id = summary.run_id
         for problem in await self._examined(summary):
             self.note_damage(run_id, problem)
-        if summary.definition is not None and not await self._has_definition(summary.definition):
-            self.note_damage(run_id, f"its definition {summary.definition} is not in the store")
+        if summary.definition is not None and (wrong := await self._problem_of(summary.definition)) is not None:
+            self.note_damage(run_id, f"its definition {summary.definition} {wrong}")
         for posted in await self._backend.requests(run_id, summary.uid):
-            if (wrong := verify_request(posted)) is not None:
-                severity, text = wrong
+            if (verdict := verify_request(posted)) is not None:
+                severity, text = verdict
                 upgrade = severity is Severity.NEWER
                 self._note(severity, run_id, text, ["pip install --upgrade flujoctl" if upgrade else _delete(run_id)])
         self._interrupted += await is_interrupted(self._backend, summary)
@@ -383,13 +383,14 @@ class _Checking:
                 problems.append(f"its journal goes on behind event {summary.seq}, the last by its summary")
         return problems
 
-    async def _has_definition(self, digest: str) -> bool:
+    async def _problem_of(self, digest: str) -> str | None:
+        """What is wrong with a stored definition; asked once for each."""
         if digest not in self._definitions:
             try:
-                await self._backend.get_definition(digest)
-                self._definitions[digest] = True
+                found = await self._backend.get_definition(digest)
+                self._definitions[digest] = None if found.is_genuine else "has another text than its digest says"
             except (WorkflowNotFoundError, CorruptStoreError):
-                self._definitions[digest] = False
+                self._definitions[digest] = "is not in the store"
         return self._definitions[digest]
 
     async def _look_for_parent(self, child: RunSummary, parent_run_id: str) -> None:

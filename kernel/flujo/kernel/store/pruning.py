@@ -85,7 +85,7 @@ class Selection:
         return wanted._replace(settled_before=settled_before(now, parse_duration(self.older_than_seconds)))
 
 
-class Pruned(NamedTuple):
+class PruneResult(NamedTuple):
     """What a prune has forgotten, or would forget."""
 
     runs: Sequence[RunSummary]
@@ -120,7 +120,7 @@ class Pruner:
 
     async def prune(
         self, selection: Selection, limit: int, time_budget_seconds: Duration | None, dry_run: bool
-    ) -> Pruned:
+    ) -> PruneResult:
         """Forget the selected runs as `Runs.prune` says."""
         check_limit(limit)
         now = self._clock.now()
@@ -144,7 +144,7 @@ class Pruner:
             alive = created_before(alive, wanted.settled_before)
         return paused, await self._backend.count(alive)
 
-    async def _preview(self, filters: Iterable[RunFilter], listed: int, kept: tuple[int, int]) -> Pruned:
+    async def _preview(self, filters: Iterable[RunFilter], listed: int, kept: tuple[int, int]) -> PruneResult:
         runs: list[RunSummary] = []
         total = size = 0
         for filter in filters:
@@ -152,22 +152,22 @@ class Pruner:
             runs += removal.runs[: listed - len(runs)]
             total += removal.total
             size += removal.bytes
-        return Pruned(runs, total, total > len(runs), *kept, size)
+        return PruneResult(runs, total, total > len(runs), *kept, size)
 
     async def _forget(
         self, filters: Iterable[RunFilter], limit: int, until: int | None, kept: tuple[int, int]
-    ) -> Pruned:
+    ) -> PruneResult:
         runs: list[RunSummary] = []
         total = size = 0
         for filter in filters:
             more = True
             while more:
                 if total >= limit or (total and until is not None and self._clock.now() >= until):
-                    return Pruned(runs, total, True, *kept, size)
+                    return PruneResult(runs, total, True, *kept, size)
                 removal = await self._backend.prune(filter, limit=min(BATCH, limit - total), dry_run=False)
                 await self._remove_files(removal.runs)
                 runs += removal.runs[: max(0, LISTED - len(runs))]
                 total += removal.total
                 size += removal.bytes
                 more = removal.more
-        return Pruned(runs, total, False, *kept, size)
+        return PruneResult(runs, total, False, *kept, size)

@@ -24,7 +24,7 @@ async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowStat
     state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
     while rows := await backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
         for row in rows:
-            with _sense(summary, row):
+            with _corrupt_on_error(summary, row):
                 fold(state, events.decode(row))
     return state
 
@@ -34,13 +34,13 @@ async def read_journal(backend: StateBackend, summary: RunSummary) -> list[Event
     journal: list[Event] = []
     while rows := await backend.read_events(summary.run_id, summary.uid, len(journal), READ_EVENTS):
         for row in rows:
-            with _sense(summary, row):
+            with _corrupt_on_error(summary, row):
                 journal.append(events.decode(row))
     return journal
 
 
 @contextmanager
-def _sense(summary: RunSummary, row: EventRow) -> Iterator[None]:
+def _corrupt_on_error(summary: RunSummary, row: EventRow) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flujo.kernel.backend import Order, RunFilter, Wanted
+from flujo.kernel.backend import Order, RunFilter, RunQuery
 from flujo.kernel.errors import InvalidNameError
 from flujo.v1 import run_service_pb2 as pb
 
@@ -42,13 +42,13 @@ def to_filter(filter: RunFilter) -> pb.RunFilter:
     return cast(pb.RunFilter, made)
 
 
-def from_filter(message: pb.RunFilter) -> Wanted:
+def from_filter(message: pb.RunFilter) -> RunQuery:
     """Return the filter in a message; raises InvalidNameError for a status that does not exist."""
     told: Any = message
     wanted: Any = {name: from_timestamp(getattr(told, name)) for name in _INSTANTS if told.HasField(name)}
     wanted |= {name: getattr(told, name) for name in ("workflow", "id_prefix", "failed_step", "parent_run_id")}
     wanted |= {"statuses": given_statuses(message.statuses), "labels": dict(message.labels)}
-    return cast(Wanted, wanted)
+    return cast(RunQuery, wanted)
 
 
 def to_order(order: Order) -> pb.RunOrder.ValueType:

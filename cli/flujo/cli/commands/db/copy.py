@@ -16,7 +16,7 @@ from flujo.cli.maintenance import counting, run_interruptible, writing
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, has_colour
 from flujo.kernel import RunFilter, RunStatus
-from flujo.kernel.transfer import Copied, copy_runs
+from flujo.kernel.transfer import CopyResult, copy_runs
 
 CONFLICT = 4
 
@@ -48,7 +48,7 @@ def command(
     _require_two(source, target)
     wanted = RunFilter(statuses=tuple(dict.fromkeys(statuses)), workflow=workflow)
 
-    async def copy() -> Copied:
+    async def copy() -> CopyResult:
         async with open_backend(source) as origin, writing(target) as store:
             with counting(session, "copying runs") as progress:
                 return await copy_runs(origin, store, wanted, include_live=include_live, progress=progress)
@@ -75,7 +75,7 @@ def _real(path: Path) -> str:
     return os.path.realpath(path)
 
 
-def _print(session: Session, copied: Copied, target: str) -> None:
+def _print(session: Session, copied: CopyResult, target: str) -> None:
     if copied.refusals:
         rows = [["left out", refusal.run_id, refusal.text] for refusal in copied.refusals]
         print(text.table(("", "RUN", "WHY"), rows, status=0, colour=has_colour(sys.stdout)))
