@@ -427,7 +427,7 @@ async def test_no_store_is_replaced_under_a_live_kernel(saved: Path, path: Path,
 
     assert caught.value.kernels == ("alive",)
     assert await store.count(RunFilter()) == 3
-    assert names(path.with_name("state.db-kernels")) == [".gitignore", "alive.lock", "store.lock"]
+    assert names(path.with_name("state.db-kernels")) == [".gitignore", "alive.lock", "reserve", "store.lock"]
 
 
 async def test_no_store_is_replaced_under_a_reader(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from acceptance.terminal import STORES, Terminal
 from faults.history import Append, Holding, Moment, creation, differences, history, observe
 from faults.victims import opened, problems
-from flujo.kernel.backend import StateBackend
+from flujo.kernel.backend import RunFilter, StateBackend
 from flujo.kernel.errors import StoreFullError
 from shipped import ON_DISK
 
@@ -62,10 +63,10 @@ def fill(disk: Path) -> Path:
     raise AssertionError("the disk has no end")
 
 
-async def write_until_full(handle: StateBackend, *, trusting: bool = False) -> Holding:
+async def write_until_full(handle: StateBackend, *, trusting: bool = False, seed: int = 1) -> Holding:
     """Write until the disk is full; what was acknowledged by then. One that is trusting acknowledges that too."""
     held: Holding = {}
-    for at in history("w", 1):
+    for at in history("w", seed):
         held = at.held
         try:
             await at.operation.perform(handle)
@@ -114,11 +115,51 @@ async def test_a_store_is_opened_once_there_is_space(scheme: str, small_memory: 
         pass
 
 
+async def test_runs_can_be_removed_from_a_full_disk(small_memory: Path) -> None:
+    """Once the room that was set aside is given up, as the error says, runs of a SQLite store are deleted and pruned on
+    a disk without any other room; with the room that they leave the store goes on."""
+    store = f"sqlite:{small_memory}/store"
+    reserve = small_memory / "store-kernels" / "reserve"
+    async with opened(store, "w") as handle:
+        batch = [creation(f"w-{number}", None, number + 1) for number in range(150)]
+        rows = [each._replace(rows=(each.rows[0]._replace(payload=f'"{"x" * 2_000}"'),)) for each in batch]
+        for start in range(0, 150, 50):
+            assert await handle.append(rows[start : start + 50]) == {}
+    fill(small_memory)
+    with pytest.raises(StoreFullError) as told:
+        async with opened(store, None) as remover:
+            await remover.delete("w-1", "uid-w-1")
+    assert any(hint.startswith(f"rm {reserve}") for hint in told.value.hints)
+    reserve.unlink()
+    async with opened(store, None) as remover:
+        await remover.delete("w-1", "uid-w-1")
+        removed = await remover.prune(RunFilter(), limit=1_000, dry_run=False)
+        assert await remover.integrity() == []
+
+    assert removed.total == 149
+    async with opened(store, "next") as handle:
+        assert await handle.append([creation("after", "next", 1)]) == {}
+        assert reserve.exists()
+
+
+async def test_a_full_disk_under_a_backup_is_told_of_the_backup(small_memory: Path, tmp_path: Path) -> None:
+    """A backup for which there is no room names its own place and what to do about that, and leaves nothing."""
+    async with opened(f"sqlite:{tmp_path}/store", "w") as handle:
+        assert await handle.append([creation(f"w-{number}", None, number) for number in range(200)]) == {}
+        ballast = fill(small_memory)
+        with pytest.raises(StoreFullError) as told:
+            await handle.backup(small_memory / "copy.db")
+
+    assert told.value.store == str(small_memory / "copy.db")
+    assert tuple(told.value.hints) == (f"free some space in {small_memory}, or: flujoctl db backup OTHER-PLACE",)
+    assert os.listdir(small_memory) == [ballast.name]
+
+
 @pytest.mark.parametrize("scheme", ON_DISK)
 async def test_a_writer_that_acknowledges_what_did_not_fit_is_caught(scheme: str, small_memory: Path) -> None:
     """Who takes StoreFullError for success has lost something."""
     async with opened(f"{scheme}:{small_memory}/store", "w") as handle:
-        held = await write_until_full(handle, trusting=True)
+        held = await write_until_full(handle, trusting=True, seed=2)
 
         assert differences(await observe(handle, "w"), Moment(held, NOTHING)) != []
 

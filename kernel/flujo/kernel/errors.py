@@ -698,10 +698,8 @@ class StoreFullError(StoreError):
 
     reason = "STORE_FULL"
 
-    def __init__(self, store: str) -> None:
-        super().__init__(
-            store, "the disk is full; what was recorded is safe", ["free some space, then: flujoctl resume RUN_ID"]
-        )
+    def __init__(self, store: str, hints: Iterable[str] = ("free some space, then: flujoctl resume RUN_ID",)) -> None:
+        super().__init__(store, "the disk is full; what was recorded is safe", hints)
 
 
 class StoreBusyError(StoreError):

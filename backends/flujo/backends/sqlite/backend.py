@@ -50,6 +50,7 @@ from flujo.kernel.errors import (
     RunReplacedError,
     StoreBusyError,
     StoreError,
+    StoreFullError,
     StoreNotFoundError,
     WorkflowNotFoundError,
 )
@@ -58,7 +59,7 @@ from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
 from . import checksums, files, filesystems, integrity, listing, maintenance, preparation, pruning, queries, statistics
-from .connection import Database, Work, in_transaction, store_errors
+from .connection import Database, Work, in_transaction, kind_of, store_errors
 from .interruption import Stop, in_thread
 from .journal import Journal
 
@@ -286,8 +287,8 @@ class SQLiteBackend(StateBackend):
         while not work.is_done:
             await self._read(work.look)
             if work.has_candidates:
-                await self._run_slice(pacer, work.remove)
-        while await self._run_slice(pacer, pruning.give_back):
+                await self._run_slice(pacer, work.remove, work.take_back)
+        while await self._run_slice(pacer, pacer.give_back):
             pass
         return work.removal()
 
@@ -431,15 +432,25 @@ class SQLiteBackend(StateBackend):
         with store_errors(self.url, self._files.lock):
             return await self._reader.run(work if begin is None else partial(in_transaction, begin, work))
 
-    async def _run_slice(self, pacer: pruning.Pacer, work: Work[pruning.Slice]) -> bool:
-        """Make one write of many, and leave time for those of others; True if there is more to do."""
+    async def _run_slice(
+        self, pacer: pruning.Pacer, work: Work[pruning.Slice], take_back: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Make one write of many, and leave time for those of others; True if there is more to do. On a full disk the
+        write is taken back, to be made again: the log has been emptied, and slices are small from then on."""
 
         def run(connection: sqlite3.Connection) -> pruning.Slice:
             done = pacer.run(work, connection)
             self._pages += done.pages if done.more else CHECKPOINT_PAGES  # the last one shows in the file
             return done
 
-        done = await self._write(run, pages=0)
+        try:
+            done = await self._write(run, pages=0)
+        except StoreFullError:
+            if not pacer.begin_again():
+                raise
+            take_back()
+            return True
+        pacer.has_failed = False
         await sleep(pacer.pause())
         return done.more
 
@@ -470,6 +481,11 @@ class SQLiteBackend(StateBackend):
                 patient, self._pages = self._pages_unwaited >= CHECKPOINT_PAGES, 0
                 self._pages_unwaited = 0 if patient else self._pages_unwaited
                 self._wait_long_at = _checkpoint(self._files.log, patient, self._wait_long_at, connection)
+        except sqlite3.Error as error:
+            self._journal.forget()
+            if kind_of(error) == sqlite3.SQLITE_FULL:  # what the log holds is in the way of the next try
+                _empty_log(SHORT_WAIT, connection)
+            raise
         except BaseException:
             self._journal.forget()
             raise

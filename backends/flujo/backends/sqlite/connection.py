@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from shlex import quote
 from typing import Any, Generic, Literal, TypeVar
 
 import aiosqlite
@@ -184,7 +185,7 @@ def store_errors(store: str, lock: Path) -> Iterator[None]:
         raise _store_error(store, lock, error) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFullError(store) from error
+            raise _full(store, lock) from error
         raise StoreError(store, str(error)) from error
 
 
@@ -199,10 +200,19 @@ def is_damage(error: sqlite3.Error) -> bool:
     return kind_of(error) == sqlite3.SQLITE_CORRUPT or "decode to UTF-8" in str(error)
 
 
+def _full(store: str, lock: Path) -> StoreFullError:
+    """Return the error of a full disk, with the room that was set aside on it if there is some."""
+    reserve = lock.with_name("reserve")
+    if not reserve.exists():
+        return StoreFullError(store)
+    room = f"rm {quote(str(reserve))}  # room for this: flujoctl prune, or: flujoctl delete RUN_ID"
+    return StoreFullError(store, ["free some space, then: flujoctl resume RUN_ID", room])
+
+
 def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # growing the index of the WAL; what a full disk looks like there
-        return StoreFullError(store)
+        return _full(store, lock)
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return StoreError(store, "its file was removed or replaced while it was in use")
     if is_damage(error):
@@ -211,7 +221,7 @@ def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
             return StoreBusyError(store, lock, BUSY_SECONDS)
         case sqlite3.SQLITE_FULL:
-            return StoreFullError(store)
+            return _full(store, lock)
         case sqlite3.SQLITE_NOTADB:
             return ForeignStoreError(store, "it is not an SQLite file")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:

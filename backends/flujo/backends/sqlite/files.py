@@ -2,6 +2,7 @@
 
     PATH                     the database; PATH-wal and PATH-shm beside it while it is in use
     PATH-kernels/            the lock files, see `locks`
+    PATH-kernels/reserve     takes room that deleting and pruning need, for when the disk is full
     PATH-kernels/unchecked   there while a store that was left behind uncleanly has not been looked through yet
     PATH.schema-N.backup     what a migration from schema N began with, see `migrations`
     PATH.replaced            what a restore has put another store in the place of, see `maintenance`
@@ -27,6 +28,9 @@ from . import schema
 
 APPLICATION_ID = 0x666C756A  # "fluj", at byte 68 of the file, where file(1) looks
 SCHEMA = 3  # the database's user_version
+
+RESERVE_BYTES = 512 * 1024
+"""Enough for the log of some hundred runs that go, and for its index."""
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync stops at the drive's cache
 _CORRUPT = sqlite3.SQLITE_CORRUPT
@@ -60,6 +64,11 @@ class StoreFiles(NamedTuple):
     def logs(self) -> Sequence[Path]:
         """Everything that SQLite would play into the database when it is opened."""
         return self.log, self.beside("-journal")
+
+    @property
+    def reserve(self) -> Path:
+        """What may be removed when the disk is full, so that runs can be deleted and pruned."""
+        return self.kernels / "reserve"
 
     @property
     def unchecked(self) -> Path:
@@ -214,6 +223,22 @@ def create(places: StoreFiles) -> None:
         connection.close()
     unfinished.rename(places.database)
     sync(places.database.parent)
+
+
+def keep_reserve(places: StoreFiles) -> None:
+    """Set room aside, unless it is or there is none. Needs the store lock."""
+    if places.reserve.exists():
+        return
+    file = os.open(places.reserve, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, RESERVE_BYTES)
+        else:
+            os.write(file, bytes(RESERVE_BYTES))
+    except OSError:
+        places.reserve.unlink()
+    finally:
+        os.close(file)
 
 
 def mode_for(database: Path) -> int:

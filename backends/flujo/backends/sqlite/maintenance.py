@@ -23,6 +23,7 @@ from flujo.kernel.errors import (
     StoreBusyError,
     StoreError,
     StoreExistsError,
+    StoreFullError,
     StoreInUseError,
     StoreNotFoundError,
 )
@@ -106,13 +107,26 @@ def backup(places: files.StoreFiles, target: Path, stop: Stop = never) -> int:
     if os.path.lexists(target):
         raise StoreExistsError(str(target))
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.unfinished")
-    with closing(open_reader(places)) as source, store_errors(str(target), places.lock):
-        size = copies.copy(places.store, source, unfinished, files.mode_for(places.database), stop)
-        try:
-            copies.put_into_place(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with closing(open_reader(places)) as source:
+        files.schema_of(places.store, source)  # reads; what the disk of the store does is told of the store
+        with _errors_of_target(target):
+            size = copies.copy(places.store, source, unfinished, files.mode_for(places.database), stop)
+            try:
+                copies.put_into_place(unfinished, target)
+            finally:
+                unfinished.unlink(missing_ok=True)
     return size
+
+
+@contextmanager
+def _errors_of_target(target: Path) -> Iterator[None]:
+    """Turn what is raised while a backup is written into errors that name its target."""
+    try:
+        with store_errors(str(target), target):
+            yield
+    except StoreFullError as error:
+        hints = [f"free some space in {quote(str(target.parent))}, or: flujoctl db backup OTHER-PLACE"]
+        raise StoreFullError(str(target), hints) from error
 
 
 # -- putting a copy back ------------------------------------------------------------------------------------------

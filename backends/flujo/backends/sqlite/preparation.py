@@ -53,6 +53,7 @@ def prepare(places: files.StoreFiles, kernels: KernelLocks, owner: str | None) -
     if owner is None:
         return False
     kernels.remove_dead()
+    files.keep_reserve(places)
     return not alive and places.unchecked.exists()
 
 

@@ -53,6 +53,17 @@ class Pacer:
         self._begun_at = 0.0
         self._state: tuple[int, int] | None = None
         self._others_write = False
+        self._hold = HOLD_SECONDS
+        self.has_failed = False  # the last slice, for want of room
+
+    def begin_again(self) -> bool:
+        """True if a slice that found no room on the disk is worth another try, as small as can be."""
+        is_first, self.has_failed, self._hold = not self.has_failed, True, 0.0
+        return is_first
+
+    def give_back(self, connection: sqlite3.Connection) -> Slice:
+        """Do a slice of `give_back`."""
+        return give_back(connection, hold=self._hold)
 
     def run(self, work: Callable[[sqlite3.Connection], Slice], connection: sqlite3.Connection) -> Slice:
         """Do a slice of the work, in a transaction under the store lock."""
@@ -97,6 +108,9 @@ class Pruning:
         self._seen_all = False
         self._gone: list[RunSummary] = []
         self._bytes = 0
+        self._hold = HOLD_SECONDS
+        self._taken: list[Candidate] = []  # by the last slice
+        self._before = 0, 0  # that slice: how many were gone, and their bytes
 
     @property
     def is_done(self) -> bool:
@@ -138,8 +152,16 @@ class Pruning:
 
     def remove(self, connection: sqlite3.Connection) -> Slice:
         """Remove families from the front of the line until the time is up, one at least."""
+        self._taken, self._before = [], (len(self._gone), self._bytes)
         pages = self._take(partial(_delete, connection), connection)
         return Slice(pages, not self.is_done)
+
+    def take_back(self) -> None:
+        """Forget the last slice, which found no room on the disk, and remove one family at a time from now on."""
+        self._line.extendleft(reversed(self._taken))
+        removed, self._bytes = self._before
+        del self._gone[removed:]
+        self._hold = 0.0
 
     def foresee(self, connection: sqlite3.Connection) -> Sequence[RunSummary]:
         """The runs that would go, as far as the limit. Reads only."""
@@ -149,12 +171,13 @@ class Pruning:
         return self._gone[: self._limit]
 
     def _take(self, remove: Callable[[RunSummary], int], connection: sqlite3.Connection) -> int:
-        give_up_at = self._clock() + HOLD_SECONDS
+        give_up_at = self._clock() + self._hold
         live = frozenset(self._live_owners())
         families = Families(partial(_find, connection), partial(_children, connection))
         pages = 0
         while self._line and len(self._gone) < self._limit:
             candidate = self._line.popleft()
+            self._taken.append(candidate)
             for run in _sound_family(self._chooses, candidate, families, live, connection):
                 size = size_of(run.uid).rows(connection)[0][0]
                 pages += remove(run) + size // 4096
@@ -233,10 +256,12 @@ def preview(
     return Removal(runs, total, size, total > len(runs))
 
 
-def give_back(connection: sqlite3.Connection, clock: Callable[[], float] = time.perf_counter) -> Slice:
+def give_back(
+    connection: sqlite3.Connection, clock: Callable[[], float] = time.perf_counter, hold: float = HOLD_SECONDS
+) -> Slice:
     """Fill free pages with those at the end of the file until the time is up; the next checkpoint cuts the file."""
     ((free,),) = connection.execute("PRAGMA freelist_count").fetchall()
-    give_up_at = clock() + HOLD_SECONDS
+    give_up_at = clock() + hold
     moved = 0
     while moved < free and (moved == 0 or clock() < give_up_at):
         connection.execute("PRAGMA incremental_vacuum(1)").fetchall()
