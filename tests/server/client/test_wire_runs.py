@@ -105,8 +105,8 @@ STEP = StepState(
 
 STAYS = {
     # Only a kernel needs these, and what a client has is not gone on with.
-    WorkflowState: {"signals", "requests", "active", "resumed_by"},
-    StepState: {"signal_seq"},
+    WorkflowState: {"signals", "requests", "active", "resumed_by", "interruption_seq", "alive_at"},
+    StepState: {"signal_seq", "reenter"},
 }
 
 
