@@ -801,22 +801,28 @@ class StepInterrupted(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     COUNTED_FIELD_NUMBER: _builtins.int
+    LAST_ALIVE_AT_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step."""
     attempt: _builtins.int
     """The attempt that ended."""
     counted: _builtins.bool
     """False for an orderly stop, such as Ctrl-C or a deploy: it counts against nothing."""
+    @_builtins.property
+    def last_alive_at(self) -> _timestamp_pb2.Timestamp:
+        """When its owner was last known alive, unless that is the event right before this one."""
+
     def __init__(
         self,
         *,
         step: _builtins.str = ...,
         attempt: _builtins.int = ...,
         counted: _builtins.bool = ...,
+        last_alive_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_alive_at", b"last_alive_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "counted", b"counted", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "counted", b"counted", "last_alive_at", b"last_alive_at", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

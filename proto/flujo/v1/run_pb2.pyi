@@ -501,6 +501,7 @@ class Step(_message.Message):
     CHILD_FIELD_NUMBER: _builtins.int
     CHILD_RESUMES_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    REENTER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its key: `fetch`, `fetch#2` for a repeat, `resize[17]` for an item of a map, `a/fetch` in a branch."""
     kind: _builtins.str
@@ -533,6 +534,8 @@ class Step(_message.Message):
     """Id of the run it waits for, or waited for."""
     child_resumes: _builtins.int
     """That run's end counts once it has been resumed this often."""
+    reenter: _builtins.bool
+    """While it waits, something besides may wake the program: a new owner enters it again at once."""
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """What it returned, if it has."""
@@ -597,10 +600,11 @@ class Step(_message.Message):
         child: _builtins.str | None = ...,
         child_resumes: _builtins.int = ...,
         report: Global___Report | None = ...,
+        reenter: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_digest", b"_digest", "_settled_seq", b"_settled_seq", "_signal", b"_signal", "active", b"active", "attempt_started_at", b"attempt_started_at", "child", b"child", "digest", b"digest", "error", b"error", "finished_at", b"finished_at", "next_attempt_at", b"next_attempt_at", "output", b"output", "report", b"report", "settled_seq", b"settled_seq", "signal", b"signal", "started_at", b"started_at", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_digest", b"_digest", "_settled_seq", b"_settled_seq", "_signal", b"_signal", "active", b"active", "attempt", b"attempt", "attempt_started_at", b"attempt_started_at", "child", b"child", "child_resumes", b"child_resumes", "digest", b"digest", "error", b"error", "failures", b"failures", "finished_at", b"finished_at", "first_seq", b"first_seq", "generation", b"generation", "interrupted", b"interrupted", "interruptions", b"interruptions", "kind", b"kind", "max_attempts", b"max_attempts", "name", b"name", "next_attempt_at", b"next_attempt_at", "output", b"output", "redacted", b"redacted", "report", b"report", "settled_seq", b"settled_seq", "signal", b"signal", "started_at", b"started_at", "status", b"status", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child", b"_child", "_digest", b"_digest", "_settled_seq", b"_settled_seq", "_signal", b"_signal", "active", b"active", "attempt", b"attempt", "attempt_started_at", b"attempt_started_at", "child", b"child", "child_resumes", b"child_resumes", "digest", b"digest", "error", b"error", "failures", b"failures", "finished_at", b"finished_at", "first_seq", b"first_seq", "generation", b"generation", "interrupted", b"interrupted", "interruptions", b"interruptions", "kind", b"kind", "max_attempts", b"max_attempts", "name", b"name", "next_attempt_at", b"next_attempt_at", "output", b"output", "redacted", b"redacted", "reenter", b"reenter", "report", b"report", "settled_seq", b"settled_seq", "signal", b"signal", "started_at", b"started_at", "status", b"status", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__child: _TypeAlias = _typing.Literal["child"]  # noqa: Y015
     _WhichOneofArgType__child: _TypeAlias = _typing.Literal["_child", b"_child"]  # noqa: Y015

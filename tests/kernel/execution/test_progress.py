@@ -20,7 +20,18 @@ from flujo.kernel import (
 )
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import InvalidValueError
-from flujo.kernel.events import Event, Fact, ProgressReported, RunCompleted, RunCreated, StepCompleted, StepStarted
+from flujo.kernel.events import (
+    Event,
+    Fact,
+    ProgressReported,
+    RunCompleted,
+    RunCreated,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+    StepWaiting,
+)
+from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.transitions import add_up
 from kernel.harness import START, Harness, crash, recorded, until
 
@@ -378,6 +389,7 @@ def _state(*facts: Fact) -> WorkflowState:
 
 
 PLANNED = RunCreated("flow", "{}", plan=[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")])
+DONE_BUT_ONE = [PLANNED, *(fact for name in "abc" for fact in (StepStarted(name), StepCompleted(name, "1")))]
 UNPLANNED = RunCreated("flow", "{}")
 
 
@@ -386,12 +398,17 @@ UNPLANNED = RunCreated("flow", "{}")
     [
         ([PLANNED], 0.0, None),
         ([PLANNED, StepStarted("a")], 0.0, None),
-        ([PLANNED, StepStarted("a"), StepCompleted("a", "1")], 25.0, 3.0),
-        ([PLANNED, StepStarted("a"), ProgressReported("a", 1, 2)], 12.5, 7.0),
-        ([PLANNED, StepStarted("a"), ProgressReported("a", 5, 2)], 25.0, 3.0),
+        ([PLANNED, StepStarted("a"), StepCompleted("a", "1")], 25.0, None),
+        ([PLANNED, StepStarted("a"), ProgressReported("a", 1, 2)], 12.5, None),
+        ([PLANNED, StepStarted("a"), ProgressReported("a", 5, 2)], 25.0, None),
         ([PLANNED, StepStarted("a"), ProgressReported("a", -5, 2)], 0.0, None),
         ([PLANNED, StepStarted("a"), ProgressReported("a", 5)], 0.0, None),
-        ([PLANNED, StepStarted("a"), ProgressReported("a", 1, 2), StepCompleted("a", "1")], 25.0, 6.0),
+        ([PLANNED, StepStarted("a"), ProgressReported("a", 1, 2), StepCompleted("a", "1")], 25.0, None),
+        ([*DONE_BUT_ONE, StepStarted("d")], 75.0, None),
+        ([*DONE_BUT_ONE, StepStarted("d"), ProgressReported("d", 1, 5)], 80.0, 4.0),
+        ([*DONE_BUT_ONE, StepWaiting("d", "signal", signal="go")], 75.0, None),
+        ([*DONE_BUT_ONE, StepStarted("d"), StepFailed("d", 1, "E", "no"), RunFailedFact("E", "no", "d")], 75.0, None),
+        ([*DONE_BUT_ONE, StepStarted("a#2"), StepCompleted("a#2", "1"), StepStarted("b#2")], 100.0, None),
         ([PLANNED, ProgressReported(None, 3, 4)], 0.0, None),
         ([UNPLANNED], None, None),
         ([UNPLANNED, StepStarted("a"), StepCompleted("a", "1")], None, None),
@@ -403,7 +420,8 @@ UNPLANNED = RunCreated("flow", "{}")
 )
 def test_percent_and_remaining_time(facts: list[Fact], percent: float | None, eta: float | None) -> None:
     """Steps that are done count whole and one under way by its part; without a plan the program's own report counts.
-    The time left is that at which the run has been at work so far."""
+    The time left is told by the rate of what was reported, where nothing else is left; never while a person is waited
+    for."""
     shown = _state(*facts).to_dict()["progress"]
 
     assert (shown["percent"], shown["eta_seconds"]) == (percent, eta)
@@ -422,3 +440,23 @@ def test_what_a_step_has_reported_is_shown() -> None:
         "metrics": {"rows": 7.5},
         "at": "2026-01-01T00:00:03.000000Z",
     }
+
+
+def test_there_are_never_fewer_steps_than_are_done() -> None:
+    """After a jump back the repeats of steps count as well: five of five, not five of four."""
+    again = [fact for name in ("d", "a#2") for fact in (StepStarted(name), StepCompleted(name, "1"))]
+    state = _state(*DONE_BUT_ONE, *again)
+
+    assert (state.done, state.steps_total) == (5, 5)
+
+
+def test_a_run_that_takes_longer_than_usual_has_no_time_left_to_tell() -> None:
+    """That is known of earlier runs only as long as it is not over."""
+    state = _state(UNPLANNED, StepStarted("a"), ProgressReported("a", 1))
+
+    state.usual_seconds = 10
+    assert state.eta_seconds == 9.0
+    state.usual_seconds = 0.5
+    assert state.eta_seconds is None
+    state.usual_seconds, state.unowned = 10, True
+    assert state.eta_seconds is None

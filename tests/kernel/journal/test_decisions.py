@@ -75,7 +75,10 @@ def _interrupted(times: int) -> list[Fact]:
         ([CREATED, StepStarted("a"), StepCompleted("a", "1")], []),
         ([CREATED, StepWaiting("a", "sleep", until=1)], []),
         ([CREATED, StepStarted("a"), AttemptFailed("a", 1, "E", "no", 1)], []),
-        ([CREATED, StepStarted("a"), StepStarted("b")], [StepInterrupted("a", 1), StepInterrupted("b", 1)]),
+        (
+            [CREATED, StepStarted("a"), StepStarted("b")],
+            [StepInterrupted("a", 1), StepInterrupted("b", 1, last_alive_at=START + 3 * MICROSECONDS)],
+        ),
         (_interrupted(1), [StepInterrupted("a", 2)]),
         (_interrupted(2), [StepInterrupted("a", 3), RunPaused("StepInterrupted", "a")]),
         ([CREATED, StepStarted("a"), CancelRequested("enough")], [StepInterrupted("a", 1), RunCancelled("enough")]),

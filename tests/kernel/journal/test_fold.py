@@ -24,14 +24,13 @@ from flujo.kernel.events import (
     RunResumed,
     SignalReceived,
     StepCompleted,
-    StepInterrupted,
     StepStarted,
     encode,
 )
 from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import StepFailed as StepFailedFact
 from flujo.kernel.state import Failure, PauseReason
-from flujo.kernel.transitions import apply, fold, replay, summarize
+from flujo.kernel.transitions import apply, at_takeover, fold, replay, summarize
 from kernel.harness import START, Harness, JumpingClock, crash, until
 from kernel.journal.histories import CREATED, history, then
 from kernel.legal_events import Move, check_counts, explore, legal, moves
@@ -305,8 +304,8 @@ def test_time_in_which_no_process_ran_counts_for_no_step() -> None:
     for seq, name in enumerate(names, 2):
         apply(state, seq, 0, StepStarted(name))
     apply(state, 6, second, SignalReceived("alive", "null"))
-    for seq, name in enumerate(names, 7):
-        apply(state, seq, 3600 * second, StepInterrupted(name, 1))
+    for seq, fact in enumerate(at_takeover(state), 7):
+        apply(state, seq, 3600 * second, fact)
 
     assert [state.steps[name].active_seconds for name in names] == [1.0] * 4
     assert state.active_seconds == 1.0

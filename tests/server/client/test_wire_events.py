@@ -50,7 +50,7 @@ FULL: dict[str, Any] = {
     "step_completed": events.StepCompleted("a", '{"b":null}', 7),
     "attempt_failed": events.AttemptFailed("a", 1, "OSError", "no", INSTANT, "line 1", True),
     "step_failed": events.StepFailed("a", 1, "OSError", "no", "line 1"),
-    "step_interrupted": events.StepInterrupted("a", 1, False),
+    "step_interrupted": events.StepInterrupted("a", 1, False, INSTANT),
     "step_cancelled": events.StepCancelled("a"),
     "step_skipped": events.StepSkipped("a", "not today", '"instead"', 2, "ann", REQUEST),
     "step_output_set": events.StepOutputSet("a", '"given"', 2, "by hand", "ann", REQUEST),

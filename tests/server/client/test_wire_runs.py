@@ -98,6 +98,7 @@ STEP = StepState(
     progress=REPORT,
     redacted=True,
     digest="d",
+    reenter=True,
     first_seq=4,
     settled_seq=9,
     attempt_started_at=INSTANT + 4,

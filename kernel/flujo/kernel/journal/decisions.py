@@ -59,11 +59,13 @@ def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
 
 
 def at_takeover(state: WorkflowState) -> list[events.StepInterrupted]:
-    """The attempts that died with the owner before: whatever a new owner does, it records these first."""
+    """Return the attempts that died with the owner before: whatever a new owner does, it records these first."""
+    died = [step for step in state.open_steps() if step.status is StepStatus.RUNNING and not step.interrupted]
     return [
-        events.StepInterrupted(step.name, step.attempt, counted=True)
-        for step in state.open_steps()
-        if step.status is StepStatus.RUNNING and not step.interrupted
+        events.StepInterrupted(
+            step.name, step.attempt, counted=True, last_alive_at=state.updated_at if behind else None
+        )
+        for behind, step in enumerate(died)
     ]
 
 

@@ -152,11 +152,15 @@ class StepFailed(NamedTuple):
 
 
 class StepInterrupted(NamedTuple):
-    """The attempt ended because its owner did. `counted` is false for an orderly stop (Ctrl-C, SIGTERM, a deploy)."""
+    """The attempt ended because its owner did. `counted` is false for an orderly stop (Ctrl-C, SIGTERM, a deploy).
+
+    A new owner records those of all steps in a row; `last_alive_at` is the instant of the last event of the old owner,
+    in microseconds UTC, where that does not stand right before: until then the body has run, as far as is known."""
 
     step: str
     attempt: int
     counted: bool = True
+    last_alive_at: int | None = None
 
 
 class StepCancelled(NamedTuple):

@@ -214,12 +214,8 @@ def _step_failed(state: WorkflowState, seq: int, at: int, fact: events.StepFaile
 
 def _step_interrupted(state: WorkflowState, seq: int, at: int, fact: events.StepInterrupted) -> None:
     step = state.steps[fact.step]
-    # The owner may have been gone for days: its bodies have run until its last event at most, as far as is recorded. A
-    # new owner records the interruptions of all of them in a row, so each counts up to what stands before the first.
-    if seq != state.interruption_seq + 1:
-        state.alive_at = state.updated_at
-    state.interruption_seq = seq
-    _stop_clock(state, step, state.alive_at if fact.counted else at)
+    # The owner may have been gone for days: its body has run until the last event at most, as far as is recorded.
+    _stop_clock(state, step, (fact.last_alive_at or state.updated_at) if fact.counted else at)
     step.interrupted = True
     step.interruptions += fact.counted
 

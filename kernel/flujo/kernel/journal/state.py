@@ -316,8 +316,6 @@ class WorkflowState:
     done: int = 0  # steps with an outcome
     active_micros: int = 0
     active_since: int | None = None
-    interruption_seq: int = 0  # the last event that was an interruption
-    alive_at: int = 0  # the event before the interruptions that were recorded in one row
     current_step: str | None = None  # the one that began last
 
     # -- what the run was asked for and came to ------------------------------------------------------------------
@@ -432,8 +430,9 @@ class WorkflowState:
 
     @property
     def steps_total(self) -> int | None:
-        """How many steps the run has, None when its program decides as it goes."""
-        return None if self.plan is None else len(self.plan)
+        """How many steps the run has, None when its program decides as it goes. Repeats of steps that a jump has led
+        back to count as well, so there are never fewer than are done."""
+        return None if self.plan is None else max(len(self.plan), self.done)
 
     @property
     def active_seconds(self) -> float:
@@ -471,29 +470,42 @@ class WorkflowState:
 
     @property
     def share_done(self) -> float | None:
-        """The part of the run that is done, 0 to 1; None while that is not known."""
+        """The part of the run that is done, 0 to 1; None while that is not known. Only a completed run is wholly done:
+        a step that has failed is not done in a run that has ended without it."""
         if self.status is RunStatus.COMPLETED:
             return 1.0
         if not (total := self.steps_total):
             return None if self.report is None else self.report.share
+        done = self.done
+        if self.status is RunStatus.FAILED:
+            done -= sum(step.status is StepStatus.FAILED for step in self.steps.values())
         under_way = sum(step.progress.share or 0.0 for step in self.open_steps() if step.progress is not None)
-        return min(1.0, (self.done + under_way) / total)
+        return min(1.0, (done + under_way) / total)
 
     @property
     def eta_seconds(self) -> float | None:
-        """How much longer a live run will take: at its rate so far, waits apart, or where its share is not known, if it
-        takes as long as earlier runs of its workflow."""
-        share = self.share_done
-        if self.status not in LIVE:
+        """How much longer a run that has an owner will take, by what is known: earlier runs of its workflow, or the
+        rate of what the program, or the only step that is left, has reported. None while it waits for a signal."""
+        if self.status not in LIVE or self.unowned or any(step.signal is not None for step in self._waiting_steps()):
             return None
-        if not share:
-            if self.usual_seconds is None or self.started_at is None:
-                return None
-            return round(max(0.0, self.usual_seconds - (self.updated_at - self.started_at) / MICROSECONDS), 1)
-        active = self.active_micros
-        if self.active_since is not None:
-            active += self.updated_at - self.active_since
-        return round(active / MICROSECONDS * (1 - share) / share, 1)
+        if self.usual_seconds is not None and self.started_at is not None:
+            left = self.usual_seconds - (self.updated_at - self.started_at) / MICROSECONDS
+            return round(left, 1) if left > 0 else None  # it takes longer than usual: nothing is known any more
+        if self.steps_total is None:
+            share = None if self.report is None else self.report.share
+            return _left(self._active_until_now(), share)
+        under_way = list(self.open_steps())
+        if self.done + 1 != self.steps_total or len(under_way) != 1:
+            return None
+        last = under_way[0]
+        took = last.active_micros + (self.updated_at - (last.attempt_started_at or self.updated_at))
+        return _left(took, None if last.progress is None else last.progress.share)
+
+    def _waiting_steps(self) -> Iterator[StepState]:
+        return (step for step in self.open_steps() if step.status is StepStatus.WAITING)
+
+    def _active_until_now(self) -> int:
+        return self.active_micros + (0 if self.active_since is None else self.updated_at - self.active_since)
 
     # -- the reference's own names -------------------------------------------------------------------------------
 
@@ -567,3 +579,8 @@ class WorkflowState:
             "active_seconds": self.active_seconds,
             "environment": dict(self.environment),
         }
+
+
+def _left(took_micros: int, share: float | None) -> float | None:
+    """Return how many seconds are left at the rate so far; None while no part is done."""
+    return round(took_micros / MICROSECONDS * (1 - share) / share, 1) if share else None

@@ -51,6 +51,7 @@ _STEP_FIELDS = (
     "redacted",
     "first_seq",
     "child_resumes",
+    "reenter",
 )
 _STEP_OPTIONALS = ("signal", "digest", "settled_seq", "child")
 
