@@ -83,8 +83,8 @@ torture-disks: $(VENV)/.dev ## the same with real processes and disks, as root: 
 	$(BIN)/python tests/faults/campaign.py --kills $(KILLS) --cuts $(CUTS) --injections $(INJECTIONS) --seed $(SEED) --result build/disks.json
 
 N ?= 120
-MUTANTS = --count $(N) --seed $(SEED) --jobs $(JOBS) $(if $(WITHIN),--within $(WITHIN)) $(if $(RECORD),--record)
-mutants: $(VENV)/.dev ## try whether the tests notice small changes: make mutants N=120 SEED=1 JOBS=2 WITHIN=kernel/ RECORD=1
+MUTANTS = --count $(N) --seed $(SEED) --jobs $(JOBS) $(if $(WITHIN),--within $(WITHIN)) $(if $(NEAR),--near) $(if $(RECORD),--record)
+mutants: $(VENV)/.dev ## try whether the tests notice small changes: make mutants N=120 SEED=1 JOBS=2 WITHIN=kernel/ NEAR=1
 	$(BIN)/python tests/mutation/mutants.py $(MUTANTS) --result build/mutants.json
 
 test-newest: ## run the tests on the newest Python and SQLite, in a Debian tree under build/, as root

@@ -33,6 +33,9 @@ from mutation.workplace import Workplace, workplaces  # noqa: E402
 NEW = 3.0
 """Seconds that a file of tests is expected to take that the record does not know."""
 
+NOTHING = Record({}, {}, {})
+"""What is known of a suite that has not run."""
+
 
 def witnesses(mutant: Mutant, record: Record, root: Path) -> list[TimedTest]:
     """Return the tests that may notice a mutant: those that run its line, and files near to it that are new."""
@@ -110,18 +113,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--within", nargs="*", default=[], help="draw from files only whose path begins with one of these"
     )
+    parser.add_argument("--near", action="store_true", help="try the tests only that are near by name; needs no record")
     parser.add_argument("--record", action="store_true", help="run the suite anew to see which test runs which line")
     parser.add_argument(
         "--result", type=Path, help="a file for the result, as JSON; survivors go into a .txt beside it"
     )
     chosen = parser.parse_args(arguments)
-    kept = ROOT / "build" / "mutation"
-    if chosen.record or not (kept / "lines.json").exists():
-        make_record(ROOT, kept, ["-q", "-n", str(chosen.jobs), "--timeout=600"])
+    record = NOTHING if chosen.near else _record(chosen.jobs, anew=chosen.record)
     trials: list[Trial] = []
     with workplaces(ROOT, chosen.jobs) as places:
         mutants = draw(places[0].folder, chosen.count, chosen.seed, chosen.within)
-        for trial in try_all(places, mutants, read_record(kept), chosen.limit):
+        for trial in try_all(places, mutants, record, chosen.limit):
             trials.append(trial)
             sys.stdout.write(f"{len(trials)}/{len(mutants)} {trial.verdict} {trial.mutant.place} {trial.noticed_by}\n")
             sys.stdout.flush()
@@ -129,6 +131,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _write(report(trials, chosen.seed), chosen.result)
     sys.stdout.write(f"\n{as_text(report(trials, chosen.seed))}\n")
     return 0
+
+
+def _record(jobs: int, *, anew: bool) -> Record:
+    """Return the record that is kept, or make one."""
+    kept = ROOT / "build" / "mutation"
+    if anew or not (kept / "lines.json").exists():
+        make_record(ROOT, kept, ["-q", "-n", str(jobs), "--timeout=600"])
+    return read_record(kept)
 
 
 def _write(result: dict[str, Any], file: Path) -> None:

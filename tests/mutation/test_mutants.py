@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mutation.changes import Change
-from mutation.mutants import as_text, report, try_all, witnesses
+from mutation.mutants import NOTHING, as_text, report, try_all, witnesses
 from mutation.record import Record, make_record, read_record
 from mutation.sampling import Mutant, draw
 from mutation.trial import Trial, Verdict
@@ -107,6 +107,13 @@ def test_mutants_are_noticed_or_survive(project: Path, record: Record) -> None:
     assert {trial.verdict for trial in trials.values()} == {Verdict.NOTICED, Verdict.SURVIVED}
     assert not any("whatever" in trial.noticed_by for trial in trials.values())
     assert (project / "lib/flujo/sizes.py").read_text() == MODULE
+
+
+def test_without_a_record_the_tests_near_by_name_are_tried(project: Path) -> None:
+    """Whole files of them."""
+    changed = next(each for each in draw(project, 100, 1) if "<= 10" in each.diff(project))
+
+    assert [test.name for test in witnesses(changed, NOTHING, project)] == ["tests/test_sizes.py"]
 
 
 @pytest.fixture
