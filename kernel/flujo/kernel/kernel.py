@@ -74,7 +74,7 @@ from .ownership.takeover import Takeover
 from .ownership.timers import Timers
 from .ownership.workflow_registry import Catalogue
 from .store.backend import Refused, RunFilter, StateBackend, StoredDefinition
-from .store.filters import check_labels, check_text
+from .store.filters import check_labels, check_mapping, check_text
 from .store.reading import read_journal
 from .store.retention import Retention, Sweeper
 from .values import decode, encode, encode_given
@@ -287,17 +287,18 @@ class Kernel(Observer):
         takes it up if nobody runs it; with others it raises RunExistsError. So does the same `request_id` without a
         `run_id`, which is then made from it; with others it raises RequestReusedError. Raises InvalidInputError,
         InvalidNameError, InvalidValueError, PayloadTooLargeError, WorkflowNotFoundError, StoreError."""
+        inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", labels)
         chosen = self._catalogue.choose(workflow)
         request = mark(
             request_id,
             "start",
             workflow=chosen.name,
             definition=_digest(chosen),
-            inputs=dict(inputs or {}),
-            labels=dict(labels or {}),
+            inputs=inputs,
+            labels=labels,
         )
         name = self._new_id(run_id, request)
-        created = await self._creation(chosen, name, dict(inputs or {}), labels or {})
+        created = await self._creation(chosen, name, inputs, labels)
         handle = await self._start(chosen, name, created._replace(request=request))
         return replace(handle, workflow=chosen if isinstance(workflow, Workflow) else None)
 
@@ -388,13 +389,14 @@ class Kernel(Observer):
         The same `request_id` again returns the fork that exists (`created` is false), and takes it up if nobody runs
         it. Raises RunNotFoundError, StepNotFoundError, RunExistsError, StateIncompatibilityError,
         WorkflowNotFoundError, InvalidInputError, InvalidNameError, PayloadTooLargeError, RequestReusedError."""
+        inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", labels)
         request = mark(
             request_id,
             "fork",
             run=run_id,
             from_step=from_step,
-            inputs=dict(inputs or {}),
-            labels=dict(labels or {}),
+            inputs=inputs,
+            labels=labels,
             definition=_digest(workflow),
         )
         name = self._new_id(new_run_id, request, forked_from=run_id)
@@ -406,9 +408,7 @@ class Kernel(Observer):
         chosen = workflow or await self._catalogue.of(state, self.backend)
         facts = [unmarked(fact) for fact in history(journal, state, from_step)]
         inherited = chosen.inherited(state.inputs, state.environment)
-        created = await self._creation(
-            chosen, name, {**inherited, **(inputs or {})}, {**state.labels, **(labels or {})}
-        )
+        created = await self._creation(chosen, name, {**inherited, **inputs}, {**state.labels, **labels})
         kept = {getattr(fact, "step", None) for fact in facts}
         require_fit(state, chosen, invalidated=[name for name in state.steps if name not in kept])
         return await self._start(chosen, name, created._replace(forked_from=run_id, request=request), facts)

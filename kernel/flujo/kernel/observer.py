@@ -18,6 +18,7 @@ from .durations import MICROSECONDS, Duration, parse_duration
 from .errors import (
     CorruptStoreError,
     CursorError,
+    InvalidNameError,
     RunActiveError,
     RunDeletedError,
     RunFinishedError,
@@ -135,7 +136,9 @@ class Observer:
         Raises InvalidNameError for a `page` of another filter or order, a status or order that does not exist, what is
         no instant and a limit below 1, InvalidValueError for a label that is no text."""
         chosen = run_filter(**wanted)
-        return await self.backend.list(chosen, order=check_order(order), limit=check_limit(limit), page=page or None)
+        return await self.backend.list(
+            chosen, order=check_order(order), limit=check_limit(limit), page=check_text("page", page) or None
+        )
 
     async def count(self, **wanted: Unpack[RunQuery]) -> int:
         """How many runs match. Raises as `list`."""
@@ -168,6 +171,8 @@ class Observer:
     ) -> Sequence[Event]:
         """Up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError, CursorError."""
         check_limit(limit)
+        if isinstance(after_seq, bool) or not isinstance(after_seq, int):
+            raise InvalidNameError("event number", after_seq, "a whole number, as events have in `seq`")
         summary = await self.backend.load(run_id)
         if uid is not None and summary.uid != uid:
             raise RunReplacedError(run_id)

@@ -17,7 +17,7 @@ from flujo.kernel.journal.decisions import at_resume, skip
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.requests import Mark, mark
 from flujo.kernel.journal.state import RunStatus, WorkflowState
-from flujo.kernel.store.filters import check_text
+from flujo.kernel.store.filters import check_mapping, check_text
 from flujo.kernel.values import encode_given
 
 
@@ -66,6 +66,8 @@ class Resumption:
 
     def __post_init__(self) -> None:
         check_text("by", self.by)
+        check_mapping("inputs", self.inputs)
+        check_mapping("skip", self.skip)
 
     def mark(self) -> Mark | None:
         """Return the mark of this request; None without a request id."""

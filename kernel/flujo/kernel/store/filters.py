@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from flujo.kernel.errors import InvalidNameError, InvalidValueError
 from flujo.kernel.journal.state import RunStatus
@@ -107,8 +107,8 @@ def check_order(order: str) -> Order:
 
 
 def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
-    """The labels themselves; raises InvalidValueError for one that is not text."""
-    for name, value in labels.items():
+    """Return the labels themselves; raises InvalidValueError for one that is not text."""
+    for name, value in check_mapping("labels", labels).items():
         if not isinstance(value, str):
             raise InvalidValueError(f"labels.{name}", f"a label is text, not {type(value).__name__}")
         check_text(f"labels.{name}", name)
@@ -117,7 +117,10 @@ def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def check_statuses(statuses: Iterable[str]) -> Sequence[RunStatus]:
-    """The statuses themselves; raises InvalidNameError for one that does not exist."""
+    """Return the statuses themselves; raises InvalidNameError for one that does not exist."""
+    if isinstance(statuses, str) or not isinstance(statuses, Iterable):
+        raise InvalidNameError("run statuses", statuses, f"a list of {', '.join(RunStatus)}")
+    statuses = tuple(statuses)
     for status in statuses:
         if status not in tuple(RunStatus):
             raise InvalidNameError("run status", status, f"one of {', '.join(RunStatus)}")
@@ -125,17 +128,29 @@ def check_statuses(statuses: Iterable[str]) -> Sequence[RunStatus]:
 
 
 def check_limit(limit: int) -> int:
-    """The limit itself; raises InvalidNameError for one that lets nothing through."""
-    if limit < 1:
+    """Return the limit itself; raises InvalidNameError for what is no whole number, or lets nothing through."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise InvalidNameError("limit", limit, "how many at most, from 1")
     return limit
 
 
 def check_text(what: str, text: str | None) -> str | None:
-    """The text itself; raises InvalidValueError for one that UTF-8 cannot hold, and so neither a journal nor a call."""
+    """Return the text itself; raises InvalidValueError for what is no text, and for one that UTF-8 cannot hold, and so
+    neither a journal nor a call."""
     if text is not None:
+        if not isinstance(text, str):
+            raise InvalidValueError(what, f"it is text, not {type(text).__name__}")
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidValueError(what, str(error)) from None
     return text
+
+
+def check_mapping(what: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what is given by name as a dict, empty for None; raises InvalidValueError for what has no names."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidValueError(what, f"it is a mapping of names, not {type(given).__name__}")
+    return dict(given)
