@@ -62,7 +62,7 @@ async def commits_and_statements(folder: Path, statements: list[str], runs: int,
                 group.start_soon(watch_to_the_end, kernel, handle.run_id)
             for _ in range(runs - len(handles)):
                 group.start_soon(kernel.run, chain, {"steps": steps})
-        return kernel.committer.commits, statements[first:]
+        return kernel._runtime.driver.committer.commits, statements[first:]
 
 
 async def watch_to_the_end(kernel: Kernel, run_id: str) -> None:

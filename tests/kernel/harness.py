@@ -20,7 +20,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.kernel import Event, Kernel, Observer, Workflow
+from flujo.kernel import Event, Kernel, StoredRuns, Workflow
 from flujo.kernel.backend import Commit, Refused, RunSummary
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import StoreError
@@ -187,7 +187,7 @@ def usurp(harness: Harness, run_id: str, owner: str = "usurper") -> None:
     run.summary = run.summary._replace(owner=owner, token=run.summary.token + 1)
 
 
-async def until(observer: Observer, run_id: str, type: str, step: str | None = None, count: int = 1) -> Event:
+async def until(observer: StoredRuns, run_id: str, type: str, step: str | None = None, count: int = 1) -> Event:
     """The event of this type (and step) of a run, once it is committed; with `count`, the one of that number."""
     async with aclosing(observer.watch(run_id)) as events:
         async for event in events:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 
 from flujo.kernel import CancelOutcome, Context, RunCancelled, RunStatus, StepStatus, workflow
 from kernel.flows import stuck, waiting
-from kernel.harness import Harness, crash, until
+from kernel.harness import Harness, crash, recorded, until
 
 
 async def test_cancelling_stops_the_body_and_waits_for_its_cleanup() -> None:
@@ -160,3 +162,47 @@ async def test_a_run_that_was_dead_for_days_was_not_active_for_days() -> None:
 
     assert [state.active_seconds for state in states] == [0, 0]
     assert [state.steps["endless"].interruptions for state in states] == [1, 0]
+
+
+async def test_a_cancel_of_a_parent_that_nobody_runs_has_ended_its_children_on_return() -> None:
+    """The process that cancels knows neither workflow and ends at once; children of children go too."""
+    harness = Harness()
+
+    @workflow()
+    async def middle(ctx: Context) -> Any:
+        return await ctx.run_child(waiting)
+
+    @workflow()
+    async def top(ctx: Context) -> Any:
+        return await ctx.run_child(middle)
+
+    async with harness.kernel(top, middle, waiting) as kernel:
+        await kernel.start(top, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        await recorded(harness, "r.middle.waiting", "step_waiting")
+        crash(kernel)
+    async with harness.kernel(recover=False) as other:
+        assert await other.cancel("r") is CancelOutcome.CANCELLED
+        crash(other)
+
+    assert {run.summary.status for run in harness.store.runs.values()} == {"cancelled"}
+
+
+async def test_a_skipped_child_step_that_nobody_runs_ends_its_child() -> None:
+    """A child whose parent goes on without it does no work later."""
+    harness = Harness()
+
+    @workflow()
+    async def top(ctx: Context) -> Any:
+        return await ctx.run_child(waiting)
+
+    async with harness.kernel(top, waiting) as kernel:
+        await kernel.start(top, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        await recorded(harness, "r.waiting", "step_waiting")
+        crash(kernel)
+    async with harness.kernel(recover=False) as other:
+        await other.skip("r", "waiting", 1)
+        crash(other)
+
+    assert harness.summary("r.waiting").status == "cancelled"

@@ -54,6 +54,82 @@ async def test_a_wall_clock_that_is_set_forward_is_noticed(monkeypatch: pytest.M
     assert naps == [SystemClock.LONGEST_NAP]
 
 
+class Machine:
+    """Two clocks of one machine, moved by hand; the wall clock can be set."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self.set_by = 0
+        self.clock = SystemClock(lambda: 1000 * (START + self.passed + self.set_by), lambda: 1000 * self.passed)
+
+    def wait(self, seconds: float) -> int:
+        """Let time pass and return what the clock says then, in seconds since the start."""
+        self.passed += round(seconds * MICROSECONDS)
+        return (self.clock.now() - START) // MICROSECONDS
+
+    def set(self, seconds: float) -> None:
+        """Set the wall clock forward, or back."""
+        self.set_by += round(seconds * MICROSECONDS)
+
+
+DAY = 86400
+
+
+def test_a_clock_that_is_set_back_goes_on_as_before(caplog: pytest.LogCaptureFixture) -> None:
+    """A sleep of three seconds takes three seconds although it is two days earlier now; the jump is said once."""
+    machine = Machine()
+    assert machine.wait(1) == 1
+
+    machine.set(-2 * DAY)
+
+    assert [machine.wait(1) for _ in range(3)] == [2, 3, 4]
+    assert [each.getMessage() for each in caplog.records] == ["the clock of this machine was set back by 2d"]
+    assert machine.clock.jumps == 0
+
+
+def test_a_clock_that_is_set_forward_is_followed(caplog: pytest.LogCaptureFixture) -> None:
+    """What has become due meanwhile, as while a laptop slept, is due."""
+    machine = Machine()
+    machine.set(DAY)
+
+    assert [machine.wait(1) for _ in range(3)] == [DAY + 1, DAY + 2, DAY + 3]
+    assert [each.getMessage() for each in caplog.records] == ["the clock of this machine was set forward by 1d"]
+    assert machine.clock.jumps == 1
+
+
+def test_a_jump_forward_that_is_taken_back_counts_for_nothing() -> None:
+    """The clock is where it would have been."""
+    machine = Machine()
+    machine.set(400 * DAY)
+    machine.wait(1)
+    machine.set(-400 * DAY)
+
+    assert machine.wait(1) == 2
+    machine.set(-DAY)
+    assert machine.wait(1) == 3
+
+
+def test_a_jump_forward_that_lasts_is_believed() -> None:
+    """After ten minutes a jump back is measured from the new time."""
+    machine = Machine()
+    machine.set(DAY)
+    machine.wait(1)
+    assert machine.wait(600) == DAY + 601
+    machine.set(-2 * DAY)
+
+    assert machine.wait(1) == DAY + 602
+
+
+def test_small_corrections_are_followed_both_ways() -> None:
+    """What a time service does all day is no jump."""
+    machine = Machine()
+    for _ in range(10):
+        machine.set(-0.5)
+        machine.wait(1)
+    assert machine.wait(0) == 5
+    assert machine.clock.jumps == 0
+
+
 def test_run_ids_are_uuids_of_version_7_that_sort_by_time() -> None:
     """The first 48 bits are milliseconds, whatever the random bytes are."""
     clock = ManualClock()

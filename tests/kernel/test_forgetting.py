@@ -38,7 +38,7 @@ def calling(children: int) -> Workflow:
 
 async def test_a_family_of_any_size_goes_with_its_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Children are found a page at a time, and the workspaces of all of them go along."""
-    monkeypatch.setattr("flujo.kernel.observer.READ_RUNS", 2)
+    monkeypatch.setattr("flujo.kernel.store.deletion.READ_RUNS", 2)
     harness = Harness()
     flow = calling(5)
     async with harness.kernel(flow, leaf, workspaces=tmp_path) as kernel:

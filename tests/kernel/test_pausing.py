@@ -354,7 +354,7 @@ async def test_a_resume_overrules_a_pause_in_the_inbox() -> None:
     async with harness.kernel(program) as kernel, harness.kernel(recover=False) as other:
         await kernel.start(program, run_id="r")
         await gate.begun.wait()
-        kernel._inbox.answer = lambda posts: None  # type: ignore[method-assign]
+        kernel._runtime._inbox.answer = lambda posts: None  # type: ignore[method-assign]
         await other.pause("r")
         crash(kernel)
     assert [posted.request.kind for posted in harness.store.inbox.values()] == ["pause"]

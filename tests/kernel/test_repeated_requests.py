@@ -14,6 +14,7 @@ from flujo.kernel import CancelOutcome, Context, Delivery, Kernel, RunFailed, Ru
 from flujo.kernel.errors import RequestReusedError
 from flujo.kernel.events import CancelRequested, RunResumed, SignalReceived
 from flujo.kernel.state import LIVE
+from flujo.kernel.store.reading import post
 from kernel.harness import Counter, GatedBackend, Harness, crash, recorded, settled, until
 
 
@@ -354,38 +355,35 @@ async def test_posted_requests_are_remembered_as_well() -> None:
 async def test_a_repeat_does_not_keep_a_run_in_memory() -> None:
     """A run that only waits comes back once to see that the request is a repeat, and leaves again."""
     harness, flow = Harness(), Flow(broken=False)
-    async with (
-        harness.kernel(flow.workflow, max_resident=1) as kernel,
-        harness.kernel(flow.workflow, recover=False) as other,
-    ):
+    async with harness.kernel(flow.workflow, max_resident=1) as kernel:
         await kernel.start("flow", run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.signal("r", "note", request_id="x")
         for number in range(3):
             await kernel.start("flow", run_id=f"other-{number}")
         uid = harness.summary("r").uid
-        while uid not in kernel._residents.away:
+        while not kernel._runtime.runs.is_outside(uid):
             await checkpoint()
         returns: list[str] = []
-        revive = kernel._inbox.revive
-        assert revive is not None
+        ask = kernel._runtime._recalls.ask
 
-        async def counted(run_id: str) -> Any:
+        def counted(run_id: str) -> None:
             returns.append(run_id)
-            return await revive(run_id)
+            ask(run_id)
 
-        kernel._inbox.revive = counted
-        await other._post("r", "signal", {"name": "note", "payload": "null", "by": None}, marks(harness)[0])
-        while not kernel._inbox._dropped:
+        kernel._runtime._recalls.ask = counted  # type: ignore[method-assign]
+        async with harness.backend() as other:
+            await post(other, "r", SignalReceived("note", "null", request=marks(harness)[0]), 0)
+        while not kernel._runtime._inbox._dropped:
             await checkpoint()
         await kernel.start("flow", run_id="last")
-        while uid not in kernel._residents.away:
+        while not kernel._runtime.runs.is_outside(uid):
             await checkpoint()
         assert set(returns) == {"r"}
         returns.clear()
         for _ in range(3):
-            kernel._inbox.look_again()
-            await settled(lambda: not kernel._inbox._is_looking)
+            kernel._runtime._inbox.look_again()
+            await settled(lambda: not kernel._runtime._inbox._is_looking)
 
         assert returns == []
         assert len(harness.store.inbox) == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from flujo.kernel import Delivery, Observer, RunStatus
+from flujo.kernel import Context, Delivery, Observer, RunFailed, RunStatus, Why, workflow
 from flujo.kernel.errors import InvalidNameError, RunFinishedError
 from kernel.flows import doubling, stuck, waiting
 from kernel.harness import Harness, crash, until
@@ -67,3 +69,26 @@ async def test_a_final_run_takes_no_signal() -> None:
         live = await kernel.start(waiting)
         with pytest.raises(ValueError, match=r"\$"):
             await live.signal("go", {1, 2})
+
+
+async def test_a_signal_that_races_the_end_is_told_by_explain() -> None:
+    """It was acknowledged, and the run ended before its owner looked: `explain` names it, and a resume takes it."""
+    harness = Harness()
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        await ctx.wait_signal("end")
+        raise ValueError("not yet")
+
+    async with harness.kernel(program) as kernel, harness.kernel(recover=False) as other:
+        await kernel.start(program, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        kernel._runtime._inbox.answer = lambda posts: None  # type: ignore[method-assign]
+        assert await other.signal("r", "late", 1) is Delivery.POSTED
+        await kernel.signal("r", "end")
+        with pytest.raises(RunFailed):
+            await kernel.result("r")
+
+        for reader in (kernel, other):
+            told = [each.text for each in (await reader.explain("r")).reasons if each.why is Why.UNTAKEN]
+            assert told == ["the signal 'late' came when no wait could take it any more; a resume takes it along"]

@@ -51,16 +51,27 @@ async def busy(ctx: Context, number: int) -> int:
     return total + sum(await ctx.map(note, range(5)))
 
 
+@workflow()
+async def lasting(ctx: Context, number: int) -> int:
+    """Notes and short sleeps that take a second or two."""
+    total = 2 * sum(range(5)) + number
+    for index in range(10):
+        await ctx.step(note, index, name="note")
+        await ctx.sleep(0.1)
+    return total
+
+
 def busy_result(number: int) -> int:
     """What `busy` returns."""
     return 2 * sum(range(5)) + number
 
 
 @contextmanager
-def server_process(folder: Path, address: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that serves the store in a folder, and has said so; it is killed at the end."""
+def server_process(folder: Path, address: str, store: str | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A process that serves the store in a folder, SQLite unless another URL is given, and has said so; it is killed at
+    the end."""
     process = subprocess.Popen(
-        [sys.executable, __file__, str(folder), address],
+        [sys.executable, __file__, str(folder), address, store or f"sqlite:{folder}/state.db"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -78,13 +89,13 @@ def server_process(folder: Path, address: str) -> Iterator[subprocess.Popen[str]
 def main() -> None:
     from flujo.server.app import run_server
 
-    folder, address = Path(sys.argv[1]), sys.argv[2]
+    folder, address, store = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 
     async def serve() -> None:
         await run_server(
-            f"sqlite:{folder}/state.db",
+            store,
             address,
-            [patient, busy],
+            [patient, busy, lasting],
             workspaces=folder / "workspaces",
             started=lambda kernel: print("listening", flush=True),  # noqa: T201 - to whoever has started this process
         )

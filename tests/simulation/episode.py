@@ -58,6 +58,11 @@ VIRTUAL_LIMIT = 6 * 3600.0
 """Seconds in which it must, or it hangs."""
 
 
+async def adopt(kernel: Kernel, run_id: str) -> None:
+    """Have a kernel go on with a run if it has no live owner."""
+    await kernel._takeover.adopt(await kernel.backend.load(run_id))
+
+
 class Ask(NamedTuple):
     """What a client asks of its run besides: what, when, and whether a cancelled run is resumed."""
 
@@ -543,7 +548,7 @@ async def _until_all_have_ended(world: EpisodeWorld, kernel: Kernel) -> None:
             return
         await anyio.sleep(0.1)
         for summary in left:  # children, perhaps, that another process had
-            await kernel.take_up(summary.run_id)
+            await adopt(kernel, summary.run_id)
     raise world.violation(f"still not ended:\n{world.checker.stuck()}")
 
 
@@ -613,7 +618,7 @@ class Client:
             try:
                 output = await kernel.result(run_id)
             except RunInterrupted:
-                await self._politely(lambda: kernel.take_up(run_id))
+                await self._politely(lambda: adopt(kernel, run_id))
                 await anyio.sleep(0.1)
             except RunFailed:
                 await self._cure()

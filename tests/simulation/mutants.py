@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from flujo.backends.memory import InMemoryBackend
-from flujo.kernel import Event, Kernel, Observer, RunHandle, RunSummary
+from flujo.kernel import Event, Observer, RunSummary
 from flujo.kernel.backend import Commit, Posted, Refused
 from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.events import Fact, SignalReceived, StepCompleted, StepInterrupted
@@ -24,9 +24,11 @@ from flujo.kernel.execution.replay import LAST, Replay
 from flujo.kernel.execution.step_runner import StepRunner
 from flujo.kernel.journal import decisions, fold
 from flujo.kernel.keys import Branch
-from flujo.kernel.ownership.live_runs import Residents
+from flujo.kernel.ownership.admission import Admission
+from flujo.kernel.ownership.driver import Driver
+from flujo.kernel.ownership.starting import Started, Starter
 from flujo.kernel.ownership.takeover import Takeover
-from flujo.kernel.ownership.timers import Timers
+from flujo.kernel.ownership.timers import Alarm
 from flujo.kernel.state import Signal, StepState, StepStatus, WorkflowState
 from flujo.kernel.transitions import Stop
 
@@ -149,7 +151,7 @@ def records_a_success_twice() -> Iterator[None]:
 @contextmanager
 def forgets_who_watches() -> Iterator[None]:
     """Nobody who watches a run is told that it has gone on."""
-    with mock.patch.object(Residents, "committed"):
+    with mock.patch.object(Driver, "committed"):
         yield
 
 
@@ -169,10 +171,10 @@ def repeats_an_event() -> Iterator[None]:
 def takes_any_inputs_for_the_same() -> Iterator[None]:
     """A start of a run that is there is the same start, whatever its inputs."""
 
-    async def attach(self: Kernel, run_id: str, *rest: Any) -> RunHandle:
-        return RunHandle(self, run_id, created=False)
+    async def attach(self: Starter, run_id: str, *rest: Any) -> Started:
+        return Started(run_id, created=False)
 
-    with mock.patch.object(Kernel, "_attach", attach):
+    with mock.patch.object(Starter, "_attach", attach):
         yield
 
 
@@ -420,14 +422,14 @@ def leaves_by_cancelling() -> Iterator[None]:
 @contextmanager
 def never_calls_the_queue() -> Iterator[None]:
     """A run that waits for its turn waits for ever."""
-    with mock.patch.object(Residents, "_call_next"):
+    with mock.patch.object(Admission, "call_next"):
         yield
 
 
 @contextmanager
 def sleeps_through_its_timers() -> Iterator[None]:
     """A run that is not in memory is not woken when its time has come."""
-    with mock.patch.object(Timers, "note"):
+    with mock.patch.object(Alarm, "note"):
         yield
 
 

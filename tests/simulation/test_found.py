@@ -15,12 +15,12 @@ from flujo.kernel.backend import Refused, RunSummary
 from flujo.kernel.errors import RunCancelled
 from flujo.kernel.events import Event, Fact
 from flujo.kernel.execution.replay import Replay
-from flujo.kernel.ownership import takeover
+from flujo.kernel.ownership import recovery
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.testing import Loop, VirtualClock, run_virtually
 from flujo.kernel.transitions import add_up
 from kernel.harness import GatedBackend
-from simulation.episode import draw_episode, live_through
+from simulation.episode import adopt, draw_episode, live_through
 
 loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 
@@ -260,7 +260,7 @@ def test_a_kernel_that_gets_a_lost_run_back_begins_it_anew(loop: Loop) -> None:
             async with _kernel(long, backend=InMemoryBackend(store)):
                 store.alive.add(first.id)
                 await anyio.sleep(1)
-            await first.take_up(run.run_id)
+            await adopt(first, run.run_id)
             return await run.result()
 
     assert run_virtually(scenario, loop=loop) == 3
@@ -328,7 +328,7 @@ def test_a_run_is_brought_up_once_by_whoever_is_first(loop: Loop) -> None:
         async with _kernel(once, backend=InMemoryBackend(store)) as kernel:
             run = await kernel.start(once)
         async with _kernel(once, backend=Slow(store), recover=False) as kernel, anyio.create_task_group() as group:
-            group.start_soon(kernel.take_up, run.run_id)
+            group.start_soon(adopt, kernel, run.run_id)
             await anyio.sleep(2.5)  # it is claimed, and is being read
             group.start_soon(kernel._takeover.bring_back, run.run_id)
             await anyio.sleep(10)
@@ -362,7 +362,7 @@ def test_a_run_that_has_ended_is_not_taken_up(loop: Loop) -> None:
             _kernel(idle, backend=Late(store), recover=False) as late,
             anyio.create_task_group() as group,
         ):
-            group.start_soon(late.take_up, run.run_id)
+            group.start_soon(adopt, late, run.run_id)
             await anyio.sleep(0.5)
             await other.cancel(run.run_id)
         return [row.type for row in store.runs[run.run_id].events]
@@ -393,7 +393,7 @@ def test_a_signal_that_was_not_written_with_a_lost_run_comes_when_it_is_ours_aga
             store.alive.add(kernel.id)
             backend.gate.set()
             await anyio.sleep(1)
-            await kernel.take_up(run.run_id)
+            await adopt(kernel, run.run_id)
             with anyio.fail_after(60):
                 return await run.result()
 
@@ -407,11 +407,13 @@ class _Patient(InMemoryBackend):
         super().__init__(store)
         self.times = times
 
-    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
         assert self.times, "the kernel claims the same runs over and over"
         self.times -= 1
         await anyio.sleep(1)
-        return await super().claim_idle(statuses, workflows, limit)
+        return await super().claim_idle(statuses, workflows, limit, owner=owner)
 
 
 @loops
@@ -421,7 +423,7 @@ def test_runs_that_cannot_go_on_here_keep_nobody_from_those_behind_them(
 ) -> None:
     """A kernel claims what is idle by the page, oldest first. Runs of a newer release are given up at once, and are
     idle again; it comes to an end with them, also when they fill a page, and goes on with the run behind them."""
-    monkeypatch.setattr(takeover, "CLAIM_AT_ONCE", 2)
+    monkeypatch.setattr(recovery, "CLAIM_AT_ONCE", 2)
 
     @step
     async def work() -> None:

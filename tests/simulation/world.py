@@ -523,9 +523,14 @@ class LifeBackend(StateBackend):
 
         return await self._life.write(claim)
 
-    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+    async def wait_for_dead_owners(self) -> Sequence[str]:
+        return await self.inner.wait_for_dead_owners()
+
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
         async def claim() -> Sequence[RunSummary]:
-            claimed = await self.inner.claim_idle(statuses, workflows, limit)
+            claimed = await self.inner.claim_idle(statuses, workflows, limit, owner=owner)
             self._life.claimed(claimed)
             return claimed
 

@@ -25,6 +25,7 @@ from flujo.kernel import (
     StateBackend,
     Step,
     StepFailed,
+    StoredRuns,
     Workflow,
     WorkflowState,
     step,
@@ -111,7 +112,7 @@ async def embedded() -> None:
         assert_type(await handle.cancel("enough"), CancelOutcome)
         assert_type(await handle.inspect(), WorkflowState)
         assert_type(await kernel.resume("r", from_step="measure", inputs={"day": "x"}), RunHandle)
-        observer: Observer = kernel
+        observer: StoredRuns = kernel
         page = await observer.list(statuses=["failed"], labels={"team": "a"})
         assert_type(page.runs[0].run_id, str)
         since = datetime(2026, 11, 22, tzinfo=UTC)

@@ -22,6 +22,9 @@ from pathlib import Path
 
 from flujo.kernel.forks import close_in_children
 
+LOOK_SECONDS = 1.0
+"""How often a kernel looks whether others have died."""
+
 POLL_SECONDS = 0.0005  # less than one transaction with a sync takes
 
 _STORE = "store"
@@ -75,6 +78,8 @@ class KernelLocks:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: tuple[str, int] | None = None
+        self._seen_alive: set[str] = set()
+        self._returned_dead: set[str] = set()
         close_in_children(self)
 
     @property
@@ -127,6 +132,16 @@ class KernelLocks:
     def dead_owners(self) -> list[str]:
         """Those whose file is there although they are not alive: they died, or nobody has removed it yet."""
         return [owner for owner in self._owners() if not self.is_alive(owner)]
+
+    def newly_dead(self) -> list[str]:
+        """Return the owners that are not alive and that were not returned before: those whose file is there, and those
+        whose file was there at an earlier look and was removed since."""
+        owners = set(self._owners())
+        dead = {owner for owner in owners if not self.is_alive(owner)} | (self._seen_alive - owners)
+        self._seen_alive = owners - dead
+        found = sorted(dead - self._returned_dead)
+        self._returned_dead |= dead
+        return found
 
     def remove_dead(self) -> None:
         """Remove the files of owners who are gone. Needs the store lock. What cannot be removed stays, as it keeps

@@ -73,11 +73,12 @@ class MemoryStore:
     inbox: dict[int, Posted] = field(default_factory=dict)  # in the order of posting
     definitions: dict[str, StoredDefinition] = field(default_factory=dict)
     alive: set[str] = field(default_factory=set)  # the owners whose handles are open
+    dead: list[str] = field(default_factory=list)  # the owners whose handles have ended, in this order
     posts: int = 0  # requests ever posted; also the id of the last one
-    wakers: set[anyio.Event] = field(default_factory=set)  # set by the next post
+    wakers: set[anyio.Event] = field(default_factory=set)  # set by the next post, and by the end of a handle
 
     def wake(self) -> None:
-        """Let every `wait_for_posts` look again."""
+        """Let every `wait_for_posts` and `wait_for_dead_owners` look again."""
         for event in self.wakers:
             event.set()
         self.wakers.clear()
@@ -94,6 +95,7 @@ class InMemoryBackend(StateBackend):
         self._owner: str | None = None
         self._unusable: str | None = "it is not open"
         self._seen = 0  # `store.posts` at the last take
+        self._seen_dead = 0  # how many of `store.dead` were returned
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -121,7 +123,9 @@ class InMemoryBackend(StateBackend):
     def _end(self, problem: str) -> None:
         if self._unusable is None:
             self._unusable = problem
-            self.store.alive.discard(self._owner or "")
+            if self._owner is not None:
+                self.store.alive.discard(self._owner)
+                self.store.dead.append(self._owner)
             self.store.wake()
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -172,9 +176,11 @@ class InMemoryBackend(StateBackend):
         self.store.wake()
         return run.summary
 
-    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
         await self._enter()
-        owner = self._require_owner()
+        heir = self._require_owner()
         claimed: list[RunSummary] = []
         for _, run_id in self.store.order:
             if len(claimed) >= limit:
@@ -182,8 +188,9 @@ class InMemoryBackend(StateBackend):
             run = self.store.runs[run_id.lower()]
             found = run.summary
             is_known = found.definition is not None or found.workflow in workflows
-            if found.status in statuses and is_known and found.owner not in self.store.alive:
-                run.summary = found._replace(owner=owner, token=found.token + 1)
+            is_idle = found.owner not in self.store.alive and owner in (None, found.owner)
+            if found.status in statuses and is_known and is_idle:
+                run.summary = found._replace(owner=heir, token=found.token + 1)
                 claimed.append(run.summary)
         if claimed:
             self._seen = -1
@@ -266,12 +273,7 @@ class InMemoryBackend(StateBackend):
         await self._enter()
         self._require_owner()
         while self._seen >= self.store.posts:
-            event = anyio.Event()
-            self.store.wakers.add(event)
-            try:
-                await event.wait()
-            finally:
-                self.store.wakers.discard(event)
+            await self._woken()
             self._require_usable()
         self._seen = self.store.posts
 
@@ -333,6 +335,22 @@ class InMemoryBackend(StateBackend):
     async def is_alive(self, owner: str) -> bool:
         await self._enter()
         return owner in self.store.alive
+
+    async def wait_for_dead_owners(self) -> Sequence[str]:
+        await self._enter()
+        while self._seen_dead >= len(self.store.dead):
+            await self._woken()
+        found, self._seen_dead = self.store.dead[self._seen_dead :], len(self.store.dead)
+        return [owner for owner in found if owner not in self.store.alive]
+
+    async def _woken(self) -> None:
+        """Return when something was posted, or a handle has ended."""
+        event = anyio.Event()
+        self.store.wakers.add(event)
+        try:
+            await event.wait()
+        finally:
+            self.store.wakers.discard(event)
 
     async def get_definition(self, digest: str) -> StoredDefinition:
         await self._enter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from typing import Protocol
 
 import anyio
 
-from .durations import MICROSECONDS
+from .durations import MICROSECONDS, format_duration
+
+logger = logging.getLogger("flujo.kernel")
 
 
 class Clock(Protocol):
@@ -25,16 +28,57 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. A wall clock that is set forward or back is noticed within `LONGEST_NAP` seconds."""
+    """The machine's wall clock, backed by its monotonic one while the process lives.
+
+    Set back, it goes on by the monotonic clock, so that nothing waits longer than it was told to. Set forward, or after
+    the machine was asleep, it follows within `LONGEST_NAP` seconds: what has become due meanwhile is due. A jump
+    forward that is taken back counts for nothing after that. Each jump is logged once, and `jumps` counts those that
+    went forward.
+    """
 
     LONGEST_NAP = 60.0
+    TOLERATED = 1 * MICROSECONDS
+    """How far the two clocks may differ before that counts as a jump: corrections of the time are smaller."""
+    BELIEVED = 600 * MICROSECONDS
+    """After so long the time that a jump forward has led to is taken for the right one."""
+
+    def __init__(
+        self, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """Both arguments give nanoseconds."""
+        self.jumps = 0
+        self._wall = wall
+        self._monotonic = monotonic
+        self._agreed = wall() // 1000, monotonic() // 1000  # when the two clocks told the same time
+        self._jumped_at: int | None = None  # on the monotonic clock: when they began to differ
 
     def now(self) -> int:
-        return time.time_ns() // 1000
+        wall, monotonic = self._wall() // 1000, self._monotonic() // 1000
+        steady = self._agreed[0] + monotonic - self._agreed[1]
+        if abs(wall - steady) > self.TOLERATED and not self._is_believed(wall, steady, monotonic):
+            return max(wall, steady)
+        self._agreed, self._jumped_at = (wall, monotonic), None
+        return wall
+
+    def _is_believed(self, wall: int, steady: int, monotonic: int) -> bool:
+        """Note a jump; True for one that went forward and has lasted."""
+        if self._jumped_at is None:
+            self._jumped_at = monotonic
+            self.jumps += wall > steady
+            way = "forward" if wall > steady else "back"
+            seconds = format_duration(abs(wall - steady) // MICROSECONDS)
+            logger.warning("the clock of this machine was set %s by %s", way, seconds)
+        return wall > steady and monotonic - self._jumped_at >= self.BELIEVED
 
     async def sleep_until(self, instant: int) -> None:
         while (left := instant - self.now()) > 0:  # noqa: ASYNC110 - time is what is waited for
             await anyio.sleep(min(left / MICROSECONDS, self.LONGEST_NAP))
+
+
+def jumps_forward(clock: Clock) -> int:
+    """Return how often a clock was seen to jump forward; 0 for a clock that does not tell."""
+    clock.now()
+    return clock.jumps if isinstance(clock, SystemClock) else 0
 
 
 RandomBytes = Callable[[int], bytes]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import anyio
-from anyio import to_thread
 
 from .api import result_of
 from .clock import Clock, SystemClock
@@ -19,7 +19,6 @@ from .errors import (
     CorruptStoreError,
     CursorError,
     InvalidNameError,
-    RunActiveError,
     RunDeletedError,
     RunFinishedError,
     RunInterrupted,
@@ -28,9 +27,9 @@ from .errors import (
     UnknownEventError,
 )
 from .journal import events
-from .journal.events import Event
+from .journal.events import Event, SignalReceived
 from .journal.explanation import Explanation, explain
-from .journal.requests import is_repeat, mark
+from .journal.requests import mark
 from .journal.state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
 from .journal.statistics import (
     Statistics,
@@ -44,17 +43,21 @@ from .journal.summaries import RunSummary, WorkflowStats, summarize
 from .keys import check_step_name
 from .outcomes import Delivery
 from .ownership.resting import RestReader
-from .store.backend import Order, Page, Request, RunFilter, StateBackend
+from .store.backend import Order, Page, RunFilter, StateBackend
+from .store.deletion import Deletion
 from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
-from .store.reading import is_interrupted, read_state
-from .values import encode, encode_given
+from .store.reading import is_interrupted, post, read_request, read_state, recorded
+from .store.workspaces import Workspaces
+from .values import encode_given
 
-READ_RUNS = 500
 EARLIER_RUNS = 20
 """How many completed runs of a workflow tell how long the next one will take."""
 WATCH_EVENTS = 64
 POLL_MICROS = MICROSECONDS // 5
+
+DELETED = "it is to be deleted"
+"""The reason of the cancel that precedes a forced delete."""
 
 
 class Watched(NamedTuple):
@@ -66,16 +69,63 @@ class Watched(NamedTuple):
     end: RunSummary | None = None
 
 
+class LocalRuns(Protocol):
+    """What a kernel alone knows of the runs it owns."""
+
+    def change(self, uid: str) -> Callable[[], Awaitable[None]] | None:
+        """Return something to await until a run has committed something or ended; None for a run not owned here."""
+        ...
+
+    def raise_if_unrecoverable(self, summary: RunSummary) -> None:
+        """Raise what keeps a run from ever going on, if that is known."""
+        ...
+
+    def has_ended(self, summary: RunSummary) -> bool:
+        """True if a run that was owned here when it was looked at is not held any more."""
+        ...
+
+    async def settled(self, run_id: str) -> WorkflowState | None:
+        """Return the state of a run in memory once it has settled, to be read only; None for any other run."""
+        ...
+
+
+class NoLocalRuns:
+    """What an observer without a kernel knows: the store tells everything."""
+
+    def change(self, uid: str) -> None:
+        """Return None: no run is owned here."""
+
+    def raise_if_unrecoverable(self, summary: RunSummary) -> None:
+        """Raise nothing."""
+
+    def has_ended(self, summary: RunSummary) -> bool:
+        """Return False: no run was owned here."""
+        return False
+
+    async def settled(self, run_id: str) -> None:
+        """Return None: no run is in memory."""
+
+
 class Observer:
     """Inspect, list and watch the runs of a store, send them signals, and forget them.
 
-    With `workspaces`, what flujo made there for a run goes with the run.
+    With `workspaces`, what flujo made there for a run goes with the run. A kernel tells its observer by `local` what it
+    alone knows of its own runs.
     """
 
-    def __init__(self, backend: StateBackend, *, workspaces: Path | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        backend: StateBackend,
+        *,
+        workspaces: Path | None = None,
+        clock: Clock | None = None,
+        local: LocalRuns | None = None,
+    ) -> None:
         self.backend = backend
         self.workspaces = workspaces
+        self._files = Workspaces(workspaces, backend)
         self.clock: Clock = clock or SystemClock()
+        self._local = local or NoLocalRuns()
         self._rests = RestReader(backend, self.clock, self.inspect)
 
     @property
@@ -120,11 +170,21 @@ class Observer:
 
     async def explain(self, run_id: str) -> Explanation:
         """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError."""
-        explanation = explain(await self.inspect(run_id), self.clock.now())
+        state = await self.inspect(run_id)
+        explanation = explain(state, self.clock.now(), untaken=await self.untaken_signals(state))
         return explanation._replace(rest=await self._rests.rest(run_id))
 
+    async def untaken_signals(self, state: WorkflowState) -> Sequence[str]:
+        """Return the names of the signals in the inbox of a run that has ended or paused, in the order they came."""
+        if state.status in LIVE:
+            return []
+        with suppress(RunNotFoundError, RunReplacedError):
+            left = await self.backend.requests(state.run_id, state.uid)
+            return [fact.name for each in left if isinstance(fact := read_request(each.request), SignalReceived)]
+        return []
+
     async def is_interrupted(self, summary: RunSummary) -> bool:
-        """Whether somebody ought to run this run and nobody does."""
+        """True for an unfinished run without a live owner."""
         return await is_interrupted(self.backend, summary)
 
     async def list(
@@ -220,7 +280,7 @@ class Observer:
             if summary.status in FINAL:
                 yield Watched(end=summary)
                 return
-            self._require_hope(summary)
+            self._local.raise_if_unrecoverable(summary)
             if idle_seconds is None:
                 await changed()
                 continue
@@ -242,7 +302,11 @@ class Observer:
         return summary
 
     async def wait(self, run_id: str) -> WorkflowState:
-        """The run once it is final or paused; raises RunInterrupted when nobody runs it."""
+        """Return the run once it is final or paused; raises RunInterrupted when it has no live owner."""
+        settled = await self._local.settled(run_id)
+        return await self._wait(run_id) if settled is None else deepcopy(settled)
+
+    async def _wait(self, run_id: str) -> WorkflowState:
         while True:
             summary = await self.backend.load(run_id)
             changed = self._change(summary.uid)
@@ -253,8 +317,9 @@ class Observer:
             await changed()
 
     async def result(self, run_id: str) -> Any:
-        """The output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
-        return result_of(await self.wait(run_id))
+        """Return the output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
+        settled = await self._local.settled(run_id)
+        return result_of(await self._wait(run_id) if settled is None else settled)
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -265,31 +330,14 @@ class Observer:
 
         With a `request_id` the run takes it once, however often it is sent. Raises InvalidNameError, InvalidValueError
         and PayloadTooLargeError for what is not well formed, RequestReusedError."""
-        check_step_name(name)
         check_text("by", by)
-        recorded = encode_given("the payload", payload)
-        request = mark(request_id, "signal", name=name, payload=payload, by=by)
-        if await self._recorded(run_id, request) is not None:
+        request = mark(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
+        fact = events.SignalReceived(name, encode_given("the payload", payload), by, request)
+        if await recorded(self.backend, run_id, request) is not None:
             return Delivery.RECORDED
-        summary = await self._post(run_id, "signal", {"name": name, "payload": recorded, "by": by}, request)
+        summary = await post(self.backend, run_id, fact, self.clock.now())
         has_owner = summary.owner is not None and await self.backend.is_alive(summary.owner)
         return Delivery.POSTED if has_owner else Delivery.STORED
-
-    async def _post(
-        self, run_id: str, kind: str, body: Mapping[str, Any], request: Sequence[str] | None = None
-    ) -> RunSummary:
-        """Leave a request in the inbox of a run; returns the run as it was at that moment."""
-        posted = encode({**body, **({} if request is None else {"request": request})})
-        return await self.backend.post(run_id, Request(kind, posted, self.clock.now()))
-
-    async def _recorded(self, run_id: str, request: Sequence[str] | None) -> WorkflowState | None:
-        """The run, if it has recorded this very request, durably: asking again changes nothing.
-
-        Raises RunNotFoundError, RequestReusedError."""
-        if request is None:
-            return None
-        state = await read_state(self.backend, await self.backend.load(run_id))
-        return state if is_repeat(state, request) else None
 
     async def delete(self, run_id: str, *, force: bool = False) -> None:
         """Forget a run with its children, and the workspaces flujo made for them.
@@ -297,38 +345,12 @@ class Observer:
         While a live process runs one of them this raises RunActiveError and nothing goes; with `force` they are
         cancelled first. Raises RunNotFoundError.
         """
-        family = [await self.backend.load(run_id)]
-        for member in family:  # parents before their children, and each at rest before it is asked for its own
-            if member.status in LIVE and member.owner is not None and await self.backend.is_alive(member.owner):
-                if not force:
-                    raise RunActiveError(member.run_id, member.owner)
-                await self._stop(member.run_id)
-            family += await self._children(member)
-        for member in reversed(family):  # or a crash half-way would leave children whose parent nobody knows
-            await self._delete(member, force)
+        await Deletion(self.backend, self._files, self._stop).delete(run_id, force=force)
 
-    async def _delete(self, run: RunSummary, force: bool) -> None:
-        while True:
-            try:
-                await self.backend.delete(run.run_id, run.uid)
-            except RunActiveError:  # somebody has taken it up meanwhile
-                if not force:
-                    raise
-                await self._stop(run.run_id)
-            else:
-                await self._remove_files([run])
-                return
-
-    async def _children(self, parent: RunSummary) -> Sequence[RunSummary]:
-        """The runs that this life of a run has started and that are still there."""
-        found: list[RunSummary] = []
-        wanted = RunFilter(parent=parent.run_id, created_from=parent.created_at)  # an earlier life may have had others
-        page: str | None = None
-        while True:
-            listed = await self.backend.list(wanted, limit=READ_RUNS, page=page)
-            found += listed.runs
-            if (page := listed.next) is None:
-                return found
+    async def _stop(self, run_id: str) -> None:
+        with suppress(RunFinishedError, RunInterrupted):
+            await post(self.backend, run_id, events.CancelRequested(DELETED), self.clock.now())
+            await self.wait(run_id)
 
     async def prune(
         self,
@@ -339,44 +361,21 @@ class Observer:
         **selection: Unpack[SelectionOptions],
     ) -> PruneResult:
         """As Runs.prune."""
-        pruner = Pruner(self.backend, self.clock, self._remove_files)
+        pruner = Pruner(self.backend, self.clock, self._files.remove)
         return await pruner.prune(Selection(**selection), limit, time_budget_seconds, dry_run)
 
-    async def _stop(self, run_id: str) -> None:
-        """Have a live process end this run, and return once it has, or is gone."""
-        try:
-            await self._post(run_id, "cancel", {"reason": "it is to be deleted", "by": None})
-            await self.wait(run_id)
-        except (RunFinishedError, RunInterrupted):
-            pass
-
-    async def _remove_files(self, runs: Iterable[RunSummary]) -> None:
-        """Remove what flujo made for these runs. A folder the user has named is not in here."""
-        gone = [run.run_id for run in runs]
-        if gone and (folder := self.workspaces) is not None:
-            with anyio.CancelScope(shield=True):  # nobody would know any more that they are there
-                await to_thread.run_sync(_remove_from, folder, gone)
-
-    # -- for the kernel to refine -------------------------------------------------------------------------------
+    # -- runs of this process and of others ---------------------------------------------------------------------
 
     def _change(self, uid: str) -> Callable[[], Awaitable[None]]:
-        """Something to await until the run may have changed. Runs of other processes are looked at again and again."""
-        due = self.clock.now() + POLL_MICROS
-
-        async def look_again() -> None:
-            await self.clock.sleep_until(due)
-
-        return look_again
-
-    def _require_hope(self, summary: RunSummary) -> None:
-        """Raise what keeps this run from ever going on, if that is known."""
+        """Return something to await until the run may have changed. Runs of other processes are looked at again and
+        again."""
+        if (change := self._local.change(uid)) is not None:
+            return change
+        return partial(self.clock.sleep_until, self.clock.now() + POLL_MICROS)
 
     async def _is_abandoned(self, summary: RunSummary) -> bool:
+        self._local.raise_if_unrecoverable(summary)
+        if self._local.has_ended(summary):
+            # Ended between the two looks: the next look sees how.
+            return (await self.backend.load(summary.run_id)).owner == summary.owner
         return await self.is_interrupted(summary)
-
-
-def _remove_from(folder: Path, run_ids: Sequence[str]) -> None:
-    for run_id in run_ids:
-        shutil.rmtree(folder / run_id, ignore_errors=True)
-        with suppress(OSError):
-            (folder / f"{run_id}.log").unlink()

@@ -60,7 +60,7 @@ async def test_steps_in_a_row_take_two_commits_more_than_there_are_steps(
     async with Harness().kernel(chained, max_steps=max_steps) as kernel:
         await kernel.run(chained)
 
-        assert kernel.committer.commits == STEPS + 2
+        assert kernel._runtime.driver.committer.commits == STEPS + 2
 
 
 async def test_a_watcher_costs_no_commit() -> None:
@@ -76,7 +76,7 @@ async def test_a_watcher_costs_no_commit() -> None:
         await kernel.start(chained, run_id="r")
         group.start_soon(watch, kernel)
         await kernel.result("r")
-        commits = kernel.committer.commits
+        commits = kernel._runtime.driver.committer.commits
 
     assert commits == STEPS + 2
     assert seen == list(range(1, 2 * STEPS + 3))
@@ -91,7 +91,7 @@ async def test_concurrent_runs_share_commits() -> None:
             for _ in range(100):
                 group.start_soon(kernel.run, chained)
 
-        assert kernel.committer.commits <= 40
+        assert kernel._runtime.driver.committer.commits <= 40
 
 
 async def test_a_refused_run_stops_and_the_others_of_its_batch_stand() -> None:

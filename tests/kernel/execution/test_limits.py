@@ -105,15 +105,15 @@ async def inside(hall: Hall, *names: str) -> None:
 
 def live(kernel: Kernel) -> set[str]:
     """The ids of the runs in memory."""
-    return {run.state.run_id for run in kernel._residents}
+    return {run.state.run_id for run in kernel._runtime.runs}
 
 
 def all_free(kernel: Kernel) -> bool:
     """Whether every slot is free and nobody waits."""
-    limiter = kernel._residents._limiter
+    limiter = kernel._runtime.driver._limiter
     limits = {limit for name in (None, *limiter._named) for limit in limiter.limits_of(name)}
     sizes = {
-        limit: kernel._residents._limits.named.get(limit.name or "", kernel._residents._limits.max_steps)
+        limit: kernel._runtime.driver._limits.named.get(limit.name or "", kernel._runtime.driver._limits.max_steps)
         for limit in limits
     }
     return not limiter.parked and all(limit.free == sizes[limit] and not limit.line for limit in limits)
@@ -219,7 +219,7 @@ async def test_limits_cost_no_commit() -> None:
     async with Harness().kernel(chain, max_steps=1, limits={"db": 1}) as kernel:
         await kernel.run(chain)
 
-        assert kernel.committer.commits == 20 + 2
+        assert kernel._runtime.driver.committer.commits == 20 + 2
 
 
 async def test_the_steps_of_a_yaml_workflow_are_under_the_limit_of_their_task(hall: Hall, tmp_path: Path) -> None:
@@ -683,10 +683,10 @@ async def _stopped_after(ticks: int, ask: str, max_resident: int) -> bool:
             for name in "ac":
                 await kernel.result(name)
             assert all_free(kernel)
-    left = kernel._residents._limiter.parked
+    left = kernel._runtime.driver._limiter.parked
     assert ask == "close" or not left
     for uid in list(left):
-        kernel._residents._limiter.forget(uid)
+        kernel._runtime.driver._limiter.forget(uid)
     assert all_free(kernel)
     assert hall.most == 1 or ask == "close"
     return over

@@ -376,9 +376,9 @@ async def test_steps_in_a_row_take_two_more_commits_than_there_are() -> None:
             await ctx.variable("mode")
 
     async with harness.kernel(program) as kernel:
-        before = kernel.committer.commits
+        before = kernel._runtime.driver.committer.commits
         await kernel.run(program, run_id="r")
-        assert kernel.committer.commits - before == 5 + 2
+        assert kernel._runtime.driver.committer.commits - before == 5 + 2
 
 
 # -- what it comes to ----------------------------------------------------------------------------------------------

@@ -432,9 +432,9 @@ async def test_the_cpu_time_of_commands_is_recorded_with_their_step() -> None:
     async with harness.kernel(flow) as kernel:
         await kernel.run(flow, run_id="r")
         state = await kernel.inspect("r")
-        assert kernel.committer.commits == 3
-        assert kernel._residents._children is not None
-        assert kernel._residents._children.used == {}
+        assert kernel._runtime.driver.committer.commits == 3
+        assert kernel._runtime.driver._engine is not None
+        assert kernel._runtime.driver._engine.children.used == {}
 
     assert harness.types("r")[1:4] == ["step_started", "progress_reported", "step_completed"]
     assert state.steps["it"].progress is not None
@@ -560,8 +560,8 @@ async def test_nothing_is_kept_of_a_run_that_is_stopped(fifo: Fifo) -> None:
         assert await fifo.line() == "up\n"
         await kernel.cancel("r")
         await kernel.wait("r")
-        assert kernel._residents._children is not None
-        assert kernel._residents._children.used == {}
+        assert kernel._runtime.driver._engine is not None
+        assert kernel._runtime.driver._engine.children.used == {}
     assert not fifo.is_held()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flujo.kernel import Context, Observer, RetryPolicy, Why, WorkflowState, workflow
+from flujo.kernel import Context, Observer, RetryPolicy, StoredRuns, Why, WorkflowState, workflow
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.events import (
     AttemptFailed,
@@ -20,6 +20,7 @@ from flujo.kernel.events import (
     RunCreated,
     RunFailed,
     RunPaused,
+    RunResumed,
     StepInterrupted,
     StepStarted,
     StepWaiting,
@@ -136,6 +137,24 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
           [FLUJO_WATCH]),
          (Why.SIGNAL, "ok", None, "step 'ok' waits for the signal 'go'", ["flujoctl signal r go"])],
     ),
+    (
+        [RunResumed(timeout_seconds=60.0), A], {},
+        [(Why.WORKING, "a", None, "step 'a' has been at work for 30s, attempt 1", [FLUJO_WATCH]),
+         (Why.TIMEOUT, None, IN_A_MINUTE, "its timeout is over in 30s: the run fails then, wherever it is",
+          [FLUJO_WATCH])],
+    ),
+    (
+        [RunCompleted("1")], {"untaken": ["go"]},
+        [(Why.FINISHED, None, None, "it has completed", ["flujoctl inspect r"]),
+         (Why.UNTAKEN, None, None, "the signal 'go' came when no wait could take it any more",
+          ["flujoctl inspect r"])],
+    ),
+    (
+        [RunCancelled()], {"untaken": ["go"]},
+        [(Why.FINISHED, None, None, "it was cancelled", [FLUJO_RESUME]),
+         (Why.UNTAKEN, None, None,
+          "the signal 'go' came when no wait could take it any more; a resume takes it along", [FLUJO_RESUME])],
+    ),
 ]  # fmt: skip
 
 
@@ -203,7 +222,7 @@ def test_what_users_see() -> None:
 # -- of real runs --------------------------------------------------------------------------------------------------
 
 
-async def reasons(observer: Observer, run_id: str = "r") -> list[tuple[Why, str | None]]:
+async def reasons(observer: StoredRuns, run_id: str = "r") -> list[tuple[Why, str | None]]:
     return [(reason.why, reason.step) for reason in (await observer.explain(run_id)).reasons]
 
 

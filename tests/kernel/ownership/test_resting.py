@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from flujo.kernel import Context, Kernel, Observer, RetryPolicy, step, workflow
+from flujo.kernel import Context, Kernel, Observer, RetryPolicy, StoredRuns, step, workflow
 from flujo.kernel.api import Rest
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.events import decode
@@ -202,7 +202,7 @@ async def test_a_run_that_is_asked_all_the_time_is_ended_when_all_that_can_happe
 # -- one reason each ----------------------------------------------------------------------------------------------
 
 
-async def rest_now(kernel: Observer, run_id: str = "r") -> Rest | None:
+async def rest_now(kernel: StoredRuns, run_id: str = "r") -> Rest | None:
     """What `explain` says."""
     return (await kernel.explain(run_id)).rest
 

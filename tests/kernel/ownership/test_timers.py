@@ -8,11 +8,13 @@ import anyio
 import pytest
 
 from flujo.backends.memory import InMemoryBackend
-from flujo.kernel import Context, Kernel, StoreError, workflow
+from flujo.kernel import Context, Kernel, RunFailed, StoreError, Why, workflow
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError
 from flujo.kernel.ownership import timers
 from flujo.kernel.testing import Loop, VirtualClock, run_virtually
+from kernel.flows import stuck
+from kernel.harness import Counter, Harness, crash, until
 
 loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 
@@ -65,3 +67,50 @@ def test_a_run_that_cannot_be_read_is_looked_for_once_a_second(loop: Loop, kind:
 
     assert results == ["later", "a", "b", "c"]
     assert looks == 3 * len([10, 11, 12, 12.5])
+
+
+@pytest.mark.parametrize("max_runs", [None, 1])
+async def test_the_time_allowed_to_a_run_holds_over_a_restart(max_runs: int | None) -> None:
+    """Its end is found by the index in the next life of the kernel, and while the run is in the queue of `max_runs`."""
+    harness = Harness()
+
+    @workflow(timeout=10)
+    async def program(ctx: Context) -> None:
+        await ctx.wait_signal("never")
+
+    async with harness.kernel(program) as kernel:
+        for name in "ab":
+            await kernel.start(program, run_id=name)
+            await until(kernel, name, "step_waiting")
+        crash(kernel)
+    async with harness.kernel(program, max_runs=max_runs) as kernel:
+        reasons = (await kernel.explain("a")).reasons
+        assert (reasons[-1].why, reasons[-1].text) == (
+            Why.TIMEOUT,
+            "its timeout is over in 10s: the run fails then, wherever it is",
+        )
+        await harness.clock.asleep(10)
+        harness.clock.advance(10)
+        for name in "ab":
+            with pytest.raises(RunFailed) as caught:
+                await kernel.result(name)
+            assert caught.value.type == "TimeoutError"
+
+
+async def test_the_time_in_the_queue_counts() -> None:
+    """A run that is not begun before its time is over fails without having begun."""
+    harness = Harness()
+    counter = Counter()
+
+    @workflow(timeout=10)
+    async def program(ctx: Context) -> None:
+        await ctx.step(counter.body("begun"), name="begun")
+
+    async with harness.kernel(program, stuck, max_runs=1) as kernel:
+        await kernel.start(stuck, run_id="first")
+        await kernel.start(program, run_id="queued")
+        await harness.clock.asleep(10)
+        harness.clock.advance(10)
+        with pytest.raises(RunFailed):
+            await kernel.result("queued")
+        assert not counter.calls

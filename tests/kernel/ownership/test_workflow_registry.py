@@ -11,7 +11,7 @@ from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Context, Kernel, StoredDefinition, Workflow, workflow
 from flujo.kernel.errors import DeclarationError, StateIncompatibilityError, WorkflowNotFoundError
 from flujo.kernel.events import Fact, RunCreated
-from flujo.kernel.ownership.workflow_registry import Catalogue
+from flujo.kernel.ownership.workflow_registry import WorkflowRegistry
 from kernel.flows import doubling, waiting
 from kernel.harness import Harness, crash
 from kernel.journal.histories import done, history
@@ -84,23 +84,23 @@ async def test_a_stored_run_goes_on_with_the_workflow_it_began_with(
 ) -> None:
     """The registered one where it is the same, or else the text the run has stored; never silently with another."""
     rebuilt = replace(OLD, version="rebuilt from old")
-    registry = Catalogue(registered, (lambda text: replace(rebuilt, definition=text)) if loads else None)
+    registry = WorkflowRegistry(registered, (lambda text: replace(rebuilt, definition=text)) if loads else None)
     store = MemoryStore()
     async with Kernel(InMemoryBackend(store), [OLD], load_definition=lambda text: OLD) as kernel:
         await kernel.run(OLD)
         state = history(created, *done("a"))
         if isinstance(found, type):
             with pytest.raises(found):
-                await registry.of(state, kernel.backend)
+                await registry.for_run(state, kernel.backend)
             return
-        workflow = await registry.of(state, kernel.backend)
+        workflow = await registry.for_run(state, kernel.backend)
 
     assert found in (workflow, workflow.version)
 
 
 def test_what_may_go_on_here_has_a_name_or_a_text() -> None:
     """Others are not claimed by this kernel."""
-    registry = Catalogue([flow], None)
+    registry = WorkflowRegistry([flow], None)
 
     assert registry.may_know("flow", None)
     assert registry.may_know("other", "digest")
@@ -110,7 +110,7 @@ def test_what_may_go_on_here_has_a_name_or_a_text() -> None:
 def test_a_name_that_is_not_registered_is_refused_with_those_that_are() -> None:
     """In the order of the alphabet."""
     with pytest.raises(WorkflowNotFoundError, match="doubling, flow"):
-        Catalogue([flow, doubling], None).choose("other")
+        WorkflowRegistry([flow, doubling], None).resolve("other")
 
 
 async def test_two_workflows_of_one_name_are_refused_when_a_kernel_is_made() -> None:

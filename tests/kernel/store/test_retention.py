@@ -64,7 +64,7 @@ def opened(store: MemoryStore, *workflows: Workflow, backend: InMemoryBackend | 
     """A kernel on virtual time, to be opened. It looks for no workspaces, for which it takes a thread: trio's virtual
     time does not stand still meanwhile."""
     kernel = Kernel(backend or InMemoryBackend(store), workflows, clock=VirtualClock(), **options)
-    kernel.workspaces = None
+    kernel._files.folder = None
     return kernel
 
 

@@ -175,6 +175,40 @@ async def idle_runs_are_claimed_together(harness: Harness) -> None:
 
 
 @behaviour
+async def the_runs_of_one_dead_owner_are_claimed(harness: Harness) -> None:
+    """With an owner only what that one has left is claimed, and nothing while it is alive."""
+    one, other, heir = await harness.open("one"), await harness.open("other"), await harness.open("heir")
+    await create(one, creation("a", owner="one"))
+    await create(other, creation("b", owner="other"))
+    assert not await heir.claim_idle(["running"], ["report"], 9, owner="one")
+    await harness.kill(one)
+    await harness.kill(other)
+
+    claimed = await heir.claim_idle(["running"], ["report"], 9, owner="one")
+
+    assert [run.run_id for run in claimed] == ["a"]
+    assert (await heir.load("b")).owner == "other"
+
+
+@behaviour
+async def a_kernel_that_lives_is_told_of_one_that_died(harness: Harness) -> None:
+    """Each death is told once to each handle, with the id of the owner."""
+    dead, heir = await harness.open("one"), await harness.open("two")
+    told: list[str] = []
+
+    async def listen() -> None:
+        while "one" not in told:
+            told.extend(await heir.wait_for_dead_owners())
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(listen)
+        await harness.kill(dead)
+
+    assert told.count("one") == 1
+    assert "two" not in told
+
+
+@behaviour
 async def only_idle_runs_that_fit_are_claimed(harness: Harness) -> None:
     """Runs of live owners, of other statuses, and of workflows nobody knows, stay; a stored definition is enough."""
     dead, alive = await harness.open("one"), await harness.open("live")

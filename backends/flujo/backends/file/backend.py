@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
 
-from flujo.backends.locks import KernelLocks, StoreLock
+from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
 from flujo.backends.urls import Durability, parse
 from flujo.kernel.backend import (
@@ -202,9 +202,12 @@ class FileBackend(StateBackend):
         self._require_owner()
         return await self._write(partial(self._store.claim, run_id, self._require_idle))
 
-    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
         self._require_owner()
-        claim = partial(self._store.claim_idle, tuple(statuses), tuple(workflows), limit, self._kernels.is_alive)
+        wanted = RunFilter(statuses=tuple(statuses), owner=owner)
+        claim = partial(self._store.claim_idle, wanted, tuple(workflows), limit, self._kernels.is_alive)
         return await self._write(claim)
 
     async def release(self, uids: Sequence[str] | None) -> None:
@@ -293,6 +296,14 @@ class FileBackend(StateBackend):
         self._require_usable()
         with self._store_errors():
             return await self._in_thread(partial(self._kernels.is_alive, owner), self._reading)
+
+    async def wait_for_dead_owners(self) -> Sequence[str]:
+        while True:
+            self._require_usable()
+            with self._store_errors():
+                if dead := await self._in_thread(self._kernels.newly_dead, self._reading):
+                    return dead
+            await sleep(LOOK_SECONDS)
 
     async def get_definition(self, digest: str) -> StoredDefinition:
         return await self._read(partial(self._store.get_definition, digest))

@@ -156,11 +156,11 @@ class Store:
         return summary
 
     def claim_idle(
-        self, statuses: Collection[str], workflows: Collection[str], limit: int, is_alive: Callable[[str], bool]
+        self, wanted: RunFilter, workflows: Collection[str], limit: int, is_alive: Callable[[str], bool]
     ) -> builtins.list[RunSummary]:
         """Make this kernel the owner of runs whose owner is gone, oldest first."""
         with self._view.mutex:
-            found = self._claimable(statuses, workflows, limit, is_alive)
+            found = self._claimable(wanted, workflows, limit, is_alive)
         claimed = [entry.summary._replace(owner=self._view.owner, token=entry.summary.token + 1) for entry in found]
         if found:
             self._view.begin_change([entry.folder for entry in found])
@@ -177,10 +177,10 @@ class Store:
         self._writer.forget_unrecorded(entry)
 
     def _claimable(
-        self, statuses: Collection[str], workflows: Collection[str], limit: int, is_alive: Callable[[str], bool]
+        self, wanted: RunFilter, workflows: Collection[str], limit: int, is_alive: Callable[[str], bool]
     ) -> builtins.list[Entry]:
         found: list[Entry] = []
-        for entry in list(self._idle(RunFilter(statuses=tuple(statuses)), is_alive)):
+        for entry in list(self._idle(wanted, is_alive)):
             if len(found) == limit:
                 break
             if entry.summary.definition is None and entry.summary.workflow not in workflows:

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from anyio import CancelScope, Lock, sleep, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from flujo.backends.locks import KernelLocks, StoreLock
+from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
 from flujo.backends.urls import Durability, parse
 from flujo.kernel.backend import (
@@ -240,13 +240,15 @@ class SQLiteBackend(StateBackend):
         self._has_claimed = True
         return claimed
 
-    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
-        owner = self._require_owner()
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
+        heir = self._require_owner()
 
         def claim(connection: sqlite3.Connection) -> list[RunSummary]:
-            owners = self._kernels.live_owners()
-            found = queries.sound_idle_runs(owners, statuses, workflows, limit, connection)
-            claimed = [(run, summary._replace(owner=owner, token=summary.token + 1)) for run, summary in found]
+            idle = partial(queries.idle_runs, self._kernels.live_owners(), statuses, workflows, owner=owner)
+            found = queries.sound_idle_runs(idle, limit, connection)
+            claimed = [(run, summary._replace(owner=heir, token=summary.token + 1)) for run, summary in found]
             for run, summary in claimed:
                 connection.execute(*queries.change_owner(run, summary))
             return [summary for _, summary in claimed]
@@ -384,6 +386,14 @@ class SQLiteBackend(StateBackend):
         self._require_usable()
         with store_errors(self.url, self._files.lock):
             return self._kernels.is_alive(owner)
+
+    async def wait_for_dead_owners(self) -> Sequence[str]:
+        while True:
+            self._require_usable()
+            with store_errors(self.url, self._files.lock):
+                if dead := self._kernels.newly_dead():
+                    return dead
+            await sleep(LOOK_SECONDS)
 
     async def get_definition(self, digest: str) -> StoredDefinition:
         rows = await self._read(queries.definition_of(digest).rows)

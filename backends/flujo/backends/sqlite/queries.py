@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flujo.kernel.backend import RunSummary
@@ -73,25 +73,28 @@ def definition_of(digest: str) -> Statement:
     return Statement(f"SELECT {checksums.DEFINITION} FROM definitions WHERE digest = ?", (digest,))
 
 
-def idle_runs(owners: Sequence[str], statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Statement:
-    """(run, *summary) of runs in one of these statuses that none of `owners` has, and that have a definition or one of
-    these workflows; oldest first."""
+def idle_runs(
+    alive: Sequence[str], statuses: Sequence[str], workflows: Sequence[str], limit: int, owner: str | None = None
+) -> Statement:
+    """(run, *summary) of runs in one of these statuses that no owner `alive` has, and that have a definition or one of
+    these workflows, oldest first; with `owner` only the runs of that one."""
     sql = (
         f"SELECT run, {checksums.SUMMARY} FROM runs WHERE status IN (SELECT value FROM json_each(?)) "
         "AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?))) "
         "AND (definition IS NOT NULL OR workflow IN (SELECT value FROM json_each(?))) "
-        "ORDER BY created_at, run_id LIMIT ?"
+        f"{'' if owner is None else 'AND owner = ? '}ORDER BY created_at, run_id LIMIT ?"
     )
-    return Statement(sql, (json.dumps(list(statuses)), json.dumps(list(owners)), json.dumps(list(workflows)), limit))
+    lists = (json.dumps(list(each)) for each in (statuses, alive, workflows))
+    return Statement(sql, (*lists, *(() if owner is None else (owner,)), limit))
 
 
 def sound_idle_runs(
-    owners: Sequence[str], statuses: Sequence[str], workflows: Sequence[str], limit: int, connection: sqlite3.Connection
+    idle: Callable[[int], Statement], limit: int, connection: sqlite3.Connection
 ) -> list[tuple[int, RunSummary]]:
-    """Return (run, summary) of up to `limit` of `idle_runs`. Damaged ones are left as they are, for `check` to name."""
+    """Return (run, summary) of up to `limit` of the `idle` runs. Damaged ones are left as they are, for `check` to name."""
     asked = limit
     while True:
-        rows = idle_runs(owners, statuses, workflows, asked).rows(connection)
+        rows = idle(asked).rows(connection)
         sound = [(run, summary) for run, summary in map(_with_key, rows) if summary is not None]
         if len(rows) < asked or len(sound) >= limit:
             return sound[:limit]

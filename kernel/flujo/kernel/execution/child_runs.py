@@ -72,9 +72,6 @@ class ParentKernel(Protocol):
     def backend(self) -> StateBackend: ...
     @property
     def clock(self) -> Clock: ...
-    async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> object: ...
-    async def was_called_with(self, run: RunSummary, call: ChildCall) -> bool: ...
-    async def take_up(self, run_id: str) -> None: ...
     async def resume(self, run_id: str, *, by: str) -> object: ...
     async def cancel(self, run_id: str, reason: str, *, by: str) -> object: ...
     async def inspect(self, run_id: str) -> WorkflowState: ...
@@ -82,11 +79,20 @@ class ParentKernel(Protocol):
     def watch(self, run_id: str, after_seq: int) -> AsyncGenerator[Event, None]: ...
 
 
+class ChildStarter(Protocol):
+    """What starts and adopts the children; `ownership.starting.Starter` documents each call."""
+
+    async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> object: ...
+    async def was_called_with(self, run: RunSummary, call: ChildCall) -> bool: ...
+    async def adopt(self, run_id: str) -> None: ...
+
+
 class ChildRuns:
     """The children of the runs of one kernel."""
 
-    def __init__(self, kernel: ParentKernel) -> None:
+    def __init__(self, kernel: ParentKernel, starter: ChildStarter) -> None:
         self._kernel = kernel
+        self._starter = starter
 
     # -- for a parent that waits --------------------------------------------------------------------------------
 
@@ -107,7 +113,7 @@ class ChildRuns:
     ) -> tuple[str, int]:
         earlier = None if step is None or step.child is None else await self._mine(parent, step.child)
         if earlier is not None:
-            if await self._kernel.was_called_with(earlier, call):
+            if await self._starter.was_called_with(earlier, call):
                 ended_badly = earlier.status in (RunStatus.FAILED, RunStatus.CANCELLED)
                 return earlier.run_id, earlier.resume_count + ended_badly
             if earlier.status not in FINAL:
@@ -153,7 +159,7 @@ class ChildRuns:
         """Wait until the child has ended in a way that counts, and return its state."""
         parent_id = parent.state.run_id
         if (summary := await self._mine(parent, child)) is None:
-            await self._kernel.start_child(parent.state, child, call)
+            await self._starter.start_child(parent.state, child, call)
             if (summary := await self._mine(parent, child)) is None:
                 raise RunExistsError(child, "another parent")
         if summary.status in FINAL and summary.resume_count < resumes:
@@ -203,7 +209,7 @@ class ChildRuns:
                     return
             except RunInterrupted:
                 try:
-                    await self._kernel.take_up(child)
+                    await self._starter.adopt(child)
                     continue
                 except (WorkflowNotFoundError, StateIncompatibilityError) as error:
                     logger.warning("run %s waits for somebody who can run it: %s", child, error)

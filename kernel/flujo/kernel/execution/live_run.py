@@ -35,6 +35,10 @@ from .replay import Replay
 logger = logging.getLogger("flujo.kernel")
 
 
+_TAKES_NOTHING = (Stop.FENCED, Stop.LOST, Stop.LEAVE)
+"""Stops after which the next life of the run, or the next owner, takes what is asked of it."""
+
+
 class Ended(BaseException):
     """The run is not ours to record any more; unwinds its program. Never leaves this package."""
 
@@ -51,7 +55,9 @@ class LiveRun:
         token: int,
         committer: Committer,
         spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+        on_idle: Callable[[LiveRun, bool], None] = lambda run, waits: None,
     ) -> None:
+        """`on_idle` is told when the program's own task begins or ends a mere wait."""
         self.state = state
         self.workflow = workflow
         self.owner = owner
@@ -73,7 +79,7 @@ class LiveRun:
         self._program: Awaitable[Any] | None = None
         self.ticket: Ticket | None = None  # what that task waits for, if it is a slot
         self._waits: dict[int, float] = {}  # tasks that wait in the kernel, and how long their own deadlines let them
-        self.lulled: Callable[[LiveRun, bool], None] = lambda run, waits: None  # told when that task only waits
+        self._on_idle = on_idle
         self.differences: Sequence[errors.Difference] = ()  # why it is stopped as incompatible
         self._newest: Batch | None = None
         self._dropped: list[int] = []  # requests of the inbox that change nothing
@@ -83,8 +89,9 @@ class LiveRun:
 
     @property
     def takes_requests(self) -> bool:
-        """True while signals and a cancel can still reach the program."""
-        return self.stopped is None and self.state.status in LIVE
+        """True while a request can become part of this life of the run; one that is stopping records it before its
+        end."""
+        return not self._over and self.stopped not in _TAKES_NOTHING and self.state.status in LIVE
 
     @property
     def is_lost(self) -> bool:
@@ -121,8 +128,9 @@ class LiveRun:
         raise Ended
 
     def stop(self, why: Stop) -> None:
-        """Make the program unwind. The first reason stands, unless the run is lost to us altogether."""
-        if self.stopped is None or why in (Stop.FENCED, Stop.LOST):
+        """Make the program unwind. The first reason stands, unless the run is lost to this kernel, or a pause becomes a
+        cancel."""
+        if self.stopped is None or why in (Stop.FENCED, Stop.LOST) or (self.stopped, why) == (Stop.PAUSE, Stop.CANCEL):
             self.stopped = why
         self._scope.cancel()
         self._released.set()
@@ -188,11 +196,11 @@ class LiveRun:
             yield
             return
         self.ticket = ticket
-        self.lulled(self, True)
+        self._on_idle(self, True)
         try:
             yield
         finally:
-            self.lulled(self, False)
+            self._on_idle(self, False)
             self.ticket = None
 
     @contextmanager

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, assert_never
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
 
 from .rest import Rest
-from .state import FINAL, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
+from .state import FINAL, LIVE, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
 
 
 class Why(StrEnum):
@@ -47,6 +47,12 @@ class Why(StrEnum):
 
     SIGNAL = "signal"
     """It waits for a signal."""
+
+    TIMEOUT = "timeout"
+    """Beside what else it does: its workflow allows it so much time, and the run fails when that is over."""
+
+    UNTAKEN = "untaken"
+    """A signal reached it while it ended, or after it had paused, and no wait has taken it; a resume takes it along."""
 
     CHILD = "child"
     """It waits for a run it has started."""
@@ -102,6 +108,7 @@ def explain(
     queued: Collection[str] = (),
     limits: Mapping[str, str] = {},
     is_queued: bool = False,
+    untaken: Collection[str] = (),
 ) -> Explanation:
     """Explain a run as `inspect` returned it.
 
@@ -120,7 +127,7 @@ def explain(
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
     else:
         reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)] or [_between(state)]
-    return Explanation(state.run_id, state.status, reasons)
+    return Explanation(state.run_id, state.status, [*reasons, *_untaken(state, untaken), *_timeout(state, now)])
 
 
 def _finished(state: WorkflowState) -> Reason:
@@ -223,6 +230,21 @@ def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:
         return Reason(Why.SIGNAL, text, step.name, step.until, [command])
     text = f"step {step.name!r} sleeps and goes on {_when(step.until, now)}"
     return Reason(Why.TIMER, text, step.name, step.until, [f"flujoctl watch {state.run_id}"])
+
+
+def _untaken(state: WorkflowState, names: Collection[str]) -> Iterator[Reason]:
+    for name in names:
+        text = f"the signal {name!r} came when no wait could take it any more"
+        if state.status is RunStatus.COMPLETED:
+            yield Reason(Why.UNTAKEN, text, commands=[f"flujoctl inspect {state.run_id}"])
+        else:
+            yield Reason(Why.UNTAKEN, f"{text}; a resume takes it along", commands=[_resume(state)])
+
+
+def _timeout(state: WorkflowState, now: int) -> Iterator[Reason]:
+    if state.status in LIVE and (instant := state.timeout_at) is not None:
+        text = f"its timeout is over {_when(instant, now)}: the run fails then, wherever it is"
+        yield Reason(Why.TIMEOUT, text, until=instant, commands=[f"flujoctl watch {state.run_id}"])
 
 
 def _between(state: WorkflowState) -> Reason:

@@ -28,7 +28,7 @@ class RunSummary(NamedTuple):
     started_at: int | None
     updated_at: int
     finished_at: int | None
-    wake_at: int | None  # the earliest instant a waiting run has something to do
+    wake_at: int | None  # when an unfinished run next has something to do by itself: a wait or its allowed time ends
     current_step: str | None
     failed_step: str | None
     error_type: str | None
@@ -75,6 +75,16 @@ def is_child(run: RunSummary | WorkflowState, parent: str, parent_created_at: in
     return run.parent_run_id == parent and run.created_at >= parent_created_at
 
 
+def next_wake(state: WorkflowState) -> int | None:
+    """Return the instant at which an unfinished run next has something to do by itself: the soonest of what it waits
+    for, and of the end of the time that its workflow allows it."""
+    wake_at = state.wake_at if state.status is _RUN_WAITING else None
+    if state.timeout_seconds is None or state.status not in LIVE:
+        return wake_at
+    timeout_at = state.timeout_at
+    return timeout_at if wake_at is None or timeout_at is None else min(wake_at, timeout_at)
+
+
 def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary:
     """The summary that a commit stores beside the events; a run that nobody has to advance has no owner."""
     error = state.error
@@ -95,7 +105,7 @@ def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary
             state.started_at,
             state.updated_at,
             state.finished_at,
-            state.wake_at if status is _RUN_WAITING else None,
+            next_wake(state),
             state.current_step,
             None if error is None else error.step,
             None if error is None else error.type,

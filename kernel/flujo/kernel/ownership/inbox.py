@@ -1,58 +1,63 @@
-"""The inbox of a kernel: what others have asked of its runs, moved from the store into their journals."""
+"""The inbox of a kernel: what other processes have asked of its runs, moved from the store into their journals."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from functools import partial
-from typing import Any
-
-from pydantic_core import from_json
+from collections.abc import Collection, Sequence
+from typing import assert_never
 
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import RequestReusedError, StoreError
+from flujo.kernel.execution.committer import Batch
 from flujo.kernel.execution.live_run import LiveRun
-from flujo.kernel.journal import events
 from flujo.kernel.journal.decisions import Stop
-from flujo.kernel.journal.requests import is_repeat
+from flujo.kernel.journal.events import CancelRequested, PauseRequested, SignalReceived, VariableSet
+from flujo.kernel.journal.requests import REQUEST_KINDS, RequestFact, RequestKind, is_repeat
 from flujo.kernel.store.backend import Posted, StateBackend
 
-from .live_runs import Residents
+from .live_runs import LiveRuns
+from .recalls import Recalls
+from .tasks import KernelTasks
 
 logger = logging.getLogger("flujo.kernel")
 
 
 class Inbox:
-    """Answers the requests to the live runs of one kernel."""
+    """Answers the requests to the runs of one kernel."""
 
-    def __init__(self, backend: StateBackend, clock: Clock, residents: Residents) -> None:
+    def __init__(
+        self, backend: StateBackend, clock: Clock, runs: LiveRuns, tasks: KernelTasks, recalls: Recalls
+    ) -> None:
         self._backend = backend
         self._clock = clock
-        self._residents = residents
+        self._runs = runs
+        self._tasks = tasks
+        self._recalls = recalls
         self._taking: dict[int, LiveRun] = {}  # requests on their way into the journal, and who takes each there
         self._dropped: dict[int, LiveRun] = {}  # repeats, and who takes each out of the inbox when it records something
         self._is_looking = False
         self._look_is_due = False
-        self.revive: Callable[[str], Coroutine[Any, Any, None]] | None = None  # brings a run back into memory
 
     def look_again(self) -> None:
-        """Look for requests that nobody else is going to find: to a run that was leaving when they came.
+        """Look for the requests to a run that was leaving when they came: nothing else is going to find them.
 
         One look that begins afterwards is enough for all that ask while another is under way: runs may leave faster
         than a store can be read."""
         self._look_is_due = True
         if not self._is_looking:
             self._is_looking = True
-            self._residents.spawn(self._look)
+            self._tasks.spawn(self._look)
 
     async def _look(self) -> None:
         try:
             while self._look_is_due:
                 self._look_is_due = False
-                await self._take()
-        except StoreError as error:
-            logger.warning("the inbox cannot be read: %s", error)
+                try:
+                    await self._take()
+                except StoreError as error:
+                    await self._wait_after(error)
+                    self._look_is_due = True
         finally:
             self._is_looking = False
 
@@ -64,8 +69,11 @@ class Inbox:
                 await self._take()
                 await self._backend.wait_for_posts()
             except StoreError as error:
-                logger.warning("the inbox cannot be read: %s", error)
-                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+                await self._wait_after(error)
+
+    async def _wait_after(self, error: StoreError) -> None:
+        logger.warning("the inbox cannot be read: %s", error)
+        await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
 
     async def _take(self) -> None:
         posts = await self._backend.take()
@@ -75,54 +83,61 @@ class Inbox:
         self.answer(posts)
 
     def void(self, ids: Collection[int], run: LiveRun) -> None:
-        """These are answered by the run itself, in a commit that names them."""
+        """Leave these to the run, which answers them in a commit that names them."""
         self._taking.update(dict.fromkeys(ids, run))
 
+    def answer(self, posts: Sequence[Posted]) -> None:
+        """Record what these ask of runs in memory, and have those that are not recalled. Never waits."""
+        for posted in posts:
+            run = self._runs.get(posted.uid)
+            if run is None:
+                if self._runs.holds(posted.uid) and posted.id not in self._dropped:
+                    self._recalls.ask(self._runs.run_id_of(posted.uid))
+            elif not self._is_taken(posted) and self._dropped.get(posted.id) is not run and run.takes_requests:
+                self._answer(run, posted)
+
     def _is_taken(self, posted: Posted) -> bool:
-        """Whether a request is on its way. What a run that we lost had taken was not written, and is there still."""
+        """True while a request is on its way. What a run took before this kernel lost it was not written, and is there
+        still."""
         run = self._taking.get(posted.id)
         return run is not None and run.stopped is not Stop.FENCED
 
-    def answer(self, posts: Sequence[Posted]) -> None:
-        """Record what these ask of live runs, and have those that are away brought back. Never waits."""
-        for posted in posts:
-            run = self._residents.get(posted.uid)
-            if run is None:
-                if posted.uid in self._residents.away and posted.id not in self._dropped and self.revive is not None:
-                    self._residents.spawn(partial(self.revive, self._residents.away[posted.uid]))
-            elif not self._is_taken(posted) and self._dropped.get(posted.id) is not run and run.takes_requests:
-                body = from_json(posted.request.body)
-                if _changes_nothing(run, body.get("request")):
-                    self._dropped[posted.id] = run
-                    run.drop(posted.id)
-                else:
-                    self._taking[posted.id] = run
-                    _answer(run, posted, body)
-
-
-def _changes_nothing(run: LiveRun, request: Sequence[str] | None) -> bool:
-    """Whether a request is a repeat, or one that nobody can be told is refused: whoever left it has gone."""
-    try:
-        return is_repeat(run.state, request)
-    except RequestReusedError as error:
-        logger.warning("%s; the request is dropped", error)
-        return True
-
-
-def _answer(run: LiveRun, posted: Posted, body: Mapping[str, Any]) -> None:
-    request = body.get("request")  # what an earlier release has left has none
-    match posted.request.kind:
-        case "signal":
-            run.receive(events.SignalReceived(body["name"], body["payload"], body["by"], request), taken=[posted.id])
-        case "cancel":
-            run.record(events.CancelRequested(body["reason"], body["by"], request), taken=[posted.id])
-            run.stop(Stop.CANCEL)
-        case "pause":
-            run.record(events.PauseRequested(body["reason"], body["by"], request), taken=[posted.id])
-        case "set_variable":
-            fact = events.VariableSet(
-                body["name"], body["value"], reason=body["reason"], by=body["by"], request=request
+    def _answer(self, run: LiveRun, posted: Posted) -> None:
+        kind = REQUEST_KINDS.get(posted.request.kind)
+        if kind is None:
+            logger.warning(
+                "run %s: a request %r of a newer release is left alone", run.state.run_id, posted.request.kind
             )
-            run.record(fact, taken=[posted.id])
-        case other:
-            logger.warning("run %s: a request %r of a newer release is left alone", run.state.run_id, other)
+            return
+        if (fact := _worth_recording(run, kind, posted)) is None:
+            self._dropped[posted.id] = run
+            run.drop(posted.id)
+        else:
+            self._taking[posted.id] = run
+            record_request(run, fact, taken=[posted.id])
+
+
+def _worth_recording(run: LiveRun, kind: RequestKind, posted: Posted) -> RequestFact | None:
+    """Return the fact that records a request; None for a repeat, and for a request whose refusal cannot be told: the
+    process that left it has gone on."""
+    try:
+        fact = kind.read(posted.request.body)
+        return None if is_repeat(run.state, fact.request) else fact
+    except (RequestReusedError, ValueError) as error:
+        logger.warning("run %s: %s; the request is dropped", run.state.run_id, error)
+        return None
+
+
+def record_request(run: LiveRun, fact: RequestFact, taken: Sequence[int] = ()) -> Batch:
+    """Make a request part of the history of a run in memory, and tell the run."""
+    match fact:
+        case SignalReceived():
+            return run.receive(fact, taken)
+        case CancelRequested():
+            batch = run.record(fact, taken)
+            run.stop(Stop.CANCEL)
+            return batch
+        case PauseRequested() | VariableSet():
+            return run.record(fact, taken)
+        case _:
+            assert_never(fact)

@@ -11,7 +11,7 @@ from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.store.backend import StateBackend, StoredDefinition
 
 
-class Catalogue:
+class WorkflowRegistry:
     """`load` rebuilds a workflow from a stored text; without it only registered workflows are known."""
 
     def __init__(self, workflows: Iterable[Workflow], load: Callable[[StoredDefinition], Workflow] | None) -> None:
@@ -31,7 +31,7 @@ class Catalogue:
                 f"this kernel has another workflow called {workflow.name!r}", ["give one of them a name of its own"]
             )
 
-    def choose(self, workflow: Workflow | str) -> Workflow:
+    def resolve(self, workflow: Workflow | str) -> Workflow:
         """The workflow to start, registered if it has to be found again by its name; raises WorkflowNotFoundError,
         DeclarationError."""
         if isinstance(workflow, Workflow):
@@ -45,12 +45,12 @@ class Catalogue:
         return self.registered[workflow]
 
     def may_know(self, workflow: str, definition: str | None) -> bool:
-        """Whether a run of this workflow, with this stored definition, can perhaps go on here."""
+        """True if a run of this workflow, with this stored definition, can perhaps go on here."""
         return workflow in self.registered or definition is not None
 
-    async def of(self, state: WorkflowState, backend: StateBackend) -> Workflow:
-        """The workflow a stored run goes on with: the registered one if it is the same definition, or else the stored
-        text. Raises WorkflowNotFoundError, StateIncompatibilityError."""
+    async def for_run(self, state: WorkflowState, backend: StateBackend) -> Workflow:
+        """Return the workflow a stored run goes on with: the registered one if it is the same definition, or else the
+        stored text. Raises WorkflowNotFoundError, StateIncompatibilityError."""
         registered = self.registered.get(state.workflow)
         same = registered is not None and (
             registered.definition is None or registered.definition.digest == state.definition

@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from anyio import sleep_forever
+
 from flujo.kernel.errors import StoreError
 from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
@@ -245,12 +247,14 @@ class StateBackend(ABC):
         """
 
     @abstractmethod
-    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
         """Become the owner of up to `limit` runs in one of these statuses whose owner is gone, oldest first, as `claim`
         does for one of them; returns them as they are then.
 
-        Only runs that have a stored definition, or one of these workflows. None are left when it returns fewer than
-        `limit`.
+        Only runs that have a stored definition, or one of these workflows; with `owner` only runs that this kernel has
+        left behind by its death. None are left when it returns fewer than `limit`.
         """
 
     @abstractmethod
@@ -321,7 +325,7 @@ class StateBackend(ABC):
 
     @abstractmethod
     async def due(self, instant: int, limit: int) -> Due:
-        """Up to `limit` runs of this kernel that wait, whose `wake_at` is not after `instant`, soonest first.
+        """Up to `limit` runs of this kernel whose `wake_at` is not after `instant`, soonest first.
 
         Found by an index: it costs what it returns, however many runs wait.
         """
@@ -337,6 +341,15 @@ class StateBackend(ABC):
     @abstractmethod
     async def is_alive(self, owner: str) -> bool:
         """Whether the kernel of this id is alive right now."""
+
+    async def wait_for_dead_owners(self) -> Sequence[str]:
+        """Return the ids of kernels that are not alive any more, once there are some that this handle has not returned
+        before; at most a second after they died. One that has closed in good order may be among them.
+
+        The looking costs what there are kernels, however many runs are stored. A backend that does not know its kernels
+        never returns: what a dead one leaves is then adopted by the next kernel that opens the store."""
+        await sleep_forever()
+        raise AssertionError("it sleeps for ever")
 
     @abstractmethod
     async def get_definition(self, digest: str) -> StoredDefinition:

@@ -28,7 +28,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.events import KIND_OF, Effect, Event, EventRow, Fact, Kind
 from flujo.kernel.journal.fold import fold
 from flujo.kernel.journal.requests import REQUEST_KINDS
-from flujo.kernel.journal.state import FINAL, StepStatus, WorkflowState
+from flujo.kernel.journal.state import FINAL, RunStatus, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child, summarize
 
 from .backend import Posted, RunFilter, StateBackend
@@ -145,6 +145,9 @@ class Verification:
         told = summarize(self.state, summary.owner, summary.token)
         # Whoever has claimed a run that rests, to resume it, may have died before it did.
         told = told._replace(owner=summary.owner)
+        if self.state.timeout_seconds is not None and self.state.status is RunStatus.WAITING:
+            # Earlier releases did not find the end of a run's allowed time by the summary.
+            told = told._replace(wake_at=summary.wake_at if summary.wake_at == self.state.wake_at else told.wake_at)
         for name, stored, expected in zip(RunSummary._fields, summary, told, strict=True):
             if stored != expected:
                 self._problems.append(f"its summary says {name} {stored!r}, its journal {expected!r}")

@@ -1,20 +1,21 @@
-"""Reading runs from a store: the state their journal adds up to, its events, and whether their owner is gone."""
+"""Reading runs from a store: the state their journal adds up to, its events, and whether their owner is gone; and
+leaving requests for the owner."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
-from flujo.kernel.errors import (
-    CorruptStoreError,
-)
+from flujo.kernel.errors import CorruptStoreError
 from flujo.kernel.journal import events
 from flujo.kernel.journal.events import Event, EventRow
 from flujo.kernel.journal.fold import fold
+from flujo.kernel.journal.requests import REQUEST_KINDS, RequestFact, is_repeat, request_kind
 from flujo.kernel.journal.state import LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.values import encode
 
-from .backend import StateBackend
+from .backend import Request, StateBackend
 
 READ_EVENTS = 500
 
@@ -48,7 +49,33 @@ def _corrupt_on_error(summary: RunSummary, row: EventRow) -> Iterator[None]:
 
 
 async def is_interrupted(backend: StateBackend, summary: RunSummary) -> bool:
-    """Whether somebody ought to run this run and nobody does."""
+    """True for an unfinished run without a live owner."""
     if summary.status not in LIVE:
         return False
     return summary.owner is None or not await backend.is_alive(summary.owner)
+
+
+async def recorded(backend: StateBackend, run_id: str, request: Sequence[str] | None) -> WorkflowState | None:
+    """Return the run if it has recorded this very request, durably: asking again changes nothing.
+
+    Raises RunNotFoundError, RequestReusedError."""
+    if request is None:
+        return None
+    state = await read_state(backend, await backend.load(run_id))
+    return state if is_repeat(state, request) else None
+
+
+def read_request(request: Request) -> RequestFact | None:
+    """Return what a request in an inbox asks for; None for a malformed one, and for a kind of a newer release."""
+    kind = REQUEST_KINDS.get(request.kind)
+    with suppress(ValueError):
+        return None if kind is None else kind.read(request.body)
+    return None
+
+
+async def post(backend: StateBackend, run_id: str, fact: RequestFact, at: int) -> RunSummary:
+    """Leave a request in the inbox of a run; return the run as it was at that moment.
+
+    Raises RunNotFoundError, RunFinishedError."""
+    kind = request_kind(fact)
+    return await backend.post(run_id, Request(kind.name, encode(kind.to_body(fact)), at))

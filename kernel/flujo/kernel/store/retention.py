@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from flujo.kernel.clock import Clock
+from flujo.kernel.clock import Clock, jumps_forward
 from flujo.kernel.durations import MICROSECONDS, Duration, parse_duration
 from flujo.kernel.errors import DeclarationError, FlujoError, RunNotFoundError
 from flujo.kernel.journal.state import FINAL, RunStatus
@@ -192,14 +192,26 @@ class Sweeper:
 
     async def serve(self) -> None:
         """Forget what may go, now and every few minutes, until cancelled. What goes wrong is logged and tried again
-        the next time: no run depends on it."""
+        the next time: no run depends on it.
+
+        A clock that was set forward makes every run old. So the look after a jump forgets nothing; by the next one the
+        clock may have been put right (docs/operations.md)."""
+        jumps = jumps_forward(self._clock)
         while True:
-            with _logged():
-                for workflow, rule in await self._rules():
-                    await self._forget(workflow, rule)
+            if (seen := jumps_forward(self._clock)) == jumps:
+                await self._forget_all(self._clock.now())
+            else:
+                jumps = seen
+                logger.warning("old runs are not forgotten before the next look, since the clock was set forward")
             await self._clock.sleep_until(self._clock.now() + INTERVAL)
 
-    async def _forget(self, workflow: str, rule: Retention) -> None:
+    async def _forget_all(self, now: int) -> None:
+        """Apply every rule as of the instant `now`."""
+        with _logged():
+            for workflow, rule in await self._rules():
+                await self._forget(workflow, rule, now)
+
+    async def _forget(self, workflow: str, rule: Retention, now: int) -> None:
         """Forget all runs of a workflow that may go, a batch at a time; one that has begun is completed before anything
         is cancelled."""
         more = True
@@ -207,14 +219,14 @@ class Sweeper:
             while more:
                 # A process that only lives for one short run would otherwise never come to the end of its first batch.
                 with anyio.CancelScope(shield=True):
-                    more = await self._forget_batch(workflow, rule)
+                    more = await self._forget_batch(workflow, rule, now)
                 if more:
                     await self._clock.sleep_until(self._clock.now() + PAUSE)
 
-    async def _forget_batch(self, workflow: str, rule: Retention) -> bool:
-        """Whether there may be more."""
+    async def _forget_batch(self, workflow: str, rule: Retention, now: int) -> bool:
+        """True if there may be more."""
         room = BATCH
-        for filter in await expired(self._backend, workflow, rule, self._clock.now()):
+        for filter in await expired(self._backend, workflow, rule, now):
             removal = await self._backend.prune(filter, limit=room, dry_run=False)
             await self._forget_files(removal.runs)
             if removal.total:

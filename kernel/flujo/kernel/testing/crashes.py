@@ -243,9 +243,11 @@ class MortalBackend(StateBackend):
         self._require_alive()
         return await self._inner.claim(run_id)
 
-    async def claim_idle(self, statuses: Sequence[str], workflows: Sequence[str], limit: int) -> Sequence[RunSummary]:
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
         self._require_alive()
-        return await self._inner.claim_idle(statuses, workflows, limit)
+        return await self._inner.claim_idle(statuses, workflows, limit, owner=owner)
 
     async def release(self, uids: Sequence[str] | None) -> None:
         self._require_alive()

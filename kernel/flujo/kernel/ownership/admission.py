@@ -1,0 +1,34 @@
+"""Which runs may begin: with `max_runs`, a run that finds as many at work waits in the store until one of them ends or
+waits."""
+
+from __future__ import annotations
+
+from flujo.kernel.journal.state import RunStatus
+
+from .live_runs import LiveRuns, Residence
+from .recalls import Recalls
+
+
+class Admission:
+    """The queue of the runs of one kernel, first come, first served. `max_runs` of None admits every run."""
+
+    def __init__(self, runs: LiveRuns, recalls: Recalls, max_runs: int | None) -> None:
+        self._runs = runs
+        self._recalls = recalls
+        self._max_runs = max_runs
+
+    @property
+    def is_full(self) -> bool:
+        """True if as many runs as `max_runs` are at work. A run that waits is not at work: what it waits for may be a
+        child in the queue."""
+        if self._max_runs is None:
+            return False
+        at_work = sum(run.state.status is not RunStatus.WAITING for run in self._runs)
+        coming = self._runs.count(Residence.PARKED) + self._runs.count(Residence.STARTING)
+        return at_work + coming >= self._max_runs
+
+    def call_next(self) -> None:
+        """Start the first run in the queue if there is room for it."""
+        if (uid := self._runs.first(Residence.QUEUED)) is not None and not self.is_full:
+            self._runs.move(uid, Residence.STARTING)
+            self._recalls.ask(self._runs.run_id_of(uid))

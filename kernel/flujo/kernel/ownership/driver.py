@@ -1,0 +1,290 @@
+"""Driving the runs of one kernel: each in a task of its own, from the moment it is owned until it has ended or leaves
+memory.
+
+A caller that starts or resumes a run hands it over here and may go away: no run depends on a caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import anyio
+
+from flujo.kernel.clock import Clock, RandomBytes
+from flujo.kernel.errors import KernelClosedError, StoreError
+from flujo.kernel.execution.child_runs import ChildRuns
+from flujo.kernel.execution.committer import Batch, Committer
+from flujo.kernel.execution.context import Context
+from flujo.kernel.execution.limits import Limiter, Ticket
+from flujo.kernel.execution.live_run import LiveRun
+from flujo.kernel.execution.programs import Workflow
+from flujo.kernel.execution.progress import Reporter
+from flujo.kernel.execution.step_runner import StepRunner
+from flujo.kernel.execution.subprocesses import Children
+from flujo.kernel.journal.decisions import Stop
+from flujo.kernel.journal.state import FINAL, RunStatus, WorkflowState
+from flujo.kernel.journal.summaries import next_wake
+
+from .admission import Admission
+from .eviction import Eviction
+from .inbox import Inbox
+from .live_runs import LiveRuns, Residence
+from .recalls import Recalls
+from .tasks import KernelTasks
+from .timers import Alarm
+
+
+class Limits(NamedTuple):
+    """What bounds a kernel: step bodies that run at once, runs that are at work at once, runs that are held in memory
+    although they only wait; and with `named`, the bodies of those steps that name it. None means no bound."""
+
+    max_steps: int | None = None
+    max_runs: int | None = None
+    max_resident: int = 1000
+    named: Mapping[str, int] = {}
+
+
+class Engine(NamedTuple):
+    """What drives runs while a kernel is open."""
+
+    committer: Committer
+    children: Children
+    child_runs: ChildRuns
+
+
+class Driver:
+    """Drives the runs of the kernel `owner`."""
+
+    def __init__(
+        self,
+        owner: str,
+        clock: Clock,
+        random: RandomBytes,
+        limits: Limits,
+        runs: LiveRuns,
+        tasks: KernelTasks,
+        recalls: Recalls,
+        alarm: Alarm,
+        inbox: Inbox,
+    ) -> None:
+        """Raises ValueError for a limit below 1."""
+        self.owner = owner
+        self.admission = Admission(runs, recalls, limits.max_runs)
+        self._clock = clock
+        self._random = random
+        self._runs = runs
+        self._tasks = tasks
+        self._recalls = recalls
+        self._alarm = alarm
+        self._inbox = inbox
+        self._limits = limits
+        self._eviction = Eviction(runs, clock, limits.max_resident)
+        self._limiter = Limiter(limits.max_steps, limits.named, self._slot_granted)
+        self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of runs held here
+        self._engine: Engine | None = None
+
+    def open(self, engine: Engine) -> None:
+        """Drive runs with this engine from now on."""
+        self._engine = engine
+
+    async def stop_all(self) -> None:
+        """Stop every run in good order and return when they have ended."""
+        live = list(self._runs)
+        for run in live:
+            run.stop(Stop.CLOSE)
+        for run in live:
+            await run.ended.wait()
+
+    def lose_all(self) -> None:
+        """End every run because the store has failed, also those that had nothing to record, and wake every watcher."""
+        for run in self._runs:
+            run.stop(Stop.LOST)
+        for change in self._changes.values():
+            change.set()
+        self._changes.clear()
+
+    @property
+    def failure(self) -> StoreError | KernelClosedError | None:
+        """What has kept this kernel from recording, if anything has."""
+        return None if self._engine is None else self._engine.committer.failure
+
+    @property
+    def committer(self) -> Committer:
+        """The committer; raises KernelClosedError while the kernel is not open, StoreError once the store has
+        failed."""
+        engine = self.engine
+        if engine.committer.failure is not None:
+            # Anew for each caller it is raised to, or it would keep what the frames of all of them hold.
+            raise engine.committer.failure.with_traceback(None)
+        return engine.committer
+
+    @property
+    def engine(self) -> Engine:
+        """What drives runs; raises KernelClosedError while the kernel is not open."""
+        if self._engine is None or not self._tasks.are_open:
+            raise KernelClosedError
+        return self._engine
+
+    def queued_steps(self, uid: str) -> Mapping[str, str | None]:
+        """Return the steps of a run that wait for a slot, each with the name of the limit, or None for the general
+        one."""
+        run, parked = self._runs.get(uid), self._limiter.parked.get(uid)
+        tickets = [*(() if run is None else run.queued.values()), *(() if parked is None else (parked,))]
+        return {ticket.step: ticket.waits_for for ticket in tickets}
+
+    # -- beginning and ending -----------------------------------------------------------------------------------
+
+    def make(self, state: WorkflowState, workflow: Workflow, token: int) -> LiveRun:
+        """Return a run of this kernel that is not driven yet. Raises KernelClosedError."""
+        return LiveRun(
+            state,
+            workflow,
+            owner=self.owner,
+            token=token,
+            committer=self.committer,
+            spawn=self._tasks.spawn,
+            on_idle=self._on_idle,
+        )
+
+    def begin(self, run: LiveRun, batch: Batch) -> None:
+        """Drive a new run once `batch` is durable, or queue it while as many as may are at work."""
+        if self.admission.is_full:
+            self._runs.admit(run)
+            self._tasks.spawn(partial(self._queue, run, batch))
+        else:
+            self.drive(run, batch)
+
+    def drive(self, run: LiveRun, batch: Batch | None) -> None:
+        """Drive the run in a task of its own, once `batch` is durable."""
+        self._runs.admit(run)
+        self._tasks.spawn(partial(self._live_through, run, batch))
+
+    async def end_former_life(self, uid: str) -> None:
+        """Return when what this kernel has in memory of a run from before it lost it has ended: the kernel owns the run
+        anew, and the former life does not know that yet."""
+        if (run := self._runs.get(uid)) is not None:
+            run.stop(Stop.FENCED)
+            self.committer.drop(run)
+            await run.ended.wait()
+
+    def disown(self, uid: str) -> None:
+        """Forget a run that does not go on here."""
+        self._limiter.forget(uid)
+        self._runs.disown(uid)
+        self.admission.call_next()
+
+    async def _queue(self, run: LiveRun, batch: Batch) -> None:
+        """Have a new run leave for the queue once it is in the store."""
+        try:
+            with anyio.CancelScope(shield=True):
+                await batch.durable()
+                await run.written()  # what was asked of it meanwhile
+        except (StoreError, KernelClosedError):
+            pass
+        finally:
+            if run.uid in batch.refused or run.stopped not in (None, Stop.CANCEL):
+                self._runs.disown(run.uid)
+            elif run.stopped is None:
+                self._runs.move(run.uid, Residence.QUEUED)
+                self._alarm.note(next_wake(run.state))
+            else:  # cancelled already: the takeover ends it, and that needs no place in the queue
+                self._runs.move(run.uid, Residence.AWAY)
+                self._recalls.ask(run.state.run_id)
+            run.ended.set()
+            self.committed(run.uid)
+
+    async def _live_through(self, run: LiveRun, batch: Batch | None) -> None:
+        try:
+            await self._drive(run, batch)
+            if run.stopped is Stop.LEAVE:
+                with anyio.CancelScope(shield=True):
+                    await run.written()  # or it might be reloaded from a journal that lacks its newest events
+        finally:
+            if run.stopped is Stop.LEAVE:
+                self._left(run)
+            else:
+                self._ended(run)
+
+    def _ended(self, run: LiveRun) -> None:
+        self._limiter.forget(run.uid)
+        self._runs.disown(run.uid)
+        run.ended.set()
+        self.committed(run.uid)
+
+    def _left(self, run: LiveRun) -> None:
+        """Say by what a run that has left memory is recalled."""
+        ticket = self._limiter.parked.get(run.uid)
+        self._runs.move(run.uid, Residence.AWAY if ticket is None else Residence.PARKED)
+        run.ended.set()
+        self.committed(run.uid)
+        if ticket is not None:
+            if (instant := run.state.timeout_at) is not None:
+                self._alarm.note_timeout(instant, run.uid, run.state.run_id)
+            if ticket.is_granted:  # while it was leaving
+                self._slot_granted(ticket)
+        elif run.state.status is RunStatus.WAITING:
+            self._alarm.note(next_wake(run.state))
+        else:  # something came in the tick in which it was told to leave
+            self._recalls.ask(run.state.run_id)
+        self._inbox.look_again()
+
+    async def _drive(self, run: LiveRun, batch: Batch | None) -> None:
+        if batch is not None:
+            try:
+                with anyio.CancelScope(shield=True):
+                    await batch.durable()
+            except (StoreError, KernelClosedError):
+                return
+        if run.is_lost or run.state.status in FINAL or run.state.status is RunStatus.PAUSED:
+            return
+        alarm = anyio.CancelScope()
+        if (instant := run.state.timeout_at) is not None:
+            if instant <= self._clock.now():  # over while it was queued, or while it had no owner: nothing begins
+                run.stop(Stop.TIMEOUT)
+            self._tasks.spawn(partial(self._time_out, run, instant, alarm))
+        try:
+            await run.drive(self._context(run).run_program)
+        finally:
+            alarm.cancel()
+
+    def _context(self, run: LiveRun) -> Context:
+        assert self._engine is not None
+        reporter = Reporter(run, self._clock)
+        steps = StepRunner(run, self._clock, reporter, self._engine.children, self._limiter)
+        return Context(run, steps, reporter, self._engine.child_runs, self._clock, self._random)
+
+    async def _time_out(self, run: LiveRun, instant: int, alarm: anyio.CancelScope) -> None:
+        with alarm:
+            await self._clock.sleep_until(instant)
+            run.stop(Stop.TIMEOUT)
+
+    # -- what runs and limits report ----------------------------------------------------------------------------
+
+    def _on_idle(self, run: LiveRun, waits: bool) -> None:
+        """The task of the run's program begins or ends a mere wait. One that leaves already keeps leaving."""
+        if not waits:
+            if self._runs.where(run.uid) is Residence.IDLE:
+                self._runs.move(run.uid, Residence.RESIDENT)
+        elif self._runs.where(run.uid) is Residence.RESIDENT:
+            self._runs.move(run.uid, Residence.IDLE)
+            self.admission.call_next()
+            self._eviction.evict_excess()
+
+    def _slot_granted(self, ticket: Ticket) -> None:
+        """Recall a run whose ticket has got all its slots, once it has left; one that is back finds its ticket."""
+        if self._runs.where(ticket.uid) is Residence.PARKED:
+            self._recalls.ask(ticket.run_id)
+
+    # -- watching -----------------------------------------------------------------------------------------------
+
+    def change(self, uid: str) -> Callable[[], Awaitable[None]]:
+        """Return something to await until a run held here has committed something, or has ended."""
+        return self._changes.setdefault(uid, anyio.Event()).wait
+
+    def committed(self, uid: str) -> None:
+        """Wake the watchers of a run, and start the next in the queue if this one waits now."""
+        self.admission.call_next()
+        if (change := self._changes.pop(uid, None)) is not None:
+            change.set()

@@ -1,0 +1,62 @@
+"""What a kernel alone knows of its own runs, for those that look at a store: how they go on at this moment, before the
+store tells."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from flujo.kernel.journal.requests import is_repeat
+from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.store.backend import StateBackend
+from flujo.kernel.store.reading import recorded
+
+from .driver import Driver
+from .live_runs import LiveRuns
+
+
+class KernelRuns:
+    """The runs of one kernel as `flujo.kernel.observer.LocalRuns` describes them."""
+
+    def __init__(self, backend: StateBackend, runs: LiveRuns, driver: Driver) -> None:
+        self._backend = backend
+        self._runs = runs
+        self._driver = driver
+
+    def change(self, uid: str) -> Callable[[], Awaitable[None]] | None:
+        """Return something to await until a run has committed something or ended; None for a run not owned here."""
+        return self._driver.change(uid) if self._runs.holds(uid) else None
+
+    def raise_if_unrecoverable(self, summary: RunSummary) -> None:
+        """Raise what keeps a run from ever going on: no other kernel adopts what this one owns before it is closed, and
+        after a failure of the store this one records nothing any more."""
+        if summary.owner == self._driver.owner and self._driver.failure is not None:
+            raise self._driver.failure.with_traceback(None)
+
+    def has_ended(self, summary: RunSummary) -> bool:
+        """True if a run that was owned here when it was looked at is not held any more."""
+        return summary.owner == self._driver.owner and not self._runs.holds(summary.uid)
+
+    async def settled(self, run_id: str) -> WorkflowState | None:
+        """Return the state of a run in memory once it has settled, to be read only; None for any other run, and for one
+        that leaves memory in another way."""
+        if (run := self._runs.find(run_id)) is not None:
+            await run.ended.wait()
+            if run.failure is not None:
+                raise run.failure
+            if run.has_settled:
+                return run.state
+        return None
+
+    async def recorded(self, run_id: str, request: Sequence[str] | None) -> WorkflowState | None:
+        """Return the run if it has recorded this very request, durably. Raises RunNotFoundError, RequestReusedError.
+
+        Does not wait for a run of this kernel that has not recorded it: the caller may record it in the same tick."""
+        run = None if request is None else self._runs.find(run_id)
+        if run is not None and not run.is_lost:
+            if not is_repeat(run.state, request):
+                return None
+            await run.written()
+            if not run.is_lost:
+                return run.state
+        return await recorded(self._backend, run_id, request)

@@ -1,0 +1,157 @@
+"""Recovering: becoming the owner of every unfinished run that may go on here and that has no live owner, when a kernel
+opens, and while it lives of what a kernel that died has left behind.
+
+What a kernel that closed in good order has given up waits for the next one that opens, or for a resume: it was stopped
+on purpose."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from flujo.kernel.clock import Clock
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.errors import KernelClosedError, StoreError
+from flujo.kernel.journal.state import LIVE, RunStatus
+from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.store.backend import RunFilter, StateBackend
+from flujo.kernel.store.reading import is_interrupted
+
+from .driver import Driver
+from .live_runs import LiveRuns, Residence
+from .recalls import Recalls
+from .takeover import Takeover
+from .tasks import KernelTasks
+from .timers import Alarm
+from .workflow_registry import WorkflowRegistry
+
+logger = logging.getLogger("flujo.kernel")
+
+CLAIM_AT_ONCE = 1000
+
+
+class UnownedScan:
+    """Pages through the unowned runs with the given statuses while they are claimed. `limit` grows past runs that were
+    claimed and given up again, so that newer ones are reached."""
+
+    def __init__(self, statuses: Sequence[str], owner: str | None) -> None:
+        self.statuses = statuses
+        self.owner = owner
+        self.limit = CLAIM_AT_ONCE
+        self.is_over = False
+        self._seen: set[str] = set()
+
+    def note(self, claimed: Sequence[RunSummary]) -> None:
+        """These were claimed when `limit` were asked for.
+
+        A run that cannot go on here was given up again since, and is found again, before all that are newer. So there
+        has to be an end although some always stay unowned, and room for others behind any number of these."""
+        uids = {summary.uid for summary in claimed}
+        self.is_over = len(uids) < self.limit
+        self.limit += len(uids & self._seen)
+        self._seen |= uids
+
+
+class Recovery:
+    """Recovers runs for one kernel."""
+
+    def __init__(
+        self,
+        backend: StateBackend,
+        clock: Clock,
+        registry: WorkflowRegistry,
+        runs: LiveRuns,
+        tasks: KernelTasks,
+        recalls: Recalls,
+        alarm: Alarm,
+        driver: Driver,
+        takeover: Takeover,
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._registry = registry
+        self._runs = runs
+        self._tasks = tasks
+        self._recalls = recalls
+        self._alarm = alarm
+        self._driver = driver
+        self._takeover = takeover
+
+    async def recover(self) -> int:
+        """Claim the runs that may go on here and go on with those that do not only wait; return how many.
+
+        Those that wait are brought into memory when their time has come, and beyond the first thousand of them are
+        claimed in the background. Raises StoreError."""
+        count = await self._adopt(None)
+        await self._warn_about_unregistered()
+        return count
+
+    async def serve(self) -> None:
+        """Adopt what kernels leave behind that die while this one lives, until cancelled."""
+        left: list[str] = []
+        while True:
+            try:
+                left += [] if left else await self._backend.wait_for_dead_owners()
+                while left:
+                    if count := await self._adopt(left[0]):
+                        logger.warning("the kernel %s has died: %d of its runs go on here", left[0], count)
+                    del left[0]
+            except StoreError as error:
+                logger.warning("the runs of kernels that died cannot be adopted yet: %s", error)
+                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+
+    async def _adopt(self, owner: str | None) -> int:
+        """Claim and begin the runs without a live owner, or those that one owner has left; return how many."""
+        count = 0
+        at_work = UnownedScan((RunStatus.PENDING, RunStatus.RUNNING), owner)
+        while not at_work.is_over:
+            claimed = await self._claim(at_work)
+            count += len(claimed)
+            await self._takeover.sweep([each.uid for each in claimed])
+            for summary in claimed:
+                await self._begin(summary)
+        waiting = UnownedScan((RunStatus.WAITING,), owner)
+        count += len(await self._claim(waiting))
+        if not waiting.is_over:
+            self._tasks.spawn(partial(self._claim_remaining, waiting))
+        return count
+
+    async def _begin(self, summary: RunSummary) -> None:
+        if not self._driver.admission.is_full:
+            if not await self._takeover.reload(summary.run_id):
+                self._recalls.ask(summary.run_id)
+        elif self._runs.is_outside(summary.uid):
+            self._runs.move(summary.uid, Residence.QUEUED)
+
+    async def _claim(self, scan: UnownedScan) -> Sequence[RunSummary]:
+        claimed = await self._backend.claim_idle(
+            scan.statuses, sorted(self._registry.registered), scan.limit, owner=scan.owner
+        )
+        scan.note(claimed)
+        for summary in claimed:
+            await self._driver.end_former_life(summary.uid)
+            self._runs.hold(summary.uid, summary.run_id)
+            self._alarm.note(summary.wake_at)
+            if summary.status == RunStatus.WAITING and summary.parent_run_id is not None:
+                self._recalls.ask(summary.run_id)  # it may have missed the end of its parent
+        return claimed
+
+    async def _claim_remaining(self, scan: UnownedScan) -> None:
+        while not scan.is_over:
+            try:
+                await self._claim(scan)
+            except StoreError as error:
+                logger.warning("not every waiting run is claimed yet: %s", error)
+                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+            except KernelClosedError:
+                return
+
+    async def _warn_about_unregistered(self) -> None:
+        """Log which runs wait for a workflow to be registered; the newest of them, if they are many."""
+        found = await self._backend.list(RunFilter(statuses=LIVE), limit=200)
+        for summary in found.runs:
+            if not self._registry.may_know(summary.workflow, summary.definition) and await is_interrupted(
+                self._backend, summary
+            ):
+                logger.warning("run %s waits for a workflow %r to be registered", summary.run_id, summary.workflow)

@@ -1,0 +1,164 @@
+"""What works while a kernel is open: the parts of this room put together, opened and closed in good order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from flujo.kernel.clock import Clock, RandomBytes
+from flujo.kernel.errors import StoreError
+from flujo.kernel.execution.child_runs import ChildRuns, ChildStarter, ParentKernel
+from flujo.kernel.execution.committer import Committer
+from flujo.kernel.execution.current_attempt import account
+from flujo.kernel.execution.subprocesses import Children
+from flujo.kernel.journal.explanation import Explanation, explain
+from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.store.backend import StateBackend
+
+from .driver import Driver, Engine, Limits
+from .inbox import Inbox
+from .live_runs import LiveRuns, Residence
+from .local_runs import KernelRuns
+from .recalls import Recalls
+from .recovery import Recovery
+from .takeover import Takeover
+from .tasks import KernelTasks
+from .timers import Alarm, Timers
+from .workflow_registry import WorkflowRegistry
+
+logger = logging.getLogger("flujo.kernel")
+
+
+class Runtime:
+    """The parts of the kernel `owner`. Each is given to the parts above it; none is told of those later."""
+
+    def __init__(
+        self,
+        backend: StateBackend,
+        clock: Clock,
+        random: RandomBytes,
+        owner: str,
+        registry: WorkflowRegistry,
+        limits: Limits,
+        max_interruptions: int,
+    ) -> None:
+        """Raises ValueError for a limit below 1."""
+        self._backend = backend
+        self._clock = clock
+        self._owner = owner
+        self._registry = registry
+        self._tasks = tasks = KernelTasks()
+        self.runs = runs = LiveRuns()
+        self._recalls = recalls = Recalls(clock, tasks)
+        alarm = Alarm(clock)
+        self._inbox = inbox = Inbox(backend, clock, runs, tasks, recalls)
+        self.driver = driver = Driver(owner, clock, random, limits, runs, tasks, recalls, alarm, inbox)
+        self.takeover = takeover = Takeover(
+            backend, clock, registry, runs, tasks, recalls, inbox, driver, max_interruptions
+        )
+        self.recovery = Recovery(backend, clock, registry, runs, tasks, recalls, alarm, driver, takeover)
+        self.local_runs = KernelRuns(backend, runs, driver)
+        self._timers = Timers(backend, clock, runs, alarm, takeover.reload)
+
+    def explain(self, state: WorkflowState, untaken: Sequence[str]) -> Explanation:
+        """Explain a run with what this kernel alone knows: its workflows, and what waits for a free slot."""
+        queued = self.driver.queued_steps(state.uid)
+        return explain(
+            state,
+            self._clock.now(),
+            known=self._registry.may_know(state.workflow, state.definition),
+            queued=sorted(queued),
+            limits={step: limit for step, limit in queued.items() if limit is not None},
+            is_queued=self.runs.where(state.uid) is Residence.QUEUED,
+            untaken=untaken,
+        )
+
+    @asynccontextmanager
+    async def live(
+        self,
+        kernel: ParentKernel,
+        starter: ChildStarter,
+        background: Sequence[Callable[[], Coroutine[Any, Any, None]]],
+        *,
+        recover: bool,
+    ) -> AsyncIterator[None]:
+        """Own runs inside, and release them in good order at the end. Runs ask `kernel` and `starter` for their
+        children; the functions in `background` run meanwhile."""
+        await self._backend.open(self._owner)
+        failure: BaseException | None = None
+        children: Children | None = None
+        try:
+            children = Children(self._backend.liveness_fd, account)
+            committer = Committer(self._backend, self._clock, self.driver.committed, self.driver.lose_all)
+            served = anyio.Event()
+            async with anyio.create_task_group() as group:
+                self._tasks.open(group)
+                self.driver.open(Engine(committer, children, ChildRuns(kernel, starter)))
+                group.start_soon(_serve_commits, committer, served)
+                group.start_soon(self._recalls.serve, self.takeover.reload)
+                group.start_soon(self._inbox.serve)
+                group.start_soon(self._timers.serve)
+                for each in background:
+                    group.start_soon(each)
+                try:
+                    if recover:
+                        await self.recovery.recover()
+                        group.start_soon(self.recovery.serve)
+                    yield
+                except (Exception, KeyboardInterrupt, SystemExit) as error:
+                    # Kept out of the task group, which would hand it on inside an ExceptionGroup.
+                    failure = error
+                finally:
+                    # In a task of its own: this one may be cancelled a second time by what knows no shield, such as
+                    # asyncio's Task.cancel(), and then the committer would be waited for and never told to end.
+                    group.start_soon(self._shut_down, committer, served, group.cancel_scope)
+        finally:
+            with anyio.CancelScope(shield=True):
+                try:
+                    if children is not None:
+                        await children.close()
+                finally:
+                    await self._backend.close()
+        if failure is not None:
+            raise failure
+
+    async def _shut_down(self, committer: Committer, served: anyio.Event, rest: anyio.CancelScope) -> None:
+        self._tasks.close()
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.driver.stop_all()
+                committer.close()
+                await served.wait()
+                if not isinstance(committer.failure, StoreError):
+                    try:
+                        await self._backend.release(None)
+                    except StoreError as error:
+                        # Only a courtesy: this owner is not alive any more once the backend is closed.
+                        logger.warning("runs were not released: %s", error)
+        finally:
+            # Also when a second Ctrl-C lands just here: nothing else would tell the committer to end.
+            committer.close()
+            rest.cancel()
+
+
+async def _serve_commits(committer: Committer, served: anyio.Event) -> None:
+    # Shielded: what is recorded has to be written however this kernel comes to its end.
+    with anyio.CancelScope(shield=True):
+        try:
+            await committer.serve()
+        finally:
+            served.set()
+
+
+def kernel_id(uid: str) -> str:
+    """Return an id that tells people on which machine and in which process a kernel is, and that no other kernel has.
+    It is a part of file names."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".-")[:50] or "host"
+    return f"{host}-{os.getpid()}-{uid[:8]}"

@@ -1,0 +1,253 @@
+"""Starting runs: new ones, children, and forks; and attaching to the run that exists under the id already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+from flujo.kernel.clock import Clock, Identifiers
+from flujo.kernel.errors import FlujoError, InvalidValueError, RunExistsError, RunNotFoundError
+from flujo.kernel.execution.child_runs import ChildCall
+from flujo.kernel.execution.programs import RunStart, Workflow
+from flujo.kernel.journal import events
+from flujo.kernel.journal.events import Fact
+from flujo.kernel.journal.fold import add_up
+from flujo.kernel.journal.fork import history
+from flujo.kernel.journal.requests import Mark, id_for, mark, unmarked
+from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.keys import check_run_id
+from flujo.kernel.store.backend import Refused, RunFilter, StateBackend
+from flujo.kernel.store.filters import check_labels, check_mapping
+from flujo.kernel.store.reading import read_journal, read_state
+from flujo.kernel.store.workspaces import Workspaces
+from flujo.kernel.values import decode, encode, encode_given
+
+from .resumption import require_fit
+from .runtime import Runtime
+from .workflow_registry import WorkflowRegistry
+
+
+class RunOptions(TypedDict, total=False):
+    """The keywords of `Runs.run`."""
+
+    run_id: str | None
+    """The id of the run; by default a new one."""
+
+    labels: Mapping[str, str] | None
+    """Labels beside those of the workflow."""
+
+
+class StartOptions(RunOptions, total=False):
+    """The keywords of `Runs.start`."""
+
+    request_id: str | None
+    """Tells a repeat of this request from another one."""
+
+
+class Started(NamedTuple):
+    """The run that a start comes to; `created` is false when it was there already."""
+
+    run_id: str
+    created: bool = True
+
+
+class Starter:
+    """Starts the runs of one kernel. `workspaces` is where runs get a folder of their own, if their workflow wants
+    one."""
+
+    def __init__(
+        self,
+        backend: StateBackend,
+        clock: Clock,
+        identifiers: Identifiers,
+        workspaces: Workspaces,
+        registry: WorkflowRegistry,
+        runtime: Runtime,
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._identifiers = identifiers
+        self._workspaces = workspaces
+        self._registry = registry
+        self._driver = runtime.driver
+        self._takeover = runtime.takeover
+        self._local_runs = runtime.local_runs
+
+    async def start(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None,
+        *,
+        run_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> Started:
+        """Start a run as Runs.start does."""
+        chosen = self._registry.resolve(workflow)
+        inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", labels)
+        request = mark(
+            request_id,
+            "start",
+            workflow=chosen.name,
+            definition=_digest(chosen),
+            inputs=inputs,
+            labels=labels,
+        )
+        name = self._new_id(run_id, request)
+        created = await self._creation(chosen, name, inputs, labels)
+        return await self._begin(chosen, name, created._replace(request=request))
+
+    async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> Started:
+        """Start a run as the child of another one, or attach to it if it is there."""
+        chosen = self._registry.resolve(call.workflow)
+        created = await self._creation(chosen, run_id, dict(call.inputs), call.labels)
+        created = created._replace(parent_run_id=parent.run_id)
+        return await self._begin(chosen, run_id, created, not_before=parent.created_at)
+
+    async def was_called_with(self, run: RunSummary, call: ChildCall) -> bool:
+        """True if a child was started for this call, and if that cannot be known."""
+        (row,) = await self._backend.read_events(run.run_id, run.uid, 0, 1)
+        created = events.decode(row).fact
+        assert isinstance(created, events.RunCreated)
+        try:
+            chosen = self._registry.resolve(call.workflow)
+            inputs = encode_given("the inputs", chosen.check_inputs(dict(call.inputs)))
+        except FlujoError:
+            return True
+        return created.workflow == chosen.name and decode(created.inputs) == decode(inputs)
+
+    async def adopt(self, run_id: str) -> None:
+        """Go on with a run of this kernel's workflows if it has no live owner."""
+        await self._takeover.adopt(await self._backend.load(run_id))
+
+    async def fork(
+        self,
+        run_id: str,
+        from_step: str | None,
+        new_run_id: str | None,
+        inputs: Mapping[str, Any] | None,
+        labels: Mapping[str, str] | None,
+        workflow: Workflow | None,
+        request_id: str | None,
+    ) -> Started:
+        """Start a run with the history of another one as Runs.fork does."""
+        inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", labels)
+        request = mark(
+            request_id,
+            "fork",
+            run=run_id,
+            from_step=from_step,
+            inputs=inputs,
+            labels=labels,
+            definition=_digest(workflow),
+        )
+        name = self._new_id(new_run_id, request, forked_from=run_id)
+        if (known := await self._made_before(name, request)) is not None:
+            return known
+        summary = await self._backend.load(run_id)
+        journal = await read_journal(self._backend, summary)
+        state = add_up(run_id, summary.uid, journal)
+        chosen = workflow or await self._registry.for_run(state, self._backend)
+        facts = [unmarked(fact) for fact in history(journal, state, from_step)]
+        inherited = chosen.inherited(state.inputs, state.environment)
+        created = await self._creation(chosen, name, {**inherited, **inputs}, {**state.labels, **labels})
+        kept = {getattr(fact, "step", None) for fact in facts}
+        require_fit(state, chosen, invalidated=[name for name in state.steps if name not in kept])
+        return await self._begin(chosen, name, created._replace(forked_from=run_id, request=request), facts)
+
+    # -- what they share ----------------------------------------------------------------------------------------
+
+    def _new_id(self, given: str | None, request: Mark | None, forked_from: str = "") -> str:
+        """Return the id of a run to be: the one given, else the one a request always comes to, else a fresh one."""
+        if given is not None:
+            return check_run_id(given)
+        return self._identifiers.run_id() if request is None else id_for(request, forked_from)
+
+    async def _creation(
+        self, chosen: Workflow, run_id: str, inputs: dict[str, Any], labels: Mapping[str, str]
+    ) -> events.RunCreated:
+        return events.RunCreated(
+            workflow=chosen.name,
+            inputs=encode_given("the inputs", chosen.check_inputs(inputs)),
+            version=chosen.version,
+            definition=_digest(chosen),
+            plan=chosen.plan,
+            labels=check_labels({**chosen.labels, **labels}),
+            timeout_seconds=chosen.timeout_seconds,
+            environment=_require_json({**await self._environment(chosen, run_id), **chosen.defaulted(inputs)}),
+        )
+
+    async def _environment(self, workflow: Workflow, run_id: str) -> Mapping[str, Any]:
+        if workflow.environment is None:
+            return {}
+        number = 1 + await self._backend.count(RunFilter(workflow=workflow.name))
+        workspace = self._workspaces.make().absolute() / run_id
+        return workflow.environment(RunStart(run_id, self._clock.now(), number, workspace))
+
+    async def _begin(
+        self,
+        chosen: Workflow,
+        run_id: str,
+        created: events.RunCreated,
+        history: Iterable[Fact] = (),
+        *,
+        not_before: int = 0,
+    ) -> Started:
+        """Bring a new run into being, with a history if it has one already. Its clock does not begin before an instant
+        that it must not seem older than."""
+        state = WorkflowState(run_id=run_id, uid=self._identifiers.uid(), updated_at=not_before)
+        # From here to the task that drives the run nothing waits: a kernel that closes meanwhile refuses the run.
+        run = self._driver.make(state, chosen, token=1)
+        batch = run.record(created, definition=chosen.definition)
+        for fact in history:
+            run.record(fact)
+        self._driver.begin(run, batch)
+        await batch.durable()
+        if batch.refused.get(run.uid) is not Refused.EXISTS:
+            return Started(run_id)
+        if (known := await self._made_before(run_id, created.request)) is not None:
+            return known
+        if created.forked_from is not None:
+            raise RunExistsError(run_id, "a history of its own; a fork is always a new run")
+        return await self._attach(run_id, chosen, created.inputs)
+
+    async def _made_before(self, run_id: str, request: Sequence[str] | None) -> Started | None:
+        """Return the run that this very request has made, after adopting it if it has no live owner."""
+        if request is None:
+            return None
+        try:
+            if await self._local_runs.recorded(run_id, request) is None:
+                return None
+        except RunNotFoundError:
+            return None
+        await self.adopt(run_id)
+        return Started(run_id, created=False)
+
+    async def _attach(self, run_id: str, workflow: Workflow, inputs: str) -> Started:
+        """Return the run that has this id already, if it is the same run."""
+        try:
+            state = await read_state(self._backend, await self._backend.load(run_id))
+        except RunNotFoundError:
+            raise RunExistsError(run_id, "an id that differs only in upper and lower case") from None
+        if state.workflow != workflow.name:
+            raise RunExistsError(run_id, f"the workflow {state.workflow!r}")
+        if decode(state.inputs_json) != decode(inputs):
+            raise RunExistsError(run_id, "other inputs")
+        await self.adopt(run_id)
+        return Started(run_id, created=False)
+
+
+def _digest(workflow: Workflow | None) -> str | None:
+    """Return the digest of a workflow's definition, if it has one."""
+    return None if workflow is None or workflow.definition is None else workflow.definition.digest
+
+
+def _require_json(environment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the environment; raise InvalidValueError for what a journal cannot hold, such as text no UTF-8 can."""
+    for name, value in environment.items():
+        try:
+            encode(value)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"environment.{name}", error.problem) from None
+    return environment

@@ -1,0 +1,68 @@
+"""The tasks of one kernel: they outlive the callers that ask for them, and end with the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from flujo.kernel.errors import KernelClosedError
+
+Result = TypeVar("Result")
+
+
+class KernelTasks:
+    """Starts tasks in the task group of a kernel while that is open."""
+
+    def __init__(self) -> None:
+        self._group: TaskGroup | None = None
+        self._surroundings = copy_context()  # the context variables that tasks of the kernel begin with
+
+    def open(self, group: TaskGroup) -> None:
+        """Start tasks in `group` from now on."""
+        self._group = group
+        self._surroundings = copy_context()
+
+    def close(self) -> None:
+        """Start no task from now on."""
+        self._group = None
+
+    @property
+    def are_open(self) -> bool:
+        """True between `open` and `close`."""
+        return self._group is not None
+
+    def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a function in a task of the kernel, unless the kernel closes."""
+        if self._group is not None:
+            # Not in the context of the caller: a program would see the caller's variables in its first life only, and
+            # the kernel's own tasks would pass for tasks of the program that they serve.
+            self._surroundings.copy().run(self._group.start_soon, function)
+
+    async def finish(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Return what `work` returns, or raise what it raises, done in a task of the kernel: a caller that is cancelled
+        half-way must leave no run claimed that is not driven. Raises KernelClosedError."""
+        ended = anyio.Event()
+        results: list[Result] = []
+        failures: list[Exception] = []
+
+        async def task() -> None:
+            try:
+                results.append(await work())
+            except Exception as error:
+                failures.append(error)
+            finally:
+                ended.set()
+
+        if self._group is None:
+            raise KernelClosedError
+        self._group.start_soon(task)
+        await ended.wait()
+        if failures:
+            raise failures[0]
+        if not results:  # this kernel has closed meanwhile
+            raise KernelClosedError
+        return results[0]

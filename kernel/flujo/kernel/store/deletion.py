@@ -1,0 +1,58 @@
+"""Deleting one run with all runs it has started."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from flujo.kernel.errors import RunActiveError
+from flujo.kernel.journal.state import LIVE
+from flujo.kernel.journal.summaries import RunSummary
+
+from .backend import RunFilter, StateBackend
+from .workspaces import Workspaces
+
+READ_RUNS = 500
+
+
+class Deletion:
+    """Deletes runs of one store. `stop` has a live process end a run, and returns once it has, or is gone."""
+
+    def __init__(self, backend: StateBackend, workspaces: Workspaces, stop: Callable[[str], Awaitable[None]]) -> None:
+        self._backend = backend
+        self._workspaces = workspaces
+        self._stop = stop
+
+    async def delete(self, run_id: str, *, force: bool) -> None:
+        """Delete a run with its family, as Runs.delete says."""
+        family = [await self._backend.load(run_id)]
+        for member in family:  # parents before their children, and each at rest before it is asked for its own
+            if member.status in LIVE and member.owner is not None and await self._backend.is_alive(member.owner):
+                if not force:
+                    raise RunActiveError(member.run_id, member.owner)
+                await self._stop(member.run_id)
+            family += await self._children(member)
+        for member in reversed(family):  # or a crash half-way would leave children whose parent is not known any more
+            await self._delete(member, force)
+
+    async def _delete(self, run: RunSummary, force: bool) -> None:
+        while True:
+            try:
+                await self._backend.delete(run.run_id, run.uid)
+            except RunActiveError:  # another kernel has adopted it meanwhile
+                if not force:
+                    raise
+                await self._stop(run.run_id)
+            else:
+                await self._workspaces.remove([run])
+                return
+
+    async def _children(self, parent: RunSummary) -> Sequence[RunSummary]:
+        """Return the runs that this life of a run has started and that are still there."""
+        found: list[RunSummary] = []
+        wanted = RunFilter(parent=parent.run_id, created_from=parent.created_at)  # an earlier life may have had others
+        page: str | None = None
+        while True:
+            listed = await self._backend.list(wanted, limit=READ_RUNS, page=page)
+            found += listed.runs
+            if (page := listed.next) is None:
+                return found

@@ -1,0 +1,90 @@
+"""The folder of workspaces beside a store, and the files of runs in it.
+
+A folder belongs to one store: a file `.store` in it names that store by its path from there, so that a project may be
+moved as a whole. A copy of a store beside the original has the same runs under the same ids; it finds the name of the
+other one, makes its workspaces in a folder of its own, and never removes a file of the original's runs. A store that
+was renamed takes the folder over, since the one that is named is not there any more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from flujo.kernel.journal.summaries import RunSummary
+
+from .backend import StateBackend
+
+MARK = ".store"
+
+
+class Workspaces:
+    """The workspaces of the runs of one store. A folder that a user has named for a run is not in here. Without a
+    folder there is nothing to make and nothing to remove."""
+
+    def __init__(self, folder: Path | None, backend: StateBackend) -> None:
+        self.folder = folder
+        self._backend = backend
+
+    def make(self) -> Path:
+        """Return the folder for the workspaces of new runs, marked as this store's."""
+        home = self._home()
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._mark(home)
+        return home
+
+    def claim(self) -> None:
+        """Mark a folder that is there and that no store has marked, as earlier releases left it."""
+        if self.folder is not None and self.folder.is_dir():
+            self._mark(self._home())
+
+    async def remove(self, runs: Sequence[RunSummary]) -> None:
+        """Remove what flujo made for these runs, which are gone from the store. A cancel does not stop it: the files
+        would stay, and nothing would name them any more."""
+        if runs and self.folder is not None:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._remove, [run.run_id for run in runs])
+
+    def _remove(self, run_ids: Sequence[str]) -> None:
+        home = self._home()
+        for run_id in run_ids:
+            shutil.rmtree(home / run_id, ignore_errors=True)  # a link is not followed, and stays
+            with suppress(OSError):
+                (home / f"{run_id}.log").unlink()
+
+    def _home(self) -> Path:
+        """Return this store's own folder: the given one, or one beside it while that belongs to another store."""
+        assert self.folder is not None
+        store = self._backend.path
+        if store is None or (owner := _owner(self.folder)) in (None, self._name_from(self.folder)):
+            return self.folder
+        if os.path.lexists(self.folder / owner):
+            return self.folder.with_name(f"{self.folder.name}-{store.name}")
+        return self.folder
+
+    def _mark(self, home: Path) -> None:
+        """Name this store in its folder. One that lives in memory only names nothing."""
+        if self._backend.path is None or _owner(home) == (name := self._name_from(home)):
+            return
+        new = home / f"{MARK}.{os.getpid()}"
+        with suppress(OSError):  # on a folder that cannot be written nothing will be made either
+            new.write_text(name + "\n")
+            new.replace(home / MARK)
+
+    def _name_from(self, folder: Path) -> str:
+        assert self._backend.path is not None
+        return os.path.relpath(self._backend.path.resolve(), folder.resolve())
+
+
+def _owner(folder: Path) -> str | None:
+    """Return the store that a folder names; None for a folder without a mark."""
+    try:
+        return (folder / MARK).read_text().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None

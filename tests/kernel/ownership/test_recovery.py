@@ -1,0 +1,164 @@
+"""Kernels that die beside one that lives: it adopts what they leave, and says from whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from flujo.backends.memory import InMemoryBackend, MemoryStore
+from flujo.kernel import Context, Observer, StoreError, workflow
+from kernel.flows import waiting
+from kernel.harness import Counter, Harness, JumpingClock, crash, settled, until
+
+
+class Flaky(InMemoryBackend):
+    """The verbs in `failing` fail as often as it says, having done nothing."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.failing: dict[str, float] = {}
+
+    async def _fail(self, verb: str) -> None:
+        if self.failing.get(verb, 0) > 0:
+            self.failing[verb] -= 1
+            await checkpoint()
+            raise StoreError(self.url, f"{verb} does not answer")
+
+    async def take(self) -> Any:
+        await self._fail("take")
+        return await super().take()
+
+    async def load(self, run_id: str) -> Any:
+        await self._fail("load")
+        return await super().load(run_id)
+
+    async def claim_idle(self, *given: Any, **options: Any) -> Any:
+        await self._fail("claim_idle")
+        return await super().claim_idle(*given, **options)
+
+
+async def test_a_kernel_that_lives_adopts_the_runs_of_one_that_died(caplog: pytest.LogCaptureFixture) -> None:
+    """Runs at work and runs that wait go on without anything being opened anew; the log names the old owner."""
+    harness, counter = Harness(), Counter()
+    gate = anyio.Event()
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        first = await ctx.step(counter.body("first"), name="first")
+        await ctx.step(gate.wait, name="gate")
+        return [first, await ctx.wait_signal("go")]
+
+    async with harness.kernel(program, waiting) as heir:
+        async with harness.kernel(program, waiting) as dying:
+            await dying.start(program, run_id="r")
+            await dying.start(waiting, run_id="w")
+            await until(dying, "r", "step_started", "gate")
+            await until(dying, "w", "step_waiting")
+            crash(dying)
+            await settled(lambda: harness.summary("r").owner == harness.summary("w").owner == heir.id)
+        gate.set()
+        await heir.signal("r", "go", 2)
+        await heir.signal("w", "go", 3)
+
+        assert await heir.result("r") == [1, 2]
+        assert await heir.result("w") == 3
+    assert counter.calls == ["first"]
+    (said,) = [each.getMessage() for each in caplog.records if "has died" in each.getMessage()]
+    assert said == f"the kernel {dying.id} has died: 2 of its runs go on here"
+
+
+async def test_a_kernel_that_does_not_recover_adopts_nothing() -> None:
+    """`recover=False` leaves the runs of the dead to others, and so does a kernel that does not know their workflow."""
+    harness = Harness()
+    async with harness.kernel(waiting, recover=False) as first, harness.kernel() as second:
+        async with harness.kernel(waiting) as dying:
+            await dying.start(waiting, run_id="r")
+            await until(dying, "r", "step_waiting")
+            crash(dying)
+            await anyio.wait_all_tasks_blocked()
+
+            assert harness.summary("r").owner == dying.id
+        assert await first.is_interrupted(await second.summary("r"))
+
+
+async def test_what_a_kernel_gave_up_in_good_order_stays_given_up() -> None:
+    """A kernel that closes was stopped on purpose: its runs wait for the next opening, or for a resume."""
+    harness = Harness()
+    async with harness.kernel(waiting):
+        async with harness.kernel(waiting) as closing:
+            await closing.start(waiting, run_id="r")
+            await until(closing, "r", "step_waiting")
+        await anyio.wait_all_tasks_blocked()
+
+        assert harness.summary("r").owner is None
+
+
+async def test_a_run_whose_release_failed_is_not_owned_for_ever() -> None:
+    """The store fails while a kernel closes: another one that lives adopts the run, as after a crash."""
+
+    class Unreleasing(InMemoryBackend):
+        async def release(self, uids: Any) -> None:
+            raise StoreError(self.url, "the disk is full")
+
+    harness = Harness()
+    async with harness.kernel(waiting) as heir:
+        async with harness.kernel(waiting, backend=Unreleasing(harness.store)) as closing:
+            await closing.start(waiting, run_id="r")
+            await until(closing, "r", "step_waiting")
+        await settled(lambda: harness.summary("r").owner == heir.id)
+
+
+@pytest.mark.parametrize("verb", ["claim_idle", "load", "take"])
+async def test_a_store_that_fails_for_a_while_delays_an_adoption(verb: str) -> None:
+    """What cannot be claimed or read is tried again a second later, and no run is forgotten."""
+    harness = Harness(JumpingClock())
+    backend = Flaky(harness.store)
+    async with harness.kernel(waiting, backend=backend) as heir:
+        async with harness.kernel(waiting) as dying, harness.backend() as other:
+            await dying.start(waiting, run_id="r")
+            await until(dying, "r", "step_waiting")
+            backend.failing[verb] = 3
+            crash(dying)
+            await Observer(other, clock=harness.clock).signal("r", "go", 7)
+            await settled(lambda: harness.summary("r").status == "completed")
+        assert await heir.result("r") == 7
+
+
+@pytest.mark.parametrize("verb", ["claim_idle", "load", "take"])
+async def test_a_store_that_goes_on_failing_ends_no_kernel(verb: str) -> None:
+    """The runs that are in memory go on, and the kernel closes in good order."""
+    harness = Harness(JumpingClock())
+    backend = Flaky(harness.store)
+    async with harness.kernel(waiting, backend=backend) as kernel:
+        await kernel.start(waiting, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        async with harness.kernel(waiting) as dying:
+            await dying.start(waiting, run_id="theirs")
+            backend.failing[verb] = float("inf")
+            crash(dying)
+            for _ in range(100):
+                await checkpoint()
+        run = kernel._runtime.runs.find("r")
+        assert run is not None
+        assert run.stopped is None
+    assert harness.summary("r").owner is None
+
+
+async def test_a_kernel_whose_recovery_fails_does_not_open() -> None:
+    """Opening raises what the store said and leaves no run claimed; opening again recovers."""
+    harness = Harness()
+    async with harness.kernel(waiting) as dying:
+        await dying.start(waiting, run_id="r")
+        await until(dying, "r", "step_waiting")
+        crash(dying)
+    backend = Flaky(harness.store)
+    backend.failing["claim_idle"] = 1
+    with pytest.raises(StoreError, match="claim_idle does not answer"):
+        async with harness.kernel(waiting, backend=backend):
+            raise AssertionError("it is open")
+    async with harness.kernel(waiting) as kernel:
+        await kernel.signal("r", "go", 1)
+        assert await kernel.result("r") == 1

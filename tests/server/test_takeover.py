@@ -1,0 +1,45 @@
+"""Two servers on one store: when one is killed, the other goes on with its runs and is not restarted."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from flujo.client import Client
+from flujo.kernel.errors import RunInterrupted
+from server.serving import busy_result, server_process
+
+RUNS = 50
+
+
+async def result(client: Client, run_id: str) -> int:
+    """The output of a run; between the death of its owner and the takeover nothing runs it."""
+    while True:
+        try:
+            output: int = await client.result(run_id)
+        except RunInterrupted:
+            await anyio.sleep(0.05)
+        else:
+            return output
+
+
+@pytest.mark.parametrize("store", ["sqlite:{}/state.db", "file:{}/store"])
+async def test_a_server_goes_on_with_the_runs_of_one_that_was_killed(folder: Path, address: str, store: str) -> None:
+    """Fifty runs in the middle of their steps and waits complete on the server that lives, each with its result."""
+    dying, living = address, f"{address}2"
+    url = store.format(folder)
+    with ExitStack() as last:
+        await to_thread.run_sync(last.enter_context, server_process(folder, living, url))
+        with ExitStack() as life:
+            await to_thread.run_sync(life.enter_context, server_process(folder, dying, url))
+            async with Client(dying) as client:
+                for number in range(RUNS):
+                    await client.start("lasting", {"number": number}, run_id=f"r{number}")
+        async with Client(living) as client:
+            outputs = [await result(client, f"r{number}") for number in range(RUNS)]
+
+    assert outputs == [busy_result(number) for number in range(RUNS)]
