@@ -69,8 +69,7 @@ Inputs = Mapping[str, Any]
 
 
 class Kernel:
-    """Runs workflows on one backend. An async context manager, to be entered once. Keeps `flujo.kernel.api.Runs`, where
-    calls without a longer text here are documented."""
+    """Runs workflows on one backend. An async context manager, to be entered once. `api.Runs` documents its calls."""
 
     def __init__(
         self,
@@ -209,7 +208,7 @@ class Kernel:
         return RunHandle(self, run_id, created=False)
 
     async def recover(self) -> int:
-        """Adopt every unfinished run of this kernel's workflows that has no live owner; return how many."""
+        """Adopt every unfinished run of this kernel's workflows without a live owner; return how many."""
         return await self._runtime.recovery.recover()
 
     # -- requests -----------------------------------------------------------------------------------------------
