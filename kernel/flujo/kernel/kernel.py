@@ -106,8 +106,7 @@ class Kernel:
         self._registry = WorkflowRegistry(workflows, load_definition)
         bounds = Limits(max_steps, max_runs, max_resident, limits or {})
         runtime = Runtime(backend, self.clock, random, self.id, self._registry, bounds, max_interruptions)
-        self._runtime = runtime
-        self._takeover = runtime.takeover
+        self._runtime, self._takeover = runtime, runtime.takeover
         self._observer = Observer(backend, workspaces=workspaces, clock=self.clock, local=runtime.local_runs)
         self._requests = RunRequests(backend, self.clock, runtime.runs, runtime.local_runs, runtime.takeover)
         self._starter = Starter(backend, self.clock, identifiers, self._files, self._registry, runtime)
@@ -173,7 +172,7 @@ class Kernel:
         self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[RunOptions]
     ) -> Any: ...
     async def run(self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[RunOptions]) -> Any:
-        """Start a run and return its output, as RunHandle.result does."""
+        """As Runs.run."""
         return await (await self.start(workflow, inputs, **options)).result()
 
     async def fork(
@@ -199,12 +198,11 @@ class Kernel:
 
     async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
         """As Runs.unpause."""
-        asked = Resumption(by=by)
         request = mark(request_id, "unpause", by=by)
         summary = await self.backend.load(run_id)
         if summary.status != RunStatus.PAUSED and await self._runtime.local_runs.recorded(run_id, request) is None:
             raise RunNotPausedError(run_id, summary.status)
-        await self._takeover.resume(run_id, asked, request, only_paused=True)
+        await self._takeover.resume(run_id, Resumption(by=by), request, only_paused=True)
         return RunHandle(self, run_id, created=False)
 
     async def recover(self) -> int:

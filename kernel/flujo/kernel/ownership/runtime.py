@@ -91,11 +91,8 @@ class Runtime:
     ) -> AsyncIterator[None]:
         """Own runs inside, and release them in good order at the end. Runs ask `kernel` and `starter` for their
         children; the functions in `background` run meanwhile."""
-        await self._backend.open(self._owner)
         failure: BaseException | None = None
-        children: Children | None = None
-        try:
-            children = Children(self._backend.liveness_fd, account)
+        async with self._opened() as children:
             committer = Committer(self._backend, self._clock, self.driver.committed, self.driver.lose_all)
             served = anyio.Event()
             async with anyio.create_task_group() as group:
@@ -119,6 +116,17 @@ class Runtime:
                     # In a task of its own: this one may be cancelled a second time by what knows no shield, such as
                     # asyncio's Task.cancel(), and then the committer would be waited for and never told to end.
                     group.start_soon(self._shut_down, committer, served, group.cancel_scope)
+        if failure is not None:
+            raise failure
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Children]:
+        """Hold the store open as this owner, and the child processes that bodies start."""
+        await self._backend.open(self._owner)
+        children: Children | None = None
+        try:
+            children = Children(self._backend.liveness_fd, account)
+            yield children
         finally:
             with anyio.CancelScope(shield=True):
                 try:
@@ -126,8 +134,6 @@ class Runtime:
                         await children.close()
                 finally:
                     await self._backend.close()
-        if failure is not None:
-            raise failure
 
     async def _shut_down(self, committer: Committer, served: anyio.Event, rest: anyio.CancelScope) -> None:
         self._tasks.close()
