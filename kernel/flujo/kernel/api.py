@@ -34,6 +34,7 @@ from .journal.summaries import RunSummary
 from .keys import check_variable_name
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.resumption import ResumeOptions, Resumption
+from .ownership.starting import Inputs, RunOptions, StartOptions
 from .store.backend import Order, Page
 from .store.filters import RunQuery
 from .store.pruning import LISTED, SETTLED_RUNS, PruneResult, Selection, SelectionOptions
@@ -56,9 +57,11 @@ __all__ = [
     "ResumeOptions",
     "Resumption",
     "RunHandle",
+    "RunOptions",
     "Runs",
     "Selection",
     "SelectionOptions",
+    "StartOptions",
     "Statistics",
     "StepDurations",
     "StoredRuns",
@@ -183,32 +186,14 @@ class Runs(StoredRuns, Protocol):
 
     @overload
     async def start(
-        self,
-        workflow: Workflow[R],
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        request_id: str | None = None,
+        self, workflow: Workflow[R], inputs: Inputs | None = None, **options: Unpack[StartOptions]
     ) -> RunHandle[R]: ...
     @overload
     async def start(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        request_id: str | None = None,
+        self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[StartOptions]
     ) -> RunHandle: ...
     async def start(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        request_id: str | None = None,
+        self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[StartOptions]
     ) -> RunHandle:
         """Start a run and return once it is durable; it goes on whatever becomes of the caller.
 
@@ -219,31 +204,12 @@ class Runs(StoredRuns, Protocol):
         ...
 
     @overload
-    async def run(
-        self,
-        workflow: Workflow[R],
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> R: ...
+    async def run(self, workflow: Workflow[R], inputs: Inputs | None = None, **options: Unpack[RunOptions]) -> R: ...
     @overload
     async def run(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
+        self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[RunOptions]
     ) -> Any: ...
-    async def run(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Any:
+    async def run(self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[RunOptions]) -> Any:
         """Start a run and return its output, as RunHandle.result does."""
         ...
 

@@ -52,7 +52,7 @@ from .ownership.resting import RestReader
 from .ownership.resumption import ResumeOptions, Resumption
 from .ownership.run_requests import Answers, RunRequests, paused, unfinished
 from .ownership.runtime import Runtime, kernel_id
-from .ownership.starting import RunOptions, Starter, StartOptions
+from .ownership.starting import Inputs, RunOptions, Starter, StartOptions
 from .ownership.workflow_registry import WorkflowRegistry
 from .store.backend import Order, Page, StateBackend, StoredDefinition
 from .store.deletion import Deletion
@@ -64,8 +64,6 @@ from .store.workspaces import Workspaces
 from .values import encode_given
 
 logger = logging.getLogger("flujo.kernel")
-
-Inputs = Mapping[str, Any]
 
 
 class Kernel:
@@ -104,8 +102,8 @@ class Kernel:
         self.id = kernel_id(identifiers.uid())
         self._recover_at_start = recover
         self._registry = WorkflowRegistry(workflows, load_definition)
-        bounds = Limits(max_steps, max_runs, max_resident, limits or {})
-        runtime = Runtime(backend, self.clock, random, self.id, self._registry, bounds, max_interruptions)
+        bounds = Limits(max_steps, max_runs, max_resident, limits or {}, max_interruptions)
+        runtime = Runtime(backend, self.clock, random, self.id, self._registry, bounds)
         self._runtime, self._takeover = runtime, runtime.takeover
         self._observer = Observer(backend, workspaces=workspaces, clock=self.clock, local=runtime.local_runs)
         self._requests = RunRequests(backend, self.clock, runtime.runs, runtime.local_runs, runtime.takeover)
@@ -136,7 +134,7 @@ class Kernel:
 
     async def __aenter__(self) -> Self:
         self._files.claim()
-        background = [self._sweeper.serve] if self._sweeper.has_rules else []
+        background = [self._forget_old_runs] if self._sweeper.has_rules else []
         self._lifetime = self._runtime.live(self, self._starter, background, recover=self._recover_at_start)
         await self._lifetime.__aenter__()
         return self
@@ -146,6 +144,9 @@ class Kernel:
     ) -> None:
         assert self._lifetime is not None
         await self._lifetime.__aexit__(kind, error, trace)
+
+    async def _forget_old_runs(self) -> None:
+        await self._sweeper.serve()
 
     # -- starting and resuming ----------------------------------------------------------------------------------
 
@@ -235,9 +236,8 @@ class Kernel:
         fact = events.CancelRequested(reason, by, mark(request_id, "cancel", reason=reason, by=by))
 
         async def end(summary: RunSummary) -> CancelOutcome:
-            return (
-                CancelOutcome.ALREADY_FINISHED if summary.status in FINAL else await self._takeover.cancel(run_id, fact)
-            )
+            over = summary.status in FINAL
+            return CancelOutcome.ALREADY_FINISHED if over else await self._takeover.cancel(run_id, fact)
 
         answers = Answers(cancel_answer, CancelOutcome.REQUESTED, CancelOutcome.REQUESTED)
         try:

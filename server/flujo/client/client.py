@@ -25,8 +25,10 @@ from flujo.kernel.api import (
     ResumeOptions,
     Resumption,
     RunHandle,
+    RunOptions,
     Selection,
     SelectionOptions,
+    StartOptions,
     Statistics,
     Why,
     check_request_id,
@@ -218,38 +220,31 @@ class Client:
 
     @overload
     async def start(
-        self,
-        workflow: Workflow[R],
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        request_id: str | None = None,
+        self, workflow: Workflow[R], inputs: Mapping[str, Any] | None = None, **options: Unpack[StartOptions]
     ) -> RunHandle[R]: ...
     @overload
     async def start(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        request_id: str | None = None,
+        self, workflow: Workflow | str, inputs: Mapping[str, Any] | None = None, **options: Unpack[StartOptions]
     ) -> RunHandle: ...
     async def start(
+        self, workflow: Workflow | str, inputs: Mapping[str, Any] | None = None, **options: Unpack[StartOptions]
+    ) -> RunHandle:
+        """Start a run as Kernel.start does. A definition is sent along; a workflow without one is named, and the server
+        must have it."""
+        return await self._start(workflow, inputs or {}, **options)
+
+    async def _start(
         self,
         workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any],
         *,
         run_id: str | None = None,
         labels: Mapping[str, str] | None = None,
         request_id: str | None = None,
     ) -> RunHandle:
-        """Start a run as Kernel.start does. A definition is sent along; a workflow without one is named, and the server
-        must have it."""
         request = run_service_pb2.StartRunRequest(
             run_id=_new_run_id(run_id, request_id),
-            inputs=inline(encode_given("the inputs", dict(inputs or {}))),
+            inputs=inline(encode_given("the inputs", dict(inputs))),
             labels=check_labels(labels or {}),
             request_id=_request_id(request_id),
         )
@@ -263,33 +258,17 @@ class Client:
 
     @overload
     async def run(
-        self,
-        workflow: Workflow[R],
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
+        self, workflow: Workflow[R], inputs: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
     ) -> R: ...
     @overload
     async def run(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
+        self, workflow: Workflow | str, inputs: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
     ) -> Any: ...
     async def run(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
+        self, workflow: Workflow | str, inputs: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
     ) -> Any:
         """Start a run and return its output, as RunHandle.result does."""
-        handle = await self.start(workflow, inputs, run_id=run_id, labels=labels)
-        return await handle.result()
+        return await (await self.start(workflow, inputs, **options)).result()
 
     async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
         """Resume a run as Kernel.resume does. A definition is sent along; a workflow without one has to be that of the

@@ -38,12 +38,14 @@ from .timers import Alarm
 
 class Limits(NamedTuple):
     """What bounds a kernel: step bodies that run at once, runs that are at work at once, runs that are held in memory
-    although they only wait; and with `named`, the bodies of those steps that name it. None means no bound."""
+    although they only wait; with `named`, the bodies of those steps that name it; and how many owners one step may
+    outlive before its run is paused. None means no bound."""
 
     max_steps: int | None = None
     max_runs: int | None = None
     max_resident: int = 1000
     named: Mapping[str, int] = {}
+    max_interruptions: int = 3
 
 
 class Engine(NamedTuple):

@@ -47,7 +47,6 @@ class Runtime:
         owner: str,
         registry: WorkflowRegistry,
         limits: Limits,
-        max_interruptions: int,
     ) -> None:
         """Raises ValueError for a limit below 1."""
         self._backend = backend
@@ -61,7 +60,7 @@ class Runtime:
         self._inbox = inbox = Inbox(backend, clock, runs, tasks, recalls)
         self.driver = driver = Driver(owner, clock, random, limits, runs, tasks, recalls, alarm, inbox)
         self.takeover = takeover = Takeover(
-            backend, clock, registry, runs, tasks, recalls, inbox, driver, max_interruptions
+            backend, clock, registry, runs, tasks, recalls, inbox, driver, limits.max_interruptions
         )
         self.recovery = Recovery(backend, clock, registry, runs, tasks, recalls, alarm, driver, takeover)
         self.local_runs = KernelRuns(backend, runs, driver)

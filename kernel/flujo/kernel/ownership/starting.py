@@ -27,6 +27,9 @@ from .resumption import require_fit
 from .runtime import Runtime
 from .workflow_registry import WorkflowRegistry
 
+Inputs = Mapping[str, Any]
+"""The inputs of a run, by name."""
+
 
 class RunOptions(TypedDict, total=False):
     """The keywords of `Runs.run`."""

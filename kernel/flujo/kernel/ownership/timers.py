@@ -39,13 +39,14 @@ class Alarm:
         self._clock = clock
         self._until: int | None = None  # when the nap ends by itself
         self._timeouts: list[tuple[int, str, str]] = []  # (instant, uid, run id), a heap
-        self._nap = anyio.CancelScope()
+        self._nap: anyio.CancelScope | None = None  # none is under way before the kernel is open
 
     def note(self, instant: int | None) -> None:
         """Wake at this instant; None for a run that has no instant of its own."""
         if instant is not None and (self._until is None or instant < self._until):
             self._until = instant
-            self._nap.cancel()
+            if self._nap is not None:
+                self._nap.cancel()
 
     def note_timeout(self, instant: int, uid: str, run_id: str) -> None:
         """Wake when this parked run has taken too long."""
@@ -54,7 +55,8 @@ class Alarm:
 
     async def nap(self) -> None:
         """Return at the soonest instant that was noted."""
-        with anyio.CancelScope() as self._nap:
+        self._nap = anyio.CancelScope()
+        with self._nap:
             if self._until is None:
                 await anyio.sleep_forever()
             else:
