@@ -18,7 +18,7 @@ from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Kernel, RunFailed, RunInterrupted, RunPaused, workflow
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, StoreError
-from flujo.kernel.ownership import takeover
+from flujo.kernel.ownership import recovery
 from kernel.flows import double, doubling, stuck, waiting
 from kernel.harness import Counter, Harness, crash, recorded, until, usurp
 
@@ -342,7 +342,7 @@ async def test_a_kernel_lives_on_when_not_every_waiting_run_can_be_claimed(
     times: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They are claimed in the background, a thousand at a time. The next kernel finds the rest."""
-    monkeypatch.setattr(takeover, "CLAIM_AT_ONCE", 1)
+    monkeypatch.setattr(recovery, "CLAIM_AT_ONCE", 1)
     harness = Harness()
     async with harness.kernel(waiting) as kernel:
         for name in ("a", "b", "c"):
@@ -384,7 +384,7 @@ async def test_a_kernel_lives_on_when_a_child_cannot_be_looked_at(
         await anyio.wait_all_tasks_blocked()
 
         assert [run.run_id for run in (await kernel.list()).runs] == ["parent.child", "parent"]
-        assert kernel.committer.commits >= 0
+        assert kernel._runtime.driver.committer.commits >= 0
     async with harness.kernel(parent, waiting) as kernel:
         await kernel.signal("parent.child", "go", 5)
 

@@ -91,7 +91,7 @@ def idle_runs(
 def sound_idle_runs(
     idle: Callable[[int], Statement], limit: int, connection: sqlite3.Connection
 ) -> list[tuple[int, RunSummary]]:
-    """Return (run, summary) of up to `limit` of the `idle` runs. Damaged ones are left as they are, for `check` to name."""
+    """Return (run, summary) of up to `limit` of the `idle` runs. Damaged ones stay, for `check` to name."""
     asked = limit
     while True:
         rows = idle(asked).rows(connection)

@@ -142,7 +142,7 @@ class Recovery:
             try:
                 await self._claim(scan)
             except StoreError as error:
-                logger.warning("not every waiting run is claimed yet: %s", error)
+                logger.warning("not every waiting run was claimed: %s", error)
                 await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
             except KernelClosedError:
                 return
