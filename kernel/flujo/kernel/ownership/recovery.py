@@ -110,16 +110,20 @@ class Recovery:
             count += len(claimed)
             await self._takeover.sweep([each.uid for each in claimed])
             for summary in claimed:
-                await self._begin(summary)
+                await self._begin(summary, is_opening=owner is None)
         waiting = UnownedScan((RunStatus.WAITING,), owner)
         count += len(await self._claim(waiting))
         if not waiting.is_over:
             self._tasks.spawn(partial(self._claim_remaining, waiting))
         return count
 
-    async def _begin(self, summary: RunSummary) -> None:
+    async def _begin(self, summary: RunSummary, *, is_opening: bool) -> None:
+        """Reload a claimed run, or queue it. A kernel that opens raises what the store says; one that lives tries
+        again."""
         if not self._driver.admission.is_full:
-            if not await self._takeover.reload(summary.run_id):
+            if is_opening:
+                await self._takeover.revive(summary.run_id)
+            else:
                 self._recalls.ask(summary.run_id)
         elif self._runs.is_outside(summary.uid):
             self._runs.move(summary.uid, Residence.QUEUED)

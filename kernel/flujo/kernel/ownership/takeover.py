@@ -89,19 +89,27 @@ class Takeover:
         """Bring a run of this kernel back into memory, or give it up and log why; False when the store does not
         answer."""
         try:
-            await self.bring_back(run_id)
+            await self.revive(run_id)
         except KernelClosedError:
             pass
-        except (CorruptStoreError, UnknownEventError) as error:
-            logger.error("run %s was not recovered: %s", run_id, error)
         except StoreError as error:
             logger.warning("run %s could not be brought back: %s", run_id, error)
             return False
+        return True
+
+    async def revive(self, run_id: str) -> None:
+        """Bring a run of this kernel back into memory, or give it up and log why. Raises StoreError when the store does
+        not answer, KernelClosedError."""
+        try:
+            await self.bring_back(run_id)
+        except (CorruptStoreError, UnknownEventError) as error:
+            logger.error("run %s was not recovered: %s", run_id, error)
+        except (StoreError, KernelClosedError):
+            raise
         except FlujoError as error:
             logger.warning("run %s was not recovered: %s", run_id, error)
         except Exception:  # such as a loader of definitions: no run can end its kernel
             logger.exception("run %s was not recovered", run_id)
-        return True
 
     async def bring_back(self, run_id: str) -> None:
         """Bring a run of this kernel back into memory, and go on where it stopped. Without effect on other runs.

@@ -1,0 +1,60 @@
+"""The tasks of a kernel outlive the callers that ask for them, and end with the kernel."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from flujo.kernel.errors import KernelClosedError
+from flujo.kernel.ownership.tasks import KernelTasks
+from kernel.harness import is_cancelled_after
+
+
+async def test_work_is_finished_although_its_caller_is_cancelled() -> None:
+    """A claim must not be left half-way."""
+    tasks, done = KernelTasks(), anyio.Event()
+
+    async def work() -> None:
+        for _ in range(5):
+            await checkpoint()
+        done.set()
+
+    async with anyio.create_task_group() as group:
+        tasks.open(group)
+        assert await is_cancelled_after(2, lambda: tasks.finish(work))
+        with anyio.fail_after(5):
+            await done.wait()
+
+
+async def test_a_caller_gets_what_its_work_returns_or_raises() -> None:
+    """The same value, the same error."""
+    tasks = KernelTasks()
+
+    async def fails() -> None:
+        raise ValueError("no")
+
+    async def works() -> int:
+        return 1
+
+    async with anyio.create_task_group() as group:
+        tasks.open(group)
+        assert await tasks.finish(works) == 1
+        with pytest.raises(ValueError, match="no"):
+            await tasks.finish(fails)
+
+
+async def test_a_kernel_that_closes_begins_no_work() -> None:
+    """A caller is told so; what was only to be spawned is left out."""
+    tasks, begun = KernelTasks(), []
+
+    async def work() -> None:
+        begun.append(1)
+
+    async with anyio.create_task_group() as group:
+        tasks.open(group)
+        tasks.close()
+        tasks.spawn(work)
+        with pytest.raises(KernelClosedError):
+            await tasks.finish(work)
+    assert begun == []
