@@ -289,8 +289,8 @@ def test_what_is_no_backup_is_refused(store: str, flujoctl: Flujoctl) -> None:
     names = sorted(os.listdir(".flujo"))
 
     assert flujoctl("db", "restore", "nosuch", "--force").code == 3
-    assert flujoctl("db", "restore", "gated.yaml", "--force").code == 4
-    assert flujoctl("db", "restore", "folder", "--force").code == 4
+    assert flujoctl("db", "restore", "gated.yaml", "--force").code == 5
+    assert flujoctl("db", "restore", "folder", "--force").code == 5
     assert flujoctl("list", "-o", "json").out == before
     assert sorted(os.listdir(".flujo")) == names
 
