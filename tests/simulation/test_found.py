@@ -482,3 +482,9 @@ def test_a_kernel_that_closes_gives_up_no_run_before_what_it_has_recorded_is_wri
     """Closing kept it from bringing a run back, so it released it; what it had recorded for it just before was written
     behind that, and made it the owner again."""
     assert live_through(draw_episode(323790)).crashes > 0
+
+
+def test_a_client_that_resumes_what_another_has_left_cancelled_and_dies() -> None:
+    """The run fails after that, and no client is left to see to it. The kernel did as it was told; the model asked for
+    a completed run (seed 8814932)."""
+    assert live_through(draw_episode(8814932)).crashes > 0
