@@ -298,6 +298,7 @@ async def test_other_folders_are_refused_unchanged(
         with pytest.raises(error) as caught:
             await open_store(owner)
         assert caught.value.hints
+        assert caught.value.store == f"file:{path}"
 
     assert contents(path.parent) == before
 

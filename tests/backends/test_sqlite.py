@@ -312,8 +312,9 @@ async def test_other_files_are_refused_unchanged(
     before, changed_at = path.read_bytes(), path.stat().st_mtime_ns
     beside = sorted(path.parent.iterdir())
     for _ in range(2):
-        with pytest.raises(error):
+        with pytest.raises(error) as caught:
             await open_store(owner)
+        assert caught.value.store == f"sqlite:{path}"
 
     assert path.read_bytes() == before
     assert path.stat().st_mtime_ns == changed_at
