@@ -938,6 +938,17 @@ async def refusal(stub: Any, method: str, request: Any) -> tuple[str, ErrorInfo,
     return refused.value.code().name, details.pop("ErrorInfo"), details, status.message
 
 
+async def test_a_wait_of_no_time_answers_at_once(address: str) -> None:
+    """Only a negative one is refused: a client that asks how a run stands need not wait for it."""
+    async with both(Kernel(InMemoryBackend(), [stuck]), address) as (kernel, _), stubs(address) as (stub, _):
+        await kernel.start("stuck", run_id="r")
+
+        with anyio.fail_after(10):
+            answer = await stub.WaitRun(pb.WaitRunRequest(run_id="r", max_wait=Duration()))
+
+        assert (answer.run.run_id, answer.reached) == ("r", False)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method}-{case.reason}-{case.what}")
 async def test_a_documented_error_is_answered(case: Case, address: str, folder: Path) -> None:
     """Code, domain, reason and metadata are on the wire, and Python raises the same with and without a wire."""
