@@ -433,7 +433,7 @@ class RunCancelled(FlujoError):
 
 
 class RunPaused(FlujoError):
-    """The run whose result was asked for is paused and goes on only when somebody resumes it."""
+    """The run whose result was asked for is paused and goes on only after a resume."""
 
     reason = "RUN_PAUSED"
 

@@ -28,7 +28,7 @@ from flujo.kernel.events import (
     CancelRequested,
 )
 from flujo.kernel.execution.child_runs import LONGEST_ID, child_id
-from flujo.kernel.journal.children import given_up_by
+from flujo.kernel.journal.children import abandoned_by
 from flujo.kernel.keys import RUN_ID
 from kernel.harness import Counter, DyingBackend, Harness, JumpingClock, crash, recorded, until
 
@@ -424,9 +424,9 @@ async def test_a_cancel_of_the_parent_cancels_the_child() -> None:
         output = await kernel.result("r")
         resumed = await kernel.inspect("r.child")
 
-    assert (cancelled.status, cancelled.cancel_reason) == (RunStatus.CANCELLED, given_up_by("r"))
+    assert (cancelled.status, cancelled.cancel_reason) == (RunStatus.CANCELLED, abandoned_by("r"))
     assert [event.fact for event in harness.journal("r.child") if event.type == "cancel_requested"] == [
-        CancelRequested(given_up_by("r"), "run r")
+        CancelRequested(abandoned_by("r"), "run r")
     ]
     assert (output, resumed.resume_count) == (8, 1)
 
@@ -558,7 +558,7 @@ async def test_a_crash_between_the_two_ends_leaves_no_orphan() -> None:
     async with harness.kernel(parent, child) as kernel:
         state = await kernel.wait("r.child")
 
-    assert (state.status, state.cancel_reason) == (RunStatus.CANCELLED, given_up_by("r"))
+    assert (state.status, state.cancel_reason) == (RunStatus.CANCELLED, abandoned_by("r"))
     assert harness.types("r.child")[-2:] == ["cancel_requested", "run_cancelled"]
 
 

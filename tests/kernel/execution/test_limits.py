@@ -187,7 +187,7 @@ async def test_a_step_that_waits_for_a_named_limit_holds_no_general_slot(hall: H
         await settled(lambda: "y" in hall.inside)  # it was first in line for the general limit
         assert hall.inside == ["x", "y"]
         assert (await kernel.explain("b")).reasons[0].text == (
-            "step 'enter' waits for its turn: as many steps as may are at work"
+            "step 'enter' waits for a free slot: the limit on concurrent steps is reached"
         )
         hall.let_go("x")
         await settled(lambda: "b" in hall.inside)
@@ -243,7 +243,7 @@ steps:
         await settled(lambda: len(hall.inside) == 1)
         (reason,) = [each for each in (await kernel.explain("r")).reasons if each.why is Why.LIMIT]
         assert reason.step in ("first", "second")
-        assert "as many steps as may use 'task:visit' are at work" in reason.text
+        assert "the limit 'task:visit' is reached" in reason.text
 
         for name in ("hall-1", "hall-2"):
             hall.let_go(name)
@@ -340,7 +340,7 @@ async def test_a_turn_goes_through_its_lines_while_its_run_is_away(hall: Hall) -
         hall.let_go("a")
         await inside(hall, "x")
         assert "b" not in live(kernel)
-        assert (await kernel.explain("b")).reasons[0].text.endswith("as many steps as may are at work")
+        assert (await kernel.explain("b")).reasons[0].text.endswith("the limit on concurrent steps is reached")
         hall.let_go("x")
         await inside(hall, "b")
         hall.let_go("b")
@@ -505,7 +505,9 @@ async def test_runs_in_line_count_as_being_at_work(hall: Hall) -> None:
         await start(kernel, flow, "abc")
         assert live(kernel) == {"a"}
         assert (await kernel.explain("b")).reasons[0].step == "enter"
-        assert (await kernel.explain("c")).reasons[0].text == "it waits for its turn: as many runs as may are at work"
+        assert (await kernel.explain("c")).reasons[
+            0
+        ].text == "it waits for a free slot: the limit on concurrent runs is reached"
 
         for name in "abc":
             hall.let_go(name)
@@ -704,7 +706,7 @@ async def test_explain_names_the_limit(hall: Hall, max_resident: int) -> None:
         (reason,) = (await kernel.explain("b")).reasons
 
         assert (reason.why, reason.step) == (Why.LIMIT, "enter")
-        assert reason.text == "step 'enter' waits for its turn: as many steps as may use 'db' are at work"
+        assert reason.text == "step 'enter' waits for a free slot: the limit 'db' is reached"
         for name in "ab":
             hall.let_go(name)
             await kernel.result(name)

@@ -17,7 +17,7 @@ from flujo.kernel.events import (
     StepWaiting,
 )
 from flujo.kernel.events import RunFailed as RunFailedFact
-from flujo.kernel.journal.children import given_up, is_outlived
+from flujo.kernel.journal.children import abandoned_by, given_up, is_outlived, was_abandoned
 from flujo.kernel.transitions import add_up, summarize
 from kernel.harness import START
 
@@ -65,3 +65,21 @@ def test_which_child_should_have_ended_with_its_parent(parent: list[Fact], child
     assert is_outlived(below, above) is outlived
     older = state_of("p.c", RunCreated("child", "{}", parent_run_id="p"), *child, since=START - 10)
     assert not is_outlived(older, above)
+
+
+@pytest.mark.parametrize(
+    ("reason", "abandoned"),
+    [
+        (abandoned_by("p"), True),
+        ("abandoned by parent p", True),
+        ("its parent p waits for it no longer", True),  # as earlier releases have written it
+        (abandoned_by("other"), False),
+        ("enough", False),
+        (None, False),
+    ],
+)
+def test_a_child_that_its_parent_abandoned_is_known_by_the_reason_of_its_end(
+    reason: str | None, abandoned: bool
+) -> None:
+    """A parent that is resumed goes on with such a child, and with no other that was cancelled."""
+    assert was_abandoned(reason, "p") is abandoned

@@ -118,12 +118,13 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
     ),
     (
         [], {"is_queued": True},
-        [(Why.LIMIT, None, None, "it waits for its turn: as many runs as may are at work", [LIST, FLUJO_CANCEL])],
+        [(Why.LIMIT, None, None, "it waits for a free slot: the limit on concurrent runs is reached",
+          [LIST, FLUJO_CANCEL])],
     ),
     (
         [A], {"queued": ["b"]},
         [(Why.WORKING, "a", None, "step 'a' has been at work for 30s, attempt 1", [FLUJO_WATCH]),
-         (Why.LIMIT, "b", None, "step 'b' waits for its turn: as many steps as may are at work",
+         (Why.LIMIT, "b", None, "step 'b' waits for a free slot: the limit on concurrent steps is reached",
           [LIST, FLUJO_CANCEL])],
     ),
     (

@@ -37,7 +37,7 @@ from flujo.kernel.errors import (
     StoreError,
     WorkflowNotFoundError,
 )
-from flujo.kernel.journal.children import given_up_by, was_begun_for_parent
+from flujo.kernel.journal.children import abandoned_by, was_abandoned, was_begun_for_parent
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.events import Event
 from flujo.kernel.journal.failures import recorded_names
@@ -171,7 +171,7 @@ class ChildRuns:
                 return state
             if state.resume_count < resumes:
                 await self._second()  # somebody else has it, and does not run it
-            elif state.status is RunStatus.FAILED or state.cancel_reason != given_up_by(parent_id):
+            elif state.status is RunStatus.FAILED or not was_abandoned(state.cancel_reason, parent_id):
                 return state
             # Otherwise its parent had given it up, and was resumed before the child had stopped.
             await self._resume(parent_id, child)
@@ -231,7 +231,7 @@ class ChildRuns:
         """Cancel children that a run has given up."""
         for child in children:
             try:
-                await self._kernel.cancel(child, given_up_by(parent), by=f"run {parent}")
+                await self._kernel.cancel(child, abandoned_by(parent), by=f"run {parent}")
             except RunNotFoundError:
                 pass  # the parent was cancelled before it had created it
             except FlujoError as error:

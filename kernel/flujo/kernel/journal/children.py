@@ -1,4 +1,4 @@
-"""What a journal tells of the runs that a run has started, and whether each still belongs to its parent."""
+"""Tell from a journal which runs a run has started, and whether each still belongs to its parent."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from .state import FINAL, StepStatus, WorkflowState
 from .summaries import RunSummary, is_child
 
 
-def given_up_by(parent: str) -> str:
-    """The reason of such a cancel."""
-    return f"its parent {parent} waits for it no longer"
+def abandoned_by(parent: str) -> str:
+    """Return the reason that is recorded when a parent cancels a child for which it waits no longer."""
+    return f"abandoned by parent {parent}"
+
+
+def was_abandoned(reason: str | None, parent: str) -> bool:
+    """True if a run was cancelled because its parent abandoned it; earlier releases have recorded another sentence."""
+    return reason in (abandoned_by(parent), f"its parent {parent} waits for it no longer")
 
 
 def awaited(parent: WorkflowState) -> set[str]:

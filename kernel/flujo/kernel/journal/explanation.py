@@ -1,8 +1,8 @@
 """Why a run does not go on by itself right now, or what it is doing, and what to type about it.
 
-Every run that is not final has a live owner at work, an instant it waits for, something somebody must send, or nobody
-who runs it. `explain` says which, from what is recorded and from who is alive; it is a pure function, so that a
-watchdog can ask it about every run all the time.
+Every run that is not final has a live owner that runs it, an instant or a signal it waits for, or no live owner.
+`explain` says which, from what is recorded and from which owners are alive; it is a pure function, so that a watchdog
+can ask it about every run all the time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Why(StrEnum):
     """It waits for a run it has started."""
 
     LIMIT = "limit"
-    """It waits for its turn, because as many runs or steps as may are at work."""
+    """It waits for a free slot: the limit on concurrent runs or steps is reached."""
 
     STOPPING = "stopping"
     """A cancel or a pause was asked for, and a body has not ended yet."""
@@ -113,7 +113,7 @@ def explain(
     """Explain a run as `inspect` returned it.
 
     `known` says whether whoever answers knows its workflow; `queued` are steps of it that wait for a slot, with the
-    name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for its turn. At least one
+    name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for a free slot. At least one
     reason is always given.
     """
     if state.status in FINAL:
@@ -123,7 +123,7 @@ def explain(
     elif state.unowned:
         reasons = [_unowned(state, known)]
     elif is_queued:
-        text = "it waits for its turn: as many runs as may are at work"
+        text = "it waits for a free slot: the limit on concurrent runs is reached"
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
     else:
         reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)] or [_between(state)]
@@ -205,8 +205,8 @@ def _steps(state: WorkflowState, now: int) -> Iterator[Reason]:
 
 def _queued(state: WorkflowState, queued: Collection[str], limits: Mapping[str, str]) -> Iterator[Reason]:
     for name in queued:
-        many = f"as many steps as may use {limits[name]!r}" if name in limits else "as many steps as may"
-        text = f"step {name!r} waits for its turn: {many} are at work"
+        limit = f"the limit {limits[name]!r}" if name in limits else "the limit on concurrent steps"
+        text = f"step {name!r} waits for a free slot: {limit} is reached"
         yield Reason(Why.LIMIT, text, name, commands=["flujoctl list --status running", _cancel(state)])
 
 

@@ -31,7 +31,7 @@ from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.execution.subprocesses import sweep
 from flujo.kernel.journal import events
-from flujo.kernel.journal.children import awaited, given_up, given_up_by, is_outlived
+from flujo.kernel.journal.children import abandoned_by, awaited, given_up, is_outlived
 from flujo.kernel.journal.decisions import at_recovery, at_takeover
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.requests import Mark, is_repeat
@@ -166,7 +166,7 @@ class Takeover:
         state = await read_state(self._backend, owned)
         parent = await self._parent(state)
         if parent is not None and is_outlived(state, parent):
-            asked = events.CancelRequested(given_up_by(parent.run_id), f"run {parent.run_id}")
+            asked = events.CancelRequested(abandoned_by(parent.run_id), f"run {parent.run_id}")
             return self._go_on(self._without_program(state, owned), _ended(state, asked))
         if parent is not None and self._runs.is_outside(parent.uid):
             # It may have given this child up without living to say so; then it does that now.
