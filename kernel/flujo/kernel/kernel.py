@@ -151,7 +151,6 @@ class Kernel:
     # -- starting and resuming ----------------------------------------------------------------------------------
 
     @overload
-    @overload
     async def start(
         self, workflow: Workflow[R], inputs: Inputs | None = None, **options: Unpack[StartOptions]
     ) -> RunHandle[R]: ...
