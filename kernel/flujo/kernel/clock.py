@@ -27,6 +27,13 @@ class Clock(Protocol):
         ...
 
 
+_TOLERATED = 10**9
+"""How far, in nanoseconds, the two clocks may differ before that is a jump: corrections of the time are smaller."""
+
+_BELIEVED = 600 * 10**9
+"""After so many nanoseconds the time that a jump forward has led to is taken for the right one."""
+
+
 class SystemClock:
     """The machine's wall clock, backed by its monotonic one while the process lives.
 
@@ -37,10 +44,6 @@ class SystemClock:
     """
 
     LONGEST_NAP = 60.0
-    TOLERATED = 1 * MICROSECONDS
-    """How far the two clocks may differ before that counts as a jump: corrections of the time are smaller."""
-    BELIEVED = 600 * MICROSECONDS
-    """After so long the time that a jump forward has led to is taken for the right one."""
 
     def __init__(
         self, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], int] = time.monotonic_ns
@@ -49,26 +52,26 @@ class SystemClock:
         self.jumps = 0
         self._wall = wall
         self._monotonic = monotonic
-        self._agreed = wall() // 1000, monotonic() // 1000  # when the two clocks told the same time
+        self._apart = wall() - monotonic()  # how far the two clocks are apart, when they agree
         self._jumped_at: int | None = None  # on the monotonic clock: when they began to differ
 
     def now(self) -> int:
-        wall, monotonic = self._wall() // 1000, self._monotonic() // 1000
-        steady = self._agreed[0] + monotonic - self._agreed[1]
-        if abs(wall - steady) > self.TOLERATED and not self._is_believed(wall, steady, monotonic):
-            return max(wall, steady)
-        self._agreed, self._jumped_at = (wall, monotonic), None
-        return wall
+        wall, monotonic = self._wall(), self._monotonic()
+        jump = wall - monotonic - self._apart
+        if -_TOLERATED < jump < _TOLERATED or self._is_believed(jump, monotonic):
+            self._apart, self._jumped_at = wall - monotonic, None
+            return wall // 1000
+        return max(wall, wall - jump) // 1000
 
-    def _is_believed(self, wall: int, steady: int, monotonic: int) -> bool:
-        """Note a jump; True for one that went forward and has lasted."""
+    def _is_believed(self, jump: int, monotonic: int) -> bool:
+        """Note a jump, in nanoseconds; True for one that went forward and has lasted."""
         if self._jumped_at is None:
             self._jumped_at = monotonic
-            self.jumps += wall > steady
-            way = "forward" if wall > steady else "back"
-            seconds = format_duration(abs(wall - steady) // MICROSECONDS)
+            self.jumps += jump > 0
+            way = "forward" if jump > 0 else "back"
+            seconds = format_duration(abs(jump) // 10**9)
             logger.warning("the clock of this machine was set %s by %s", way, seconds)
-        return wall > steady and monotonic - self._jumped_at >= self.BELIEVED
+        return jump > 0 and monotonic - self._jumped_at >= _BELIEVED
 
     async def sleep_until(self, instant: int) -> None:
         while (left := instant - self.now()) > 0:  # noqa: ASYNC110 - time is what is waited for

@@ -69,10 +69,15 @@ FIXED_COLUMNS = ("run_id", "uid", "token", "workflow", "labels", "created_at", "
 """The columns of a summary that only the creation of a run sets. A later commit leaves them as they are stored,
 whatever its own summary says, since listings rely on them; a claim raises the token."""
 
+_FIXED_PLACES = tuple(map(RunSummary._fields.index, FIXED_COLUMNS))
+
 
 def keep_fixed_columns(stored: RunSummary, summary: RunSummary) -> RunSummary:
-    """Return what a commit with this summary makes of a stored one."""
-    return summary._replace(**{name: getattr(stored, name) for name in FIXED_COLUMNS})
+    """Return what a commit with this summary makes of a stored one. Called for every commit, so by position."""
+    columns = list(summary)
+    for place in _FIXED_PLACES:
+        columns[place] = stored[place]
+    return RunSummary._make(columns)
 
 
 class Refused(StrEnum):
