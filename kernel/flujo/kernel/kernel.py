@@ -80,6 +80,7 @@ class Kernel:
         max_resident: int = 1000,
         limits: Mapping[str, int] | None = None,
         max_interruptions: int = 3,
+        max_threads: int = 40,
         workspaces: Path = Path(".flujo/workspaces"),
         retention: Retention | None = None,
         load_definition: Callable[[StoredDefinition], Workflow] | None = None,
@@ -90,10 +91,11 @@ class Kernel:
         ones wait for their turn in the store (default: no bounds). `limits` bounds, by name, the bodies of the steps
         that name a limit; those of a YAML step are under `task:NAME`. `max_resident` is how many runs are held in
         memory; beyond that, those that only wait are not, and come back when their time has come. `max_interruptions`
-        is how many owners one step may outlive before its run is paused. `workspaces` is where runs get a folder of
-        their own, if their workflow wants one. `retention` says which old runs the kernel forgets by itself, of
-        workflows that have no rule of their own. `load_definition` rebuilds a workflow from a stored text, for runs
-        that were started with another one. Raises ValueError for a limit below 1."""
+        is how many owners one step may outlive before its run is paused. Plain functions run in `max_threads` threads
+        of the kernel's own. `workspaces` is where runs get a folder of their own, if their workflow wants one.
+        `retention` says which old runs the kernel forgets by itself, of workflows that have no rule of their own.
+        `load_definition` rebuilds a workflow from a stored text, for runs that were started with another one. Raises
+        ValueError for a limit below 1."""
         self.backend = backend
         self.workspaces = workspaces
         self.clock: Clock = clock or SystemClock()
@@ -102,7 +104,7 @@ class Kernel:
         self.id = kernel_id(identifiers.uid())
         self._recover_at_start = recover
         self._registry = WorkflowRegistry(workflows, load_definition)
-        bounds = Limits(max_steps, max_runs, max_resident, limits or {}, max_interruptions)
+        bounds = Limits(max_steps, max_runs, max_resident, limits or {}, max_interruptions, max_threads)
         runtime = Runtime(backend, self.clock, random, self.id, self._registry, bounds)
         self._runtime, self._takeover = runtime, runtime.takeover
         self._observer = Observer(backend, workspaces=workspaces, clock=self.clock, local=runtime.local_runs)

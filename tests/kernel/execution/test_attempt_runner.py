@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextvars import ContextVar
 from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, StepFailed, Wait, current_attempt, workflow
 from kernel.execution.steps import crashed, one_step, outcome
-from kernel.harness import Counter, Harness
+from kernel.harness import Counter, Harness, settled
 
 
 async def test_a_timeout_cancels_the_body() -> None:
@@ -169,3 +171,27 @@ async def test_a_body_sees_what_its_program_has_set() -> None:
 
     async with Harness().kernel(program) as kernel:
         assert await kernel.run(program) == ["of the program", "of the program"]
+
+
+async def test_plain_functions_leave_the_threads_of_the_application_alone() -> None:
+    """They run in threads of the kernel's own, of which there are as many as it was told; anyio's stay free."""
+    running, most, release = [0], [0], threading.Event()
+
+    def body() -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        release.wait(10)
+        running[0] -= 1
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.gather(*(ctx.step(body) for _ in range(5)))
+
+    async with Harness().kernel(program, max_threads=2) as kernel:
+        handle = await kernel.start(program)
+        await settled(lambda: running[0] == 2)
+        assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        release.set()
+        await handle.result()
+
+    assert most[0] == 2

@@ -55,12 +55,15 @@ NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 """Errors that a body makes again each time."""
 
 
-async def run_attempt(attempt: Attempt, body: Body, terms: StepOptions) -> Outcome:
-    """Run the body of an attempt whose start is durable, and return what came of it."""
+async def run_attempt(
+    attempt: Attempt, body: Body, terms: StepOptions, threads: anyio.CapacityLimiter | None = None
+) -> Outcome:
+    """Run the body of an attempt whose start is durable, and return what came of it. A plain function takes one of
+    `threads`, which are the kernel's own: those of anyio are left to the application."""
     is_async, codec, _, timeout_seconds, _ = terms
     try:
         if not is_async:
-            value = await _in_thread(attempt, body)
+            value = await _in_thread(attempt, body, threads)
             if iscoroutine(value):  # of an async function under a decorator that is a plain def
                 value = await _in_its_context(attempt, lambda: value)
         elif timeout_seconds is None:
@@ -116,12 +119,12 @@ def _restore(before: Context) -> None:
 _UNSET: Any = object()
 
 
-async def _in_thread(attempt: Attempt, body: Body) -> Any:
+async def _in_thread(attempt: Attempt, body: Body, threads: anyio.CapacityLimiter | None) -> Any:
     # A thread cannot be stopped, so neither can this: a cancellation waits for it. What the body raises is handed over
     # as a value: on its way through a future, an error whose attributes raise would leave its waiter waiting for ever.
     token = enter_attempt(attempt)
     try:
-        value, error = await to_thread.run_sync(_caught, body)
+        value, error = await to_thread.run_sync(_caught, body, limiter=threads)
     finally:
         leave_attempt(token)
     if error is not None:

@@ -52,7 +52,15 @@ _new = tuple.__new__  # what StepStarted(…) comes to, in half the time
 class StepRunner:
     """Performs the steps of one live run."""
 
-    def __init__(self, run: LiveRun, clock: Clock, reporter: Reporter, children: Children, limiter: Limiter) -> None:
+    def __init__(
+        self,
+        run: LiveRun,
+        clock: Clock,
+        reporter: Reporter,
+        children: Children,
+        limiter: Limiter,
+        threads: anyio.CapacityLimiter,
+    ) -> None:
         self._run = run
         self._clock = clock
         self._reporter = reporter
@@ -60,6 +68,7 @@ class StepRunner:
         self._children = children
         self._limiter = limiter
         self._has_limits = limiter.has_limits
+        self._threads = threads
         self._used: dict[str, Usage] = {}  # by commands of failed attempts; a body may report over what is recorded
 
     async def perform(
@@ -97,7 +106,7 @@ class StepRunner:
                     if run.stopped is not None:
                         await run.unwind()
                     told = (run.state.run_id, run.uid, key, generation, number, self._children, self._report)
-                    outcome = await run_attempt(_new(Attempt, told), body, terms)
+                    outcome = await run_attempt(_new(Attempt, told), body, terms, self._threads)
                 finally:
                     if limits:
                         self._limiter.release(limits)

@@ -38,14 +38,15 @@ from .timers import Alarm
 
 class Limits(NamedTuple):
     """What bounds a kernel: step bodies that run at once, runs that are at work at once, runs that are held in memory
-    although they only wait; with `named`, the bodies of those steps that name it; and how many owners one step may
-    outlive before its run is paused. None means no bound."""
+    although they only wait; with `named`, the bodies of those steps that name it; how many owners one step may outlive
+    before its run is paused; and the threads of plain functions. None means no bound."""
 
     max_steps: int | None = None
     max_runs: int | None = None
     max_resident: int = 1000
     named: Mapping[str, int] = {}
     max_interruptions: int = 3
+    max_threads: int = 40
 
 
 class Engine(NamedTuple):
@@ -54,6 +55,7 @@ class Engine(NamedTuple):
     committer: Committer
     children: Children
     child_runs: ChildRuns
+    threads: anyio.CapacityLimiter
 
 
 class Driver:
@@ -254,7 +256,7 @@ class Driver:
     def _context(self, run: LiveRun) -> Context:
         assert self._engine is not None
         reporter = Reporter(run, self._clock)
-        steps = StepRunner(run, self._clock, reporter, self._engine.children, self._limiter)
+        steps = StepRunner(run, self._clock, reporter, self._engine.children, self._limiter, self._engine.threads)
         return Context(run, steps, reporter, self._engine.child_runs, self._clock, self._random)
 
     async def _time_out(self, run: LiveRun, instant: int, alarm: anyio.CancelScope) -> None:

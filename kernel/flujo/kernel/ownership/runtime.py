@@ -57,6 +57,7 @@ class Runtime:
         self.runs = runs = LiveRuns()
         self._recalls = recalls = Recalls(clock, tasks)
         alarm = Alarm(clock)
+        self._limits = limits
         self._inbox = inbox = Inbox(backend, clock, runs, tasks, recalls)
         self.driver = driver = Driver(owner, clock, random, limits, runs, tasks, recalls, alarm, inbox)
         self.takeover = takeover = Takeover(
@@ -96,7 +97,8 @@ class Runtime:
             served = anyio.Event()
             async with anyio.create_task_group() as group:
                 self._tasks.open(group)
-                self.driver.open(Engine(committer, children, ChildRuns(kernel, starter)))
+                threads = anyio.CapacityLimiter(self._limits.max_threads)
+                self.driver.open(Engine(committer, children, ChildRuns(kernel, starter), threads))
                 group.start_soon(_serve_commits, committer, served)
                 group.start_soon(self._recalls.serve, self.takeover.reload)
                 group.start_soon(self._inbox.serve)
