@@ -99,6 +99,14 @@ async def test_shell_takes_a_folder_and_variables(bench: Bench) -> None:
     assert result["stdout"] == "sub\n5 run-1 step 2 run-1/step@1\n"
 
 
+@pytest.mark.parametrize(("detach", "told"), [(False, "found by its marks\n"), (True, "\n")])
+async def test_shell_starts_what_lives_on_only_when_it_is_asked_to(bench: Bench, detach: bool, told: str) -> None:
+    """With `detach` a command has none of the variables by which what it starts is found and ended."""
+    command = 'echo "${FLUJO_COMMAND:+found by its}${FLUJO_RUN_UID:+ marks}"'
+
+    assert (await bench.call("shell", command=command, detach=detach))["stdout"] == told
+
+
 async def test_shell_fails_with_the_ends_of_what_it_printed(bench: Bench) -> None:
     """The message has the code, what the command said last on both outputs, where it ran, and where all of it is."""
     with pytest.raises(ShellError) as raised:

@@ -25,7 +25,8 @@ import pytest
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, Workflow, current_attempt, workflow
 from flujo.kernel.errors import KernelClosedError
-from flujo.kernel.execution.subprocesses import Children, Finished, find_command, sweep
+from flujo.kernel.execution.leftovers import sweep
+from flujo.kernel.execution.subprocesses import Children, Finished, find_command
 from kernel.harness import Harness, crash, until
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -172,24 +173,6 @@ async def test_background_jobs_end_with_their_command(children: Children, tmp_pa
     assert not fifo.is_held()
 
 
-@on_linux
-async def test_a_process_that_left_the_group_does_not_delay_the_end(
-    children: Children, tmp_path: Path, fifo: Fifo
-) -> None:
-    """A daemon that keeps the output open does not hang run(), and sweep() finds it."""
-    env = {**ENV, "FLUJO_RUN_UID": "of-a-daemon"}
-    script = f"{fifo.opening}; setsid sh -c 'echo up >&9; while :; do sleep 9; done' & read -r _ <'{fifo.path}.go'"
-    os.mkfifo(f"{fifo.path}.go")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: children.run(["sh", "-c", script], cwd=tmp_path, env=env))
-        assert await fifo.line() == "up\n"
-        await anyio.to_thread.run_sync(Path(f"{fifo.path}.go").write_text, "\n")
-
-    assert fifo.is_held()
-    assert sweep(["of-a-daemon"]) >= 1
-    assert not fifo.is_held()
-
-
 async def test_cancellation_kills_grandchildren(children: Children, tmp_path: Path, fifo: Fifo) -> None:
     """When a cancelled run() has raised, the whole group is dead."""
     script = f"{fifo.opening}; sh -c 'sh -c \"echo up >&9; while :; do sleep 9; done\"' & wait"
@@ -310,7 +293,7 @@ def test_a_kernel_that_dies_before_registering_a_child_starts_no_command(tmp_pat
     kernel = a_kernel(
         """
         class Dying(Children):
-            def _register(self, group):
+            def _register(self, group, word):
                 print(group, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
         await Dying().run(["touch", sys.argv[1]], cwd=".", env=dict(os.environ))

@@ -6,12 +6,13 @@
 
 Every child leads a session, and so a process group, of its own. Whatever way `run` ends, nothing of that group is alive
 afterwards: a cancellation sends SIGTERM, waits, then sends SIGKILL; what a command leaves behind in the background ends
-with it. Should the kernel itself die, the *guardian* does the killing: a small shell which reads the numbers of the
-groups from a pipe and meets the end of that pipe when the kernel is gone. It also holds `liveness_fd`, so that the lock
-by which others know the kernel to be alive is only free once its last child is dead.
+with it. What has left the group or the session is found by its traces, on Linux, and goes the same way (leftovers.py).
+
+Should the kernel itself die, the *guardian* does the killing: a small shell which reads from a pipe what runs, and
+meets the end of that pipe when the kernel is gone. It also holds `liveness_fd`, so that the lock by which others know
+the kernel to be alive is only free once its last child is dead.
 
 A child cannot start its command before the guardian knows of it: it waits at a gate, one line on its standard input.
-What leaves the group on purpose (`setsid`) is out of reach here; `sweep` finds it later by the variables it inherited.
 
 What a command has used, the system tells whoever reaps it, once. So children are reaped here and not by the event loop.
 """
@@ -20,13 +21,13 @@ from __future__ import annotations
 
 import os
 import resource
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -39,9 +40,15 @@ from flujo.kernel.errors import KernelClosedError
 from flujo.kernel.forks import close_in_children
 from flujo.kernel.journal.state import Usage
 
+from . import leftovers
+from .leftovers import COMMAND, RUN
+
 OUTPUT_LIMIT = 1024 * 1024
 EOF_SECONDS = 0.5
 """How long to wait for the end of the output once the group is dead: only who left the group can delay it."""
+
+_SHORT_SECONDS = 0.25
+"""A command that took longer can afford a look at every process. In a shorter time numbers are not used again."""
 
 _CHUNK = 65536
 
@@ -55,15 +62,16 @@ _GATE = 'read -r _ || exit 125; exec "$@"'
 """The shell reads byte by byte up to the newline, so the command finds exactly its own input behind the gate's line."""
 
 # Kept to what dash, bash 3.2 and busybox have in common. `kill -0` still finds a zombie, and in a container nobody may
-# ever reap it: so where there is a /proc, the states in it decide who is alive, by the rule of _is_dead below.
+# ever reap it: so where there is a /proc, the states in it decide who is alive, by the rule of _is_dead in leftovers.
+# A command is written GROUP:WORD. `$1` and `$2` are what ends those that have left their group.
 _GUARDIAN = r"""
 trap '' HUP INT TERM
-groups=' '
+commands=' '
 while read -r line; do
-    group=${line#?}
+    command=${line#?}
     case $line in
-        +*) groups="$groups$group " ;;
-        -*) case $groups in *" $group "*) groups="${groups%% $group *} ${groups#* $group }" ;; esac ;;
+        +*) commands="$commands$command " ;;
+        -*) case $commands in *" $command "*) commands="${commands%% $command *} ${commands#* $command }" ;; esac ;;
     esac
 done
 alive() {
@@ -72,18 +80,20 @@ alive() {
             read -r stat <"$file" || continue
             set -- ${stat##*) }
             case $1 in Z|X) [ "${18}" -gt 1 ] || continue ;; esac
-            case $groups in *" $3 "*) return 0 ;; esac
+            case $commands in *" $3:"*) return 0 ;; esac
         done
         return 1
     fi
-    for group in $groups; do kill -s 0 -- "-$group" && return 0; done
+    for each in $commands; do kill -s 0 -- "-${each%:*}" && return 0; done
     return 1
 }
+python=$1 leftovers=$2
 while :; do
-    for group in $groups; do kill -s KILL -- "-$group"; done
-    alive || exit 0
+    for each in $commands; do kill -s KILL -- "-${each%:*}"; done
+    alive || break
     sleep 0.01
 done
+[ "$commands" = ' ' ] || [ ! -x "$python" ] || exec "$python" -I -S "$leftovers" $commands
 """
 
 
@@ -108,7 +118,7 @@ class Children:
         self._account = account
         close_in_children(self)
         self._guardian: subprocess.Popen[bytes] | None = None
-        self._groups: set[int] = set()
+        self._guarded: set[str] = set()  # commands as the guardian is told of them
         self._closed = False
         self.used: dict[tuple[str, str], Usage] = {}  # (uid, step) → by commands of an attempt that have ended
 
@@ -122,8 +132,12 @@ class Children:
         output_limit: int = OUTPUT_LIMIT,
         grace_seconds: float = 2.0,
         on_output: Callable[[str, bytes], None] | None = None,
+        detach: bool = False,
     ) -> Finished:
         """Run a command to its end.
+
+        With `detach`, what the command starts in a session of its own is not looked for and lives on; without, nothing
+        of it does.
 
         Each of stdout and stderr is kept up to `output_limit` bytes, the first and the last half of it. `on_output`
         receives everything as it comes, as ("stdout" or "stderr", bytes); it must not raise. Raises FileNotFoundError
@@ -141,22 +155,31 @@ class Children:
             # holds the other end of one. Only our own ends are made non-blocking; the command's ends are not touched.
             for fd in (stdin.fd, stdout.fd, stderr.fd):
                 os.set_blocking(fd, False)
-            process = _Process(command, (stdin_read.fd, stdout_write.fd, stderr_write.fd), cwd, env)
+            word = secrets.token_hex(8)
+            streams = (stdin_read.fd, stdout_write.fd, stderr_write.fd)
+            variables = _unmarked(env) if detach else self._marked(env, word)
+            process = _Process(command, streams, cwd, variables, leftovers.of_command(word), detach)
             stack.callback(process.close)
             for theirs in (stdin_read, stdout_write, stderr_write):
                 theirs.close()
             try:
-                self._register(process.pid)
+                self._register(process.pid, word)
                 out = _Reader("stdout", stdout.fd, output_limit, on_output)
                 err = _Reader("stderr", stderr.fd, output_limit, on_output)
                 await _run_to_the_end(process, _Writer(stdin, b"\n" + input), (out, err), grace_seconds)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await _kill_group(process)
-                self._forget(process.pid)
+                    await process.end_all()
+                self._forget(process.pid, word)
                 self._add_up(process.used)
             assert process.returncode is not None
             return Finished(process.returncode, out.kept(), err.kept(), out.left_out + err.left_out > 0)
+
+    def _marked(self, env: Mapping[str, str], word: str) -> dict[str, str]:
+        """Return the variables with those by which whatever inherits them is found."""
+        outer = f"{env[COMMAND]}:" if env.get(COMMAND) else ""
+        account = self._account()
+        return {**({} if account is None else {RUN: account[0]}), **env, COMMAND: outer + word}
 
     def _add_up(self, used: Usage | None) -> None:
         if used is not None and (key := self._account()) is not None:
@@ -180,16 +203,16 @@ class Children:
             self._guardian.stdin.close()
             self._guardian.returncode = 0  # it is not the child's to wait for
 
-    def _register(self, group: int) -> None:
-        self._groups.add(group)
-        self._tell(f"+{group}\n")
+    def _register(self, group: int, word: str) -> None:
+        self._guarded.add(f"{group}:{word}")
+        self._tell(f"+{group}:{word}\n")
 
-    def _forget(self, group: int) -> None:
-        self._groups.discard(group)
-        self._tell(f"-{group}\n")
+    def _forget(self, group: int, word: str) -> None:
+        self._guarded.discard(f"{group}:{word}")
+        self._tell(f"-{group}:{word}\n")
 
     def _tell(self, line: str) -> None:
-        """Write a line to the guardian; a missing or dead one is replaced by one that knows of all groups."""
+        """Write a line to the guardian; a missing or dead one is replaced by one that knows of all commands."""
         if self._closed:
             return
         if self._guardian is not None:
@@ -200,8 +223,8 @@ class Children:
             else:
                 return
         self._guardian = self._start_guardian()
-        for group in self._groups:
-            self._write(self._guardian, f"+{group}\n")
+        for command in self._guarded:
+            self._write(self._guardian, f"+{command}\n")
 
     @staticmethod
     def _write(guardian: subprocess.Popen[bytes], line: str) -> None:
@@ -216,7 +239,7 @@ class Children:
 
     def _start_guardian(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            ["/bin/sh", "-c", _GUARDIAN],
+            ["/bin/sh", "-c", _GUARDIAN, "sh", sys.executable or "", leftovers.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -226,31 +249,6 @@ class Children:
             start_new_session=True,
             pass_fds=() if self._liveness_fd is None else (self._liveness_fd,),
         )
-
-
-def sweep(uids: Collection[str]) -> int:
-    """Kill what is left of the child processes of these runs, and wait until they are dead. Returns how many there
-    were.
-
-    They are known by the variable FLUJO_RUN_UID they inherited. Elsewhere than on Linux other processes' variables
-    cannot be read and nothing is found. Blocks, so call it in a thread.
-    """
-    wanted = {f"FLUJO_RUN_UID={uid}".encode() for uid in uids}
-    killed: set[int] = set()
-    spared = {os.getpid()}
-    while found := [pid for pid in _processes() if pid not in spared and not wanted.isdisjoint(_variables(pid))]:
-        for pid in found:
-            try:
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
-            except ProcessLookupError:
-                pass
-            except PermissionError:
-                spared.add(pid)
-        # A dying process loses its variables before its files, so it is watched by its number until it is dead.
-        while not all(_is_dead(_stat(pid)) for pid in killed):
-            time.sleep(0.002)
-    return len(killed)
 
 
 def find_command(argv: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -> list[str]:
@@ -289,12 +287,13 @@ async def _run_to_the_end(process: _Process, writer: _Writer, readers: Sequence[
             # The streams go on under their own shields: a command that says good-bye must not block on a full pipe.
             with anyio.CancelScope(shield=True):
                 if process.returncode is None:
-                    _signal_group(process.pid, signal.SIGTERM)
+                    await process.ask_all()
                     with anyio.move_on_after(grace_seconds):
                         await process.wait()
                         for reader in readers:  # its subprocesses may need a moment longer than the leader
                             await reader.ended.wait()
-                await _kill_group(process)
+                        await process.wait_for_all()
+                await process.end_all()
                 with anyio.move_on_after(EOF_SECONDS):
                     for reader in readers:
                         await reader.ended.wait()
@@ -303,12 +302,20 @@ async def _run_to_the_end(process: _Process, writer: _Writer, readers: Sequence[
 
 
 class _Process:
-    """A command behind its gate, reaped by `wait`. One task at a time may wait for it."""
+    """A command behind its gate, reaped by `wait`, with whatever it starts. One task at a time may wait for it."""
 
     def __init__(
-        self, command: Sequence[str], streams: tuple[int, int, int], cwd: str | Path, env: Mapping[str, str]
+        self,
+        command: Sequence[str],
+        streams: tuple[int, int, int],
+        cwd: str | Path,
+        env: Mapping[str, str],
+        traces: leftovers.Traces,
+        detach: bool,
     ) -> None:
-        """Start it. This blocks for the millisecond it takes: a thread would take longer to get at."""
+        """Start it. By its session and by `traces` all is known that it starts, and by its descent unless `detach`.
+
+        This blocks for the millisecond it takes: a thread would take longer to get at."""
         stdin, stdout, stderr = streams
         self._popen = subprocess.Popen(
             ["/bin/sh", "-c", _GATE, "sh", *command],
@@ -320,6 +327,10 @@ class _Process:
             start_new_session=True,
         )
         self.pid = self._popen.pid
+        self._started = anyio.current_time()
+        self._traces = traces._replace(sessions=frozenset([self.pid]))
+        self._detach = detach
+        self._all_ended = False
         self.returncode: int | None = None
         self.used: Usage | None = None
         self._floor = _own_peak()  # not before it has begun: what was counted until then is not more
@@ -335,6 +346,34 @@ class _Process:
             status, told = self._reaped
             self.returncode = self._popen.returncode = os.waitstatus_to_exitcode(status)
             self.used = None if told is None else _usage(told, self._floor)
+
+    async def ask_all(self) -> None:
+        """Send SIGTERM to the command and to all it has started, wherever that is by now."""
+        if not self._detach:
+            family = await anyio.to_thread.run_sync(leftovers.descendants, self.pid)
+            self._traces = self._traces._replace(family=family)
+        _signal_group(self.pid, signal.SIGTERM)
+        await anyio.to_thread.run_sync(leftovers.ask, self._traces, self.pid)
+
+    async def wait_for_all(self) -> None:
+        """Return once nothing is left of what the command, which has ended, has started."""
+        while await anyio.to_thread.run_sync(leftovers.find, self._traces):  # noqa: ASYNC110
+            await anyio.sleep(0.01)  # they are not our children, nothing reports their end
+
+    async def end_all(self) -> None:
+        """SIGKILL the command and all it has started; return once it is reaped and nothing of it is alive."""
+        if self._all_ended:
+            return
+        await _kill_group(self)
+        if await self._has_left_something():
+            await anyio.to_thread.run_sync(leftovers.kill, self._traces)
+        self._all_ended = True
+
+    async def _has_left_something(self) -> bool:
+        """Look at what was started since the command was, which is next to nothing after a short one."""
+        if anyio.current_time() - self._started < _SHORT_SECONDS:
+            return bool(leftovers.find(self._traces, self.pid))
+        return bool(await anyio.to_thread.run_sync(leftovers.find, self._traces))
 
     def close(self) -> None:
         """Let go of what tells its end."""
@@ -383,6 +422,10 @@ class _End:
     def close_in_child(self) -> None:
         """Close the copy of a forked child, or a command would wait for the end of its input as long as that lives."""
         self.close()
+
+
+def _unmarked(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name not in (COMMAND, RUN)}
 
 
 def _pipe(stack: ExitStack) -> tuple[_End, _End]:
@@ -488,31 +531,4 @@ def _signal_group(group: int, number: int) -> bool:
 def _is_group_alive(group: int) -> bool:
     if not sys.platform.startswith("linux"):
         return _signal_group(group, 0)
-    stats = (_stat(pid) for pid in _processes())
-    return any(stat[2] == str(group) and not _is_dead(stat) for stat in stats if stat)
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the third on: state, parent, group, …; none without such a process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _is_dead(stat: Sequence[str]) -> bool:
-    """Gone or a zombie, and not one whose other threads still run."""
-    return not stat or (stat[0] in "ZX" and int(stat[17]) <= 1)
-
-
-def _processes() -> list[int]:
-    if not sys.platform.startswith("linux"):
-        return []
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _variables(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:  # gone, or somebody else's
-        return []
+    return leftovers.is_group_alive(group)

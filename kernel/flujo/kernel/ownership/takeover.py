@@ -27,9 +27,9 @@ from flujo.kernel.errors import (
     UnknownEventError,
 )
 from flujo.kernel.execution.committer import Batch
+from flujo.kernel.execution.leftovers import sweep
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
-from flujo.kernel.execution.subprocesses import sweep
 from flujo.kernel.journal import events
 from flujo.kernel.journal.children import abandoned_by, awaited, given_up, is_outlived
 from flujo.kernel.journal.decisions import at_recovery, at_takeover

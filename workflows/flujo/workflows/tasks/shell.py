@@ -65,6 +65,7 @@ def _end_of(output: bytes) -> str:
         "check": {"type": "boolean", "default": True},
         "shell": {"type": "string", "minLength": 1},
         "strict": {"type": "boolean"},
+        "detach": {"type": "boolean", "default": False},
         "max_output": {"type": "integer", "minimum": 0, "maximum": MAX_OUTPUT_BYTES // 4, "default": MAX_OUTPUT},
     },
 )
@@ -86,6 +87,7 @@ async def shell(call: TaskCall) -> dict[str, Any]:
                 input=call.inputs.get("stdin", "").encode(),
                 output_limit=call.inputs["max_output"],
                 on_output=call.log.receive,
+                detach=call.inputs["detach"],
             )
         except OSError as error:
             raise _explained(error) from error
