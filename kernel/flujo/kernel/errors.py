@@ -476,6 +476,23 @@ class UnsupportedEventLoopError(FlujoError, RuntimeError):
         self.what, self.loop, self.supported = what, loop, tuple(supported)
 
 
+class WrongEventLoopError(FlujoError, RuntimeError):
+    """A kernel was called from another event loop than the one it was opened in, as `asyncio.run` makes one in a
+    thread: the answer would never come."""
+
+    reason = "WRONG_EVENT_LOOP"
+
+    def __init__(self, kernel: str) -> None:
+        super().__init__(
+            f"kernel {kernel} was opened in another event loop than the one it is called from",
+            [
+                "await it in the event loop that opened it",
+                "from a thread: asyncio.run_coroutine_threadsafe(kernel.start(…), loop).result()",
+            ],
+        )
+        self.kernel = kernel
+
+
 class BlockingCallError(FlujoError, RuntimeError):
     """A call that blocks its thread was made in one where an event loop runs, which would stand still meanwhile."""
 

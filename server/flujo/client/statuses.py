@@ -165,6 +165,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.StoreInUseError: (_PRECONDITION, {**_STORE, "purpose": _TEXT, "kernels": _TEXTS, "file": _TEXT}),
     errors.UnsupportedEventLoopError: (_INTERNAL, {"what": _TEXT, "loop": _TEXT, "supported": _TEXTS}),
     errors.BlockingCallError: (_INTERNAL, {"call": _TEXT}),
+    errors.WrongEventLoopError: (_INTERNAL, {"kernel": _TEXT}),
     errors.ExtraMissingError: (_INTERNAL, {"what": _TEXT, "extra": _TEXT}),
     errors.UntrustedOwnerError: (_PRECONDITION, {"path": _TEXT, "owner": _TEXT, "insist": _TEXT}),
     errors.ServerFailedError: (_INTERNAL, {"id": _TEXT}),

@@ -18,7 +18,7 @@ def at_work(uid: str, status: RunStatus = RunStatus.RUNNING) -> Any:
 
 
 def admission(runs: LiveRuns, max_runs: int | None) -> Admission:
-    return Admission(runs, Recalls(ManualClock(), KernelTasks()), max_runs)
+    return Admission(runs, Recalls(ManualClock(), KernelTasks("one")), max_runs)
 
 
 async def test_without_a_bound_every_run_begins() -> None:

@@ -17,7 +17,7 @@ class Serving:
     def __init__(self, answer: Callable[[int], bool] = lambda asked: True) -> None:
         self.asked: list[str] = []
         self.clock = JumpingClock()
-        self.tasks = KernelTasks()
+        self.tasks = KernelTasks("one")
         self.recalls = Recalls(self.clock, self.tasks)
         self._answer = answer
 

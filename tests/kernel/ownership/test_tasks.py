@@ -13,7 +13,7 @@ from kernel.harness import is_cancelled_after
 
 async def test_work_is_finished_although_its_caller_is_cancelled() -> None:
     """A claim must not be left half-way."""
-    tasks, done = KernelTasks(), anyio.Event()
+    tasks, done = KernelTasks("one"), anyio.Event()
 
     async def work() -> None:
         for _ in range(5):
@@ -29,7 +29,7 @@ async def test_work_is_finished_although_its_caller_is_cancelled() -> None:
 
 async def test_a_caller_gets_what_its_work_returns_or_raises() -> None:
     """The same value, the same error."""
-    tasks = KernelTasks()
+    tasks = KernelTasks("one")
 
     async def fails() -> None:
         raise ValueError("no")
@@ -46,7 +46,7 @@ async def test_a_caller_gets_what_its_work_returns_or_raises() -> None:
 
 async def test_a_kernel_that_closes_begins_no_work() -> None:
     """A caller is told so; what was only to be spawned is left out."""
-    tasks, begun = KernelTasks(), []
+    tasks, begun = KernelTasks("one"), []
 
     async def work() -> None:
         begun.append(1)

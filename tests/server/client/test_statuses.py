@@ -60,6 +60,7 @@ SAMPLES: list[FlujoError] = [
     errors.RunInterrupted("r-1"),
     errors.KernelClosedError(),
     errors.UnsupportedEventLoopError("the gRPC server", "trio", ("asyncio",)),
+    errors.WrongEventLoopError("host-7-01234567"),
     errors.ServerUnreachableError("unix:.flujo/server.sock", "Connection refused"),
     errors.ServerFailedError("0123456789abcdef"),
     errors.CallTimeoutError("GetRun", 30.0),

@@ -124,9 +124,15 @@ class Driver:
             raise engine.committer.failure.with_traceback(None)
         return engine.committer
 
+    def require_here(self) -> None:
+        """Raise WrongEventLoopError when called in another event loop than that of the kernel."""
+        self._tasks.require_here()
+
     @property
     def engine(self) -> Engine:
-        """What drives runs; raises KernelClosedError while the kernel is not open."""
+        """What drives runs; raises KernelClosedError while the kernel is not open, and WrongEventLoopError when called
+        in another event loop."""
+        self._tasks.require_here()
         if self._engine is None or not self._tasks.are_open:
             raise KernelClosedError
         return self._engine

@@ -25,6 +25,7 @@ class KernelRuns:
 
     def change(self, uid: str) -> Callable[[], Awaitable[None]] | None:
         """Return something to await until a run has committed something or ended; None for a run not owned here."""
+        self.require_here()
         return self._driver.change(uid) if self._runs.holds(uid) else None
 
     def raise_if_unrecoverable(self, summary: RunSummary) -> None:
@@ -37,9 +38,14 @@ class KernelRuns:
         """True if a run that was owned here when it was looked at is not held any more."""
         return summary.owner == self._driver.owner and not self._runs.holds(summary.uid)
 
+    def require_here(self) -> None:
+        """Raise WrongEventLoopError when called in another event loop than that of the kernel."""
+        self._driver.require_here()
+
     async def settled(self, run_id: str) -> WorkflowState | None:
         """Return the state of a run in memory once it has settled, to be read only; None for any other run, and for one
         that leaves memory in another way."""
+        self.require_here()
         if (run := self._runs.find(run_id)) is not None:
             await run.ended.wait()
             if run.failure is not None:

@@ -67,6 +67,7 @@ class RunRequests:
         live owner, and raises RunActiveError if it has one by then.
 
         Raises RunNotFoundError, RequestReusedError, StoreError, and what `decide` raises."""
+        self._local_runs.require_here()
         owner = ""
         for _ in range(LOOKS):
             run = await self._in_memory(run_id)

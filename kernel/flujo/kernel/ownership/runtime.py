@@ -53,7 +53,7 @@ class Runtime:
         self._clock = clock
         self._owner = owner
         self._registry = registry
-        self._tasks = tasks = KernelTasks()
+        self._tasks = tasks = KernelTasks(owner)
         self.runs = runs = LiveRuns()
         self._recalls = recalls = Recalls(clock, tasks)
         alarm = Alarm(clock)

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import EventLoopToken, current_token
 
-from flujo.kernel.errors import KernelClosedError
+from flujo.kernel.errors import KernelClosedError, WrongEventLoopError
 
 Result = TypeVar("Result")
 
@@ -17,18 +18,26 @@ Result = TypeVar("Result")
 class KernelTasks:
     """Starts tasks in the task group of a kernel while that is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._loop: EventLoopToken | None = None
         self._group: TaskGroup | None = None
         self._surroundings = copy_context()  # the context variables that tasks of the kernel begin with
 
     def open(self, group: TaskGroup) -> None:
         """Start tasks in `group` from now on."""
-        self._group = group
+        self._group, self._loop = group, current_token()
         self._surroundings = copy_context()
 
     def close(self) -> None:
         """Start no task from now on."""
         self._group = None
+
+    def require_here(self) -> None:
+        """Raise WrongEventLoopError when called in another event loop than the one the tasks run in: what is awaited
+        there is never told of what happens here."""
+        if self._loop is not None and current_token() != self._loop:
+            raise WrongEventLoopError(self._owner)
 
     @property
     def are_open(self) -> bool:
@@ -45,6 +54,7 @@ class KernelTasks:
     async def finish(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """Return what `work` returns, or raise what it raises, done in a task of the kernel: a caller that is cancelled
         half-way must leave no run claimed that is not driven. Raises KernelClosedError."""
+        self.require_here()
         ended = anyio.Event()
         results: list[Result] = []
         failures: list[Exception] = []
