@@ -33,6 +33,9 @@ _ROUNDS = 100
 
 _PAUSE = 0.002
 
+_BIRTHS = 131_072
+"""More processes than are started in a second by any system."""
+
 
 class Traces(NamedTuple):
     """What a process is known by: bytes in its variables, its session, its number with the time it was started at."""
@@ -141,6 +144,15 @@ def _born(after: int | None, newest: int | None) -> Iterable[int]:
     if newest - after < _FEW:
         return range(after + 1, newest + 1)
     return [pid for pid in _processes() if after < pid <= newest]
+
+
+@lru_cache(maxsize=1)
+def in_order_for() -> float:
+    """Return for how many seconds after a process began no number is given out again: `born_after` holds so long."""
+    try:
+        return int(Path("/proc/sys/kernel/pid_max").read_text()) / _BIRTHS
+    except (OSError, ValueError):
+        return 0
 
 
 def _newest() -> int | None:

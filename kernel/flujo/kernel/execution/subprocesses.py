@@ -30,7 +30,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.lowlevel
@@ -43,12 +43,15 @@ from flujo.kernel.journal.state import Usage
 from . import leftovers
 from .leftovers import COMMAND, RUN
 
+R = TypeVar("R")
+Arguments = TypeVarTuple("Arguments")
+
 OUTPUT_LIMIT = 1024 * 1024
 EOF_SECONDS = 0.5
 """How long to wait for the end of the output once the group is dead: only who left the group can delay it."""
 
-_SHORT_SECONDS = 0.25
-"""A command that took longer can afford a look at every process. In a shorter time numbers are not used again."""
+_SHORT_SECONDS = 0.1
+"""After a command that took longer, more may have been started than should be looked at in the event loop."""
 
 _CHUNK = 65536
 
@@ -148,20 +151,13 @@ class Children:
             raise KernelClosedError
         await anyio.lowlevel.checkpoint()
         with ExitStack() as stack:
-            stdin_read, stdin = _pipe(stack)
-            stdout, stdout_write = _pipe(stack)
-            stderr, stderr_write = _pipe(stack)
-            # Plain pipes, not those of open_process: asyncio before 3.12.4 does not report an exit while some stranger
-            # holds the other end of one. Only our own ends are made non-blocking; the command's ends are not touched.
-            for fd in (stdin.fd, stdout.fd, stderr.fd):
-                os.set_blocking(fd, False)
+            (stdin, stdout, stderr), theirs = _streams(stack)
             word = secrets.token_hex(8)
-            streams = (stdin_read.fd, stdout_write.fd, stderr_write.fd)
             variables = _unmarked(env) if detach else self._marked(env, word)
-            process = _Process(command, streams, cwd, variables, leftovers.of_command(word), detach)
+            process = _Process(command, theirs, cwd, variables, leftovers.of_command(word), detach)
             stack.callback(process.close)
-            for theirs in (stdin_read, stdout_write, stderr_write):
-                theirs.close()
+            for end in theirs:
+                end.close()
             try:
                 self._register(process.pid, word)
                 out = _Reader("stdout", stdout.fd, output_limit, on_output)
@@ -194,7 +190,7 @@ class Children:
             assert guardian.stdin is not None
             guardian.stdin.close()
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(guardian.wait)
+                await _in_thread(guardian.wait)
 
     def close_in_child(self) -> None:
         """Let go of the guardian in a forked child: by the end of this pipe it knows that the kernel is gone."""
@@ -307,7 +303,7 @@ class _Process:
     def __init__(
         self,
         command: Sequence[str],
-        streams: tuple[int, int, int],
+        streams: tuple[_End, _End, _End],
         cwd: str | Path,
         env: Mapping[str, str],
         traces: leftovers.Traces,
@@ -316,7 +312,7 @@ class _Process:
         """Start it. By its session and by `traces` all is known that it starts, and by its descent unless `detach`.
 
         This blocks for the millisecond it takes: a thread would take longer to get at."""
-        stdin, stdout, stderr = streams
+        stdin, stdout, stderr = (end.fd for end in streams)
         self._popen = subprocess.Popen(
             ["/bin/sh", "-c", _GATE, "sh", *command],
             stdin=stdin,
@@ -350,14 +346,14 @@ class _Process:
     async def ask_all(self) -> None:
         """Send SIGTERM to the command and to all it has started, wherever that is by now."""
         if not self._detach:
-            family = await anyio.to_thread.run_sync(leftovers.descendants, self.pid)
+            family = await _in_thread(leftovers.descendants, self.pid)
             self._traces = self._traces._replace(family=family)
         _signal_group(self.pid, signal.SIGTERM)
-        await anyio.to_thread.run_sync(leftovers.ask, self._traces, self.pid)
+        await _in_thread(leftovers.ask, self._traces, self.pid)
 
     async def wait_for_all(self) -> None:
         """Return once nothing is left of what the command, which has ended, has started."""
-        while await anyio.to_thread.run_sync(leftovers.find, self._traces):  # noqa: ASYNC110
+        while await _in_thread(leftovers.find, self._traces):  # noqa: ASYNC110
             await anyio.sleep(0.01)  # they are not our children, nothing reports their end
 
     async def end_all(self) -> None:
@@ -366,14 +362,16 @@ class _Process:
             return
         await _kill_group(self)
         if await self._has_left_something():
-            await anyio.to_thread.run_sync(leftovers.kill, self._traces)
+            await _in_thread(leftovers.kill, self._traces)
         self._all_ended = True
 
     async def _has_left_something(self) -> bool:
         """Look at what was started since the command was, which is next to nothing after a short one."""
-        if anyio.current_time() - self._started < _SHORT_SECONDS:
+        lasted = anyio.current_time() - self._started
+        if lasted < _SHORT_SECONDS:
             return bool(leftovers.find(self._traces, self.pid))
-        return bool(await anyio.to_thread.run_sync(leftovers.find, self._traces))
+        born_after = self.pid if lasted < leftovers.in_order_for() else None
+        return bool(await _in_thread(leftovers.find, self._traces, born_after))
 
     def close(self) -> None:
         """Let go of what tells its end."""
@@ -433,6 +431,18 @@ def _pipe(stack: ExitStack) -> tuple[_End, _End]:
     stack.callback(read.close)
     stack.callback(write.close)
     return read, write
+
+
+def _streams(stack: ExitStack) -> tuple[tuple[_End, _End, _End], tuple[_End, _End, _End]]:
+    """Return our ends of the standard input, output and error of a command, and its own ends."""
+    stdin_read, stdin = _pipe(stack)
+    stdout, stdout_write = _pipe(stack)
+    stderr, stderr_write = _pipe(stack)
+    # Plain pipes, not those of open_process: asyncio before 3.12.4 does not report an exit while some stranger holds
+    # the other end of one. Only our own ends are made non-blocking; the command's ends are not touched.
+    for end in (stdin, stdout, stderr):
+        os.set_blocking(end.fd, False)
+    return (stdin, stdout, stderr), (stdin_read, stdout_write, stderr_write)
 
 
 class _Writer:
@@ -508,6 +518,11 @@ def _usage(told: resource.struct_rusage, floor: int) -> Usage:
 
 def _own_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+async def _in_thread(function: Callable[[*Arguments], R], *arguments: *Arguments) -> R:
+    """Call a function that blocks, in a thread that nothing else can be occupying."""
+    return await anyio.to_thread.run_sync(function, *arguments, limiter=anyio.CapacityLimiter(1))
 
 
 async def _kill_group(process: _Process) -> None:
