@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release bench torture torture-disks mutants test-newest test-lowest sbom clean
+.PHONY: help setup demo test check fmt proto proto-release bench torture torture-disks torture-processes mutants test-newest test-lowest sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  %-18s %s\n", $$1, $$2}'
 
 $(VENV)/.base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "flujo needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -73,7 +73,7 @@ JOBS ?= 2
 torture: $(VENV)/.dev ## live through simulated crashes: make torture CRASHES=300000 SEED=1 JOBS=2
 	mkdir -p build
 	$(BIN)/python tests/simulation/torture.py --crashes $(CRASHES) --seed $(SEED) --jobs $(JOBS) --result build/torture.json
-	$(MAKE) torture-disks
+	$(MAKE) torture-disks torture-processes
 
 KILLS ?= 300
 CUTS ?= 300
@@ -81,6 +81,10 @@ INJECTIONS ?= 1
 torture-disks: $(VENV)/.dev ## the same with real processes and disks, as root: make torture-disks KILLS=300 CUTS=300
 	mkdir -p build
 	$(BIN)/python tests/faults/campaign.py --kills $(KILLS) --cuts $(CUTS) --injections $(INJECTIONS) --seed $(SEED) --result build/disks.json
+
+ROUNDS ?= 20
+torture-processes: $(VENV)/.dev ## end attempts whose processes hide, in every way: make torture-processes ROUNDS=20
+	for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -q -x tests/kernel/execution/test_leftovers.py || exit 1; done
 
 N ?= 120
 MUTANTS = --count $(N) --seed $(SEED) --jobs $(JOBS) $(if $(WITHIN),--within $(WITHIN)) $(if $(NEAR),--near) $(if $(RECORD),--record)
