@@ -454,7 +454,7 @@ class Planted(NamedTuple):
     shows: str
 
 
-HANGS = "no end after|still not ended|have not|did not complete|Stuck"
+HANGS = "no end after|still not ended|has not ended|have not|did not complete|Stuck"
 
 PLANTED = [
     Planted(acknowledges_starts_before_durable, 1, "was acknowledged and is not durable"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import time
@@ -32,6 +33,15 @@ MAX_STALL = 0.1
 MAX_MEMORY = 60 * 1024 * 1024
 
 NAMES = {"args": {"n": 1}, "steps": {}, "x": 1}
+
+
+@pytest.fixture(autouse=True)
+def _without_the_garbage_of_other_tests() -> Iterator[None]:
+    """A collection of all that other tests have left in this process would count as a stall."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

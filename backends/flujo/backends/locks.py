@@ -100,6 +100,8 @@ class KernelLocks:
             os.close(file)  # or this owner would be alive until its process ends
             raise
         self._held = owner, file
+        # An owner that dies, and whose file another kernel removes, before the first look is told of as well.
+        self._seen_alive = set(self._owners()) - {owner}
         return True
 
     def let_go(self) -> None:
