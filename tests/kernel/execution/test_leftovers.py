@@ -332,12 +332,27 @@ async def _alive_at_the_next_attempt(hidden: Hidden) -> list[str]:
 def test_a_process_is_found_by_the_number_it_got(hidden: Hidden) -> None:
     """A search among what was born after another process does not find what was there before it."""
     mine = subprocess.Popen(["cat", str(hidden.folder / "go")], env={**ENV, "FLUJO_COMMAND": "word-of-mine"})
-    with mine:
+    try:
         traces = Traces((b"word-of-mine",))
         assert find(traces) == {mine.pid}
         assert find(traces, mine.pid - 1) == {mine.pid}
         assert find(traces, mine.pid) == set()
+    finally:
         mine.kill()
+        mine.wait()
+
+
+def test_a_process_is_found_in_the_middle_of_an_exec() -> None:
+    """Its variables cannot be read for a moment, which is no reason to take it for another's."""
+    script = 'i=$1; [ "$i" -lt 1500 ] || exec cat; exec sh -c "$0" "$0" $((i + 1))'
+    mine = subprocess.Popen(["sh", "-c", script, script, "0"], env={**ENV, "FLUJO_COMMAND": "execs"}, stdin=-1)
+    try:
+        born_after = mine.pid - 1
+        while Path(f"/proc/{mine.pid}/comm").read_text() != "cat\n":
+            assert find(Traces((b"execs",)), born_after) == {mine.pid}
+    finally:
+        mine.kill()
+        mine.communicate()
 
 
 def _children_of(pid: int) -> list[int]:

@@ -199,22 +199,27 @@ def _process_of(thread: int) -> int:
 
 
 def _variables(pid: int) -> bytes:
-    """Return the variables a process was started with, each between NUL bytes; none without such a process."""
+    """Return the variables a process was started with, each between NUL bytes; none without such a process.
+
+    In the middle of an exec there are none to be read, for a moment: what has none then is looked at again after it."""
     for _ in range(_ROUNDS):
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 variables = file.read()
         except OSError:  # gone, or somebody else's
             return b""
-        if variables or not _is_between_programs(_stat(pid)):
+        if variables:
             return b"\0" + variables
-        time.sleep(_PAUSE / 10)
+        stat = _stat(pid)
+        if not _has_memory(stat) or stat[47] == stat[48] != "0":  # they begin where they end: it has none
+            return b""
+        time.sleep(_PAUSE / 20)
     return b""
 
 
-def _is_between_programs(stat: Sequence[str]) -> bool:
-    """True in the middle of an exec: the process has memory already, and no variables in it yet."""
-    return not _is_dead(stat) and stat[20] != "0" and stat[48] == "0"
+def _has_memory(stat: Sequence[str]) -> bool:
+    """True if the process is alive and no part of the system itself."""
+    return not _is_dead(stat) and stat[20] != "0"
 
 
 def _stat(pid: int) -> list[str]:
