@@ -33,6 +33,9 @@ _ROUNDS = 100
 
 _PAUSE = 0.002
 
+_LOOKS = 5
+"""How often in a row a process must be seen without variables."""
+
 _BIRTHS = 131_072
 """More processes than are started in a second by any system."""
 
@@ -201,7 +204,8 @@ def _process_of(thread: int) -> int:
 def _variables(pid: int) -> bytes:
     """Return the variables a process was started with, each between NUL bytes; none without such a process.
 
-    In the middle of an exec there are none to be read, for a moment: what has none then is looked at again after it."""
+    In the middle of an exec there are none to be read, for a moment, so what has none is looked at several times."""
+    without = 0
     for _ in range(_ROUNDS):
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
@@ -211,7 +215,8 @@ def _variables(pid: int) -> bytes:
         if variables:
             return b"\0" + variables
         stat = _stat(pid)
-        if not _has_memory(stat) or stat[47] == stat[48] != "0":  # they begin where they end: it has none
+        without = without + 1 if _has_memory(stat) and stat[47] == stat[48] != "0" else 0  # they begin where they end
+        if without == _LOOKS or not _has_memory(stat):
             return b""
         time.sleep(_PAUSE / 20)
     return b""
