@@ -121,10 +121,12 @@ class Workplace:
 
 
 def _environment(copy: Path) -> dict[str, str]:
-    """Return the environment of tests in a copy: its code comes before what is installed, in child processes, too."""
+    """Return the environment of tests in a copy: its code comes before what is installed, in child processes, too.
+
+    What a pytest around this one has set, such as that it is one of several workers, is not handed on."""
     roots = [path.parent for path in sorted(copy.glob("*/flujo"))]
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         "COPY": str(copy),
         "PYTHONPATH": os.pathsep.join(map(str, [*roots, copy / "tests", THIS])),
         "PYTHONDONTWRITEBYTECODE": "1",
