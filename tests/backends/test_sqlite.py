@@ -180,7 +180,11 @@ async def test_a_closed_store_is_one_file(store: SQLiteBackend, path: Path) -> N
     await store.close()
 
     assert sorted(file.name for file in path.parent.iterdir()) == ["state.db", "state.db-kernels"]
-    assert {file.name for file in path.with_name("state.db-kernels").iterdir()} == {".gitignore", "store.lock"}
+    assert {file.name for file in path.with_name("state.db-kernels").iterdir()} == {
+        ".gitignore",
+        "reserve",
+        "store.lock",
+    }
     assert ask(path, "SELECT count(*) FROM runs") == 1
 
 

@@ -36,6 +36,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.PayloadTooLargeError: USAGE,
     errors.InvalidAddressError: USAGE,
     errors.BlockingCallError: USAGE,
+    errors.WrongEventLoopError: USAGE,
     errors.ExtraMissingError: USAGE,
     errors.DefinitionError: USAGE,
     errors.DeclarationError: USAGE,

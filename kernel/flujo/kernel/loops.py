@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import anyio
+from anyio import to_thread
+from anyio.lowlevel import RunVar
 
 from .errors import UnsupportedEventLoopError
 
@@ -64,6 +67,27 @@ def _unless_over(call_soon: Callable[..., Any], over: type[Exception]) -> Callab
             pass
 
     return call
+
+
+_limiters: RunVar[WeakSet[anyio.CapacityLimiter]] = RunVar("flujo_thread_limiters")
+
+
+def thread_limiters() -> WeakSet[anyio.CapacityLimiter]:
+    """Return the limiters of all threads that work for the running event loop: anyio's own and those of kernels. It is
+    live, so that virtual time can stand still while one of them is at work (testing/virtual.py)."""
+    try:
+        return _limiters.get()
+    except LookupError:
+        known = WeakSet([to_thread.current_default_thread_limiter()])
+        _limiters.set(known)
+        return known
+
+
+def limit_threads(size: int) -> anyio.CapacityLimiter:
+    """Return a limiter for threads of the caller's own."""
+    limiter = anyio.CapacityLimiter(size)
+    thread_limiters().add(limiter)
+    return limiter
 
 
 def require_asyncio(what: str) -> None:

@@ -20,6 +20,7 @@ from flujo.kernel.execution.current_attempt import account
 from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.journal.explanation import Explanation, explain
 from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.loops import limit_threads
 from flujo.kernel.store.backend import StateBackend
 
 from .driver import Driver, Engine, Limits
@@ -97,7 +98,7 @@ class Runtime:
             served = anyio.Event()
             async with anyio.create_task_group() as group:
                 self._tasks.open(group)
-                threads = anyio.CapacityLimiter(self._limits.max_threads)
+                threads = limit_threads(self._limits.max_threads)
                 self.driver.open(Engine(committer, children, ChildRuns(kernel, starter), threads))
                 group.start_soon(_serve_commits, committer, served)
                 group.start_soon(self._recalls.serve, self.takeover.reload)

@@ -16,9 +16,9 @@ from math import isfinite
 from typing import Any, Literal, TypeVar, cast
 
 import anyio
-from anyio import to_thread
 
 from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.loops import thread_limiters
 
 Loop = Literal["asyncio", "trio"]
 Result = TypeVar("Result")
@@ -63,8 +63,8 @@ def run_virtually(function: Callable[..., Awaitable[Result]], *args: Any, loop: 
         return made[0]
 
     async def with_threads() -> Result:
-        limiter = to_thread.current_default_thread_limiter()
-        made[0].jumping.stands_still = lambda: limiter.borrowed_tokens > 0
+        limiters = thread_limiters()
+        made[0].jumping.stands_still = lambda: any(limiter.borrowed_tokens > 0 for limiter in limiters)
         return await function(*args)
 
     return anyio.run(with_threads, backend="asyncio", backend_options={"loop_factory": make})
