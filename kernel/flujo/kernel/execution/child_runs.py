@@ -225,7 +225,17 @@ class ChildRuns:
         step = parent.state.steps.get(key)
         ends = parent.stopped is None or parent.stopped in (Stop.CANCEL, Stop.TIMEOUT)
         if step is not None and step.child is not None and step.status is StepStatus.WAITING and ends:
-            parent.spawn(partial(self.cancel, [step.child], parent.state.run_id))
+            parent.spawn(partial(self._cancel_once_durable, parent, step.child))
+
+    async def _cancel_once_durable(self, parent: LiveRun, child: str) -> None:
+        """Cancel a child once it is durable that the parent has given it up. If that does not become durable, the next
+        owner of the parent decides."""
+        try:
+            await parent.written()
+        except (StoreError, KernelClosedError):
+            return
+        if not parent.is_lost:
+            await self.cancel([child], parent.state.run_id)
 
     async def cancel(self, children: Iterable[str], parent: str) -> None:
         """Cancel children that a run has given up."""
