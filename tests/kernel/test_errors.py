@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 
 import pytest
@@ -50,3 +51,11 @@ def test_what_a_user_types_is_quoted_for_the_shell() -> None:
 
     assert "fuser -v 'a b.db'" in error.hints[0]
     assert "another process has it open" in str(error)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_the_full_name_of_an_error_is_that_of_the_module_people_import(kind: type[FlujoError]) -> None:
+    """Journals hold it and retry rules name it, so it does not follow the file that declares the class."""
+    assert (kind.__module__, kind.__qualname__) == ("flujo.kernel.errors", kind.__name__)
+    assert kind.__name__ in errors.__all__
+    assert pickle.loads(pickle.dumps(kind)) is kind

@@ -334,9 +334,7 @@ class Context:
         declared = as_step(function)
         base = self._key(name or declared.name, explicit=name is not None)
         todo = list(items)
-        keys = [item_key(base, key(item) if key else index) for index, item in enumerate(todo)]
-        if len(set(keys)) < len(keys):
-            raise UnsafeStepNameError(base, "two items have the same key")
+        keys = _item_keys(base, todo, key)
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         outputs: list[Any] = [None] * len(todo)
@@ -359,10 +357,7 @@ class Context:
 
         await run_together([worker] * min(limit or len(todo), len(todo)))
         if failures and on_error == "raise":
-            order = {key: index for index, key in enumerate(keys)}
-            raise ExceptionGroup(
-                f"{len(failures)} items of {base} failed", sorted(failures, key=lambda each: order[each.step])
-            )
+            raise ExceptionGroup(f"{len(failures)} items of {base} failed", _in_order(failures, keys))
         return outputs
 
     # -- keys ---------------------------------------------------------------------------------------------------
@@ -372,6 +367,20 @@ class Context:
             # On replay the outer step is not run again, and every later repeat of this name would get another key.
             raise UnsafeStepNameError(name, "it was called from inside of another step's body")
         return _current_branch().key(check_step_name(name), this_task(), explicit)
+
+
+def _item_keys(base: str, items: Sequence[T], key: Callable[[T], str] | None) -> list[str]:
+    """Return the names of the steps of a map; raises UnsafeStepNameError where two items have one."""
+    keys = [item_key(base, key(item) if key else index) for index, item in enumerate(items)]
+    if len(set(keys)) < len(keys):
+        raise UnsafeStepNameError(base, "two items have the same key")
+    return keys
+
+
+def _in_order(failures: Iterable[StepFailed], keys: Sequence[str]) -> list[StepFailed]:
+    """Return failures in the order of the items they belong to, whichever failed first."""
+    places = {key: index for index, key in enumerate(keys)}
+    return sorted(failures, key=lambda failure: places[failure.step])
 
 
 def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Duration | None) -> StepOptions:

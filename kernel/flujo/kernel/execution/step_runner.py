@@ -83,10 +83,8 @@ class StepRunner:
         step = run.state.steps.get(key)
         if step is not None:
             await self._require_call(step, "step")
-            if step.status in SETTLED:
-                if not await self._runs_again(step, digest, is_item):
-                    return await self._recorded(step, codec)
-                logger.warning("run %s: %s is not called as before, it runs again", run.state.run_id, key)
+            if step.status in SETTLED and not await self._runs_again(step, digest, is_item):
+                return await self._recorded(step, codec)
         try:
             if step is not None or run.stopped is not None or not run.replay.over:
                 await self._begin(key, step)
@@ -110,10 +108,8 @@ class StepRunner:
                 finally:
                     if limits:
                         self._limiter.release(limits)
-                if self._children.used:
-                    self._report_used(key, more_may_follow=isinstance(outcome, Failed))
-                if self._reporter.kept or self._reporter.mail:
-                    self._reporter.flush(key)
+                if self._children.used or self._reporter.kept or self._reporter.mail:
+                    self._report_rest(key, more_may_follow=isinstance(outcome, Failed))
                 if isinstance(outcome, str):
                     run.record(_new(events.StepCompleted, (key, outcome, None)))
                     return codec.decode(outcome)
@@ -221,14 +217,17 @@ class StepRunner:
 
     async def _runs_again(self, step: StepState, digest: str | None, is_item: bool) -> bool:
         """True if a settled step has to run again; stops a program that calls a completed one with other arguments."""
+        state = self._run.state
         if is_item:
-            return digest is not None and step.digest is not None and step.digest != digest
-        match change(step.digest, digest):
-            case Change.VERSION:
-                return True
-            case Change.ARGUMENTS if step.status is StepStatus.COMPLETED and not self._run.state.changes_accepted:
+            again = digest is not None and step.digest is not None and step.digest != digest
+        else:
+            changed = change(step.digest, digest)
+            if changed is Change.ARGUMENTS and step.status is StepStatus.COMPLETED and not state.changes_accepted:
                 await self._refuse(step, "its arguments have changed since it completed")
-        return False
+            again = changed is Change.VERSION
+        if again:
+            logger.warning("run %s: %s is not called as before, it runs again", state.run_id, step.name)
+        return again
 
     async def _refuse(self, step: StepState, detail: str) -> NoReturn:
         self._run.refuse([errors.Difference(step.name, "changed", detail)])
@@ -327,7 +326,12 @@ class StepRunner:
         if run.stopped is not None:
             await run.unwind()
 
-    def _report_used(self, key: str, *, more_may_follow: bool = False) -> None:
+    def _report_rest(self, key: str, *, more_may_follow: bool = False) -> None:
+        """Record what an attempt has reported and used, before its outcome."""
+        self._report_used(key, more_may_follow)
+        self._reporter.flush(key)
+
+    def _report_used(self, key: str, more_may_follow: bool) -> None:
         """Record what the commands of the attempt that has just ended have used, together with those of the attempts
         before it, as metrics of the step's progress."""
         if (used := self._children.used.pop((self._run.uid, key), None)) is None:
@@ -409,8 +413,7 @@ class StepRunner:
         """Record, when a step is left by a cancellation the kernel did not cause, that the program cancelled it."""
         step = self._run.state.steps.get(key)
         if _is_cancelled_by_program(self._run, error) and step is not None and step.status in OPEN:
-            self._report_used(key)
-            self._reporter.flush(key)
+            self._report_rest(key)
             self._run.record(events.StepCancelled(key))
         self._children.used.pop((self._run.uid, key), None)  # of an attempt whose outcome is not recorded
 

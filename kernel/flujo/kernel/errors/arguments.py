@@ -1,0 +1,154 @@
+"""Errors of a caller who gave something that is not well formed, or names what this kernel was not given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .base import FlujoError
+
+
+class InvalidNameError(FlujoError, ValueError):
+    """A run id, step name or label does not have the documented form."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, what: str, name: object, rule: str) -> None:
+        super().__init__(f"{name!r} is not a valid {what}: {rule}")
+        self.what, self.name, self.rule = what, name, rule
+
+
+class InvalidInputError(FlujoError, ValueError):
+    """The inputs of a run do not fit what its workflow declares; `problems` maps a field to what is wrong with it."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, workflow: str, problems: dict[str, str]) -> None:
+        listed = "; ".join(f"{field}: {problem}" for field, problem in problems.items())
+        super().__init__(f"the inputs of {workflow!r} are not valid: {listed}", ["give each as NAME=VALUE"])
+        self.workflow, self.problems = workflow, problems
+
+
+class InvalidDurationError(FlujoError, ValueError):
+    """A text is not a duration such as `30s`, `1h30m` or `P1D`."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, text: object) -> None:
+        super().__init__(f"{text!r} is not a duration", ["write 90, 90s, 1h30m, 2w, 30d or PT1H30M"])
+        self.text = text
+
+
+class InvalidValueError(FlujoError, ValueError):
+    """A value that has to be recorded is not plain JSON; `path` says where inside it, as in `$.rows[3].price`."""
+
+    reason = "PAYLOAD_INVALID"
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"the value at {path} cannot be recorded: {problem}",
+            ["return JSON types, or annotate the return type with one that pydantic can write and read back"],
+        )
+        self.path, self.problem = path, problem
+
+
+class OutputTooLargeError(FlujoError, ValueError):
+    """An output is larger than a store accepts; sizes in bytes."""
+
+    reason = "PAYLOAD_TOO_LARGE"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the output has {size} bytes, more than the limit of {limit}",
+            ["write the data to a file in the workspace and return its path"],
+        )
+        self.size, self.limit = size, limit
+
+
+class PayloadTooLargeError(FlujoError, ValueError):
+    """What a caller gives a run is larger than a run takes; sizes in bytes of JSON. `what` names it."""
+
+    reason = "PAYLOAD_TOO_LARGE"
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{what} has {size} bytes, more than the limit of {limit}",
+            ["write the data to a file or a bucket and pass its name"],
+        )
+        self.what, self.size, self.limit = what, size, limit
+
+
+class InvalidExportError(FlujoError, ValueError):
+    """A document is no export of a run that this release can import."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, problem: str, hints: Iterable[str] = ("flujoctl export ID --to FILE  # writes one",)) -> None:
+        super().__init__(f"this is no export of a run that can be imported: {problem}", hints)
+        self.problem = problem
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a definition; `line` and `column` count from 1, 0 means the whole file."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class DefinitionError(FlujoError, ValueError):
+    """A workflow definition is not valid; `problems` lists everything that is wrong with it, in file order."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, problems: Sequence[Problem], hints: Iterable[str] = ()) -> None:
+        super().__init__("\n".join(map(str, problems)), hints)
+        self.problems = tuple(problems)
+
+
+class DeclarationError(FlujoError, TypeError):
+    """A `@step` or `@workflow` declaration asks for something that flujo cannot do."""
+
+    reason = "INVALID_FIELD"
+
+
+class UnsafeStepNameError(FlujoError, RuntimeError):
+    """Steps that run at the same time use one name, so which of them is `name#2` would depend on timing."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(
+            f"step {name!r}: {problem}",
+            ["start concurrent steps with ctx.gather or ctx.map", "or give each call its own name="],
+        )
+        self.name = name
+
+
+class WorkflowNotFoundError(FlujoError, LookupError):
+    """A run needs a workflow this kernel was not given."""
+
+    reason = "WORKFLOW_NOT_FOUND"
+
+    def __init__(self, workflow: str, known: Sequence[str]) -> None:
+        listed = ", ".join(known) or "none"
+        super().__init__(
+            f"this kernel has no workflow {workflow!r}; it has: {listed}",
+            ["pass it: Kernel(backend, workflows=[…])", "flujoctl run FILE"],
+        )
+        self.workflow, self.known = workflow, tuple(known)
+
+
+class TaskNotFoundError(FlujoError, LookupError):
+    """A definition names a task that is not installed."""
+
+    reason = "TASK_NOT_FOUND"
+
+    def __init__(self, task: str, known: Sequence[str]) -> None:
+        super().__init__(f"there is no task {task!r}; there are: {', '.join(known)}")
+        self.task, self.known = task, tuple(known)

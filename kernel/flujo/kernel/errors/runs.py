@@ -1,0 +1,230 @@
+"""Errors of a request that a run, as it is recorded, cannot answer: it is missing, in the way, or it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from shlex import quote
+from typing import NamedTuple
+
+from flujo.kernel.owners import note_if_gone
+
+from .base import FlujoError
+
+
+class RunNotFoundError(FlujoError, LookupError):
+    """No run has this id in this store."""
+
+    reason = "RUN_NOT_FOUND"
+
+    def __init__(self, run_id: str, store: str) -> None:
+        super().__init__(f"no run {run_id!r} in {store}", ["flujoctl list"])
+        self.run_id, self.store = run_id, store
+
+
+class RunReplacedError(FlujoError):
+    """The run that was being watched was deleted, and another one was started under its id."""
+
+    reason = "RUN_REPLACED"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id!r} was deleted and started anew", [f"flujoctl watch {run_id}"])
+        self.run_id = run_id
+
+
+class RunDeletedError(FlujoError):
+    """The run that was being watched was deleted."""
+
+    reason = "RUN_DELETED"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id!r} was deleted", ["flujoctl list"])
+        self.run_id = run_id
+
+
+class CursorError(FlujoError, ValueError):
+    """A watch asked to continue after an event the run does not have."""
+
+    reason = "CURSOR_OUT_OF_RANGE"
+
+    def __init__(self, run_id: str, after_seq: int, last_seq: int) -> None:
+        super().__init__(
+            f"run {run_id!r} has {last_seq} events, there is nothing after {after_seq}",
+            [f"flujoctl watch {run_id} --after {last_seq}"],
+        )
+        self.run_id, self.after_seq, self.last_seq = run_id, after_seq, last_seq
+
+
+class RunExistsError(FlujoError):
+    """The run id is taken by a run of another workflow or with other inputs."""
+
+    reason = "RUN_EXISTS"
+
+    def __init__(self, run_id: str, difference: str, hints: Iterable[str] = ()) -> None:
+        super().__init__(
+            f"run {run_id!r} exists already with {difference}",
+            tuple(hints) or [f"flujoctl inspect {run_id}", "choose another id with --id, or none to get a fresh one"],
+        )
+        self.run_id, self.difference = run_id, difference
+
+
+class RequestReusedError(FlujoError):
+    """A request came under an id under which the run was asked for something else. Nothing has changed."""
+
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self, run_id: str, request_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} was asked for something else under the request id {request_id!r}",
+            [f"flujoctl events {run_id}", "give each request an id of its own, and only a repeat the same one"],
+        )
+        self.run_id, self.request_id = run_id, request_id
+
+
+class RunActiveError(FlujoError):
+    """A live process owns the run."""
+
+    reason = "RUN_ACTIVE"
+
+    def __init__(self, run_id: str, owner: str) -> None:
+        super().__init__(
+            f"run {run_id!r} is being run by the live process {owner}{note_if_gone(owner)}",
+            [f"flujoctl watch {run_id}", f"flujoctl cancel {run_id}"],
+        )
+        self.run_id, self.owner = run_id, owner
+
+
+class RunFinishedError(FlujoError):
+    """The run is final and takes no more requests."""
+
+    reason = "RUN_FINISHED"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(f"run {run_id!r} is already {status}", [f"flujoctl inspect {run_id}"])
+        self.run_id, self.status = run_id, status
+
+
+class RunNotResumableError(FlujoError):
+    """A resume was asked of a run that has nothing to resume."""
+
+    reason = "RUN_NOT_RESUMABLE"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(
+            f"run {run_id!r} is {status}, there is nothing to resume",
+            [f"flujoctl resume {run_id} --from-step STEP", f"flujoctl inspect {run_id}"],
+        )
+        self.run_id, self.status = run_id, status
+
+
+class StepNotFoundError(FlujoError, LookupError):
+    """The run has not begun a step of this name."""
+
+    reason = "STEP_NOT_FOUND"
+
+    def __init__(self, run_id: str, step: str, known: Sequence[str]) -> None:
+        listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "") if known else "none"
+        super().__init__(
+            f"run {run_id!r} has not begun a step {step!r}; it has begun: {listed}", [f"flujoctl inspect {run_id}"]
+        )
+        self.run_id, self.step, self.known = run_id, step, tuple(known)
+
+
+class StepCompletedError(FlujoError):
+    """A step was to be skipped, or given an output, although it has completed: what is recorded does not change."""
+
+    reason = "STEP_COMPLETED"
+
+    def __init__(self, run_id: str, step: str) -> None:
+        super().__init__(
+            f"step {step!r} of run {run_id!r} has completed, and its output does not change",
+            [f"flujoctl resume {run_id} --from-step {quote(step)}  # run it and all later ones again"],
+        )
+        self.run_id, self.step = run_id, step
+
+
+class StateNotRecordableError(FlujoError, ValueError):
+    """A caller wants to save a state that no events of a run lead to; `hints` name the calls that do what was meant."""
+
+    reason = "STATE_NOT_RECORDABLE"
+
+    def __init__(self, run_id: str, problem: str, hints: Iterable[str] = ()) -> None:
+        super().__init__(f"this state of run {run_id!r} cannot be recorded: {problem}", hints)
+        self.run_id, self.problem = run_id, problem
+
+
+class RunNotPausedError(FlujoError):
+    """Only a paused run can be unpaused."""
+
+    reason = "RUN_NOT_PAUSED"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(f"run {run_id!r} is {status}, not paused", [f"flujoctl explain {run_id}"])
+        self.run_id, self.status = run_id, status
+
+
+class UnknownEventError(FlujoError):
+    """A run holds an event this release cannot read; that run is read-only here, all others are not affected."""
+
+    reason = "EVENT_UNKNOWN"
+
+    def __init__(self, type: str, format: int) -> None:
+        super().__init__(
+            f"an event {type!r} of format {format} was written by a newer release", ["pip install --upgrade flujoctl"]
+        )
+        self.type, self.format = type, format
+
+
+class Difference(NamedTuple):
+    """One way a definition no longer fits what a run has recorded."""
+
+    step: str  # or `inputs.NAME` for an input of the run
+    change: str  # changed, removed, renamed, reordered, inserted
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.detail}"
+
+
+class StateIncompatibilityError(FlujoError):
+    """The current definition differs from what the completed steps of a run were recorded with.
+
+    `differences` lists every one by name; `hints` are the remedies as exact commands, gentlest first.
+    """
+
+    reason = "STATE_INCOMPATIBLE"
+
+    def __init__(self, run_id: str, differences: Sequence[Difference], source: str = "FILE") -> None:
+        lines = "".join(f"\n  {difference}" for difference in differences)
+        super().__init__(
+            f"run {run_id!r} cannot resume: the definition differs from what its completed steps were recorded "
+            f"with (StateIncompatibilityError){lines}",
+            [*_remedies(run_id, differences), *_last_remedies(run_id, source)],
+        )
+        self.run_id, self.differences = run_id, tuple(differences)
+
+
+def _remedies(run_id: str, differences: Sequence[Difference]) -> list[str]:
+    """Return the commands that let a run go on, gentlest first."""
+    inputs = [each.step.removeprefix("inputs.") for each in differences if each.step.startswith("inputs")]
+    if len(inputs) == len(differences):
+        return [
+            f"flujoctl resume {run_id} {inputs[0] or 'NAME'}:=JSON         # give the input another value",
+            f"flujoctl resume {run_id} --accept-changes    # go on without the inputs that do not fit",
+        ]
+    steps = [each for each in differences if not each.step.startswith("inputs")]
+    first = next((each.step for each in steps if each.change == "changed"), steps[0].step)
+    return [
+        f"flujoctl resume {run_id} --stored            # use the definition the run was started with",
+        f"flujoctl resume {run_id} --from-step {first}  # run that step and all later ones again",
+        f"flujoctl resume {run_id} --accept-changes    # keep the recorded outputs, use the new definition",
+    ]
+
+
+def _last_remedies(run_id: str, source: str) -> list[str]:
+    """Return the commands that give the run up."""
+    return [
+        f"flujoctl delete {run_id}                     # delete the run",
+        "flujoctl prune --older-than 30d              # delete old finished runs",
+        f"flujoctl run {quote(source)} --id NEW-ID            # start a new run beside it",
+        "remove the store, only as a last resort",
+    ]

@@ -1,0 +1,143 @@
+"""Errors of a store. All of them leave it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from .base import FlujoError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_LOOK_AT_THE_DISK = "look at the disk, its mount and the permissions of the store, then try again"
+
+
+class StoreError(FlujoError):
+    """A store could not do what was asked. What it had not acknowledged before may be missing from it."""
+
+    reason = "STORE_UNAVAILABLE"
+
+    def __init__(self, store: str, problem: str, hints: Iterable[str] = ()) -> None:
+        super().__init__(f"{store}: {problem}", tuple(hints) or [_LOOK_AT_THE_DISK])
+        self.store, self.problem = store, problem
+
+
+class StoreNotFoundError(StoreError):
+    """There is no store at this place, and reading never creates one."""
+
+    reason = "STORE_NOT_FOUND"
+
+    def __init__(self, store: str) -> None:
+        super().__init__(store, "there is no store here yet", ["flujoctl run FILE", "or name one with --store URL"])
+
+
+class StoreUrlError(StoreError):
+    """A store URL names no known backend or has a malformed part."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(url, problem, ["write SCHEME:PATH, as in sqlite:.flujo/state.db"])
+
+
+class ForeignStoreError(StoreError):
+    """The file at this place was not written by flujo; it is left untouched."""
+
+    reason = "STORE_FOREIGN"
+
+    def __init__(self, store: str, problem: str) -> None:
+        super().__init__(
+            store, f"this is not a flujo store ({problem}); it was left untouched", ["--store sqlite:OTHER-PATH"]
+        )
+
+
+class NewerStoreError(StoreError):
+    """The store was written by a newer release; it is left untouched."""
+
+    reason = "STORE_NEWER"
+
+    def __init__(self, store: str, found: int, known: int) -> None:
+        super().__init__(
+            store,
+            f"it has schema {found}, this release knows up to {known}; it was left untouched",
+            ["pip install --upgrade flujoctl"],
+        )
+        self.found, self.known = found, known
+
+
+class OlderStoreError(StoreError):
+    """The store was written by an older release and has to be migrated first, which reading never does."""
+
+    reason = "STORE_OLDER"
+
+    def __init__(self, store: str, found: int, known: int) -> None:
+        super().__init__(
+            store,
+            f"it has schema {found}, this release reads schema {known}; it was left untouched",
+            [f"flujoctl db migrate --store {quote(store)}  # copies it first"],
+        )
+        self.found, self.known = found, known
+
+
+class StoreInUseError(StoreError):
+    """A command needs a store for itself, and other processes have it open. `kernels` names the live kernels among
+    them; it is empty where the other process advances no runs."""
+
+    reason = "STORE_IN_USE"
+
+    def __init__(self, store: str, purpose: str, kernels: Sequence[str], file: Path | str) -> None:
+        holders = f"the kernels {', '.join(kernels)}" if kernels else "another process"
+        super().__init__(
+            store,
+            f"{purpose} needs the store for itself, and {holders} {'have' if kernels else 'has'} it open",
+            [f"fuser -v {quote(str(file))}  # shows which processes; end them, then try again"],
+        )
+        self.purpose, self.kernels, self.file = purpose, tuple(kernels), str(file)
+
+
+class StoreExistsError(StoreError):
+    """Something is already where a store or a copy of one should go; it is left untouched."""
+
+    reason = "STORE_EXISTS"
+
+    def __init__(self, store: str, hints: Iterable[str] = ("name a place where there is nothing yet",)) -> None:
+        super().__init__(store, "there is something here already; it was left untouched", hints)
+
+
+class CorruptStoreError(StoreError):
+    """The store is damaged; it is left as it is."""
+
+    reason = "STORE_CORRUPT"
+
+    def __init__(
+        self,
+        store: str,
+        problem: str,
+        hints: Iterable[str] = ("copy the file and its -wal away before anything else", "restore a backup"),
+    ) -> None:
+        super().__init__(store, f"the store is damaged: {problem}", hints)
+
+
+class StoreFullError(StoreError):
+    """The disk under the store is full. Nothing recorded is lost; runs can be resumed once there is space."""
+
+    reason = "STORE_FULL"
+
+    def __init__(self, store: str, hints: Iterable[str] = ("free some space, then: flujoctl resume RUN_ID",)) -> None:
+        super().__init__(store, "the disk is full; what was recorded is safe", hints)
+
+
+class StoreBusyError(StoreError):
+    """Another process has held the store for too long."""
+
+    reason = "STORE_BUSY"
+
+    def __init__(self, store: str, holder: Path | str, seconds: float) -> None:
+        super().__init__(
+            store,
+            f"another process has held {holder} for {seconds:g} seconds",
+            [f"fuser -v {holder}  # shows which one"],
+        )

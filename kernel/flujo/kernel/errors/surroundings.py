@@ -1,0 +1,82 @@
+"""Errors of what a kernel lives in: its event loop, its threads, the owners of files, and what is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import FlujoError
+
+
+class KernelClosedError(FlujoError, RuntimeError):
+    """The kernel is not open: it was never entered, or it is closing."""
+
+    reason = "KERNEL_CLOSED"
+
+    def __init__(self) -> None:
+        super().__init__("the kernel is not open", ["use it inside `async with Kernel(…) as kernel:`"])
+
+
+class UnsupportedEventLoopError(FlujoError, RuntimeError):
+    """A part of flujo, `what`, was used on an event loop that it cannot run on."""
+
+    reason = "EVENT_LOOP_UNSUPPORTED"
+
+    def __init__(self, what: str, loop: str, supported: Sequence[str]) -> None:
+        super().__init__(f"{what} does not run on {loop}", [f"anyio.run(main, backend={supported[0]!r})"])
+        self.what, self.loop, self.supported = what, loop, tuple(supported)
+
+
+class WrongEventLoopError(FlujoError, RuntimeError):
+    """A kernel was called from another event loop than the one it was opened in. A thread that calls `asyncio.run`
+    makes such a loop, and the kernel's answer would never reach it."""
+
+    reason = "WRONG_EVENT_LOOP"
+
+    def __init__(self, kernel: str) -> None:
+        super().__init__(
+            f"kernel {kernel} was opened in another event loop than the one it is called from",
+            [
+                "await it in the event loop that opened it",
+                "from a thread: asyncio.run_coroutine_threadsafe(kernel.start(…), loop).result()",
+            ],
+        )
+        self.kernel = kernel
+
+
+class BlockingCallError(FlujoError, RuntimeError):
+    """A call that blocks its thread was made where an event loop runs, which would stand still meanwhile."""
+
+    reason = "BLOCKING_CALL"
+
+    def __init__(self, call: str) -> None:
+        super().__init__(
+            f"{call} blocks, and an event loop runs in this thread",
+            [
+                f"await anyio.to_thread.run_sync({call}, …)",
+                "or use what does not block: flujo.kernel.Observer, flujo.kernel.Kernel",
+            ],
+        )
+        self.call = call
+
+
+class UntrustedOwnerError(FlujoError):
+    """A file that flujo found by itself belongs to another user; `insist` is the command that names the file."""
+
+    reason = "OWNER_UNTRUSTED"
+
+    def __init__(self, path: str, owner: str, insist: str) -> None:
+        super().__init__(
+            f"{path} belongs to {owner}, neither to you nor to root; flujo found it by itself and does not use it",
+            [f"{insist}  # if you trust {owner}"],
+        )
+        self.path, self.owner, self.insist = path, owner, insist
+
+
+class ExtraMissingError(FlujoError, ImportError):
+    """A caller asks for something that needs an optional part of flujo, which is not installed."""
+
+    reason = "EXTRA_MISSING"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra {extra!r}", [f"pip install 'flujoctl[{extra}]'"])
+        self.what, self.extra = what, extra
