@@ -25,7 +25,7 @@ from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following
 from flujo.backends.locks import StoreLock
 from flujo.backends.sqlite import connection, copies, files, maintenance
-from flujo.backends.sqlite.interruption import Stop
+from flujo.backends.sqlite.interruption import Cancellation
 from flujo.backends.sqlite.maintenance import restore
 from flujo.kernel.backend import Refused, Request, RunFilter
 from flujo.kernel.errors import (
@@ -147,13 +147,13 @@ async def test_a_backup_is_of_one_moment(
     await store.append([large(following(summary)) for summary in summaries[:4]])
     begun, go_on = threading.Event(), threading.Event()
 
-    class Look(Stop):
+    class Look(Cancellation):
         def __call__(self) -> bool:
             begun.set()
             assert go_on.wait(60)
             return super().__call__()
 
-    def wait_in_the_middle(_: Stop) -> int:
+    def wait_in_the_middle(_: Cancellation) -> int:
         return maintenance.backup(files.StoreFiles.at(store.url, path), target, Look())
 
     async with anyio.create_task_group() as tasks:
@@ -209,7 +209,7 @@ async def test_a_cancelled_backup_leaves_nothing(
     fill = copies._fill
     begun = threading.Event()
 
-    def filling(target: Path, source: sqlite3.Connection, stop: Stop) -> dict[str, int]:
+    def filling(target: Path, source: sqlite3.Connection, stop: Cancellation) -> dict[str, int]:
         begun.set()
         while not stop():
             pass

@@ -511,7 +511,7 @@ def test_free_pages_are_given_back(writable: sqlite3.Connection) -> None:
     pages, free = ask("PRAGMA page_count"), ask("PRAGMA freelist_count")
     ticks = iter(range(1_000_000))
     turns = 1
-    while pruning.give_back(writable, clock=lambda: float(next(ticks))).more:
+    while pruning.shrink(writable, clock=lambda: float(next(ticks))).more:
         turns += 1
 
     assert free > 100

@@ -34,7 +34,7 @@ from flujo.backends.sqlite import (
     statistics,
 )
 from flujo.backends.sqlite.connection import Database, store_errors
-from flujo.backends.sqlite.interruption import Stop, Stopped, in_thread, never, stoppable
+from flujo.backends.sqlite.interruption import Cancellation, Stopped, in_thread, never, stoppable
 from flujo.kernel.backend import Problem, RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -494,7 +494,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """One connection for each time a store is looked through."""
     looked: list[sqlite3.Connection] = []
 
-    def look(connection: sqlite3.Connection, stop: Stop = never) -> str | None:
+    def look(connection: sqlite3.Connection, stop: Cancellation = never) -> str | None:
         looked.append(connection)
         return integrity.find_damage(connection, stop)
 
@@ -639,7 +639,7 @@ async def test_a_look_that_is_cut_short_is_begun_again(
     die(path)
     begun = []
 
-    def look(connection: sqlite3.Connection, stop: Stop) -> None:
+    def look(connection: sqlite3.Connection, stop: Cancellation) -> None:
         begun.append(connection)
         while not stop():
             pass
@@ -769,7 +769,7 @@ async def test_a_look_can_be_cancelled(store: SQLiteBackend, monkeypatch: pytest
     """Cancelling a long look ends its statement; nothing stays open, and the store goes on."""
     begun = threading.Event()
 
-    def look(connection: sqlite3.Connection, _stop: Stop) -> list[Problem]:
+    def look(connection: sqlite3.Connection, _stop: Cancellation) -> list[Problem]:
         begun.set()
         endless = (
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT max(n) FROM numbers"
@@ -1006,7 +1006,7 @@ async def test_a_folder_that_cannot_be_written_is_named(
 async def test_errors_come_out_of_a_thread_as_they_are() -> None:
     """What the work raises is raised, and not a group of it."""
 
-    def fail(stop: Stop) -> None:
+    def fail(stop: Cancellation) -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -1017,7 +1017,7 @@ async def test_a_cancellation_waits_for_the_thread() -> None:
     """A cancelled caller has told the work to stop, and goes on when it has stopped."""
     begun, ended = threading.Event(), threading.Event()
 
-    def work(stop: Stop) -> None:
+    def work(stop: Cancellation) -> None:
         begun.set()
         while not stop():
             pass
@@ -1038,7 +1038,7 @@ async def test_a_statement_that_asks_nobody_is_interrupted() -> None:
     endless = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT max(n) FROM numbers"
     ends: list[type[Exception]] = []
 
-    def work(stop: Stop) -> None:
+    def work(stop: Cancellation) -> None:
         with closing(sqlite3.connect(":memory:")) as shell:
             begun.set()
             try:

@@ -215,7 +215,7 @@ async def test_no_store_is_migrated_under_a_live_kernel(path: Path) -> None:
     assert caught.value.kernels == ("old-kernel",)
     assert caught.value.hints
     assert {name: after[name] for name in before} == before
-    earlier_release.let_go()
+    earlier_release.release()
     store = SQLiteBackend(path)
     await store.open("one")
     await store.close()

@@ -80,8 +80,8 @@ CALLS: dict[str, tuple[Arrange, Call]] = {
 each_call = pytest.mark.parametrize("call", CALLS)
 
 
-def marks(harness: Harness) -> list[Any]:
-    """The marks in the journal of the run."""
+def fingerprints(harness: Harness) -> list[Any]:
+    """Return the fingerprints in the journal of the run."""
     return [request for event in harness.journal("r") if (request := getattr(event.fact, "request", None)) is not None]
 
 
@@ -106,13 +106,13 @@ async def test_a_repeat_records_nothing(call: str) -> None:
 
         first, second = await ask(kernel, "x"), await ask(kernel, "x")
 
-        assert len(marks(harness)) == 1
+        assert len(fingerprints(harness)) == 1
         if call in ("cancel", "pause"):
             await kernel.wait("r")
             assert (await ask(kernel, "x")).value in ("cancelled", "paused")
         else:
             assert second == first
-        assert len(marks(harness)) == 1
+        assert len(fingerprints(harness)) == 1
 
 
 @each_call
@@ -185,7 +185,7 @@ async def test_a_repeat_may_come_after_a_crash(call: str, recover: bool) -> None
     async with harness.kernel(flow.workflow, recover=recover) as kernel:
         await ask(kernel, "x")
 
-        assert len(marks(harness)) == 1
+        assert len(fingerprints(harness)) == 1
         if call in ("resume", "resume and skip", "unpause"):  # that the run goes on was asked for
             assert not await kernel.is_interrupted(await kernel.summary("r"))
         assert (await kernel.inspect("r")).resume_count <= 1
@@ -219,7 +219,7 @@ async def test_another_id_is_another_request(call: str) -> None:
         await going_on(kernel)
         await kernel.signal("r", "note", request_id="y")
 
-        assert [id for id, _ in marks(harness)] == ["x", "y"]
+        assert [id for id, _ in fingerprints(harness)] == ["x", "y"]
 
 
 async def test_ids_on_two_runs_have_nothing_to_do_with_each_other() -> None:
@@ -256,7 +256,7 @@ async def test_a_repeat_is_not_answered_before_the_first_one_is_durable() -> Non
             backend.gate.set()
 
         assert answered == [Delivery.RECORDED] * 2
-        assert len(marks(harness)) == 1
+        assert len(fingerprints(harness)) == 1
 
 
 @pytest.mark.parametrize("call", ["resume", "unpause", "skip", "set output", "set variable of a failed run"])
@@ -271,7 +271,7 @@ async def test_two_at_the_same_time_are_one(call: str) -> None:
             for _ in range(3):
                 group.start_soon(partial(ask, kernel, "x"))
 
-        assert len(marks(harness)) == 1
+        assert len(fingerprints(harness)) == 1
 
 
 async def left_alone(harness: Harness, flow: Flow) -> None:
@@ -289,7 +289,7 @@ async def test_a_repeat_in_the_inbox_is_taken_once() -> None:
             assert await kernel.signal("r", "note", 1, request_id="x") is Delivery.STORED
         await kernel.resume("r")
         assert [event.fact for event in harness.journal("r") if isinstance(event.fact, SignalReceived)] == [
-            SignalReceived("note", "1", None, marks(harness)[0])
+            SignalReceived("note", "1", None, fingerprints(harness)[0])
         ]
         assert len(harness.store.inbox) == 2
 
@@ -335,7 +335,7 @@ async def test_another_request_under_an_id_in_the_inbox_is_dropped(caplog: pytes
 
 
 async def test_posted_requests_are_remembered_as_well() -> None:
-    """Every kind that is left for another kernel carries its mark into the journal."""
+    """Every kind that is left for another kernel carries its fingerprint into the journal."""
     harness, flow = Harness(), Flow(broken=False)
     async with harness.kernel(flow.workflow) as kernel, harness.kernel(flow.workflow, recover=False) as other:
         await waiting(kernel, flow)
@@ -346,10 +346,10 @@ async def test_posted_requests_are_remembered_as_well() -> None:
         await CALLS["cancel"][1](other, "cancel")
         await recorded(harness, "r", "run_cancelled")
 
-        assert [id for id, _ in marks(harness)] == ["signal", "set-variable", "pause", "cancel"]
+        assert [id for id, _ in fingerprints(harness)] == ["signal", "set-variable", "pause", "cancel"]
         for call in ("signal", "set variable", "pause", "cancel"):
             await CALLS[call][1](kernel, call.replace(" ", "-"))
-        assert len(marks(harness)) == 4
+        assert len(fingerprints(harness)) == 4
 
 
 async def test_a_repeat_does_not_keep_a_run_in_memory() -> None:
@@ -373,7 +373,7 @@ async def test_a_repeat_does_not_keep_a_run_in_memory() -> None:
 
         kernel._runtime._recalls.ask = counted  # type: ignore[method-assign]
         async with harness.backend() as other:
-            await post(other, "r", SignalReceived("note", "null", request=marks(harness)[0]), 0)
+            await post(other, "r", SignalReceived("note", "null", request=fingerprints(harness)[0]), 0)
         while not kernel._runtime._inbox._dropped:
             await checkpoint()
         await kernel.start("flow", run_id="last")
@@ -423,7 +423,7 @@ async def test_a_named_run_may_be_started_under_any_request_id() -> None:
         handles = [await kernel.start("flow", run_id="r", request_id=id) for id in ("x", "x", "y", None)]
 
         assert [handle.created for handle in handles] == [True, False, False, False]
-        assert len(marks(harness)) == 1
+        assert len(fingerprints(harness)) == 1
 
 
 async def test_two_starts_at_the_same_time_make_one_run() -> None:
@@ -482,7 +482,7 @@ async def test_what_changed_nothing_is_not_remembered() -> None:
         await failed(kernel, flow)
 
         assert await kernel.cancel("r", request_id="x") is CancelOutcome.ALREADY_FINISHED
-        assert marks(harness) == []
+        assert fingerprints(harness) == []
         await kernel.resume("r", request_id="x")
 
         assert [type(event.fact) for event in harness.journal("r") if getattr(event.fact, "request", None)] == [

@@ -65,8 +65,8 @@ async def test_a_repeat_may_come_another_way(first: str, call: str, address: str
             await near.wait(run_id)
         other = await ask(ways[1], "x")
 
-        marks = [getattr(event.fact, "request", None) for event in await far.events(run_id)]
-        assert [request[0] for request in marks if request is not None] == ["x"]
+        recorded = [getattr(event.fact, "request", None) for event in await far.events(run_id)]
+        assert [request[0] for request in recorded if request is not None] == ["x"]
         assert (await near.summary(run_id)).resume_count <= 1
         if call in ("start", "fork"):
             assert (one.created, other.created, other.run_id) == (True, False, one.run_id)

@@ -88,7 +88,7 @@ class KernelLocks:
         return self._held[1] if self._held else None
 
     def hold(self, owner: str) -> bool:
-        """Be alive as `owner` until `let_go`; False if somebody else is. Needs the store lock."""
+        """Be alive as `owner` until `release`; False if somebody else is. Needs the store lock."""
         file = _open(self._path(owner))
         try:
             if not _try_lock(file, fcntl.LOCK_EX):
@@ -104,7 +104,7 @@ class KernelLocks:
         self._seen_alive = set(self._owners()) - {owner}
         return True
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Stop being alive, as far as no child was given the lock."""
         if self._held is not None:
             os.close(self._held[1])
@@ -112,7 +112,7 @@ class KernelLocks:
 
     def close_in_child(self) -> None:
         """Give up the child's copy of the lock, which would keep the kernel alive beyond its process."""
-        self.let_go()
+        self.release()
 
     def is_alive(self, owner: str) -> bool:
         """Whether a process holds the lock of `owner` right now."""

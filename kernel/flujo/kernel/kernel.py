@@ -39,7 +39,7 @@ from .journal.amendments import Amendment
 from .journal.decisions import set_output, skip
 from .journal.events import Event, Fact
 from .journal.explanation import Explanation
-from .journal.requests import cancel_answer, mark, pause_answer
+from .journal.requests import cancel_answer, fingerprint, pause_answer
 from .journal.rest import Rest
 from .journal.state import FINAL, RunStatus, WorkflowState
 from .journal.statistics import Statistics
@@ -195,12 +195,12 @@ class Kernel:
     async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
         """As Runs.resume."""
         asked = Resumption(**options)
-        await self._takeover.resume(run_id, asked, asked.mark())
+        await self._takeover.resume(run_id, asked, asked.fingerprint())
         return RunHandle(self, run_id, created=False)
 
     async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
         """As Runs.unpause."""
-        request = mark(request_id, "unpause", by=by)
+        request = fingerprint(request_id, "unpause", by=by)
         summary = await self.backend.load(run_id)
         if summary.status != RunStatus.PAUSED and await self._runtime.local_runs.recorded(run_id, request) is None:
             raise RunNotPausedError(run_id, summary.status)
@@ -218,7 +218,7 @@ class Kernel:
     ) -> Delivery:
         """As Runs.signal; a run of this kernel has it in its journal on return."""
         check_text("by", by)
-        request = mark(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
+        request = fingerprint(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
         fact = events.SignalReceived(name, encode_given("the payload", payload), by, request)
 
         async def store(_: RunSummary) -> Delivery:
@@ -234,7 +234,7 @@ class Kernel:
         """As Runs.cancel. A run without a live owner is cancelled at once, and becomes this kernel's for that."""
         check_text("reason", reason)
         check_text("by", by)
-        fact = events.CancelRequested(reason, by, mark(request_id, "cancel", reason=reason, by=by))
+        fact = events.CancelRequested(reason, by, fingerprint(request_id, "cancel", reason=reason, by=by))
 
         async def end(summary: RunSummary) -> CancelOutcome:
             over = summary.status in FINAL
@@ -252,7 +252,7 @@ class Kernel:
         """As Runs.pause. A run without a live owner is paused at once."""
         check_text("reason", reason)
         check_text("by", by)
-        request = mark(request_id, "pause", reason=reason, by=by)
+        request = fingerprint(request_id, "pause", reason=reason, by=by)
         fact = events.PauseRequested(reason, by, request)
 
         async def hold(summary: RunSummary) -> PauseOutcome:
@@ -279,7 +279,7 @@ class Kernel:
         check_variable_name(name)
         check_text("reason", reason)
         check_text("by", by)
-        request = mark(request_id, "set_variable", name=name, value=value, reason=reason, by=by)
+        request = fingerprint(request_id, "set_variable", name=name, value=value, reason=reason, by=by)
         fact = events.VariableSet(name, recorded, reason=reason, by=by, request=request)
 
         async def amend(_: RunSummary) -> Delivery:
@@ -303,7 +303,7 @@ class Kernel:
         recorded = None if output is None else encode_given("the output", output)
         check_text("reason", reason)
         check_text("by", by)
-        request = mark(request_id, "skip", step=step, output=output, reason=reason, by=by)
+        request = fingerprint(request_id, "skip", step=step, output=output, reason=reason, by=by)
 
         def decide(state: WorkflowState) -> list[Fact]:
             return [skip(unfinished(state), step, recorded, by, (), reason)._replace(request=request)]
@@ -324,7 +324,7 @@ class Kernel:
         recorded = encode_given("the output", output)
         check_text("reason", reason)
         check_text("by", by)
-        request = mark(request_id, "set_output", step=step, output=output, reason=reason, by=by)
+        request = fingerprint(request_id, "set_output", step=step, output=output, reason=reason, by=by)
 
         def decide(state: WorkflowState) -> list[Fact]:
             return [set_output(unfinished(state), step, recorded, by, reason)._replace(request=request)]

@@ -29,7 +29,7 @@ from .errors import (
 from .journal import events
 from .journal.events import Event, SignalReceived
 from .journal.explanation import Explanation, explain
-from .journal.requests import mark
+from .journal.requests import fingerprint
 from .journal.state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
 from .journal.statistics import (
     Statistics,
@@ -331,7 +331,7 @@ class Observer:
         With a `request_id` the run takes it once, however often it is sent. Raises InvalidNameError, InvalidValueError
         and PayloadTooLargeError for what is not well formed, RequestReusedError."""
         check_text("by", by)
-        request = mark(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
+        request = fingerprint(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
         fact = events.SignalReceived(name, encode_given("the payload", payload), by, request)
         if await recorded(self.backend, run_id, request) is not None:
             return Delivery.RECORDED

@@ -43,7 +43,7 @@ class Hall:
         self._gates: dict[str, anyio.Event] = {}
 
     async def stay(self, name: str) -> str:
-        """Be inside until `let_go`."""
+        """Be inside until `release`."""
         with self._inside(name):
             await self._gate(name).wait()
         return name
@@ -65,7 +65,7 @@ class Hall:
         finally:
             self.inside.remove(name)
 
-    def let_go(self, name: str) -> None:
+    def release(self, name: str) -> None:
         self._gate(name).set()
 
     def _gate(self, name: str) -> anyio.Event:
@@ -159,7 +159,7 @@ async def test_a_limit_bounds_the_steps_that_name_it_and_no_others(hall: Hall) -
 
         assert hall.inside == [*"ad", *"ghi", *"jkl"]
         for name in "abcdefghijkl":
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
 
 
@@ -169,7 +169,7 @@ async def test_the_first_in_line_is_the_first_to_be_let_in(hall: Hall) -> None:
     async with Harness().kernel(flow, limits={"db": 2}) as kernel:
         await start(kernel, flow, "abcde")
         for name in "badce":
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
 
     assert hall.entered == [*"abcde"]
@@ -183,16 +183,16 @@ async def test_a_step_that_waits_for_a_named_limit_holds_no_general_slot(hall: H
         await start(kernel, other, "xy")
         assert hall.inside == ["a", "x"]
 
-        hall.let_go("a")
+        hall.release("a")
         await settled(lambda: "y" in hall.inside)  # it was first in line for the general limit
         assert hall.inside == ["x", "y"]
         assert (await kernel.explain("b")).reasons[0].text == (
             "step 'enter' waits for a free slot: the limit on concurrent steps is reached"
         )
-        hall.let_go("x")
+        hall.release("x")
         await settled(lambda: "b" in hall.inside)
         for name in "by":
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
         assert all_free(kernel)
 
@@ -246,7 +246,7 @@ steps:
         assert "the limit 'task:visit' is reached" in reason.text
 
         for name in ("hall-1", "hall-2"):
-            hall.let_go(name)
+            hall.release(name)
         await kernel.result("r")
 
     assert hall.most == 1
@@ -282,7 +282,7 @@ async def test_a_step_holds_no_slot_while_it_waits_for_its_next_attempt(hall: Ha
         harness.clock.advance(60)
         await anyio.wait_all_tasks_blocked()
         assert tries == ["a"]
-        hall.let_go("b")
+        hall.release("b")
         assert await kernel.result("a") == "a"
         assert all_free(kernel)
 
@@ -320,7 +320,7 @@ async def test_runs_in_line_leave_memory_and_are_brought_back_in_order(hall: Hal
 
         for name in names:
             await inside(hall, name)
-            hall.let_go(name)
+            hall.release(name)
             assert await kernel.result(name) == name
         assert all_free(kernel)
 
@@ -337,13 +337,13 @@ async def test_a_turn_goes_through_its_lines_while_its_run_is_away(hall: Hall) -
         await start(kernel, other, "x")
         assert live(kernel) == {"a"}
 
-        hall.let_go("a")
+        hall.release("a")
         await inside(hall, "x")
         assert "b" not in live(kernel)
         assert (await kernel.explain("b")).reasons[0].text.endswith("the limit on concurrent steps is reached")
-        hall.let_go("x")
+        hall.release("x")
         await inside(hall, "b")
-        hall.let_go("b")
+        hall.release("b")
         assert await kernel.result("b") == "b"
         assert all_free(kernel)
 
@@ -382,7 +382,7 @@ async def test_a_retry_in_line_leaves_too_and_is_not_woken_by_its_instant(hall: 
 
         for name in ("x", *entered[2:]):
             await inside(hall, name)
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
         assert all_free(kernel)
 
@@ -397,10 +397,10 @@ async def test_a_signal_brings_a_run_back_and_it_keeps_its_place(hall: Hall) -> 
         assert live(kernel) == {"a"}
         assert await kernel.signal("b", "hello") is Delivery.RECORDED
 
-        hall.let_go("a")
+        hall.release("a")
         await inside(hall, "b")
         for name in "bc":
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
         assert all_free(kernel)
 
@@ -415,7 +415,7 @@ async def test_runs_in_line_survive_a_crash(hall: Hall) -> None:
 
     async with harness.kernel(flow, limits={"db": 1}) as kernel:
         for name in "abcd":
-            hall.let_go(name)
+            hall.release(name)
         assert [await kernel.result(name) for name in "abcd"] == [*"abcd"]
     assert sorted(hall.entered) == [*"abcd"]
 
@@ -437,7 +437,7 @@ async def test_a_deadline_of_the_program_keeps_its_run_in_memory(hall: Hall) -> 
         await start(kernel, program, "ab")
         assert live(kernel) == {"a", "b"}
         for name in "ab":
-            hall.let_go(name)
+            hall.release(name)
             assert await kernel.result(name) == name
 
 
@@ -462,7 +462,7 @@ async def test_a_run_in_line_fails_when_its_time_is_over(hall: Hall) -> None:
             await kernel.result("b")
 
         for name in "ac":
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
         assert all_free(kernel)
 
@@ -490,10 +490,10 @@ async def test_a_run_that_comes_back_for_something_else_gives_its_turn_away(hall
         await start(kernel, blocks, "a")
         await start(kernel, fickle, "b")
         await start(kernel, blocks, "c")
-        hall.let_go("a")
+        hall.release("a")
         await inside(hall, "c")
         for name in ("c", "b.child"):
-            hall.let_go(name)
+            hall.release(name)
         await kernel.result("c")
         await settled(lambda: all_free(kernel))
 
@@ -510,7 +510,7 @@ async def test_runs_in_line_count_as_being_at_work(hall: Hall) -> None:
         ].text == "it waits for a free slot: the limit on concurrent runs is reached"
 
         for name in "abc":
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
 
 
@@ -526,9 +526,9 @@ async def test_a_run_that_is_cancelled_in_line_makes_room(hall: Hall, max_reside
         assert await kernel.cancel("b") is CancelOutcome.REQUESTED
         assert (await kernel.wait("b")).status is RunStatus.CANCELLED
 
-        hall.let_go("a")
+        hall.release("a")
         await inside(hall, "c")
-        hall.let_go("c")
+        hall.release("c")
         await kernel.result("c")
         assert all_free(kernel)
     assert hall.entered == ["a", "c"]
@@ -547,7 +547,7 @@ async def test_a_run_that_is_paused_in_line_goes_on_at_its_end(hall: Hall, max_r
 
         for name in "acb":
             await inside(hall, name)
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
         assert all_free(kernel)
     assert hall.entered == [*"acb"]
@@ -573,11 +573,11 @@ async def test_a_step_that_is_held_by_a_pause_lets_the_next_in_line_pass(hall: H
         await start(kernel, both, "b")
         await start(kernel, blocks, "c")
         await kernel.pause("b")
-        hall.let_go("a")
+        hall.release("a")
         await inside(hall, "other", "c")
-        hall.let_go("other")
+        hall.release("other")
         assert (await kernel.wait("b")).status is RunStatus.PAUSED
-        hall.let_go("c")
+        hall.release("c")
         assert await (await kernel.unpause("b")).result() == ["other", "bounded"]
         assert all_free(kernel)
 
@@ -599,7 +599,7 @@ async def test_a_shielded_program_in_line_does_not_hold_up_a_cancel(hall: Hall) 
         await start(kernel, shielded, "b")
         await kernel.cancel("b")
         assert (await kernel.wait("b")).status is RunStatus.CANCELLED
-        hall.let_go("a")
+        hall.release("a")
         await kernel.result("a")
         assert all_free(kernel)
 
@@ -708,7 +708,7 @@ async def test_explain_names_the_limit(hall: Hall, max_resident: int) -> None:
         assert (reason.why, reason.step) == (Why.LIMIT, "enter")
         assert reason.text == "step 'enter' waits for a free slot: the limit 'db' is reached"
         for name in "ab":
-            hall.let_go(name)
+            hall.release(name)
             await kernel.result(name)
 
 

@@ -11,16 +11,16 @@ from flujo.kernel.errors import InvalidNameError, InvalidValueError, RequestReus
 from flujo.kernel.events import CancelRequested, PauseRequested, SignalReceived, StepCompleted, VariableSet
 from flujo.kernel.journal.requests import (
     REQUEST_KINDS,
-    Mark,
+    Fingerprint,
     RequestFact,
     RequestKind,
     cancel_answer,
+    fingerprint,
     id_for,
     is_repeat,
-    mark,
     pause_answer,
     request_kind,
-    unmarked,
+    without_request,
 )
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.state import FINAL, WorkflowState
@@ -78,7 +78,7 @@ def test_what_is_wrong_with_a_request_is_named(kind: str, body: str, what: str) 
 
 def test_a_request_without_an_id_has_no_mark() -> None:
     """It is never taken for another one."""
-    assert mark(None, "signal", name="go") is None
+    assert fingerprint(None, "signal", name="go") is None
     assert not is_repeat(WorkflowState("r", "u"), None)
 
 
@@ -95,7 +95,7 @@ def test_a_request_without_an_id_has_no_mark() -> None:
 )
 def test_the_same_body_has_the_same_mark(one: dict[str, Any], other: dict[str, Any]) -> None:
     """However it is put."""
-    assert mark("x", "signal", **one) == mark("x", "signal", **other)
+    assert fingerprint("x", "signal", **one) == fingerprint("x", "signal", **other)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_same_body_has_the_same_mark(one: dict[str, Any], other: dict[str, A
 )
 def test_another_body_has_another_mark(kind: str, body: dict[str, Any]) -> None:
     """Another kind of request has as well; the id stays the same."""
-    asked, other = mark("x", "signal", payload=1), mark("x", kind, **body)
+    asked, other = fingerprint("x", "signal", payload=1), fingerprint("x", kind, **body)
 
     assert asked is not None
     assert other is not None
@@ -125,7 +125,7 @@ def test_another_body_has_another_mark(kind: str, body: dict[str, Any]) -> None:
 @pytest.mark.parametrize("request_id", ["x", "!", "~" * 100, "a/b:c#1", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"])
 def test_an_id_is_printable_ascii(request_id: str) -> None:
     """1 to 100 characters of the caller's choosing."""
-    made = mark(request_id, "cancel")
+    made = fingerprint(request_id, "cancel")
 
     assert made is not None
     assert made.id == request_id
@@ -135,7 +135,7 @@ def test_an_id_is_printable_ascii(request_id: str) -> None:
 def test_other_ids_are_refused(request_id: Any) -> None:
     """By name, and with the rule."""
     with pytest.raises(InvalidNameError, match="not a valid request id: 1 to 100 printable ASCII"):
-        mark(request_id, "cancel")
+        fingerprint(request_id, "cancel")
 
 
 def test_what_has_no_json_form_is_refused() -> None:
@@ -145,34 +145,34 @@ def test_what_has_no_json_form_is_refused() -> None:
 
     for body in (endless, "\udcff"):
         with pytest.raises(InvalidValueError):
-            mark("x", "signal", payload=body)
+            fingerprint("x", "signal", payload=body)
 
 
 def test_a_run_knows_what_it_was_asked_for() -> None:
     """The same id with another digest is refused, and says which run and which id."""
     state = WorkflowState("r", "u", requests={"x": "d1"})
 
-    assert is_repeat(state, Mark("x", "d1"))
+    assert is_repeat(state, Fingerprint("x", "d1"))
     assert is_repeat(state, ["x", "d1"])
-    assert not is_repeat(state, Mark("y", "d1"))
+    assert not is_repeat(state, Fingerprint("y", "d1"))
     with pytest.raises(RequestReusedError) as reused:
-        is_repeat(state, Mark("x", "d2"))
+        is_repeat(state, Fingerprint("x", "d2"))
     assert (reused.value.run_id, reused.value.request_id) == ("r", "x")
 
 
 def test_the_run_a_request_makes_has_one_id() -> None:
     """A start and the forks of each run have ids apart, whatever they ask for."""
-    ids = [id_for(Mark(id, "d"), run) for id in ("x", "y", "r") for run in ("", "r", "x")]
+    ids = [id_for(Fingerprint(id, "d"), run) for id in ("x", "y", "r") for run in ("", "r", "x")]
 
     assert len(set(ids)) == 9
     assert all(check_run_id(id) for id in ids)
-    assert id_for(Mark("x", "d1")) == id_for(Mark("x", "d2"))
+    assert id_for(Fingerprint("x", "d1")) == id_for(Fingerprint("x", "d2"))
 
 
 def test_a_fork_was_asked_for_nothing_yet() -> None:
-    """The facts it takes over lose their marks, and nothing else."""
-    assert unmarked(SignalReceived("go", "1", "ann", ["x", "d"])) == SignalReceived("go", "1", "ann")
-    assert unmarked(StepCompleted("a", "1")) == StepCompleted("a", "1")
+    """The facts it takes over lose their fingerprints, and nothing else."""
+    assert without_request(SignalReceived("go", "1", "ann", ["x", "d"])) == SignalReceived("go", "1", "ann")
+    assert without_request(StepCompleted("a", "1")) == StepCompleted("a", "1")
 
 
 @pytest.mark.parametrize("status", RunStatus)

@@ -33,9 +33,9 @@ async def test_a_request_is_known_as_soon_as_its_run_has_recorded_it() -> None:
     async with Harness().kernel(waiting) as kernel:
         await kernel.start(waiting, run_id="r")
         await kernel.set_variable("r", "name", 1, request_id="x")
-        mark = ("x", kernel._runtime.runs.find("r").state.requests["x"])  # type: ignore[union-attr]
+        request = ("x", kernel._runtime.runs.find("r").state.requests["x"])  # type: ignore[union-attr]
 
-        assert await kernel._runtime.local_runs.recorded("r", mark) is not None
+        assert await kernel._runtime.local_runs.recorded("r", request) is not None
         assert await kernel._runtime.local_runs.recorded("r", None) is None
         with pytest.raises(RequestReusedError):
             await kernel._runtime.local_runs.recorded("r", ("x", "another"))

@@ -19,7 +19,7 @@ from flujo.kernel.events import (
     StepSkipped,
     StepStarted,
 )
-from flujo.kernel.journal.requests import Mark
+from flujo.kernel.journal.requests import Fingerprint
 from flujo.kernel.ownership.resumption import Resumption, require_fit, require_paused, resumed
 from kernel.journal.histories import done, history
 
@@ -47,11 +47,11 @@ def test_a_resume_without_words_goes_on_where_the_run_failed() -> None:
 
 
 def test_a_resume_from_a_step_runs_it_again() -> None:
-    """And says who asked, under which mark."""
-    (fact,) = resumed(history(*FAILED), flow, Resumption(from_step="a", by="ann"), Mark("x", "digest"))
+    """And says who asked, under which request."""
+    (fact,) = resumed(history(*FAILED), flow, Resumption(from_step="a", by="ann"), Fingerprint("x", "digest"))
 
     assert isinstance(fact, RunResumed)
-    assert (list(fact.reset), fact.from_step, fact.by, fact.request) == (["a"], "a", "ann", Mark("x", "digest"))
+    assert (list(fact.reset), fact.from_step, fact.by, fact.request) == (["a"], "a", "ann", Fingerprint("x", "digest"))
 
 
 def test_new_inputs_are_merged_over_the_recorded_ones_and_checked() -> None:
@@ -127,6 +127,9 @@ def test_only_a_paused_run_is_unpaused(facts: list[Fact], paused: bool) -> None:
 )
 def test_another_resume_under_one_id_has_another_mark(change: dict[str, Any]) -> None:
     """Every part that changes what is done is part of what makes a request the same."""
-    assert Resumption(request_id="x").mark() != Resumption(request_id="x", **change).mark()
-    assert Resumption(request_id="x", retry=["b", "a"]).mark() == Resumption(request_id="x", retry=["a", "b"]).mark()
-    assert Resumption().mark() is None
+    assert Resumption(request_id="x").fingerprint() != Resumption(request_id="x", **change).fingerprint()
+    assert (
+        Resumption(request_id="x", retry=["b", "a"]).fingerprint()
+        == Resumption(request_id="x", retry=["a", "b"]).fingerprint()
+    )
+    assert Resumption().fingerprint() is None

@@ -177,7 +177,7 @@ class FileBackend(StateBackend):
     def _close(self) -> None:
         had_owner = self._kernels.file is not None
         self._store.close()
-        self._kernels.let_go()
+        self._kernels.release()
         try:
             if had_owner and self._store_lock.acquire(_LOCK_SLICE):
                 try:

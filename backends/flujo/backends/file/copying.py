@@ -179,7 +179,7 @@ class Copy:
                 self._disk.create(self._aside.definitions / path.name, path.read_bytes())
         self._disk.create(self._aside.folder / ".gitignore", b"*\n")
         told = Index(self._aside.index_file, self._disk)
-        told.rewrite([index.Posted("", snapshot.last_request), *self._entries])
+        told.rewrite([index.NewRequest("", snapshot.last_request), *self._entries])
         told.close()
         layout.write_marker(self._aside)
 

@@ -43,7 +43,7 @@ class Inboxes:
             disk.sync_folder(inbox.parent)
         disk.replace(inbox / str(number), encode(to_text([entry.summary.uid, *request]), NOTHING_BEFORE)[0])
         disk.sync_folder(inbox)
-        self._view.publish([index.Posted(entry.folder, number)])
+        self._view.publish([index.NewRequest(entry.folder, number)])
 
     def take(self) -> list[Posted]:
         """All open requests, in order."""

@@ -62,14 +62,14 @@ class Removed(NamedTuple):
     folder: str
 
 
-class Posted(NamedTuple):
+class NewRequest(NamedTuple):
     """A request of this number has come for a run; an empty name only keeps the number."""
 
     folder: str
     number: int
 
 
-Note = Entry | Dirty | Removed | Posted
+Note = Entry | Dirty | Removed | NewRequest
 
 
 def encode(note: Note) -> bytes:
@@ -81,7 +81,7 @@ def encode(note: Note) -> bytes:
             fields = ["touch", note.folders]
         case Removed():
             fields = ["gone", note.folder]
-        case Posted():
+        case NewRequest():
             fields = ["post", *note]
     return _line(fields)
 
@@ -105,7 +105,7 @@ def decode(line: bytes) -> Note | None:
         case "gone":
             return Removed(fields[0])
         case "post":
-            return Posted(*fields)
+            return NewRequest(*fields)
     return None
 
 

@@ -237,7 +237,7 @@ class UnsoundError(Exception):
     """The acknowledged part of a journal cannot be read; perhaps because it has just been deleted."""
 
 
-class Mark(NamedTuple):
+class KnownOffset(NamedTuple):
     """The events after `seq` begin at `offset`, after a record with this checksum."""
 
     seq: int
@@ -249,16 +249,16 @@ class EventReader:
     """Reads journals, and remembers where the records are, so that no page of a long one costs more than the first."""
 
     def __init__(self) -> None:
-        self._marks: OrderedDict[str, list[Mark]] = OrderedDict()  # by uid, the one used last at the end
+        self._known_offsets: OrderedDict[str, list[KnownOffset]] = OrderedDict()  # by uid, the one used last at the end
 
     def read(self, run: Path, entry: Entry, after_seq: int, limit: int) -> list[EventRow]:
         """Up to `limit` events after `after_seq`; raises UnsoundError."""
-        marks = self._marks_of(entry)
+        known_offsets = self._known_offsets_of(entry)
         rows: list[EventRow] = []
         references: dict[int, Reference] = {}
         try:
             with opened(run / JOURNAL) as file:
-                for seq, record in _records(file, entry, marks, after_seq):
+                for seq, record in _records(file, entry, known_offsets, after_seq):
                     rows += record.rows[max(0, after_seq - seq) :]
                     references |= record.references
                     if len(rows) >= limit:
@@ -267,12 +267,12 @@ class EventReader:
             raise UnsoundError from error
         return [_whole(run, row, references.get(row.seq)) for row in rows[:limit]]
 
-    def _marks_of(self, entry: Entry) -> list[Mark]:
-        marks = self._marks.setdefault(entry.summary.uid, [Mark(0, 0, NOTHING_BEFORE)])
-        self._marks.move_to_end(entry.summary.uid)
-        if len(self._marks) > _REMEMBERED_RUNS:
-            self._marks.popitem(last=False)
-        return marks
+    def _known_offsets_of(self, entry: Entry) -> list[KnownOffset]:
+        known_offsets = self._known_offsets.setdefault(entry.summary.uid, [KnownOffset(0, 0, NOTHING_BEFORE)])
+        self._known_offsets.move_to_end(entry.summary.uid)
+        if len(self._known_offsets) > _REMEMBERED_RUNS:
+            self._known_offsets.popitem(last=False)
+        return known_offsets
 
 
 def _whole(run: Path, row: EventRow, reference: Reference | None) -> EventRow:
@@ -285,10 +285,12 @@ def _whole(run: Path, row: EventRow, reference: Reference | None) -> EventRow:
     return row._replace(payload=data.decode())
 
 
-def _records(file: int, entry: Entry, marks: list[Mark], after_seq: int) -> Iterator[tuple[int, Content]]:
-    """(seq before, record) of the records from the one that holds the event after `after_seq`; extends `marks`."""
-    at = bisect_right(marks, after_seq, key=attrgetter("seq")) - 1
-    seq, offset, checksum = marks[at]
+def _records(
+    file: int, entry: Entry, known_offsets: list[KnownOffset], after_seq: int
+) -> Iterator[tuple[int, Content]]:
+    """(seq before, record) of the records from the one with the event after `after_seq`; extends the list."""
+    at = bisect_right(known_offsets, after_seq, key=attrgetter("seq")) - 1
+    seq, offset, checksum = known_offsets[at]
     chunk = _CHUNK
     while offset < entry.length:
         size = min(chunk, entry.length - offset)
@@ -307,5 +309,5 @@ def _records(file: int, entry: Entry, marks: list[Mark], after_seq: int) -> Iter
                 yield seq, content
                 seq = content.rows[-1].seq
             offset, checksum = line.end, line.checksum
-            if offset > marks[-1].offset:
-                marks.append(Mark(seq, offset, checksum))
+            if offset > known_offsets[-1].offset:
+                known_offsets.append(KnownOffset(seq, offset, checksum))

@@ -23,7 +23,7 @@ from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, StoreError
 
 from .disk import Disk
-from .index import Damage, Dirty, Entry, Index, Note, Posted, Removed
+from .index import Damage, Dirty, Entry, Index, NewRequest, Note, Removed
 from .layout import StorePaths, identity, safe_name
 from .run_folder import DAMAGED, JOURNAL, opened, survey
 from .run_table import RunTable
@@ -126,7 +126,7 @@ class View:
         """Say that these runs are about to change. Unless `publish` follows, the next call looks how they stand."""
         with self.mutex:
             if not self._index.is_current():  # it could not be written before, so nobody would be told
-                self._index.rewrite([Posted("", self.last_request), *self.run_table])
+                self._index.rewrite([NewRequest("", self.last_request), *self.run_table])
             self._index.append([Dirty(folders)])
             self._dirty.update(folders)
 
@@ -193,7 +193,7 @@ class View:
                 self._is_settled(note.folder)
             case Dirty():
                 self._dirty.update(note.folders)
-            case Posted():
+            case NewRequest():
                 self.last_request = max(self.last_request, note.number)
                 if note.folder:
                     self._is_settled(note.folder)
@@ -218,7 +218,7 @@ class View:
         """Write to the index what is done or found already. If that fails, the next one has to look for himself."""
         try:
             if rewrite:
-                self._index.rewrite([Posted("", self.last_request), *self.run_table])
+                self._index.rewrite([NewRequest("", self.last_request), *self.run_table])
             else:
                 self._index.append(found)
         except OSError as error:

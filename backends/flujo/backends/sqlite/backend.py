@@ -60,7 +60,7 @@ from flujo.kernel.state import FINAL
 
 from . import checksums, files, filesystems, integrity, listing, maintenance, preparation, pruning, queries, statistics
 from .connection import Database, Work, in_transaction, kind_of, store_errors
-from .interruption import Stop, in_thread
+from .interruption import Cancellation, in_thread
 from .journal import Journal
 
 Result = TypeVar("Result")
@@ -188,7 +188,7 @@ class SQLiteBackend(StateBackend):
                     if self._writer is not None:
                         await self._close_writer(self._writer)
                 finally:
-                    self._kernels.let_go()
+                    self._kernels.release()
                     self._store_lock.close()
                     if self._reader is not None:
                         await self._reader.close()
@@ -207,7 +207,7 @@ class SQLiteBackend(StateBackend):
                     await self._reader.close()
                     self._reader = None
                 await writer.close()
-                self._kernels.let_go()
+                self._kernels.release()
                 if self._owner is not None:
                     self._kernels.remove_dead()
         except StoreBusyError:
@@ -290,7 +290,7 @@ class SQLiteBackend(StateBackend):
             await self._read(work.look)
             if work.has_candidates:
                 await self._run_slice(pacer, work.remove, work.take_back)
-        while await self._run_slice(pacer, pacer.give_back):
+        while await self._run_slice(pacer, pacer.shrink):
             pass
         return work.removal()
 
@@ -419,7 +419,7 @@ class SQLiteBackend(StateBackend):
     async def details(self) -> Mapping[str, Any]:
         return await self._in_own_thread(partial(maintenance.details, self._files, self._kernels, self._durability))
 
-    async def _in_own_thread(self, work: Callable[[Stop], Result]) -> Result:
+    async def _in_own_thread(self, work: Callable[[Cancellation], Result]) -> Result:
         """Run what takes long in a thread, on connections of its own; a cancellation interrupts it."""
         self._require_open()
         with store_errors(self.url, self._files.lock):

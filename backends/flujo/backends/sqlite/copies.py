@@ -18,13 +18,13 @@ from flujo.kernel.errors import CorruptStoreError, StoreExistsError
 from . import files
 from .connection import in_transaction, is_damage
 from .integrity import changed_rows, find_damage
-from .interruption import Stop, Stopped, never, stoppable
+from .interruption import Cancellation, Stopped, never, stoppable
 
 SLICE_PAGES = 2_048
 """Copied between two looks at whether to stop: 8 MiB, some milliseconds."""
 
 
-def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: Stop = never) -> int:
+def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: Cancellation = never) -> int:
     """Write what `source` sees to the new file `target`, durably, and return its bytes; on an error nothing is left.
 
     Raises CorruptStoreError if the copy is not sound, which means that the store `store` is not.
@@ -56,7 +56,7 @@ def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: 
         raise
 
 
-def _fill(target: Path, source: sqlite3.Connection, stop: Stop) -> dict[str, int]:
+def _fill(target: Path, source: sqlite3.Connection, stop: Cancellation) -> dict[str, int]:
     """Copy page by page; the numbers of rows that are to be found in the copy."""
 
     def look(_status: int, _remaining: int, _total: int) -> None:

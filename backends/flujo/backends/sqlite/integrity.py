@@ -16,7 +16,7 @@ from flujo.kernel.backend import Problem
 
 from . import blobs, checksums, files, schema
 from .connection import is_damage, open_reader
-from .interruption import Stop, Stopped, never, stoppable
+from .interruption import Cancellation, Stopped, never, stoppable
 
 MOST_PROBLEMS = 100
 """Of one kind; a store that has more of them has them for one reason."""
@@ -25,7 +25,7 @@ SLICE_ROWS = 500
 """Read at once: some milliseconds, and some megabytes at most."""
 
 
-def integrity(places: files.StoreFiles, stop: Stop = never) -> Sequence[Problem]:
+def integrity(places: files.StoreFiles, stop: Cancellation = never) -> Sequence[Problem]:
     """Return everything that is wrong with a store."""
     with closing(open_reader(places)) as connection:
         connection.text_factory = _as_text
@@ -44,7 +44,7 @@ def integrity(places: files.StoreFiles, stop: Stop = never) -> Sequence[Problem]
 # -- the file -----------------------------------------------------------------------------------------------------
 
 
-def find_damage(connection: sqlite3.Connection, stop: Stop = never) -> str | None:
+def find_damage(connection: sqlite3.Connection, stop: Cancellation = never) -> str | None:
     """Read every page; return the first thing that is wrong, in one line."""
     try:
         with stoppable(connection, stop):
@@ -82,7 +82,7 @@ def _in_one_line(damage: str) -> str:
 # -- rows and each other ------------------------------------------------------------------------------------------
 
 
-def _contradictions(connection: sqlite3.Connection, stop: Stop) -> list[Problem]:
+def _contradictions(connection: sqlite3.Connection, stop: Cancellation) -> list[Problem]:
     """Return what the queries of checks.sql find."""
     connection.create_function("digest_of", 1, _digest_of, deterministic=True)
     found: list[Problem] = []
@@ -103,7 +103,7 @@ def _digest_of(data: bytes) -> bytes:
 # -- rows and themselves ------------------------------------------------------------------------------------------
 
 
-def changed_rows(connection: sqlite3.Connection, stop: Stop = never) -> list[Problem]:
+def changed_rows(connection: sqlite3.Connection, stop: Cancellation = never) -> list[Problem]:
     """Return the rows that do not match their checksums. Blobs have digests, for which checks.sql looks."""
     found: list[Problem] = []
     if not checksums.are_in(connection):
@@ -114,7 +114,7 @@ def changed_rows(connection: sqlite3.Connection, stop: Stop = never) -> list[Pro
     return found
 
 
-def _rows(query: str, connection: sqlite3.Connection, stop: Stop) -> Iterator[Sequence[Any]]:
+def _rows(query: str, connection: sqlite3.Connection, stop: Cancellation) -> Iterator[Sequence[Any]]:
     """Yield all rows of a query that goes by a key, which is its first column, in slices."""
     after = -1
     while rows := connection.execute(query, (after, SLICE_ROWS)).fetchall():

@@ -30,8 +30,9 @@ class Stopped(Exception):
     """What was asked for was given up, because whoever asked was cancelled or closed."""
 
 
-class Stop:
-    """Whether to stop: False until it is told so, from another thread. Whoever is answered True raises Stopped."""
+class Cancellation:
+    """A question that long work asks again and again: `stop()` is True once another thread has called `stop.tell()`,
+    and the work then raises Stopped."""
 
     def __init__(self) -> None:
         self._is_told = False
@@ -60,12 +61,12 @@ class Stop:
                 self._at_work.remove(connection)
 
 
-never = Stop()
+never = Cancellation()
 """For whoever waits for the end."""
 
 
 @contextmanager
-def stoppable(connection: sqlite3.Connection, stop: Stop) -> Iterator[None]:
+def stoppable(connection: sqlite3.Connection, stop: Cancellation) -> Iterator[None]:
     """Statements inside end with Stopped, once `stop` was told so.
 
     The handler is not enough: before SQLite 3.42 the checks of whole files never call it.
@@ -84,9 +85,9 @@ def stoppable(connection: sqlite3.Connection, stop: Stop) -> Iterator[None]:
         raise Stopped  # what was found may be half of it
 
 
-async def in_thread(work: Callable[[Stop], Result]) -> Result:
+async def in_thread(work: Callable[[Cancellation], Result]) -> Result:
     """What `work(stop)` returns or raises, in a thread of its own; a cancellation stops it and waits for it."""
-    stop, ended = Stop(), threading.Event()
+    stop, ended = Cancellation(), threading.Event()
     results: list[Result] = []
     failures: list[Exception] = []
     async with create_task_group() as tasks:
@@ -104,14 +105,14 @@ async def in_thread(work: Callable[[Stop], Result]) -> Result:
     return results[0]
 
 
-def _run(work: Callable[[Stop], Result], stop: Stop, ended: threading.Event) -> Result:
+def _run(work: Callable[[Cancellation], Result], stop: Cancellation, ended: threading.Event) -> Result:
     try:
         return work(stop)
     finally:
         ended.set()
 
 
-async def _tell_when_cancelled(stop: Stop, ended: threading.Event) -> None:
+async def _tell_when_cancelled(stop: Cancellation, ended: threading.Event) -> None:
     try:
         await sleep_forever()
     finally:

@@ -30,7 +30,7 @@ from flujo.kernel.errors import (
 
 from . import checksums, copies, files, filesystems
 from .connection import Result, Work, in_transaction, is_damage, open_exclusively, open_reader, store_errors
-from .interruption import Stop, never, stoppable
+from .interruption import Cancellation, never, stoppable
 
 RESTORE_SECONDS = 30.0
 """How long a restore waits for the store lock."""
@@ -38,7 +38,7 @@ RESTORE_SECONDS = 30.0
 _UNKNOWN_TOKENS = 1_000_000  # more often than a run changes hands, for a store whose tokens cannot be read
 
 
-def ask(places: files.StoreFiles, question: Work[Result], stop: Stop = never) -> Result:
+def ask(places: files.StoreFiles, question: Work[Result], stop: Cancellation = never) -> Result:
     """Return the answer to a long question about a store, of one moment."""
     with closing(open_reader(places)) as connection, stoppable(connection, stop):
         return in_transaction("BEGIN", question, connection)
@@ -47,7 +47,9 @@ def ask(places: files.StoreFiles, question: Work[Result], stop: Stop = never) ->
 # -- what the store is made of ------------------------------------------------------------------------------------
 
 
-def details(places: files.StoreFiles, kernels: KernelLocks, durability: str, stop: Stop = never) -> Mapping[str, Any]:
+def details(
+    places: files.StoreFiles, kernels: KernelLocks, durability: str, stop: Cancellation = never
+) -> Mapping[str, Any]:
     """What an operator wants to know; docs/sqlite-store.md explains the names."""
     with closing(open_reader(places)) as connection:
 
@@ -97,7 +99,7 @@ def has_wal_reset_bug(version: Sequence[int]) -> bool:
 # -- copying ------------------------------------------------------------------------------------------------------
 
 
-def backup(places: files.StoreFiles, target: Path, stop: Stop = never) -> int:
+def backup(places: files.StoreFiles, target: Path, stop: Cancellation = never) -> int:
     """Copy the store, as of one moment, to `target`, and return the bytes of the copy; nothing is left on an error.
 
     Raises StoreExistsError if something is there, CorruptStoreError if the store is damaged, StoreFullError and
@@ -132,7 +134,7 @@ def _errors_of_target(target: Path) -> Iterator[None]:
 # -- putting a copy back ------------------------------------------------------------------------------------------
 
 
-def restore(backup: Path | str, store: Path | str, *, force: bool = False, stop: Stop = never) -> int:
+def restore(backup: Path | str, store: Path | str, *, force: bool = False, stop: Cancellation = never) -> int:
     """Make a store of a backup, and return its bytes. `store` is a path or the URL `sqlite:PATH`. Blocks.
 
     The backup is read through first and stays as it is; so does its schema, so an older release can use it. In the
@@ -204,7 +206,7 @@ def _locked(places: files.StoreFiles) -> Iterator[None]:
         lock.close()
 
 
-def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool, stop: Stop) -> int:
+def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool, stop: Cancellation) -> int:
     """Copy the backup beside the store, and put the copy in its place. Needs the store lock and nobody alive."""
     unfinished = places.kernels / "restored.db"
     _remove(unfinished)  # of a process that died in here
@@ -231,7 +233,7 @@ def _remove(unfinished: Path) -> None:
         remains.unlink()
 
 
-def _copy_backup(source: files.StoreFiles, target: Path, mode: int, stop: Stop) -> None:
+def _copy_backup(source: files.StoreFiles, target: Path, mode: int, stop: Cancellation) -> None:
     """Write what is in a backup to the new file `target`. A backup may be a store that other processes use.
 
     One that no process uses is read without locks, which leaves nothing beside it. If a process has used it meanwhile,

@@ -21,7 +21,7 @@ from flujo.kernel.errors import CorruptStoreError, OlderStoreError, StoreNotFoun
 from . import files, migrations
 from .connection import open_reader
 from .integrity import find_damage
-from .interruption import AGAIN_SECONDS, Stop, Stopped
+from .interruption import AGAIN_SECONDS, Cancellation, Stopped
 
 logger = logging.getLogger("flujo.backends.sqlite")
 
@@ -79,7 +79,7 @@ class IntegrityScan:
     def __init__(self, places: files.StoreFiles, found: Callable[[str], None]) -> None:
         self._places = places
         self._found = found
-        self._stop = Stop()
+        self._stop = Cancellation()
         # A process that ends without closing its store does not wait for it.
         self._thread = threading.Thread(target=self._run, name="flujo-look-through", daemon=True)
         self._thread.start()

@@ -61,9 +61,9 @@ class Pacer:
         is_first, self.has_failed, self._hold = not self.has_failed, True, 0.0
         return is_first
 
-    def give_back(self, connection: sqlite3.Connection) -> Slice:
-        """Do a slice of `give_back`."""
-        return give_back(connection, hold=self._hold)
+    def shrink(self, connection: sqlite3.Connection) -> Slice:
+        """Do a slice of `shrink`."""
+        return shrink(connection, hold=self._hold)
 
     def run(self, work: Callable[[sqlite3.Connection], Slice], connection: sqlite3.Connection) -> Slice:
         """Do a slice of the work, in a transaction under the store lock."""
@@ -256,7 +256,7 @@ def preview(
     return Removal(runs, total, size, total > len(runs))
 
 
-def give_back(
+def shrink(
     connection: sqlite3.Connection, clock: Callable[[], float] = time.perf_counter, hold: float = HOLD_SECONDS
 ) -> Slice:
     """Fill free pages with those at the end of the file until the time is up; the next checkpoint cuts the file."""

@@ -5,11 +5,11 @@ fact. The table is the only place that says what such a request holds: the proce
 owner reads it by `read`, and a check of the store reads it likewise.
 
 Whoever asks something of a run may give the request an id. The fact that records it carries that id and a digest of
-what was asked, a `Mark`, and the fold keeps all marks of a run (`WorkflowState.requests`). So a caller who has lost the
-answer asks again: a repeat records nothing and gets the first answer, as far as the journal tells it.
+what was asked, its `Fingerprint`, and the fold keeps those of a run (`WorkflowState.requests`). So a caller who has
+lost the answer asks again: a repeat records nothing and gets the first answer, as far as the journal tells it.
 
     REQUEST_KINDS     what can be asked of a run through its inbox; `request_kind` finds the kind of a fact
-    mark              of a call; none without an id
+    fingerprint       of a call; none without an id
     is_repeat         whether a run has recorded this very request
     id_for            the run that a request makes, if the caller names none
     cancel_answer     what a repeated cancel is told; pause_answer likewise
@@ -103,7 +103,7 @@ def request_kind(fact: RequestFact) -> RequestKind:
     return _BY_FACT[fact.__class__]
 
 
-class Mark(NamedTuple):
+class Fingerprint(NamedTuple):
     """What a fact carries of the request it records."""
 
     id: str
@@ -111,15 +111,17 @@ class Mark(NamedTuple):
 
 
 def check_request_id(request_id: str) -> str:
-    """The id itself; raises InvalidNameError."""
+    """Return the id itself; raises InvalidNameError."""
     if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
         raise InvalidNameError("request id", request_id, "1 to 100 printable ASCII characters without spaces")
     return request_id
 
 
-def mark(request_id: str | None, kind: str, **body: Any) -> Mark | None:
-    """The mark of a request; None for one without an id. What is None counts as not said, and neither the order of keys
-    nor that of a set matters. Raises InvalidNameError, and InvalidValueError for what has no JSON form at all."""
+def fingerprint(request_id: str | None, kind: str, **body: Any) -> Fingerprint | None:
+    """Return the fingerprint of a request; None for one without an id. What is None counts as not said, and neither
+    the order of keys nor that of a set matters.
+
+    Raises InvalidNameError, and InvalidValueError for what has no JSON form at all."""
     if request_id is None:
         return None
     said = {name: value for name, value in body.items() if value is not None}
@@ -128,37 +130,38 @@ def mark(request_id: str | None, kind: str, **body: Any) -> Mark | None:
     except ValueError as error:  # a cycle, or text that UTF-8 cannot hold
         raise InvalidValueError("$", str(error)) from error
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-    return Mark(check_request_id(request_id), digest[:32])
+    return Fingerprint(check_request_id(request_id), digest[:32])
 
 
-def is_repeat(state: WorkflowState, mark: Sequence[str] | None) -> bool:
-    """Whether a run has recorded this very request; raises RequestReusedError if it was another one under that id."""
-    if mark is None:
+def is_repeat(state: WorkflowState, request: Sequence[str] | None) -> bool:
+    """True if a run has recorded this very request; raises RequestReusedError if it was another one under that id."""
+    if request is None:
         return False
-    request_id, digest = mark
+    request_id, digest = request
     recorded = state.requests.get(request_id)
     if recorded is not None and recorded != digest:
         raise RequestReusedError(state.run_id, request_id)
     return recorded is not None
 
 
-def id_for(mark: Mark, forked_from: str = "") -> str:
-    """The id of the run that a request makes by a start, or by a fork of another run: the same whatever it asks for."""
-    return str(uuid.uuid5(_NAMESPACE, f"{forked_from} {mark.id}"))  # no id holds a space
+def id_for(request: Fingerprint, forked_from: str = "") -> str:
+    """Return the id of the run that a request makes by a start, or by a fork of another run: the same whatever it asks
+    for."""
+    return str(uuid.uuid5(_NAMESPACE, f"{forked_from} {request.id}"))  # no id holds a space
 
 
-def unmarked(fact: Fact) -> Fact:
-    """A fact as a fork takes it over: what the old run was asked for, the new one was not."""
+def without_request(fact: Fact) -> Fact:
+    """Return a fact as a fork takes it over: nobody has asked the new run for what the old one was asked."""
     return fact._replace(request=None) if getattr(fact, "request", None) is not None else fact  # type: ignore[call-arg]
 
 
 def cancel_answer(state: WorkflowState) -> CancelOutcome:
-    """What a repeated cancel is told: that the run stops, or what it has come to."""
+    """Return the answer to a repeated cancel: that the run stops, or how it has ended."""
     if state.status is RunStatus.CANCELLED:
         return CancelOutcome.CANCELLED
     return CancelOutcome.ALREADY_FINISHED if state.is_final else CancelOutcome.REQUESTED
 
 
 def pause_answer(state: WorkflowState) -> PauseOutcome:
-    """What a repeated pause is told: that the run is paused, or else that its owner was told."""
+    """Return the answer to a repeated pause: that the run is paused, or else that its owner was told."""
     return PauseOutcome.PAUSED if state.status is RunStatus.PAUSED else PauseOutcome.REQUESTED

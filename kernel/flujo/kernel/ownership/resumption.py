@@ -15,7 +15,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.compatibility import differences
 from flujo.kernel.journal.decisions import at_resume, skip
 from flujo.kernel.journal.events import Fact
-from flujo.kernel.journal.requests import Mark, mark
+from flujo.kernel.journal.requests import Fingerprint, fingerprint
 from flujo.kernel.journal.state import RunStatus, WorkflowState
 from flujo.kernel.store.filters import check_mapping, check_text
 from flujo.kernel.values import encode_given
@@ -34,7 +34,7 @@ class ResumeOptions(TypedDict, total=False):
     """Run these steps again and no others."""
 
     skip: Mapping[str, Any] | None
-    """Mark these steps as skipped, each with an output or None."""
+    """Fingerprint these steps as skipped, each with an output or None."""
 
     inputs: Mapping[str, Any] | None
     """Merge these over the recorded inputs."""
@@ -69,10 +69,10 @@ class Resumption:
         check_mapping("inputs", self.inputs)
         check_mapping("skip", self.skip)
 
-    def mark(self) -> Mark | None:
-        """Return the mark of this request; None without a request id."""
+    def fingerprint(self) -> Fingerprint | None:
+        """Return the fingerprint of this request; None without a request id."""
         definition = None if self.workflow is None else self.workflow.definition
-        return mark(
+        return fingerprint(
             self.request_id,
             "resume",
             definition=None if definition is None else definition.digest,
@@ -85,7 +85,7 @@ class Resumption:
         )
 
 
-def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: Mark | None) -> list[Fact]:
+def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: Fingerprint | None) -> list[Fact]:
     """Return the facts that a resume with the workflow `chosen` records; raise what forbids it."""
     if chosen.name != state.workflow:
         raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")

@@ -13,7 +13,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.fold import add_up
 from flujo.kernel.journal.fork import history
-from flujo.kernel.journal.requests import Mark, id_for, mark, unmarked
+from flujo.kernel.journal.requests import Fingerprint, fingerprint, id_for, without_request
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.keys import check_run_id
@@ -89,7 +89,7 @@ class Starter:
         """Start a run as Runs.start does."""
         chosen = self._registry.resolve(workflow)
         inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", labels)
-        request = mark(
+        request = fingerprint(
             request_id,
             "start",
             workflow=chosen.name,
@@ -136,7 +136,7 @@ class Starter:
     ) -> Started:
         """Start a run with the history of another one as Runs.fork does."""
         inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", labels)
-        request = mark(
+        request = fingerprint(
             request_id,
             "fork",
             run=run_id,
@@ -152,7 +152,7 @@ class Starter:
         journal = await read_journal(self._backend, summary)
         state = add_up(run_id, summary.uid, journal)
         chosen = workflow or await self._registry.for_run(state, self._backend)
-        facts = [unmarked(fact) for fact in history(journal, state, from_step)]
+        facts = [without_request(fact) for fact in history(journal, state, from_step)]
         inherited = chosen.inherited(state.inputs, state.environment)
         created = await self._creation(chosen, name, {**inherited, **inputs}, {**state.labels, **labels})
         kept = {getattr(fact, "step", None) for fact in facts}
@@ -161,7 +161,7 @@ class Starter:
 
     # -- what they share ----------------------------------------------------------------------------------------
 
-    def _new_id(self, given: str | None, request: Mark | None, forked_from: str = "") -> str:
+    def _new_id(self, given: str | None, request: Fingerprint | None, forked_from: str = "") -> str:
         """Return the id of a run to be: the one given, else the one a request always comes to, else a fresh one."""
         if given is not None:
             return check_run_id(given)

@@ -34,7 +34,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.children import abandoned_by, awaited, given_up, is_outlived
 from flujo.kernel.journal.decisions import at_recovery, at_takeover
 from flujo.kernel.journal.events import Fact
-from flujo.kernel.journal.requests import Mark, is_repeat
+from flujo.kernel.journal.requests import Fingerprint, is_repeat
 from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.outcomes import CancelOutcome
@@ -198,12 +198,14 @@ class Takeover:
 
     # -- resuming -----------------------------------------------------------------------------------------------
 
-    async def resume(self, run_id: str, asked: Resumption, request: Mark | None, *, only_paused: bool = False) -> None:
+    async def resume(
+        self, run_id: str, asked: Resumption, request: Fingerprint | None, *, only_paused: bool = False
+    ) -> None:
         """As Kernel.resume; durable on return. With `only_paused` it raises RunNotPausedError for any other run."""
         work = partial(self._resume, run_id, asked, request, only_paused)
         await self._tasks.finish(partial(self._one_at_a_time, run_id, work))
 
-    async def _resume(self, run_id: str, asked: Resumption, request: Mark | None, only_paused: bool) -> None:
+    async def _resume(self, run_id: str, asked: Resumption, request: Fingerprint | None, only_paused: bool) -> None:
         asked_at = self._clock.now()
         if (live := self._runs.find(run_id)) is not None:
             if live.state.status in LIVE:
@@ -244,7 +246,7 @@ class Takeover:
     # -- amending -----------------------------------------------------------------------------------------------
 
     async def amend(
-        self, run_id: str, decide: Callable[[WorkflowState], list[Fact]], request: Mark | None = None
+        self, run_id: str, decide: Callable[[WorkflowState], list[Fact]], request: Fingerprint | None = None
     ) -> None:
         """Record what `decide` says on a run that nobody runs, and leave it as idle as it was; durable on return. Does
         nothing if the run has recorded this request, whoever runs it now.
@@ -253,7 +255,9 @@ class Takeover:
         work = partial(self._amend, run_id, decide, request)
         await self._tasks.finish(partial(self._one_at_a_time, run_id, work))
 
-    async def _amend(self, run_id: str, decide: Callable[[WorkflowState], list[Fact]], request: Mark | None) -> None:
+    async def _amend(
+        self, run_id: str, decide: Callable[[WorkflowState], list[Fact]], request: Fingerprint | None
+    ) -> None:
         if (live := self._runs.find(run_id)) is not None:
             if live.state.status in LIVE:
                 if is_repeat(live.state, request):
