@@ -57,7 +57,7 @@ def _open_closed_streams() -> None:
 
 
 def _package_in_the_way() -> str | None:
-    """The file of a regular package `flujo`, if there is one: it would hide our namespace package."""
+    """Return the file of a regular package `flujo`, if there is one: it would hide our namespace package."""
     found = PathFinder.find_spec("flujo")
     return None if found is None else found.origin
 

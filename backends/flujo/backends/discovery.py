@@ -64,7 +64,7 @@ def path_of(url: str) -> Path | None:
 
 
 def anchored(url: str, folder: Path) -> str:
-    """The URL of the same store for somebody who works elsewhere: a relative path in it counts from `folder`."""
+    """Return the URL of the same store for somebody who works elsewhere: a relative path in it counts from `folder`."""
     path = path_of(url)
     if path is None or path.is_absolute():
         return url
@@ -73,13 +73,14 @@ def anchored(url: str, folder: Path) -> str:
 
 
 def workspaces_of(url: str, here: Path) -> Path:
-    """Where the runs of a store get folders of their own: beside it, or in .flujo for a store that has no path."""
+    """Return where the runs of a store get folders of their own: beside it, or in .flujo for a store that has no
+    path."""
     path = path_of(url)
     return here / ".flujo" / "workspaces" if path is None else workspaces_beside(here / path)
 
 
 def workspaces_beside(path: Path) -> Path:
-    """The same for a store whose file or folder is known."""
+    """Return the same for a store whose file or folder is known."""
     return path.parent / "workspaces"
 
 

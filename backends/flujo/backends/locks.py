@@ -84,7 +84,7 @@ class KernelLocks:
 
     @property
     def file(self) -> int | None:
-        """The descriptor of the held lock."""
+        """Return the descriptor of the held lock."""
         return self._held[1] if self._held else None
 
     def hold(self, owner: str) -> bool:
@@ -115,7 +115,7 @@ class KernelLocks:
         self.release()
 
     def is_alive(self, owner: str) -> bool:
-        """Whether a process holds the lock of `owner` right now."""
+        """True if a process holds the lock of `owner` right now."""
         try:
             file = os.open(self._path(owner), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -132,7 +132,7 @@ class KernelLocks:
         return [owner for owner in self._owners() if self.is_alive(owner)]
 
     def dead_owners(self) -> list[str]:
-        """Those whose file is there although they are not alive: they died, or nobody has removed it yet."""
+        """Return those whose file is there although they are not alive: they died, or nobody has removed it yet."""
         return [owner for owner in self._owners() if not self.is_alive(owner)]
 
     def newly_dead(self) -> list[str]:

@@ -412,7 +412,7 @@ class InMemoryBackend(StateBackend):
 
 
 def open_memory(url: str) -> InMemoryBackend:
-    """The factory behind `memory:`; every call makes a new, private store. Raises StoreUrlError."""
+    """Return the factory behind `memory:`; every call makes a new, private store. Raises StoreUrlError."""
     if url != "memory:":
         raise StoreUrlError(url, "memory: takes no path and no options")
     return InMemoryBackend()

@@ -23,18 +23,19 @@ class Position(NamedTuple):
 
 
 def place(order: Order, run: RunSummary) -> Position:
-    """Where a run stands in a listing that is sorted like this; the newest one has the greatest place."""
+    """Return where a run stands in a listing that is sorted like this; the newest one has the greatest place."""
     return Position(run.created_at if order is Order.CREATED else run.updated_at, run.run_id)
 
 
 def page_token(filter: RunFilter, order: Order, last: RunSummary) -> str:
-    """The token that continues after `last` in a listing by `filter`."""
+    """Return the token that continues after `last` in a listing by `filter`."""
     content = json.dumps([_fingerprint(filter, order), *place(order, last)])
     return base64.urlsafe_b64encode(content.encode()).decode()
 
 
 def page_position(filter: RunFilter, order: Order, token: str) -> Position:
-    """Where `token` continues; raises InvalidNameError unless it came from a listing by an equal filter and order."""
+    """Return where `token` continues; raises InvalidNameError unless it came from a listing by an equal filter and
+    order."""
     try:
         fingerprint, instant, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
     except ValueError as error:

@@ -20,12 +20,12 @@ Condition = Callable[[RunSummary], bool]
 
 
 def matches(filter: RunFilter, run: RunSummary) -> bool:
-    """Whether every part of a filter that is given fits a run."""
+    """True if every part of a filter that is given fits a run."""
     return all(condition(run) for condition in conditions(filter))
 
 
 def chooser(filter: RunFilter) -> Condition:
-    """The same question for many runs, at less cost for each."""
+    """Return the same question for many runs, at less cost for each."""
     match conditions(filter):
         case []:
             return lambda run: True
@@ -43,7 +43,7 @@ def chooser(filter: RunFilter) -> Condition:
 
 
 def conditions(filter: RunFilter) -> list[Condition]:
-    """What the parts of a filter that are given ask of a run, each by itself; the cheap ones first."""
+    """Return what the parts of a filter that are given ask of a run, each by itself; the cheap ones first."""
     asked: list[Condition] = []
     if filter.statuses:
         statuses = frozenset(filter.statuses)
@@ -72,7 +72,7 @@ def conditions(filter: RunFilter) -> list[Condition]:
 
 
 def settled_at(run: RunSummary) -> int | None:
-    """The instant since when a run rests, None for one that goes on: `settled_before` asks for it."""
+    """Return the instant since when a run rests, None for one that goes on: `settled_before` asks for it."""
     return run.updated_at if run.status == RunStatus.PAUSED else run.finished_at
 
 
@@ -85,7 +85,7 @@ def _is_within(instant: Callable[[RunSummary], int | None], start: int | None, e
 
 
 def pruning_place(run: RunSummary) -> Position:
-    """Where a run stands in the line of those that are to be pruned; the least goes first."""
+    """Return where a run stands in the line of those that are to be pruned; the least goes first."""
     return Position(run.updated_at if run.finished_at is None else run.finished_at, run.run_id)
 
 
@@ -99,14 +99,14 @@ class Families:
         self._children = children
 
     def has_parent(self, run: RunSummary) -> bool:
-        """Whether the run that started this one is in the store."""
+        """True if the run that started this one is in the store."""
         if run.parent_run_id is None:
             return False
         parent = self._find(run.parent_run_id)
         return parent is not None and is_child(run, parent.run_id, parent.created_at)
 
     def of(self, root: RunSummary) -> Sequence[RunSummary]:
-        """A run and all that came of it, every one before those it has started."""
+        """Return a run and all that came of it, every one before those it has started."""
         family = [root]
         for member in family:
             family += (
@@ -118,7 +118,7 @@ class Families:
 def prunable(
     filter: RunFilter, runs: Iterable[RunSummary], families: Families, is_alive: Callable[[str], bool]
 ) -> Iterator[Sequence[RunSummary]]:
-    """The families that go, in the order in which they do."""
+    """Yield the families that go, in the order in which they do."""
     fits = chooser(filter)
     chosen = [run for run in runs if fits(run) and not families.has_parent(run)]
     for root in sorted(chosen, key=pruning_place):
@@ -128,7 +128,7 @@ def prunable(
 
 
 def tally(runs: Iterable[RunSummary], since: int) -> Sequence[WorkflowStats]:
-    """What runs add up to, by workflow."""
+    """Return what runs add up to, by workflow."""
     by_workflow: defaultdict[str, list[RunSummary]] = defaultdict(list)
     for run in runs:
         by_workflow[run.workflow].append(run)
@@ -156,7 +156,7 @@ def _took(run: RunSummary) -> int:
 
 
 def most_first(counts: Mapping[str, int]) -> dict[str, int]:
-    """The same counts, the greatest first, and by name where they are equal."""
+    """Return the same counts, the greatest first, and by name where they are equal."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -170,5 +170,5 @@ def spread(ascending: Sequence[int]) -> dict[str, int | None]:
 
 
 def rank(percent: int, number: int) -> int:
-    """The place, counted from 0, of a percentile among so many sorted values."""
+    """Return the place, counted from 0, of a percentile among so many sorted values."""
     return max(0, -(-percent * number // 100) - 1)

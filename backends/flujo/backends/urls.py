@@ -28,7 +28,7 @@ def split(url: str) -> tuple[str, str, str]:
 
 
 def parse(url: str, what: str) -> Address:
-    """What a URL says; `what` the path is of, for messages. Raises StoreUrlError."""
+    """Return what a URL says; `what` the path is of, for messages. Raises StoreUrlError."""
     scheme, path, options = split(url)
     if path.startswith("//"):
         path = path[2:]

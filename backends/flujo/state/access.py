@@ -51,7 +51,7 @@ async def record(
 
 
 def user() -> str | None:
-    """Who runs this process, for the record."""
+    """Return who runs this process, for the record."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # no name for this number, as in some containers

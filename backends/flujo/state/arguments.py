@@ -91,7 +91,7 @@ def _number(what: str, given: Any, unit_seconds: int) -> float:
 
 
 def _shown(given: Any) -> Any:
-    """What a message shows of a value, which may be of any size: the value if it is short, or else its type."""
+    """Return what a message shows of a value, which may be of any size: the value if it is short, or else its type."""
     if given is None or isinstance(given, bool | float):
         return given
     if isinstance(given, int):

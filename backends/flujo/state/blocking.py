@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def run_blocking(call: str, function: Callable[[], Awaitable[Result]]) -> Result:
-    """What `function` returns or raises. `call` names what blocks, as a user would type it.
+    """Return what `function` returns or raises. `call` names what blocks, as a user would type it.
 
     Raises BlockingCallError where an event loop runs in this thread: it would stand still, and the run that is asked
     about may be one of its own."""

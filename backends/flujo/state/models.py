@@ -41,8 +41,8 @@ class WorkflowState:
 
     @classmethod
     def load(cls, workflow_id: str, *, store: str | StateBackend | None = None) -> Self:
-        """The run with this id. `store` is a store's URL, or a backend of `flujo.state.backends`; without it, the store
-        is found as flujoctl finds it: FLUJO_STORE, the nearest flujo.toml, the nearest folder .flujo.
+        """Return the run with this id. `store` is a store's URL, or a backend of `flujo.state.backends`; without it,
+        the store is found as flujoctl finds it: FLUJO_STORE, the nearest flujo.toml, the nearest folder .flujo.
 
         Raises RunNotFoundError, StoreNotFoundError and other StoreErrors, BlockingCallError."""
         arguments.text("workflow_id", workflow_id)
@@ -62,42 +62,42 @@ class WorkflowState:
 
     @property
     def workflow_id(self) -> str:
-        """The id of the run."""
+        """Return the id of the run."""
         return self._shown.run_id
 
     @property
     def run_id(self) -> str:
-        """The id of the run, as flujo calls it."""
+        """Return the id of the run, as flujo calls it."""
         return self._shown.run_id
 
     @property
     def name(self) -> str:
-        """The name of the workflow."""
+        """Return the name of the workflow."""
         return self._shown.name
 
     @property
     def status(self) -> str:
-        """Where the run stands: pending, running, waiting, paused, completed, failed or cancelled."""
+        """Return where the run stands: pending, running, waiting, paused, completed, failed or cancelled."""
         return self._shown.status.value
 
     @property
     def start_time(self) -> str | None:
-        """When the run started, ISO 8601 in UTC."""
+        """Return when the run started, ISO 8601 in UTC."""
         return self._shown.start_time
 
     @property
     def last_updated(self) -> str | None:
-        """When the last event was recorded, ISO 8601 in UTC."""
+        """Return when the last event was recorded, ISO 8601 in UTC."""
         return self._shown.last_updated
 
     @property
     def current_step(self) -> str | None:
-        """The step that began last."""
+        """Return the step that began last."""
         return current_step_of(self._shown)
 
     @property
     def failed_step(self) -> str | None:
-        """The step whose failure ended the run."""
+        """Return the step whose failure ended the run."""
         return self._shown.failed_step
 
     @property
@@ -117,7 +117,7 @@ class WorkflowState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables of the run; a copy, which `set_variable` is there to change."""
+        """Return the variables of the run; a copy, which `set_variable` is there to change."""
         return deepcopy(self._shown.variables)
 
     @property
@@ -127,11 +127,11 @@ class WorkflowState:
 
     @property
     def has_changes(self) -> bool:
-        """Whether there is anything to save."""
+        """True if there is anything to save."""
         return bool(self._changes) or self._completion is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """The run in the JSON shape of a state file: workflow_id, name, start_time, last_updated, status,
+        """Return the run in the JSON shape of a state file: workflow_id, name, start_time, last_updated, status,
         execution_state and variables."""
         return shape(self._shown)
 

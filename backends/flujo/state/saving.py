@@ -44,7 +44,7 @@ def execution_of(state: WorkflowState) -> dict[str, Any]:
 
 
 def current_step_of(state: WorkflowState) -> str | None:
-    """The step that began last."""
+    """Return the step that began last."""
     if state.current_step is None or state.steps[state.current_step].kind not in VALUES:
         return state.current_step
     begun = [step for step in state.steps.values() if step.kind not in VALUES]
@@ -57,8 +57,8 @@ def outputs_of(state: WorkflowState) -> dict[str, dict[str, Any]]:
 
 
 def amendment_of_step(run_id: str, step: str, status: str, output: Any) -> Amendment:
-    """The change that gives a step this status by hand. Raises StateNotRecordableError for one that only an attempt can
-    have, InvalidNameError for one that does not exist."""
+    """Return the change that gives a step this status by hand. Raises StateNotRecordableError for one that only an
+    attempt can have, InvalidNameError for one that does not exist."""
     match status:
         case StepStatus.COMPLETED:
             return SetOutput(step, output)
@@ -76,7 +76,7 @@ def amendment_of_step(run_id: str, step: str, status: str, output: Any) -> Amend
 
 
 def changes_between(state: WorkflowState, wanted: Mapping[str, Any]) -> list[Amendment]:
-    """What leads from a run to a state in the shape that `shape` gives; parts that are left out stay.
+    """Return what leads from a run to a state in the shape that `shape` gives; parts that are left out stay.
 
     Raises StateNotRecordableError for whatever cannot be given by hand, or has moved on since, and what making the
     changes raises."""

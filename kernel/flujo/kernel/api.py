@@ -81,7 +81,7 @@ class StoredRuns(Protocol):
 
     @property
     def url(self) -> str:
-        """How messages name the place: a store's URL, or the address of a server."""
+        """Return how messages name the place: a store's URL, or the address of a server."""
         ...
 
     async def inspect(self, run_id: str) -> WorkflowState:
@@ -89,7 +89,7 @@ class StoredRuns(Protocol):
         ...
 
     async def summary(self, run_id: str) -> RunSummary:
-        """How a run stands, without its journal; raises RunNotFoundError."""
+        """Return how a run stands, without its journal; raises RunNotFoundError."""
         ...
 
     async def explain(self, run_id: str) -> Explanation:
@@ -100,47 +100,48 @@ class StoredRuns(Protocol):
         ...
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
-        """Whether somebody ought to run this run and nobody does."""
+        """True for an unfinished run that no live process runs."""
         ...
 
     async def list(
         self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[RunQuery]
     ) -> Page:
-        """One page of the runs that match, newest first by `order`: `created`, or `updated`, by which a run that moves
-        meanwhile may be on two pages or on none.
+        """Return one page of the runs that match, newest first by `order`: `created`, or `updated`, by which a run that
+        moves meanwhile may be on two pages or on none.
 
         Raises InvalidNameError for a `page` of another filter or order, a status or order that does not exist, what is
         no instant and a limit below 1, InvalidValueError for a label that is no text."""
         ...
 
     async def count(self, **wanted: Unpack[RunQuery]) -> int:
-        """How many runs match. Raises as `list`."""
+        """Return how many runs match. Raises as `list`."""
         ...
 
     async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
-        """What the runs of each workflow add up to, or those of one: all that are stored, and those that were created
-        and ended in the window, which ends now. Raises InvalidDurationError."""
+        """Return what the runs of each workflow add up to, or those of one: all that are stored, and those that were
+        created and ended in the window, which ends now. Raises InvalidDurationError."""
         ...
 
     async def events(
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
     ) -> Sequence[Event]:
-        """Up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError, CursorError."""
+        """Return up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError,
+        CursorError."""
         ...
 
     def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
-        """The events after `after_seq`, stored and then live, each once and in order, until the run is final.
+        """Yield the events after `after_seq`, stored and then live, each once and in order, until the run is final.
 
         With `uid`, only of that life of the run. Close it (`contextlib.aclosing`) when you leave early. Raises
         RunNotFoundError, CursorError, RunDeletedError, RunReplacedError."""
         ...
 
     async def wait(self, run_id: str) -> WorkflowState:
-        """The run once it is final or paused; raises RunInterrupted when nobody runs it, RunNotFoundError."""
+        """Return the run once it is final or paused; raises RunInterrupted when nobody runs it, RunNotFoundError."""
         ...
 
     async def result(self, run_id: str) -> Any:
-        """The output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
+        """Return the output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
         ...
 
     async def signal(
@@ -324,11 +325,11 @@ class RunHandle(Generic[Result_co]):
         return typed
 
     async def wait(self) -> WorkflowState:
-        """The run once it is final or paused."""
+        """Return the run once it is final or paused."""
         return await self.runs.wait(self.run_id)
 
     def watch(self, after_seq: int = 0) -> AsyncGenerator[Event, None]:
-        """The run's events, as Runs.watch."""
+        """Yield the run's events, as Runs.watch."""
         return self.runs.watch(self.run_id, after_seq)
 
     async def inspect(self) -> WorkflowState:
@@ -345,7 +346,7 @@ class RunHandle(Generic[Result_co]):
 
 
 def result_of(state: WorkflowState) -> Any:
-    """The output of a completed run; raises what says how it ended otherwise."""
+    """Return the output of a completed run; raises what says how it ended otherwise."""
     match state.status:
         case RunStatus.COMPLETED:
             return state.output

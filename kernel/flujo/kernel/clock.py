@@ -19,7 +19,7 @@ class Clock(Protocol):
     """The only source of time in flujo."""
 
     def now(self) -> int:
-        """The wall clock: microseconds since 1970-01-01 UTC."""
+        """Return the wall clock: microseconds since 1970-01-01 UTC."""
         ...
 
     async def sleep_until(self, instant: int) -> None:
@@ -96,7 +96,7 @@ class Identifiers:
         self._random = random
 
     def run_id(self) -> str:
-        """A UUID of version 7 (RFC 9562): milliseconds first, so ids list in the order they were made."""
+        """Return a UUID of version 7 (RFC 9562): milliseconds first, so ids list in the order they were made."""
         milliseconds = self._clock.now() // 1000
         raw = bytearray(milliseconds.to_bytes(6, "big") + self._random(10))
         raw[6] = 0x70 | raw[6] & 0x0F

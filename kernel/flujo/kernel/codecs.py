@@ -142,7 +142,7 @@ def _is_stable(schema: Any) -> bool:
 
 
 def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """Every node of a core schema."""
+    """Yield every node of a core schema."""
     return (node for _, node in _placed_nodes(schema, "$"))
 
 
@@ -163,7 +163,7 @@ def _placed_nodes(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, An
 
 
 def _unrecordable(schema: Any, path: str) -> Iterator[tuple[str, str]]:
-    """The places in a type where no value survives, each with what stands there."""
+    """Yield the places in a type where no value survives, each with what stands there."""
     for place, node in _placed_nodes(schema, path):
         kind = node["type"]
         if _is_secret(node):
@@ -259,7 +259,7 @@ def _has_own_equality(value: object) -> bool:
 
 
 def _state_of_model(model: BaseModel) -> dict[str, Any]:
-    """The fields of a model, those that it was given besides, and what it keeps in private."""
+    """Return the fields of a model, those that it was given besides, and what it keeps in private."""
     fields = ((name, getattr(model, name)) for name in type(model).model_fields)
     extra, private = model.__pydantic_extra__ or {}, model.__pydantic_private__ or {}
     return dict(chain(fields, extra.items(), private.items()))
@@ -274,7 +274,7 @@ def _named(given: Mapping[Any, Any], read: Mapping[Any, Any], path: str) -> Part
 
 
 def _shown(value: Any) -> str:
-    """The `repr` of a value, cut to what fits a sentence."""
+    """Return the `repr` of a value, cut to what fits a sentence."""
     try:
         text = repr(value)
     except Exception:

@@ -25,7 +25,7 @@ _ISO = re.compile(
 
 
 def parse_duration(value: Duration) -> float:
-    """The seconds in `value`, not negative and finite; anything else raises InvalidDurationError.
+    """Return the seconds in `value`, not negative and finite; anything else raises InvalidDurationError.
 
     `1:30` is refused: it means 90 seconds to some and 90 minutes to others.
     """
@@ -60,7 +60,7 @@ def _parse_text(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that reads back as nearly the same duration: `0.2s`, `90s` as `1m30s`, `2d`."""
+    """Return the shortest text that reads back as nearly the same duration: `0.2s`, `90s` as `1m30s`, `2d`."""
     if seconds < 60:
         return f"{round(seconds, 3):g}s"
     rest, parts = round(seconds), []
@@ -72,12 +72,12 @@ def format_duration(seconds: float) -> str:
 
 
 def to_datetime(instant: int) -> datetime:
-    """The instant as an aware UTC datetime."""
+    """Return the instant as an aware UTC datetime."""
     return datetime.fromtimestamp(instant // MICROSECONDS, UTC) + timedelta(microseconds=instant % MICROSECONDS)
 
 
 def format_instant(instant: int | None) -> str | None:
-    """The instant as ISO 8601 in UTC with microseconds, as in `2026-11-22T02:15:00.000000Z`."""
+    """Return the instant as ISO 8601 in UTC with microseconds, as in `2026-11-22T02:15:00.000000Z`."""
     if instant is None:
         return None
     return to_datetime(instant).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -120,12 +120,12 @@ class Kernel:
 
     @property
     def url(self) -> str:
-        """The URL of the store."""
+        """Return the URL of the store."""
         return self.backend.url
 
     @property
     def workflows(self) -> Mapping[str, Workflow]:
-        """The workflows that can be started by name."""
+        """Return the workflows that can be started by name."""
         return self._registry.registered
 
     def accept_definitions(self, load: Callable[[StoredDefinition], Workflow]) -> None:
@@ -163,7 +163,7 @@ class Kernel:
     async def start(
         self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[StartOptions]
     ) -> RunHandle:
-        """As Runs.start."""
+        """See Runs.start."""
         started = await self._starter.start(workflow, inputs, **options)
         return RunHandle(self, *started, workflow if isinstance(workflow, Workflow) else None)
 
@@ -174,7 +174,7 @@ class Kernel:
         self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[RunOptions]
     ) -> Any: ...
     async def run(self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[RunOptions]) -> Any:
-        """As Runs.run."""
+        """See Runs.run."""
         return await (await self.start(workflow, inputs, **options)).result()
 
     async def fork(
@@ -188,18 +188,18 @@ class Kernel:
         workflow: Workflow | None = None,
         request_id: str | None = None,
     ) -> RunHandle:
-        """As Runs.fork; the new run gets a workspace of its own."""
+        """See Runs.fork; the new run gets a workspace of its own."""
         started = await self._starter.fork(run_id, from_step, new_run_id, inputs, labels, workflow, request_id)
         return RunHandle(self, *started)
 
     async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
-        """As Runs.resume."""
+        """See Runs.resume."""
         asked = Resumption(**options)
         await self._takeover.resume(run_id, asked, asked.fingerprint())
         return RunHandle(self, run_id, created=False)
 
     async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
-        """As Runs.unpause."""
+        """See Runs.unpause."""
         request = fingerprint(request_id, "unpause", by=by)
         summary = await self.backend.load(run_id)
         if summary.status != RunStatus.PAUSED and await self._runtime.local_runs.recorded(run_id, request) is None:
@@ -216,7 +216,7 @@ class Kernel:
     async def signal(
         self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
     ) -> Delivery:
-        """As Runs.signal; a run of this kernel has it in its journal on return."""
+        """See Runs.signal; a run of this kernel has it in its journal on return."""
         check_text("by", by)
         request = fingerprint(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
         fact = events.SignalReceived(name, encode_given("the payload", payload), by, request)
@@ -231,7 +231,7 @@ class Kernel:
     async def cancel(
         self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
     ) -> CancelOutcome:
-        """As Runs.cancel. A run without a live owner is cancelled at once, and becomes this kernel's for that."""
+        """See Runs.cancel. A run without a live owner is cancelled at once, and becomes this kernel's for that."""
         check_text("reason", reason)
         check_text("by", by)
         fact = events.CancelRequested(reason, by, fingerprint(request_id, "cancel", reason=reason, by=by))
@@ -249,7 +249,7 @@ class Kernel:
     async def pause(
         self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
     ) -> PauseOutcome:
-        """As Runs.pause. A run without a live owner is paused at once."""
+        """See Runs.pause. A run without a live owner is paused at once."""
         check_text("reason", reason)
         check_text("by", by)
         request = fingerprint(request_id, "pause", reason=reason, by=by)
@@ -274,7 +274,7 @@ class Kernel:
         by: str | None = None,
         request_id: str | None = None,
     ) -> Delivery:
-        """As Runs.set_variable."""
+        """See Runs.set_variable."""
         recorded = encode_given("the value", value)
         check_variable_name(name)
         check_text("reason", reason)
@@ -299,7 +299,7 @@ class Kernel:
         by: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """As Runs.skip."""
+        """See Runs.skip."""
         recorded = None if output is None else encode_given("the output", output)
         check_text("reason", reason)
         check_text("by", by)
@@ -320,7 +320,7 @@ class Kernel:
         by: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """As Runs.set_output."""
+        """See Runs.set_output."""
         recorded = encode_given("the output", output)
         check_text("reason", reason)
         check_text("by", by)
@@ -358,7 +358,7 @@ class Kernel:
     # -- forgetting ---------------------------------------------------------------------------------------------
 
     async def delete(self, run_id: str, *, force: bool = False) -> None:
-        """As Runs.delete."""
+        """See Runs.delete."""
         await Deletion(self.backend, self._files, self._stop).delete(run_id, force=force)
 
     async def _stop(self, run_id: str) -> None:
@@ -374,14 +374,14 @@ class Kernel:
         dry_run: bool = False,
         **selection: Unpack[SelectionOptions],
     ) -> PruneResult:
-        """As Runs.prune."""
+        """See Runs.prune."""
         pruner = Pruner(self.backend, self.clock, self._files.remove)
         return await pruner.prune(Selection(**selection), limit, time_budget_seconds, dry_run)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def explain(self, run_id: str) -> Explanation:
-        """As Runs.explain; a kernel also knows which workflows it has, and what waits for a free slot."""
+        """See Runs.explain; a kernel also knows which workflows it has, and what waits for a free slot."""
         state = await self.inspect(run_id)
         explanation = self._runtime.explain(state, await self._observer.untaken_signals(state))
         return explanation._replace(rest=await self._rests.rest(run_id))
@@ -394,55 +394,55 @@ class Kernel:
         return await self._rests.suspend(run_id)
 
     async def inspect(self, run_id: str) -> WorkflowState:
-        """As Runs.inspect."""
+        """See Runs.inspect."""
         return await self._observer.inspect(run_id)
 
     async def look(self, run_id: str) -> tuple[RunSummary, WorkflowState]:
-        """As Observer.look."""
+        """See Observer.look."""
         return await self._observer.look(run_id)
 
     async def summary(self, run_id: str) -> RunSummary:
-        """As Runs.summary."""
+        """See Runs.summary."""
         return await self._observer.summary(run_id)
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
-        """As Runs.is_interrupted."""
+        """See Runs.is_interrupted."""
         return await self._observer.is_interrupted(summary)
 
     async def count(self, **wanted: Unpack[RunQuery]) -> int:
-        """As Runs.count."""
+        """See Runs.count."""
         return await self._observer.count(**wanted)
 
     async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
-        """As Runs.stats."""
+        """See Runs.stats."""
         return await self._observer.stats(window_seconds=window_seconds, workflow=workflow)
 
     async def events(
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
     ) -> Sequence[Event]:
-        """As Runs.events."""
+        """See Runs.events."""
         return await self._observer.events(run_id, after_seq, limit=limit, uid=uid)
 
     def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
-        """As Runs.watch; raises StoreError when the store has failed this kernel."""
+        """See Runs.watch; raises StoreError when the store has failed this kernel."""
         return self._observer.watch(run_id, after_seq, uid=uid)
 
     def watch_batches(
         self, run_id: str, after_seq: int = 0, *, uid: str | None = None, idle_seconds: float | None = None
     ) -> AsyncGenerator[Watched, None]:
-        """As Observer.watch_batches."""
+        """See Observer.watch_batches."""
         return self._observer.watch_batches(run_id, after_seq, uid=uid, idle_seconds=idle_seconds)
 
     async def wait(self, run_id: str) -> WorkflowState:
-        """As Runs.wait; a run of this kernel is not looked at in the store before it has ended."""
+        """See Runs.wait; a run of this kernel is not looked at in the store before it has ended."""
         return await self._observer.wait(run_id)
 
     async def result(self, run_id: str) -> Any:
-        """As Runs.result."""
+        """See Runs.result."""
         return await self._observer.result(run_id)
 
     async def list(
         self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[RunQuery]
     ) -> Page:
-        """As Runs.list."""
+        """See Runs.list."""
         return await self._observer.list(order=order, limit=limit, page=page, **wanted)

@@ -58,12 +58,12 @@ class Branch:
         self._counts: dict[str, int] = {}
 
     def next_key(self, name: str) -> str:
-        """The key the next step called `name` will get in this branch; the name is not used up."""
+        """Return the key the next step called `name` will get in this branch; the name is not used up."""
         count = max(0, self._counts.get(name, 0))
         return self.prefix + (name if count == 0 else f"{name}#{count + 1}")
 
     def key(self, name: str, task: int, explicit: bool) -> str:
-        """The key of the next step called `name`, asked for by `task`; raises UnsafeStepNameError.
+        """Return the key of the next step called `name`, asked for by `task`; raises UnsafeStepNameError.
 
         `explicit` tells whether the program gave the name itself, as in `ctx.step(fetch, url, name="front-page")`.
         """
@@ -86,14 +86,14 @@ class Branch:
 
 
 def item_key(base: str, item: int | str) -> str:
-    """The key of one item of the map or gather whose own key is `base`."""
+    """Return the key of one item of the map or gather whose own key is `base`."""
     if isinstance(item, str) and not ITEM_KEY.fullmatch(item):
         raise InvalidNameError("item key", item, "1 to 100 letters, digits, _, ., :, @ or -")
     return f"{base}[{item}]"
 
 
 def check_variable_name(name: str) -> str:
-    """The name itself; raises InvalidNameError unless it could be a step's, with 90 characters at most."""
+    """Return the name itself; raises InvalidNameError unless it could be a step's, with 90 characters at most."""
     if not isinstance(name, str) or len(name) > 90 or not STEP_NAME.fullmatch(name):
         raise InvalidNameError("variable name", name, "a letter or _, then up to 89 letters, digits, _, . or -")
     return name

@@ -130,7 +130,7 @@ class Observer:
 
     @property
     def url(self) -> str:
-        """The URL of the store."""
+        """Return the URL of the store."""
         return self.backend.url
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class Observer:
         return state
 
     async def look(self, run_id: str) -> tuple[RunSummary, WorkflowState]:
-        """How a run stands and everything recorded of it, both of one moment; raises RunNotFoundError."""
+        """Return how a run stands and everything recorded of it, both of one moment; raises RunNotFoundError."""
         found = await self.backend.load(run_id)
         state = await read_state(self.backend, found)
         # Of the state, which may have gone on meanwhile: a summary read anew might always be of another moment.
@@ -158,14 +158,14 @@ class Observer:
         return summary, state
 
     async def _usual_seconds(self, workflow: str) -> float | None:
-        """How long a run of a workflow takes, by the last ones that completed; None before one has."""
+        """Return how long a run of a workflow takes, by the last ones that completed; None before one has."""
         wanted = RunFilter(statuses=(RunStatus.COMPLETED,), workflow=workflow)
         done = await self.backend.list(wanted, limit=EARLIER_RUNS)
         took = [run.finished_at - run.started_at for run in done.runs if run.finished_at and run.started_at]
         return median(took) / MICROSECONDS if took else None
 
     async def summary(self, run_id: str) -> RunSummary:
-        """How a run stands, without its journal; raises RunNotFoundError."""
+        """Return how a run stands, without its journal; raises RunNotFoundError."""
         return await self.backend.load(run_id)
 
     async def explain(self, run_id: str) -> Explanation:
@@ -190,8 +190,8 @@ class Observer:
     async def list(
         self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[RunQuery]
     ) -> Page:
-        """One page of the runs that match, newest first by `order`: `created`, or `updated`, by which a run that moves
-        meanwhile may be on two pages or on none.
+        """Return one page of the runs that match, newest first by `order`: `created`, or `updated`, by which a run that
+        moves meanwhile may be on two pages or on none.
 
         Raises InvalidNameError for a `page` of another filter or order, a status or order that does not exist, what is
         no instant and a limit below 1, InvalidValueError for a label that is no text."""
@@ -201,12 +201,12 @@ class Observer:
         )
 
     async def count(self, **wanted: Unpack[RunQuery]) -> int:
-        """How many runs match. Raises as `list`."""
+        """Return how many runs match. Raises as `list`."""
         return await self.backend.count(run_filter(**wanted))
 
     async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
-        """What the runs of each workflow add up to, or those of one: all that are stored, and those that were created
-        and ended in the window, which ends now.
+        """Return what the runs of each workflow add up to, or those of one: all that are stored, and those that were
+        created and ended in the window, which ends now.
 
         The slowest steps are told by a sample, the runs that completed last. Raises InvalidDurationError."""
         until = self.clock.now()
@@ -229,7 +229,8 @@ class Observer:
     async def events(
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
     ) -> Sequence[Event]:
-        """Up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError, CursorError."""
+        """Return up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError,
+        CursorError."""
         check_limit(limit)
         if isinstance(after_seq, bool) or not isinstance(after_seq, int):
             raise InvalidNameError("event number", after_seq, "a whole number, as events have in `seq`")
@@ -242,8 +243,8 @@ class Observer:
         return [events.decode(row) for row in rows]
 
     async def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
-        """The events of a run after `after_seq`, stored ones first and then as they are committed, each once and in
-        order.
+        """Yield the events of a run after `after_seq`, stored ones first and then as they are committed, each once and
+        in order.
 
         Ends when everything is delivered and the run is final at that moment. With `uid`, only of that life of the run.
         Close it (`aclose`, or `contextlib.aclosing`) when you leave early. Raises RunNotFoundError, CursorError,
@@ -256,8 +257,8 @@ class Observer:
     async def watch_batches(
         self, run_id: str, after_seq: int = 0, *, uid: str | None = None, idle_seconds: float | None = None
     ) -> AsyncGenerator[Watched, None]:
-        """The same in batches of up to 64 events, with an empty one whenever nothing has happened for `idle_seconds`.
-        The first one brings the run as it stands, the last one the run as it ended."""
+        """Yield the same in batches of up to 64 events, with an empty one whenever nothing has happened for
+        `idle_seconds`. The first one brings the run as it stands, the last one the run as it ended."""
         summary = await self._watched(run_id, uid)
         if after_seq > summary.seq:
             raise CursorError(run_id, after_seq, summary.seq)
@@ -290,7 +291,7 @@ class Observer:
                 yield Watched()
 
     async def _watched(self, run_id: str, uid: str | None) -> RunSummary:
-        """The run whose life `uid` is being watched, or with None whatever run has this id."""
+        """Return the run whose life `uid` is being watched, or with None whatever run has this id."""
         try:
             summary = await self.backend.load(run_id)
         except RunNotFoundError:
@@ -360,7 +361,7 @@ class Observer:
         dry_run: bool = False,
         **selection: Unpack[SelectionOptions],
     ) -> PruneResult:
-        """As Runs.prune."""
+        """See Runs.prune."""
         pruner = Pruner(self.backend, self.clock, self._files.remove)
         return await pruner.prune(Selection(**selection), limit, time_budget_seconds, dry_run)
 

@@ -17,7 +17,7 @@ from .values import create, creation, following, listed
 
 
 async def _filtered(harness: Harness) -> StateBackend:
-    """A store of runs that differ in everything a filter looks at."""
+    """Return a store of runs that differ in everything a filter looks at."""
     one = await harness.open("one")
     await create(
         one,
@@ -360,7 +360,7 @@ PARTS: tuple[RunFilter, ...] = (
 
 
 async def _various(harness: Harness) -> StateBackend:
-    """A store of sixty runs in which every two parts of a filter choose something else."""
+    """Return a store of sixty runs in which every two parts of a filter choose something else."""
     one = await harness.open("one")
     statuses = ("running", "waiting", "paused", "completed", "failed", "cancelled", "completed")
     commits = []

@@ -11,12 +11,12 @@ from .values import create, creation, following, settled
 
 
 def took(run_id: str, micros: int, at: int = 10_000, **fields: Any) -> Any:
-    """A run that completed at an instant and took so long."""
+    """Return a run that completed at an instant and took so long."""
     return settled(run_id, at, **{"started_at": at - micros} | fields)
 
 
 async def of_one(handle: StateBackend, since: int, workflow: str = "report") -> WorkflowStats:
-    """The figures of one workflow."""
+    """Return the figures of one workflow."""
     (stats,) = await handle.stats(since, workflow=workflow)
     assert stats.workflow == workflow
     return stats

@@ -35,18 +35,18 @@ class Harness:
         self._opened: list[StateBackend] = []
 
     def handle(self) -> StateBackend:
-        """An unopened handle."""
+        """Return an unopened handle."""
         return self._make_handle()
 
     async def open(self, owner: str | None) -> StateBackend:
-        """A handle opened as `owner`."""
+        """Return a handle opened as `owner`."""
         handle = self.handle()
         await handle.open(owner)
         self._opened.append(handle)
         return handle
 
     async def open_copy(self, target: Path, owner: str | None) -> StateBackend:
-        """A handle on a copy that `backup` has written, opened as `owner`."""
+        """Return a handle on a copy that `backup` has written, opened as `owner`."""
         assert self._open_copy is not None, "this backend is durable; tell Harness how its copies open: open_copy=..."
         handle = self._open_copy(target)
         await handle.open(owner)
@@ -96,7 +96,7 @@ def behaviour(check: Check) -> Check:
 
 
 def suite(*chapters: ModuleType) -> tuple[Behaviour, ...]:
-    """The behaviours of these modules, in their order."""
+    """Return the behaviours of these modules, in their order."""
     return tuple(chain.from_iterable(_chapters[chapter.__name__] for chapter in chapters))
 
 

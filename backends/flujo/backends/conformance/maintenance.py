@@ -28,14 +28,14 @@ class Contents(NamedTuple):
 
 
 async def contents(handle: StateBackend) -> Contents:
-    """All that is in a store, by creation."""
+    """Return all that is in a store, by creation."""
     runs = list((await handle.list(RunFilter(), limit=1_000)).runs)
     journals = [list(await journal(handle, run)) for run in runs]
     return Contents(runs, journals, [list(await handle.requests(run.run_id, run.uid)) for run in runs])
 
 
 async def furnished(harness: Harness) -> StateBackend:
-    """A store with a little of everything in it."""
+    """Return a store with a little of everything in it."""
     one = await harness.open("one")
     large = event(1, "run_created", '"' + "größe" * 100_000 + '"')
     (a, _) = await create(one, creation("a", brings=DEFINITION, definition="digest"), creation("b", wake_at=7))

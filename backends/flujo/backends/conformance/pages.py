@@ -79,7 +79,7 @@ async def a_page_token_fits_its_filter_only(harness: Harness) -> None:
 
 
 async def read_pages(handle: StateBackend, filter: RunFilter, order: Order, limit: int) -> list[str]:
-    """The ids of all runs, page by page."""
+    """Return the ids of all runs, page by page."""
     seen: list[str] = []
     page: Page | None = None
     while page is None or page.next is not None:

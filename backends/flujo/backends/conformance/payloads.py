@@ -15,23 +15,23 @@ MEBIBYTE = 1 << 20
 
 
 def text_of(size: int, letter: str = "x") -> str:
-    """A JSON text of so many characters."""
+    """Return a JSON text of so many characters."""
     return '"' + letter * (size - 2) + '"'
 
 
 def bringing(summary: RunSummary, *payloads: str | None) -> Commit:
-    """A commit that adds an event for each payload."""
+    """Return a commit that adds an event for each payload."""
     rows = tuple(event(seq, "step_completed", payload) for seq, payload in enumerate(payloads, summary.seq + 1))
     return following(summary, len(payloads))._replace(rows=rows)
 
 
 async def payloads_of(handle: StateBackend, summary: RunSummary) -> list[str | None]:
-    """What the events of a run after the first one carry."""
+    """Return what the events of a run after the first one carry."""
     return [row.payload for row in (await journal(handle, summary))[1:]]
 
 
 async def create_with(handle: StateBackend, commit: Commit, payload: str) -> RunSummary:
-    """A run that has recorded a payload."""
+    """Return a run that has recorded a payload."""
     (summary,) = await create(handle, commit)
     brought = bringing(summary, payload)
     assert await handle.append([brought]) == {}

@@ -18,7 +18,7 @@ from .values import create, journal, listed
 
 
 def recorded(run_id: str, owner: str | None, *facts: Fact) -> Commit:
-    """A commit that creates a run in which these events have happened."""
+    """Return a commit that creates a run in which these events have happened."""
     happened: Sequence[Fact] = (RunCreated("report", "{}"), *facts)
     rows = [encode(Event(seq, 1_000 + seq, fact)) for seq, fact in enumerate(happened, 1)]
     summary = summarize(replay(run_id, f"uid-of-{run_id}", rows), owner, 1)
@@ -26,14 +26,14 @@ def recorded(run_id: str, owner: str | None, *facts: Fact) -> Commit:
 
 
 def continued(summary: RunSummary) -> Commit:
-    """A commit of a run's owner that adds one event."""
+    """Return a commit of a run's owner that adds one event."""
     row = encode(Event(summary.seq + 1, 2_000, StepStarted("next")))
     after = summary._replace(seq=summary.seq + 1, updated_at=2_000, current_step="next")
     return Commit(summary.run_id, summary.uid, summary.token, summary.seq, [row], after)
 
 
 async def in_use(harness: Harness) -> StateBackend:
-    """A store with a run of its owner, one that nobody has to advance, and a large output."""
+    """Return a store with a run of its owner, one that nobody has to advance, and a large output."""
     one = await harness.open("one")
     large = StepCompleted("first", '"' + "größe" * 100_000 + '"')
     await create(one, recorded("held", "one"), recorded("left", None, StepStarted("first"), large))

@@ -20,12 +20,12 @@ _uids = count(1)
 
 
 def event(seq: int, type: str = "step_started", payload: str | None = None) -> EventRow:
-    """A row of a journal."""
+    """Return a row of a journal."""
     return EventRow(seq, 1_000 + seq, type, 1, f'{{"step":"s{seq}"}}', payload)
 
 
 def creation(run_id: str, owner: str | None = "one", brings: StoredDefinition | None = None, **fields: Any) -> Commit:
-    """A commit that creates a run with one event; `fields` replace what its summary says."""
+    """Return a commit that creates a run with one event; `fields` replace what its summary says."""
     summary = RunSummary(
         run_id=run_id,
         uid=f"uid{next(_uids)}",
@@ -57,7 +57,7 @@ def creation(run_id: str, owner: str | None = "one", brings: StoredDefinition | 
 
 
 def following(summary: RunSummary, events: int = 1, taken: Sequence[int] = (), **fields: Any) -> Commit:
-    """A commit that adds events to the run whose summary this is."""
+    """Return a commit that adds events to the run whose summary this is."""
     last = summary.seq + events
     rows = tuple(event(seq) for seq in range(summary.seq + 1, last + 1))
     after = summary._replace(seq=last, updated_at=1_000 + last, **fields)
@@ -65,7 +65,7 @@ def following(summary: RunSummary, events: int = 1, taken: Sequence[int] = (), *
 
 
 def settled(run_id: str, at: int, **fields: Any) -> Commit:
-    """A commit that creates a run which nobody has to advance any more, completed at an instant."""
+    """Return a commit that creates a run which nobody has to advance any more, completed at an instant."""
     given: dict[str, Any] = {"status": "completed", "finished_at": at, "updated_at": at, "created_at": min(at, 1_000)}
     return creation(run_id, None, **given | fields)
 
@@ -78,11 +78,11 @@ async def create(handle: StateBackend, *commits: Commit) -> list[RunSummary]:
 
 
 async def journal(handle: StateBackend, summary: RunSummary) -> Sequence[EventRow]:
-    """All events of a run."""
+    """Return all events of a run."""
     return await handle.read_events(summary.run_id, summary.uid, 0, 10_000)
 
 
 async def listed(handle: StateBackend, filter: RunFilter | None = None, order: Order = Order.CREATED) -> list[str]:
-    """The ids of all runs that match, as one page lists them."""
+    """Return the ids of all runs that match, as one page lists them."""
     page = await handle.list(filter or RunFilter(), order=order, limit=1_000)
     return [summary.run_id for summary in page.runs]

@@ -84,7 +84,7 @@ class Lane:
         self._at_work = threading.Lock()
 
     async def run(self, unit: Callable[[], Result]) -> Result:
-        """What `unit` returns or raises, run in a thread. It can be cancelled until it begins, and not after."""
+        """Return what `unit` returns or raises, run in a thread. It can be cancelled until it begins, and not after."""
 
         def alone() -> Result:
             with self._at_work:
@@ -433,7 +433,7 @@ class FileBackend(StateBackend):
 
 
 def _in_portions(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """The same runs, so many at a time that reading them takes a moment: a cancellation waits for one portion."""
+    """Yield the same runs, so many at a time that reading them takes a moment: a cancellation waits for one portion."""
     portion: list[Entry] = []
     size = 0
     for entry in entries:
@@ -447,7 +447,7 @@ def _in_portions(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def _in_groups(several: Iterable[Sequence[Path]]) -> Iterator[Sequence[Path]]:
-    """The same paths, enough of them at a time to be worth a thread."""
+    """Yield the same paths, enough of them at a time to be worth a thread."""
     group: list[Path] = []
     for paths in several:
         group += paths
@@ -458,7 +458,8 @@ def _in_groups(several: Iterable[Sequence[Path]]) -> Iterator[Sequence[Path]]:
 
 
 def _next_to_remove(families: Sequence[Sequence[RunSummary]], place: int, limit: int) -> Sequence[Sequence[RunSummary]]:
-    """The families from `place` on that are removed under one lock: one at least, and no more than the limit needs."""
+    """Return the families from `place` on that are removed under one lock: one at least, and no more than the limit
+    needs."""
     runs = 0
     for number in range(place, len(families)):
         if runs >= min(limit, _RUNS_PER_DELETION):
@@ -468,5 +469,5 @@ def _next_to_remove(families: Sequence[Sequence[RunSummary]], place: int, limit:
 
 
 def open_file(url: str) -> FileBackend:
-    """The factory behind `file:DIR[?durability=full|normal]`. Raises StoreUrlError."""
+    """Return the factory behind `file:DIR[?durability=full|normal]`. Raises StoreUrlError."""
     return FileBackend(*parse(url, "folder"))

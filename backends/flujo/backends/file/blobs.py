@@ -44,7 +44,7 @@ class Blob(NamedTuple):
 
 
 def large_payloads(rows: Sequence[EventRow]) -> dict[int, Blob]:
-    """The payloads of these events that are to be files of their own, by seq."""
+    """Return the payloads of these events that are to be files of their own, by seq."""
     found: dict[int, Blob] = {}
     for row in rows:
         if row.payload is not None and len(row.payload) * 4 >= LARGE:  # a character takes four bytes at most
@@ -55,22 +55,22 @@ def large_payloads(rows: Sequence[EventRow]) -> dict[int, Blob]:
 
 
 def references_to(blobs: Mapping[int, Blob]) -> dict[int, Reference]:
-    """What records say of these payloads."""
+    """Return what records say of these payloads."""
     return {seq: blob.reference for seq, blob in blobs.items()}
 
 
 def digest_of(data: bytes) -> str:
-    """What a payload is known by."""
+    """Return what a payload is known by."""
     return blake2b(data, digest_size=32).hexdigest()
 
 
 def name_of(seq: int, reference: Reference) -> str:
-    """The file of a payload in the folder of its run."""
+    """Return the file of a payload in the folder of its run."""
     return f"{seq}-{reference.digest}"
 
 
 def read_blob(run: Path, seq: int, reference: Reference) -> bytes | None:
-    """The payload of an event; None if it is not there as it was recorded."""
+    """Return the payload of an event; None if it is not there as it was recorded."""
     try:
         file = os.open(run / BLOBS / name_of(seq, reference), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -95,7 +95,7 @@ def names_in(run: Path) -> dict[str, tuple[int, str]]:
 
 
 def size_of(run: Path) -> int:
-    """The bytes of the payloads of a run, whether others share them or not."""
+    """Return the bytes of the payloads of a run, whether others share them or not."""
     return sum(os.lstat(run / BLOBS / name).st_size for name in names_in(run))
 
 
@@ -123,7 +123,8 @@ class Blobs:
             self._disk.sync_folder(run)
 
     def _stored(self, blob: Blob) -> Path:
-        """The file of a payload in the store. One that has changed is put there anew: those who have it keep theirs."""
+        """Return the file of a payload in the store. One that has changed is put there anew: those who have it keep
+        theirs."""
         path = self._paths.blobs / blob.reference.digest
         try:
             if path.read_bytes() == blob.data:
@@ -161,7 +162,7 @@ class Blobs:
                 self._disk.remove(path)
 
     def orphans(self) -> list[str]:
-        """The files that no run has."""
+        """Return the files that no run has."""
         try:
             names = os.listdir(self._paths.blobs)
         except FileNotFoundError:

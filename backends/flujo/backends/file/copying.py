@@ -58,7 +58,7 @@ class Hold:
 
 
 def is_held(paths: StorePaths) -> bool:
-    """Whether anybody copies the store. Needs the store lock."""
+    """True if anybody copies the store. Needs the store lock."""
     try:
         file = os.open(paths.copying, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -99,7 +99,7 @@ class Copy:
 
     @property
     def bytes(self) -> int:
-        """What the copy takes."""
+        """Return what the copy takes."""
         return sum(self._sizes.values())
 
     def begin(self) -> None:
@@ -184,7 +184,7 @@ class Copy:
         layout.write_marker(self._aside)
 
     def unsynced(self) -> Iterator[Sequence[Path]]:
-        """Every file and folder of the copy, some at a time."""
+        """Yield every file and folder of the copy, some at a time."""
         for folder, _, names in os.walk(self._aside.folder):
             yield [*(Path(folder) / name for name in names), Path(folder)]
 
@@ -224,7 +224,7 @@ def _sync(path: Path) -> os.stat_result:
 
 
 def _journal_of(run: Path, entry: Entry) -> bytes | None:
-    """The part of a journal that was acknowledged at the moment of the copy, if this is the run's folder."""
+    """Return the part of a journal that was acknowledged at the moment of the copy, if this is the run's folder."""
     try:
         with opened(run / JOURNAL) as file:
             data = read_at(file, entry.length, 0)

@@ -124,7 +124,7 @@ def _new_file(path: Path) -> int:
 
 
 def read_at(file: int, size: int, position: int) -> bytes:
-    """So many bytes, or as many as there are. One call of the system gives 2 GiB at most, and may give less."""
+    """Return so many bytes, or as many as there are. One call of the system gives 2 GiB at most, and may give less."""
     parts: list[bytes] = []
     while size > 0 and (part := os.pread(file, size, position)):
         parts.append(part)

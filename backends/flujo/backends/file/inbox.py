@@ -46,7 +46,7 @@ class Inboxes:
         self._view.publish([index.NewRequest(entry.folder, number)])
 
     def take(self) -> list[Posted]:
-        """All open requests, in order."""
+        """Return all open requests, in order."""
         self._forget_lost_runs()
         for folder in sorted(self._view.dirty_inboxes):
             if (entry := self._view.run_table.get(folder)) is not None:
@@ -55,23 +55,24 @@ class Inboxes:
         return sorted(posted for inbox in self._open.values() for posted in inbox.values())
 
     def of(self, entry: Entry) -> list[Posted]:
-        """The open requests to one run, whoever owns it, in order. Its owner may have died before their files went."""
+        """Return the open requests to one run, whoever owns it, in order. Its owner may have died before their files
+        went."""
         found = self._read(entry)
         recorded = self._recorded(entry) if found and entry.damage is None else set()
         return [posted for number, posted in found.items() if number not in recorded]
 
     def files_of(self, folder: str) -> dict[str, bytes]:
-        """The files of the open requests to a run, by their names. Needs the store lock."""
+        """Return the files of the open requests to a run, by their names. Needs the store lock."""
         inbox = self._view.paths.runs / folder / INBOX
         return {str(number): (inbox / str(number)).read_bytes() for number in _numbers_in(inbox)}
 
     def damaged(self, folder: str) -> Sequence[int]:
-        """The numbers of requests that cannot be read."""
+        """Return the numbers of requests that cannot be read."""
         inbox = self._view.paths.runs / folder / INBOX
         return [number for number in _numbers_in(inbox) if not _is_whole(inbox / str(number))]
 
     def have_news(self) -> bool:
-        """Whether `take` may find something it has not found before."""
+        """True if `take` may find something it has not found before."""
         self._forget_lost_runs()
         return bool(self._view.dirty_inboxes)
 
@@ -92,7 +93,7 @@ class Inboxes:
             self.forget(entry.folder, numbers & self._recorded(entry))
 
     def _recorded(self, entry: Entry) -> set[int]:
-        """The numbers of the requests that were answered, as the journal has them."""
+        """Return the numbers of the requests that were answered, as the journal has them."""
         with opened(self._view.paths.runs / entry.folder / JOURNAL) as file:
             lines = scan(read_at(file, entry.length, 0)).lines
         return {number for line in lines for number in from_json(line.content).taken}
@@ -136,7 +137,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _numbers_in(inbox: Path) -> Sequence[int]:
-    """The numbers of the requests in an inbox, ascending."""
+    """Return the numbers of the requests in an inbox, ascending."""
     try:
         names = os.listdir(inbox)
     except FileNotFoundError:

@@ -73,7 +73,7 @@ Note = Entry | Dirty | Removed | NewRequest
 
 
 def encode(note: Note) -> bytes:
-    """A line of the index."""
+    """Return a line of the index."""
     match note:
         case Entry():
             fields: list[Any] = ["run", *note[:2], note.checksum.hex(), *note[3:]]
@@ -87,7 +87,7 @@ def encode(note: Note) -> bytes:
 
 
 def decode(line: bytes) -> Note | None:
-    """What a line says, without its newline; None if it is damaged."""
+    """Return what a line says, without its newline; None if it is damaged."""
     text = line[9:]
     try:
         if int(line[:8], 16) != zlib.crc32(text):
@@ -129,7 +129,7 @@ class Index:
         self.lines = 0  # how many those are
 
     def is_current(self) -> bool:
-        """Whether the file read so far is still the one in place; a reader that finds another one begins anew."""
+        """True if the file read so far is still the one in place; a reader that finds another one begins anew."""
         try:
             found = os.lstat(self._path)
         except FileNotFoundError:
@@ -154,7 +154,7 @@ class Index:
         return True
 
     def news(self) -> Iterator[Note]:
-        """What was appended since the last look, in order."""
+        """Yield what was appended since the last look, in order."""
         if self._file is None or (size := os.fstat(self._file).st_size) <= self._position:
             return
         data = read_at(self._file, size - self._position, self._position)

@@ -158,7 +158,7 @@ def _checksum(length: bytes, content: bytes, before: bytes) -> bytes:
 
 
 def is_one_record(found: Scan) -> bool:
-    """Whether a file that holds a single record is whole."""
+    """True if a file that holds a single record is whole."""
     return len(found.lines) == 1 and found.rest is Rest.NOTHING
 
 
@@ -171,7 +171,7 @@ def to_json(
     taken: Sequence[int],
     references: Mapping[int, Reference] | None = None,
 ) -> bytes:
-    """The JSON of a record, with references for these payloads. Nulls of the summary are left out."""
+    """Return the JSON of a record, with references for these payloads. Nulls of the summary are left out."""
     content: dict[str, Any] = {
         "events": [_to_event(row, (references or {}).get(row.seq)) for row in rows],
         "summary": {name: value for name, value in zip(RunSummary._fields, summary, strict=True) if value is not None},
@@ -186,7 +186,7 @@ def _to_event(row: EventRow, reference: Reference | None) -> Sequence[Any]:
 
 
 def from_json(content: bytes) -> Content:
-    """The values of a sound record; raises ValueError for what this release cannot have written."""
+    """Return the values of a sound record; raises ValueError for what this release cannot have written."""
     try:
         found = json.loads(content)
         rows: list[EventRow] = []
@@ -203,7 +203,7 @@ def from_json(content: bytes) -> Content:
 
 
 def to_summary(found: dict[str, Any]) -> RunSummary:
-    """A summary from its JSON; names that are missing are None."""
+    """Return a summary from its JSON; names that are missing are None."""
     return RunSummary._make(map(found.get, RunSummary._fields))
 
 

@@ -50,7 +50,7 @@ class StorePaths(NamedTuple):
 
     @classmethod
     def at(cls, store: str, path: Path | str) -> StorePaths:
-        """The files of the store at `path`. Links are followed, so that all names of a store share its locks."""
+        """Return the files of the store at `path`. Links are followed, so that all names of a store share its locks."""
         return cls(store, Path(os.path.realpath(Path(path).expanduser())))
 
     @property
@@ -79,7 +79,7 @@ class StorePaths(NamedTuple):
 
     @property
     def parts(self) -> Sequence[Path]:
-        """The folders in the folder of the store."""
+        """Return the folders in the folder of the store."""
         return self.runs, self.definitions, self.blobs, self.quarantine, self.kernels
 
     @property
@@ -96,7 +96,7 @@ class StorePaths(NamedTuple):
 
 
 def safe_name(name: str) -> str:
-    """A file name for a run id or a digest: equal for names that differ in case only, and no path."""
+    """Return a file name for a run id or a digest: equal for names that differ in case only, and no path."""
     lower = name.lower()
     if _SAFE_NAME.fullmatch(lower):
         return lower
@@ -104,7 +104,7 @@ def safe_name(name: str) -> str:
 
 
 def is_there(paths: StorePaths) -> bool:
-    """Whether there is a store; an empty folder, or one whose making was cut short, is none. Changes nothing.
+    """True if there is a store; an empty folder, or one whose making was cut short, is none. Changes nothing.
 
     Raises ForeignStoreError, NewerStoreError, CorruptStoreError for what is something else.
     """
@@ -168,7 +168,7 @@ _MARKER_HINTS = [f"if this is your store, write it again: {json.dumps({'kind': _
 
 
 def _is_unfinished(paths: StorePaths) -> bool:
-    """Whether a folder holds nothing but what the making of a store begins with."""
+    """True if a folder holds nothing but what the making of a store begins with."""
     if not {entry.name for entry in paths.folder.iterdir()} <= _FIRST_PARTS:
         return False
     empty = (paths.runs, paths.definitions)

@@ -66,7 +66,7 @@ async def restore(backup: Path, paths: StorePaths, *, force: bool, open_copy: Ca
 
 
 def _require_room(paths: StorePaths, force: bool) -> bool:
-    """Whether a store is there, damaged or not. Raises StoreExistsError if it must not be replaced, ForeignStoreError
+    """True if a store is there, damaged or not. Raises StoreExistsError if it must not be replaced, ForeignStoreError
     if it is none."""
     try:
         found = is_there(paths)
@@ -123,7 +123,8 @@ async def _copy(source: Path, target: Path) -> int:
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """The folders and files of a backup, each folder before what is in it. Links are not followed, nor taken along."""
+    """Yield the folders and files of a backup, each folder before what is in it. Links are not followed, nor taken
+    along."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_symlink() or _is_left_behind(entry.name):
@@ -134,7 +135,7 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _is_left_behind(name: str) -> bool:
-    """Whether a name is that of a cache, of lock files, or of something unfinished."""
+    """True if a name is that of a cache, of lock files, or of something unfinished."""
     return name in ("kernels", "index") or name.startswith((".new-", ".gone-")) or name.endswith(".new")
 
 

@@ -51,8 +51,8 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
 
 
 def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Removed:
-    """How the run in the folder `run` stands. `known` is how it stood when somebody last looked; with `whole` nothing
-    of the journal is believed to be as it was then, and all that records say and refer to is looked at too.
+    """Return how the run in the folder `run` stands. `known` is how it stood when somebody last looked; with `whole`
+    nothing of the journal is believed to be as it was then, and all that records say and refer to is looked at too.
 
     What is damaged keeps its last sound summary. A journal without a single record, of which nobody knows anything
     better, is what is left of a creation that a power cut took back: then there is no such run.
@@ -144,7 +144,8 @@ def _gap(content: Content, seq: int) -> str | None:
 
 
 def is_as_known(run: Path, entry: Entry) -> tuple[bool, Collection[str]]:
-    """Whether every byte of a run is what it was when it was acknowledged, and the payloads that belong to no event."""
+    """Return whether every byte of a run is what it was when it was acknowledged, and the payloads that belong to no
+    event."""
     try:
         with opened(run / JOURNAL) as file:
             found = scan(read_at(file, entry.length, 0))
@@ -158,7 +159,7 @@ def is_as_known(run: Path, entry: Entry) -> tuple[bool, Collection[str]]:
 
 
 def _scan_news(file: int, size: int, known: Entry | None) -> Scan | None:
-    """The records after the known part, if there are some that fit it."""
+    """Return the records after the known part, if there are some that fit it."""
     if known is None or known.damage is not None or size <= known.length:
         return None
     found = scan(read_at(file, size - known.length, known.length), known.length, known.checksum)
@@ -183,7 +184,7 @@ def _acknowledged_in_state(run: Path, uid: str | None) -> int:
 
 
 def _marked(run: Path) -> Damage | None:
-    """What somebody has found out earlier. It stands until the mark is removed by hand."""
+    """Return what somebody has found out earlier. It stands until the mark is removed by hand."""
     if not (run / DAMAGED).exists():
         return None
     mark = _read_json(run / DAMAGED)
@@ -192,7 +193,7 @@ def _marked(run: Path) -> Damage | None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """An object from a file for people, empty if there is none or none that can be read."""
+    """Return an object from a file for people, empty if there is none or none that can be read."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -218,7 +219,7 @@ def _damaged(
 
 
 def _unknown(run: Path) -> RunSummary:
-    """What can be said of a run of which no record is sound: that its folder is there."""
+    """Return what can be said of a run of which no record is sound: that its folder is there."""
     nothing: dict[str, Any] = dict.fromkeys(RunSummary._fields)
     created_at = os.lstat(run).st_mtime_ns // 1_000
     numbers = dict.fromkeys(("seq", "token", "steps_done", "retries", "resume_count"), 0)
@@ -252,7 +253,7 @@ class EventReader:
         self._known_offsets: OrderedDict[str, list[KnownOffset]] = OrderedDict()  # by uid, the one used last at the end
 
     def read(self, run: Path, entry: Entry, after_seq: int, limit: int) -> list[EventRow]:
-        """Up to `limit` events after `after_seq`; raises UnsoundError."""
+        """Return up to `limit` events after `after_seq`; raises UnsoundError."""
         known_offsets = self._known_offsets_of(entry)
         rows: list[EventRow] = []
         references: dict[int, Reference] = {}
@@ -276,7 +277,7 @@ class EventReader:
 
 
 def _whole(run: Path, row: EventRow, reference: Reference | None) -> EventRow:
-    """An event with its payload, wherever that is."""
+    """Return an event with its payload, wherever that is."""
     if reference is None:
         return row
     data = read_blob(run, row.seq, reference)

@@ -47,7 +47,7 @@ class RunTable:
         return iter(self._entries.values())
 
     def get(self, folder: str) -> Entry | None:
-        """The run in a folder, if there is one."""
+        """Return the run in a folder, if there is one."""
         return self._entries.get(folder)
 
     def put(self, entry: Entry) -> None:
@@ -85,7 +85,7 @@ class RunTable:
     # -- finding ------------------------------------------------------------------------------------------------
 
     def waiting(self, owner: str) -> Iterator[RunSummary]:
-        """The runs of an owner that wait for an instant, soonest first."""
+        """Yield the runs of an owner that wait for an instant, soonest first."""
         for number in range(bisect_left(self._wakes, (owner,)), len(self._wakes)):
             holder, _, folder = self._wakes[number]
             if holder != owner:
@@ -93,7 +93,7 @@ class RunTable:
             yield self._entries[folder].summary
 
     def newest(self, filter: RunFilter, order: Order, below: Position | None) -> Iterator[Entry]:
-        """The runs that match, newest first, from those that sort below a position."""
+        """Yield the runs that match, newest first, from those that sort below a position."""
         fits = chooser(filter)
         few = self._few(filter)
         if few is not None:
@@ -109,20 +109,20 @@ class RunTable:
                 yield entry
 
     def oldest(self, filter: RunFilter) -> Iterator[Entry]:
-        """The runs that match, oldest first."""
+        """Yield the runs that match, oldest first."""
         fits = chooser(filter)
         few = self._few(filter)
         entries = (self._entries[folder] for *_, folder in self._created) if few is None else sorted(few, key=_created)
         return (entry for entry in entries if fits(entry.summary))
 
     def matching(self, filter: RunFilter) -> Iterator[Entry]:
-        """The runs that match, in any order."""
+        """Yield the runs that match, in any order."""
         fits = chooser(filter)
         few = self._few(filter)
         return (entry for entry in (self if few is None else few) if fits(entry.summary))
 
     def families(self) -> Families:
-        """Who has started whom."""
+        """Return who has started whom."""
 
         def find(run_id: str) -> RunSummary | None:
             at = bisect_left(self._ids, (run_id,))
@@ -136,7 +136,7 @@ class RunTable:
         return Families(find, children)
 
     def _few(self, filter: RunFilter) -> Collection[Entry] | None:
-        """Some runs, among them all that match; None if those are not few."""
+        """Return some runs, among them all that match; None if those are not few."""
         asked = sorted(self._asked(filter), key=len)
         if asked and len(common := asked[0].intersection(*asked[1:])) <= _FEW:
             return [self._entries[folder] for folder in common]
@@ -146,7 +146,7 @@ class RunTable:
         return None
 
     def _asked(self, filter: RunFilter) -> Iterator[set[str]]:
-        """The folders of the runs that match each part which asks for one value."""
+        """Yield the folders of the runs that match each part which asks for one value."""
         nothing: set[str] = set()
         if filter.statuses:
             yield nothing.union(*(self._traits.get(("status", status), nothing) for status in filter.statuses))
@@ -163,7 +163,7 @@ class RunTable:
             yield self._traits.get(("label", name, value), nothing)
 
     def _ranges(self, filter: RunFilter) -> Iterator[tuple[Sequence[tuple[Any, ...]], int, int]]:
-        """Where the runs that match each part which asks for a range stand in the order of it."""
+        """Yield where the runs that match each part which asks for a range stand in the order of it."""
         if (prefix := filter.id_prefix) is not None:
             yield self._ids, bisect_left(self._ids, (prefix,)), bisect_left(self._ids, (prefix + _LAST,))
         instants: Sequence[tuple[Sequence[tuple[Any, ...]], int | None, int | None]] = (
@@ -209,7 +209,7 @@ _ASKED_FOR = attrgetter("status", "workflow", "failed_step", "parent_run_id", "o
 
 
 def _traits(run: RunSummary) -> set[tuple[str, ...]]:
-    """What filters can ask of a run by one value."""
+    """Return what filters can ask of a run by one value."""
     status, workflow, failed_step, parent, owner, labels = _ASKED_FOR(run)
     named = (("failed_step", failed_step), ("parent", parent), ("owner", owner))
     return {

@@ -124,7 +124,7 @@ class Store:
         return refused
 
     def _extension(self, folder: str, commit: Commit) -> Extension | None:
-        """What a commit adds to its run; None unless the run is where the commit expects it."""
+        """Return what a commit adds to its run; None unless the run is where the commit expects it."""
         entry = self._view.run_table.get(folder)
         if entry is None or (entry := self._view.up_to_date(entry)) is None or entry.damage is not None:
             return None
@@ -216,15 +216,15 @@ class Store:
         self._remove([entry])
 
     def prunable(self, filter: RunFilter, is_alive: Callable[[str], bool]) -> builtins.list[Sequence[RunSummary]]:
-        """The families that match and that nobody alive has, in the order in which they go. One with a damaged member
-        is left for a person."""
+        """Return the families that match and that nobody alive has, in the order in which they go. One with a damaged
+        member is left for a person."""
         with self._view.mutex:
             runs = (entry.summary for entry in self._view.run_table.matching(filter))
             found = prunable(filter, runs, self._view.run_table.families(), cache(is_alive))
             return [family for family in found if self._is_sound(family)]
 
     def size(self, runs: Iterable[RunSummary]) -> int:
-        """The bytes of the journals and payloads of these runs."""
+        """Return the bytes of the journals and payloads of these runs."""
         with self._view.mutex:
             return sum(self._size(run) for run in runs)
 
@@ -256,7 +256,7 @@ class Store:
         return 0 if entry is None else entry.length + size_of(self._paths.runs / entry.folder)
 
     def _idle(self, filter: RunFilter, is_alive: Callable[[str], bool]) -> Iterator[Entry]:
-        """The runs that match, that nobody alive has and that are not damaged, oldest first."""
+        """Yield the runs that match, that nobody alive has and that are not damaged, oldest first."""
         living: dict[str | None, bool] = {None: False}
         for entry in self._view.run_table.oldest(filter):
             owner = entry.summary.owner
@@ -301,17 +301,17 @@ class Store:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def take(self) -> builtins.list[Posted]:
-        """The open requests to this kernel's runs."""
+        """Return the open requests to this kernel's runs."""
         with self._view.mutex:
             return self._inboxes.take()
 
     def has_posts(self) -> bool:
-        """Whether `take` may have something new."""
+        """True if `take` may have something new."""
         with self._view.mutex:
             return self._inboxes.have_news()
 
     def load(self, run_id: str) -> RunSummary:
-        """The summary of a run; that of a damaged one says so in its error."""
+        """Return the summary of a run; that of a damaged one says so in its error."""
         with self._view.mutex:
             return self._shown(self._view.entry_of(run_id))
 
@@ -324,7 +324,7 @@ class Store:
         return self._events.read(self._paths.runs / entry.folder, entry, after_seq, limit)
 
     def requests(self, run_id: str, uid: str) -> builtins.list[Posted]:
-        """The open requests to a run."""
+        """Return the open requests to a run."""
         with self._view.mutex:
             entry = self._view.entry_of(run_id)
             if entry.summary.uid != uid:
@@ -332,7 +332,7 @@ class Store:
             return self._inboxes.of(entry)
 
     def stats(self, since: int, workflow: str | None) -> Sequence[WorkflowStats]:
-        """What runs add up to, by workflow."""
+        """Return what runs add up to, by workflow."""
         with self._view.mutex:
             found = self._view.run_table.matching(RunFilter(workflow=workflow))
             return tally((entry.summary for entry in found), since)
@@ -353,14 +353,14 @@ class Store:
         return Due(waiting[:ready], instants[ready] if ready < len(instants) else None)
 
     def count(self, filter: RunFilter) -> int:
-        """How many runs match."""
+        """Return how many runs match."""
         with self._view.mutex:
             return sum(1 for _ in self._view.run_table.matching(filter))
 
     # -- keeping the store ------------------------------------------------------------------------------------------
 
     def entries(self) -> builtins.list[Entry]:
-        """How all runs stand, by their folders."""
+        """Return how all runs stand, by their folders."""
         with self._view.mutex:
             return sorted(self._view.run_table, key=attrgetter("folder"))
 
@@ -383,7 +383,7 @@ class Store:
         return doubtful, problems
 
     def problems(self) -> builtins.list[Problem]:
-        """What is wrong with runs that are known as damaged and with what runs share. Needs the store lock."""
+        """Return what is wrong with runs that are known as damaged and with what runs share. Needs the store lock."""
         found = [
             Problem(entry.summary.run_id, self._view.damage_error(entry, entry.damage).problem)
             for entry in self._view.damaged()
@@ -402,7 +402,7 @@ class Store:
         return found + [Problem(None, text) for text in texts]
 
     def snapshot(self) -> Snapshot:
-        """How all runs stand and what was asked of them. Needs the store lock."""
+        """Return how all runs stand and what was asked of them. Needs the store lock."""
         with self._view.mutex:
             entries = list(self._view.run_table)
             last = self._view.last_request
@@ -410,7 +410,7 @@ class Store:
         return Snapshot(entries, {folder: files for folder, files in found if files}, last)
 
     def details(self) -> dict[str, Any]:
-        """What an operator wants to know."""
+        """Return what an operator wants to know."""
         with self._view.mutex:
             entries = list(self._view.run_table)
             lines = self._view.index_lines
@@ -433,11 +433,11 @@ class Store:
         }
 
     def damaged(self) -> builtins.list[str]:
-        """The ids of the runs whose journals are damaged."""
+        """Return the ids of the runs whose journals are damaged."""
         return [entry.summary.run_id for entry in self._view.damaged()]
 
     def get_definition(self, digest: str) -> StoredDefinition:
-        """The definition of a digest."""
+        """Return the definition of a digest."""
         path = self._paths.definitions / safe_name(digest)
         try:
             found = scan(path.read_bytes())
@@ -466,7 +466,7 @@ def _is_definition(path: Path) -> bool:
 
 
 def _sizes(path: Path) -> builtins.list[int]:
-    """The bytes of a file, or of each of those in a folder; nothing if it is not there."""
+    """Return the bytes of a file, or of each of those in a folder; nothing if it is not there."""
     try:
         files = [entry.stat() for entry in os.scandir(path)] if path.is_dir() else [path.stat()]
     except FileNotFoundError:

@@ -138,7 +138,7 @@ class View:
             self._note(found)
 
     def up_to_date(self, entry: Entry) -> Entry | None:
-        """How a run stands that is about to change. Needs the store lock.
+        """Return how a run stands that is about to change. Needs the store lock.
 
         Between two writes nothing but a crash or a stranger changes a journal; both change its length."""
         try:
@@ -225,7 +225,8 @@ class View:
             logger.warning("%s: the index could not be written: %s", self.paths.store, error)
 
     def _survey(self, folder: str, known: Entry | None, *, whole: bool = False) -> Entry | Removed:
-        """How a run stands, by its files. What is there beyond the known part is synced before anybody is told."""
+        """Return how a run stands, by its files. What is there beyond the known part is synced before anybody is
+        told."""
         run = self.paths.runs / folder
         found = survey(run, None if known is not None and known.damage is not None else known, whole=whole)
         if isinstance(found, Removed):
@@ -255,12 +256,12 @@ class View:
             logger.warning("%s: %s could not be marked as damaged: %s", self.paths.store, run, error)
 
     def damaged(self) -> list[Entry]:
-        """The runs whose journals are damaged."""
+        """Return the runs whose journals are damaged."""
         with self.mutex:
             return [entry for entry in self.run_table if entry.damage is not None]
 
     def damage_error(self, entry: Entry, damage: Damage) -> CorruptStoreError:
-        """What is raised for a damaged run."""
+        """Return what is raised for a damaged run."""
         journal = self.paths.runs / entry.folder / JOURNAL
         return CorruptStoreError(
             self.paths.store,
@@ -273,24 +274,24 @@ class View:
 
     @property
     def index_lines(self) -> int:
-        """How long the index is."""
+        """Return how long the index is."""
         return self._index.lines
 
     # -- what calls require -------------------------------------------------------------------------------------
 
     def is_mine(self, summary: RunSummary) -> bool:
-        """Whether this handle's kernel owns a run."""
+        """True if this handle's kernel owns a run."""
         return self.owner is not None and summary.owner == self.owner
 
     def entry_of(self, run_id: str) -> Entry:
-        """How a run stands; raises RunNotFoundError."""
+        """Return how a run stands; raises RunNotFoundError."""
         entry = self.run_table.get(safe_name(run_id))
         if entry is None or entry.summary.run_id != run_id:
             raise RunNotFoundError(run_id, self.paths.store)
         return entry
 
     def sound_entry_of(self, run_id: str) -> Entry:
-        """How a run stands; raises RunNotFoundError, CorruptStoreError."""
+        """Return how a run stands; raises RunNotFoundError, CorruptStoreError."""
         entry = self.entry_of(run_id)
         if entry.damage is not None:
             raise self.damage_error(entry, entry.damage)
@@ -310,7 +311,7 @@ def _has_changed(journal: str, entry: Entry) -> bool:
 
 
 def to_iso(micros: int) -> str:
-    """An instant for people."""
+    """Return an instant for people."""
     try:
         return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat()
     except (OverflowError, ValueError, OSError):  # further away than a calendar goes
@@ -318,5 +319,5 @@ def to_iso(micros: int) -> str:
 
 
 def readable(value: dict[str, Any]) -> bytes:
-    """A JSON file for people."""
+    """Return a JSON file for people."""
     return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"

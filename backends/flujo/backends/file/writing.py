@@ -32,7 +32,7 @@ _REMOVED = ".gone-"
 
 
 def name_of_removed(entry: Entry) -> str:
-    """The folder of a run that was removed, until `clear` comes to it."""
+    """Return the folder of a run that was removed, until `clear` comes to it."""
     return f"{_REMOVED}{entry.folder}.{safe_name(entry.summary.uid)}"
 
 
@@ -55,7 +55,7 @@ class Extension(NamedTuple):
         return cls(entry, summary, blobs, *encode(content, entry.checksum))
 
     def done(self, file: int, *, durable: bool) -> Entry:
-        """How the run stands once the record is in `file`."""
+        """Return how the run stands once the record is in `file`."""
         return self.entry._replace(
             length=self.entry.length + len(self.line),
             checksum=self.checksum,

@@ -326,7 +326,7 @@ class SQLiteBackend(StateBackend):
             await sleep(POLL_SECONDS)
 
     def _see_posts(self, connection: sqlite3.Connection) -> bool:
-        """Whether anything was posted since the last take; nearly free as long as nobody commits anything."""
+        """True if anything was posted since the last take; nearly free as long as nobody commits anything."""
         data_version: int = _single(connection.execute("PRAGMA data_version").fetchall(), 0)
         if data_version == self._data_version:
             return False
@@ -552,7 +552,7 @@ class SQLiteBackend(StateBackend):
 
 
 def open_sqlite(url: str) -> SQLiteBackend:
-    """The factory behind `sqlite:PATH[?durability=full|normal]`. Raises StoreUrlError."""
+    """Return the factory behind `sqlite:PATH[?durability=full|normal]`. Raises StoreUrlError."""
     return SQLiteBackend(*parse(url, "path"))
 
 
@@ -614,5 +614,5 @@ def _pages_of(commits: Sequence[Commit]) -> int:
 
 
 def _single(rows: Sequence[Sequence[Result]], default: Result) -> Result:
-    """The one value of an answer of at most one row."""
+    """Return the one value of an answer of at most one row."""
     return rows[0][0] if rows else default

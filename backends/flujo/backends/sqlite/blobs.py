@@ -28,7 +28,7 @@ SIZE = (
 
 
 def digest_of(text: str) -> bytes:
-    """The name of a text."""
+    """Return the name of a text."""
     return hashlib.blake2b(text.encode(), digest_size=32).digest()
 
 

@@ -75,7 +75,8 @@ class Database:
         return database
 
     async def run(self, work: Work[Result]) -> Result:
-        """What `work(connection)` returns or raises, run on the connection's thread; a cancellation waits for it."""
+        """Return what `work(connection)` returns or raises, run on the connection's thread; a cancellation waits for
+        it."""
         unit = _Unit(work)
         with CancelScope(shield=True):
             self._units.put(unit)
@@ -150,8 +151,8 @@ def open_reader(places: StoreFiles) -> sqlite3.Connection:
 
 
 def open_exclusively(places: StoreFiles, purpose: str, alive: Sequence[str]) -> sqlite3.Connection:
-    """A connection to an existing store that nobody else has open or can open until it is closed, which also moves the
-    log into the file. `alive` are the kernels that are. Needs the store lock, blocks.
+    """Return a connection to an existing store that nobody else has open or can open until it is closed, which also
+    moves the log into the file. `alive` are the kernels that are. Needs the store lock, blocks.
 
     Raises StoreInUseError, which says what for; sqlite3.Error if the file is no sound database.
     """
@@ -190,13 +191,13 @@ def store_errors(store: str, lock: Path) -> Iterator[None]:
 
 
 def kind_of(error: sqlite3.Error) -> int:
-    """The primary result code of an error. Python's own errors have none, and count as SQLITE_ERROR."""
+    """Return the primary result code of an error. Python's own errors have none, and count as SQLITE_ERROR."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error says that what is stored cannot be read. Python gives no code to bytes that are no text."""
+    """True if an error says that what is stored cannot be read. Python gives no code to bytes that are no text."""
     return kind_of(error) == sqlite3.SQLITE_CORRUPT or "decode to UTF-8" in str(error)
 
 

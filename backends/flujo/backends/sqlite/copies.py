@@ -73,14 +73,14 @@ def _fill(target: Path, source: sqlite3.Connection, stop: Cancellation) -> dict[
 
 
 def _counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """The number of rows of each table."""
+    """Return the number of rows of each table."""
     query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
     names = [name for (name,) in connection.execute(query).fetchall()]
     return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchall()[0][0] for name in names}
 
 
 def _open_alone(file: Path) -> sqlite3.Connection:
-    """A connection to a file nobody else has and that has no log; SQLite leaves nothing beside it."""
+    """Return a connection to a file nobody else has and that has no log; SQLite leaves nothing beside it."""
     return sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 

@@ -46,18 +46,18 @@ class StoreFiles(NamedTuple):
 
     @classmethod
     def at(cls, store: str, path: Path) -> StoreFiles:
-        """The files of the store at `path`. Links are followed, so that all names of a store share its locks."""
+        """Return the files of the store at `path`. Links are followed, so that all names of a store share its locks."""
         database = Path(os.path.realpath(path))
         kernels = database.with_name(database.name + "-kernels")
         return cls(store, database, kernels, kernels / "store.lock")
 
     def beside(self, ending: str) -> Path:
-        """A file that belongs to the database and lies beside it."""
+        """Return a file that belongs to the database and lies beside it."""
         return self.database.with_name(self.database.name + ending)
 
     @property
     def log(self) -> Path:
-        """The write-ahead log."""
+        """Return the write-ahead log."""
         return self.beside("-wal")
 
     @property
@@ -67,12 +67,12 @@ class StoreFiles(NamedTuple):
 
     @property
     def reserve(self) -> Path:
-        """What may be removed when the disk is full, so that runs can be deleted and pruned."""
+        """Return what may be removed when the disk is full, so that runs can be deleted and pruned."""
         return self.kernels / "reserve"
 
     @property
     def unchecked(self) -> Path:
-        """The mark of a store that was left behind uncleanly and has not been looked through."""
+        """Return the mark of a store that was left behind uncleanly and has not been looked through."""
         return self.kernels / "unchecked"
 
 
@@ -129,7 +129,7 @@ def _require_no_log(places: StoreFiles) -> None:
 
 
 def size_of(file: Path) -> int:
-    """The bytes of a file; 0 if there is none."""
+    """Return the bytes of a file; 0 if there is none."""
     try:
         return file.stat().st_size
     except FileNotFoundError:
@@ -147,7 +147,8 @@ def identity(places: StoreFiles) -> tuple[int, int] | None:
 
 
 def _require_ours(store: str, application_id: int, found: int) -> int:
-    """The schema; raises ForeignStoreError or NewerStoreError unless this release knows databases of such a header."""
+    """Return the schema; raises ForeignStoreError or NewerStoreError unless this release knows databases of such a
+    header."""
     if application_id != APPLICATION_ID:
         raise ForeignStoreError(store, "its header does not name flujo")
     if found > SCHEMA:
@@ -158,7 +159,7 @@ def _require_ours(store: str, application_id: int, found: int) -> int:
 
 
 def schema_of(store: str, connection: sqlite3.Connection) -> int:
-    """The schema of a database, its log included; raises what `find` raises."""
+    """Return the schema of a database, its log included; raises what `find` raises."""
     return _require_ours(store, *_header(connection))
 
 

@@ -42,18 +42,18 @@ def require_local(store: str, database: Path) -> None:
 
 
 def type_of(path: Path) -> str | None:
-    """The type of the file system a path is on, which is absolute and without links; None if nothing tells."""
+    """Return the type of the file system a path is on, which is absolute and without links; None if nothing tells."""
     return type_at(_mounts(), str(path))
 
 
 def is_network(kind: str) -> bool:
-    """Whether files of such a file system may be open on several hosts."""
+    """True if files of such a file system may be open on several hosts."""
     name, _, program = kind.partition(".")
     return name in NETWORK or (name == "fuse" and program in NETWORK_THROUGH_FUSE)
 
 
 def type_at(mounts: str, path: str) -> str | None:
-    """The type of the file system a path is on, by the text of a mountinfo; None if the text does not tell."""
+    """Return the type of the file system a path is on, by the text of a mountinfo; None if the text does not tell."""
     longest, found = -1, None
     for point, kind in _mounted(mounts):
         if _is_below(path, point) and len(point) >= longest:  # a later mount hides an earlier one at the same place

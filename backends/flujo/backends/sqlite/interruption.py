@@ -86,7 +86,7 @@ def stoppable(connection: sqlite3.Connection, stop: Cancellation) -> Iterator[No
 
 
 async def in_thread(work: Callable[[Cancellation], Result]) -> Result:
-    """What `work(stop)` returns or raises, in a thread of its own; a cancellation stops it and waits for it."""
+    """Return what `work(stop)` returns or raises, in a thread of its own; a cancellation stops it and waits for it."""
     stop, ended = Cancellation(), threading.Event()
     results: list[Result] = []
     failures: list[Exception] = []

@@ -32,7 +32,7 @@ _EVENT = EventRow._fields
 
 
 def _values_of(names: Sequence[str]) -> Callable[[RunSummary], tuple[Any, ...]]:
-    """A fast `tuple(getattr(summary, name) for name in names)`."""
+    """Return a fast `tuple(getattr(summary, name) for name in names)`."""
     return itemgetter(*map(RunSummary._fields.index, names))
 
 

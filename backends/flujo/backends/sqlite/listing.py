@@ -42,7 +42,7 @@ class Branch(NamedTuple):
 
     @property
     def runs(self) -> str:
-        """The source with all that is known of its runs."""
+        """Return the source with all that is known of its runs."""
         return self.source if self.table == "runs" else f"{self.source} CROSS JOIN runs ON runs.run = {self.table}.run"
 
 
@@ -60,20 +60,20 @@ class Way(NamedTuple):
 def read_page(
     filter: RunFilter, order: Order, limit: int, below: Position | None, connection: sqlite3.Connection
 ) -> list[RunSummary]:
-    """Up to `limit` runs that match, newest first, from the one that sorts below a position."""
+    """Return up to `limit` runs that match, newest first, from the one that sorts below a position."""
     way = choose(ways(filter if below is None else beyond(filter, order), order), connection)
     return checksums.listed(page(way, order, limit, below).rows(connection))
 
 
 def read_number(filter: RunFilter, connection: sqlite3.Connection) -> int:
-    """How many runs match."""
+    """Return how many runs match."""
     way = choose(ways(filter, Order.CREATED), connection)
     ((number,),) = number_of_runs(way).rows(connection)
     return int(number)
 
 
 def choose(candidates: Sequence[Way], connection: sqlite3.Connection) -> Way:
-    """The best way in this store."""
+    """Return the best way in this store."""
     if len(candidates) == 1:
         return candidates[0]
     (sizes,) = sizes_of_ways(candidates).rows(connection)
@@ -81,20 +81,20 @@ def choose(candidates: Sequence[Way], connection: sqlite3.Connection) -> Way:
 
 
 def is_few(way: Way, connection: sqlite3.Connection) -> bool:
-    """Whether a way has so few entries that all of them can be read at once."""
+    """True if a way has so few entries that all of them can be read at once."""
     ((size,),) = sizes_of_ways([way]).rows(connection)
     return bool(size < FEW)
 
 
 def best(candidates: Sequence[Way], sizes: Sequence[int]) -> Way:
-    """The way with the fewest entries, if they are few, or else the first one in order."""
+    """Return the way with the fewest entries, if they are few, or else the first one in order."""
     place = min(range(len(sizes)), key=sizes.__getitem__)
     return candidates[place] if sizes[place] < FEW else next(way for way in candidates if way.in_order)
 
 
 def beyond(filter: RunFilter, order: Order) -> RunFilter:
-    """A filter for the runs below one that matches: they cannot be too new for it. Asked for both, SQLite would begin
-    every page where the first one began."""
+    """Return a filter for the runs below one that matches: they cannot be too new for it. Asked for both, SQLite would
+    begin every page where the first one began."""
     return filter._replace(created_before=None) if order is Order.CREATED else filter._replace(updated_before=None)
 
 
@@ -102,7 +102,7 @@ def beyond(filter: RunFilter, order: Order) -> RunFilter:
 
 
 def ways(filter: RunFilter, order: Order) -> Sequence[Way]:
-    """Every way to the runs a filter chooses; at least one of them is in order."""
+    """Return every way to the runs a filter chooses; at least one of them is in order."""
     by_age = order is Order.CREATED
     found = [Way(branches, by_age, rest) for branches, rest in _ways_by_age(filter)]
     if by_age and not found:
@@ -181,7 +181,7 @@ def _without_age(filter: RunFilter) -> RunFilter:
 
 
 def within(instant: str, start: int | None, end: int | None) -> list[Condition]:
-    """An instant not before `start`, and before `end`."""
+    """Return an instant not before `start`, and before `end`."""
     bounds = ((f"{instant} >= ?", start), (f"{instant} < ?", end))
     return [Condition(sql, (value,)) for sql, value in bounds if value is not None]
 
@@ -190,7 +190,7 @@ def within(instant: str, start: int | None, end: int | None) -> list[Condition]:
 
 
 def sizes_of_ways(candidates: Sequence[Way]) -> Statement:
-    """One row: how many entries each way has, counted up to FEW."""
+    """Return one row: how many entries each way has, counted up to FEW."""
     counts = [_union("SELECT 1", [(branch.source, branch.bounds) for branch in way.branches]) for way in candidates]
     columns = ", ".join(f"(SELECT count(*) FROM ({entries.sql} LIMIT {FEW}))" for entries in counts)
     return Statement(f"SELECT {columns}", [value for entries in counts for value in entries.parameters])
@@ -219,7 +219,7 @@ def everything(way: Way, columns: str, *others: Condition) -> Statement:
 
 
 def number_of_runs(way: Way) -> Statement:
-    """One row: how many runs match."""
+    """Return one row: how many runs match."""
     if way.rest != RunFilter():
         parts = everything(way, "count(*) AS number")
     elif any(branch.bounds for branch in way.branches):
@@ -240,7 +240,7 @@ def _union(select: str, parts: Iterable[tuple[str, Sequence[Condition]]]) -> Sta
 
 
 def tests(filter: RunFilter, table: str) -> Iterable[Condition]:
-    """What a filter asks of one run. `table` has its instant of creation and its id."""
+    """Return what a filter asks of one run. `table` has its instant of creation and its id."""
     if filter.statuses:
         yield Condition(f"runs.status IN ({', '.join('?' * len(filter.statuses))})", filter.statuses)
     if filter.workflow is not None:

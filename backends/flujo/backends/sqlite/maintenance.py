@@ -50,7 +50,7 @@ def ask(places: files.StoreFiles, question: Work[Result], stop: Cancellation = n
 def details(
     places: files.StoreFiles, kernels: KernelLocks, durability: str, stop: Cancellation = never
 ) -> Mapping[str, Any]:
-    """What an operator wants to know; docs/sqlite-store.md explains the names."""
+    """Return what an operator wants to know; docs/sqlite-store.md explains the names."""
     with closing(open_reader(places)) as connection:
 
         def ask(question: str) -> Any:
@@ -87,7 +87,7 @@ WAL_RESET_NOTE = (
 
 
 def has_wal_reset_bug(version: Sequence[int]) -> bool:
-    """Whether a release of SQLite can lose pages when a commit races another connection's checkpoint: 3.7.0 to 3.51.2,
+    """True if a release of SQLite can lose pages when a commit races another connection's checkpoint: 3.7.0 to 3.51.2,
     except for 3.44.6 and later 3.44, 3.50.7 and later 3.50."""
     major, minor, patch = version[:3]
     repaired = {44: 6, 50: 7}
@@ -174,7 +174,7 @@ def _find(places: files.StoreFiles) -> int | None:
 
 
 def _require_room(places: files.StoreFiles, force: bool) -> bool:
-    """Whether a store is there, damaged or not. Raises StoreExistsError if it must not be replaced, ForeignStoreError
+    """True if a store is there, damaged or not. Raises StoreExistsError if it must not be replaced, ForeignStoreError
     if it is none."""
     try:
         is_there = files.find(places) is not None
@@ -287,7 +287,7 @@ def _held_alone(places: files.StoreFiles) -> Iterator[_Old]:
 
 
 def _open_old(places: files.StoreFiles) -> sqlite3.Connection | None:
-    """A connection that nobody else has besides, to a store that has no log any more; None if it is damaged."""
+    """Return a connection that nobody else has besides, to a store that has no log any more; None if it is damaged."""
     if not files.size_of(places.database):
         return None
     connection: sqlite3.Connection | None = None

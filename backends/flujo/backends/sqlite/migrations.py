@@ -18,7 +18,7 @@ from .connection import in_transaction, open_exclusively
 
 
 def pending(found: int, known: int = files.SCHEMA) -> Sequence[int]:
-    """The migrations a store of this schema needs, in order; each is named after the schema it leads to."""
+    """Return the migrations a store of this schema needs, in order; each is named after the schema it leads to."""
     return range(found + 1, known + 1)
 
 

@@ -75,7 +75,7 @@ class Pacer:
         return done
 
     def pause(self) -> float:
-        """How many seconds to leave to others now that the store lock is free again."""
+        """Return how many seconds to leave to others now that the store lock is free again."""
         return self._clock() - self._begun_at if self._others_write else LEAST_PAUSE_SECONDS
 
 
@@ -114,16 +114,16 @@ class Pruning:
 
     @property
     def is_done(self) -> bool:
-        """Whether enough have gone, or none is left."""
+        """True if enough have gone, or none is left."""
         return len(self._gone) >= self._limit or (self._seen_all and not self._line)
 
     @property
     def has_candidates(self) -> bool:
-        """Whether there is anything to remove before looking on."""
+        """True if there is anything to remove before looking on."""
         return bool(self._line)
 
     def removal(self) -> Removal:
-        """What has gone so far."""
+        """Return what has gone so far."""
         return Removal(self._gone, len(self._gone), self._bytes, bool(self._line) or not self._seen_all)
 
     def look(self, connection: sqlite3.Connection) -> None:
@@ -164,7 +164,7 @@ class Pruning:
         self._hold = 0.0
 
     def foresee(self, connection: sqlite3.Connection) -> Sequence[RunSummary]:
-        """The runs that would go, as far as the limit. Reads only."""
+        """Return the runs that would go, as far as the limit. Reads only."""
         while not self.is_done:
             self.look(connection)
             self._take(lambda _: 0, connection)
@@ -209,7 +209,7 @@ def _family(
     live: frozenset[str],
     connection: sqlite3.Connection,
 ) -> Sequence[RunSummary]:
-    """The runs that go with a candidate, and the candidate itself; none if it stays."""
+    """Return the runs that go with a candidate, and the candidate itself; none if it stays."""
     rows = connection.execute(f"SELECT {checksums.SUMMARY} FROM runs WHERE run = ?", (candidate.run,)).fetchall()
     if not rows:
         return ()
@@ -310,7 +310,7 @@ def children_of(parent: str) -> Statement:
 
 
 def size_of(uid: str) -> Statement:
-    """One row: the bytes of the bodies and payloads of a journal."""
+    """Return one row: the bytes of the bodies and payloads of a journal."""
     sql = f"SELECT coalesce(sum({blobs.SIZE}), 0) FROM events WHERE run = (SELECT run FROM runs WHERE uid = ?)"
     return Statement(sql, (uid,))
 

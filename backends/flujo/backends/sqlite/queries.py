@@ -28,7 +28,7 @@ class Statement(NamedTuple):
     parameters: Sequence[Any]
 
     def rows(self, connection: sqlite3.Connection) -> list[Any]:
-        """Every row at once."""
+        """Return every row at once."""
         return connection.execute(self.sql, self.parameters).fetchall()
 
 
@@ -39,37 +39,37 @@ def find_run(run_id: str) -> Statement:
 
 
 def events_of(run: int, after_seq: int, limit: int) -> Statement:
-    """The rows of a journal after one of them, in order, as `checksums.journal_of` takes them."""
+    """Return the rows of a journal after one of them, in order, as `checksums.journal_of` takes them."""
     sql = f"SELECT {_EVENT} FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?"
     return Statement(sql, (run, after_seq, limit))
 
 
 def requests_for(owner: str) -> Statement:
-    """The open requests to an owner, as `checksums.posted_of` takes them. CROSS JOIN begins with the inbox, which is
-    short."""
+    """Return the open requests to an owner, as `checksums.posted_of` takes them. CROSS JOIN begins with the inbox,
+    which is short."""
     sql = f"SELECT {checksums.REQUEST} FROM inbox CROSS JOIN runs ON runs.run = inbox.run WHERE owner = ? ORDER BY id"
     return Statement(sql, (owner,))
 
 
 def requests_to(run: int) -> Statement:
-    """The open requests to a run, as `checksums.posted_of` takes them."""
+    """Return the open requests to a run, as `checksums.posted_of` takes them."""
     sql = f"SELECT {checksums.REQUEST} FROM inbox JOIN runs USING (run) WHERE run = ? ORDER BY id"
     return Statement(sql, (run,))
 
 
 def next_request() -> Statement:
-    """The id of the request that is posted next. What was given out once is never given out again."""
+    """Return the id of the request that is posted next. What was given out once is never given out again."""
     given_out = "SELECT seq FROM sqlite_sequence WHERE name = 'inbox'"
     return Statement(f"SELECT max(ifnull((SELECT max(id) FROM inbox), 0), ifnull(({given_out}), 0)) + 1", ())
 
 
 def last_request() -> Statement:
-    """The id of the last request that was ever posted, if there was one."""
+    """Return the id of the last request that was ever posted, if there was one."""
     return Statement("SELECT seq FROM sqlite_sequence WHERE name = 'inbox'", ())
 
 
 def definition_of(digest: str) -> Statement:
-    """The stored definition, as `checksums.definition_of` takes it."""
+    """Return the stored definition, as `checksums.definition_of` takes it."""
     return Statement(f"SELECT {checksums.DEFINITION} FROM definitions WHERE digest = ?", (digest,))
 
 

@@ -29,7 +29,7 @@ class _Alike(NamedTuple):
 
 
 def read(since: int, workflow: str | None, connection: sqlite3.Connection) -> Sequence[WorkflowStats]:
-    """What the runs of each workflow, or of one, add up to, in the order of their names."""
+    """Return what the runs of each workflow, or of one, add up to, in the order of their names."""
     by_workflow: defaultdict[str, list[_Alike]] = defaultdict(list)
     for row in runs_alike(since, workflow).rows(connection):
         by_workflow[row[0]].append(_Alike(*row))
@@ -57,7 +57,7 @@ def _stats_of(workflow: str, found: Sequence[_Alike], since: int, connection: sq
 
 
 def _at(places: Sequence[int], rows: Iterable[tuple[int]]) -> Sequence[int]:
-    """The values at these places. Rows go by one at a time, because there may be very many."""
+    """Return the values at these places. Rows go by one at a time, because there may be very many."""
     found = {place: value for place, (value,) in enumerate(rows) if place in places}
     return [found[place] for place in places]
 
@@ -86,6 +86,6 @@ def failed_steps(since: int, workflow: str) -> Statement:
 
 
 def durations(since: int, workflow: str) -> Statement:
-    """What each completed run took, ascending."""
+    """Return what each completed run took, ascending."""
     sql = f"SELECT {_TOOK} AS took FROM {_INDEX} WHERE workflow = ? AND status = ? AND finished_at >= ? ORDER BY took"
     return Statement(sql, (workflow, RunStatus.COMPLETED, since))

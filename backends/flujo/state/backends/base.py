@@ -40,14 +40,14 @@ class StateBackend(Port):
 
     @property
     def workspaces(self) -> Path | None:
-        """Where the runs of this store have the folders that go with them: beside it; None for a store without a
+        """Return where the runs of this store have the folders that go with them: beside it; None for a store without a
         path."""
         return None if self.path is None else workspaces_beside(self.path)
 
     # -- states -------------------------------------------------------------------------------------------------
 
     async def load_state(self, run_id: str) -> dict[str, Any] | None:
-        """A run in the JSON shape of a state file: workflow_id, name, start_time, last_updated, status,
+        """Return a run in the JSON shape of a state file: workflow_id, name, start_time, last_updated, status,
         execution_state and variables. None if there is no such run."""
         arguments.text("run_id", run_id)
         try:
@@ -100,8 +100,8 @@ class StateBackend(Port):
         limit: int | None = None,
         offset: int = 0,
     ) -> list[dict[str, Any]]:
-        """The runs, newest first, each as a row (`row_of`); `pipeline_id` is the name of a workflow. `offset` reads
-        what it passes over: a long list is better read with Observer.list, page by page.
+        """Return the runs, newest first, each as a row (`row_of`); `pipeline_id` is the name of a workflow. `offset`
+        reads what it passes over: a long list is better read with Observer.list, page by page.
 
         Raises InvalidNameError for a status that does not exist, and for a limit or an offset below 0."""
         arguments.optional_text("status", status)
@@ -113,7 +113,7 @@ class StateBackend(Port):
         return [row_of(run) for run in runs[offset:]]
 
     async def get_failed_workflows(self, hours_back: float = 24) -> list[dict[str, Any]]:
-        """The runs that are failed and became so in the last hours, each as a row (`row_of`), newest first."""
+        """Return the runs that are failed and became so in the last hours, each as a row (`row_of`), newest first."""
         arguments.hours("hours_back", hours_back)
         wanted = RunFilter((RunStatus.FAILED,), finished_from=_ago(hours_back * 3600))
         return [row_of(run) for run in await self._newest(wanted, None)]
@@ -151,7 +151,7 @@ class StateBackend(Port):
         return gone
 
     async def _newest(self, wanted: RunFilter, number: int | None) -> list[RunSummary]:
-        """The newest runs that match, as many as that, or with None all of them."""
+        """Return the newest runs that match, as many as that, or with None all of them."""
         runs: list[RunSummary] = []
         page: str | None = None
         async with self.handle() as backend:
@@ -165,9 +165,9 @@ class StateBackend(Port):
 
 
 def row_of(run: RunSummary) -> dict[str, Any]:
-    """A run as a row: run_id, pipeline_id and pipeline_name (the workflow), pipeline_version, status, current_step,
-    current_step_index (how many steps have an outcome), total_steps, failed_step, error_message, created_at and
-    updated_at (ISO 8601 in UTC), execution_time_ms (from start to end). None where it is not known."""
+    """Return a run as a row: run_id, pipeline_id and pipeline_name (the workflow), pipeline_version, status,
+    current_step, current_step_index (how many steps have an outcome), total_steps, failed_step, error_message,
+    created_at and updated_at (ISO 8601 in UTC), execution_time_ms (from start to end). None where it is not known."""
     return {
         "run_id": run.run_id,
         "pipeline_id": run.workflow,
@@ -192,5 +192,5 @@ def _took_ms(run: RunSummary) -> float | None:
 
 
 def _ago(seconds: float) -> int:
-    """The instant so long ago, in microseconds UTC."""
+    """Return the instant so long ago, in microseconds UTC."""
     return SystemClock().now() - round(seconds * MICROSECONDS)

@@ -36,7 +36,7 @@ class RunRequest(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the workflow."""
+        """Return the name of the workflow."""
         return self.workflow if isinstance(self.workflow, str) else self.workflow.name
 
 

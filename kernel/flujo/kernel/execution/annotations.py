@@ -46,7 +46,8 @@ def called(function: Any) -> str:
 
 
 def _source(function: Any) -> Any:
-    """The function that was written down, under decorators, partial applications and objects that are callable."""
+    """Return the function that was written down, under decorators, partial applications and objects that are
+    callable."""
     inner = inspect.unwrap(function)
     while isinstance(inner, partial):
         inner = inspect.unwrap(inner.func)
@@ -64,7 +65,7 @@ def _written(source: Any) -> Mapping[str, Any]:
 
 
 def _closed_over(source: Any) -> dict[str, Any]:
-    """What the function can see of the one around it, where its annotations may have been written as well."""
+    """Return what the function can see of the one around it, where its annotations may have been written as well."""
     names = getattr(getattr(source, "__code__", None), "co_freevars", ())
     cells = dict(zip(names, getattr(source, "__closure__", None) or (), strict=False))
     return {name: cell.cell_contents for name, cell in cells.items() if _is_filled(cell)}

@@ -63,17 +63,17 @@ class Context:
 
     @property
     def run_id(self) -> str:
-        """The id of this run."""
+        """Return the id of this run."""
         return self._run.state.run_id
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The labels the run was started with."""
+        """Return the labels the run was started with."""
         return self._run.state.labels
 
     @property
     def environment(self) -> Mapping[str, Any]:
-        """What was read once when the run began, and stays the same for its whole life."""
+        """Return what was read once when the run began, and stays the same for its whole life."""
         return self._run.state.environment
 
     async def run_program(self) -> Any:

@@ -95,5 +95,5 @@ class Wait(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The kind of step that waits so."""
+        """Return the kind of step that waits so."""
         return "sleep" if self.signal is None else "signal"

@@ -60,7 +60,7 @@ class Ticket:
 
     @property
     def waits_for(self) -> str | None:
-        """The name of the limit in whose line the ticket stands; None for the general one."""
+        """Return the name of the limit in whose line the ticket stands; None for the general one."""
         return None if self.is_granted else self.limits[self.held].name
 
 

@@ -86,7 +86,8 @@ class Step(Generic[P, R]):
 
     @cached_property
     def terms(self) -> StepOptions:
-        """How a body is run, tried again and read back. Raises DeclarationError for a return type that cannot be."""
+        """Return how a body is run, tried again and read back. Raises DeclarationError for a return type that cannot
+        be."""
         codec = codec_for(annotation_of(self.function, "return"), f"the return type of step {self.name!r}")
         return StepOptions(self._is_async, codec, self._retry, self._seconds, self._limit)
 
@@ -150,7 +151,7 @@ def step(
 
 
 def as_step(function: Step[P, R] | Callable[P, R]) -> Step[P, R]:
-    """The descriptor of a declared step, or a default one for a plain function."""
+    """Return the descriptor of a declared step, or a default one for a plain function."""
     return function if isinstance(function, Step) else Step(function)
 
 
@@ -196,7 +197,7 @@ class Workflow(Generic[Result_co]):
 
     @property
     def codec(self) -> Codec:
-        """What writes and reads the output of a run."""
+        """Return what writes and reads the output of a run."""
         return PLAIN if self.signature is None else self.signature().codec
 
     def require_resolved(self) -> None:
@@ -270,7 +271,7 @@ def workflow(
 
 
 def _own_name(function: Any) -> str:
-    """The name of a function; raises DeclarationError for what has none, or none that could be a step's."""
+    """Return the name of a function; raises DeclarationError for what has none, or none that could be a step's."""
     own = getattr(function, "__name__", None)
     if own is None or own == "<lambda>":
         what = "a lambda" if own else f"a {type(function).__name__}"

@@ -104,7 +104,7 @@ def _problems(error: ValidationError) -> dict[str, str]:
 
 
 def _by_input(error: ValidationError) -> dict[str, tuple[str, str]]:
-    """The kind and the text of the first error of each input."""
+    """Return the kind and the text of the first error of each input."""
     found: dict[str, tuple[str, str]] = {}
     for each in error.errors(include_url=False):
         found.setdefault(str(each["loc"][0]) if each["loc"] else "", (each["type"], each["msg"]))
@@ -123,7 +123,7 @@ def _difference(name: str, kind: str, message: str) -> Difference:
 
 
 def _inputs_model(workflow: str, function: Callable[..., Any]) -> tuple[type[BaseModel], bool]:
-    """The pydantic model of a workflow's inputs, and whether the function takes it whole."""
+    """Return the pydantic model of a workflow's inputs, and whether the function takes it whole."""
     inputs = _behind_context(workflow, function)
     types = {each.name: annotation_of(function, each.name) for each in inputs}
     for name, annotation in types.items():

@@ -508,7 +508,7 @@ class _Reader:
 
 
 def _usage(told: resource.struct_rusage, floor: int) -> Usage:
-    """What a child has used, as the system tells it.
+    """Return what a child has used, as the system tells it.
 
     A peak that is not above `floor` is not its own: Linux counts the peak of a process from that of the one it was made
     from, this one, and keeps it through the exec."""

@@ -58,7 +58,7 @@ Amendment = SetOutput | Skip | SetVariable | Complete
 def decide(
     state: WorkflowState, changes: Sequence[Amendment], *, by: str | None = None, reason: str | None = None
 ) -> list[Fact]:
-    """What is recorded of these changes, in their order.
+    """Return what is recorded of these changes, in their order.
 
     Raises RunFinishedError, StepNotFoundError, StepCompletedError, InvalidNameError, InvalidValueError,
     PayloadTooLargeError."""
@@ -69,7 +69,7 @@ def decide(
 def apply_amendment(
     state: WorkflowState, change: Amendment, *, by: str | None = None, reason: str | None = None
 ) -> list[Fact]:
-    """What is recorded of one change, applied to `state`. Raises as `decide`, and then leaves it as it is."""
+    """Return what is recorded of one change, applied to `state`. Raises as `decide`, and then leaves it as it is."""
     facts = list(_facts(state, change, by, reason))
     for fact in facts:
         apply(state, state.seq + 1, state.updated_at, fact)
@@ -118,7 +118,7 @@ def _completed(state: WorkflowState, output: str, by: str | None, reason: str | 
 
 
 def _require_unfinished(state: WorkflowState) -> WorkflowState:
-    """The state itself; raises RunFinishedError for a run that has completed and takes no change."""
+    """Return the state itself; raises RunFinishedError for a run that has completed and takes no change."""
     if state.status is RunStatus.COMPLETED:
         raise RunFinishedError(state.run_id, state.status)
     return state

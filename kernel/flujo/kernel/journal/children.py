@@ -17,28 +17,28 @@ def was_abandoned(reason: str | None, parent: str) -> bool:
 
 
 def awaited(parent: WorkflowState) -> set[str]:
-    """The children that a run waits for."""
+    """Return the children that a run waits for."""
     return {step.child for step in parent.open_steps() if step.child is not None and step.status is StepStatus.WAITING}
 
 
 def given_up(parent: WorkflowState) -> dict[str, int]:
-    """The children a run has waited for in vain, each with the instant from which on nobody waits for it."""
-    vain = (StepStatus.CANCELLED, StepStatus.SKIPPED)
+    """Return the children whose parent has given up waiting, each with the instant at which it gave up."""
+    gave_up = (StepStatus.CANCELLED, StepStatus.SKIPPED)
     return {
         step.child: step.finished_at or parent.updated_at
         for step in parent.steps.values()
-        if step.child is not None and step.status in vain
+        if step.child is not None and step.status in gave_up
     }
 
 
 def is_outlived(child: WorkflowState, parent: RunSummary) -> bool:
-    """Whether a child should have ended with its parent. One that somebody has resumed since runs on its own."""
+    """True if a child should have ended with its parent. One that somebody has resumed since runs on its own."""
     if parent.status not in FINAL or parent.finished_at is None:
         return False
     return is_child(child, parent.run_id, parent.created_at) and was_begun_for_parent(child, parent.finished_at)
 
 
 def was_begun_for_parent(child: WorkflowState, until: int) -> bool:
-    """Whether the parent itself was the last to start or resume it, or anybody while the parent waited."""
+    """True if the parent itself was the last to start or resume it, or anybody while the parent waited."""
     by_parent = child.resume_count == 0 or child.resumed_by == f"run {child.parent_run_id}"
     return by_parent or (child.resumed_at or child.created_at) <= until

@@ -16,7 +16,7 @@ from .state import StepStatus, WorkflowState
 
 
 def differences(state: WorkflowState, current: Plan | None, *, invalidated: Collection[str] = ()) -> list[Difference]:
-    """Every way the plan `current` contradicts the completed steps of a run, by name and in plan order.
+    """Return every way the plan `current` contradicts the completed steps of a run, by name and in plan order.
 
     `invalidated` are steps that a resume is about to give a new generation: they bind no longer. A run or a definition
     without a plan, as every Python program, has nothing to compare before it runs.
@@ -38,7 +38,7 @@ def differences(state: WorkflowState, current: Plan | None, *, invalidated: Coll
 
 
 def unasked(state: WorkflowState, is_unasked: Callable[[int], bool], branch: str | None = None) -> list[Difference]:
-    """The completed steps that a program has not asked for, with `branch` only those of that branch's own.
+    """Return the completed steps that a program has not asked for, with `branch` only those of that branch's own.
 
     `is_unasked` tells of the event of an outcome whether it was handed out. A program whose changes were accepted may
     leave out what it likes."""
@@ -55,7 +55,8 @@ def unasked(state: WorkflowState, is_unasked: Callable[[int], bool], branch: str
 
 
 def _branch_of(key: str) -> str:
-    """The prefix of the branch that asks for a key: `a/` for `a/fetch`, and nothing for `fetch` and `resize[17]`."""
+    """Return the prefix of the branch that asks for a key: `a/` for `a/fetch`, and nothing for `fetch` and
+    `resize[17]`."""
     return key[: key.rindex("/") + 1] if "/" in key else ""
 
 
@@ -79,7 +80,7 @@ def _missing(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str
 
 
 def _twin(name: str, stored: Mapping[str, str], given: Mapping[str, str]) -> str | None:
-    """A new step that does what the step `name`, which is gone, did."""
+    """Return a new step that does what the step `name`, which is gone, did."""
     return next((other for other, digest in given.items() if digest == stored[name] and other not in stored), None)
 
 
@@ -87,7 +88,7 @@ def _twin(name: str, stored: Mapping[str, str], given: Mapping[str, str]) -> str
 
 
 def _moved(bound: Sequence[str], stored: Sequence[str], given: Sequence[str]) -> list[Difference]:
-    """A completed step that now stands behind a known step it used to stand before."""
+    """Return a completed step that now stands behind a known step it used to stand before."""
     before, now = _positions(stored), _positions(given)
     found: list[Difference] = []
     for name in bound:
@@ -100,7 +101,7 @@ def _moved(bound: Sequence[str], stored: Sequence[str], given: Sequence[str]) ->
 
 
 def _inserted(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
-    """A new step in front of a completed one, unless it is the completed one under a new name."""
+    """Return a new step in front of a completed one, unless it is the completed one under a new name."""
     now = _positions(list(given))
     last = max((now[name] for name in bound if name in now), default=-1)
     renamed = {stored[name] for name in bound if name not in given}
@@ -123,7 +124,7 @@ Dependencies = Mapping[str, frozenset[str]]
 def _rewired(
     bound: Sequence[str], before: Dependencies, now: Dependencies, renamed: Mapping[str, str]
 ) -> list[Difference]:
-    """A completed step that waits for other steps than it did, but for those that only have a new name."""
+    """Return a completed step that waits for other steps than it did, but for those that only have a new name."""
     return [
         Difference(name, "changed", "its dependencies have changed since it completed")
         for name in bound
@@ -134,7 +135,7 @@ def _rewired(
 def _needed(
     bound: Sequence[str], stored: Mapping[str, str], now: Dependencies, renamed: Mapping[str, str]
 ) -> list[Difference]:
-    """A new step that a completed one waits for, directly or not."""
+    """Return a new step that a completed one waits for, directly or not."""
     needed_by: dict[str, str] = {}
     for name in bound:
         if name in now:

@@ -28,7 +28,7 @@ def after_failure(
     kinds: Collection[Collection[str]],
     now: int,
 ) -> events.AttemptFailed | events.StepFailed:
-    """What follows the failed attempt of a running step.
+    """Return what follows the failed attempt of a running step.
 
     `kinds` are the names by which its policy may know each error that failed it; without any, no retry can mend the
     failure.
@@ -45,8 +45,8 @@ def after_failure(
 
 
 def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
-    """What a new owner records before the program runs again: attempts that died with the old one, a cancel carried
-    out, or a pause when one step has now outlived `max_interruptions` owners."""
+    """Return what a new owner records before the program runs again: attempts that died with the old one, a cancel
+    carried out, or a pause when one step has now outlived `max_interruptions` owners."""
     died = at_takeover(state)
     if state.cancel_requested_at is not None:
         return [*died, events.RunCancelled(state.cancel_reason)]
@@ -70,7 +70,8 @@ def at_takeover(state: WorkflowState) -> list[events.StepInterrupted]:
 
 
 def at_close(state: WorkflowState) -> list[Fact]:
-    """What an owner records that stops in good order: its attempts are interrupted, which counts against nothing."""
+    """Return what an owner records that stops in good order: its attempts are interrupted, which counts against
+    nothing."""
     return [
         events.StepInterrupted(step.name, step.attempt, counted=False)
         for step in state.open_steps()
@@ -79,7 +80,7 @@ def at_close(state: WorkflowState) -> list[Fact]:
 
 
 def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str] = ()) -> list[str]:
-    """The steps a resume gives a new generation, in the order they first began.
+    """Return the steps a resume gives a new generation, in the order they first began.
 
     Without `from_step`: those whose failure ended the run, and those that were cancelled before it ended (in a run
     that has not ended they wait to be cancelled again, as after a recovery), and the clean-ups of what has ended. With
@@ -107,7 +108,7 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
 
 
 def _following(state: WorkflowState, name: str) -> Callable[[StepState], bool]:
-    """Whether a step follows on the one called `name`, or is that one.
+    """Return the test whether a step follows on the one called `name`, or is that one.
 
     In a graph that is what depends on it. In a sequence it is what stands behind it, and what came to an outcome later,
     since a jump may have led back; only the latter counts for a repeat such as `fetch#3`. In a program whose steps
@@ -140,7 +141,8 @@ def skip(
     reset: Collection[str] = (),
     reason: str | None = None,
 ) -> events.StepSkipped:
-    """What is recorded when somebody skips a step; `reset` are steps that a resume is about to give a new generation.
+    """Return what is recorded when somebody skips a step; `reset` are steps that a resume is about to give a new
+    generation.
 
     Raises StepNotFoundError, StepCompletedError."""
     generation = _generation_to_settle(state, name, reset)
@@ -150,12 +152,12 @@ def skip(
 def set_output(
     state: WorkflowState, name: str, output: str, by: str | None = None, reason: str | None = None
 ) -> events.StepOutputSet:
-    """What is recorded when somebody gives a step its output. Raises StepNotFoundError, StepCompletedError."""
+    """Return what is recorded when somebody gives a step its output. Raises StepNotFoundError, StepCompletedError."""
     return events.StepOutputSet(name, output, _generation_to_settle(state, name, ()), reason, by)
 
 
 def _generation_to_settle(state: WorkflowState, name: str, reset: Collection[str]) -> int:
-    """The generation of a step that may get an outcome from somebody."""
+    """Return the generation of a step that may get an outcome from somebody."""
     if (step := state.steps.get(name)) is None:
         if state.plan is None or name not in {row[0] for row in state.plan}:
             known = [row[0] for row in state.plan] if state.plan is not None else list(state.steps)
@@ -169,7 +171,8 @@ def _generation_to_settle(state: WorkflowState, name: str, reset: Collection[str
 
 
 def first_seq(state: WorkflowState, name: str) -> int:
-    """The number of the event that first began a step, or anything inside of a map, gather or branch of this name.
+    """Return the number of the event that first began a step, or anything inside of a map, gather or branch of this
+    name.
 
     Raises StepNotFoundError."""
     exact = state.steps.get(name)
@@ -216,7 +219,7 @@ def at_end(
     failure: events.RunFailed | None,
     differences: Sequence[Difference] = (),
 ) -> list[Fact]:
-    """What is recorded when the program has ended, by itself or because it was stopped.
+    """Return what is recorded when the program has ended, by itself or because it was stopped.
 
     `output` or `failure` is how it ended by itself. A stop that came first wins: the program was told to unwind,
     and what it returns then is not its result."""

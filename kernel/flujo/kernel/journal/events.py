@@ -283,12 +283,12 @@ class Event(NamedTuple):
 
     @property
     def type(self) -> str:
-        """The stable name of the kind, as in `step_completed`."""
+        """Return the stable name of the kind, as in `step_completed`."""
         return self.fact.type if isinstance(self.fact, UnknownFact) else KIND_OF[self.fact.__class__].type
 
     @property
     def step(self) -> str | None:
-        """The step this is about, if any."""
+        """Return the step this is about, if any."""
         return getattr(self.fact, "step", None)
 
 
@@ -418,7 +418,7 @@ _LAYOUTS: dict[type[Any], _Layout] = {kind.fact: _layout(kind) for kind in KINDS
 
 
 def encode(event: Event) -> EventRow:
-    """The row of an event. Fields that hold their default are left out."""
+    """Return the row of an event. Fields that hold their default are left out."""
     return row_of(*event)
 
 
@@ -442,7 +442,7 @@ def row_of(seq: int, at: int, fact: Fact) -> EventRow:
 
 
 def decode(row: EventRow) -> Event:
-    """The event of a row, whatever format it was written in; raises UnknownEventError."""
+    """Return the event of a row, whatever format it was written in; raises UnknownEventError."""
     kind = _BY_TYPE.get(row.type)
     if kind is None or row.format > kind.format:
         raise UnknownEventError(row.type, row.format)
@@ -455,7 +455,7 @@ def decode(row: EventRow) -> Event:
 
 
 def to_json_object(run_id: str, event: Event) -> dict[str, Any]:
-    """The event as users see it in JSON: run_id, seq, at (ISO 8601), type, then the fact's own fields, payload
+    """Return the event as users see it in JSON: run_id, seq, at (ISO 8601), type, then the fact's own fields, payload
     decoded. The `type` of an error is `error_type` here, since `type` is the kind of event."""
     from flujo.kernel.durations import format_instant
 

@@ -74,7 +74,7 @@ class Reason(NamedTuple):
     commands: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The reason as users see it in JSON."""
+        """Return the reason as users see it in JSON."""
         return {
             "why": self.why.value,
             "text": self.text,
@@ -95,7 +95,7 @@ class Explanation(NamedTuple):
     """What the run waits for if nothing of it or of its children can happen before; None if something can."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The explanation as users see it in JSON."""
+        """Return the explanation as users see it in JSON."""
         reasons = [reason.to_dict() for reason in self.reasons]
         return {"run_id": self.run_id, "status": self.status.value, "reasons": reasons}
 

@@ -231,7 +231,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _details(error: BaseException, found: list[BaseException]) -> str:
-    """The ends of the tracebacks: of what each member was caused by, of each member, and of the group at last."""
+    """Return the ends of the tracebacks: of what each member was caused by, of each member, and of the group at
+    last."""
     parts: list[str] = []
     for each in found[:MAX_MEMBERS]:
         behind = [cause for cause, _ in zip(causes(each, _behind), range(MAX_MEMBERS), strict=False)]

@@ -55,12 +55,12 @@ def _follow_steps(state: WorkflowState) -> None:
 
 
 def replay(run_id: str, uid: str, rows: Iterable[EventRow]) -> WorkflowState:
-    """The state a journal adds up to, as it is stored."""
+    """Return the state a journal adds up to, as it is stored."""
     return add_up(run_id, uid, map(events.decode, rows))
 
 
 def add_up(run_id: str, uid: str, journal: Iterable[Event]) -> WorkflowState:
-    """The state the events of a journal add up to."""
+    """Return the state the events of a journal add up to."""
     state = WorkflowState(run_id=run_id, uid=uid)
     for event in journal:
         fold(state, event)
@@ -313,7 +313,7 @@ _HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {
 
 
 def _begin(state: WorkflowState, seq: int, at: int, name: str, generation: int) -> StepState:
-    """The step that an event begins or goes on with, in the generation the event names."""
+    """Return the step that an event begins or goes on with, in the generation the event names."""
     step = state.steps.get(name)
     if step is None:
         step = state.steps[name] = StepState(name, "task", _PENDING, generation)  # keywords take half as long again

@@ -17,9 +17,9 @@ from .state import SETTLED, StepStatus, WorkflowState
 
 
 def history(journal: Sequence[Event], state: WorkflowState, from_step: str | None) -> list[Fact]:
-    """What a fork records behind its creation: the outcomes that a resume from `from_step` would keep; by default all
-    of them, but for the failures that ended the run. As after a resume, signals that were taken by what is not kept
-    are void.
+    """Return what a fork records behind its creation: the outcomes that a resume from `from_step` would keep; by
+    default all of them, but for the failures that ended the run. As after a resume, signals that were taken by what is
+    not kept are void.
 
     `state` is what `journal` adds up to. Raises StepNotFoundError.
     """

@@ -25,17 +25,17 @@ _KEY_ENDS = re.compile(r"[#\[/]")
 
 
 def is_graph(plan: Plan) -> bool:
-    """Whether the steps of a plan wait for those they name, and not for the one before."""
+    """True if the steps of a plan wait for those they name, and not for the one before."""
     return any(column != ALWAYS for row in plan for column in row[2:])
 
 
 def digests(plan: Plan) -> dict[str, str]:
-    """The digest of every step, in the order of the plan."""
+    """Return the digest of every step, in the order of the plan."""
     return {row[0]: row[1] for row in plan}
 
 
 def dependencies(plan: Plan) -> dict[str, frozenset[str]]:
-    """What every step waits for by name."""
+    """Return what every step waits for by name."""
     if is_graph(plan):
         return {row[0]: frozenset(row[2:]) - {ALWAYS, NOTHING} for row in plan}
     before = [(), *((row[0],) for row in plan)]
@@ -43,17 +43,17 @@ def dependencies(plan: Plan) -> dict[str, frozenset[str]]:
 
 
 def clean_ups(plan: Plan) -> frozenset[str]:
-    """The steps that run however the run ends."""
+    """Return the steps that run however the run ends."""
     return frozenset(row[0] for row in plan if ALWAYS in row[2:])
 
 
 def dependents(plan: Plan, name: str) -> frozenset[str]:
-    """A step of a graph and everything that waits for it, directly or not."""
+    """Return a step of a graph and everything that waits for it, directly or not."""
     return reached(name, followers(dependencies(plan)))
 
 
 def followers(waits_for: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Who waits for whom, the other way round."""
+    """Return who waits for whom, the other way round."""
     turned: dict[str, list[str]] = {name: [] for name in waits_for}
     for name, others in waits_for.items():
         for other in others:
@@ -74,5 +74,5 @@ def reached(start: str, edges: Mapping[str, Collection[str]]) -> frozenset[str]:
 
 
 def planned_name(key: str) -> str:
-    """The step of a definition that a step key belongs to: `fetch` for `fetch#2` and `fetch[17]`."""
+    """Return the step of a definition that a step key belongs to: `fetch` for `fetch#2` and `fetch[17]`."""
     return _KEY_ENDS.split(key, maxsplit=1)[0]

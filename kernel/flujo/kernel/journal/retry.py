@@ -74,7 +74,8 @@ class RetryPolicy:
         return self.on_error is None or all(any(name in self.on_error for name in names) for names in kinds)
 
     def delay_seconds(self, failures: int, seed: str) -> float:
-        """How long to wait after the failure numbered `failures` (from 1); the same arguments give the same answer."""
+        """Return how long to wait after the failure numbered `failures` (from 1); the same arguments give the same
+        answer."""
         assert isinstance(self.delay, float)
         assert isinstance(self.max_delay, float)
         try:

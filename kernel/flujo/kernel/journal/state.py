@@ -159,18 +159,18 @@ class Progress(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """The part that is done, 0 to 1; None without a total."""
+        """Return the part that is done, 0 to 1; None without a total."""
         return None if not self.total else min(1.0, max(0.0, self.done / self.total))
 
     @property
     def used(self) -> Usage | None:
-        """What the commands of the step have used in this generation; None if it ran none."""
+        """Return what the commands of the step have used in this generation; None if it ran none."""
         if (seconds := self.metrics.get("cpu_seconds")) is None:
             return None
         return Usage(seconds, self.metrics.get("peak_bytes"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as users see it in JSON."""
+        """Return the report as users see it in JSON."""
         share = self.share
         return {
             "percent": None if share is None else round(100 * share, 1),
@@ -221,29 +221,29 @@ class StepState:
 
     @property
     def call(self) -> str | None:
-        """The kind of call that has recorded it: `step`, or a `kind` but `task`. None if no call has, but a person's
-        hand. A body that has returned a Wait makes it wait like a signal, and it is a step's nevertheless."""
+        """Return the kind of call that has recorded it: `step`, or a `kind` but `task`. None if no call has, but a
+        person's hand. A body that has returned a Wait makes it wait like a signal, and it is a step's nevertheless."""
         if self.kind != "child" and self.attempt:
             return "step"
         return None if self.kind == "task" else self.kind
 
     @property
     def output(self) -> Any:
-        """The recorded output as plain JSON, None without one."""
+        """Return the recorded output as plain JSON, None without one."""
         return None if self.output_json is None else decode(self.output_json)
 
     @property
     def active_seconds(self) -> float:
-        """How long its attempts have run, waits apart."""
+        """Return how long its attempts have run, waits apart."""
         return self.active_micros / MICROSECONDS
 
     @property
     def wake_at(self) -> int | None:
-        """The instant at which it goes on by itself, if there is one."""
+        """Return the instant at which it goes on by itself, if there is one."""
         return self.next_attempt_at if self.status is StepStatus.RETRYING else self.until
 
     def to_dict(self) -> dict[str, Any]:
-        """The step as users see it in JSON."""
+        """Return the step as users see it in JSON."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -322,13 +322,13 @@ class WorkflowState:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The inputs as plain JSON."""
+        """Return the inputs as plain JSON."""
         inputs: dict[str, Any] = decode(self.inputs_json)
         return inputs
 
     @property
     def output(self) -> Any:
-        """The run's output as plain JSON, None before it completed."""
+        """Return the run's output as plain JSON, None before it completed."""
         return None if self.output_json is None else decode(self.output_json)
 
     @property
@@ -344,7 +344,7 @@ class WorkflowState:
     # -- its steps -----------------------------------------------------------------------------------------------
 
     def open_steps(self) -> Iterator[StepState]:
-        """The steps that have begun and have no outcome."""
+        """Yield the steps that have begun and have no outcome."""
         if self.running or self.waiting:
             for step in self.steps.values():
                 if step.status in OPEN:
@@ -352,12 +352,12 @@ class WorkflowState:
 
     @property
     def current_steps(self) -> list[str]:
-        """The names of the steps that have begun and have no outcome."""
+        """Return the names of the steps that have begun and have no outcome."""
         return [step.name for step in self.open_steps()]
 
     @property
     def failed_step(self) -> str | None:
-        """The step whose failure ended the run."""
+        """Return the step whose failure ended the run."""
         return None if self.error is None else self.error.step
 
     @property
@@ -378,8 +378,8 @@ class WorkflowState:
 
     @property
     def wake_at(self) -> int | None:
-        """When a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end, has a
-        child to look after, may be woken by something else, or has received the signal it waits for.
+        """Return when a waiting run goes on by itself: the first of its waiting steps, or at once when it is to end,
+        has a child to look after, may be woken by something else, or has received the signal it waits for.
 
         The steps that wait are mostly the newest ones, so with a long history behind them the look goes backwards and
         ends with the last that waits."""
@@ -405,15 +405,15 @@ class WorkflowState:
 
     @property
     def timeout_at(self) -> int | None:
-        """When it has taken as long as its workflow allows, counted from its start or last resume."""
+        """Return when it has taken as long as its workflow allows, counted from its start or last resume."""
         if self.timeout_seconds is None:
             return None
         return (self.resumed_at or self.created_at) + round(self.timeout_seconds * MICROSECONDS)
 
     @property
     def wait(self) -> list[dict[str, Any]]:
-        """What the run waits for: kind (`backoff`, `sleep`, `signal`, `child`), step, until, signal and child (or
-        null)."""
+        """Return what the run waits for: kind (`backoff`, `sleep`, `signal`, `child`), step, until, signal and child
+        (or null)."""
         return [
             {
                 "kind": "backoff" if step.status is StepStatus.RETRYING else step.kind,
@@ -430,13 +430,13 @@ class WorkflowState:
 
     @property
     def steps_total(self) -> int | None:
-        """How many steps the run has, None when its program decides as it goes. Repeats of steps that a jump has led
-        back to count as well, so there are never fewer than are done."""
+        """Return how many steps the run has, None when its program decides as it goes. Repeats of steps that a jump has
+        led back to count as well, so there are never fewer than are done."""
         return None if self.plan is None else max(len(self.plan), self.done)
 
     @property
     def active_seconds(self) -> float:
-        """How long some attempt has been running, waits and interruptions apart."""
+        """Return how long some attempt has been running, waits and interruptions apart."""
         return self.active_micros / MICROSECONDS
 
     @property
@@ -461,7 +461,8 @@ class WorkflowState:
 
     @property
     def used(self) -> Usage | None:
-        """What the commands of its steps have used, each step in its newest generation; None if they ran none."""
+        """Return what the commands of its steps have used, each step in its newest generation; None if they ran
+        none."""
         total: Usage | None = None
         for step in self.steps.values():
             if step.progress is not None and (used := step.progress.used) is not None:
@@ -470,8 +471,8 @@ class WorkflowState:
 
     @property
     def share_done(self) -> float | None:
-        """The part of the run that is done, 0 to 1; None while that is not known. Only a completed run is wholly done:
-        a step that has failed is not done in a run that has ended without it."""
+        """Return the part of the run that is done, 0 to 1; None while that is not known. Only a completed run is wholly
+        done: a step that has failed is not done in a run that has ended without it."""
         if self.status is RunStatus.COMPLETED:
             return 1.0
         if not (total := self.steps_total):
@@ -484,8 +485,8 @@ class WorkflowState:
 
     @property
     def eta_seconds(self) -> float | None:
-        """How much longer a run that has an owner will take, by what is known: earlier runs of its workflow, or the
-        rate of what the program, or the only step that is left, has reported. None while it waits for a signal."""
+        """Return how much longer a run that has an owner will take, by what is known: earlier runs of its workflow, or
+        the rate of what the program, or the only step that is left, has reported. None while it waits for a signal."""
         if self.status not in LIVE or self.unowned or any(step.signal is not None for step in self._waiting_steps()):
             return None
         if self.usual_seconds is not None and self.started_at is not None:
@@ -511,22 +512,22 @@ class WorkflowState:
 
     @property
     def workflow_id(self) -> str:
-        """The run id, under the name the reference uses."""
+        """Return the run id, under the name the reference uses."""
         return self.run_id
 
     @property
     def name(self) -> str:
-        """The workflow's name, under the name the reference uses."""
+        """Return the workflow's name, under the name the reference uses."""
         return self.workflow
 
     @property
     def start_time(self) -> str | None:
-        """When the run started, ISO 8601 in UTC."""
+        """Return when the run started, ISO 8601 in UTC."""
         return format_instant(self.started_at or self.created_at)
 
     @property
     def last_updated(self) -> str | None:
-        """When the last event was recorded, ISO 8601 in UTC."""
+        """Return when the last event was recorded, ISO 8601 in UTC."""
         return format_instant(self.updated_at)
 
     @property
@@ -541,7 +542,7 @@ class WorkflowState:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as users see it in JSON, with the names of docs/concepts.md."""
+        """Return the run as users see it in JSON, with the names of docs/concepts.md."""
         error = self.error
         return {
             "run_id": self.run_id,

@@ -101,12 +101,12 @@ class Statistics(NamedTuple):
 
 
 def sampled_runs(workflows: int) -> int:
-    """How many runs of each of so many workflows are read at most."""
+    """Return how many runs of each of so many workflows are read at most."""
     return max(1, min(SAMPLED_RUNS, SAMPLED_RUNS_IN_ALL // max(1, workflows)))
 
 
 def sample(runs: Sequence[RunSummary]) -> Sequence[RunSummary]:
-    """As many of these runs, the first ones, as do not have too many events together; at least one."""
+    """Return as many of these runs, the first ones, as do not have too many events together; at least one."""
     chosen: list[RunSummary] = []
     events = 0
     for run in runs:
@@ -118,7 +118,7 @@ def sample(runs: Sequence[RunSummary]) -> Sequence[RunSummary]:
 
 
 def step_durations(states: Iterable[WorkflowState]) -> Sequence[StepDurations]:
-    """The slowest steps of these runs. Only what a task did counts: a step that waits for people is not slow."""
+    """Return the slowest steps of these runs. Only what a task did counts: a step that waits for people is not slow."""
     took: defaultdict[str, list[float]] = defaultdict(list)
     for state in states:
         for step in state.steps.values():
@@ -130,14 +130,14 @@ def step_durations(states: Iterable[WorkflowState]) -> Sequence[StepDurations]:
 
 
 def general_name(step: str) -> str:
-    """What the repeats of a step and the items of a map have in common: `resize[*]` for `resize[17]#2`."""
+    """Return what the repeats of a step and the items of a map have in common: `resize[*]` for `resize[17]#2`."""
     return _REPEAT.sub("", _ITEM.sub("[*]", step))
 
 
 def workflow_statistics(
     stats: WorkflowStats, slowest_steps: Sequence[StepDurations], sampled: int
 ) -> WorkflowStatistics:
-    """What a backend has counted and a sample has shown, as people read it."""
+    """Return what a backend has counted and a sample has shown, as people read it."""
     ended = sum(stats.ended.values())
     return WorkflowStatistics(
         workflow=stats.workflow,

@@ -71,7 +71,7 @@ class WorkflowStats(NamedTuple):
 
 
 def is_child(run: RunSummary | WorkflowState, parent: str, parent_created_at: int) -> bool:
-    """Whether a run was started by this life of a parent: it is never older than that."""
+    """True if a run was started by this life of a parent: it is never older than that."""
     return run.parent_run_id == parent and run.created_at >= parent_created_at
 
 
@@ -86,7 +86,7 @@ def next_wake(state: WorkflowState) -> int | None:
 
 
 def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary:
-    """The summary that a commit stores beside the events; a run that nobody has to advance has no owner."""
+    """Return the summary that a commit stores beside the events; a run that nobody has to advance has no owner."""
     error = state.error
     status = state.status
     return _new(

@@ -111,12 +111,12 @@ class Driver:
 
     @property
     def failure(self) -> StoreError | KernelClosedError | None:
-        """What has kept this kernel from recording, if anything has."""
+        """Return what has kept this kernel from recording, if anything has."""
         return None if self._engine is None else self._engine.committer.failure
 
     @property
     def committer(self) -> Committer:
-        """The committer; raises KernelClosedError while the kernel is not open, StoreError once the store has
+        """Return the committer; raises KernelClosedError while the kernel is not open, StoreError once the store has
         failed."""
         engine = self.engine
         if engine.committer.failure is not None:
@@ -130,8 +130,8 @@ class Driver:
 
     @property
     def engine(self) -> Engine:
-        """What drives runs; raises KernelClosedError while the kernel is not open, and WrongEventLoopError when called
-        in another event loop."""
+        """Return what drives runs; raises KernelClosedError while the kernel is not open, and WrongEventLoopError when
+        called in another event loop."""
         self._tasks.require_here()
         if self._engine is None or not self._tasks.are_open:
             raise KernelClosedError

@@ -183,7 +183,7 @@ class Takeover:
         return self._driver.make(state, Workflow(name=state.workflow, program=_no_program), owned.token)
 
     async def _parent(self, state: WorkflowState) -> RunSummary | None:
-        """The run that has started this one, if it is there."""
+        """Return the run that has started this one, if it is there."""
         if state.parent_run_id is None:
             return None
         try:
@@ -201,7 +201,7 @@ class Takeover:
     async def resume(
         self, run_id: str, asked: Resumption, request: Fingerprint | None, *, only_paused: bool = False
     ) -> None:
-        """As Kernel.resume; durable on return. With `only_paused` it raises RunNotPausedError for any other run."""
+        """See Kernel.resume; durable on return. With `only_paused` it raises RunNotPausedError for any other run."""
         work = partial(self._resume, run_id, asked, request, only_paused)
         await self._tasks.finish(partial(self._one_at_a_time, run_id, work))
 
@@ -308,7 +308,8 @@ class Takeover:
     # -- what they share ----------------------------------------------------------------------------------------
 
     async def _one_at_a_time(self, run_id: str, work: Callable[[], Awaitable[Result]]) -> Result:
-        """What `work` returns or raises; one at a time for each run, so that a repeat finds what came of the first."""
+        """Return what `work` returns or raises; one at a time for each run, so that a repeat finds what came of the
+        first."""
         lock = self._locks.get(run_id)
         if lock is None:
             lock = self._locks[run_id] = anyio.Lock()
@@ -376,7 +377,7 @@ class Takeover:
 
 
 def _ended(state: WorkflowState, asked: events.CancelRequested) -> list[Fact]:
-    """What is recorded of a run that nobody runs and that is cancelled."""
+    """Return what is recorded of a run that nobody runs and that is cancelled."""
     requested = [] if is_repeat(state, asked.request) else [asked]
     return [*at_takeover(state), *requested, events.RunCancelled(asked.reason)]
 

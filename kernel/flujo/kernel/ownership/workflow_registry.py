@@ -32,8 +32,8 @@ class WorkflowRegistry:
             )
 
     def resolve(self, workflow: Workflow | str) -> Workflow:
-        """The workflow to start, registered if it has to be found again by its name; raises WorkflowNotFoundError,
-        DeclarationError."""
+        """Return the workflow to start, registered if it has to be found again by its name; raises
+        WorkflowNotFoundError, DeclarationError."""
         if isinstance(workflow, Workflow):
             if workflow.definition is not None and self.load is not None:
                 return workflow  # its runs go on with the text they have stored, so there is nothing to remember

@@ -226,7 +226,8 @@ class StateBackend(ABC):
 
     @property
     def liveness_fd(self) -> int | None:
-        """A file descriptor that keeps this owner alive while any process holds it; None where there is no such thing.
+        """Return a file descriptor that keeps this owner alive while any process holds it; None where there is no such
+        thing.
 
         The kernel hands it to the guardian of its child processes, so that nobody takes over its runs before the last
         child is dead.
@@ -295,7 +296,7 @@ class StateBackend(ABC):
 
     @abstractmethod
     async def take(self) -> Sequence[Posted]:
-        """All requests in the inboxes of the runs this kernel owns, in the order they were posted.
+        """Return all requests in the inboxes of the runs this kernel owns, in the order they were posted.
 
         They stay until a commit lists them as taken, so a crash in between loses none.
         """
@@ -309,43 +310,43 @@ class StateBackend(ABC):
 
     @abstractmethod
     async def load(self, run_id: str) -> RunSummary:
-        """The summary of a run; raises RunNotFoundError. Ids are matched exactly."""
+        """Return the summary of a run; raises RunNotFoundError. Ids are matched exactly."""
 
     @abstractmethod
     async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
-        """Up to `limit` rows of the journal with seq > `after_seq`, in order. Raises RunNotFoundError,
+        """Return up to `limit` rows of the journal with seq > `after_seq`, in order. Raises RunNotFoundError,
         RunReplacedError."""
 
     @abstractmethod
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
-        """The requests in the inbox of a run, whoever owns it, in the order they were posted. Raises RunNotFoundError,
-        RunReplacedError."""
+        """Return the requests in the inbox of a run, whoever owns it, in the order they were posted. Raises
+        RunNotFoundError, RunReplacedError."""
 
     @abstractmethod
     async def list(
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
     ) -> Page:
-        """One page of the runs that match, newest first. `page` is the `next` of an earlier answer to the same filter
-        and order; InvalidNameError for any other."""
+        """Return one page of the runs that match, newest first. `page` is the `next` of an earlier answer to the same
+        filter and order; InvalidNameError for any other."""
 
     @abstractmethod
     async def due(self, instant: int, limit: int) -> Due:
-        """Up to `limit` runs of this kernel whose `wake_at` is not after `instant`, soonest first.
+        """Return up to `limit` runs of this kernel whose `wake_at` is not after `instant`, soonest first.
 
         Found by an index: it costs what it returns, however many runs wait.
         """
 
     @abstractmethod
     async def count(self, filter: RunFilter) -> int:
-        """How many runs match."""
+        """Return how many runs match."""
 
     @abstractmethod
     async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
-        """What the runs of each workflow add up to, or those of one, in the order of their names."""
+        """Return what the runs of each workflow add up to, or those of one, in the order of their names."""
 
     @abstractmethod
     async def is_alive(self, owner: str) -> bool:
-        """Whether the kernel of this id is alive right now."""
+        """True if the kernel of this id is alive right now."""
 
     async def wait_for_dead_owners(self) -> Sequence[str]:
         """Return the ids of kernels that are not alive any more, once there are some that this handle has not returned
@@ -358,7 +359,7 @@ class StateBackend(ABC):
 
     @abstractmethod
     async def get_definition(self, digest: str) -> StoredDefinition:
-        """The stored definition; raises WorkflowNotFoundError."""
+        """Return the stored definition; raises WorkflowNotFoundError."""
 
     # -- keeping the store ----------------------------------------------------------------------------------------
 
@@ -387,5 +388,5 @@ class StateBackend(ABC):
 
     @abstractmethod
     async def details(self) -> Mapping[str, Any]:
-        """What an operator wants to know of this store: sizes, settings, versions, known defects of what it stands on.
-        JSON values under names of the backend's own."""
+        """Return what an operator wants to know of this store: sizes, settings, versions, known defects of what it
+        stands on. JSON values under names of the backend's own."""

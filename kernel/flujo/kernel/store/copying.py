@@ -106,7 +106,7 @@ class Presence(StrEnum):
 
 
 def presence_of(wanted: RunSummary, found: RunSummary | None) -> Presence:
-    """How a store stands to a run, by what it has under the same id."""
+    """Return how a store stands to a run, by what it has under the same id."""
     if found is None:
         return Presence.MISSING
     if found.uid != wanted.uid:
@@ -117,8 +117,8 @@ def presence_of(wanted: RunSummary, found: RunSummary | None) -> Presence:
 
 
 async def _check_importable(backend: StateBackend, wanted: RunSummary, rows: Sequence[EventRow]) -> Outcome:
-    """What is going to become of a run, of whose events `rows` are the last ones, or all; raises RunExistsError if it
-    is in conflict with what is there."""
+    """Return what is going to become of a run, of whose events `rows` are the last ones, or all; raises RunExistsError
+    if it is in conflict with what is there."""
     run_id = wanted.run_id
     inspect, delete = f"flujoctl inspect {run_id}", f"flujoctl delete {run_id}  # then bring it in again"
     try:
@@ -140,7 +140,7 @@ async def _check_importable(backend: StateBackend, wanted: RunSummary, rows: Seq
 
 
 def missing(wanted: Sequence[Request], there: Sequence[Request]) -> list[Request]:
-    """The requests that are not there yet, in their order. Equal ones count as often as they occur."""
+    """Return the requests that are not there yet, in their order. Equal ones count as often as they occur."""
     left = Counter(there)
     absent: list[Request] = []
     for request in wanted:
@@ -248,7 +248,7 @@ class _Copying:
             await self._load(run)
 
     async def _fetch(self, run_id: str) -> ExportedRun | None:
-        """The run; None for one that is there already, which is then made complete."""
+        """Return the run; None for one that is there already, which is then made complete."""
         summary = await self._source.load(run_id)
         await self._require_idle(summary)
         # The last event is enough: two histories that have gone apart do not come to the same one in the same instant.

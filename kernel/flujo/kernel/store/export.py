@@ -59,7 +59,7 @@ class Export(NamedTuple):
 
 
 async def snapshot(backend: StateBackend, run_id: str) -> ExportedRun:
-    """A run as it stands, with what waits in its inbox, both of one moment.
+    """Return a run as it stands, with what waits in its inbox, both of one moment.
 
     Raises RunNotFoundError, RunReplacedError, and CorruptStoreError or UnknownEventError for one that cannot be read.
     """
@@ -91,7 +91,7 @@ async def snapshot(backend: StateBackend, run_id: str) -> ExportedRun:
 
 
 async def stored_events(backend: StateBackend, summary: RunSummary, after_seq: int) -> AsyncIterator[EventRow]:
-    """The events of a run up to the last one of its summary."""
+    """Yield the events of a run up to the last one of its summary."""
     while after_seq < summary.seq:
         limit = min(READ_EVENTS, summary.seq - after_seq)
         rows = await backend.read_events(summary.run_id, summary.uid, after_seq, limit)
@@ -118,7 +118,7 @@ async def _definition(backend: StateBackend, summary: RunSummary) -> StoredDefin
 async def export_run(
     backend: StateBackend, run_id: str, *, with_children: bool = False, clock: Clock | None = None
 ) -> Export:
-    """A run as a document; `with_children` takes all runs along that came of it.
+    """Return a run as a document; `with_children` takes all runs along that came of it.
 
     Of a run that a live kernel advances it is a snapshot (`live` says so). Raises as `snapshot`."""
     runs = [await snapshot(backend, run_id)]
@@ -148,7 +148,7 @@ def _release() -> str:
 
 
 def to_json(export: Export) -> str:
-    """The document. What was recorded is in it as the text that was recorded: `body`, `payload`, `labels`."""
+    """Return the document. What was recorded is in it as the text that was recorded: `body`, `payload`, `labels`."""
     plain = {
         **export._asdict(),
         "run": _plain_run(export.run),
@@ -168,8 +168,9 @@ def _plain_run(run: ExportedRun) -> dict[str, Any]:
 
 
 def from_json(text: str | bytes) -> Export:
-    """The export that a document holds, which makes no sense yet for that (`examine_export`). Raises InvalidExportError
-    for one that is not whole, or that a newer release has written."""
+    """Return the export that a document holds; `examine_export` says whether its runs are sound.
+
+    Raises InvalidExportError for a document that is not whole, or that a newer release has written."""
     try:
         format = _Head.model_validate_json(text).format
         if format > FORMAT:
@@ -208,7 +209,7 @@ def examine_export(export: Export) -> None:
 
 
 def _problem(run: ExportedRun) -> str | None:
-    """What keeps a run from being brought into a store."""
+    """Return what keeps a run from being brought into a store."""
     summary, definition = run.summary, run.definition
     try:
         check_run_id(summary.run_id)
@@ -229,8 +230,8 @@ def _problem(run: ExportedRun) -> str | None:
 
 
 def _malformed(run: ExportedRun) -> str | None:
-    """What no kernel would have written: numbers beyond any store, a token below 1, a uid that is no name, a request
-    that is none."""
+    """Return what no kernel would have written: numbers beyond any store, a token below 1, a uid that is no name, a
+    request that is none."""
     numbers = [*run.summary, *(request.at for request in run.requests)]
     if any(isinstance(value, int) and not -_LARGEST <= value <= _LARGEST for value in numbers):
         return "a number in it is larger than any store can hold"

@@ -68,8 +68,8 @@ def run_filter(
     failed_step: str | None = None,
     parent_run_id: str | None = None,
 ) -> RunFilter:
-    """What is wanted, as a filter of the port. An empty text is none. Raises InvalidNameError for a status that does
-    not exist and what is no instant, InvalidValueError for what is no text."""
+    """Return what is wanted, as a filter of the port. An empty text is none. Raises InvalidNameError for a status that
+    does not exist and what is no instant, InvalidValueError for what is no text."""
     return RunFilter(
         statuses=tuple(check_statuses(statuses)),
         workflow=check_text("workflow", workflow) or None,
@@ -87,7 +87,7 @@ def run_filter(
 
 
 def check_instant(what: str, given: Instant | None) -> int | None:
-    """An instant in microseconds, None for None; raises InvalidNameError."""
+    """Return an instant in microseconds, None for None; raises InvalidNameError."""
     if given is None:
         return None
     if isinstance(given, datetime):
@@ -100,7 +100,7 @@ def check_instant(what: str, given: Instant | None) -> int | None:
 
 
 def check_order(order: str) -> Order:
-    """The order itself; raises InvalidNameError for one that does not exist."""
+    """Return the order itself; raises InvalidNameError for one that does not exist."""
     if order not in tuple(Order):
         raise InvalidNameError("order", order, f"one of {', '.join(Order)}")
     return Order(order)

@@ -64,7 +64,7 @@ class Finding(NamedTuple):
     commands: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as users see it in JSON."""
+        """Return the finding as users see it in JSON."""
         return {**self._asdict(), "severity": self.severity.value, "commands": list(self.commands)}
 
 
@@ -93,11 +93,11 @@ class Report(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing is damaged."""
+        """True if nothing is damaged."""
         return self.damaged == 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as users see it in JSON."""
+        """Return the report as users see it in JSON."""
         return {**self._asdict(), "findings": [finding.to_dict() for finding in self.findings]}
 
 
@@ -139,7 +139,7 @@ class Verification:
             self._give_up(f"event {row.seq} ({row.type}) is malformed: {_short(error)}")
 
     def conclude(self, summary: RunSummary) -> Sequence[str]:
-        """All problems, once the last event was followed; `summary` is what is stored beside the journal."""
+        """Return all problems, once the last event was followed; `summary` is what is stored beside the journal."""
         if self.is_over:
             return self._problems
         told = summarize(self.state, summary.owner, summary.token)
@@ -231,7 +231,7 @@ def _contradiction(history: StepHistory, fact: Fact, kind: Kind) -> str | None:
 
 
 def unwakeable_steps(state: WorkflowState) -> Sequence[str]:
-    """The steps of a run that nothing will ever wake: each that waits needs an instant, a signal or a child."""
+    """Return the steps of a run that nothing will ever wake: each that waits needs an instant, a signal or a child."""
     return [
         step.name
         for step in state.open_steps()
@@ -260,7 +260,7 @@ def _short(error: Exception) -> str:
 
 
 def verify_request(posted: Posted) -> tuple[Severity, str] | None:
-    """What is wrong with a request in an inbox, None if nothing is."""
+    """Return what is wrong with a request in an inbox, None if nothing is."""
     if (kind := REQUEST_KINDS.get(posted.request.kind)) is None:
         unknown = f"request {posted.id} in its inbox is a {posted.request.kind!r}, which this release does not know"
         return Severity.NEWER, unknown
@@ -387,7 +387,7 @@ class _Checking:
         return problems
 
     async def _problem_of(self, digest: str) -> str | None:
-        """What is wrong with a stored definition; asked once for each."""
+        """Return what is wrong with a stored definition; asked once for each."""
         if digest not in self._definitions:
             try:
                 found = await self._backend.get_definition(digest)

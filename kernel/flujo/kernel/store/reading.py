@@ -21,7 +21,7 @@ READ_EVENTS = 500
 
 
 async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowState:
-    """What the journal of a run adds up to; raises CorruptStoreError for a malformed one."""
+    """Return what the journal of a run adds up to; raises CorruptStoreError for a malformed one."""
     state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
     while rows := await backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
         for row in rows:
@@ -31,7 +31,7 @@ async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowStat
 
 
 async def read_journal(backend: StateBackend, summary: RunSummary) -> list[Event]:
-    """All events of a run; raises CorruptStoreError for a malformed one."""
+    """Return all events of a run; raises CorruptStoreError for a malformed one."""
     journal: list[Event] = []
     while rows := await backend.read_events(summary.run_id, summary.uid, len(journal), READ_EVENTS):
         for row in rows:

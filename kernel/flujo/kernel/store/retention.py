@@ -67,7 +67,7 @@ class Retention:
 
     @classmethod
     def parse(cls, text: str) -> Retention:
-        """The rule in `completed=30d,failed=90d,last=100`. Raises DeclarationError, InvalidDurationError."""
+        """Return the rule in `completed=30d,failed=90d,last=100`. Raises DeclarationError, InvalidDurationError."""
         given: dict[str, str] = {}
         for part in text.split(","):
             name, separator, value = (each.strip() for each in part.partition("="))
@@ -83,7 +83,7 @@ class Retention:
 
     @property
     def seconds(self) -> Mapping[RunStatus, float]:
-        """How long a run is kept after its end, by the status in which it ended."""
+        """Return how long a run is kept after its end, by the status in which it ended."""
         given = {status: getattr(self, status.value) for status in _BY_STATUS}
         if all(duration is None for duration in given.values()):
             return dict.fromkeys(_BY_STATUS, 0.0)
@@ -99,13 +99,13 @@ _EXAMPLE = "completed=30d,failed=90d,last=100"
 
 
 def settled_before(now: int, seconds: float) -> int:
-    """The end of the range of what settled at least so many seconds ago, which an age of 0 makes everything."""
+    """Return the end of the range of what settled at least so many seconds ago, which an age of 0 makes everything."""
     return now - round(seconds * MICROSECONDS) + 1
 
 
 async def sparing_last(backend: StateBackend, filter: RunFilter, keep_last: int, now: int) -> Sequence[RunFilter]:
-    """The same filter without the newest `keep_last` of the runs of each workflow that it matches: one filter for each
-    workflow of which anything is left."""
+    """Return the same filter without the newest `keep_last` of the runs of each workflow that it matches: one filter
+    for each workflow of which anything is left."""
     workflows = [filter.workflow] if filter.workflow is not None else await _workflows(backend, now)
     filters: list[RunFilter] = []
     for workflow in workflows:
@@ -117,18 +117,19 @@ async def sparing_last(backend: StateBackend, filter: RunFilter, keep_last: int,
 
 
 def created_before(filter: RunFilter, instant: int) -> RunFilter:
-    """The same filter without what was created at this instant or later."""
+    """Return the same filter without what was created at this instant or later."""
     end = instant if filter.created_before is None else min(instant, filter.created_before)
     return filter._replace(created_before=end)
 
 
 async def _workflows(backend: StateBackend, now: int) -> Sequence[str]:
-    """All workflows that have runs in the store."""
+    """Return all workflows that have runs in the store."""
     return [each.workflow for each in await backend.stats(now)]
 
 
 async def _newest_roots(backend: StateBackend, filter: RunFilter, number: int) -> Sequence[RunSummary]:
-    """The newest runs that match, as many at most, without those that others have started: they go with these."""
+    """Return the newest runs that match, as many at most, without those that others have started: they go with
+    these."""
     roots: list[RunSummary] = []
     page: str | None = None
     while True:
@@ -153,7 +154,7 @@ async def _has_parent(backend: StateBackend, run: RunSummary) -> bool:
 
 
 async def expired(backend: StateBackend, workflow: str, rule: Retention, now: int) -> Sequence[RunFilter]:
-    """The filters that together match the runs of a workflow which its rule lets go."""
+    """Return the filters that together match the runs of a workflow which its rule lets go."""
     ended = [RunFilter(statuses=tuple(FINAL), workflow=workflow)]
     if rule.last is not None:
         ended = list(await sparing_last(backend, ended[0], rule.last, now))
@@ -187,7 +188,7 @@ class Sweeper:
 
     @property
     def has_rules(self) -> bool:
-        """Whether there is anything to apply."""
+        """True if there is anything to apply."""
         return bool(self._own) or self._rest is not None
 
     async def serve(self) -> None:

@@ -79,7 +79,7 @@ def run_workflow(
     make_backend: MakeBackend | None = None,
     loop: Loop = "asyncio",
 ) -> Any:
-    """The output of a new run of a workflow, in virtual time and on a store in memory.
+    """Return the output of a new run of a workflow, in virtual time and on a store in memory.
 
     `others` are workflows that it starts as children. Raises what Kernel.start and Kernel.result raise."""
     make = make_backend or in_memory()

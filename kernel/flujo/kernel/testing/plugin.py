@@ -29,7 +29,7 @@ class VirtualTime:
         self.loop = loop
 
     def clock(self) -> VirtualClock:
-        """A clock for a kernel."""
+        """Return a clock for a kernel."""
         return VirtualClock()
 
     def run(self, function: Callable[..., Awaitable[Result]], *args: Any) -> Result:
