@@ -85,6 +85,10 @@ class PlayHarness(Harness):
         """The workflow of a stored text."""
         return load_workflow_text(stored.text, "flow.yaml", tasks=[self._task])
 
+    def load_text(self, text: str) -> Workflow:
+        """The workflow in a whole text."""
+        return self.load(StoredDefinition("", "flow", None, text))
+
     async def play(self, steps: str, *, top: str = "") -> WorkflowState:
         """Run a definition to its end."""
         workflow = self.flow(steps, top=top)

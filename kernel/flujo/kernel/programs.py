@@ -7,12 +7,13 @@ from .execution.programs import P, Program, R, RunStart, Step, Workflow, as_step
 from .execution.signature import Inputs
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
-from .journal.plans import ALWAYS, NOTHING, followers, planned_name, reached
+from .journal.plans import ALWAYS, ANY, NOTHING, followers, planned_name, reached
 from .journal.retry import NO_RETRY, RetryPolicy
 from .store.retention import KEYS, Retention
 
 __all__ = [
     "ALWAYS",
+    "ANY",
     "KEYS",
     "MAX_MESSAGE",
     "NOTHING",

@@ -13,6 +13,7 @@ from .journal.decisions import (
     at_resume,
     at_takeover,
     first_seq,
+    restart_at,
     set_output,
     skip,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "first_seq",
     "fold",
     "replay",
+    "restart_at",
     "set_output",
     "skip",
     "summarize",

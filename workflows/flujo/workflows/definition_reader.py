@@ -12,17 +12,18 @@ from dataclasses import replace
 from typing import Any
 
 from flujo.kernel.errors import DeclarationError, Problem
+from flujo.kernel.programs import ANY, NO_RETRY, Retention, RetryPolicy
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
-from flujo.kernel.programs import NO_RETRY, Retention, RetryPolicy
 
 from .definitions import Definition, OnError, StepDefinition
 from .documents import Node, Position, Problems, read_document
 from .evaluation import is_template
 from .graphs import Graph
 from .missing_values import Use, needed_env, uses_of_optional_results
+from .other_systems import OF_OTHER_SYSTEMS
 from .parameters import Parameter, declare, keyword_problems
 from .reading import NUMBERS, NodeReader, has_value, is_text, is_true, kind_of
-from .registry import Task, Tasks
+from .registry import Mention, Task, Tasks
 from .templates import (
     ROOT_NAMES,
     STEP_FIELDS,
@@ -49,27 +50,6 @@ STEP_KEYS_TO_COME = ("for_each", "outputs", "progress_update", "progress_interva
 
 MAX_TEMPLATES = 20_000
 """Parts of all templates of a definition: reading takes about 30 µs for each."""
-
-OF_OTHER_SYSTEMS = {
-    **dict.fromkeys(("continueOn", "continue_on", "continue_on_error", "continue-on-error", "ignore_errors"),
-                    "`on_error: continue`"),
-    **dict.fromkeys(("needs", "after", "requires", "dependencies", "dependsOn", "depends"), "`depends_on: [STEP]`"),
-    **dict.fromkeys(("when", "if", "only_if", "unless", "precondition", "preconditions"), "`condition: EXPRESSION`"),
-    **dict.fromkeys(("foreach", "forEach", "matrix", "with_items", "loop", "parallel"),
-                    "one `python_code` step that loops, or one step for each"),
-    **dict.fromkeys(("run", "script", "cmd", "shell", "exec", "bash"),
-                    "`task: shell` with `inputs: {command: …}`"),
-    **dict.fromkeys(("uses", "action", "type", "module"), "`task: NAME`"),
-    **dict.fromkeys(("working_dir", "working-directory", "workdir", "cwd", "dir", "env", "environment", "stdin"),
-                    "`inputs: {…}` of task `shell`, as `working_dir`, `env` or `stdin`"),
-    **dict.fromkeys(("retries", "max_retries", "retryPolicy", "retry_policy", "attempts"), "`retry: N`"),
-    **dict.fromkeys(("with", "args", "arguments", "parameters", "params_", "vars", "variables"), "`inputs: {…}`"),
-    **dict.fromkeys(("id", "title"), "`name`"),
-    **dict.fromkeys(("jobs", "tasks", "stages", "workflow"), "`steps: […]`"),
-    **dict.fromkeys(("on", "schedule", "cron"), "nothing here: start runs from cron or a timer"),
-    **dict.fromkeys(("finally", "cleanup", "post", "onExit", "always"), "a step with `always_run: true`"),
-}  # fmt: skip
-"""What the words of other systems for a key are called here."""
 
 _PLACES = {
     "the top level": (*TOP_KEYS, *TOP_KEYS_TO_COME),
@@ -108,6 +88,7 @@ class _Reader(NodeReader):
         self._clean_ups: set[str] = set()
         self._left_for_the_end: list[str] = []  # clean-ups of a graph that wait for nothing in particular
         self._env_names: set[str] = set()
+        self._mentions: dict[str, set[Mention]] = {}  # by step, in its inputs and condition
         self._parts_of_templates = 0
         self.uses: list[Use] = []  # the templates, in the order of the file
 
@@ -124,19 +105,21 @@ class _Reader(NodeReader):
                 self._add(Position(1, 1), f"`{key}` is missing")
         self._parameters = self._read_parameters(top.get("params"))
         steps = self._read_steps(top.get("steps"))
+        settings = self._read_settings(top.get("settings"))
+        version = self._text(top.get("version"), "`version`")
         return Definition(
             name=self._title(top.get("name")),
             text=text,
-            steps=steps,
+            steps=tuple(self._with_mentions(step, settings, version) for step in steps),
             graph=self._graph,
             max_parallel=self._number(top.get("max_parallel"), "max_parallel"),
             description=self._text(top.get("description"), "`description`"),
-            version=self._text(top.get("version"), "`version`"),
+            version=version,
             parameters=tuple(self._parameters.values()),
             outputs=self._read_outputs(top.get("outputs")),
             labels=self._read_labels(top.get("labels")),
             timeout_seconds=self._duration(top.get("timeout"), "`timeout`"),
-            settings=self._read_settings(top.get("settings")),
+            settings=settings,
             retention=self._read_retention(top.get("retention")),
             env_names=frozenset(self._env_names),
         )
@@ -239,8 +222,12 @@ class _Reader(NodeReader):
         task = self._task(entries.get("task"))
         self._check_keys(node, STEP_KEYS, STEP_KEYS_TO_COME, "a step", task)
         before = self._before(name)
+        seen = len(self.uses)
         inputs = self._read_inputs(node, task, before, name)
         condition = self._read_condition(entries.get("condition"), before, name)
+        for use in self.uses[seen:]:
+            self._mention(name, use.mentioned.members)
+            self._mention(name, (("args", root) for root in use.mentioned.roots & self._parameters.keys()))
         retry = self._read_retry(entries.get("retry"))
         timeout_seconds = self._duration(entries.get("timeout"), "`timeout`")
         on_error, further = self._read_on_error(node, before, name)
@@ -290,9 +277,19 @@ class _Reader(NodeReader):
         plain = {each: value.plain() for each, (_, value) in given.items()}
         if task is not None:
             self._check_inputs(step, task, given)
-            if task.env_names is not None:
-                self._env_names |= set(task.env_names(plain))
+            if task.mentions is not None:
+                self._mention(name, task.mentions(plain))
         return plain
+
+    def _with_mentions(self, step: StepDefinition, settings: Mapping[str, Any], version: str | None) -> StepDefinition:
+        """Return a step with the parameters that it mentions, and what it reads of the definition itself."""
+        mentioned = self._mentions.get(step.name, set())
+        parameters = {ANY if name is None else name for root, name in mentioned if root == "args"}
+        wanted = {name for root, name in mentioned if root == "settings"}
+        reads = {f"settings.{name}": value for name, value in settings.items() if wanted & {name, None}}
+        if version is not None and mentioned & {("workflow", "version"), ("workflow", None)}:
+            reads["workflow.version"] = version
+        return replace(step, mentions=frozenset(parameters), reads=reads)
 
     def _check_inputs(self, step: Node, task: Task, given: Mapping[str, tuple[Position, Node]]) -> None:
         written = {each: value.plain() for each, (_, value) in given.items() if not _has_template(value)}
@@ -555,6 +552,12 @@ class _Reader(NodeReader):
         return unknown("step", step, self._steps)
 
     # -- keys ---------------------------------------------------------------------------------------------------
+
+    def _mention(self, step: str, mentions: Iterable[Mention]) -> None:
+        for root, name in mentions:
+            if root == "env" and name is not None:
+                self._env_names.add(name)
+            self._mentions.setdefault(step, set()).add((root, name))
 
     def _check_keys(
         self, node: Node, known: Iterable[str], to_come: Iterable[str], place: str, task: Task | None = None

@@ -33,7 +33,10 @@ class OnError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDefinition:
-    """One step as it is written. `digest` covers its task, inputs and condition, unrendered, and nothing else."""
+    """One step as it is written. `digest` covers its task, inputs and condition, unrendered, with what they mention of
+    the definition itself (`reads`), and nothing else.
+
+    `mentions` are the parameters in its inputs and condition; ANY among them if it cannot be told which."""
 
     name: str
     task: Task
@@ -44,10 +47,13 @@ class StepDefinition:
     on_error: OnError
     always_run: bool
     description: str | None
+    mentions: frozenset[str] = frozenset()
+    reads: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        written = json.dumps([self.task.name, self.inputs, self.condition], sort_keys=True, ensure_ascii=False)
+        parts = [self.task.name, self.inputs, self.condition, *([self.reads] if self.reads else [])]
+        written = json.dumps(parts, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(written.encode()).hexdigest()
 
 

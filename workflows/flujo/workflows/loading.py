@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flujo.kernel.backend import StoredDefinition
 from flujo.kernel.durations import to_datetime
-from flujo.kernel.errors import DefinitionError, InvalidInputError, Problem
+from flujo.kernel.errors import DefinitionError, Difference, InvalidInputError, Problem
 from flujo.kernel.programs import RunStart, Workflow
 
 from .definition_reader import read_definition
@@ -88,9 +89,11 @@ def _workflow(text: str, name: str, path: Path | None, workspace: str | Path | N
         timeout_seconds=definition.timeout_seconds,
         labels=definition.labels,
         check_inputs=_input_checker(definition),
+        fit_inputs=partial(_fitting, definition),
         definition=StoredDefinition(definition.digest, definition.name, definition.version, text),
         file=None if path is None else str(path),
         plan=definition.plan,
+        mentions={step.name: step.mentions for step in definition.steps if step.mentions},
         environment=_environment(definition, path, None if workspace is None else Path(workspace).absolute()),
         retention=definition.retention,
     )
@@ -104,6 +107,20 @@ def _input_checker(definition: Definition) -> Callable[[dict[str, Any]], dict[st
         return complete
 
     return check
+
+
+def _fitting(definition: Definition, recorded: Mapping[str, Any]) -> tuple[dict[str, Any], list[Difference]]:
+    """Return the inputs of a run as a definition that may have changed since takes them, complete with new defaults,
+    and how they do not fit. One that is not declared any more is not mentioned any more either: it is dropped."""
+    declared = {parameter.name for parameter in definition.parameters}
+    complete, problems = check_inputs(definition.parameters, {n: v for n, v in recorded.items() if n in declared})
+    found = [
+        Difference(f"inputs.{name}", "changed", f"its recorded value no longer fits: it {problem}")
+        if name in recorded
+        else Difference(f"inputs.{name}", "inserted", "the run was started without it, and the workflow needs it now")
+        for name, problem in problems.items()
+    ]
+    return complete, found
 
 
 def _environment(

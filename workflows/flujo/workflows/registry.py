@@ -74,14 +74,18 @@ class TaskCall:
 
 Run = Callable[[TaskCall], Awaitable[Any]]
 
+Mention = tuple[str, str | None]
+"""One of the names that templates see, and what is taken out of it; None where that cannot be told."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A task's descriptor. It returns plain JSON, or a `Wait`.
 
     `one_of` lists groups of inputs of which exactly one must be given. `takes_any_input` is for a task that declares
-    none. `check` says what is wrong with inputs as they are written, by input, when a definition is loaded; `env_names`
-    lists the environment variables they mention outside of templates.
+    none. `check` says what is wrong with inputs as they are written, by input, when a definition is loaded; `mentions`
+    lists what they mention outside of templates: `("env", "HOME")`, `("args", "day")`, `("settings", "shell")`, with
+    None for the second if it may be any.
     """
 
     name: str
@@ -91,7 +95,7 @@ class Task:
     takes_any_input: bool = False
     needs_workspace: bool = True
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
-    env_names: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
+    mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None
 
     def input(self, name: str) -> Parameter | None:
         """Return the declaration of one input."""
@@ -129,7 +133,7 @@ def task(
     one_of: Iterable[Iterable[str]] = (),
     needs_workspace: bool = True,
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None,
-    env_names: Callable[[Mapping[str, Any]], Iterable[str]] | None = None,
+    mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None,
 ) -> Callable[[Run], Task]:
     """Declare an async function of a TaskCall as a task. `inputs` are described as `params:` are; None takes any."""
     if inputs is not None:
@@ -147,7 +151,7 @@ def task(
             takes_any_input=inputs is None,
             needs_workspace=needs_workspace,
             check=check,
-            env_names=env_names,
+            mentions=mentions,
         )
 
     return wrap

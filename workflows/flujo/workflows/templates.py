@@ -12,6 +12,7 @@ more than a second of processor time or more memory than its limit (docs/adr/001
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -60,7 +61,8 @@ class References(NamedTuple):
     """What a template mentions by name.
 
     `fields` pairs a step with one of its fields. `bare_env` and `bare_results` are the variables, and the steps whose
-    result, it uses without a `default`, a test or an alternative. `size` counts the parts of the template.
+    result, it uses without a `default`, a test or an alternative. `members` pairs `args`, `settings` and `workflow`
+    with what it takes out of each, None where that cannot be told. `size` counts the parts of the template.
     """
 
     roots: frozenset[str] = frozenset()
@@ -72,6 +74,7 @@ class References(NamedTuple):
     computed_step: bool = False
     bare_env: frozenset[str] = frozenset()
     bare_results: frozenset[str] = frozenset()
+    members: frozenset[tuple[str, str | None]] = frozenset()
     size: int = 0
 
 
@@ -190,6 +193,9 @@ def _mentioned(sources: list[str], names: Names) -> Names:
 
 # -- what a template mentions -----------------------------------------------------------------------------------------
 
+_CHANGING = ("args", "settings", "workflow")
+"""Names whose values a resume may change."""
+
 
 def _references(tree: nodes.Template) -> References:
     roots = meta.find_undeclared_variables(tree)
@@ -199,6 +205,7 @@ def _references(tree: nodes.Template) -> References:
     env: set[str] = set()
     computed_env = False
     named_steps = 0
+    taken: list[tuple[str, str | None]] = []
     for owner, name in _members(tree):
         root = owner.name if isinstance(owner, nodes.Name) else None
         if root is None and name is not None and (step := _step_of(owner)) is not None:
@@ -212,9 +219,13 @@ def _references(tree: nodes.Template) -> References:
         elif root == "steps" and name is not None:
             steps.add(name)
             named_steps += 1
-        elif root == "args" and name is not None:
-            parameters.add(name)
-    uses_of_steps = sum(node.name == "steps" for node in tree.find_all(nodes.Name))
+        elif root in _CHANGING:
+            taken.append((root, name))
+            if root == "args" and name is not None:
+                parameters.add(name)
+    uses = Counter(node.name for node in tree.find_all(nodes.Name))
+    named = Counter(root for root, _ in taken)
+    as_a_whole = {(root, None) for root in _CHANGING if root in roots and uses[root] != named[root]}
     return References(
         roots=frozenset(roots),
         steps=frozenset(steps),
@@ -222,9 +233,10 @@ def _references(tree: nodes.Template) -> References:
         parameters=frozenset(parameters),
         env=frozenset(env),
         computed_env=computed_env,
-        computed_step=uses_of_steps != named_steps,
+        computed_step=uses["steps"] != named_steps,
         bare_env=frozenset(name for owner, name in _bare(tree, False) if owner == "env"),
         bare_results=frozenset(name for owner, name in _bare(tree, False) if owner == "steps"),
+        members=frozenset({*taken, *as_a_whole}),
         size=sum(1 for _ in tree.find_all(nodes.Node)),
     )
 

@@ -13,8 +13,8 @@ from flujo.cli.find_run import find_run
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Workflow, WorkflowState
-from flujo.kernel.errors import Difference, StateIncompatibilityError
-from flujo.kernel.transitions import differences
+from flujo.kernel.errors import Difference, Remedies, StateIncompatibilityError
+from flujo.kernel.transitions import differences, restart_at
 
 
 @declare("diff", formats=("table", "json", "jsonl", "yaml"))
@@ -41,7 +41,8 @@ def command(session: Session, run_id: str, file: Path | None) -> int:
         print(f"{current.file or current.name} fits everything that run {state.run_id} has completed")
     if not found:
         return 0
-    raise StateIncompatibilityError(state.run_id, found, str(current.file or "FILE"))
+    first = restart_at(state, found, lambda reset: not differences(state, current.plan, invalidated=reset))
+    raise StateIncompatibilityError(state.run_id, found, str(current.file or "FILE"), Remedies(first))
 
 
 def _show_recorded(session: Session, state: WorkflowState) -> int:

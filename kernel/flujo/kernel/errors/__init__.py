@@ -29,6 +29,7 @@ from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFa
 from .runs import (
     CursorError,
     Difference,
+    Remedies,
     RequestReusedError,
     RunActiveError,
     RunDeletedError,
@@ -99,6 +100,7 @@ __all__ = [
     "OutputTooLargeError",
     "PayloadTooLargeError",
     "Problem",
+    "Remedies",
     "RequestReusedError",
     "RunActiveError",
     "RunCancelled",

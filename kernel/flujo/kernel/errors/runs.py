@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flujo.kernel.owners import note_if_gone
 
@@ -178,7 +179,7 @@ class Difference(NamedTuple):
     """One way a definition no longer fits what a run has recorded."""
 
     step: str  # or `inputs.NAME` for an input of the run
-    change: str  # changed, removed, renamed, reordered, inserted
+    change: str  # changed, removed, renamed, reordered, inserted; outdated, if only the run's inputs have changed
     detail: str
 
     def __str__(self) -> str:
@@ -186,24 +187,49 @@ class Difference(NamedTuple):
 
 
 class StateIncompatibilityError(FlujoError):
-    """The current definition differs from what the completed steps of a run were recorded with.
+    """The current definition, or the inputs given, differ from what the completed steps of a run were recorded with.
 
-    `differences` lists every one by name; `hints` are the remedies as exact commands, gentlest first.
+    `differences` lists every one by name; `hints` are the remedies as exact commands, gentlest first. `remedies` says
+    what only the one who has found the differences knows of them.
     """
 
     reason = "STATE_INCOMPATIBLE"
 
-    def __init__(self, run_id: str, differences: Sequence[Difference], source: str = "FILE") -> None:
+    def __init__(
+        self,
+        run_id: str,
+        differences: Sequence[Difference],
+        source: str = "FILE",
+        remedies: Remedies | None = None,
+    ) -> None:
         lines = "".join(f"\n  {difference}" for difference in differences)
+        known = Remedies(_first_changed(differences)) if remedies is None else remedies
+        is_outdated = all(each.change == "outdated" for each in differences)
+        what = "the inputs differ" if is_outdated else "the definition differs"
         super().__init__(
-            f"run {run_id!r} cannot resume: the definition differs from what its completed steps were recorded "
-            f"with (StateIncompatibilityError){lines}",
-            [*_remedies(run_id, differences), *_last_remedies(run_id, source)],
+            f"run {run_id!r} cannot {'fork' if known.is_fork else 'resume'}: {what} from what its completed steps "
+            f"were recorded with (StateIncompatibilityError){lines}",
+            [*_remedies(run_id, differences, known), *_last_remedies(run_id, source, known.inputs)],
         )
         self.run_id, self.differences = run_id, tuple(differences)
 
 
-def _remedies(run_id: str, differences: Sequence[Difference]) -> list[str]:
+class Remedies(NamedTuple):
+    """What the remedies of an incompatibility depend on: the step from which all differences are gone, if there is one,
+    the inputs that were given, and whether it was a fork that met the differences."""
+
+    from_step: str | None
+    inputs: Mapping[str, Any] = {}
+    is_fork: bool = False
+
+
+def _first_changed(differences: Sequence[Difference]) -> str | None:
+    """Return the step to run again from, where no more is known than the differences: a new step has not begun."""
+    steps = [each for each in differences if not each.step.startswith("inputs") and each.change != "inserted"]
+    return next((each.step for each in steps if each.change == "changed"), steps[0].step if steps else None)
+
+
+def _remedies(run_id: str, differences: Sequence[Difference], known: Remedies) -> list[str]:
     """Return the commands that let a run go on, gentlest first."""
     inputs = [each.step.removeprefix("inputs.") for each in differences if each.step.startswith("inputs")]
     if len(inputs) == len(differences):
@@ -211,20 +237,41 @@ def _remedies(run_id: str, differences: Sequence[Difference]) -> list[str]:
             f"flujoctl resume {run_id} {inputs[0] or 'NAME'}:=JSON         # give the input another value",
             f"flujoctl resume {run_id} --accept-changes    # go on without the inputs that do not fit",
         ]
-    steps = [each for each in differences if not each.step.startswith("inputs")]
-    first = next((each.step for each in steps if each.change == "changed"), steps[0].step)
+    given = "".join(f" {assignment}" for assignment in _assignments(known.inputs))
+    start = "" if known.from_step is None else f" --from-step {known.from_step}"
+    again = f"{start}{given}  # run that step and all later ones again"
+    if known.is_fork:
+        return [f"flujoctl fork {run_id}{again}"] if start else []
+    outdated = [each for each in differences if each.change == "outdated"]
+    if len(outdated) == len(differences):
+        gentlest = f"flujoctl resume {run_id}                     # keep the inputs that the run has"
+        kept = "keep the recorded outputs, use the new inputs"
+    else:
+        stored = "" if outdated else given
+        gentlest = f"flujoctl resume {run_id} --stored{stored}            # use the definition the run was started with"
+        kept = "keep the recorded outputs, use the new definition"
     return [
-        f"flujoctl resume {run_id} --stored            # use the definition the run was started with",
-        f"flujoctl resume {run_id} --from-step {first}  # run that step and all later ones again",
-        f"flujoctl resume {run_id} --accept-changes    # keep the recorded outputs, use the new definition",
+        gentlest,
+        *([f"flujoctl resume {run_id}{again}"] if start else []),
+        f"flujoctl resume {run_id} --accept-changes{given}    # {kept}",
     ]
 
 
-def _last_remedies(run_id: str, source: str) -> list[str]:
+def _assignments(inputs: Mapping[str, Any]) -> list[str]:
+    """Return inputs as a command line gives them; of one that is long only the name."""
+    written = []
+    for name, value in inputs.items():
+        text = quote(f"{name}={value}" if isinstance(value, str) else f"{name}:={json.dumps(value)}")
+        written.append(text if len(text) <= 200 and text.isprintable() else f"{name}=TEXT")
+    return written
+
+
+def _last_remedies(run_id: str, source: str, inputs: Mapping[str, Any]) -> list[str]:
     """Return the commands that give the run up."""
+    given = "".join(f" {assignment}" for assignment in _assignments(inputs))
     return [
         f"flujoctl delete {run_id}                     # delete the run",
         "flujoctl prune --older-than 30d              # delete old finished runs",
-        f"flujoctl run {quote(source)} --id NEW-ID            # start a new run beside it",
+        f"flujoctl run {quote(source)}{given} --id NEW-ID            # start a new run beside it",
         "remove the store, only as a last resort",
     ]

@@ -13,7 +13,7 @@ stored run."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -173,7 +173,9 @@ class Workflow(Generic[Result_co]):
     """A definition the kernel can run; `Workflow[int]` is one whose runs return an int.
 
     `check_inputs` returns the inputs as they are recorded (complete, plain JSON) or raises InvalidInputError;
-    `program` receives them decoded. `plan` lists the steps of a definition whose steps are known beforehand (plans.py),
+    `program` receives them decoded; without a `signature`, `fit_inputs` does for recorded ones what `fitting` says.
+    `plan` lists the steps of a definition whose steps are known beforehand (plans.py), `mentions` the
+    inputs that each of them is written with (ANY if that may be any), which bind once it has completed.
     `definition` is its text and `file` where that was read from. `environment` says what is read once, when a run
     begins, and stays for its whole life (plain JSON). `retention` says how long its runs are kept by the kernels it is
     given to. `signature` is what a Python function takes and returns; a definition that has none takes and returns
@@ -185,9 +187,11 @@ class Workflow(Generic[Result_co]):
     timeout_seconds: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     check_inputs: Callable[[Inputs], Inputs] = _take_any_inputs
+    fit_inputs: Callable[[Inputs], tuple[Inputs, Sequence[Difference]]] | None = None
     definition: StoredDefinition | None = None
     file: str | None = None
     plan: Sequence[tuple[str, ...]] | None = None
+    mentions: Mapping[str, Collection[str]] = field(default_factory=dict)
     environment: Callable[[RunStart], Mapping[str, Any]] | None = None
     retention: Retention | None = None
     signature: Callable[[], Signature] | None = None
@@ -214,7 +218,7 @@ class Workflow(Generic[Result_co]):
     def fitting(self, inputs: Inputs, environment: Mapping[str, Any]) -> tuple[Inputs, Sequence[Difference]]:
         """Return recorded inputs without forgotten defaults, and how they differ from what the workflow takes now."""
         if self.signature is None:
-            return inputs, ()
+            return (inputs, ()) if self.fit_inputs is None else self.fit_inputs(inputs)
         signature = self.signature()
         kept = signature.without_dropped(inputs, environment.get(DEFAULTED, ()))
         return kept, signature.misfits(kept)

@@ -3,15 +3,21 @@ freely.
 
 In a sequence the order binds, in a graph what a step waits for. If only one of the two plans is a graph, the other is
 compared as the chain it is.
+
+    differences   between the plan that a run has stored and the one it is to go on with
+    outdated      steps that keep what they have made of other inputs
+    unasked       what a program has completed and does not ask for
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from flujo.kernel.errors import Difference
+from flujo.kernel.values import encode
 
-from .plans import Plan, dependencies, digests, is_graph, reached
+from .plans import ANY, Plan, dependencies, digests, is_graph, planned_name, reached
 from .state import StepStatus, WorkflowState
 
 
@@ -24,17 +30,66 @@ def differences(state: WorkflowState, current: Plan | None, *, invalidated: Coll
     if state.plan is None or current is None:
         return []
     stored, given = digests(state.plan), digests(current)
-    bound = [
-        name
-        for name in stored
-        if name not in invalidated and (step := state.steps.get(name)) and step.status is StepStatus.COMPLETED
-    ]
+    completed = _planned(state, (StepStatus.COMPLETED,), invalidated)
+    bound = [name for name in stored if name in completed]
     found = [*_changed(bound, stored, given), *_missing(bound, stored, given)]
     if is_graph(state.plan) or is_graph(current):
         renamed = {name: twin for name in bound if name not in given and (twin := _twin(name, stored, given))}
         before, now = dependencies(state.plan), dependencies(current)
         return [*found, *_rewired(bound, before, now, renamed), *_needed(bound, stored, now, renamed)]
     return [*found, *_moved(bound, list(stored), list(given)), *_inserted(bound, stored, given)]
+
+
+def outdated(
+    state: WorkflowState,
+    mentions: Mapping[str, Collection[str]],
+    inputs: Mapping[str, Any],
+    *,
+    invalidated: Collection[str] = (),
+) -> list[Difference]:
+    """Every step of a run that keeps what it has made of inputs which now have another value, in plan order.
+
+    `mentions` says by step which inputs it is written with, `inputs` are those of the run from now on. A step that was
+    skipped or waits binds as well: its condition is not judged again, its wait does not begin anew."""
+    recorded = state.inputs
+    changed = [name for name in {**recorded, **inputs} if not _is_same(name, recorded, inputs)]
+    if not changed:
+        return []
+    found: list[Difference] = []
+    stays = _planned(state, _KEPT, invalidated)
+    for step in [row[0] for row in state.plan or () if row[0] in stays]:
+        mentioned = mentions.get(step, ())
+        if its := [name for name in changed if name in mentioned or ANY in mentioned]:
+            told = ", ".join(f"`{name}` {_shown(recorded, name)}, now {_shown(inputs, name)}" for name in its[:3])
+            found.append(Difference(step, "outdated", f"{_KEPT[stays[step]]} with {told}"))
+    return found
+
+
+_KEPT = {
+    StepStatus.COMPLETED: "it has completed",
+    StepStatus.SKIPPED: "it was skipped",
+    StepStatus.WAITING: "it waits",
+}
+
+
+def _is_same(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return name in before and name in now and encode(before[name]) == encode(now[name])
+
+
+def _shown(inputs: Mapping[str, Any], name: str) -> str:
+    text = encode(inputs[name]) if name in inputs else "not set"
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _planned(
+    state: WorkflowState, statuses: Collection[StepStatus], invalidated: Collection[str]
+) -> dict[str, StepStatus]:
+    """The steps of a plan that have one of these statuses, themselves or in a later repeat, and keep it."""
+    return {
+        planned_name(step.name): step.status
+        for step in state.steps.values()
+        if step.status in statuses and step.name not in invalidated
+    }
 
 
 def unasked(state: WorkflowState, is_unasked: Callable[[int], bool], branch: str | None = None) -> list[Difference]:
@@ -60,12 +115,11 @@ def _branch_of(key: str) -> str:
     return key[: key.rindex("/") + 1] if "/" in key else ""
 
 
+_CHANGED = "its task, inputs or condition have changed since it completed, or a setting that they mention"
+
+
 def _changed(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
-    return [
-        Difference(name, "changed", "its task, inputs or condition have changed since it completed")
-        for name in bound
-        if name in given and given[name] != stored[name]
-    ]
+    return [Difference(name, "changed", _CHANGED) for name in bound if name in given and given[name] != stored[name]]
 
 
 def _missing(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:

@@ -107,6 +107,29 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
     ]
 
 
+def restart_at(
+    state: WorkflowState, found: Sequence[Difference], is_enough: Callable[[Collection[str]], bool]
+) -> str | None:
+    """The step from which a resume leaves none of the differences found; None if there is no such step.
+
+    `is_enough` says of what a resume would invalidate whether that is so. In a sequence it is the first step that
+    differs, or the one a new step stands before; in a graph it may be one that all of them depend on."""
+    if state.plan is None:
+        return None
+    order = [row[0] for row in state.plan if row[0] in state.steps]
+    differing = {each.step for each in found}
+    first = next((place for place, name in enumerate(order) if name in differing), len(order))
+    candidates = [*order[first:], *reversed(order[:first])]
+    for name in candidates[:_CANDIDATES]:
+        if is_enough(at_resume(state, name)):
+            return name
+    return None
+
+
+_CANDIDATES = 50
+"""How many steps are tried: each takes a look at all steps."""
+
+
 def _following(state: WorkflowState, name: str) -> Callable[[StepState], bool]:
     """Return the test whether a step follows on the one called `name`, or is that one.
 

@@ -21,6 +21,9 @@ ALWAYS = "*"
 NOTHING = ""
 """Among what the steps of a graph wait for in which no step waits for another."""
 
+ANY = "*"
+"""Among the inputs that a step mentions: it may be any of them."""
+
 _KEY_ENDS = re.compile(r"[#\[/]")
 
 

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from flujo.kernel.errors import Difference, RunExistsError, RunNotPausedError, StateIncompatibilityError
+from flujo.kernel.errors import Difference, Remedies, RunExistsError, RunNotPausedError, StateIncompatibilityError
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal import events
-from flujo.kernel.journal.compatibility import differences
-from flujo.kernel.journal.decisions import at_resume, skip
+from flujo.kernel.journal.compatibility import differences, outdated
+from flujo.kernel.journal.decisions import at_resume, restart_at, skip
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.requests import Fingerprint, fingerprint
 from flujo.kernel.journal.state import RunStatus, WorkflowState
@@ -113,15 +113,18 @@ def _merged_inputs(
 ) -> str | None:
     """Return the inputs that a resume records, None if they stay; raise StateIncompatibilityError for recorded ones,
     and for completed steps, that do not fit. Accepted, such inputs are dropped."""
-    given = asked.inputs or {}
-    inputs, found = chosen.fitting({**state.inputs, **given}, state.environment)
+    given, recorded = asked.inputs or {}, state.inputs
+    inputs, found = chosen.fitting({**recorded, **given}, state.environment)
     misfits = {name: each for each in found if (name := each.step.removeprefix("inputs.")) not in given}
+    if misfits and not asked.accept_changes:
+        require_fit(state, chosen, invalidated, misfits=list(misfits.values()))
+    merged: Mapping[str, Any] = recorded
+    if given or misfits or (chosen.signature is None and inputs != recorded):
+        kept = {name: value for name, value in {**inputs, **given}.items() if name not in misfits}
+        merged = chosen.check_inputs(kept)
     if not asked.accept_changes:
-        require_fit(state, chosen, invalidated, list(misfits.values()))
-    if not given and not misfits:
-        return None
-    kept = {name: value for name, value in inputs.items() if name not in misfits}
-    return encode_given("the inputs", chosen.check_inputs(kept))
+        require_fit(state, chosen, invalidated, inputs=merged, given=given)
+    return None if merged is recorded else encode_given("the inputs", merged)
 
 
 def _skipped(state: WorkflowState, asked: Resumption, reset: Collection[str]) -> list[Fact]:
@@ -132,12 +135,31 @@ def _skipped(state: WorkflowState, asked: Resumption, reset: Collection[str]) ->
 
 
 def require_fit(
-    state: WorkflowState, chosen: Workflow, invalidated: Collection[str], misfits: Sequence[Difference] = ()
+    state: WorkflowState,
+    chosen: Workflow,
+    invalidated: Collection[str],
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    misfits: Sequence[Difference] = (),
+    given: Mapping[str, Any] | None = None,
+    is_fork: bool = False,
 ) -> None:
-    """Raise StateIncompatibilityError unless a workflow fits the completed steps of a run that are not invalidated;
-    `misfits` are inputs that do not fit."""
-    if found := [*misfits, *differences(state, chosen.plan, invalidated=invalidated)]:
-        raise StateIncompatibilityError(state.run_id, found, str(state.environment.get("workflow_file") or "FILE"))
+    """Raise StateIncompatibilityError unless a workflow, and the inputs it goes on with, fit the completed steps of a
+    run that are not invalidated; `misfits` are inputs that do not fit, `given` those that somebody asked for."""
+    same = chosen.definition is not None and chosen.definition.digest == state.definition
+    plan = None if same else chosen.plan
+    merged = state.inputs if inputs is None else inputs
+
+    def found(invalidated: Collection[str]) -> list[Difference]:
+        return [
+            *differences(state, plan, invalidated=invalidated),
+            *outdated(state, chosen.mentions, merged, invalidated=invalidated),
+        ]
+
+    if all_found := [*misfits, *found(invalidated)]:
+        remedies = Remedies(restart_at(state, all_found, lambda reset: not found(reset)), given or {}, is_fork)
+        file = str(state.environment.get("workflow_file") or "FILE")
+        raise StateIncompatibilityError(state.run_id, all_found, file, remedies)
 
 
 def require_paused(state: WorkflowState) -> None:

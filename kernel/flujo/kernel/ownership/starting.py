@@ -156,7 +156,14 @@ class Starter:
         inherited = chosen.inherited(state.inputs, state.environment)
         created = await self._creation(chosen, name, {**inherited, **inputs}, {**state.labels, **labels})
         kept = {getattr(fact, "step", None) for fact in facts}
-        require_fit(state, chosen, invalidated=[name for name in state.steps if name not in kept])
+        require_fit(
+            state,
+            chosen,
+            invalidated=[name for name in state.steps if name not in kept],
+            inputs=decode(created.inputs),
+            given=inputs,
+            is_fork=True,
+        )
         return await self._begin(chosen, name, created._replace(forked_from=run_id, request=request), facts)
 
     # -- what they share ----------------------------------------------------------------------------------------

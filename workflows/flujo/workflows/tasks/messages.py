@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flujo.kernel.errors import FlujoError
 from flujo.workflows.blocking import GivenUp, may_block
-from flujo.workflows.registry import TaskCall, task
+from flujo.workflows.registry import Mention, TaskCall, task
 from flujo.workflows.templates import render
 from flujo.workflows.texts import as_text
 
@@ -40,6 +41,11 @@ async def fail(call: TaskCall) -> None:
     raise TaskFailed(call.inputs["message"])
 
 
+def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
+    """Return what a template in a file may mention: anything."""
+    return [(root, None) for root in ("args", "settings", "workflow")] if "file" in inputs else []
+
+
 @task(
     "template",
     inputs={
@@ -49,6 +55,7 @@ async def fail(call: TaskCall) -> None:
         "allow_outside": {"type": "boolean", "default": False},
     },
     one_of=[("template", "file")],
+    mentions=_mentions,
 )
 async def template(call: TaskCall) -> Any:
     """Render a text, given as `template` or found in `file`; return it, or write it to `output`."""

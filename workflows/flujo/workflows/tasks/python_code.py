@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from flujo.kernel.errors import FlujoError, OutputTooLargeError
 from flujo.kernel.values import MAX_OUTPUT_BYTES
-from flujo.workflows.registry import TaskCall, task
+from flujo.workflows.registry import Mention, TaskCall, task
 
 from .shell import LAST_LINES, how_it_ended
 
@@ -36,11 +36,12 @@ class PythonCodeError(FlujoError):
 
 
 class Mentions(NamedTuple):
-    """What a piece of code uses. `steps` None: it uses `steps` as a whole."""
+    """What a piece of code uses. `steps` None: it uses `steps` as a whole; `args` likewise."""
 
     names: frozenset[str]
     steps: frozenset[str] | None
     env: frozenset[str]
+    args: frozenset[str] | None = frozenset()
 
 
 def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
@@ -55,12 +56,19 @@ def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _env_names(inputs: Mapping[str, Any]) -> frozenset[str]:
+def _mentions(inputs: Mapping[str, Any]) -> Iterator[Mention]:
+    """Yield what the code takes out of `env` and `args`; it may find all there is in `context`."""
     code = inputs.get("code")
-    return mentions(code).env if isinstance(code, str) else frozenset()
+    if not isinstance(code, str):
+        return
+    used = mentions(code)
+    yield from (("env", name) for name in used.env)
+    yield from (("args", name) for name in (used.args if used.args is not None else [None]))
+    if "context" in used.names:
+        yield from ((root, None) for root in ("args", "settings", "workflow"))
 
 
-@task("python_code", inputs={"code": {"type": "string", "required": True}}, check=_check, env_names=_env_names)
+@task("python_code", inputs={"code": {"type": "string", "required": True}}, check=_check, mentions=_mentions)
 async def python_code(call: TaskCall) -> Any:
     """Run the code; return its `result`."""
     code = call.inputs["code"]
@@ -105,20 +113,27 @@ def _with_results(steps: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def mentions(code: str) -> Mentions:
-    """Return what `code` uses: if it cannot be parsed nothing, if it is very long every name that stands in it."""
-    if len(code) > MAX_PARSED:
-        words = frozenset(name for name in NAMES if name in code)
-        return Mentions(words, None, frozenset(re.findall(r"\benv\W+(?:get\W+)?([A-Za-z_]\w*)", code)))
+    """Return what `code` uses: if it is very long, or is no Python before it is rendered, every name in it."""
     try:
-        tree = ast.parse(code)
+        tree = ast.parse(code) if len(code) <= MAX_PARSED else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return Mentions(frozenset(), frozenset(), frozenset())
+        tree = None
+    if tree is None:
+        words = frozenset(name for name in NAMES if name in code)
+        found = frozenset(re.findall(r"\benv\W+(?:get\W+)?([A-Za-z_]\w*)", code))
+        return Mentions(words, None, found, None if "args" in words else frozenset())
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     steps = list(_members(tree, "steps"))
     env = {name for name in (*_members(tree, "env"), *_got(tree, "env")) if name is not None}
-    uses = sum(isinstance(node, ast.Name) and node.id == "steps" for node in ast.walk(tree))
-    known = {name for name in steps if name is not None}
-    return Mentions(names, frozenset(known) if len(known) and len(steps) == uses else None, frozenset(env))
+    args = [*_members(tree, "args"), *_got(tree, "args")]
+    return Mentions(names, _all_of(steps, tree, "steps") or None, frozenset(env), _all_of(args, tree, "args"))
+
+
+def _all_of(members: Sequence[str | None], tree: ast.AST, owner: str) -> frozenset[str] | None:
+    """Return the members that code takes out of `owner`; None if it uses that otherwise as well."""
+    uses = sum(isinstance(node, ast.Name) and node.id == owner for node in ast.walk(tree))
+    known = frozenset(name for name in members if name is not None)
+    return known if len(members) == uses else None
 
 
 def _members(tree: ast.AST, owner: str) -> Iterator[str | None]:

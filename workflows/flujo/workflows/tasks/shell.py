@@ -20,7 +20,7 @@ from typing import Any
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
-from flujo.workflows.registry import TaskCall, task
+from flujo.workflows.registry import Mention, TaskCall, task
 from flujo.workflows.texts import as_text
 from flujo.workflows.wording import shown
 
@@ -55,6 +55,11 @@ def _end_of(output: bytes) -> str:
     return "\n".join(output.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:])
 
 
+def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
+    """Return the setting that says which shell runs a text."""
+    return [("settings", "shell")] if isinstance(inputs.get("command"), str) and "shell" not in inputs else []
+
+
 @task(
     "shell",
     inputs={
@@ -68,6 +73,7 @@ def _end_of(output: bytes) -> str:
         "detach": {"type": "boolean", "default": False},
         "max_output": {"type": "integer", "minimum": 0, "maximum": MAX_OUTPUT_BYTES // 4, "default": MAX_OUTPUT},
     },
+    mentions=_mentions,
 )
 async def shell(call: TaskCall) -> dict[str, Any]:
     """Run a command; return {return_code, stdout, stderr}.
