@@ -51,6 +51,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("export", "write a run to a JSON document"),
             ("import", "import a run from such a document"),
             ("db", "check a store, back it up, restore it, copy its runs"),
+            ("doctor", "look for what is wrong here, and say what to do about it"),
         ),
     ),
     (

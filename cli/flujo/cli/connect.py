@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from flujo.backends import open_backend
 from flujo.kernel import Kernel, Observer, Runs, StoredDefinition, StoredRuns, Workflow
 
 from .sources import from_stored_text
 from .target import ServerTarget, Target
+
+if TYPE_CHECKING:
+    from flujo.client import Client
 
 
 @asynccontextmanager
@@ -53,8 +57,8 @@ async def acting(
 
 
 @asynccontextmanager
-async def connected(target: ServerTarget) -> AsyncIterator[Runs]:
-    """Yield the runs of a server."""
+async def connected(target: ServerTarget) -> AsyncIterator[Client]:
+    """Yield a connection to a server, which has its runs."""
     from flujo.client import Client
 
     async with Client(target.address) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .execution.leftovers import processes_of
 from .store.integrity import (
     EVERY_RUN,
     MOST_FINDINGS,
@@ -29,6 +30,7 @@ __all__ = [
     "Verification",
     "check",
     "next_history",
+    "processes_of",
     "unwakeable_steps",
     "verify",
     "verify_request",

@@ -131,7 +131,16 @@ def sweep(uids: Collection[str]) -> int:
     They are known by the variable FLUJO_RUN_UID they inherited. Elsewhere than on Linux other processes' variables
     cannot be read and nothing is found. Blocks, so call it in a thread.
     """
-    return kill(Traces(tuple(f"\0{RUN}={uid}\0".encode() for uid in uids)))
+    return kill(_of_runs(uids))
+
+
+def processes_of(uids: Collection[str]) -> set[int]:
+    """Return the living processes that commands of these runs have started, as far as `sweep` would find them."""
+    return find(_of_runs(uids)) if uids else set()
+
+
+def _of_runs(uids: Collection[str]) -> Traces:
+    return Traces(tuple(f"\0{RUN}={uid}\0".encode() for uid in uids))
 
 
 def is_group_alive(group: int) -> bool:
