@@ -134,7 +134,41 @@ class UnexpectedSignalError(FlujoError):
         self.run_id, self.name, self.expected = run_id, name, tuple(expected)
 
 
+class FileInTheWayError(FlujoError):
+    """Something is already where a file should go; it is left as it is."""
+
+    reason = "FILE_EXISTS"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is there already; it was left as it is", ["flujoctl init ANOTHER-DIR"])
+        self.path = path
+
+
+class NotWritableError(FlujoError):
+    """A file cannot be written where the user wants it."""
+
+    reason = "FILE_NOT_WRITABLE"
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path} cannot be written: {problem}", ["flujoctl init ANOTHER-DIR"])
+        self.path, self.problem = path, problem
+
+
+class StarterNotFoundError(FlujoError, LookupError):
+    """No workflow to start from has this name."""
+
+    reason = "STARTER_NOT_FOUND"
+
+    def __init__(self, name: str, known: Sequence[str], meant: str | None) -> None:
+        hints = ["flujoctl init --list", *([f"flujoctl init --example {meant}"] if meant else [])]
+        super().__init__(f"there is no example {name!r}; there are: {', '.join(known)}", hints[::-1])
+        self.name, self.known = name, tuple(known)
+
+
 EXIT_CODES |= {
+    FileInTheWayError: 4,
+    NotWritableError: USAGE,
+    StarterNotFoundError: 3,
     WaitTimedOutError: 6,
     SourceNotFoundError: 3,
     SourceError: USAGE,
