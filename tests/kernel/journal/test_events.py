@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flujo.kernel import events as offered
 from flujo.kernel import transitions
 from flujo.kernel.errors import UnknownEventError
 from flujo.kernel.events import KINDS, Event, EventRow, Fact, Kind, decode, encode, to_json_object
@@ -64,6 +65,12 @@ def test_every_fact_is_declared_once() -> None:
     """A class that is a member of the union and not a kind could be recorded and never read."""
     assert [*(kind.fact for kind in KINDS), events.UnknownFact] == list(get_args(Fact))
     assert len({kind.type for kind in KINDS}) == len(KINDS) == len(SAMPLES)
+
+
+def test_every_fact_is_offered_to_those_who_read_events() -> None:
+    """`flujo.kernel.events` is where backends, the wire and the command line find them."""
+    assert [kind.fact.__name__ for kind in KINDS if getattr(offered, kind.fact.__name__, None) is not kind.fact] == []
+    assert {kind.fact.__name__ for kind in KINDS} <= set(offered.__all__)
 
 
 def test_the_fold_handles_every_kind_and_no_other() -> None:

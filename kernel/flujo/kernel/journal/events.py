@@ -18,6 +18,44 @@ from pydantic_core import from_json, to_json
 
 from flujo.kernel.errors import UnknownEventError
 
+__all__ = [
+    "KINDS",
+    "KIND_OF",
+    "UPCASTS",
+    "AttemptFailed",
+    "CancelRequested",
+    "Effect",
+    "Event",
+    "EventRow",
+    "Fact",
+    "Kind",
+    "PauseRequested",
+    "ProgressReported",
+    "RunCancelled",
+    "RunCompleted",
+    "RunCreated",
+    "RunFailed",
+    "RunPaused",
+    "RunResumed",
+    "SignalReceived",
+    "StepCancelled",
+    "StepCompleted",
+    "StepFailed",
+    "StepInterrupted",
+    "StepOutputSet",
+    "StepSkipped",
+    "StepStarted",
+    "StepWaiting",
+    "UnknownFact",
+    "Upcast",
+    "ValueRecorded",
+    "VariableSet",
+    "decode",
+    "encode",
+    "row_of",
+    "to_json_object",
+]
+
 
 class RunCreated(NamedTuple):
     """Somebody asked for a run. `plan` lists (step, digest) of a definition whose steps are known beforehand."""
