@@ -12,11 +12,13 @@ from flujo.kernel.events import CancelRequested, PauseRequested, SignalReceived,
 from flujo.kernel.journal.requests import (
     REQUEST_KINDS,
     Fingerprint,
+    Reaction,
     RequestFact,
     RequestKind,
     cancel_answer,
     fingerprint,
     id_for,
+    is_overruled,
     is_repeat,
     pause_answer,
     request_kind,
@@ -42,6 +44,31 @@ def test_every_fact_that_a_request_may_become_has_a_kind() -> None:
     """A member of the union without a line in the table could be neither posted nor read."""
     assert {kind.fact for kind in REQUEST_KINDS.values()} == set(get_args(RequestFact))
     assert {fact.__class__ for fact in EVERY_REQUEST} == set(get_args(RequestFact))
+
+
+def test_each_kind_of_request_has_a_name_and_a_fact_of_its_own() -> None:
+    """Two lines of the table for one fact would leave open which of them is posted."""
+    assert [name for name, kind in REQUEST_KINDS.items() if name != kind.name] == []
+    assert len({kind.fact for kind in REQUEST_KINDS.values()}) == len(REQUEST_KINDS)
+
+
+@pytest.mark.parametrize("kind", REQUEST_KINDS.values(), ids=list(REQUEST_KINDS))
+def test_a_request_holds_fields_of_its_fact(kind: RequestKind) -> None:
+    """The fact can be made of nothing else, knows the request again, and only a signal is handed to those who wait for
+    one."""
+    fields = kind.fact._fields
+    needed = {name for name in fields if name not in kind.fact._field_defaults}
+
+    assert needed <= set(kind.required)
+    assert {*kind.required, *kind.optional, "request"} <= set(fields)
+    assert (kind.reaction is Reaction.SIGNAL) == (kind.fact is SignalReceived)
+
+
+def test_a_resume_overrules_what_asked_for_an_end() -> None:
+    """What is meant for the run that goes on stays: signals, variables, and what only a newer release understands."""
+    names = [*REQUEST_KINDS, "of a newer release"]
+
+    assert [name for name in names if is_overruled(name)] == ["cancel", "pause"]
 
 
 @pytest.mark.parametrize("fact", EVERY_REQUEST, ids=repr)

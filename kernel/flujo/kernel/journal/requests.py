@@ -9,6 +9,7 @@ what was asked, its `Fingerprint`, and the fold keeps those of a run (`WorkflowS
 lost the answer asks again: a repeat records nothing and gets the first answer, as far as the journal tells it.
 
     REQUEST_KINDS     what can be asked of a run through its inbox; `request_kind` finds the kind of a fact
+    is_overruled      whether a resume makes a request void
     fingerprint       of a call; none without an id
     is_repeat         whether a run has recorded this very request
     id_for            the run that a request makes, if the caller names none
@@ -24,6 +25,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json, to_json
@@ -40,20 +42,43 @@ _NAMESPACE = uuid.UUID("6d5a7b0e-4a39-4f6e-9a52-0c3f7d1e8b64")
 
 
 RequestFact = SignalReceived | CancelRequested | PauseRequested | VariableSet
-"""What a run records of a request to it. A new kind is a member of this union and a line in `REQUEST_KINDS`: mypy then
-names every place that has to handle it."""
+"""What a run records of a request to it. A new kind is a member of this union and a line in `REQUEST_KINDS`."""
+
+
+class Reaction(StrEnum):
+    """What a run in memory does about a request that it has recorded."""
+
+    NONE = "none"
+    """Nothing: what the fold makes of the fact is all, or the run looks at its own state (a pause)."""
+
+    SIGNAL = "signal"
+    """Whoever waits for a signal of that name takes it."""
+
+    STOP = "stop"
+    """The program is stopped."""
 
 
 class RequestKind(NamedTuple):
-    """One kind of request in an inbox: its stable name, the fact that records it, and the fields it holds.
+    """One kind of request in an inbox: how it is written down, and what becomes of it.
 
-    All fields are text; those that are `optional` may be null or absent. Each may also hold `request`, its fingerprint.
+    Nothing has a default, so that whoever adds a kind has to decide each. All fields of a request are text; those that
+    are `optional` may be null or absent. Each may also hold `request`, its fingerprint.
     """
 
     name: str
+    """The stable name."""
+
     fact: type[RequestFact]
+    """The fact that records it."""
+
     required: tuple[str, ...]
     optional: tuple[str, ...]
+
+    reaction: Reaction
+    """What the run does beside recording it (`ownership/inbox.py`)."""
+
+    overruled: bool
+    """True if a later resume overrules the request: it asked for the end of what is over then."""
 
     def to_body(self, fact: RequestFact) -> dict[str, Any]:
         """Return the JSON object that stands in an inbox for this fact; earlier releases want every field of it."""
@@ -89,10 +114,10 @@ def _is_fingerprint_or_none(request: object) -> bool:
 REQUEST_KINDS: Mapping[str, RequestKind] = {
     kind.name: kind
     for kind in (
-        RequestKind("signal", SignalReceived, ("name", "payload"), ("by",)),
-        RequestKind("cancel", CancelRequested, (), ("reason", "by")),
-        RequestKind("pause", PauseRequested, (), ("reason", "by")),
-        RequestKind("set_variable", VariableSet, ("name", "value"), ("reason", "by")),
+        RequestKind("signal", SignalReceived, ("name", "payload"), ("by",), Reaction.SIGNAL, overruled=False),
+        RequestKind("cancel", CancelRequested, (), ("reason", "by"), Reaction.STOP, overruled=True),
+        RequestKind("pause", PauseRequested, (), ("reason", "by"), Reaction.NONE, overruled=True),
+        RequestKind("set_variable", VariableSet, ("name", "value"), ("reason", "by"), Reaction.NONE, overruled=False),
     )
 }
 _BY_FACT = {kind.fact: kind for kind in REQUEST_KINDS.values()}
@@ -103,6 +128,11 @@ def request_kind(fact: RequestFact) -> RequestKind:
     return _BY_FACT[fact.__class__]
 
 
+def is_overruled(kind: str) -> bool:
+    """True if a resume overrules the earlier requests of the kind of this name; one of a newer release stays."""
+    return kind in REQUEST_KINDS and REQUEST_KINDS[kind].overruled
+
+
 class Fingerprint(NamedTuple):
     """What a fact carries of the request it records."""
 
@@ -110,8 +140,10 @@ class Fingerprint(NamedTuple):
     digest: str  # of the kind of request and everything in it
 
 
-def check_request_id(request_id: str) -> str:
-    """Return the id itself; raises InvalidNameError."""
+def check_request_id(request_id: str | None) -> str | None:
+    """Return the id itself, None for none; raises InvalidNameError."""
+    if request_id is None:
+        return None
     if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
         raise InvalidNameError("request id", request_id, "1 to 100 printable ASCII characters without spaces")
     return request_id
@@ -124,13 +156,14 @@ def fingerprint(request_id: str | None, kind: str, **body: Any) -> Fingerprint |
     Raises InvalidNameError, and InvalidValueError for what has no JSON form at all."""
     if request_id is None:
         return None
+    check_request_id(request_id)
     said = {name: value for name, value in body.items() if value is not None}
     try:
         plain = from_json(to_json([kind, said], fallback=repr))
     except ValueError as error:  # a cycle, or text that UTF-8 cannot hold
         raise InvalidValueError("$", str(error)) from error
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-    return Fingerprint(check_request_id(request_id), digest[:32])
+    return Fingerprint(request_id, digest[:32])
 
 
 def is_repeat(state: WorkflowState, request: Sequence[str] | None) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import anyio
 
-from flujo.kernel.clock import Clock, RandomBytes
+from flujo.kernel.clock import RandomBytes
 from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.execution.child_runs import ChildRuns
 from flujo.kernel.execution.committer import Batch, Committer
@@ -30,10 +30,8 @@ from flujo.kernel.journal.summaries import next_wake
 from .admission import Admission
 from .eviction import Eviction
 from .inbox import Inbox
-from .live_runs import LiveRuns, Residence
-from .recalls import Recalls
-from .tasks import KernelTasks
-from .timers import Alarm
+from .live_runs import Residence
+from .parts import Parts
 
 
 class Limits(NamedTuple):
@@ -59,32 +57,21 @@ class Engine(NamedTuple):
 
 
 class Driver:
-    """Drives the runs of the kernel `owner`."""
+    """Drives the runs of one kernel."""
 
-    def __init__(
-        self,
-        owner: str,
-        clock: Clock,
-        random: RandomBytes,
-        limits: Limits,
-        runs: LiveRuns,
-        tasks: KernelTasks,
-        recalls: Recalls,
-        alarm: Alarm,
-        inbox: Inbox,
-    ) -> None:
+    def __init__(self, parts: Parts, random: RandomBytes, limits: Limits, inbox: Inbox) -> None:
         """Raises ValueError for a limit below 1."""
-        self.owner = owner
-        self.admission = Admission(runs, recalls, limits.max_runs)
-        self._clock = clock
+        self.owner = parts.owner
+        self.admission = Admission(parts.runs, parts.recalls, limits.max_runs)
+        self._clock = parts.clock
+        self._runs = parts.runs
+        self._tasks = parts.tasks
+        self._recalls = parts.recalls
+        self._alarm = parts.alarm
         self._random = random
-        self._runs = runs
-        self._tasks = tasks
-        self._recalls = recalls
-        self._alarm = alarm
         self._inbox = inbox
         self._limits = limits
-        self._eviction = Eviction(runs, clock, limits.max_resident)
+        self._eviction = Eviction(parts.runs, parts.clock, limits.max_resident)
         self._limiter = Limiter(limits.max_steps, limits.named, self._slot_granted)
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of runs held here
         self._engine: Engine | None = None

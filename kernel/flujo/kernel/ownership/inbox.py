@@ -6,19 +6,16 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import assert_never
 
-from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import RequestReusedError, StoreError
 from flujo.kernel.execution.committer import Batch
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.journal.decisions import Stop
-from flujo.kernel.journal.events import CancelRequested, PauseRequested, SignalReceived, VariableSet
-from flujo.kernel.journal.requests import REQUEST_KINDS, RequestFact, RequestKind, is_repeat
-from flujo.kernel.store.backend import Posted, StateBackend
+from flujo.kernel.journal.events import SignalReceived
+from flujo.kernel.journal.requests import REQUEST_KINDS, Reaction, RequestFact, RequestKind, is_repeat, request_kind
+from flujo.kernel.store.backend import Posted
 
-from .live_runs import LiveRuns
-from .recalls import Recalls
-from .tasks import KernelTasks
+from .parts import Parts
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -26,14 +23,12 @@ logger = logging.getLogger("flujo.kernel")
 class Inbox:
     """Answers the requests to the runs of one kernel."""
 
-    def __init__(
-        self, backend: StateBackend, clock: Clock, runs: LiveRuns, tasks: KernelTasks, recalls: Recalls
-    ) -> None:
-        self._backend = backend
-        self._clock = clock
-        self._runs = runs
-        self._tasks = tasks
-        self._recalls = recalls
+    def __init__(self, parts: Parts) -> None:
+        self._backend = parts.backend
+        self._clock = parts.clock
+        self._runs = parts.runs
+        self._tasks = parts.tasks
+        self._recalls = parts.recalls
         self._taking: dict[int, LiveRun] = {}  # requests on their way into the journal, and who takes each there
         self._dropped: dict[int, LiveRun] = {}  # repeats, and who takes each out of the inbox when it records something
         self._is_looking = False
@@ -129,15 +124,16 @@ def _worth_recording(run: LiveRun, kind: RequestKind, posted: Posted) -> Request
 
 
 def record_request(run: LiveRun, fact: RequestFact, taken: Sequence[int] = ()) -> Batch:
-    """Make a request part of the history of a run in memory, and tell the run."""
-    match fact:
-        case SignalReceived():
+    """Make a request part of the history of a run in memory, and have the run react to it."""
+    match reaction := request_kind(fact).reaction:
+        case Reaction.SIGNAL:
+            assert isinstance(fact, SignalReceived)  # tests/kernel/journal/test_requests.py
             return run.receive(fact, taken)
-        case CancelRequested():
+        case Reaction.STOP:
             batch = run.record(fact, taken)
             run.stop(Stop.CANCEL)
             return batch
-        case PauseRequested() | VariableSet():
+        case Reaction.NONE:
             return run.record(fact, taken)
         case _:
-            assert_never(fact)
+            assert_never(reaction)

@@ -10,21 +10,17 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.journal.state import LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary
-from flujo.kernel.store.backend import RunFilter, StateBackend
+from flujo.kernel.store.backend import RunFilter
 from flujo.kernel.store.reading import is_interrupted
 
 from .driver import Driver
-from .live_runs import LiveRuns, Residence
-from .recalls import Recalls
+from .live_runs import Residence
+from .parts import Parts
 from .takeover import Takeover
-from .tasks import KernelTasks
-from .timers import Alarm
-from .workflow_registry import WorkflowRegistry
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -56,25 +52,14 @@ class UnownedScan:
 class Recovery:
     """Recovers runs for one kernel."""
 
-    def __init__(
-        self,
-        backend: StateBackend,
-        clock: Clock,
-        registry: WorkflowRegistry,
-        runs: LiveRuns,
-        tasks: KernelTasks,
-        recalls: Recalls,
-        alarm: Alarm,
-        driver: Driver,
-        takeover: Takeover,
-    ) -> None:
-        self._backend = backend
-        self._clock = clock
-        self._registry = registry
-        self._runs = runs
-        self._tasks = tasks
-        self._recalls = recalls
-        self._alarm = alarm
+    def __init__(self, parts: Parts, driver: Driver, takeover: Takeover) -> None:
+        self._backend = parts.backend
+        self._clock = parts.clock
+        self._registry = parts.registry
+        self._runs = parts.runs
+        self._tasks = parts.tasks
+        self._recalls = parts.recalls
+        self._alarm = parts.alarm
         self._driver = driver
         self._takeover = takeover
 

@@ -27,6 +27,7 @@ from .driver import Driver, Engine, Limits
 from .inbox import Inbox
 from .live_runs import LiveRuns, Residence
 from .local_runs import KernelRuns
+from .parts import Parts
 from .recalls import Recalls
 from .recovery import Recovery
 from .takeover import Takeover
@@ -57,16 +58,14 @@ class Runtime:
         self._tasks = tasks = KernelTasks(owner)
         self.runs = runs = LiveRuns()
         self._recalls = recalls = Recalls(clock, tasks)
-        alarm = Alarm(clock)
         self._limits = limits
-        self._inbox = inbox = Inbox(backend, clock, runs, tasks, recalls)
-        self.driver = driver = Driver(owner, clock, random, limits, runs, tasks, recalls, alarm, inbox)
-        self.takeover = takeover = Takeover(
-            backend, clock, registry, runs, tasks, recalls, inbox, driver, limits.max_interruptions
-        )
-        self.recovery = Recovery(backend, clock, registry, runs, tasks, recalls, alarm, driver, takeover)
+        parts = Parts(owner, backend, clock, registry, runs, tasks, recalls, Alarm(clock))
+        self._inbox = inbox = Inbox(parts)
+        self.driver = driver = Driver(parts, random, limits, inbox)
+        self.takeover = takeover = Takeover(parts, inbox, driver, limits.max_interruptions)
+        self.recovery = Recovery(parts, driver, takeover)
         self.local_runs = KernelRuns(backend, runs, driver)
-        self._timers = Timers(backend, clock, runs, alarm, takeover.reload)
+        self._timers = Timers(backend, clock, runs, parts.alarm, takeover.reload)
 
     def explain(self, state: WorkflowState, untaken: Sequence[str]) -> Explanation:
         """Explain a run with what this kernel alone knows: its workflows, and what waits for a free slot."""

@@ -16,7 +16,6 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio import to_thread
 
-from flujo.kernel.clock import Clock
 from flujo.kernel.errors import (
     CorruptStoreError,
     FlujoError,
@@ -34,50 +33,33 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.children import abandoned_by, awaited, given_up, is_outlived
 from flujo.kernel.journal.decisions import at_recovery, at_takeover
 from flujo.kernel.journal.events import Fact
-from flujo.kernel.journal.requests import Fingerprint, is_repeat
+from flujo.kernel.journal.requests import Fingerprint, is_overruled, is_repeat
 from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.outcomes import CancelOutcome
-from flujo.kernel.store.backend import Posted, StateBackend, StoredDefinition
+from flujo.kernel.store.backend import Posted, StoredDefinition
 from flujo.kernel.store.reading import is_interrupted, read_state
 
 from .driver import Driver
 from .inbox import Inbox
-from .live_runs import LiveRuns
-from .recalls import Recalls
+from .parts import Parts
 from .resumption import Resumption, require_paused, resumed
-from .tasks import KernelTasks
-from .workflow_registry import WorkflowRegistry
 
 logger = logging.getLogger("flujo.kernel")
 
 Result = TypeVar("Result")
 
-ENDING = ("cancel", "pause")
-"""The requests that a resume overrules."""
-
 
 class Takeover:
     """Takes runs over for one kernel."""
 
-    def __init__(
-        self,
-        backend: StateBackend,
-        clock: Clock,
-        registry: WorkflowRegistry,
-        runs: LiveRuns,
-        tasks: KernelTasks,
-        recalls: Recalls,
-        inbox: Inbox,
-        driver: Driver,
-        max_interruptions: int,
-    ) -> None:
-        self._backend = backend
-        self._clock = clock
-        self._registry = registry
-        self._runs = runs
-        self._tasks = tasks
-        self._recalls = recalls
+    def __init__(self, parts: Parts, inbox: Inbox, driver: Driver, max_interruptions: int) -> None:
+        self._backend = parts.backend
+        self._clock = parts.clock
+        self._registry = parts.registry
+        self._runs = parts.runs
+        self._tasks = parts.tasks
+        self._recalls = parts.recalls
         self._inbox = inbox
         self._driver = driver
         self._max_interruptions = max_interruptions
@@ -235,8 +217,7 @@ class Takeover:
         async with self._released_on_error(claimed.uid):
             await self.sweep([claimed.uid])
             posts = [posted for posted in await self._backend.take() if posted.uid == claimed.uid]
-            # A cancel or a pause that was left in the inbox asked for the end of what is over now.
-            void = [each.id for each in posts if each.request.kind in ENDING and each.request.at <= asked_at]
+            void = [each.id for each in posts if is_overruled(each.request.kind) and each.request.at <= asked_at]
             run = self._driver.make(state, chosen, claimed.token)
             self._inbox.void(void, run)
             batch = self._go_on(run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void)
