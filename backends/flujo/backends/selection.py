@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
-from flujo.kernel.backend import RunFilter, RunSummary, WorkflowStats, is_child
+from flujo.kernel.backend import SAME_VALUE, RunFilter, RunSummary, WorkflowStats, is_child
 from flujo.kernel.state import FINAL, RunStatus
 
 from .pages import Position
@@ -48,16 +48,11 @@ def conditions(filter: RunFilter) -> list[Condition]:
     if filter.statuses:
         statuses = frozenset(filter.statuses)
         asked.append(lambda run: run.status in statuses)
-    if filter.workflow is not None:
-        asked.append(lambda run: run.workflow == filter.workflow)
+    for part, column in SAME_VALUE.items():
+        if (value := getattr(filter, part)) is not None:
+            asked.append(_is_same(attrgetter(column), value))
     if (prefix := filter.id_prefix) is not None:
         asked.append(lambda run: run.run_id.startswith(prefix))
-    if filter.failed_step is not None:
-        asked.append(lambda run: run.failed_step == filter.failed_step)
-    if filter.parent is not None:
-        asked.append(lambda run: run.parent_run_id == filter.parent)
-    if filter.owner is not None:
-        asked.append(lambda run: run.owner == filter.owner)
     ranges: Sequence[tuple[Callable[[RunSummary], int | None], int | None, int | None]] = (
         (attrgetter("created_at"), filter.created_from, filter.created_before),
         (attrgetter("updated_at"), filter.updated_from, filter.updated_before),
@@ -74,6 +69,10 @@ def conditions(filter: RunFilter) -> list[Condition]:
 def settled_at(run: RunSummary) -> int | None:
     """Return the instant since when a run rests, None for one that goes on: `settled_before` asks for it."""
     return run.updated_at if run.status == RunStatus.PAUSED else run.finished_at
+
+
+def _is_same(column: Callable[[RunSummary], object], value: object) -> Condition:
+    return lambda run: column(run) == value
 
 
 def _is_within(instant: Callable[[RunSummary], int | None], start: int | None, end: int | None) -> Condition:

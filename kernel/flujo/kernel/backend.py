@@ -5,6 +5,7 @@ from __future__ import annotations
 from .journal.summaries import RunSummary, WorkflowStats, is_child
 from .store.backend import (
     FIXED_COLUMNS,
+    SAME_VALUE,
     Capabilities,
     Commit,
     Due,
@@ -38,6 +39,7 @@ __all__ = [
     "EARLIEST",
     "FIXED_COLUMNS",
     "LATEST",
+    "SAME_VALUE",
     "Capabilities",
     "Commit",
     "Due",

@@ -8,7 +8,7 @@ import pytest
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Kernel
-from flujo.kernel.backend import StateBackend
+from flujo.kernel.backend import SAME_VALUE, RunFilter, RunSummary, StateBackend
 
 ABSTRACT = sorted(StateBackend.__abstractmethods__)
 
@@ -54,6 +54,14 @@ def test_a_backend_that_lacks_a_call_cannot_be_made(missing: str) -> None:
 
     with pytest.raises(TypeError, match=missing):
         type("Partial", (StateBackend,), body)()
+
+
+def test_a_part_of_a_filter_that_asks_for_one_value_names_its_column() -> None:
+    """Every text in a filter is such a part, or the beginning of an id, which has a meaning of its own."""
+    texts = {name for name, type in RunFilter.__annotations__.items() if "str | None" in str(type)}
+
+    assert set(SAME_VALUE) == texts - {"id_prefix"}
+    assert set(SAME_VALUE.values()) <= set(RunSummary._fields)
 
 
 def test_every_call_of_the_port_says_what_it_promises() -> None:

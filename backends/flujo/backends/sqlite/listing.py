@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from flujo.backends.pages import Position
-from flujo.kernel.backend import Order, RunFilter, RunSummary
+from flujo.kernel.backend import SAME_VALUE, Order, RunFilter, RunSummary
 
 from . import checksums
 from .queries import Statement
@@ -243,8 +243,9 @@ def tests(filter: RunFilter, table: str) -> Iterable[Condition]:
     """Return what a filter asks of one run. `table` has its instant of creation and its id."""
     if filter.statuses:
         yield Condition(f"runs.status IN ({', '.join('?' * len(filter.statuses))})", filter.statuses)
-    if filter.workflow is not None:
-        yield Condition("runs.workflow = ?", (filter.workflow,))
+    for part, column in SAME_VALUE.items():
+        if (value := getattr(filter, part)) is not None:
+            yield Condition(f"runs.{column} = ?", (value,))
     if filter.id_prefix:
         yield Condition(f"substr({table}.run_id, 1, ?) = ?", (len(filter.id_prefix), filter.id_prefix))
     for label in filter.labels:
@@ -258,9 +259,3 @@ def tests(filter: RunFilter, table: str) -> Iterable[Condition]:
     yield from within(
         "CASE runs.status WHEN 'paused' THEN runs.updated_at ELSE runs.finished_at END", None, filter.settled_before
     )
-    if filter.failed_step is not None:
-        yield Condition("runs.failed_step = ?", (filter.failed_step,))
-    if filter.parent is not None:
-        yield Condition("runs.parent_run_id = ?", (filter.parent,))
-    if filter.owner is not None:
-        yield Condition("runs.owner = ?", (filter.owner,))

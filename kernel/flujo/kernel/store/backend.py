@@ -127,6 +127,16 @@ class RunFilter(NamedTuple):
     owner: str | None = None
 
 
+SAME_VALUE: Mapping[str, str] = {
+    "workflow": "workflow",
+    "failed_step": "failed_step",
+    "parent": "parent_run_id",
+    "owner": "owner",
+}
+"""The parts of a filter that ask for one value of a column of the summary, and that column. Every backend does what
+stands here, so that such a part is added in this file and not in each of them."""
+
+
 class Order(StrEnum):
     """How a listing is sorted; always the newest first, and by run id where instants are equal."""
 
