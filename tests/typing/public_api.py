@@ -112,6 +112,15 @@ async def embedded() -> None:
         assert_type(await handle.cancel("enough"), CancelOutcome)
         assert_type(await handle.inspect(), WorkflowState)
         assert_type(await kernel.resume("r", from_step="measure", inputs={"day": "x"}), RunHandle)
+        assert_type(await kernel.cancel("r", "enough", by="ann", request_id="x"), CancelOutcome)
+        assert_type(await kernel.signal("r", "go", [1], by="ann", request_id="x"), Delivery)
+        assert_type(await kernel.set_variable("r", "mode", 1, reason="why", by="ann"), Delivery)
+        await kernel.skip("r", "measure", reason="why", by="ann", request_id="x")
+        assert_type(await kernel.fork("r", from_step="measure", new_run_id="s", labels={"a": "1"}), RunHandle)
+        assert_type(await kernel.inspect("r"), WorkflowState)
+        assert_type((await kernel.list(statuses=["failed"], limit=3)).next, str | None)
+        assert_type([event async for event in kernel.watch("r", 2)], list[Event])
+        assert_type(await kernel.prune(older_than_seconds="30d", dry_run=True), PruneResult)
         observer: StoredRuns = kernel
         page = await observer.list(statuses=["failed"], labels={"team": "a"})
         assert_type(page.runs[0].run_id, str)
@@ -130,4 +139,9 @@ async def refused() -> None:
     observer = Observer(InMemoryBackend())
     await observer.list(colour="red")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await observer.count(created_from="yesterday")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    kernel = Kernel(InMemoryBackend())
+    await kernel.list(colour="red")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await kernel.inspect(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await kernel.cancel("r", because="why")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await kernel.skip("r", "a", by=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     blocking("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -11,7 +11,7 @@ ServerFailedError and CallTimeoutError. One suite of tests runs against both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 
@@ -34,7 +34,8 @@ from .journal.summaries import RunSummary
 from .keys import check_variable_name
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.resumption import ResumeOptions, Resumption
-from .ownership.starting import Inputs, RunOptions, StartOptions
+from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, StartOptions
+from .store.asking import Asked, ReasonedOptions, RequestOptions
 from .store.backend import Order, Page
 from .store.filters import RunQuery
 from .store.pruning import LISTED, SETTLED_RUNS, PruneResult, Selection, SelectionOptions
@@ -46,13 +47,18 @@ __all__ = [
     "LISTED",
     "MAX_INPUT_BYTES",
     "SETTLED_RUNS",
+    "Asked",
     "CancelOutcome",
     "Delivery",
     "Event",
     "Explanation",
+    "Fork",
+    "ForkOptions",
     "PauseOutcome",
     "PruneResult",
     "Reason",
+    "ReasonedOptions",
+    "RequestOptions",
     "Rest",
     "ResumeOptions",
     "Resumption",
@@ -61,6 +67,7 @@ __all__ = [
     "Runs",
     "Selection",
     "SelectionOptions",
+    "Start",
     "StartOptions",
     "Statistics",
     "StepDurations",
@@ -144,9 +151,7 @@ class StoredRuns(Protocol):
         """Return the output of a run once it completed; raises RunFailed, RunCancelled, RunPaused or RunInterrupted."""
         ...
 
-    async def signal(
-        self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
-    ) -> Delivery:
+    async def signal(self, run_id: str, name: str, payload: Any = None, **asked: Unpack[RequestOptions]) -> Delivery:
         """Send a signal, durable on return; raises RunNotFoundError, RunFinishedError, InvalidNameError,
         InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         ...
@@ -226,79 +231,38 @@ class Runs(StoredRuns, Protocol):
         RequestReusedError."""
         ...
 
-    async def cancel(
-        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
-    ) -> CancelOutcome:
+    async def cancel(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> CancelOutcome:
         """Ask a run to stop, durable on return; raises RunNotFoundError, RequestReusedError."""
         ...
 
-    async def pause(
-        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
-    ) -> PauseOutcome:
+    async def pause(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> PauseOutcome:
         """Ask a run to pause, durable on return: running bodies end and are recorded, nothing else begins.
 
         Raises RunNotFoundError, RunFinishedError, RequestReusedError."""
         ...
 
-    async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
+    async def unpause(self, run_id: str, **asked: Unpack[RequestOptions]) -> RunHandle:
         """Let a paused run go on; raises RunNotPausedError, and what `resume` raises."""
         ...
 
-    async def skip(
-        self,
-        run_id: str,
-        step: str,
-        output: Any = None,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    async def skip(self, run_id: str, step: str, output: Any = None, **asked: Unpack[ReasonedOptions]) -> None:
         """Mark a step of a run that nobody runs as skipped, with an output if it needs one; the next resume goes on
         from there. Raises RunNotFoundError, RunActiveError, RunFinishedError, StepNotFoundError, StepCompletedError,
         InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         ...
 
-    async def set_output(
-        self,
-        run_id: str,
-        step: str,
-        output: Any,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    async def set_output(self, run_id: str, step: str, output: Any, **asked: Unpack[ReasonedOptions]) -> None:
         """Give a step of a run that nobody runs its output, as if it had completed. Raises as `skip`."""
         ...
 
-    async def set_variable(
-        self,
-        run_id: str,
-        name: str,
-        value: Any,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> Delivery:
+    async def set_variable(self, run_id: str, name: str, value: Any, **asked: Unpack[ReasonedOptions]) -> Delivery:
         """Set a variable of a run, durable on return. Raises RunNotFoundError, RunFinishedError, InvalidNameError,
         InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         ...
 
-    async def fork(
-        self,
-        run_id: str,
-        *,
-        from_step: str | None = None,
-        new_run_id: str | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        labels: Mapping[str, str] | None = None,
-        workflow: Workflow | None = None,
-        request_id: str | None = None,
-    ) -> RunHandle:
+    async def fork(self, run_id: str, **options: Unpack[ForkOptions]) -> RunHandle:
         """Start a new run that has everything a resume of this one from `from_step` would keep; by default
-        everything but the failure that ended it. The old run stays as it is.
+        everything but the failure that ended it. The old run stays as it is. `ForkOptions` lists the keywords.
 
         The same `request_id` again returns the fork that exists (`created` is false). Raises RunNotFoundError,
         StepNotFoundError, RunExistsError, StateIncompatibilityError, WorkflowNotFoundError, InvalidInputError,

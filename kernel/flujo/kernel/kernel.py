@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -31,33 +31,31 @@ from typing import Any, Self, Unpack, overload
 
 from .api import R, RunHandle
 from .clock import Clock, Identifiers, RandomBytes, SystemClock
-from .durations import Duration
 from .errors import RunFinishedError, RunInterrupted, RunNotPausedError, RunReplacedError
 from .execution.programs import Workflow
 from .journal import amendments, events
 from .journal.amendments import Amendment
 from .journal.decisions import set_output, skip
-from .journal.events import Event, Fact
+from .journal.events import Fact
 from .journal.explanation import Explanation
-from .journal.requests import cancel_answer, fingerprint, pause_answer
+from .journal.requests import cancel_answer, pause_answer
 from .journal.rest import Rest
 from .journal.state import FINAL, RunStatus, WorkflowState
-from .journal.statistics import Statistics
 from .journal.summaries import RunSummary
 from .keys import check_step_name, check_variable_name
-from .observer import DELETED, Observer, Watched
+from .observer import DELETED, Observed, Observer
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.driver import Limits
 from .ownership.resting import RestReader
 from .ownership.resumption import ResumeOptions, Resumption
 from .ownership.run_requests import Answers, RunRequests, paused, unfinished
 from .ownership.runtime import Runtime, kernel_id
-from .ownership.starting import Inputs, RunOptions, Starter, StartOptions
+from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, Starter, StartOptions
 from .ownership.workflow_registry import WorkflowRegistry
-from .store.backend import Order, Page, StateBackend, StoredDefinition
+from .store.asking import Asked, ReasonedOptions, RequestOptions
+from .store.backend import StateBackend, StoredDefinition
 from .store.deletion import Deletion
-from .store.filters import RunQuery, check_text
-from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
+from .store.filters import check_text
 from .store.reading import post
 from .store.retention import Retention, Sweeper
 from .store.workspaces import Workspaces
@@ -66,8 +64,9 @@ from .values import encode_given
 logger = logging.getLogger("flujo.kernel")
 
 
-class Kernel:
-    """Runs workflows on one backend. An async context manager, to be entered once. `api.Runs` documents its calls."""
+class Kernel(Observed):
+    """Runs workflows on one backend. An async context manager, to be entered once. `api.Runs` documents its calls;
+    those that only read, or prune, are its observer's."""
 
     def __init__(
         self,
@@ -164,7 +163,7 @@ class Kernel:
         self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[StartOptions]
     ) -> RunHandle:
         """See Runs.start."""
-        started = await self._starter.start(workflow, inputs, **options)
+        started = await self._starter.start(workflow, inputs, Start(**options))
         return RunHandle(self, *started, workflow if isinstance(workflow, Workflow) else None)
 
     @overload
@@ -177,19 +176,9 @@ class Kernel:
         """See Runs.run."""
         return await (await self.start(workflow, inputs, **options)).result()
 
-    async def fork(
-        self,
-        run_id: str,
-        *,
-        from_step: str | None = None,
-        new_run_id: str | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        labels: Mapping[str, str] | None = None,
-        workflow: Workflow | None = None,
-        request_id: str | None = None,
-    ) -> RunHandle:
+    async def fork(self, run_id: str, **options: Unpack[ForkOptions]) -> RunHandle:
         """See Runs.fork; the new run gets a workspace of its own."""
-        started = await self._starter.fork(run_id, from_step, new_run_id, inputs, labels, workflow, request_id)
+        started = await self._starter.fork(run_id, Fork(**options))
         return RunHandle(self, *started)
 
     async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
@@ -198,13 +187,14 @@ class Kernel:
         await self._takeover.resume(run_id, asked, asked.fingerprint())
         return RunHandle(self, run_id, created=False)
 
-    async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
+    async def unpause(self, run_id: str, **asked: Unpack[RequestOptions]) -> RunHandle:
         """See Runs.unpause."""
-        request = fingerprint(request_id, "unpause", by=by)
+        told = Asked(**asked)
+        request = told.fingerprint("unpause")
         summary = await self.backend.load(run_id)
         if summary.status != RunStatus.PAUSED and await self._runtime.local_runs.recorded(run_id, request) is None:
             raise RunNotPausedError(run_id, summary.status)
-        await self._takeover.resume(run_id, Resumption(by=by), request, only_paused=True)
+        await self._takeover.resume(run_id, Resumption(by=told.by), request, only_paused=True)
         return RunHandle(self, run_id, created=False)
 
     async def recover(self) -> int:
@@ -213,13 +203,11 @@ class Kernel:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    async def signal(
-        self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
-    ) -> Delivery:
+    async def signal(self, run_id: str, name: str, payload: Any = None, **asked: Unpack[RequestOptions]) -> Delivery:
         """See Runs.signal; a run of this kernel has it in its journal on return."""
-        check_text("by", by)
-        request = fingerprint(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
-        fact = events.SignalReceived(name, encode_given("the payload", payload), by, request)
+        told = Asked(**asked)
+        request = told.fingerprint("signal", name=check_step_name(name), payload=payload)
+        fact = events.SignalReceived(name, encode_given("the payload", payload), told.by, request)
 
         async def store(_: RunSummary) -> Delivery:
             await post(self.backend, run_id, fact, self.clock.now())
@@ -228,13 +216,10 @@ class Kernel:
         answers = Answers(lambda state: Delivery.RECORDED, Delivery.RECORDED, Delivery.POSTED)
         return await self._requests.deliver(run_id, fact, answers, store)
 
-    async def cancel(
-        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
-    ) -> CancelOutcome:
+    async def cancel(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> CancelOutcome:
         """See Runs.cancel. A run without a live owner is cancelled at once, and becomes this kernel's for that."""
-        check_text("reason", reason)
-        check_text("by", by)
-        fact = events.CancelRequested(reason, by, fingerprint(request_id, "cancel", reason=reason, by=by))
+        told = Asked(reason=reason, **asked)
+        fact = events.CancelRequested(reason, told.by, told.fingerprint("cancel"))
 
         async def end(summary: RunSummary) -> CancelOutcome:
             over = summary.status in FINAL
@@ -246,14 +231,11 @@ class Kernel:
         except RunFinishedError:  # between the two looks
             return CancelOutcome.ALREADY_FINISHED
 
-    async def pause(
-        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
-    ) -> PauseOutcome:
+    async def pause(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> PauseOutcome:
         """See Runs.pause. A run without a live owner is paused at once."""
-        check_text("reason", reason)
-        check_text("by", by)
-        request = fingerprint(request_id, "pause", reason=reason, by=by)
-        fact = events.PauseRequested(reason, by, request)
+        told = Asked(reason=reason, **asked)
+        request = told.fingerprint("pause")
+        fact = events.PauseRequested(reason, told.by, request)
 
         async def hold(summary: RunSummary) -> PauseOutcome:
             if summary.status == RunStatus.PAUSED:
@@ -264,23 +246,13 @@ class Kernel:
         answers = Answers(pause_answer, PauseOutcome.REQUESTED, PauseOutcome.REQUESTED)
         return await self._requests.deliver(run_id, fact, answers, hold)
 
-    async def set_variable(
-        self,
-        run_id: str,
-        name: str,
-        value: Any,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> Delivery:
+    async def set_variable(self, run_id: str, name: str, value: Any, **asked: Unpack[ReasonedOptions]) -> Delivery:
         """See Runs.set_variable."""
         recorded = encode_given("the value", value)
         check_variable_name(name)
-        check_text("reason", reason)
-        check_text("by", by)
-        request = fingerprint(request_id, "set_variable", name=name, value=value, reason=reason, by=by)
-        fact = events.VariableSet(name, recorded, reason=reason, by=by, request=request)
+        told = Asked(**asked)
+        request = told.fingerprint("set_variable", name=name, value=value)
+        fact = events.VariableSet(name, recorded, reason=told.reason, by=told.by, request=request)
 
         async def amend(_: RunSummary) -> Delivery:
             await self._takeover.amend(run_id, lambda state: [fact] if unfinished(state) else [], request)
@@ -289,45 +261,25 @@ class Kernel:
         answers = Answers(lambda state: Delivery.RECORDED, Delivery.RECORDED, Delivery.POSTED)
         return await self._requests.deliver(run_id, fact, answers, amend)
 
-    async def skip(
-        self,
-        run_id: str,
-        step: str,
-        output: Any = None,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    async def skip(self, run_id: str, step: str, output: Any = None, **asked: Unpack[ReasonedOptions]) -> None:
         """See Runs.skip."""
         recorded = None if output is None else encode_given("the output", output)
-        check_text("reason", reason)
-        check_text("by", by)
-        request = fingerprint(request_id, "skip", step=step, output=output, reason=reason, by=by)
+        told = Asked(**asked)
+        request = told.fingerprint("skip", step=step, output=output)
 
         def decide(state: WorkflowState) -> list[Fact]:
-            return [skip(unfinished(state), step, recorded, by, (), reason)._replace(request=request)]
+            return [skip(unfinished(state), step, recorded, told.by, (), told.reason)._replace(request=request)]
 
         await self._takeover.amend(run_id, decide, request)
 
-    async def set_output(
-        self,
-        run_id: str,
-        step: str,
-        output: Any,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    async def set_output(self, run_id: str, step: str, output: Any, **asked: Unpack[ReasonedOptions]) -> None:
         """See Runs.set_output."""
         recorded = encode_given("the output", output)
-        check_text("reason", reason)
-        check_text("by", by)
-        request = fingerprint(request_id, "set_output", step=step, output=output, reason=reason, by=by)
+        told = Asked(**asked)
+        request = told.fingerprint("set_output", step=step, output=output)
 
         def decide(state: WorkflowState) -> list[Fact]:
-            return [set_output(unfinished(state), step, recorded, by, reason)._replace(request=request)]
+            return [set_output(unfinished(state), step, recorded, told.by, told.reason)._replace(request=request)]
 
         await self._takeover.amend(run_id, decide, request)
 
@@ -366,18 +318,6 @@ class Kernel:
             await self.cancel(run_id, DELETED)
             await self.wait(run_id)
 
-    async def prune(
-        self,
-        *,
-        limit: int = 500,
-        time_budget_seconds: Duration | None = None,
-        dry_run: bool = False,
-        **selection: Unpack[SelectionOptions],
-    ) -> PruneResult:
-        """See Runs.prune."""
-        pruner = Pruner(self.backend, self.clock, self._files.remove)
-        return await pruner.prune(Selection(**selection), limit, time_budget_seconds, dry_run)
-
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def explain(self, run_id: str) -> Explanation:
@@ -392,57 +332,3 @@ class Kernel:
         Returns what they wait for; None, and nothing has changed, if something can happen now. No body is ended. The
         runs stay this kernel's until it is closed, and then wait in the store. Raises RunNotFoundError, StoreError."""
         return await self._rests.suspend(run_id)
-
-    async def inspect(self, run_id: str) -> WorkflowState:
-        """See Runs.inspect."""
-        return await self._observer.inspect(run_id)
-
-    async def look(self, run_id: str) -> tuple[RunSummary, WorkflowState]:
-        """See Observer.look."""
-        return await self._observer.look(run_id)
-
-    async def summary(self, run_id: str) -> RunSummary:
-        """See Runs.summary."""
-        return await self._observer.summary(run_id)
-
-    async def is_interrupted(self, summary: RunSummary) -> bool:
-        """See Runs.is_interrupted."""
-        return await self._observer.is_interrupted(summary)
-
-    async def count(self, **wanted: Unpack[RunQuery]) -> int:
-        """See Runs.count."""
-        return await self._observer.count(**wanted)
-
-    async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
-        """See Runs.stats."""
-        return await self._observer.stats(window_seconds=window_seconds, workflow=workflow)
-
-    async def events(
-        self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
-    ) -> Sequence[Event]:
-        """See Runs.events."""
-        return await self._observer.events(run_id, after_seq, limit=limit, uid=uid)
-
-    def watch(self, run_id: str, after_seq: int = 0, *, uid: str | None = None) -> AsyncGenerator[Event, None]:
-        """See Runs.watch; raises StoreError when the store has failed this kernel."""
-        return self._observer.watch(run_id, after_seq, uid=uid)
-
-    def watch_batches(
-        self, run_id: str, after_seq: int = 0, *, uid: str | None = None, idle_seconds: float | None = None
-    ) -> AsyncGenerator[Watched, None]:
-        """See Observer.watch_batches."""
-        return self._observer.watch_batches(run_id, after_seq, uid=uid, idle_seconds=idle_seconds)
-
-    async def wait(self, run_id: str) -> WorkflowState:
-        """See Runs.wait; a run of this kernel is not looked at in the store before it has ended."""
-        return await self._observer.wait(run_id)
-
-    async def result(self, run_id: str) -> Any:
-        """See Runs.result."""
-        return await self._observer.result(run_id)
-
-    async def list(
-        self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[RunQuery]
-    ) -> Page:
-        """See Runs.list."""
-        return await self._observer.list(order=order, limit=limit, page=page, **wanted)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from copy import deepcopy
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, Protocol, Unpack
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, Unpack
 
 import anyio
 
@@ -29,7 +29,6 @@ from .errors import (
 from .journal import events
 from .journal.events import Event, SignalReceived
 from .journal.explanation import Explanation, explain
-from .journal.requests import fingerprint
 from .journal.state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
 from .journal.statistics import (
     Statistics,
@@ -43,6 +42,7 @@ from .journal.summaries import RunSummary, WorkflowStats, summarize
 from .keys import check_step_name
 from .outcomes import Delivery
 from .ownership.resting import RestReader
+from .store.asking import Asked, RequestOptions
 from .store.backend import Order, Page, RunFilter, StateBackend
 from .store.deletion import Deletion
 from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
@@ -50,6 +50,9 @@ from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
 from .store.reading import is_interrupted, post, read_request, read_state, recorded
 from .store.workspaces import Workspaces
 from .values import encode_given
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
 
 EARLIER_RUNS = 20
 """How many completed runs of a workflow tell how long the next one will take."""
@@ -324,16 +327,14 @@ class Observer:
 
     # -- asking -------------------------------------------------------------------------------------------------
 
-    async def signal(
-        self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
-    ) -> Delivery:
+    async def signal(self, run_id: str, name: str, payload: Any = None, **asked: Unpack[RequestOptions]) -> Delivery:
         """Send a signal to a run, durable on return; raises RunNotFoundError, or RunFinishedError for a final run.
 
         With a `request_id` the run takes it once, however often it is sent. Raises InvalidNameError, InvalidValueError
         and PayloadTooLargeError for what is not well formed, RequestReusedError."""
-        check_text("by", by)
-        request = fingerprint(request_id, "signal", name=check_step_name(name), payload=payload, by=by)
-        fact = events.SignalReceived(name, encode_given("the payload", payload), by, request)
+        told = Asked(**asked)
+        request = told.fingerprint("signal", name=check_step_name(name), payload=payload)
+        fact = events.SignalReceived(name, encode_given("the payload", payload), told.by, request)
         if await recorded(self.backend, run_id, request) is not None:
             return Delivery.RECORDED
         summary = await post(self.backend, run_id, fact, self.clock.now())
@@ -380,3 +381,33 @@ class Observer:
             # Ended between the two looks: the next look sees how.
             return (await self.backend.load(summary.run_id)).owner == summary.owner
         return await self.is_interrupted(summary)
+
+
+def _forwarded(call: Callable[Concatenate[Observer, P], Answer]) -> Callable[Concatenate[Any, P], Answer]:
+    """Return the call of an observer as one of whoever has an observer, with the same parameters."""
+
+    @wraps(call)
+    def forward(keeper: Any, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
+        return call(keeper._observer, *args, **kwargs)
+
+    return forward
+
+
+class Observed:
+    """The calls that whoever has an observer leaves to it. Their parameters stand in `Observer` alone."""
+
+    _observer: Observer
+
+    inspect = _forwarded(Observer.inspect)
+    look = _forwarded(Observer.look)
+    summary = _forwarded(Observer.summary)
+    is_interrupted = _forwarded(Observer.is_interrupted)
+    count = _forwarded(Observer.count)
+    stats = _forwarded(Observer.stats)
+    events = _forwarded(Observer.events)
+    watch = _forwarded(Observer.watch)
+    watch_batches = _forwarded(Observer.watch_batches)
+    wait = _forwarded(Observer.wait)
+    result = _forwarded(Observer.result)
+    list = _forwarded(Observer.list)
+    prune = _forwarded(Observer.prune)

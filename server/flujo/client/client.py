@@ -8,19 +8,24 @@ server answers; repeat them with the same `request_id`.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, Unpack, overload
 
 import anyio
 
 from flujo.kernel.api import (
+    Asked,
     CancelOutcome,
     Delivery,
     Explanation,
+    Fork,
+    ForkOptions,
     PauseOutcome,
     PruneResult,
     Reason,
+    ReasonedOptions,
+    RequestOptions,
     Rest,
     ResumeOptions,
     Resumption,
@@ -28,10 +33,10 @@ from flujo.kernel.api import (
     RunOptions,
     Selection,
     SelectionOptions,
+    Start,
     StartOptions,
     Statistics,
     Why,
-    check_request_id,
     check_variable_name,
     encode_given,
     result_of,
@@ -41,10 +46,8 @@ from flujo.kernel.backend import (
     Page,
     RunQuery,
     RunSummary,
-    check_labels,
     check_limit,
     check_order,
-    check_statuses,
     check_text,
     run_filter,
 )
@@ -76,7 +79,8 @@ from .addresses import ServerAddress
 from .calls import Calls
 from .wire.events import from_event, payload_of
 from .wire.filters import to_filter, to_order
-from .wire.runs import from_details, from_run, from_run_status, payloads_in, to_run_status
+from .wire.parameters import APART, parts_of, put_given
+from .wire.runs import from_details, from_run, from_run_status, payloads_in
 from .wire.statistics import from_statistics
 from .wire.values import from_timestamp, inline, to_duration
 
@@ -231,23 +235,10 @@ class Client:
     ) -> RunHandle:
         """Start a run as Kernel.start does. A definition is sent along; a workflow without one is named, and the server
         must have it."""
-        return await self._start(workflow, inputs or {}, **options)
-
-    async def _start(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any],
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        request_id: str | None = None,
-    ) -> RunHandle:
-        request = run_service_pb2.StartRunRequest(
-            run_id=_new_run_id(run_id, request_id),
-            inputs=inline(encode_given("the inputs", dict(inputs))),
-            labels=check_labels(labels or {}),
-            request_id=_request_id(request_id),
-        )
+        asked = Start(**options)
+        request = run_service_pb2.StartRunRequest(inputs=_payload("the inputs", dict(inputs or {})))
+        named = _new_run_id(asked.run_id, asked.request_id)
+        put_given(request, {**parts_of(asked), "run_id": named})
         if isinstance(workflow, Workflow) and workflow.definition is not None:
             request.definition.CopyFrom(_definition(workflow))
         else:
@@ -279,14 +270,8 @@ class Client:
             summary = await self.summary(run_id)
             if summary.workflow != workflow.name:
                 raise RunExistsError(run_id, f"the workflow {summary.workflow!r}")
-        request = run_service_pb2.ResumeRunRequest(
-            run_id=run_id,
-            from_step=asked.from_step or "",
-            retry=asked.retry,
-            accept_changes=asked.accept_changes,
-            by=_text("by", asked.by),
-            request_id=_request_id(asked.request_id),
-        )
+        request = run_service_pb2.ResumeRunRequest(run_id=run_id)
+        put_given(request, parts_of(asked, apart=APART))
         for step, output in (asked.skip or {}).items():
             request.skip[step].CopyFrom(_payload(f"the output of {step!r}", output))
         if asked.inputs:
@@ -405,132 +390,65 @@ class Client:
 
     # -- acting -------------------------------------------------------------------------------------------------
 
-    async def signal(
-        self, run_id: str, name: str, payload: Any = None, *, by: str | None = None, request_id: str | None = None
-    ) -> Delivery:
+    async def signal(self, run_id: str, name: str, payload: Any = None, **asked: Unpack[RequestOptions]) -> Delivery:
         """Send a signal, as Kernel.signal does."""
         request = run_service_pb2.SignalRunRequest(
-            run_id=run_id,
-            name=name,
-            payload=inline(encode_given("the payload", payload)),
-            by=_text("by", by),
-            request_id=_request_id(request_id),
+            run_id=run_id, name=name, payload=inline(encode_given("the payload", payload))
         )
+        put_given(request, parts_of(Asked(**asked)))
         return _DELIVERIES.get((await self._call(self._runs.SignalRun, request)).outcome, Delivery.UNKNOWN)
 
-    async def cancel(
-        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
-    ) -> CancelOutcome:
+    async def cancel(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> CancelOutcome:
         """Request the cancellation of a run, as Kernel.cancel does."""
-        request = run_service_pb2.CancelRunRequest(
-            run_id=run_id, reason=_text("reason", reason), by=_text("by", by), request_id=_request_id(request_id)
-        )
+        request = run_service_pb2.CancelRunRequest(run_id=run_id)
+        put_given(request, parts_of(Asked(reason=reason, **asked)))
         return _CANCEL_OUTCOMES.get((await self._call(self._runs.CancelRun, request)).outcome, CancelOutcome.UNKNOWN)
 
-    async def pause(
-        self, run_id: str, reason: str | None = None, *, by: str | None = None, request_id: str | None = None
-    ) -> PauseOutcome:
+    async def pause(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> PauseOutcome:
         """Request that a run pauses, as Kernel.pause does."""
-        request = run_service_pb2.PauseRunRequest(
-            run_id=run_id, reason=_text("reason", reason), by=_text("by", by), request_id=_request_id(request_id)
-        )
+        request = run_service_pb2.PauseRunRequest(run_id=run_id)
+        put_given(request, parts_of(Asked(reason=reason, **asked)))
         return _PAUSE_OUTCOMES.get((await self._call(self._runs.PauseRun, request)).outcome, PauseOutcome.UNKNOWN)
 
-    async def unpause(self, run_id: str, *, by: str | None = None, request_id: str | None = None) -> RunHandle:
+    async def unpause(self, run_id: str, **asked: Unpack[RequestOptions]) -> RunHandle:
         """Resume a paused run, as Kernel.unpause does."""
-        request = run_service_pb2.UnpauseRunRequest(
-            run_id=run_id, by=_text("by", by), request_id=_request_id(request_id)
-        )
+        request = run_service_pb2.UnpauseRunRequest(run_id=run_id)
+        put_given(request, parts_of(Asked(**asked)))
         answer = await self._call(self._runs.UnpauseRun, request)
         return RunHandle(self, answer.run.run_id, created=False)
 
-    async def skip(
-        self,
-        run_id: str,
-        step: str,
-        output: Any = None,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    async def skip(self, run_id: str, step: str, output: Any = None, **asked: Unpack[ReasonedOptions]) -> None:
         """Mark a step as skipped, as Kernel.skip does."""
-        request = run_service_pb2.SkipStepRequest(
-            run_id=run_id,
-            step=step,
-            reason=_text("reason", reason),
-            by=_text("by", by),
-            request_id=_request_id(request_id),
-        )
+        request = run_service_pb2.SkipStepRequest(run_id=run_id, step=step)
+        put_given(request, parts_of(Asked(**asked)))
         if output is not None:
             request.output.CopyFrom(_payload("the output", output))
         await self._call(self._runs.SkipStep, request)
 
-    async def set_output(
-        self,
-        run_id: str,
-        step: str,
-        output: Any,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    async def set_output(self, run_id: str, step: str, output: Any, **asked: Unpack[ReasonedOptions]) -> None:
         """Set the output of a step, as Kernel.set_output does."""
-        request = run_service_pb2.SetStepOutputRequest(
-            run_id=run_id,
-            step=step,
-            output=_payload("the output", output),
-            reason=_text("reason", reason),
-            by=_text("by", by),
-            request_id=_request_id(request_id),
-        )
+        request = run_service_pb2.SetStepOutputRequest(run_id=run_id, step=step, output=_payload("the output", output))
+        put_given(request, parts_of(Asked(**asked)))
         await self._call(self._runs.SetStepOutput, request)
 
-    async def set_variable(
-        self,
-        run_id: str,
-        name: str,
-        value: Any,
-        *,
-        reason: str | None = None,
-        by: str | None = None,
-        request_id: str | None = None,
-    ) -> Delivery:
+    async def set_variable(self, run_id: str, name: str, value: Any, **asked: Unpack[ReasonedOptions]) -> Delivery:
         """Set a variable of a run, as Kernel.set_variable does."""
         request = run_service_pb2.SetVariableRequest(
-            run_id=run_id,
-            name=check_variable_name(name),
-            value=_payload("the value", value),
-            reason=_text("reason", reason),
-            by=_text("by", by),
-            request_id=_request_id(request_id),
+            run_id=run_id, name=check_variable_name(name), value=_payload("the value", value)
         )
+        put_given(request, parts_of(Asked(**asked)))
         return _DELIVERIES.get((await self._call(self._runs.SetVariable, request)).outcome, Delivery.UNKNOWN)
 
-    async def fork(
-        self,
-        run_id: str,
-        *,
-        from_step: str | None = None,
-        new_run_id: str | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        labels: Mapping[str, str] | None = None,
-        workflow: Workflow | None = None,
-        request_id: str | None = None,
-    ) -> RunHandle:
+    async def fork(self, run_id: str, **options: Unpack[ForkOptions]) -> RunHandle:
         """Start a run with the history of another one, as Kernel.fork does."""
-        request = run_service_pb2.ForkRunRequest(
-            run_id=run_id,
-            from_step=from_step or "",
-            new_run_id=_new_run_id(new_run_id, request_id),
-            labels=check_labels(labels or {}),
-            request_id=_request_id(request_id),
-        )
-        if inputs:
-            request.inputs.CopyFrom(_payload("the inputs", dict(inputs)))
-        if workflow is not None and workflow.definition is not None:
-            request.definition.CopyFrom(_definition(workflow))
+        asked = Fork(**options)
+        request = run_service_pb2.ForkRunRequest(run_id=run_id)
+        named = _new_run_id(asked.new_run_id, asked.request_id)
+        put_given(request, {**parts_of(asked, apart=APART), "new_run_id": named})
+        if asked.inputs:
+            request.inputs.CopyFrom(_payload("the inputs", dict(asked.inputs)))
+        if asked.workflow is not None and asked.workflow.definition is not None:
+            request.definition.CopyFrom(_definition(asked.workflow))
         answer = await self._call(self._runs.ForkRun, request)
         return RunHandle(self, answer.run.run_id, answer.created)
 
@@ -553,20 +471,9 @@ class Client:
         **selection: Unpack[SelectionOptions],
     ) -> PruneResult:
         """Delete old runs as Kernel.prune does, at most 100,000 runs and 20 seconds at a time (default 10 seconds)."""
-        chosen = Selection(**selection)
-        request = run_service_pb2.PruneRunsRequest(
-            statuses=_statuses(chosen.statuses),
-            workflow=_text("workflow", chosen.workflow),
-            labels=check_labels(chosen.labels or {}),
-            id_prefix=_text("id_prefix", chosen.id_prefix),
-            keep_last=chosen.keep_last or 0,
-            max_runs=min(check_limit(limit), LARGEST_PRUNE),
-            dry_run=dry_run,
-        )
-        if chosen.older_than_seconds is not None:
-            request.older_than.CopyFrom(to_duration(parse_duration(chosen.older_than_seconds)))
-        if time_budget_seconds is not None:
-            request.time_budget.CopyFrom(to_duration(parse_duration(time_budget_seconds)))
+        chosen = parts_of(Selection(**selection))
+        request = run_service_pb2.PruneRunsRequest(max_runs=min(check_limit(limit), LARGEST_PRUNE))
+        put_given(request, {**chosen, "time_budget_seconds": time_budget_seconds, "dry_run": dry_run})
         seconds = self._call_seconds + PRUNE_SECONDS
         answer = await self._calls.unary(self._runs.PruneRuns, request, seconds=seconds)
         return PruneResult(
@@ -668,10 +575,6 @@ def _positive(what: str, seconds: float) -> float:
     return seconds
 
 
-def _request_id(given: str | None) -> str:
-    return "" if given is None else check_request_id(given)
-
-
 def _new_run_id(given: str | None, request_id: str | None) -> str:
     """Return the id of a new run: the caller's, else none if the server makes it of the request id, else a new one."""
     if given is not None:
@@ -706,7 +609,3 @@ def _rest(message: run_service_pb2.Rest) -> Rest:
 
 def _text(what: str, text: str | None) -> str:
     return check_text(what, text) or ""
-
-
-def _statuses(statuses: Iterable[str]) -> Sequence[run_pb2.RunStatus.ValueType]:
-    return [to_run_status(status) for status in check_statuses(statuses)]

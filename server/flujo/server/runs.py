@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
+from google.protobuf.message import Message
 from grpc import aio
 
 from flujo.client.wire.events import recorded_payload, to_event
 from flujo.client.wire.filters import from_filter, given_order
-from flujo.client.wire.runs import MAX_STEPS, given_statuses, put_details, to_run, to_run_status, to_step
+from flujo.client.wire.parameters import APART, given_in
+from flujo.client.wire.runs import MAX_STEPS, put_details, to_run, to_run_status, to_step
 from flujo.client.wire.statistics import to_statistics
 from flujo.client.wire.values import (
     MAX_INLINE_BYTES,
@@ -29,7 +31,18 @@ from flujo.client.wire.values import (
     to_timestamp,
 )
 from flujo.kernel import Kernel, RunSummary, Workflow
-from flujo.kernel.api import CancelOutcome, Delivery, PauseOutcome, Reason
+from flujo.kernel.api import (
+    CancelOutcome,
+    Delivery,
+    ForkOptions,
+    PauseOutcome,
+    Reason,
+    ReasonedOptions,
+    RequestOptions,
+    ResumeOptions,
+    SelectionOptions,
+    StartOptions,
+)
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import CursorError, InvalidNameError, KernelClosedError, RunInterrupted
 from flujo.kernel.observer import Watched
@@ -93,9 +106,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         handle = await self._kernel.start(
             await _source(request),
             given_object(request.inputs, "the inputs") if request.HasField("inputs") else {},
-            run_id=request.run_id or None,
-            labels=dict(request.labels),
-            request_id=request.request_id or None,
+            **cast(StartOptions, given_in(request, StartOptions.__annotations__)),
         )
         return pb.StartRunResponse(run=await self._run(handle.run_id), created=handle.created)
 
@@ -103,13 +114,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         handle = await self._kernel.resume(
             request.run_id,
             workflow=await _workflow(request.definition) if request.HasField("definition") else None,
-            from_step=request.from_step or None,
-            retry=list(request.retry),
             skip={step: given_value(output, f"the output of {step!r}") for step, output in request.skip.items()},
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
-            accept_changes=request.accept_changes,
-            by=request.by or None,
-            request_id=request.request_id or None,
+            **given_in(request, ResumeOptions.__annotations__, apart=APART),
         )
         return pb.ResumeRunResponse(run=await self._run(handle.run_id))
 
@@ -227,74 +234,42 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def SignalRun(self, request: pb.SignalRunRequest, context: Context) -> pb.SignalRunResponse:
         payload = given_value(request.payload, "the payload") if request.HasField("payload") else None
-        delivery = await self._kernel.signal(
-            request.run_id, request.name, payload, by=request.by or None, request_id=request.request_id or None
-        )
+        delivery = await self._kernel.signal(request.run_id, request.name, payload, **_asked(request))
         return pb.SignalRunResponse(outcome=_OUTCOMES[delivery])
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
-        outcome = await self._kernel.cancel(
-            request.run_id, request.reason or None, by=request.by or None, request_id=request.request_id or None
-        )
+        outcome = await self._kernel.cancel(request.run_id, request.reason or None, **_asked(request))
         return pb.CancelRunResponse(outcome=_CANCEL_OUTCOMES[outcome])
 
     async def PauseRun(self, request: pb.PauseRunRequest, context: Context) -> pb.PauseRunResponse:
-        outcome = await self._kernel.pause(
-            request.run_id, request.reason or None, by=request.by or None, request_id=request.request_id or None
-        )
+        outcome = await self._kernel.pause(request.run_id, request.reason or None, **_asked(request))
         return pb.PauseRunResponse(outcome=_PAUSE_OUTCOMES[outcome])
 
     async def UnpauseRun(self, request: pb.UnpauseRunRequest, context: Context) -> pb.UnpauseRunResponse:
-        handle = await self._kernel.unpause(
-            request.run_id, by=request.by or None, request_id=request.request_id or None
-        )
+        handle = await self._kernel.unpause(request.run_id, **_asked(request))
         return pb.UnpauseRunResponse(run=await self._run(handle.run_id))
 
     async def SkipStep(self, request: pb.SkipStepRequest, context: Context) -> pb.SkipStepResponse:
         output = given_value(request.output, "the output") if request.HasField("output") else None
-        await self._kernel.skip(
-            request.run_id,
-            request.step,
-            output,
-            reason=request.reason or None,
-            by=request.by or None,
-            request_id=request.request_id or None,
-        )
+        await self._kernel.skip(request.run_id, request.step, output, **_reasoned(request))
         return pb.SkipStepResponse()
 
     async def SetStepOutput(self, request: pb.SetStepOutputRequest, context: Context) -> pb.SetStepOutputResponse:
         output = given_value(request.output, "the output")
-        await self._kernel.set_output(
-            request.run_id,
-            request.step,
-            output,
-            reason=request.reason or None,
-            by=request.by or None,
-            request_id=request.request_id or None,
-        )
+        await self._kernel.set_output(request.run_id, request.step, output, **_reasoned(request))
         return pb.SetStepOutputResponse()
 
     async def SetVariable(self, request: pb.SetVariableRequest, context: Context) -> pb.SetVariableResponse:
         value = given_value(request.value, "the value")
-        delivery = await self._kernel.set_variable(
-            request.run_id,
-            request.name,
-            value,
-            reason=request.reason or None,
-            by=request.by or None,
-            request_id=request.request_id or None,
-        )
+        delivery = await self._kernel.set_variable(request.run_id, request.name, value, **_reasoned(request))
         return pb.SetVariableResponse(outcome=_OUTCOMES[delivery])
 
     async def ForkRun(self, request: pb.ForkRunRequest, context: Context) -> pb.ForkRunResponse:
         handle = await self._kernel.fork(
             request.run_id,
-            from_step=request.from_step or None,
-            new_run_id=request.new_run_id or None,
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
-            labels=dict(request.labels),
             workflow=await _workflow(request.definition) if request.HasField("definition") else None,
-            request_id=request.request_id or None,
+            **given_in(request, ForkOptions.__annotations__, apart=APART),
         )
         return pb.ForkRunResponse(run=await self._run(handle.run_id), created=handle.created)
 
@@ -305,15 +280,10 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def PruneRuns(self, request: pb.PruneRunsRequest, context: Context) -> pb.PruneRunsResponse:
         budget = from_duration(request.time_budget) if request.HasField("time_budget") else PRUNE_SECONDS
         pruned = await self._kernel.prune(
-            older_than_seconds=from_duration(request.older_than) if request.HasField("older_than") else None,
-            statuses=given_statuses(request.statuses),
-            workflow=request.workflow or None,
-            labels=dict(request.labels),
-            id_prefix=request.id_prefix or None,
-            keep_last=request.keep_last or None,
             limit=_size(request.max_runs, PRUNE_PAGE, LARGEST_PRUNE),
             time_budget_seconds=min(parse_duration(budget), LONGEST_PRUNE_SECONDS),
             dry_run=request.dry_run,
+            **cast(SelectionOptions, given_in(request, SelectionOptions.__annotations__)),
         )
         return pb.PruneRunsResponse(
             runs=[to_run(run, interrupted=False) for run in pruned.runs],
@@ -353,6 +323,16 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             tasks.cancel_scope.cancel()
             return result
         raise KernelClosedError
+
+
+def _asked(request: Message) -> RequestOptions:
+    """Return who asks, and how a repeat is known."""
+    return cast(RequestOptions, given_in(request, RequestOptions.__annotations__))
+
+
+def _reasoned(request: Message) -> ReasonedOptions:
+    """Return the same, and the reason."""
+    return cast(ReasonedOptions, given_in(request, ReasonedOptions.__annotations__))
 
 
 async def _source(request: pb.StartRunRequest) -> Workflow | str:

@@ -34,9 +34,10 @@ class RunStatus(StrEnum):
     times, signals and the ids of children are in the journal."""
 
     PAUSED = "paused"
-    """Stopped with a reason: somebody asked for it (PauseRequested), or too many owners died in one step
-    (StepInterrupted). Nobody owns it, and nothing happens until somebody resumes it (pending, running or waiting) or
-    cancels it. Due times and signals are kept meanwhile. A crash here means nothing: nobody is there to crash."""
+    """Stopped with a reason: somebody asked for it (PauseRequested), too many owners died in one step
+    (StepInterrupted), or its program contradicts what it has recorded (StateIncompatible). Nobody owns it, and nothing
+    happens until somebody resumes it (pending, running or waiting) or cancels it. Due times and signals are kept
+    meanwhile. A crash here means nothing: nobody is there to crash."""
 
     COMPLETED = "completed"
     """The program returned and its output is recorded, or somebody marked the run as completed. Final, but for a

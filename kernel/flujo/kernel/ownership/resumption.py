@@ -15,7 +15,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.compatibility import differences, outdated
 from flujo.kernel.journal.decisions import at_resume, restart_at, skip
 from flujo.kernel.journal.events import Fact
-from flujo.kernel.journal.requests import Fingerprint, fingerprint
+from flujo.kernel.journal.requests import Fingerprint, check_request_id, fingerprint
 from flujo.kernel.journal.state import RunStatus, WorkflowState
 from flujo.kernel.store.filters import check_mapping, check_text
 from flujo.kernel.values import encode_given
@@ -68,6 +68,7 @@ class Resumption:
         check_text("by", self.by)
         check_mapping("inputs", self.inputs)
         check_mapping("skip", self.skip)
+        check_request_id(self.request_id)
 
     def fingerprint(self) -> Fingerprint | None:
         """Return the fingerprint of this request; None without a request id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
 from flujo.kernel.clock import Clock, Identifiers
@@ -13,7 +14,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.fold import add_up
 from flujo.kernel.journal.fork import history
-from flujo.kernel.journal.requests import Fingerprint, fingerprint, id_for, without_request
+from flujo.kernel.journal.requests import Fingerprint, check_request_id, fingerprint, id_for, without_request
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.keys import check_run_id
@@ -48,6 +49,69 @@ class StartOptions(RunOptions, total=False):
     """Tells a repeat of this request from another one."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The value of `StartOptions`, with the defaults of its parts. Raises InvalidNameError for a malformed request
+    id."""
+
+    run_id: str | None = None
+    labels: Mapping[str, str] | None = None
+    request_id: str | None = None
+
+    def __post_init__(self) -> None:
+        check_request_id(self.request_id)
+
+
+class ForkOptions(TypedDict, total=False):
+    """The keywords of `Runs.fork`."""
+
+    from_step: str | None
+    """Keep what a resume from this step would keep; by default everything but the failure that ended the run."""
+
+    new_run_id: str | None
+    """The id of the new run; by default a new one."""
+
+    inputs: Mapping[str, Any] | None
+    """Merge these over the recorded inputs."""
+
+    labels: Mapping[str, str] | None
+    """Merge these over the labels of the old run."""
+
+    workflow: Workflow | None
+    """With this definition; by default the one the run has stored, or the one registered under its name."""
+
+    request_id: str | None
+    """Tells a repeat of this request from another one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """The value of `ForkOptions`, with the defaults of its parts. Raises InvalidNameError for a malformed request
+    id."""
+
+    from_step: str | None = None
+    new_run_id: str | None = None
+    inputs: Mapping[str, Any] | None = None
+    labels: Mapping[str, str] | None = None
+    workflow: Workflow | None = None
+    request_id: str | None = None
+
+    def __post_init__(self) -> None:
+        check_request_id(self.request_id)
+
+    def fingerprint(self, run_id: str) -> Fingerprint | None:
+        """Return the fingerprint of the request to fork this run; None without a request id."""
+        return fingerprint(
+            self.request_id,
+            "fork",
+            run=run_id,
+            from_step=self.from_step,
+            inputs=check_mapping("inputs", self.inputs),
+            labels=check_mapping("labels", self.labels),
+            definition=_digest(self.workflow),
+        )
+
+
 class Started(NamedTuple):
     """The run that a start comes to; `created` is false when it was there already."""
 
@@ -77,27 +141,19 @@ class Starter:
         self._takeover = runtime.takeover
         self._local_runs = runtime.local_runs
 
-    async def start(
-        self,
-        workflow: Workflow | str,
-        inputs: Mapping[str, Any] | None,
-        *,
-        run_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        request_id: str | None = None,
-    ) -> Started:
+    async def start(self, workflow: Workflow | str, inputs: Mapping[str, Any] | None, asked: Start) -> Started:
         """Start a run as Runs.start does."""
         chosen = self._registry.resolve(workflow)
-        inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", labels)
+        inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", asked.labels)
         request = fingerprint(
-            request_id,
+            asked.request_id,
             "start",
             workflow=chosen.name,
             definition=_digest(chosen),
             inputs=inputs,
             labels=labels,
         )
-        name = self._new_id(run_id, request)
+        name = self._new_id(asked.run_id, request)
         created = await self._creation(chosen, name, inputs, labels)
         return await self._begin(chosen, name, created._replace(request=request))
 
@@ -124,35 +180,18 @@ class Starter:
         """Go on with a run of this kernel's workflows if it has no live owner."""
         await self._takeover.adopt(await self._backend.load(run_id))
 
-    async def fork(
-        self,
-        run_id: str,
-        from_step: str | None,
-        new_run_id: str | None,
-        inputs: Mapping[str, Any] | None,
-        labels: Mapping[str, str] | None,
-        workflow: Workflow | None,
-        request_id: str | None,
-    ) -> Started:
+    async def fork(self, run_id: str, asked: Fork) -> Started:
         """Start a run with the history of another one as Runs.fork does."""
-        inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", labels)
-        request = fingerprint(
-            request_id,
-            "fork",
-            run=run_id,
-            from_step=from_step,
-            inputs=inputs,
-            labels=labels,
-            definition=_digest(workflow),
-        )
-        name = self._new_id(new_run_id, request, forked_from=run_id)
+        inputs, labels = check_mapping("inputs", asked.inputs), check_mapping("labels", asked.labels)
+        request = asked.fingerprint(run_id)
+        name = self._new_id(asked.new_run_id, request, forked_from=run_id)
         if (known := await self._made_before(name, request)) is not None:
             return known
         summary = await self._backend.load(run_id)
         journal = await read_journal(self._backend, summary)
         state = add_up(run_id, summary.uid, journal)
-        chosen = workflow or await self._registry.for_run(state, self._backend)
-        facts = [without_request(fact) for fact in history(journal, state, from_step)]
+        chosen = asked.workflow or await self._registry.for_run(state, self._backend)
+        facts = [without_request(fact) for fact in history(journal, state, asked.from_step)]
         inherited = chosen.inherited(state.inputs, state.environment)
         created = await self._creation(chosen, name, {**inherited, **inputs}, {**state.labels, **labels})
         kept = {getattr(fact, "step", None) for fact in facts}

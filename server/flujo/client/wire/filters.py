@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from flujo.kernel.backend import Order, RunFilter, RunQuery
 from flujo.kernel.errors import InvalidNameError
 from flujo.v1 import run_service_pb2 as pb
 
-from .runs import given_statuses, to_run_status
-from .values import from_timestamp, to_timestamp
+from .parameters import given_in, put_given
 
 _ORDERS = {Order.CREATED: pb.RUN_ORDER_CREATED, Order.UPDATED: pb.RUN_ORDER_UPDATED}
 _ORDER_OF: dict[int, Order] = {
     pb.RUN_ORDER_UNSPECIFIED: Order.CREATED,
     **{number: order for order, number in _ORDERS.items()},
 }
-_INSTANTS = (
-    "created_from",
-    "created_before",
-    "updated_from",
-    "updated_before",
-    "finished_from",
-    "finished_before",
-)
+_OTHER_NAMES = {"parent_run_id": "parent"}
+"""Words of a caller that a filter of the port has under another name."""
 
 
 def to_filter(filter: RunFilter) -> pb.RunFilter:
     """Return the message of a filter."""
-    made: Any = pb.RunFilter(
-        statuses=[to_run_status(status) for status in filter.statuses],
-        workflow=filter.workflow or "",
-        id_prefix=filter.id_prefix or "",
-        labels=dict(filter.labels),
-        failed_step=filter.failed_step or "",
-        parent_run_id=filter.parent or "",
-    )
-    for name in _INSTANTS:
-        if (instant := getattr(filter, name)) is not None:
-            getattr(made, name).CopyFrom(to_timestamp(instant))
-    return cast(pb.RunFilter, made)
+    made = pb.RunFilter()
+    wanted = {name: getattr(filter, _OTHER_NAMES.get(name, name)) for name in RunQuery.__annotations__}
+    put_given(made, {**wanted, "labels": dict(filter.labels)})
+    return made
 
 
 def from_filter(message: pb.RunFilter) -> RunQuery:
     """Return the filter in a message; raises InvalidNameError for a status that does not exist."""
-    told: Any = message
-    wanted: Any = {name: from_timestamp(getattr(told, name)) for name in _INSTANTS if told.HasField(name)}
-    wanted |= {name: getattr(told, name) for name in ("workflow", "id_prefix", "failed_step", "parent_run_id")}
-    wanted |= {"statuses": given_statuses(message.statuses), "labels": dict(message.labels)}
-    return cast(RunQuery, wanted)
+    return cast(RunQuery, given_in(message, RunQuery.__annotations__))
 
 
 def to_order(order: Order) -> pb.RunOrder.ValueType:

@@ -1,0 +1,108 @@
+"""Convert the keywords of calls: each has a field of its own name in the request, and its type says how it is written.
+
+So a keyword that is added to the contract and to the kernel needs nothing here, in the client or in the server. What
+differs: `older_than_seconds` is the Duration `older_than` there, an instant is a Timestamp, and what is not said (None)
+is absent, or empty where a field cannot be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from flujo.kernel.api import Asked, Fork, Resumption, Selection, Start
+from flujo.kernel.backend import check_instant, check_labels, check_statuses, check_text
+from flujo.kernel.durations import parse_duration
+
+from .runs import given_statuses, to_run_status
+from .values import from_duration, from_timestamp, to_duration, to_timestamp
+
+APART = ("workflow", "skip", "inputs")
+"""Keywords of a resume and of a fork that hold a workflow or values: how they are written depends on what they are."""
+
+
+def parts_of(value: Asked | Fork | Resumption | Selection | Start, *, apart: Collection[str] = ()) -> dict[str, Any]:
+    """Return the keywords of which a call has made a checked value, but those `apart`."""
+    return {part.name: getattr(value, part.name) for part in fields(value) if part.name not in apart}
+
+
+def put_given(request: Message, given: Mapping[str, Any]) -> None:
+    """Write the keywords of a call into its request. Raises what the kernel raises for one that is not well formed."""
+    for name, value in given.items():
+        if value is not None:
+            _put(request, name, value)
+
+
+def given_in(request: Message, keywords: Iterable[str], *, apart: Collection[str] = ()) -> dict[str, Any]:
+    """Return the keywords of a call as its request holds them, for example all of a TypedDict, but those `apart`.
+
+    Raises InvalidNameError for the number of a status that does not exist."""
+    return {name: _given(request, name) for name in keywords if name not in apart}
+
+
+def _put(request: Any, name: str, value: Any) -> None:
+    field = _field(request, name)
+    match _kind(field):
+        case "Timestamp":
+            instant = check_instant(name, value)
+            assert instant is not None
+            getattr(request, field.name).CopyFrom(to_timestamp(instant))
+        case "Duration":
+            getattr(request, field.name).CopyFrom(to_duration(parse_duration(value)))
+        case "RunStatus":
+            getattr(request, field.name).extend(map(to_run_status, check_statuses(value)))
+        case "map":
+            getattr(request, field.name).update(check_labels(value))
+        case "list":
+            getattr(request, field.name).extend(value)
+        case "text":
+            setattr(request, field.name, check_text(name, value))
+        case _:
+            setattr(request, field.name, value)
+
+
+def _given(request: Any, name: str) -> Any:
+    field = _field(request, name)
+    value = getattr(request, field.name)
+    match _kind(field):
+        case "Timestamp":
+            return from_timestamp(value) if request.HasField(field.name) else None
+        case "Duration":
+            return from_duration(value) if request.HasField(field.name) else None
+        case "RunStatus":
+            return given_statuses(value)
+        case "map":
+            return dict(value)
+        case "list":
+            return list(value)
+        case "flag":
+            return value
+        case _:
+            return value or None
+
+
+def _field(request: Any, name: str) -> FieldDescriptor:
+    found: FieldDescriptor = request.DESCRIPTOR.fields_by_name[name.removesuffix("_seconds")]
+    return found
+
+
+def _kind(field: FieldDescriptor) -> str:
+    """Return how a field is converted; raises TypeError for one of a type that no keyword has yet."""
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        if field.message_type.fields_by_name["value"].type == FieldDescriptor.TYPE_STRING:
+            return "map"
+    elif field.message_type is not None and field.message_type.name in ("Timestamp", "Duration"):
+        return field.message_type.name
+    elif field.enum_type is not None and field.enum_type.name == "RunStatus" and field.is_repeated:
+        return "RunStatus"
+    elif field.type == FieldDescriptor.TYPE_STRING:
+        return "list" if field.is_repeated else "text"
+    elif field.type == FieldDescriptor.TYPE_BOOL:
+        return "flag"
+    elif field.type == FieldDescriptor.TYPE_INT32:
+        return "number"
+    raise TypeError(f"{field.full_name} is of a type that no keyword of a call has yet")
