@@ -64,6 +64,15 @@ async def undeclared(name: str) -> str:
     return name
 
 
+@workflow
+async def brief(ctx: Context, day: str) -> int:
+    """A workflow without options."""
+    return await ctx.step(measure, Page(day, 1))
+
+
+assert_type(brief, Workflow[int])
+
+
 @workflow(name="report", version="1", timeout="1h", retention=Retention(completed="30d", last=100))
 async def report(ctx: Context, day: str) -> int:
     """Outputs have the types their steps declare."""

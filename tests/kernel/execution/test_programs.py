@@ -25,6 +25,21 @@ async def test_a_plain_function_cannot_have_a_timeout() -> None:
         await outcome(one_step(blocking, timeout=1))
 
 
+async def test_a_workflow_without_options_is_declared_without_parentheses() -> None:
+    """As a step is; its name is that of the function, and what cannot be one is refused on the spot."""
+
+    @workflow
+    async def doubling(ctx: Context, n: int) -> int:
+        return 2 * n
+
+    async with Harness().kernel() as kernel:
+        assert await kernel.run(doubling, {"n": 21}) == 42
+
+    assert doubling.name == "doubling"
+    with pytest.raises(DeclarationError, match="must be an async def"):
+        workflow(lambda ctx: 1)  # type: ignore[arg-type, return-value]
+
+
 class Order(BaseModel):
     name: str
     prices: tuple[float, ...]

@@ -19,7 +19,7 @@ async def length(word: str) -> int:
     return len(word)
 
 
-@workflow()
+@workflow
 async def count_words(ctx: Context, text: str) -> dict[str, int]:
     """Return the length of each word: one step for each, up to four of them at a time."""
     words = sorted(set(await ctx.step(split, text)))

@@ -231,47 +231,71 @@ class Workflow(Generic[Result_co]):
         return {name: value for name, value in kept.items() if name not in gone}
 
 
+@overload
+def workflow(function: Callable[..., Awaitable[R]], /) -> Workflow[R]: ...
+@overload
 def workflow(
     *,
     name: str | None = None,
     version: str | None = None,
     timeout: Duration | None = None,
     retention: Retention | None = None,
-) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
-    """Declare `async def f(ctx, …)` as a workflow. Its inputs are keyword arguments, or one pydantic model.
+) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]: ...
+def workflow(
+    function: Callable[..., Awaitable[R]] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    timeout: Duration | None = None,
+    retention: Retention | None = None,
+) -> Workflow[R] | Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
+    """Declare `async def f(ctx, …)` as a workflow: `@workflow`, or `@workflow(name=…, timeout="1h")`.
 
-    With `retention` a kernel that has the workflow forgets its old runs by itself. Raises DeclarationError for a
-    function that cannot be one, or whose types cannot be recorded and read back."""
+    Its inputs are keyword arguments, or one pydantic model. With `retention` a kernel that has the workflow forgets its
+    old runs by itself. Raises DeclarationError for a function that cannot be one, or whose types cannot be recorded and
+    read back."""
+    seconds = None if timeout is None else parse_duration(timeout)
 
     def declare(function: Callable[..., Awaitable[R]]) -> Workflow[R]:
-        if not _is_async(function):
-            raise DeclarationError(f"workflow {called(function)!r} must be an async def taking (ctx, …)")
-        chosen = name or _own_name(function)
-        signature = cache(partial(Signature, chosen, function))
-        try:
-            signature()
-        except UnresolvedAnnotationError:
-            pass  # the name may be defined further down in the module; a kernel asks again (require_resolved)
+        return _declare(function, name, version, seconds, retention)
 
-        async def program(ctx: Any, inputs: Inputs) -> R:
-            kept, misfits = declared.fitting(inputs, ctx.environment)
-            if misfits:
-                raise StateIncompatibilityError(ctx.run_id, misfits)
-            args, kwargs = signature().arguments(kept)
-            return await function(ctx, *args, **kwargs)
+    return declare if function is None else declare(function)
 
-        declared: Workflow[R] = Workflow(
-            name=chosen,
-            version=version,
-            program=program,
-            timeout_seconds=None if timeout is None else parse_duration(timeout),
-            check_inputs=lambda inputs: signature().recorded(inputs),
-            retention=retention,
-            signature=signature,
-        )
-        return declared
 
-    return declare
+def _declare(
+    function: Callable[..., Awaitable[R]],
+    name: str | None,
+    version: str | None,
+    timeout_seconds: float | None,
+    retention: Retention | None,
+) -> Workflow[R]:
+    if not _is_async(function):
+        raise DeclarationError(f"workflow {called(function)!r} must be an async def taking (ctx, …)")
+    chosen = name or _own_name(function)
+    signature = cache(partial(Signature, chosen, function))
+    try:
+        signature()
+    except UnresolvedAnnotationError:
+        pass  # the name may be defined further down in the module; a kernel asks again (require_resolved)
+
+    async def program(ctx: Any, inputs: Inputs) -> R:
+        kept, misfits = declared.fitting(inputs, ctx.environment)
+        if misfits:
+            raise StateIncompatibilityError(ctx.run_id, misfits)
+        args, kwargs = signature().arguments(kept)
+        return await function(ctx, *args, **kwargs)
+
+    declared: Workflow[R] = Workflow(
+        name=chosen,
+        version=version,
+        program=program,
+        timeout_seconds=timeout_seconds,
+        check_inputs=lambda inputs: signature().recorded(inputs),
+        retention=retention,
+        signature=signature,
+    )
+    return declared
 
 
 def _own_name(function: Any) -> str:
