@@ -20,7 +20,7 @@ import anyio
 import pytest
 
 from flujo.backends import SQLiteBackend
-from flujo.backends.conformance import create, creation, following
+from flujo.backends.conformance import DEFINITION, create, creation, following
 from flujo.backends.locks import StoreLock
 from flujo.backends.sqlite import (
     blobs,
@@ -35,7 +35,7 @@ from flujo.backends.sqlite import (
 )
 from flujo.backends.sqlite.connection import Database, store_errors
 from flujo.backends.sqlite.interruption import Cancellation, Stopped, in_thread, never, stoppable
-from flujo.kernel.backend import Problem, RunFilter
+from flujo.kernel.backend import Problem, Request, RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
     ForeignStoreError,
@@ -691,9 +691,12 @@ DEFECTS: dict[str, tuple[str, str | None, str]] = {
 
 @pytest.fixture
 async def full(open_store: Open) -> SQLiteBackend:
-    """A store with two runs, open for reading: `a` has labels, three events and a large payload."""
+    """A store with two runs, open for reading: `a` has labels, three events and a large payload, `b` a definition and a
+    request."""
     store = await open_store("one")
-    a, _ = await create(store, creation("a", labels='{"team":"x","size":"größer"}'), creation("b"))
+    b = creation("b", brings=DEFINITION, definition=DEFINITION.digest)
+    a, _ = await create(store, creation("a", labels='{"team":"x","size":"größer"}'), b)
+    await store.post("b", Request("signal", "{}", 1))
     assert await store.append([large(following(a, 2), blobs.LARGEST_INLINE + 1)]) == {}
     await store.close()
     return await open_store(None)
@@ -711,6 +714,33 @@ async def test_what_contradicts_itself_is_named(
     found = await full.integrity()
 
     assert [problem.run_id for problem in found if text in problem.text] == [run], found
+
+
+CHANGES: dict[str, tuple[str, str | None, str]] = {
+    "a summary": ("UPDATE runs SET updated_at = updated_at + 1 WHERE run_id = 'a'", "a", "the summary of run 'a'"),
+    "an event": ("UPDATE events SET at = at + 1 WHERE run = 1 AND seq = 3", "a", "event 3 of run 'a'"),
+    "a text": ("UPDATE events SET body = CAST(x'ff' AS TEXT) WHERE run = 1 AND seq = 3", "a", "UTF-8"),
+    "a request": ("UPDATE inbox SET at = at + 1", "b", "request 1 to the run"),
+    "a definition": ("UPDATE definitions SET version = '9'", None, "the definition digest"),
+}
+
+
+@pytest.mark.parametrize(("change", "run", "text"), [*DEFECTS.values(), *CHANGES.values()], ids=[*DEFECTS, *CHANGES])
+async def test_who_reads_every_run_finds_what_is_not_looked_for(
+    full: SQLiteBackend, path: Path, change: str, run: str | None, text: str
+) -> None:
+    """What `integrity` finds is found by `integrity_beside_runs` or by reading the runs, and the other run is read."""
+    assert await full.integrity_beside_runs() == []
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute(change)
+        shell.commit()
+    assert await full.integrity() != []
+    beside = [(problem.run_id, problem.text) for problem in await full.integrity_beside_runs()]
+    read = dict(zip("ab", await full.read_runs(["a", "b"], 100), strict=True))
+    damaged = [(run_id, str(found)) for run_id, found in read.items() if isinstance(found, CorruptStoreError)]
+
+    assert [each for each in [*beside, *damaged] if each[0] == run and text in each[1]], (beside, damaged)
+    assert {run_id for run_id, _ in damaged} <= {run}
 
 
 async def test_a_torn_index_is_named(open_store: Open, path: Path) -> None:

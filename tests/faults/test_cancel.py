@@ -238,6 +238,7 @@ METHODS: dict[str, Callable[[Place], Awaitable[tuple[Operation, Call]]]] = {
     "wait_for_posts": wait_for_posts,
     "load": reading(lambda handle, run: handle.load(run.summary.run_id)),
     "read_events": reading(lambda handle, run: handle.read_events(run.summary.run_id, run.summary.uid, 0, 9)),
+    "read_runs": reading(lambda handle, run: handle.read_runs([run.summary.run_id, "none"], 9)),
     "requests": reading(lambda handle, run: handle.requests(run.summary.run_id, run.summary.uid)),
     "list": reading(lambda handle, run: handle.list(RunFilter(), limit=9)),
     "due": reading(lambda handle, run: handle.due(9, 9)),
@@ -246,6 +247,7 @@ METHODS: dict[str, Callable[[Place], Awaitable[tuple[Operation, Call]]]] = {
     "is_alive": reading(lambda handle, run: handle.is_alive("other")),
     "get_definition": reading(lambda handle, run: handle.get_definition(DEFINITION.digest)),
     "integrity": reading(lambda handle, run: handle.integrity()),
+    "integrity_beside_runs": reading(lambda handle, run: handle.integrity_beside_runs()),
     "backup": backup,
     "details": reading(lambda handle, run: handle.details()),
 }
@@ -253,7 +255,7 @@ METHODS: dict[str, Callable[[Place], Awaitable[tuple[Operation, Call]]]] = {
 
 def test_every_method_of_the_port_is_tried() -> None:
     """No method is forgotten."""
-    assert METHODS.keys() == StateBackend.__abstractmethods__
+    assert METHODS.keys() == StateBackend.__abstractmethods__ | {"read_runs", "integrity_beside_runs"}
 
 
 class TornBackend(SQLiteBackend):

@@ -6,9 +6,11 @@ from .journal.summaries import RunSummary, WorkflowStats, is_child
 from .store.backend import (
     FIXED_COLUMNS,
     SAME_VALUE,
+    READ_BYTES,
     Capabilities,
     Commit,
     Due,
+    FoundRun,
     Order,
     Page,
     Posted,
@@ -19,7 +21,9 @@ from .store.backend import (
     RunFilter,
     StateBackend,
     StoredDefinition,
+    StoredRun,
     keep_fixed_columns,
+    size_of_rows,
 )
 from .store.filters import (
     EARLIEST,
@@ -40,9 +44,11 @@ __all__ = [
     "FIXED_COLUMNS",
     "LATEST",
     "SAME_VALUE",
+    "READ_BYTES",
     "Capabilities",
     "Commit",
     "Due",
+    "FoundRun",
     "Instant",
     "Order",
     "Page",
@@ -56,6 +62,7 @@ __all__ = [
     "RunSummary",
     "StateBackend",
     "StoredDefinition",
+    "StoredRun",
     "WorkflowStats",
     "check_instant",
     "check_labels",
@@ -66,4 +73,5 @@ __all__ = [
     "is_child",
     "keep_fixed_columns",
     "run_filter",
+    "size_of_rows",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 
 from flujo.backends import InMemoryBackend
 from flujo.backends.memory import MemoryStore
-from flujo.kernel.backend import Commit, Refused, Request, RunFilter, RunSummary
+from flujo.kernel.backend import Commit, FoundRun, Refused, Request, RunFilter, RunSummary
 from flujo.kernel.checking import check
 from flujo.kernel.errors import CorruptStoreError, RunExistsError, StoreError
-from flujo.kernel.events import EventRow
+from flujo.kernel.events import Event, EventRow, ProgressReported, encode
+from flujo.kernel.store.reading import READ_EVENTS
 from flujo.kernel.transfer import (
     Arrival,
     CopyResult,
@@ -241,6 +243,7 @@ async def test_a_damaged_run_keeps_nobody_from_the_others() -> None:
 
 async def test_many_runs_are_copied_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as fit a batch share a commit to the disk, and a large one ends its batch."""
+    monkeypatch.setattr("flujo.kernel.store.copying._BATCH_RUNS", 100)
     monkeypatch.setattr("flujo.kernel.store.copying._BATCH_BYTES", len(LARGE))
     harness = Harness()
     script = Script()
@@ -278,6 +281,58 @@ async def test_what_arrives_is_read_again(batch: int, monkeypatch: pytest.Monkey
     async with harness.backend() as origin, opened(Forgetful()) as copy:
         with pytest.raises(CorruptStoreError, match="does not match the source"):
             await copy_runs(origin, copy)
+
+
+class Counted(InMemoryBackend):
+    """Counts the calls that ask for runs; one that asks for many counts once."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        super().__init__(store)
+        self.calls: Counter[str] = Counter()
+
+    async def load(self, run_id: str) -> RunSummary:
+        self.calls["load"] += 1
+        return await super().load(run_id)
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        self.calls["read_events"] += 1
+        return await super().read_events(run_id, uid, after_seq, limit)
+
+    async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
+        before = self.calls.copy()
+        found = await super().read_runs(run_ids, events)
+        self.calls = before
+        self.calls["read_runs"] += 1
+        return found
+
+
+async def test_a_copy_asks_for_many_runs_at_once() -> None:
+    """However many there are: a page of them takes one look at the source, one at the target, and one at what has
+    arrived. A repeat takes the first two."""
+    harness, _ = await small_world(*(f"r{number}" for number in range(30)))
+    source, target = Counted(harness.store), Counted()
+    async with opened(source, None), opened(target):
+        assert (await copy_runs(source, target)).created == 30
+        assert (source.calls, target.calls) == ({"read_runs": 1}, {"read_runs": 2})
+
+        assert (await copy_runs(source, target)).unchanged == 30
+        assert (source.calls, target.calls) == ({"read_runs": 2}, {"read_runs": 3})
+
+
+async def test_long_journals_are_copied_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of more events than are asked for at once arrives whole, among short ones, and is known on a repeat."""
+    harness, _ = await small_world("long", "short")
+    last = harness.journal("long")[-1]
+    run = harness.store.runs["long"]
+    for number in range(READ_EVENTS + 1):
+        run.events.append(encode(Event(len(run.events) + 1, last.at, ProgressReported(None, float(number)))))
+    run.summary = run.summary._replace(seq=len(run.events))
+    async with harness.backend() as origin, opened(InMemoryBackend()) as copy:
+        assert (await copy_runs(origin, copy)).created == 2
+        assert await contents(copy) == await contents(origin)
+
+        assert (await copy_runs(origin, copy)).unchanged == 2
+        assert (await check(copy)).findings == []
 
 
 async def test_an_interrupted_copy_is_taken_up() -> None:

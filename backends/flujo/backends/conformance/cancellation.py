@@ -112,6 +112,7 @@ async def cancelled_reads_leave_nothing_behind(harness: Harness) -> None:
         lambda: one.take(),
         lambda: one.requests("a", summary.uid),
         lambda: one.read_events("a", summary.uid, 0, 10),
+        lambda: one.read_runs(["a", "b"], 10),
         lambda: one.due(10, 10),
         lambda: one.is_alive("one"),
         lambda: one.integrity(),

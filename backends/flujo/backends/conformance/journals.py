@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flujo.kernel.backend import RunFilter
+from collections.abc import Sequence
+
+from flujo.kernel.backend import READ_BYTES, FoundRun, Request, RunFilter, StoredRun
 from flujo.kernel.errors import (
     RunNotFoundError,
     RunReplacedError,
@@ -95,6 +97,78 @@ async def journals_are_kept_apart(harness: Harness) -> None:
     for run in runs:
         assert await one.load(run.run_id) == run
         assert [row.seq for row in await journal(one, run)] == list(range(1, run.seq + 1))
+
+
+def _whole(found: Sequence[FoundRun]) -> list[StoredRun]:
+    runs = [run for run in found if isinstance(run, StoredRun)]
+    assert len(runs) == len(found), found
+    return runs
+
+
+@behaviour
+async def many_runs_are_read_at_once(harness: Harness) -> None:
+    """Runs that are asked for together come in the order in which they were named, each with its summary, its journal
+    and what waits in its inbox, as the calls for one run give them."""
+    one = await harness.open("one")
+    reader = await harness.open(None)
+    await create(one, *(creation(f"run{number}") for number in range(5)))
+    for number in (3, 1):
+        await one.append([following(await one.load(f"run{number}"), number)])
+        await one.post(f"run{number}", Request("signal", "{}", number))
+    names = ["run3", "run0", "run1", "run4"]
+
+    for handle in (one, reader):
+        found = _whole(await handle.read_runs(names, 100))
+        assert [run.summary for run in found] == [await one.load(name) for name in names]
+        assert [list(run.events) for run in found] == [list(await journal(one, run.summary)) for run in found]
+        assert [[each.request.at for each in run.requests] for run in found] == [[3], [], [1], []]
+        assert all(each.uid == run.summary.uid for run in found for each in run.requests)
+    assert list(await one.read_runs([], 100)) == []
+
+
+@behaviour
+async def so_many_events_of_each_run_are_read(harness: Harness) -> None:
+    """Of a journal that is longer than was asked for its first events are there, and with 0 none."""
+    one = await harness.open("one")
+    runs = await create(one, creation("a"), creation("b"))
+    await one.append([following(runs[0], 5)])
+
+    for events, expected in ((3, [3, 1]), (0, [0, 0]), (6, [6, 1])):
+        found = _whole(await one.read_runs(["a", "b"], events))
+        assert [len(run.events) for run in found] == expected
+        assert [run.summary.seq for run in found] == [6, 1]
+
+
+@behaviour
+async def a_run_that_is_not_there_is_named_among_many(harness: Harness) -> None:
+    """In the place of a run that is not there, under exactly this id, is its RunNotFoundError; the others are read."""
+    one = await harness.open("one")
+    (_, gone, _) = await create(one, creation("a"), creation("gone", None), creation("c"))
+    await one.delete("gone", gone.uid)
+
+    first, second, third, fourth = await one.read_runs(["a", "gone", "A", "c"], 10)
+
+    assert isinstance(first, StoredRun)
+    assert isinstance(second, RunNotFoundError)
+    assert isinstance(third, RunNotFoundError)
+    assert isinstance(fourth, StoredRun)
+
+
+@behaviour
+async def what_is_read_at_once_is_bounded(harness: Harness) -> None:
+    """An answer ends behind the run with which it is larger than READ_BYTES, so asking on for the rest gives each run
+    once, however large they are."""
+    one = await harness.open("one")
+    payload = '"' + "x" * (READ_BYTES // 2) + '"'
+    names = [f"run{number}" for number in range(6)]
+    for name in names:
+        commit = creation(name)
+        await create(one, commit._replace(rows=(commit.rows[0]._replace(payload=payload),)))
+    answers: list[list[str]] = []
+    while rest := names[sum(map(len, answers)) :]:
+        answers.append([run.summary.run_id for run in _whole(await one.read_runs(rest, 10))])
+
+    assert answers == [names[:2], names[2:4], names[4:]]
 
 
 @behaviour

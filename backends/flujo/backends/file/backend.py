@@ -27,6 +27,7 @@ from flujo.kernel.backend import (
     Capabilities,
     Commit,
     Due,
+    FoundRun,
     Order,
     Page,
     Posted,
@@ -270,6 +271,10 @@ class FileBackend(StateBackend):
             return await self._read(read)
         except UnsoundError as error:
             raise StoreError(self.url, f"the journal of run {run_id!r} changes while it is read") from error
+
+    async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
+        found = await self._read(partial(self._store.read_runs, run_ids, events))
+        return found or await super().read_runs(run_ids[:1], events)
 
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         return await self._read(partial(self._store.requests, run_id, uid))

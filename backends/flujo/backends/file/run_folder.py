@@ -47,6 +47,14 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
         os.close(file)
 
 
+def length_of(run: Path) -> int | None:
+    """Return how long the journal in a run's folder is now; None if there is none."""
+    try:
+        return os.lstat(run / JOURNAL).st_size
+    except FileNotFoundError:
+        return None
+
+
 # -- how a run stands -----------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ from flujo.kernel.backend import (
     Capabilities,
     Commit,
     Due,
+    FoundRun,
     Order,
     Page,
     Posted,
@@ -353,6 +354,9 @@ class SQLiteBackend(StateBackend):
 
         return await self._read(read_events)
 
+    async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
+        return await self._read(partial(queries.read_runs, self.url, run_ids, events))
+
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         def requests(connection: sqlite3.Connection) -> list[Posted]:
             run, summary = self._find(run_id, connection)
@@ -406,6 +410,9 @@ class SQLiteBackend(StateBackend):
 
     async def integrity(self) -> Sequence[Problem]:
         return await self._in_own_thread(partial(integrity.integrity, self._files))
+
+    async def integrity_beside_runs(self) -> Sequence[Problem]:
+        return await self._in_own_thread(partial(integrity.integrity_beside_runs, self._files))
 
     async def backup(self, target: Path) -> int:
         return await self._in_own_thread(partial(maintenance.backup, self._files, target))

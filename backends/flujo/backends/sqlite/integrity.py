@@ -27,11 +27,22 @@ SLICE_ROWS = 500
 
 def integrity(places: files.StoreFiles, stop: Cancellation = never) -> Sequence[Problem]:
     """Return everything that is wrong with a store."""
+    return _found_by((_contradictions, changed_rows), places, stop)
+
+
+def integrity_beside_runs(places: files.StoreFiles, stop: Stop = never) -> Sequence[Problem]:
+    """Return the same, without the rows of runs that do not match their checksums: whoever reads a run finds those."""
+    return _found_by((_contradictions, changed_definitions), places, stop)
+
+
+def _found_by(
+    looks: Sequence[Callable[[sqlite3.Connection, Stop], list[Problem]]], places: files.StoreFiles, stop: Stop
+) -> Sequence[Problem]:
     with closing(open_reader(places)) as connection:
         connection.text_factory = _as_text
         with stoppable(connection, stop):
             found = _damage(connection)
-            for look in (_contradictions, changed_rows):
+            for look in looks:
                 try:
                     found += look(connection, stop)
                 except sqlite3.DatabaseError as error:
@@ -105,10 +116,19 @@ def _digest_of(data: bytes) -> bytes:
 
 def changed_rows(connection: sqlite3.Connection, stop: Cancellation = never) -> list[Problem]:
     """Return the rows that do not match their checksums. Blobs have digests, for which checks.sql looks."""
+    return _changed(_CHECKSUMMED, connection, stop)
+
+
+def changed_definitions(connection: sqlite3.Connection, stop: Stop = never) -> list[Problem]:
+    """Return the definitions that do not match their checksums."""
+    return _changed([_DEFINITIONS], connection, stop)
+
+
+def _changed(checksummed: Sequence[_Checksummed], connection: sqlite3.Connection, stop: Stop) -> list[Problem]:
     found: list[Problem] = []
     if not checksums.are_in(connection):
         return found
-    for query, judge in _CHECKSUMMED:
+    for query, judge in checksummed:
         wrong = (problem for row in _rows(query, connection, stop) if (problem := judge(*row)) is not None)
         found += islice(wrong, MOST_PROBLEMS)
     return found
@@ -151,7 +171,14 @@ def _judge_definition(*row: Any) -> Problem | None:
     return Problem(None, f"the definition {values[0]} is not what was written")
 
 
-_CHECKSUMMED: Sequence[tuple[str, Callable[..., Problem | None]]] = (
+_Checksummed = tuple[str, Callable[..., Problem | None]]
+"""A query for rows by a key, after one and up to a number, and what judges each row without the key."""
+
+_DEFINITIONS: _Checksummed = (
+    f"SELECT rowid, {checksums.DEFINITION} FROM definitions WHERE rowid > ? ORDER BY rowid LIMIT ?",
+    _judge_definition,
+)
+_CHECKSUMMED: Sequence[_Checksummed] = (
     (f"SELECT run, {checksums.SUMMARY} FROM runs WHERE run > ? ORDER BY run LIMIT ?", _judge_summary),
     (
         f"SELECT pos, run_id, uid, {checksums.EVENT} FROM events CROSS JOIN runs ON runs.run = events.run "
@@ -163,9 +190,5 @@ _CHECKSUMMED: Sequence[tuple[str, Callable[..., Problem | None]]] = (
         "WHERE id > ? ORDER BY id LIMIT ?",
         _judge_request,
     ),
-    (
-        f"SELECT rowid, {checksums.DEFINITION} FROM definitions WHERE rowid > ? ORDER BY rowid LIMIT ?",
-        _judge_definition,
-    ),
+    _DEFINITIONS,
 )
-"""Queries for rows by a key, after one and up to a number, and what judges each row without the key."""

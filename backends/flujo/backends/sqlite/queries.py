@@ -12,9 +12,11 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import RunSummary
+from flujo.kernel.backend import READ_BYTES, FoundRun, RunSummary, StoredRun, size_of_rows
+from flujo.kernel.errors import CorruptStoreError, RunNotFoundError
 
 from . import blobs, checksums
+from .connection import is_damage
 
 logger = logging.getLogger("flujo.backends.sqlite")
 
@@ -42,6 +44,46 @@ def events_of(run: int, after_seq: int, limit: int) -> Statement:
     """Return the rows of a journal after one of them, in order, as `checksums.journal_of` takes them."""
     sql = f"SELECT {_EVENT} FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?"
     return Statement(sql, (run, after_seq, limit))
+
+
+def read_runs(store: str, run_ids: Sequence[str], events: int, connection: sqlite3.Connection) -> list[FoundRun]:
+    """Return what `StateBackend.read_runs` does, in one transaction."""
+    rows = {row[1]: row for row in find_runs(run_ids).rows(connection)}
+    waited_for = {run for (run,) in runs_with_requests([row[0] for row in rows.values()]).rows(connection)}
+    found: list[FoundRun] = []
+    size = 0
+    for run_id in run_ids:
+        if size > READ_BYTES:
+            break
+        if (row := rows.get(run_id)) is None:
+            found.append(RunNotFoundError(run_id, store))
+            continue
+        run, *columns = row
+        try:
+            summary = checksums.summary_of(columns)
+            journal = events_of(run, 0, events).rows(connection) if events else ()
+            stored = checksums.journal_of(summary, 0, journal, events)
+            posted = checksums.posted_of(requests_to(run).rows(connection)) if run in waited_for else ()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            found.append(CorruptStoreError(store, str(error)))
+        else:
+            found.append(StoredRun(summary, stored, posted))
+            size += size_of_rows(stored)
+    return found
+
+
+def find_runs(run_ids: Sequence[str]) -> Statement:
+    """(run, *summary) of some runs, and of those whose ids differ from these in case."""
+    chosen = "run_id COLLATE NOCASE IN (SELECT value FROM json_each(?))"
+    return Statement(f"SELECT run, {checksums.SUMMARY} FROM runs WHERE {chosen}", (json.dumps(run_ids),))
+
+
+def runs_with_requests(runs: Sequence[int]) -> Statement:
+    """(run) of those of some runs that have open requests."""
+    chosen = "run IN (SELECT value FROM json_each(?))"
+    return Statement(f"SELECT DISTINCT run FROM inbox WHERE {chosen}", (json.dumps(runs),))
 
 
 def requests_for(owner: str) -> Statement:

@@ -450,7 +450,7 @@ def _layout(kind: Kind) -> _Layout:
     )
 
 
-_new = tuple.__new__  # what EventRow(…) comes to, in half the time
+_new = tuple.__new__  # what EventRow(…) or Event(…) comes to, in half the time
 _FIRST_ATTEMPT = StepStarted("step")[1:4]
 _LAYOUTS: dict[type[Any], _Layout] = {kind.fact: _layout(kind) for kind in KINDS}
 
@@ -485,11 +485,12 @@ def decode(row: EventRow) -> Event:
     if kind is None or row.format > kind.format:
         raise UnknownEventError(row.type, row.format)
     body = from_json(row.body, cache_strings="keys")
-    for format in range(row.format, kind.format):
-        body = UPCASTS[row.type, format](body)
+    if row.format < kind.format:
+        for format in range(row.format, kind.format):
+            body = UPCASTS[row.type, format](body)
     if kind.payload is not None:
         body[kind.payload] = row.payload
-    return Event(row.seq, row.at, kind.fact(**body))
+    return _new(Event, (row.seq, row.at, kind.fact(**body)))
 
 
 def to_json_object(run_id: str, event: Event) -> dict[str, Any]:

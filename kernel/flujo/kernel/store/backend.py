@@ -15,6 +15,7 @@ the caller must read again what it wants to know, and never guess."""
 
 from __future__ import annotations
 
+import builtins
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple, Self
 
 from anyio import sleep_forever
 
-from flujo.kernel.errors import StoreError
+from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, RunReplacedError, StoreError
 from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
 
@@ -104,6 +105,30 @@ class Posted(NamedTuple):
     id: int
     uid: str
     request: Request
+
+
+class StoredRun(NamedTuple):
+    """One run as it stood at one moment. Of a run that goes on, events behind the last one of its summary may be there
+    already; no request is missing that these events have not answered."""
+
+    summary: RunSummary
+    events: Sequence[EventRow]  # the first ones of its journal, as many as were asked for at most
+    requests: Sequence[Posted]
+
+
+FoundRun = StoredRun | RunNotFoundError | CorruptStoreError
+"""A run that was asked for with others, or why there is none."""
+
+READ_BYTES = 1024 * 1024
+"""How much an answer of `read_runs` holds before it ends. Whoever is cancelled waits for no more than reading and
+looking at so much, some ten milliseconds."""
+
+_ROW_BYTES = 128  # what a row takes beside its texts
+
+
+def size_of_rows(rows: Sequence[EventRow]) -> int:
+    """Return about how many bytes some rows of a journal take in memory."""
+    return sum(_ROW_BYTES + len(row.body) + len(row.payload or "") for row in rows)
 
 
 class RunFilter(NamedTuple):
@@ -332,6 +357,42 @@ class StateBackend(ABC):
         """Return the requests in the inbox of a run, whoever owns it, in the order they were posted. Raises
         RunNotFoundError, RunReplacedError."""
 
+    async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
+        """Each of these runs, in this order, with the first `events` rows of its journal and what waits in its inbox;
+        for one that is not there, or is damaged, the error that `load` or `read_events` raises.
+
+        The answer ends behind the run that makes it larger than READ_BYTES, so it may be shorter than `run_ids`, by
+        all but one. Copies and checks are quick by asking for many runs at once; a backend that does not know how makes
+        several calls for each."""
+        found: builtins.list[FoundRun] = []
+        size = 0
+        for run_id in run_ids:
+            if size > READ_BYTES:
+                break
+            try:
+                run = await self._read_run(run_id, events)
+            except (RunNotFoundError, CorruptStoreError) as error:
+                found.append(error)
+            else:
+                found.append(run)
+                size += size_of_rows(run.events)
+        return found
+
+    async def _read_run(self, run_id: str, events: int) -> StoredRun:
+        """Read one run call by call."""
+        while True:
+            uid = (await self.load(run_id)).uid
+            try:
+                waiting = await self.requests(run_id, uid)
+                summary = await self.load(run_id)
+                rows = await self.read_events(run_id, uid, 0, events) if events else ()
+                still = await self.requests(run_id, uid)
+            except RunReplacedError:
+                continue
+            # What was taken in between is in the journal, but perhaps behind the last event of the summary.
+            if summary.uid == uid and {each.id for each in waiting} <= {each.id for each in still}:
+                return StoredRun(summary, rows, still)
+
     @abstractmethod
     async def list(
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
@@ -377,6 +438,11 @@ class StateBackend(ABC):
     async def integrity(self) -> Sequence[Problem]:
         """Everything that is wrong with what the store is made of: damaged files, rows that contradict each other. What
         journals say is looked at by `flujo.kernel.checking`, the same for all backends."""
+
+    async def integrity_beside_runs(self) -> Sequence[Problem]:
+        """What `integrity` finds, less what is found by whoever reads every run by `list` and `read_runs`, and every
+        definition that one names: a check does that anyway. A backend that does not tell them apart finds all."""
+        return await self.integrity()
 
     @abstractmethod
     async def backup(self, target: Path) -> int:

@@ -31,15 +31,25 @@ from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.state import FINAL
 from flujo.kernel.journal.summaries import RunSummary
 
-from .backend import Commit, Request, RunFilter, StateBackend, StoredDefinition
-from .export import Export, ExportedRun, examine_export, snapshot, stored_events
+from .backend import (
+    Commit,
+    FoundRun,
+    Request,
+    RunFilter,
+    StateBackend,
+    StoredDefinition,
+    StoredRun,
+    size_of_rows,
+)
+from .export import Export, ExportedRun, definition_of, examine_export, require_sound, snapshot, stored_events
 from .integrity import EVERY_RUN, Progress
+from .reading import READ_EVENTS
 
 MOST_REFUSALS = 100
 """How many runs that were left out a copy lists; all are counted."""
 
 _PAGE = 200
-_BATCH_RUNS = 100
+_BATCH_RUNS = 200
 _BATCH_BYTES = 4 * 1024 * 1024
 
 
@@ -119,12 +129,23 @@ def presence_of(wanted: RunSummary, found: RunSummary | None) -> Presence:
 async def _check_importable(backend: StateBackend, wanted: RunSummary, rows: Sequence[EventRow]) -> Outcome:
     """Return what is going to become of a run, of whose events `rows` are the last ones, or all; raises RunExistsError
     if it is in conflict with what is there."""
-    run_id = wanted.run_id
-    inspect, delete = f"flujoctl inspect {run_id}", f"flujoctl delete {run_id}  # then bring it in again"
     try:
-        found = await backend.load(run_id)
+        found = await backend.load(wanted.run_id)
     except RunNotFoundError:
         return Outcome.CREATED
+    if presence_of(wanted, found) not in (Presence.SAME, Presence.AHEAD):
+        return outcome_of(wanted, rows, found, ())
+    begin = wanted.seq - len(rows)
+    return outcome_of(
+        wanted, rows, found, [row async for row in stored_events(backend, found._replace(seq=wanted.seq), begin)]
+    )
+
+
+def outcome_of(wanted: RunSummary, rows: Sequence[EventRow], found: RunSummary, there: Sequence[EventRow]) -> Outcome:
+    """Return what becomes of a run that is there already, with the events `there` in the place of `rows`; raises
+    RunExistsError if that is a conflict."""
+    run_id = wanted.run_id
+    inspect, delete = f"flujoctl inspect {run_id}", f"flujoctl delete {run_id}  # then bring it in again"
     match presence_of(wanted, found):
         case Presence.OTHER:
             raise RunExistsError(run_id, "another history: it is another run", [inspect])
@@ -132,9 +153,7 @@ async def _check_importable(backend: StateBackend, wanted: RunSummary, rows: Seq
             difference = f"fewer events, {found.seq} of {wanted.seq}: it has gone on since it was brought there"
             raise RunExistsError(run_id, difference, [inspect, delete])
         case here:
-            begin = wanted.seq - len(rows)
-            there = [row async for row in stored_events(backend, found._replace(seq=wanted.seq), begin)]
-            if there != list(rows):
+            if list(there) != list(rows):
                 raise RunExistsError(run_id, "another history: it has gone on in both places", [inspect, delete])
             return Outcome.UNCHANGED if here is Presence.SAME else Outcome.GONE_ON
 
@@ -170,7 +189,7 @@ async def import_run(backend: StateBackend, export: Export) -> Sequence[Arrival]
         if outcome is Outcome.CREATED:
             for refused in await _append(backend, [run]):
                 raise await _why_refused(backend, refused)
-            await _verify(backend, run)
+            await _verify(backend, [run])
         if outcome is not Outcome.GONE_ON:
             await _post(backend, run.summary, run.requests)
     return [Arrival(run.summary.run_id, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
@@ -202,16 +221,18 @@ async def copy_runs(
     Whoever resumes a copy of the latter runs it a second time; `include_live` copies it as it stands all the same.
     What has arrived is read again and compared. May be repeated: runs that are there are left as they are.
 
-    Holds up to a hundred runs or 4 MiB in memory, or the one run that is larger. Raises StoreError."""
+    Holds up to a few hundred runs or a few MiB in memory, or the one run that is larger. Raises StoreError."""
     copying = _Copying(source, target, include_live)
     total = await source.count(filter)
     page: str | None = None
     done = 0
     while True:
         found = await source.list(filter, limit=_PAGE, page=page)
-        for listed in found.runs:
-            await copying.add(listed)
-            done += 1
+        run_ids = [run.run_id for run in found.runs]
+        while run_ids:
+            taken = await copying.add(run_ids)
+            del run_ids[:taken]
+            done += taken
             progress(done, max(total, done))
         if (page := found.next) is None:
             await copying.flush()
@@ -230,25 +251,61 @@ class _Copying:
         self._counts = Counter[Outcome]()
         self._refused = 0
         self._refusals: list[Refusal] = []
+        self._last_definition: StoredDefinition | None = None
 
     def result(self) -> CopyResult:
         created, unchanged, gone_on = (self._counts[each] for each in Outcome)
         return CopyResult(created, unchanged, gone_on, self._refused, self._refusals)
 
-    async def add(self, listed: RunSummary) -> None:
-        """Bring one run on its way, or say why not."""
-        try:
-            run = await self._fetch(listed.run_id)
-        except (RunNotFoundError, RunReplacedError):
-            return  # somebody has deleted it meanwhile
-        except (CorruptStoreError, UnknownEventError, RunExistsError, RunActiveError) as error:
-            self._refuse(listed.run_id, error)
-            return
-        if run is not None:
-            await self._load(run)
+    async def add(self, run_ids: Sequence[str]) -> int:
+        """Bring the first of these runs on their way, or say why not; returns how many."""
+        runs = await self._source.read_runs(run_ids, READ_EVENTS)
+        there = await self._target.read_runs(run_ids[: len(runs)], READ_EVENTS)
+        for run_id, run, found in zip(run_ids, runs, there, strict=False):
+            try:
+                fetched = await self._fetch(run_id, run, found)
+            except (RunNotFoundError, RunReplacedError):
+                continue  # somebody has deleted it meanwhile
+            except (CorruptStoreError, UnknownEventError, RunExistsError, RunActiveError) as error:
+                self._refuse(run_id, error)
+                continue
+            if fetched is not None:
+                await self._load(fetched)
+        return len(there)
 
-    async def _fetch(self, run_id: str) -> ExportedRun | None:
-        """Return the run; None for one that is there already, which is then made complete."""
+    async def _fetch(self, run_id: str, run: FoundRun, there: FoundRun) -> ExportedRun | None:
+        """Return the run, as it was found; None for one that is there already, which is then made complete."""
+        if not isinstance(run, StoredRun):
+            raise run
+        if len(run.events) >= READ_EVENTS:
+            return await self._fetch_by_parts(run_id)
+        await self._require_idle(run.summary)
+        return await self._examined(run, there)
+
+    async def _examined(self, run: StoredRun, there: FoundRun) -> ExportedRun | None:
+        summary = run.summary
+        rows = run.events[: summary.seq]
+        requests = [posted.request for posted in run.requests]
+        if isinstance(there, RunNotFoundError):
+            definition = await self._definition(summary)
+            exported = ExportedRun(summary._replace(owner=None), rows, definition, requests)
+            require_sound(exported)
+            return exported
+        if not isinstance(there, StoredRun):
+            raise there
+        outcome = outcome_of(summary, rows, there.summary, there.events[: summary.seq])
+        if outcome is Outcome.UNCHANGED:
+            await _post(self._target, summary, requests)
+        self._counts[outcome] += 1
+        return None
+
+    async def _definition(self, summary: RunSummary) -> StoredDefinition | None:
+        """Return the definition of a run; neighbours often have the same."""
+        if self._last_definition is None or self._last_definition.digest != summary.definition:
+            self._last_definition = await definition_of(self._source, summary)
+        return self._last_definition
+
+    async def _fetch_by_parts(self, run_id: str) -> ExportedRun | None:
         summary = await self._source.load(run_id)
         await self._require_idle(summary)
         # The last event is enough: two histories that have gone apart do not come to the same one in the same instant.
@@ -272,7 +329,7 @@ class _Copying:
 
     async def _load(self, run: ExportedRun) -> None:
         self._batch.append(run)
-        self._bytes += sum(len(row.body) + len(row.payload or "") for row in run.events)
+        self._bytes += size_of_rows(run.events)
         if len(self._batch) >= _BATCH_RUNS or self._bytes >= _BATCH_BYTES:
             await self.flush()
 
@@ -282,11 +339,11 @@ class _Copying:
         refused = await _append(self._target, batch)
         for run in refused:
             self._refuse(run.summary.run_id, await _why_refused(self._target, run))
-        for run in batch:
-            if run not in refused:
-                await _verify(self._target, run)
-                await _post(self._target, run.summary, run.requests)
-                self._counts[Outcome.CREATED] += 1
+        arrived = [run for run in batch if run not in refused]
+        await _verify(self._target, arrived)
+        for run in arrived:
+            await _post(self._target, run.summary, run.requests)
+        self._counts[Outcome.CREATED] += len(arrived)
 
     def _refuse(self, run_id: str, error: FlujoError) -> None:
         self._refused += 1
@@ -317,16 +374,29 @@ async def _why_refused(backend: StateBackend, run: ExportedRun) -> RunExistsErro
     return RunExistsError(run.summary.run_id, difference, ["flujoctl list"])
 
 
-async def _verify(backend: StateBackend, run: ExportedRun) -> None:
-    """Raise CorruptStoreError unless a run that has arrived is what was sent; it may have gone on since."""
+async def _verify(backend: StateBackend, runs: Sequence[ExportedRun]) -> None:
+    """Raise CorruptStoreError unless runs that have arrived are what was sent; they may have gone on since."""
+    left = list(runs)
+    while left:
+        there = await backend.read_runs([run.summary.run_id for run in left], READ_EVENTS)
+        for run, found in zip(left, there, strict=False):
+            await _verify_one(backend, run, found)
+        del left[: len(there)]
+
+
+async def _verify_one(backend: StateBackend, run: ExportedRun, found: FoundRun) -> None:
     summary = run.summary
-    try:
-        found = await backend.load(summary.run_id)
-        arrived = [row async for row in stored_events(backend, summary, 0)]
-    except (RunNotFoundError, RunReplacedError):
+    if isinstance(found, RunNotFoundError) or (isinstance(found, StoredRun) and found.summary.uid != summary.uid):
         return  # somebody has pruned it, which is for them to decide
-    told = found._replace(owner=None, token=summary.token)
-    if arrived != list(run.events) or (found.seq == summary.seq and told != summary):
+    if not isinstance(found, StoredRun):
+        raise found
+    arrived = list(found.events[: summary.seq])
+    try:
+        arrived += [row async for row in stored_events(backend, summary, len(arrived))]
+    except (RunNotFoundError, RunReplacedError):
+        return
+    told = found.summary._replace(owner=None, token=summary.token)
+    if arrived != list(run.events) or (found.summary.seq == summary.seq and told != summary):
         raise CorruptStoreError(
             backend.url, f"the copy of run {summary.run_id!r} in the target does not match the source"
         )

@@ -81,13 +81,18 @@ async def snapshot(backend: StateBackend, run_id: str) -> ExportedRun:
     run = ExportedRun(
         summary._replace(owner=None),
         rows,
-        await _definition(backend, summary),
+        await definition_of(backend, summary),
         [posted.request for posted in still],
         live,
     )
-    for problem in verify(run.summary, run.events):
-        raise CorruptStoreError(run_id, problem, ["flujoctl db check"])
+    require_sound(run)
     return run
+
+
+def require_sound(run: ExportedRun) -> None:
+    """Raise CorruptStoreError or UnknownEventError for a run that cannot be read."""
+    for problem in verify(run.summary, run.events):
+        raise CorruptStoreError(run.summary.run_id, problem, ["flujoctl db check"])
 
 
 async def stored_events(backend: StateBackend, summary: RunSummary, after_seq: int) -> AsyncIterator[EventRow]:
@@ -102,7 +107,9 @@ async def stored_events(backend: StateBackend, summary: RunSummary, after_seq: i
         after_seq += len(rows)
 
 
-async def _definition(backend: StateBackend, summary: RunSummary) -> StoredDefinition | None:
+async def definition_of(backend: StateBackend, summary: RunSummary) -> StoredDefinition | None:
+    """Return the definition that a run goes by, if it has one that is stored; raises CorruptStoreError for a changed
+    one."""
     if summary.definition is None:
         return None
     try:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, assert_never
+from types import NoneType
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -31,7 +32,7 @@ from flujo.kernel.journal.requests import REQUEST_KINDS
 from flujo.kernel.journal.state import FINAL, RunStatus, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child, summarize
 
-from .backend import Posted, RunFilter, StateBackend
+from .backend import FoundRun, Posted, RunFilter, StateBackend, StoredRun
 from .reading import READ_EVENTS, is_interrupted
 
 MOST_FINDINGS = 1_000
@@ -40,6 +41,11 @@ MOST_FINDINGS = 1_000
 EVERY_RUN = RunFilter()
 
 _PAGE = 200
+
+_new = tuple.__new__  # what StepHistory(…) comes to, in half the time
+
+# Reading a member off its enum is a slow lookup, and each event is compared with some.
+_NONE, _BEGINS, _SETTLES, _SUCCEEDS = Effect.NONE, Effect.BEGINS, Effect.SETTLES, Effect.SUCCEEDS
 
 Progress = Callable[[int, int], None]
 """Called with how many runs are done, and how many there were at the beginning."""
@@ -132,8 +138,14 @@ class Verification:
             return
         try:
             event = events.decode(row)
-            self._problems += [f"event {row.seq} ({row.type}): {each}" for each in self._contradictions(row, event)]
-            self._follow_step(event.fact)
+            fact = event.fact
+            kind = KIND_OF[fact.__class__]
+            _require_types(fact)
+            if row.payload is not None:
+                from_json(row.payload, allow_inf_nan=False)
+            for problem in contradictions(self.state, event, kind):
+                self._problems.append(f"event {row.seq} ({row.type}): {problem}")
+            self._follow_step(fact, kind)
             fold(self.state, event)
         except (LookupError, TypeError, ValueError, AttributeError, CorruptStoreError) as error:
             self._give_up(f"event {row.seq} ({row.type}) is malformed: {_short(error)}")
@@ -143,14 +155,17 @@ class Verification:
         if self.is_over:
             return self._problems
         told = summarize(self.state, summary.owner, summary.token)
-        # Whoever has claimed a run that rests, to resume it, may have died before it did.
-        told = told._replace(owner=summary.owner)
+        if (
+            told.owner != summary.owner
+        ):  # whoever has claimed a run that rests, to resume it, may have died before it did
+            told = told._replace(owner=summary.owner)
         if self.state.timeout_seconds is not None and self.state.status is RunStatus.WAITING:
             # Earlier releases did not find the end of a run's allowed time by the summary.
             told = told._replace(wake_at=summary.wake_at if summary.wake_at == self.state.wake_at else told.wake_at)
-        for name, stored, expected in zip(RunSummary._fields, summary, told, strict=True):
-            if stored != expected:
-                self._problems.append(f"its summary says {name} {stored!r}, its journal {expected!r}")
+        if told != summary:
+            for name, stored, expected in zip(RunSummary._fields, summary, told, strict=True):
+                if stored != expected:
+                    self._problems.append(f"its summary says {name} {stored!r}, its journal {expected!r}")
         self._problems += [f"step {name!r} waits for nothing" for name in unwakeable_steps(self.state)]
         return self._problems
 
@@ -158,26 +173,28 @@ class Verification:
         self._problems.append(problem)
         self.is_over = True
 
-    def _contradictions(self, row: EventRow, event: Event) -> Iterable[str]:
-        fact, state = event.fact, self.state
-        _require_types(fact)
-        if row.payload is not None:
-            from_json(row.payload, allow_inf_nan=False)
-        if event.at < state.updated_at:
-            yield "it is older than the event before it"
-        if isinstance(fact, events.RunCreated) != (event.seq == 1):
-            yield "a run is created by its first event, and by no other"
-        if state.status in FINAL and not KIND_OF[fact.__class__].after_end:
-            yield f"it happens in a run that is {state.status} already"
-
-    def _follow_step(self, fact: Fact) -> None:
-        if isinstance(fact, events.RunResumed):
+    def _follow_step(self, fact: Fact, kind: Kind) -> None:
+        if kind.effect is not _NONE:
+            step: str | None = getattr(fact, "step", None)
+            if step is not None:
+                self._histories[step], problem = next_history(self._histories.get(step), fact)
+                if problem is not None:
+                    self._problems.append(f"step {step!r}: {problem}")
+        elif isinstance(fact, events.RunResumed):
             for name in fact.reset:
                 self._histories[name] = StepHistory(self._histories[name].generation + 1)
-        elif (step := getattr(fact, "step", None)) is not None and KIND_OF[fact.__class__].moves_step:
-            self._histories[step], problem = next_history(self._histories.get(step), fact)
-            if problem is not None:
-                self._problems.append(f"step {step!r}: {problem}")
+
+
+def contradictions(state: WorkflowState, event: Event, kind: Kind) -> Sequence[str]:
+    """What an event contradicts in the state that it follows."""
+    found: list[str] = []
+    if event.at < state.updated_at:
+        found.append("it is older than the event before it")
+    if (kind.fact is events.RunCreated) != (event.seq == 1):
+        found.append("a run is created by its first event, and by no other")
+    if not kind.after_end and state.status in FINAL:
+        found.append(f"it happens in a run that is {state.status} already")
+    return found
 
 
 class StepHistory(NamedTuple):
@@ -196,32 +213,34 @@ def next_history(before: StepHistory | None, fact: Fact) -> tuple[StepHistory, s
         if before is None:
             return StepHistory(1, outcome=kind), f"{kind.type} comes before anything has begun it"
         history = before
-    elif before is not None and generation not in (before.generation, before.generation + 1):
-        return StepHistory(generation), f"generation {generation} follows generation {before.generation}"
+    elif before is None or generation == before.generation + 1:
+        history = StepHistory(generation)
+    elif generation == before.generation:
+        history = before
     else:
-        history = before if before is not None and before.generation == generation else StepHistory(generation)
+        return StepHistory(generation), f"generation {generation} follows generation {before.generation}"
+    if kind.effect is _SUCCEEDS and history.outcome is None:  # so do most
+        return _new(StepHistory, (history.generation, history.attempts, kind)), None
     return _moved(history, fact, kind), _contradiction(history, fact, kind)
 
 
 def _moved(history: StepHistory, fact: Fact, kind: Kind) -> StepHistory:
-    match kind.effect:
-        case Effect.BEGINS if isinstance(fact, events.StepStarted):
-            return history._replace(attempts=fact.attempt)
-        case Effect.BEGINS if isinstance(fact, events.StepWaiting) and fact.child is not None:
+    effect = kind.effect
+    if effect is _SUCCEEDS or effect is _SETTLES:
+        return StepHistory(history.generation, history.attempts, kind)
+    if effect is _BEGINS:
+        if isinstance(fact, events.StepStarted):
+            return _new(StepHistory, (history.generation, fact.attempt, history.outcome))
+        if isinstance(fact, events.StepWaiting) and fact.child is not None:
             return history._replace(attempts=history.attempts + 1)  # each attempt of a child waits
-        case Effect.NONE | Effect.BEGINS | Effect.ENDS_ATTEMPT:
-            return history
-        case Effect.SETTLES | Effect.SUCCEEDS:
-            return history._replace(outcome=kind)
-        case _:
-            assert_never(kind.effect)
+    return history
 
 
 def _contradiction(history: StepHistory, fact: Fact, kind: Kind) -> str | None:
     if history.outcome is not None:
         # By a person's hand a step may be settled whatever has become of it, as long as it has not succeeded.
         by_hand = isinstance(fact, events.StepSkipped | events.StepOutputSet)
-        if not by_hand or history.outcome.effect is Effect.SUCCEEDS:
+        if not by_hand or history.outcome.effect is _SUCCEEDS:
             return f"{kind.type} after {history.outcome.type}"
     elif isinstance(fact, events.StepStarted) and fact.attempt != history.attempts + 1:
         return f"attempt {fact.attempt} follows attempt {history.attempts}"
@@ -243,13 +262,23 @@ def unwakeable_steps(state: WorkflowState) -> Sequence[str]:
 def _require_types(fact: Fact) -> None:
     """Raise ValidationError, which is a ValueError, for a field of a fact that holds what it cannot."""
     kind = fact.__class__
+    types = (kind, *map(type, fact))
+    if types in _ACCEPTED:
+        return
     if (adapter := _ADAPTERS.get(kind)) is None:
         adapter = _ADAPTERS[kind] = TypeAdapter(kind, config=ConfigDict(strict=True))
     adapter.validate_python(fact._asdict())
+    if _SCALARS.issuperset(types[1:]):
+        _ACCEPTED.add(types)
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 """Made when the first fact of a kind is met: all of them together take as long as an import."""
+
+_SCALARS = frozenset({str, int, float, bool, NoneType})
+_ACCEPTED: set[tuple[type[Any], ...]] = set()
+"""A kind with the classes of its values, as pydantic has accepted them once. Fields are declared by their classes
+alone, so values without parts are accepted whenever others of their classes were, and most events have no others."""
 
 
 def _short(error: Exception) -> str:
@@ -281,10 +310,11 @@ async def check(
 ) -> Report:
     """Look at everything a store holds, or at the runs that match; `backend` may be open for reading only.
 
-    Holds one run at a time in memory. Runs that move or go meanwhile are judged as they were at one moment, or not at
-    all. Raises StoreError when the disk does not let the store be read."""
+    Holds a few hundred runs in memory at once, a MiB of them, and a longer journal part by part. Runs that move or go
+    meanwhile are judged as they were at one moment, or not at all. Raises StoreError when the disk cannot be read."""
     checking = _Checking(backend)
-    for problem in await backend.integrity():
+    reads_every_run = filter == EVERY_RUN
+    for problem in await (backend.integrity_beside_runs() if reads_every_run else backend.integrity()):
         checking.note_damage(problem.run_id, problem.text)
         if problem.run_id is not None:
             checking.named.add(problem.run_id)
@@ -328,20 +358,25 @@ class _Checking:
         page: str | None = None
         while True:
             found = await self._backend.list(filter, limit=_PAGE, page=page)
-            for listed in found.runs:
-                await self.look_at(listed)
-                progress(self.runs, max(total, self.runs))
+            left = list(found.runs)
+            while left:
+                runs = await self._backend.read_runs([run.run_id for run in left], READ_EVENTS)
+                for listed, run in zip(left, runs, strict=False):
+                    await self.look_at(listed, run)
+                    progress(self.runs, max(total, self.runs))
+                del left[: len(runs)]
             if (page := found.next) is None:
                 return
 
-    async def look_at(self, listed: RunSummary) -> None:
+    async def look_at(self, listed: RunSummary, run: FoundRun) -> None:
         self.runs += 1
         if listed.run_id in self.named:
             return
         try:
-            summary = await self._backend.load(listed.run_id)
-            if summary.uid == listed.uid:
-                await self._look_at(summary)
+            if not isinstance(run, StoredRun):
+                raise run
+            if run.summary.uid == listed.uid:
+                await self._look_at(run)
         except (RunNotFoundError, RunReplacedError):
             pass  # somebody has deleted it meanwhile
         except CorruptStoreError as error:
@@ -349,13 +384,13 @@ class _Checking:
         except UnknownEventError as error:
             self._note(Severity.NEWER, listed.run_id, str(error), error.hints)
 
-    async def _look_at(self, summary: RunSummary) -> None:
-        run_id = summary.run_id
-        for problem in await self._examined(summary):
+    async def _look_at(self, run: StoredRun) -> None:
+        summary, run_id = run.summary, run.summary.run_id
+        for problem in await self._examined(summary, run.events):
             self.note_damage(run_id, problem)
         if summary.definition is not None and (wrong := await self._problem_of(summary.definition)) is not None:
             self.note_damage(run_id, f"its definition {summary.definition} {wrong}")
-        for posted in await self._backend.requests(run_id, summary.uid):
+        for posted in run.requests:
             if (verdict := verify_request(posted)) is not None:
                 severity, text = verdict
                 upgrade = severity is Severity.NEWER
@@ -364,21 +399,25 @@ class _Checking:
         if summary.parent_run_id is not None:
             await self._look_for_parent(summary, summary.parent_run_id)
 
-    async def _examined(self, summary: RunSummary) -> Sequence[str]:
+    async def _examined(self, summary: RunSummary, rows: Sequence[EventRow]) -> Sequence[str]:
+        """What is wrong with a run, whose journal begins with `rows`, and goes on if these are as many as were asked
+        for."""
         run_id, uid = summary.run_id, summary.uid
         verification = Verification(run_id, uid)
-        seq, goes_on = 0, False
-        while not (goes_on or verification.is_over):
-            wanted = min(READ_EVENTS, summary.seq - seq + 1)  # one more than there ought to be: most runs take one call
-            rows = await self._backend.read_events(run_id, uid, seq, wanted)
-            expected = [row for row in rows if row.seq <= summary.seq]
+        wanted, seq, goes_on = READ_EVENTS, 0, False
+        while True:
+            expected = (
+                rows if not rows or rows[-1].seq <= summary.seq else [row for row in rows if row.seq <= summary.seq]
+            )
             for row in expected:
                 verification.follow(row)
             self._events += len(expected)
             goes_on = len(expected) < len(rows)
-            if len(rows) < wanted or rows[-1].seq <= seq:
+            if goes_on or verification.is_over or len(rows) < wanted or rows[-1].seq <= seq:
                 break
             seq = rows[-1].seq
+            wanted = min(READ_EVENTS, summary.seq - seq + 1)  # one more than there ought to be
+            rows = await self._backend.read_events(run_id, uid, seq, wanted)
         problems = list(verification.conclude(summary))
         if goes_on:
             now = await self._backend.load(run_id)  # it has gone on meanwhile, or else it is wrong
