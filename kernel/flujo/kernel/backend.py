@@ -5,8 +5,8 @@ from __future__ import annotations
 from .journal.summaries import RunSummary, WorkflowStats, is_child
 from .store.backend import (
     FIXED_COLUMNS,
-    SAME_VALUE,
     READ_BYTES,
+    SAME_VALUE,
     Capabilities,
     Commit,
     Due,
@@ -43,8 +43,8 @@ __all__ = [
     "EARLIEST",
     "FIXED_COLUMNS",
     "LATEST",
-    "SAME_VALUE",
     "READ_BYTES",
+    "SAME_VALUE",
     "Capabilities",
     "Commit",
     "Due",

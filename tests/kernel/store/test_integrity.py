@@ -124,6 +124,17 @@ def test_a_changed_row_is_found(change: Change, told: str) -> None:
     assert any(told in problem for problem in problems), problems
 
 
+@pytest.mark.parametrize("labels", ['{"a":1}', '{"a":null}', '{"a":["b"]}', '["a"]', '"a"', '{"a":"b","c":2}'])
+def test_what_was_sound_once_is_no_licence_for_others(labels: str) -> None:
+    """Each event is judged by what is in it, however many of its kind were sound before."""
+    sound, changed = list(SOUND), list(SOUND)
+    sound[0] = sound[0]._replace(body='{"workflow":"f","labels":{"a":"b"}}')
+    changed[0] = changed[0]._replace(body=f'{{"workflow":"f","labels":{labels}}}')
+    for _ in range(2):
+        assert not any("malformed" in problem for problem in verify(summary_of(SOUND), sound))
+        assert any("event 1 (run_created) is malformed" in each for each in verify(summary_of(SOUND), changed))
+
+
 def test_the_output_of_a_step_is_no_business_of_the_check() -> None:
     """It is what it is: only that it can be read."""
     rows = list(SOUND)

@@ -186,12 +186,12 @@ def journal_of(summary: RunSummary, after_seq: int, rows: Sequence[Sequence[Any]
     found: list[EventRow] = []
     run = of_uid(summary.uid)
     seq = after_seq
-    for *values, blob, checksum in rows:
+    for columns in rows:
         seq += 1
-        if values[0] != seq:
+        if columns[0] != seq:
             break
-        row = _new(EventRow, values)
-        if of_event(run, row, blob) != checksum or (blob is not None and not _is_of(row.payload, blob)):
+        row, blob = _new(EventRow, columns[:6]), columns[6]
+        if of_event(run, row, blob) != columns[7] or (blob is not None and not _is_of(row.payload, blob)):
             raise DamagedRow(f"event {seq} of run {summary.run_id!r} is not what was written")
         found.append(row)
     if len(found) < min(limit, summary.seq - after_seq):

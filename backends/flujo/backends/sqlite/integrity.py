@@ -30,13 +30,15 @@ def integrity(places: files.StoreFiles, stop: Cancellation = never) -> Sequence[
     return _found_by((_contradictions, changed_rows), places, stop)
 
 
-def integrity_beside_runs(places: files.StoreFiles, stop: Stop = never) -> Sequence[Problem]:
+def integrity_beside_runs(places: files.StoreFiles, stop: Cancellation = never) -> Sequence[Problem]:
     """Return the same, without the rows of runs that do not match their checksums: whoever reads a run finds those."""
     return _found_by((_contradictions, changed_definitions), places, stop)
 
 
 def _found_by(
-    looks: Sequence[Callable[[sqlite3.Connection, Stop], list[Problem]]], places: files.StoreFiles, stop: Stop
+    looks: Sequence[Callable[[sqlite3.Connection, Cancellation], list[Problem]]],
+    places: files.StoreFiles,
+    stop: Cancellation,
 ) -> Sequence[Problem]:
     with closing(open_reader(places)) as connection:
         connection.text_factory = _as_text
@@ -119,12 +121,12 @@ def changed_rows(connection: sqlite3.Connection, stop: Cancellation = never) -> 
     return _changed(_CHECKSUMMED, connection, stop)
 
 
-def changed_definitions(connection: sqlite3.Connection, stop: Stop = never) -> list[Problem]:
+def changed_definitions(connection: sqlite3.Connection, stop: Cancellation = never) -> list[Problem]:
     """Return the definitions that do not match their checksums."""
     return _changed([_DEFINITIONS], connection, stop)
 
 
-def _changed(checksummed: Sequence[_Checksummed], connection: sqlite3.Connection, stop: Stop) -> list[Problem]:
+def _changed(checksummed: Sequence[_Checksummed], connection: sqlite3.Connection, stop: Cancellation) -> list[Problem]:
     found: list[Problem] = []
     if not checksums.are_in(connection):
         return found

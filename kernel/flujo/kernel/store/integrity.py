@@ -10,9 +10,8 @@ step that waits, waits for something; and the journal adds up to the summary tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import StrEnum
-from types import NoneType
 from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -29,7 +28,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.events import KIND_OF, Effect, Event, EventRow, Fact, Kind
 from flujo.kernel.journal.fold import fold
 from flujo.kernel.journal.requests import REQUEST_KINDS
-from flujo.kernel.journal.state import FINAL, RunStatus, StepStatus, WorkflowState
+from flujo.kernel.journal.state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child, summarize
 
 from .backend import FoundRun, Posted, RunFilter, StateBackend, StoredRun
@@ -262,23 +261,33 @@ def unwakeable_steps(state: WorkflowState) -> Sequence[str]:
 def _require_types(fact: Fact) -> None:
     """Raise ValidationError, which is a ValueError, for a field of a fact that holds what it cannot."""
     kind = fact.__class__
-    types = (kind, *map(type, fact))
-    if types in _ACCEPTED:
+    accepted = _ACCEPTED.setdefault(kind, set())
+    types = tuple(map(type, fact))
+    if types in accepted or (shapes := tuple(map(_shape, fact))) in accepted:
         return
     if (adapter := _ADAPTERS.get(kind)) is None:
         adapter = _ADAPTERS[kind] = TypeAdapter(kind, config=ConfigDict(strict=True))
     adapter.validate_python(fact._asdict())
-    if _SCALARS.issuperset(types[1:]):
-        _ACCEPTED.add(types)
+    if len(accepted) < _MOST_ACCEPTED:
+        accepted.add(shapes)
+
+
+def _shape(value: Any) -> Hashable:
+    """What a declared type of JSON goes by: the class of a value, and of all that is in it."""
+    if isinstance(value, dict):
+        return dict, frozenset(map(_shape, value)), frozenset(map(_shape, value.values()))
+    if isinstance(value, list | tuple):
+        return value.__class__, frozenset(map(_shape, value))
+    return value.__class__
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 """Made when the first fact of a kind is met: all of them together take as long as an import."""
 
-_SCALARS = frozenset({str, int, float, bool, NoneType})
-_ACCEPTED: set[tuple[type[Any], ...]] = set()
-"""A kind with the classes of its values, as pydantic has accepted them once. Fields are declared by their classes
-alone, so values without parts are accepted whenever others of their classes were, and most events have no others."""
+_ACCEPTED: dict[type[Any], set[Hashable]] = {}
+"""By kind, the shapes of the fields of a fact that pydantic has accepted; it need not see them again."""
+
+_MOST_ACCEPTED = 1_000
 
 
 def _short(error: Exception) -> str:
@@ -386,8 +395,17 @@ class _Checking:
 
     async def _look_at(self, run: StoredRun) -> None:
         summary, run_id = run.summary, run.summary.run_id
-        for problem in await self._examined(summary, run.events):
+        verification = Verification(run_id, summary.uid)
+        goes_on = self._follow(verification, summary, run.events)
+        if len(run.events) >= READ_EVENTS and not goes_on:
+            goes_on = await self._follow_rest(verification, summary)
+        for problem in verification.conclude(summary):
             self.note_damage(run_id, problem)
+        if goes_on:
+            now = await self._backend.load(run_id)  # it has gone on meanwhile, or else it is wrong
+            if (now.uid, now.seq) == (summary.uid, summary.seq):
+                text = f"its journal goes on behind event {summary.seq}, the last by its summary"
+                self.note_damage(run_id, text)
         if summary.definition is not None and (wrong := await self._problem_of(summary.definition)) is not None:
             self.note_damage(run_id, f"its definition {summary.definition} {wrong}")
         for posted in run.requests:
@@ -395,35 +413,32 @@ class _Checking:
                 severity, text = verdict
                 upgrade = severity is Severity.NEWER
                 self._note(severity, run_id, text, ["pip install --upgrade flujoctl" if upgrade else _delete(run_id)])
-        self._interrupted += await is_interrupted(self._backend, summary)
+        if summary.status in LIVE:
+            self._interrupted += await is_interrupted(self._backend, summary)
         if summary.parent_run_id is not None:
             await self._look_for_parent(summary, summary.parent_run_id)
 
-    async def _examined(self, summary: RunSummary, rows: Sequence[EventRow]) -> Sequence[str]:
-        """What is wrong with a run, whose journal begins with `rows`, and goes on if these are as many as were asked
-        for."""
-        run_id, uid = summary.run_id, summary.uid
-        verification = Verification(run_id, uid)
-        wanted, seq, goes_on = READ_EVENTS, 0, False
-        while True:
-            expected = (
-                rows if not rows or rows[-1].seq <= summary.seq else [row for row in rows if row.seq <= summary.seq]
-            )
-            for row in expected:
-                verification.follow(row)
-            self._events += len(expected)
-            goes_on = len(expected) < len(rows)
-            if goes_on or verification.is_over or len(rows) < wanted or rows[-1].seq <= seq:
+    def _follow(self, verification: Verification, summary: RunSummary, rows: Sequence[EventRow]) -> bool:
+        """Look at these rows of a run; True if there are some behind the last one of its summary."""
+        for row in rows:
+            if row.seq > summary.seq:
+                return True
+            verification.follow(row)
+            self._events += 1
+        return False
+
+    async def _follow_rest(self, verification: Verification, summary: RunSummary) -> bool:
+        """Look at what follows in a journal that is longer than what was read at once; True as `_follow`."""
+        seq = READ_EVENTS
+        while not verification.is_over:
+            wanted = min(READ_EVENTS, summary.seq - seq + 1)  # one more than there ought to be
+            rows = await self._backend.read_events(summary.run_id, summary.uid, seq, wanted)
+            if self._follow(verification, summary, rows):
+                return True
+            if len(rows) < wanted or rows[-1].seq <= seq:
                 break
             seq = rows[-1].seq
-            wanted = min(READ_EVENTS, summary.seq - seq + 1)  # one more than there ought to be
-            rows = await self._backend.read_events(run_id, uid, seq, wanted)
-        problems = list(verification.conclude(summary))
-        if goes_on:
-            now = await self._backend.load(run_id)  # it has gone on meanwhile, or else it is wrong
-            if (now.uid, now.seq) == (uid, summary.seq):
-                problems.append(f"its journal goes on behind event {summary.seq}, the last by its summary")
-        return problems
+        return False
 
     async def _problem_of(self, digest: str) -> str | None:
         """Return what is wrong with a stored definition; asked once for each."""
