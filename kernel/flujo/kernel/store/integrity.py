@@ -278,7 +278,7 @@ def _shape(value: Any) -> Hashable:
         return dict, frozenset(map(_shape, value)), frozenset(map(_shape, value.values()))
     if isinstance(value, list | tuple):
         return value.__class__, frozenset(map(_shape, value))
-    return value.__class__
+    return type(value)
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
