@@ -10,7 +10,7 @@ step that waits, waits for something; and the journal adds up to the summary tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -272,7 +272,7 @@ def _require_types(fact: Fact) -> None:
         accepted.add(shapes)
 
 
-def _shape(value: Any) -> Hashable:
+def _shape(value: Any) -> object:
     """What a declared type of JSON goes by: the class of a value, and of all that is in it."""
     if isinstance(value, dict):
         return dict, frozenset(map(_shape, value)), frozenset(map(_shape, value.values()))
@@ -284,7 +284,7 @@ def _shape(value: Any) -> Hashable:
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 """Made when the first fact of a kind is met: all of them together take as long as an import."""
 
-_ACCEPTED: dict[type[Any], set[Hashable]] = {}
+_ACCEPTED: dict[type[Any], set[object]] = {}
 """By kind, the shapes of the fields of a fact that pydantic has accepted; it need not see them again."""
 
 _MOST_ACCEPTED = 1_000
