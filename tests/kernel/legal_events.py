@@ -38,6 +38,7 @@ def legal(state: WorkflowState) -> Iterator[Fact]:
         yield events.CancelRequested()
         if state.cancel_requested_at is not None:
             yield events.RunCancelled()
+        yield from _clean_ups(state)  # behind the request, which takes nothing away and adds nothing to the moves
     if state.seq:
         yield from _resumptions(state)
     if state.seq and state.status is not RunStatus.COMPLETED:
@@ -50,20 +51,30 @@ def _while_live(state: WorkflowState) -> Iterator[Fact]:
     for name in NAMES:
         step = state.steps.get(name)
         yield from _of_step(name, step or StepState(name))
+        if step is not None and step.status is StepStatus.CANCELLED and state.cleaning_up is not None:
+            yield events.StepStarted(name, 1, step.generation + 1)  # it was cut short, and a clean-up does it again
+            yield events.StepWaiting(name, "sleep", step.generation + 1, until=1)
     yield events.SignalReceived("go", "null")
     yield events.ProgressReported(None, 1.0)
     yield events.CancelRequested()
     if state.cancel_requested_at is not None:
         yield events.RunCancelled()
+    yield from _clean_ups(state)
     yield events.PauseRequested()
     if state.pause_requested_at is not None and not state.active:
         yield events.RunPaused("PauseRequested")
-    if not state.current_steps:
+    if not state.current_steps and state.cleaning_up is None:
         yield events.RunCompleted("null")
     failed = [step.name for step in state.steps.values() if step.status is StepStatus.FAILED]
     yield events.RunFailed("ValueError", "no", steps=failed)
     if state.interrupted:
         yield events.RunPaused("StepInterrupted")
+
+
+def _clean_ups(state: WorkflowState) -> Iterator[Fact]:
+    """What follows on a cancel, or on the end of the run's time, if the workflow has clean-ups."""
+    if state.steps and state.cleaning_up is None:
+        yield events.CleanUpStarted("cancelled", tuple(state.current_steps))
 
 
 def _of_step(name: str, step: StepState) -> Iterator[Fact]:

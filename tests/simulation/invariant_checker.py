@@ -127,6 +127,9 @@ class _Journal:
             case events.CancelRequested():
                 _require(self.status not in FINAL, f"it has {self.status}")
                 self.status, self.stopping = "live", "cancel"
+            case events.CleanUpStarted():
+                _require(self.status not in FINAL, f"it has {self.status}")
+                self.status, self.stopping = "live", None
             case events.PauseRequested():
                 _require(self.status == "live", f"it has {self.status}")
                 self.stopping = self.stopping or "pause"

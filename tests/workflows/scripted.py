@@ -29,6 +29,7 @@ class Record:
     output_json: str | None = None
     failure: tuple[str, str] = ("", "")
     reason: str = ""
+    settled_seq: int | None = None
 
 
 class Crash(BaseException):
@@ -46,6 +47,7 @@ class ScriptedContext:
     waits: dict[str, Wait] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     crash_in: str | None = None
+    ending: str | None = None
 
     def again(self) -> ScriptedContext:
         """The context of the next kernel that runs this run."""

@@ -216,6 +216,7 @@ def event_line(event: Event, state: WorkflowState) -> str:
             | events.RunCompleted()
             | events.RunFailed()
             | events.RunCancelled()
+            | events.CleanUpStarted()
         ):
             return _run_line(fact)
         case events.CancelRequested() | events.PauseRequested() | events.SignalReceived():
@@ -252,6 +253,7 @@ RunFact = (
     | events.RunCompleted
     | events.RunFailed
     | events.RunCancelled
+    | events.CleanUpStarted
 )
 RequestFact = events.CancelRequested | events.PauseRequested | events.SignalReceived
 StepFact = (
@@ -285,6 +287,8 @@ def _run_line(fact: RunFact) -> str:
             return f"run failed{where}: {fact.type}: {first_line(fact.message)}"
         case events.RunCancelled():
             return "run cancelled"
+        case events.CleanUpStarted():
+            return f"run cleans up: it {'takes too long' if fact.reason == 'timeout' else 'is cancelled'}"
         case _:
             assert_never(fact)
 

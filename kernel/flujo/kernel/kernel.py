@@ -217,7 +217,8 @@ class Kernel(Observed):
         return await self._requests.deliver(run_id, fact, answers, store)
 
     async def cancel(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> CancelOutcome:
-        """See Runs.cancel. A run without a live owner is cancelled at once, and becomes this kernel's for that."""
+        """See Runs.cancel. A run without a live owner is cancelled at once, and becomes this kernel's for that
+        and for its clean-ups."""
         told = Asked(reason=reason, **asked)
         fact = events.CancelRequested(reason, told.by, told.fingerprint("cancel"))
 

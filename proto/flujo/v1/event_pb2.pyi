@@ -52,6 +52,7 @@ class Event(_message.Message):
     VARIABLE_SET_FIELD_NUMBER: _builtins.int
     PROGRESS_REPORTED_FIELD_NUMBER: _builtins.int
     PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
+    CLEAN_UP_STARTED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """1, 2, 3 … in its run, without gaps."""
     type: _builtins.str
@@ -144,6 +145,10 @@ class Event(_message.Message):
     def pause_requested(self) -> Global___PauseRequested:
         """Somebody asked to pause."""
 
+    @_builtins.property
+    def clean_up_started(self) -> Global___CleanUpStarted:
+        """The run is to end, and its clean-ups begin."""
+
     def __init__(
         self,
         *,
@@ -171,12 +176,13 @@ class Event(_message.Message):
         variable_set: Global___VariableSet | None = ...,
         progress_reported: Global___ProgressReported | None = ...,
         pause_requested: Global___PauseRequested | None = ...,
+        clean_up_started: Global___CleanUpStarted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received", "step_output_set", "value_recorded", "variable_set", "progress_reported", "pause_requested"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received", "step_output_set", "value_recorded", "variable_set", "progress_reported", "pause_requested", "clean_up_started"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -564,6 +570,34 @@ class RunCancelled(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
 
 Global___RunCancelled: _TypeAlias = RunCancelled  # noqa: Y015
+
+@_typing.final
+class CleanUpStarted(_message.Message):
+    """The run is to end, its program has stopped, and its clean-ups begin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why: "cancelled" or "timeout"."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the steps that were cut short."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        steps: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CleanUpStarted: _TypeAlias = CleanUpStarted  # noqa: Y015
 
 @_typing.final
 class StepStarted(_message.Message):

@@ -340,6 +340,9 @@ class RunDetails(_message.Message):
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     CHANGES_ACCEPTED_FIELD_NUMBER: _builtins.int
     USUAL_FIELD_NUMBER: _builtins.int
+    CLEANING_UP_FIELD_NUMBER: _builtins.int
+    CLEAN_UP_SEQ_FIELD_NUMBER: _builtins.int
+    CUT_SHORT_FIELD_NUMBER: _builtins.int
     steps_omitted: _builtins.int
     """How many further steps there are."""
     paused_reason: _builtins.str
@@ -350,6 +353,10 @@ class RunDetails(_message.Message):
     """The run this one was forked from."""
     changes_accepted: _builtins.bool
     """The last resume allowed the program to leave out what it has completed."""
+    cleaning_up: _builtins.str
+    """Why the clean-ups of a run go on that is to end: "cancelled" or "timeout"."""
+    clean_up_seq: _builtins.int
+    """The number of the event with which clean-ups began, until a resume."""
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
         """Inputs, complete with their defaults: a JSON object."""
@@ -424,6 +431,10 @@ class RunDetails(_message.Message):
     def usual(self) -> _duration_pb2.Duration:
         """How long earlier runs of the workflow took, for a run that goes on; absent before one has completed."""
 
+    @_builtins.property
+    def cut_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The steps that had no outcome then."""
+
     def __init__(
         self,
         *,
@@ -450,19 +461,30 @@ class RunDetails(_message.Message):
         differences: _abc.Iterable[Global___StepDifference] | None = ...,
         changes_accepted: _builtins.bool = ...,
         usual: _duration_pb2.Duration | None = ...,
+        cleaning_up: _builtins.str | None = ...,
+        clean_up_seq: _builtins.int | None = ...,
+        cut_short: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "timeout", b"timeout", "usual", b"usual", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "timeout", b"timeout", "usual", b"usual", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "differences", b"differences", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "usual", b"usual", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "cut_short", b"cut_short", "differences", b"differences", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "usual", b"usual", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cancel_reason: _TypeAlias = _typing.Literal["cancel_reason"]  # noqa: Y015
     _WhichOneofArgType__cancel_reason: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason"]  # noqa: Y015
+    _WhichOneofReturnType__clean_up_seq: _TypeAlias = _typing.Literal["clean_up_seq"]  # noqa: Y015
+    _WhichOneofArgType__clean_up_seq: _TypeAlias = _typing.Literal["_clean_up_seq", b"_clean_up_seq"]  # noqa: Y015
+    _WhichOneofReturnType__cleaning_up: _TypeAlias = _typing.Literal["cleaning_up"]  # noqa: Y015
+    _WhichOneofArgType__cleaning_up: _TypeAlias = _typing.Literal["_cleaning_up", b"_cleaning_up"]  # noqa: Y015
     _WhichOneofReturnType__forked_from: _TypeAlias = _typing.Literal["forked_from"]  # noqa: Y015
     _WhichOneofArgType__forked_from: _TypeAlias = _typing.Literal["_forked_from", b"_forked_from"]  # noqa: Y015
     _WhichOneofReturnType__paused_reason: _TypeAlias = _typing.Literal["paused_reason"]  # noqa: Y015
     _WhichOneofArgType__paused_reason: _TypeAlias = _typing.Literal["_paused_reason", b"_paused_reason"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cancel_reason) -> _WhichOneofReturnType__cancel_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clean_up_seq) -> _WhichOneofReturnType__clean_up_seq | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cleaning_up) -> _WhichOneofReturnType__cleaning_up | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__forked_from) -> _WhichOneofReturnType__forked_from | None: ...
     @_typing.overload
@@ -740,7 +762,7 @@ class StepDifference(_message.Message):
     step: _builtins.str
     """Key of the step."""
     change: _builtins.str
-    """"changed", "removed", "renamed", "reordered" or "inserted"."""
+    """"changed", "removed", "renamed", "reordered", "inserted", or "outdated" if only inputs of the run have changed."""
     detail: _builtins.str
     """A sentence for people."""
     def __init__(

@@ -45,6 +45,7 @@ FULL: dict[str, Any] = {
     "run_failed": events.RunFailed("ValueError", "no", "a", 2, ["a", "b"], "line 1\nline 2"),
     "cancel_requested": events.CancelRequested("enough", "ann", REQUEST),
     "run_cancelled": events.RunCancelled("enough"),
+    "clean_up_started": events.CleanUpStarted("timeout", ["a", "b"]),
     "step_started": events.StepStarted("a", 2, 3, 5, "digest"),
     "step_waiting": events.StepWaiting("a", "signal", 2, INSTANT, "go", "child", 3, 4, True),
     "step_completed": events.StepCompleted("a", '{"b":null}', 7),

@@ -160,6 +160,7 @@ class _Reader(NodeReader):
     def _read_settings(self, node: Node | None) -> dict[str, Any]:
         settings = self._mapping(node, "`settings`")
         self._number(settings.get("max_jumps"), "max_jumps")
+        self._duration(settings.get("clean_up_timeout"), "`clean_up_timeout`")
         return {key: value.plain() for key, value in settings.items()}
 
     def _read_retention(self, node: Node | None) -> Retention | None:

@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import Problem
 from flujo.kernel.programs import ALWAYS, NOTHING, Retention, RetryPolicy
 
 from .graphs import Graph
 from .parameters import Parameter
 from .registry import Task
+
+CLEAN_UP_SECONDS = 60.0
+"""How long clean-ups may take after a cancel or a timeout, unless `settings.clean_up_timeout` says otherwise."""
 
 MAX_JUMPS = 100
 """How often a run may jump back, unless `settings.max_jumps` says otherwise."""
@@ -110,6 +114,16 @@ class Definition:
     def is_left_for_the_end(self, step: StepDefinition) -> bool:
         """True if a step is a clean-up without a place in the graph."""
         return self.graph is not None and step.always_run and not self.graph.waits_for[step.name]
+
+    @property
+    def clean_up_seconds(self) -> float:
+        """Return how long clean-ups may take after a cancel or a timeout."""
+        return parse_duration(self.settings.get("clean_up_timeout", CLEAN_UP_SECONDS))
+
+    @property
+    def has_clean_ups(self) -> bool:
+        """True if any step always runs."""
+        return any(step.always_run for step in self.steps)
 
     @property
     def max_jumps(self) -> int:

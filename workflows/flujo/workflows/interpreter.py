@@ -25,7 +25,7 @@ from flujo.kernel.state import SETTLED
 
 from .definitions import Definition, StepDefinition
 from .graphs import Graph, Schedule
-from .names import StepNames
+from .names import Ending, StepNames, told
 from .registry import TaskCall
 from .runlog import StepLog
 from .templates import TemplateError, holds, render
@@ -62,6 +62,8 @@ class Recorded(Protocol):
     def attempt(self) -> int: ...
     @property
     def output_json(self) -> str | None: ...
+    @property
+    def settled_seq(self) -> int | None: ...
 
 
 class RunContext(Protocol):
@@ -71,6 +73,8 @@ class RunContext(Protocol):
     def run_id(self) -> str: ...
     @property
     def environment(self) -> Mapping[str, Any]: ...
+    @property
+    def ending(self) -> str | None: ...
 
     async def step(
         self,
@@ -106,15 +110,29 @@ async def interpret(definition: Definition, ctx: RunContext, inputs: Mapping[str
     return None if definition.outputs is None else await render(definition.outputs, steps.names.seen_at_the_end())
 
 
+async def clean_up(definition: Definition, ctx: RunContext, inputs: Mapping[str, Any]) -> None:
+    """Run the clean-ups of a run that was cancelled or has taken too long: those that have not come to their end.
+
+    What is recorded of the other steps is gone through once more, so that the templates of clean-ups see it."""
+    steps = _Steps(ctx, StepNames(definition, ctx.run_id, ctx.environment, inputs))
+    if definition.graph is None:
+        failures = await _in_order(definition, steps, only_recorded=True)
+    else:
+        failures = await _recorded_in_graph(definition, steps)
+    await _clean_up(definition, steps, failures, _CUT_SHORT[ctx.ending or "cancelled"])
+
+
 # -- which step comes next --------------------------------------------------------------------------------------------
 
 
-async def _in_order(definition: Definition, steps: _Steps) -> list[StepFailed]:
-    """Perform a sequence; returns the failure that ended it, if one did."""
+async def _in_order(definition: Definition, steps: _Steps, *, only_recorded: bool = False) -> list[StepFailed]:
+    """Perform a sequence, or as much of it as is recorded; returns the failure that ended it, if one did."""
     places = {step.name: place for place, step in enumerate(definition.steps)}
     place = jumps = 0
     while place < len(definition.steps):
         step = definition.steps[place]
+        if only_recorded and steps.status_of(step) not in SETTLED:
+            return []
         failure = None if await steps.skip(step) else await steps.perform(step)
         if failure is None or step.on_error.goes_on:
             target = place + 1
@@ -133,9 +151,31 @@ async def _in_order(definition: Definition, steps: _Steps) -> list[StepFailed]:
     return []
 
 
-async def _clean_up(definition: Definition, steps: _Steps, failures: list[StepFailed]) -> list[StepFailed]:
+async def _recorded_in_graph(definition: Definition, steps: _Steps) -> list[StepFailed]:
+    """Go through the steps of a graph that have settled, in the order in which they did; returns the first failure that
+    nothing handles."""
+    failures: list[StepFailed] = []
+    settled = [step for step in definition.steps if steps.status_of(step) in SETTLED]
+    for step in sorted(settled, key=steps.settled_seq_of):
+        failure = None if await steps.skip(step) else await steps.perform(step)
+        if failure is not None and not step.on_error.goes_on:
+            failures.append(failure)
+    return failures[:1]
+
+
+_CUT_SHORT = {
+    "cancelled": Ending("cancelled", {"step": None, "type": "RunCancelled", "message": "the run was cancelled"}),
+    "timeout": Ending("timeout", {"step": None, "type": "TimeoutError", "message": "the run took too long"}),
+}
+"""What clean-ups are told of a run that was cut short."""
+
+
+async def _clean_up(
+    definition: Definition, steps: _Steps, failures: list[StepFailed], ending: Ending | None = None
+) -> list[StepFailed]:
     """Perform the steps that always run and have not run; returns their failures behind those there are."""
-    ending = failures[0] if failures else None
+    if failures:
+        ending = Ending("failed" if ending is None else ending.reason, told(failures[0]))
     for step in definition.steps:
         if not step.always_run or step.name in steps.performed or await steps.skip(step, ending=ending):
             continue
@@ -243,7 +283,12 @@ class _Steps:
         recorded = self._ctx.peek(step.name)
         return "pending" if recorded is None else str(recorded.status)
 
-    async def skip(self, step: StepDefinition, reason: str | None = None, ending: StepFailed | None = None) -> bool:
+    def settled_seq_of(self, step: StepDefinition) -> int:
+        """Return the number of the event with which a step has settled, 0 if it has not."""
+        recorded = self._ctx.peek(step.name)
+        return 0 if recorded is None else recorded.settled_seq or 0
+
+    async def skip(self, step: StepDefinition, reason: str | None = None, ending: Ending | None = None) -> bool:
         """Record a step as skipped, for a reason given or since its condition is false; True if it was.
 
         A step that has begun goes on. One that was skipped stays so, unless a user gave it an output."""
@@ -264,14 +309,15 @@ class _Steps:
         if not step.always_run:
             await self.skip(step, reason)
 
-    async def _holds(self, step: StepDefinition, ending: StepFailed | None) -> bool:
+    async def _holds(self, step: StepDefinition, ending: Ending | None) -> bool:
         try:
             return step.condition is None or await holds(step.condition, self.names.seen_by(step, ending))
         except FlujoError:
             return True  # it is met again in the step's body, and is the step's own failure there
 
-    async def perform(self, step: StepDefinition, ending: StepFailed | None = None) -> StepFailed | None:
-        """Perform a step; returns its failure, told as its definition wants it told. `ending` ended the run."""
+    async def perform(self, step: StepDefinition, ending: Ending | None = None) -> StepFailed | None:
+        """Perform a step; returns its failure, told as its definition wants it told. `ending` says what ended the
+        run."""
         self.performed.add(step.name)
         recorded = self._ctx.peek(step.name)
         attempt = 0 if recorded is None else recorded.attempt

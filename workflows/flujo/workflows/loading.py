@@ -20,7 +20,7 @@ from flujo.kernel.programs import RunStart, Workflow
 from .definition_reader import read_definition
 from .definitions import Definition
 from .documents import MAX_BYTES
-from .interpreter import RunContext, interpret
+from .interpreter import RunContext, clean_up, interpret
 from .parameters import check_inputs
 from .registry import Task, Tasks
 
@@ -82,6 +82,9 @@ def _workflow(text: str, name: str, path: Path | None, workspace: str | Path | N
     async def program(ctx: RunContext, inputs: dict[str, Any]) -> Any:
         return await interpret(definition, ctx, inputs)
 
+    async def tidy_up(ctx: RunContext, inputs: dict[str, Any]) -> None:
+        await clean_up(definition, ctx, inputs)
+
     return Workflow(
         name=definition.name,
         version=definition.version,
@@ -96,6 +99,8 @@ def _workflow(text: str, name: str, path: Path | None, workspace: str | Path | N
         mentions={step.name: step.mentions for step in definition.steps if step.mentions},
         environment=_environment(definition, path, None if workspace is None else Path(workspace).absolute()),
         retention=definition.retention,
+        clean_up=tidy_up if definition.has_clean_ups else None,
+        clean_up_seconds=definition.clean_up_seconds,
     )
 
 

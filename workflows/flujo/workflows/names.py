@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flujo.kernel.errors import StepFailed
 from flujo.kernel.programs import planned_name
@@ -19,6 +19,14 @@ from .sandbox import NotRun, Variables
 
 Failure = dict[str, Any]
 """`step`, `type` and `message`: what templates see as `error`."""
+
+
+class Ending(NamedTuple):
+    """Why clean-ups run although not all steps have: `failed`, `cancelled` or `timeout`, and what they see as
+    `error`."""
+
+    reason: str
+    error: Failure
 
 
 class StepNames:
@@ -55,21 +63,23 @@ class StepNames:
                 "file": own["workflow_file"],
                 "dir": own["workflow_dir"],
             },
-            "run": {"id": run_id, "number": own["run_number"], "started_at": own["timestamp"]},
+            "run": {"id": run_id, "number": own["run_number"], "started_at": own["timestamp"], "reason": None},
         }
 
-    def seen_by(self, step: StepDefinition, ending: StepFailed | None = None) -> dict[str, Any]:
+    def seen_by(self, step: StepDefinition, ending: Ending | None = None) -> dict[str, Any]:
         """Return the names as they stand when a step starts; later steps do not change what was handed out.
 
-        `error` is `ending`, the failure that ended the run, or one that the definition goes on after: in a sequence the
-        last one; for a handler the first it handles and else the last the step waits for, by their order in the file.
+        `error` is what ended the run, if that is over (`ending`), or a failure that the definition goes on after: in a
+        sequence the last one; for a handler the first it handles and else the last the step waits for, by their order
+        in the file.
         """
         before: Collection[str] | None = None
         if self._graph is not None and self._graph.waits_for[step.name]:
             before = self._graph.before(step.name)
         if ending is not None:
-            error: Failure | None = _told(planned_name(ending.step), ending)
-        elif self._graph is None:
+            run = {**self._fixed["run"], "reason": ending.reason}
+            return {**self._names(ending.error, before), "run": run}
+        if self._graph is None:
             error = self._last_failure()
         elif handled := self._handled.get(step.name):
             error = self._failures_among(handled)[0] if self.has_failed(handled) else None
@@ -121,6 +131,11 @@ class StepNames:
         """Note that a step was skipped."""
         self._failures.pop(name, None)
         self._steps[name] = NotRun(name, "skipped")
+
+
+def told(failure: StepFailed) -> Failure:
+    """Return a failure as templates see it."""
+    return _told(planned_name(failure.step), failure)
 
 
 def _told(name: str, failure: StepFailed) -> Failure:

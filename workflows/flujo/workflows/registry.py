@@ -66,10 +66,13 @@ class TaskCall:
     log: StepLog
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of a child process: those of this process, and those that name its run and attempt."""
+        """Return the variables of a child process: those of this process, those that name its run and attempt, and for
+        a clean-up at the end of a run `FLUJO_REASON`."""
         import os
 
-        return {**os.environ, **self.attempt.environment()}
+        inherited = {name: value for name, value in os.environ.items() if name != "FLUJO_REASON"}
+        reason = self.context.get("run", {}).get("reason")
+        return {**inherited, **self.attempt.environment(), **({"FLUJO_REASON": reason} if reason else {})}
 
 
 Run = Callable[[TaskCall], Awaitable[Any]]

@@ -20,7 +20,10 @@ from flujo.kernel.errors import RunFinishedError
 @click.option("--reason", metavar="TEXT", help="the reason, which is recorded")
 @click.option("--wait/--no-wait", default=True, help="wait until the runs have stopped (default), or return at once")
 def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: bool) -> int:
-    """Cancel runs. A run that a process runs is asked to stop; a run that no process runs is cancelled at once."""
+    """Cancel runs. A run that a process runs is asked to stop; a run that no process runs is cancelled here.
+
+    Clean-ups run before a run ends; cancelling it once more ends them.
+    """
 
     async def cancel() -> list[tuple[str, RunStatus]]:
         async with reading(session.target) as runs:

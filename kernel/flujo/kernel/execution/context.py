@@ -87,6 +87,19 @@ class Context:
         finally:
             self._reporter.flush(None)
 
+    async def run_clean_up(self) -> None:
+        """Run the clean-ups of the workflow in this task, with keys of their own. The kernel calls this."""
+        assert self._run.workflow.clean_up is not None
+        leave_every_attempt()
+        running_program.set(self._run.uid)
+        _branch.set(Branch("", this_task()))
+        await self._run.workflow.clean_up(self, self._run.state.inputs)
+
+    @property
+    def ending(self) -> str | None:
+        """Why the clean-ups of the workflow run: `cancelled` or `timeout`. None while its program does."""
+        return self._run.state.cleaning_up
+
     # -- steps --------------------------------------------------------------------------------------------------
 
     @overload

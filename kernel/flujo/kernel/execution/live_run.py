@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from flujo.kernel import errors
 from flujo.kernel.journal import events
 from flujo.kernel.journal.compatibility import unasked
-from flujo.kernel.journal.decisions import Stop, at_end
+from flujo.kernel.journal.decisions import Stop, at_clean_up, at_end, stop_of
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.failures import carried, describe, is_a
 from flujo.kernel.journal.state import LIVE, WorkflowState
@@ -144,6 +144,8 @@ class LiveRun:
     def require_asked(self, key: str) -> None:
         """Stop a program whose own task begins the new step `key` although it has not asked for what it completed
         before. Other tasks are not judged here: what they ask for comes in any order."""
+        if self.state.cleaning_up is not None:
+            return  # clean-ups need not ask for what the program has completed
         found = unasked(self.state, self.replay.is_unasked, branch="") if this_task() == self.task else []
         if found:
             detail = f"it is new, and the program asks for it before {found[0].step!r}"
@@ -173,6 +175,8 @@ class LiveRun:
         """True if nothing but the call that asks could wake the program: it runs in the program's own task, under no
         deadline and inside of no handler of the user's. Tasks and timers that the program has left on the event loop
         are not looked for here (leaving.LooseWork)."""
+        if self.state.cleaning_up is not None:
+            return False  # its time is counted in this process
         if this_task() != self.task or anyio.current_effective_deadline() != inf:
             return False
         return not stands_guarded(until=LiveRun._run_alone.__code__)
@@ -270,14 +274,50 @@ class LiveRun:
 
     # -- the program --------------------------------------------------------------------------------------------
 
-    async def drive(self, program: Callable[[], Awaitable[Any]]) -> None:
-        """Run the program to its end in this task, and record how it ended."""
+    async def drive(
+        self, program: Callable[[], Awaitable[Any]], clean_up: Callable[[], Awaitable[Any]] | None = None
+    ) -> None:
+        """Run the program to its end in this task, and record how it ended.
+
+        After a cancel, or when the time of the run is over, `clean_up` runs once the program has stopped; if it had
+        begun before this life of the run, nothing else does."""
         output: str | None = None
         failure: events.RunFailed | None = None
-        # Not earlier: a resume has to be recorded first, and what it invalidates is not handed out.
-        self.replay = Replay(self.state, self.spawn)
         self._driven = True
         self.task = this_task()
+        if self.state.cleaning_up is None:
+            output, failure = await self._perform(program)
+        if clean_up is not None and self._is_to_clean_up():
+            await self._clean_up(clean_up)
+        await self._end(output, failure)
+
+    def _is_to_clean_up(self) -> bool:
+        if self.state.status not in LIVE:
+            return False
+        if self.state.cleaning_up is not None:
+            return self.stopped is None
+        return self.stopped in (Stop.CANCEL, Stop.TIMEOUT) and bool(self.state.steps)
+
+    async def _clean_up(self, clean_up: Callable[[], Awaitable[Any]]) -> None:
+        """Run the clean-ups. Another stop ends them; the run ends for the reason for which its program was stopped."""
+        if self.state.cleaning_up is None:
+            assert self.stopped is not None
+            self.record(at_clean_up(self.state, self.stopped))
+        self.stopped = None
+        self._scope, self._released = anyio.CancelScope(shield=True), anyio.Event()
+        _, failure = await self._perform(clean_up, is_clean_up=True)
+        if failure is not None:
+            logger.warning("run %s: its clean-up failed: %s: %s", self.state.run_id, failure.type, failure.message)
+        if self.stopped in (None, Stop.CANCEL, Stop.TIMEOUT):
+            self.stopped = stop_of(self.state)
+
+    async def _perform(
+        self, program: Callable[[], Awaitable[Any]], *, is_clean_up: bool = False
+    ) -> tuple[str | None, events.RunFailed | None]:
+        """Run a program until it has ended or was stopped, and return its output or its failure."""
+        output: str | None = None
+        # Not earlier: a resume has to be recorded first, and what it invalidates is not handed out.
+        self.replay = Replay(self.state, self.spawn)
         if self.held:  # asked for before there was a program to stop
             self._pause_when_idle()
         if self.stopped is not None:
@@ -287,8 +327,9 @@ class LiveRun:
                 # Called here and not before: it must begin in the task that drives it, inside the scope that can
                 # stop it.
                 value = await self._run_alone(program)
-                self._require_all_asked()
-                output = self.workflow.codec.encode(value)
+                if not is_clean_up:
+                    self._require_all_asked()
+                    output = self.workflow.codec.encode(value)
         except Ended:
             pass
         except BaseException as error:
@@ -298,8 +339,8 @@ class LiveRun:
                 self.stop(Stop.CLOSE)
                 await self._end(None, None)
                 raise
-            failure = _run_failed(error)
-        await self._end(output, failure)
+            return None, _run_failed(error)
+        return output, None
 
     async def _run_alone(self, program: Callable[[], Awaitable[Any]]) -> Any:
         """Return what the program returns; raises RuntimeError if it has left a cancel scope open."""

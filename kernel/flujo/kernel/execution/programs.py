@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
@@ -43,6 +43,10 @@ Result_co = DefaultTypeVar("Result_co", covariant=True, default=Any)
 Program = Callable[[Any, Inputs], Awaitable[Any]]
 """What the kernel runs: it is called with the `Context` of the run, and its inputs. The context is untyped here, since
 a program may declare just the part of it that it uses, as the interpreter of `flujo.workflows` does."""
+
+
+CLEAN_UP_SECONDS = 60.0
+"""How long clean-ups may take after a cancel or a timeout, unless their workflow says otherwise."""
 
 
 class Step(Generic[P, R]):
@@ -179,7 +183,8 @@ class Workflow(Generic[Result_co]):
     `definition` is its text and `file` where that was read from. `environment` says what is read once, when a run
     begins, and stays for its whole life (plain JSON). `retention` says how long its runs are kept by the kernels it is
     given to. `signature` is what a Python function takes and returns; a definition that has none takes and returns
-    plain JSON."""
+    plain JSON. `clean_up` is a program that runs for `clean_up_seconds` at most when a run was cancelled or has taken
+    too long, once its program has stopped (LiveRun.drive)."""
 
     name: str
     program: Program
@@ -195,6 +200,8 @@ class Workflow(Generic[Result_co]):
     environment: Callable[[RunStart], Mapping[str, Any]] | None = None
     retention: Retention | None = None
     signature: Callable[[], Signature] | None = None
+    clean_up: Program | None = None
+    clean_up_seconds: float = CLEAN_UP_SECONDS
 
     def __post_init__(self) -> None:
         check_workflow_name(self.name)
@@ -240,6 +247,8 @@ def workflow(
     version: str | None = None,
     timeout: Duration | None = None,
     retention: Retention | None = None,
+    clean_up: Callable[..., Awaitable[Any]] | None = None,
+    clean_up_timeout: Duration = CLEAN_UP_SECONDS,
 ) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]: ...
 def workflow(
     function: Callable[..., Awaitable[R]] | None = None,
@@ -249,16 +258,24 @@ def workflow(
     version: str | None = None,
     timeout: Duration | None = None,
     retention: Retention | None = None,
+    clean_up: Callable[..., Awaitable[Any]] | None = None,
+    clean_up_timeout: Duration = CLEAN_UP_SECONDS,
 ) -> Workflow[R] | Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
     """Declare `async def f(ctx, …)` as a workflow: `@workflow`, or `@workflow(name=…, timeout="1h")`.
 
     Its inputs are keyword arguments, or one pydantic model. With `retention` a kernel that has the workflow forgets its
-    old runs by itself. Raises DeclarationError for a function that cannot be one, or whose types cannot be recorded and
-    read back."""
+    old runs by itself.
+
+    `clean_up` takes what the function takes: when a run was cancelled or has taken longer than its `timeout`, it runs
+    once the function has stopped, and may take `clean_up_timeout`. `ctx.ending` says why it runs, `ctx.peek(NAME)` what
+    a step has come to. Its steps are recorded as all steps are, and run anew after a resume.
+
+    Raises DeclarationError for a function that cannot be one, or whose types cannot be recorded and read back."""
     seconds = None if timeout is None else parse_duration(timeout)
 
     def declare(function: Callable[..., Awaitable[R]]) -> Workflow[R]:
-        return _declare(function, name, version, seconds, retention)
+        declared = _declare(function, name, version, seconds, retention)
+        return declared if clean_up is None else _with_clean_up(declared, clean_up, parse_duration(clean_up_timeout))
 
     return declare if function is None else declare(function)
 
@@ -296,6 +313,18 @@ def _declare(
         signature=signature,
     )
     return declared
+
+
+def _with_clean_up(declared: Workflow[R], clean_up: Callable[..., Awaitable[Any]], seconds: float) -> Workflow[R]:
+    if not _is_async(clean_up):
+        raise DeclarationError(f"the clean-up of workflow {declared.name!r} must be an async def taking (ctx, …)")
+
+    async def program(ctx: Any, inputs: Inputs) -> None:
+        assert declared.signature is not None
+        args, kwargs = declared.signature().arguments(declared.fitting(inputs, ctx.environment)[0])
+        await clean_up(ctx, *args, **kwargs)
+
+    return replace(declared, clean_up=program, clean_up_seconds=seconds)
 
 
 def _own_name(function: Any) -> str:

@@ -46,6 +46,9 @@ from .subprocesses import Children
 
 logger = logging.getLogger("flujo.kernel")
 
+_TO_BEGIN = (StepStatus.PENDING, StepStatus.CANCELLED)
+"""A step that its program asks for although it is cancelled was cut short before the clean-ups began."""
+
 _new = tuple.__new__  # what StepStarted(…) comes to, in half the time
 
 
@@ -130,8 +133,8 @@ class StepRunner:
                 return await self._recorded(step, codec)
         try:
             await self._begin(key, step)
-            if step is None or step.status is StepStatus.PENDING:
-                self._start_waiting(key, 1 if step is None else step.generation, wait)
+            if step is None or step.status in _TO_BEGIN:
+                self._start_waiting(key, _next_generation(step), wait)
             return codec.decode(await self._wait_out(key))
         except BaseException as error:
             self._left(key, error)
@@ -177,7 +180,7 @@ class StepRunner:
             while True:
                 step = state.steps.get(key)
                 if step is None or step.status is not StepStatus.WAITING:
-                    generation = 1 if step is None else step.generation
+                    generation = _next_generation(step)
                     child, resumes = await child_runs.resolve_child(run, key, generation, step, call)
                     if run.held:
                         await run.hold()
@@ -253,9 +256,8 @@ class StepRunner:
         if self._run.stopped is not None:
             # The program tidies up, perhaps inside a shield: nothing begins any more, and nothing may hold up the end.
             await self._run.unwind()
-        if step is not None and step.status is StepStatus.CANCELLED:
+        if step is not None and step.status is StepStatus.CANCELLED and step.settled_seq is not None:
             # Before any turn: this makes no new history, and what is recorded after it has still to come in order.
-            assert step.settled_seq is not None
             await self._run.replay.await_recorded_cancellation(step.settled_seq)
         if not self._run.replay.over:
             await self._run.replay.until_due()
@@ -298,7 +300,7 @@ class StepRunner:
 
     async def _due(self, step: StepState) -> tuple[int, int]:
         """Wait until a step that has a history is due, and return its generation and the number of its last attempt."""
-        if step.status in SETTLED:  # the same key with other arguments
+        if step.status in SETTLED or step.status is StepStatus.CANCELLED:  # with other arguments; or it was cut short
             return step.generation + 1, 0
         if step.next_attempt_at is not None and step.next_attempt_at > self._clock.now():
             with self._lull():
@@ -416,6 +418,11 @@ class StepRunner:
             self._report_rest(key)
             self._run.record(events.StepCancelled(key))
         self._children.used.pop((self._run.uid, key), None)  # of an attempt whose outcome is not recorded
+
+
+def _next_generation(step: StepState | None) -> int:
+    """Return the generation in which a step begins, or goes on."""
+    return 1 if step is None else step.generation + (step.status is StepStatus.CANCELLED)
 
 
 def _is_cancelled_by_program(run: LiveRun, error: BaseException) -> bool:

@@ -4,6 +4,7 @@ after_failure whether a failed attempt is followed by another, and when
 at_recovery   what has to be recorded before a run goes on under a new owner
 at_resume     what a resume invalidates
 at_end        how a run ends, from how its program ended
+at_clean_up   what is recorded before the clean-ups of a run that was stopped; after_clean_up behind them
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from flujo.kernel.errors import Difference, RunNotResumableError, StepCompletedE
 from . import events, plans
 from .events import Fact
 from .retry import RetryPolicy
-from .state import FINAL, Failure, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
+from .state import FINAL, CleanUpReason, Failure, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
 
 
 def after_failure(
@@ -44,18 +45,45 @@ def after_failure(
     return events.StepFailed(step.name, step.attempt, failure.type, failure.message, details=failure.details)
 
 
-def at_recovery(state: WorkflowState, max_interruptions: int) -> list[Fact]:
+def at_recovery(state: WorkflowState, max_interruptions: int, *, cleans_up: bool = False) -> list[Fact]:
     """Return what a new owner records before the program runs again: attempts that died with the old one, a cancel
-    carried out, or a pause when one step has now outlived `max_interruptions` owners."""
+    carried out, or a pause when one step has now outlived `max_interruptions` owners. With `cleans_up` the workflow has
+    clean-ups: they begin, or go on, before a cancel is carried out."""
     died = at_takeover(state)
+    outlived = [fact for fact in died if state.steps[fact.step].interruptions + 1 >= max_interruptions]
+    if state.cleaning_up is not None:
+        return [*died] if cleans_up and not outlived else [*died, *after_clean_up(state)]
     if state.cancel_requested_at is not None:
-        return [*died, events.RunCancelled(state.cancel_reason)]
+        return [*died, *at_cancel(state, cleans_up=cleans_up)]
     if state.pause_requested_at is not None:
         return [*died, events.RunPaused(PauseReason.REQUESTED)]
-    for fact in died:
-        if state.steps[fact.step].interruptions + 1 >= max_interruptions:
-            return [*died, events.RunPaused(PauseReason.INTERRUPTED, fact.step)]
+    if outlived:
+        return [*died, events.RunPaused(PauseReason.INTERRUPTED, outlived[0].step)]
     return [*died]
+
+
+def at_cancel(state: WorkflowState, *, cleans_up: bool) -> list[Fact]:
+    """What follows on the cancel of a run whose program has stopped: its clean-ups if it has any and any step has
+    begun, else its end."""
+    if cleans_up and state.steps and state.cleaning_up is None:
+        return [at_clean_up(state, Stop.CANCEL)]
+    return [events.RunCancelled(state.cancel_reason)]
+
+
+def at_clean_up(state: WorkflowState, stop: Stop) -> events.CleanUpStarted:
+    """What is recorded when clean-ups begin because a run was stopped."""
+    reason = CleanUpReason.TIMEOUT if stop is Stop.TIMEOUT else CleanUpReason.CANCELLED
+    return events.CleanUpStarted(reason, tuple(step.name for step in state.open_steps()))
+
+
+def after_clean_up(state: WorkflowState) -> list[Fact]:
+    """How a run ends whose clean-ups are over, whatever they have come to: as it would have without them."""
+    return at_end(state, stop_of(state), None, None)
+
+
+def stop_of(state: WorkflowState) -> Stop:
+    """Why the program of a run stopped that cleans up."""
+    return Stop.TIMEOUT if state.cleaning_up == CleanUpReason.TIMEOUT else Stop.CANCEL
 
 
 def at_takeover(state: WorkflowState) -> list[events.StepInterrupted]:
@@ -92,15 +120,18 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
     ended = set(state.failed_steps)
     ended.update(_require_begun(state, name) for name in retry)
     follows = None if from_step is None else _following(state, from_step)
-    ends_anew = from_step is not None or state.status in FINAL
+    has_ended = state.status in FINAL or state.cleaning_up is not None
+    ends_anew = from_step is not None or has_ended
     clean_ups = plans.clean_ups(state.plan) if state.plan is not None and ends_anew else frozenset()
+    cleaned_since = state.seq if state.clean_up_seq is None else state.clean_up_seq
     return [
         step.name
         for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
         if step.status is not StepStatus.PENDING
         and (
             (step.name in ended and (step.status is StepStatus.FAILED or step.name in retry))
-            or (step.status is StepStatus.CANCELLED and state.status in FINAL)
+            or (step.status is StepStatus.CANCELLED and has_ended)
+            or max(step.first_seq, step.settled_seq or 0) > cleaned_since
             or plans.planned_name(step.name) in clean_ups
             or (follows is not None and follows(step))
         )
@@ -251,7 +282,7 @@ def at_end(
             return [events.RunCancelled(state.cancel_reason)]
         case Stop.TIMEOUT:
             message = f"the run took longer than {state.timeout_seconds:g} seconds"
-            steps = tuple(step.name for step in state.open_steps())
+            steps = state.cut_short or tuple(step.name for step in state.open_steps())
             return [events.RunFailed("TimeoutError", message, steps=steps)]
         case Stop.PAUSE:
             return [*at_close(state), events.RunPaused(PauseReason.REQUESTED)]

@@ -24,6 +24,7 @@ __all__ = [
     "UPCASTS",
     "AttemptFailed",
     "CancelRequested",
+    "CleanUpStarted",
     "Effect",
     "Event",
     "EventRow",
@@ -129,6 +130,14 @@ class RunCancelled(NamedTuple):
     """The program has stopped because of the request."""
 
     reason: str | None = None
+
+
+class CleanUpStarted(NamedTuple):
+    """The run is to end, its program has stopped, and its clean-ups begin. `reason` is a word of CleanUpReason, `steps`
+    are those that were cut short. What they come to changes nothing about how the run ends."""
+
+    reason: str
+    steps: Sequence[str] = ()
 
 
 class StepStarted(NamedTuple):
@@ -294,6 +303,7 @@ Fact = (
     | RunFailed
     | CancelRequested
     | RunCancelled
+    | CleanUpStarted
     | StepStarted
     | StepWaiting
     | StepCompleted
@@ -403,6 +413,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("run_failed", RunFailed, None, Effect.NONE, in_fork=False, after_end=False),
     Kind("cancel_requested", CancelRequested, None, Effect.NONE, in_fork=False, after_end=True),
     Kind("run_cancelled", RunCancelled, None, Effect.NONE, in_fork=False, after_end=False),
+    Kind("clean_up_started", CleanUpStarted, None, Effect.NONE, in_fork=False, after_end=False),
     Kind("step_started", StepStarted, None, Effect.BEGINS, in_fork=True, after_end=False),
     Kind("step_waiting", StepWaiting, None, Effect.BEGINS, in_fork=True, after_end=False),
     Kind("step_completed", StepCompleted, "output", Effect.SUCCEEDS, in_fork=True, after_end=False),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, assert_never
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
 
 from .rest import Rest
-from .state import FINAL, LIVE, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
+from .state import FINAL, LIVE, CleanUpReason, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
 
 
 class Why(StrEnum):
@@ -61,7 +61,7 @@ class Why(StrEnum):
     """It waits for a free slot: the limit on concurrent runs or steps is reached."""
 
     STOPPING = "stopping"
-    """A cancel or a pause was asked for, and a body has not ended yet."""
+    """A cancel or a pause was asked for, and a body has not ended yet; or it cleans up before it ends."""
 
 
 class Reason(NamedTuple):
@@ -172,12 +172,19 @@ def _unowned(state: WorkflowState, known: bool) -> Reason:
         source = str(state.environment.get("target") or f"FILE.py:{state.workflow}")
         return Reason(Why.UNREGISTERED, text, commands=[f"flujoctl serve {quote(source)}", _resume(state)])
     interrupted = [step.name for step in state.open_steps() if step.interrupted]
+    if state.cleaning_up is not None:
+        text = "no process runs its clean-ups, which a resume goes on with; a cancel ends it without them"
+        where = interrupted[0] if interrupted else None
+        return Reason(Why.INTERRUPTED, text, where, commands=[_resume(state), _cancel(state)])
     text = "no process runs it" + (f"; it was interrupted in {', '.join(interrupted)}" if interrupted else "")
     return Reason(Why.INTERRUPTED, text, interrupted[0] if interrupted else None, commands=[_resume(state)])
 
 
 def _stopping(state: WorkflowState, now: int) -> Iterator[Reason]:
-    """Bodies that hold up a cancel or a pause."""
+    """Bodies that hold up a cancel or a pause, and clean-ups that come after one."""
+    if state.cleaning_up is not None:
+        yield from _clean_ups(state, now)
+        return
     asked_at, what = state.cancel_requested_at, "cancel"
     if asked_at is None:
         asked_at, what = state.pause_requested_at, "pause"
@@ -190,6 +197,15 @@ def _stopping(state: WorkflowState, now: int) -> Iterator[Reason]:
             yield Reason(Why.STOPPING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
 
 
+def _clean_ups(state: WorkflowState, now: int) -> Iterator[Reason]:
+    why = "its time is over" if state.cleaning_up == CleanUpReason.TIMEOUT else "it is cancelled"
+    for step in state.open_steps():
+        if step.status is StepStatus.RUNNING and not step.interrupted:
+            since = format_duration(max(0, now - (step.attempt_started_at or now)) // MICROSECONDS)
+            text = f"{why}, and its clean-up {step.name!r} has been at work for {since}; another cancel ends that"
+            yield Reason(Why.STOPPING, text, step.name, commands=[f"flujoctl watch {state.run_id}", _cancel(state)])
+
+
 def _steps(state: WorkflowState, now: int) -> Iterator[Reason]:
     for step in state.open_steps():
         match step.status:
@@ -197,10 +213,15 @@ def _steps(state: WorkflowState, now: int) -> Iterator[Reason]:
                 yield _backoff(state, step, now)
             case StepStatus.WAITING:
                 yield _waiting(state, step, now)
-            case _ if not step.interrupted and state.cancel_requested_at is None and state.pause_requested_at is None:
+            case _ if not step.interrupted and not _is_stopping(state):
                 since = format_duration(max(0, now - (step.attempt_started_at or now)) // MICROSECONDS)
                 text = f"step {step.name!r} has been at work for {since}, attempt {step.attempt}"
                 yield Reason(Why.WORKING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
+
+
+def _is_stopping(state: WorkflowState) -> bool:
+    asked = state.cancel_requested_at is not None or state.pause_requested_at is not None
+    return asked or state.cleaning_up is not None
 
 
 def _queued(state: WorkflowState, queued: Collection[str], limits: Mapping[str, str]) -> Iterator[Reason]:

@@ -98,7 +98,8 @@ def _run_resumed(state: WorkflowState, seq: int, at: int, fact: events.RunResume
     state.status = RunStatus.PENDING if state.started_at is None else RunStatus.RUNNING
     state.output_json = state.error = state.finished_at = state.paused_reason = None
     state.cancel_requested_at = state.cancel_reason = state.pause_requested_at = None
-    state.failed_steps = state.differences = ()
+    state.failed_steps = state.differences = state.cut_short = ()
+    state.cleaning_up = state.clean_up_seq = None
     state.changes_accepted = fact.changes_accepted
     state.resumed_at, state.resumed_by = at, fact.by
     state.resume_count += 1
@@ -112,7 +113,8 @@ def _run_paused(state: WorkflowState, seq: int, at: int, fact: events.RunPaused)
 
 
 def _pause_requested(state: WorkflowState, seq: int, at: int, fact: events.PauseRequested) -> None:
-    state.pause_requested_at = at
+    if state.cleaning_up is None:  # what is to end has no time to rest
+        state.pause_requested_at = at
     _remember(state, fact.request)
 
 
@@ -138,12 +140,26 @@ def _run_cancelled(state: WorkflowState, seq: int, at: int, fact: events.RunCanc
     _finish(state, RunStatus.CANCELLED, at)
 
 
-def _finish(state: WorkflowState, status: RunStatus, at: int) -> None:
+def _clean_up_started(state: WorkflowState, seq: int, at: int, fact: events.CleanUpStarted) -> None:
+    _cut_short(state, at)
+    state.status = _RUN_RUNNING  # also of one that was paused
+    state.paused_reason = state.pause_requested_at = None
+    state.differences = ()
+    state.cleaning_up, state.clean_up_seq, state.cut_short = fact.reason, seq, fact.steps
+
+
+def _cut_short(state: WorkflowState, at: int) -> None:
+    """Cancel the steps that have no outcome."""
     for step in list(state.open_steps()):
         _move(state, step, StepStatus.CANCELLED, at)
         step.finished_at = at
         step.interrupted = False
         step.next_attempt_at = None
+
+
+def _finish(state: WorkflowState, status: RunStatus, at: int) -> None:
+    _cut_short(state, at)
+    state.cleaning_up = None
     state.status = status
     state.finished_at = at
     state.started_at = state.started_at or at
@@ -294,6 +310,7 @@ _HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {
     events.RunFailed: _run_failed,
     events.CancelRequested: _cancel_requested,
     events.RunCancelled: _run_cancelled,
+    events.CleanUpStarted: _clean_up_started,
     events.StepStarted: _step_started,
     events.StepWaiting: _step_waiting,
     events.StepCompleted: _step_completed,

@@ -13,21 +13,19 @@ from typing import NamedTuple
 from . import events
 from .decisions import at_resume
 from .events import KIND_OF, Event, Fact
-from .state import SETTLED, StepStatus, WorkflowState
+from .state import SETTLED, RunStatus, WorkflowState
 
 
 def history(journal: Sequence[Event], state: WorkflowState, from_step: str | None) -> list[Fact]:
     """Return what a fork records behind its creation: the outcomes that a resume from `from_step` would keep; by
-    default all of them, but for the failures that ended the run. As after a resume, signals that were taken by what is
-    not kept are void.
+    default all of them, but for the failures that ended the run, and its clean-ups. As after a resume, signals that
+    were taken by what is not kept are void.
 
     `state` is what `journal` adds up to. Raises StepNotFoundError.
     """
     steps = state.steps
-    if from_step is None:
-        dropped = {name for name in state.failed_steps if name in steps and steps[name].status is StepStatus.FAILED}
-    else:
-        dropped = set(at_resume(state, from_step))
+    is_whole = from_step is None and state.status is RunStatus.COMPLETED
+    dropped = frozenset() if is_whole else frozenset(at_resume(state, from_step))
     kept = {name: step.generation for name, step in steps.items() if step.status in SETTLED and name not in dropped}
     return list(_copied(list(_placed(journal)), kept))
 

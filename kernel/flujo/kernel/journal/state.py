@@ -51,6 +51,16 @@ class RunStatus(StrEnum):
     """Somebody asked for it and the program has stopped. Final until somebody resumes it."""
 
 
+class CleanUpReason(StrEnum):
+    """Why the clean-ups of a run begin before it has come to its end by itself."""
+
+    CANCELLED = "cancelled"
+    """Somebody has cancelled it."""
+
+    TIMEOUT = "timeout"
+    """It has taken longer than its workflow allows."""
+
+
 class PauseReason(StrEnum):
     """Why a run is paused: the stable word that `run_paused` holds and `WorkflowState.paused_reason` shows.
 
@@ -289,6 +299,9 @@ class WorkflowState:
     cancel_reason: str | None = None
     cancel_requested_at: int | None = None
     pause_requested_at: int | None = None
+    cleaning_up: str | None = None  # a word of CleanUpReason, while the clean-ups of a run that is to end go on
+    clean_up_seq: int | None = None  # the event with which they began, until a resume
+    cut_short: Sequence[str] = ()  # the steps that had no outcome then
     parent_run_id: str | None = None
     forked_from: str | None = None
     resume_count: int = 0
@@ -406,8 +419,9 @@ class WorkflowState:
 
     @property
     def timeout_at(self) -> int | None:
-        """Return when it has taken as long as its workflow allows, counted from its start or last resume."""
-        if self.timeout_seconds is None:
+        """Return when it has taken as long as its workflow allows, counted from its start or last resume; None while it
+        cleans up, which has a time of its own."""
+        if self.timeout_seconds is None or self.cleaning_up is not None:
             return None
         return (self.resumed_at or self.created_at) + round(self.timeout_seconds * MICROSECONDS)
 
@@ -570,6 +584,7 @@ class WorkflowState:
             "pause_requested_at": format_instant(self.pause_requested_at),
             "cancel_requested_at": format_instant(self.cancel_requested_at),
             "cancel_reason": self.cancel_reason,
+            "cleaning_up": self.cleaning_up,
             "parent_run_id": self.parent_run_id,
             "forked_from": self.forked_from,
             "resume_count": self.resume_count,

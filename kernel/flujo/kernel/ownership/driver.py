@@ -13,6 +13,7 @@ from typing import NamedTuple
 import anyio
 
 from flujo.kernel.clock import RandomBytes
+from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.execution.child_runs import ChildRuns
 from flujo.kernel.execution.committer import Batch, Committer
@@ -241,8 +242,17 @@ class Driver:
             if instant <= self._clock.now():  # over while it was queued, or while it had no owner: nothing begins
                 run.stop(Stop.TIMEOUT)
             self._tasks.spawn(partial(self._time_out, run, instant, alarm))
+
+        async def clean_up() -> None:
+            nonlocal alarm
+            alarm.cancel()
+            alarm = anyio.CancelScope()
+            end = self._clock.now() + round(run.workflow.clean_up_seconds * MICROSECONDS)
+            self._tasks.spawn(partial(self._time_out, run, end, alarm))
+            await self._context(run).run_clean_up()
+
         try:
-            await run.drive(self._context(run).run_program)
+            await run.drive(self._context(run).run_program, None if run.workflow.clean_up is None else clean_up)
         finally:
             alarm.cancel()
 

@@ -70,6 +70,11 @@ class Resumption:
         check_mapping("skip", self.skip)
         check_request_id(self.request_id)
 
+    @property
+    def is_plain(self) -> bool:
+        """True if nothing is asked for but to go on."""
+        return self.from_step is None and not (self.retry or self.skip or self.inputs or self.accept_changes)
+
     def fingerprint(self) -> Fingerprint | None:
         """Return the fingerprint of this request; None without a request id."""
         definition = None if self.workflow is None else self.workflow.definition

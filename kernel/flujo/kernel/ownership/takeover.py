@@ -31,9 +31,9 @@ from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal import events
 from flujo.kernel.journal.children import abandoned_by, awaited, given_up, is_outlived
-from flujo.kernel.journal.decisions import at_recovery, at_takeover
+from flujo.kernel.journal.decisions import Stop, after_clean_up, at_clean_up, at_recovery, at_takeover
 from flujo.kernel.journal.events import Fact
-from flujo.kernel.journal.requests import Fingerprint, is_overruled, is_repeat
+from flujo.kernel.journal.requests import Fingerprint, cancel_answer, is_overruled, is_repeat
 from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.outcomes import CancelOutcome
@@ -149,14 +149,15 @@ class Takeover:
         parent = await self._parent(state)
         if parent is not None and is_outlived(state, parent):
             asked = events.CancelRequested(abandoned_by(parent.run_id), f"run {parent.run_id}")
-            return self._go_on(self._without_program(state, owned), _ended(state, asked))
+            return self._go_on(*await self._cancelled(state, owned, asked))
         if parent is not None and self._runs.is_outside(parent.uid):
             # It may have given this child up without living to say so; then it does that now.
             self._recalls.ask(parent.run_id)
         chosen = await self._registry.for_run(state, self._backend)
         posts = await self._backend.take()
         run = self._driver.make(state, chosen, owned.token)
-        batch = self._go_on(run, at_recovery(state, self._max_interruptions), posts)
+        cleans_up = chosen.clean_up is not None
+        batch = self._go_on(run, at_recovery(state, self._max_interruptions, cleans_up=cleans_up), posts)
         if children := given_up(state):
             self._tasks.spawn(partial(self._cancel_children, owned, children))
         return batch
@@ -206,6 +207,10 @@ class Takeover:
             return
         if only_paused:
             require_paused(state)
+        if state.cleaning_up is not None and asked.is_plain:  # it is to end, and first its clean-ups go on
+            await self.sweep([seen.uid])
+            await self._adopt(run_id)
+            return
         chosen = asked.workflow or await self._registry.for_run(state, self._backend)
         facts = resumed(state, chosen, asked, request)
         claimed = await self._claim(run_id)
@@ -267,9 +272,25 @@ class Takeover:
     # -- ending -------------------------------------------------------------------------------------------------
 
     async def cancel(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
-        """End a run without a live owner, and the children it waits for; raises RunActiveError when another kernel has
-        just adopted it."""
+        """End a run without a live owner, and the children it waits for, or have its clean-ups do so; raises
+        RunActiveError when another kernel has just adopted it."""
         return await self._tasks.finish(partial(self._one_at_a_time, run_id, partial(self._cancel, run_id, fact)))
+
+    async def _cancelled(
+        self, state: WorkflowState, owned: RunSummary, asked: events.CancelRequested
+    ) -> tuple[LiveRun, list[Fact]]:
+        """Return a run that nobody runs and that is to be cancelled, and what is recorded of it first: that is its end,
+        unless its workflow can be had here and has clean-ups."""
+        requested = [] if is_repeat(state, asked.request) else [asked]
+        workflow = None
+        if state.steps and state.cleaning_up is None:
+            with suppress(FlujoError):
+                workflow = await self._registry.for_run(state, self._backend)
+        if workflow is not None and workflow.clean_up is not None:
+            begun = at_clean_up(state, Stop.CANCEL)
+            return self._driver.make(state, workflow, owned.token), [*at_takeover(state), *requested, begun]
+        ended = [events.RunCancelled(asked.reason)] if state.cleaning_up is None else after_clean_up(state)
+        return self._without_program(state, owned), [*at_takeover(state), *requested, *ended]
 
     async def _cancel(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
         claimed = await self._claim(run_id)
@@ -279,12 +300,13 @@ class Takeover:
                 return CancelOutcome.ALREADY_FINISHED
             await self.sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
-            batch = self._go_on(self._without_program(state, claimed), _ended(state, fact))
+            run, facts = await self._cancelled(state, claimed, fact)
+            batch = self._go_on(run, facts)
         assert batch is not None
         await batch.durable()
         # Before the answer: this process may end with it, and no other one need know the workflow of a child.
         await self._cancel_children(claimed, given_up(state))
-        return CancelOutcome.CANCELLED
+        return cancel_answer(state)
 
     # -- what they share ----------------------------------------------------------------------------------------
 
@@ -355,12 +377,6 @@ class Takeover:
         process has no runs of another one."""
         if uids and self._backend.capabilities.durable:
             await to_thread.run_sync(sweep, frozenset(uids))
-
-
-def _ended(state: WorkflowState, asked: events.CancelRequested) -> list[Fact]:
-    """Return what is recorded of a run that nobody runs and that is cancelled."""
-    requested = [] if is_repeat(state, asked.request) else [asked]
-    return [*at_takeover(state), *requested, events.RunCancelled(asked.reason)]
 
 
 async def _no_program(ctx: Any, inputs: dict[str, Any]) -> None:

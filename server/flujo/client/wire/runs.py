@@ -164,9 +164,10 @@ def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
     details.changes_accepted = state.changes_accepted
     if state.usual_seconds is not None:
         details.usual.CopyFrom(to_duration(state.usual_seconds))
-    for name in ("paused_reason", "cancel_reason", "forked_from"):
-        if (text := getattr(state, name)) is not None:
-            setattr(details, name, text)
+    details.cut_short.extend(state.cut_short)
+    for name in ("paused_reason", "cancel_reason", "forked_from", "cleaning_up", "clean_up_seq"):
+        if (value := getattr(state, name)) is not None:
+            setattr(details, name, value)
     if state.timeout_seconds is not None:
         details.timeout.CopyFrom(to_duration(state.timeout_seconds))
     _put_instants(details, state, _STATE_INSTANTS)
@@ -198,6 +199,9 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
         changes_accepted=details.changes_accepted,
         usual_seconds=from_duration(details.usual) if details.HasField("usual") else None,
         cancel_reason=_optional(details, "cancel_reason"),
+        cleaning_up=_optional(details, "cleaning_up"),
+        clean_up_seq=_optional(details, "clean_up_seq"),
+        cut_short=tuple(details.cut_short),
         parent_run_id=summary.parent_run_id,
         forked_from=_optional(details, "forked_from"),
         resume_count=summary.resume_count,
