@@ -67,6 +67,16 @@ def test_parameters_are_overridden(flujoctl: Flujoctl) -> None:
 
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["inputs"] == {"name": "Moon"}
+    assert any(line.startswith("note: step1: ") and "Moon" in line for line in ended.err.splitlines())
+
+
+def test_overriding_parameters_accepts_no_other_change(flujoctl: Flujoctl, folder: Path) -> None:
+    """A completed step that was edited is named and refused as ever."""
+    (folder / "workflow.yaml").write_text(WORKFLOW.replace("name: step1", "name: step0", 1), encoding="utf-8")
+
+    ended = flujoctl("run", "--resume", "--override-params", "workflow.yaml", "name=Moon")
+
+    assert (ended.code, "cannot resume" in ended.err) == (4, True)
 
 
 @pytest.mark.parametrize("arguments", command_lines(CLEANING), ids=" ".join)

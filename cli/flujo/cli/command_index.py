@@ -27,6 +27,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("inspect", "show one run and its steps"),
             ("watch", "follow the events of a run"),
             ("explain", "say what a run does or waits for, and what to type"),
+            ("logs", "show what the steps of a run have printed"),
             ("events", "show what is recorded of a run, event by event"),
             ("wait", "wait until runs have ended"),
             ("diff", "compare a definition with what a run has completed"),

@@ -134,6 +134,16 @@ class UnexpectedSignalError(FlujoError):
         self.run_id, self.name, self.expected = run_id, name, tuple(expected)
 
 
+class NoLogError(FlujoError, LookupError):
+    """A run has no log, or none that can be read."""
+
+    reason = "LOG_NOT_FOUND"
+
+    def __init__(self, run_id: str, problem: str) -> None:
+        super().__init__(f"run {run_id!r} has no log: {problem}", [f"flujoctl events {run_id}"])
+        self.run_id, self.problem = run_id, problem
+
+
 class FileInTheWayError(FlujoError):
     """Something is already where a file should go; it is left as it is."""
 
@@ -166,6 +176,7 @@ class StarterNotFoundError(FlujoError, LookupError):
 
 
 EXIT_CODES |= {
+    NoLogError: 3,
     FileInTheWayError: 4,
     NotWritableError: USAGE,
     StarterNotFoundError: 3,

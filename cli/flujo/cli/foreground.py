@@ -7,6 +7,7 @@ there, and Ctrl-C only stops following it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from shlex import quote
 
 from flujo.kernel import (
     Kernel,
@@ -136,8 +137,17 @@ def conclude(session: Session, state: WorkflowState) -> int:
     try:
         result_of(state)
     except FlujoError as error:
+        if (logs := _logs_command(session, state)) is not None:
+            error.hints = (logs, *error.hints)
         return failures.report(error, session)
     return 0
+
+
+def _logs_command(session: Session, state: WorkflowState) -> str | None:
+    """Return the command that shows what the step has printed in which a run failed, if that is kept here."""
+    if state.failed_step is None or "log_file" not in state.environment or isinstance(session.target, ServerTarget):
+        return None
+    return f"flujoctl logs {state.run_id} --step {quote(state.failed_step)}"
 
 
 def _print_outcome(session: Session, state: WorkflowState) -> None:

@@ -10,7 +10,8 @@ import click
 SYNONYMS = {
     "status": "inspect",
     "info": "inspect",
-    "logs": "events",
+    "log": "logs",
+    "output": "logs",
     "history": "events",
     "stop": "cancel",
     "kill": "cancel",

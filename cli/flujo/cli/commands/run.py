@@ -21,6 +21,7 @@ from flujo.cli.target import ServerTarget
 from flujo.kernel import RunHandle, Runs, Workflow
 from flujo.kernel.api import ResumeOptions
 from flujo.kernel.clock import Identifiers, SystemClock
+from flujo.kernel.errors import StateIncompatibilityError
 from flujo.kernel.keys import check_run_id
 
 
@@ -137,7 +138,16 @@ def _resume(session: Session, request: RunRequest, from_step: str | None, overri
         run_id = await _find(session, request, any_status=from_step is not None)
         workflow = None if isinstance(request.workflow, str) else request.workflow
         options = ResumeOptions(from_step=from_step, inputs=request.inputs or None, workflow=workflow)
-        return await resume_run(session, run_id, no_wait=request.no_wait, **options)
+        try:
+            return await resume_run(session, run_id, no_wait=request.no_wait, **options)
+        except StateIncompatibilityError as error:
+            # Overriding is what the user has asked for; what is kept of the old inputs is named all the same.
+            if not override_params or any(each.change != "outdated" for each in error.differences):
+                raise
+            for each in error.differences:
+                session.note(f"note: {each}")
+            options["accept_changes"] = True
+            return await resume_run(session, run_id, no_wait=request.no_wait, **options)
 
     return run_async(resume)
 

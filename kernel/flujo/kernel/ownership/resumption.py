@@ -34,7 +34,7 @@ class ResumeOptions(TypedDict, total=False):
     """Run these steps again and no others."""
 
     skip: Mapping[str, Any] | None
-    """Fingerprint these steps as skipped, each with an output or None."""
+    """Mark these steps as skipped, each with an output or None."""
 
     inputs: Mapping[str, Any] | None
     """Merge these over the recorded inputs."""
