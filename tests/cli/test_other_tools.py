@@ -72,7 +72,7 @@ def test_parameters_are_overridden(flujoctl: Flujoctl) -> None:
 
 def test_overriding_parameters_accepts_no_other_change(flujoctl: Flujoctl, folder: Path) -> None:
     """A completed step that was edited is named and refused as ever."""
-    (folder / "workflow.yaml").write_text(WORKFLOW.replace("name: step1", "name: step0", 1), encoding="utf-8")
+    (folder / "workflow.yaml").write_text(WORKFLOW.replace("args.name }}", "args.name }}!"), encoding="utf-8")
 
     ended = flujoctl("run", "--resume", "--override-params", "workflow.yaml", "name=Moon")
 
