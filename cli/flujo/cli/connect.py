@@ -30,7 +30,7 @@ async def reading(target: Target) -> AsyncIterator[StoredRuns]:
             yield runs
     else:
         async with open_backend(target.url) as backend:
-            yield Observer(backend, workspaces=target.workspaces)
+            yield Observer(backend, workspaces=target.workspaces, load_definition=from_stored_text)
 
 
 @asynccontextmanager

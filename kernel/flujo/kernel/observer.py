@@ -26,6 +26,7 @@ from .errors import (
     RunReplacedError,
     UnknownEventError,
 )
+from .execution.programs import Workflow
 from .journal import events
 from .journal.events import Event, SignalReceived
 from .journal.explanation import Explanation, explain
@@ -42,8 +43,9 @@ from .journal.summaries import RunSummary, WorkflowStats, summarize
 from .keys import check_step_name
 from .outcomes import Delivery
 from .ownership.resting import RestReader
+from .ownership.workflow_registry import WorkflowRegistry
 from .store.asking import Asked, RequestOptions
-from .store.backend import Order, Page, RunFilter, StateBackend
+from .store.backend import Order, Page, RunFilter, StateBackend, StoredDefinition
 from .store.deletion import Deletion
 from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
@@ -112,8 +114,9 @@ class NoLocalRuns:
 class Observer:
     """Inspect, list and watch the runs of a store, send them signals, and forget them.
 
-    With `workspaces`, what flujo made there for a run goes with the run. A kernel tells its observer by `local` what it
-    alone knows of its own runs.
+    With `workspaces`, what flujo made there for a run goes with the run. `load_definition` rebuilds a workflow from a
+    stored text: `explain` tells of a run for which that cannot be done here. A kernel tells its observer by `local`
+    what it alone knows of its own runs.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class Observer:
         workspaces: Path | None = None,
         clock: Clock | None = None,
         local: LocalRuns | None = None,
+        load_definition: Callable[[StoredDefinition], Workflow] | None = None,
     ) -> None:
         self.backend = backend
         self.workspaces = workspaces
@@ -130,6 +134,7 @@ class Observer:
         self.clock: Clock = clock or SystemClock()
         self._local = local or NoLocalRuns()
         self._rests = RestReader(backend, self.clock, self.inspect)
+        self._registry = WorkflowRegistry((), load_definition)
 
     @property
     def url(self) -> str:
@@ -174,7 +179,11 @@ class Observer:
     async def explain(self, run_id: str) -> Explanation:
         """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError."""
         state = await self.inspect(run_id)
-        explanation = explain(state, self.clock.now(), untaken=await self.untaken_signals(state))
+        obstacle = None
+        if state.unowned and self._registry.load is not None:
+            obstacle = await self._registry.obstacle(state, self.backend)
+        untaken = await self.untaken_signals(state)
+        explanation = explain(state, self.clock.now(), obstacle=obstacle, untaken=untaken)
         return explanation._replace(rest=await self._rests.rest(run_id))
 
     async def untaken_signals(self, state: WorkflowState) -> Sequence[str]:

@@ -105,6 +105,7 @@ def explain(
     now: int,
     *,
     known: bool = True,
+    obstacle: str | None = None,
     queued: Collection[str] = (),
     limits: Mapping[str, str] = {},
     is_queued: bool = False,
@@ -112,7 +113,8 @@ def explain(
 ) -> Explanation:
     """Explain a run as `inspect` returned it.
 
-    `known` says whether whoever answers knows its workflow; `queued` are steps of it that wait for a slot, with the
+    `known` says whether whoever answers knows its workflow, `obstacle` why its stored definition cannot be used there,
+    such as a task that is missing; `queued` are steps of it that wait for a slot, with the
     name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for a free slot. At least one
     reason is always given.
     """
@@ -121,7 +123,7 @@ def explain(
     elif state.status is RunStatus.PAUSED:
         reasons = [_paused(state)]
     elif state.unowned:
-        reasons = [_unowned(state, known)]
+        reasons = [_unowned(state, known, obstacle)]
     elif is_queued:
         text = "it waits for a free slot: the limit on concurrent runs is reached"
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
@@ -166,7 +168,10 @@ def _why_paused(recorded: str | None) -> str:
             assert_never(reason)
 
 
-def _unowned(state: WorkflowState, known: bool) -> Reason:
+def _unowned(state: WorkflowState, known: bool, obstacle: str | None) -> Reason:
+    if obstacle is not None:
+        text = f"no process runs it, and its definition cannot be used here: {obstacle}"
+        return Reason(Why.UNREGISTERED, text, commands=[f"flujoctl inspect {state.run_id}", _cancel(state)])
     if not known:
         text = f"no process runs it, and its workflow {state.workflow!r} is not registered here"
         source = str(state.environment.get("target") or f"FILE.py:{state.workflow}")

@@ -11,11 +11,10 @@ memory, is looked at again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 from flujo.kernel.clock import Clock
-from flujo.kernel.errors import RunActiveError, RunFinishedError, StateIncompatibilityError, WorkflowNotFoundError
+from flujo.kernel.errors import RunActiveError, RunFinishedError
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.events import Fact, PauseRequested, RunPaused
@@ -93,8 +92,7 @@ class RunRequests:
         """Return the run, brought back if it is outside memory; None if it is not owned here, or cannot go on here."""
         uid = self._runs.uid_of(run_id)
         if uid is not None and self._runs.is_outside(uid):
-            with suppress(WorkflowNotFoundError, StateIncompatibilityError):
-                await self._takeover.bring_back(run_id)
+            await self._takeover.revive(run_id)
         return self._runs.find(run_id)
 
     async def _record(self, run: LiveRun, fact: RequestFact) -> bool:

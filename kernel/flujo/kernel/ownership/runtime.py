@@ -67,12 +67,14 @@ class Runtime:
         self.local_runs = KernelRuns(backend, runs, driver)
         self._timers = Timers(backend, clock, runs, parts.alarm, takeover.reload)
 
-    def explain(self, state: WorkflowState, untaken: Sequence[str]) -> Explanation:
+    async def explain(self, state: WorkflowState, untaken: Sequence[str]) -> Explanation:
         """Explain a run with what this kernel alone knows: its workflows, and what waits for a free slot."""
+        obstacle = await self._registry.obstacle(state, self._backend) if state.unowned else None
         queued = self.driver.queued_steps(state.uid)
         return explain(
             state,
             self._clock.now(),
+            obstacle=obstacle,
             known=self._registry.may_know(state.workflow, state.definition),
             queued=sorted(queued),
             limits={step: limit for step, limit in queued.items() if limit is not None},

@@ -284,8 +284,10 @@ class Takeover:
         requested = [] if is_repeat(state, asked.request) else [asked]
         workflow = None
         if state.steps and state.cleaning_up is None:
-            with suppress(FlujoError):
+            try:
                 workflow = await self._registry.for_run(state, self._backend)
+            except Exception as error:  # also of a loader of definitions: a run that is to end needs none
+                logger.warning("run %s is cancelled without its clean-ups: %s", state.run_id, error)
         if workflow is not None and workflow.clean_up is not None:
             begun = at_clean_up(state, Stop.CANCEL)
             return self._driver.make(state, workflow, owned.token), [*at_takeover(state), *requested, begun]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from flujo.kernel.errors import CorruptStoreError, DeclarationError, StateIncompatibilityError, WorkflowNotFoundError
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    DeclarationError,
+    FlujoError,
+    StateIncompatibilityError,
+    StoreError,
+    WorkflowNotFoundError,
+)
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal.compatibility import differences
 from flujo.kernel.journal.state import WorkflowState
@@ -47,6 +54,23 @@ class WorkflowRegistry:
     def may_know(self, workflow: str, definition: str | None) -> bool:
         """True if a run of this workflow, with this stored definition, can perhaps go on here."""
         return workflow in self.registered or definition is not None
+
+    async def obstacle(self, state: WorkflowState, backend: StateBackend) -> str | None:
+        """Return what keeps a stored run with a definition from going on here; None if nothing does, and for a run of
+        a program. Raises StoreError when the store does not answer."""
+        if state.definition is None:
+            return None
+        try:
+            await self.for_run(state, backend)
+        except StoreError as error:
+            if not isinstance(error, CorruptStoreError):
+                raise
+            return error.message
+        except FlujoError as error:
+            return str(error)
+        except Exception as error:  # such as a loader of definitions
+            return f"{type(error).__name__}: {error}"
+        return None
 
     async def for_run(self, state: WorkflowState, backend: StateBackend) -> Workflow:
         """Return the workflow a stored run goes on with: the registered one if it is the same definition, or else the
