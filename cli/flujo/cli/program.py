@@ -12,7 +12,7 @@ import click
 
 from . import command_index
 from .nearest import refuse_unknown
-from .session import Session, say, shared_options
+from .session import COMPLETE, Session, say, shared_options
 
 USAGE = 2
 INTERNAL = 70
@@ -121,7 +121,7 @@ def complete() -> int:
     """Print the completions a shell asks for; returns the exit code."""
     from click.shell_completion import shell_complete
 
-    return shell_complete(program, {}, "flujoctl", "_FLUJOCTL_COMPLETE", os.environ["_FLUJOCTL_COMPLETE"])
+    return shell_complete(program, {"obj": Session()}, "flujoctl", COMPLETE, os.environ[COMPLETE])
 
 
 def _report_unexpected(error: Exception, session: Session) -> int:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "jsonl", "yaml", "name")
 
+COMPLETE = "_FLUJOCTL_COMPLETE"
+"""The variable by which a shell asks for completions, as click names it."""
+
 Result = TypeVar("Result")
 
 
@@ -159,6 +162,18 @@ class Command(click.Command):
         self.formats = tuple(formats)
         self.own_params = list(self.params)
         self.params += shared_options()
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if ctx.resilient_parsing:  # a shell asks what may stand here
+            from .completing import complete_by_name
+
+            complete_by_name(self.own_params)
+        return super().get_params(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing and args and args[-1].startswith("-"):
+            args = args[:-1]  # the option whose value a shell asks for has none yet, which would end the parsing
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         session = ctx.ensure_object(Session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from flujo.cli.session import Session, declare
+from flujo.cli.session import COMPLETE, Session, declare
 
 
 @declare("completion", formats=("table",))
@@ -16,5 +16,5 @@ def command(session: Session, shell: str) -> int:
 
     found = get_completion_class(shell)
     assert found is not None
-    print(found(program, {}, "flujoctl", "_FLUJOCTL_COMPLETE").source())
+    print(found(program, {}, "flujoctl", COMPLETE).source())
     return 0
