@@ -404,7 +404,7 @@ def test_the_line_is_read_from_an_index(explain: Explain, filter: RunFilter) -> 
 
     assert not any("TEMP B-TREE" in text for text in line), line
     assert any(text.startswith("SEARCH runs USING INDEX runs_by_rest (<expr>>?") for text in line), line
-    others = [pruning.owned(filter, LIVE), pruning.size_of("a"), pruning.children_of("a")]
+    others = [pruning.owned(filter, LIVE), pruning.size_of("a", 9), pruning.children_of("a")]
     others += [pruning.totals(way, LIVE) for way in listing.ways(filter, Order.CREATED)]
     for statement in (pruning.next_at_rest(filter, None, 10), *others):
         plan = explain(statement)

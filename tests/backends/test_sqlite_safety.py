@@ -24,6 +24,7 @@ from flujo.backends.conformance import DEFINITION, create, creation, following
 from flujo.backends.locks import StoreLock
 from flujo.backends.sqlite import (
     blobs,
+    checkpoints,
     copies,
     files,
     filesystems,
@@ -883,13 +884,13 @@ async def test_a_reader_in_the_way_is_waited_for_seldom(
     """While a reader keeps the log from being cut off, a writer waits for it after every 4 MiB at most; the log is cut
     off when it has gone."""
     tries = []
-    empty_log = SQLiteBackend._transact.__globals__["_empty_log"]
+    empty_log = checkpoints.empty_log
 
     def counting(wait: int, connection: sqlite3.Connection) -> None:
         tries.append(wait)
         empty_log(wait, connection)
 
-    monkeypatch.setitem(SQLiteBackend._transact.__globals__, "_empty_log", counting)
+    monkeypatch.setattr(checkpoints, "empty_log", counting)
     (summary,) = await create(store, creation("a"))
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -935,6 +936,7 @@ async def test_a_store_says_what_it_is_made_of(store: SQLiteBackend, path: Path,
         "events": 2,
         "kernels_alive": ["one", "two"],
         "unchecked": False,
+        "being_removed": 0,
     }
     assert (details["wal_reset_bug_note"] is not None) == details["wal_reset_bug"]
     page = (Path(__file__).parents[2] / "docs" / "sqlite-store.md").read_text(encoding="utf-8")

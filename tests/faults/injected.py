@@ -42,6 +42,7 @@ from faults.victims import problems
 from flujo.backends import open_backend
 from flujo.backends.file import view
 from flujo.backends.sqlite import backend as sqlite
+from flujo.backends.sqlite import checkpoints
 from flujo.kernel.backend import Commit, StateBackend
 from flujo.kernel.errors import StoreError, StoreFullError
 
@@ -288,7 +289,7 @@ def make_rare_things_frequent() -> None:
     """Let checkpoints and new indexes come so often that the scenario has some of them."""
     for module, name, value in (
         (sqlite, "CHECKPOINT_PAGES", 20),
-        (sqlite, "LONG_LOG", 100_000),
+        (checkpoints, "LONG_LOG", 100_000),
         (view, "_LINES_TO_SPARE", 10),
     ):
         assert hasattr(module, name)

@@ -9,6 +9,7 @@ closes a writing connection without the store lock, and who waits for it too lon
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 import time
@@ -59,10 +60,25 @@ from flujo.kernel.events import EventRow
 from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
-from . import checksums, files, filesystems, integrity, listing, maintenance, preparation, pruning, queries, statistics
-from .connection import Database, Work, in_transaction, kind_of, store_errors
+from . import (
+    checkpoints,
+    checksums,
+    files,
+    filesystems,
+    integrity,
+    listing,
+    maintenance,
+    preparation,
+    pruning,
+    queries,
+    removals,
+    statistics,
+)
+from .connection import Database, Work, in_transaction, kind_of, reader_settings, store_errors, writer_settings
 from .interruption import Cancellation, in_thread
 from .journal import Journal
+
+logger = logging.getLogger("flujo.backends.sqlite")
 
 Result = TypeVar("Result")
 
@@ -70,9 +86,6 @@ BUSY_SECONDS = 30.0
 POLL_SECONDS = 0.2
 CHECKPOINT_PAGES = 1_000
 EARLY_PAGES = 250  # when the log is long, because other processes write too, or because of a large transaction
-LONG_LOG = 6 * 1024 * 1024  # bytes of the log's file; it is used again from its beginning, but never shrinks by itself
-LONG_WAIT = 1_000  # milliseconds for readers to go, when the log is long and each time it has doubled since
-SHORT_WAIT = 100  # in between; others are waiting for the store lock
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
@@ -117,7 +130,7 @@ class SQLiteBackend(StateBackend):
         self._integrity_scan: preparation.IntegrityScan | None = None
         self._damage: str | None = None  # what it has found
         self._connecting = Lock()  # a reader connects for writing when it first posts; nobody may meet it half way
-        self._wait_long_at = LONG_LOG  # bytes of the log
+        self._wait_long_at = checkpoints.LONG_LOG  # bytes of the log
         self._pages = 0  # written to the WAL since the last checkpoint, estimated
         self._pages_unwaited = 0  # of those before it, since a checkpoint was last patient
         self._data_version: int | None = None  # the reader's, when posts were last looked for
@@ -138,8 +151,10 @@ class SQLiteBackend(StateBackend):
             await self._open_writer()
         elif schema is None:
             raise StoreNotFoundError(self.url)
-        self._reader = await Database.connect(self._files.database, "ro", _reader_settings)
+        self._reader = await Database.connect(self._files.database, "ro", reader_settings)
         await self._reader.run(partial(files.check, self.url))
+        if self._owner is not None:
+            await self._sweep(pruning.Pacer())
 
     async def _find_schema(self) -> int | None:
         """Return the schema of the store, None if there is none; raises what `files.find` raises."""
@@ -167,7 +182,7 @@ class SQLiteBackend(StateBackend):
             if not self._kernels.hold(self._owner):
                 raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
             await to_thread.run_sync(files.sync, self._files.kernels)  # what is left of us after a power cut
-        settings = partial(_writer_settings, self.url, self._durability)
+        settings = partial(writer_settings, self.url, self._durability)
         writer = await Database.connect(self._files.database, "rw", settings)
         self._identity = files.identity(self._files)
         if is_unchecked:
@@ -204,7 +219,7 @@ class SQLiteBackend(StateBackend):
             async with self._locked():
                 if self._reader is not None and files.identity(self._files) == self._identity:
                     # We may not be the last, and a log is what a crash leaves.
-                    await writer.run(partial(_empty_log, SHORT_WAIT))
+                    await writer.run(partial(checkpoints.empty_log, checkpoints.SHORT_WAIT))
                     await self._reader.close()
                     self._reader = None
                 await writer.close()
@@ -273,24 +288,28 @@ class SQLiteBackend(StateBackend):
         await self._write(release)
 
     async def delete(self, run_id: str, uid: str) -> None:
-        def delete(connection: sqlite3.Connection) -> None:
+        def delete(connection: sqlite3.Connection) -> bool:
             run, *values = self._row_of(run_id, connection)
             summary = RunSummary(*values[:-1])  # a damaged run may go
             if summary.uid != uid:
                 raise RunNotFoundError(run_id, self.url)
             self._require_idle(summary)
-            connection.execute("DELETE FROM runs WHERE run = ?", (run,))  # events and inbox go with it
+            return removals.remove(run, connection)
 
-        await self._write(delete)
+        if await self._write(delete):
+            await self._sweep(pruning.Pacer())
 
     async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
         if dry_run:
             return await self._on_own_connection(partial(pruning.preview, filter, limit, self._kernels.live_owners))
         work, pacer = pruning.Pruning(filter, limit, self._kernels.live_owners), pruning.Pacer()
+        await self._sweep(pacer)
         while not work.is_done:
             await self._read(work.look)
             if work.has_candidates:
                 await self._run_slice(pacer, work.remove, work.take_back)
+        while await self._read(removals.are_left):
+            await self._run_slice(pacer, work.sweep, work.take_back)
         while await self._run_slice(pacer, pacer.shrink):
             pass
         return work.removal()
@@ -471,6 +490,15 @@ class SQLiteBackend(StateBackend):
         await sleep(pacer.pause())
         return done.more
 
+    async def _sweep(self, pacer: pruning.Pacer) -> None:
+        """Remove what is left of long runs that have gone. What keeps us from that, as a full disk does, is nothing to
+        whoever called: the next owner does it."""
+        try:
+            while await self._read(removals.are_left):
+                await self._run_slice(pacer, pacer.sweep)
+        except StoreError as error:
+            logger.warning("%s: what is left of a removed run stays for now: %s", self.url, error)
+
     async def _write(self, work: Work[Result], pages: int = 8) -> Result:
         """Run `work` in a transaction under the store lock. `pages` is what it adds to the WAL, roughly."""
         self._require_usable()
@@ -497,11 +525,11 @@ class SQLiteBackend(StateBackend):
                 self._pages_unwaited += self._pages
                 patient, self._pages = self._pages_unwaited >= CHECKPOINT_PAGES, 0
                 self._pages_unwaited = 0 if patient else self._pages_unwaited
-                self._wait_long_at = _checkpoint(self._files.log, patient, self._wait_long_at, connection)
+                self._wait_long_at = checkpoints.move(self._files.log, patient, self._wait_long_at, connection)
         except sqlite3.Error as error:
             self._journal.forget()
             if kind_of(error) == sqlite3.SQLITE_FULL:  # what the log holds is in the way of the next try
-                _empty_log(SHORT_WAIT, connection)
+                checkpoints.empty_log(checkpoints.SHORT_WAIT, connection)
             raise
         except BaseException:
             self._journal.forget()
@@ -511,7 +539,7 @@ class SQLiteBackend(StateBackend):
         return result
 
     def _has_long_log(self) -> bool:
-        return files.size_of(self._files.log) >= LONG_LOG
+        return files.size_of(self._files.log) >= checkpoints.LONG_LOG
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
@@ -561,57 +589,6 @@ class SQLiteBackend(StateBackend):
 def open_sqlite(url: str) -> SQLiteBackend:
     """Return the factory behind `sqlite:PATH[?durability=full|normal]`. Raises StoreUrlError."""
     return SQLiteBackend(*parse(url, "path"))
-
-
-def _reader_settings(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA mmap_size = 0").fetchall()  # an I/O error is an error then, and not a signal
-
-
-def _writer_settings(store: str, durability: Durability, connection: sqlite3.Connection) -> None:
-    _reader_settings(connection)
-    mode = _single(connection.execute("PRAGMA journal_mode = WAL").fetchall(), None)
-    if mode != "wal":
-        raise StoreError(store, "this file system cannot hold a write-ahead log", ["put the store on a local disk"])
-    connection.execute(f"PRAGMA synchronous = {durability.upper()}")
-    connection.execute("PRAGMA fullfsync = ON")  # macOS; elsewhere it does nothing
-    connection.execute("PRAGMA foreign_keys = ON")
-    checksums.register(connection)
-    connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
-    # A file that cannot be opened for writing SQLite opens for reading, in silence; a write that changes nothing tells.
-    connection.execute("DELETE FROM runs WHERE FALSE")
-
-
-def _checkpoint(log: Path, patient: bool, wait_long_at: int, connection: sqlite3.Connection) -> int:
-    """Move the WAL into the database as far as readers allow; cut it off when its file has grown long all the same.
-    With `patient` wait a moment for readers who are in the way of that, and longer when it has `wait_long_at` bytes.
-    Returns at how many to wait so long again: one reader may stay for as long as a backup takes.
-
-    The commit before it is durable already, so a failure here is no failure of the commit: the next one tries again.
-    """
-    try:
-        ((_, pages, moved),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        before = files.size_of(log)
-        if before < LONG_LOG or not (pages == moved or patient):
-            return wait_long_at
-        waits_long = patient and before >= wait_long_at
-        _empty_log(LONG_WAIT if waits_long else SHORT_WAIT, connection)
-        after = files.size_of(log)
-    except (sqlite3.Error, OSError):
-        return wait_long_at
-    if after < before:
-        return LONG_LOG
-    return 2 * after if waits_long else wait_long_at
-
-
-def _empty_log(wait: int, connection: sqlite3.Connection) -> None:
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {wait}").fetchall()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    except sqlite3.Error:
-        pass
-    finally:
-        connection.execute("PRAGMA busy_timeout = 5000").fetchall()
 
 
 def _pages_of(commits: Sequence[Commit]) -> int:

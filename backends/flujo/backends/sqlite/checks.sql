@@ -11,6 +11,7 @@ FROM (
         (SELECT coalesce(max(events.seq), 0) FROM events WHERE events.run = runs.run) AS last,
         (SELECT coalesce(min(events.seq), 1) FROM events WHERE events.run = runs.run) AS first
     FROM runs
+    WHERE status <> 'removed'  -- what is left of one is on its way out
 )
 WHERE number <> seq OR last <> seq OR first <> 1;
 

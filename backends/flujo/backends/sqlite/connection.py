@@ -23,6 +23,7 @@ from typing import Any, Generic, Literal, TypeVar
 import aiosqlite
 from anyio import CancelScope
 
+from flujo.backends.urls import Durability
 from flujo.kernel.errors import (
     CorruptStoreError,
     ForeignStoreError,
@@ -32,6 +33,7 @@ from flujo.kernel.errors import (
     StoreInUseError,
 )
 
+from . import checksums
 from .files import StoreFiles
 
 Result = TypeVar("Result")
@@ -175,6 +177,27 @@ def open_exclusively(places: StoreFiles, purpose: str, alive: Sequence[str]) -> 
             raise StoreInUseError(places.store, purpose, (), places.database) from error
         raise
     return connection
+
+
+def reader_settings(connection: sqlite3.Connection) -> None:
+    """Prepare a connection that reads."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA mmap_size = 0").fetchall()  # an I/O error is an error then, and not a signal
+
+
+def writer_settings(store: str, durability: Durability, connection: sqlite3.Connection) -> None:
+    """Prepare a connection that writes; raises StoreError where there can be no log."""
+    reader_settings(connection)
+    ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    if mode != "wal":
+        raise StoreError(store, "this file system cannot hold a write-ahead log", ["put the store on a local disk"])
+    connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS; elsewhere it does nothing
+    connection.execute("PRAGMA foreign_keys = ON")
+    checksums.register(connection)
+    connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+    # A file that cannot be opened for writing SQLite opens for reading, in silence; a write that changes nothing tells.
+    connection.execute("DELETE FROM runs WHERE FALSE")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from flujo.kernel.backend import Problem
 
-from . import blobs, checksums, files, schema
+from . import blobs, checksums, files, removals, schema
 from .connection import is_damage, open_reader
 from .interruption import Cancellation, Stopped, never, stoppable
 
@@ -184,7 +184,7 @@ _CHECKSUMMED: Sequence[_Checksummed] = (
     (f"SELECT run, {checksums.SUMMARY} FROM runs WHERE run > ? ORDER BY run LIMIT ?", _judge_summary),
     (
         f"SELECT pos, run_id, uid, {checksums.EVENT} FROM events CROSS JOIN runs ON runs.run = events.run "
-        "WHERE pos > ? ORDER BY pos LIMIT ?",
+        f"WHERE runs.status <> '{removals.REMOVED}' AND pos > ? ORDER BY pos LIMIT ?",
         _judge_event,
     ),
     (

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 from flujo.backends.pages import Position
 from flujo.kernel.backend import SAME_VALUE, Order, RunFilter, RunSummary
 
-from . import checksums
+from . import checksums, removals
 from .queries import Statement
 
 FEW = 1_000
 """So many runs can be read and sorted in the time a page takes anyway, about a millisecond."""
 
+_REST = "coalesce(finished_at, updated_at)"
 _BIGGEST = "\U0010ffff"
 
 
@@ -106,8 +107,8 @@ def ways(filter: RunFilter, order: Order) -> Sequence[Way]:
     by_age = order is Order.CREATED
     found = [Way(branches, by_age, rest) for branches, rest in _ways_by_age(filter)]
     if by_age and not found:
-        branch = _indexed("runs_by_age", *within("created_at", filter.created_from, filter.created_before))
-        found.append(Way([branch], True, _without_age(filter)))
+        age = within("created_at", not_removed(filter.created_from), filter.created_before)
+        found.append(Way([_indexed("runs_by_age", *age)], True, _without_age(filter)))
     found += [Way(branches, False, rest) for branches, rest in _other_ways(filter)]
     if not by_age:
         found.append(Way(_by_update(filter), True, filter))
@@ -159,13 +160,19 @@ def _other_ways(filter: RunFilter) -> Iterable[tuple[Sequence[Branch], RunFilter
         # The index knows ids regardless of case, so the rest has to compare them once more.
         prefixed = Condition("run_id COLLATE NOCASE BETWEEN ? AND ?", (filter.id_prefix, filter.id_prefix + _BIGGEST))
         yield [_indexed("runs_by_id", prefixed)], filter
-    if finished := within("coalesce(finished_at, updated_at)", filter.finished_from, filter.finished_before):
+    if filter.finished_from is not None or filter.finished_before is not None:
+        finished = within(_REST, not_removed(filter.finished_from), filter.finished_before)
         yield [_indexed("runs_by_rest", Condition("owner IS NULL"), *finished), OWNED], filter
 
 
 def _by_update(filter: RunFilter) -> Sequence[Branch]:
-    moved = within("updated_at", filter.updated_from, filter.updated_before)
+    moved = within("updated_at", not_removed(filter.updated_from), filter.updated_before)
     return [_indexed("runs_by_update", Condition("owner IS NULL"), *moved), OWNED]
+
+
+def not_removed(start: int | None) -> int:
+    """Return where a range of instants begins that has no removed runs in it."""
+    return removals.FIRST if start is None else max(start, removals.FIRST)
 
 
 def _indexed(index: str, *bounds: Condition) -> Branch:
@@ -184,6 +191,9 @@ def within(instant: str, start: int | None, end: int | None) -> list[Condition]:
     """Return an instant not before `start`, and before `end`."""
     bounds = ((f"{instant} >= ?", start), (f"{instant} < ?", end))
     return [Condition(sql, (value,)) for sql, value in bounds if value is not None]
+
+
+_EVERY_RUN = Way([_indexed("runs_by_age", *within("created_at", removals.FIRST, None))], True, RunFilter())
 
 
 # -- statements ---------------------------------------------------------------------------------------------------
@@ -222,10 +232,11 @@ def number_of_runs(way: Way) -> Statement:
     """Return one row: how many runs match."""
     if way.rest != RunFilter():
         parts = everything(way, "count(*) AS number")
-    elif any(branch.bounds for branch in way.branches):
-        parts = _union("SELECT count(*) AS number", [(branch.source, branch.bounds) for branch in way.branches])
+    elif way == _EVERY_RUN:  # for all rows SQLite knows a shorter way than any index
+        removed = "SELECT count(*) FROM runs INDEXED BY runs_by_status WHERE status = ?"
+        return Statement(f"SELECT (SELECT count(*) FROM runs) - ({removed})", (removals.REMOVED,))
     else:
-        return Statement("SELECT count(*) FROM runs", ())  # for this SQLite knows a shorter way than any index
+        parts = _union("SELECT count(*) AS number", [(branch.source, branch.bounds) for branch in way.branches])
     return Statement(f"SELECT sum(number) FROM ({parts.sql})", parts.parameters)
 
 

@@ -28,7 +28,7 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
 )
 
-from . import checksums, copies, files, filesystems
+from . import checksums, copies, files, filesystems, removals
 from .connection import Result, Work, in_transaction, is_damage, open_exclusively, open_reader, store_errors
 from .interruption import Cancellation, never, stoppable
 
@@ -70,7 +70,8 @@ def details(
                 "file_bytes": files.size_of(places.database),
                 "wal_bytes": files.size_of(places.log),
                 "free_bytes": ask("PRAGMA freelist_count") * ask("PRAGMA page_size"),
-                "runs": ask("SELECT count(*) FROM runs"),
+                "runs": ask(f"SELECT count(*) FROM runs WHERE status <> '{removals.REMOVED}'"),
+                "being_removed": ask(f"SELECT count(*) FROM runs WHERE status = '{removals.REMOVED}'"),
                 "events": ask("SELECT count(*) FROM events"),
                 "kernels_alive": kernels.live_owners(),
                 "unchecked": places.unchecked.exists(),

@@ -21,7 +21,7 @@ from flujo.backends.pages import Position
 from flujo.backends.selection import Families, chooser, pruning_place
 from flujo.kernel.backend import Order, Removal, RunFilter, RunSummary
 
-from . import blobs, checksums, listing
+from . import blobs, checksums, listing, removals
 from .listing import Condition
 from .queries import Statement, find_run
 
@@ -73,6 +73,11 @@ class Pacer:
         done = work(connection)
         self._state = version, connection.total_changes
         return done
+
+    def sweep(self, connection: sqlite3.Connection) -> Slice:
+        """Do a slice of `removals.sweep`."""
+        swept = removals.sweep(connection, self._clock, self._hold)
+        return Slice(pages_of(swept), swept.more)
 
     def pause(self) -> float:
         """Return how many seconds to leave to others now that the store lock is free again."""
@@ -156,6 +161,13 @@ class Pruning:
         pages = self._take(partial(_delete, connection), connection)
         return Slice(pages, not self.is_done)
 
+    def sweep(self, connection: sqlite3.Connection) -> Slice:
+        """Remove events of long runs that have gone until the time is up."""
+        self._taken, self._before = [], (len(self._gone), self._bytes)
+        swept = removals.sweep(connection, self._clock, self._hold)
+        self._bytes += swept.bytes
+        return Slice(pages_of(swept), swept.more)
+
     def take_back(self) -> None:
         """Forget the last slice, which found no room on the disk, and remove one family at a time from now on."""
         self._line.extendleft(reversed(self._taken))
@@ -179,8 +191,8 @@ class Pruning:
             candidate = self._line.popleft()
             self._taken.append(candidate)
             for run in _sound_family(self._chooses, candidate, families, live, connection):
-                size = size_of(run.uid).rows(connection)[0][0]
-                pages += remove(run) + size // 4096
+                size = remove(run)
+                pages += PAGES_PER_RUN + size // PAGE
                 self._gone.append(run)
                 self._bytes += size
             if self._clock() >= give_up_at:
@@ -229,6 +241,12 @@ def _children(connection: sqlite3.Connection, parent: str) -> list[RunSummary]:
     return [checksums.summary_of(row) for row in children_of(parent).rows(connection)]
 
 
+PAGE = 4096
+"""Bytes of a page."""
+
+EVENTS_PER_PAGE = 20
+"""About how many events that go next to each other change one page more of the table, or of its index."""
+
 PAGES_PER_MOVE = 2
 """A page that moves, and the one that points to it."""
 
@@ -237,9 +255,17 @@ PAGES_PER_RUN = 4
 some indexes go by what is random."""
 
 
+def pages_of(swept: removals.Swept) -> int:
+    """Return about how many pages of the log a slice of `removals.sweep` takes."""
+    return PAGES_PER_RUN + 2 * swept.events // EVENTS_PER_PAGE + swept.bytes // PAGE
+
+
 def _delete(connection: sqlite3.Connection, run: RunSummary) -> int:
-    connection.execute("DELETE FROM runs WHERE uid = ?", (run.uid,))  # all else goes with it
-    return PAGES_PER_RUN
+    """Remove a run; return the bytes that have gone with it, 0 for one whose events go in slices of their own."""
+    ((number, size),) = size_of(run.uid, removals.LONG).rows(connection)
+    if removals.remove(number, connection):
+        return 0
+    return int(size)
 
 
 def _candidates(statement: Statement, connection: sqlite3.Connection) -> list[Candidate]:
@@ -274,7 +300,10 @@ def shrink(
 
 def next_at_rest(filter: RunFilter, after: Position | None, limit: int) -> Statement:
     """(instant, run_id, run, fits) of the next runs without an owner, in the order in which they would go."""
-    bounds = [Condition("owner IS NULL"), *listing.within(_REST, filter.finished_from, filter.finished_before)]
+    bounds = [
+        Condition("owner IS NULL"),
+        *listing.within(_REST, listing.not_removed(filter.finished_from), filter.finished_before),
+    ]
     if filter.settled_before is not None:
         bounds.append(Condition(f"{_REST} < ?", (filter.settled_before,)))
     if after is not None:
@@ -309,10 +338,11 @@ def children_of(parent: str) -> Statement:
     return Statement(sql, (parent,))
 
 
-def size_of(uid: str) -> Statement:
-    """Return one row: the bytes of the bodies and payloads of a journal."""
-    sql = f"SELECT coalesce(sum({blobs.SIZE}), 0) FROM events WHERE run = (SELECT run FROM runs WHERE uid = ?)"
-    return Statement(sql, (uid,))
+def size_of(uid: str, events: int) -> Statement:
+    """Return one row: the key of a run, and the bytes of the bodies and payloads of its first events."""
+    first = "SELECT body, payload, blob FROM events WHERE run = runs.run ORDER BY seq LIMIT ?"
+    sql = f"SELECT run, (SELECT coalesce(sum({blobs.SIZE}), 0) FROM ({first})) FROM runs WHERE uid = ?"
+    return Statement(sql, (events, uid))
 
 
 def totals(way: listing.Way, live: Sequence[str]) -> Statement:

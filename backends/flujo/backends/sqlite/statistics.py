@@ -11,6 +11,7 @@ from flujo.backends.selection import most_first, rank
 from flujo.kernel.backend import WorkflowStats
 from flujo.kernel.state import FINAL, RunStatus
 
+from . import removals
 from .queries import Statement
 
 _INDEX = "runs INDEXED BY runs_by_workflow_and_status"
@@ -32,6 +33,8 @@ def read(since: int, workflow: str | None, connection: sqlite3.Connection) -> Se
     """Return what the runs of each workflow, or of one, add up to, in the order of their names."""
     by_workflow: defaultdict[str, list[_Alike]] = defaultdict(list)
     for row in runs_alike(since, workflow).rows(connection):
+        if row[1] == removals.REMOVED:
+            continue
         by_workflow[row[0]].append(_Alike(*row))
     return [_stats_of(name, found, since, connection) for name, found in sorted(by_workflow.items())]
 
