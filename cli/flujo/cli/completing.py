@@ -117,6 +117,8 @@ FILE = click.Path(path_type=str)
 BY_METAVAR: dict[tuple[str, str], ParamType] = {
     ("run_id", "ID"): RUN_ID,
     ("run_ids", "ID..."): RUN_ID,
+    ("run_ids", "[ID]..."): RUN_ID,
+    ("run_id", "[ID]"): RUN_ID,
     ("parent", "ID"): RUN_ID,
     ("step", "STEP"): STEP,
     ("steps", "STEP"): STEP,

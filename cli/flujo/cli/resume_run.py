@@ -26,10 +26,7 @@ async def resume_run(
     """
     async with reading(session.target) as runs:
         state = await runs.inspect(run_id)
-    named = options.get("workflow")
-    if named is None and not isinstance(session.target, ServerTarget):
-        _refuse_missing_program(state)
-    workflow = None if stored and state.definition is not None else _changed(named or _current(session, state), state)
+    workflow = chosen_workflow(session, state, stored=stored, named=options.get("workflow"))
     options |= {"workflow": workflow, "by": session.user}
 
     async def begin(runs: Runs) -> RunHandle:
@@ -43,6 +40,13 @@ async def resume_run(
         return sources.from_stored_text(stored, state)
 
     return await advance(session, run_id, begin, no_wait=no_wait, after_seq=state.seq, load_definition=load_definition)
+
+
+def chosen_workflow(session: Session, state: WorkflowState, *, stored: bool, named: Workflow | None) -> Workflow | None:
+    """Return the workflow that a run is resumed with; None for the one that the store, or the server, has."""
+    if named is None and not isinstance(session.target, ServerTarget):
+        _refuse_missing_program(state)
+    return None if stored and state.definition is not None else _changed(named or _current(session, state), state)
 
 
 def _refuse_missing_program(state: WorkflowState) -> None:

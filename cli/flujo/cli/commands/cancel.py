@@ -6,32 +6,38 @@ from collections.abc import Sequence
 
 import click
 
-from flujo.cli.connect import acting, reading
+from flujo.cli.connect import acting
 from flujo.cli.failures import report
-from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
+from flujo.cli.selecting import Named, Verb, naming, runs_named
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.kernel import CancelOutcome, RunInterrupted, Runs, RunStatus
 from flujo.kernel.errors import RunFinishedError
+from flujo.kernel.state import LIVE
+
+CANCEL = Verb("Cancel", [*sorted(LIVE), RunStatus.PAUSED])
 
 
 @declare("cancel")
-@click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+@naming
 @click.option("--reason", metavar="TEXT", help="the reason, which is recorded")
 @click.option("--wait/--no-wait", default=True, help="wait until the runs have stopped (default), or return at once")
-def command(session: Session, run_ids: Sequence[str], reason: str | None, wait: bool) -> int:
-    """Cancel runs. A run that a process runs is asked to stop; a run that no process runs is cancelled here.
+def command(session: Session, named: Named, reason: str | None, wait: bool) -> int:
+    """Cancel runs, named by their ids or chosen by options.
+
+    A run that a process runs is asked to stop; a run that no process runs is cancelled here.
 
     Clean-ups run before a run ends; cancelling it once more ends them.
     """
 
     async def cancel() -> list[tuple[str, RunStatus]]:
-        async with reading(session.target) as runs:
-            found = [await find_run(runs, run_id) for run_id in run_ids]
-        return await _cancel(session, found, reason, wait=wait)
+        found = await runs_named(session, named, CANCEL)
+        return await _cancel(session, found, reason, wait=wait) if found else []
 
     ended = run_async(cancel)
     _show(session, ended)
+    if not named.run_ids:
+        return 0  # a chosen run that has ended meanwhile is as it should be
     finished = [(run_id, status) for run_id, status in ended if status.value in ("completed", "failed")]
     for run_id, status in finished:
         report(RunFinishedError(run_id, status), session)
