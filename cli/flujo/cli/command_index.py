@@ -30,6 +30,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("logs", "show what the steps of a run have printed"),
             ("events", "show what is recorded of a run, event by event"),
             ("wait", "wait until runs have ended"),
+            ("graph", "draw the steps of a workflow or a run, and what waits for what"),
             ("diff", "compare a definition with what a run has completed"),
             ("stats", "show counts, failures and durations by workflow"),
         ),

@@ -7,7 +7,7 @@ from .execution.programs import P, Program, R, RunStart, Step, Workflow, as_step
 from .execution.signature import Inputs
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
-from .journal.plans import ALWAYS, ANY, NOTHING, followers, planned_name, reached
+from .journal.plans import ALWAYS, ANY, NOTHING, clean_ups, dependencies, followers, planned_name, reached
 from .journal.retry import NO_RETRY, RetryPolicy
 from .store.retention import KEYS, Retention
 
@@ -33,7 +33,9 @@ __all__ = [
     "Workflow",
     "as_step",
     "bounded",
+    "clean_ups",
     "current_attempt",
+    "dependencies",
     "followers",
     "planned_name",
     "reached",
