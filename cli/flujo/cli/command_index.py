@@ -17,6 +17,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("retry", "run failed steps again"),
             ("fork", "start a new run with the history of another one"),
             ("validate", "check YAML files and show everything that is wrong"),
+            ("tasks", "list what the steps of a YAML workflow can call"),
             ("init", "put a workflow to start from into a folder"),
         ),
     ),

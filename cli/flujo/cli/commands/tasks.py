@@ -1,0 +1,108 @@
+"""`flujoctl tasks`: list what the steps of a YAML workflow can call."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from flujo.cli import text
+from flujo.cli.nearest import nearest
+from flujo.cli.output import emit, emit_all
+from flujo.cli.session import Session, declare
+from flujo.kernel.errors import DeclarationError, TaskNotFoundError
+from flujo.workflows.parameters import MISSING, Parameter
+from flujo.workflows.registry import BUILT_IN, Task, Tasks
+
+
+@declare("tasks")
+@click.argument("name", metavar="[TASK]", required=False)
+def command(session: Session, name: str | None) -> int:
+    """List the tasks that steps can call, or show the inputs of one.
+
+    They are the built-in ones and those that installed packages bring along (the entry points `flujo.tasks`).
+    """
+    known = Tasks()
+    names = known.names() if name is None else [name]
+    found = [_object(each, _find(known, each)) for each in names]
+    if session.output == "name":
+        print("\n".join(names))
+    elif session.output != "table":
+        emit_all(found, session.output) if name is None else emit(found[0], session.output)
+    elif name is None:
+        rows = [[each["name"], each["source"], text.first_line(each["summary"])] for each in found]
+        print(text.table(("TASK", "FROM", ""), rows, status=0, colour=False))
+    else:
+        _show(found[0])
+    return 0
+
+
+def _find(known: Tasks, name: str) -> Task | DeclarationError:
+    """Return a task, or why an installed one cannot be used; raises TaskNotFoundError."""
+    try:
+        task = known.find(name)
+    except DeclarationError as error:
+        return error
+    if task is not None:
+        return task
+    missing = TaskNotFoundError(name, known.names())
+    meant = nearest(name, known.names())
+    missing.hints = (f"flujoctl tasks {meant}" if meant else "flujoctl tasks",)
+    raise missing
+
+
+def _object(name: str, task: Task | DeclarationError) -> dict[str, Any]:
+    source = "flujo" if name in BUILT_IN else "installed"
+    if isinstance(task, DeclarationError):
+        return {"name": name, "source": source, "summary": task.message, "inputs": {}, "one_of": []}
+    return {
+        "name": name,
+        "source": source,
+        "summary": inspect.getdoc(task.run) or "",
+        "inputs": {each.name: _schema(each) for each in task.inputs},
+        "one_of": [list(group) for group in task.one_of],
+    }
+
+
+def _schema(parameter: Parameter) -> dict[str, Any]:
+    """Return what an input may be, in the words of JSON Schema."""
+    keywords = {
+        "type": list(parameter.types) or None,
+        "enum": list(parameter.allowed) or None,
+        "pattern": parameter.pattern,
+        "minimum": parameter.minimum,
+        "maximum": parameter.maximum,
+        "minLength": parameter.min_length,
+        "maxLength": parameter.max_length,
+        "minItems": parameter.min_items,
+        "maxItems": parameter.max_items,
+        "format": parameter.format,
+        "description": parameter.description,
+        "required": parameter.required or None,
+    }
+    given = {name: value for name, value in keywords.items() if value is not None}
+    return given if parameter.default is MISSING else {**given, "default": parameter.default}
+
+
+def _show(task: Mapping[str, Any]) -> None:
+    print(f"{task['name']}: {task['summary']}")
+    if task["inputs"]:
+        print()
+        print(text.table(("INPUT", "TYPE", "DEFAULT", ""), list(_rows(task["inputs"])), status=0, colour=False))
+    for group in task["one_of"]:
+        print(f"\nexactly one of {', '.join(group)}")
+
+
+def _rows(inputs: Mapping[str, Mapping[str, Any]]) -> Iterable[list[str]]:
+    for name, schema in inputs.items():
+        default = (
+            "required" if schema.get("required") else json.dumps(schema["default"]) if "default" in schema else "-"
+        )
+        rest = [f"{word} {json.dumps(value)}" for word, value in schema.items() if word in _SHOWN]
+        yield [name, " or ".join(schema.get("type", ["anything"])), default, ", ".join(rest)]
+
+
+_SHOWN = ("enum", "pattern", "minimum", "maximum", "format")
