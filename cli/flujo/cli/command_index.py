@@ -32,6 +32,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("events", "show what is recorded of a run, event by event"),
             ("wait", "wait until runs have ended"),
             ("graph", "draw the steps of a workflow or a run, and what waits for what"),
+            ("trace", "show when each step of a run worked and waited"),
             ("diff", "compare a definition with what a run has completed"),
             ("stats", "show counts, failures and durations by workflow"),
         ),
