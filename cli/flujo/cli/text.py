@@ -98,7 +98,7 @@ def steps_done(done: int, total: int | None) -> str:
 
 def failure(error: Failure) -> str:
     """Return an error on one line."""
-    return f"{error.type}: {first_line(error.message)}"
+    return f"{printable(error.type)}: {first_line(error.message)}"
 
 
 def value(output: Any, limit: int | None = 200) -> str:
@@ -207,7 +207,11 @@ def clock_time(instant: int) -> str:
 
 
 def event_line(event: Event, state: WorkflowState) -> str:
-    """Return an event on one line; `state` is the run after it."""
+    """Return an event on one line; `state` is the run after it. Any word of it may be a program's."""
+    return printable(_event_line(event, state))
+
+
+def _event_line(event: Event, state: WorkflowState) -> str:
     match fact := event.fact:
         case (
             events.RunCreated()

@@ -316,7 +316,8 @@ def result_of(state: WorkflowState) -> Any:
             return state.output
         case RunStatus.FAILED:
             assert state.error is not None
-            raise RunFailed(state.run_id, state.error.type, state.error.message, state.error.step)
+            source = state.environment.get("workflow_file")
+            raise RunFailed(state.run_id, state.error.type, state.error.message, state.error.step, source)
         case RunStatus.CANCELLED:
             raise RunCancelled(state.run_id, state.cancel_reason)
         case _ if state.differences:

@@ -6,14 +6,14 @@ import sys
 
 import click
 
-from flujo.cli import text
+from flujo.cli import sources, text
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit, emit_run
 from flujo.cli.session import Session, declare, has_colour, run_async
 from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState
 from flujo.kernel.durations import format_duration, format_instant
-from flujo.kernel.errors import StepNotFoundError
+from flujo.kernel.errors import StepNotFoundError, ways_on
 
 HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
 
@@ -63,11 +63,13 @@ def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -
         ("variables", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.variables.items())),
         ("parent", state.parent_run_id or ""),
         ("forked", f"from {state.forked_from}" if state.forked_from else ""),
+        ("workspace", str(state.environment.get("workspace") or "")),
+        ("started in", str(state.environment.get("start_dir") or "")),
         ("output", text.value(state.output, 500) if state.output is not None else ""),
     ]
     for name, value in lines:
         if value:
-            print(f"{name:<10}{value}")
+            print(f"{name:<11}{value if name == 'status' else text.printable(value)}")
     if state.steps:
         rows = [text.step_row(step, now) for step in state.steps.values()]
         print()
@@ -116,7 +118,7 @@ def _print_step(step: StepState, now: int) -> None:
     if step.output_json is not None:
         print(f"output: {text.value(step.output, None)}")
     if step.error is not None:
-        print(f"error: {step.error.type}: {_lines(step.error.message)}")
+        print(f"error: {text.printable(step.error.type)}: {_lines(step.error.message)}")
         if step.error.details:
             print(_lines(step.error.details))
 
@@ -133,5 +135,8 @@ def _suggest(session: Session, state: WorkflowState, is_idle: bool) -> None:
             session.suggest(f"flujoctl signal {state.run_id} {step.signal}")
     if is_idle:
         session.note("no process runs this run")
-    if is_idle or state.status in (RunStatus.FAILED, RunStatus.PAUSED, RunStatus.CANCELLED):
+    if state.status is RunStatus.FAILED and state.error is not None:
+        for command in ways_on(state.run_id, state.error.type, sources.file_of(state)):
+            session.suggest(command)
+    elif is_idle or state.status in (RunStatus.PAUSED, RunStatus.CANCELLED):
         session.suggest(f"flujoctl resume {state.run_id}")

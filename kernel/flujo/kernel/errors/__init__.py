@@ -25,7 +25,7 @@ from .arguments import (
     WorkflowNotFoundError,
 )
 from .base import FlujoError
-from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFailed
+from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFailed, ways_on
 from .runs import (
     CursorError,
     Difference,
@@ -135,6 +135,7 @@ __all__ = [
     "UntrustedOwnerError",
     "WorkflowNotFoundError",
     "WrongEventLoopError",
+    "ways_on",
 ]
 
 for _name in __all__:

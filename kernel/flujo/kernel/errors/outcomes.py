@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from .base import FlujoError
 
 
@@ -19,17 +21,36 @@ class StepFailed(FlujoError):
 
 
 class RunFailed(FlujoError):
-    """The run whose result was asked for has failed. `type`, `error` and `step` are what is recorded of it."""
+    """The run whose result was asked for has failed. `type`, `error` and `step` are what is recorded of it; `source` is
+    the file of its definition, if it has one."""
 
     reason = "RUN_FAILED"
 
-    def __init__(self, run_id: str, type: str, error: str, step: str | None) -> None:
+    def __init__(self, run_id: str, type: str, error: str, step: str | None, source: str | None = None) -> None:
         where = f" in step {step!r}" if step else ""
+        look, ways = f"flujoctl inspect {run_id}", ways_on(run_id, type, source)
         super().__init__(
             f"run {run_id!r} failed{where}: {type}: {error}",
-            [f"flujoctl inspect {run_id}", f"flujoctl resume {run_id}"],
+            [*ways, look] if type in FAILS_AGAIN else [look, *ways],
         )
         self.run_id, self.type, self.error, self.step = run_id, type, error, step
+
+
+FAILS_AGAIN = ("TemplateError", "ConditionError", "TaskInputError")
+"""Failures of a definition that come from its text and what was recorded at the start: a resume alone ends in them
+again."""
+
+
+def ways_on(run_id: str, type: str, source: str | None = None) -> list[str]:
+    """Return the commands that may lead a failed run further."""
+    if type not in FAILS_AGAIN:
+        return [f"flujoctl resume {run_id}"]
+    mended = (
+        f"flujoctl run --resume FILE --id {run_id}  # with a definition that is mended"
+        if source is None
+        else f"edit {quote(source)}, then: flujoctl resume {run_id}"
+    )
+    return [mended, f"flujoctl fork {run_id} --id NEW-ID  # goes on as a new run, which reads its variables anew"]
 
 
 class RunCancelled(FlujoError):

@@ -268,7 +268,8 @@ def find_command(argv: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -
         raise PermissionError(f"the command {name!r} is not executable")
     if os.path.isdir(where):
         raise PermissionError(f"the command {name!r} is a directory")
-    raise FileNotFoundError(f"there is no command {name!r}" + ("" if os.path.dirname(name) else " on the PATH"))
+    place = " on the PATH" if not os.path.dirname(name) else "" if os.path.isabs(name) else f" in {cwd}"
+    raise FileNotFoundError(f"there is no command {name!r}{place}")
 
 
 async def _run_to_the_end(process: _Process, writer: _Writer, readers: Sequence[_Reader], grace_seconds: float) -> None:

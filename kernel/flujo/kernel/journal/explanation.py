@@ -13,6 +13,7 @@ from shlex import quote
 from typing import Any, NamedTuple, assert_never
 
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
+from flujo.kernel.errors import ways_on
 
 from .rest import Rest
 from .state import FINAL, LIVE, CleanUpReason, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
@@ -141,7 +142,8 @@ def _finished(state: WorkflowState) -> Reason:
     assert state.error is not None
     where = f"step {state.error.step!r} failed: " if state.error.step else ""
     text = f"it has failed: {where}{state.error.type}: {state.error.message}"
-    commands = [_resume(state), f"flujoctl inspect {state.run_id}"]
+    file = state.environment.get("workflow_file")
+    commands = [*ways_on(state.run_id, state.error.type, file), f"flujoctl inspect {state.run_id}"]
     if state.error.step is not None:
         commands.insert(1, f"flujoctl skip {state.run_id} {quote(state.error.step)}")
     return Reason(Why.FINISHED, text, state.error.step, commands=commands)

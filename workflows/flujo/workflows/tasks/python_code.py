@@ -90,7 +90,7 @@ async def python_code(call: TaskCall) -> Any:
         said = ": " + "\n".join(last) if last else ""
         raise ChildProcessError(f"the Python process {how_it_ended(finished.return_code)}{said}") from None
     if "error" in answer:
-        raise _as_error(answer["error"])
+        raise _as_error(answer["error"], f"; it ran in {call.workspace}")
     return answer["result"]
 
 
@@ -155,25 +155,27 @@ def _got(tree: ast.AST, owner: str) -> Iterator[str]:
                     yield key
 
 
-def _as_error(told: Mapping[str, Any]) -> Exception:
-    """Return the error that the child has told of, with the members and the cause it has."""
+def _as_error(told: Mapping[str, Any], where: str = "") -> Exception:
+    """Return the error that the child has told of, with the members and the cause it has. `where` is said of one that
+    may be about a file."""
     if members := told.get("members"):
         error: Exception = ExceptionGroup(told["message"] or "several errors", [_as_error(each) for each in members])
     else:
-        error = _as_one_error(told["types"], told["message"], told["line"])
+        error = _as_one_error(told["types"], told["message"], told["line"], where)
     if cause := told.get("cause"):
         error.__cause__ = _as_error(cause)
     return error
 
 
-def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None) -> Exception:
+def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None, folder: str) -> Exception:
     """Return an exception of classes named like those of the original, so that retry policies see what it was."""
     cls: type[Exception] = PythonCodeError
     for module, name in reversed(types):
         if (module, name) not in (("builtins", "BaseException"), ("builtins", "Exception")):
             cls = type(name, (cls,), {"__module__": module})
     module, name = types[0]
-    where = f" (line {line} of the code)" if line else ""
+    folder = folder if ["builtins", "OSError"] in [list(each) for each in types] else ""
+    where = f" (line {line} of the code{folder})" if line else folder
     error = cls((message or name) + where)
     error.type = name if module in ("builtins", "__main__") else f"{module}.{name}"  # type: ignore[attr-defined]
     return error
