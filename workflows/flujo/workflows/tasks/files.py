@@ -97,17 +97,18 @@ def confined(path: str, folder: Path, *others: Path, allow_outside: bool) -> Pat
 
 def read_text(path: Path, encoding: str) -> str:
     """Return the text of an ordinary file of bounded size; raises NotAFileError."""
-    _require_file(path, os.stat(path).st_mode)
+    require_file(path, os.stat(path).st_mode)
     # It may be another file by now: opening a pipe would wait for its other end, and links were resolved above.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW)) as file:
-        _require_file(path, os.fstat(file.fileno()).st_mode)
+        require_file(path, os.fstat(file.fileno()).st_mode)
         data = file.read(MAX_READ_BYTES + 1)
     if len(data) > MAX_READ_BYTES:
         raise ValueError(f"{path} is larger than {MAX_READ_BYTES // 1024 // 1024} MiB")
     return data.decode(_checked(encoding))
 
 
-def _require_file(path: Path, mode: int) -> None:
+def require_file(path: Path, mode: int) -> None:
+    """Raise IsADirectoryError or NotAFileError unless a mode is that of an ordinary file."""
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
@@ -122,35 +123,41 @@ def _checked(encoding: str) -> str:
 
 
 def write_text(path: Path, text: str, encoding: str, given_up: GivenUp) -> int:
-    """Put a file in its place as a whole, durably; the mode of one that is replaced stays. Return its size in bytes."""
+    """Put a file in its place as a whole, durably. Return its size in bytes."""
     data = text.encode(_checked(encoding))
     path.parent.mkdir(parents=True, exist_ok=True)
-    replaced = _mode_of(path)
-    if replaced is not None:
-        _require_file(path, replaced)
+    if (replaced := mode_of(path)) is not None:
+        require_file(path, replaced)
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if replaced is not None:
-                os.fchmod(descriptor, replaced & 0o777)
             file.write(data)
             file.flush()
-            os.fsync(descriptor)
-        given_up.check()  # a later attempt may have written it by now
-        os.replace(beside, path)
+            put_in_place(descriptor, beside, path, given_up)
     except BaseException:
-        os.unlink(beside)
+        beside.unlink(missing_ok=True)
         raise
+    return len(data)
+
+
+def put_in_place(descriptor: int, beside: Path, path: Path, given_up: GivenUp) -> None:
+    """Let a file that is written take its place, durably; the mode of one that is replaced stays."""
+    replaced = mode_of(path)
+    if replaced is not None:
+        os.fchmod(descriptor, replaced & 0o777)
+    os.fsync(descriptor)
+    given_up.check()  # a later attempt may have written it by now
+    os.replace(beside, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the move itself; the step is recorded as done right after this
     finally:
         os.close(folder)
-    return len(data)
 
 
-def _mode_of(path: Path) -> int | None:
+def mode_of(path: Path) -> int | None:
+    """Return the mode of what stands at a place itself; None if nothing does."""
     try:
         return os.lstat(path).st_mode
     except FileNotFoundError:

@@ -167,6 +167,11 @@ def _as_error(told: Mapping[str, Any], where: str = "") -> Exception:
     return error
 
 
+_ABOUT_A_FILE = tuple(
+    ("builtins", name) for name in ("FileNotFoundError", "NotADirectoryError", "IsADirectoryError", "PermissionError")
+)
+
+
 def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None, folder: str) -> Exception:
     """Return an exception of classes named like those of the original, so that retry policies see what it was."""
     cls: type[Exception] = PythonCodeError
@@ -174,7 +179,7 @@ def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None
         if (module, name) not in (("builtins", "BaseException"), ("builtins", "Exception")):
             cls = type(name, (cls,), {"__module__": module})
     module, name = types[0]
-    folder = folder if ["builtins", "OSError"] in [list(each) for each in types] else ""
+    folder = folder if any(tuple(each) in _ABOUT_A_FILE for each in types) else ""
     where = f" (line {line} of the code{folder})" if line else folder
     error = cls((message or name) + where)
     error.type = name if module in ("builtins", "__main__") else f"{module}.{name}"  # type: ignore[attr-defined]

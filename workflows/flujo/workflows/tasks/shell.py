@@ -24,6 +24,9 @@ from flujo.workflows.registry import Mention, TaskCall, task
 from flujo.workflows.texts import as_text
 from flujo.workflows.wording import shown
 
+from .files import confined
+from .output_files import OutputFiles
+
 LAST_LINES = 10
 MAX_OUTPUT = 1024 * 1024
 """Bytes kept of each output, unless a step asks for more or less."""
@@ -67,6 +70,8 @@ def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
         "working_dir": {"type": "string"},
         "env": {"type": "object"},
         "stdin": {"type": "string"},
+        "stdout": {"type": "string", "minLength": 1},
+        "stderr": {"type": "string", "minLength": 1},
         "check": {"type": "boolean", "default": True},
         "shell": {"type": "string", "minLength": 1},
         "strict": {"type": "boolean"},
@@ -78,10 +83,16 @@ def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
 async def shell(call: TaskCall) -> dict[str, Any]:
     """Run a command; return {return_code, stdout, stderr}.
 
-    An output that was cut is called `stdout_cut` or `stderr_cut`, so that it is not used for the whole unnoticed.
+    An output that was cut is called `stdout_cut` or `stderr_cut`, so that it is not used for the whole unnoticed. One
+    that went to a file is not there; `stdout_file` or `stderr_file` is the path.
     """
     working_dir = call.workspace / call.inputs.get("working_dir", ".")
-    with _command(call) as argv:
+    places = _places(call)
+    with _command(call) as argv, OutputFiles(places) as files:
+
+        def receive(output: str, chunk: bytes) -> None:
+            (files if files.takes(output) else call.log).receive(output, chunk)
+
         try:
             finished = await call.attempt.children.run(
                 argv,
@@ -92,23 +103,38 @@ async def shell(call: TaskCall) -> dict[str, Any]:
                 },
                 input=call.inputs.get("stdin", "").encode(),
                 output_limit=call.inputs["max_output"],
-                on_output=call.log.receive,
+                on_output=receive,
                 detach=call.inputs["detach"],
             )
         except OSError as error:
             raise _explained(error) from error
-    if finished.return_code != 0 and call.inputs["check"]:
-        raise ShellError(finished, working_dir, call.log.path)
-    return _result(finished, call.inputs["max_output"])
+        if finished.return_code != 0 and call.inputs["check"]:
+            raise ShellError(finished, working_dir, call.log.path)
+        await files.appear()
+    return _result(finished, call.inputs["max_output"], places)
 
 
-def _result(finished: Finished, limit: int) -> dict[str, Any]:
+def _places(call: TaskCall) -> dict[str, Path]:
+    """Return where outputs go that are to be files; raises ValueError if both are to be the same one."""
+    given = {name: call.inputs[name] for name in ("stdout", "stderr") if name in call.inputs}
+    places = {name: confined(path, call.workspace, allow_outside=False) for name, path in given.items()}
+    if len(set(places.values())) < len(places):
+        raise ValueError("`stdout` and `stderr` cannot be the same file; write `2>&1` into the command for that")
+    return places
+
+
+def _result(finished: Finished, limit: int, places: Mapping[str, Path]) -> dict[str, Any]:
     result: dict[str, Any] = {"return_code": finished.return_code}
+    truncated = False
     for name, output in (("stdout", finished.stdout), ("stderr", finished.stderr)):
+        if name in places:
+            result[f"{name}_file"] = str(places[name])
+            continue
         # Cut output has its first and its last half, and a line between them: it is longer than the limit.
         was_cut = finished.truncated and len(output) > limit
         result[f"{name}_cut" if was_cut else name] = output.decode(errors="replace")
-    return {**result, "truncated": True} if finished.truncated else result
+        truncated = truncated or was_cut
+    return {**result, "truncated": True} if truncated else result
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
