@@ -19,7 +19,20 @@ PACKAGE = "flujo.kernel"
 FLOORS = ("journal", "store", "execution", "ownership")
 """The rooms, from the lowest to the highest."""
 
-BASE = ("errors", "durations", "clock", "forks", "keys", "loops", "outcomes", "owners", "trust", "values", "codecs")
+BASE = (
+    "errors",
+    "durations",
+    "clock",
+    "forks",
+    "keys",
+    "loops",
+    "outcomes",
+    "owners",
+    "principals",
+    "trust",
+    "values",
+    "codecs",
+)
 """What every room may stand on: modules below the rooms."""
 
 Graph = Mapping[str, frozenset[str]]

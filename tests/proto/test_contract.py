@@ -14,15 +14,26 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from flujo.client.statuses import TABLE
 from flujo.client.wire.values import MAX_INLINE_BYTES
-from flujo.kernel.api import MAX_INPUT_BYTES
+from flujo.client.wire.words import (
+    CLEAN_UP_REASONS,
+    PAUSE_REASONS,
+    REASON_KINDS,
+    STEP_CHANGES,
+    STEP_KINDS,
+    WAIT_KINDS,
+    Words,
+)
+from flujo.kernel.api import MAX_INPUT_BYTES, Why
 from flujo.kernel.events import KINDS, Kind
+from flujo.kernel.journal.state import CleanUpReason
 from flujo.kernel.observer import WATCH_EVENTS
-from flujo.kernel.state import RunStatus, StepStatus
+from flujo.kernel.state import PauseReason, RunStatus, StepStatus
+from flujo.kernel.store import filters
 from flujo.server import runs
-from flujo.v1 import event_pb2, payload_pb2, run_pb2, run_service_pb2, system_service_pb2
+from flujo.v1 import event_pb2, limits_pb2, payload_pb2, run_pb2, run_service_pb2, system_service_pb2
 from proto.contract import PROTO, Documented, documented_errors, undocumented_lines
 
-FILES = [each.DESCRIPTOR for each in (event_pb2, payload_pb2, run_pb2, run_service_pb2, system_service_pb2)]
+FILES = [each.DESCRIPTOR for each in (event_pb2, limits_pb2, payload_pb2, run_pb2, run_service_pb2, system_service_pb2)]
 METHODS = [
     method.name
     for service in (
@@ -83,6 +94,93 @@ def test_statuses_are_the_same_words() -> None:
         assert names == ["UNSPECIFIED", *(status.name for status in ours)]
 
 
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        (STEP_KINDS, {"task", "sleep", "signal", "child", "now", "random", "uuid", "variable"}),
+        (WAIT_KINDS, {"backoff", "sleep", "signal", "child"}),
+        (STEP_CHANGES, {"changed", "removed", "renamed", "reordered", "inserted", "outdated"}),
+        (REASON_KINDS, {why.value for why in Why} - {Why.UNKNOWN.value}),
+        (PAUSE_REASONS, {reason.value for reason in PauseReason}),
+        (CLEAN_UP_REASONS, {reason.value for reason in CleanUpReason}),
+    ],
+)
+def test_every_word_of_the_kernel_has_a_number(words: Words, known: set[str]) -> None:
+    """And no number stands for another word; one of a newer release is shown as unknown."""
+    assert {words.word(words.number(word)) for word in known} == known
+    assert 0 not in {words.number(word) for word in known}
+    assert words.word(len(known) + 1) == f"unknown({len(known) + 1})"
+    assert words.number("teleported") == 0
+
+
+def fields() -> list[FieldDescriptor]:
+    """Every field of every message of the contract."""
+    return [field for file in FILES for message in file.message_types_by_name.values() for field in message.fields]
+
+
+def is_bounded(field: FieldDescriptor) -> bool:
+    """Whether a field may grow: a text, bytes, a list or a map."""
+    return field.is_repeated or field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+
+
+BY_THE_ANSWER = {
+    "flujo.v1.RunDetails.waits",
+    "flujo.v1.RunDetails.plan",
+    "flujo.v1.RunDetails.differences",
+    "flujo.v1.RunCreated.plan",
+    "flujo.v1.RunResumed.plan",
+    "flujo.v1.RunPaused.differences",
+}
+"""Lists of messages that end where the answer grows too large, and say so (test_bounds.py)."""
+
+
+@pytest.mark.parametrize("field", [each for each in fields() if is_bounded(each)], ids=lambda field: field.full_name)
+def test_whatever_may_grow_has_a_limit_and_its_comment_says_it(field: FieldDescriptor) -> None:
+    """For programs as an option, for people in words."""
+    limit = field.GetOptions().Extensions[limits_pb2.limit]
+    if field.full_name in BY_THE_ANSWER:
+        assert limit == limits_pb2.Limit()
+        return
+    message = field.containing_type
+    assert message is not None
+    text = (PROTO / Path(message.file.name).name).read_text("utf-8")
+    body = re.search(rf"^message {message.name} \{{.*?^\}}", text, re.S | re.M)
+    assert body is not None
+    found = re.search(rf"((?:^ *//.*\n)+)^.* {field.name} = {field.number} \[", body[0], re.M)
+    assert found is not None, "it has no option"
+    comment = " ".join(found[1].replace("//", "").split())
+
+    numbers = [number for number in (limit.bytes, limit.items, limit.key_bytes) if number]
+    assert numbers
+    for number in numbers:
+        said = {str(number), f"{number // 1024} KiB", f"{number // 1024**2} MiB"}
+        assert any(f" {each}" in comment for each in said if not each.startswith("0 ")), comment
+
+
+def test_the_limits_of_requests_are_those_of_the_kernel() -> None:
+    """What the kernel takes from Python is what the server takes from others."""
+    labels = (
+        run_service_pb2.StartRunRequest.DESCRIPTOR.fields_by_name["labels"].GetOptions().Extensions[limits_pb2.limit]
+    )
+    by = run_service_pb2.CancelRunRequest.DESCRIPTOR.fields_by_name["by"].GetOptions().Extensions[limits_pb2.limit]
+
+    assert (labels.items, labels.key_bytes, labels.bytes) == (
+        filters.MAX_LABELS,
+        filters.MAX_LABEL_NAME,
+        filters.MAX_LABEL,
+    )
+    assert by.bytes == filters.MAX_TEXT
+
+
+def test_generated_code_has_a_place_in_other_languages() -> None:
+    """Go cannot generate without; the others would put everything into one class, or one namespace of all."""
+    for file in FILES:
+        options = file.GetOptions()
+        assert options.go_package.endswith("/flujo/v1;flujov1")
+        assert (options.java_package, options.java_multiple_files) == ("io.flujo.v1", True)
+        assert options.csharp_namespace == "Flujo.V1"
+
+
 def comment_of(field: str) -> str:
     """The comment above a field or method of the run service, as one line."""
     text = (PROTO / "run_service.proto").read_text("utf-8")
@@ -104,14 +202,14 @@ def test_sizes_and_times_in_the_comments_are_those_of_the_code() -> None:
     assert f"({runs.BOOKMARK_SECONDS:g} s)" in comment_of("WatchBookmark bookmark = 3;")
     assert f"pieces of up to {MAX_INLINE_BYTES // 1024} KiB" in comment_of("rpc ReadPayload")
     assert f"more than {MAX_INPUT_BYTES // 1024**2} MiB" in comment_of("rpc StartRun")
-    assert f"1 to {WATCH_EVENTS} of them" in comment_of("repeated Event events = 1;\n}\n\n// A sign")
+    assert f"1 to {WATCH_EVENTS} of them" in comment_of("repeated Event events = 1 [(limit).items = 64];")
 
 
 @pytest.mark.parametrize("path", sorted(PROTO.glob("*.proto")), ids=lambda path: path.name)
 def test_everything_in_the_contract_is_explained(path: Path) -> None:
     """Each message, field, value, service and method has a comment right above it."""
     lines = path.read_text("utf-8").splitlines()
-    declares = re.compile(r"^\s*(message|enum|service|rpc|oneof|optional|repeated|map<|([\w.]+ )?\w+ = \d+;)")
+    declares = re.compile(r"^\s*(message|enum|service|rpc|oneof|optional|repeated|map<|([\w.]+ )?\w+ = \d+( \[.*\])?;)")
     bare = [line for before, line in pairwise(lines) if declares.match(line) and "//" not in before]
 
     assert bare == []

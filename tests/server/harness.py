@@ -68,8 +68,8 @@ class CountingGuard(Guard):
 
     current: CountingGuard
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
         CountingGuard.current = self
 
     @property

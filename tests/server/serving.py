@@ -97,7 +97,7 @@ def main() -> None:
             address,
             [patient, busy, lasting],
             workspaces=folder / "workspaces",
-            started=lambda kernel: print("listening", flush=True),  # noqa: T201 - to whoever has started this process
+            started=lambda kernel, address: print("listening", flush=True),  # noqa: T201 - to whoever has started this process
         )
 
     anyio.run(serve)

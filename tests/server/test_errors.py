@@ -21,14 +21,15 @@ from grpc_status import rpc_status
 
 from flujo.backends.memory import InMemoryBackend
 from flujo.client import Client
+from flujo.client.paths import has_path
 from flujo.kernel import Kernel, RunFailed, Runs
 from flujo.kernel.api import MAX_INPUT_BYTES
 from flujo.kernel.backend import Commit, Refused
 from flujo.kernel.errors import (
     CorruptStoreError,
     FlujoError,
-    KernelClosedError,
     ServerFailedError,
+    ServerStoppingError,
     StoreBusyError,
     StoreError,
     StoreFullError,
@@ -38,7 +39,7 @@ from flujo.server.listening import load_stored
 from flujo.v1 import run_pb2
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import system_service_pb2 as system_pb
-from flujo.v1.payload_pb2 import Definition, Payload
+from flujo.v1.payload_pb2 import PAYLOAD_PART_PLAN, Definition, Payload
 from kernel.harness import Harness
 from proto.contract import Documented, documented_errors
 from server.flows import FAILS, WORKS, Flaky, doubling, echoing, forgotten, letters, stuck, waiting, writing
@@ -57,6 +58,8 @@ class Case(NamedTuple):
     request: Any
     call: Callable[[Runs], Awaitable[Any]] | None = None
     metadata: Mapping[str, str] = {}
+    other_words: bool = False
+    """A client is told in other words than a Python program: of a server, or by a path of the request."""
 
 
 async def watch(runs: Runs, *arguments: Any, **options: Any) -> None:
@@ -72,6 +75,8 @@ def about(method: str, request: Any, call: Callable[[Runs, str], Awaitable[Any]]
     metadata = {"run_id": "nobody", "store": "memory:", "hints": "flujoctl list"}
     return Case(method, "NOT_FOUND", "RUN_NOT_FOUND", "no run", request, asked, metadata)
 
+
+NOW = "the uid that the run has now"
 
 INVALID, MISSING, EXISTS, WRONG = "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION"
 
@@ -107,7 +112,7 @@ def _of_a_step(
         ),
         Case(
             method,
-            "RESOURCE_EXHAUSTED",
+            INVALID,
             "PAYLOAD_TOO_LARGE",
             "output",
             request(run_id="failed", step="middle", output=large),
@@ -213,7 +218,7 @@ CASES = [
         lambda runs, id: runs.fork("failed", new_run_id="done", request_id=id),
     ),
     # StartRun
-    Case("StartRun", INVALID, "INVALID_FIELD", "no workflow", pb.StartRunRequest(), None, {"what": "source"}),
+    Case("StartRun", INVALID, "INVALID_FIELD", "no workflow", pb.StartRunRequest(), None, {"what": "workflow"}),
     Case(
         "StartRun",
         INVALID,
@@ -272,7 +277,7 @@ CASES = [
     ),
     Case(
         "StartRun",
-        "RESOURCE_EXHAUSTED",
+        INVALID,
         "PAYLOAD_TOO_LARGE",
         "inputs",
         pb.StartRunRequest(workflow="echoing", inputs=Payload(json=f'{{"value":"{TOO_LARGE}"}}')),
@@ -287,6 +292,7 @@ CASES = [
         pb.StartRunRequest(workflow="tripling"),
         lambda runs: runs.start("tripling"),
         {"workflow": "tripling"},
+        True,
     ),
     Case(
         "StartRun",
@@ -330,7 +336,7 @@ CASES = [
         "status",
         pb.ListRunsRequest(filter=pb.RunFilter(statuses=[run_pb2.RUN_STATUS_UNSPECIFIED])),
         None,
-        {"what": "run status", "name": "0"},
+        {"what": "statuses", "name": "0"},
     ),
     Case(
         "ListRuns",
@@ -349,7 +355,8 @@ CASES = [
             "instant",
             request(filter=pb.RunFilter(created_from=Timestamp(seconds=2**40))),
             call,
-            {"what": "created_from", "name": str(2**40 * 1_000_000)},
+            {"what": "filter.created_from"},
+            True,
         )
         for method, request, call in (
             ("ListRuns", pb.ListRunsRequest, lambda runs: runs.list(created_from=2**40 * 1_000_000)),
@@ -363,7 +370,7 @@ CASES = [
         "status",
         pb.CountRunsRequest(filter=pb.RunFilter(statuses=[run_pb2.RUN_STATUS_UNSPECIFIED])),
         None,
-        {"what": "run status", "name": "0"},
+        {"what": "statuses", "name": "0"},
     ),
     Case(
         "GetStats",
@@ -372,12 +379,20 @@ CASES = [
         "negative window",
         pb.GetStatsRequest(window=Duration(seconds=-1)),
         lambda runs: runs.stats(window_seconds=-1.0),
-        {"text": "-1.0"},
+        {"what": "window"},
+        True,
     ),
     Case("GetStats", INVALID, "INVALID_FIELD", "endless window", pb.GetStatsRequest(window=Duration(seconds=2**62))),
     Case("ListSteps", INVALID, "INVALID_FIELD", "page size", pb.ListStepsRequest(run_id="done", page_size=-1)),
     Case("ListSteps", INVALID, "INVALID_FIELD", "page token", pb.ListStepsRequest(run_id="done", page_token="second")),
     about("ListSteps", pb.ListStepsRequest(run_id="nobody"), None),
+    Case(
+        "ListSteps",
+        "ABORTED",
+        "RUN_REPLACED",
+        "page token of an earlier life",
+        pb.ListStepsRequest(run_id="done", page_token="0123456789abcdef0123456789abcdef.1"),
+    ),
     Case(
         "WaitRun",
         INVALID,
@@ -393,7 +408,7 @@ CASES = [
         "OUT_OF_RANGE",
         "CURSOR_OUT_OF_RANGE",
         "cursor",
-        pb.WatchRunRequest(run_id="done", after_seq=2**64 - 1),
+        pb.WatchRunRequest(run_id="done", after_seq=2**64 - 1, uid=NOW),
         lambda runs: watch(runs, "done", 2**64 - 1),
         {"run_id": "done", "after_seq": str(2**64 - 1), "last_seq": "4"},
     ),
@@ -415,6 +430,16 @@ CASES = [
         lambda runs: watch(runs, "done", uid="an-earlier-life"),
         {"run_id": "done"},
     ),
+    Case("WatchRun", INVALID, "INVALID_FIELD", "no uid", pb.WatchRunRequest(run_id="done", after_seq=1)),
+    Case("WatchRun", INVALID, "INVALID_FIELD", "no type", pb.WatchRunRequest(run_id="done", types=["step_teleported"])),
+    Case(
+        "WatchRun",
+        INVALID,
+        "INVALID_FIELD",
+        "two beginnings",
+        pb.WatchRunRequest(run_id="done", after_seq=1, uid=NOW, from_now=True),
+    ),
+    Case("ListEvents", INVALID, "INVALID_FIELD", "no uid", pb.ListEventsRequest(run_id="done", after_seq=1)),
     Case("ListEvents", INVALID, "INVALID_FIELD", "page size", pb.ListEventsRequest(run_id="done", page_size=-1)),
     about("ListEvents", pb.ListEventsRequest(run_id="nobody"), lambda runs, run_id: runs.events(run_id)),
     Case(
@@ -430,13 +455,13 @@ CASES = [
         "OUT_OF_RANGE",
         "CURSOR_OUT_OF_RANGE",
         "cursor",
-        pb.ListEventsRequest(run_id="done", after_seq=5),
+        pb.ListEventsRequest(run_id="done", after_seq=5, uid=NOW),
         lambda runs: runs.events("done", 5),
         {"after_seq": "5", "last_seq": "4"},
     ),
-    Case("ReadPayload", INVALID, "INVALID_FIELD", "no value", pb.ReadPayloadRequest(run_id="done", seq=2)),
+    Case("ReadPayload", INVALID, "INVALID_FIELD", "no value", pb.ReadPayloadRequest(run_id="done", seq=2, uid=NOW)),
     Case("ReadPayload", INVALID, "INVALID_FIELD", "no event", pb.ReadPayloadRequest(run_id="done")),
-    about("ReadPayload", pb.ReadPayloadRequest(run_id="nobody", seq=1), None),
+    about("ReadPayload", pb.ReadPayloadRequest(run_id="nobody", seq=1, uid="gone"), None),
     Case(
         "ReadPayload",
         "ABORTED",
@@ -444,15 +469,27 @@ CASES = [
         "another life",
         pb.ReadPayloadRequest(run_id="done", uid="an-earlier-life", seq=1),
     ),
+    Case("ReadPayload", INVALID, "INVALID_FIELD", "no uid", pb.ReadPayloadRequest(run_id="done", seq=1)),
     Case(
-        "ReadPayload", "OUT_OF_RANGE", "CURSOR_OUT_OF_RANGE", "next event", pb.ReadPayloadRequest(run_id="done", seq=5)
+        "ReadPayload",
+        "OUT_OF_RANGE",
+        "CURSOR_OUT_OF_RANGE",
+        "next event",
+        pb.ReadPayloadRequest(run_id="done", seq=5, uid=NOW),
+    ),
+    Case(
+        "ReadPayload",
+        "OUT_OF_RANGE",
+        "CURSOR_OUT_OF_RANGE",
+        "a part of the far future",
+        pb.ReadPayloadRequest(run_id="done", seq=5, uid=NOW, part=PAYLOAD_PART_PLAN),
     ),
     Case(
         "ReadPayload",
         "OUT_OF_RANGE",
         "CURSOR_OUT_OF_RANGE",
         "far event",
-        pb.ReadPayloadRequest(run_id="done", seq=2**64 - 1),
+        pb.ReadPayloadRequest(run_id="done", seq=2**64 - 1, uid=NOW),
     ),
     # ResumeRun
     Case(
@@ -480,7 +517,7 @@ CASES = [
     ),
     Case(
         "ResumeRun",
-        "RESOURCE_EXHAUSTED",
+        INVALID,
         "PAYLOAD_TOO_LARGE",
         "inputs",
         pb.ResumeRunRequest(run_id="failed", inputs=Payload(json=f'{{"value":"{TOO_LARGE}"}}')),
@@ -503,6 +540,7 @@ CASES = [
         pb.ResumeRunRequest(run_id="orphan"),
         lambda runs: runs.resume("orphan"),
         {"workflow": "writing"},
+        True,
     ),
     Case(
         "ResumeRun",
@@ -564,7 +602,7 @@ CASES = [
     ),
     Case(
         "SignalRun",
-        "RESOURCE_EXHAUSTED",
+        INVALID,
         "PAYLOAD_TOO_LARGE",
         "payload",
         pb.SignalRunRequest(run_id="waiting", name="go", payload=Payload(json=f'"{TOO_LARGE}"')),
@@ -601,6 +639,7 @@ CASES = [
         pb.UnpauseRunRequest(run_id="resting"),
         lambda runs: runs.unpause("resting"),
         {"workflow": "forgotten"},
+        True,
     ),
     Case(
         "UnpauseRun",
@@ -640,7 +679,7 @@ CASES = [
     Case("SetVariable", INVALID, "PAYLOAD_INVALID", "no value", pb.SetVariableRequest(run_id="failed", name="x")),
     Case(
         "SetVariable",
-        "RESOURCE_EXHAUSTED",
+        INVALID,
         "PAYLOAD_TOO_LARGE",
         "value",
         pb.SetVariableRequest(run_id="failed", name="x", value=Payload(json=f'"{TOO_LARGE}"')),
@@ -689,7 +728,7 @@ CASES = [
     Case("ForkRun", INVALID, "PAYLOAD_INVALID", "inputs", pb.ForkRunRequest(run_id="failed", inputs=Payload(json="7"))),
     Case(
         "ForkRun",
-        "RESOURCE_EXHAUSTED",
+        INVALID,
         "PAYLOAD_TOO_LARGE",
         "inputs",
         pb.ForkRunRequest(run_id="failed", inputs=Payload(json=f'{{"value":"{TOO_LARGE}"}}')),
@@ -712,6 +751,7 @@ CASES = [
         pb.ForkRunRequest(run_id="orphan"),
         lambda runs: runs.fork("orphan"),
         {"workflow": "writing"},
+        True,
     ),
     Case(
         "ForkRun",
@@ -763,6 +803,7 @@ CASES = [
         pb.PruneRunsRequest(keep_last=-1),
         lambda runs: runs.prune(keep_last=-1),
         {"what": "keep_last"},
+        True,
     ),
     Case(
         "PruneRuns",
@@ -771,7 +812,8 @@ CASES = [
         "negative time budget",
         pb.PruneRunsRequest(older_than=Duration(), time_budget=Duration(seconds=-1)),
         lambda runs: runs.prune(older_than_seconds=0, time_budget_seconds=-1.0),
-        {"text": "-1.0"},
+        {"what": "time_budget"},
+        True,
     ),
     Case(
         "PruneRuns",
@@ -794,14 +836,14 @@ CASES = [
         INVALID,
         "INVALID_FIELD",
         "no status",
-        pb.PruneRunsRequest(older_than=Duration(), statuses=[99]),  # type: ignore[list-item]
+        pb.PruneRunsRequest(older_than=Duration(), filter=pb.RunFilter(statuses=[99])),  # type: ignore[list-item]
     ),
     Case(
         "PruneRuns",
         INVALID,
         "INVALID_FIELD",
         "live status",
-        pb.PruneRunsRequest(older_than=Duration(), statuses=[run_pb2.RUN_STATUS_RUNNING]),
+        pb.PruneRunsRequest(older_than=Duration(), filter=pb.RunFilter(statuses=[run_pb2.RUN_STATUS_RUNNING])),
         lambda runs: runs.prune(older_than_seconds=0, statuses=["running"]),
         {"name": "running"},
     ),
@@ -820,7 +862,7 @@ REQUESTS: dict[str, tuple[Any, Callable[[Runs], Awaitable[Any]] | None]] = {
     "WaitRun": (pb.WaitRunRequest(run_id="done"), lambda runs: runs.wait("done")),
     "WatchRun": (pb.WatchRunRequest(run_id="done"), lambda runs: watch(runs, "done")),
     "ListEvents": (pb.ListEventsRequest(run_id="done"), lambda runs: runs.events("done")),
-    "ReadPayload": (pb.ReadPayloadRequest(run_id="done", seq=1), None),
+    "ReadPayload": (pb.ReadPayloadRequest(run_id="done", seq=1, uid=NOW), None),
     "ResumeRun": (pb.ResumeRunRequest(run_id="failed"), lambda runs: runs.resume("failed")),
     "PauseRun": (pb.PauseRunRequest(run_id="done"), lambda runs: runs.pause("done")),
     "UnpauseRun": (pb.UnpauseRunRequest(run_id="failed"), lambda runs: runs.unpause("failed")),
@@ -852,10 +894,21 @@ TROUBLES: dict[str, FlujoError] = {
 """What a store may raise under any method."""
 
 ELSEWHERE = {
-    ("RunService", "UNAVAILABLE", "KERNEL_CLOSED"),
+    *(
+        (service, *error)
+        for service in ("RunService", "SystemService")
+        for error in (
+            ("UNAVAILABLE", "SERVER_STOPPING"),
+            ("RESOURCE_EXHAUSTED", "TOO_MANY_CALLS"),
+            ("UNAUTHENTICATED", "UNAUTHENTICATED"),
+        )
+    ),
+    ("RunService", "PERMISSION_DENIED", "PERMISSION_DENIED"),
+    ("RunService", INVALID, "INVALID_FIELD"),
     ("RunService", "INTERNAL", "INTERNAL"),
+    *((method, "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED") for method in ("StartRun", "ResumeRun", "ForkRun")),
 }
-"""Errors that have a test of their own further down."""
+"""Errors that have a test of their own: further down, and in test_access.py, test_slots.py and test_fields.py."""
 
 
 class TroubledBackend(InMemoryBackend):
@@ -922,6 +975,16 @@ async def drain(messages: AsyncIterator[Any]) -> None:
         pass
 
 
+async def with_uid(kernel: Kernel, request: Any) -> Any:
+    """The request, with the uid that its run has now in the place of NOW."""
+    if getattr(request, "uid", "") != NOW:
+        return request
+    made = type(request)()
+    made.CopyFrom(request)
+    made.uid = (await kernel.summary(request.run_id)).uid
+    return made
+
+
 async def refusal(stub: Any, method: str, request: Any) -> tuple[str, ErrorInfo, dict[str, Any], str]:
     """What the wire says of a refused request: code, ErrorInfo, further details by type, message."""
     call = getattr(stub, method)(request)
@@ -955,19 +1018,23 @@ async def test_a_documented_error_is_answered(case: Case, address: str, folder: 
     async with both(await kernel_with_runs(folder), address) as (kernel, client), stubs(address) as (stub, _):
         await put_runs(kernel)
 
-        code, info, details, message = await refusal(stub, case.method, case.request)
+        code, info, details, message = await refusal(stub, case.method, await with_uid(kernel, case.request))
 
         assert (code, info.domain, info.reason) == (case.code, "flujo", case.reason)
         assert {name: info.metadata[name] for name in case.metadata} == dict(case.metadata)
         assert message
         if code == INVALID:
             assert details["BadRequest"].field_violations
+            for violation in details["BadRequest"].field_violations:
+                assert has_path(case.request.DESCRIPTOR, violation.field)
         if case.reason == "STATE_INCOMPATIBLE":
             assert [each.subject for each in details["PreconditionFailure"].violations] == ["a"]
         if (call := case.call) is not None:
             near, far = await raised_by(lambda: call(kernel)), await raised_by(lambda: call(client))
-            assert told_by(far) == told_by(near)
-            assert (near.reason, str(near)) == (case.reason, message)
+            assert (near.reason, type(far)) == (case.reason, type(near))
+            if not case.other_words:
+                assert told_by(far) == told_by(near)
+                assert str(near) == message
 
 
 @pytest.mark.parametrize("method", REQUESTS)
@@ -977,6 +1044,7 @@ async def test_trouble_with_the_store_is_answered(kind: str, method: str, addres
     code, reason = kind.split()
     request, call = REQUESTS[method]
     async with troubled(address) as (kernel, client, backend), stubs(address) as (stub, _):
+        request = await with_uid(kernel, request)
         backend.trouble = TROUBLES[kind]
 
         answered, info, _, message = await refusal(stub, method, request)
@@ -992,7 +1060,8 @@ async def test_trouble_with_the_store_is_answered(kind: str, method: str, addres
 async def test_a_bug_is_answered_with_an_id(method: str, address: str, caplog: pytest.LogCaptureFixture) -> None:
     """What it was stays in the server's log, under that id: it may hold anything."""
     request, call = REQUESTS[method]
-    async with troubled(address) as (_, client, backend), stubs(address) as (stub, _):
+    async with troubled(address) as (kernel, client, backend), stubs(address) as (stub, _):
+        request = await with_uid(kernel, request)
         backend.trouble = ZeroDivisionError("the password is hunter2")
 
         code, info, details, message = await refusal(stub, method, request)
@@ -1020,9 +1089,9 @@ async def test_a_server_that_closes_says_so(method: str, address: str, monkeypat
 
         code, info, _, _ = await refusal(runs if method in REQUESTS else system, method, request)
 
-        assert (code, info.reason) == ("UNAVAILABLE", "KERNEL_CLOSED")
+        assert (code, info.reason) == ("UNAVAILABLE", "SERVER_STOPPING")
         if call is not None and method not in ("WaitRun", "WatchRun"):  # those wait for the next server
-            assert told_by(await raised_by(lambda: call(client))) == told_by(KernelClosedError())
+            assert told_by(await raised_by(lambda: call(client))) == told_by(ServerStoppingError())
 
 
 def test_every_documented_error_has_a_test_and_every_tested_one_is_documented() -> None:
@@ -1051,16 +1120,17 @@ async def test_an_error_of_several_at_once_is_a_bug_with_one_id(address: str) ->
 async def test_requests_beyond_four_megabytes_are_refused_by_grpc(address: str) -> None:
     """They do not even reach us; the client says what happened."""
     async with both(Harness().kernel(doubling), address) as (_, client), stubs(address) as (stub, _):
-        request = pb.StartRunRequest(workflow="doubling", labels={"x": "y" * 5_000_000})
+        request = pb.StartRunRequest(workflow="doubling", inputs=Payload(json="1" * 5_000_000))
 
         with pytest.raises(aio.AioRpcError) as refused:
             await stub.StartRun(request)
-        failed = await raised_by(lambda: client.start("doubling", labels={"x": "y" * 5_000_000}))
+        half = "y" * 900_000
+        failed = await raised_by(lambda: client.resume("r", skip=dict.fromkeys("abcde", half)))
 
     assert refused.value.code().name == "RESOURCE_EXHAUSTED"
     assert (failed.reason, vars(failed)["call"], vars(failed)["code"]) == (
         "CALL_FAILED",
-        "StartRun",
+        "ResumeRun",
         "RESOURCE_EXHAUSTED",
     )
 

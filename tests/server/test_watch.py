@@ -23,7 +23,7 @@ from flujo.kernel import Event
 from flujo.kernel.errors import RunInterrupted, UnknownEventError
 from flujo.kernel.events import EventRow
 from flujo.server import listening
-from flujo.server.runs import RunService
+from flujo.server.runs import BOOKMARK_SECONDS, RunService
 from flujo.v1 import run_pb2, run_service_pb2_grpc
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Payload
@@ -94,11 +94,14 @@ async def test_the_header_comes_before_anything_happens(address: str) -> None:
         await kernel.start("waiting", run_id="r")
         while (await kernel.summary("r")).seq < 2:
             await checkpoint()
-        call = stub.WatchRun(pb.WatchRunRequest(run_id="r", after_seq=2))
+        uid = (await kernel.summary("r")).uid
+        call = stub.WatchRun(pb.WatchRunRequest(run_id="r", after_seq=2, uid=uid))
 
         header = (await call.read()).header
 
-        assert header.run.uid == (await kernel.summary("r")).uid
+        assert header.run.uid == uid
+        assert (header.after_seq, header.bookmark_interval.seconds) == (2, BOOKMARK_SECONDS)
+        assert (header.max_batch_events, header.max_batch_bytes) == (64, 2**20)
         assert header.run.status == run_pb2.RUN_STATUS_WAITING
         call.cancel()
         await call.code()

@@ -66,4 +66,6 @@ def _require_own_socket(address: str) -> None:
     from flujo.client.addresses import ServerAddress
 
     path = ServerAddress.parse(address).path
+    if path is None:
+        return
     require_trusted([path.parent, path], f"flujoctl list --server {quote(address)}")

@@ -52,6 +52,7 @@ from .ownership.run_requests import Answers, RunRequests, paused, unfinished
 from .ownership.runtime import Runtime, kernel_id
 from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, Starter, StartOptions
 from .ownership.workflow_registry import WorkflowRegistry
+from .principals import principal
 from .store.asking import Asked, ReasonedOptions, RequestOptions
 from .store.backend import StateBackend, StoredDefinition
 from .store.deletion import Deletion
@@ -207,7 +208,7 @@ class Kernel(Observed):
         """See Runs.signal; a run of this kernel has it in its journal on return."""
         told = Asked(**asked)
         request = told.fingerprint("signal", name=check_step_name(name), payload=payload)
-        fact = events.SignalReceived(name, encode_given("the payload", payload), told.by, request)
+        fact = events.SignalReceived(name, encode_given("the payload", payload), told.by, request, principal())
 
         async def store(_: RunSummary) -> Delivery:
             await post(self.backend, run_id, fact, self.clock.now())
@@ -220,7 +221,7 @@ class Kernel(Observed):
         """See Runs.cancel. A run without a live owner is cancelled at once, and becomes this kernel's for that
         and for its clean-ups."""
         told = Asked(reason=reason, **asked)
-        fact = events.CancelRequested(reason, told.by, told.fingerprint("cancel"))
+        fact = events.CancelRequested(reason, told.by, told.fingerprint("cancel"), principal())
 
         async def end(summary: RunSummary) -> CancelOutcome:
             over = summary.status in FINAL
@@ -236,7 +237,7 @@ class Kernel(Observed):
         """See Runs.pause. A run without a live owner is paused at once."""
         told = Asked(reason=reason, **asked)
         request = told.fingerprint("pause")
-        fact = events.PauseRequested(reason, told.by, request)
+        fact = events.PauseRequested(reason, told.by, request, principal())
 
         async def hold(summary: RunSummary) -> PauseOutcome:
             if summary.status == RunStatus.PAUSED:
@@ -253,7 +254,9 @@ class Kernel(Observed):
         check_variable_name(name)
         told = Asked(**asked)
         request = told.fingerprint("set_variable", name=name, value=value)
-        fact = events.VariableSet(name, recorded, reason=told.reason, by=told.by, request=request)
+        fact = events.VariableSet(
+            name, recorded, reason=told.reason, by=told.by, request=request, principal=principal()
+        )
 
         async def amend(_: RunSummary) -> Delivery:
             await self._takeover.amend(run_id, lambda state: [fact] if unfinished(state) else [], request)
@@ -269,7 +272,8 @@ class Kernel(Observed):
         request = told.fingerprint("skip", step=step, output=output)
 
         def decide(state: WorkflowState) -> list[Fact]:
-            return [skip(unfinished(state), step, recorded, told.by, (), told.reason)._replace(request=request)]
+            skipped = skip(unfinished(state), step, recorded, told.by, (), told.reason)
+            return [skipped._replace(request=request, principal=principal())]
 
         await self._takeover.amend(run_id, decide, request)
 
@@ -280,7 +284,8 @@ class Kernel(Observed):
         request = told.fingerprint("set_output", step=step, output=output)
 
         def decide(state: WorkflowState) -> list[Fact]:
-            return [set_output(unfinished(state), step, recorded, told.by, told.reason)._replace(request=request)]
+            given = set_output(unfinished(state), step, recorded, told.by, told.reason)
+            return [given._replace(request=request, principal=principal())]
 
         await self._takeover.amend(run_id, decide, request)
 

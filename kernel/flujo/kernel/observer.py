@@ -44,6 +44,7 @@ from .keys import check_step_name
 from .outcomes import Delivery
 from .ownership.resting import RestReader
 from .ownership.workflow_registry import WorkflowRegistry
+from .principals import principal
 from .store.asking import Asked, RequestOptions
 from .store.backend import Order, Page, RunFilter, StateBackend, StoredDefinition
 from .store.deletion import Deletion
@@ -343,7 +344,7 @@ class Observer:
         and PayloadTooLargeError for what is not well formed, RequestReusedError."""
         told = Asked(**asked)
         request = told.fingerprint("signal", name=check_step_name(name), payload=payload)
-        fact = events.SignalReceived(name, encode_given("the payload", payload), told.by, request)
+        fact = events.SignalReceived(name, encode_given("the payload", payload), told.by, request, principal())
         if await recorded(self.backend, run_id, request) is not None:
             return Delivery.RECORDED
         summary = await post(self.backend, run_id, fact, self.clock.now())

@@ -31,6 +31,7 @@ class Event(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
     RUN_CREATED_FIELD_NUMBER: _builtins.int
     RUN_RESUMED_FIELD_NUMBER: _builtins.int
     RUN_PAUSED_FIELD_NUMBER: _builtins.int
@@ -56,7 +57,13 @@ class Event(_message.Message):
     seq: _builtins.int
     """1, 2, 3 … in its run, without gaps."""
     type: _builtins.str
-    """The kind of fact as text, such as "step_completed". Also set for kinds this contract does not know yet."""
+    """The kind of fact as text, such as "step_completed". Also set for kinds this contract does not know yet.
+    At most 1000 bytes.
+    """
+    cut: _builtins.bool
+    """The event was too large to come along as it is: lists have lost their last entries, texts their ends. ReadPayload with
+    PAYLOAD_PART_FACT reads all of it.
+    """
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded; never goes back within a run."""
@@ -155,6 +162,7 @@ class Event(_message.Message):
         seq: _builtins.int = ...,
         at: _timestamp_pb2.Timestamp | None = ...,
         type: _builtins.str = ...,
+        cut: _builtins.bool = ...,
         run_created: Global___RunCreated | None = ...,
         run_resumed: Global___RunResumed | None = ...,
         run_paused: Global___RunPaused | None = ...,
@@ -180,13 +188,39 @@ class Event(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "cut", b"cut", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received", "step_output_set", "value_recorded", "variable_set", "progress_reported", "pause_requested", "clean_up_started"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class RequestFingerprint(_message.Message):
+    """What a fact keeps of the request it records, so that a repeat of it is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The `request_id` of the caller. At most 100 bytes."""
+    digest: _builtins.str
+    """Digest of what was asked. At most 1000 bytes."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestFingerprint: _TypeAlias = RequestFingerprint  # noqa: Y015
 
 @_typing.final
 class RunCreated(_message.Message):
@@ -225,16 +259,21 @@ class RunCreated(_message.Message):
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     FORKED_FROM_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
-    """Name of the workflow."""
+    """Name of the workflow. At most 800 bytes."""
     version: _builtins.str
-    """Version of the workflow."""
+    """Version of the workflow. At most 1000 bytes."""
     definition: _builtins.str
-    """Digest of the stored definition text."""
+    """Digest of the stored definition text. At most 128 bytes."""
     parent_run_id: _builtins.str
-    """The run that started this one."""
+    """The run that started this one. At most 100 bytes."""
     forked_from: _builtins.str
-    """The run this one was forked from."""
+    """The run this one was forked from. At most 100 bytes."""
+    principal: _builtins.str
+    """Who asked, as the server knows it; absent where the server cannot tell users apart, and for what asked by other ways.
+    At most 1000 bytes.
+    """
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
         """Inputs, complete with their defaults: a JSON object."""
@@ -245,7 +284,7 @@ class RunCreated(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels of the run."""
+        """Labels of the run. At most 64 entries, names of 200 bytes and values of 1000 bytes."""
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
@@ -256,8 +295,8 @@ class RunCreated(_message.Message):
         """What was read once when the run began: a JSON object."""
 
     @_builtins.property
-    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+    def request(self) -> Global___RequestFingerprint:
+        """The caller's `request_id` and a digest of what was asked; absent when none was given."""
 
     def __init__(
         self,
@@ -272,11 +311,12 @@ class RunCreated(_message.Message):
         environment: _payload_pb2.Payload | None = ...,
         parent_run_id: _builtins.str | None = ...,
         forked_from: _builtins.str | None = ...,
-        request: _abc.Iterable[_builtins.str] | None = ...,
+        request: Global___RequestFingerprint | None = ...,
+        principal: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_definition", b"_definition", "_forked_from", b"_forked_from", "_parent_run_id", b"_parent_run_id", "_version", b"_version", "definition", b"definition", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "parent_run_id", b"parent_run_id", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_definition", b"_definition", "_forked_from", b"_forked_from", "_parent_run_id", b"_parent_run_id", "_principal", b"_principal", "_version", b"_version", "definition", b"definition", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "parent_run_id", b"parent_run_id", "principal", b"principal", "request", b"request", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_definition", b"_definition", "_forked_from", b"_forked_from", "_parent_run_id", b"_parent_run_id", "_version", b"_version", "definition", b"definition", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "labels", b"labels", "parent_run_id", b"parent_run_id", "plan", b"plan", "request", b"request", "timeout", b"timeout", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_definition", b"_definition", "_forked_from", b"_forked_from", "_parent_run_id", b"_parent_run_id", "_principal", b"_principal", "_version", b"_version", "definition", b"definition", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "labels", b"labels", "parent_run_id", b"parent_run_id", "plan", b"plan", "principal", b"principal", "request", b"request", "timeout", b"timeout", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__definition: _TypeAlias = _typing.Literal["definition"]  # noqa: Y015
     _WhichOneofArgType__definition: _TypeAlias = _typing.Literal["_definition", b"_definition"]  # noqa: Y015
@@ -284,6 +324,8 @@ class RunCreated(_message.Message):
     _WhichOneofArgType__forked_from: _TypeAlias = _typing.Literal["_forked_from", b"_forked_from"]  # noqa: Y015
     _WhichOneofReturnType__parent_run_id: _TypeAlias = _typing.Literal["parent_run_id"]  # noqa: Y015
     _WhichOneofArgType__parent_run_id: _TypeAlias = _typing.Literal["_parent_run_id", b"_parent_run_id"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
     @_typing.overload
@@ -292,6 +334,8 @@ class RunCreated(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__forked_from) -> _WhichOneofReturnType__forked_from | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_run_id) -> _WhichOneofReturnType__parent_run_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 
@@ -313,19 +357,24 @@ class RunResumed(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     CHANGES_ACCEPTED_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     from_step: _builtins.str
-    """The step that was to be run again, if one was named."""
+    """The step that was to be run again, if one was named. At most 4000 bytes."""
     definition: _builtins.str
-    """Digest of the definition text the run goes on with."""
+    """Digest of the definition text the run goes on with. At most 128 bytes."""
     version: _builtins.str
-    """Version of that definition."""
+    """Version of that definition. At most 1000 bytes."""
     by: _builtins.str
-    """Who asked for it."""
+    """Who asked for it. At most 4000 bytes."""
     changes_accepted: _builtins.bool
     """The program may leave out what it has completed."""
+    principal: _builtins.str
+    """Who asked, as the server knows it; absent where the server cannot tell users apart, and for what asked by other ways.
+    At most 1000 bytes.
+    """
     @_builtins.property
     def reset(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Steps that begin a new generation."""
+        """Steps that begin a new generation. At most 4000 bytes each."""
 
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
@@ -340,8 +389,8 @@ class RunResumed(_message.Message):
         """How long the run may take from here; zero takes a timeout away."""
 
     @_builtins.property
-    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+    def request(self) -> Global___RequestFingerprint:
+        """The caller's `request_id` and a digest of what was asked; absent when none was given."""
 
     def __init__(
         self,
@@ -355,11 +404,12 @@ class RunResumed(_message.Message):
         by: _builtins.str | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         changes_accepted: _builtins.bool = ...,
-        request: _abc.Iterable[_builtins.str] | None = ...,
+        request: Global___RequestFingerprint | None = ...,
+        principal: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_version", b"_version", "by", b"by", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_principal", b"_principal", "_version", b"_version", "by", b"by", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "principal", b"principal", "request", b"request", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_version", b"_version", "by", b"by", "changes_accepted", b"changes_accepted", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "plan", b"plan", "request", b"request", "reset", b"reset", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_definition", b"_definition", "_from_step", b"_from_step", "_principal", b"_principal", "_version", b"_version", "by", b"by", "changes_accepted", b"changes_accepted", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "plan", b"plan", "principal", b"principal", "request", b"request", "reset", b"reset", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
@@ -367,6 +417,8 @@ class RunResumed(_message.Message):
     _WhichOneofArgType__definition: _TypeAlias = _typing.Literal["_definition", b"_definition"]  # noqa: Y015
     _WhichOneofReturnType__from_step: _TypeAlias = _typing.Literal["from_step"]  # noqa: Y015
     _WhichOneofArgType__from_step: _TypeAlias = _typing.Literal["_from_step", b"_from_step"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
     @_typing.overload
@@ -375,6 +427,8 @@ class RunResumed(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__definition) -> _WhichOneofReturnType__definition | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__from_step) -> _WhichOneofReturnType__from_step | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 
@@ -389,10 +443,10 @@ class RunPaused(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
-    reason: _builtins.str
-    """A stable word, such as "StepInterrupted"."""
+    reason: _run_pb2.PauseReason.ValueType
+    """Why."""
     step: _builtins.str
-    """The step it is about."""
+    """The step it is about. At most 4000 bytes."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.StepDifference]:
         """How its program contradicts what it has completed, if that is the reason."""
@@ -400,7 +454,7 @@ class RunPaused(_message.Message):
     def __init__(
         self,
         *,
-        reason: _builtins.str = ...,
+        reason: _run_pb2.PauseReason.ValueType = ...,
         step: _builtins.str | None = ...,
         differences: _abc.Iterable[_run_pb2.StepDifference] | None = ...,
     ) -> None: ...
@@ -424,9 +478,9 @@ class RunCompleted(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why, if somebody marked it as completed."""
+    """Why, if somebody marked it as completed. At most 4000 bytes."""
     by: _builtins.str
-    """Who, if somebody marked it as completed."""
+    """Who, if somebody marked it as completed. At most 4000 bytes."""
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """What it returned."""
@@ -466,18 +520,18 @@ class RunFailed(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """Class name of the error."""
+    """Class name of the error. At most 1000 bytes."""
     message: _builtins.str
-    """Its text."""
+    """Its text. At most 8000 bytes."""
     step: _builtins.str
-    """The step it came from."""
+    """The step it came from. At most 4000 bytes."""
     attempt: _builtins.int
     """The attempt of that step."""
     details: _builtins.str
-    """The end of its traceback."""
+    """The end of its traceback. At most 16000 bytes."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The steps whose failures ended the run."""
+        """The steps whose failures ended the run. At most 4000 bytes each."""
 
     def __init__(
         self,
@@ -517,31 +571,41 @@ class CancelRequested(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why."""
+    """Why. At most 4000 bytes."""
     by: _builtins.str
-    """Who."""
+    """Who. At most 4000 bytes."""
+    principal: _builtins.str
+    """Who asked, as the server knows it; absent where the server cannot tell users apart, and for what asked by other ways.
+    At most 1000 bytes.
+    """
     @_builtins.property
-    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+    def request(self) -> Global___RequestFingerprint:
+        """The caller's `request_id` and a digest of what was asked; absent when none was given."""
 
     def __init__(
         self,
         *,
         reason: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
-        request: _abc.Iterable[_builtins.str] | None = ...,
+        request: Global___RequestFingerprint | None = ...,
+        principal: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "_reason", b"_reason", "by", b"by", "principal", b"principal", "reason", b"reason", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "_reason", b"_reason", "by", b"by", "principal", b"principal", "reason", b"reason", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
     _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
     _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
 
@@ -555,7 +619,7 @@ class RunCancelled(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why."""
+    """Why. At most 4000 bytes."""
     def __init__(
         self,
         *,
@@ -579,16 +643,16 @@ class CleanUpStarted(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
-    reason: _builtins.str
-    """Why: "cancelled" or "timeout"."""
+    reason: _run_pb2.CleanUpReason.ValueType
+    """Why."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys of the steps that were cut short."""
+        """Keys of the steps that were cut short. At most 4000 bytes each."""
 
     def __init__(
         self,
         *,
-        reason: _builtins.str = ...,
+        reason: _run_pb2.CleanUpReason.ValueType = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -611,7 +675,7 @@ class StepStarted(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     attempt: _builtins.int
     """Number of the attempt in its generation."""
     generation: _builtins.int
@@ -619,7 +683,7 @@ class StepStarted(_message.Message):
     max_attempts: _builtins.int
     """How many failures its policy allows."""
     digest: _builtins.str
-    """Digest of the arguments, for the items of a map."""
+    """Digest of the arguments, for the items of a map. At most 1000 bytes."""
     def __init__(
         self,
         *,
@@ -655,15 +719,15 @@ class StepWaiting(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     REENTER_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
-    kind: _builtins.str
-    """"sleep", "signal", or "child" for the end of a run it has started."""
+    """Key of the step. At most 4000 bytes."""
+    kind: _run_pb2.WaitKind.ValueType
+    """What for."""
     generation: _builtins.int
     """Generation of the step."""
     signal: _builtins.str
-    """The name of the signal."""
+    """The name of the signal. At most 1000 bytes."""
     child: _builtins.str
-    """Id of the run it has started."""
+    """Id of the run it has started. At most 100 bytes."""
     child_resumes: _builtins.int
     """That run's end counts once it has been resumed this often."""
     max_attempts: _builtins.int
@@ -678,7 +742,7 @@ class StepWaiting(_message.Message):
         self,
         *,
         step: _builtins.str = ...,
-        kind: _builtins.str = ...,
+        kind: _run_pb2.WaitKind.ValueType = ...,
         generation: _builtins.int = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         signal: _builtins.str | None = ...,
@@ -712,7 +776,7 @@ class StepCompleted(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     SIGNAL_SEQ_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     signal_seq: _builtins.int
     """Number of the event of the signal that a wait has taken."""
     @_builtins.property
@@ -750,15 +814,15 @@ class AttemptFailed(_message.Message):
     DETAILS_FIELD_NUMBER: _builtins.int
     REENTER_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     attempt: _builtins.int
     """Number of the attempt."""
     type: _builtins.str
-    """Class name of the error."""
+    """Class name of the error. At most 1000 bytes."""
     message: _builtins.str
-    """Its text."""
+    """Its text. At most 8000 bytes."""
     details: _builtins.str
-    """The end of its traceback."""
+    """The end of its traceback. At most 16000 bytes."""
     reenter: _builtins.bool
     """Something besides may wake the program: a new owner enters it again at once."""
     @_builtins.property
@@ -798,15 +862,15 @@ class StepFailed(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     attempt: _builtins.int
     """The attempt that failed last."""
     type: _builtins.str
-    """Class name of the error."""
+    """Class name of the error. At most 1000 bytes."""
     message: _builtins.str
-    """Its text."""
+    """Its text. At most 8000 bytes."""
     details: _builtins.str
-    """The end of its traceback."""
+    """The end of its traceback. At most 16000 bytes."""
     def __init__(
         self,
         *,
@@ -837,7 +901,7 @@ class StepInterrupted(_message.Message):
     COUNTED_FIELD_NUMBER: _builtins.int
     LAST_ALIVE_AT_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     attempt: _builtins.int
     """The attempt that ended."""
     counted: _builtins.bool
@@ -870,7 +934,7 @@ class StepCancelled(_message.Message):
 
     STEP_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     def __init__(
         self,
         *,
@@ -896,21 +960,26 @@ class StepSkipped(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     reason: _builtins.str
-    """Why."""
+    """Why. At most 4000 bytes."""
     generation: _builtins.int
     """Generation of the step."""
     by: _builtins.str
-    """Who skipped it; absent when its condition did."""
+    """Who skipped it; absent when its condition did. At most 4000 bytes."""
+    principal: _builtins.str
+    """Who asked, as the server knows it; absent where the server cannot tell users apart, and for what asked by other ways.
+    At most 1000 bytes.
+    """
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """An output that was given for it."""
 
     @_builtins.property
-    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+    def request(self) -> Global___RequestFingerprint:
+        """The caller's `request_id` and a digest of what was asked; absent when none was given."""
 
     def __init__(
         self,
@@ -920,15 +989,21 @@ class StepSkipped(_message.Message):
         output: _payload_pb2.Payload | None = ...,
         generation: _builtins.int = ...,
         by: _builtins.str | None = ...,
-        request: _abc.Iterable[_builtins.str] | None = ...,
+        request: Global___RequestFingerprint | None = ...,
+        principal: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "by", b"by", "output", b"output", "principal", b"principal", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "generation", b"generation", "output", b"output", "reason", b"reason", "request", b"request", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "by", b"by", "generation", b"generation", "output", b"output", "principal", b"principal", "reason", b"reason", "request", b"request", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
 
 Global___StepSkipped: _TypeAlias = StepSkipped  # noqa: Y015
 
@@ -944,21 +1019,26 @@ class StepOutputSet(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     generation: _builtins.int
     """Generation of the step."""
     reason: _builtins.str
-    """Why."""
+    """Why. At most 4000 bytes."""
     by: _builtins.str
-    """Who."""
+    """Who. At most 4000 bytes."""
+    principal: _builtins.str
+    """Who asked, as the server knows it; absent where the server cannot tell users apart, and for what asked by other ways.
+    At most 1000 bytes.
+    """
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """The output."""
 
     @_builtins.property
-    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+    def request(self) -> Global___RequestFingerprint:
+        """The caller's `request_id` and a digest of what was asked; absent when none was given."""
 
     def __init__(
         self,
@@ -968,18 +1048,23 @@ class StepOutputSet(_message.Message):
         generation: _builtins.int = ...,
         reason: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
-        request: _abc.Iterable[_builtins.str] | None = ...,
+        request: Global___RequestFingerprint | None = ...,
+        principal: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "output", b"output", "reason", b"reason"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "_reason", b"_reason", "by", b"by", "output", b"output", "principal", b"principal", "reason", b"reason", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "generation", b"generation", "output", b"output", "reason", b"reason", "request", b"request", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "_reason", b"_reason", "by", b"by", "generation", b"generation", "output", b"output", "principal", b"principal", "reason", b"reason", "request", b"request", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
     _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
     _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
 
@@ -996,9 +1081,9 @@ class ValueRecorded(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the call."""
-    kind: _builtins.str
-    """"now", "random", "uuid" or "variable"."""
+    """Key of the call. At most 4000 bytes."""
+    kind: _run_pb2.StepKind.ValueType
+    """What: STEP_KIND_NOW, STEP_KIND_RANDOM, STEP_KIND_UUID or STEP_KIND_VARIABLE."""
     generation: _builtins.int
     """Generation of the call."""
     @_builtins.property
@@ -1009,7 +1094,7 @@ class ValueRecorded(_message.Message):
         self,
         *,
         step: _builtins.str = ...,
-        kind: _builtins.str = ...,
+        kind: _run_pb2.StepKind.ValueType = ...,
         output: _payload_pb2.Payload | None = ...,
         generation: _builtins.int = ...,
     ) -> None: ...
@@ -1034,23 +1119,28 @@ class VariableSet(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the variable."""
+    """Name of the variable. At most 1000 bytes."""
     step: _builtins.str
-    """Key of the program's call that set it; absent when somebody from outside did."""
+    """Key of the program's call that set it; absent when somebody from outside did. At most 4000 bytes."""
     generation: _builtins.int
     """Generation of that call."""
     reason: _builtins.str
-    """Why."""
+    """Why. At most 4000 bytes."""
     by: _builtins.str
-    """Who."""
+    """Who. At most 4000 bytes."""
+    principal: _builtins.str
+    """Who asked, as the server knows it; absent where the server cannot tell users apart, and for what asked by other ways.
+    At most 1000 bytes.
+    """
     @_builtins.property
     def value(self) -> _payload_pb2.Payload:
         """Its value from here on."""
 
     @_builtins.property
-    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+    def request(self) -> Global___RequestFingerprint:
+        """The caller's `request_id` and a digest of what was asked; absent when none was given."""
 
     def __init__(
         self,
@@ -1061,20 +1151,25 @@ class VariableSet(_message.Message):
         generation: _builtins.int = ...,
         reason: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
-        request: _abc.Iterable[_builtins.str] | None = ...,
+        request: Global___RequestFingerprint | None = ...,
+        principal: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "_step", b"_step", "by", b"by", "reason", b"reason", "step", b"step", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "_reason", b"_reason", "_step", b"_step", "by", b"by", "principal", b"principal", "reason", b"reason", "request", b"request", "step", b"step", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "_step", b"_step", "by", b"by", "generation", b"generation", "name", b"name", "reason", b"reason", "request", b"request", "step", b"step", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "_reason", b"_reason", "_step", b"_step", "by", b"by", "generation", b"generation", "name", b"name", "principal", b"principal", "reason", b"reason", "request", b"request", "step", b"step", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
     _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
     _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
     _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
     _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
     @_typing.overload
@@ -1114,16 +1209,16 @@ class ProgressReported(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step; absent when the program speaks of the run as a whole."""
+    """Key of the step; absent when the program speaks of the run as a whole. At most 4000 bytes."""
     done: _builtins.float
     """How much is done, in units of its own."""
     total: _builtins.float
     """How much there is to do."""
     message: _builtins.str
-    """A word for people."""
+    """A word for people. At most 8000 bytes."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Whatever else it counts."""
+        """Whatever else it counts. At most 50 entries, names of 1000 bytes."""
 
     def __init__(
         self,
@@ -1162,31 +1257,41 @@ class PauseRequested(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why."""
+    """Why. At most 4000 bytes."""
     by: _builtins.str
-    """Who."""
+    """Who. At most 4000 bytes."""
+    principal: _builtins.str
+    """Who asked, as the server knows it; absent where the server cannot tell users apart, and for what asked by other ways.
+    At most 1000 bytes.
+    """
     @_builtins.property
-    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+    def request(self) -> Global___RequestFingerprint:
+        """The caller's `request_id` and a digest of what was asked; absent when none was given."""
 
     def __init__(
         self,
         *,
         reason: _builtins.str | None = ...,
         by: _builtins.str | None = ...,
-        request: _abc.Iterable[_builtins.str] | None = ...,
+        request: Global___RequestFingerprint | None = ...,
+        principal: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "_reason", b"_reason", "by", b"by", "principal", b"principal", "reason", b"reason", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_reason", b"_reason", "by", b"by", "reason", b"reason", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "_reason", b"_reason", "by", b"by", "principal", b"principal", "reason", b"reason", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
     _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
     _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
 
@@ -1202,17 +1307,22 @@ class SignalReceived(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the signal."""
+    """Name of the signal. At most 1000 bytes."""
     by: _builtins.str
-    """Who sent it."""
+    """Who sent it. At most 4000 bytes."""
+    principal: _builtins.str
+    """Who asked, as the server knows it; absent where the server cannot tell users apart, and for what asked by other ways.
+    At most 1000 bytes.
+    """
     @_builtins.property
     def payload(self) -> _payload_pb2.Payload:
         """What came with it."""
 
     @_builtins.property
-    def request(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The caller's `request_id` and a digest of what was asked; empty when none was given."""
+    def request(self) -> Global___RequestFingerprint:
+        """The caller's `request_id` and a digest of what was asked; absent when none was given."""
 
     def __init__(
         self,
@@ -1220,14 +1330,20 @@ class SignalReceived(_message.Message):
         name: _builtins.str = ...,
         payload: _payload_pb2.Payload | None = ...,
         by: _builtins.str | None = ...,
-        request: _abc.Iterable[_builtins.str] | None = ...,
+        request: Global___RequestFingerprint | None = ...,
+        principal: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "by", b"by", "payload", b"payload", "principal", b"principal", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "by", b"by", "name", b"name", "payload", b"payload", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_by", b"_by", "_principal", b"_principal", "by", b"by", "name", b"name", "payload", b"payload", "principal", b"principal", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__by: _TypeAlias = _typing.Literal["by"]  # noqa: Y015
     _WhichOneofArgType__by: _TypeAlias = _typing.Literal["_by", b"_by"]  # noqa: Y015
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__by) -> _WhichOneofReturnType__by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
 
 Global___SignalReceived: _TypeAlias = SignalReceived  # noqa: Y015

@@ -22,19 +22,33 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from flujo.v1 import limits_pb2 as flujo_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66lujo/v1/payload.proto\x12\x08\x66lujo.v1\"k\n\x07Payload\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0e\n\x04json\x18\x02 \x01(\tH\x00\x12/\n\treference\x18\x03 \x01(\x0b\x32\x1a.flujo.v1.PayloadReferenceH\x00\x42\t\n\x07\x63ontent\"C\n\x10PayloadReference\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"(\n\nDefinition\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66lujo/v1/payload.proto\x12\x08\x66lujo.v1\x1a\x15\x66lujo/v1/limits.proto\"}\n\x07Payload\x12\x1c\n\x0c\x63ontent_type\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\x08\x64\x12\x18\n\x04json\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x80\x80@H\x00\x12/\n\treference\x18\x03 \x01(\x0b\x32\x1a.flujo.v1.PayloadReferenceH\x00\x42\t\n\x07\x63ontent\"p\n\x10PayloadReference\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x16\n\x06sha256\x18\x03 \x01(\tB\x06\xba\xe1\x18\x02\x08@\x12#\n\x04part\x18\x04 \x01(\x0e\x32\x15.flujo.v1.PayloadPart\";\n\nDefinition\x12\x16\n\x04text\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x80\x80\x10\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xba\xe1\x18\x03\x08\xa0\x1f*\x85\x02\n\x0bPayloadPart\x12\x1c\n\x18PAYLOAD_PART_UNSPECIFIED\x10\x00\x12\x15\n\x11PAYLOAD_PART_FACT\x10\x01\x12\x17\n\x13PAYLOAD_PART_INPUTS\x10\x02\x12\x1a\n\x16PAYLOAD_PART_VARIABLES\x10\x03\x12\x1c\n\x18PAYLOAD_PART_ENVIRONMENT\x10\x04\x12\x15\n\x11PAYLOAD_PART_PLAN\x10\x05\x12\x1d\n\x19PAYLOAD_PART_FAILED_STEPS\x10\x06\x12\x1c\n\x18PAYLOAD_PART_DIFFERENCES\x10\x07\x12\x1a\n\x16PAYLOAD_PART_CUT_SHORT\x10\x08\x42I\n\x0bio.flujo.v1P\x01Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\xaa\x02\x08\x46lujo.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'flujo.v1.payload_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_PAYLOAD']._serialized_start=36
-  _globals['_PAYLOAD']._serialized_end=143
-  _globals['_PAYLOADREFERENCE']._serialized_start=145
-  _globals['_PAYLOADREFERENCE']._serialized_end=212
-  _globals['_DEFINITION']._serialized_start=214
-  _globals['_DEFINITION']._serialized_end=254
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013io.flujo.v1P\001Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\252\002\010Flujo.V1'
+  _globals['_PAYLOAD'].fields_by_name['content_type']._loaded_options = None
+  _globals['_PAYLOAD'].fields_by_name['content_type']._serialized_options = b'\272\341\030\002\010d'
+  _globals['_PAYLOAD'].fields_by_name['json']._loaded_options = None
+  _globals['_PAYLOAD'].fields_by_name['json']._serialized_options = b'\272\341\030\004\010\200\200@'
+  _globals['_PAYLOADREFERENCE'].fields_by_name['sha256']._loaded_options = None
+  _globals['_PAYLOADREFERENCE'].fields_by_name['sha256']._serialized_options = b'\272\341\030\002\010@'
+  _globals['_DEFINITION'].fields_by_name['text']._loaded_options = None
+  _globals['_DEFINITION'].fields_by_name['text']._serialized_options = b'\272\341\030\004\010\200\200\020'
+  _globals['_DEFINITION'].fields_by_name['name']._loaded_options = None
+  _globals['_DEFINITION'].fields_by_name['name']._serialized_options = b'\272\341\030\003\010\240\037'
+  _globals['_PAYLOADPART']._serialized_start=362
+  _globals['_PAYLOADPART']._serialized_end=623
+  _globals['_PAYLOAD']._serialized_start=59
+  _globals['_PAYLOAD']._serialized_end=184
+  _globals['_PAYLOADREFERENCE']._serialized_start=186
+  _globals['_PAYLOADREFERENCE']._serialized_end=298
+  _globals['_DEFINITION']._serialized_start=300
+  _globals['_DEFINITION']._serialized_end=359
 # @@protoc_insertion_point(module_scope)

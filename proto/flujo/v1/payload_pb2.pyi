@@ -5,6 +5,7 @@ Values that users put in and get out."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +16,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _PayloadPart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PayloadPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PayloadPart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAYLOAD_PART_UNSPECIFIED: _PayloadPart.ValueType  # 0
+    """The value that the event holds: inputs, an output, the payload of a signal."""
+    PAYLOAD_PART_FACT: _PayloadPart.ValueType  # 1
+    """The event itself without that value: a JSON object with all fields of its fact, none of them cut."""
+    PAYLOAD_PART_INPUTS: _PayloadPart.ValueType  # 2
+    """The inputs of the run, as the event left them."""
+    PAYLOAD_PART_VARIABLES: _PayloadPart.ValueType  # 3
+    """The variables of the run, as the event left them: a JSON object."""
+    PAYLOAD_PART_ENVIRONMENT: _PayloadPart.ValueType  # 4
+    """What was read once when the run began: a JSON object."""
+    PAYLOAD_PART_PLAN: _PayloadPart.ValueType  # 5
+    """The steps of the definition, as the event left them: a JSON list of objects as flujo.v1.PlannedStep, or null."""
+    PAYLOAD_PART_FAILED_STEPS: _PayloadPart.ValueType  # 6
+    """The steps whose failures ended the run, as the event left them: a JSON list of keys."""
+    PAYLOAD_PART_DIFFERENCES: _PayloadPart.ValueType  # 7
+    """How the program contradicts the run, as the event left it: a JSON list of objects with `step`, `change` and `detail`."""
+    PAYLOAD_PART_CUT_SHORT: _PayloadPart.ValueType  # 8
+    """The steps that were cut short when the clean-ups of the run began, as the event left them: a JSON list of keys."""
+
+class PayloadPart(_PayloadPart, metaclass=_PayloadPartEnumTypeWrapper):
+    """What of an event, or of the run as that event left it, a reference means."""
+
+PAYLOAD_PART_UNSPECIFIED: PayloadPart.ValueType  # 0
+"""The value that the event holds: inputs, an output, the payload of a signal."""
+PAYLOAD_PART_FACT: PayloadPart.ValueType  # 1
+"""The event itself without that value: a JSON object with all fields of its fact, none of them cut."""
+PAYLOAD_PART_INPUTS: PayloadPart.ValueType  # 2
+"""The inputs of the run, as the event left them."""
+PAYLOAD_PART_VARIABLES: PayloadPart.ValueType  # 3
+"""The variables of the run, as the event left them: a JSON object."""
+PAYLOAD_PART_ENVIRONMENT: PayloadPart.ValueType  # 4
+"""What was read once when the run began: a JSON object."""
+PAYLOAD_PART_PLAN: PayloadPart.ValueType  # 5
+"""The steps of the definition, as the event left them: a JSON list of objects as flujo.v1.PlannedStep, or null."""
+PAYLOAD_PART_FAILED_STEPS: PayloadPart.ValueType  # 6
+"""The steps whose failures ended the run, as the event left them: a JSON list of keys."""
+PAYLOAD_PART_DIFFERENCES: PayloadPart.ValueType  # 7
+"""How the program contradicts the run, as the event left it: a JSON list of objects with `step`, `change` and `detail`."""
+PAYLOAD_PART_CUT_SHORT: PayloadPart.ValueType  # 8
+"""The steps that were cut short when the clean-ups of the run began, as the event left them: a JSON list of keys."""
+Global___PayloadPart: _TypeAlias = PayloadPart  # noqa: Y015
 
 @_typing.final
 class Payload(_message.Message):
@@ -31,13 +80,19 @@ class Payload(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     content_type: _builtins.str
     """Media type of the content. Empty means "application/json", the only one there is today; any other one in a request
-    is INVALID_ARGUMENT (PAYLOAD_INVALID).
+    is INVALID_ARGUMENT (PAYLOAD_INVALID). At most 100 bytes.
     """
     json: _builtins.str
-    """JSON text in UTF-8 (RFC 8259; NaN and infinities do not exist). The server sends it as it is recorded."""
+    """JSON text in UTF-8 (RFC 8259; NaN and infinities do not exist). The server sends it as it is recorded, which is what
+    was given in a normal form: without spaces between its parts, each name of an object once (the last one given wins),
+    whole numbers with all their digits, other numbers as the shortest text of the nearest IEEE 754 double, so that
+    `1E2` becomes `100.0`, `-0` becomes `0`, and a number beyond the range of doubles is refused. At most 1 MiB.
+    """
     @_builtins.property
     def reference(self) -> Global___PayloadReference:
-        """In answers only: the value is too large to come along. RunService.ReadPayload reads it."""
+        """In answers only: the value did not come along, since it is too large or was not wanted. RunService.ReadPayload reads
+        it.
+        """
 
     def __init__(
         self,
@@ -65,22 +120,26 @@ class PayloadReference(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Number of the event that holds the value, for ReadPayloadRequest.seq."""
     size_bytes: _builtins.int
     """How many bytes the JSON text has."""
     sha256: _builtins.str
-    """SHA-256 of the JSON text, 64 hexadecimal digits."""
+    """SHA-256 of the JSON text, 64 hexadecimal digits. At most 64 bytes."""
+    part: Global___PayloadPart.ValueType
+    """What of it, for ReadPayloadRequest.part."""
     def __init__(
         self,
         *,
         seq: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        part: Global___PayloadPart.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seq", b"seq", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "seq", b"seq", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,10 +154,11 @@ class Definition(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """A YAML document as docs/yaml-workflows.md describes it, at most 256 KiB."""
+    """A YAML document as docs/yaml-workflows.md describes it, at most 256 KiB. At most 256 KiB."""
     name: _builtins.str
     """What messages call it, usually the path of the file it was read from. The server opens no file of this name; it is
     recorded, so that templates know `workflow_file` and `workflow_dir`. Empty means "workflow.yaml".
+    At most 4000 bytes.
     """
     def __init__(
         self,

@@ -114,6 +114,178 @@ STEP_STATUS_CANCELLED: StepStatus.ValueType  # 8
 """The program cancelled it, or the run ended around it."""
 Global___StepStatus: _TypeAlias = StepStatus  # noqa: Y015
 
+class _StepKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEP_KIND_UNSPECIFIED: _StepKind.ValueType  # 0
+    """A kind this contract does not know yet."""
+    STEP_KIND_TASK: _StepKind.ValueType  # 1
+    """A body that is run."""
+    STEP_KIND_SLEEP: _StepKind.ValueType  # 2
+    """A wait for an instant."""
+    STEP_KIND_SIGNAL: _StepKind.ValueType  # 3
+    """A wait for a signal."""
+    STEP_KIND_CHILD: _StepKind.ValueType  # 4
+    """A wait for the end of a run it has started."""
+    STEP_KIND_NOW: _StepKind.ValueType  # 5
+    """An instant that was read once."""
+    STEP_KIND_RANDOM: _StepKind.ValueType  # 6
+    """A random number that was drawn once."""
+    STEP_KIND_UUID: _StepKind.ValueType  # 7
+    """A UUID that was made once."""
+    STEP_KIND_VARIABLE: _StepKind.ValueType  # 8
+    """A variable that was read or set."""
+
+class StepKind(_StepKind, metaclass=_StepKindEnumTypeWrapper):
+    """What a step is, by the call that recorded it."""
+
+STEP_KIND_UNSPECIFIED: StepKind.ValueType  # 0
+"""A kind this contract does not know yet."""
+STEP_KIND_TASK: StepKind.ValueType  # 1
+"""A body that is run."""
+STEP_KIND_SLEEP: StepKind.ValueType  # 2
+"""A wait for an instant."""
+STEP_KIND_SIGNAL: StepKind.ValueType  # 3
+"""A wait for a signal."""
+STEP_KIND_CHILD: StepKind.ValueType  # 4
+"""A wait for the end of a run it has started."""
+STEP_KIND_NOW: StepKind.ValueType  # 5
+"""An instant that was read once."""
+STEP_KIND_RANDOM: StepKind.ValueType  # 6
+"""A random number that was drawn once."""
+STEP_KIND_UUID: StepKind.ValueType  # 7
+"""A UUID that was made once."""
+STEP_KIND_VARIABLE: StepKind.ValueType  # 8
+"""A variable that was read or set."""
+Global___StepKind: _TypeAlias = StepKind  # noqa: Y015
+
+class _WaitKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WAIT_KIND_UNSPECIFIED: _WaitKind.ValueType  # 0
+    """A kind this contract does not know yet."""
+    WAIT_KIND_BACKOFF: _WaitKind.ValueType  # 1
+    """The next attempt of a step that has failed."""
+    WAIT_KIND_SLEEP: _WaitKind.ValueType  # 2
+    """An instant."""
+    WAIT_KIND_SIGNAL: _WaitKind.ValueType  # 3
+    """A signal."""
+    WAIT_KIND_CHILD: _WaitKind.ValueType  # 4
+    """The end of a run that the step has started."""
+
+class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
+    """What a run or a step waits for."""
+
+WAIT_KIND_UNSPECIFIED: WaitKind.ValueType  # 0
+"""A kind this contract does not know yet."""
+WAIT_KIND_BACKOFF: WaitKind.ValueType  # 1
+"""The next attempt of a step that has failed."""
+WAIT_KIND_SLEEP: WaitKind.ValueType  # 2
+"""An instant."""
+WAIT_KIND_SIGNAL: WaitKind.ValueType  # 3
+"""A signal."""
+WAIT_KIND_CHILD: WaitKind.ValueType  # 4
+"""The end of a run that the step has started."""
+Global___WaitKind: _TypeAlias = WaitKind  # noqa: Y015
+
+class _PauseReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PauseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PauseReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAUSE_REASON_UNSPECIFIED: _PauseReason.ValueType  # 0
+    """The run is not paused, or for a reason this contract does not know yet."""
+    PAUSE_REASON_REQUESTED: _PauseReason.ValueType  # 1
+    """Somebody asked for it, and the last body has ended."""
+    PAUSE_REASON_STEP_INTERRUPTED: _PauseReason.ValueType  # 2
+    """As many owners as are allowed died while the same step ran."""
+    PAUSE_REASON_STATE_INCOMPATIBLE: _PauseReason.ValueType  # 3
+    """The program contradicts what the run has recorded."""
+
+class PauseReason(_PauseReason, metaclass=_PauseReasonEnumTypeWrapper):
+    """Why a run is paused."""
+
+PAUSE_REASON_UNSPECIFIED: PauseReason.ValueType  # 0
+"""The run is not paused, or for a reason this contract does not know yet."""
+PAUSE_REASON_REQUESTED: PauseReason.ValueType  # 1
+"""Somebody asked for it, and the last body has ended."""
+PAUSE_REASON_STEP_INTERRUPTED: PauseReason.ValueType  # 2
+"""As many owners as are allowed died while the same step ran."""
+PAUSE_REASON_STATE_INCOMPATIBLE: PauseReason.ValueType  # 3
+"""The program contradicts what the run has recorded."""
+Global___PauseReason: _TypeAlias = PauseReason  # noqa: Y015
+
+class _StepChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StepChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEP_CHANGE_UNSPECIFIED: _StepChange.ValueType  # 0
+    """A difference this contract does not know yet."""
+    STEP_CHANGE_CHANGED: _StepChange.ValueType  # 1
+    """It is another one than the one that completed."""
+    STEP_CHANGE_REMOVED: _StepChange.ValueType  # 2
+    """It has completed, and the program does not have it any more."""
+    STEP_CHANGE_RENAMED: _StepChange.ValueType  # 3
+    """It has completed, and seems to have another name now."""
+    STEP_CHANGE_REORDERED: _StepChange.ValueType  # 4
+    """It has completed, and comes after another completed one now."""
+    STEP_CHANGE_INSERTED: _StepChange.ValueType  # 5
+    """It is new, and stands before what has completed."""
+    STEP_CHANGE_OUTDATED: _StepChange.ValueType  # 6
+    """Only inputs of the run have changed since it completed."""
+
+class StepChange(_StepChange, metaclass=_StepChangeEnumTypeWrapper):
+    """How a step of a program differs from the one that is recorded."""
+
+STEP_CHANGE_UNSPECIFIED: StepChange.ValueType  # 0
+"""A difference this contract does not know yet."""
+STEP_CHANGE_CHANGED: StepChange.ValueType  # 1
+"""It is another one than the one that completed."""
+STEP_CHANGE_REMOVED: StepChange.ValueType  # 2
+"""It has completed, and the program does not have it any more."""
+STEP_CHANGE_RENAMED: StepChange.ValueType  # 3
+"""It has completed, and seems to have another name now."""
+STEP_CHANGE_REORDERED: StepChange.ValueType  # 4
+"""It has completed, and comes after another completed one now."""
+STEP_CHANGE_INSERTED: StepChange.ValueType  # 5
+"""It is new, and stands before what has completed."""
+STEP_CHANGE_OUTDATED: StepChange.ValueType  # 6
+"""Only inputs of the run have changed since it completed."""
+Global___StepChange: _TypeAlias = StepChange  # noqa: Y015
+
+class _CleanUpReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CleanUpReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CleanUpReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLEAN_UP_REASON_UNSPECIFIED: _CleanUpReason.ValueType  # 0
+    """A reason this contract does not know yet."""
+    CLEAN_UP_REASON_CANCELLED: _CleanUpReason.ValueType  # 1
+    """The run is cancelled."""
+    CLEAN_UP_REASON_TIMEOUT: _CleanUpReason.ValueType  # 2
+    """The time of the run is over."""
+
+class CleanUpReason(_CleanUpReason, metaclass=_CleanUpReasonEnumTypeWrapper):
+    """Why the clean-ups of a run go on."""
+
+CLEAN_UP_REASON_UNSPECIFIED: CleanUpReason.ValueType  # 0
+"""A reason this contract does not know yet."""
+CLEAN_UP_REASON_CANCELLED: CleanUpReason.ValueType  # 1
+"""The run is cancelled."""
+CLEAN_UP_REASON_TIMEOUT: CleanUpReason.ValueType  # 2
+"""The time of the run is over."""
+Global___CleanUpReason: _TypeAlias = CleanUpReason  # noqa: Y015
+
 class _RunView:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -189,13 +361,17 @@ class Run(_message.Message):
     DEFINITION_DIGEST_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """The id, chosen by who started the run or made by the server; unique in its store regardless of case."""
+    """The id, chosen by who started the run or made by the server; unique in its store regardless of case.
+    At most 100 bytes.
+    """
     uid: _builtins.str
-    """32 hexadecimal digits, random. Tells this run from an earlier one that was deleted under the same id."""
+    """32 hexadecimal digits, random. Tells this run from an earlier one that was deleted under the same id.
+    At most 32 bytes.
+    """
     workflow: _builtins.str
-    """Name of the workflow."""
+    """Name of the workflow. At most 800 bytes."""
     version: _builtins.str
-    """Version of the workflow, if it has one."""
+    """Version of the workflow, if it has one. At most 1000 bytes."""
     status: Global___RunStatus.ValueType
     """Where the run stands."""
     interrupted: _builtins.bool
@@ -203,11 +379,11 @@ class Run(_message.Message):
     seq: _builtins.int
     """Number of the last event; events are numbered 1, 2, 3 … without gaps."""
     owner: _builtins.str
-    """The kernel that runs it right now. Absent when no live process does."""
+    """The kernel that runs it right now. Absent when no live process does. At most 1000 bytes."""
     token: _builtins.int
     """Fencing number: grows with every change of owner."""
     current_step: _builtins.str
-    """The step that began last."""
+    """The step that began last. At most 4000 bytes."""
     steps_done: _builtins.int
     """How many steps have an outcome."""
     steps_total: _builtins.int
@@ -217,12 +393,12 @@ class Run(_message.Message):
     resume_count: _builtins.int
     """How often the run was resumed."""
     parent_run_id: _builtins.str
-    """The run that started this one, if one did."""
+    """The run that started this one, if one did. At most 100 bytes."""
     definition_digest: _builtins.str
-    """Digest of the stored definition text, for workflows that have one."""
+    """Digest of the stored definition text, for workflows that have one. At most 128 bytes."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels it was started with."""
+        """Labels it was started with. At most 64 entries, names of 200 bytes and values of 1000 bytes."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -343,20 +519,35 @@ class RunDetails(_message.Message):
     CLEANING_UP_FIELD_NUMBER: _builtins.int
     CLEAN_UP_SEQ_FIELD_NUMBER: _builtins.int
     CUT_SHORT_FIELD_NUMBER: _builtins.int
+    WAITS_OMITTED_FIELD_NUMBER: _builtins.int
+    FAILED_STEPS_OMITTED_FIELD_NUMBER: _builtins.int
+    PLAN_OMITTED_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_OMITTED_FIELD_NUMBER: _builtins.int
+    CUT_SHORT_OMITTED_FIELD_NUMBER: _builtins.int
     steps_omitted: _builtins.int
     """How many further steps there are."""
-    paused_reason: _builtins.str
+    paused_reason: Global___PauseReason.ValueType
     """Why it is paused."""
     cancel_reason: _builtins.str
-    """Why it was cancelled, if a reason was given."""
+    """Why it was cancelled, if a reason was given. At most 4000 bytes."""
     forked_from: _builtins.str
-    """The run this one was forked from."""
+    """The run this one was forked from. At most 100 bytes."""
     changes_accepted: _builtins.bool
     """The last resume allowed the program to leave out what it has completed."""
-    cleaning_up: _builtins.str
-    """Why the clean-ups of a run go on that is to end: "cancelled" or "timeout"."""
+    cleaning_up: Global___CleanUpReason.ValueType
+    """Why the clean-ups of a run go on that is to end."""
     clean_up_seq: _builtins.int
     """The number of the event with which clean-ups began, until a resume."""
+    waits_omitted: _builtins.int
+    """How many further entries `waits` has."""
+    failed_steps_omitted: _builtins.int
+    """How many further entries `failed_steps` has: ReadPayload with PAYLOAD_PART_FAILED_STEPS and `seq` of the run reads all."""
+    plan_omitted: _builtins.int
+    """How many further entries `plan` has: ReadPayload with PAYLOAD_PART_PLAN and `seq` of the run reads all."""
+    differences_omitted: _builtins.int
+    """How many further entries `differences` has: ReadPayload with PAYLOAD_PART_DIFFERENCES and `seq` of the run reads all."""
+    cut_short_omitted: _builtins.int
+    """How many further entries `cut_short` has: ReadPayload with PAYLOAD_PART_CUT_SHORT and `seq` of the run reads all."""
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
         """Inputs, complete with their defaults: a JSON object."""
@@ -367,7 +558,9 @@ class RunDetails(_message.Message):
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """The steps that have begun, in that order; the first 1000. RunService.ListSteps reads all of them."""
+        """The steps that have begun, in that order; the first 1000, fewer if they are large. RunService.ListSteps reads all of
+        them. At most 1000.
+        """
 
     @_builtins.property
     def variables(self) -> _payload_pb2.Payload:
@@ -381,7 +574,7 @@ class RunDetails(_message.Message):
 
     @_builtins.property
     def waits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Wait]:
-        """What the run waits for."""
+        """What the run waits for; the first of it. The steps say the same."""
 
     @_builtins.property
     def progress(self) -> Global___Progress:
@@ -409,11 +602,13 @@ class RunDetails(_message.Message):
 
     @_builtins.property
     def failed_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The steps whose failures ended the run: a plain resume tries these afresh."""
+        """The steps whose failures ended the run: a plain resume tries these afresh. The first of them.
+        At most 4000 bytes each.
+        """
 
     @_builtins.property
     def plan(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedStep]:
-        """The steps of a definition in order; empty when the program decides as it goes."""
+        """The steps of a definition in order; empty when the program decides as it goes. The first of them."""
 
     @_builtins.property
     def report(self) -> Global___Report:
@@ -425,7 +620,7 @@ class RunDetails(_message.Message):
 
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepDifference]:
-        """How its program contradicts what it has completed, when that is why it is paused."""
+        """How its program contradicts what it has completed, when that is why it is paused. The first of it."""
 
     @_builtins.property
     def usual(self) -> _duration_pb2.Duration:
@@ -433,7 +628,7 @@ class RunDetails(_message.Message):
 
     @_builtins.property
     def cut_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The steps that had no outcome then."""
+        """The steps that had no outcome then. The first of them. At most 4000 bytes each."""
 
     def __init__(
         self,
@@ -446,7 +641,7 @@ class RunDetails(_message.Message):
         environment: _payload_pb2.Payload | None = ...,
         waits: _abc.Iterable[Global___Wait] | None = ...,
         progress: Global___Progress | None = ...,
-        paused_reason: _builtins.str | None = ...,
+        paused_reason: Global___PauseReason.ValueType | None = ...,
         cancel_reason: _builtins.str | None = ...,
         cancel_requested_at: _timestamp_pb2.Timestamp | None = ...,
         pause_requested_at: _timestamp_pb2.Timestamp | None = ...,
@@ -461,13 +656,18 @@ class RunDetails(_message.Message):
         differences: _abc.Iterable[Global___StepDifference] | None = ...,
         changes_accepted: _builtins.bool = ...,
         usual: _duration_pb2.Duration | None = ...,
-        cleaning_up: _builtins.str | None = ...,
+        cleaning_up: Global___CleanUpReason.ValueType | None = ...,
         clean_up_seq: _builtins.int | None = ...,
         cut_short: _abc.Iterable[_builtins.str] | None = ...,
+        waits_omitted: _builtins.int = ...,
+        failed_steps_omitted: _builtins.int = ...,
+        plan_omitted: _builtins.int = ...,
+        differences_omitted: _builtins.int = ...,
+        cut_short_omitted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "timeout", b"timeout", "usual", b"usual", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "cut_short", b"cut_short", "differences", b"differences", "environment", b"environment", "failed_steps", b"failed_steps", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "usual", b"usual", "variables", b"variables", "waits", b"waits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "cut_short", b"cut_short", "cut_short_omitted", b"cut_short_omitted", "differences", b"differences", "differences_omitted", b"differences_omitted", "environment", b"environment", "failed_steps", b"failed_steps", "failed_steps_omitted", b"failed_steps_omitted", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "plan_omitted", b"plan_omitted", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "usual", b"usual", "variables", b"variables", "waits", b"waits", "waits_omitted", b"waits_omitted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cancel_reason: _TypeAlias = _typing.Literal["cancel_reason"]  # noqa: Y015
     _WhichOneofArgType__cancel_reason: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason"]  # noqa: Y015
@@ -525,9 +725,11 @@ class Step(_message.Message):
     REPORT_FIELD_NUMBER: _builtins.int
     REENTER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its key: `fetch`, `fetch#2` for a repeat, `resize[17]` for an item of a map, `a/fetch` in a branch."""
-    kind: _builtins.str
-    """"task"; "sleep", "signal" and "child" for waits; "now", "random", "uuid" and "variable" for recorded values."""
+    """Its key: `fetch`, `fetch#2` for a repeat, `resize[17]` for an item of a map, `a/fetch` in a branch.
+    At most 4000 bytes.
+    """
+    kind: Global___StepKind.ValueType
+    """What it is."""
     status: Global___StepStatus.ValueType
     """Where it stands."""
     generation: _builtins.int
@@ -543,17 +745,17 @@ class Step(_message.Message):
     max_attempts: _builtins.int
     """How many failures its policy allows."""
     signal: _builtins.str
-    """The signal it waits for, or took."""
+    """The signal it waits for, or took. At most 1000 bytes."""
     redacted: _builtins.bool
     """Secrets were cut out of what is recorded of it."""
     digest: _builtins.str
-    """Digest of the arguments, for the items of a map."""
+    """Digest of the arguments, for the items of a map. At most 1000 bytes."""
     first_seq: _builtins.int
     """Number of the event that first began it, over all generations."""
     settled_seq: _builtins.int
     """Number of the event of its outcome."""
     child: _builtins.str
-    """Id of the run it waits for, or waited for."""
+    """Id of the run it waits for, or waited for. At most 100 bytes."""
     child_resumes: _builtins.int
     """That run's end counts once it has been resumed this often."""
     reenter: _builtins.bool
@@ -598,7 +800,7 @@ class Step(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        kind: _builtins.str = ...,
+        kind: Global___StepKind.ValueType = ...,
         status: Global___StepStatus.ValueType = ...,
         generation: _builtins.int = ...,
         attempt: _builtins.int = ...,
@@ -683,10 +885,10 @@ class Report(_message.Message):
     total: _builtins.float
     """How much there is to do."""
     message: _builtins.str
-    """A word for people."""
+    """A word for people. At most 8000 bytes."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Whatever else it counts."""
+        """Whatever else it counts. At most 50 entries, names of 1000 bytes."""
 
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
@@ -726,13 +928,13 @@ class PlannedStep(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name."""
+    """Its name. At most 4000 bytes."""
     digest: _builtins.str
-    """Digest of its task, inputs and condition as they are written."""
+    """Digest of its task, inputs and condition as they are written. At most 1000 bytes."""
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The steps it waits for, in a graph. Two values are not steps: "*" marks a step that always runs, and "" a
-        step of a graph without dependencies.
+        step of a graph without dependencies. At most 4000 bytes each.
         """
 
     def __init__(
@@ -760,16 +962,16 @@ class StepDifference(_message.Message):
     CHANGE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
-    change: _builtins.str
-    """"changed", "removed", "renamed", "reordered", "inserted", or "outdated" if only inputs of the run have changed."""
+    """Key of the step. At most 4000 bytes."""
+    change: Global___StepChange.ValueType
+    """In which way."""
     detail: _builtins.str
-    """A sentence for people."""
+    """A sentence for people. At most 8000 bytes."""
     def __init__(
         self,
         *,
         step: _builtins.str = ...,
-        change: _builtins.str = ...,
+        change: Global___StepChange.ValueType = ...,
         detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -792,15 +994,15 @@ class Failure(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """Class name of the error, such as `ConnectionError`."""
+    """Class name of the error, such as `ConnectionError`. At most 1000 bytes."""
     message: _builtins.str
-    """Its text."""
+    """Its text. At most 8000 bytes."""
     step: _builtins.str
-    """The step it belongs to."""
+    """The step it belongs to. At most 4000 bytes."""
     attempt: _builtins.int
     """The attempt it ended."""
     details: _builtins.str
-    """The end of its traceback."""
+    """The end of its traceback. At most 16000 bytes."""
     def __init__(
         self,
         *,
@@ -840,14 +1042,14 @@ class Wait(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
     CHILD_FIELD_NUMBER: _builtins.int
-    kind: _builtins.str
-    """"backoff", "sleep", "signal" or "child"."""
+    kind: Global___WaitKind.ValueType
+    """What it is."""
     step: _builtins.str
-    """The step that waits."""
+    """The step that waits. At most 4000 bytes."""
     signal: _builtins.str
-    """The name of the signal."""
+    """The name of the signal. At most 1000 bytes."""
     child: _builtins.str
-    """Id of the run it waits for."""
+    """Id of the run it waits for. At most 100 bytes."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """Until when at the latest; absent for a signal without a timeout."""
@@ -855,7 +1057,7 @@ class Wait(_message.Message):
     def __init__(
         self,
         *,
-        kind: _builtins.str = ...,
+        kind: Global___WaitKind.ValueType = ...,
         step: _builtins.str = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         signal: _builtins.str | None = ...,

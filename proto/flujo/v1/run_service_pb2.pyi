@@ -132,6 +132,78 @@ PAUSE_OUTCOME_ALREADY_PAUSED: PauseOutcome.ValueType  # 3
 """It was paused before."""
 Global___PauseOutcome: _TypeAlias = PauseOutcome  # noqa: Y015
 
+class _ReasonKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REASON_KIND_UNSPECIFIED: _ReasonKind.ValueType  # 0
+    """A kind this contract does not know yet; the sentence says what it is."""
+    REASON_KIND_FINISHED: _ReasonKind.ValueType  # 1
+    """The run has ended, and nothing will happen unless somebody resumes it."""
+    REASON_KIND_PAUSED: _ReasonKind.ValueType  # 2
+    """It was stopped, by somebody or after too many interruptions, until somebody resumes it."""
+    REASON_KIND_INTERRUPTED: _ReasonKind.ValueType  # 3
+    """It ought to run, and no live process runs it."""
+    REASON_KIND_UNREGISTERED: _ReasonKind.ValueType  # 4
+    """The same, and the server does not know its workflow."""
+    REASON_KIND_WORKING: _ReasonKind.ValueType  # 5
+    """An attempt of a step runs."""
+    REASON_KIND_BETWEEN_STEPS: _ReasonKind.ValueType  # 6
+    """Its program runs its own code, or waits for something of its own."""
+    REASON_KIND_BACKOFF: _ReasonKind.ValueType  # 7
+    """A step has failed and its next attempt is due later."""
+    REASON_KIND_TIMER: _ReasonKind.ValueType  # 8
+    """It sleeps until an instant."""
+    REASON_KIND_SIGNAL: _ReasonKind.ValueType  # 9
+    """It waits for a signal."""
+    REASON_KIND_TIMEOUT: _ReasonKind.ValueType  # 10
+    """Beside what else it does: its workflow allows it so much time."""
+    REASON_KIND_UNTAKEN: _ReasonKind.ValueType  # 11
+    """A signal reached it while it ended, or after it had paused, and no wait has taken it."""
+    REASON_KIND_CHILD: _ReasonKind.ValueType  # 12
+    """It waits for a run it has started."""
+    REASON_KIND_LIMIT: _ReasonKind.ValueType  # 13
+    """It waits for a free slot."""
+    REASON_KIND_STOPPING: _ReasonKind.ValueType  # 14
+    """A cancel or a pause was asked for, and a body has not ended yet."""
+
+class ReasonKind(_ReasonKind, metaclass=_ReasonKindEnumTypeWrapper):
+    """Kinds of reasons."""
+
+REASON_KIND_UNSPECIFIED: ReasonKind.ValueType  # 0
+"""A kind this contract does not know yet; the sentence says what it is."""
+REASON_KIND_FINISHED: ReasonKind.ValueType  # 1
+"""The run has ended, and nothing will happen unless somebody resumes it."""
+REASON_KIND_PAUSED: ReasonKind.ValueType  # 2
+"""It was stopped, by somebody or after too many interruptions, until somebody resumes it."""
+REASON_KIND_INTERRUPTED: ReasonKind.ValueType  # 3
+"""It ought to run, and no live process runs it."""
+REASON_KIND_UNREGISTERED: ReasonKind.ValueType  # 4
+"""The same, and the server does not know its workflow."""
+REASON_KIND_WORKING: ReasonKind.ValueType  # 5
+"""An attempt of a step runs."""
+REASON_KIND_BETWEEN_STEPS: ReasonKind.ValueType  # 6
+"""Its program runs its own code, or waits for something of its own."""
+REASON_KIND_BACKOFF: ReasonKind.ValueType  # 7
+"""A step has failed and its next attempt is due later."""
+REASON_KIND_TIMER: ReasonKind.ValueType  # 8
+"""It sleeps until an instant."""
+REASON_KIND_SIGNAL: ReasonKind.ValueType  # 9
+"""It waits for a signal."""
+REASON_KIND_TIMEOUT: ReasonKind.ValueType  # 10
+"""Beside what else it does: its workflow allows it so much time."""
+REASON_KIND_UNTAKEN: ReasonKind.ValueType  # 11
+"""A signal reached it while it ended, or after it had paused, and no wait has taken it."""
+REASON_KIND_CHILD: ReasonKind.ValueType  # 12
+"""It waits for a run it has started."""
+REASON_KIND_LIMIT: ReasonKind.ValueType  # 13
+"""It waits for a free slot."""
+REASON_KIND_STOPPING: ReasonKind.ValueType  # 14
+"""A cancel or a pause was asked for, and a body has not ended yet."""
+Global___ReasonKind: _TypeAlias = ReasonKind  # noqa: Y015
+
 @_typing.final
 class StartRunRequest(_message.Message):
     """What to start."""
@@ -165,13 +237,15 @@ class StartRunRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
-    """Name of a workflow the server was started with."""
+    """Name of a workflow the server was started with. At most 800 bytes."""
     run_id: _builtins.str
     """Id of the run: a letter or digit, then up to 99 letters, digits, '.', '_' or '-'. Empty: the server makes one, always
-    the same from the same `request_id`.
+    the same from the same `request_id`. At most 100 bytes.
     """
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: the run is started once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: the run is started once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     @_builtins.property
     def definition(self) -> _payload_pb2.Definition:
         """A definition of the caller's own. It is stored with the run, so that the server can go on with it after a crash."""
@@ -182,7 +256,7 @@ class StartRunRequest(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels to find the run by."""
+        """Labels to find the run by. At most 64 entries, names of 200 bytes and values of 1000 bytes."""
 
     def __init__(
         self,
@@ -241,7 +315,7 @@ class GetRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run, exactly as it was given."""
+    """Id of the run, exactly as it was given. At most 100 bytes."""
     view: _run_pb2.RunView.ValueType
     """How much to return. Default: RUN_VIEW_BASIC."""
     def __init__(
@@ -321,20 +395,20 @@ class RunFilter(_message.Message):
     FAILED_STEP_FIELD_NUMBER: _builtins.int
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
-    """Runs of this workflow."""
+    """Runs of this workflow. At most 800 bytes."""
     id_prefix: _builtins.str
-    """Runs whose ids begin like this."""
+    """Runs whose ids begin like this. At most 100 bytes."""
     failed_step: _builtins.str
-    """Runs that failed in this step."""
+    """Runs that failed in this step. At most 4000 bytes."""
     parent_run_id: _builtins.str
-    """Runs that were started by the run of this id."""
+    """Runs that were started by the run of this id. At most 100 bytes."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_run_pb2.RunStatus.ValueType]:
-        """Runs in one of these. Empty: in any."""
+        """Runs in one of these. Empty: in any. At most 100."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Runs with all of these labels."""
+        """Runs with all of these labels. At most 64 entries, names of 200 bytes and values of 1000 bytes."""
 
     @_builtins.property
     def created_from(self) -> _timestamp_pb2.Timestamp:
@@ -399,7 +473,7 @@ class ListRunsRequest(_message.Message):
     page_size: _builtins.int
     """How many at most. 0 means 50; more than 1000 is read as 1000."""
     page_token: _builtins.str
-    """`next_page_token` of the page before, for the same filter and order. Empty: the first page."""
+    """`next_page_token` of the page before, for the same filter and order. Empty: the first page. At most 1000 bytes."""
     order: Global___RunOrder.ValueType
     """By what the list is sorted. Default: RUN_ORDER_CREATED."""
     @_builtins.property
@@ -431,10 +505,10 @@ class ListRunsResponse(_message.Message):
     RUNS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the following page; empty when there is none."""
+    """Asks for the following page; empty when there is none. At most 1000 bytes."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Run]:
-        """The runs in RUN_VIEW_BASIC, newest first."""
+        """The runs in RUN_VIEW_BASIC, newest first; fewer than asked for, if they are large. At most 1000."""
 
     def __init__(
         self,
@@ -504,8 +578,11 @@ class GetStatsRequest(_message.Message):
 
     WINDOW_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
-    """Only this workflow. Empty: all."""
+    """Only this workflow. Empty: all. At most 800 bytes."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, for the same window and workflow. Empty: the first page. At most 1000 bytes."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
         """How long the window is, which ends now. Absent: 24 hours."""
@@ -515,10 +592,11 @@ class GetStatsRequest(_message.Message):
         *,
         window: _duration_pb2.Duration | None = ...,
         workflow: _builtins.str = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["window", b"window", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_token", b"page_token", "window", b"window", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -533,6 +611,9 @@ class GetStatsResponse(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     WORKFLOWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the following page; empty when there is none. At most 1000 bytes."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Where the window begins: an instant that belongs to it."""
@@ -543,7 +624,7 @@ class GetStatsResponse(_message.Message):
 
     @_builtins.property
     def workflows(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowStats]:
-        """By workflow, in the order of their names."""
+        """By workflow, in the order of their names; 1000 at most, fewer if they are large. At most 1000."""
 
     def __init__(
         self,
@@ -551,10 +632,11 @@ class GetStatsResponse(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         workflows: _abc.Iterable[Global___WorkflowStats] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "since", b"since", "until", b"until", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -580,7 +662,7 @@ class WorkflowStats(_message.Message):
     SLOWEST_STEPS_FIELD_NUMBER: _builtins.int
     SAMPLED_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
-    """Name of the workflow."""
+    """Name of the workflow. At most 800 bytes."""
     created: _builtins.int
     """How many of these were created in the window."""
     retried: _builtins.int
@@ -593,11 +675,11 @@ class WorkflowStats(_message.Message):
     """How many runs were read for `slowest_steps`: those that completed last in the window, 200 at most."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusCount]:
-        """How many runs are stored, by status; statuses without any are left out."""
+        """How many runs are stored, by status; statuses without any are left out. At most 100."""
 
     @_builtins.property
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusCount]:
-        """How many became final in the window, by status."""
+        """How many became final in the window, by status. At most 100."""
 
     @_builtins.property
     def p50(self) -> _duration_pb2.Duration:
@@ -613,11 +695,11 @@ class WorkflowStats(_message.Message):
 
     @_builtins.property
     def failing_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepFailures]:
-        """In which steps those that failed did so, the most failing first; 10 at most."""
+        """In which steps those that failed did so, the most failing first; 10 at most. At most 10."""
 
     @_builtins.property
     def slowest_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepDurations]:
-        """The steps with the longest median, the slowest first, 10 at most: of a sample of `sampled` runs."""
+        """The steps with the longest median, the slowest first, 10 at most: of a sample of `sampled` runs. At most 10."""
 
     def __init__(
         self,
@@ -686,7 +768,7 @@ class StepFailures(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     runs: _builtins.int
     """How many runs failed in it."""
     def __init__(
@@ -714,7 +796,7 @@ class StepDurations(_message.Message):
     MEDIAN_FIELD_NUMBER: _builtins.int
     LONGEST_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """Name of the step. Repeats count as the same step, and so do the items of a map, as `resize[*]`."""
+    """Name of the step. Repeats count as the same step, and so do the items of a map, as `resize[*]`. At most 4000 bytes."""
     times: _builtins.int
     """How often it completed in the sample."""
     @_builtins.property
@@ -751,11 +833,11 @@ class ListStepsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     page_size: _builtins.int
     """How many at most. 0 means 1000; more than 1000 is read as 1000."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the page before. Empty: the first page. At most 1000 bytes."""
     def __init__(
         self,
         *,
@@ -780,10 +862,10 @@ class ListStepsResponse(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the following page; empty when there is none."""
+    """Asks for the following page; empty when there is none. At most 1000 bytes."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Step]:
-        """The steps, in the order they began."""
+        """The steps, in the order they began; fewer than asked for, if they are large. At most 1000."""
 
     def __init__(
         self,
@@ -809,7 +891,7 @@ class WaitRunRequest(_message.Message):
     MAX_WAIT_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     view: _run_pb2.RunView.ValueType
     """How much to return. Default: RUN_VIEW_BASIC."""
     @_builtins.property
@@ -868,22 +950,40 @@ class WatchRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
+    FROM_NOW_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    WITHOUT_PAYLOADS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     after_seq: _builtins.int
     """Number of the last event the caller has; 0 for all of them."""
     uid: _builtins.str
-    """`uid` of the run the cursor belongs to, from the header of an earlier stream. Empty: whatever run has the id now."""
+    """`uid` of the run the cursor belongs to, from the header of an earlier stream. Required with an `after_seq` above 0, since
+    a run may have been deleted and another one started under its id. At most 32 bytes.
+    """
+    from_now: _builtins.bool
+    """Begin with what happens from now on, and not with `after_seq`, which must be 0 then."""
+    without_payloads: _builtins.bool
+    """Leave every value out: each comes as a reference."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only events of these kinds, as Event.type says them. Empty: of all. Bookmarks and `through_seq` of a batch tell how far
+        the stream is. At most 100 of 100 bytes each.
+        """
+
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         after_seq: _builtins.int = ...,
         uid: _builtins.str = ...,
+        from_now: _builtins.bool = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        without_payloads: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "run_id", b"run_id", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "from_now", b"from_now", "run_id", b"run_id", "types", b"types", "uid", b"uid", "without_payloads", b"without_payloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -909,7 +1009,7 @@ class WatchRunResponse(_message.Message):
 
     @_builtins.property
     def bookmark(self) -> Global___WatchBookmark:
-        """Nothing has happened for a while (15 s)."""
+        """Nothing has happened for a while (15 s), or nothing that is wanted."""
 
     @_builtins.property
     def end(self) -> Global___WatchEnd:
@@ -940,18 +1040,38 @@ class WatchHeader(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_FIELD_NUMBER: _builtins.int
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    BOOKMARK_INTERVAL_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_EVENTS_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_BYTES_FIELD_NUMBER: _builtins.int
+    after_seq: _builtins.int
+    """Number of the event after which the stream begins."""
+    max_batch_events: _builtins.int
+    """How many events a batch holds at most."""
+    max_batch_bytes: _builtins.int
+    """About how many bytes a batch holds at most."""
     @_builtins.property
     def run(self) -> _run_pb2.Run:
         """The run as it stood when the watch began, in RUN_VIEW_BASIC. Its `uid` goes with the cursor."""
+
+    @_builtins.property
+    def bookmark_interval(self) -> _duration_pb2.Duration:
+        """A message comes at least this often. After three times as long without any, take the connection for lost and watch
+        again over another one.
+        """
 
     def __init__(
         self,
         *,
         run: _run_pb2.Run | None = ...,
+        after_seq: _builtins.int = ...,
+        bookmark_interval: _duration_pb2.Duration | None = ...,
+        max_batch_events: _builtins.int = ...,
+        max_batch_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bookmark_interval", b"bookmark_interval", "run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "bookmark_interval", b"bookmark_interval", "max_batch_bytes", b"max_batch_bytes", "max_batch_events", b"max_batch_events", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -964,18 +1084,22 @@ class EventBatch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    THROUGH_SEQ_FIELD_NUMBER: _builtins.int
+    through_seq: _builtins.int
+    """Number of the last event that was looked at: go on after it."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """1 to 64 of them. A value of more than 64 KiB comes as a reference."""
+        """1 to 64 of them, fewer where they are large. A value of more than 64 KiB comes as a reference. At most 64."""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[_event_pb2.Event] | None = ...,
+        through_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "through_seq", b"through_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -989,7 +1113,7 @@ class WatchBookmark(_message.Message):
 
     SEQ_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
-    """Number of the last event that was delivered."""
+    """Number of the last event that was looked at: go on after it."""
     def __init__(
         self,
         *,
@@ -1040,15 +1164,13 @@ class ListEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     after_seq: _builtins.int
     """Only events after this one; 0 for all."""
     page_size: _builtins.int
-    """How many at most. 0 means 500; more than 1000 is read as 1000. An answer may hold fewer, so that it stays below 1 MiB
-    or so.
-    """
+    """How many at most. 0 means 500; more than 1000 is read as 1000. An answer may hold fewer, if they are large."""
     uid: _builtins.str
-    """`uid` of the run the cursor belongs to. Empty: whatever run has the id now."""
+    """`uid` of the run the cursor belongs to. Required with an `after_seq` above 0. At most 32 bytes."""
     def __init__(
         self,
         *,
@@ -1077,10 +1199,10 @@ class ListEventsResponse(_message.Message):
     head_seq: _builtins.int
     """Number of the run's last event."""
     uid: _builtins.str
-    """The run's `uid`."""
+    """The run's `uid`. At most 32 bytes."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """The events, in order. Go on after the last of them while it is below `head_seq`."""
+        """The events, in order. Go on after the last of them while it is below `head_seq`. At most 1000."""
 
     def __init__(
         self,
@@ -1106,22 +1228,26 @@ class ReadPayloadRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     uid: _builtins.str
-    """`uid` of the run. Empty: whatever run has the id now."""
+    """`uid` of the run. Required. At most 32 bytes."""
     seq: _builtins.int
     """Number of the event that holds the value, from PayloadReference."""
+    part: _payload_pb2.PayloadPart.ValueType
+    """What of it, from PayloadReference."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         uid: _builtins.str = ...,
         seq: _builtins.int = ...,
+        part: _payload_pb2.PayloadPart.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "seq", b"seq", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "run_id", b"run_id", "seq", b"seq", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1135,7 +1261,7 @@ class ReadPayloadResponse(_message.Message):
 
     CHUNK_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
-    """The next bytes of its JSON text. A character of several bytes may be cut."""
+    """The next bytes of its JSON text. A character of several bytes may be cut. At most 64 KiB."""
     def __init__(
         self,
         *,
@@ -1186,17 +1312,19 @@ class ResumeRunRequest(_message.Message):
     SKIP_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     from_step: _builtins.str
     """Run this step and what follows on it again: all later steps, or in a graph those that wait for it. Empty: only
-    what failed.
+    what failed. At most 4000 bytes.
     """
     accept_changes: _builtins.bool
     """Keep the outputs of completed steps although the definition contradicts them."""
     by: _builtins.str
-    """Who asks, for the record."""
+    """Who asks, for the record. At most 4000 bytes."""
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: the run is resumed once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: the run is resumed once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
         """Inputs that are merged over the recorded ones: a JSON object. Absent: none."""
@@ -1207,11 +1335,11 @@ class ResumeRunRequest(_message.Message):
 
     @_builtins.property
     def retry(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Run these steps again, and no others."""
+        """Run these steps again, and no others. At most 1000 of 4000 bytes each."""
 
     @_builtins.property
     def skip(self) -> _containers.MessageMap[_builtins.str, _payload_pb2.Payload]:
-        """Mark these steps as skipped, each with an output or null."""
+        """Mark these steps as skipped, each with an output or null. At most 1000 entries, names of 4000 bytes."""
 
     def __init__(
         self,
@@ -1270,13 +1398,15 @@ class SignalRunRequest(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     name: _builtins.str
-    """Name of the signal: a letter or '_', then up to 99 letters, digits, '_', '.' or '-'."""
+    """Name of the signal: a letter or '_', then up to 99 letters, digits, '_', '.' or '-'. At most 100 bytes."""
     by: _builtins.str
-    """Who sends it, for the record."""
+    """Who sends it, for the record. At most 4000 bytes."""
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: the run is sent this signal once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: the run is sent this signal once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     @_builtins.property
     def payload(self) -> _payload_pb2.Payload:
         """What comes with it. Absent: null."""
@@ -1331,13 +1461,15 @@ class CancelRunRequest(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     reason: _builtins.str
-    """Why, for the record."""
+    """Why, for the record. At most 4000 bytes."""
     by: _builtins.str
-    """Who asks, for the record."""
+    """Who asks, for the record. At most 4000 bytes."""
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: the run is cancelled once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: the run is cancelled once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     def __init__(
         self,
         *,
@@ -1387,13 +1519,15 @@ class PauseRunRequest(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     reason: _builtins.str
-    """Why, for the record."""
+    """Why, for the record. At most 4000 bytes."""
     by: _builtins.str
-    """Who asks, for the record."""
+    """Who asks, for the record. At most 4000 bytes."""
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: the run is paused once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: the run is paused once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     def __init__(
         self,
         *,
@@ -1442,11 +1576,13 @@ class UnpauseRunRequest(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     by: _builtins.str
-    """Who asks, for the record."""
+    """Who asks, for the record. At most 4000 bytes."""
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: the run is let go on once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: the run is let go on once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     def __init__(
         self,
         *,
@@ -1499,15 +1635,17 @@ class SkipStepRequest(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     reason: _builtins.str
-    """Why, for the record."""
+    """Why, for the record. At most 4000 bytes."""
     by: _builtins.str
-    """Who asks, for the record."""
+    """Who asks, for the record. At most 4000 bytes."""
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """Its output. Absent: none."""
@@ -1560,15 +1698,17 @@ class SetStepOutputRequest(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     step: _builtins.str
-    """Key of the step."""
+    """Key of the step. At most 4000 bytes."""
     reason: _builtins.str
-    """Why, for the record."""
+    """Why, for the record. At most 4000 bytes."""
     by: _builtins.str
-    """Who asks, for the record."""
+    """Who asks, for the record. At most 4000 bytes."""
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """Its output. Required."""
@@ -1621,15 +1761,17 @@ class SetVariableRequest(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     name: _builtins.str
-    """Name of the variable: a letter or '_', then up to 89 letters, digits, '_', '.' or '-'."""
+    """Name of the variable: a letter or '_', then up to 89 letters, digits, '_', '.' or '-'. At most 100 bytes."""
     reason: _builtins.str
-    """Why, for the record."""
+    """Why, for the record. At most 4000 bytes."""
     by: _builtins.str
-    """Who asks, for the record."""
+    """Who asks, for the record. At most 4000 bytes."""
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: it is recorded once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     @_builtins.property
     def value(self) -> _payload_pb2.Payload:
         """Its value. Required."""
@@ -1708,20 +1850,24 @@ class ForkRunRequest(_message.Message):
     DEFINITION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run to copy from."""
+    """Id of the run to copy from. At most 100 bytes."""
     from_step: _builtins.str
-    """Leave out this step and what follows on it. Empty: only the failure that ended the run."""
+    """Leave out this step and what follows on it. Empty: only the failure that ended the run. At most 4000 bytes."""
     new_run_id: _builtins.str
-    """Id of the new run. Empty: the server makes one, always the same from the same `run_id` and `request_id`."""
+    """Id of the new run. Empty: the server makes one, always the same from the same `run_id` and `request_id`.
+    At most 100 bytes.
+    """
     request_id: _builtins.str
-    """Id of this request, the same when it is repeated: the run is forked once. Empty: a repeat is another request."""
+    """Id of this request, the same when it is repeated: the run is forked once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
         """Inputs that are merged over the recorded ones: a JSON object. Absent: none."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels that are merged over those of the run."""
+        """Labels that are merged over those of the run. At most 64 entries, names of 200 bytes and values of 1000 bytes."""
 
     @_builtins.property
     def definition(self) -> _payload_pb2.Definition:
@@ -1782,7 +1928,7 @@ class ExplainRunRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     def __init__(
         self,
         *,
@@ -1805,11 +1951,14 @@ class ExplainRunResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     REST_FIELD_NUMBER: _builtins.int
+    REASONS_OMITTED_FIELD_NUMBER: _builtins.int
     status: _run_pb2.RunStatus.ValueType
     """How the run stands."""
+    reasons_omitted: _builtins.int
+    """How many further reasons there are."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
-        """Every reason for it, the most urgent one first; at least one."""
+        """The reasons for it, the most urgent one first; at least one, and 100 at most. At most 100."""
 
     @_builtins.property
     def rest(self) -> Global___Rest:
@@ -1821,10 +1970,11 @@ class ExplainRunResponse(_message.Message):
         status: _run_pb2.RunStatus.ValueType = ...,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         rest: Global___Rest | None = ...,
+        reasons_omitted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rest", b"rest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasons", b"reasons", "rest", b"rest", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasons", b"reasons", "reasons_omitted", b"reasons_omitted", "rest", b"rest", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1869,26 +2019,24 @@ class Reason(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     COMMANDS_FIELD_NUMBER: _builtins.int
-    why: _builtins.str
-    """A stable word: "finished", "paused", "interrupted", "unregistered", "working", "between_steps", "backoff", "timer",
-    "signal", "child", "limit" or "stopping".
-    """
+    why: Global___ReasonKind.ValueType
+    """What it is."""
     text: _builtins.str
-    """A sentence for people."""
+    """A sentence for people. At most 8000 bytes."""
     step: _builtins.str
-    """The step it is about."""
+    """The step it is about. At most 4000 bytes."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """Until when at the latest."""
 
     @_builtins.property
     def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What to type, most useful first."""
+        """What to type, most useful first. At most 20 of 4000 bytes each."""
 
     def __init__(
         self,
         *,
-        why: _builtins.str = ...,
+        why: Global___ReasonKind.ValueType = ...,
         text: _builtins.str = ...,
         step: _builtins.str | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
@@ -1913,7 +2061,7 @@ class DeleteRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Id of the run."""
+    """Id of the run. At most 100 bytes."""
     force: _builtins.bool
     """Cancel a run that a live process runs, wait for its end, then forget it."""
     def __init__(
@@ -1953,58 +2101,29 @@ class PruneRunsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class LabelsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
+    FILTER_FIELD_NUMBER: _builtins.int
     OLDER_THAN_FIELD_NUMBER: _builtins.int
-    STATUSES_FIELD_NUMBER: _builtins.int
-    WORKFLOW_FIELD_NUMBER: _builtins.int
+    KEEP_LAST_FIELD_NUMBER: _builtins.int
     MAX_RUNS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
-    LABELS_FIELD_NUMBER: _builtins.int
-    ID_PREFIX_FIELD_NUMBER: _builtins.int
-    KEEP_LAST_FIELD_NUMBER: _builtins.int
     TIME_BUDGET_FIELD_NUMBER: _builtins.int
-    workflow: _builtins.str
-    """Only runs of this workflow."""
-    max_runs: _builtins.int
-    """How many at most. 0 means 500; more than 100000 is read as that."""
-    dry_run: _builtins.bool
-    """Forget nothing, only say what would go."""
-    id_prefix: _builtins.str
-    """Only runs whose ids begin like this."""
     keep_last: _builtins.int
     """Spare, for each workflow, so many of the runs that match otherwise: the newest by creation, without those that other
     runs have started. 0: none.
     """
+    max_runs: _builtins.int
+    """How many at most. 0 means 500; more than 100000 is read as that."""
+    dry_run: _builtins.bool
+    """Forget nothing, only say what would go."""
+    @_builtins.property
+    def filter(self) -> Global___RunFilter:
+        """Which runs: `statuses`, to which RUN_STATUS_PAUSED may belong, and without which completed, failed and cancelled runs
+        are meant; `workflow`; `labels`; `id_prefix`. The other parts of a filter are refused here.
+        """
+
     @_builtins.property
     def older_than(self) -> _duration_pb2.Duration:
         """Only runs that became final (or paused) at least this long ago. Absent: of any age; zero is enough to mean all."""
-
-    @_builtins.property
-    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_run_pb2.RunStatus.ValueType]:
-        """Only runs in one of these. Empty: completed, failed and cancelled."""
-
-    @_builtins.property
-    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Only runs with all of these labels."""
 
     @_builtins.property
     def time_budget(self) -> _duration_pb2.Duration:
@@ -2015,19 +2134,16 @@ class PruneRunsRequest(_message.Message):
     def __init__(
         self,
         *,
+        filter: Global___RunFilter | None = ...,
         older_than: _duration_pb2.Duration | None = ...,
-        statuses: _abc.Iterable[_run_pb2.RunStatus.ValueType] | None = ...,
-        workflow: _builtins.str = ...,
+        keep_last: _builtins.int = ...,
         max_runs: _builtins.int = ...,
         dry_run: _builtins.bool = ...,
-        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        id_prefix: _builtins.str = ...,
-        keep_last: _builtins.int = ...,
         time_budget: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than", "time_budget", b"time_budget"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "older_than", b"older_than", "time_budget", b"time_budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "id_prefix", b"id_prefix", "keep_last", b"keep_last", "labels", b"labels", "max_runs", b"max_runs", "older_than", b"older_than", "statuses", b"statuses", "time_budget", b"time_budget", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "filter", b"filter", "keep_last", b"keep_last", "max_runs", b"max_runs", "older_than", b"older_than", "time_budget", b"time_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2057,7 +2173,9 @@ class PruneRunsResponse(_message.Message):
     """What the journals of these runs took in the store, in bytes."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Run]:
-        """The runs, in RUN_VIEW_BASIC, the longest settled first and every run before those it has started; 1000 at most."""
+        """The runs, in RUN_VIEW_BASIC, the longest settled first and every run before those it has started; 1000 at most, fewer
+        if they are large. At most 1000.
+        """
 
     def __init__(
         self,

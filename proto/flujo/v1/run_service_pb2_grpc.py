@@ -44,11 +44,22 @@ class RunServiceStub(object):
     RESOURCE_EXHAUSTED STORE_FULL: the disk under the store is full.
     DATA_LOSS STORE_CORRUPT: the store, or this run in it, is damaged.
     FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
-    UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
+    UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+    RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls of this kind as it takes; `metadata` names
+    the limit. Try again later.
+    UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+    PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
+    INVALID_ARGUMENT INVALID_FIELD: a text, list or map of the request is longer than its field may be, a text holds NUL,
+    an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
-    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
-    without ErrorInfo.
+    What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
+    admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
+
+    Every text, list and map has a limit, which its comment states and the option flujo.v1.limit repeats; sizes are in bytes
+    of UTF-8. An answer ends at about 1 MiB and says that there is more, and none has more than 4 MiB, which is the default
+    of gRPC's clients; a text in an answer that would be longer than its limit is cut, with a sign. gRPC itself refuses
+    requests of more than 4 MiB with RESOURCE_EXHAUSTED and without ErrorInfo.
     """
 
     def __init__(self, channel):
@@ -188,11 +199,22 @@ class RunServiceServicer(object):
     RESOURCE_EXHAUSTED STORE_FULL: the disk under the store is full.
     DATA_LOSS STORE_CORRUPT: the store, or this run in it, is damaged.
     FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
-    UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
+    UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+    RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls of this kind as it takes; `metadata` names
+    the limit. Try again later.
+    UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+    PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
+    INVALID_ARGUMENT INVALID_FIELD: a text, list or map of the request is longer than its field may be, a text holds NUL,
+    an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
-    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
-    without ErrorInfo.
+    What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
+    admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
+
+    Every text, list and map has a limit, which its comment states and the option flujo.v1.limit repeats; sizes are in bytes
+    of UTF-8. An answer ends at about 1 MiB and says that there is more, and none has more than 4 MiB, which is the default
+    of gRPC's clients; a text in an answer that would be longer than its limit is cut, with a sign. gRPC itself refuses
+    requests of more than 4 MiB with RESOURCE_EXHAUSTED and without ErrorInfo.
     """
 
     def StartRun(self, request, context):
@@ -204,10 +226,11 @@ class RunServiceServicer(object):
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: no workflow is named, or an id, the inputs or the definition are not valid.
         INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
         NOT_FOUND WORKFLOW_NOT_FOUND: the server has no workflow of this name.
         ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs.
         ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
+        PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,7 +273,7 @@ class RunServiceServicer(object):
         out, so nothing is answered for one that does not exist.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century.
+        INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,6 +285,7 @@ class RunServiceServicer(object):
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is none.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        ABORTED RUN_REPLACED: the page token belongs to an earlier run of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,6 +313,7 @@ class RunServiceServicer(object):
         not notice. A paused run may be resumed, so its stream stays open.
 
         Errors:
+        INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
         NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
@@ -302,7 +327,7 @@ class RunServiceServicer(object):
         """Lists stored events of a run. For following a run, use WatchRun.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the page size is negative.
+        INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or `uid` is missing.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         ABORTED RUN_REPLACED: the run with this id has another `uid`.
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
@@ -315,7 +340,7 @@ class RunServiceServicer(object):
         """Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the event holds no value, or `seq` is 0.
+        INVALID_ARGUMENT INVALID_FIELD: the event holds no value, `seq` is 0, or `uid` is missing.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         ABORTED RUN_REPLACED: the run with this id has another `uid`.
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
@@ -331,7 +356,7 @@ class RunServiceServicer(object):
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: the inputs, the definition or the request id are not valid.
         INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
         NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
@@ -341,6 +366,7 @@ class RunServiceServicer(object):
         FAILED_PRECONDITION RUN_NOT_RESUMABLE: it is completed, and no `from_step` is given.
         FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts completed steps; google.rpc.PreconditionFailure
         lists the differences, as many as an error has room for.
+        PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -353,7 +379,7 @@ class RunServiceServicer(object):
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
         INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
-        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
         FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
@@ -410,7 +436,7 @@ class RunServiceServicer(object):
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
         INVALID_ARGUMENT PAYLOAD_INVALID: the output is not JSON.
-        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         NOT_FOUND STEP_NOT_FOUND: the run has no such step.
         ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
@@ -428,7 +454,7 @@ class RunServiceServicer(object):
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
         INVALID_ARGUMENT PAYLOAD_INVALID: the output is missing or not JSON.
-        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         NOT_FOUND STEP_NOT_FOUND: the run has no such step.
         ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
@@ -446,7 +472,7 @@ class RunServiceServicer(object):
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
         INVALID_ARGUMENT PAYLOAD_INVALID: the value is missing or not JSON.
-        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
         FAILED_PRECONDITION RUN_FINISHED: the run is completed.
@@ -461,13 +487,14 @@ class RunServiceServicer(object):
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: an id, the inputs or the definition are not valid.
         INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-        RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
         NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
         ALREADY_EXISTS RUN_EXISTS: the new id is taken.
         ALREADY_EXISTS REQUEST_ID_REUSED: the run with the new id was asked for something else under this `request_id`.
         FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts the steps that are copied.
+        PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -503,7 +530,8 @@ class RunServiceServicer(object):
 
         Errors:
         INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, `older_than` or `time_budget` is negative or more than a
-        century, `max_runs` or `keep_last` is negative, or a status is none, or one in which runs go on.
+        century, `max_runs` or `keep_last` is negative, a status is none, or one in which runs go on, or the filter has a
+        part that is not for pruning.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -649,11 +677,22 @@ class RunService(object):
     RESOURCE_EXHAUSTED STORE_FULL: the disk under the store is full.
     DATA_LOSS STORE_CORRUPT: the store, or this run in it, is damaged.
     FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
-    UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
+    UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+    RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls of this kind as it takes; `metadata` names
+    the limit. Try again later.
+    UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+    PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
+    INVALID_ARGUMENT INVALID_FIELD: a text, list or map of the request is longer than its field may be, a text holds NUL,
+    an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
-    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
-    without ErrorInfo.
+    What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
+    admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
+
+    Every text, list and map has a limit, which its comment states and the option flujo.v1.limit repeats; sizes are in bytes
+    of UTF-8. An answer ends at about 1 MiB and says that there is more, and none has more than 4 MiB, which is the default
+    of gRPC's clients; a text in an answer that would be longer than its limit is cut, with a sign. gRPC itself refuses
+    requests of more than 4 MiB with RESOURCE_EXHAUSTED and without ErrorInfo.
     """
 
     @staticmethod

@@ -31,11 +31,22 @@ class RunServiceStub:
       RESOURCE_EXHAUSTED STORE_FULL: the disk under the store is full.
       DATA_LOSS STORE_CORRUPT: the store, or this run in it, is damaged.
       FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
-      UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
+      UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+      RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls of this kind as it takes; `metadata` names
+        the limit. Try again later.
+      UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+      PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
+      INVALID_ARGUMENT INVALID_FIELD: a text, list or map of the request is longer than its field may be, a text holds NUL,
+        an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
       INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
-    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
-    without ErrorInfo.
+    What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
+    admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
+
+    Every text, list and map has a limit, which its comment states and the option flujo.v1.limit repeats; sizes are in bytes
+    of UTF-8. An answer ends at about 1 MiB and says that there is more, and none has more than 4 MiB, which is the default
+    of gRPC's clients; a text in an answer that would be longer than its limit is cut, with a sign. gRPC itself refuses
+    requests of more than 4 MiB with RESOURCE_EXHAUSTED and without ErrorInfo.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -48,10 +59,11 @@ class RunServiceStub:
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: no workflow is named, or an id, the inputs or the definition are not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
       NOT_FOUND WORKFLOW_NOT_FOUND: the server has no workflow of this name.
       ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs.
       ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
+      PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]
     """Returns one run as it stands.
@@ -78,7 +90,7 @@ class RunServiceStub:
     out, so nothing is answered for one that does not exist.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century.
+      INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is none.
     """
     ListSteps: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListStepsRequest, _run_service_pb2.ListStepsResponse]
     """Lists the steps of a run in the order they began, a page at a time.
@@ -86,6 +98,7 @@ class RunServiceStub:
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is none.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      ABORTED RUN_REPLACED: the page token belongs to an earlier run of this id.
     """
     WaitRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.WaitRunRequest, _run_service_pb2.WaitRunResponse]
     """Waits until a run is completed, failed, cancelled or paused, for `max_wait` at most, and returns it as it stands
@@ -105,6 +118,7 @@ class RunServiceStub:
     not notice. A paused run may be resumed, so its stream stays open.
 
     Errors:
+      INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
       NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
@@ -114,7 +128,7 @@ class RunServiceStub:
     """Lists stored events of a run. For following a run, use WatchRun.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the page size is negative.
+      INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or `uid` is missing.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ABORTED RUN_REPLACED: the run with this id has another `uid`.
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
@@ -123,7 +137,7 @@ class RunServiceStub:
     """Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the event holds no value, or `seq` is 0.
+      INVALID_ARGUMENT INVALID_FIELD: the event holds no value, `seq` is 0, or `uid` is missing.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ABORTED RUN_REPLACED: the run with this id has another `uid`.
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
@@ -135,7 +149,7 @@ class RunServiceStub:
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: the inputs, the definition or the request id are not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
       NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
@@ -145,6 +159,7 @@ class RunServiceStub:
       FAILED_PRECONDITION RUN_NOT_RESUMABLE: it is completed, and no `from_step` is given.
       FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts completed steps; google.rpc.PreconditionFailure
         lists the differences, as many as an error has room for.
+      PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
     """
     SignalRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SignalRunRequest, _run_service_pb2.SignalRunResponse]
     """Sends a signal to a run and answers once it is durable. A run that does not wait for it yet takes it later. Safe
@@ -153,7 +168,7 @@ class RunServiceStub:
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
-      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
@@ -194,7 +209,7 @@ class RunServiceStub:
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the output is not JSON.
-      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND STEP_NOT_FOUND: the run has no such step.
       ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
@@ -208,7 +223,7 @@ class RunServiceStub:
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the output is missing or not JSON.
-      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND STEP_NOT_FOUND: the run has no such step.
       ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
@@ -222,7 +237,7 @@ class RunServiceStub:
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the value is missing or not JSON.
-      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
       FAILED_PRECONDITION RUN_FINISHED: the run is completed.
@@ -233,13 +248,14 @@ class RunServiceStub:
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: an id, the inputs or the definition are not valid.
       INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-      RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
       NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
       ALREADY_EXISTS RUN_EXISTS: the new id is taken.
       ALREADY_EXISTS REQUEST_ID_REUSED: the run with the new id was asked for something else under this `request_id`.
       FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts the steps that are copied.
+      PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
     """
     ExplainRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ExplainRunRequest, _run_service_pb2.ExplainRunResponse]
     """Says why a run does not go on by itself, or what it is doing, and which commands help.
@@ -263,7 +279,8 @@ class RunServiceStub:
 
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, `older_than` or `time_budget` is negative or more than a
-        century, `max_runs` or `keep_last` is negative, or a status is none, or one in which runs go on.
+        century, `max_runs` or `keep_last` is negative, a status is none, or one in which runs go on, or the filter has a
+        part that is not for pruning.
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -285,11 +302,22 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
       RESOURCE_EXHAUSTED STORE_FULL: the disk under the store is full.
       DATA_LOSS STORE_CORRUPT: the store, or this run in it, is damaged.
       FAILED_PRECONDITION EVENT_UNKNOWN: a newer release has written this run; this server cannot read it.
-      UNAVAILABLE KERNEL_CLOSED: the server is shutting down; call again once another one listens.
+      UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+      RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls of this kind as it takes; `metadata` names
+        the limit. Try again later.
+      UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+      PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
+      INVALID_ARGUMENT INVALID_FIELD: a text, list or map of the request is longer than its field may be, a text holds NUL,
+        an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
       INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
-    gRPC itself refuses requests of more than 4 MiB, and calls beyond a thousand at a time, with RESOURCE_EXHAUSTED and
-    without ErrorInfo.
+    What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
+    admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
+
+    Every text, list and map has a limit, which its comment states and the option flujo.v1.limit repeats; sizes are in bytes
+    of UTF-8. An answer ends at about 1 MiB and says that there is more, and none has more than 4 MiB, which is the default
+    of gRPC's clients; a text in an answer that would be longer than its limit is cut, with a sign. gRPC itself refuses
+    requests of more than 4 MiB with RESOURCE_EXHAUSTED and without ErrorInfo.
     """
 
     @_abc_1.abstractmethod
@@ -306,10 +334,11 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: no workflow is named, or an id, the inputs or the definition are not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
           NOT_FOUND WORKFLOW_NOT_FOUND: the server has no workflow of this name.
           ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs.
           ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
+          PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
         """
 
     @_abc_1.abstractmethod
@@ -360,7 +389,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         out, so nothing is answered for one that does not exist.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century.
+          INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is none.
         """
 
     @_abc_1.abstractmethod
@@ -374,6 +403,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is none.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          ABORTED RUN_REPLACED: the page token belongs to an earlier run of this id.
         """
 
     @_abc_1.abstractmethod
@@ -405,6 +435,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         not notice. A paused run may be resumed, so its stream stays open.
 
         Errors:
+          INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
           NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
@@ -420,7 +451,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists stored events of a run. For following a run, use WatchRun.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the page size is negative.
+          INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or `uid` is missing.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ABORTED RUN_REPLACED: the run with this id has another `uid`.
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
@@ -435,7 +466,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the event holds no value, or `seq` is 0.
+          INVALID_ARGUMENT INVALID_FIELD: the event holds no value, `seq` is 0, or `uid` is missing.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ABORTED RUN_REPLACED: the run with this id has another `uid`.
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
@@ -453,7 +484,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: the inputs, the definition or the request id are not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
           NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
@@ -463,6 +494,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION RUN_NOT_RESUMABLE: it is completed, and no `from_step` is given.
           FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts completed steps; google.rpc.PreconditionFailure
             lists the differences, as many as an error has room for.
+          PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
         """
 
     @_abc_1.abstractmethod
@@ -477,7 +509,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
-          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_FINISHED: the run is completed, failed or cancelled.
@@ -542,7 +574,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the output is not JSON.
-          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND STEP_NOT_FOUND: the run has no such step.
           ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
@@ -562,7 +594,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: the request id is not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the output is missing or not JSON.
-          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the output has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND STEP_NOT_FOUND: the run has no such step.
           ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
@@ -582,7 +614,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the value is missing or not JSON.
-          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the value has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
           FAILED_PRECONDITION RUN_FINISHED: the run is completed.
@@ -599,13 +631,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: an id, the inputs or the definition are not valid.
           INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
-          RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           NOT_FOUND STEP_NOT_FOUND: the run has not begun the step `from_step`.
           NOT_FOUND WORKFLOW_NOT_FOUND: the run's workflow is neither stored nor known to the server.
           ALREADY_EXISTS RUN_EXISTS: the new id is taken.
           ALREADY_EXISTS REQUEST_ID_REUSED: the run with the new id was asked for something else under this `request_id`.
           FAILED_PRECONDITION STATE_INCOMPATIBLE: the definition contradicts the steps that are copied.
+          PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
         """
 
     @_abc_1.abstractmethod
@@ -647,7 +680,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, `older_than` or `time_budget` is negative or more than a
-            century, `max_runs` or `keep_last` is negative, or a status is none, or one in which runs go on.
+            century, `max_runs` or `keep_last` is negative, a status is none, or one in which runs go on, or the filter has a
+            part that is not for pruning.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _aio.Server) -> None: ...

@@ -22,22 +22,43 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from flujo.v1 import limits_pb2 as flujo_dot_v1_dot_limits__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66lujo/v1/system_service.proto\x12\x08\x66lujo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetSystemInfoRequest\"\x95\x02\n\x15GetSystemInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\tkernel_id\x18\x02 \x01(\t\x12\r\n\x05store\x18\x03 \x01(\t\x12*\n\x0c\x63\x61pabilities\x18\x04 \x03(\x0e\x32\x14.flujo.v1.Capability\x12\x11\n\tworkflows\x18\x05 \x03(\t\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03now\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmax_input_bytes\x18\x08 \x01(\x04\x12\x18\n\x10max_inline_bytes\x18\t \x01(\x04*\x80\x01\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41PABILITY_DURABLE\x10\x01\x12\x1b\n\x17\x43\x41PABILITY_SHARED_STORE\x10\x02\x12!\n\x1d\x43\x41PABILITY_INLINE_DEFINITIONS\x10\x03\x32\x61\n\rSystemService\x12P\n\rGetSystemInfo\x12\x1e.flujo.v1.GetSystemInfoRequest\x1a\x1f.flujo.v1.GetSystemInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66lujo/v1/system_service.proto\x12\x08\x66lujo.v1\x1a\x15\x66lujo/v1/limits.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetSystemInfoRequest\"\xb5\x01\n\x06Limits\x12\x17\n\x0fmax_input_bytes\x18\x01 \x01(\x04\x12\x18\n\x10max_inline_bytes\x18\x02 \x01(\x04\x12\x18\n\x10max_answer_bytes\x18\x03 \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\x04\x12\x15\n\rmax_page_size\x18\x05 \x01(\r\x12\x11\n\tmax_calls\x18\x06 \x01(\r\x12\x19\n\x11max_waiting_calls\x18\x07 \x01(\r\"\xa4\x01\n\tKeepalive\x12\x34\n\x11min_ping_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rping_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cping_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf8\x03\n\x15GetSystemInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tB\x07\xba\xe1\x18\x03\x08\xe8\x07\x12\x19\n\tkernel_id\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\x08\x64\x12\x16\n\x05store\x18\x03 \x01(\tB\x07\xba\xe1\x18\x03\x08\xa0\x1f\x12\x32\n\x0c\x63\x61pabilities\x18\x04 \x03(\x0e\x32\x14.flujo.v1.CapabilityB\x06\xba\xe1\x18\x02\x10\x64\x12\x1d\n\tworkflows\x18\x05 \x03(\tB\n\xba\xe1\x18\x06\x08\xa0\x06\x10\xe8\x07\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03now\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11workflows_omitted\x18\x08 \x01(\r\x12 \n\x06limits\x18\t \x01(\x0b\x32\x10.flujo.v1.Limits\x12\x34\n\x11\x62ookmark_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\tkeepalive\x18\x0b \x01(\x0b\x32\x13.flujo.v1.Keepalive\x12\x1f\n\tprincipal\x18\x0c \x01(\tB\x07\xba\xe1\x18\x03\x08\xe8\x07H\x00\x88\x01\x01\x12\x1c\n\x04role\x18\r \x01(\x0e\x32\x0e.flujo.v1.RoleB\x0c\n\n_principal*\x80\x01\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41PABILITY_DURABLE\x10\x01\x12\x1b\n\x17\x43\x41PABILITY_SHARED_STORE\x10\x02\x12!\n\x1d\x43\x41PABILITY_INLINE_DEFINITIONS\x10\x03*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32\x61\n\rSystemService\x12P\n\rGetSystemInfo\x12\x1e.flujo.v1.GetSystemInfoRequest\x1a\x1f.flujo.v1.GetSystemInfoResponseBI\n\x0bio.flujo.v1P\x01Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\xaa\x02\x08\x46lujo.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'flujo.v1.system_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CAPABILITY']._serialized_start=381
-  _globals['_CAPABILITY']._serialized_end=509
-  _globals['_GETSYSTEMINFOREQUEST']._serialized_start=76
-  _globals['_GETSYSTEMINFOREQUEST']._serialized_end=98
-  _globals['_GETSYSTEMINFORESPONSE']._serialized_start=101
-  _globals['_GETSYSTEMINFORESPONSE']._serialized_end=378
-  _globals['_SYSTEMSERVICE']._serialized_start=511
-  _globals['_SYSTEMSERVICE']._serialized_end=608
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013io.flujo.v1P\001Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\252\002\010Flujo.V1'
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['version']._loaded_options = None
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['version']._serialized_options = b'\272\341\030\003\010\350\007'
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['kernel_id']._loaded_options = None
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['kernel_id']._serialized_options = b'\272\341\030\002\010d'
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['store']._loaded_options = None
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['store']._serialized_options = b'\272\341\030\003\010\240\037'
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['capabilities']._loaded_options = None
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['capabilities']._serialized_options = b'\272\341\030\002\020d'
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['workflows']._loaded_options = None
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['workflows']._serialized_options = b'\272\341\030\006\010\240\006\020\350\007'
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['principal']._loaded_options = None
+  _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['principal']._serialized_options = b'\272\341\030\003\010\350\007'
+  _globals['_CAPABILITY']._serialized_start=1014
+  _globals['_CAPABILITY']._serialized_end=1142
+  _globals['_ROLE']._serialized_start=1144
+  _globals['_ROLE']._serialized_end=1224
+  _globals['_GETSYSTEMINFOREQUEST']._serialized_start=131
+  _globals['_GETSYSTEMINFOREQUEST']._serialized_end=153
+  _globals['_LIMITS']._serialized_start=156
+  _globals['_LIMITS']._serialized_end=337
+  _globals['_KEEPALIVE']._serialized_start=340
+  _globals['_KEEPALIVE']._serialized_end=504
+  _globals['_GETSYSTEMINFORESPONSE']._serialized_start=507
+  _globals['_GETSYSTEMINFORESPONSE']._serialized_end=1011
+  _globals['_SYSTEMSERVICE']._serialized_start=1226
+  _globals['_SYSTEMSERVICE']._serialized_end=1323
 # @@protoc_insertion_point(module_scope)

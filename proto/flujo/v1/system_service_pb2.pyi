@@ -5,6 +5,7 @@ The server itself."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -48,6 +49,34 @@ CAPABILITY_INLINE_DEFINITIONS: Capability.ValueType  # 3
 """StartRun and ResumeRun accept definitions."""
 Global___Capability: _TypeAlias = Capability  # noqa: Y015
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """Not used by the server."""
+    ROLE_VIEWER: _Role.ValueType  # 1
+    """Read."""
+    ROLE_OPERATOR: _Role.ValueType  # 2
+    """Also start runs, and act on them."""
+    ROLE_ADMIN: _Role.ValueType  # 3
+    """Also delete and prune runs."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What a caller may do."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""Not used by the server."""
+ROLE_VIEWER: Role.ValueType  # 1
+"""Read."""
+ROLE_OPERATOR: Role.ValueType  # 2
+"""Also start runs, and act on them."""
+ROLE_ADMIN: Role.ValueType  # 3
+"""Also delete and prune runs."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
 @_typing.final
 class GetSystemInfoRequest(_message.Message):
     """Nothing to say."""
@@ -66,6 +95,88 @@ class GetSystemInfoRequest(_message.Message):
 Global___GetSystemInfoRequest: _TypeAlias = GetSystemInfoRequest  # noqa: Y015
 
 @_typing.final
+class Limits(_message.Message):
+    """How much fits where. Sizes are in bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_INPUT_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_INLINE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_ANSWER_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WAITING_CALLS_FIELD_NUMBER: _builtins.int
+    max_input_bytes: _builtins.int
+    """The inputs of a run, the payload of a signal, an output or the value of a variable, as JSON text."""
+    max_inline_bytes: _builtins.int
+    """A value that comes along inside an answer; larger ones come as references."""
+    max_answer_bytes: _builtins.int
+    """About where an answer ends and says that there is more."""
+    max_message_bytes: _builtins.int
+    """A whole request, or answer, which is never reached by answers."""
+    max_page_size: _builtins.int
+    """Items of one page."""
+    max_calls: _builtins.int
+    """Calls at a time, all clients together."""
+    max_waiting_calls: _builtins.int
+    """WatchRun and WaitRun at a time, of those, all clients together."""
+    def __init__(
+        self,
+        *,
+        max_input_bytes: _builtins.int = ...,
+        max_inline_bytes: _builtins.int = ...,
+        max_answer_bytes: _builtins.int = ...,
+        max_message_bytes: _builtins.int = ...,
+        max_page_size: _builtins.int = ...,
+        max_calls: _builtins.int = ...,
+        max_waiting_calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_answer_bytes", b"max_answer_bytes", "max_calls", b"max_calls", "max_inline_bytes", b"max_inline_bytes", "max_input_bytes", b"max_input_bytes", "max_message_bytes", b"max_message_bytes", "max_page_size", b"max_page_size", "max_waiting_calls", b"max_waiting_calls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
+class Keepalive(_message.Message):
+    """How a server finds out that a connection is dead, and what it allows its clients for that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_PING_INTERVAL_FIELD_NUMBER: _builtins.int
+    PING_INTERVAL_FIELD_NUMBER: _builtins.int
+    PING_TIMEOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def min_ping_interval(self) -> _duration_pb2.Duration:
+        """A client may ping this often, not more often; the server ends connections of those that do."""
+
+    @_builtins.property
+    def ping_interval(self) -> _duration_pb2.Duration:
+        """The server pings a connection that has been silent for so long."""
+
+    @_builtins.property
+    def ping_timeout(self) -> _duration_pb2.Duration:
+        """It takes a connection for dead that has not answered within this time."""
+
+    def __init__(
+        self,
+        *,
+        min_ping_interval: _duration_pb2.Duration | None = ...,
+        ping_interval: _duration_pb2.Duration | None = ...,
+        ping_timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["min_ping_interval", b"min_ping_interval", "ping_interval", b"ping_interval", "ping_timeout", b"ping_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_ping_interval", b"min_ping_interval", "ping_interval", b"ping_interval", "ping_timeout", b"ping_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Keepalive: _TypeAlias = Keepalive  # noqa: Y015
+
+@_typing.final
 class GetSystemInfoResponse(_message.Message):
     """One server."""
 
@@ -78,25 +189,31 @@ class GetSystemInfoResponse(_message.Message):
     WORKFLOWS_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
-    MAX_INPUT_BYTES_FIELD_NUMBER: _builtins.int
-    MAX_INLINE_BYTES_FIELD_NUMBER: _builtins.int
+    WORKFLOWS_OMITTED_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    BOOKMARK_INTERVAL_FIELD_NUMBER: _builtins.int
+    KEEPALIVE_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
-    """Version of flujo."""
+    """Version of flujo. At most 1000 bytes."""
     kernel_id: _builtins.str
-    """The kernel of the server, which owns the runs it runs; another one after each start."""
+    """The kernel of the server, which owns the runs it runs; another one after each start. At most 100 bytes."""
     store: _builtins.str
-    """URL of its store."""
-    max_input_bytes: _builtins.int
-    """How many bytes inputs and payloads of signals may have."""
-    max_inline_bytes: _builtins.int
-    """How many bytes of a value come along inside an answer."""
+    """URL of its store. At most 4000 bytes."""
+    workflows_omitted: _builtins.int
+    """How many further workflows there are."""
+    principal: _builtins.str
+    """Who the caller is for the server. Absent where it cannot tell users apart, as on a unix socket. At most 1000 bytes."""
+    role: Global___Role.ValueType
+    """What the caller may do."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___Capability.ValueType]:
-        """What it can do."""
+        """What it can do. At most 100."""
 
     @_builtins.property
     def workflows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the workflows it was started with, in order."""
+        """Names of the workflows it was started with, in order; the first of them. At most 1000 of 800 bytes each."""
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
@@ -105,6 +222,18 @@ class GetSystemInfoResponse(_message.Message):
     @_builtins.property
     def now(self) -> _timestamp_pb2.Timestamp:
         """Its clock."""
+
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """How much fits where."""
+
+    @_builtins.property
+    def bookmark_interval(self) -> _duration_pb2.Duration:
+        """How often a watch brings a sign of life."""
+
+    @_builtins.property
+    def keepalive(self) -> Global___Keepalive:
+        """What it allows and does to find dead connections."""
 
     def __init__(
         self,
@@ -116,13 +245,19 @@ class GetSystemInfoResponse(_message.Message):
         workflows: _abc.Iterable[_builtins.str] | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         now: _timestamp_pb2.Timestamp | None = ...,
-        max_input_bytes: _builtins.int = ...,
-        max_inline_bytes: _builtins.int = ...,
+        workflows_omitted: _builtins.int = ...,
+        limits: Global___Limits | None = ...,
+        bookmark_interval: _duration_pb2.Duration | None = ...,
+        keepalive: Global___Keepalive | None = ...,
+        principal: _builtins.str | None = ...,
+        role: Global___Role.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_principal", b"_principal", "bookmark_interval", b"bookmark_interval", "keepalive", b"keepalive", "limits", b"limits", "now", b"now", "principal", b"principal", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "kernel_id", b"kernel_id", "max_inline_bytes", b"max_inline_bytes", "max_input_bytes", b"max_input_bytes", "now", b"now", "started_at", b"started_at", "store", b"store", "version", b"version", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_principal", b"_principal", "bookmark_interval", b"bookmark_interval", "capabilities", b"capabilities", "keepalive", b"keepalive", "kernel_id", b"kernel_id", "limits", b"limits", "now", b"now", "principal", b"principal", "role", b"role", "started_at", b"started_at", "store", b"store", "version", b"version", "workflows", b"workflows", "workflows_omitted", b"workflows_omitted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__principal: _TypeAlias = _typing.Literal["principal"]  # noqa: Y015
+    _WhichOneofArgType__principal: _TypeAlias = _typing.Literal["_principal", b"_principal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
 
 Global___GetSystemInfoResponse: _TypeAlias = GetSystemInfoResponse  # noqa: Y015

@@ -27,6 +27,11 @@ if _version_not_supported:
 
 class SystemServiceStub(object):
     """What a client may want to know before it asks for more.
+
+    Besides, every method may answer:
+    UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+    RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
+    UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
     """
 
     def __init__(self, channel):
@@ -44,6 +49,11 @@ class SystemServiceStub(object):
 
 class SystemServiceServicer(object):
     """What a client may want to know before it asks for more.
+
+    Besides, every method may answer:
+    UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+    RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
+    UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
     """
 
     def GetSystemInfo(self, request, context):
@@ -71,6 +81,11 @@ def add_SystemServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SystemService(object):
     """What a client may want to know before it asks for more.
+
+    Besides, every method may answer:
+    UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+    RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
+    UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
     """
 
     @staticmethod

@@ -13,14 +13,26 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SystemServiceStub:
-    """What a client may want to know before it asks for more."""
+    """What a client may want to know before it asks for more.
+
+    Besides, every method may answer:
+      UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+      RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
+      UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSystemInfo: _aio.UnaryUnaryMultiCallable[_system_service_pb2.GetSystemInfoRequest, _system_service_pb2.GetSystemInfoResponse]
     """Returns what this server is and can do. Cheap; also good for finding out whether anybody is there."""
 
 class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What a client may want to know before it asks for more."""
+    """What a client may want to know before it asks for more.
+
+    Besides, every method may answer:
+      UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
+      RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
+      UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+    """
 
     @_abc_1.abstractmethod
     def GetSystemInfo(

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import Client as Client
+    from .client import Credentials as Credentials
     from .client import ServerInfo as ServerInfo
 
-__all__ = ["Client", "ServerInfo"]
+__all__ = ["Client", "Credentials", "ServerInfo"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.loops import require_asyncio
 
 from .addresses import ServerAddress
+from .credentials import NO_CREDENTIALS, Credentials, read_file
 from .statuses import from_status
 
 Request = TypeVar("Request")
@@ -40,10 +41,18 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # What a server sends is bounded by the server (wire.values, wire.runs).
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    # A connection of its own for each client, and not one for all of the process.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A path that has gone dead is noticed, whether a call waits for an answer or not. Servers allow a ping each 10 s.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
+
+SILENT = "nothing has come from it for too long"
+"""What is wrong with a connection that was given up."""
 
 ENDING_SECONDS = 1.0
 """How long to wait for the end of a cancelled stream; it comes from gRPC in this process, at once."""
@@ -52,15 +61,20 @@ ENDING_SECONDS = 1.0
 class Calls:
     """A connection to the server at `address`. Made inside a running event loop, which has to be asyncio's."""
 
-    def __init__(self, address: ServerAddress) -> None:
+    def __init__(self, address: ServerAddress, credentials: Credentials = NO_CREDENTIALS) -> None:
+        """Raises InvalidAddressError, InvalidTokensError."""
         require_asyncio("the gRPC client")
+        credentials.check(address)
         self.address = address
-        self.channel = aio.insecure_channel(address.target, options=OPTIONS)
+        self.channel = _channel(address, credentials)
+        token = credentials.token
+        self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         self._closed = False
+        self._lost = False
 
-    async def close(self) -> None:
-        """End the connection; calls under way raise KernelClosedError."""
-        self._closed = True
+    async def close(self, *, lost: bool = False) -> None:
+        """End the connection; calls under way raise KernelClosedError, or ServerUnreachableError if it was lost."""
+        self._closed, self._lost = True, lost
         await self.channel.close(None)
 
     async def unary(
@@ -76,7 +90,9 @@ class Calls:
         With `wait_for_ready` the call waits for a server that does not answer yet; otherwise it fails at once.
         """
         # gRPC takes infinity for a deadline that has passed.
-        call = method(request, timeout=None if seconds == inf else seconds, wait_for_ready=wait_for_ready)
+        call = method(
+            request, timeout=None if seconds == inf else seconds, wait_for_ready=wait_for_ready, metadata=self._metadata
+        )
         try:
             return await call
         except asyncio.CancelledError:
@@ -92,7 +108,7 @@ class Calls:
         self, method: aio.UnaryStreamMultiCallable[Request, Response], request: Request
     ) -> AsyncIterator[AsyncIterator[Response]]:
         """Yield the answers to a request as they come. Leaving the block ends the call, on the server as well."""
-        call = method(request)
+        call = method(request, metadata=self._metadata)
         try:
             yield call.__aiter__()
         except asyncio.CancelledError:
@@ -108,9 +124,11 @@ class Calls:
                 )  # the call has ended only now; an event loop that ends before would leave it half open
 
     def _require_open(self) -> None:
-        """Raise KernelClosedError if a call was cancelled because the connection was closed, and not its caller."""
+        """Raise what says so if a call was cancelled because the connection was closed, and not its caller."""
         task = asyncio.current_task()
         if self._closed and task is not None and not task.cancelling():
+            if self._lost:
+                raise ServerUnreachableError(self.address.text, SILENT) from None
             raise KernelClosedError from None
 
     def _error(self, error: aio.AioRpcError, call: str, seconds: float) -> FlujoError:
@@ -127,6 +145,16 @@ class Calls:
                 return CallTimeoutError(call, seconds)
             case code:
                 return CallFailedError(call, code.name, problem)
+
+
+def _channel(address: ServerAddress, credentials: Credentials) -> aio.Channel:
+    if credentials.ca is None:
+        return aio.insecure_channel(address.target, options=OPTIONS)
+    authority = read_file(credentials.ca)
+    certificate = None if credentials.certificate is None else read_file(credentials.certificate)
+    key = None if credentials.key is None else read_file(credentials.key)
+    made = grpc.ssl_channel_credentials(authority, private_key=key, certificate_chain=certificate)
+    return aio.secure_channel(address.target, made, options=OPTIONS)
 
 
 def _name(request: Any) -> str:

@@ -8,7 +8,7 @@ server answers; repeat them with the same `request_id`.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, Unpack, overload
 
@@ -59,6 +59,8 @@ from flujo.kernel.errors import (
     KernelClosedError,
     RunExistsError,
     RunInterrupted,
+    ServerBusyError,
+    ServerStoppingError,
     ServerUnreachableError,
 )
 from flujo.kernel.events import Event
@@ -73,16 +75,19 @@ from flujo.v1 import (
     system_service_pb2,
     system_service_pb2_grpc,
 )
-from flujo.v1.payload_pb2 import Definition, Payload
+from flujo.v1.payload_pb2 import PAYLOAD_PART_FACT, Definition, Payload, PayloadPart
 
 from .addresses import ServerAddress
-from .calls import Calls
-from .wire.events import from_event, payload_of
+from .calls import SILENT, Calls
+from .credentials import NO_CREDENTIALS
+from .credentials import Credentials as Credentials
+from .wire.events import from_event, payloads_of
 from .wire.filters import to_filter, to_order
 from .wire.parameters import APART, parts_of, put_given
-from .wire.runs import from_details, from_run, from_run_status, payloads_in
+from .wire.runs import from_details, from_run, from_run_status, omitted_parts, payloads_in, put_part
 from .wire.statistics import from_statistics
-from .wire.values import from_timestamp, inline, to_duration
+from .wire.values import from_duration, from_timestamp, inline, to_duration
+from .wire.words import REASON_KINDS, Words
 
 R = TypeVar("R")
 Result = TypeVar("Result")
@@ -98,8 +103,15 @@ PAUSE_SECONDS = 0.05
 LONGEST_PAGE = 1000
 LARGEST_PRUNE = 100_000
 
-_GONE = (ServerUnreachableError, KernelClosedError, CallTimeoutError)
-"""What a call raises that may succeed later: no server answers, it is closing, or the call timed out."""
+SILENCE_SECONDS = 45.0
+"""After so long without anything from a server that has not said how often it brings a sign of life, a watch takes the
+connection for lost."""
+
+SILENT_BOOKMARKS = 3
+"""How many signs of life may fail to come before that, of a server that has."""
+
+_GONE = (ServerUnreachableError, ServerStoppingError, ServerBusyError, CallTimeoutError)
+"""What a call raises that may succeed later: no server answers, it is closing or busy, or the call timed out."""
 
 _DELIVERIES: dict[int, Delivery] = {
     run_service_pb2.SIGNAL_OUTCOME_RECORDED: Delivery.RECORDED,
@@ -118,6 +130,9 @@ _CANCEL_OUTCOMES: dict[int, CancelOutcome] = {
 }
 
 
+_ROLES = Words(system_service_pb2.Role)
+
+
 class ServerInfo(NamedTuple):
     """A server, as it describes itself. Instants in microseconds UTC."""
 
@@ -128,6 +143,11 @@ class ServerInfo(NamedTuple):
     workflows: Sequence[str]
     started_at: int
     now: int
+    principal: str | None
+    """Who the caller is for the server; None where it does not tell callers apart."""
+
+    role: str
+    """What the caller may do: viewer, operator or admin."""
 
 
 class _Opened(NamedTuple):
@@ -139,17 +159,25 @@ class _Opened(NamedTuple):
 
 
 class Client:
-    """A connection to the server at `address` (`unix:PATH`). An async context manager, to be entered once.
+    """A connection to the server at `address` (`unix:PATH`, or `tcp://HOST:PORT` with `credentials`). An async context
+    manager, to be entered once.
 
     `call_seconds` bounds every call but those that follow a run; then CallTimeoutError. `reconnect_seconds` is how long
     those wait for a server to come back; then ServerUnreachableError. `math.inf` is no bound. Raises InvalidNameError
-    for what is no positive number of seconds.
+    for what is no positive number of seconds, InvalidAddressError for credentials that must not be sent there.
     """
 
     def __init__(
-        self, address: str, *, call_seconds: float = CALL_SECONDS, reconnect_seconds: float = RECONNECT_SECONDS
+        self,
+        address: str,
+        *,
+        credentials: Credentials = NO_CREDENTIALS,
+        call_seconds: float = CALL_SECONDS,
+        reconnect_seconds: float = RECONNECT_SECONDS,
     ) -> None:
         self.address = ServerAddress.parse(address)
+        self._credentials = credentials
+        credentials.check(self.address)
         self._call_seconds = _positive("call_seconds", call_seconds)
         self._reconnect_seconds = _positive("reconnect_seconds", reconnect_seconds)
         self._opened: _Opened | None = None
@@ -158,13 +186,22 @@ class Client:
         return f"<client of {self.address.text}>"
 
     async def __aenter__(self) -> Self:
-        calls = Calls(self.address)
-        self._opened = _Opened(
+        self._opened = self._connected()
+        return self
+
+    def _connected(self) -> _Opened:
+        calls = Calls(self.address, self._credentials)
+        return _Opened(
             calls,
             run_service_pb2_grpc.RunServiceStub(calls.channel),
             system_service_pb2_grpc.SystemServiceStub(calls.channel),
         )
-        return self
+
+    async def _give_up(self, calls: Calls) -> None:
+        """Take a connection for lost: the calls under way on it raise, and later ones go over a new one."""
+        if self._open.calls is calls:
+            self._opened = self._connected()
+            await calls.close(lost=True)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -218,6 +255,8 @@ class Client:
             list(answer.workflows),
             from_timestamp(answer.started_at),
             from_timestamp(answer.now),
+            answer.principal if answer.HasField("principal") else None,
+            _ROLES.word(answer.role),
         )
 
     # -- starting and resuming ----------------------------------------------------------------------------------
@@ -319,13 +358,19 @@ class Client:
         request = run_service_pb2.GetStatsRequest(
             window=to_duration(parse_duration(window_seconds)), workflow=_text("workflow", workflow)
         )
-        return from_statistics(await self._call(self._runs.GetStats, request))
+        answer = whole = await self._call(self._runs.GetStats, request)
+        while answer.next_page_token:
+            request.page_token = answer.next_page_token
+            answer = await self._call(self._runs.GetStats, request)
+            whole.workflows.extend(answer.workflows)
+        return from_statistics(whole)
 
     async def events(
         self, run_id: str, after_seq: int = 0, *, limit: int = 500, uid: str | None = None
     ) -> Sequence[Event]:
         """Return stored events, as Kernel.events does."""
         check_limit(limit)
+        uid = await self._uid_for(run_id, after_seq, uid)
         found: list[Event] = []
         while len(found) < limit:
             size = min(limit - len(found), LONGEST_PAGE)
@@ -345,15 +390,19 @@ class Client:
 
         Raises ServerUnreachableError when no server answers again in time."""
         deadline = _ReconnectDeadline(self._reconnect_seconds)
+        uid = await self._uid_for(run_id, after_seq, uid)
+        silence = SILENCE_SECONDS
         while True:
             request = run_service_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq, uid=uid or "")
+            calls = self._calls
             try:
-                async with self._calls.stream(self._runs.WatchRun, request) as messages:
-                    async for message in messages:
+                async with calls.stream(self._runs.WatchRun, request) as messages:
+                    while (message := await _next(messages, silence, self.address)) is not None:
                         deadline.renew()
                         match message.WhichOneof("content"):
                             case "header":
                                 uid = message.header.run.uid
+                                silence = _silence(message.header)
                             case "events":
                                 for event in message.events.events:
                                     yield await self._event(run_id, uid or "", event)
@@ -361,9 +410,18 @@ class Client:
                             case "end":
                                 return
                 gone: Exception = ServerUnreachableError(self.address.text, "the stream ended before the run did")
+            except _SilentError as error:
+                gone = error
+                await self._give_up(calls)
             except _GONE as error:
                 gone = error
             await self._reconnect(deadline, gone)
+
+    async def _uid_for(self, run_id: str, after_seq: int, uid: str | None) -> str | None:
+        """Return the uid that goes with a cursor: the one given, else that of whatever run has this id now."""
+        if uid is not None or not after_seq:
+            return uid
+        return (await self._following(lambda: self.summary(run_id))).uid
 
     async def wait(self, run_id: str) -> WorkflowState:
         """Return when a run has ended or paused, as Kernel.wait does, also across restarts of the server."""
@@ -498,6 +556,8 @@ class Client:
             steps = list(await self._steps(run.run_id))
         for payload in payloads_in(run, steps):
             await self._fetch(run.run_id, run.uid, payload)
+        for part in omitted_parts(run.details):
+            put_part(run.details, part, await self._read(run.run_id, run.uid, run.seq, part))
         return from_details(run, steps)
 
     async def _steps(self, run_id: str) -> Sequence[run_pb2.Step]:
@@ -511,20 +571,24 @@ class Client:
                 return steps
 
     async def _event(self, run_id: str, uid: str, message: event_pb2.Event) -> Event:
-        if (payload := payload_of(message)) is not None:
+        for payload in payloads_of(message):
             await self._fetch(run_id, uid, payload)
-        return from_event(message)
+        whole = await self._read(run_id, uid, message.seq, PAYLOAD_PART_FACT) if message.cut else None
+        return from_event(message, whole)
 
     async def _fetch(self, run_id: str, uid: str, payload: Payload) -> None:
         """Replace a reference by its value, read from the server."""
-        if payload.WhichOneof("content") != "reference":
-            return
-        request = run_service_pb2.ReadPayloadRequest(run_id=run_id, uid=uid, seq=payload.reference.seq)
+        if payload.WhichOneof("content") == "reference":
+            payload.json = await self._read(run_id, uid, payload.reference.seq, payload.reference.part)
+
+    async def _read(self, run_id: str, uid: str, seq: int, part: PayloadPart.ValueType) -> str:
+        """Return what did not come along with an answer."""
+        request = run_service_pb2.ReadPayloadRequest(run_id=run_id, uid=uid, seq=seq, part=part)
         data = bytearray()
         async with self._calls.stream(self._runs.ReadPayload, request) as messages:
             async for message in messages:
                 data += message.chunk
-        payload.json = data.decode()
+        return data.decode()
 
     # -- reconnecting after a restart -------------------------------------------------------------------------------
 
@@ -532,22 +596,45 @@ class Client:
         """Return what `ask` returns; it is called again once a server answers after the one asked has gone."""
         deadline = _ReconnectDeadline(self._reconnect_seconds)
         while True:
+            calls = self._calls
             try:
                 return await ask()
             except _GONE as error:
+                if isinstance(error, CallTimeoutError):
+                    await self._give_up(calls)
                 await self._reconnect(deadline, error)
 
     async def _reconnect(self, deadline: _ReconnectDeadline, gone: Exception) -> None:
         """Return when a server answers; raises `gone` when none does in time."""
         while (left := deadline.left()) > 0:
             await anyio.sleep(min(PAUSE_SECONDS, left))
-            _ = self._calls  # raises KernelClosedError once this client is closed
+            calls = self._calls  # raises KernelClosedError once this client is closed
             try:
                 await self._info(min(max(left, PAUSE_SECONDS), CALL_SECONDS), wait_for_ready=True)
+            except CallTimeoutError:
+                await self._give_up(calls)
             except _GONE:
                 continue
-            return
+            else:
+                return
         raise gone
+
+
+class _SilentError(ServerUnreachableError):
+    """Nothing has come over the connection of a watch for too long."""
+
+
+async def _next(messages: AsyncIterator[Any], seconds: float, address: ServerAddress) -> Any:
+    """Return the next message of a watch, None at its end; raises _SilentError when none comes in time."""
+    with anyio.move_on_after(seconds):
+        return await anext(messages, None)
+    raise _SilentError(address.text, SILENT)
+
+
+def _silence(header: run_service_pb2.WatchHeader) -> float:
+    """Return after how many seconds without a message the connection of a watch is taken for lost."""
+    interval = from_duration(header.bookmark_interval)
+    return SILENT_BOOKMARKS * interval if interval else SILENCE_SECONDS
 
 
 class _ReconnectDeadline:
@@ -595,7 +682,7 @@ def _payload(what: str, value: Any) -> Payload:
 
 def _reason(message: run_service_pb2.Reason) -> Reason:
     return Reason(
-        Why(message.why) if message.why in set(Why) else Why.WORKING,
+        Why(word) if (word := REASON_KINDS.word(message.why)) in set(Why) else Why.UNKNOWN,
         message.text,
         message.step if message.HasField("step") else None,
         from_timestamp(message.until) if message.HasField("until") else None,

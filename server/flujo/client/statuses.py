@@ -19,12 +19,15 @@ from urllib.parse import quote
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
 from google.rpc.status_pb2 import Status
 
 from flujo.kernel import errors
 from flujo.kernel.errors import Difference, FlujoError, Problem
+
+from .paths import wrong_fields
 
 DOMAIN = "flujo"
 ROOM = 4608
@@ -105,6 +108,7 @@ _ABORTED = grpc.StatusCode.ABORTED
 _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 _EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 _INTERNAL = grpc.StatusCode.INTERNAL
+_DENIED = grpc.StatusCode.PERMISSION_DENIED
 _DATA_LOSS = grpc.StatusCode.DATA_LOSS
 
 _STORE = {"store": _TEXT, "problem": _TEXT}
@@ -121,8 +125,8 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.DeclarationError: (_INVALID, {}),
     errors.UnsafeStepNameError: (_INVALID, {"name": _TEXT}),
     errors.StoreUrlError: (_INVALID, _STORE),
-    errors.PayloadTooLargeError: (_EXHAUSTED, {"what": _TEXT, "size": _NUMBER, "limit": _NUMBER}),
-    errors.OutputTooLargeError: (_EXHAUSTED, {"size": _NUMBER, "limit": _NUMBER}),
+    errors.PayloadTooLargeError: (_INVALID, {"what": _TEXT, "size": _NUMBER, "limit": _NUMBER}),
+    errors.OutputTooLargeError: (_INVALID, {"size": _NUMBER, "limit": _NUMBER}),
     # not there, or in the way
     errors.RunNotFoundError: (_NOT_FOUND, {"run_id": _TEXT, "store": _TEXT}),
     errors.RunDeletedError: (_NOT_FOUND, {"run_id": _TEXT}),
@@ -154,6 +158,13 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.RunInterrupted: (_PRECONDITION, {"run_id": _TEXT}),
     # the kernel, its store, and the way to them
     errors.KernelClosedError: (_UNAVAILABLE, {}),
+    errors.ServerStoppingError: (_UNAVAILABLE, {}),
+    errors.ServerBusyError: (_EXHAUSTED, {"limit": _TEXT, "size": _NUMBER}),
+    errors.UnauthenticatedError: (grpc.StatusCode.UNAUTHENTICATED, {"problem": _TEXT}),
+    errors.PermissionDeniedError: (_DENIED, {"principal": _TEXT, "role": _TEXT, "call": _TEXT, "needed": _TEXT}),
+    errors.DefinitionsNotAllowedError: (_DENIED, {}),
+    errors.UnsafeListenerError: (_PRECONDITION, {"address": _TEXT, "problem": _TEXT}),
+    errors.InvalidTokensError: (_PRECONDITION, {"path": _TEXT, "problem": _TEXT}),
     errors.StoreError: (_UNAVAILABLE, _STORE),
     errors.StoreBusyError: (_UNAVAILABLE, _STORE),
     errors.StoreFullError: (_EXHAUSTED, _STORE),
@@ -179,8 +190,9 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
 _BY_NAME = {kind.__name__: kind for kind in TABLE}
 
 
-def to_status(error: FlujoError) -> Status:
-    """Return the status of an error; for a class that is not in the table, that of its nearest base."""
+def to_status(error: FlujoError, request: Descriptor | None = None) -> Status:
+    """Return the status of an error; for a class that is not in the table, that of its nearest base. Wrong fields are
+    named by their paths in the message `request`."""
     kind = next(base for base in type(error).__mro__ if base in TABLE)
     code, fields = TABLE[kind]
     metadata = {name: field.write(getattr(error, name)) for name, field in fields.items()}
@@ -193,7 +205,7 @@ def to_status(error: FlujoError) -> Status:
     if isinstance(error, errors.StateIncompatibilityError):
         _add(status, _fitting(PreconditionFailure(), _preconditions(error), room))
     elif code is _INVALID:
-        _add(status, _fitting(BadRequest(), _violations(error), room))
+        _add(status, _fitting(BadRequest(), _violations(error, request), room))
     return status
 
 
@@ -215,21 +227,11 @@ def from_status(status: Status) -> FlujoError | None:
     return error
 
 
-def _violations(error: FlujoError) -> Iterable[BadRequest]:
+def _violations(error: FlujoError, request: Descriptor | None) -> Iterable[BadRequest]:
     """Yield the wrong fields of an error, one each, in the form that clients of other languages read."""
-    for field, description in _wrong_fields(error):
+    for field, description in wrong_fields(error, request):
         violation = BadRequest.FieldViolation(field=_cut(field, TEXT_ROOM), description=_cut(description, TEXT_ROOM))
         yield BadRequest(field_violations=[violation])
-
-
-def _wrong_fields(error: FlujoError) -> Iterable[tuple[str, str]]:
-    if isinstance(error, errors.InvalidInputError):
-        return [(f"inputs.{name}", problem) for name, problem in error.problems.items()]
-    if isinstance(error, errors.DefinitionError):
-        return [("definition", str(problem)) for problem in error.problems]
-    if isinstance(error, errors.InvalidNameError):
-        return [(error.what.replace(" ", "_"), error.message)]
-    return [("request", error.message)]
 
 
 def _preconditions(error: errors.StateIncompatibilityError) -> Iterable[PreconditionFailure]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .listening import Security as Security
     from .listening import serve as serve
 
-__all__ = ["serve"]
+__all__ = ["Security", "serve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,11 @@ from flujo.backends import open_backend
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Retention, Workflow
 
-from .listening import GRACE_SECONDS, listening, load_stored
+from .access import require_safe
+from .listening import DEFAULTS, listening, load_stored
+from .listening import ListenOptions as ListenOptions
 from .sockets import claimed
+from .tokens import read_entries
 
 
 async def run_server(
@@ -25,10 +28,11 @@ async def run_server(
     max_runs: int | None = None,
     limits: Mapping[str, int] | None = None,
     retention: Retention | None = None,
-    grace_seconds: float = GRACE_SECONDS,
-    started: Callable[[Kernel], None] = lambda kernel: None,
+    options: ListenOptions = DEFAULTS,
+    started: Callable[[Kernel, str], None] = lambda kernel, address: None,
 ) -> None:
-    """Serve the store at the URL `store` until cancelled. `started` is called when calls are accepted.
+    """Serve the store at the URL `store` until cancelled. `started` is called when calls are accepted,
+    with the address at which.
 
     Unfinished runs that no process runs are resumed first: those of `workflows`, and those that have their definition
     stored. `max_steps`, `max_runs`, `limits` and `retention` are those of Kernel. Raises what open_backend and `serve`
@@ -36,6 +40,9 @@ async def run_server(
     """
     where = ServerAddress.parse(address)
     _ = where.target  # a path that is too long is refused before a store is created
+    require_safe(where, options.security)
+    if options.security.tokens is not None:
+        read_entries(options.security.tokens)  # and so is a file of tokens that cannot be used
     kernel = Kernel(
         open_backend(store),
         workflows,
@@ -47,6 +54,6 @@ async def run_server(
         load_definition=load_stored,
     )
     with claimed(where):  # first: a server whose address is in use must not have resumed runs
-        async with kernel, listening(kernel, where, grace_seconds=grace_seconds):
-            started(kernel)
+        async with kernel, listening(kernel, where, options) as bound:
+            started(kernel, bound)
             await anyio.sleep_forever()

@@ -1,6 +1,10 @@
-"""Turn every outcome of a handler into a status that the client can use.
+"""Admit every call, and turn every outcome of a handler into a status that the client can use.
 
-    FlujoError                    its row in the table of flujo.client.statuses
+    who calls, and whether that may       access.py
+    whether there is a slot for it        slots.py
+    what is wrong with the request        flujo.client.wire.limits
+
+    FlujoError                    its row in the table of flujo.client.statuses, in words for clients (wording.py)
     any other exception           INTERNAL with an id; its text stays here, in the log
     a cancellation of the call    passes through; the client has gone
     any other cancellation        ABORTED: grpc.aio would send nothing at all, and the client would wait for ever
@@ -16,16 +20,31 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import anyio
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
 from flujo.client.statuses import to_status
-from flujo.kernel.errors import FlujoError, KernelClosedError, ServerFailedError
+from flujo.client.wire.limits import violations
+from flujo.kernel.errors import (
+    DefinitionsNotAllowedError,
+    FlujoError,
+    InvalidNameError,
+    ServerFailedError,
+    ServerStoppingError,
+)
+from flujo.kernel.principals import acting_as
+
+from .access import OPEN, RULES, Access, Caller, answer_for
+from .slots import Slots
+from .tokens import Role
+from .wording import for_clients
 
 logger = logging.getLogger("flujo.server")
 
@@ -38,11 +57,26 @@ StreamHandler = Callable[[Any, Any], AsyncGenerator[Any, None]]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
 
-class Guard(aio.ServerInterceptor):
-    """Wraps the handlers of our services; health and reflection are left as they are."""
+class _Method(NamedTuple):
+    """One of our methods: its path, how its requests are read, and their type."""
 
-    def __init__(self) -> None:
+    path: str
+    read: Callable[[bytes], Any]
+    request: Descriptor
+
+    @property
+    def acts(self) -> bool:
+        """True if the method changes something."""
+        return RULES.get(self.path) is not Role.VIEWER
+
+
+class Guard(aio.ServerInterceptor):
+    """Wraps the handlers of our services. Of others, health is left as it is, and the rest needs a caller who may."""
+
+    def __init__(self, access: Access, slots: Slots) -> None:
         self.closing = anyio.Event()
+        self._access = access
+        self._slots = slots
         self._running = 0
         self._idle = anyio.Event()
         self._idle.set()
@@ -56,48 +90,87 @@ class Guard(aio.ServerInterceptor):
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler: Any = await continuation(handler_call_details)
-        method: str = handler_call_details.method
-        if handler is None or not method.startswith(OURS):
+        path: str = handler_call_details.method
+        if handler is None or path in OPEN:
             return handler  # type: ignore[no-any-return]
-        coding = {
-            "request_deserializer": _read_or_refuse(handler.request_deserializer),
-            "response_serializer": handler.response_serializer,
-        }
+        if not path.startswith(OURS):
+            return self._only_admitted(handler, path)  # type: ignore[no-any-return]
+        method = _Method(path, handler.request_deserializer, request_of(path))
+        # Requests are read in here, when it is known who calls, and what cannot be read is answered with a status.
+        write = handler.response_serializer
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._guarded_stream(handler.unary_stream, method), **coding)
-        return grpc.unary_unary_rpc_method_handler(self._guarded(handler.unary_unary, method), **coding)
+            guarded = self._guarded_stream(handler.unary_stream, method)
+            return grpc.unary_stream_rpc_method_handler(guarded, response_serializer=write)
+        return grpc.unary_unary_rpc_method_handler(
+            self._guarded(handler.unary_unary, method), response_serializer=write
+        )
 
-    def _guarded(self, inner: Handler, method: str) -> Handler:
-        async def guarded(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+    def _guarded(self, inner: Handler, method: _Method) -> Handler:
+        async def guarded(data: bytes, context: aio.ServicerContext[Any, Any]) -> Any:
             async with self._watched(method, context):
-                await self._admit(request, context)
-                return await inner(request, context)
+                with self._slots.taken(method.path):
+                    caller, request = await self._admit(data, method, context)
+                    with acting_as(caller.principal):
+                        answer = await inner(request, context)
+                _log(method, request, caller)
+                return answer
 
         return guarded
 
-    def _guarded_stream(self, inner: StreamHandler, method: str) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    def _guarded_stream(self, inner: StreamHandler, method: _Method) -> Callable[[Any, Any], AsyncIterator[Any]]:
         # An async generator, as other interceptors expect of a handler that answers with a stream (test_tracing.py). It
         # yields nothing and writes the answers itself: what gRPC raises for a client that has gone in the middle of a
         # message would otherwise be raised, and logged, outside of this guard (test_guard.py).
-        async def guarded(request: Any, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def guarded(data: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with self._watched(method, context):
-                await self._admit(request, context)
-                async with aclosing(inner(request, context)) as answers:
-                    async for answer in answers:
-                        await context.write(answer)
+                with self._slots.taken(method.path):
+                    _, request = await self._admit(data, method, context)
+                    async with aclosing(inner(request, context)) as answers:
+                        async for answer in answers:
+                            await context.write(answer)
             return
             yield
 
         return guarded
 
-    async def _admit(self, request: Any, context: aio.ServicerContext[Any, Any]) -> None:
-        if isinstance(request, _Malformed):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the bytes of the request are malformed: {request}")
+    def _only_admitted(self, handler: Any, path: str) -> Any:
+        """Return the handler of another service, such as reflection, for callers who may call it."""
+        if not handler.request_streaming or not handler.response_streaming:
+            return None
+        inner = handler.stream_stream
+
+        async def admitted(requests: Any, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            try:
+                self._access.admit(path, context)
+            except FlujoError as error:
+                await _abort(error, context)
+            async for answer in inner(requests, context):
+                yield answer
+
+        return grpc.stream_stream_rpc_method_handler(
+            admitted,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    async def _admit(self, data: bytes, method: _Method, context: aio.ServicerContext[Any, Any]) -> tuple[Caller, Any]:
+        """Return who calls, and the request; raise what is against the call."""
         if self.closing.is_set():
-            raise KernelClosedError
+            raise ServerStoppingError
+        caller = self._access.admit(method.path, context)
+        answer_for(caller)
+        try:
+            request = method.read(data)
+        except DecodeError as error:  # gRPC would answer UNKNOWN, and log a traceback
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the bytes of the request are malformed: {error}")
+        for path, value, rule in violations(request):
+            raise InvalidNameError(path, value, rule)
+        if not caller.may_define and "definition" in method.request.fields_by_name and request.HasField("definition"):
+            raise DefinitionsNotAllowedError
+        return caller, request
 
     @asynccontextmanager
-    async def _watched(self, method: str, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    async def _watched(self, method: _Method, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
         if not self._running:
             self._idle = anyio.Event()
         self._running += 1
@@ -111,7 +184,35 @@ class Guard(aio.ServerInterceptor):
                 self._idle.set()
 
 
-async def _end(error: BaseException, method: str, context: aio.ServicerContext[Any, Any]) -> NoReturn:
+def request_of(path: str) -> Descriptor:
+    """Return the type of the requests of one of our methods, from the contract."""
+    service, _, name = path.removeprefix("/").rpartition("/")
+    found = _POOL.FindServiceByName(service).methods_by_name[name].input_type
+    assert isinstance(found, Descriptor)
+    return found
+
+
+def _log(method: _Method, request: Any, caller: Caller) -> None:
+    """Log a call that has changed something: who asked for what."""
+    if not method.acts:
+        return
+    told = {name: text for name in _LOGGED if (text := getattr(request, name, ""))}
+    who = caller.principal or "the owner"
+    about = " ".join(f"{name}={text}" for name, text in told.items())
+    level = logging.WARNING if method.path in _FORGETTING and not getattr(request, "dry_run", False) else logging.INFO
+    extra = {**told, "method": method.path, "principal": who}
+    logger.log(level, "%s by %s: %s", method.path.rpartition("/")[2], who, about or "no ids", extra=extra)
+
+
+_POOL = descriptor_pool.Default()
+
+_LOGGED = ("run_id", "new_run_id", "step", "request_id")
+
+_FORGETTING = ("/flujo.v1.RunService/DeleteRun", "/flujo.v1.RunService/PruneRuns")
+"""What takes its own record along: the log is the only place that says who has done it."""
+
+
+async def _end(error: BaseException, method: _Method, context: aio.ServicerContext[Any, Any]) -> NoReturn:
     """End a call whose handler raised."""
     if isinstance(error, GeneratorExit):  # the stream is closed: its client has gone
         raise error
@@ -122,39 +223,25 @@ async def _end(error: BaseException, method: str, context: aio.ServicerContext[A
             await anyio.sleep_forever()
     if _is_cancelled():
         if not isinstance(error, (asyncio.CancelledError, FlujoError, aio.InternalError)):
-            logger.error("%s failed, after its client had gone", method, exc_info=error)
+            logger.error("%s failed, after its client had gone", method.path, exc_info=error)
         raise asyncio.CancelledError from None
     if isinstance(error, asyncio.CancelledError):
-        logger.warning("%s was cancelled from inside", method)
+        logger.warning("%s was cancelled from inside", method.path)
         await context.abort(grpc.StatusCode.ABORTED, "what the call waited for was cancelled")
     if isinstance(error, FlujoError):
-        await _abort(error, context)
+        await _abort(error, context, method.request)
     if isinstance(error, aio.AbortError) or not isinstance(error, Exception):
         raise error
     failed = ServerFailedError(secrets.token_hex(8))
-    logger.error("%s failed (%s)", method, failed.id, exc_info=error)
+    logger.error("%s failed (%s)", method.path, failed.id, exc_info=error)
     await _abort(failed, context)
     raise AssertionError("abort has returned")
 
 
-async def _abort(error: FlujoError, context: aio.ServicerContext[Any, Any]) -> None:
+async def _abort(error: FlujoError, context: aio.ServicerContext[Any, Any], request: Descriptor | None = None) -> None:
     """End a call with the status of an error. By `abort`, which other interceptors see, and not abort_with_status."""
-    status = rpc_status.to_status(to_status(error))
+    status = rpc_status.to_status(to_status(for_clients(error), request))
     await context.abort(status.code, status.details, status.trailing_metadata)
-
-
-class _Malformed(Exception):
-    """Stands for a request whose bytes cannot be read: the text says why."""
-
-
-def _read_or_refuse(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def read_or_refuse(data: bytes) -> Any:
-        try:
-            return read(data)
-        except DecodeError as error:  # gRPC would answer UNKNOWN, and log a traceback
-            return _Malformed(str(error))
-
-    return read_or_refuse
 
 
 def _is_cancelled() -> bool:

@@ -8,25 +8,32 @@ kernel is closed by the code that opened it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import anyio
 from anyio.abc import TaskStatus
 from grpc import aio
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from flujo.client.addresses import ServerAddress
+from flujo.client.wire.limits import MAX_MESSAGE_BYTES
 from flujo.kernel import Kernel, StoredDefinition, Workflow
 from flujo.kernel.loops import require_asyncio
 from flujo.v1 import run_service_pb2, run_service_pb2_grpc, system_service_pb2, system_service_pb2_grpc
 
+from .access import NO_SECURITY, Access, Denials, require_safe
+from .access import Security as Security
 from .guard import Guard
 from .health import Health
-from .runs import RunService
-from .sockets import claimed, private
-from .system import SystemService
+from .ports import bind
+from .reflection import add_reflection
+from .runs import BOOKMARK_SECONDS, RunService
+from .slots import DEFAULT_LIMITS, CallLimits, Slots
+from .sockets import claimed
+from .system import MIN_PING_SECONDS, PING_SECONDS, PING_TIMEOUT_SECONDS, SystemService
 
 logger = logging.getLogger("flujo.server")
 
@@ -42,34 +49,54 @@ SERVICES = (
 
 OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_concurrent_streams", 256),
-    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
+    ("grpc.keepalive_timeout_ms", PING_TIMEOUT_SECONDS * 1000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_SECONDS * 1000),
 )
+"""No `max_concurrent_streams`: calls beyond it would wait in the client, without a word, until their deadline. The
+guard refuses what is too much, and says so (slots.py)."""
 
-MAX_CALLS = 1000
-"""Calls at a time, open watches included; further ones are refused at once with RESOURCE_EXHAUSTED."""
+ROOM_FOR_OTHERS = 500
+"""How many calls gRPC takes besides those that the guard counts: health, reflection, and what it is about to refuse."""
+
+
+class ListenOptions(NamedTuple):
+    """How a server listens: what keeps others out on TCP, how long calls may take to finish when it closes, how often a
+    watch brings a sign of life, and how many calls it takes."""
+
+    security: Security = NO_SECURITY
+    grace_seconds: float = GRACE_SECONDS
+    bookmark_seconds: float = BOOKMARK_SECONDS
+    call_limits: CallLimits = DEFAULT_LIMITS
+
+
+DEFAULTS = ListenOptions()
 
 
 async def serve(
     kernel: Kernel,
     address: str,
     *,
+    security: Security = NO_SECURITY,
     grace_seconds: float = GRACE_SECONDS,
-    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    bookmark_seconds: float = BOOKMARK_SECONDS,
+    call_limits: CallLimits = DEFAULT_LIMITS,
+    task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an open kernel at `address` (`unix:PATH`) until cancelled, and then close cleanly.
+    """Serve an open kernel at `address` (`unix:PATH` or `tcp://HOST:PORT`) until cancelled, and then close cleanly.
 
-    As a task: `await group.start(serve, kernel, address)` returns when calls are accepted. Raises InvalidAddressError,
-    AddressInUseError, and UnsupportedEventLoopError on trio.
+    As a task: `await group.start(serve, kernel, address)` returns when calls are accepted, with the address at which;
+    they differ where the port is 0. Raises InvalidAddressError, AddressInUseError, UnsafeListenerError for TCP without
+    the `security` it needs, InvalidTokensError, and UnsupportedEventLoopError on trio.
     """
     where = ServerAddress.parse(address)
+    require_safe(where, security)
+    options = ListenOptions(security, grace_seconds, bookmark_seconds, call_limits)
     with claimed(where):
-        async with listening(kernel, where, grace_seconds=grace_seconds):
-            task_status.started()
+        async with listening(kernel, where, options) as bound:
+            task_status.started(bound)
             await anyio.sleep_forever()
 
 
@@ -81,29 +108,32 @@ def load_stored(stored: StoredDefinition) -> Workflow:
 
 
 @asynccontextmanager
-async def listening(
-    kernel: Kernel, address: ServerAddress, *, grace_seconds: float = GRACE_SECONDS
-) -> AsyncIterator[None]:
-    """Accept calls for `kernel` inside the block, at an address that is `claimed`."""
+async def listening(kernel: Kernel, address: ServerAddress, options: ListenOptions = DEFAULTS) -> AsyncIterator[str]:
+    """Accept calls for `kernel` inside the block, at an address that is `claimed`; yield the address as it came out."""
     require_asyncio("the gRPC server")
     kernel.accept_definitions(load_stored)  # or a run whose definition a client sent could not be resumed after a crash
-    target = address.target
-    guard, healthy = Guard(), Health(SERVICES)
-    server = aio.server(interceptors=(guard,), options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-    run_service_pb2_grpc.add_RunServiceServicer_to_server(RunService(kernel, guard.closing), server)
-    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemService(kernel, kernel.clock.now()), server)
+    is_network = address.path is None
+    access = Access(options.security if is_network else None, Denials(time.monotonic))
+    guard, healthy = Guard(access, Slots(options.call_limits)), Health(SERVICES)
+    most = options.call_limits.max_calls + ROOM_FOR_OTHERS
+    server = aio.server(interceptors=(guard,), options=OPTIONS, maximum_concurrent_rpcs=most)
+    bookmarks = {"bookmark_seconds": options.bookmark_seconds}
+    runs = RunService(kernel, guard.closing, **bookmarks)
+    system = SystemService(kernel, kernel.clock.now(), options.call_limits, **bookmarks)
+    run_service_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(system, server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    with private(address):
-        server.add_insecure_port(target)
+    add_reflection((*SERVICES, health.SERVICE_NAME), server)
+    bound = bind(server, address, options.security)
     await server.start()
     try:
         healthy.open()
-        logger.info("listening at %s for %r", address.text, kernel)
-        yield
+        logger.info("listening at %s for %r", bound, kernel)
+        yield bound
     finally:
         with anyio.CancelScope(shield=True):
-            await _close(server, guard, healthy, grace_seconds)
+            logger.info("stopping: calls under way have %g s to finish", options.grace_seconds)
+            await _close(server, guard, healthy, options.grace_seconds)
 
 
 async def _close(server: aio.Server, guard: Guard, healthy: Health, grace_seconds: float) -> None:

@@ -17,10 +17,11 @@ import anyio.to_thread
 from google.protobuf.message import Message
 from grpc import aio
 
-from flujo.client.wire.events import recorded_payload, to_event
-from flujo.client.wire.filters import from_filter, given_order
+from flujo.client.wire.events import recorded_fact, recorded_payload, to_event
+from flujo.client.wire.filters import from_filter, from_selection, given_order
+from flujo.client.wire.limits import MAX_ANSWER_BYTES, Room, fitting, shorten
 from flujo.client.wire.parameters import APART, given_in
-from flujo.client.wire.runs import MAX_STEPS, put_details, to_run, to_run_status, to_step
+from flujo.client.wire.runs import MAX_STEPS, PARTS, put_details, put_fitting, to_run, to_run_status, to_step
 from flujo.client.wire.statistics import to_statistics
 from flujo.client.wire.values import (
     MAX_INLINE_BYTES,
@@ -28,8 +29,10 @@ from flujo.client.wire.values import (
     from_duration,
     given_object,
     given_value,
+    to_duration,
     to_timestamp,
 )
+from flujo.client.wire.words import REASON_KINDS
 from flujo.kernel import Kernel, RunSummary, Workflow
 from flujo.kernel.api import (
     CancelOutcome,
@@ -40,16 +43,22 @@ from flujo.kernel.api import (
     ReasonedOptions,
     RequestOptions,
     ResumeOptions,
-    SelectionOptions,
     StartOptions,
 )
 from flujo.kernel.durations import parse_duration
-from flujo.kernel.errors import CursorError, InvalidNameError, KernelClosedError, RunInterrupted
-from flujo.kernel.observer import Watched
-from flujo.kernel.state import FINAL
-from flujo.v1 import run_pb2, run_service_pb2_grpc
+from flujo.kernel.errors import (
+    CursorError,
+    InvalidNameError,
+    RunInterrupted,
+    RunReplacedError,
+    ServerStoppingError,
+)
+from flujo.kernel.events import KINDS
+from flujo.kernel.observer import WATCH_EVENTS, Watched
+from flujo.kernel.state import FINAL, WorkflowState
+from flujo.kernel.transitions import fold
+from flujo.v1 import payload_pb2, run_pb2, run_service_pb2_grpc
 from flujo.v1 import run_service_pb2 as pb
-from flujo.v1.event_pb2 import Event
 from flujo.v1.payload_pb2 import Definition
 
 Context = aio.ServicerContext[Any, Any]
@@ -62,6 +71,7 @@ PRUNE_SECONDS = 10.0
 LONGEST_PRUNE_SECONDS = 20.0
 WINDOW_SECONDS = 86400.0
 LONGEST_PAGE = 1000
+MAX_REASONS = 100
 LARGEST_PRUNE = 100_000
 WAIT_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 60.0
@@ -126,13 +136,13 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.GetRunResponse(run=await self._run(request.run_id, request.view))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        page = await self._kernel.list(
-            order=given_order(request.order),
-            limit=_size(request.page_size, PAGE),
-            page=request.page_token or None,
-            **from_filter(request.filter),
-        )
+        size, wanted = _size(request.page_size, PAGE), from_filter(request.filter)
+        order, token = given_order(request.order), request.page_token or None
+        page = await self._kernel.list(order=order, limit=size, page=token, **wanted)
         runs = [await self._message(summary) for summary in page.runs]
+        if (kept := fitting(runs, Room())) < len(runs):  # the page is read again, to end where the answer does
+            page = await self._kernel.list(order=order, limit=kept, page=token, **wanted)
+            runs = [await self._message(summary) for summary in page.runs]
         return pb.ListRunsResponse(runs=runs, next_page_token=page.next or "")
 
     async def CountRuns(self, request: pb.CountRunsRequest, context: Context) -> pb.CountRunsResponse:
@@ -140,12 +150,16 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
         window = from_duration(request.window) if request.HasField("window") else WINDOW_SECONDS
-        return to_statistics(await self._kernel.stats(window_seconds=window, workflow=request.workflow or None))
+        found = await self._kernel.stats(window_seconds=window, workflow=request.workflow or None)
+        return _page_of_statistics(to_statistics(found), request.page_token)
 
     async def ExplainRun(self, request: pb.ExplainRunRequest, context: Context) -> pb.ExplainRunResponse:
         explanation = await self._kernel.explain(request.run_id)
-        reasons = [_reason(reason) for reason in explanation.reasons]
-        answer = pb.ExplainRunResponse(status=to_run_status(explanation.status), reasons=reasons)
+        reasons = [_reason(reason) for reason in explanation.reasons[:MAX_REASONS]]
+        answer = pb.ExplainRunResponse(status=to_run_status(explanation.status))
+        kept = fitting(reasons, Room())
+        answer.reasons.extend(reasons[:kept])
+        answer.reasons_omitted = len(explanation.reasons) - kept
         if (rest := explanation.rest) is not None:
             answer.rest.seq = rest.seq
             if rest.until is not None:
@@ -154,17 +168,18 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         size = _size(request.page_size, MAX_STEPS)
-        start = _offset(request.page_token)
+        uid, start = _place(request.page_token)
         state = await self._kernel.inspect(request.run_id)
-        payloads = Payloads()
-        steps = [to_step(step, payloads) for step in islice(state.steps.values(), start, start + size)]
-        following = start + size if start + size < len(state.steps) else None
-        return pb.ListStepsResponse(steps=steps, next_page_token="" if following is None else str(following))
+        if uid and uid != state.uid:
+            raise RunReplacedError(request.run_id)
+        payloads, answer = Payloads(), pb.ListStepsResponse()
+        wanted = (to_step(step, payloads) for step in islice(state.steps.values(), start, start + size))
+        left = put_fitting(answer.steps, wanted, len(state.steps) - start, MAX_ANSWER_BYTES)
+        answer.next_page_token = f"{state.uid}.{len(state.steps) - left}" if left > 0 else ""
+        return answer
 
     async def WaitRun(self, request: pb.WaitRunRequest, context: Context) -> pb.WaitRunResponse:
         seconds = from_duration(request.max_wait) if request.HasField("max_wait") else WAIT_SECONDS
-        if seconds < 0:
-            raise InvalidNameError("max_wait", f"{seconds:g}s", "a duration that is not negative")
 
         async def wait() -> None:
             with suppress(RunInterrupted), anyio.move_on_after(min(seconds, LONGEST_WAIT_SECONDS)):
@@ -177,58 +192,94 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         size = _size(request.page_size, EVENTS_PAGE)
+        _require_uid(request)
         summary = await self._kernel.summary(request.run_id)
         events = await self._kernel.events(
             request.run_id, request.after_seq, limit=size, uid=request.uid or summary.uid
         )
         payloads = Payloads()
-        messages: list[Event] = []
-        for event in events:
-            messages.append(to_event(event, payloads))
-            if payloads.room < MAX_INLINE_BYTES:  # the next payload might be left out: it begins the next answer
-                break
+        messages = [to_event(event, payloads) for event in events]
         head = max(summary.seq, events[-1].seq if events else request.after_seq)  # the run may have gone on meanwhile
-        return pb.ListEventsResponse(events=messages, head_seq=head, uid=summary.uid)
+        return pb.ListEventsResponse(events=messages[: fitting(messages, Room())], head_seq=head, uid=summary.uid)
 
     async def ReadPayload(
         self, request: pb.ReadPayloadRequest, context: Context
     ) -> AsyncIterator[pb.ReadPayloadResponse]:
         if request.seq < 1:
             raise InvalidNameError("seq", request.seq, "the number of an event, from 1")
-        uid = request.uid or (await self._kernel.summary(request.run_id)).uid
-        found = await self._kernel.events(request.run_id, request.seq - 1, limit=1, uid=uid)
+        if not request.uid:
+            raise InvalidNameError("uid", "", "the uid of the run, beside the number of an event of it")
+        for chunk in _chunks((await self._part(request)).encode()):
+            yield pb.ReadPayloadResponse(chunk=chunk)
+
+    async def _part(self, request: pb.ReadPayloadRequest) -> str:
+        """Return the JSON text that ReadPayload is asked for."""
+        if (read := PARTS.get(request.part)) is not None:
+            return read(await self._state_at(request.run_id, request.uid, request.seq))
+        found = await self._kernel.events(request.run_id, request.seq - 1, limit=1, uid=request.uid)
         if not found:
             raise CursorError(request.run_id, request.seq, request.seq - 1)
-        recorded = recorded_payload(found[0])
-        if recorded is None:
+        if request.part == payload_pb2.PAYLOAD_PART_FACT:
+            return recorded_fact(found[0])
+        if (recorded := recorded_payload(found[0])) is None:
             raise InvalidNameError("seq", request.seq, f"an event with a value; this one is {found[0].type}")
-        for chunk in _chunks(recorded.encode()):
-            yield pb.ReadPayloadResponse(chunk=chunk)
+        return recorded
+
+    async def _state_at(self, run_id: str, uid: str, seq: int) -> WorkflowState:
+        """Return a run as the event `seq` left it."""
+        state = WorkflowState(run_id=run_id, uid=uid)
+        while state.seq < seq:
+            events = await self._kernel.events(run_id, state.seq, limit=min(seq - state.seq, EVENTS_PAGE), uid=uid)
+            if not events:
+                raise CursorError(run_id, seq, state.seq)
+            for event in events:
+                fold(state, event)
+        return state
 
     # -- watching -----------------------------------------------------------------------------------------------
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
+        after_seq, uid = await self._cursor(request)
         batches = self._kernel.watch_batches(
-            request.run_id, request.after_seq, uid=request.uid or None, idle_seconds=self._bookmark_seconds
+            request.run_id, after_seq, uid=uid or None, idle_seconds=self._bookmark_seconds
         )
-        seq = request.after_seq
+        cursor = _Cursor(request, after_seq)
         async with aclosing(batches):
             # The next one is awaited apart from `yield`, so that no task group is open while an answer is written: that
             # waits for a client that does not read, costs nothing meanwhile, and cannot be given a status half-way.
             while (batch := await self._unless_closing(lambda: anext(batches, None))) is not None:
-                yield await self._piece(batch, seq)
-                seq = batch.events[-1].seq if batch.events else seq
+                if batch.begin is not None:
+                    yield await self._header(batch.begin, after_seq)
+                elif batch.end is not None:
+                    end = pb.WatchEnd(seq=batch.end.seq, status=to_run_status(batch.end.status))
+                    yield pb.WatchRunResponse(end=end)
+                else:
+                    for piece in cursor.pieces(batch):
+                        yield piece
 
-    async def _piece(self, batch: Watched, seq: int) -> pb.WatchRunResponse:
-        """Return the message of a piece of a watch; `seq` is the last event that was sent."""
-        if batch.begin is not None:
-            return pb.WatchRunResponse(header=pb.WatchHeader(run=await self._message(batch.begin)))
-        if batch.end is not None:
-            return pb.WatchRunResponse(end=pb.WatchEnd(seq=batch.end.seq, status=to_run_status(batch.end.status)))
-        if not batch.events:
-            return pb.WatchRunResponse(bookmark=pb.WatchBookmark(seq=seq))
-        payloads = Payloads()
-        return pb.WatchRunResponse(events=pb.EventBatch(events=[to_event(event, payloads) for event in batch.events]))
+    async def _cursor(self, request: pb.WatchRunRequest) -> tuple[int, str]:
+        """Return after which event a watch begins, and of which life of the run."""
+        known = [kind.type for kind in KINDS]
+        for type_ in request.types:
+            if type_ not in known:
+                raise InvalidNameError("types", type_, f"one of {', '.join(known)}")
+        _require_uid(request)
+        if not request.from_now:
+            return request.after_seq, request.uid
+        if request.after_seq:
+            raise InvalidNameError("after_seq", request.after_seq, "0, since `from_now` is given")
+        summary = await self._kernel.summary(request.run_id)
+        return summary.seq, request.uid or summary.uid
+
+    async def _header(self, summary: RunSummary, after_seq: int) -> pb.WatchRunResponse:
+        header = pb.WatchHeader(
+            run=await self._message(summary),
+            after_seq=after_seq,
+            bookmark_interval=to_duration(self._bookmark_seconds),
+            max_batch_events=WATCH_EVENTS,
+            max_batch_bytes=MAX_ANSWER_BYTES,
+        )
+        return pb.WatchRunResponse(header=header)
 
     # -- acting -------------------------------------------------------------------------------------------------
 
@@ -283,16 +334,18 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             limit=_size(request.max_runs, PRUNE_PAGE, LARGEST_PRUNE),
             time_budget_seconds=min(parse_duration(budget), LONGEST_PRUNE_SECONDS),
             dry_run=request.dry_run,
-            **cast(SelectionOptions, given_in(request, SelectionOptions.__annotations__)),
+            **from_selection(request),
         )
-        return pb.PruneRunsResponse(
-            runs=[to_run(run, interrupted=False) for run in pruned.runs],
+        answer = pb.PruneRunsResponse(
             total=pruned.total,
             more=pruned.more,
             kept_paused=pruned.kept_paused,
             kept_live=pruned.kept_live,
             bytes=pruned.bytes,
         )
+        gone = (to_run(run, interrupted=False) for run in pruned.runs)
+        put_fitting(answer.runs, gone, len(pruned.runs), MAX_ANSWER_BYTES)
+        return answer
 
     # -- what answers hold --------------------------------------------------------------------------------------
 
@@ -311,7 +364,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     # -- what may take long -------------------------------------------------------------------------------------
 
     async def _unless_closing(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what may take as long as a run; raises KernelClosedError when the server begins to close meanwhile."""
+        """Return what may take as long as a run; raises ServerStoppingError when the server closes meanwhile."""
 
         async def end_when_closing() -> None:
             await self._closing.wait()
@@ -322,7 +375,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             result = await work()
             tasks.cancel_scope.cancel()
             return result
-        raise KernelClosedError
+        raise ServerStoppingError
 
 
 def _asked(request: Message) -> RequestOptions:
@@ -342,7 +395,7 @@ async def _source(request: pb.StartRunRequest) -> Workflow | str:
         case "workflow":
             return request.workflow
         case _:
-            raise InvalidNameError("source", "", "`workflow` or `definition`")
+            raise InvalidNameError("workflow", "", "`workflow` or `definition`")
 
 
 async def _workflow(definition: Definition) -> Workflow:
@@ -357,25 +410,65 @@ async def _workflow(definition: Definition) -> Workflow:
 
 
 def _reason(reason: Reason) -> pb.Reason:
-    made = pb.Reason(why=reason.why.value, text=reason.text, step=reason.step, commands=reason.commands)
+    why = REASON_KINDS.number(reason.why.value)
+    made = pb.Reason(why=why, text=reason.text, step=reason.step, commands=reason.commands)
     if reason.until is not None:
         made.until.CopyFrom(to_timestamp(reason.until))
+    shorten(made)
     return made
+
+
+class _Cursor:
+    """How far a watch is, and what of it is wanted."""
+
+    def __init__(self, request: pb.WatchRunRequest, after_seq: int) -> None:
+        self._types = frozenset(request.types)
+        self._payloads = Payloads(0) if request.without_payloads else Payloads()
+        self._seq = after_seq
+
+    def pieces(self, batch: Watched) -> Iterator[pb.WatchRunResponse]:
+        """Yield the messages for some events, each of which is bounded, or for a while without any."""
+        wanted = [event for event in batch.events if not self._types or event.type in self._types]
+        through = batch.events[-1].seq if batch.events else self._seq
+        messages = [to_event(event, self._payloads) for event in wanted]
+        while messages:
+            kept = fitting(messages, Room())
+            now, messages = messages[:kept], messages[kept:]
+            self._seq = now[-1].seq if messages else through
+            yield pb.WatchRunResponse(events=pb.EventBatch(events=now, through_seq=self._seq))
+        if not wanted:
+            self._seq = through
+            yield pb.WatchRunResponse(bookmark=pb.WatchBookmark(seq=through))
+
+
+def _page_of_statistics(whole: pb.GetStatsResponse, token: str) -> pb.GetStatsResponse:
+    """Return the workflows after the one that the token names, as many as an answer holds."""
+    left = [each for each in whole.workflows if each.workflow > token]
+    del whole.workflows[:]
+    if put_fitting(whole.workflows, left, len(left), MAX_ANSWER_BYTES):
+        whole.next_page_token = whole.workflows[-1].workflow
+    return whole
+
+
+def _require_uid(request: pb.WatchRunRequest | pb.ListEventsRequest) -> None:
+    """Refuse a cursor that does not say of which run: one may have been deleted, and another started under its id."""
+    if request.after_seq and not request.uid:
+        raise InvalidNameError("uid", "", "the uid of the run that `after_seq` belongs to")
 
 
 def _size(given: int, default: int, largest: int = LONGEST_PAGE) -> int:
     """Return how many items an answer holds at most."""
-    if given < 0:
-        raise InvalidNameError("page size", given, "0 for the default, or how many at most")
     return min(given or default, largest)
 
 
-def _offset(token: str) -> int:
+def _place(token: str) -> tuple[str, int]:
+    """Return of which run, by its uid, and where among its steps a page begins."""
     if not token:
-        return 0
-    if not token.isdecimal() or len(token) > 9:
-        raise InvalidNameError("page token", token, "take it from `next_page_token` of an earlier page")
-    return int(token)
+        return "", 0
+    uid, _, start = token.partition(".")
+    if not uid or not start.isdecimal() or len(start) > 9:
+        raise InvalidNameError("page_token", token, "take it from `next_page_token` of an earlier page")
+    return uid, int(start)
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:

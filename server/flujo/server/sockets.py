@@ -6,8 +6,10 @@ file. So a server holds an OS lock on `PATH.lock` for as long as it listens, and
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +22,17 @@ from flujo.kernel.trust import foreign_owner
 
 @contextmanager
 def claimed(address: ServerAddress) -> Iterator[None]:
-    """Hold the address inside the block; a socket of an earlier server is removed before it, and ours after it.
+    """Hold the address inside the block; a socket of an earlier server is removed before it, and ours after it. A port
+    is only looked at: gRPC holds it from when it is bound.
 
     Raises AddressInUseError, InvalidAddressError."""
+    if address.path is None:
+        _require_free_port(address)
+        yield
+        return
     _make_folder(address)
     try:
-        lock = os.open(address.path.with_name(address.path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(address.socket.with_name(address.socket.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise InvalidAddressError(address.text, f"its lock file cannot be opened: {error.strerror}") from error
     try:
@@ -50,11 +57,28 @@ def private(address: ServerAddress) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-    address.path.chmod(0o600)
+    address.socket.chmod(0o600)
+
+
+def _require_free_port(address: ServerAddress) -> None:
+    """Raise AddressInUseError if somebody listens there, InvalidAddressError for an address that is not this machine's.
+
+    A server whose port is taken must not have resumed runs by the time it finds out."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUseError(address.text) from None
+        raise InvalidAddressError(address.text, error.strerror or str(error)) from error
 
 
 def _make_folder(address: ServerAddress) -> None:
-    folder = address.path.parent
+    folder = address.socket.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = folder.stat().st_mode
@@ -68,7 +92,7 @@ def _make_folder(address: ServerAddress) -> None:
 
 
 def _remove_socket(address: ServerAddress) -> None:
-    path: Path = address.path
+    path: Path = address.socket
     try:
         found = path.lstat()
     except FileNotFoundError:

@@ -33,7 +33,21 @@ def test_an_address_names_a_file(text: str, path: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "/run/s", "tcp:localhost:1", "localhost:50051", "unix:", "unix://s", "unix:a\0b", "http://x"]
+    "text",
+    [
+        "",
+        "s",
+        "/run/s",
+        "tcp:localhost:1",
+        "localhost",
+        "host:65536",
+        "tcp://[x]:1",
+        "tcp://[12]:1",
+        "unix:",
+        "unix://s",
+        "unix:a\0b",
+        "http://x",
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     """The message says what one looks like."""
@@ -42,6 +56,26 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
     assert refused.value.address == text
     assert "unix:PATH" in refused.value.hints[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "is_local"),
+    [
+        ("tcp://127.0.0.1:7777", "127.0.0.1:7777", True),
+        ("127.8.9.1:7777", "127.8.9.1:7777", True),
+        ("localhost:50051", "localhost:50051", True),
+        ("tcp://[::1]:1/", "[::1]:1", True),
+        ("[::]:1", "[::]:1", False),
+        ("0.0.0.0:80", "0.0.0.0:80", False),
+        ("tcp://runs.example.org:7777", "runs.example.org:7777", False),
+        ("localhost.example.org:1", "localhost.example.org:1", False),
+    ],
+)
+def test_an_address_names_a_port(text: str, target: str, is_local: bool) -> None:
+    """With or without its scheme; a name is local only if every machine takes it for itself."""
+    parsed = ServerAddress.parse(text)
+
+    assert (parsed.text, parsed.target, parsed.path, parsed.is_local) == (text, target, None, is_local)
 
 
 def test_a_path_is_used_as_it_is_while_it_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

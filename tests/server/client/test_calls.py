@@ -327,7 +327,7 @@ async def test_waits_may_take_longer_than_calls(address: str) -> None:
 def test_a_bound_is_a_positive_number_of_seconds(name: str, seconds: float) -> None:
     """What is none is refused, instead of being a deadline that has passed."""
     with pytest.raises(InvalidNameError, match=name):
-        Client("unix:s", **{name: seconds})
+        Client("unix:s", **{name: seconds})  # type: ignore[arg-type]
 
 
 async def test_a_server_that_is_slow_to_connect_is_reached(folder: Path, address: str) -> None:

@@ -59,6 +59,13 @@ SAMPLES: list[FlujoError] = [
     errors.RunPaused("r-1", "StepInterrupted"),
     errors.RunInterrupted("r-1"),
     errors.KernelClosedError(),
+    errors.ServerStoppingError(),
+    errors.ServerBusyError("max_calls", 2000),
+    errors.UnauthenticatedError("the call has no token"),
+    errors.PermissionDeniedError("ci", "viewer", "StartRun", "operator"),
+    errors.DefinitionsNotAllowedError(),
+    errors.UnsafeListenerError("tcp://0.0.0.0:1", "it needs tokens", ["--tokens FILE"]),
+    errors.InvalidTokensError("tokens.json", "it belongs to eve", ["chown"]),
     errors.UnsupportedEventLoopError("the gRPC server", "trio", ("asyncio",)),
     errors.WrongEventLoopError("host-7-01234567"),
     errors.ServerUnreachableError("unix:.flujo/server.sock", "Connection refused"),
@@ -278,8 +285,8 @@ def test_a_wrong_request_lists_its_fields() -> None:
     """In the form that clients of other languages know."""
     wrong = details(to_status(SAMPLES[1]))["BadRequest"].field_violations
     assert [(each.field, each.description) for each in wrong] == [
-        ("inputs.day", "Input should be a valid string"),
-        ("inputs.colour", "Zürich → extra"),
+        ("inputs", "day: Input should be a valid string"),
+        ("inputs", "colour: Zürich → extra"),
     ]
     assert [each.field for each in details(to_status(SAMPLES[0]))["BadRequest"].field_violations] == ["run_id"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flujo.client.wire.events import from_event, payload_of, recorded_payload, to_event
+from flujo.client.wire.events import from_event, payloads_of, recorded_payload, to_event
 from flujo.client.wire.values import MAX_INLINE_BYTES, Payloads
 from flujo.kernel import events
 from flujo.kernel.events import KINDS, Event, EventRow, Kind, UnknownFact, to_json_object
-from flujo.kernel.state import RunStatus, WorkflowState
+from flujo.kernel.state import PauseReason, RunStatus, WorkflowState
 from flujo.kernel.transitions import fold
 from flujo.v1 import event_pb2
 
@@ -36,14 +37,15 @@ FULL: dict[str, Any] = {
         "parent",
         "origin",
         REQUEST,
+        "ci",
     ),
     "run_resumed": events.RunResumed(
-        ["a", "b"], "a", '{"day":"y"}', "d2", [["a", "2"]], "2", "ann", 0.0, True, REQUEST
+        ["a", "b"], "a", '{"day":"y"}', "d2", [["a", "2"]], "2", "ann", 0.0, True, REQUEST, "ci"
     ),
     "run_paused": events.RunPaused("StateIncompatible", "a", [["a", "changed", "its task is another one"]]),
     "run_completed": events.RunCompleted("[1,2]", "by hand", "ann"),
     "run_failed": events.RunFailed("ValueError", "no", "a", 2, ["a", "b"], "line 1\nline 2"),
-    "cancel_requested": events.CancelRequested("enough", "ann", REQUEST),
+    "cancel_requested": events.CancelRequested("enough", "ann", REQUEST, "ci"),
     "run_cancelled": events.RunCancelled("enough"),
     "clean_up_started": events.CleanUpStarted("timeout", ["a", "b"]),
     "step_started": events.StepStarted("a", 2, 3, 5, "digest"),
@@ -53,13 +55,13 @@ FULL: dict[str, Any] = {
     "step_failed": events.StepFailed("a", 1, "OSError", "no", "line 1"),
     "step_interrupted": events.StepInterrupted("a", 1, False, INSTANT),
     "step_cancelled": events.StepCancelled("a"),
-    "step_skipped": events.StepSkipped("a", "not today", '"instead"', 2, "ann", REQUEST),
-    "step_output_set": events.StepOutputSet("a", '"given"', 2, "by hand", "ann", REQUEST),
+    "step_skipped": events.StepSkipped("a", "not today", '"instead"', 2, "ann", REQUEST, "ci"),
+    "step_output_set": events.StepOutputSet("a", '"given"', 2, "by hand", "ann", REQUEST, "ci"),
     "value_recorded": events.ValueRecorded("now", "now", "1.5", 2),
-    "variable_set": events.VariableSet("seen", "[1]", "set", 2, "by hand", "ann", REQUEST),
+    "variable_set": events.VariableSet("seen", "[1]", "set", 2, "by hand", "ann", REQUEST, "ci"),
     "progress_reported": events.ProgressReported("a", 1.5, 3.0, "half", {"bytes": 1e9, "rate": 0.1}),
-    "pause_requested": events.PauseRequested("enough", "ann", REQUEST),
-    "signal_received": events.SignalReceived("go", '"payload"', "ann", REQUEST),
+    "pause_requested": events.PauseRequested("enough", "ann", REQUEST, "ci"),
+    "signal_received": events.SignalReceived("go", '"payload"', "ann", REQUEST, "ci"),
 }
 
 
@@ -85,7 +87,8 @@ def test_the_table_of_this_test_is_complete() -> None:
 def test_every_kind_arrives_as_it_was_sent(kind: Kind) -> None:
     """With all its fields, with the fewest, and with empty texts, which are not the same as none."""
     full = FULL[kind.type]
-    empty = full._replace(**{name: "" for name, value in full._asdict().items() if isinstance(value, str)})
+    texts = [name for name, value in full._asdict().items() if isinstance(value, str) and name not in WORDS[kind.type]]
+    empty = full._replace(**dict.fromkeys(texts, ""))
     if kind.payload is not None:
         empty = empty._replace(**{kind.payload: '""'})
 
@@ -103,6 +106,7 @@ def test_the_kind_is_also_there_as_text(kind: Kind) -> None:
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 COUNT = st.integers(0, 2**32 - 1)
+CHANGES = st.sampled_from(["changed", "removed", "renamed", "reordered", "inserted"])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "str": TEXT,
     "str | None": st.none() | TEXT,
@@ -114,12 +118,20 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "float | None": st.none() | st.integers(0, 10**10).map(lambda millis: millis / 1000),
     "Sequence[str]": st.just(()) | st.lists(TEXT, min_size=1),
     "Sequence[str] | None": st.none() | st.lists(TEXT, min_size=2, max_size=2),
-    "Sequence[Sequence[str]]": st.just(()) | st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1),
+    "Sequence[Sequence[str]]": st.just(()) | st.lists(st.tuples(TEXT, CHANGES, TEXT).map(list), min_size=1),
     "Sequence[Sequence[str]] | None": st.none() | st.lists(st.lists(TEXT, min_size=2, max_size=4), min_size=1),
     "Mapping[str, str]": st.dictionaries(TEXT, TEXT),
     "Mapping[str, Any]": st.dictionaries(TEXT, TEXT | st.integers() | st.dictionaries(TEXT, TEXT)),
 }
 INSTANTS = ("next_attempt_at", "until")
+WORDS: dict[str, dict[str, st.SearchStrategy[str]]] = defaultdict(
+    dict,
+    run_paused={"reason": st.sampled_from(PauseReason).map(str)},
+    clean_up_started={"reason": st.sampled_from(["cancelled", "timeout"])},
+    step_waiting={"kind": st.sampled_from(["sleep", "signal", "child"])},
+    value_recorded={"kind": st.sampled_from(["now", "random", "uuid", "variable"])},
+)
+"""The fields that hold one of some words."""
 
 
 def fact_of(kind: Kind) -> st.SearchStrategy[Any]:
@@ -128,7 +140,7 @@ def fact_of(kind: Kind) -> st.SearchStrategy[Any]:
     for name in INSTANTS:
         if name in fields:
             fields[name] = st.integers(0, 4 * INSTANT) | (st.none() if name in kind.fact._field_defaults else COUNT)
-    return st.builds(kind.fact, **fields)
+    return st.builds(kind.fact, **fields | WORDS[kind.type])
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
@@ -158,7 +170,7 @@ def test_a_large_value_stays_behind(kind: Kind) -> None:
     event = Event(9, INSTANT, FULL[kind.type]._replace(**{str(kind.payload): text}))
 
     message = to_event(event, Payloads())
-    payload = payload_of(message)
+    payload = next(each for each in payloads_of(message) if each.HasField("reference"))
     assert (payload.reference.seq, payload.reference.size_bytes) == (9, len(text))
     assert message.ByteSize() < 1000
     payload.json = text
@@ -173,7 +185,7 @@ def test_other_kinds_have_no_value(kind: Kind) -> None:
     event = Event(9, INSTANT, FULL[kind.type])
 
     assert recorded_payload(event) is None
-    assert payload_of(to_event(event, Payloads())) is None
+    assert list(payloads_of(to_event(event, Payloads()))) == []
 
 
 def test_a_kind_of_a_newer_server_is_shown_as_unknown() -> None:
@@ -181,7 +193,7 @@ def test_a_kind_of_a_newer_server_is_shown_as_unknown() -> None:
     message = event_pb2.Event(seq=1, type="step_teleported")
     message.MergeFromString(b"\xf2\x3e\x00")  # field 1006, an empty message
 
-    assert payload_of(message) is None
+    assert list(payloads_of(message)) == []
     event = from_event(message)
     assert event == Event(1, 0, UnknownFact("step_teleported"))
     assert (event.type, event.step) == ("step_teleported", None)

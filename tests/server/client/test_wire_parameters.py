@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 
+from flujo.client.wire.filters import from_selection
 from flujo.client.wire.parameters import APART, given_in, parts_of, put_given
 from flujo.kernel.api import (
     Asked,
@@ -148,6 +149,12 @@ def test_what_is_not_well_formed_is_refused_before_it_is_sent(given: dict[str, A
     """By the errors of the kernel, and not by those of protobuf."""
     with pytest.raises(error):
         put_given(pb.PruneRunsRequest(), given)
+
+
+def test_a_filter_that_is_not_for_pruning_is_refused() -> None:
+    """It would be left out in silence otherwise, and more would be pruned than was asked for."""
+    with pytest.raises(InvalidNameError, match=r"filter\.failed_step"):
+        from_selection(pb.PruneRunsRequest(filter=pb.RunFilter(failed_step="a")))
 
 
 def test_a_type_that_no_keyword_has_is_an_error_of_ours() -> None:

@@ -23,6 +23,7 @@ from flujo.client.wire.runs import (
     to_step,
 )
 from flujo.client.wire.values import MAX_INLINE_BYTES, Payloads
+from flujo.client.wire.words import WAIT_KINDS
 from flujo.kernel import events, transitions
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import InvalidNameError
@@ -262,7 +263,8 @@ def test_a_state_says_how_far_it_is_for_clients_without_our_code() -> None:
         percent = progress.percent if progress.HasField("percent") else None
         assert (percent, progress.done) == (state.progress["percent"], state.progress["done"])
         assert (progress.retries, progress.errors) == (state.progress["retries"], state.progress["errors"])
-        assert [(wait.kind, wait.step) for wait in run.details.waits] == [(w["kind"], w["step"]) for w in state.wait]
+        waits = [(WAIT_KINDS.word(wait.kind), wait.step) for wait in run.details.waits]
+        assert waits == [(w["kind"], w["step"]) for w in state.wait]
 
 
 def test_large_outputs_and_many_steps_stay_behind() -> None:
@@ -276,7 +278,7 @@ def test_large_outputs_and_many_steps_stay_behind() -> None:
     run = to_run(transitions.summarize(state, None, 1), interrupted=False)
     put_details(run, state)
 
-    references = [payload.reference.seq for payload in payloads_in(run, run.details.steps)]
+    references = [each.reference.seq for each in payloads_in(run, run.details.steps) if each.HasField("reference")]
     assert references == [5000, *range(2, MAX_STEPS + 2)]
     assert run.details.steps_omitted == 3
     assert run.ByteSize() < 1024 * 1024
@@ -313,5 +315,5 @@ def test_a_status_of_a_newer_server_counts_as_unfinished() -> None:
 @pytest.mark.parametrize("number", [0, 99])
 def test_a_status_that_does_not_exist_is_refused_in_a_request(number: int) -> None:
     """The server cannot know what is meant."""
-    with pytest.raises(InvalidNameError, match="run status"):
+    with pytest.raises(InvalidNameError, match="statuses"):
         given_statuses([number])

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from flujo.client.wire.values import (
     JSON,
-    MAX_ANSWER_BYTES,
     MAX_INLINE_BYTES,
     Payloads,
     from_duration,
@@ -82,14 +81,9 @@ def test_a_payload_comes_along_up_to_64_kib_of_utf8(character: str) -> None:
     )
 
 
-def test_an_answer_has_room_for_so_much_only() -> None:
-    """Values come along until together they fill a megabyte; what does not fit is a reference, what is small enough
-    still comes."""
-    payloads = Payloads()
-    made = [payloads.make("x" * 60_000, seq).WhichOneof("content") for seq in range(20)]
-
-    assert made == ["json"] * (MAX_ANSWER_BYTES // 60_000) + ["reference"] * (20 - MAX_ANSWER_BYTES // 60_000)
-    assert payloads.make("x", 21).json == "x"
+def test_values_may_all_be_left_out() -> None:
+    """A watch without values has references only, that of the smallest value too."""
+    assert Payloads(0).make("1", 7).reference.size_bytes == 1
 
 
 @pytest.mark.parametrize(

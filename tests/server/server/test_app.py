@@ -39,7 +39,9 @@ async def test_a_server_recovers_what_it_can_read(folder: Path, address: str) ->
         ready = anyio.Event()
 
         async def serve() -> None:
-            await run_server(store, address, [waiting], workspaces=folder / "w", started=lambda kernel: ready.set())
+            await run_server(
+                store, address, [waiting], workspaces=folder / "w", started=lambda kernel, address: ready.set()
+            )
 
         group.start_soon(serve)
         await ready.wait()
@@ -69,7 +71,7 @@ async def test_a_server_forgets_old_runs_by_its_rule(folder: Path, address: str)
                 address,
                 workspaces=folder / "w",
                 retention=Retention(completed=0, last=2),
-                started=lambda kernel: ready.set(),
+                started=lambda kernel, address: ready.set(),
             )
 
         group.start_soon(serve)

@@ -11,7 +11,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from flujo.kernel.errors import InvalidAddressError, UnsupportedEventLoopError
-from flujo.server import listening, serve
+from flujo.server import serve
+from flujo.server.slots import CallLimits
 from flujo.v1 import run_service_pb2 as pb
 from kernel.harness import Harness
 from server.flows import doubling, waiting
@@ -58,7 +59,12 @@ async def test_reflection_lists_the_services(address: str) -> None:
         listed, found = [answer async for answer in make(channel).ServerReflectionInfo(iter(requests))]
 
     names = {service.name for service in listed.list_services_response.service}
-    assert names >= {*SERVICES[1:], "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert names >= {
+        *SERVICES[1:],
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "grpc.reflection.v1.ServerReflection",
+    }
     assert found.file_descriptor_response.file_descriptor_proto
 
 
@@ -73,11 +79,10 @@ async def test_a_method_that_does_not_exist_is_unimplemented(address: str) -> No
     assert refused.value.code().name == "UNIMPLEMENTED"
 
 
-async def test_too_many_calls_are_refused_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_calls_are_refused_at_once(address: str) -> None:
     """Open watches count; when they end there is room again."""
-    monkeypatch.setattr(listening, "MAX_CALLS", 3)
-    kernel = Harness().kernel(waiting)
-    async with kernel, served(kernel, address), stubs(address) as (stub, _):
+    kernel, limits = Harness().kernel(waiting), CallLimits(3, 3, 0)
+    async with kernel, served(kernel, address, call_limits=limits), stubs(address) as (stub, _):
         await kernel.start("waiting", run_id="r")
         watches = [stub.WatchRun(pb.WatchRunRequest(run_id="r")) for _ in range(3)]
         for watch in watches:
@@ -105,9 +110,9 @@ async def answered(stub: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize("text", ["tcp:localhost:1", "localhost:50051", "[::1]:1", "s"])
-async def test_only_sockets_are_listened_at(text: str) -> None:
-    """TCP needs authentication first."""
+@pytest.mark.parametrize("text", ["tcp:localhost:1", "http://x", "s"])
+async def test_what_is_no_address_is_not_listened_at(text: str) -> None:
+    """It is refused before anything listens."""
     async with Harness().kernel(doubling) as kernel:
         with pytest.raises(InvalidAddressError):
             await serve(kernel, text)

@@ -100,13 +100,13 @@ async def _serve(
 ) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tasks start processes, and gRPC would act at each fork
     try:
-        from flujo.server.app import run_server
+        from flujo.server.app import ListenOptions, run_server
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0].partition("_")[0] not in ("grpc", "google"):
             raise
         raise ExtraMissingError("flujoctl serve", "grpc") from error
 
-    def started(kernel: Kernel) -> None:
+    def started(kernel: Kernel, address: str) -> None:
         if session.output != "table":
             emit({"address": address, "store": target.url, "workflows": sorted(kernel.workflows)}, "jsonl")
         else:
@@ -124,7 +124,7 @@ async def _serve(
                 workflows,
                 workspaces=target.workspaces,
                 **bounds,
-                grace_seconds=grace_seconds,
+                options=ListenOptions(grace_seconds=grace_seconds),
                 started=started,
             )
         say("stopped cleanly; the next server continues unfinished runs")

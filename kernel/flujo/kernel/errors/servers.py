@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from shlex import quote
 
 from .base import FlujoError
@@ -53,13 +54,96 @@ class CallFailedError(FlujoError):
         self.call, self.code, self.problem = call, code, problem
 
 
+class ServerStoppingError(FlujoError, ConnectionError):
+    """The server is shutting down. What it was asked has not happened; ask again once another one listens."""
+
+    reason = "SERVER_STOPPING"
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping; ask again once another one listens")
+
+
+class ServerBusyError(FlujoError):
+    """The server is at work on as many calls as it takes; `limit` names what is used up, `size` is how many that is."""
+
+    reason = "TOO_MANY_CALLS"
+
+    def __init__(self, limit: str, size: int) -> None:
+        super().__init__(f"the server is busy: {limit} allows {size} calls at a time; try again later")
+        self.limit, self.size = limit, size
+
+
+class UnauthenticatedError(FlujoError, PermissionError):
+    """The server does not know who calls."""
+
+    reason = "UNAUTHENTICATED"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"the server does not know who you are: {problem}",
+            [
+                "pass --token-file FILE, or set FLUJO_TOKEN",
+                "flujoctl token create NAME --role operator  # makes one, where the server runs",
+            ],
+        )
+        self.problem = problem
+
+
+class PermissionDeniedError(FlujoError, PermissionError):
+    """The server knows who calls, and the role of the caller does not allow the call."""
+
+    reason = "PERMISSION_DENIED"
+
+    def __init__(self, principal: str, role: str, call: str, needed: str) -> None:
+        super().__init__(
+            f"{call} needs the role {needed}, and {principal!r} has the role {role}",
+            [f"flujoctl token create NAME --role {needed}  # makes a token for it, where the server runs"],
+        )
+        self.principal, self.role, self.call, self.needed = principal, role, call, needed
+
+
+class DefinitionsNotAllowedError(FlujoError, PermissionError):
+    """The server runs only the workflows it was started with, and no definition that comes with a call."""
+
+    reason = "DEFINITIONS_NOT_ALLOWED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server takes no definitions over the network: who may send one may run any command there",
+            ["name a workflow that it was started with", "flujoctl serve … --allow-definitions  # takes them"],
+        )
+
+
+class UnsafeListenerError(FlujoError, ValueError):
+    """A server was told to listen where others reach it, without what keeps them out."""
+
+    reason = "UNSAFE_LISTENER"
+
+    def __init__(self, address: str, problem: str, hints: Iterable[str]) -> None:
+        super().__init__(f"refusing to listen at {address}: {problem}", hints)
+        self.address, self.problem = address, problem
+
+
+class InvalidTokensError(FlujoError, ValueError):
+    """A file of tokens, of a token or of a certificate cannot be used."""
+
+    reason = "INVALID_TOKENS"
+
+    def __init__(self, path: str, problem: str, hints: Iterable[str] = ()) -> None:
+        super().__init__(f"{path}: {problem}", hints)
+        self.path, self.problem = path, problem
+
+
 class InvalidAddressError(FlujoError, ValueError):
     """A text does not say where a server listens."""
 
     reason = "INVALID_FIELD"
 
     def __init__(self, address: str, problem: str) -> None:
-        super().__init__(f"{address!r} is no address: {problem}", ["write unix:PATH, as in unix:.flujo/server.sock"])
+        super().__init__(
+            f"{address!r} is no address: {problem}",
+            ["write unix:PATH, as in unix:.flujo/server.sock", "or tcp://HOST:PORT, as in tcp://127.0.0.1:7777"],
+        )
         self.address, self.problem = address, problem
 
 

@@ -6,7 +6,8 @@ format by pure upcasting (`UPCASTS`) and refuses unknown ones with UnknownEventE
 read-only.
 
 A fact that records what somebody asked for from outside may carry `request`, the id they gave and a digest of what they
-asked (requests.py)."""
+asked (requests.py), `by`, who they say they are, and `principal`, who they are for the server that they asked
+(principals.py)."""
 
 from __future__ import annotations
 
@@ -72,6 +73,7 @@ class RunCreated(NamedTuple):
     parent_run_id: str | None = None
     forked_from: str | None = None
     request: Sequence[str] | None = None
+    principal: str | None = None
 
 
 class RunResumed(NamedTuple):
@@ -87,6 +89,7 @@ class RunResumed(NamedTuple):
     timeout_seconds: float | None = None  # 0 takes a timeout away
     changes_accepted: bool = False  # the program may leave out what it has completed
     request: Sequence[str] | None = None
+    principal: str | None = None
 
 
 class RunPaused(NamedTuple):
@@ -124,6 +127,7 @@ class CancelRequested(NamedTuple):
     reason: str | None = None
     by: str | None = None
     request: Sequence[str] | None = None
+    principal: str | None = None
 
 
 class RunCancelled(NamedTuple):
@@ -225,6 +229,7 @@ class StepSkipped(NamedTuple):
     generation: int = 1
     by: str | None = None
     request: Sequence[str] | None = None
+    principal: str | None = None
 
 
 class StepOutputSet(NamedTuple):
@@ -236,6 +241,7 @@ class StepOutputSet(NamedTuple):
     reason: str | None = None
     by: str | None = None
     request: Sequence[str] | None = None
+    principal: str | None = None
 
 
 class ValueRecorded(NamedTuple):
@@ -258,6 +264,7 @@ class VariableSet(NamedTuple):
     reason: str | None = None
     by: str | None = None
     request: Sequence[str] | None = None
+    principal: str | None = None
 
 
 class ProgressReported(NamedTuple):
@@ -276,6 +283,7 @@ class PauseRequested(NamedTuple):
     reason: str | None = None
     by: str | None = None
     request: Sequence[str] | None = None
+    principal: str | None = None
 
 
 class SignalReceived(NamedTuple):
@@ -285,6 +293,7 @@ class SignalReceived(NamedTuple):
     payload: str  # JSON text
     by: str | None = None
     request: Sequence[str] | None = None
+    principal: str | None = None
 
 
 class UnknownFact(NamedTuple):

@@ -64,6 +64,9 @@ class Why(StrEnum):
     STOPPING = "stopping"
     """A cancel or a pause was asked for, and a body has not ended yet; or it cleans up before it ends."""
 
+    UNKNOWN = "unknown"
+    """A newer server knows what it is; the sentence says it."""
+
 
 class Reason(NamedTuple):
     """One reason: a sentence, the step it is about, until when at the latest (microseconds UTC), and what helps."""

@@ -62,7 +62,7 @@ class RequestKind(NamedTuple):
     """One kind of request in an inbox: how it is written down, and what becomes of it.
 
     Nothing has a default, so that whoever adds a kind has to decide each. All fields of a request are text; those that
-    are `optional` may be null or absent. Each may also hold `request`, its fingerprint.
+    are `optional` may be null or absent. Each may also hold `request`, its fingerprint, and `principal`, who asked.
     """
 
     name: str
@@ -83,7 +83,11 @@ class RequestKind(NamedTuple):
     def to_body(self, fact: RequestFact) -> dict[str, Any]:
         """Return the JSON object that stands in an inbox for this fact; earlier releases want every field of it."""
         body = {name: getattr(fact, name) for name in (*self.required, *self.optional)}
-        return body if fact.request is None else {**body, "request": list(fact.request)}
+        if fact.request is not None:
+            body["request"] = list(fact.request)
+        if fact.principal is not None:
+            body["principal"] = fact.principal
+        return body
 
     def read(self, body: str) -> RequestFact:
         """Return the fact that records a request; raises ValueError for a text that is not one of this kind."""
@@ -92,7 +96,7 @@ class RequestKind(NamedTuple):
             raise ValueError(f"a {self.name} request is a JSON object")
         if any(not isinstance(found.get(name), str) for name in self.required):
             raise ValueError(f"a {self.name} request needs {' and '.join(self.required)}")
-        given: dict[str, Any] = {name: found.get(name) for name in (*self.required, *self.optional)}
+        given: dict[str, Any] = {name: found.get(name) for name in (*self.required, *self.optional, "principal")}
         request = found.get("request")  # what an earlier release has left has none
         if not _is_text_or_none(given.values()) or not _is_fingerprint_or_none(request):
             raise ValueError(f"a {self.name} request holds text only")

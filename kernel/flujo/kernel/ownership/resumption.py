@@ -17,6 +17,7 @@ from flujo.kernel.journal.decisions import at_resume, restart_at, skip
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.requests import Fingerprint, check_request_id, fingerprint
 from flujo.kernel.journal.state import RunStatus, WorkflowState
+from flujo.kernel.principals import principal
 from flujo.kernel.store.filters import check_mapping, check_text
 from flujo.kernel.values import encode_given
 
@@ -110,6 +111,7 @@ def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: 
         changes_accepted=asked.accept_changes,
         timeout_seconds=None if chosen.timeout_seconds == state.timeout_seconds else chosen.timeout_seconds or 0.0,
         request=request,
+        principal=principal(),
     )
     return [fact, *_skipped(state, asked, reset)]
 
@@ -135,7 +137,9 @@ def _merged_inputs(
 
 def _skipped(state: WorkflowState, asked: Resumption, reset: Collection[str]) -> list[Fact]:
     return [
-        skip(state, name, None if output is None else encode_given(f"the output of {name!r}", output), asked.by, reset)
+        skip(
+            state, name, None if output is None else encode_given(f"the output of {name!r}", output), asked.by, reset
+        )._replace(principal=principal())
         for name, output in (asked.skip or {}).items()
     ]
 

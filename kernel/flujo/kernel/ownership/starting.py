@@ -18,6 +18,7 @@ from flujo.kernel.journal.requests import Fingerprint, check_request_id, fingerp
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.keys import check_run_id
+from flujo.kernel.principals import principal
 from flujo.kernel.store.backend import Refused, RunFilter, StateBackend
 from flujo.kernel.store.filters import check_labels, check_mapping
 from flujo.kernel.store.reading import read_journal, read_state
@@ -155,7 +156,7 @@ class Starter:
         )
         name = self._new_id(asked.run_id, request)
         created = await self._creation(chosen, name, inputs, labels)
-        return await self._begin(chosen, name, created._replace(request=request))
+        return await self._begin(chosen, name, created._replace(request=request, principal=principal()))
 
     async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> Started:
         """Start a run as the child of another one, or attach to it if it is there."""
@@ -203,7 +204,8 @@ class Starter:
             given=inputs,
             is_fork=True,
         )
-        return await self._begin(chosen, name, created._replace(forked_from=run_id, request=request), facts)
+        created = created._replace(forked_from=run_id, request=request, principal=principal())
+        return await self._begin(chosen, name, created, facts)
 
     # -- what they share ----------------------------------------------------------------------------------------
 

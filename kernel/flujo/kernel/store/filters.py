@@ -14,6 +14,14 @@ from .backend import Order, RunFilter
 Instant = datetime | int
 """A datetime that knows its zone, or microseconds since 1970-01-01 UTC, as every `*_at` of a run is."""
 
+MAX_TEXT = 4000
+"""How many bytes a text that somebody says about a run may have, such as `by` or `reason`."""
+
+MAX_LABELS = 64
+MAX_LABEL_NAME = 200
+MAX_LABEL = 1000
+"""How many bytes the value of a label may have."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
@@ -107,12 +115,16 @@ def check_order(order: str) -> Order:
 
 
 def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the labels themselves; raises InvalidValueError for one that is not text."""
-    for name, value in check_mapping("labels", labels).items():
+    """Return the labels themselves; raises InvalidValueError for one that is not text, InvalidNameError for one that is
+    too long or has no name, and for too many."""
+    if len(given := check_mapping("labels", labels)) > MAX_LABELS:
+        raise InvalidNameError("labels", f"{len(given)} labels", f"at most {MAX_LABELS} of them")
+    for name, value in given.items():
         if not isinstance(value, str):
             raise InvalidValueError(f"labels.{name}", f"a label is text, not {type(value).__name__}")
-        check_text(f"labels.{name}", name)
-        check_text(f"labels.{name}", value)
+        if not check_text(f"labels.{name}", name, MAX_LABEL_NAME):
+            raise InvalidNameError("labels", name, "a label has a name")
+        check_text(f"labels.{name}", value, MAX_LABEL)
     return labels
 
 
@@ -134,16 +146,20 @@ def check_limit(limit: int) -> int:
     return limit
 
 
-def check_text(what: str, text: str | None) -> str | None:
+def check_text(what: str, text: str | None, limit: int = MAX_TEXT) -> str | None:
     """Return the text itself; raises InvalidValueError for what is no text, and for one that UTF-8 cannot hold, and so
-    neither a journal nor a call."""
+    neither a journal nor a call; InvalidNameError for one of more than `limit` bytes, or with a NUL in it."""
     if text is not None:
         if not isinstance(text, str):
             raise InvalidValueError(what, f"it is text, not {type(text).__name__}")
         try:
-            text.encode()
+            size = len(text.encode())
         except UnicodeEncodeError as error:
             raise InvalidValueError(what, str(error)) from None
+        if size > limit:
+            raise InvalidNameError(what, f"{text[:20]}…", f"it has {size} bytes, and may have {limit}")
+        if "\0" in text:
+            raise InvalidNameError(what, text, "a text without NUL")
     return text
 
 

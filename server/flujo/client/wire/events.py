@@ -7,25 +7,33 @@ and a field that holds None is absent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
 from pydantic_core import from_json, to_json
 
-from flujo.kernel.events import KIND_OF, KINDS, Event, Kind, UnknownFact
+from flujo.kernel.events import KIND_OF, KINDS, Event, Kind, UnknownFact, encode
 from flujo.v1 import event_pb2
+from flujo.v1.payload_pb2 import PAYLOAD_PART_ENVIRONMENT, Payload
 
+from .limits import Room, fitting, shorten
 from .runs import differences_of, plan_of, put_differences, put_plan
 from .values import (
     Payloads,
     from_duration,
     from_timestamp,
-    inline,
     to_duration,
     to_timestamp,
 )
+from .words import BY_ENUM
+
+MAX_EVENT_BYTES = 256 * 1024
+"""An event of more bytes, its large value apart, loses the last entries of its lists."""
+
+MAX_LIST_BYTES = 128 * 1024
+"""What is left of each list then."""
 
 _OTHER_NAMES = {"timeout_seconds": "timeout"}
 
@@ -62,6 +70,13 @@ def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
     def if_present(read: Take) -> Take:
         return lambda message: read(getattr(message, field)) if message.HasField(field) else default
 
+    if descriptor.enum_type is not None:
+        words = BY_ENUM[descriptor.enum_type.name]
+        return _Field(
+            name,
+            lambda message, word, *_: write(message, words.number(word)),
+            lambda message: words.word(getattr(message, field)),
+        )
     if descriptor.message_type is None:
         if descriptor.is_repeated:
             return _Field(
@@ -82,6 +97,12 @@ def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
             return _Field(name, copied(to_timestamp), if_present(from_timestamp))
         case "Duration":
             return _Field(name, copied(to_duration), if_present(from_duration))
+        case "RequestFingerprint":
+            return _Field(
+                name,
+                copied(lambda request: event_pb2.RequestFingerprint(id=request[0], digest=request[1])),
+                if_present(lambda request: [request.id, request.digest]),
+            )
         case "StepDifference":
             return _Field(
                 name,
@@ -98,9 +119,11 @@ def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
             lambda message, text, payloads, seq: getattr(message, field).CopyFrom(payloads.make(text, seq)),
             if_present(lambda payload: payload.json),
         )
-    return _Field(  # the environment, which is a small object and not text
+    return _Field(  # the environment, which is an object and not text
         name,
-        copied(lambda value: inline(to_json(value).decode())),
+        lambda message, value, payloads, seq: getattr(message, field).CopyFrom(
+            payloads.make(to_json(value).decode(), seq, PAYLOAD_PART_ENVIRONMENT)
+        ),
         if_present(lambda payload: from_json(payload.json)),
     )
 
@@ -113,7 +136,7 @@ _BY_TYPE = {kind.type: kind for kind in KINDS}
 
 
 def to_event(event: Event, payloads: Payloads) -> event_pb2.Event:
-    """Return the message of an event; a large payload becomes a reference."""
+    """Return the message of an event; a large payload becomes a reference, and what is too large otherwise is cut."""
     kind = KIND_OF[event.fact.__class__]
     made = event_pb2.Event(seq=event.seq, at=to_timestamp(event.at), type=kind.type)
     message = getattr(made, kind.type)
@@ -122,17 +145,36 @@ def to_event(event: Event, payloads: Payloads) -> event_pb2.Event:
         value = getattr(event.fact, field.name)
         if value is not None:
             field.put(message, value, payloads, event.seq)
+    was_longer = shorten(made)
+    if made.ByteSize() > MAX_EVENT_BYTES:
+        was_longer |= _shorten_lists(message)
+    made.cut = was_longer
     return made
 
 
-def from_event(message: event_pb2.Event) -> Event:
-    """Return the event of a message that holds its payload; one of a newer kind holds an UnknownFact."""
+def _shorten_lists(message: Any) -> bool:
+    """Leave out the last entries of long lists; True if there were any."""
+    was_longer = False
+    for field, values in message.ListFields():
+        if field.is_repeated and not (field.message_type and field.message_type.GetOptions().map_entry):
+            kept = fitting(values, Room(MAX_LIST_BYTES))
+            was_longer |= kept < len(values)
+            del values[kept:]
+    return was_longer
+
+
+def from_event(message: event_pb2.Event, whole: str | None = None) -> Event:
+    """Return the event of a message that holds its payload; one of a newer kind holds an UnknownFact. `whole` is the
+    text of PAYLOAD_PART_FACT for an event that was cut."""
     chosen = message.WhichOneof("fact")
     kind = None if chosen is None else _BY_TYPE.get(chosen)
     if chosen is None or kind is None:
         return Event(message.seq, from_timestamp(message.at), UnknownFact(message.type))
     inner = getattr(message, chosen)
     fact = kind.fact(*[field.take(inner) for field in _fields(kind)])
+    if whole is not None:
+        told = from_json(whole)
+        fact = fact._replace(**{name: value for name, value in told.items() if name in kind.fact._fields})
     return Event(message.seq, from_timestamp(message.at), fact)
 
 
@@ -142,11 +184,15 @@ def recorded_payload(event: Event) -> str | None:
     return None if kind.payload is None else getattr(event.fact, kind.payload)
 
 
-def payload_of(message: event_pb2.Event) -> Any:
-    """Return the payload in the message of an event, to be read or replaced; None for kinds that have none."""
+def recorded_fact(event: Event) -> str:
+    """Return all fields of a fact but the large one, as JSON text."""
+    return encode(event).body
+
+
+def payloads_of(message: event_pb2.Event) -> Iterator[Payload]:
+    """Yield the payloads in the message of an event, to be read or replaced."""
     chosen = message.WhichOneof("fact")
-    kind = None if chosen is None else _BY_TYPE.get(chosen)
-    if kind is None or kind.payload is None:
-        return None
-    inner = getattr(message, cast(str, chosen))
-    return getattr(inner, kind.payload) if inner.HasField(kind.payload) else None
+    if chosen is not None:
+        for _, value in getattr(message, chosen).ListFields():
+            if isinstance(value, Payload):
+                yield value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from flujo.kernel.api import SelectionOptions
 from flujo.kernel.backend import Order, RunFilter, RunQuery
 from flujo.kernel.errors import InvalidNameError
 from flujo.v1 import run_service_pb2 as pb
@@ -30,6 +31,15 @@ def to_filter(filter: RunFilter) -> pb.RunFilter:
 def from_filter(message: pb.RunFilter) -> RunQuery:
     """Return the filter in a message; raises InvalidNameError for a status that does not exist."""
     return cast(RunQuery, given_in(message, RunQuery.__annotations__))
+
+
+def from_selection(message: pb.PruneRunsRequest) -> SelectionOptions:
+    """Return what a request says to prune; raises InvalidNameError for a part of its filter that is not for pruning."""
+    for field, _ in message.filter.ListFields():
+        if field.name not in SelectionOptions.__annotations__:
+            known = ", ".join(name for name in RunQuery.__annotations__ if name in SelectionOptions.__annotations__)
+            raise InvalidNameError(f"filter.{field.name}", "", f"runs are pruned by {known}")
+    return cast(SelectionOptions, given_in(message, SelectionOptions.__annotations__))
 
 
 def to_order(order: Order) -> pb.RunOrder.ValueType:

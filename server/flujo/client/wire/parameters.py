@@ -1,8 +1,8 @@
 """Convert the keywords of calls: each has a field of its own name in the request, and its type says how it is written.
 
 So a keyword that is added to the contract and to the kernel needs nothing here, in the client or in the server. What
-differs: `older_than_seconds` is the Duration `older_than` there, an instant is a Timestamp, and what is not said (None)
-is absent, or empty where a field cannot be absent.
+differs: `older_than_seconds` is the Duration `older_than` there, an instant is a Timestamp, a part of a filter is in
+`filter`, and what is not said (None) is absent, or empty where a field cannot be absent.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def given_in(request: Message, keywords: Iterable[str], *, apart: Collection[str
 
 
 def _put(request: Any, name: str, value: Any) -> None:
-    field = _field(request, name)
+    request, field = _place(request, name)
     match _kind(field):
         case "Timestamp":
             instant = check_instant(name, value)
@@ -66,7 +66,7 @@ def _put(request: Any, name: str, value: Any) -> None:
 
 
 def _given(request: Any, name: str) -> Any:
-    field = _field(request, name)
+    request, field = _place(request, name)
     value = getattr(request, field.name)
     match _kind(field):
         case "Timestamp":
@@ -85,9 +85,13 @@ def _given(request: Any, name: str) -> Any:
             return value or None
 
 
-def _field(request: Any, name: str) -> FieldDescriptor:
-    found: FieldDescriptor = request.DESCRIPTOR.fields_by_name[name.removesuffix("_seconds")]
-    return found
+def _place(request: Any, name: str) -> tuple[Any, FieldDescriptor]:
+    """Return the message that has the field of a keyword, which is the request or its filter, and that field."""
+    field = name.removesuffix("_seconds")
+    known = request.DESCRIPTOR.fields_by_name
+    if field not in known and "filter" in known:
+        request = request.filter
+    return request, request.DESCRIPTOR.fields_by_name[field]
 
 
 def _kind(field: FieldDescriptor) -> str:

@@ -6,7 +6,7 @@ further. The counts a fold keeps are made again from the steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -14,22 +14,29 @@ from pydantic_core import from_json, to_json
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import InvalidNameError
 from flujo.kernel.state import SETTLED, Failure, Progress, RunStatus, StepState, StepStatus, WorkflowState
-from flujo.v1 import run_pb2
+from flujo.v1 import payload_pb2, run_pb2
 from flujo.v1.payload_pb2 import Payload
 
+from .limits import Room, shorten
 from .values import (
     Payloads,
     from_duration,
     from_timestamp,
-    inline,
     micros_from_duration,
     micros_to_duration,
     to_duration,
     to_timestamp,
 )
+from .words import CLEAN_UP_REASONS, PAUSE_REASONS, STEP_CHANGES, STEP_KINDS, WAIT_KINDS
 
-MAX_STEPS = 1000
-"""How many steps an answer holds at most."""
+MAX_STEPS = MAX_ITEMS = 1000
+"""How many steps an answer holds at most, and how many entries any other list of it."""
+
+MAX_STEPS_BYTES = 512 * 1024
+"""How many bytes the steps among the details of a run have at most."""
+
+MAX_DETAIL_BYTES = 64 * 1024
+"""How many bytes any other list among them has at most."""
 
 _RUN_STATUSES = {status: run_pb2.RunStatus.Value(f"RUN_STATUS_{status.name}") for status in RunStatus}
 _STEP_STATUSES = {status: run_pb2.StepStatus.Value(f"STEP_STATUS_{status.name}") for status in StepStatus}
@@ -41,7 +48,6 @@ _STATE_INSTANTS = ("cancel_requested_at", "pause_requested_at", "resumed_at", "a
 _STEP_INSTANTS = ("started_at", "finished_at", "next_attempt_at", "until", "attempt_started_at")
 _STEP_FIELDS = (
     "name",
-    "kind",
     "generation",
     "attempt",
     "failures",
@@ -73,7 +79,7 @@ def given_statuses(numbers: Iterable[int]) -> list[RunStatus]:
     """Return the statuses in a request; raises InvalidNameError for a number that is none."""
     for number in numbers:
         if number not in _RUN_STATUS_OF:
-            raise InvalidNameError("run status", number, "one of the numbers of flujo.v1.RunStatus, but 0")
+            raise InvalidNameError("statuses", number, "one of the numbers of flujo.v1.RunStatus, but 0")
     return [_RUN_STATUS_OF[number] for number in numbers]
 
 
@@ -81,7 +87,7 @@ def given_statuses(numbers: Iterable[int]) -> list[RunStatus]:
 
 
 def to_run(summary: RunSummary, *, interrupted: bool) -> run_pb2.Run:
-    """Return the message of a run in RUN_VIEW_BASIC."""
+    """Return the message of a run in RUN_VIEW_BASIC. Texts that are too long are cut."""
     run = run_pb2.Run(
         run_id=summary.run_id,
         uid=summary.uid,
@@ -108,6 +114,7 @@ def to_run(summary: RunSummary, *, interrupted: bool) -> run_pb2.Run:
         run.error.CopyFrom(
             run_pb2.Failure(type=summary.error_type, message=summary.error_message or "", step=summary.failed_step)
         )
+    shorten(run)
     return run
 
 
@@ -144,28 +151,32 @@ def from_run(run: run_pb2.Run) -> RunSummary:
 
 
 def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
-    """Make the message of a run that of RUN_VIEW_FULL, as `state` tells it."""
-    payloads = Payloads()
-    details = run.details
-    details.inputs.CopyFrom(inline(state.inputs_json))  # small enough, or the run would not have been started
+    """Make the message of a run that of RUN_VIEW_FULL, as `state` tells it. Lists end where they grow too large."""
+    payloads, details, seq = Payloads(), run.details, state.seq
+    details.inputs.CopyFrom(payloads.make(state.inputs_json, seq, payload_pb2.PAYLOAD_PART_INPUTS))
     if state.output_json is not None:
-        details.output.CopyFrom(payloads.make(state.output_json, state.seq))  # final: its last event holds it
-    steps = list(state.steps.values())
-    details.steps.extend(to_step(step, payloads) for step in steps[:MAX_STEPS])
-    details.steps_omitted = max(0, len(steps) - MAX_STEPS)
-    details.variables.CopyFrom(inline(to_json(state.variables).decode()))
-    details.environment.CopyFrom(inline(to_json(dict(state.environment)).decode()))
-    details.waits.extend(_waits(state))
+        details.output.CopyFrom(payloads.make(state.output_json, seq))  # final: its last event holds it
+    details.variables.CopyFrom(payloads.make(variables_of(state), seq, payload_pb2.PAYLOAD_PART_VARIABLES))
+    details.environment.CopyFrom(payloads.make(environment_of(state), seq, payload_pb2.PAYLOAD_PART_ENVIRONMENT))
+    details.steps_omitted = put_fitting(details.steps, _to_steps(state, payloads), len(state.steps), MAX_STEPS_BYTES)
+    waits = list(_waits(state))
+    details.waits_omitted = put_fitting(details.waits, waits, len(waits))
     details.progress.CopyFrom(_progress(state))
-    details.failed_steps.extend(state.failed_steps)
+    details.failed_steps_omitted = put_fitting(details.failed_steps, state.failed_steps, len(state.failed_steps))
     details.active.CopyFrom(micros_to_duration(state.active_micros))
-    put_plan(details.plan, state.plan or ())
-    put_differences(details.differences, state.differences)
+    details.plan_omitted = put_fitting(details.plan, _to_plan(state.plan or ()), len(state.plan or ()))
+    found = state.differences
+    details.differences_omitted = put_fitting(details.differences, _to_differences(found), len(found))
     details.changes_accepted = state.changes_accepted
     if state.usual_seconds is not None:
         details.usual.CopyFrom(to_duration(state.usual_seconds))
-    details.cut_short.extend(state.cut_short)
-    for name in ("paused_reason", "cancel_reason", "forked_from", "cleaning_up", "clean_up_seq"):
+    cut_short = list(state.cut_short)
+    details.cut_short_omitted = put_fitting(details.cut_short, cut_short, len(cut_short))
+    if state.paused_reason is not None:
+        details.paused_reason = PAUSE_REASONS.number(state.paused_reason)
+    if state.cleaning_up is not None:
+        details.cleaning_up = CLEAN_UP_REASONS.number(state.cleaning_up)
+    for name in ("cancel_reason", "forked_from", "clean_up_seq"):
         if (value := getattr(state, name)) is not None:
             setattr(details, name, value)
     if state.timeout_seconds is not None:
@@ -175,6 +186,23 @@ def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
         run.error.CopyFrom(_to_failure(state.error))
     if state.report is not None:
         details.report.CopyFrom(_to_report(state.report))
+    shorten(run)
+
+
+def put_fitting(target: Any, items: Iterable[Any], count: int, size: int = MAX_DETAIL_BYTES) -> int:
+    """Write as many of the items into a list of a message as fit into `size` bytes, and `MAX_ITEMS`; return how many of
+    the `count` items are left out."""
+    room, kept = Room(size), 0
+    for item in items:
+        if kept == MAX_ITEMS or not room.takes(item):
+            break
+        target.append(item)
+        kept += 1
+    return count - kept
+
+
+def _to_steps(state: WorkflowState, payloads: Payloads) -> Iterator[run_pb2.Step]:
+    return (to_step(step, payloads) for step in state.steps.values())
 
 
 def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowState:
@@ -194,12 +222,12 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
         output_json=details.output.json if details.HasField("output") else None,
         error=_from_failure(run.error) if run.HasField("error") else None,
         failed_steps=tuple(details.failed_steps),
-        paused_reason=_optional(details, "paused_reason"),
+        paused_reason=PAUSE_REASONS.word(details.paused_reason) if details.HasField("paused_reason") else None,
         differences=differences_of(details.differences),
         changes_accepted=details.changes_accepted,
         usual_seconds=from_duration(details.usual) if details.HasField("usual") else None,
         cancel_reason=_optional(details, "cancel_reason"),
-        cleaning_up=_optional(details, "cleaning_up"),
+        cleaning_up=CLEAN_UP_REASONS.word(details.cleaning_up) if details.HasField("cleaning_up") else None,
         clean_up_seq=_optional(details, "clean_up_seq"),
         cut_short=tuple(details.cut_short),
         parent_run_id=summary.parent_run_id,
@@ -231,6 +259,7 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
 def to_step(step: StepState, payloads: Payloads) -> run_pb2.Step:
     """Return the message of a step; a large output becomes a reference."""
     made = run_pb2.Step(
+        kind=STEP_KINDS.number(step.kind),
         status=_STEP_STATUSES[step.status],
         active=micros_to_duration(step.active_micros),
         **{name: getattr(step, name) for name in (*_STEP_FIELDS, *_STEP_OPTIONALS)},
@@ -243,12 +272,14 @@ def to_step(step: StepState, payloads: Payloads) -> run_pb2.Step:
     if step.progress is not None:
         made.report.CopyFrom(_to_report(step.progress))
     _put_instants(made, step, _STEP_INSTANTS)
+    shorten(made)
     return made
 
 
 def from_step(step: run_pb2.Step) -> StepState:
     """Return the step of a message that holds its output."""
     return StepState(
+        kind=STEP_KINDS.word(step.kind),
         status=_STEP_STATUS_OF.get(step.status, StepStatus.RUNNING),
         active_micros=micros_from_duration(step.active),
         output_json=step.output.json if step.HasField("output") else None,
@@ -261,18 +292,86 @@ def from_step(step: run_pb2.Step) -> StepState:
 
 
 def payloads_in(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> Iterator[Payload]:
-    """Yield the payloads of a run in RUN_VIEW_FULL that may be references."""
-    if run.details.HasField("output"):
-        yield run.details.output
+    """Yield the payloads of a run in RUN_VIEW_FULL, which may be references."""
+    details = run.details
+    yield from (details.inputs, details.variables, details.environment)
+    if details.HasField("output"):
+        yield details.output
     for step in steps:
         if step.HasField("output"):
             yield step.output
 
 
+# -- what is too large for the details ----------------------------------------------------------------------------
+
+
+def variables_of(state: WorkflowState) -> str:
+    """Return the variables of a run as JSON text."""
+    return to_json(state.variables).decode()
+
+
+def environment_of(state: WorkflowState) -> str:
+    """Return what was read once when a run began as JSON text."""
+    return to_json(dict(state.environment)).decode()
+
+
+PARTS: Mapping[int, Callable[[WorkflowState], str]] = {
+    payload_pb2.PAYLOAD_PART_INPUTS: lambda state: state.inputs_json,
+    payload_pb2.PAYLOAD_PART_VARIABLES: variables_of,
+    payload_pb2.PAYLOAD_PART_ENVIRONMENT: environment_of,
+    payload_pb2.PAYLOAD_PART_PLAN: lambda state: to_json(
+        None
+        if state.plan is None
+        else [{"name": name, "digest": digest, "depends_on": wanted} for name, digest, *wanted in state.plan]
+    ).decode(),
+    payload_pb2.PAYLOAD_PART_FAILED_STEPS: lambda state: to_json(list(state.failed_steps)).decode(),
+    payload_pb2.PAYLOAD_PART_CUT_SHORT: lambda state: to_json(list(state.cut_short)).decode(),
+    payload_pb2.PAYLOAD_PART_DIFFERENCES: lambda state: to_json(
+        [{"step": step, "change": change, "detail": detail} for step, change, detail in state.differences]
+    ).decode(),
+}
+"""The JSON text of each part of a state that ReadPayload reads."""
+
+
+def omitted_parts(details: run_pb2.RunDetails) -> Iterator[payload_pb2.PayloadPart.ValueType]:
+    """Yield the parts whose last entries were left out of an answer."""
+    if details.failed_steps_omitted:
+        yield payload_pb2.PAYLOAD_PART_FAILED_STEPS
+    if details.plan_omitted:
+        yield payload_pb2.PAYLOAD_PART_PLAN
+    if details.cut_short_omitted:
+        yield payload_pb2.PAYLOAD_PART_CUT_SHORT
+    if details.differences_omitted:
+        yield payload_pb2.PAYLOAD_PART_DIFFERENCES
+
+
+def put_part(details: run_pb2.RunDetails, part: int, told: str) -> None:
+    """Replace a list whose last entries were left out by the whole of it."""
+    found = from_json(told)
+    match part:
+        case payload_pb2.PAYLOAD_PART_FAILED_STEPS:
+            details.failed_steps[:] = found
+        case payload_pb2.PAYLOAD_PART_CUT_SHORT:
+            details.cut_short[:] = found
+        case payload_pb2.PAYLOAD_PART_PLAN:
+            del details.plan[:]
+            put_plan(details.plan, [[each["name"], each["digest"], *each["depends_on"]] for each in found])
+        case payload_pb2.PAYLOAD_PART_DIFFERENCES:
+            del details.differences[:]
+            put_differences(details.differences, [[each["step"], each["change"], each["detail"]] for each in found])
+
+
+# -- parts --------------------------------------------------------------------------------------------------------
+
+
 def put_plan(target: MutableSequence[run_pb2.PlannedStep], plan: Iterable[Sequence[str]]) -> None:
     """Write the steps of a definition into a message."""
+    target.extend(_to_plan(plan))
+
+
+def _to_plan(plan: Iterable[Sequence[str]]) -> Iterator[run_pb2.PlannedStep]:
     for name, digest, *dependencies in plan:
-        target.append(run_pb2.PlannedStep(name=name, digest=digest, depends_on=dependencies))
+        yield run_pb2.PlannedStep(name=name, digest=digest, depends_on=dependencies)
 
 
 def plan_of(steps: Iterable[run_pb2.PlannedStep]) -> list[list[str]] | None:
@@ -282,12 +381,17 @@ def plan_of(steps: Iterable[run_pb2.PlannedStep]) -> list[list[str]] | None:
 
 def put_differences(target: MutableSequence[run_pb2.StepDifference], rows: Iterable[Sequence[str]]) -> None:
     """Write (step, change, detail) rows into a message."""
-    target.extend(run_pb2.StepDifference(step=step, change=change, detail=detail) for step, change, detail in rows)
+    target.extend(_to_differences(rows))
+
+
+def _to_differences(rows: Iterable[Sequence[str]]) -> Iterator[run_pb2.StepDifference]:
+    for step, change, detail in rows:
+        yield run_pb2.StepDifference(step=step, change=STEP_CHANGES.number(change), detail=detail)
 
 
 def differences_of(messages: Iterable[run_pb2.StepDifference]) -> Sequence[Sequence[str]]:
     """Return the (step, change, detail) rows of a message."""
-    return [[each.step, each.change, each.detail] for each in messages]
+    return [[each.step, STEP_CHANGES.word(each.change), each.detail] for each in messages]
 
 
 def _waits(state: WorkflowState) -> Iterator[run_pb2.Wait]:
@@ -295,7 +399,7 @@ def _waits(state: WorkflowState) -> Iterator[run_pb2.Wait]:
         if step.status is StepStatus.RUNNING:
             continue
         kind = "backoff" if step.status is StepStatus.RETRYING else step.kind
-        wait = run_pb2.Wait(kind=kind, step=step.name, signal=step.signal, child=step.child)
+        wait = run_pb2.Wait(kind=WAIT_KINDS.number(kind), step=step.name, signal=step.signal, child=step.child)
         if step.wake_at is not None:
             wait.until.CopyFrom(to_timestamp(step.wake_at))
         yield wait

@@ -16,13 +16,10 @@ from pydantic_core import from_json
 from flujo.kernel.api import MAX_INPUT_BYTES
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import InvalidValueError, PayloadTooLargeError
-from flujo.v1.payload_pb2 import Payload, PayloadReference
+from flujo.v1.payload_pb2 import PAYLOAD_PART_UNSPECIFIED, Payload, PayloadPart, PayloadReference
 
 MAX_INLINE_BYTES = 64 * 1024
 """A larger value is left out of an answer."""
-
-MAX_ANSWER_BYTES = 1024 * 1024
-"""What all values of one answer may have together; the rest is left out."""
 
 JSON = "application/json"
 
@@ -62,20 +59,20 @@ def micros_from_duration(duration: Duration) -> int:
 
 
 class Payloads:
-    """Makes the payloads of one answer: small values are inline as long as there is room for them."""
+    """Makes the payloads of an answer: small values are inline, or with `inline_bytes` 0 none."""
 
-    def __init__(self, room: int = MAX_ANSWER_BYTES) -> None:
-        self.room = room
+    def __init__(self, inline_bytes: int = MAX_INLINE_BYTES) -> None:
+        self._inline_bytes = inline_bytes
 
-    def make(self, recorded: str, seq: int) -> Payload:
-        """Return the payload of recorded JSON text that event `seq` holds."""
-        if len(recorded) <= MAX_INLINE_BYTES and len(recorded) <= self.room:
+    def make(self, recorded: str, seq: int, part: PayloadPart.ValueType = PAYLOAD_PART_UNSPECIFIED) -> Payload:
+        """Return the payload of JSON text that event `seq` holds, or that is this part of the run as of it."""
+        if len(recorded) <= self._inline_bytes:
             size = len(recorded) if recorded.isascii() else len(recorded.encode())
-            if size <= MAX_INLINE_BYTES and size <= self.room:
-                self.room -= size
+            if size <= self._inline_bytes:
                 return inline(recorded)
         data = recorded.encode()
-        reference = PayloadReference(seq=seq, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        digest = hashlib.sha256(data).hexdigest()
+        reference = PayloadReference(seq=seq, size_bytes=len(data), sha256=digest, part=part)
         return Payload(content_type=JSON, reference=reference)
 
 
