@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release bench torture torture-disks torture-processes mutants test-newest test-lowest sbom clean
+.PHONY: help setup demo test check fmt proto proto-release bench torture torture-disks torture-processes mutations mutants test-newest test-lowest sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -85,6 +85,10 @@ torture-disks: $(VENV)/.dev ## the same with real processes and disks, as root: 
 ROUNDS ?= 20
 torture-processes: $(VENV)/.dev ## end attempts whose processes hide, in every way: make torture-processes ROUNDS=20
 	for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -q -x tests/kernel/execution/test_leftovers.py || exit 1; done
+
+MUTATIONS ?= 20000
+mutations: $(VENV)/.dev ## try definitions with something changed: make mutations MUTATIONS=20000
+	MUTATIONS=$(MUTATIONS) $(BIN)/python tests/suite.py --timeout 3600 tests/cli/test_mutated_definitions.py tests/workflows/test_mutations.py
 
 N ?= 120
 MUTANTS = --count $(N) --seed $(SEED) --jobs $(JOBS) $(if $(WITHIN),--within $(WITHIN)) $(if $(NEAR),--near) $(if $(RECORD),--record)
