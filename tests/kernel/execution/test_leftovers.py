@@ -44,6 +44,8 @@ HIDING = {
     "no SIGTERM": f"""setsid sh -c 'trap "" TERM HUP INT; exec yes up >FIFO' {AWAY} &""",
     "holding the output": "setsid yes up 9>&1 >FIFO &",
     "forking for ever": f"setsid sh forks FIFO 0 {AWAY} &",
+    "pool workers": f"{sys.executable} -S pool FIFO {AWAY} &",
+    "stopped": "setsid sh -c 'echo up; kill -STOP $$; exec yes up' </dev/null >FIFO 2>/dev/null &",
 }
 if os.geteuid() == 0 and shutil.which("setpriv"):
     HIDING["another user"] = "setsid setpriv --reuid 65534 --clear-groups yes up >FIFO 2>/dev/null &"
@@ -57,12 +59,32 @@ setsid sh "$0" "$1" $(($2 + 1)) &
 """
 
 
+POOL = """
+import multiprocessing, os, signal, sys
+
+def work(place):
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with open(place, "w") as fifo:
+        while True:
+            fifo.write("up\\n")
+            fifo.flush()
+
+if __name__ == "__main__":
+    pool = multiprocessing.get_context("forkserver").Process(target=work, args=(sys.argv[1],))
+    pool.start()
+    os._exit(0)
+"""
+"""A pool whose workers are children of a server of their own, and whose user has gone."""
+
+
 class Hidden:
     """Processes that hide in each of the ways, in a folder with a FIFO for each."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "forks").write_text(FORKS)
+        (folder / "pool").write_text(POOL)
         os.mkfifo(folder / "go")
         self.go = os.open(folder / "go", os.O_RDWR)
         self.store = f"sqlite:{folder}/state.db"
@@ -180,6 +202,58 @@ async def test_nothing_is_alive_when_a_run_has_been_cancelled(hidden: Hidden) ->
         await kernel.cancel("r")
         await kernel.wait("r")
         assert hidden.alive() == []
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+async def test_nothing_is_alive_when_the_clean_ups_of_a_run_begin(how: str, hidden: Hidden) -> None:
+    """After a cancel, and when the time of the run is over."""
+    alive: list[list[str]] = []
+
+    async def body() -> None:
+        await a_command_that_hides(hidden)
+
+    async def look(ctx: Context) -> None:
+        alive.append(hidden.alive())
+
+    @workflow(name="one_step", timeout="1h", clean_up=look)
+    async def flow(ctx: Context) -> None:
+        await ctx.step(body, name="it")
+
+    harness = Harness()
+    async with harness.kernel(flow) as kernel:
+        await _start_and_wait_until_up(kernel, flow, hidden)
+        if how == "cancel":
+            await kernel.cancel("r")
+        else:
+            harness.clock.advance(3600)
+        await kernel.wait("r")
+
+    assert alive == [[]]
+
+
+async def test_nothing_is_alive_when_a_sibling_has_failed(hidden: Hidden) -> None:
+    """The branch beside it is cancelled, and what it has started with it."""
+    alive: list[list[str]] = []
+
+    async def body() -> None:
+        await a_command_that_hides(hidden)
+
+    async def fail() -> None:
+        await anyio.to_thread.run_sync(hidden.wait_until_up)
+        raise ValueError("as told")
+
+    @workflow(name="side_by_side")
+    async def flow(ctx: Context) -> None:
+        try:
+            await ctx.gather(ctx.step(body, name="it"), ctx.step(fail, name="fail"))
+        finally:
+            alive.append(hidden.alive())
+
+    async with Harness().kernel(flow) as kernel:
+        await kernel.start(flow, run_id="r")
+        await kernel.wait("r")
+
+    assert alive == [[]]
 
 
 async def test_what_clears_its_variables_is_found_by_its_descent(hidden: Hidden) -> None:
