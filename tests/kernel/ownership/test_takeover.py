@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -20,7 +20,7 @@ from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, StoreError
 from flujo.kernel.ownership import recovery
 from kernel.flows import double, doubling, stuck, waiting
-from kernel.harness import Counter, Harness, crash, recorded, until, usurp
+from kernel.harness import Counter, Harness, JumpingClock, ManualClock, crash, recorded, settled, until, usurp
 
 
 async def test_opening_a_kernel_recovers_interrupted_runs() -> None:
@@ -414,3 +414,64 @@ async def test_a_kernel_whose_recovery_fails_does_not_open(name: str, first: int
         await kernel.signal("waits", "go", 3)
 
         assert await kernel.result("waits") == 3
+
+
+class Refusing(InMemoryBackend):
+    """A handle that refuses so many releases, with or without making them."""
+
+    refusals = 0
+    makes_them = False
+
+    async def release(self, uids: Sequence[str] | None) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            if self.makes_them:
+                await super().release(uids)
+            raise StoreError(self.url, "the disk is full")
+        await super().release(uids)
+
+
+@pytest.mark.parametrize("makes_them", [False, True], ids=["refused", "made all the same"])
+@pytest.mark.parametrize("refusals", [1, 3])
+async def test_a_release_that_fails_is_tried_again(refusals: int, makes_them: bool) -> None:
+    """A change by hand is recorded, and its caller told so; the run is nobody's as soon as the store takes that, while
+    the kernel lives on."""
+    harness = Harness(JumpingClock())
+    async with harness.kernel(waiting) as dying:
+        await dying.start(waiting, run_id="r")
+        await until(dying, "r", "step_waiting")
+        crash(dying)
+    backend = Refusing(harness.store)
+    backend.makes_them = makes_them
+    async with harness.kernel(waiting, backend=backend, recover=False) as kernel:
+        backend.refusals = refusals
+        await kernel.set_variable("r", "x", 1)
+        await settled(lambda: harness.summary("r").owner is None)
+        backend.refusals = 0
+
+        async with harness.kernel(waiting, recover=False) as other:
+            await other.resume("r")
+            await other.signal("r", "go", 5)
+            assert await other.result("r") == 5
+        assert (await kernel.inspect("r")).variables == {"x": 1}
+
+
+async def test_a_run_that_has_come_back_is_not_released_late() -> None:
+    """The release was made although the store refused it, and the run goes on here before it is tried again."""
+    harness = Harness(ManualClock())
+    async with harness.kernel(waiting) as dying:
+        await dying.start(waiting, run_id="r")
+        await until(dying, "r", "step_waiting")
+        crash(dying)
+    backend = Refusing(harness.store)
+    backend.makes_them = True
+    async with harness.kernel(waiting, backend=backend, recover=False) as kernel:
+        backend.refusals = 1
+        await kernel.set_variable("r", "x", 1)
+        await kernel.resume("r")
+        harness.clock.advance(5)
+        await anyio.wait_all_tasks_blocked()
+
+        assert harness.summary("r").owner == kernel.id
+        await kernel.signal("r", "go", 5)
+        assert await kernel.result("r") == 5

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio import to_thread
 
+from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import (
     CorruptStoreError,
     FlujoError,
@@ -46,6 +47,9 @@ from .parts import Parts
 from .resumption import Resumption, require_paused, resumed
 
 logger = logging.getLogger("flujo.kernel")
+
+RELEASE_AGAIN = 1 * MICROSECONDS
+"""After so long a release that the store has refused is tried again."""
 
 Result = TypeVar("Result")
 
@@ -112,7 +116,7 @@ class Takeover:
             except Exception as error:
                 # While the store does not answer, the run stays where it is and is asked for again.
                 if not isinstance(error, (StoreError, KernelClosedError)) or isinstance(error, CorruptStoreError):
-                    await self._release(summary.uid)
+                    await self._give_up(summary)
                     self._disown(summary.uid)
                 raise
         self._disown(uid)  # unless it is in memory now: it is not this kernel's any more, or over
@@ -135,9 +139,9 @@ class Takeover:
         await self._registry.for_run(await read_state(self._backend, await self._backend.load(run_id)), self._backend)
         claimed = await self._claim(run_id)
         if claimed.status not in LIVE:  # somebody has ended it between the two looks
-            await self._backend.release([claimed.uid])
+            await self._give_up(claimed)
             return
-        async with self._released_on_error(claimed.uid):
+        async with self._released_on_error(claimed):
             batch = await self._bring_up(claimed)
         if batch is not None:
             await batch.durable()
@@ -216,10 +220,10 @@ class Takeover:
         claimed = await self._claim(run_id)
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
             # Somebody else was faster, and has left again: decide anew on what is there now.
-            await self._backend.release([claimed.uid])
+            await self._give_up(claimed)
             await self._resume(run_id, asked, request, only_paused)
             return
-        async with self._released_on_error(claimed.uid):
+        async with self._released_on_error(claimed):
             await self.sweep([claimed.uid])
             posts = [posted for posted in await self._backend.take() if posted.uid == claimed.uid]
             void = [each.id for each in posts if is_overruled(each.request.kind) and each.request.at <= asked_at]
@@ -256,7 +260,7 @@ class Takeover:
             return
         decide(state)  # refused before anything is claimed
         claimed = await self._claim(run_id)
-        async with self._released_on_error(claimed.uid):
+        async with self._released_on_error(claimed):
             await self.sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
             children = awaited(state)
@@ -266,7 +270,7 @@ class Takeover:
                 batch = run.record(fact)
             if batch is not None:
                 await batch.durable()
-        await self._backend.release([claimed.uid])
+        await self._give_up(claimed)
         await self._cancel_children(claimed, dict.fromkeys(sorted(children - awaited(state)), state.updated_at))
 
     # -- ending -------------------------------------------------------------------------------------------------
@@ -296,9 +300,9 @@ class Takeover:
 
     async def _cancel(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
         claimed = await self._claim(run_id)
-        async with self._released_on_error(claimed.uid):
+        async with self._released_on_error(claimed):
             if claimed.status in FINAL:  # somebody ran it to its end between the two looks
-                await self._backend.release([claimed.uid])
+                await self._give_up(claimed)
                 return CancelOutcome.ALREADY_FINISHED
             await self.sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
@@ -350,13 +354,13 @@ class Takeover:
             with anyio.CancelScope(shield=True), suppress(StoreError, RunNotFoundError):
                 summary = await self._backend.load(run_id)
                 if summary.owner == self._driver.owner and not self._runs.holds(summary.uid):
-                    await self._backend.release([summary.uid])
+                    await self._give_up(summary)
             raise
         await self._driver.end_former_life(claimed.uid)
         return claimed
 
     @asynccontextmanager
-    async def _released_on_error(self, uid: str) -> AsyncIterator[None]:
+    async def _released_on_error(self, claimed: RunSummary) -> AsyncIterator[None]:
         """Bring a claimed run up inside; on an error it is given up again, or nobody could take it before we close.
 
         When we do close, that gives up every run, once what was recorded for it is written; not any earlier."""
@@ -365,12 +369,33 @@ class Takeover:
         except KernelClosedError:
             raise
         except BaseException:
-            await self._release(uid)
+            await self._give_up(claimed)
             raise
 
-    async def _release(self, uid: str) -> None:
-        with anyio.CancelScope(shield=True), suppress(StoreError):
-            await self._backend.release([uid])
+    async def _give_up(self, owned: RunSummary) -> None:
+        """Release a run that this kernel does not advance. While the store refuses that it is tried again: who waits
+        for the run cannot wait until this kernel closes (test_a_release_that_fails_is_tried_again)."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._backend.release([owned.uid])
+            except StoreError as error:
+                logger.warning("run %s cannot be released yet: %s", owned.run_id, error)
+                self._tasks.spawn(partial(self._go_on_giving_up, owned.run_id, owned.uid))
+
+    async def _go_on_giving_up(self, run_id: str, uid: str) -> None:
+        release = partial(self._release_unless_held, run_id, uid)
+        while True:
+            await self._clock.sleep_until(self._clock.now() + RELEASE_AGAIN)
+            with suppress(StoreError):
+                await self._one_at_a_time(run_id, release)
+                return
+
+    async def _release_unless_held(self, run_id: str, uid: str) -> None:
+        """Release a run, unless it has come back to this kernel, which had released it after all."""
+        with suppress(RunNotFoundError):
+            stored = await self._backend.load(run_id)
+            if stored.uid == uid and stored.owner == self._driver.owner and not self._runs.holds(uid):
+                await self._backend.release([uid])
 
     async def sweep(self, uids: Collection[str]) -> None:
         """Make sure that nothing of attempts that died is alive before the next ones start.
