@@ -226,6 +226,29 @@ async def test_a_cancelled_backup_leaves_nothing(
     assert await store.count(RunFilter()) == 1
 
 
+async def test_a_backup_is_synced_while_it_grows(
+    store: SQLiteBackend, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its end, when it cannot be given up, there is little left to sync."""
+    monkeypatch.setattr(copies, "SLICE_PAGES", 1)
+    monkeypatch.setattr(copies, "SLICES_PER_SYNC", 10)
+    (summary,) = await create(store, creation("a"))
+    await store.append([large(following(summary), 400_000)])
+    synced: list[int] = []
+    sync = files.sync
+
+    def noting(path: Path) -> None:
+        if path.suffix == ".unfinished":
+            synced.append(path.stat().st_size)
+        sync(path)
+
+    monkeypatch.setattr(files, "sync", noting)
+    size = await store.backup(target)
+
+    assert len(synced) == size // 4096 // 10 + 1
+    assert synced[-1] == size
+
+
 async def test_a_backup_that_fails_leaves_nothing(
     store: SQLiteBackend, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

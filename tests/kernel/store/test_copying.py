@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from anyio import CancelScope
 
 from flujo.backends import InMemoryBackend
 from flujo.backends.memory import MemoryStore
@@ -317,6 +318,32 @@ async def test_a_copy_asks_for_many_runs_at_once() -> None:
 
         assert (await copy_runs(source, target)).unchanged == 30
         assert (source.calls, target.calls) == ({"read_runs": 2}, {"read_runs": 3})
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+async def test_a_copy_is_given_up_between_two_pages(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cancels it waits for the page that is being read, and for no other; what has arrived is whole."""
+    monkeypatch.setattr("flujo.kernel.store.copying._PAGE", 4)
+    monkeypatch.setattr("flujo.kernel.store.copying._BATCH_RUNS", 4)
+    harness, _ = await small_world(*(f"r{number:02}" for number in range(20)))
+    read = 0
+
+    class Cancelling(InMemoryBackend):
+        async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
+            nonlocal read
+            read += 1
+            if read == pages:
+                scope.cancel()
+            return await super().read_runs(run_ids, events)
+
+    async with opened(Cancelling(harness.store), None) as source, opened(InMemoryBackend()) as target:
+        with CancelScope() as scope:
+            await copy_runs(source, target)
+
+        assert scope.cancelled_caught
+        assert read == pages
+        assert await target.count(RunFilter()) == 4 * (pages - 1)
+        assert (await check(target)).findings == []
 
 
 async def test_long_journals_are_copied_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:

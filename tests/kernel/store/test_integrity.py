@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import CancelScope
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Context, WorkflowState, events, workflow
-from flujo.kernel.backend import Commit, Page, Posted, Problem, Request, RunFilter, RunSummary
+from flujo.kernel.backend import Commit, FoundRun, Page, Posted, Problem, Request, RunFilter, RunSummary
 from flujo.kernel.checking import (
     MOST_FINDINGS,
     Finding,
@@ -499,6 +500,26 @@ async def test_a_run_that_is_deleted_meanwhile_is_no_damage() -> None:
         report = await check(backend)
 
     assert report.findings == []
+
+
+async def test_a_check_is_given_up_between_two_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cancels it waits for the page that is being read, and for no other."""
+    monkeypatch.setattr("flujo.kernel.store.integrity._PAGE", 1)
+    harness = await small_store()
+    told: list[int] = []
+
+    class Cancelling(InMemoryBackend):
+        async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
+            found = await super().read_runs(run_ids, events)
+            scope.cancel()
+            return found
+
+    async with Cancelling(harness.store) as backend:
+        with CancelScope() as scope:
+            await check(backend, progress=lambda done, total: told.append(done))
+
+    assert scope.cancelled_caught
+    assert told == [1]
 
 
 async def test_a_report_lists_so_many_findings_and_counts_the_rest() -> None:

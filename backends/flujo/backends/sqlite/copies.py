@@ -23,6 +23,9 @@ from .interruption import Cancellation, Stopped, never, stoppable
 SLICE_PAGES = 2_048
 """Copied between two looks at whether to stop: 8 MiB, some milliseconds."""
 
+SLICES_PER_SYNC = 4
+"""After so many the copy is synced as far as it is. At the end a cancellation would have to wait for all of it."""
+
 
 def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: Cancellation = never) -> int:
     """Write what `source` sees to the new file `target`, durably, and return its bytes; on an error nothing is left.
@@ -59,9 +62,15 @@ def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: 
 def _fill(target: Path, source: sqlite3.Connection, stop: Cancellation) -> dict[str, int]:
     """Copy page by page; the numbers of rows that are to be found in the copy."""
 
+    slices = 0
+
     def look(_status: int, _remaining: int, _total: int) -> None:
+        nonlocal slices
         if stop():
             raise Stopped
+        slices += 1
+        if slices % SLICES_PER_SYNC == 0:
+            files.sync(target)
 
     with stoppable(source, stop):
         counts = _counts(source)

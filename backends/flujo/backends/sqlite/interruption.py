@@ -20,7 +20,7 @@ from .connection import kind_of
 
 Result = TypeVar("Result")
 
-AGAIN_SECONDS = 0.1
+AGAIN_SECONDS = 0.02
 """An interruption that falls between two statements meets none, so it is repeated until the work has ended."""
 
 _INSTRUCTIONS = 1_000_000  # of SQLite's machine between two questions: some milliseconds
