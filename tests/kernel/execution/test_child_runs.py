@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import (
     Context,
     Kernel,
@@ -23,6 +24,7 @@ from flujo.kernel import (
     Workflow,
     workflow,
 )
+from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import RunActiveError
 from flujo.kernel.events import (
     CancelRequested,
@@ -431,6 +433,31 @@ async def test_a_cancel_of_the_parent_cancels_the_child() -> None:
     assert (output, resumed.resume_count) == (8, 1)
 
 
+async def test_no_child_begins_once_a_cancel_is_recorded() -> None:
+    """A look for the child that a cancel cannot end, as in a thread, comes back when the run is being cancelled."""
+    harness = Harness()
+    child, looked = waiting(), anyio.Event()
+
+    class Stubborn(InMemoryBackend):
+        async def load(self, run_id: str) -> RunSummary:
+            try:
+                return await super().load(run_id)
+            finally:
+                if run_id == "r.child" and not looked.is_set():
+                    looked.set()
+                    with anyio.CancelScope(shield=True):
+                        await recorded(harness, "r", "cancel_requested")
+
+    async with harness.kernel(calling(child), child, backend=Stubborn(harness.store)) as kernel:
+        await kernel.start("parent", run_id="r")
+        await looked.wait()
+        await kernel.cancel("r")
+        await kernel.wait("r")
+
+    assert harness.types("r")[-2:] == ["cancel_requested", "run_cancelled"]
+    assert "r.child" not in harness.store.runs
+
+
 async def test_a_resume_right_after_a_cancel_finds_the_child_still_stopping() -> None:
     """A child that its parent had given up, and that ends only after the parent was resumed, is resumed as well."""
     begun, release = anyio.Event(), anyio.Event()
@@ -510,6 +537,43 @@ async def test_a_parent_that_takes_too_long_ends_its_child() -> None:
         with pytest.raises(RunFailed, match="60 seconds"):
             await kernel.result("r")
         assert (await kernel.wait("r.child")).status is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize("ends", ["timeout", "cancel", "failure"])
+async def test_a_parent_that_ends_before_it_has_asked_for_its_child_again_ends_it(ends: str) -> None:
+    """A program is called again after a restart. What ends it then may come before it is back where it was, and the
+    child is there all the same."""
+    harness = Harness()
+    child, gate, plain = waiting(), anyio.Event(), anyio.Event()
+
+    async def fail() -> None:
+        await gate.wait()
+        raise LookupError
+
+    async def ask(ctx: Context) -> None:
+        if plain.is_set():  # in its second life, the program is at something of its own
+            await anyio.sleep_forever()
+        await ctx.run_child(child)
+
+    @workflow(timeout=60)
+    async def parent(ctx: Context) -> None:
+        await ctx.gather(a=ask(ctx), b=ctx.step(fail))
+
+    async with harness.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await recorded(harness, child_id("r", "a/child", 1), "step_waiting")
+        plain.set()
+        crash(kernel)
+    if ends == "timeout":
+        harness.clock.advance(60)
+    async with harness.kernel(parent, child) as kernel:
+        if ends == "cancel":
+            await kernel.cancel("r")
+        gate.set()
+        await kernel.wait("r")
+
+        with anyio.fail_after(5):
+            assert (await kernel.wait(child_id("r", "a/child", 1))).status is RunStatus.CANCELLED
 
 
 async def test_a_cancel_of_a_parent_nobody_runs_cancels_the_child() -> None:

@@ -221,10 +221,14 @@ class ChildRuns:
     # -- for a parent that does not -----------------------------------------------------------------------------
 
     def abandoned(self, parent: LiveRun, key: str) -> None:
-        """Cancel the child of a step that the program leaves, if the run or the program has cancelled that step."""
+        """Cancel the child of a step that the program leaves, if the run or the program has cancelled that step.
+
+        A program that was stopped before it was back at its child, after a restart, leaves none here: those are the
+        orphans of its run (LiveRun.orphans)."""
         step = parent.state.steps.get(key)
         ends = parent.stopped is None or parent.stopped in (Stop.CANCEL, Stop.TIMEOUT)
         if step is not None and step.child is not None and step.status is StepStatus.WAITING and ends:
+            parent.given_up.add(step.child)
             parent.spawn(partial(self._cancel_once_durable, parent, step.child))
 
     async def _cancel_once_durable(self, parent: LiveRun, child: str) -> None:
@@ -247,7 +251,7 @@ class ChildRuns:
             except FlujoError as error:
                 logger.warning("run %s was not cancelled with its parent: %s", child, error)
 
-    async def cancel_given_up(self, children: Mapping[str, int], parent: RunSummary) -> None:
+    async def cancel_given_up(self, children: Mapping[str, int], parent: RunSummary | WorkflowState) -> None:
         """Cancel those of the children that belong to this life of the parent and that nobody else has resumed since
         the instant they were given up."""
         for child, instant in children.items():

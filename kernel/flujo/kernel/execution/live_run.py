@@ -7,7 +7,7 @@ Its program runs in a shielded scope that only `stop` cancels, so the reason of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence, Set
 from contextlib import contextmanager
 from math import inf
 from typing import Any, NoReturn, cast
@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from flujo.kernel import errors
 from flujo.kernel.journal import events
+from flujo.kernel.journal.children import awaited
 from flujo.kernel.journal.compatibility import unasked
 from flujo.kernel.journal.decisions import Stop, at_clean_up, at_end, stop_of
 from flujo.kernel.journal.events import Fact
@@ -83,6 +84,8 @@ class LiveRun:
         self.differences: Sequence[errors.Difference] = ()  # why it is stopped as incompatible
         self._newest: Batch | None = None
         self._dropped: list[int] = []  # requests of the inbox that change nothing
+        self.given_up: set[str] = set()  # children that are being cancelled, because the program has left them
+        self.orphans: dict[str, int] = {}  # children it still waited for when it ended, and when that was
 
     def __repr__(self) -> str:
         return f"<run {self.state.run_id} {self.state.status} seq={self.state.seq} token={self.token}>"
@@ -287,9 +290,10 @@ class LiveRun:
         self.task = this_task()
         if self.state.cleaning_up is None:
             output, failure = await self._perform(program)
+        children = awaited(self.state)
         if clean_up is not None and self._is_to_clean_up():
             await self._clean_up(clean_up)
-        await self._end(output, failure)
+        await self._end(output, failure, children)
 
     def _is_to_clean_up(self) -> bool:
         if self.state.status not in LIVE:
@@ -337,7 +341,7 @@ class LiveRun:
             if await self._is_torn_down(error):
                 # Not through our scope: the event loop itself is being ended, as by a second Ctrl-C.
                 self.stop(Stop.CLOSE)
-                await self._end(None, None)
+                await self._end(None, None, set())
                 raise
             return None, _run_failed(error)
         return output, None
@@ -372,15 +376,19 @@ class LiveRun:
                 await checkpoint()
         return self._committer.failure is not None
 
-    async def _end(self, output: str | None, failure: events.RunFailed | None) -> None:
+    async def _end(self, output: str | None, failure: events.RunFailed | None, children: Set[str]) -> None:
+        """Record how the run ends, and which of the children that it has waited for outlive it."""
         try:
             batch: Batch | None = None
+            children = (children | awaited(self.state)) - self.given_up
             for fact in at_end(self.state, self.stopped, output, failure, self.differences):
                 batch = self.record(fact)
             self._over = True
             if batch is not None:
                 with anyio.CancelScope(shield=True):
                     await batch.durable()
+            if self.state.finished_at is not None and not self.is_lost:
+                self.orphans = dict.fromkeys(sorted(children), self.state.finished_at)
         except (errors.StoreError, errors.KernelClosedError) as error:
             self.failure = error
         except Ended:

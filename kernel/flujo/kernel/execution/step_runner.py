@@ -182,6 +182,8 @@ class StepRunner:
                 if step is None or step.status is not StepStatus.WAITING:
                     generation = _next_generation(step)
                     child, resumes = await child_runs.resolve_child(run, key, generation, step, call)
+                    if run.stopped is not None:  # in the tick in which the store answered, or in a task of asyncio's
+                        await run.unwind()
                     if run.held:
                         await run.hold()
                     waiting = events.StepWaiting(

@@ -255,6 +255,8 @@ class Driver:
             await run.drive(self._context(run).run_program, None if run.workflow.clean_up is None else clean_up)
         finally:
             alarm.cancel()
+        if run.orphans and self._engine is not None:
+            self._tasks.spawn(partial(self._engine.child_runs.cancel_given_up, run.orphans, run.state))
 
     def _context(self, run: LiveRun) -> Context:
         assert self._engine is not None
