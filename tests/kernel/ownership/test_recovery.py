@@ -9,9 +9,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.kernel import Context, Observer, StoreError, workflow
+from flujo.kernel import Context, Kernel, Observer, StoreError, workflow
 from kernel.flows import waiting
-from kernel.harness import Counter, Harness, JumpingClock, crash, settled, until
+from kernel.harness import Counter, Harness, JumpingClock, crash, settled, until, usurp
 
 
 class Flaky(InMemoryBackend):
@@ -162,3 +162,108 @@ async def test_a_kernel_whose_recovery_fails_does_not_open() -> None:
     async with harness.kernel(waiting) as kernel:
         await kernel.signal("r", "go", 1)
         assert await kernel.result("r") == 1
+
+
+class Unsure(InMemoryBackend):
+    """Its next claim of idle runs succeeds and says that it has failed."""
+
+    is_unsure = False
+
+    async def claim_idle(self, *given: Any, **options: Any) -> Any:
+        claimed = await super().claim_idle(*given, **options)
+        if self.is_unsure and claimed:
+            self.is_unsure = False
+            raise StoreError(self.url, "the answer was lost")
+        return claimed
+
+
+@pytest.mark.parametrize("at_work", [True, False], ids=["at work", "waiting"])
+async def test_a_claim_that_fails_although_it_is_durable_leaves_no_run_behind(at_work: bool) -> None:
+    """The store says that the kernel owns the run, so nobody else will ever take it: it has to find it itself."""
+    harness, gate = Harness(), anyio.Event()
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        if at_work:
+            await ctx.step(gate.wait, name="gate")
+        return await ctx.wait_signal("go")
+
+    backend = Unsure(harness.store)
+    async with harness.kernel(program, backend=backend) as heir:
+        async with harness.kernel(program) as dying:
+            await dying.start(program, run_id="r")
+            await until(dying, "r", "step_started" if at_work else "step_waiting")
+            backend.is_unsure = True
+            crash(dying)
+            await settled(lambda: harness.summary("r").owner == heir.id)
+        gate.set()
+        await harness.clock.asleep(1)
+        harness.clock.advance(1)
+        await heir.signal("r", "go", 7)
+
+        with anyio.fail_after(5):
+            assert await heir.result("r") == 7
+
+
+async def test_a_kernel_that_closes_claims_nothing_behind_its_last_release() -> None:
+    """The claim of another task that is under way would leave it a run of which it does not know."""
+    harness = Harness()
+    asked, answer = anyio.Event(), anyio.Event()
+
+    class Slow(InMemoryBackend):
+        async def claim_idle(self, *given: Any, owner: str | None = None, **options: Any) -> Any:
+            if owner is not None:
+                asked.set()
+                await answer.wait()
+            return await super().claim_idle(*given, owner=owner, **options)
+
+        async def release(self, uids: Any) -> None:
+            await super().release(uids)
+            answer.set()
+            await anyio.wait_all_tasks_blocked()
+
+    async with harness.kernel(waiting, backend=Slow(harness.store)), harness.kernel(waiting) as dying:
+        await dying.start(waiting, run_id="r")
+        await until(dying, "r", "step_waiting")
+        crash(dying)
+        await asked.wait()
+
+    assert harness.summary("r").owner == dying.id
+
+
+async def test_a_kernel_that_closes_while_it_adopts_ends_in_good_order() -> None:
+    """What it has just claimed is released with all the rest, and nothing is raised."""
+    harness = Harness()
+    asked, answer, body = anyio.Event(), anyio.Event(), anyio.Event()
+
+    class Slow(InMemoryBackend):
+        async def claim_idle(self, *given: Any, owner: str | None = None, **options: Any) -> Any:
+            if owner is not None:
+                asked.set()
+                await answer.wait()
+            return await super().claim_idle(*given, owner=owner, **options)
+
+    async def stubborn() -> None:
+        with anyio.CancelScope(shield=True):
+            await body.wait()
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(stubborn, name="stubborn")
+
+    async def answer_while(kernel: Kernel) -> None:
+        await settled(lambda: not kernel._runtime.driver._tasks.are_open)
+        answer.set()
+        await anyio.wait_all_tasks_blocked()
+        body.set()
+
+    async with anyio.create_task_group() as group, harness.kernel(program, backend=Slow(harness.store)) as heir:
+        await heir.start(program, run_id="r")
+        await until(heir, "r", "step_started")
+        usurp(harness, "r")  # while it was frozen, say; it does not know that yet, and its program goes on
+        harness.store.dead.append("usurper")
+        harness.store.wake()
+        await asked.wait()
+        group.start_soon(answer_while, heir)
+
+    assert harness.summary("r").owner is None

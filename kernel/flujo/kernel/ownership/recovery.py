@@ -7,7 +7,7 @@ on purpose."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from flujo.kernel.durations import MICROSECONDS
@@ -32,7 +32,7 @@ class UnownedScan:
     claimed and given up again, so that newer ones are reached."""
 
     def __init__(self, statuses: Sequence[str], owner: str | None) -> None:
-        self.statuses = statuses
+        self.statuses = tuple(statuses)
         self.owner = owner
         self.limit = CLAIM_AT_ONCE
         self.is_over = False
@@ -62,6 +62,7 @@ class Recovery:
         self._alarm = parts.alarm
         self._driver = driver
         self._takeover = takeover
+        self._unsure: set[tuple[str, ...]] = set()  # of what statuses a claim has failed that may be durable
 
     async def recover(self) -> int:
         """Claim the runs that may go on here and go on with those that do not only wait; return how many.
@@ -85,6 +86,8 @@ class Recovery:
             except StoreError as error:
                 logger.warning("the runs of kernels that died cannot be adopted yet: %s", error)
                 await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+            except KernelClosedError:  # in the midst of it: what is claimed is released with all the rest
+                return
 
     async def _adopt(self, owner: str | None) -> int:
         """Claim and begin the runs without a live owner, or those that one owner has left; return how many."""
@@ -114,10 +117,17 @@ class Recovery:
             self._runs.move(summary.uid, Residence.QUEUED)
 
     async def _claim(self, scan: UnownedScan) -> Sequence[RunSummary]:
-        claimed = await self._backend.claim_idle(
-            scan.statuses, sorted(self._registry.registered), scan.limit, owner=scan.owner
-        )
+        try:
+            claimed = await self._backend.claim_idle(
+                scan.statuses, sorted(self._registry.registered), scan.limit, owner=scan.owner
+            )
+        except StoreError:
+            self._unsure.add(scan.statuses)
+            raise
         scan.note(claimed)
+        if scan.statuses in self._unsure:
+            claimed = [*claimed, *await self._claimed_unawares(scan.statuses, {each.uid for each in claimed})]
+            self._unsure.discard(scan.statuses)
         for summary in claimed:
             await self._driver.end_former_life(summary.uid)
             self._runs.hold(summary.uid, summary.run_id)
@@ -125,6 +135,24 @@ class Recovery:
             if summary.status == RunStatus.WAITING and summary.parent_run_id is not None:
                 self._recalls.ask(summary.run_id)  # it may have missed the end of its parent
         return claimed
+
+    async def _claimed_unawares(self, statuses: Sequence[str], known: Collection[str]) -> Sequence[RunSummary]:
+        """Return the runs that are this kernel's as the store has it, and of which the kernel does not know: a claim of
+        them has failed and is durable all the same. Nobody else would ever take them, and here nobody would wake them.
+
+        A run that is just being taken over may be among them; to recall it once more does nothing."""
+        found: list[RunSummary] = []
+        wanted = RunFilter(statuses=statuses, owner=self._driver.owner)
+        page: str | None = None
+        while True:
+            listed = await self._backend.list(wanted, limit=CLAIM_AT_ONCE, page=page)
+            found += [each for each in listed.runs if not self._runs.holds(each.uid) and each.uid not in known]
+            if (page := listed.next) is None:
+                break
+        for summary in found:
+            if summary.status == RunStatus.WAITING:  # or it is begun by who has asked for it
+                self._recalls.ask(summary.run_id)
+        return found
 
     async def _claim_remaining(self, scan: UnownedScan) -> None:
         while not scan.is_over:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from flujo.kernel.clock import Clock, RandomBytes
 from flujo.kernel.errors import StoreError
@@ -97,28 +98,26 @@ class Runtime:
         async with self._opened() as children:
             committer = Committer(self._backend, self._clock, self.driver.committed, self.driver.lose_all)
             served = anyio.Event()
-            async with anyio.create_task_group() as group:
-                self._tasks.open(group)
-                threads = limit_threads(self._limits.max_threads)
-                self.driver.open(Engine(committer, children, ChildRuns(kernel, starter), threads))
-                group.start_soon(_serve_commits, committer, served)
-                group.start_soon(self._recalls.serve, self.takeover.reload)
-                group.start_soon(self._inbox.serve)
-                group.start_soon(self._timers.serve)
-                for each in background:
-                    group.start_soon(each)
-                try:
-                    if recover:
-                        await self.recovery.recover()
-                        group.start_soon(self.recovery.serve)
-                    yield
-                except (Exception, KeyboardInterrupt, SystemExit) as error:
-                    # Kept out of the task group, which would hand it on inside an ExceptionGroup.
-                    failure = error
-                finally:
-                    # In a task of its own: this one may be cancelled a second time by what knows no shield, such as
-                    # asyncio's Task.cancel(), and then the committer would be waited for and never told to end.
-                    group.start_soon(self._shut_down, committer, served, group.cancel_scope)
+            threads = limit_threads(self._limits.max_threads)
+            engine = Engine(committer, children, ChildRuns(kernel, starter), threads)
+            try:
+                async with anyio.create_task_group() as group:
+                    self._start(group, committer, served, engine, background)
+                    try:
+                        if recover:
+                            await self.recovery.recover()
+                            group.start_soon(self.recovery.serve)
+                        yield
+                    except (Exception, KeyboardInterrupt, SystemExit) as error:
+                        # Kept out of the task group, which would hand it on inside an ExceptionGroup.
+                        failure = error
+                    finally:
+                        # In a task of its own: this one may be cancelled a second time by what knows no shield, such as
+                        # asyncio's Task.cancel(), and then the committer would be waited for and never told to end.
+                        group.start_soon(self._shut_down, committer, served, group.cancel_scope)
+            finally:
+                # Not before all tasks have ended: one of them might just be claiming a run.
+                await self._release_all(committer)
         if failure is not None:
             raise failure
 
@@ -138,6 +137,34 @@ class Runtime:
                 finally:
                     await self._backend.close()
 
+    def _start(
+        self,
+        group: TaskGroup,
+        committer: Committer,
+        served: anyio.Event,
+        engine: Engine,
+        background: Sequence[Callable[[], Coroutine[Any, Any, None]]],
+    ) -> None:
+        """Start what works while the kernel is open."""
+        self._tasks.open(group)
+        self.driver.open(engine)
+        group.start_soon(_serve_commits, committer, served)
+        group.start_soon(self._recalls.serve, self.takeover.reload)
+        group.start_soon(self._inbox.serve)
+        group.start_soon(self._timers.serve)
+        for each in background:
+            group.start_soon(each)
+
+    async def _release_all(self, committer: Committer) -> None:
+        if isinstance(committer.failure, StoreError):
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._backend.release(None)
+            except StoreError as error:
+                # Only a courtesy: this owner is not alive any more once the backend is closed.
+                logger.warning("runs were not released: %s", error)
+
     async def _shut_down(self, committer: Committer, served: anyio.Event, rest: anyio.CancelScope) -> None:
         self._tasks.close()
         try:
@@ -145,12 +172,6 @@ class Runtime:
                 await self.driver.stop_all()
                 committer.close()
                 await served.wait()
-                if not isinstance(committer.failure, StoreError):
-                    try:
-                        await self._backend.release(None)
-                    except StoreError as error:
-                        # Only a courtesy: this owner is not alive any more once the backend is closed.
-                        logger.warning("runs were not released: %s", error)
         finally:
             # Also when a second Ctrl-C lands just here: nothing else would tell the committer to end.
             committer.close()
