@@ -7,25 +7,26 @@ fold with the stored summary uses the kernel's code.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
 from flujo.backends.memory import MemoryStore
 from flujo.kernel import Event, events
 from flujo.kernel.backend import Commit, Refused, RunSummary
-from flujo.kernel.events import EventRow, Fact
-from flujo.kernel.state import WorkflowState
-from flujo.kernel.transitions import apply, summarize
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.events import EventRow
+from flujo.kernel.transitions import summarize
 from flujo.kernel.values import decode as decode_value
 
-from .programs import Model, variables_of
+from .flow import Stay
+from .journals import FINAL, Journal, require
+from .programs import TIME, Model, variables_of
 from .world import Body, Life, Violation, decode
 
 if TYPE_CHECKING:
-    from .episode import EpisodeLife, Plan
-
-FINAL = ("completed", "failed", "cancelled")
+    from .episode_world import EpisodeLife
+    from .plans import Plan
 
 INVARIANTS = {
     1: "what was acknowledged is there after any crash: starts, signals, cancels, pauses",
@@ -44,185 +45,14 @@ INVARIANTS = {
     14: "nothing begins once a pause or a cancel is recorded",
     15: "signals are taken in the order they came, each once",
     16: "an interruption counts when an owner died, and only then",
+    17: "a run leaves memory only where the program does not notice: no handler runs, nothing it has begun is left",
+    18: "while a process lives, no jump of the wall clock delays what it waits for",
+    19: "a run is removed only if it is the one that was asked for, and nobody runs it",
 }
 """What is checked. The first twelve are what reliable systems promise; the others are flujo's own."""
 
 
-class _Step:
-    """What a journal says about the newest generation of a step."""
-
-    __slots__ = (
-        "attempts",
-        "author",
-        "child",
-        "due",
-        "failures",
-        "generation",
-        "last",
-        "max_attempts",
-        "outcome",
-        "signal",
-        "until",
-    )
-
-    def __init__(self, generation: int, child: str | None = None) -> None:
-        self.generation = generation
-        self.attempts = 0
-        self.failures = 0
-        self.max_attempts = 1
-        self.outcome: str | None = None
-        self.due = 0  # no attempt may start before
-        self.until: int | None = None
-        self.signal: str | None = None
-        self.child = child
-        self.author: EpisodeLife | None = None  # who has started the newest attempt
-        self.last: Fact | None = None
-
-
-class _Journal:
-    """One run, as its rows tell it."""
-
-    def __init__(self, run_id: str, uid: str, others: Mapping[str, _Journal]) -> None:
-        self._others = others
-        self.run_id = run_id
-        self.rows: list[EventRow] = []
-        self.steps: dict[str, _Step] = {}
-        self.signals: dict[str, list[tuple[int, str]]] = {}  # untaken: (seq, payload), the oldest first
-        self.status = "live"
-        self.stopping: str | None = None  # what was asked for and is not carried out yet
-        self.starts: set[Body] = set()
-        self.state = WorkflowState(run_id=run_id, uid=uid)
-
-    def follow(self, row: EventRow, author: EpisodeLife) -> None:
-        """Take the next row in; raises Violation."""
-        before = self.rows[-1] if self.rows else None
-        fact = decode(row).fact
-        try:
-            _require(row.seq == len(self.rows) + 1, f"the last number was {len(self.rows)}")
-            _require((row.type == "run_created") == (before is None), "a run is created once")
-            _require(before is None or row.at >= before.at, "it is older than the one before")
-            self._run(fact)
-            if (name := getattr(fact, "step", None)) is not None and not isinstance(fact, _OF_RUNS):
-                self._step(name, row, fact, author)
-        except Violation as problem:
-            raise Violation(f"{self.run_id}: event {row.seq}, {fact}: {problem}") from None
-        self.rows.append(row)
-        apply(self.state, row.seq, row.at, fact)
-
-    # -- the run ------------------------------------------------------------------------------------------------
-
-    def _run(self, fact: Fact) -> None:
-        match fact:
-            case events.RunResumed():
-                _require(self.status != "completed" or fact.from_step is not None, "it has completed")
-                self.status, self.stopping = "live", None
-                for name in fact.reset:
-                    old = self.steps[name]
-                    self.steps[name] = _Step(old.generation + 1, None if old.outcome == "step_completed" else old.child)
-            case events.RunCompleted() | events.RunFailed() | events.RunCancelled() | events.RunPaused():
-                _require(self.status not in FINAL, f"it has {self.status}")
-                ends = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
-                self.status = ends.get(type(fact).__name__, "paused")
-                self.stopping = None
-            case events.CancelRequested():
-                _require(self.status not in FINAL, f"it has {self.status}")
-                self.status, self.stopping = "live", "cancel"
-            case events.CleanUpStarted():
-                _require(self.status not in FINAL, f"it has {self.status}")
-                self.status, self.stopping = "live", None
-            case events.PauseRequested():
-                _require(self.status == "live", f"it has {self.status}")
-                self.stopping = self.stopping or "pause"
-            case events.StepSkipped() | events.StepOutputSet():
-                _require(self.status != "completed", "it has completed")
-            case events.SignalReceived():
-                _require(self.status == "live", f"it has {self.status}")
-                self.signals.setdefault(fact.name, []).append((len(self.rows) + 1, fact.payload))
-            case events.VariableSet() | events.RunCreated():
-                pass
-            case events.StepInterrupted():
-                _require(self.status not in FINAL, f"it has {self.status}")
-            case _:
-                _require(self.status == "live", f"it has {self.status}")
-
-    # -- its steps ----------------------------------------------------------------------------------------------
-
-    def _step(self, name: str, row: EventRow, fact: Fact, author: EpisodeLife) -> None:
-        step = self.steps.get(name)
-        if step is None:
-            step = self.steps[name] = _Step(getattr(fact, "generation", 1))
-        generation = getattr(fact, "generation", step.generation)
-        if generation == step.generation + 1:
-            step = self.steps[name] = _Step(generation, None if step.outcome == "step_completed" else step.child)
-        _require(generation == step.generation, f"the generation is {step.generation}")
-        by_hand = isinstance(fact, (events.StepSkipped, events.StepOutputSet))
-        settled = (
-            step.outcome not in (None, "step_failed", "step_cancelled", "step_skipped")
-            if by_hand
-            else step.outcome is not None
-        )
-        _require(not settled, f"it has an outcome already, {step.outcome}")
-        step.last = fact
-        match fact:
-            case events.StepStarted():
-                _require(self.stopping is None, f"a {self.stopping} was asked for")
-                _require(fact.attempt == step.attempts + 1, f"the last attempt was {step.attempts}")
-                _require(row.at >= step.due, f"it is due at {step.due}, not at {row.at}")
-                step.attempts, step.max_attempts, step.author = fact.attempt, fact.max_attempts, author
-                self.starts.add(Body(self.run_id, name, generation, fact.attempt))
-            case events.StepWaiting():
-                step.until, step.signal = fact.until, fact.signal
-                if fact.child is not None:
-                    _require(self.stopping is None, f"a {self.stopping} was asked for")
-                    _require(row.at >= step.due, f"it is due at {step.due}, not at {row.at}")
-                    new = step.child in (None, fact.child) or step.child not in self._others
-                    _require(new, f"it has the child {step.child}")
-                    step.child, step.attempts, step.max_attempts = fact.child, step.attempts + 1, fact.max_attempts
-            case events.AttemptFailed():
-                step.failures += 1
-                step.due = fact.next_attempt_at
-                _require(fact.attempt == step.attempts, f"the last attempt was {step.attempts}")
-                _require(step.failures < step.max_attempts, f"it may fail {step.max_attempts} times")
-            case events.StepInterrupted():
-                self._interrupted(step, fact, author)
-            case events.ProgressReported():
-                pass
-            case _:
-                self._settled(step, row, fact)
-
-    def _settled(self, step: _Step, row: EventRow, fact: Fact) -> None:
-        if isinstance(fact, events.StepFailed):
-            step.failures += 1
-            if step.signal is None:
-                _require(step.failures <= step.max_attempts, f"it may fail {step.max_attempts} times")
-                _require(step.failures == step.max_attempts or fact.type != "ConnectionError", "it may be tried again")
-            else:
-                _require(step.until is not None and row.at >= step.until, f"it waits until {step.until}")
-        if isinstance(fact, events.StepCompleted):
-            if step.signal is not None:
-                untaken = self.signals.get(step.signal)
-                _require(untaken and untaken[0][0] == fact.signal_seq, f"untaken signals are {untaken}")
-                assert untaken is not None
-                _require(untaken.pop(0)[1] == fact.output, "the signal brought something else")
-            elif step.until is not None:
-                _require(row.at >= step.until, f"it sleeps until {step.until}, not {row.at}")
-        step.outcome = row.type
-
-    def _interrupted(self, step: _Step, fact: events.StepInterrupted, author: EpisodeLife) -> None:
-        _require(fact.attempt == step.attempts, f"the last attempt was {step.attempts}")
-        starter = step.author
-        assert starter is not None
-        if fact.counted:
-            lost = starter.dead or starter.failed or starter.was_frozen
-            _require(lost, f"an interruption is counted, and {starter} has not died")
-        else:
-            _require(starter is author, f"{author} calls an attempt of {starter} interrupted in good order")
-
-
-_OF_RUNS = (events.RunFailed, events.RunPaused)  # their `step` is a reason, not a subject
-
-
-def _may_stay(journal: _Journal) -> bool:
+def _may_stay(journal: Journal) -> bool:
     """True if a run that a client has left cancelled may stay as it is: cancelled, or failed after another client had
     resumed it, which died before it could see to the failure (test_found.py)."""
     types = [row.type for row in journal.rows]
@@ -230,9 +60,22 @@ def _may_stay(journal: _Journal) -> bool:
     return journal.status == "cancelled" or (journal.status == "failed" and resumed)
 
 
-def _require(condition: object, problem: str) -> None:
-    if not condition:
-        raise Violation(problem)
+def _require_timed_out(plan: Plan, journal: Journal) -> None:
+    """The run has failed because its time was over, and not before."""
+    fact = decode(journal.rows[-1]).fact
+    timed_out = isinstance(fact, events.RunFailed) and fact.type == "TimeoutError"
+    require(timed_out, f"{plan.run_id} is to run out of time, and has ended with {fact}")
+    began = max(row.at for row in journal.rows if row.type in ("run_created", "run_resumed"))
+    lasted = journal.rows[-1].at - began
+    require(lasted >= TIME * MICROSECONDS, f"{plan.run_id} has {TIME} seconds, and was ended after {lasted} µs")
+
+
+class _Stayed(NamedTuple):
+    """A call of a run's program, and of whom it was then."""
+
+    stay: Stay
+    token: int
+    resumes: int
 
 
 class InvariantChecker:
@@ -241,16 +84,20 @@ class InvariantChecker:
     def __init__(self, store: MemoryStore, plans: Sequence[Plan]) -> None:
         self._store = store
         self._plans = plans
-        self._journals: dict[str, _Journal] = {}  # by uid
-        self._by_id: dict[str, _Journal] = {}
+        self._journals: dict[str, Journal] = {}  # by uid
+        self._by_id: dict[str, Journal] = {}
         self._owners: dict[str, EpisodeLife | None] = {}  # by uid
         self._tokens: dict[str, int] = {}  # by uid
         self._bodies: set[Body] = set()
+        self._gone: dict[str, Journal] = {}  # by uid: what was deleted
+        self._stays: dict[tuple[int, str], _Stayed] = {}  # by life and uid: the newest call of its program
         self._promised: list[tuple[str, str]] = []
         self.problems: list[str] = []
         self.paused = anyio.Event()  # set by the next pause
         self.takeovers = 0
         self.commits = 0
+        self.returns = 0  # of runs that had left memory
+        self.removals = 0
 
     # -- in the instant -----------------------------------------------------------------------------------------
 
@@ -268,8 +115,8 @@ class InvariantChecker:
         uid, run_id = commit.uid, commit.run_id
         journal = self._journals.get(uid)
         if journal is None:
-            _require(run_id not in self._by_id, f"{run_id} was created twice")
-            journal = self._journals[uid] = self._by_id[run_id] = _Journal(run_id, uid, self._by_id)
+            require(run_id not in self._by_id, f"{run_id} was created twice")
+            journal = self._journals[uid] = self._by_id[run_id] = Journal(run_id, uid, self._by_id)
             self._owners[uid], self._tokens[uid] = life, commit.token
         if commit.token != self._tokens[uid] or self._owners[uid] is not life:
             owner, token = self._owners[uid], self._tokens[uid]
@@ -300,16 +147,46 @@ class InvariantChecker:
         for uid in [uid for uid, owner in self._owners.items() if owner is life and (uids is None or uid in uids)]:
             self._owners[uid] = None
 
+    def stay_begins(self, life: EpisodeLife, stay: Stay) -> str | None:
+        """What is wrong with a call of a run's program, if anything: it may be called again in one life once the run
+        was resumed, or owned anew. Else it has left memory meanwhile."""
+        run_id = stay.run_id
+        journal = self._by_id[run_id]
+        resumes = sum(row.type == "run_resumed" for row in journal.rows)
+        now = _Stayed(stay, self._tokens[journal.state.uid], resumes)
+        key = (life.number, journal.state.uid)
+        before, self._stays[key] = self._stays.get(key), now
+        if before is None or (before.token, before.resumes) != (now.token, now.resumes):
+            return None
+        self.returns += 1
+        if before.stay.tidied:
+            return f"{run_id} has left memory, which has executed {', '.join(before.stay.tidied.values())}"
+        if before.stay.left:
+            return f"{run_id} has left memory, and has left behind {', '.join(before.stay.left.values())}"
+        return None
+
+    def removed(self, life: EpisodeLife, summary: RunSummary, *, asked: bool) -> None:
+        """This life has just removed a run from the store; was it `asked` to remove this one?"""
+        run_id, uid = summary.run_id, summary.uid
+        if not asked:
+            self.problems.append(f"{life} has removed {run_id} ({summary.status}), which nobody has asked for")
+        owner = self._owners[uid]
+        if owner is not None and not (owner.dead or owner.frozen or owner.ended):
+            self.problems.append(f"{life} has removed {run_id}, which {owner} owns")
+        self._gone[uid] = self._journals.pop(uid)
+        del self._by_id[run_id]
+        self.removals += 1
+
     def body_begins(self, body: Body, life: Life) -> str | None:
         """What is wrong with a body that begins, if anything."""
-        journal = self._by_id.get(body.run_id)
+        journal = self._journals.get(body.uid) or self._gone.get(body.uid)
         if journal is None or body not in journal.starts:
             return f"{body} begins without a durable start"
         if body in self._bodies:
             return f"{body} begins a second time"
         self._bodies.add(body)
-        if self._owners[journal.state.uid] is not life:
-            return None  # somebody else has taken the run over, and this life does not know yet
+        if self._owners[body.uid] is not life or body.uid in self._gone:
+            return None  # somebody else has taken the run over, or removed it, and this life does not know yet
         last = journal.steps[body.step].last
         if not isinstance(last, events.StepStarted) or last[1:3] != (body.attempt, body.generation):
             return f"{body} begins, but the last durable fact about its step is {last}"
@@ -319,7 +196,7 @@ class InvariantChecker:
 
     def failures_of(self, body: Body) -> int:
         """How many attempts of this generation of a step have failed, as far as is durable."""
-        step = self._by_id[body.run_id].steps[body.step]
+        step = (self._journals.get(body.uid) or self._gone[body.uid]).steps[body.step]
         return step.failures if step.generation == body.generation else 0
 
     def observed(self, run_id: str, expected: int, event: Event) -> str | None:
@@ -369,10 +246,10 @@ class InvariantChecker:
 
     def check(self) -> None:
         """The store holds what was committed and nothing else, and its summaries are what the journals add up to."""
-        _require(not self.problems, "; ".join(self.problems))
+        require(not self.problems, "; ".join(self.problems))
         for run_id, payload in self._promised:
-            _require(self.has_signal(run_id, payload), f"the signal {payload} to {run_id} was acknowledged and is lost")
-        _require(len(self._store.runs) == len(self._journals), f"runs are {list(self._store.runs)}")
+            require(self.has_signal(run_id, payload), f"the signal {payload} to {run_id} was acknowledged and is lost")
+        require(len(self._store.runs) == len(self._journals), f"runs are {list(self._store.runs)}")
         for run in self._store.runs.values():
             summary = run.summary
             journal = self._journals[summary.uid]
@@ -410,12 +287,13 @@ class InvariantChecker:
             lines += [f"    {decode(row)}" for row in self._by_id[summary.run_id].rows[-8:]]
         return "\n".join(lines)
 
-    def paused_children(self) -> list[str]:
+    def paused_orphans(self) -> list[str]:
         """The ids of paused runs that have no client of their own."""
+        seen_to = {plan.run_id for plan in self._plans}
         return [
             run.summary.run_id
             for run in self._store.runs.values()
-            if run.summary.status == "paused" and run.summary.parent_run_id is not None
+            if run.summary.status == "paused" and run.summary.run_id not in seen_to
         ]
 
     def check_ended(self, left_cancelled: Collection[str], reported: Mapping[str, Any]) -> None:
@@ -425,24 +303,27 @@ class InvariantChecker:
             if plan.run_id in left_cancelled and _may_stay(journal):
                 self._check_children(journal)
                 continue
-            _require(journal.status == "completed", f"{plan.run_id} is {journal.status}")
+            if plan.is_timed:
+                _require_timed_out(plan, journal)
+                continue
+            require(journal.status == "completed", f"{plan.run_id} is {journal.status}")
             output = decode_value(journal.rows[-1].payload or "null")
             expected = Model(plan.run_id, self._rows_of).output(plan.script)
             if output != expected:
                 raise Violation(f"{plan.run_id} has returned {output}, undisturbed it is {expected}: {plan.script}")
             said = reported.get(plan.run_id)
-            _require(said == output or plan.run_id in left_cancelled, f"{plan.run_id} was reported as {said}")
+            require(said == output or plan.run_id in left_cancelled, f"{plan.run_id} was reported as {said}")
             variables = {**journal.state.variables}
             for name, value in variables_of(plan.script).items():
-                _require(variables.get(name) == value, f"{plan.run_id}: variables are {variables}, not {name}={value}")
+                require(variables.get(name) == value, f"{plan.run_id}: variables are {variables}, not {name}={value}")
 
-    def _check_children(self, journal: _Journal) -> None:
+    def _check_children(self, journal: Journal) -> None:
         """No child outlives a parent that has given it up."""
         ended_at = journal.rows[-1].at
         for child in self._by_id.values():
             if child.state.parent_run_id == journal.run_id and child.status == "completed":
                 late = child.rows[-1].at - ended_at
-                _require(late < 60_000_000, f"{child.run_id} has completed {late} µs after its parent was cancelled")
+                require(late < 60_000_000, f"{child.run_id} has completed {late} µs after its parent was cancelled")
 
     def _rows_of(self, run_id: str) -> Sequence[EventRow]:
         journal = self._by_id.get(run_id)

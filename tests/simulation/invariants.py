@@ -61,7 +61,7 @@ async def check_world(world: World) -> dict[str, RunSummary]:
         require(bool(rows) == (run_id in summaries), f"{run_id} has {len(rows)} events and no summary, or vice versa")
         if rows:
             check_journal(run_id, rows)
-            check_bodies(run_id, rows, bodies.get(run_id, []))
+            check_bodies(run_id, summaries[run_id].uid, rows, bodies.get(run_id, []))
             check_summary(run_id, rows, summaries[run_id])
     check_snapshots(world)
     check_promises(world)
@@ -138,11 +138,13 @@ def _follow(run_id: str, steps: _Steps, row: EventRow) -> None:
             this.outcome = row.type
 
 
-def check_bodies(run_id: str, rows: Sequence[EventRow], bodies: Sequence[Body]) -> None:
+def check_bodies(run_id: str, uid: str, rows: Sequence[EventRow], bodies: Sequence[Body]) -> None:
     """Every body that began has a durable start, and no attempt began twice."""
     facts = [decode(row).fact for row in rows]
     starts = {
-        Body(run_id, fact.step, fact.generation, fact.attempt) for fact in facts if isinstance(fact, events.StepStarted)
+        Body(uid, run_id, fact.step, fact.generation, fact.attempt)
+        for fact in facts
+        if isinstance(fact, events.StepStarted)
     }
     if len(set(bodies)) < len(bodies):
         raise Violation(f"{run_id}: an attempt ran twice: {sorted(bodies)}")

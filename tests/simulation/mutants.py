@@ -12,13 +12,18 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 from unittest import mock
 
+import anyio
+
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Event, Observer, RunSummary
-from flujo.kernel.backend import Commit, Posted, Refused
+from flujo.kernel.backend import Commit, Posted, Refused, Removal, RunFilter
+from flujo.kernel.clock import SystemClock
 from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.events import Fact, SignalReceived, StepCompleted, StepInterrupted
-from flujo.kernel.execution import child_runs, step_runner
+from flujo.kernel.execution import child_runs, leaving, step_runner
+from flujo.kernel.execution.child_runs import ChildRuns
 from flujo.kernel.execution.committer import Batch
+from flujo.kernel.execution.leaving import LooseWork
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.replay import LAST, Replay
 from flujo.kernel.execution.step_runner import StepRunner
@@ -433,6 +438,72 @@ def sleeps_through_its_timers() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def leaves_inside_of_a_handler() -> Iterator[None]:
+    """A run leaves memory although its program is inside of a handler, which is executed then."""
+    with mock.patch.object(leaving, "is_guarded", return_value=False):
+        yield
+
+
+@contextmanager
+def forgets_what_is_left_on_the_loop() -> Iterator[None]:
+    """A run leaves memory although its program has started tasks or timers that go on."""
+    with mock.patch.object(LooseWork, "of", return_value=False):
+        yield
+
+
+@contextmanager
+def lets_children_outlive_their_parent() -> Iterator[None]:
+    """A run that ends leaves the children alone that its program has not asked for again since a restart."""
+    with mock.patch.object(ChildRuns, "cancel_given_up"):
+        yield
+
+
+# -- clocks and removals ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def lets_a_jump_back_delay_timers() -> Iterator[None]:
+    """A kernel goes by the wall clock alone, also while that is set back."""
+
+    def now(self: SystemClock) -> int:
+        return self._wall() // 1000
+
+    with mock.patch.object(SystemClock, "now", now):
+        yield
+
+
+@contextmanager
+def prunes_by_run_id() -> Iterator[None]:
+    """A prune looks for what it may remove, and removes what has the same ids a little later."""
+    prune = InMemoryBackend.prune
+
+    async def slowly(self: InMemoryBackend, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
+        removal = await prune(self, filter, limit=limit, dry_run=True)
+        if not dry_run:
+            await anyio.sleep(0.05)
+            for run in [self._find(summary.run_id) for summary in removal.runs]:
+                if run is not None:
+                    self._remove(run.summary)
+        return removal
+
+    with mock.patch.object(InMemoryBackend, "prune", slowly):
+        yield
+
+
+@contextmanager
+def deletes_by_run_id() -> Iterator[None]:
+    """A delete removes the run that has the id by then, and not the one that it was to remove."""
+    delete = InMemoryBackend.delete
+
+    async def whichever(self: InMemoryBackend, run_id: str, uid: str) -> None:
+        await anyio.sleep(0.02)
+        await delete(self, run_id, self._require_run(run_id).summary.uid)
+
+    with mock.patch.object(InMemoryBackend, "delete", whichever):
+        yield
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -470,13 +541,13 @@ PLANTED = [
     Planted(counts_repeats_across_branches, 6, "undisturbed it is"),
     Planted(hands_out_live_values, 6, "undisturbed it is"),
     Planted(replays_newest_first, 6, "undisturbed it is"),
-    Planted(replays_as_asked, 6, f"undisturbed it is|{HANGS}"),
+    Planted(replays_as_asked, 6, f"undisturbed it is|StateIncompatibilityError|{HANGS}"),
     Planted(skips_a_map_item, 6, f"undisturbed it is|{HANGS}"),
     Planted(disowns_its_children, 6, "has the child|undisturbed it is|still not ended|not completed"),
     Planted(forgets_the_token, 7, "with token .* owns it with"),
     Planted(keeps_the_token, 7, "has claimed .* with token"),
     Planted(takes_the_living_for_dead, 7, "has claimed .* owns"),
-    Planted(goes_on_after_a_refusal, 7, "begins without a durable start|begins a second time"),
+    Planted(goes_on_after_a_refusal, 7, "begins without a durable start|begins a second time|has left behind"),
     Planted(repeats_an_event, 9, "a watcher of .* has received event"),
     Planted(forgets_who_watches, 10, HANGS),
     Planted(leaves_by_cancelling, 10, HANGS),
@@ -487,5 +558,11 @@ PLANTED = [
     Planted(wakes_too_early, 13, "it sleeps until"),
     Planted(takes_the_newest_signal, 15, "untaken signals are"),
     Planted(takes_an_orderly_end_for_a_crash, 16, "an interruption is counted"),
+    Planted(leaves_inside_of_a_handler, 17, "has left memory, which has executed"),
+    Planted(forgets_what_is_left_on_the_loop, 17, "has left memory, and has left behind"),
+    Planted(lets_children_outlive_their_parent, 10, HANGS),
+    Planted(lets_a_jump_back_delay_timers, 18, "longer than it was told to"),
+    Planted(prunes_by_run_id, 19, "which nobody has asked for|has removed .* owns"),
+    Planted(deletes_by_run_id, 19, "which nobody has asked for|has removed .* owns"),
 ]
 """Those that episodes are shown to see."""

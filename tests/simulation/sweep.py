@@ -21,8 +21,9 @@ from flujo.kernel.errors import RunActiveError, RunCancelled, RunFinishedError, 
 
 from .clock import Abandoned, Loop, run_simulated
 from .invariants import Reference, check_closed, check_ended, check_world, require
+from .places import MemoryPlace, Store
 from .scenario import LEAN, SCENARIOS, Plan, Scenario
-from .world import Fault, Life, MemoryPlace, Point, Store, Violation, World, enter_life
+from .world import Fault, Life, Point, Violation, World, enter_life
 
 VIRTUAL_LIMIT = 4 * 3600.0
 """Seconds in which a history must come to its end, or it hangs."""

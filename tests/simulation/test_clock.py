@@ -23,10 +23,10 @@ DAY = 86_400
 def test_a_day_passes_at_once(loop: Loop) -> None:
     """A sleep of the event loop and one of the kernel's clock move both clocks, by what was slept. A process that
     waited would be ended by the timeout of all tests."""
-    clock = SimulatedClock()
     shown: list[tuple[float, float]] = []
 
     async def sleep() -> None:
+        clock = SimulatedClock()
         began = anyio.current_time()
         for wait in (partial(anyio.sleep, DAY), partial(clock.sleep_until, EPOCH + 2 * DAY * 1_000_000)):
             await wait()

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from simulation.clock import Loop
+from simulation.places import FilePlace, SQLitePlace
 from simulation.scenario import FULL, LEAN, Scenario
 from simulation.sweep import simulate, sweep, uninterrupted
-from simulation.world import Fault, FilePlace, Point, SQLitePlace
+from simulation.world import Fault, Point
 
 loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 crashes = pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE])

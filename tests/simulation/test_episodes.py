@@ -17,9 +17,10 @@ import pytest
 
 from simulation import torture
 from simulation.clock import Loop
-from simulation.episode import draw_episode, live_through
+from simulation.episode import live_through
 from simulation.invariant_checker import INVARIANTS
 from simulation.mutants import PLANTED, Planted, takes_the_newest_signal
+from simulation.plans import draw_episode
 from simulation.programs import kinds_of
 from simulation.world import Violation
 
@@ -40,6 +41,8 @@ def test_ten_thousand_crashes(first_seed: int) -> None:
     assert campaign.violations == []
     assert campaign.crashes >= CRASHES // PARTS
     assert campaign.takeovers >= 1_000 // PARTS
+    assert campaign.returns >= 600 // PARTS
+    assert campaign.removals >= 400 // PARTS
     assert campaign.episodes <= SEEDS_PER_PART
 
 
@@ -81,7 +84,7 @@ def test_seeds_cover_everything() -> None:
     kinds = {kind for episode in episodes for plan in episode.plans for kind in kinds_of(plan.script)}
     faults = {point.fault for episode in episodes for process in episode.processes for point in process.points}
 
-    assert len(kinds) == 14
+    assert len(kinds) == 22
     assert len(faults) == 9
     assert {episode.loop for episode in episodes} == {"asyncio", "trio"}
     assert {len(episode.processes) for episode in episodes} == {1, 2}

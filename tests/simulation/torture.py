@@ -26,7 +26,8 @@ if __name__ == "__main__":
     # As pytest does (pyproject.toml): `tests` is where `simulation` is found.
     sys.path[:0] = [str(ROOT / name) for name in ("kernel", "backends", "tests")]
 
-from simulation.episode import Outcome, draw_episode, live_through  # noqa: E402 - found by the lines above
+from simulation.episode import Outcome, live_through  # noqa: E402 - found by the lines above
+from simulation.plans import draw_episode  # noqa: E402
 from simulation.world import Violation  # noqa: E402
 
 AT_ONCE = 25
@@ -51,6 +52,8 @@ class Campaign(NamedTuple):
     crashes: int
     failed_writes: int
     takeovers: int
+    returns: int
+    removals: int
     lives: int
     commits: int
     ticks: int
@@ -77,6 +80,8 @@ def torture(crashes: int, seed: int, jobs: int = 1) -> Campaign:
         total,
         sum(outcome.failed_writes for outcome in outcomes),
         sum(outcome.takeovers for outcome in outcomes),
+        sum(outcome.returns for outcome in outcomes),
+        sum(outcome.removals for outcome in outcomes),
         sum(outcome.lives for outcome in outcomes),
         sum(outcome.commits for outcome in outcomes),
         sum(outcome.ticks for outcome in outcomes),
@@ -125,6 +130,8 @@ def report(campaign: Campaign) -> dict[str, Any]:
         "crashes": campaign.crashes,
         "failed_writes": campaign.failed_writes,
         "takeovers_from_frozen_owners": campaign.takeovers,
+        "returns_to_memory": campaign.returns,
+        "removals": campaign.removals,
         "kernel_lives": campaign.lives,
         "commits": campaign.commits,
         "ticks": campaign.ticks,

@@ -10,24 +10,17 @@ durable, a client whether what was acknowledged is."""
 
 from __future__ import annotations
 
-import json
 import random
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
-from flujo.backends.file import FileBackend
-from flujo.backends.file.backend import Lane
-from flujo.backends.file.journal import from_json, scan
-from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.backends.sqlite import SQLiteBackend
 from flujo.kernel import Event, current_attempt, events
 from flujo.kernel.backend import (
     Commit,
@@ -50,6 +43,8 @@ from flujo.kernel.errors import StoreError
 from flujo.kernel.events import AttemptFailed, EventRow, StepStarted
 
 from .clock import SimulatedClock
+from .flow import Cancellable, Stay
+from .places import Store
 
 Result = TypeVar("Result")
 
@@ -120,145 +115,11 @@ class Point(NamedTuple):
 class Body(NamedTuple):
     """A body of a step that began."""
 
+    uid: str
     run_id: str
     step: str
     generation: int
     attempt: int
-
-
-class Store(Protocol):
-    """Where the journals of a world are: memory or a file."""
-
-    def open(self) -> StateBackend:
-        """A new, unopened handle."""
-        ...
-
-    def kill(self, handle: StateBackend) -> None:
-        """End a handle as the death of its process does."""
-        ...
-
-    def rows(self, run_id: str) -> Sequence[EventRow]:
-        """The durable journal of a run right now, empty if there is no such run."""
-        ...
-
-    def requests(self, run_id: str) -> Sequence[Request]:
-        """The inbox of a run right now."""
-        ...
-
-    def close(self) -> None:
-        """Give back what looking at the store has taken."""
-        ...
-
-
-class MemoryPlace:
-    """A store in memory, which can be looked at without waiting."""
-
-    def __init__(self) -> None:
-        self.store = MemoryStore()
-
-    def open(self) -> InMemoryBackend:
-        return InMemoryBackend(self.store)
-
-    def kill(self, handle: StateBackend) -> None:
-        assert isinstance(handle, InMemoryBackend)
-        handle.kill()
-
-    def rows(self, run_id: str) -> Sequence[EventRow]:
-        run = self.store.runs.get(run_id.lower())
-        return () if run is None else run.events
-
-    def requests(self, run_id: str) -> Sequence[Request]:
-        run = self.store.runs.get(run_id.lower())
-        if run is None:
-            return ()
-        return [posted.request for posted in self.store.inbox.values() if posted.uid == run.summary.uid]
-
-    def close(self) -> None:
-        pass
-
-
-class SQLitePlace:
-    """A SQLite store, looked at through a connection of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-
-    def open(self) -> SQLiteBackend:
-        return SQLiteBackend(self._path)
-
-    def kill(self, handle: StateBackend) -> None:
-        """Nothing: a dead life's handle is refused every call, and its locks are free once it is closed."""
-
-    def rows(self, run_id: str) -> Sequence[EventRow]:
-        columns = ", ".join(EventRow._fields)
-        query = f"SELECT {columns} FROM events WHERE run = (SELECT run FROM runs WHERE run_id = ?) ORDER BY seq"
-        return [EventRow(*row) for row in self._query(query, run_id)]
-
-    def requests(self, run_id: str) -> Sequence[Request]:
-        columns = ", ".join(Request._fields)
-        query = f"SELECT {columns} FROM inbox WHERE run = (SELECT run FROM runs WHERE run_id = ?) ORDER BY id"
-        return [Request(*row) for row in self._query(query, run_id)]
-
-    def _query(self, query: str, run_id: str) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            if not self._path.exists():
-                return []
-            self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
-        return self._connection.execute(query, [run_id]).fetchall()
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-class FilePlace:
-    """A file store, looked at as anybody can. With `in_loop` its calls happen in the event loop, between two ticks, so
-    that they take no virtual time and come in one order."""
-
-    def __init__(self, folder: Path, *, in_loop: bool) -> None:
-        self._folder = folder
-        self._backend = InLoopFileBackend if in_loop else FileBackend
-
-    def open(self) -> FileBackend:
-        return self._backend(self._folder, "normal")  # no power is cut here
-
-    def kill(self, handle: StateBackend) -> None:
-        """What waits for its turn never gets it; all else is as for SQLite."""
-        if isinstance(handle, InLoopFileBackend):
-            handle.is_dead = True
-
-    def rows(self, run_id: str) -> Sequence[EventRow]:
-        journal = self._folder / "runs" / run_id / "journal"
-        return _rows_of(journal.read_bytes()) if journal.exists() else ()
-
-    def requests(self, run_id: str) -> Sequence[Request]:
-        inbox = self._folder / "runs" / run_id / "inbox"
-        files = sorted(inbox.iterdir()) if inbox.exists() else ()
-        return [Request(*json.loads(scan(file.read_bytes()).lines[0].content)[1:]) for file in files]
-
-    def close(self) -> None:
-        pass
-
-
-@lru_cache(maxsize=100)
-def _rows_of(journal: bytes) -> Sequence[EventRow]:
-    return [row for record in scan(journal).lines for row in from_json(record.content).rows]
-
-
-class InLoopFileBackend(FileBackend):
-    """A file store that blocks the event loop instead of a thread."""
-
-    # Or kernels would look for child processes of dead ones, in a thread, while virtual time flies. There are none.
-    capabilities = FileBackend.capabilities._replace(durable=False)
-    is_dead = False
-
-    async def _in_thread(self, unit: Callable[[], Result], lane: Lane) -> Result:
-        async with lane.turns:
-            if self.is_dead and unit not in (self._close, self._readers_lock.close):
-                raise StoreError(self.url, "its process was killed")
-            return unit()
 
 
 _ENDINGS = ("run_completed", "run_failed", "run_cancelled", "run_paused")
@@ -335,8 +196,9 @@ class Life:
     def __init__(self, world: World, number: int, points: Sequence[Point]) -> None:
         self.world = world
         self.number = number
-        # Every life finds the wall clock set back a little, as an administrator may do while no kernel runs.
-        self.clock = SimulatedClock(skew=round(-2 * (number - 1) * world.pace * MICROSECONDS))
+        self.pace = world.pace
+        self.clock = SimulatedClock(self.offset)
+        self.loose: list[Cancellable] = []  # what programs have left on the event loop: it ends with this process
         self.scope = anyio.CancelScope()
         self.dead = False
         self.failed = False  # the store has failed this life, which must notice and end by itself
@@ -345,7 +207,6 @@ class Life:
         self.ended = False
         self.gate = anyio.Event()  # for the bodies of this life
         self.completed = False  # every client has seen its run end
-        self.pace = world.pace
         self.backend = LifeBackend(self, world.store)
         self.asked: dict[Fault, anyio.Event] = {Fault.CLOSE_AT_TICK: anyio.Event(), Fault.CANCEL_AT_TICK: anyio.Event()}
         self._at_ticks = {point.number: point for point in points if point.fault not in AT_WRITES}
@@ -353,6 +214,12 @@ class Life:
 
     def __repr__(self) -> str:
         return f"<life {self.number}, {self.ticks} ticks, {self.writes} writes{', dead' if self.dead else ''}>"
+
+    def offset(self, seconds: float) -> int:
+        """How far the wall clock of this life is set forward, in microseconds.
+
+        Every life finds it set back a little, as an administrator may do while no kernel runs."""
+        return round(-2 * (self.number - 1) * self.pace * MICROSECONDS)
 
     def tick(self) -> None:
         """The event loop is about to run another tick."""
@@ -415,15 +282,23 @@ class Life:
     def released(self, uids: Sequence[str] | None) -> None:
         """This life has given up these runs, or all it had."""
 
+    async def remove(self, call: Callable[[], Awaitable[Result]], asked: Callable[[RunSummary], bool]) -> Result:
+        """Let runs be removed, or not; it is `asked` of each whether it should go."""
+        return await self.write(call)
+
     async def body(self, seconds: float) -> Body:
         """What the body of every step in a scenario does: begin, and take some time."""
         attempt = current_attempt()
         if self.dead:
             await anyio.sleep_forever()  # the dead do nothing; this task is about to be cancelled
-        body = Body(attempt.run_id, attempt.step, attempt.generation, attempt.attempt)
+        body = Body(attempt.uid, attempt.run_id, attempt.step, attempt.generation, attempt.attempt)
         self.world.body_begins(body)
         await anyio.sleep(seconds * self.pace)
         return body
+
+    def begin_stay(self, run_id: str) -> Stay:
+        """The program of a run is called."""
+        return Stay(run_id, self.loose)
 
     # -- what clients remember ------------------------------------------------------------------------------------
 
@@ -544,10 +419,14 @@ class LifeBackend(StateBackend):
         await self._life.write(release)
 
     async def delete(self, run_id: str, uid: str) -> None:
-        await self._life.write(lambda: self.inner.delete(run_id, uid))
+        await self._life.remove(lambda: self.inner.delete(run_id, uid), lambda summary: summary.uid == uid)
 
     async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
-        return await self._life.write(lambda: self.inner.prune(filter, limit=limit, dry_run=dry_run))
+        def is_asked_for(summary: RunSummary) -> bool:
+            fits = summary.run_id.startswith(filter.id_prefix or "")
+            return fits and summary.status in filter.statuses and not dry_run
+
+        return await self._life.remove(lambda: self.inner.prune(filter, limit=limit, dry_run=dry_run), is_asked_for)
 
     async def post(self, run_id: str, request: Request) -> RunSummary:
         return await self._life.write(lambda: self.inner.post(run_id, request))
