@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .execution.current_attempt import Attempt, Wait, current_attempt
-from .execution.programs import P, Program, R, RunStart, Step, Workflow, as_step, step, workflow
+from .execution.programs import (
+    P,
+    Program,
+    R,
+    RunStart,
+    Step,
+    Workflow,
+    as_step,
+    plain_options,
+    prepared,
+    step,
+    workflow,
+)
 from .execution.signature import Inputs
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
@@ -37,7 +49,9 @@ __all__ = [
     "current_attempt",
     "dependencies",
     "followers",
+    "plain_options",
     "planned_name",
+    "prepared",
     "reached",
     "step",
     "workflow",

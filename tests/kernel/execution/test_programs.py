@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from flujo.kernel import Context, RunFailed, step, workflow
 from flujo.kernel.errors import DeclarationError
+from flujo.kernel.programs import plain_options, prepared
 from kernel.execution.steps import one_step, outcome
 from kernel.harness import Harness, crash, until
 
@@ -172,3 +173,20 @@ def test_a_step_that_returns_a_secret_is_refused_where_it_is_declared() -> None:
 
     with pytest.raises(DeclarationError, match=r"the return type of step 'login'.* a secret"):
         step(login)
+
+
+async def test_a_prepared_step_is_a_step_like_any_other() -> None:
+    """Its name is given by each call, and its output is read back from what is recorded."""
+
+    @workflow(name="prepared")
+    async def flow(ctx: Context) -> list[Any]:
+        made = [prepared(partial(_told, number), plain_options("some")) for number in range(2)]
+        return [await ctx.step(each, name=f"s{number}") for number, each in enumerate(made)]
+
+    async with Harness().kernel(flow, limits={"some": 1}) as kernel:
+        assert await kernel.run(flow, run_id="r") == [[0], [1]]
+        assert [step.digest for step in (await kernel.inspect("r")).steps.values()] == [None, None]
+
+
+async def _told(number: int) -> Any:
+    return [number]

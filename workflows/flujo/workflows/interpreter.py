@@ -20,7 +20,16 @@ from typing import Any, Protocol
 import anyio
 
 from flujo.kernel.errors import FlujoError, StepFailed
-from flujo.kernel.programs import MAX_MESSAGE, NO_RETRY, RetryPolicy, Step, Wait, bounded, current_attempt
+from flujo.kernel.programs import (
+    MAX_MESSAGE,
+    NO_RETRY,
+    RetryPolicy,
+    Wait,
+    bounded,
+    current_attempt,
+    plain_options,
+    prepared,
+)
 from flujo.kernel.state import SETTLED
 
 from .definitions import Definition, StepDefinition
@@ -331,7 +340,7 @@ class _Steps:
         retry = step.retry
         if retry != NO_RETRY:
             retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
-        bounded_body = Step(body, limit=f"task:{step.task.name}")
+        bounded_body = prepared(body, plain_options(f"task:{step.task.name}"))
         try:
             result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
         except StepFailed as error:

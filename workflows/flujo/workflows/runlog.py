@@ -54,8 +54,7 @@ class StepLog:
             return
         data = b"".join(self._prefix + line + b"\n" for line in lines)
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self.path, _APPENDING, 0o600)
+            fd = _opened(self.path)
             try:
                 found = os.fstat(fd)
                 room = MAX_BYTES - found.st_size
@@ -65,6 +64,15 @@ class StepLog:
                 os.close(fd)
         except OSError:
             pass  # no log is better than no run
+
+
+def _opened(path: Path) -> int:
+    """Open a log for appending; its folder is made if it is not there, which every other time would cost a look."""
+    try:
+        return os.open(path, _APPENDING, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, _APPENDING, 0o600)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

@@ -154,6 +154,21 @@ def step(
     return declare if function is None else declare(function)
 
 
+@cache
+def plain_options(limit: str | None = None) -> StepOptions:
+    """Return the options of an async step that returns plain JSON, under a limit."""
+    return StepOptions(True, PLAIN, NO_RETRY, None, limit)
+
+
+def prepared(function: Callable[[], Awaitable[Any]], options: StepOptions) -> Step[[], Awaitable[Any]]:
+    """Return a step of a function without arguments whose options are known. Nothing of the function is looked at, so
+    that one may be made anew for each call, which has to give it a name."""
+    made: Step[[], Awaitable[Any]] = Step.__new__(Step)
+    made.function, made.name, made.digest = function, "", digest_arguments
+    made.__dict__["terms"] = options
+    return made
+
+
 def as_step(function: Step[P, R] | Callable[P, R]) -> Step[P, R]:
     """Return the descriptor of a declared step, or a default one for a plain function."""
     return function if isinstance(function, Step) else Step(function)
