@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
 from flujo.kernel import CancelOutcome, PauseOutcome, RunStatus
 from flujo.kernel.errors import InvalidNameError, InvalidValueError, RequestReusedError
-from flujo.kernel.events import CancelRequested, PauseRequested, SignalReceived, StepCompleted, VariableSet
+from flujo.kernel.events import CancelRequested, PauseRequested, SignalReceived, StepCompleted, StepSkipped, VariableSet
 from flujo.kernel.journal.requests import (
     REQUEST_KINDS,
     Fingerprint,
@@ -101,6 +101,16 @@ def test_what_is_wrong_with_a_request_is_named(kind: str, body: str, what: str) 
     """As `flujoctl db check` shows it."""
     with pytest.raises(ValueError, match=what):
         REQUEST_KINDS[kind].read(body)
+
+
+@pytest.mark.parametrize("body", ['{"step": "a", "reason": "no"}', '{"step": "a", "reason": "no", "output": null}'])
+def test_a_large_field_may_be_left_out(body: str) -> None:
+    """By a kind whose fact may be without it; what is there has to be JSON."""
+    skip = RequestKind("skip", cast(Any, StepSkipped), ("step", "reason"), ("output",), Reaction.NONE, overruled=False)
+
+    assert skip.read(body) == StepSkipped("a", "no")
+    with pytest.raises(ValueError, match="EOF"):
+        skip.read('{"step": "a", "reason": "no", "output": "{"}')
 
 
 def test_a_request_without_an_id_has_no_mark() -> None:

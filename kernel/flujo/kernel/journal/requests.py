@@ -26,7 +26,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -100,8 +100,8 @@ class RequestKind(NamedTuple):
         request = found.get("request")  # what an earlier release has left has none
         if not _is_text_or_none(given.values()) or not _is_fingerprint_or_none(request):
             raise ValueError(f"a {self.name} request holds text only")
-        if (payload := KIND_OF[self.fact].payload) is not None:
-            from_json(cast("str", found[payload]), allow_inf_nan=False)
+        if (payload := given.get(KIND_OF[self.fact].payload or "")) is not None:
+            from_json(payload, allow_inf_nan=False)
         return self.fact(**given, request=request)
 
 
