@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kernel.test_rooms import circle_in, graph_of, modules_in
+from test_layout import GENERATED, ROOTS
+
 ROOT = Path(__file__).parents[1]
 HEAVY = {"grpc", "google", "yaml", "jinja2", "aiosqlite", "sqlite3", "click", "rich", "trio"}
 
@@ -29,6 +32,15 @@ def test_importing_the_kernel_is_light(module: str) -> None:
 
     assert module in listed
     assert HEAVY & {name.partition(".")[0] for name in listed} == set()
+
+
+def test_no_module_imports_itself_on_a_detour() -> None:
+    """There is no import circle in any root, not even among the imports that only type checkers see: import-linter
+    holds the order of the packages, and looks into no package but the kernel."""
+    modules = modules_in(*(root for root in ROOTS if root != GENERATED))
+
+    assert {"flujo.cli.text", "flujo.client.client", "flujo.kernel.kernel"} <= set(modules)
+    assert circle_in(graph_of(modules)) == []
 
 
 def test_everything_the_kernel_exports_is_there() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-KERNEL = Path(__file__).parents[2] / "kernel" / "flujo" / "kernel"
+ROOT = Path(__file__).parents[2]
+KERNEL = ROOT / "kernel" / "flujo" / "kernel"
 PACKAGE = "flujo.kernel"
 
 FLOORS = ("journal", "store", "execution", "ownership")
@@ -38,13 +39,18 @@ BASE = (
 Graph = Mapping[str, frozenset[str]]
 
 
-def _modules() -> dict[str, Path]:
-    """Every module of the kernel by its dotted name, packages by the name of their folder."""
+def modules_in(*roots: str) -> dict[str, Path]:
+    """Every module of these roots by its dotted name, packages by the name of their folder."""
     found: dict[str, Path] = {}
-    for path in KERNEL.rglob("*.py"):
-        parts = path.relative_to(KERNEL).with_suffix("").parts
-        found[".".join((PACKAGE, *(part for part in parts if part != "__init__")))] = path
+    for root in roots:
+        for path in (ROOT / root / "flujo").rglob("*.py"):
+            parts = path.relative_to(ROOT / root).with_suffix("").parts
+            found[".".join(part for part in parts if part != "__init__")] = path
     return found
+
+
+def _modules() -> dict[str, Path]:
+    return modules_in("kernel")
 
 
 def _imports(name: str, path: Path, modules: Mapping[str, Path]) -> Iterator[str]:
@@ -61,7 +67,7 @@ def _imports(name: str, path: Path, modules: Mapping[str, Path]) -> Iterator[str
 
 
 def graph_of(modules: Mapping[str, Path]) -> Graph:
-    """Each module of the kernel with the modules of the kernel that it imports, at any time and for any reason."""
+    """Each of these modules with those of them that it imports, at any time and for any reason."""
     return {
         name: frozenset(each for each in _imports(name, path, modules) if each in modules and each != name)
         for name, path in modules.items()
