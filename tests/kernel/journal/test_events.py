@@ -90,22 +90,28 @@ def test_the_effect_of_a_kind_is_what_the_fold_makes_of_it(kind: Kind) -> None:
     """A kind that says it settles a step, and folds into one that is not settled, would deceive every check."""
     before, step = state_with_running_step()
     fact: Any = least(kind)
-    if kind.moves_step:
+    if "step" in fact._fields:
         fact = fact._replace(step="a")
     transitions.apply(before, before.seq + 1, 9, fact)
 
     now = before.steps["a"]
+    now.progress = None  # what is said of a step does not move it
     match kind.effect:
         case events.Effect.SUCCEEDS:
             assert (now.status, now.output_json is not None) == (StepStatus.COMPLETED, True)
         case events.Effect.SETTLES:
             assert now.status in (StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED)
+            assert now.settled_seq == before.seq
         case events.Effect.ENDS_ATTEMPT:
             assert now.status is StepStatus.RETRYING or now.interrupted
         case events.Effect.BEGINS:
             assert now.status in (StepStatus.RUNNING, StepStatus.WAITING)
+            assert now != step
+            assert not now.interrupted
+        case events.Effect.NONE if before.is_final:  # what is open ends with the run, and has no outcome
+            assert (now.status, now.settled_seq, now.output_json) == (StepStatus.CANCELLED, None, None)
         case events.Effect.NONE:
-            assert (now.generation, now.attempt, now.output_json) == (step.generation, step.attempt, None)
+            assert now == step
         case _:
             assert_never(kind.effect)
 
@@ -124,6 +130,22 @@ def test_the_page_on_concepts_lists_every_kind_once() -> None:
     listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
 
     assert sorted(listed) == sorted(kind.type for kind in KINDS)
+
+
+def named_in(beginning: str) -> set[str]:
+    """The kinds that one paragraph of docs/concepts.md names, found by its first words."""
+    (paragraph,) = [each for each in CONCEPTS.split("\n\n") if each.startswith(beginning)]
+    return set(re.findall(r"`(\w+)`", paragraph))
+
+
+def test_the_page_on_concepts_says_what_a_fork_takes_over() -> None:
+    """A kind that is dropped from the declaration, or added to it, changes what users read."""
+    assert named_in("A fork takes over") == {kind.type for kind in KINDS if kind.in_fork}
+
+
+def test_the_page_on_concepts_says_what_may_follow_the_end_of_a_run() -> None:
+    """So that the check of a store finds no more, and no less, than the page allows."""
+    assert named_in("Behind the end of a run") == {kind.type for kind in KINDS if kind.after_end}
 
 
 # -- written and read ----------------------------------------------------------------------------------------------

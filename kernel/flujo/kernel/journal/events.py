@@ -415,7 +415,7 @@ class Kind(NamedTuple):
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("run_created", RunCreated, "inputs", Effect.NONE, in_fork=False, after_end=True),
+    Kind("run_created", RunCreated, "inputs", Effect.NONE, in_fork=False, after_end=False),
     Kind("run_resumed", RunResumed, "inputs", Effect.NONE, in_fork=False, after_end=True),
     Kind("run_paused", RunPaused, None, Effect.NONE, in_fork=False, after_end=False),
     Kind("run_completed", RunCompleted, "output", Effect.NONE, in_fork=False, after_end=False),
