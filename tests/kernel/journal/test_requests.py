@@ -54,14 +54,15 @@ def test_each_kind_of_request_has_a_name_and_a_fact_of_its_own() -> None:
 
 @pytest.mark.parametrize("kind", REQUEST_KINDS.values(), ids=list(REQUEST_KINDS))
 def test_a_request_holds_fields_of_its_fact(kind: RequestKind) -> None:
-    """The fact can be made of nothing else, knows the request again, and only a signal is handed to those who wait for
-    one."""
+    """The fact can be made of nothing else, knows the request again, only a signal is handed to those who wait for
+    one, and only a cancel stops the program."""
     fields = kind.fact._fields
     needed = {name for name in fields if name not in kind.fact._field_defaults}
 
     assert needed <= set(kind.required)
     assert {*kind.required, *kind.optional, "request"} <= set(fields)
     assert (kind.reaction is Reaction.SIGNAL) == (kind.fact is SignalReceived)
+    assert (kind.reaction is Reaction.STOP) == (kind.fact is CancelRequested)
 
 
 def test_a_resume_overrules_what_asked_for_an_end() -> None:
