@@ -908,7 +908,7 @@ ELSEWHERE = {
     ("RunService", "INTERNAL", "INTERNAL"),
     *((method, "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED") for method in ("StartRun", "ResumeRun", "ForkRun")),
 }
-"""Errors that have a test of their own: further down, and in test_access.py, test_slots.py and test_fields.py."""
+"""Errors that have a test of their own: further down, and in test_access.py, test_slots.py and test_bounds.py."""
 
 
 class TroubledBackend(InMemoryBackend):

@@ -2,7 +2,7 @@
 
 The kernel names what is wrong by words of its own, such as `step name`, and a Python argument, such as `parent_run_id`.
 A request may have that field under another name, or in its filter. An error about nothing that the request has names no
-field (tests/server/test_fields.py).
+field (tests/server/test_errors.py).
 """
 
 from __future__ import annotations

@@ -99,17 +99,18 @@ def read_entries(path: Path) -> list[Entry]:
     """Return who is let in. Raises InvalidTokensError for a file that is missing, malformed or open to other users."""
     try:
         with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise InvalidTokensError(str(path), "other users may open it", [f"chmod 600 {path}"])
-            if (owner := foreign_owner(path)) is not None:
-                raise InvalidTokensError(str(path), f"it belongs to {owner}")
-            told = json.load(file)
+            mode, content = os.fstat(file.fileno()).st_mode, file.read()
     except FileNotFoundError:
         hint = f"flujoctl token create NAME --role operator --tokens {path}"
         raise InvalidTokensError(str(path), "there is no such file", [hint]) from None
     except OSError as error:
         raise InvalidTokensError(str(path), error.strerror or str(error)) from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InvalidTokensError(str(path), "other users may open it", [f"chmod 600 {path}"])
+    if (owner := foreign_owner(path)) is not None:
+        raise InvalidTokensError(str(path), f"it belongs to {owner}")
+    try:
+        told = json.loads(content)
     except ValueError as error:
         raise InvalidTokensError(str(path), f"it is not a file of tokens: {error}") from error
     return list(_entries(path, told))

@@ -1,0 +1,132 @@
+"""A path that goes dead without a word: the connection stays open, and nothing comes over it any more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
+
+from flujo.client import Client, calls
+from flujo.client.client import SILENCE_SECONDS, _silence
+from flujo.server.system import MIN_PING_SECONDS
+from flujo.v1 import run_service_pb2 as pb
+from kernel.harness import Harness
+from server.flows import doubling, waiting
+from server.harness import served
+
+
+class SilentProxy:
+    """Forwards bytes between clients and a server; connections that were made before `go_silent` get nothing more."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self.made = 0
+        self._dead = 0
+
+    def go_silent(self) -> None:
+        """Forward nothing more for the connections that are open now."""
+        self._dead = self.made
+
+    async def handle(self, client: SocketStream) -> None:
+        """Forward one connection."""
+        self.made += 1
+        number = self.made
+        async with client, await anyio.connect_unix(self._target) as server, anyio.create_task_group() as group:
+            group.start_soon(self._forward, client, server, number)
+            await self._forward(server, client, number)
+
+    async def _forward(self, source: ByteReceiveStream, sink: ByteSendStream, number: int) -> None:
+        try:
+            async for data in source:
+                if number > self._dead:
+                    await sink.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+
+
+@asynccontextmanager
+async def proxied(folder: Path, address: str) -> AsyncIterator[tuple[SilentProxy, str]]:
+    """A proxy before the server at an address, and its own address."""
+    proxy = SilentProxy(address.removeprefix("unix:"))
+    async with await anyio.create_unix_listener(folder / "p") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, proxy.handle)
+        yield proxy, f"unix:{folder}/p"
+        group.cancel_scope.cancel()
+
+
+async def test_a_watch_goes_on_over_a_new_connection(folder: Path, address: str) -> None:
+    """When three signs of life have failed to come: every event once, and in order."""
+    kernel = Harness().kernel(waiting)
+    async with (
+        kernel,
+        served(kernel, address, bookmark_seconds=0.05),
+        proxied(folder, address) as (proxy, through),
+        Client(through) as client,
+    ):
+        await kernel.start("waiting", run_id="r")
+        seqs: list[int] = []
+        with anyio.fail_after(30):
+            async with aclosing(client.watch("r")) as events:
+                async for event in events:
+                    seqs.append(event.seq)
+                    if event.type == "step_waiting":
+                        proxy.go_silent()
+                        await kernel.signal("r", "go")
+
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert seqs[-1] > 3
+    assert proxy.made > 1
+
+
+async def test_calls_after_that_go_over_the_new_connection_as_well(folder: Path, address: str) -> None:
+    """The whole client has left the dead path, and not only its watch."""
+    kernel = Harness().kernel(waiting, doubling)
+    async with (
+        kernel,
+        served(kernel, address, bookmark_seconds=0.05),
+        proxied(folder, address) as (proxy, through),
+        Client(through) as client,
+    ):
+        await kernel.start("waiting", run_id="r")
+        with anyio.fail_after(30):
+            async with aclosing(client.watch("r")) as events:
+                async for event in events:
+                    if event.type == "step_waiting":
+                        proxy.go_silent()
+                        await kernel.signal("r", "go")
+            assert await client.run("doubling", {"number": 4}) == 8
+
+
+async def test_a_wait_goes_on_over_a_new_connection(
+    folder: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its answer does not come in time."""
+    kernel = Harness().kernel(waiting)
+    async with (
+        kernel,
+        served(kernel, address),
+        proxied(folder, address) as (proxy, through),
+        Client(through, call_seconds=0.3) as client,
+    ):
+        await kernel.start("waiting", run_id="r")
+        await client.summary("r")
+        proxy.go_silent()
+        await kernel.signal("r", "go")
+        await kernel.wait("r")
+        monkeypatch.setattr("flujo.client.client.WAIT_SECONDS", 0.1)
+        with anyio.fail_after(30):
+            assert (await client.wait("r")).status == "completed"
+
+
+def test_a_dead_path_is_noticed_after_three_bookmarks() -> None:
+    """Of the interval that the server tells, else after 45 seconds; and pings find it out on any call."""
+    assert _silence(pb.WatchHeader(bookmark_interval={"seconds": 15})) == SILENCE_SECONDS == 45.0  # type: ignore[arg-type]
+    assert _silence(pb.WatchHeader()) == SILENCE_SECONDS
+    options = dict(calls.OPTIONS)
+    assert options["grpc.keepalive_time_ms"] + options["grpc.keepalive_timeout_ms"] <= 45_000
+    assert options["grpc.keepalive_time_ms"] > MIN_PING_SECONDS * 1000
+    assert options["grpc.use_local_subchannel_pool"] == 1
