@@ -61,7 +61,11 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         "Serve",
-        (("serve", "serve a store to clients in any language, over gRPC"),),
+        (
+            ("serve", "serve a store to clients in any language, over gRPC"),
+            ("ping", "look whether a server answers, and who you are for it"),
+            ("token", "make, list and revoke tokens for a server on TCP"),
+        ),
     ),
     (
         "Other",
@@ -83,7 +87,15 @@ HIDDEN = {
 MODULES = {"import": "import_"}
 """Commands whose name cannot be that of a module."""
 
-ALIASES = {"get": "inspect", "show": "inspect", "describe": "inspect", "ls": "list", "ps": "list", "follow": "watch"}
+ALIASES = {
+    "health": "ping",
+    "get": "inspect",
+    "show": "inspect",
+    "describe": "inspect",
+    "ls": "list",
+    "ps": "list",
+    "follow": "watch",
+}
 
 EXIT_CODES = (
     (0, "success"),
@@ -101,7 +113,11 @@ EXIT_CODES = (
 )
 
 SHARED_OPTIONS = (
-    ("--server ADDRESS", "the server to use, as unix:PATH (default: FLUJO_SERVER)"),
+    ("--server ADDRESS", "the server to use, as unix:PATH or tcp://HOST:PORT (default: FLUJO_SERVER)"),
+    ("--token-file FILE", "the token for a server on TCP (default: FLUJO_TOKEN, FLUJO_TOKEN_FILE)"),
+    ("--tls-ca FILE", "the authority of the server, which turns TLS on (default: FLUJO_TLS_CA)"),
+    ("--tls-client-cert FILE", "a certificate for a server that asks for one (default: FLUJO_TLS_CLIENT_CERT)"),
+    ("--tls-client-key FILE", "the key of that certificate (default: FLUJO_TLS_CLIENT_KEY)"),
     ("--store URL", "the store to use, as sqlite:PATH or file:DIR (default: FLUJO_STORE, flujo.toml, .flujo/)"),
     ("-o, --output FORMAT", "table, json, jsonl, yaml or name"),
     ("-q, --quiet", "show no progress and no notes; list prints ids only"),

@@ -61,5 +61,5 @@ async def connected(target: ServerTarget) -> AsyncIterator[Client]:
     """Yield a connection to a server, which has its runs."""
     from flujo.client import Client
 
-    async with Client(target.address) as client:
+    async with Client(target.address, credentials=target.credentials) as client:
         yield client

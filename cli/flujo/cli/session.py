@@ -32,6 +32,10 @@ class Session:
     """What the shared options say."""
 
     server: str | None = None
+    token_file: str | None = None
+    tls_ca: str | None = None
+    tls_client_cert: str | None = None
+    tls_client_key: str | None = None
     store: str | None = None
     output: str = "table"
     quiet: bool = False
@@ -40,11 +44,12 @@ class Session:
     @property
     def target(self) -> Target:
         """Return the server or store whose runs this invocation works on."""
-        from .target import discover
+        from .target import discover, with_credentials
 
         if self.server is not None and self.store is not None:
             raise click.UsageError("--server and --store name different runs; leave one of them out")
-        return discover(self.server, self.store)
+        target = discover(self.server, self.store)
+        return with_credentials(target, self.token_file, self.tls_ca, self.tls_client_cert, self.tls_client_key)
 
     @property
     def store_target(self) -> StoreTarget:
@@ -79,12 +84,20 @@ class Session:
         """Return a hint with the user's --server or --store in its command, which would use another one without it."""
         option, value = ("--server", self.server) if self.server is not None else ("--store", self.store)
         is_addressed = any(f"{each} " in hint for each in ("--server", "--store", "--listen"))
+        is_addressed |= hint.startswith(("flujoctl serve ", "flujoctl token "))  # where the server runs
         if value is None or "flujoctl " not in hint or is_addressed:
             return hint
         from shlex import quote
 
         command, separator, comment = hint.partition("  # ")
-        addressed = f"{command.rstrip()} {option} {quote(value)}"
+        shown = (
+            ("--token-file", self.token_file),
+            ("--tls-ca", self.tls_ca),
+            ("--tls-client-cert", self.tls_client_cert),
+            ("--tls-client-key", self.tls_client_key),
+        )
+        words = [option, quote(value), *(word for name, file in shown if file for word in (name, quote(file)))]
+        addressed = f"{command.rstrip()} {' '.join(words)}"
         return f"{addressed}  # {comment.strip()}" if separator else addressed
 
 
@@ -146,6 +159,10 @@ def shared_options() -> list[click.Parameter]:
 
     return [
         option("--server", metavar="ADDRESS", help=help_of["--server"]),
+        option("--token-file", metavar="FILE", help=help_of["--token-file"]),
+        option("--tls-ca", metavar="FILE", help=help_of["--tls-ca"]),
+        option("--tls-client-cert", metavar="FILE", help=help_of["--tls-client-cert"]),
+        option("--tls-client-key", metavar="FILE", help=help_of["--tls-client-key"]),
         option("--store", metavar="URL", help=help_of["--store"]),
         option("-o", "--output", metavar="FORMAT", type=click.Choice(FORMATS), help=help_of["-o"]),
         option("-q", "--quiet", is_flag=True, help=help_of["-q"]),

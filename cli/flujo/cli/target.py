@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from flujo.backends.discovery import DEFAULT as DEFAULT
 from flujo.backends.discovery import find_store, nearest_setting
+from flujo.client.credentials import NO_CREDENTIALS, Credentials, read_token
 from flujo.kernel.trust import require_trusted
 
 
@@ -29,14 +30,50 @@ class StoreTarget(NamedTuple):
         """Return the default address of a server of this store."""
         return f"unix:{os.path.relpath(self.workspaces.parent / 'server.sock')}"
 
+    @property
+    def tokens(self) -> Path:
+        """Return the default file of tokens for such a server."""
+        return Path(os.path.relpath(self.workspaces.parent / "tokens.json"))
+
 
 class ServerTarget(NamedTuple):
-    """A server by its address."""
+    """A server by its address, and what it is shown on TCP."""
 
     address: str
+    credentials: Credentials = NO_CREDENTIALS
 
 
 Target = StoreTarget | ServerTarget
+
+
+def with_credentials(
+    target: Target,
+    token_file: str | None = None,
+    ca: str | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+) -> Target:
+    """Return the target with what its server is shown: of the options, else of the environment.
+
+    Raises InvalidTokensError for a token that cannot be read."""
+    if not isinstance(target, ServerTarget):
+        return target
+    token = None if token_file else os.environ.get("FLUJO_TOKEN") or None
+    if token is None and (name := _file(token_file, "FLUJO_TOKEN_FILE")) is not None:
+        token = read_token(name)
+    return target._replace(
+        credentials=Credentials(
+            token,
+            _file(ca, "FLUJO_TLS_CA"),
+            _file(certificate, "FLUJO_TLS_CLIENT_CERT"),
+            _file(key, "FLUJO_TLS_CLIENT_KEY"),
+        )
+    )
+
+
+def _file(given: str | None, variable: str) -> Path | None:
+    name = given or os.environ.get(variable)
+    return Path(name).expanduser() if name else None
 
 
 def discover(server: str | None = None, store: str | None = None, *, here: Path | None = None) -> Target:

@@ -41,7 +41,7 @@ from server.flows import WORKS, doubling, letters, waiting
 from server.harness import raised_by
 
 TOKENS, CERTIFICATE, KEY, AUTHORITY = Path("t"), Path("c"), Path("k"), Path("a")
-TLS = {"certificate": CERTIFICATE, "key": KEY}
+TLS: dict[str, Any] = {"certificate": CERTIFICATE, "key": KEY}
 LOCAL = ["tcp://127.0.0.1:1", "127.7.7.7:1", "localhost:1", "tcp://[::1]:1"]
 REMOTE = ["tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://10.1.2.3:1", "runs.example.org:1"]
 SAFE_HERE = [

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from flujo.client import Client
 from flujo.kernel.errors import ServerBusyError
 from flujo.server.slots import CallLimits, Slots
 from flujo.v1 import run_service_pb2 as pb
 from kernel.harness import Harness
 from server.flows import doubling, waiting
-from server.harness import both, stubs
+from server.harness import both, served, stubs
 
 WATCH, WAIT, READ, ACT = (f"/flujo.v1.RunService/{name}" for name in ("WatchRun", "WaitRun", "GetRun", "SignalRun"))
 
@@ -69,14 +73,12 @@ async def test_six_hundred_starts_at_once_all_arrive(address: str) -> None:
     async with both(Harness().kernel(doubling), address) as (kernel, client):
         async with anyio.create_task_group() as group:
             for number in range(600):
-                group.start_soon(lambda number=number: client.start("doubling", run_id=f"r{number}"))
+                group.start_soon(partial(client.start, "doubling", run_id=f"r{number}"))
         assert await kernel.count() == 600
 
 
 async def test_health_is_answered_when_nothing_else_is(address: str) -> None:
     """Who looks after the server must see that it lives; and a client that waits comes back when there is room."""
-    from server.harness import served
-
     kernel = Harness().kernel(waiting)
     async with kernel, served(kernel, address, call_limits=CallLimits(1, 1, 0)), stubs(address) as (stub, _):
         await kernel.start("waiting", run_id="r")
@@ -85,7 +87,7 @@ async def test_health_is_answered_when_nothing_else_is(address: str) -> None:
         with pytest.raises(aio.AioRpcError) as refused:
             await stub.GetRun(pb.GetRunRequest(run_id="r"))
         async with aio.insecure_channel(address) as channel:
-            health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+            health: Any = health_pb2_grpc.HealthStub(channel)
             assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
         watch.cancel()
 
@@ -94,9 +96,6 @@ async def test_health_is_answered_when_nothing_else_is(address: str) -> None:
 
 async def test_a_watch_that_finds_no_room_is_tried_again(address: str) -> None:
     """Its client waits for a slot, and no error reaches the program."""
-    from flujo.client import Client
-    from server.harness import served
-
     kernel = Harness().kernel(waiting)
     async with (
         kernel,
@@ -117,7 +116,7 @@ async def test_a_watch_that_finds_no_room_is_tried_again(address: str) -> None:
                 group.start_soon(follow)
                 await client.signal("r", "go")
                 while not (await kernel.summary("r")).finished_at:
-                    await anyio.lowlevel.checkpoint()
+                    await checkpoint()
                 while await first.read() is not aio.EOF:
                     pass
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -13,16 +14,38 @@ from flujo.cli import sources
 from flujo.cli.failures import SourceError
 from flujo.cli.interruption import Interruption
 from flujo.cli.output import emit
+from flujo.cli.serve_logs import log_to_stderr
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.target import StoreTarget
 from flujo.kernel import Kernel, Retention, Workflow
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import DeclarationError, ExtraMissingError, InvalidDurationError
+from flujo.server.access import Security
+from flujo.server.tokens import Role
 
 
 @declare("serve", formats=("table", "json", "jsonl"))
 @click.argument("targets", metavar="[WORKFLOW]...", nargs=-1)
-@click.option("--listen", metavar="ADDRESS", help="where, as unix:PATH (default: server.sock beside the store)")
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    help="where, as unix:PATH or tcp://HOST:PORT (default: server.sock beside the store)",
+)
+@click.option("--tokens", metavar="FILE", type=Path, help="on TCP: who is let in (flujoctl token makes the file)")
+@click.option("--tls-cert", metavar="FILE", type=Path, help="on TCP: the certificate of the server, which turns TLS on")
+@click.option("--tls-key", metavar="FILE", type=Path, help="on TCP: the key of that certificate")
+@click.option(
+    "--client-ca", metavar="FILE", type=Path, help="on TCP: let in clients with a certificate of this authority"
+)
+@click.option(
+    "--client-role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.VIEWER.value,
+    help="the role of a certificate that --tokens does not name (default: viewer)",
+)
+@click.option(
+    "--allow-definitions", is_flag=True, help="on TCP: let operators send definitions, and so run any command"
+)
 @click.option("--max-steps", type=click.IntRange(1), metavar="N", help="steps that run at a time (default: no limit)")
 @click.option("--max-runs", type=click.IntRange(1), metavar="N", help="runs in progress at a time (default: no limit)")
 @click.option(
@@ -30,6 +53,15 @@ from flujo.kernel.errors import DeclarationError, ExtraMissingError, InvalidDura
 )
 @click.option("--retention", metavar="RULE", help="delete old runs, as completed=30d,failed=90d,last=100")
 @click.option("--grace", default="5s", metavar="DURATION", help="how long calls may take to finish when it stops")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    help="what is logged: info tells of calls that act and of runs, debug of every step (default: warning)",
+)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", help="how, on stderr (default: text)"
+)
 def command(
     session: Session,
     targets: Sequence[str],
@@ -39,6 +71,11 @@ def command(
     limits: Sequence[str],
     retention: str | None,
     grace: str,
+    log_level: str,
+    log_format: str,
+    allow_definitions: bool,
+    client_role: str,
+    **files: Path | None,
 ) -> int:
     """Serve the runs of a store over gRPC until Ctrl-C or SIGTERM, and run them.
 
@@ -52,18 +89,30 @@ def command(
 
     RULE says how long runs are kept after their end, by status, and how many of each workflow are kept in any case. A
     workflow named here that has a retention of its own uses that. Unfinished and paused runs are always kept.
+
+    On TCP the server starts only with --tokens or --client-ca, and where other machines reach it with TLS besides; it
+    says what is missing. See docs/securing-a-server.md.
     """
     target = session.store_target
     workflows = _load(targets)
     address = listen or target.listen
     grace_seconds = parse_duration(grace)
+    security = Security(
+        files["tokens"],
+        files["tls_cert"],
+        files["tls_key"],
+        files["client_ca"],
+        Role(client_role),
+        allow_definitions,
+    )
     bounds = {
         "max_steps": max_steps,
         "max_runs": max_runs,
         "limits": dict(_limit(limit) for limit in limits),
         "retention": None if retention is None else _retention(retention),
     }
-    run_async(lambda: _serve(session, target, address, workflows, bounds, grace_seconds))
+    log_to_stderr(log_level, log_format, verbosity=session.verbosity)
+    run_async(lambda: _serve(session, target, address, workflows, bounds, security, grace_seconds))
     return 0
 
 
@@ -96,6 +145,7 @@ async def _serve(
     address: str,
     workflows: Sequence[Workflow],
     bounds: Mapping[str, Any],
+    security: Security,
     grace_seconds: float,
 ) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tasks start processes, and gRPC would act at each fork
@@ -112,10 +162,10 @@ async def _serve(
         else:
             print(f"listening at {address}", flush=True)
         session.note(f"serving {target.url}; press Ctrl-C to stop")
-        session.note(f"try: flujoctl list --server {address}")
+        token = "" if address.startswith("unix:") else " --token-file FILE"
+        ca = " --tls-ca FILE" if security.has_tls else ""
+        session.note(f"try: flujoctl list --server {quote(address)}{token}{ca}")
 
-    if not session.verbosity:
-        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")  # a server's warnings belong to its operator
     with Interruption() as interruption:
         with interruption.scope:
             await run_server(
@@ -124,7 +174,7 @@ async def _serve(
                 workflows,
                 workspaces=target.workspaces,
                 **bounds,
-                options=ListenOptions(grace_seconds=grace_seconds),
+                options=ListenOptions(security, grace_seconds),
                 started=started,
             )
         say("stopped cleanly; the next server continues unfinished runs")

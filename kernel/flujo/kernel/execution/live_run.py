@@ -20,7 +20,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.children import awaited
 from flujo.kernel.journal.compatibility import unasked
 from flujo.kernel.journal.decisions import Stop, at_clean_up, at_end, stop_of
-from flujo.kernel.journal.events import Fact
+from flujo.kernel.journal.events import KIND_OF, Fact
 from flujo.kernel.journal.failures import carried, describe, is_a
 from flujo.kernel.journal.state import LIVE, WorkflowState
 from flujo.kernel.loops import exit_open_scopes, is_running_in, this_task
@@ -34,6 +34,8 @@ from .programs import Workflow
 from .replay import Replay
 
 logger = logging.getLogger("flujo.kernel")
+journal_logger = logging.getLogger("flujo.journal")
+"""Tells what is recorded of runs: of the run itself at the level INFO, of its steps at DEBUG."""
 
 
 _TAKES_NOTHING = (Stop.FENCED, Stop.LOST, Stop.LEAVE)
@@ -117,6 +119,8 @@ class LiveRun:
         if self._dropped:
             taken, self._dropped = [*taken, *self._dropped], []
         batch = self._newest = self._committer.record(self, fact, taken, definition)
+        if journal_logger.isEnabledFor(logging.INFO):
+            _log(self.state.run_id, fact)
         if self._driven and self.state.pause_requested_at is not None:
             self._pause_when_idle()
         return batch
@@ -409,3 +413,14 @@ def _run_failed(error: BaseException) -> events.RunFailed:
 def _step_failures(error: BaseException) -> list[errors.StepFailed]:
     """Return the failures of steps that an error carries at any depth."""
     return [cast(errors.StepFailed, each) for each in carried(error) if is_a(each, errors.StepFailed)]
+
+
+def _log(run_id: str, fact: Fact) -> None:
+    """Log a fact that is being recorded, with what it is about as attributes for those who collect logs."""
+    kind = KIND_OF[fact.__class__].type
+    step, attempt = getattr(fact, "step", None), getattr(fact, "attempt", None)
+    request = getattr(fact, "request", None)
+    about = {"step": step, "attempt": attempt, "request_id": None if request is None else request[0]}
+    said = "".join(f" {name}={value}" for name, value in about.items() if value is not None)
+    level = logging.INFO if step is None and kind.startswith("run_") else logging.DEBUG
+    journal_logger.log(level, "run %s: %s%s", run_id, kind, said, extra={"run_id": run_id, **about})

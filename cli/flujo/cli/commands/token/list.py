@@ -1,0 +1,33 @@
+"""`flujoctl token list`: list who is let in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flujo.cli.commands.token import COMMANDS, tokens_file
+from flujo.cli.output import emit_all
+from flujo.cli.session import Session, declare
+from flujo.kernel.durations import format_instant
+from flujo.server.tokens import read_entries
+
+
+@declare("list", short_help=COMMANDS["list"])
+@click.option("--tokens", metavar="FILE", type=Path, help="the file of tokens (default: tokens.json beside the store)")
+def command(session: Session, tokens: Path | None) -> int:
+    """List who is let in, in the order they were added. The ids tell tokens of one name apart; no token is shown."""
+    entries = read_entries(tokens_file(session, tokens))
+    rows = [
+        {"id": each.id, "name": each.name, "role": each.role.value, "created_at": format_instant(each.created_at)}
+        for each in entries
+    ]
+    if session.output == "name":
+        print("\n".join(each.name for each in entries))
+    elif session.output != "table":
+        emit_all(rows, session.output)
+    else:
+        width = max([len(each.name) for each in entries], default=4)
+        for row in rows:
+            print(f"{row['id']:<12} {row['name']:<{width}}  {row['role']:<9} {row['created_at']}")
+    return 0
