@@ -6,6 +6,7 @@ path, before anything is stored. codecs.py does the same for values of declared 
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -65,7 +66,8 @@ def _check(value: Any, path: str, depth: int) -> None:
         for index, item in enumerate(value):
             _check(item, f"{path}[{index}]", depth + 1)
     else:
-        raise InvalidValueError(path, f"{type(value).__name__} is not a JSON type")
+        hint = "; an `await` is missing" if isinstance(value, Awaitable) else ""
+        raise InvalidValueError(path, f"{type(value).__name__} is not a JSON type{hint}")
 
 
 MAX_INPUT_BYTES = 1024 * 1024

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from functools import partial, wraps
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from flujo.kernel import Context, RunFailed, step, workflow
+from flujo.kernel import Context, Kernel, RunFailed, step, workflow
 from flujo.kernel.errors import DeclarationError
 from flujo.kernel.programs import plain_options, prepared
 from kernel.execution.steps import one_step, outcome
@@ -150,19 +151,77 @@ async def test_whatever_can_be_called_may_be_a_step(function: Any) -> None:
     assert await outcome(one_step(function, 2)) == 6
 
 
+@pytest.mark.parametrize("function", [partial(scaled, 3), partial(tripled), lambda number: 3 * number, Shop(3)])
+async def test_a_call_may_give_the_name(function: Any) -> None:
+    """Which is what then names the step, also of a map."""
+
+    @workflow()
+    async def program(ctx: Context) -> list[int]:
+        return [await ctx.step(function, 2, name="named"), *await ctx.map(function, [1, 2], name="mapped")]
+
+    async with Harness().kernel(program) as kernel:
+        assert await kernel.run(program, run_id="r") == [6, 3, 6]
+        assert list((await kernel.inspect("r")).steps) == ["named", "mapped[0]", "mapped[1]"]
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (partial(scaled, 3), "a partial has no name of its own"),
+        (partial(scaled, 3), "an object of partial has no name of its own"),
         (lambda: 1, "a lambda has no name of its own"),
         (staticmethod(scaled), "step 'scaled' is a method of a class"),
+        (5, "int cannot be called"),
+        ("fetch", "str cannot be called"),
     ],
 )
-def test_what_has_no_name_is_refused_as_a_step(function: Any, says: str) -> None:
-    """With the way to give it one."""
+def test_what_is_no_function_with_a_name_is_refused_as_a_step(function: Any, says: str) -> None:
+    """With what to write instead."""
     with pytest.raises(DeclarationError, match=says) as refused:
         step(function)
     assert refused.value.hints
+
+
+def test_a_workflow_and_the_result_of_a_call_are_no_steps() -> None:
+    """Each is told what was probably meant; nothing warns of the call besides."""
+
+    @workflow()
+    async def program(ctx: Context) -> None: ...
+
+    with pytest.raises(DeclarationError, match="workflow 'program' is no step") as refused:
+        step(program)  # type: ignore[call-overload]
+    assert "ctx.run_child" in refused.value.hints[0]
+    with pytest.raises(DeclarationError, match=r"was called already: tripled\(…\)") as refused:
+        step(tripled(3))  # type: ignore[call-overload]
+    assert "ctx.step(f, x)" in refused.value.hints[0]
+
+
+async def failure(kernel: Kernel, workflow: Any) -> str:
+    """How a run fails, once nothing of it is left in memory."""
+    with pytest.raises(RunFailed) as failed:
+        await kernel.run(workflow)
+    said = str(failed.value)
+    del failed
+    gc.collect()
+    return said
+
+
+async def test_a_forgotten_await_fails_the_run_or_is_warned_of() -> None:
+    """What is returned without it is no value; what is dropped, Python itself warns of, by the name of the call."""
+
+    @workflow()
+    async def returned(ctx: Context) -> Any:
+        return ctx.step(tripled, 2)
+
+    @workflow()
+    async def dropped(ctx: Context) -> int:
+        ctx.step(tripled, 2)  # type: ignore[unused-coroutine]
+        return 1
+
+    async with Harness().kernel(returned, dropped) as kernel:
+        with pytest.warns(RuntimeWarning, match=r"'Context\.step' was never awaited"):
+            assert "coroutine is not a JSON type; an `await` is missing" in await failure(kernel, returned)
+        with pytest.warns(RuntimeWarning, match=r"'Context\.step' was never awaited"):
+            assert await kernel.run(dropped) == 1
 
 
 def test_a_step_that_returns_a_secret_is_refused_where_it_is_declared() -> None:

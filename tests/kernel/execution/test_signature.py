@@ -105,6 +105,12 @@ async def _forgetful(day: str) -> None: ...
 async def _nothing() -> None: ...
 
 
+async def _by_keyword(*, ctx: Context) -> None: ...
+
+
+async def _method(self: Any, ctx: Context) -> None: ...
+
+
 async def _rest(ctx: Context, **rest: int) -> None: ...
 
 
@@ -118,6 +124,8 @@ async def _returns_secret(ctx: Context) -> list[SecretStr]:
         (_secret, "the type of input 'password' of workflow 'flow'"),
         (_forgetful, "must take the context as its first argument"),
         (_nothing, "must take the context as its first argument"),
+        (_by_keyword, "must take the context as its first argument"),
+        (_method, "is a method of a class"),
         (_rest, "input 'rest' must be a named argument"),
         (_returns_secret, "the return type of workflow 'flow'"),
     ],

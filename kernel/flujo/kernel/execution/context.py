@@ -140,7 +140,7 @@ class Context:
         declared ones. A plain `def` runs in a worker thread. Raises StepFailed when the last attempt has failed, on
         replay as well. A completed step that is called with other arguments pauses the run as incompatible, unless
         another version= of the step says that the change is meant."""
-        declared = as_step(function)
+        declared = as_step(function, name)
         key = self._key(name or declared.name, explicit=name is not None)
         terms = declared.terms
         if retry is not None or timeout is not None:
@@ -344,7 +344,7 @@ class Context:
         item whose argument has changed since it was recorded runs again. With `on_error="raise"` a failure starts
         no more items, lets running ones finish and raises an ExceptionGroup of every StepFailed; with "collect"
         failures stand in the list."""
-        declared = as_step(function)
+        declared = as_step(function, name)
         base = self._key(name or declared.name, explicit=name is not None)
         todo = list(items)
         keys = _item_keys(base, todo, key)

@@ -63,10 +63,7 @@ class Step(Generic[P, R]):
         version: str | None = None,
         key: Callable[P, Any] | None = None,
     ) -> None:
-        if isinstance(function, (staticmethod, classmethod)):
-            raise DeclarationError(
-                f"step {called(function.__func__)!r} is a method of a class", ["put @step below @staticmethod"]
-            )
+        _require_callable(function)
         self.function = function
         self.__name__ = called(function)
         self.name = check_step_name(name or _own_name(function))
@@ -169,9 +166,9 @@ def prepared(function: Callable[[], Awaitable[Any]], options: StepOptions) -> St
     return made
 
 
-def as_step(function: Step[P, R] | Callable[P, R]) -> Step[P, R]:
+def as_step(function: Step[P, R] | Callable[P, R], name: str | None = None) -> Step[P, R]:
     """Return the descriptor of a declared step, or a default one for a plain function."""
-    return function if isinstance(function, Step) else Step(function)
+    return function if isinstance(function, Step) else Step(function, name=name)
 
 
 class RunStart(NamedTuple):
@@ -342,12 +339,38 @@ def _with_clean_up(declared: Workflow[R], clean_up: Callable[..., Awaitable[Any]
     return replace(declared, clean_up=program, clean_up_seconds=seconds)
 
 
+def _require_callable(function: Any) -> None:
+    """Raise DeclarationError for what is no function that could be a step's, by what was probably meant."""
+    if isinstance(function, staticmethod | classmethod):
+        raise DeclarationError(
+            f"step {called(function.__func__)!r} is a method of a class", ["put @step below @staticmethod"]
+        )
+    if inspect.iscoroutine(function):
+        function.close()  # or Python would say as well that it was never awaited
+        raise DeclarationError(
+            f"the function of a step was called already: {called(function)}(…)",
+            ["give the function and its arguments: await ctx.step(f, x), not ctx.step(f(x))"],
+        )
+    if isinstance(function, Workflow):
+        raise DeclarationError(
+            f"workflow {function.name!r} is no step", ["start it as a child: await ctx.run_child(workflow, {…})"]
+        )
+    if not callable(function):
+        raise DeclarationError(
+            f"the function of a step is missing: {type(function).__name__} cannot be called",
+            ["give the function itself: await ctx.step(f, x)"],
+        )
+
+
 def _own_name(function: Any) -> str:
     """Return the name of a function; raises DeclarationError for what has none, or none that could be a step's."""
     own = getattr(function, "__name__", None)
     if own is None or own == "<lambda>":
-        what = "a lambda" if own else f"a {type(function).__name__}"
-        raise DeclarationError(f"{what} has no name of its own", ['give it one: step(name="…")(function)'])
+        what = "a lambda" if own else f"an object of {type(function).__name__}"
+        raise DeclarationError(
+            f"{what} has no name of its own",
+            ['give it one: await ctx.step(f, x, name="…")', 'or step(name="…")(f)'],
+        )
     return str(own)
 
 

@@ -145,9 +145,15 @@ def _inputs_model(workflow: str, function: Callable[..., Any]) -> tuple[type[Bas
 
 def _behind_context(workflow: str, function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
     parameters = list(inspect.signature(function).parameters.values())
-    if not parameters or _is_data(function, parameters[0]):
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if not parameters or parameters[0].kind not in by_place or _is_data(function, parameters[0]):
         raise DeclarationError(
             f"workflow {workflow!r} must take the context as its first argument", ["async def f(ctx, …)"]
+        )
+    if parameters[0].name == "self":
+        raise DeclarationError(
+            f"workflow {workflow!r} is a method of a class: no object of it is there when a run goes on",
+            ["declare a function beside the class"],
         )
     for parameter in parameters[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
