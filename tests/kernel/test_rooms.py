@@ -21,18 +21,8 @@ FLOORS = ("journal", "store", "execution", "ownership")
 """The rooms, from the lowest to the highest."""
 
 BASE = (
-    "errors",
-    "durations",
-    "clock",
-    "forks",
-    "keys",
-    "loops",
-    "outcomes",
-    "owners",
-    "principals",
-    "trust",
-    "values",
-    "codecs",
+    *("errors", "durations", "clock", "forks", "keys", "loops", "outcomes", "owners", "principals", "trust", "values"),
+    *("codecs", "lifetimes", "interrupts", "loop_threads", "checked_calls"),
 )
 """What every room may stand on: modules below the rooms."""
 

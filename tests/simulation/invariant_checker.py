@@ -134,7 +134,7 @@ class InvariantChecker:
         for summary in summaries:
             uid = summary.uid
             owner, token = self._owners[uid], self._tokens[uid]
-            if owner is not None and not (owner.dead or owner.frozen or owner.ended):
+            if owner is not None and not (owner.dead or owner.frozen or owner.gives_up):
                 self.problems.append(f"{life} has claimed {summary.run_id}, which {owner} owns")
             if summary.token <= token:
                 self.problems.append(f"{life} has claimed {summary.run_id} with token {summary.token} after {token}")

@@ -205,6 +205,7 @@ class Life:
         self.ticks = 0
         self.writes = 0
         self.ended = False
+        self.gives_up = False  # its store is about to be closed, so that others may take what it owns
         self.gate = anyio.Event()  # for the bodies of this life
         self.completed = False  # every client has seen its run end
         self.backend = LifeBackend(self, world.store)
@@ -385,6 +386,7 @@ class LifeBackend(StateBackend):
         await self.inner.open(owner)
 
     async def close(self) -> None:
+        self._life.gives_up = True
         await self.inner.close()
 
     async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 
+from .checked_calls import checked
 from .durations import Duration
 from .errors import (
     Difference,
@@ -270,6 +271,7 @@ class Runs(StoredRuns, Protocol):
         ...
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class RunHandle(Generic[Result_co]):
     """A run that was started or resumed. `created` is false when the run was there already, `workflow` is what was

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from .api import R, RunHandle
+from .checked_calls import checked
 from .clock import Clock, Identifiers, RandomBytes, SystemClock
 from .errors import RunFinishedError, RunInterrupted, RunNotPausedError, RunReplacedError
 from .execution.programs import Workflow
@@ -43,6 +44,7 @@ from .journal.rest import Rest
 from .journal.state import FINAL, RunStatus, WorkflowState
 from .journal.summaries import RunSummary
 from .keys import check_step_name, check_variable_name
+from .lifetimes import Lifetime
 from .observer import DELETED, Observed, Observer
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.driver import Limits
@@ -65,9 +67,13 @@ from .values import encode_given
 logger = logging.getLogger("flujo.kernel")
 
 
+@checked
 class Kernel(Observed):
-    """Runs workflows on one backend. An async context manager, to be entered once. `api.Runs` documents its calls;
-    those that only read, or prune, are its observer's."""
+    """Runs workflows on one backend. `api.Runs` documents its calls; those that only read, or prune, are its
+    observer's.
+
+    `async with` opens and closes it, or `open` and `close`, which may be called from different tasks. Entering an open
+    kernel shares it: the last `async with` that is left closes it, unless `open` has opened it."""
 
     def __init__(
         self,
@@ -100,20 +106,27 @@ class Kernel(Observed):
         self.workspaces = workspaces
         self.clock: Clock = clock or SystemClock()
         self._files = Workspaces(workspaces, backend)
-        identifiers = Identifiers(self.clock, random)
-        self.id = kernel_id(identifiers.uid())
+        self._random = random
         self._recover_at_start = recover
         self._registry = WorkflowRegistry(workflows, load_definition)
-        bounds = Limits(max_steps, max_runs, max_resident, limits or {}, max_interruptions, max_threads)
-        runtime = Runtime(backend, self.clock, random, self.id, self._registry, bounds)
-        self._runtime, self._takeover = runtime, runtime.takeover
-        self._observer = Observer(backend, workspaces=workspaces, clock=self.clock, local=runtime.local_runs)
-        self._requests = RunRequests(backend, self.clock, runtime.runs, runtime.local_runs, runtime.takeover)
-        self._starter = Starter(backend, self.clock, identifiers, self._files, self._registry, runtime)
+        self._limits = Limits(max_steps, max_runs, max_resident, limits or {}, max_interruptions, max_threads)
         own_rules = {name: each.retention for name, each in self.workflows.items() if each.retention is not None}
-        self._rests = RestReader(backend, self.clock, self.inspect, runtime.runs.get, self._registry.may_know)
         self._sweeper = Sweeper(backend, self.clock, own_rules, retention, self._files.remove)
-        self._lifetime: AbstractAsyncContextManager[None] | None = None
+        self._assemble()
+
+    def _assemble(self) -> None:
+        """Put the parts together, under an id of this process."""
+        backend, clock, registry = self.backend, self.clock, self._registry
+        identifiers = Identifiers(clock, self._random)
+        self.id = kernel_id(identifiers.uid())
+        self._process = os.getpid()
+        runtime = Runtime(backend, clock, self._random, self.id, registry, self._limits)
+        self._runtime, self._takeover = runtime, runtime.takeover
+        self._observer = Observer(backend, workspaces=self.workspaces, clock=clock, local=runtime.local_runs)
+        self._requests = RunRequests(backend, clock, runtime.runs, runtime.local_runs, runtime.takeover)
+        self._starter = Starter(backend, clock, identifiers, self._files, registry, runtime)
+        self._rests = RestReader(backend, clock, self.inspect, runtime.runs.get, registry.may_know)
+        self._lifetime = Lifetime(f"kernel {self.id}", self._live)
 
     def __repr__(self) -> str:
         return f"<kernel {self.id} on {self.backend.url}, {len(self._runtime.runs)} live runs>"
@@ -134,18 +147,45 @@ class Kernel(Observed):
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
+    async def open(self) -> Self:
+        """Open the kernel, as entering it does, until `close`. An open kernel stays as it is.
+
+        Any task of this event loop may close it. Raises StoreError, and WrongEventLoopError if it is open in another
+        event loop."""
+        await self._own_lifetime().open()
+        return self
+
+    async def close(self) -> None:
+        """Close the kernel and return when it is closed: what is in progress is recorded as interrupted. Nothing
+        happens if it is closed. A caller that is cancelled meanwhile is told so after that; a run of this kernel does
+        not wait. Raises WrongEventLoopError."""
+        await self._lifetime.close()
+
     async def __aenter__(self) -> Self:
-        self._files.claim()
-        background = [self._forget_old_runs] if self._sweeper.has_rules else []
-        self._lifetime = self._runtime.live(self, self._starter, background, recover=self._recover_at_start)
-        await self._lifetime.__aenter__()
+        await self._own_lifetime().enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._lifetime is not None
-        await self._lifetime.__aexit__(kind, error, trace)
+        await self._lifetime.leave(error)
+
+    def _require_here(self) -> None:
+        self._lifetime.require_here()
+
+    def _own_lifetime(self) -> Lifetime:
+        """Return what opens this kernel. One that was made before a fork and never opened gets an id of its own: two
+        processes under one id would take each other's runs for theirs."""
+        if self._process != os.getpid() and not self._lifetime.has_begun:
+            self._assemble()
+        return self._lifetime
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        self._files.claim()
+        background = [self._forget_old_runs] if self._sweeper.has_rules else []
+        async with self._runtime.live(self, self._starter, background, recover=self._recover_at_start):
+            yield
 
     async def _forget_old_runs(self) -> None:
         await self._sweeper.serve()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -12,6 +14,8 @@ from anyio import to_thread
 from anyio.lowlevel import RunVar
 
 from .errors import UnsupportedEventLoopError
+
+T = TypeVar("T")
 
 
 def this_task() -> int:
@@ -45,6 +49,84 @@ def exit_open_scopes(scope: anyio.CancelScope) -> int:
             inner.cancel()  # and what a task group that was left open still runs
             inner.__exit__(None, None, None)
     return left
+
+
+def spawn_unowned(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> object:
+    """Run a function in a task that belongs to the event loop and not to the task that asks for it, with the context
+    variables of that one. Return what has to be kept as long as the task is to live; anyio has no such call.
+
+    No exception may leave the function on trio, which would end the whole program with it."""
+    if is_asyncio():
+        return asyncio.get_running_loop().create_task(function(), name=name)
+    import trio
+
+    return trio.lowlevel.spawn_system_task(function, name=name, context=copy_context())
+
+
+async def to_its_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Return what `work` returns, or raise what it raises, and let no cancellation reach it: neither one of a scope nor
+    one by asyncio's Task.cancel(), which knows no shield. A caller that was cancelled by that is told so afterwards."""
+    if is_asyncio():
+        return await _Uncancelled(_shielded(work))
+    return await _shielded(work)
+
+
+async def _shielded(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    outcome: list[T] = []
+    with anyio.CancelScope(shield=True):
+        outcome.append(await work())
+    return outcome[0]
+
+
+class _Uncancelled(Generic[T]):
+    """Awaits a coroutine in the task of the caller, and keeps to itself the cancellations that are thrown into it.
+
+    Task.cancel() cancels the very future that its task waits for. So the task waits for another one here."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        cancelled: asyncio.CancelledError | None = None
+        steps = self._work.__await__()
+        while True:
+            try:
+                future = next(steps)
+            except StopIteration as end:
+                if cancelled is not None:
+                    raise cancelled from None
+                return end.value  # type: ignore[no-any-return]
+            try:
+                yield from _until_done(future)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                while future is not None and not future.done():
+                    with suppress(asyncio.CancelledError):
+                        yield from _until_done(future)
+
+
+def _until_done(future: asyncio.Future[Any] | None) -> Generator[Any, Any, None]:
+    """Wait for the future that a coroutine has yielded, or for the next tick if it has yielded none."""
+    if future is None:
+        yield
+        return
+    future._asyncio_future_blocking = False  # as a task does that takes the future over
+    done = future.get_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not done.done():
+            done.set_result(None)
+
+    future.add_done_callback(wake)
+    yield from done.__await__()
+
+
+def is_asyncio() -> bool:
+    """True in a task of asyncio, which itself is asked: trio need not be installed, and may be a guest of its loop."""
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
 
 
 def from_any_thread() -> Callable[[Callable[[], None]], None]:
@@ -91,12 +173,6 @@ def limit_threads(size: int) -> anyio.CapacityLimiter:
 
 
 def require_asyncio(what: str) -> None:
-    """Raise UnsupportedEventLoopError unless `what` is used on asyncio.
-
-    asyncio itself is asked: trio need not be installed, and may be a guest of its loop."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    if task is None:
+    """Raise UnsupportedEventLoopError unless `what` is used on asyncio."""
+    if not is_asyncio():
         raise UnsupportedEventLoopError(what, "trio", ("asyncio",))

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, U
 import anyio
 
 from .api import result_of
+from .checked_calls import checked
 from .clock import Clock, SystemClock
 from .durations import MICROSECONDS, Duration, parse_duration
 from .errors import (
@@ -78,6 +79,10 @@ class Watched(NamedTuple):
 class LocalRuns(Protocol):
     """What a kernel alone knows of the runs it owns."""
 
+    def require_here(self) -> None:
+        """Raise WrongEventLoopError when called in another event loop than that of the kernel."""
+        ...
+
     def change(self, uid: str) -> Callable[[], Awaitable[None]] | None:
         """Return something to await until a run has committed something or ended; None for a run not owned here."""
         ...
@@ -98,6 +103,9 @@ class LocalRuns(Protocol):
 class NoLocalRuns:
     """What an observer without a kernel knows: the store tells everything."""
 
+    def require_here(self) -> None:
+        """Raise nothing."""
+
     def change(self, uid: str) -> None:
         """Return None: no run is owned here."""
 
@@ -112,6 +120,7 @@ class NoLocalRuns:
         """Return None: no run is in memory."""
 
 
+@checked
 class Observer:
     """Inspect, list and watch the runs of a store, send them signals, and forget them.
 
@@ -136,6 +145,9 @@ class Observer:
         self._local = local or NoLocalRuns()
         self._rests = RestReader(backend, self.clock, self.inspect)
         self._registry = WorkflowRegistry((), load_definition)
+
+    def _require_here(self) -> None:
+        self._local.require_here()
 
     @property
     def url(self) -> str:
@@ -272,6 +284,7 @@ class Observer:
     ) -> AsyncGenerator[Watched, None]:
         """Yield the same in batches of up to 64 events, with an empty one whenever nothing has happened for
         `idle_seconds`. The first one brings the run as it stands, the last one the run as it ended."""
+        self._require_here()
         summary = await self._watched(run_id, uid)
         if after_seq > summary.seq:
             raise CursorError(run_id, after_seq, summary.seq)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, Unpack, overload
 
@@ -51,6 +52,7 @@ from flujo.kernel.backend import (
     check_text,
     run_filter,
 )
+from flujo.kernel.checked_calls import checked
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import (
@@ -65,6 +67,7 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.events import Event
 from flujo.kernel.keys import check_run_id
+from flujo.kernel.lifetimes import Lifetime
 from flujo.kernel.programs import Workflow
 from flujo.kernel.state import LIVE, WorkflowState
 from flujo.v1 import (
@@ -158,9 +161,11 @@ class _Opened(NamedTuple):
     system: system_service_pb2_grpc.SystemServiceStub
 
 
+@checked
 class Client:
-    """A connection to the server at `address` (`unix:PATH`, or `tcp://HOST:PORT` with `credentials`). An async context
-    manager, to be entered once.
+    """A connection to the server at `address` (`unix:PATH`, or `tcp://HOST:PORT` with `credentials`).
+
+    `async with` opens and closes it, or `open` and `close`, as they do a `Kernel`; entering an open client shares it.
 
     `call_seconds` bounds every call but those that follow a run; then CallTimeoutError. `reconnect_seconds` is how long
     those wait for a server to come back; then ServerUnreachableError. `math.inf` is no bound. Raises InvalidNameError
@@ -181,13 +186,41 @@ class Client:
         self._call_seconds = _positive("call_seconds", call_seconds)
         self._reconnect_seconds = _positive("reconnect_seconds", reconnect_seconds)
         self._opened: _Opened | None = None
+        self._lifetime = Lifetime(f"the client of {self.address.text}", self._live)
 
     def __repr__(self) -> str:
         return f"<client of {self.address.text}>"
 
-    async def __aenter__(self) -> Self:
-        self._opened = self._connected()
+    async def open(self) -> Self:
+        """Open the connection, as entering it does, until `close`. An open client stays as it is.
+
+        Raises UnsupportedEventLoopError, and WrongEventLoopError if it is open in another event loop."""
+        await self._lifetime.open()
         return self
+
+    async def close(self) -> None:
+        """Close the connection; calls under way raise KernelClosedError. Nothing happens if it is closed. Raises
+        WrongEventLoopError."""
+        await self._lifetime.close()
+
+    async def __aenter__(self) -> Self:
+        await self._lifetime.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._lifetime.leave(error)
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        self._opened = self._connected()
+        try:
+            yield
+        finally:
+            calls, self._opened = self._calls, None
+            with anyio.CancelScope(shield=True):
+                await calls.close()
 
     def _connected(self) -> _Opened:
         calls = Calls(self.address, self._credentials)
@@ -203,21 +236,17 @@ class Client:
             self._opened = self._connected()
             await calls.close(lost=True)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._opened is not None:
-            opened, self._opened = self._opened, None
-            with anyio.CancelScope(shield=True):
-                await opened.calls.close()
-
     @property
     def url(self) -> str:
         """Return the address of the server."""
         return self.address.text
 
+    def _require_here(self) -> None:
+        self._lifetime.require_here()
+
     @property
     def _open(self) -> _Opened:
+        self._require_here()
         if self._opened is None:
             raise KernelClosedError
         return self._opened

@@ -25,7 +25,7 @@ from .arguments import (
     WorkflowNotFoundError,
 )
 from .base import FlujoError
-from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFailed, ways_on
+from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFailed, WaitTimeoutError, ways_on
 from .runs import (
     CursorError,
     Difference,
@@ -76,6 +76,7 @@ from .stores import (
 from .surroundings import (
     BlockingCallError,
     ExtraMissingError,
+    ForkedProcessError,
     KernelClosedError,
     UnsupportedEventLoopError,
     UntrustedOwnerError,
@@ -96,6 +97,7 @@ __all__ = [
     "ExtraMissingError",
     "FlujoError",
     "ForeignStoreError",
+    "ForkedProcessError",
     "InvalidAddressError",
     "InvalidDurationError",
     "InvalidExportError",
@@ -147,6 +149,7 @@ __all__ = [
     "UnsafeStepNameError",
     "UnsupportedEventLoopError",
     "UntrustedOwnerError",
+    "WaitTimeoutError",
     "WorkflowNotFoundError",
     "WrongEventLoopError",
     "ways_on",

@@ -81,3 +81,16 @@ class RunInterrupted(FlujoError):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"run {run_id!r} is interrupted: no process runs it", [f"flujoctl resume {run_id}"])
         self.run_id = run_id
+
+
+class WaitTimeoutError(FlujoError, TimeoutError):
+    """A run did not end within the time that its caller wanted to wait. The run goes on."""
+
+    reason = "WAIT_TIMEOUT"
+
+    def __init__(self, run_id: str, seconds: float) -> None:
+        super().__init__(
+            f"run {run_id!r} has not ended within {seconds:g}s; it goes on",
+            ["wait again, or longer", f"flujoctl watch {run_id}"],
+        )
+        self.run_id, self.seconds = run_id, seconds

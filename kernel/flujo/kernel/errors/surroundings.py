@@ -13,7 +13,10 @@ class KernelClosedError(FlujoError, RuntimeError):
     reason = "KERNEL_CLOSED"
 
     def __init__(self) -> None:
-        super().__init__("the kernel is not open", ["use it inside `async with Kernel(…) as kernel:`"])
+        super().__init__(
+            "the kernel is not open",
+            ["use it inside `async with Kernel(…) as kernel:`, or between `open()` and `close()`"],
+        )
 
 
 class UnsupportedEventLoopError(FlujoError, RuntimeError):
@@ -27,20 +30,34 @@ class UnsupportedEventLoopError(FlujoError, RuntimeError):
 
 
 class WrongEventLoopError(FlujoError, RuntimeError):
-    """A kernel was called from another event loop than the one it was opened in. A thread that calls `asyncio.run`
-    makes such a loop, and the kernel's answer would never reach it."""
+    """A kernel or client, `what`, was called from another event loop than the one it was opened in. A thread that calls
+    `asyncio.run` makes such a loop, and the answer would never reach it."""
 
     reason = "WRONG_EVENT_LOOP"
 
-    def __init__(self, kernel: str) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(
-            f"kernel {kernel} was opened in another event loop than the one it is called from",
+            f"{what} was opened in another event loop than the one it is called from",
             [
                 "await it in the event loop that opened it",
+                "in threads, scripts, notebooks and def endpoints use flujo.kernel.blocking or flujo.client.blocking",
                 "from a thread: asyncio.run_coroutine_threadsafe(kernel.start(…), loop).result()",
             ],
         )
-        self.kernel = kernel
+        self.what = what
+
+
+class ForkedProcessError(FlujoError, RuntimeError):
+    """A kernel or client, `what`, was used in a process that was forked from the one that had opened it."""
+
+    reason = "FORKED_PROCESS"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} was opened before this process was forked, and stays with its parent",
+            ["make and open another one in each process, after the fork"],
+        )
+        self.what = what
 
 
 class BlockingCallError(FlujoError, RuntimeError):

@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -21,7 +22,7 @@ from flujo.kernel.execution.current_attempt import account
 from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.journal.explanation import Explanation, explain
 from flujo.kernel.journal.state import WorkflowState
-from flujo.kernel.loops import limit_threads
+from flujo.kernel.loops import limit_threads, to_its_end
 from flujo.kernel.store.backend import StateBackend
 
 from .driver import Driver, Engine, Limits
@@ -130,12 +131,16 @@ class Runtime:
             children = Children(self._backend.liveness_fd, account)
             yield children
         finally:
-            with anyio.CancelScope(shield=True):
-                try:
-                    if children is not None:
-                        await children.close()
-                finally:
-                    await self._backend.close()
+            # A second Ctrl-C makes asyncio cancel every task there is: a store that is closed by half would leave its
+            # threads to the interpreter, which waits for them for ever.
+            await to_its_end(partial(self._close, children))
+
+    async def _close(self, children: Children | None) -> None:
+        try:
+            if children is not None:
+                await children.close()
+        finally:
+            await self._backend.close()
 
     def _start(
         self,

@@ -31,13 +31,13 @@ class KernelTasks:
 
     def close(self) -> None:
         """Start no task from now on."""
-        self._group = None
+        self._group = self._loop = None
 
     def require_here(self) -> None:
         """Raise WrongEventLoopError when called in another event loop than the one the tasks run in: what is awaited
         there is never told of what happens here."""
         if self._loop is not None and current_token() != self._loop:
-            raise WrongEventLoopError(self._owner)
+            raise WrongEventLoopError(f"kernel {self._owner}")
 
     @property
     def are_open(self) -> bool:
