@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,11 +10,17 @@ import sys
 import textwrap
 from pathlib import Path
 
+import anyio
 import pytest
 
 import foreground
+from flujo.backends import open_backend
 
 ROOT = Path(__file__).parents[2]
+TWICE = Path(__file__).with_name("interrupted_twice.py")
+INTERRUPTED, BY_THE_SIGNAL, NOT_REACHED = 130, -signal.SIGINT, 0
+"""How a try of that script ends: by an exception; by the signal itself, which came right behind the closing; or having
+closed before the moment came."""
 
 
 SCRIPT = """
@@ -103,3 +110,31 @@ def test_ctrl_c_never_hangs_and_loses_nothing(tmp_path: Path, behaviour: str) ->
 
     assert code != 0
     assert output.split("\n")[:2] == ["second", "result [1, 2]"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("loop", "store", "stride"),
+    [("asyncio", "sqlite:{}/state.db", 211), ("asyncio", "file:{}/runs", 211), ("blocking", "sqlite:{}/state.db", 7)],
+)
+def test_a_second_ctrl_c_at_any_moment_of_closing_ends_the_program(
+    tmp_path: Path, loop: str, store: str, stride: int
+) -> None:
+    """It ends by itself, whatever it interrupts, and the store it leaves is sound. Where the moments are depends on
+    the machine a little, so that each run of this test looks at others."""
+    url = store.format(tmp_path)
+    found = subprocess.run(
+        [sys.executable, str(TWICE), url, loop, "1", str(stride), "100"], capture_output=True, text=True
+    )
+    tried = json.loads(found.stdout)
+
+    ends = [code for _, code in tried]
+    assert [each for each in tried if each[1] not in (INTERRUPTED, BY_THE_SIGNAL, NOT_REACHED)] == []
+    assert ends.count(INTERRUPTED) >= 10
+    assert ends[-1] == NOT_REACHED
+    anyio.run(_require_sound, url)
+
+
+async def _require_sound(url: str) -> None:
+    async with open_backend(url) as backend:
+        assert await backend.integrity() == []

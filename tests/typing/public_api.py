@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from flujo.backends import InMemoryBackend, open_backend
+from flujo.client.blocking import Client
 from flujo.kernel import (
     CancelOutcome,
     Context,
@@ -28,6 +29,7 @@ from flujo.kernel import (
     StoredRuns,
     Workflow,
     WorkflowState,
+    blocking,
     step,
     workflow,
 )
@@ -54,7 +56,7 @@ async def measure(page: Page) -> int:
 
 
 @step
-def blocking(number: int, factor: float = 1.0) -> float:
+def in_a_thread(number: int, factor: float = 1.0) -> float:
     """A plain function."""
     return number * factor
 
@@ -80,7 +82,7 @@ async def report(ctx: Context, day: str) -> int:
     assert_type(page, Page)
     size = await ctx.step(measure, page, name="size", retry=RetryPolicy(), timeout=2.5)
     assert_type(size, int)
-    assert_type(await ctx.step(blocking, 3, factor=2), float)
+    assert_type(await ctx.step(in_a_thread, 3, factor=2), float)
     assert_type(await ctx.step(undeclared, "a"), str)
     assert_type(await ctx.map(measure, [page], limit=8, key=lambda item: item.url), list[int])
     assert_type(await ctx.map(measure, [page], on_error="collect"), list[int | StepFailed])
@@ -98,8 +100,8 @@ async def declared() -> None:
     plain: Callable[[str], Awaitable[Page]] = fetch
     assert_type(await plain("a"), Page)
     assert_type(await fetch("a"), Page)
-    assert_type(blocking(1), float)
-    assert_type(blocking(1, factor=2), float)
+    assert_type(in_a_thread(1), float)
+    assert_type(in_a_thread(1, factor=2), float)
     descriptor: Step[[Page], Any] = measure
     assert_type(descriptor.name, str)
 
@@ -142,6 +144,30 @@ async def embedded() -> None:
         assert_type(await observer.prune(keep_last=100, labels={"team": "a"}), PruneResult)
 
 
+def blocked() -> None:
+    """The same calls for code that blocks, with the same types."""
+    with blocking.Kernel(InMemoryBackend(), workflows=[report], max_steps=8) as kernel:
+        assert_type(kernel, blocking.Kernel)
+        run = kernel.start(report, {"day": "2026-11-22"}, run_id="r", labels={"team": "a"})
+        assert_type(run, blocking.RunHandle[int])
+        assert_type(run.result(timeout="5s"), int)
+        assert_type(kernel.run(report, {"day": "2026-11-22"}), int)
+        assert_type(kernel.run("report"), Any)
+        for event in run.watch(after_seq=2):
+            assert_type(event, Event)
+        assert_type(run.signal("go", {"a": 1}), Delivery)
+        assert_type(kernel.cancel("r", "enough", by="me"), CancelOutcome)
+        assert_type(kernel.inspect("r"), WorkflowState)
+        assert_type(kernel.resume("r", from_step="measure").run_id, str)
+        assert_type(kernel.list(statuses=["failed"], limit=3).runs[0].run_id, str)
+        assert_type(kernel.count(workflow="report"), int)
+        assert_type(kernel.prune(keep_last=100), PruneResult)
+    with Client("unix:server.sock", call_seconds=3) as client:
+        assert_type(client.start(report).result(), int)
+        assert_type(client.wait("r", timeout=3), WorkflowState)
+        assert_type(client.info().version, str)
+
+
 async def refused() -> None:
     """What a type checker has to refuse; an ignore that is not needed is an error itself."""
     await fetch(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -153,4 +179,9 @@ async def refused() -> None:
     await kernel.inspect(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await kernel.cancel("r", because="why")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await kernel.skip("r", "a", by=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    blocking("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    facade = blocking.Kernel(InMemoryBackend())
+    facade.inspect(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    facade.cancel("r", because="no")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    facade.count(colour="red")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocking.Kernel(InMemoryBackend(), max_stepps=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    in_a_thread("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
