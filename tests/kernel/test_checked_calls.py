@@ -48,7 +48,7 @@ WRONG: list[tuple[Any, Any, str]] = [
     (float, True, "True is not a valid x: a number"),
     (float, "2.5", "'2.5' is not a valid x: a number"),
     (bool, 1, "1 is not a valid x: true or false"),
-    (datetime | int | None, "now", "'now' is not a valid x: a datetime or a whole number or None"),
+    (datetime | int | None, "now", "'now' is not a valid x: a datetime or microseconds since 1970 in UTC or None"),
     (Mapping[str, Any], [1], "<class 'list'> is not a valid x: a mapping of names"),
     (Mapping[str, Any], {1: 2}, "<class 'dict'> is not a valid x: a mapping of names"),
     (Sequence[str], "ab", "'ab' is not a valid x: a list of texts"),

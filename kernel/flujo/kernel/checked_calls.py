@@ -146,7 +146,9 @@ def _looked_through(values: Iterable[Any]) -> Iterable[Any]:
 def _described(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_described(each) for each in get_args(annotation)))
+        kinds = get_args(annotation)
+        words = " or ".join(dict.fromkeys(_described(each) for each in kinds))
+        return words.replace(_WORDS[int], "microseconds since 1970 in UTC") if datetime in kinds else words
     kind = NoneType if annotation is None else origin or annotation
     if kind in (Sequence, Collection, Iterable) and get_args(annotation)[0] is str:
         return "a list of texts"
