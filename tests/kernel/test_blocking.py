@@ -22,7 +22,7 @@ from flujo.kernel.errors import (
     KernelClosedError,
     RunNotFoundError,
     StoreError,
-    WaitTimeoutError,
+    WaitTimedOutError,
 )
 from kernel.flows import doubling, stuck, waiting
 
@@ -91,7 +91,7 @@ def test_a_wait_may_be_too_short(kernel: blocking.Kernel) -> None:
     run = kernel.start(waiting, run_id="r")
 
     for wait in (run.result, run.wait, lambda timeout: kernel.result("r", timeout), lambda t: kernel.wait("r", t)):
-        with pytest.raises(WaitTimeoutError, match=r"'r' has not ended within 0\.01s"):
+        with pytest.raises(WaitTimedOutError, match=r"'r' has not ended within 0\.01s"):
             wait(0.01)
     with pytest.raises(InvalidDurationError):
         run.result(timeout="soon")

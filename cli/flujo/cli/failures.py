@@ -81,7 +81,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.PermissionDeniedError: 5,
     errors.DefinitionsNotAllowedError: 5,
     errors.CallTimeoutError: 5,
-    errors.WaitTimeoutError: 6,
+    errors.WaitTimedOutError: 6,
     errors.CallFailedError: 5,
     errors.KernelClosedError: 5,
     FlujoError: INTERNAL,
@@ -114,19 +114,6 @@ class AmbiguousRunError(FlujoError):
     def __init__(self, message: str, run_ids: Sequence[str], hints: Sequence[str] = ()) -> None:
         super().__init__(message + "".join(f"\n  {run_id}" for run_id in run_ids), hints)
         self.run_ids = tuple(run_ids)
-
-
-class WaitTimedOutError(FlujoError, TimeoutError):
-    """A run has not ended within the time given by --timeout."""
-
-    reason = "WAIT_TIMED_OUT"
-
-    def __init__(self, run_id: str, timeout: str) -> None:
-        super().__init__(
-            f"run {run_id!r} has not ended within {timeout}; the wait does not affect it",
-            [f"flujoctl explain {run_id}", f"flujoctl watch {run_id}"],
-        )
-        self.run_id = run_id
 
 
 class UnexpectedSignalError(FlujoError):
@@ -189,7 +176,6 @@ EXIT_CODES |= {
     FileInTheWayError: 4,
     NotWritableError: USAGE,
     StarterNotFoundError: 3,
-    WaitTimedOutError: 6,
     SourceNotFoundError: 3,
     SourceError: USAGE,
     NothingToResumeError: 3,

@@ -155,11 +155,11 @@ class RunHandle(Generic[Result_co]):
     def result(self, timeout: Duration | None = None) -> Result_co:
         """Return the output once the run completed, as flujo.kernel.RunHandle.result.
 
-        Raises WaitTimeoutError when the run has not ended in time; it goes on."""
+        Raises WaitTimedOutError when the run has not ended in time; it goes on."""
         return self._thread.ended(self.run_id, self._target.result, timeout)
 
     def wait(self, timeout: Duration | None = None) -> WorkflowState:
-        """Return the run once it is final or paused; raises WaitTimeoutError when it is not in time."""
+        """Return the run once it is final or paused; raises WaitTimedOutError when it is not in time."""
         return self._thread.ended(self.run_id, self._target.wait, timeout)
 
     watch = _streaming(api.RunHandle.watch)
@@ -228,12 +228,12 @@ class BlockingRuns:
         return self.start(workflow, inputs, **options).result()
 
     def wait(self, run_id: str, timeout: Duration | None = None) -> WorkflowState:
-        """As Runs.wait; raises WaitTimeoutError when the run has not ended in time."""
+        """As Runs.wait; raises WaitTimedOutError when the run has not ended in time."""
         state: WorkflowState = self._thread.ended(run_id, partial(self._target.wait, run_id), timeout)
         return state
 
     def result(self, run_id: str, timeout: Duration | None = None) -> Any:
-        """As Runs.result; raises WaitTimeoutError when the run has not ended in time."""
+        """As Runs.result; raises WaitTimedOutError when the run has not ended in time."""
         return self._thread.ended(run_id, partial(self._target.result, run_id), timeout)
 
     resume = _waiting_for_run(api.Runs.resume)

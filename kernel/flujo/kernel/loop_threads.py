@@ -14,7 +14,7 @@ from weakref import WeakSet
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .durations import Duration, parse_duration
-from .errors import BlockingCallError, ForkedProcessError, KernelClosedError, WaitTimeoutError
+from .errors import BlockingCallError, ForkedProcessError, KernelClosedError, WaitTimedOutError
 
 T = TypeVar("T")
 
@@ -194,7 +194,7 @@ class LoopThread:
         return _answer(self._begin(name, function))
 
     def ended(self, run_id: str, function: Callable[[], Awaitable[T]], timeout: Duration | None) -> T:
-        """Return what `call` does, or raise WaitTimeoutError if that takes longer than `timeout`; InvalidDurationError
+        """Return what `call` does, or raise WaitTimedOutError if that takes longer than `timeout`; InvalidDurationError
         for what is none."""
         seconds = None if timeout is None else parse_duration(timeout)
         future = self._begin("wait", function)
@@ -204,7 +204,7 @@ class LoopThread:
             late = not future.done() and future.cancel()
         if late:
             assert seconds is not None
-            raise WaitTimeoutError(run_id, seconds)
+            raise WaitTimedOutError(run_id, seconds)
         return _answer(future)
 
     def kept(self, name: str, function: Callable[[], Awaitable[T]]) -> KeptCall[T]:

@@ -178,7 +178,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.BlockingCallError: (_INTERNAL, {"call": _TEXT}),
     errors.WrongEventLoopError: (_INTERNAL, {"what": _TEXT}),
     errors.ForkedProcessError: (_INTERNAL, {"what": _TEXT}),
-    errors.WaitTimeoutError: (grpc.StatusCode.DEADLINE_EXCEEDED, {"run_id": _TEXT, "seconds": _NUMBER}),
+    errors.WaitTimedOutError: (grpc.StatusCode.DEADLINE_EXCEEDED, {"run_id": _TEXT, "seconds": _NUMBER}),
     errors.ExtraMissingError: (_INTERNAL, {"what": _TEXT, "extra": _TEXT}),
     errors.UntrustedOwnerError: (_PRECONDITION, {"path": _TEXT, "owner": _TEXT, "insist": _TEXT}),
     errors.ServerFailedError: (_INTERNAL, {"id": _TEXT}),

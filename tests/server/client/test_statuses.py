@@ -69,7 +69,7 @@ SAMPLES: list[FlujoError] = [
     errors.UnsupportedEventLoopError("the gRPC server", "trio", ("asyncio",)),
     errors.WrongEventLoopError("kernel host-7-01234567"),
     errors.ForkedProcessError("kernel host-7-01234567"),
-    errors.WaitTimeoutError("r-1", 30.0),
+    errors.WaitTimedOutError("r-1", 30.0),
     errors.ServerUnreachableError("unix:.flujo/server.sock", "Connection refused"),
     errors.ServerFailedError("0123456789abcdef"),
     errors.CallTimeoutError("GetRun", 30.0),

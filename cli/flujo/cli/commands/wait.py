@@ -9,12 +9,12 @@ import click
 
 from flujo.cli import failures
 from flujo.cli.connect import reading
-from flujo.cli.failures import WaitTimedOutError
 from flujo.cli.find_run import find_run
 from flujo.cli.foreground import conclude
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import WorkflowState
 from flujo.kernel.durations import parse_duration
+from flujo.kernel.errors import WaitTimedOutError
 
 
 @declare("wait")
@@ -38,7 +38,8 @@ def command(session: Session, run_ids: Sequence[str], timeout: str | None) -> in
                         ended += [await runs.wait(waited_for)]
                     return ended
             except TimeoutError:
-                raise WaitTimedOutError(waited_for, str(timeout)) from None
+                assert seconds is not None
+                raise WaitTimedOutError(waited_for, seconds) from None
 
     try:
         states = run_async(wait)

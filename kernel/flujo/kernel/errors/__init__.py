@@ -25,7 +25,7 @@ from .arguments import (
     WorkflowNotFoundError,
 )
 from .base import FlujoError
-from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFailed, WaitTimeoutError, ways_on
+from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFailed, WaitTimedOutError, ways_on
 from .runs import (
     CursorError,
     Difference,
@@ -149,7 +149,7 @@ __all__ = [
     "UnsafeStepNameError",
     "UnsupportedEventLoopError",
     "UntrustedOwnerError",
-    "WaitTimeoutError",
+    "WaitTimedOutError",
     "WorkflowNotFoundError",
     "WrongEventLoopError",
     "ways_on",

@@ -83,14 +83,14 @@ class RunInterrupted(FlujoError):
         self.run_id = run_id
 
 
-class WaitTimeoutError(FlujoError, TimeoutError):
-    """A run did not end within the time that its caller wanted to wait. The run goes on."""
+class WaitTimedOutError(FlujoError, TimeoutError):
+    """A run has not ended within the time that its caller wanted to wait. The wait does not affect it."""
 
-    reason = "WAIT_TIMEOUT"
+    reason = "WAIT_TIMED_OUT"
 
     def __init__(self, run_id: str, seconds: float) -> None:
         super().__init__(
-            f"run {run_id!r} has not ended within {seconds:g}s; it goes on",
-            ["wait again, or longer", f"flujoctl watch {run_id}"],
+            f"run {run_id!r} has not ended within {seconds:g}s; the wait does not affect it",
+            [f"flujoctl explain {run_id}", f"flujoctl watch {run_id}"],
         )
         self.run_id, self.seconds = run_id, seconds
