@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import anyio
@@ -252,6 +253,93 @@ async def test_a_failure_reaches_the_program_alike_live_and_on_replay() -> None:
 
         assert await kernel.result("r") == "handled"
         assert seen == [("broken", "LookupError", "nothing there", 1)] * 2
+
+
+def append(numbers: list[int]) -> list[int]:
+    numbers.append(len(numbers))
+    return numbers
+
+
+async def append_on_the_loop(numbers: list[int]) -> list[int]:
+    return append(numbers)
+
+
+async def append_inside(nested: dict[str, Any]) -> dict[str, Any]:
+    append(nested["pair"][0])
+    return nested
+
+
+@pytest.mark.parametrize(
+    ("body", "given", "where"),
+    [
+        (append_on_the_loop, [0], "step"),
+        (append, [0], "step"),
+        (append_inside, {"pair": ([0], 1)}, "step"),
+        (append_on_the_loop, [0], "keyword"),
+        (append_on_the_loop, [0], "map"),
+    ],
+    ids=["on the loop", "in a thread", "inside of a dict and a tuple", "by keyword", "of a map"],
+)
+async def test_a_body_changes_its_own_copy_of_lists_and_dicts(body: Any, given: Any, where: str) -> None:
+    """What a body does to its arguments would be seen by the program in its first life only: a replay does not call it.
+    So the program's own stay as they are, the next step is called with the same arguments again, and both lives agree.
+    """
+    harness = Harness()
+    lives: list[Any] = []
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        own, results = deepcopy(given), []
+        for name in ("first", "second"):
+            if where == "map":
+                results += await ctx.map(body, [own], name=name)
+            elif where == "keyword":
+                results.append(await ctx.step(body, name=name, numbers=own))
+            else:
+                results.append(await ctx.step(body, own, name=name))
+        lives.append((own, results))
+        await ctx.wait_signal("go")
+
+    async with crashed(harness, program, "step_waiting") as kernel:
+        await kernel.signal("r", "go")
+        await kernel.result("r")
+
+    (own, results), in_second_life = lives
+    assert in_second_life == (own, results)
+    assert own == given
+    assert results[0] == results[1] != own
+
+
+async def test_each_attempt_gets_the_arguments_as_the_program_gave_them() -> None:
+    """What a failed attempt has changed is not there for the next one, as it is not after a crash between them."""
+    seen: list[list[int]] = []
+
+    async def body(numbers: list[int]) -> None:
+        seen.append(list(numbers))
+        numbers.append(1)
+        if len(seen) < 3:
+            raise ConnectionError
+
+    await outcome(one_step(body, [0], retry=RetryPolicy(max_attempts=3)))
+
+    assert seen == [[0]] * 3
+
+
+async def test_a_body_gets_other_objects_as_they_are() -> None:
+    """Only lists, dicts, sets and tuples are copied, with what they share and even a list that holds itself."""
+    client, shared, endless = object(), [1], [1]
+    endless.append(endless)  # type: ignore[arg-type]
+    got: list[Any] = []
+
+    async def body(*args: Any) -> None:
+        got.extend(args)
+
+    await outcome(one_step(body, client, [client, shared, shared], {1}, endless))
+
+    assert got[0] is got[1][0] is client
+    assert got[1][1] is got[1][2] is not shared
+    assert got[2] == {1}
+    assert got[3][1] is got[3] is not endless
 
 
 async def test_max_steps_bounds_how_many_bodies_run_at_once() -> None:

@@ -161,5 +161,39 @@ def _failed(attempt: Attempt, error: BaseException) -> Failed:
 
 
 def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Body:
-    """Return a body of no arguments that calls `function` with these."""
-    return partial(function, *args, **kwargs) if args or kwargs else function
+    """Return a body of no arguments that calls `function` with these, and with copies of containers at each call."""
+    if not args and not kwargs:
+        return function
+    if _CONTAINERS.isdisjoint(map(type, args)) and (not kwargs or _CONTAINERS.isdisjoint(map(type, kwargs.values()))):
+        return partial(function, *args, **kwargs)
+    return partial(_with_copies, function, args, kwargs)
+
+
+_CONTAINERS = frozenset({list, dict, set, tuple})
+
+
+def _with_copies(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call `function` with lists and dicts of its own: the program would see what a body does to those it was given in
+    its first life only (test_a_body_changes_its_own_copy_of_lists_and_dicts)."""
+    seen: dict[int, Any] = {}
+    return function(
+        *[_copied(each, seen) for each in args], **{name: _copied(each, seen) for name, each in kwargs.items()}
+    )
+
+
+def _copied(value: Any, seen: dict[int, Any]) -> Any:
+    """Return a copy of plain containers at any depth, with what they share, and everything else as it is."""
+    kind = type(value)
+    if kind not in _CONTAINERS:
+        return value
+    if kind is tuple:
+        return tuple([_copied(each, seen) for each in value])
+    if (copy := seen.get(id(value))) is None:
+        copy = seen[id(value)] = kind()
+        if kind is dict:
+            copy.update((key, _copied(each, seen)) for key, each in value.items())
+        elif kind is list:
+            copy.extend([_copied(each, seen) for each in value])
+        else:
+            copy.update(value)
+    return copy
