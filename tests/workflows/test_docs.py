@@ -13,7 +13,7 @@ from flujo.workflows import load_workflow
 from flujo.workflows.registry import BUILT_IN
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("yaml-workflows.md", "tasks.md", "processes.md")
+PAGES = ("yaml-workflows.md", "tasks.md", "processes.md", "shells.md")
 
 
 def blocks() -> list[tuple[str, str]]:
