@@ -233,7 +233,7 @@ async def test_a_backup_is_synced_while_it_grows(
     monkeypatch.setattr(copies, "SLICE_PAGES", 1)
     monkeypatch.setattr(copies, "SLICES_PER_SYNC", 10)
     (summary,) = await create(store, creation("a"))
-    await store.append([large(following(summary), 400_000)])
+    await store.append([large(following(summary))])
     synced: list[int] = []
     sync = files.sync
 
