@@ -66,6 +66,7 @@ bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting
 	$(BIN)/python bench/growth.py
 	$(BIN)/python bench/queries.py
 	$(BIN)/python bench/pruning.py
+	$(BIN)/python bench/dead_owners.py
 
 CRASHES ?= 300000
 SEED ?= 1
