@@ -54,6 +54,9 @@ def _while_live(state: WorkflowState) -> Iterator[Fact]:
         if step is not None and step.status is StepStatus.CANCELLED and state.cleaning_up is not None:
             yield events.StepStarted(name, 1, step.generation + 1)  # it was cut short, and a clean-up does it again
             yield events.StepWaiting(name, "sleep", step.generation + 1, until=1)
+        if step is not None and step.status is StepStatus.WAITING and step.signal is not None:
+            for signal in state.signals.get(step.signal, ()):
+                yield events.SignalSetAside(name, step.signal, signal.seq, "$", "no")
     yield events.SignalReceived("go", "null")
     yield events.ProgressReported(None, 1.0)
     yield events.CancelRequested()
@@ -179,7 +182,10 @@ def _shape(state: WorkflowState) -> object:
     """What the future of a state depends on."""
     steps = tuple((each.name, each.status, each.kind, each.interrupted) for each in state.steps.values())
     asked = state.cancel_requested_at is None, state.pause_requested_at is None
-    return state.status, steps, asked, tuple(state.failed_steps), state.started_at is None
+    has_come = any(
+        each.status is StepStatus.WAITING and state.signals.get(each.signal or "") for each in state.steps.values()
+    )
+    return state.status, steps, asked, has_come, tuple(state.failed_steps), state.started_at is None
 
 
 def check_counts(state: WorkflowState) -> None:

@@ -91,4 +91,4 @@ async def test_a_signal_that_races_the_end_is_told_by_explain() -> None:
 
         for reader in (kernel, other):
             told = [each.text for each in (await reader.explain("r")).reasons if each.why is Why.UNTAKEN]
-            assert told == ["the signal 'late' came when no wait could take it any more; a resume takes it along"]
+            assert told == ["no wait has taken the signal 'late'; a resume takes it along"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+from pydantic import BaseModel
 
 from flujo.kernel import Context, Workflow, step, workflow
 from flujo.workflows import load_workflow_text
@@ -32,6 +33,15 @@ async def echoing(ctx: Context, value: Any = None) -> Any:
 @workflow()
 async def waiting(ctx: Context) -> Any:
     return await ctx.wait_signal("go")
+
+
+class Order(BaseModel):
+    number: int
+
+
+@workflow()
+async def choosy(ctx: Context) -> Any:
+    return (await ctx.wait_signal("go", type=Order)).number
 
 
 @workflow()

@@ -40,9 +40,9 @@ from flujo.v1 import run_pb2
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import system_service_pb2 as system_pb
 from flujo.v1.payload_pb2 import PAYLOAD_PART_PLAN, Definition, Payload
-from kernel.harness import Harness
+from kernel.harness import Harness, until
 from proto.contract import Documented, documented_errors
-from server.flows import FAILS, WORKS, Flaky, doubling, echoing, forgotten, letters, stuck, waiting, writing
+from server.flows import FAILS, WORKS, Flaky, choosy, doubling, echoing, forgotten, letters, stuck, waiting, writing
 from server.harness import CountingGuard, both, install_counting_guard, raised_by, served, stubs, told_by
 
 TOO_LARGE = "x" * MAX_INPUT_BYTES
@@ -603,6 +603,15 @@ CASES = [
     Case(
         "SignalRun",
         INVALID,
+        "PAYLOAD_INVALID",
+        "payload that does not fit",
+        pb.SignalRunRequest(run_id="choosy", name="go", payload=Payload(json='{"number": "x"}')),
+        lambda runs: runs.signal("choosy", "go", {"number": "x"}),
+        {"run_id": "choosy", "signal": "go", "path": "$.number", "fits": '"{\\"number\\": integer}"'},
+    ),
+    Case(
+        "SignalRun",
+        INVALID,
         "PAYLOAD_TOO_LARGE",
         "payload",
         pb.SignalRunRequest(run_id="waiting", name="go", payload=Payload(json=f'"{TOO_LARGE}"')),
@@ -953,7 +962,7 @@ async def kernel_with_runs(folder: Path) -> Kernel:
         await earlier.start("forgotten", run_id="resting")
         await earlier.pause("resting")
         await earlier.wait("resting")
-    flows = (doubling, echoing, waiting, stuck, flaky.workflow)
+    flows = (doubling, echoing, waiting, choosy, stuck, flaky.workflow)
     return harness.kernel(*flows, workspaces=folder / "w", load_definition=load_stored, recover=False)
 
 
@@ -962,6 +971,8 @@ async def put_runs(kernel: Kernel) -> None:
     await (await kernel.start("doubling", run_id="done", request_id="used")).result()
     await kernel.start("stuck", run_id="live")
     await kernel.start("waiting", run_id="waiting")
+    await kernel.start("choosy", run_id="choosy")
+    await until(kernel, "choosy", "step_waiting")
     for workflow, run_id in (("flaky", "failed"), (letters(FAILS), "letters")):
         with pytest.raises(RunFailed):
             await kernel.run(workflow, run_id=run_id)
@@ -1027,6 +1038,10 @@ async def test_a_documented_error_is_answered(case: Case, address: str, folder: 
             assert details["BadRequest"].field_violations
             for violation in details["BadRequest"].field_violations:
                 assert has_path(case.request.DESCRIPTOR, violation.field)
+        if case.what == "payload that does not fit":
+            (violation,) = details["BadRequest"].field_violations
+            assert violation.field == "payload"
+            assert "$.number" in violation.description
         if case.reason == "STATE_INCOMPATIBLE":
             assert [each.subject for each in details["PreconditionFailure"].violations] == ["a"]
         if (call := case.call) is not None:

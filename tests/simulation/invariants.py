@@ -224,7 +224,7 @@ def check_ended(
 
 def output_of(rows: Sequence[EventRow]) -> dict[str, Any]:
     """The output of a completed run."""
-    fact = decode(rows[-1]).fact
+    fact = next(decode(row).fact for row in reversed(rows) if row.type == "run_completed")
     assert isinstance(fact, events.RunCompleted)
     output: dict[str, Any] = decode_value(fact.output)
     return output

@@ -134,7 +134,6 @@ class Journal:
             case events.StepSkipped() | events.StepOutputSet():
                 require(self.status != "completed", "it has completed")
             case events.SignalReceived():
-                require(self.status == "live", f"it has {self.status}")
                 self.signals.setdefault(fact.name, []).append((len(self.rows) + 1, fact.payload))
             case events.VariableSet() | events.RunCreated():
                 pass
@@ -191,6 +190,10 @@ class Journal:
                 self._interrupted(step, fact, author)
             case events.ProgressReported():
                 pass
+            case events.SignalSetAside():
+                untaken = self.signals.get(fact.signal, [])
+                require(fact.signal_seq in [seq for seq, _ in untaken], f"untaken signals are {untaken}")
+                self.signals[fact.signal] = [each for each in untaken if each[0] != fact.signal_seq]
             case _:
                 self._settled(step, row, fact, author)
 

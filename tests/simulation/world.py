@@ -123,6 +123,7 @@ class Body(NamedTuple):
 
 
 _ENDINGS = ("run_completed", "run_failed", "run_cancelled", "run_paused")
+_MAY_COME_LATE = ("signal_received", "variable_set")
 
 
 @dataclass
@@ -185,7 +186,7 @@ class World:
                 break
         else:
             raise self.violation(f"{body} begins without a durable start")
-        if rows[-1].type in _ENDINGS:
+        if next((row.type for row in reversed(rows) if row.type not in _MAY_COME_LATE), "") in _ENDINGS:
             raise self.violation(f"{body} begins after its run has ended")
         self.bodies.append(body)
 

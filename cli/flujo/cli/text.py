@@ -150,7 +150,8 @@ def _remark(step: StepState, now: int) -> str:
 def _wait(step: StepState, now: int) -> str:
     until = "" if step.until is None else f" for {format_duration(max(0, step.until - now) // MICROSECONDS)} at most"
     if step.signal is not None:
-        return f"waits for the signal {step.signal!r}{until}"
+        aside = "" if step.error is None else f"; set aside: {first_line(step.error.message)}"
+        return f"waits for the signal {step.signal!r}{until}{aside}"
     if step.child is not None:
         return f"waits for run {step.child}"
     return f"sleeps until {format_instant(step.until)}"
@@ -236,6 +237,7 @@ def _event_line(event: Event, state: WorkflowState) -> str:
             | events.StepSkipped()
             | events.StepOutputSet()
             | events.ValueRecorded()
+            | events.SignalSetAside()
         ):
             return f"{fact.step}: {_step_line(fact, state.steps[fact.step], event.at)}"
         case events.VariableSet():
@@ -271,6 +273,7 @@ StepFact = (
     | events.StepSkipped
     | events.StepOutputSet
     | events.ValueRecorded
+    | events.SignalSetAside
 )
 
 
@@ -364,6 +367,9 @@ def _step_line(fact: StepFact, step: StepState, at: int) -> str:
             return f"output set: {_recorded(fact.output)}" + _by(fact.by)
         case events.ValueRecorded():
             return _recorded(fact.output)
+        case events.SignalSetAside():
+            problem = first_line(f"{fact.path}: {fact.problem}")
+            return f"the signal {fact.signal} of event {fact.signal_seq} does not fit and is set aside: {problem}"
         case _:
             assert_never(fact)
 

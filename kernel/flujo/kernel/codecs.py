@@ -26,6 +26,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import SchemaError, to_jsonable_python
 
 from .errors import DeclarationError, InvalidValueError
+from .shapes import sketch
 from .values import decode, encode
 
 _PLAIN: tuple[Any, ...] = (Any, None, type(None), object, dict, list, str, bool)
@@ -79,6 +80,16 @@ class Codec:
             raise InvalidValueError(path, first["msg"]) from error
         except Exception as error:  # of a validator of the user's that did not expect this value
             raise InvalidValueError("$", f"{type(error).__name__}: {error}") from error
+
+    @property
+    def fits(self) -> str | None:
+        """A sketch of the JSON that `decode` accepts; None if anything, or if that cannot be said."""
+        if self._adapter is None:
+            return None
+        try:
+            return sketch(self._adapter.json_schema(by_alias=False))
+        except Exception:  # a type that has no schema, or a hook of the user's that makes one
+            return None
 
     def _require_same(self, given: Any, read: Any) -> None:
         if (found := mismatch(given, read, is_thorough=self._is_thorough)) is not None:

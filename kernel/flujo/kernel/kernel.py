@@ -368,8 +368,7 @@ class Kernel(Observed):
 
     async def explain(self, run_id: str) -> Explanation:
         """See Runs.explain; a kernel also knows which workflows it has, and what waits for a free slot."""
-        state = await self.inspect(run_id)
-        explanation = await self._runtime.explain(state, await self._observer.untaken_signals(state))
+        explanation = await self._runtime.explain(*await self._observer.inspect_with_untaken(run_id))
         return explanation._replace(rest=await self._rests.rest(run_id))
 
     async def suspend(self, run_id: str) -> Rest | None:

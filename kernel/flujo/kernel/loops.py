@@ -129,6 +129,25 @@ def is_asyncio() -> bool:
         return False
 
 
+def cancel_once_more(scope: anyio.CancelScope) -> None:
+    """Cancel what still runs in a cancelled scope, and do not cancel it again by itself.
+
+    On asyncio anyio cancels in every turn of the event loop until everything has ended, so what swallows that keeps the
+    loop busy. anyio has no call for this; where it does it is found where it keeps it, and left as it is where it is
+    not found. trio raises where a task waits, and only there. tests/kernel/test_swallowed_cancels.py tells when an
+    anyio does it elsewhere."""
+    if (deliver := getattr(scope, "_deliver_cancellation", None)) is not None:
+        _cancel_next_turn(scope)
+        deliver(scope)
+        _cancel_next_turn(scope)
+
+
+def _cancel_next_turn(scope: anyio.CancelScope) -> None:
+    """Its handle stays where it is, so that nothing else begins anew."""
+    if (next_turn := getattr(scope, "_cancel_handle", None)) is not None:
+        next_turn.cancel()
+
+
 def from_any_thread() -> Callable[[Callable[[], None]], None]:
     """Return a function that has the running event loop call another function soon, from whatever thread it is called,
     in the order of the calls. It does nothing once the loop is closed."""

@@ -47,7 +47,7 @@ from .ownership.resting import RestReader
 from .ownership.workflow_registry import WorkflowRegistry
 from .principals import principal
 from .store.asking import Asked, RequestOptions
-from .store.backend import Order, Page, RunFilter, StateBackend, StoredDefinition
+from .store.backend import Order, Page, Posted, RunFilter, StateBackend, StoredDefinition
 from .store.deletion import Deletion
 from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
@@ -191,22 +191,27 @@ class Observer:
 
     async def explain(self, run_id: str) -> Explanation:
         """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError."""
-        state = await self.inspect(run_id)
+        state, untaken = await self.inspect_with_untaken(run_id)
         obstacle = None
         if state.unowned and self._registry.load is not None:
             obstacle = await self._registry.obstacle(state, self.backend)
-        untaken = await self.untaken_signals(state)
         explanation = explain(state, self.clock.now(), obstacle=obstacle, untaken=untaken)
         return explanation._replace(rest=await self._rests.rest(run_id))
 
-    async def untaken_signals(self, state: WorkflowState) -> Sequence[str]:
-        """Return the names of the signals in the inbox of a run that has ended or paused, in the order they came."""
-        if state.status in LIVE:
-            return []
+    async def inspect_with_untaken(self, run_id: str) -> tuple[WorkflowState, Sequence[str]]:
+        """Return a run with the names of the signals that no wait of it can take before a resume: those that a run that
+        has ended has left, and those in the inbox of one that has ended or is paused."""
+        # The inbox first: what its owner records meanwhile is in the one or the other.
+        summary = await self.backend.load(run_id)
+        posts: Sequence[Posted] = []
         with suppress(RunNotFoundError, RunReplacedError):
-            left = await self.backend.requests(state.run_id, state.uid)
-            return [fact.name for each in left if isinstance(fact := read_request(each.request), SignalReceived)]
-        return []
+            posts = await self.backend.requests(run_id, summary.uid)
+        state = await self.inspect(run_id)
+        if state.status in LIVE or state.uid != summary.uid:
+            return state, []
+        names = [name for name, left in state.signals.items() if left and state.is_final]
+        names += [fact.name for each in posts if isinstance(fact := read_request(each.request), SignalReceived)]
+        return state, list(dict.fromkeys(names))
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
         """True for an unfinished run without a live owner."""

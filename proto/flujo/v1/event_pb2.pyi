@@ -54,6 +54,7 @@ class Event(_message.Message):
     PROGRESS_REPORTED_FIELD_NUMBER: _builtins.int
     PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     CLEAN_UP_STARTED_FIELD_NUMBER: _builtins.int
+    SIGNAL_SET_ASIDE_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """1, 2, 3 … in its run, without gaps."""
     type: _builtins.str
@@ -156,6 +157,10 @@ class Event(_message.Message):
     def clean_up_started(self) -> Global___CleanUpStarted:
         """The run is to end, and its clean-ups begin."""
 
+    @_builtins.property
+    def signal_set_aside(self) -> Global___SignalSetAside:
+        """A wait cannot read a signal, and waits on."""
+
     def __init__(
         self,
         *,
@@ -185,12 +190,13 @@ class Event(_message.Message):
         progress_reported: Global___ProgressReported | None = ...,
         pause_requested: Global___PauseRequested | None = ...,
         clean_up_started: Global___CleanUpStarted | None = ...,
+        signal_set_aside: Global___SignalSetAside | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "signal_received", b"signal_received", "signal_set_aside", b"signal_set_aside", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "cut", b"cut", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "cut", b"cut", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "signal_set_aside", b"signal_set_aside", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received", "step_output_set", "value_recorded", "variable_set", "progress_reported", "pause_requested", "clean_up_started"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received", "step_output_set", "value_recorded", "variable_set", "progress_reported", "pause_requested", "clean_up_started", "signal_set_aside"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -1347,3 +1353,47 @@ class SignalReceived(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__principal) -> _WhichOneofReturnType__principal | None: ...
 
 Global___SignalReceived: _TypeAlias = SignalReceived  # noqa: Y015
+
+@_typing.final
+class SignalSetAside(_message.Message):
+    """A wait has not taken a signal, since its payload does not fit the type that the program declares. No wait gets it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    SIGNAL_SEQ_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    FITS_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Key of the step that waits. At most 4000 bytes."""
+    signal: _builtins.str
+    """Name of the signal. At most 1000 bytes."""
+    signal_seq: _builtins.int
+    """Number of the event of the signal."""
+    path: _builtins.str
+    """The place in the payload that does not fit, as in `$.rows[3].price`. At most 8000 bytes."""
+    problem: _builtins.str
+    """What is wrong there. At most 8000 bytes."""
+    fits: _builtins.str
+    """A sketch of what fits. At most 8000 bytes."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        signal: _builtins.str = ...,
+        signal_seq: _builtins.int = ...,
+        path: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        fits: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fits", b"_fits", "fits", b"fits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fits", b"_fits", "fits", b"fits", "path", b"path", "problem", b"problem", "signal", b"signal", "signal_seq", b"signal_seq", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fits: _TypeAlias = _typing.Literal["fits"]  # noqa: Y015
+    _WhichOneofArgType__fits: _TypeAlias = _typing.Literal["_fits", b"_fits"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fits) -> _WhichOneofReturnType__fits | None: ...
+
+Global___SignalSetAside: _TypeAlias = SignalSetAside  # noqa: Y015

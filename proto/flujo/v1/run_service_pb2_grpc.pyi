@@ -167,7 +167,8 @@ class RunServiceStub:
 
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
-      INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
+      INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON, or the server runs this run, which waits for the signal
+        with another type.
       INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.
@@ -508,7 +509,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: the name is not one, or the request id is not valid.
-          INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
+          INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON, or the server runs this run, which waits for the signal
+            with another type.
           INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ALREADY_EXISTS REQUEST_ID_REUSED: the run was asked for something else under this `request_id`.

@@ -120,6 +120,10 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.InvalidDurationError: (_INVALID, {"text": _TEXT}),
     errors.InvalidExportError: (_INVALID, {"problem": _TEXT}),
     errors.InvalidValueError: (_INVALID, {"path": _TEXT, "problem": _TEXT}),
+    errors.SignalMisfitError: (
+        _INVALID,
+        {"run_id": _TEXT, "signal": _TEXT, "path": _TEXT, "problem": _TEXT, "fits": _OPTIONAL},
+    ),
     errors.InvalidAddressError: (_INVALID, {"address": _TEXT, "problem": _TEXT}),
     errors.DefinitionError: (_INVALID, {"problems": _PROBLEMS}),
     errors.DeclarationError: (_INVALID, {}),

@@ -49,6 +49,7 @@ SAMPLES: dict[str, Any] = {
     "progress_reported": events.ProgressReported("a", 3.0, 4.5, "half-way", {"bytes": 1024.0}),
     "pause_requested": events.PauseRequested("lunch", "ann", REQUEST),
     "signal_received": events.SignalReceived("go", '"payload"', "ann", REQUEST),
+    "signal_set_aside": events.SignalSetAside("a", "go", 3, "$.day", "it is no date", '{"day": string (date)}'),
 }
 
 
@@ -117,10 +118,11 @@ def test_the_effect_of_a_kind_is_what_the_fold_makes_of_it(kind: Kind) -> None:
 
 
 def state_with_running_step() -> tuple[WorkflowState, StepState]:
-    """A run that was created and has begun the step `a`, and that step as it was then."""
+    """A run that was created, got a signal and has begun the step `a`, and that step as it was then."""
     state = WorkflowState("r", "u")
     transitions.apply(state, 1, 1, events.RunCreated("flow", "{}"))
-    transitions.apply(state, 2, 2, events.StepStarted("a"))
+    transitions.apply(state, 2, 2, events.SignalReceived("go", "1"))
+    transitions.apply(state, 3, 3, events.StepStarted("a"))
     return state, copy(state.steps["a"])
 
 
@@ -204,7 +206,7 @@ def test_an_earlier_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch
     assert decode(EventRow(1, 1, "step_cancelled", 3, '{"step":"a"}', None)).fact == events.StepCancelled("a")
 
 
-GOLDEN_NAMES = ["format-1", "format-1-more-kinds", "format-1-clean-up"]
+GOLDEN_NAMES = ["format-1", "format-1-more-kinds", "format-1-clean-up", "format-1-signals"]
 """Journals that some release wrote, in `golden/journal-NAME.jsonl`, and what they add up to, in `state-NAME.json`."""
 
 golden = pytest.mark.parametrize("name", GOLDEN_NAMES)

@@ -21,6 +21,8 @@ from flujo.kernel.events import (
     RunFailed,
     RunPaused,
     RunResumed,
+    SignalReceived,
+    SignalSetAside,
     StepInterrupted,
     StepStarted,
     StepWaiting,
@@ -139,6 +141,14 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
          (Why.SIGNAL, "ok", None, "step 'ok' waits for the signal 'go'", ["flujoctl signal r go"])],
     ),
     (
+        [StepWaiting("ok", "signal", signal="go"), SignalReceived("go", '"x"'),
+         SignalSetAside("ok", "go", 3, "$", "it is no number", "integer")], {},
+        [(Why.SIGNAL, "ok", None,
+          "step 'ok' waits for the signal 'go'; the last one was set aside: the payload of the signal 'go' does not "
+          "fit at $: it is no number; it waits for integer",
+          ["flujoctl signal r go JSON"])],
+    ),
+    (
         [RunResumed(timeout_seconds=60.0), A], {},
         [(Why.WORKING, "a", None, "step 'a' has been at work for 30s, attempt 1", [FLUJO_WATCH]),
          (Why.TIMEOUT, None, IN_A_MINUTE, "its timeout is over in 30s: the run fails then, wherever it is",
@@ -147,14 +157,14 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
     (
         [RunCompleted("1")], {"untaken": ["go"]},
         [(Why.FINISHED, None, None, "it has completed", ["flujoctl inspect r"]),
-         (Why.UNTAKEN, None, None, "the signal 'go' came when no wait could take it any more",
+         (Why.UNTAKEN, None, None, "no wait has taken the signal 'go'",
           ["flujoctl inspect r"])],
     ),
     (
         [RunCancelled()], {"untaken": ["go"]},
         [(Why.FINISHED, None, None, "it was cancelled", [FLUJO_RESUME]),
          (Why.UNTAKEN, None, None,
-          "the signal 'go' came when no wait could take it any more; a resume takes it along", [FLUJO_RESUME])],
+          "no wait has taken the signal 'go'; a resume takes it along", [FLUJO_RESUME])],
     ),
 ]  # fmt: skip
 

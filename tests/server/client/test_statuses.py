@@ -28,6 +28,7 @@ SAMPLES: list[FlujoError] = [
     errors.InvalidDurationError("1:30"),
     errors.InvalidExportError("event 3 follows event 1", ["export it again"]),
     errors.InvalidValueError("$.rows[3].price", "nan has no JSON form"),
+    errors.SignalMisfitError("r", "pay", "$.amount", "it is no number", '{"amount": integer}'),
     errors.OutputTooLargeError(70_000_000, 67_108_864),
     errors.PayloadTooLargeError("the inputs", 1_048_577, 1_048_576),
     errors.DefinitionError(

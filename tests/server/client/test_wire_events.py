@@ -62,6 +62,7 @@ FULL: dict[str, Any] = {
     "progress_reported": events.ProgressReported("a", 1.5, 3.0, "half", {"bytes": 1e9, "rate": 0.1}),
     "pause_requested": events.PauseRequested("enough", "ann", REQUEST, "ci"),
     "signal_received": events.SignalReceived("go", '"payload"', "ann", REQUEST, "ci"),
+    "signal_set_aside": events.SignalSetAside("a", "go", 3, "$.day", "it is no date", '{"day": string (date)}'),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from shlex import quote
 from typing import NamedTuple
 
 from .base import FlujoError
@@ -50,6 +51,20 @@ class InvalidValueError(FlujoError, ValueError):
             ["return JSON types, or annotate the return type with one that pydantic can write and read back"],
         )
         self.path, self.problem = path, problem
+
+
+class SignalMisfitError(InvalidValueError):
+    """The payload of a signal does not fit the type that the program waits for; `path` says where, `problem` what is
+    wrong there, `fits` sketches what fits, if that can be said."""
+
+    def __init__(self, run_id: str, signal: str, path: str, problem: str, fits: str | None = None) -> None:
+        wanted = "" if fits is None else f"; it waits for {fits}"
+        FlujoError.__init__(
+            self,
+            f"the payload of the signal {signal!r} does not fit at {path}: {problem}{wanted}",
+            [f"flujoctl signal {run_id} {signal} {'JSON' if fits is None else quote(fits)}"],
+        )
+        self.run_id, self.signal, self.path, self.problem, self.fits = run_id, signal, path, problem, fits
 
 
 class OutputTooLargeError(FlujoError, ValueError):

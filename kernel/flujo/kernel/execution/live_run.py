@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence, Set
 from contextlib import contextmanager
+from functools import partial
 from math import inf
 from typing import Any, NoReturn, cast
 
@@ -23,7 +24,7 @@ from flujo.kernel.journal.decisions import Stop, at_clean_up, at_end, stop_of
 from flujo.kernel.journal.events import KIND_OF, Fact
 from flujo.kernel.journal.failures import carried, describe, is_a
 from flujo.kernel.journal.state import LIVE, WorkflowState
-from flujo.kernel.loops import exit_open_scopes, is_running_in, this_task
+from flujo.kernel.loops import cancel_once_more, exit_open_scopes, is_running_in, this_task
 from flujo.kernel.store.backend import StoredDefinition
 
 from .attempt_runner import cancelled_from_outside, holds_cancellation
@@ -32,6 +33,7 @@ from .leaving import LooseWork, look_into, stands_guarded
 from .limits import Ticket
 from .programs import Workflow
 from .replay import Replay
+from .signal_waits import SignalWaits
 
 logger = logging.getLogger("flujo.kernel")
 journal_logger = logging.getLogger("flujo.journal")
@@ -40,6 +42,16 @@ journal_logger = logging.getLogger("flujo.journal")
 
 _TAKES_NOTHING = (Stop.FENCED, Stop.LOST, Stop.LEAVE)
 """Stops after which the next life of the run, or the next owner, takes what is asked of it."""
+
+
+_PATIENT = (Stop.CANCEL, Stop.TIMEOUT, Stop.PAUSE, Stop.INCOMPATIBLE)
+"""Stops behind which the kernel goes on with other runs, however long this one takes."""
+
+FREE_CALLS = 10
+"""How often a task of a stopped program may call `ctx` again, as clean-ups do, before it is slowed down."""
+
+INSIST_AFTER_SECONDS = 0.25
+SLOWEST_SECONDS = 1.0
 
 
 class Ended(BaseException):
@@ -76,7 +88,7 @@ class LiveRun:
         self.spawn = spawn  # a task of the kernel, which outlives the run
         self._scope = anyio.CancelScope(shield=True)
         self._released = anyio.Event()  # whoever is held: the run stops
-        self._signal_arrived: dict[str, anyio.Event] = {}
+        self.signals = SignalWaits(state)
         self.queued: dict[str, Ticket] = {}  # steps that wait for a slot
         self.task: int | None = None  # the program's own
         self._program: Awaitable[Any] | None = None
@@ -88,6 +100,8 @@ class LiveRun:
         self._dropped: list[int] = []  # requests of the inbox that change nothing
         self.given_up: set[str] = set()  # children that are being cancelled, because the program has left them
         self.orphans: dict[str, int] = {}  # children it still waited for when it ended, and when that was
+        self._unwound: dict[int, int] = {}  # by task, how often it has called again since the run was stopped
+        self._insisted: anyio.CancelScope | None = None  # what `_insist` sees to
 
     def __repr__(self) -> str:
         return f"<run {self.state.run_id} {self.state.status} seq={self.state.seq} token={self.token}>"
@@ -130,8 +144,17 @@ class LiveRun:
         self._dropped.append(request)
 
     async def unwind(self) -> NoReturn:
-        """Leave the program of a stopped run."""
-        await checkpoint_if_cancelled()  # raises at once, unless the program has shielded itself from that
+        """Leave the program of a stopped run. One that swallows that and calls again is slowed down."""
+        task = this_task()
+        swallowed = self._unwound[task] = self._unwound.get(task, -1) + 1
+        if swallowed < FREE_CALLS:
+            await checkpoint_if_cancelled()  # raises at once, unless the program has shielded itself from that
+        else:
+            if swallowed == FREE_CALLS:
+                at = ", ".join(self.state.current_steps) or self.state.current_step or "its beginning"
+                logger.warning("run %s: its program swallows its %s and goes on, at %s", self.uid, self.stopped, at)
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(min(SLOWEST_SECONDS, 0.001 * 2 ** min(swallowed - FREE_CALLS, 20)))
         raise Ended
 
     def stop(self, why: Stop) -> None:
@@ -141,10 +164,24 @@ class LiveRun:
             self.stopped = why
         self._scope.cancel()
         self._released.set()
+        if self._driven and self._insisted is not self._scope and self.stopped in _PATIENT:
+            self._insisted = self._scope
+            self.spawn(partial(self._insist, self._scope))
         for ticket in self.queued.values():  # inside a shield, nothing else would tell them
             ticket.woken.set()
         if self._driven:
             self.replay.stop()
+
+    async def _insist(self, scope: anyio.CancelScope) -> None:
+        """Repeat the cancellation of a program that does not stop, ever more slowly. Clean-ups have another scope."""
+        delay = INSIST_AFTER_SECONDS
+        while True:
+            with anyio.move_on_after(delay):
+                await self.ended.wait()
+            if self.ended.is_set() or scope is not self._scope:
+                return
+            cancel_once_more(scope)
+            delay = min(SLOWEST_SECONDS, 2 * delay)
 
     # -- a program that has changed -----------------------------------------------------------------------------
 
@@ -271,13 +308,8 @@ class LiveRun:
     def receive(self, signal: events.SignalReceived, taken: Sequence[int] = ()) -> Batch:
         """Record a signal and wake whoever waits for one of its name."""
         batch = self.record(signal, taken=taken)
-        if (arrived := self._signal_arrived.pop(signal.name, None)) is not None:
-            arrived.set()
+        self.signals.wake(signal.name)
         return batch
-
-    async def wait_for_signal(self, name: str) -> None:
-        """Return when another signal of this name has been received."""
-        await self._signal_arrived.setdefault(name, anyio.Event()).wait()
 
     # -- the program --------------------------------------------------------------------------------------------
 
@@ -313,6 +345,7 @@ class LiveRun:
             self.record(at_clean_up(self.state, self.stopped))
         self.stopped = None
         self._scope, self._released = anyio.CancelScope(shield=True), anyio.Event()
+        self._unwound.clear()
         _, failure = await self._perform(clean_up, is_clean_up=True)
         if failure is not None:
             logger.warning("run %s: its clean-up failed: %s: %s", self.state.run_id, failure.type, failure.message)

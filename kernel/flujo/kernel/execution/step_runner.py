@@ -29,7 +29,7 @@ from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.journal import events
 from flujo.kernel.journal.decisions import Stop, after_failure
-from flujo.kernel.journal.failures import describe
+from flujo.kernel.journal.failures import MAX_MESSAGE, bounded, describe
 from flujo.kernel.journal.retry import RetryPolicy
 from flujo.kernel.journal.state import OPEN, SETTLED, StepState, StepStatus, Usage
 from flujo.kernel.loops import this_task
@@ -92,7 +92,7 @@ class StepRunner:
             if step is not None or run.stopped is not None or not run.replay.over:
                 await self._begin(key, step)
             if step is not None and step.status is StepStatus.WAITING:
-                return codec.decode(await self._wait_out(key))
+                return await self._wait_out(key, codec)
             generation, number = (1, 0) if step is None else await self._due(step)
             limits = self._limiter.limits_of(limit) if self._has_limits else ()
             while True:  # until an attempt settles the step; not in a coroutine of its own, which every step would pay
@@ -118,7 +118,7 @@ class StepRunner:
                     return codec.decode(outcome)
                 if isinstance(outcome, Wait):
                     self._start_waiting(key, generation, outcome)
-                    return codec.decode(await self._wait_out(key))
+                    return await self._wait_out(key, codec)
                 await self._after_failure(key, outcome, retry)
         except BaseException as error:
             self._left(key, error)
@@ -135,7 +135,7 @@ class StepRunner:
             await self._begin(key, step)
             if step is None or step.status in _TO_BEGIN:
                 self._start_waiting(key, _next_generation(step), wait)
-            return codec.decode(await self._wait_out(key))
+            return await self._wait_out(key, codec)
         except BaseException as error:
             self._left(key, error)
             raise
@@ -359,47 +359,64 @@ class StepRunner:
         reenter = not self._run.only_waits()
         self._run.record(events.StepWaiting(key, kind, generation, until=until, signal=wait.signal, reenter=reenter))
 
-    async def _wait_out(self, key: str) -> str:
-        """Wait for what a waiting step waits for, record that it came, and return what it brought, as JSON text."""
+    async def _wait_out(self, key: str, codec: Codec) -> Any:
+        """Wait for what a waiting step waits for, record that it came, and return what it brought."""
         step = self._run.state.steps[key]
-        if step.signal is None:
-            assert step.until is not None
-            with self._lull():
-                await self._clock.sleep_until(step.until)
-            if self._run.stopped is not None:  # in the tick in which it was woken
-                await self._run.unwind()
-            self._run.record(events.StepCompleted(key, NULL))
-            return NULL
-        return await self._wait_for_signal(key, step, step.signal)
+        if step.signal is not None:
+            with self._run.signals.waiting(step.signal, key, codec):
+                return await self._wait_for_signal(step, step.signal, codec)
+        assert step.until is not None
+        with self._lull():
+            await self._clock.sleep_until(step.until)
+        if self._run.stopped is not None:  # in the tick in which it was woken
+            await self._run.unwind()
+        self._run.record(events.StepCompleted(key, NULL))
+        return codec.decode(NULL)
 
-    async def _wait_for_signal(self, key: str, step: StepState, name: str) -> str:
+    async def _wait_for_signal(self, step: StepState, name: str, codec: Codec) -> Any:
         run = self._run
-        while not (untaken := run.state.signals.get(name)):
+        is_over = False
+        while (taken := self._take(step, name, codec)) is None:
+            if is_over:
+                failure = describe(TimeoutError(f"no signal {name!r} came in time"))
+                run.record(events.StepFailed(step.name, step.attempt, failure.type, failure.message))
+                raise errors.StepFailed(step.name, failure.type, failure.message, step.attempt)
             with self._lull():
-                arrived = await self._arrives_before(name, step.until)
+                is_over = not await self._arrives_before(name, step.until)
             if run.stopped is not None:
                 await run.unwind()
-            if not arrived:
-                failure = describe(TimeoutError(f"no signal {name!r} came in time"))
-                run.record(events.StepFailed(key, step.attempt, failure.type, failure.message))
-                raise errors.StepFailed(key, failure.type, failure.message, step.attempt)
-        signal = untaken[0]
-        run.record(events.StepCompleted(key, signal.payload, signal_seq=signal.seq))
-        return signal.payload
+        return taken[0]
+
+    def _take(self, step: StepState, name: str, codec: Codec) -> tuple[Any] | None:
+        """Take the oldest signal that this wait can read, and record that; None if there is none. One that no wait of
+        its name can read is set aside: nobody would ever take it, and the sender has gone on."""
+        run = self._run
+        for signal in run.state.signals.get(name, ()):
+            try:
+                value = codec.decode(signal.payload)
+            except errors.InvalidValueError as error:
+                if not run.signals.may_be_read(name, signal.payload):
+                    logger.warning("run %s: %s: the signal %r does not fit: %s", run.uid, step.name, name, error)
+                    where, problem = bounded(error.path, MAX_MESSAGE), bounded(error.problem, MAX_MESSAGE)
+                    run.record(events.SignalSetAside(step.name, name, signal.seq, where, problem, codec.fits))
+            else:
+                run.record(events.StepCompleted(step.name, signal.payload, signal_seq=signal.seq))
+                return (value,)
+        return None
 
     async def _arrives_before(self, name: str, instant: int | None) -> bool:
-        """Wait for a signal, and return False if none came before an instant; with None, wait without end. Another wait
-        for the same name may be the one that takes it."""
+        """Wait until there may be a signal to take, and return False if an instant came first; with None, wait without
+        end."""
         alarm = anyio.CancelScope()
         with anyio.CancelScope() as patience:
             if instant is not None:
                 # Not in a task group here: then the run could not leave memory, for this task would have a child.
                 self._run.spawn(partial(self._give_up, instant, patience, alarm))
             try:
-                await self._run.wait_for_signal(name)
+                await self._run.signals.until_woken(name)
             finally:
                 alarm.cancel()
-        return not patience.cancelled_caught or bool(self._run.state.signals.get(name))
+        return not patience.cancelled_caught
 
     async def _give_up(self, instant: int, patience: anyio.CancelScope, alarm: anyio.CancelScope) -> None:
         with alarm:

@@ -40,6 +40,7 @@ __all__ = [
     "RunPaused",
     "RunResumed",
     "SignalReceived",
+    "SignalSetAside",
     "StepCancelled",
     "StepCompleted",
     "StepFailed",
@@ -296,6 +297,21 @@ class SignalReceived(NamedTuple):
     principal: str | None = None
 
 
+class SignalSetAside(NamedTuple):
+    """A wait has not taken the oldest signal of its name, event `signal_seq`: the payload does not fit the type that
+    the program declares. No other wait gets it, and the step waits on.
+
+    `path` is the place in the payload that does not fit, `problem` what is wrong there, `fits` a sketch of what fits.
+    """
+
+    step: str
+    signal: str
+    signal_seq: int
+    path: str
+    problem: str
+    fits: str | None = None
+
+
 class UnknownFact(NamedTuple):
     """A fact of a kind that only a newer release knows, as a client meets it: `type` is the name of the kind.
 
@@ -327,6 +343,7 @@ Fact = (
     | ProgressReported
     | PauseRequested
     | SignalReceived
+    | SignalSetAside
     | UnknownFact
 )
 
@@ -437,6 +454,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("progress_reported", ProgressReported, None, Effect.NONE, in_fork=False, after_end=True),
     Kind("pause_requested", PauseRequested, None, Effect.NONE, in_fork=False, after_end=True),
     Kind("signal_received", SignalReceived, "payload", Effect.NONE, in_fork=True, after_end=True),
+    Kind("signal_set_aside", SignalSetAside, None, Effect.NONE, in_fork=True, after_end=False),
 )
 
 KIND_OF: dict[type[Any], Kind] = {kind.fact: kind for kind in KINDS}

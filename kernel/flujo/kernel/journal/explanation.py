@@ -53,7 +53,7 @@ class Why(StrEnum):
     """Beside what else it does: its workflow allows it so much time, and the run fails when that is over."""
 
     UNTAKEN = "untaken"
-    """A signal reached it while it ended, or after it had paused, and no wait has taken it; a resume takes it along."""
+    """It has ended, or is paused, with a signal that no wait has taken; a resume takes it along."""
 
     CHILD = "child"
     """It waits for a run it has started."""
@@ -191,7 +191,8 @@ def _unowned(state: WorkflowState, known: bool, obstacle: str | None) -> Reason:
 
 
 def _stopping(state: WorkflowState, now: int) -> Iterator[Reason]:
-    """Bodies that hold up a cancel or a pause, and clean-ups that come after one."""
+    """What holds up a cancel or a pause: bodies, a program that swallows its cancellation, clean-ups that come after
+    one."""
     if state.cleaning_up is not None:
         yield from _clean_ups(state, now)
         return
@@ -201,10 +202,21 @@ def _stopping(state: WorkflowState, now: int) -> Iterator[Reason]:
     if asked_at is None:
         return
     since = format_duration(max(0, now - asked_at) // MICROSECONDS)
-    for step in state.open_steps():
-        if step.status is StepStatus.RUNNING and not step.interrupted:
-            text = f"a {what} was asked for {since} ago, and the body of {step.name!r} has not ended yet"
-            yield Reason(Why.STOPPING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
+    bodies = [step for step in state.open_steps() if step.status is StepStatus.RUNNING and not step.interrupted]
+    for step in bodies:
+        text = f"a {what} was asked for {since} ago, and the body of {step.name!r} has not ended yet"
+        yield Reason(Why.STOPPING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
+    if what == "cancel" and not bodies:
+        text = f"a cancel was asked for {since} ago, and its program has not stopped yet{_where(state)}"
+        yield Reason(Why.STOPPING, text, state.current_step, commands=[f"flujoctl watch {state.run_id}"])
+
+
+def _where(state: WorkflowState) -> str:
+    """Where a program is that has not stopped, and what keeps programs from that."""
+    names = ", ".join(repr(name) for name in state.current_steps)
+    if not names and state.current_step is not None:
+        names = f"code behind {state.current_step!r}"
+    return f": it is at {names or 'its beginning'}; an `except` around that must let the cancellation pass"
 
 
 def _clean_ups(state: WorkflowState, now: int) -> Iterator[Reason]:
@@ -217,8 +229,11 @@ def _clean_ups(state: WorkflowState, now: int) -> Iterator[Reason]:
 
 
 def _steps(state: WorkflowState, now: int) -> Iterator[Reason]:
+    is_cancelled = state.cancel_requested_at is not None and state.cleaning_up is None
     for step in state.open_steps():
         match step.status:
+            case StepStatus.RETRYING | StepStatus.WAITING if is_cancelled:
+                pass  # nothing that it waits for will be seen to
             case StepStatus.RETRYING:
                 yield _backoff(state, step, now)
             case StepStatus.WAITING:
@@ -256,8 +271,9 @@ def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:
         return Reason(Why.CHILD, text, step.name, commands=[f"flujoctl explain {step.child}"])
     if step.signal is not None:
         limit = "" if step.until is None else f", {_when(step.until, now)} at the latest"
-        text = f"step {step.name!r} waits for the signal {step.signal!r}{limit}"
-        command = f"flujoctl signal {state.run_id} {step.signal}"
+        aside = "" if step.error is None else f"; the last one was set aside: {step.error.message}"
+        text = f"step {step.name!r} waits for the signal {step.signal!r}{limit}{aside}"
+        command = f"flujoctl signal {state.run_id} {step.signal}{' JSON' if aside else ''}"
         return Reason(Why.SIGNAL, text, step.name, step.until, [command])
     text = f"step {step.name!r} sleeps and goes on {_when(step.until, now)}"
     return Reason(Why.TIMER, text, step.name, step.until, [f"flujoctl watch {state.run_id}"])
@@ -265,7 +281,7 @@ def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:
 
 def _untaken(state: WorkflowState, names: Collection[str]) -> Iterator[Reason]:
     for name in names:
-        text = f"the signal {name!r} came when no wait could take it any more"
+        text = f"no wait has taken the signal {name!r}"
         if state.status is RunStatus.COMPLETED:
             yield Reason(Why.UNTAKEN, text, commands=[f"flujoctl inspect {state.run_id}"])
         else:
@@ -275,6 +291,9 @@ def _untaken(state: WorkflowState, names: Collection[str]) -> Iterator[Reason]:
 def _timeout(state: WorkflowState, now: int) -> Iterator[Reason]:
     if state.status in LIVE and (instant := state.timeout_at) is not None:
         text = f"its timeout is over {_when(instant, now)}: the run fails then, wherever it is"
+        if instant <= now - MICROSECONDS and not state.unowned:
+            since = format_duration((now - instant) // MICROSECONDS)
+            text = f"its timeout was over {since} ago, and its program has not stopped yet{_where(state)}"
         yield Reason(Why.TIMEOUT, text, until=instant, commands=[f"flujoctl watch {state.run_id}"])
 
 

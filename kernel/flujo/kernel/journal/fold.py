@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from flujo.kernel.errors import CorruptStoreError
+from flujo.kernel.errors import CorruptStoreError, SignalMisfitError
 from flujo.kernel.values import NULL, decode
 
 from . import events
@@ -291,6 +291,12 @@ def _signal_received(state: WorkflowState, seq: int, at: int, fact: events.Signa
     _remember(state, fact.request)
 
 
+def _signal_set_aside(state: WorkflowState, seq: int, at: int, fact: events.SignalSetAside) -> None:
+    state.signals[fact.signal] = [each for each in state.signals[fact.signal] if each.seq != fact.signal_seq]
+    misfit = SignalMisfitError(state.run_id, fact.signal, fact.path, fact.problem, fact.fits)
+    state.steps[fact.step].error = Failure(SignalMisfitError.__name__, misfit.message, fact.step)
+
+
 def _remember(state: WorkflowState, request: Sequence[str] | None) -> None:
     """Keep what somebody has asked for, so that asking again changes nothing (requests.py)."""
     if request is not None:
@@ -325,6 +331,7 @@ _HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {
     events.ProgressReported: _progress_reported,
     events.PauseRequested: _pause_requested,
     events.SignalReceived: _signal_received,
+    events.SignalSetAside: _signal_set_aside,
     events.UnknownFact: _unknown,
 }
 

@@ -61,7 +61,7 @@ def _copied(journal: Sequence[_Placed], kept: Mapping[str, int]) -> Iterator[Fac
             continue
         if event.step is not None and kept.get(event.step) != generation:
             continue
-        if isinstance(fact, events.StepCompleted) and fact.signal_seq is not None:
+        if isinstance(fact, events.StepCompleted | events.SignalSetAside) and fact.signal_seq is not None:
             fact = fact._replace(signal_seq=numbers[fact.signal_seq])
         seq += 1
         if isinstance(fact, events.SignalReceived):

@@ -11,9 +11,10 @@ from flujo.kernel.errors import RequestReusedError, StoreError
 from flujo.kernel.execution.committer import Batch
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.journal.decisions import Stop
-from flujo.kernel.journal.events import SignalReceived
+from flujo.kernel.journal.events import SignalReceived, VariableSet
 from flujo.kernel.journal.requests import REQUEST_KINDS, Reaction, RequestFact, RequestKind, is_repeat, request_kind
 from flujo.kernel.store.backend import Posted
+from flujo.kernel.store.reading import read_request
 
 from .parts import Parts
 
@@ -24,6 +25,7 @@ class Inbox:
     """Answers the requests to the runs of one kernel."""
 
     def __init__(self, parts: Parts) -> None:
+        self._latecomers = parts.latecomers
         self._backend = parts.backend
         self._clock = parts.clock
         self._runs = parts.runs
@@ -63,6 +65,7 @@ class Inbox:
                 # In this order, so that what a failed look has not found is looked for again, whoever posts next.
                 await self._take()
                 await self._backend.wait_for_posts()
+                self._latecomers.look()
             except StoreError as error:
                 await self._wait_after(error)
 
@@ -88,7 +91,9 @@ class Inbox:
             if run is None:
                 if self._runs.holds(posted.uid) and posted.id not in self._dropped:
                     self._recalls.ask(self._runs.run_id_of(posted.uid))
-            elif not self._is_taken(posted) and self._dropped.get(posted.id) is not run and run.takes_requests:
+            elif not run.takes_requests:
+                self._latecomers.missed(posted.uid)
+            elif not self._is_taken(posted) and self._dropped.get(posted.id) is not run:
                 self._answer(run, posted)
 
     def _is_taken(self, posted: Posted) -> bool:
@@ -121,6 +126,12 @@ def _worth_recording(run: LiveRun, kind: RequestKind, posted: Posted) -> Request
     except (RequestReusedError, ValueError) as error:
         logger.warning("run %s: %s; the request is dropped", run.state.run_id, error)
         return None
+
+
+def late(posts: Sequence[Posted]) -> list[tuple[Posted, SignalReceived | VariableSet]]:
+    """Return what of the requests to a run is worth recording although it has ended: its next life may want it."""
+    found = ((posted, read_request(posted.request)) for posted in posts)
+    return [(posted, fact) for posted, fact in found if isinstance(fact, SignalReceived | VariableSet)]
 
 
 def record_request(run: LiveRun, fact: RequestFact, taken: Sequence[int] = ()) -> Batch:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from flujo.kernel.clock import Clock
 from flujo.kernel.store.backend import StateBackend
 
+from .latecomers import Latecomers
 from .live_runs import LiveRuns
 from .recalls import Recalls
 from .tasks import KernelTasks
@@ -27,3 +28,4 @@ class Parts(NamedTuple):
     tasks: KernelTasks
     recalls: Recalls
     alarm: Alarm
+    latecomers: Latecomers

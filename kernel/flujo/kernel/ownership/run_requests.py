@@ -17,7 +17,7 @@ from flujo.kernel.clock import Clock
 from flujo.kernel.errors import RunActiveError, RunFinishedError
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.journal.decisions import Stop
-from flujo.kernel.journal.events import Fact, PauseRequested, RunPaused
+from flujo.kernel.journal.events import Fact, PauseRequested, RunPaused, SignalReceived
 from flujo.kernel.journal.requests import RequestFact
 from flujo.kernel.journal.state import FINAL, LIVE, PauseReason, RunStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
@@ -65,14 +65,19 @@ class RunRequests:
         """Bring a request to a run and return what the caller is told. `decide` does what is asked of a run without a
         live owner, and raises RunActiveError if it has one by then.
 
-        Raises RunNotFoundError, RequestReusedError, StoreError, and what `decide` raises."""
+        Raises RunNotFoundError, RequestReusedError, StoreError, SignalMisfitError for the payload of a signal that a
+        run in memory waits for and cannot read, and what `decide` raises."""
         self._local_runs.require_here()
         owner = ""
-        for _ in range(LOOKS):
+        for look in range(LOOKS):
             run = await self._in_memory(run_id)
             if (state := await self._local_runs.recorded(run_id, fact.request)) is not None:
                 return answers.repeated(state)
             if run is not None:
+                if isinstance(fact, SignalReceived) and run.takes_requests:
+                    if look == 0:  # once only: a run that is to leave memory leaves as soon as it gets there
+                        await run.signals.until_reached(fact.name)
+                    run.signals.require_fit(fact)
                 if run.takes_requests and await self._record(run, fact):
                     return answers.recorded
                 await run.ended.wait()

@@ -27,6 +27,7 @@ from flujo.kernel.store.backend import StateBackend
 
 from .driver import Driver, Engine, Limits
 from .inbox import Inbox
+from .latecomers import Latecomers
 from .live_runs import LiveRuns, Residence
 from .local_runs import KernelRuns
 from .parts import Parts
@@ -61,7 +62,8 @@ class Runtime:
         self.runs = runs = LiveRuns()
         self._recalls = recalls = Recalls(clock, tasks)
         self._limits = limits
-        parts = Parts(owner, backend, clock, registry, runs, tasks, recalls, Alarm(clock))
+        parts = Parts(owner, backend, clock, registry, runs, tasks, recalls, Alarm(clock), Latecomers())
+        self._latecomers = parts.latecomers
         self._inbox = inbox = Inbox(parts)
         self.driver = driver = Driver(parts, random, limits, inbox)
         self.takeover = takeover = Takeover(parts, inbox, driver, limits.max_interruptions)
@@ -156,6 +158,7 @@ class Runtime:
         group.start_soon(_serve_commits, committer, served)
         group.start_soon(self._recalls.serve, self.takeover.reload)
         group.start_soon(self._inbox.serve)
+        group.start_soon(self._latecomers.serve, self.takeover.take_along)
         group.start_soon(self._timers.serve)
         for each in background:
             group.start_soon(each)
@@ -171,14 +174,16 @@ class Runtime:
                 logger.warning("runs were not released: %s", error)
 
     async def _shut_down(self, committer: Committer, served: anyio.Event, rest: anyio.CancelScope) -> None:
-        self._tasks.close()
         try:
             with anyio.CancelScope(shield=True):
+                await self._latecomers.close(self.takeover.take_along)
+                self._tasks.close()
                 await self.driver.stop_all()
                 committer.close()
                 await served.wait()
         finally:
             # Also when a second Ctrl-C lands just here: nothing else would tell the committer to end.
+            self._tasks.close()
             committer.close()
             rest.cancel()
 

@@ -23,6 +23,7 @@ from flujo.kernel.errors import (
     KernelClosedError,
     RunActiveError,
     RunNotFoundError,
+    RunReplacedError,
     StoreError,
     UnknownEventError,
 )
@@ -42,7 +43,7 @@ from flujo.kernel.store.backend import Posted, StoredDefinition
 from flujo.kernel.store.reading import is_interrupted, read_state
 
 from .driver import Driver
-from .inbox import Inbox
+from .inbox import Inbox, late
 from .parts import Parts
 from .resumption import Resumption, require_paused, resumed
 
@@ -153,7 +154,8 @@ class Takeover:
         parent = await self._parent(state)
         if parent is not None and is_outlived(state, parent):
             asked = events.CancelRequested(abandoned_by(parent.run_id), f"run {parent.run_id}")
-            return self._go_on(*await self._cancelled(state, owned, asked))
+            posts = await self._backend.take()
+            return self._go_on(*await self._cancelled(state, owned, asked), posts)
         if parent is not None and self._runs.is_outside(parent.uid):
             # It may have given this child up without living to say so; then it does that now.
             self._recalls.ask(parent.run_id)
@@ -268,6 +270,7 @@ class Takeover:
             batch: Batch | None = None
             for fact in [*at_takeover(state), *([] if is_repeat(state, request) else decide(state))]:
                 batch = run.record(fact)
+            batch = await self._record_late(run) or batch
             if batch is not None:
                 await batch.durable()
         await self._give_up(claimed)
@@ -307,12 +310,43 @@ class Takeover:
             await self.sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
             run, facts = await self._cancelled(state, claimed, fact)
-            batch = self._go_on(run, facts)
+            posts = await self._backend.take()
+            batch = self._go_on(run, facts, posts)
         assert batch is not None
         await batch.durable()
         # Before the answer: this process may end with it, and no other one need know the workflow of a child.
         await self._cancel_children(claimed, given_up(state))
         return cancel_answer(state)
+
+    # -- what came too late -------------------------------------------------------------------------------------
+
+    async def take_along(self, run_id: str, uid: str) -> None:
+        """Record what lies in the inbox of a run that has ended, and leave the run as it is; durable on return.
+
+        Without effect on a run that is gone, or that somebody has taken up since. Raises StoreError,
+        KernelClosedError."""
+        with suppress(RunNotFoundError, RunReplacedError):
+            if late(await self._backend.requests(run_id, uid)):
+                await self._tasks.finish(partial(self._one_at_a_time, run_id, partial(self._take_along, run_id, uid)))
+
+    async def _take_along(self, run_id: str, uid: str) -> None:
+        # Not claimed: whoever resumes the run just now must not find an owner. A commit to a run without one is refused
+        # as soon as somebody has claimed it, and then that owner takes what lies in the inbox.
+        summary = await self._backend.load(run_id)
+        if summary.uid == uid:
+            run = self._without_program(await read_state(self._backend, summary), summary)
+            if (batch := await self._record_late(run)) is not None:
+                await batch.durable()
+
+    async def _record_late(self, run: LiveRun) -> Batch | None:
+        """Record what reached a run while it ended, unless it has not; its owner, or its next one, takes the rest."""
+        if run.state.status not in FINAL:
+            return None
+        batch: Batch | None = None
+        for posted, fact in late(await self._backend.requests(run.state.run_id, run.uid)):
+            if not is_repeat(run.state, fact.request):
+                batch = run.record(fact, taken=[posted.id])
+        return batch
 
     # -- what they share ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,89 @@
+"""Signals and variables that were acknowledged while their run ended: they lie in the inbox of a run without an owner.
+
+A store refuses whatever comes after the end, so one look after the end finds all there will ever be. The look costs a
+read of the store, so it is taken only if something may be there: the inbox saw something of the run that it could not
+answer, something was posted to any run since it ended, or the kernel closes right behind the end, before it could have
+seen that (tests/kernel/ownership/test_latecomers.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import anyio
+
+from flujo.kernel.errors import KernelClosedError, StoreError
+
+logger = logging.getLogger("flujo.kernel")
+
+UNSEEN_SECONDS = 1.0
+"""How long something that was posted may take until this kernel knows that there is something; a store says within a
+quarter of it."""
+
+MOST = 1000
+
+TakeAlong = Callable[[str, str], Awaitable[None]]
+"""Records what lies in the inbox of a run that has ended, by its id and uid."""
+
+
+class _End(NamedTuple):
+    """One run that has ended here."""
+
+    run_id: str
+    uid: str
+    at: float
+
+
+class Latecomers:
+    """The runs of one kernel that have ended and whose inbox was not looked at since."""
+
+    def __init__(self) -> None:
+        self._ended: deque[_End] = deque(maxlen=MOST)
+        self._unanswered: set[str] = set()  # uids
+        self._posted_at = float("-inf")
+        self._lock = anyio.Lock()
+        self._is_due = anyio.Event()
+
+    def missed(self, uid: str) -> None:
+        """Something was asked of a run that takes nothing any more."""
+        self._unanswered.add(uid)
+
+    def ended(self, run_id: str, uid: str) -> None:
+        """A run of this kernel is final, durably."""
+        now = anyio.current_time()
+        self._ended.append(_End(run_id, uid, now))
+        if uid in self._unanswered or now - self._posted_at < UNSEEN_SECONDS:
+            self._unanswered.discard(uid)
+            self._is_due.set()
+
+    def look(self) -> None:
+        """Something was posted: have the inboxes of the runs that have ended, or end just now, looked at. Never
+        waits."""
+        self._posted_at = anyio.current_time()
+        if self._ended:
+            self._is_due.set()
+
+    async def serve(self, take_along: TakeAlong) -> None:
+        """Look whenever that is due, until cancelled."""
+        while True:
+            await self._is_due.wait()
+            self._is_due = anyio.Event()
+            await self._take(take_along, since=float("-inf"))
+
+    async def close(self, take_along: TakeAlong) -> None:
+        """Look once more, as far as something may have been posted that the inbox has not seen."""
+        await self._take(take_along, since=anyio.current_time() - UNSEEN_SECONDS)
+
+    async def _take(self, take_along: TakeAlong, since: float) -> None:
+        try:
+            async with self._lock:  # a kernel that closes waits for a look that is under way
+                while self._ended:
+                    end = self._ended.popleft()
+                    if end.at >= since:
+                        await take_along(end.run_id, end.uid)
+        except (StoreError, KernelClosedError) as error:  # `explain` still names what lies there
+            self._ended.clear()
+            logger.warning("what reached runs too late is left in their inboxes: %s", error)
