@@ -6,7 +6,6 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from grpc import aio
 
 from flujo.client import Client
 from flujo.client.wire.values import MAX_INLINE_BYTES
-from flujo.kernel import Event
+from flujo.kernel import Context, Event, workflow
 from flujo.kernel.errors import RunInterrupted, UnknownEventError
 from flujo.kernel.events import EventRow
-from flujo.server import listening
-from flujo.server.runs import BOOKMARK_SECONDS, RunService
+from flujo.server.runs import BOOKMARK_SECONDS
 from flujo.v1 import run_pb2, run_service_pb2_grpc
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Payload
@@ -107,11 +105,10 @@ async def test_the_header_comes_before_anything_happens(address: str) -> None:
         await call.code()
 
 
-async def test_a_watch_that_is_idle_gives_signs_of_life(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_watch_that_is_idle_gives_signs_of_life(address: str) -> None:
     """Bookmarks say how far it is; what happens after them still comes."""
-    monkeypatch.setattr(listening, "RunService", partial(RunService, bookmark_seconds=0.01))
     kernel = Harness().kernel(*FLOWS)
-    async with kernel, served(kernel, address), stubs(address) as (stub, _):
+    async with kernel, served(kernel, address, bookmark_seconds=0.01), stubs(address) as (stub, _):
         await kernel.start("waiting", run_id="r")
         kinds: list[str] = []
         marks: list[int] = []
@@ -128,9 +125,8 @@ async def test_a_watch_that_is_idle_gives_signs_of_life(address: str, monkeypatc
     assert "events" in kinds[kinds.index("bookmark") :]
 
 
-async def test_a_paused_run_keeps_its_watch(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_paused_run_keeps_its_watch(address: str) -> None:
     """It may be resumed, and then its watchers see how it goes on."""
-    monkeypatch.setattr(listening, "RunService", partial(RunService, bookmark_seconds=0.01))
     harness = Harness()
     dying = harness.kernel(*FLOWS)
     async with dying:
@@ -139,7 +135,7 @@ async def test_a_paused_run_keeps_its_watch(address: str, monkeypatch: pytest.Mo
             await checkpoint()
         dying.backend.kill()  # type: ignore[attr-defined]
     kernel = harness.kernel(*FLOWS, max_interruptions=1)
-    async with kernel, served(kernel, address), stubs(address) as (stub, _):
+    async with kernel, served(kernel, address, bookmark_seconds=0.01), stubs(address) as (stub, _):
         assert (await kernel.wait("r")).paused_reason == "StepInterrupted"
         types: list[str] = []
         async for message in stub.WatchRun(pb.WatchRunRequest(run_id="r")):
@@ -504,3 +500,77 @@ async def test_the_stubs_see_the_same_after_a_kill(folder: Path, address: str) -
     assert broken.value.code().name == "UNAVAILABLE"
     assert first + seqs(rest) == list(range(1, rest[-1].end.seq + 1))
     assert rest[-1].end.status == run_pb2.RUN_STATUS_COMPLETED
+
+
+async def messages_of(stub: Any, request: pb.WatchRunRequest) -> list[Any]:
+    """Everything that a watch of a final run brings."""
+    return [message async for message in stub.WatchRun(request)]
+
+
+async def test_a_watch_may_be_of_some_kinds_only(address: str) -> None:
+    """What lies between is passed over, and a cursor goes on behind it."""
+    kernel = Harness().kernel(*FLOWS)
+    async with kernel, served(kernel, address), stubs(address) as (stub, _):
+        await kernel.run("mapping", {"count": 200}, run_id="r")
+        whole = await kernel.events("r", limit=1000)
+        request = pb.WatchRunRequest(run_id="r", types=["run_created", "run_completed"])
+        messages = await messages_of(stub, request)
+
+    batches = [each.events for each in messages if each.HasField("events")]
+    assert [event.type for batch in batches for event in batch.events] == ["run_created", "run_completed"]
+    told = [each.events.through_seq or each.bookmark.seq for each in messages[1:-1]]
+    assert told == sorted(told)
+    assert (told[-1], messages[-1].end.seq) == (whole[-1].seq, whole[-1].seq)
+
+
+async def test_a_watch_may_begin_now(address: str) -> None:
+    """What has happened before is not shown, and what comes is all there."""
+    kernel = Harness().kernel(*FLOWS)
+    async with kernel, served(kernel, address), stubs(address) as (stub, _):
+        await kernel.start("waiting", run_id="r")
+        while (await kernel.summary("r")).seq < 2:
+            await checkpoint()
+        call = stub.WatchRun(pb.WatchRunRequest(run_id="r", from_now=True))
+        header = (await call.read()).header
+        await kernel.signal("r", "go")
+        seen: list[int] = []
+        while (message := await call.read()) is not aio.EOF:
+            seen += [event.seq for event in message.events.events]
+
+    assert header.after_seq == 2
+    assert seen[0] == 3
+
+
+async def test_a_watch_may_leave_all_values_out(address: str) -> None:
+    """Each is a reference then, which reads as the value itself."""
+    kernel = Harness().kernel(*FLOWS)
+    async with kernel, served(kernel, address), stubs(address) as (stub, _):
+        await kernel.run("doubling", {"number": 4}, run_id="r")
+        messages = await messages_of(stub, pb.WatchRunRequest(run_id="r", without_payloads=True))
+        uid = messages[0].header.run.uid
+        completed = next(
+            event for message in messages for event in message.events.events if event.type == "run_completed"
+        )
+        reference = completed.run_completed.output.reference
+        asked = pb.ReadPayloadRequest(run_id="r", uid=uid, seq=reference.seq, part=reference.part)
+        read = b"".join([each.chunk async for each in stub.ReadPayload(asked)])
+
+    assert (read, reference.size_bytes) == (b"8", 1)
+
+
+async def test_statistics_of_many_workflows_come_in_pages(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is bounded, and a client of ours reads all of them."""
+
+    async def nothing(ctx: Context) -> None: ...
+
+    many = [workflow(name=f"flow-{number}")(nothing) for number in range(7)]
+    monkeypatch.setattr("flujo.client.wire.runs.MAX_ITEMS", 3)
+    async with both(Harness().kernel(*many), address) as (kernel, client), stubs(address) as (stub, _):
+        for each in many:
+            await kernel.run(each)
+        first = await stub.GetStats(pb.GetStatsRequest())
+        near, far = await kernel.stats(), await client.stats()
+
+    assert [each.workflow for each in first.workflows] == ["flow-0", "flow-1", "flow-2"]
+    assert first.next_page_token == "flow-2"
+    assert [each.workflow for each in far.workflows] == [each.workflow for each in near.workflows]

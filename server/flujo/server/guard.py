@@ -127,6 +127,7 @@ class Guard(aio.ServerInterceptor):
                     _, request = await self._admit(data, method, context)
                     async with aclosing(inner(request, context)) as answers:
                         async for answer in answers:
+                            self._access.admit(method.path, context)  # who is let in no longer gets nothing more
                             await context.write(answer)
             return
             yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -64,12 +64,13 @@ ROOM_FOR_OTHERS = 500
 
 class ListenOptions(NamedTuple):
     """How a server listens: what keeps others out on TCP, how long calls may take to finish when it closes, how often a
-    watch brings a sign of life, and how many calls it takes."""
+    watch brings a sign of life, and how many calls it takes. `stopping` is called when it begins to close."""
 
     security: Security = NO_SECURITY
     grace_seconds: float = GRACE_SECONDS
     bookmark_seconds: float = BOOKMARK_SECONDS
     call_limits: CallLimits = DEFAULT_LIMITS
+    stopping: Callable[[], None] = lambda: None
 
 
 DEFAULTS = ListenOptions()
@@ -133,6 +134,7 @@ async def listening(kernel: Kernel, address: ServerAddress, options: ListenOptio
     finally:
         with anyio.CancelScope(shield=True):
             logger.info("stopping: calls under way have %g s to finish", options.grace_seconds)
+            options.stopping()
             await _close(server, guard, healthy, options.grace_seconds)
 
 

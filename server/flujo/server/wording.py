@@ -39,7 +39,12 @@ def _declaration(error: Any) -> tuple[str, Sequence[str]]:
     return error.message.replace("this kernel", "the server"), error.hints
 
 
+def _value(error: Any) -> tuple[str, Sequence[str]]:
+    return error.message, ["send plain JSON, as RFC 8259 has it: no NaN, no infinities, nothing after it"]
+
+
 _WORDINGS: dict[type[FlujoError], Callable[[Any], tuple[str, Sequence[str]]]] = {
     errors.WorkflowNotFoundError: _workflow_not_found,
     errors.DeclarationError: _declaration,
+    errors.InvalidValueError: _value,
 }

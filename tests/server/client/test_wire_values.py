@@ -25,6 +25,7 @@ from flujo.client.wire.values import (
 )
 from flujo.kernel.api import MAX_INPUT_BYTES
 from flujo.kernel.errors import InvalidValueError, PayloadTooLargeError
+from flujo.kernel.values import encode
 from flujo.v1.payload_pb2 import Payload, PayloadReference
 
 
@@ -79,6 +80,23 @@ def test_a_payload_comes_along_up_to_64_kib_of_utf8(character: str) -> None:
     assert Payloads().make(too_large, 7).reference == PayloadReference(
         seq=7, size_bytes=len(too_large.encode()), sha256=hashlib.sha256(too_large.encode()).hexdigest()
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("1E2", "100.0"),
+        ("-0", "0"),
+        ("12345678901234567890.5", "1.2345678901234567e+19"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        (' { "a" : [1, 1.0] } ', '{"a":[1,1.0]}'),
+        ('{"a":1,"b":2,"a":3}', '{"a":3,"b":2}'),
+        (r'"\u00e9"', '"é"'),
+    ],
+)
+def test_values_are_kept_in_the_normal_form_that_the_contract_promises(given: str, kept: str) -> None:
+    """Whole numbers with all their digits, others as the nearest double, each name once."""
+    assert encode(given_value(Payload(json=given), "the value")) == kept
 
 
 def test_values_may_all_be_left_out() -> None:

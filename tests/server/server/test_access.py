@@ -220,6 +220,32 @@ async def test_tokens_come_and_go_without_a_restart(tokens: Path) -> None:
             assert isinstance(await raised_by(other.list), UnauthenticatedError)  # nobody is let in by a broken file
 
 
+async def test_a_watch_ends_when_its_token_is_revoked(tokens: Path) -> None:
+    """Before its next message, also if that only says that nothing has happened."""
+    secret = token(tokens, Role.OPERATOR)
+    kernel = Harness().kernel(waiting)
+    async with kernel, anyio.create_task_group() as group:
+        security = Security(tokens=tokens)
+        address = await group.start(
+            lambda **task: serve(kernel, "tcp://127.0.0.1:0", security=security, bookmark_seconds=0.01, **task)
+        )
+        async with Client(address, credentials=Credentials(token=secret)) as client:
+            await client.start("waiting", run_id="r")
+            seen: list[str] = []
+
+            async def follow() -> None:
+                async for event in client.watch("r"):
+                    seen.append(event.type)
+                    if event.type == "step_waiting":
+                        revoke(tokens, "ci")
+
+            with anyio.fail_after(30):
+                assert isinstance(await raised_by(follow), UnauthenticatedError)
+        group.cancel_scope.cancel()
+
+    assert seen[-1] == "step_waiting"
+
+
 async def test_the_server_says_who_asked(tokens: Path, caplog: Any) -> None:
     """In the events of the run, beside what is claimed; in the log for what takes its own record along."""
     caplog.set_level(logging.INFO, "flujo.server")

@@ -6,13 +6,17 @@ from typing import Any
 
 import anyio
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from flujo.client.addresses import ServerAddress
 from flujo.kernel.errors import InvalidAddressError, UnsupportedEventLoopError
 from flujo.server import serve
+from flujo.server.listening import ListenOptions, listening
 from flujo.server.slots import CallLimits
+from flujo.server.sockets import claimed
 from flujo.v1 import run_service_pb2 as pb
 from kernel.harness import Harness
 from server.flows import doubling, waiting
@@ -127,3 +131,34 @@ def test_a_server_needs_asyncio(address: str) -> None:
                 await serve(kernel, address)
 
     anyio.run(main, backend="trio")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_both_versions_of_reflection_are_answered(version: str, address: str) -> None:
+    """Tools ask for one or the other, and for how reflection itself is described."""
+    kernel = Harness().kernel(doubling)
+    path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    symbols = ["flujo.v1.RunService", f"grpc.reflection.{version}.ServerReflection", "flujo.v1.limit"]
+    asked = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol) for symbol in symbols]
+    async with kernel, served(kernel, address), aio.insecure_channel(address) as channel:
+        call: Any = channel.stream_stream(
+            path,
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        answers = [answer async for answer in call(iter(asked))]
+
+    files = [FileDescriptorProto.FromString(each.file_descriptor_response.file_descriptor_proto[0]) for each in answers]
+    assert [file.package for file in files] == ["flujo.v1", f"grpc.reflection.{version}", "flujo.v1"]
+
+
+async def test_who_waits_for_the_end_is_told(address: str) -> None:
+    """When a server begins to close, before it waits for calls under way."""
+    told: list[str] = []
+    kernel = Harness().kernel(doubling)
+    async with kernel:
+        with claimed(ServerAddress.parse(address)):
+            options = ListenOptions(stopping=lambda: told.append("stopping"))
+            async with listening(kernel, ServerAddress.parse(address), options) as bound:
+                assert (bound, told) == (address, [])
+            assert told == ["stopping"]

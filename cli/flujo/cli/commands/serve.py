@@ -166,6 +166,9 @@ async def _serve(
         ca = " --tls-ca FILE" if security.has_tls else ""
         session.note(f"try: flujoctl list --server {quote(address)}{token}{ca}")
 
+    def stopping() -> None:
+        session.note(f"stopping: new calls are refused, those under way have {grace_seconds:g}s to finish")
+
     with Interruption() as interruption:
         with interruption.scope:
             await run_server(
@@ -174,7 +177,7 @@ async def _serve(
                 workflows,
                 workspaces=target.workspaces,
                 **bounds,
-                options=ListenOptions(security, grace_seconds),
+                options=ListenOptions(security, grace_seconds, stopping=stopping),
                 started=started,
             )
         say("stopped cleanly; the next server continues unfinished runs")

@@ -17,7 +17,7 @@ from flujo.server.tokens import revoke
 def command(session: Session, which: str, tokens: Path | None) -> int:
     """Let in no longer the token with this id, or all tokens and certificates of this name.
 
-    A running server refuses their next call; a stream that is open stays open until it ends.
+    A running server refuses their next call, and ends a watch that is open before its next message.
     """
     for entry in revoke(tokens_file(session, tokens), which):
         print(entry.id if session.output == "name" else f"revoked {entry.id} of {entry.name}")
