@@ -361,6 +361,26 @@ async def a_cancelled_append_is_whole(harness: Harness) -> None:
 
 
 @behaviour
+async def what_the_creation_sets_never_changes(harness: Harness) -> None:
+    """A commit whose summary has another workflow, parent or instant of creation leaves those the run was created
+    with."""
+    one = await harness.open("one")
+    (summary,) = await create(one, creation("a"))
+    other = following(summary, workflow="other", created_at=summary.created_at + 1, parent_run_id="p")
+    assert await one.append([other]) == {}
+
+    stored = await one.load("a")
+    assert stored.seq == other.summary.seq
+    assert (stored.workflow, stored.created_at, stored.parent_run_id) == (
+        summary.workflow,
+        summary.created_at,
+        summary.parent_run_id,
+    )
+    assert await listed(one, RunFilter(parent="p")) == []
+    assert await listed(one, RunFilter(workflow=summary.workflow)) == ["a"]
+
+
+@behaviour
 async def labels_never_change(harness: Harness) -> None:
     """A commit whose summary has other labels leaves those the run was created with, and filters go on to find them."""
     one = await harness.open("one")
