@@ -51,6 +51,16 @@ async def filling(ctx: Context) -> int:
 """
 
 
+WAITING = """\
+from flujo.kernel import Context, workflow
+
+
+@workflow()
+async def waiting(ctx: Context) -> object:
+    return await ctx.wait_signal("go")
+"""
+
+
 def fill(disk: Path) -> Path:
     """A file that takes all the space there is."""
     ballast = disk / "ballast"
@@ -142,9 +152,12 @@ async def test_runs_can_be_removed_from_a_full_disk(small_memory: Path) -> None:
         assert reserve.exists()
 
 
-async def test_a_full_disk_under_a_backup_is_told_of_the_backup(small_memory: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ON_DISK)
+async def test_a_full_disk_under_a_backup_is_told_of_the_backup(
+    scheme: str, small_memory: Path, tmp_path: Path
+) -> None:
     """A backup for which there is no room names its own place and what to do about that, and leaves nothing."""
-    async with opened(f"sqlite:{tmp_path}/store", "w") as handle:
+    async with opened(f"{scheme}:{tmp_path}/store", "w") as handle:
         assert await handle.append([creation(f"w-{number}", None, number) for number in range(200)]) == {}
         ballast = fill(small_memory)
         with pytest.raises(StoreFullError) as told:
@@ -173,8 +186,35 @@ def test_a_run_that_filled_the_disk_is_resumed(store: str, small_memory: Path) -
 
     assert ended.code == 5, ended
     assert "the disk is full" in ended.err
-    assert "free some space, then: flujoctl resume" in ended.err
+    assert "free some space, then: flujoctl resume night" in ended.err
 
     (terminal.folder / "ballast").unlink()
     resumed = terminal.flujoctl("resume", "night")
     assert (resumed.code, resumed.out.split()[:2]) == (0, ["completed", "night"]), resumed
+
+
+VERBS = ["cancel night", "signal night go", "set night x=1", "run flow.py --id other", "delete night --force"]
+
+
+@pytest.mark.parametrize(
+    ("store", "command"),
+    # To remove a run from a file store takes no room.
+    [
+        (store, verb)
+        for store in STORES
+        for verb in VERBS
+        if not (store.startswith("file") and verb.startswith("delete"))
+    ],
+)
+def test_a_verb_that_finds_no_room_names_itself(store: str, command: str, small_memory: Path) -> None:
+    """Whatever was to be written: the error names the store, ends with 5, and says to type the same again."""
+    terminal = Terminal(small_memory / "terminal", store)
+    terminal.write("flow.py", WAITING)
+    assert terminal.flujoctl("run", "flow.py", "--id", "night", "--no-wait").code == 7
+    fill(small_memory)
+    ended = terminal.flujoctl(*command.split())
+
+    assert ended.code == 5, ended
+    assert "the disk is full" in ended.err
+    assert "RUN_ID" not in ended.err.split("# room")[0]
+    assert f"free some space, then: flujoctl {command}" in ended.err

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from flujo.kernel import errors
@@ -187,6 +188,15 @@ EXIT_CODES |= {
 def exit_code(error: BaseException) -> int:
     """Return the exit code for an error."""
     return next((EXIT_CODES[base] for base in type(error).__mro__ if base in EXIT_CODES), INTERNAL)
+
+
+_RESUME = "flujoctl resume RUN_ID"
+
+
+def after_full_disk(error: FlujoError, command: Sequence[str]) -> None:
+    """Let the hints of a full disk name the command that goes on once there is space."""
+    if isinstance(error, errors.StoreFullError):
+        error.hints = tuple(hint.replace(_RESUME, shlex.join(command)) for hint in error.hints)
 
 
 def report(error: FlujoError, session: Session) -> int:

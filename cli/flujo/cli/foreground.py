@@ -21,7 +21,7 @@ from flujo.kernel import (
     WorkflowState,
 )
 from flujo.kernel.api import result_of
-from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError
+from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError, StoreFullError
 from flujo.kernel.state import LIVE
 
 from . import failures, text
@@ -62,6 +62,9 @@ async def advance(
                 display = display_for(session)
                 try:
                     state = await _follow(session, handle, display, no_wait=no_wait, after_seq=after_seq)
+                except StoreFullError as error:
+                    failures.after_full_disk(error, ["flujoctl", "resume", run_id])
+                    raise
                 finally:
                     display.close()
                     if interruption.received is not None and not is_remote:

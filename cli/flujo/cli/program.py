@@ -109,11 +109,12 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
     except Exception as error:
         from flujo.kernel.errors import FlujoError
 
-        from .failures import report
+        from .failures import after_full_disk, report
 
         if not isinstance(error, FlujoError):
             raise
         _show_traceback(session)
+        after_full_disk(error, ["flujoctl", *arguments])
         return report(error, session)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, sleep, to_thread
@@ -333,7 +334,7 @@ class FileBackend(StateBackend):
             hold.take()
             return self._store.snapshot()
 
-        with self._store_errors():
+        with self._store_errors(), _full_target(target):
             try:
                 await self._in_thread(copy.begin, lane)
                 snapshot = await self._write(begin)
@@ -435,6 +436,19 @@ class FileBackend(StateBackend):
     def _require_idle(self, summary: RunSummary) -> None:
         if summary.owner is not None and self._kernels.is_alive(summary.owner):
             raise RunActiveError(summary.run_id, summary.owner)
+
+
+@contextmanager
+def _full_target(target: Path) -> Iterator[None]:
+    """Tell of a disk that is full under a backup as that: the store itself is only read."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FlujoError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        folder = quote(str(Path(target).expanduser().absolute().parent))
+        hints = [f"free some space in {folder}, or: flujoctl db backup OTHER-PLACE"]
+        raise StoreFullError(str(target), hints) from error
 
 
 def _in_portions(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
