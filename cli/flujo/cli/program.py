@@ -122,7 +122,11 @@ def complete() -> int:
     """Print the completions a shell asks for; returns the exit code."""
     from click.shell_completion import shell_complete
 
-    return shell_complete(program, {"obj": Session()}, "flujoctl", COMPLETE, os.environ[COMPLETE])
+    from .completing import complete_by_name
+
+    return shell_complete(
+        program, {"obj": Session(complete=complete_by_name)}, "flujoctl", COMPLETE, os.environ[COMPLETE]
+    )
 
 
 def _report_unexpected(error: Exception, session: Session) -> int:

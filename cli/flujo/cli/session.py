@@ -40,6 +40,8 @@ class Session:
     output: str = "table"
     quiet: bool = False
     verbosity: int = 0
+    complete: Callable[[Sequence[click.Parameter]], None] | None = None
+    """Gives parameters what may stand there, while a shell asks for that (completing.py)."""
 
     @property
     def target(self) -> Target:
@@ -181,10 +183,9 @@ class Command(click.Command):
         self.params += shared_options()
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        if ctx.resilient_parsing:  # a shell asks what may stand here
-            from .completing import complete_by_name
-
-            complete_by_name(self.own_params)
+        session = ctx.find_object(Session)
+        if session is not None and session.complete is not None:
+            session.complete(self.own_params)
         return super().get_params(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
