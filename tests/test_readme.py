@@ -59,8 +59,9 @@ def test_the_client_of_a_page_talks_to_the_server_of_that_page(page: str, number
     assert server.returncode == 0
 
 
-def test_the_page_on_backends_works_as_shown(tmp_path: Path) -> None:
-    """Its commands, one after the other in an empty folder with a workflow in it, and the Python among them."""
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """The environment of a shell in an empty folder with a workflow in it, where `flujoctl` is this one."""
     (tmp_path / "hello.yaml").write_text((ROOT / "examples/hello.yaml").read_text())
     (tmp_path / "flujoctl").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m flujoctl "$@"\n')
     (tmp_path / "flujoctl").chmod(0o755)
@@ -69,9 +70,25 @@ def test_the_page_on_backends_works_as_shown(tmp_path: Path) -> None:
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
+    (tmp_path / ".flujo").mkdir()  # or else a store further up would be found
+    return environment
+
+
+def test_the_page_on_clocks_and_disks_works_as_shown(tmp_path: Path, shell: dict[str, str]) -> None:
+    """Its commands, one after the other."""
+    commands = "".join(blocks("docs/clocks-and-disks.md", "sh"))
+
+    ended = subprocess.run(["/bin/sh", "-ec", commands], cwd=tmp_path, env=shell, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "clocks.backup").exists()
+
+
+def test_the_page_on_backends_works_as_shown(tmp_path: Path, shell: dict[str, str]) -> None:
+    """Its commands, one after the other, and the Python among them."""
+    environment = shell
     sessions = "".join(blocks("docs/backends.md", "sh"))
     (tmp_path / "move.py").write_text(blocks("docs/backends.md", "python")[0])
-    (tmp_path / ".flujo").mkdir()  # or else a store further up would be found
 
     for command in (["/bin/sh", "-e", "-c", sessions], [sys.executable, "move.py"]):
         ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

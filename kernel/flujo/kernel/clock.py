@@ -53,23 +53,25 @@ class SystemClock:
         self._wall = wall
         self._monotonic = monotonic
         self._apart = wall() - monotonic()  # how far the two clocks are apart, when they agree
-        self._jumped_at: int | None = None  # on the monotonic clock: when they began to differ
+        self._jump = 0  # how far the wall clock was off when that was last noticed
+        self._jumped_at = 0  # on the monotonic clock: when that was
 
     def now(self) -> int:
         wall, monotonic = self._wall(), self._monotonic()
         jump = wall - monotonic - self._apart
         if -_TOLERATED < jump < _TOLERATED or self._is_believed(jump, monotonic):
-            self._apart, self._jumped_at = wall - monotonic, None
+            self._apart, self._jump = wall - monotonic, 0
             return wall // 1000
         return max(wall, wall - jump) // 1000
 
     def _is_believed(self, jump: int, monotonic: int) -> bool:
         """Note a jump, in nanoseconds; True for one that went forward and has lasted."""
-        if self._jumped_at is None:
-            self._jumped_at = monotonic
-            self.jumps += jump > 0
-            way = "forward" if jump > 0 else "back"
-            seconds = format_duration(abs(jump) // 10**9)
+        further = jump - self._jump
+        if abs(further) >= _TOLERATED:
+            self._jump, self._jumped_at = jump, monotonic
+            self.jumps += further > 0
+            way = "forward" if further > 0 else "back"
+            seconds = format_duration(abs(further) // 10**9)
             logger.warning("the clock of this machine was set %s by %s", way, seconds)
         return jump > 0 and monotonic - self._jumped_at >= _BELIEVED
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
+from flujo.backends.conformance import create, settled
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Context, Kernel, Observer, Retention, RunFailed, Workflow, step, workflow
-from flujo.kernel.backend import Removal, RunFilter
+from flujo.kernel.backend import Removal, RunFilter, RunSummary
+from flujo.kernel.clock import SystemClock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import DeclarationError, InvalidDurationError, StoreError, StoreFullError
 from flujo.kernel.state import RunStatus
-from flujo.kernel.store.retention import BATCH, INTERVAL, expired
+from flujo.kernel.store.retention import BATCH, INTERVAL, Sweeper, expired
 from flujo.kernel.testing import Loop, Stuck, VirtualClock, run_virtually, run_workflow
 
 DAY = 86_400.0
@@ -412,3 +415,65 @@ def test_a_stuck_run_is_found_out_although_its_workflow_has_a_rule(monkeypatch: 
 
     with pytest.raises(Stuck):
         run_workflow(stuck)
+
+
+class SetClock(SystemClock):
+    """A machine's clock that somebody sets by so many days, at the end of the sleeps with these numbers."""
+
+    def __init__(self, set_by_days: Mapping[int, int]) -> None:
+        self.passed, self.set_by, self.sleeps = 0, 0, 0
+        self._days = set_by_days
+        super().__init__(lambda: 1_000 * (NOW + self.passed + self.set_by), lambda: 1_000 * self.passed)
+
+    async def sleep_until(self, instant: int) -> None:
+        await checkpoint()
+        self.passed += INTERVAL
+        self.sleeps += 1
+        self.set_by += round(self._days.get(self.sleeps, 0) * DAY * MICROSECONDS)
+
+
+NOW = 1_767_225_600 * MICROSECONDS
+
+
+@pytest.mark.parametrize(
+    ("set_by_days", "gone_at"),
+    [
+        ({}, None),
+        ({2: 400}, 3),  # the look right after it forgets nothing, the next one believes it
+        ({2: 400, 3: -400}, None),  # put right in between
+        ({2: -400}, None),
+        ({2: 400, 3: 400}, 4),  # each jump is waited for
+    ],
+    ids=["never", "forward", "forward and back", "back", "forward twice"],
+)
+async def test_retention_waits_for_a_second_look(set_by_days: Mapping[int, int], gone_at: int | None) -> None:
+    """A clock that is set forward by a year makes no run go at the next look; if it still says so at the one after,
+    they go."""
+    store = InMemoryBackend()
+    await store.open("one")
+    ended = settled("a", NOW - round(DAY * MICROSECONDS))
+    await create(store, ended)
+    clock = SetClock(set_by_days)
+    looks: list[int] = []
+    prune = store.prune
+
+    async def pruned(filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
+        removal = await prune(filter, limit=limit, dry_run=dry_run)
+        if removal.total:
+            looks.append(clock.sleeps)
+        return removal
+
+    store.prune = pruned  # type: ignore[method-assign]
+
+    async def forget_files(runs: Sequence[RunSummary]) -> None:
+        pass
+
+    sweeper = Sweeper(store, clock, {}, Retention(completed="30d"), forget_files)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sweeper.serve)
+        while clock.sleeps < 6:
+            await checkpoint()
+        tasks.cancel_scope.cancel()
+
+    assert looks == ([] if gone_at is None else [gone_at])
+    await store.close()
