@@ -19,9 +19,10 @@ from types import ModuleType
 from typing import Any
 
 from flujo.kernel import RunStart, StoredDefinition, Workflow, WorkflowState
-from flujo.kernel.errors import FlujoError, Problem
+from flujo.kernel.errors import DefinitionError, FlujoError, Problem
 
 from .failures import SourceError, SourceNotFoundError
+from .source_files import require_file, ways_on
 
 TARGET = "target"
 START_DIR = "start_dir"
@@ -96,16 +97,14 @@ def from_stored_text(stored: StoredDefinition, state: WorkflowState | None = Non
 
 
 def _load_yaml(file: Path, workspace: Path | None) -> Workflow:
-    try:
-        with open(file, "rb"):
-            pass
-    except FileNotFoundError:
-        raise SourceNotFoundError(f"there is no file {str(file)!r}", ["flujoctl run FILE, or FILE.py:NAME"]) from None
-    except OSError as error:  # a folder, or without permission for it or for one above it
-        raise SourceNotFoundError(f"{str(file)!r} cannot be read: {error.strerror}") from error
+    require_file(file)
     from flujo.workflows import load_workflow
 
-    return load_workflow(file, workspace=workspace)
+    try:
+        return load_workflow(file, workspace=workspace)
+    except DefinitionError as error:
+        error.hints = error.hints or ways_on(file)
+        raise
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -123,7 +122,11 @@ def _load_python(target: str, start_dir: str) -> Workflow:
     is_file = place.endswith(".py")
     if is_file:
         place = os.path.abspath(os.path.join(start_dir, place))
-    module = _import_file(Path(place)) if is_file else _import_module(place, start_dir)
+    try:
+        module = _import_file(Path(place)) if is_file else _import_module(place, start_dir)
+    except SourceError as error:
+        error.hints = (f"flujoctl run {quote(target)} -vv  # shows the whole error",)
+        raise
     name, found = _workflow_in(module, place, name)
     recorded = {TARGET: f"{place}:{name}", START_DIR: start_dir}
     before = found.environment
@@ -147,8 +150,7 @@ def _workflow_in(module: ModuleType, place: str, name: str) -> tuple[str, Workfl
 
 
 def _import_file(file: Path) -> ModuleType:
-    if not os.path.isfile(file):
-        raise SourceNotFoundError(f"there is no file {str(file)!r}")
+    require_file(file)
     # The name becomes part of the names of its errors and classes, so it must be the same in every process.
     name = file.stem if file.stem not in sys.stdlib_module_names else f"_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
@@ -159,7 +161,7 @@ def _import_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pydantic look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_failed(str(file), error) from error
     return module
 
@@ -174,7 +176,7 @@ def _import_module(name: str, start_dir: str) -> ModuleType:
                 f"there is no module {name!r}", ["flujoctl run FILE.yaml, FILE.py:NAME or MODULE:NAME"]
             ) from error
         raise _import_failed(name, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_failed(name, error) from error
 
 
@@ -183,10 +185,14 @@ def _look_first_in(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def _import_failed(what: str, error: Exception) -> FlujoError:
+def _import_failed(what: str, error: Exception | SystemExit) -> FlujoError:
     """Return an error that says where in the user's code the import failed."""
     if isinstance(error, FlujoError):
         return error
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
-    where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
-    return SourceError(f"importing {what} failed: {type(error).__name__}: {error}{where}")
+    place = f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+    text = str(error)
+    if isinstance(error, SyntaxError):  # no line of the file has run
+        place, text = f"{error.filename or what}:{error.lineno or 1}", error.msg
+    where = f" ({place})" if place else ""
+    return SourceError(f"importing {what} failed: {type(error).__name__}: {text}{where}")
