@@ -242,7 +242,7 @@ async def test_a_guardian_that_was_killed_is_replaced(children: Children, tmp_pa
     ("command", "error", "message"),
     [
         (["no-such-command"], FileNotFoundError, "there is no command 'no-such-command' on the PATH"),
-        (["./missing"], FileNotFoundError, "there is no command './missing'"),
+        (["./missing"], FileNotFoundError, "there is no command './missing' in /.+"),
         (["./plain"], PermissionError, "the command './plain' is not executable"),
         (["./folder"], PermissionError, "the command './folder' is a directory"),
         ([], FileNotFoundError, "the command is empty"),
