@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flujo.backends import open_backend
-from flujo.cli.target import DEFAULT, ServerTarget, discover, discover_store
-from flujo.kernel.errors import StoreUrlError, UntrustedOwnerError
+from flujo.cli.target import DEFAULT, ServerTarget, Target, discover, discover_store, with_credentials
+from flujo.kernel.errors import InvalidTokensError, StoreUrlError, UntrustedOwnerError
 from other_users import OTHER, give_away, root_only
 
 
@@ -213,3 +213,44 @@ def test_what_belongs_to_root_is_trusted(here: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(os, "geteuid", lambda: OTHER)
 
     assert discover_store(here=here).url == f"sqlite:{here.parent}/.flujo/state.db"
+
+
+# -- what a server is shown ------------------------------------------------------------------------------------------
+
+
+def test_a_token_comes_from_a_file_or_a_variable(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option wins over the token of the environment, and that over its file."""
+    server = ServerTarget("tcp://127.0.0.1:1")
+    for name in ("a", "b"):
+        (here / name).write_text(f"token-{name}\n")
+    monkeypatch.delenv("FLUJO_TOKEN", raising=False)
+    monkeypatch.delenv("FLUJO_TOKEN_FILE", raising=False)
+    assert with_credentials(server) == server
+    monkeypatch.setenv("FLUJO_TOKEN_FILE", str(here / "a"))
+    assert token_of(with_credentials(server)) == "token-a"
+    monkeypatch.setenv("FLUJO_TOKEN", "token-e")
+    assert token_of(with_credentials(server)) == "token-e"
+    assert token_of(with_credentials(server, str(here / "b"))) == "token-b"
+
+
+def token_of(target: Target) -> str | None:
+    """The token for a server."""
+    assert isinstance(target, ServerTarget)
+    return target.credentials.token
+
+
+@pytest.mark.parametrize("content", ["", "\n", "two words", "é", "a\nb"])
+def test_a_file_that_holds_no_token_is_refused(content: str, here: Path) -> None:
+    """And what it holds is not shown."""
+    (here / "t").write_text(content)
+
+    with pytest.raises(InvalidTokensError, match="does not hold one token"):
+        with_credentials(ServerTarget("tcp://127.0.0.1:1"), str(here / "t"))
+
+
+def test_a_store_is_shown_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that lies about is not even read."""
+    monkeypatch.setenv("FLUJO_TOKEN_FILE", str(here / "missing"))
+    target = discover(store="memory:", here=here)
+
+    assert with_credentials(target) is target

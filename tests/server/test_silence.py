@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import pytest
-from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
 
 from flujo.client import Client, calls
 from flujo.client.client import SILENCE_SECONDS, _silence
@@ -20,7 +20,10 @@ from server.harness import served
 
 
 class SilentProxy:
-    """Forwards bytes between clients and a server; connections that were made before `go_silent` get nothing more."""
+    """Forwards bytes between clients and a server; connections that were made before `go_silent` get nothing more.
+
+    On the streams of asyncio: those of anyio for unix sockets set a result twice when they are cancelled while bytes
+    come."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -31,31 +34,50 @@ class SilentProxy:
         """Forward nothing more for the connections that are open now."""
         self._dead = self.made
 
-    async def handle(self, client: SocketStream) -> None:
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one connection."""
         self.made += 1
         number = self.made
-        async with client, await anyio.connect_unix(self._target) as server, anyio.create_task_group() as group:
-            group.start_soon(self._forward, client, server, number)
-            await self._forward(server, client, number)
-
-    async def _forward(self, source: ByteReceiveStream, sink: ByteSendStream, number: int) -> None:
+        there, back = await asyncio.open_unix_connection(self._target)
         try:
-            async for data in source:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._forward(reader, back, number))
+                group.create_task(self._forward(there, writer, number))
+        finally:
+            back.close()
+            writer.close()
+
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, number: int) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65536):
                 if number > self._dead:
-                    await sink.send(data)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
+                    sink.write(data)
+                    await sink.drain()
+        if number > self._dead:
+            sink.close()
 
 
 @asynccontextmanager
 async def proxied(folder: Path, address: str) -> AsyncIterator[tuple[SilentProxy, str]]:
     """A proxy before the server at an address, and its own address."""
     proxy = SilentProxy(address.removeprefix("unix:"))
-    async with await anyio.create_unix_listener(folder / "p") as listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, proxy.handle)
+    connections: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
+        with suppress(asyncio.CancelledError):
+            await proxy.handle(reader, writer)
+
+    server = await asyncio.start_unix_server(handle, folder / "p")
+    try:
         yield proxy, f"unix:{folder}/p"
-        group.cancel_scope.cancel()
+    finally:
+        server.close()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 async def test_a_watch_goes_on_over_a_new_connection(folder: Path, address: str) -> None:
@@ -120,6 +142,22 @@ async def test_a_wait_goes_on_over_a_new_connection(
         monkeypatch.setattr("flujo.client.client.WAIT_SECONDS", 0.1)
         with anyio.fail_after(30):
             assert (await client.wait("r")).status == "completed"
+
+
+async def test_each_client_has_a_connection_of_its_own(folder: Path, address: str) -> None:
+    """So that the calls of one do not wait for those of another, and one that is lost takes no other along."""
+    kernel = Harness().kernel(doubling)
+    async with (
+        kernel,
+        served(kernel, address),
+        proxied(folder, address) as (proxy, through),
+        Client(through) as first,
+        Client(through) as second,
+    ):
+        for client in (first, second, first, second):
+            await client.info()
+
+        assert proxy.made == 2
 
 
 def test_a_dead_path_is_noticed_after_three_bookmarks() -> None:
