@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -492,11 +493,47 @@ def test_a_client_that_resumes_what_another_has_left_cancelled_and_dies() -> Non
     assert live_through(draw_first_edition(8814932)).crashes > 0
 
 
+@loops
+def test_what_a_task_of_the_programs_own_asks_for_later_is_no_contradiction(loop: Loop) -> None:
+    """A task that waits by itself before its step is slower than the program's own task, which was the slower one when
+    that step was recorded. The run was paused as if its program had changed."""
+    gate = anyio.Event()
+
+    @workflow(name="unchanged")
+    async def unchanged(ctx: Context) -> list[str]:
+        late: list[str] = []
+
+        async def later() -> None:
+            await anyio.sleep(2)
+            late.append(await ctx.step(note, "late", name="late"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(later)
+            first = await ctx.step(note, "first")
+            await gate.wait()
+            second = await ctx.step(note, "second")
+        return [first, second, *late]
+
+    async def scenario() -> Any:
+        backend = InMemoryBackend()
+        with suppress(StoreError):
+            async with _kernel(unchanged, backend=backend) as kernel:
+                await kernel.start(unchanged, run_id="r")
+                await anyio.sleep(3)
+                backend.kill()
+        gate.set()
+        async with _kernel(unchanged, backend=InMemoryBackend(backend.store)) as kernel:
+            return await kernel.result("r")
+
+    assert run_virtually(scenario, loop=loop) == ["first", "second", "late"]
+
+
 @pytest.mark.parametrize(
     "seed",
     [
         pytest.param(5107, id="a claim behind the last release of a kernel that closes"),
         pytest.param(15366, id="a child that begins after the cancel of its parent"),
+        pytest.param(17959391930810, id="an unchanged program that is paused as a changed one"),
     ],
 )
 def test_episodes_of_programs_that_use_the_event_loop_themselves(seed: int) -> None:

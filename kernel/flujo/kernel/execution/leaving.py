@@ -179,9 +179,13 @@ class LooseWork:
     def of(self, uid: str, task: int, futures: Container[int]) -> bool:
         """True if the program of a run has anything besides its own task and the timer of what that task waits for, or
         if that cannot be told."""
-        if self._is_blind or task in self._parents or self._tasks.get(uid, {task}) != {task}:
+        if self._is_blind or self.has_tasks(uid, task):
             return True
         return any(not _sets_one_of(handle, futures) for handle in self._timers.get(uid, ()))
+
+    def has_tasks(self, uid: str, task: int) -> bool:
+        """True if the program of a run has tasks besides its own."""
+        return task in self._parents or self._tasks.get(uid, {task}) != {task}
 
 
 def _context_of(task: asyncio.Task[Any]) -> Context | None:

@@ -187,11 +187,11 @@ class LiveRun:
 
     def require_asked(self, key: str) -> None:
         """Stop a program whose own task begins the new step `key` although it has not asked for what it completed
-        before. Other tasks are not judged here: what they ask for comes in any order."""
+        before. Other tasks are not judged here: what they ask for comes in any order, and may still come."""
         if self.state.cleaning_up is not None:
             return  # clean-ups need not ask for what the program has completed
         found = unasked(self.state, self.replay.is_unasked, branch="") if this_task() == self.task else []
-        if found:
+        if found and not self._has_other_tasks():
             detail = f"it is new, and the program asks for it before {found[0].step!r}"
             self.refuse([errors.Difference(key, "inserted", detail), *found])
 
@@ -210,8 +210,12 @@ class LiveRun:
 
     def _require_all_asked(self) -> None:
         """Stop a program as incompatible that has returned without asking for all that it has completed."""
-        if self.stopped is None and (found := unasked(self.state, self.replay.is_unasked)):
+        found = unasked(self.state, self.replay.is_unasked) if self.stopped is None else []
+        if found and not self._has_other_tasks():
             self.refuse(found)
+
+    def _has_other_tasks(self) -> bool:
+        return self.task is not None and LooseWork().has_tasks(self.uid, self.task)
 
     # -- only waiting -------------------------------------------------------------------------------------------
 
