@@ -8,7 +8,7 @@ from uuid import UUID
 import anyio
 import pytest
 
-from flujo.kernel.clock import Identifiers, SystemClock
+from flujo.kernel.clock import Identifiers, SystemClock, sleep_out
 from flujo.kernel.durations import MICROSECONDS
 from kernel.harness import START, ManualClock
 
@@ -107,6 +107,24 @@ def test_a_jump_forward_that_is_taken_back_counts_for_nothing() -> None:
     assert machine.wait(1) == 2
     machine.set(-DAY)
     assert machine.wait(1) == 3
+
+
+async def test_a_wait_that_was_set_while_the_clock_was_ahead_takes_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seconds are three seconds, also when the clock is put right by a day in the midst of them."""
+    machine = Machine()
+    machine.set(DAY)
+    naps: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        naps.append(seconds)
+        machine.wait(1)
+        if len(naps) == 1:
+            machine.set(-DAY)
+
+    monkeypatch.setattr(anyio, "sleep", nap)
+    await sleep_out(machine.clock, machine.clock.now() + 3 * MICROSECONDS, 3)
+
+    assert naps == [3, 2, 1]
 
 
 def test_a_jump_forward_that_lasts_is_believed() -> None:

@@ -362,11 +362,11 @@ def wakes_too_early() -> Iterator[None]:
     """A sleep that a recovered run is in ends at once."""
     wait_out = StepRunner._wait_out
 
-    async def hurried(self: StepRunner, key: str, codec: Codec) -> Any:
+    async def hurried(self: StepRunner, key: str, codec: Codec, *rest: Any) -> Any:
         step = self._run.state.steps[key]
         if step.signal is None and self._run.token > 1:
             step.until = 0
-        return await wait_out(self, key, codec)
+        return await wait_out(self, key, codec, *rest)
 
     with mock.patch.object(StepRunner, "_wait_out", hurried):
         yield

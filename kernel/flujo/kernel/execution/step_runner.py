@@ -19,12 +19,13 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from math import inf
 from typing import Any, NoReturn
 
 import anyio
 
 from flujo.kernel import errors
-from flujo.kernel.clock import Clock
+from flujo.kernel.clock import Clock, sleep_out
 from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.journal import events
@@ -118,7 +119,7 @@ class StepRunner:
                     return codec.decode(outcome)
                 if isinstance(outcome, Wait):
                     self._start_waiting(key, generation, outcome)
-                    return await self._wait_out(key, codec)
+                    return await self._wait_out(key, codec, outcome.seconds)
                 await self._after_failure(key, outcome, retry)
         except BaseException as error:
             self._left(key, error)
@@ -133,9 +134,11 @@ class StepRunner:
                 return await self._recorded(step, codec)
         try:
             await self._begin(key, step)
+            seconds = None
             if step is None or step.status in _TO_BEGIN:
                 self._start_waiting(key, _next_generation(step), wait)
-            return await self._wait_out(key, codec)
+                seconds = wait.seconds
+            return await self._wait_out(key, codec, seconds)
         except BaseException as error:
             self._left(key, error)
             raise
@@ -315,7 +318,8 @@ class StepRunner:
         """Record the failure, then wait for the next attempt's time; raises StepFailed when there is none."""
         run = self._run
         state = run.state
-        fact = after_failure(state, state.steps[key], policy, failed.failure, failed.kinds, self._clock.now())
+        now = self._clock.now()
+        fact = after_failure(state, state.steps[key], policy, failed.failure, failed.kinds, now)
         if isinstance(fact, events.AttemptFailed) and not run.only_waits():
             fact = fact._replace(reenter=True)
         batch = run.record(fact)
@@ -326,7 +330,7 @@ class StepRunner:
         if run.stopped is not None:
             await run.unwind()
         with self._lull():
-            await self._clock.sleep_until(fact.next_attempt_at)
+            await sleep_out(self._clock, fact.next_attempt_at, (fact.next_attempt_at - now) / MICROSECONDS)
         if run.stopped is not None:
             await run.unwind()
 
@@ -359,21 +363,24 @@ class StepRunner:
         reenter = not self._run.only_waits()
         self._run.record(events.StepWaiting(key, kind, generation, until=until, signal=wait.signal, reenter=reenter))
 
-    async def _wait_out(self, key: str, codec: Codec) -> Any:
-        """Wait for what a waiting step waits for, record that it came, and return what it brought."""
+    async def _wait_out(self, key: str, codec: Codec, seconds: float | None = None) -> Any:
+        """Wait for what a waiting step waits for, record that it came, and return what it brought.
+
+        `seconds` is how long that takes at most, if the wait has just begun."""
+        at_most = inf if seconds is None else seconds
         step = self._run.state.steps[key]
         if step.signal is not None:
             with self._run.signals.waiting(step.signal, key, codec):
-                return await self._wait_for_signal(step, step.signal, codec)
+                return await self._wait_for_signal(step, step.signal, codec, at_most)
         assert step.until is not None
         with self._lull():
-            await self._clock.sleep_until(step.until)
+            await sleep_out(self._clock, step.until, at_most)
         if self._run.stopped is not None:  # in the tick in which it was woken
             await self._run.unwind()
         self._run.record(events.StepCompleted(key, NULL))
         return codec.decode(NULL)
 
-    async def _wait_for_signal(self, step: StepState, name: str, codec: Codec) -> Any:
+    async def _wait_for_signal(self, step: StepState, name: str, codec: Codec, seconds: float) -> Any:
         run = self._run
         is_over = False
         while (taken := self._take(step, name, codec)) is None:
@@ -382,7 +389,7 @@ class StepRunner:
                 run.record(events.StepFailed(step.name, step.attempt, failure.type, failure.message))
                 raise errors.StepFailed(step.name, failure.type, failure.message, step.attempt)
             with self._lull():
-                is_over = not await self._arrives_before(name, step.until)
+                is_over = not await self._arrives_before(name, step.until, seconds)
             if run.stopped is not None:
                 await run.unwind()
         return taken[0]
@@ -404,23 +411,25 @@ class StepRunner:
                 return (value,)
         return None
 
-    async def _arrives_before(self, name: str, instant: int | None) -> bool:
+    async def _arrives_before(self, name: str, instant: int | None, seconds: float) -> bool:
         """Wait until there may be a signal to take, and return False if an instant came first; with None, wait without
         end."""
         alarm = anyio.CancelScope()
         with anyio.CancelScope() as patience:
             if instant is not None:
                 # Not in a task group here: then the run could not leave memory, for this task would have a child.
-                self._run.spawn(partial(self._give_up, instant, patience, alarm))
+                self._run.spawn(partial(self._give_up, instant, seconds, patience, alarm))
             try:
                 await self._run.signals.until_woken(name)
             finally:
                 alarm.cancel()
         return not patience.cancelled_caught
 
-    async def _give_up(self, instant: int, patience: anyio.CancelScope, alarm: anyio.CancelScope) -> None:
+    async def _give_up(
+        self, instant: int, seconds: float, patience: anyio.CancelScope, alarm: anyio.CancelScope
+    ) -> None:
         with alarm:
-            await self._clock.sleep_until(instant)
+            await sleep_out(self._clock, instant, seconds)
             patience.cancel()
 
     def _lull(self) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import anyio
 
-from flujo.kernel.clock import RandomBytes
+from flujo.kernel.clock import RandomBytes, sleep_out
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.execution.child_runs import ChildRuns
@@ -244,14 +244,14 @@ class Driver:
         if (instant := run.state.timeout_at) is not None:
             if instant <= self._clock.now():  # over while it was queued, or while it had no owner: nothing begins
                 run.stop(Stop.TIMEOUT)
-            self._tasks.spawn(partial(self._time_out, run, instant, alarm))
+            self._tasks.spawn(partial(self._time_out, run, instant, run.state.timeout_seconds or 0.0, alarm))
 
         async def clean_up() -> None:
             nonlocal alarm
             alarm.cancel()
             alarm = anyio.CancelScope()
             end = self._clock.now() + round(run.workflow.clean_up_seconds * MICROSECONDS)
-            self._tasks.spawn(partial(self._time_out, run, end, alarm))
+            self._tasks.spawn(partial(self._time_out, run, end, run.workflow.clean_up_seconds, alarm))
             await self._context(run).run_clean_up()
 
         try:
@@ -267,9 +267,9 @@ class Driver:
         steps = StepRunner(run, self._clock, reporter, self._engine.children, self._limiter, self._engine.threads)
         return Context(run, steps, reporter, self._engine.child_runs, self._clock, self._random)
 
-    async def _time_out(self, run: LiveRun, instant: int, alarm: anyio.CancelScope) -> None:
+    async def _time_out(self, run: LiveRun, instant: int, seconds: float, alarm: anyio.CancelScope) -> None:
         with alarm:
-            await self._clock.sleep_until(instant)
+            await sleep_out(self._clock, instant, seconds)
             run.stop(Stop.TIMEOUT)
 
     # -- what runs and limits report ----------------------------------------------------------------------------
