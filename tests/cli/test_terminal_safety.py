@@ -55,6 +55,7 @@ steps:
 OF_RUNS = [
     *(["inspect"], ["inspect", "--show-outputs"], ["inspect", "--step", "says"], ["inspect", "--step", "fails"]),
     *(["explain"], ["events"], ["watch", "--no-follow"], ["wait", "--timeout", "1s"], ["diff"], ["lens", "show"]),
+    ["trace"],
     *(
         ["resume", "--no-wait", "-v"],
         ["retry", "--no-wait"],
@@ -75,6 +76,9 @@ OTHERS = [
         ["db", "check"],
         ["db", "info"],
     ),
+    *(["token", "create", EVIL, "--role", "viewer"], ["token", "revoke", EVIL], ["token", "list", "--tokens", EVIL]),
+    *(["tasks"], ["tasks", EVIL]),
+    *(["ping"], ["ping", "--server", EVIL], ["ping", "--server", "tcp://127.0.0.1:1", "--token-file", EVIL]),
     *(["inspect", EVIL], ["list", "--store", EVIL], ["db", "restore", EVIL], ["completion", EVIL], ["delete", EVIL]),
 ]
 

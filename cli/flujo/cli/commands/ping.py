@@ -8,7 +8,7 @@ import click
 
 from flujo.cli.maintenance import run_interruptible
 from flujo.cli.output import emit
-from flujo.cli.session import Session, declare
+from flujo.cli.session import Session, declare, harmless
 from flujo.cli.target import ServerTarget, StoreTarget
 from flujo.kernel.durations import format_instant
 
@@ -48,6 +48,7 @@ def command(session: Session) -> int:
         emit(told, session.output)
     else:
         who = told["principal"] or "the owner of its socket"
-        print(f"{told['address']} answers in {told['milliseconds']} ms: flujo {told['version']}, {told['store']}")
-        print(f"you are {who}, with the role {told['role']}")
+        answer = f"{told['address']} answers in {told['milliseconds']} ms: flujo {told['version']}, {told['store']}"
+        print(harmless(answer))
+        print(harmless(f"you are {who}, with the role {told['role']}"))
     return 0

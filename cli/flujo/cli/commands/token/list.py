@@ -8,7 +8,7 @@ import click
 
 from flujo.cli.commands.token import COMMANDS, tokens_file
 from flujo.cli.output import emit_all
-from flujo.cli.session import Session, declare
+from flujo.cli.session import Session, declare, harmless
 from flujo.kernel.durations import format_instant
 from flujo.server.tokens import read_entries
 
@@ -23,11 +23,11 @@ def command(session: Session, tokens: Path | None) -> int:
         for each in entries
     ]
     if session.output == "name":
-        print("\n".join(each.name for each in entries))
+        print(harmless("\n".join(each.name for each in entries)))
     elif session.output != "table":
         emit_all(rows, session.output)
     else:
         width = max([len(each.name) for each in entries], default=4)
         for row in rows:
-            print(f"{row['id']:<12} {row['name']:<{width}}  {row['role']:<9} {row['created_at']}")
+            print(harmless(f"{row['id']:<12} {row['name']:<{width}}  {row['role']:<9} {row['created_at']}"))
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from flujo.cli.commands.token import COMMANDS, tokens_file
-from flujo.cli.session import Session, declare
+from flujo.cli.session import Session, declare, harmless
 from flujo.server.tokens import revoke
 
 
@@ -20,5 +20,5 @@ def command(session: Session, which: str, tokens: Path | None) -> int:
     A running server refuses their next call, and ends a watch that is open before its next message.
     """
     for entry in revoke(tokens_file(session, tokens), which):
-        print(entry.id if session.output == "name" else f"revoked {entry.id} of {entry.name}")
+        print(harmless(entry.id if session.output == "name" else f"revoked {entry.id} of {entry.name}"))
     return 0
