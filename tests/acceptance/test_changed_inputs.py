@@ -32,8 +32,6 @@ def failed(terminal: Terminal) -> Terminal:
 WAYS = {
     "an argument": ["resume", "r", "day=tue"],
     "an option": ["resume", "r", "-p", 'day:="tue"'],
-    "run --resume": ["run", "nightly.yaml", "--resume", "--override-params", "day=tue"],
-    "a file": ["run", "nightly.yaml", "--resume", "--override-params", "--params-file", "new.yaml"],
     "a fork": ["fork", "r", "day=tue"],
 }
 
@@ -41,16 +39,27 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_the_step_that_has_used_the_old_day_is_named(failed: Terminal, way: list[str]) -> None:
     """By whatever way the new one is given; the run is as it was."""
-    failed.write("new.yaml", "day: tue\n")
     before = failed.inspect("r")
 
     ended = failed.flujoctl(*way)
 
     assert (ended.code, ended.out) == (4, "")
     first, named, *_ = ended.err.splitlines()
-    assert first.startswith(f"error: run 'r' cannot {way[0].replace('run', 'resume')}: the inputs differ")
+    assert first.startswith(f"error: run 'r' cannot {way[0]}: the inputs differ")
     assert named == '  fetch: it has completed with `day` "mon", now "tue"'
     assert failed.inspect("r") == before
+
+
+@pytest.mark.parametrize("given", [["day=tue"], ["--params-file", "new.yaml"]], ids=["an argument", "a file"])
+def test_whoever_overrides_parameters_is_told_what_keeps_the_old_ones(failed: Terminal, given: list[str]) -> None:
+    """The option says that they are meant to be replaced, as pages of earlier systems promise, so the run goes on."""
+    failed.write("new.yaml", "day: tue\n")
+
+    ended = failed.flujoctl("run", "nightly.yaml", "--resume", "--override-params", *given)
+
+    assert ended.code == 0
+    assert 'note: fetch: it has completed with `day` "mon", now "tue"' in ended.err.splitlines()
+    assert "report tue: data-of-mon" in ended.out
 
 
 def test_every_remedy_works_as_printed(failed: Terminal) -> None:
