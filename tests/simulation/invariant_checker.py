@@ -62,11 +62,13 @@ def _may_stay(journal: Journal) -> bool:
 
 def _require_timed_out(plan: Plan, journal: Journal) -> None:
     """The run has failed because its time was over, and not before."""
-    fact = decode(journal.rows[-1]).fact
+    ends = ("run_completed", "run_failed", "run_cancelled")
+    end = next(row for row in reversed(journal.rows) if row.type in ends)  # a variable may be set behind it
+    fact = decode(end).fact
     timed_out = isinstance(fact, events.RunFailed) and fact.type == "TimeoutError"
     require(timed_out, f"{plan.run_id} is to run out of time, and has ended with {fact}")
     began = max(row.at for row in journal.rows if row.type in ("run_created", "run_resumed"))
-    lasted = max((journal.rows[-1].at - began) / MICROSECONDS, journal.lasted + 0.001)
+    lasted = max((end.at - began) / MICROSECONDS, journal.lasted + 0.001)
     require(lasted >= TIME, f"{plan.run_id} has {TIME} seconds, and was ended after {lasted}")
 
 

@@ -102,7 +102,7 @@ class Journal:
         self.stopping: str | None = None  # what was asked for and is not carried out yet
         self.starts: set[Body] = set()
         self.began = 0.0  # when it was created, or resumed, on the time of the event loop
-        self.lasted = 0.0  # from then until its newest event
+        self.lasted = 0.0  # from then until it has failed
         self.state = WorkflowState(run_id=run_id, uid=uid)
 
     def follow(self, row: EventRow, author: EpisodeLife) -> None:
@@ -120,7 +120,8 @@ class Journal:
             raise Violation(f"{self.run_id}: event {row.seq}, {fact}: {problem}") from None
         if row.type in ("run_created", "run_resumed"):
             self.began = anyio.current_time()
-        self.lasted = anyio.current_time() - self.began
+        if row.type == "run_failed":
+            self.lasted = anyio.current_time() - self.began
         self.rows.append(row)
         apply(self.state, row.seq, row.at, fact)
 
