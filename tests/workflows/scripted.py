@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from flujo.kernel.errors import StepFailed
 from flujo.kernel.execution.current_attempt import Attempt, Wait, enter_attempt, leave_attempt
@@ -56,6 +56,10 @@ class ScriptedContext:
     def peek(self, name: str) -> Record | None:
         assert name not in self.used, f"the next use of {name} is not its first"
         return self.records.get(name)
+
+    async def pause_without_workspace(self) -> NoReturn:
+        """Nothing here makes or removes a workspace."""
+        raise AssertionError("the workspace is gone")
 
     def skip(self, name: str, reason: str) -> None:
         self._use(name)

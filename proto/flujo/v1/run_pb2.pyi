@@ -208,6 +208,8 @@ class _PauseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PauseReas
     """As many owners as are allowed died while the same step ran."""
     PAUSE_REASON_STATE_INCOMPATIBLE: _PauseReason.ValueType  # 3
     """The program contradicts what the run has recorded."""
+    PAUSE_REASON_WORKSPACE_GONE: _PauseReason.ValueType  # 4
+    """The folder with the files of its steps is gone."""
 
 class PauseReason(_PauseReason, metaclass=_PauseReasonEnumTypeWrapper):
     """Why a run is paused."""
@@ -220,6 +222,8 @@ PAUSE_REASON_STEP_INTERRUPTED: PauseReason.ValueType  # 2
 """As many owners as are allowed died while the same step ran."""
 PAUSE_REASON_STATE_INCOMPATIBLE: PauseReason.ValueType  # 3
 """The program contradicts what the run has recorded."""
+PAUSE_REASON_WORKSPACE_GONE: PauseReason.ValueType  # 4
+"""The folder with the files of its steps is gone."""
 Global___PauseReason: _TypeAlias = PauseReason  # noqa: Y015
 
 class _StepChange:

@@ -12,10 +12,11 @@ takes the same path.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import anyio
 
@@ -96,6 +97,8 @@ class RunContext(Protocol):
     ) -> Any: ...
 
     def skip(self, name: str, reason: str) -> None: ...
+
+    async def pause_without_workspace(self) -> NoReturn: ...
 
     def peek(self, name: str) -> Recorded | None: ...
 
@@ -286,6 +289,7 @@ class _Steps:
         self.names = names
         self.performed: set[str] = set()
         self._ctx = ctx
+        self._has_workspace = False  # a step has worked in it, in this life of the run or another
 
     def status_of(self, step: StepDefinition) -> str:
         """Return the recorded status of the next time this step is performed."""
@@ -332,6 +336,9 @@ class _Steps:
         attempt = 0 if recorded is None else recorded.attempt
         status = "skipped" if recorded is not None and recorded.status == "skipped" else "completed"
 
+        if step.task.needs_workspace and ending is None and not step.always_run:
+            await self._require_workspace(recorded)
+
         async def body() -> Any:
             nonlocal attempt
             attempt = current_attempt().attempt
@@ -345,7 +352,9 @@ class _Steps:
             result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
         except StepFailed as error:
             failure = error
+            self._has_workspace |= step.task.needs_workspace and attempt > 0
         else:
+            self._has_workspace |= step.task.needs_workspace and attempt > 0
             self.names.completed(step.name, result, attempt, status)
             return None
         if step.on_error.message is not None:
@@ -353,6 +362,15 @@ class _Steps:
             failure = StepFailed(failure.step, failure.type, message, failure.attempt)
         self.names.failed(step.name, failure)
         return failure
+
+    async def _require_workspace(self, recorded: Recorded | None) -> None:
+        """Pause the run if its workspace is gone although an earlier step has worked in it: a step that has not come
+        to its end would work on nothing."""
+        is_settled = recorded is not None and recorded.status in SETTLED
+        if not self._has_workspace or is_settled:
+            return
+        if not os.path.isdir(self._ctx.environment["workspace"]):  # noqa: ASYNC240 - one system call
+            await self._ctx.pause_without_workspace()
 
 
 async def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) -> str:

@@ -8,7 +8,7 @@ import click
 
 from flujo.cli.inputs import parse_inputs
 from flujo.cli.resume_many import resume_many
-from flujo.cli.resume_run import resume_run
+from flujo.cli.resume_run import make_workspaces, resume_run
 from flujo.cli.selecting import Named, Verb, naming_without_ids, runs_named
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import RunStatus
@@ -32,6 +32,7 @@ RESUME = Verb(
 @click.option("--start-from", metavar="STEP", hidden=True)
 @click.option("--stored", is_flag=True, help="use the definition in the store although its file has changed")
 @click.option("--accept-changes", is_flag=True, help="keep recorded outputs although the definition has changed")
+@click.option("--empty-workspace", is_flag=True, help="go on with an empty workspace if that of the run is gone")
 @click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
 def command(
     session: Session,
@@ -43,6 +44,7 @@ def command(
     start_from: str | None,
     stored: bool,
     accept_changes: bool,
+    empty_workspace: bool,
     wait: bool,
 ) -> int:
     """Continue a failed, paused, cancelled or interrupted run, or all those that options choose.
@@ -61,6 +63,8 @@ def command(
 
     async def resume() -> int:
         found = await runs_named(session, named, RESUME)
+        if empty_workspace:
+            await make_workspaces(session, found)
         options = ResumeOptions(from_step=from_step, inputs=inputs or None, accept_changes=accept_changes)
         if named.is_one:
             return await resume_run(session, found[0], stored=stored, no_wait=not wait, **options)

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutine
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from flujo.kernel import errors
@@ -18,6 +18,7 @@ from flujo.kernel.clock import Clock, RandomBytes
 from flujo.kernel.codecs import codec_for
 from flujo.kernel.durations import Duration, parse_duration, to_datetime
 from flujo.kernel.errors import StepFailed, UnsafeStepNameError
+from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import StepState
 from flujo.kernel.keys import Branch, check_step_name, check_variable_name, item_key
@@ -263,6 +264,11 @@ class Context:
         """Record that the step `name` is not run this time, and why."""
         encode(reason)  # what a journal cannot hold is refused here
         self._steps.skip(self._key(name, explicit=True), reason)
+
+    async def pause_without_workspace(self) -> NoReturn:
+        """Pause the run, since the folder with the files of its steps is gone; ends the program."""
+        self._run.stop(Stop.WORKSPACE_GONE)
+        await self._run.unwind()
 
     def peek(self, name: str) -> StepState | None:
         """Return what is recorded of the next step called `name`, or None, without using the name up."""

@@ -44,7 +44,7 @@ _TAKES_NOTHING = (Stop.FENCED, Stop.LOST, Stop.LEAVE)
 """Stops after which the next life of the run, or the next owner, takes what is asked of it."""
 
 
-_PATIENT = (Stop.CANCEL, Stop.TIMEOUT, Stop.PAUSE, Stop.INCOMPATIBLE)
+_PATIENT = (Stop.CANCEL, Stop.TIMEOUT, Stop.PAUSE, Stop.INCOMPATIBLE, Stop.WORKSPACE_GONE)
 """Stops behind which the kernel goes on with other runs, however long this one takes."""
 
 FREE_CALLS = 10

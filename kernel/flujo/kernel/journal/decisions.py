@@ -256,6 +256,9 @@ class Stop(StrEnum):
     INCOMPATIBLE = "incompatible"
     """The program has changed, and contradicts what it has completed: the run becomes paused."""
 
+    WORKSPACE_GONE = "workspace_gone"
+    """The folder with the files of its steps is gone: the run becomes paused."""
+
     LEAVE = "leave"
     """It only waits, and others need the memory: it stays as it is in the store until its time comes."""
 
@@ -289,6 +292,8 @@ def at_end(
         case Stop.INCOMPATIBLE:
             rows = [tuple(difference) for difference in differences]
             return [*at_close(state), events.RunPaused(PauseReason.INCOMPATIBLE, rows[0][0], rows)]
+        case Stop.WORKSPACE_GONE:
+            return [*at_close(state), events.RunPaused(PauseReason.WORKSPACE_GONE)]
         case Stop.CLOSE:
             return at_close(state)
         case Stop.LEAVE | Stop.FENCED | Stop.LOST:

@@ -156,10 +156,29 @@ def _paused(state: WorkflowState) -> Reason:
     commands = [_resume(state)]
     if state.paused_reason == PauseReason.INCOMPATIBLE:
         commands.insert(0, f"flujoctl diff {state.run_id}")
-    return Reason(Why.PAUSED, f"it is paused{_why_paused(state.paused_reason)}", commands=commands)
+    if state.paused_reason == PauseReason.WORKSPACE_GONE:
+        commands = _without_workspace(state)
+    return Reason(Why.PAUSED, f"it is paused{_why_paused(state, state.paused_reason)}", commands=commands)
 
 
-def _why_paused(recorded: str | None) -> str:
+def _without_workspace(state: WorkflowState) -> list[str]:
+    """Return what helps a run whose workspace is gone. A step has worked in it if a body of it ran in this run."""
+    bodies = (step for step in state.steps.values() if step.attempt and step.first_seq > 1)
+    first = min(bodies, key=lambda step: step.first_seq, default=None)
+    from_step = [] if first is None else [f"--from-step {quote(first.name)}  # run what has filled it again"]
+    options = [
+        f" # once {_workspace(state)} is there again",
+        *from_step,
+        "--empty-workspace  # go on with an empty one",
+    ]
+    return [f"{_resume(state)} {option}" for option in options]
+
+
+def _workspace(state: WorkflowState) -> str:
+    return str(state.environment.get("workspace", "folder"))
+
+
+def _why_paused(state: WorkflowState, recorded: str | None) -> str:
     if recorded not in tuple(PauseReason):
         return f": {recorded}" if recorded else ""  # of a newer release
     match reason := PauseReason(recorded):
@@ -169,6 +188,8 @@ def _why_paused(recorded: str | None) -> str:
             return ": the process that ran it died in the same step too often"
         case PauseReason.INCOMPATIBLE:
             return ": its program has changed and no longer asks for what is recorded"
+        case PauseReason.WORKSPACE_GONE:
+            return f": its workspace {_workspace(state)} is gone, in which its steps have left files"
         case _:
             assert_never(reason)
 

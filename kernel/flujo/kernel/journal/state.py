@@ -79,6 +79,10 @@ class PauseReason(StrEnum):
     """The program contradicts what the run has recorded; `differences` names each step. A resume with a program that
     fits goes on; with `accept_changes` it goes on without what the program no longer asks for."""
 
+    WORKSPACE_GONE = "WorkspaceGone"
+    """The folder with the files of its steps is not there any more, and the next step would work on nothing. A resume
+    goes on once the folder is there again, or from the first step that has worked in it."""
+
 
 FINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 """A run in one of these takes no more requests and has no owner."""

@@ -205,6 +205,7 @@ class Starter:
             is_fork=True,
         )
         created = created._replace(forked_from=run_id, request=request, principal=principal())
+        self._workspaces.make_own(name, created.environment)
         return await self._begin(chosen, name, created, facts)
 
     # -- what they share ----------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -38,6 +39,13 @@ class Workspaces:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mark(home)
         return home
+
+    def make_own(self, run_id: str, environment: Mapping[str, Any]) -> None:
+        """Make the workspace of a run that takes over what another one has done, empty: so that it is known from one
+        that is gone. A folder that its user has named is left alone."""
+        own = self.make().absolute() / run_id if "workspace" in environment else None
+        if own is not None and str(own) == environment["workspace"]:
+            own.mkdir(mode=0o700, exist_ok=True)
 
     def claim(self) -> None:
         """Mark a folder that is there and that no store has marked, as earlier releases left it."""

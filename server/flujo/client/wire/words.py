@@ -45,6 +45,7 @@ PAUSE_REASONS = Words(
         "REQUESTED": PauseReason.REQUESTED.value,
         "STEP_INTERRUPTED": PauseReason.INTERRUPTED.value,
         "STATE_INCOMPATIBLE": PauseReason.INCOMPATIBLE.value,
+        "WORKSPACE_GONE": PauseReason.WORKSPACE_GONE.value,
     },
 )
 
