@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from flujo.client import Client, calls
-from flujo.client.client import SILENCE_SECONDS, _silence
+from flujo.client.reconnecting import SILENCE_SECONDS, silence_seconds
 from flujo.server.system import MIN_PING_SECONDS
 from flujo.v1 import run_service_pb2 as pb
 from kernel.harness import Harness
@@ -162,8 +162,8 @@ async def test_each_client_has_a_connection_of_its_own(folder: Path, address: st
 
 def test_a_dead_path_is_noticed_after_three_bookmarks() -> None:
     """Of the interval that the server tells, else after 45 seconds; and pings find it out on any call."""
-    assert _silence(pb.WatchHeader(bookmark_interval={"seconds": 15})) == SILENCE_SECONDS == 45.0  # type: ignore[arg-type]
-    assert _silence(pb.WatchHeader()) == SILENCE_SECONDS
+    assert silence_seconds(pb.WatchHeader(bookmark_interval={"seconds": 15})) == SILENCE_SECONDS == 45.0  # type: ignore[arg-type]
+    assert silence_seconds(pb.WatchHeader()) == SILENCE_SECONDS
     options = dict(calls.OPTIONS)
     assert options["grpc.keepalive_time_ms"] + options["grpc.keepalive_timeout_ms"] <= 45_000
     assert options["grpc.keepalive_time_ms"] > MIN_PING_SECONDS * 1000

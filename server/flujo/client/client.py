@@ -7,7 +7,6 @@ server answers; repeat them with the same `request_id`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -24,10 +23,8 @@ from flujo.kernel.api import (
     ForkOptions,
     PauseOutcome,
     PruneResult,
-    Reason,
     ReasonedOptions,
     RequestOptions,
-    Rest,
     ResumeOptions,
     Resumption,
     RunHandle,
@@ -37,7 +34,6 @@ from flujo.kernel.api import (
     Start,
     StartOptions,
     Statistics,
-    Why,
     check_variable_name,
     encode_given,
     result_of,
@@ -53,20 +49,15 @@ from flujo.kernel.backend import (
     run_filter,
 )
 from flujo.kernel.checked_calls import checked
-from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import (
     CallTimeoutError,
-    InvalidNameError,
     KernelClosedError,
     RunExistsError,
     RunInterrupted,
-    ServerBusyError,
-    ServerStoppingError,
     ServerUnreachableError,
 )
 from flujo.kernel.events import Event
-from flujo.kernel.keys import check_run_id
 from flujo.kernel.lifetimes import Lifetime
 from flujo.kernel.programs import Workflow
 from flujo.kernel.state import LIVE, WorkflowState
@@ -78,19 +69,30 @@ from flujo.v1 import (
     system_service_pb2,
     system_service_pb2_grpc,
 )
-from flujo.v1.payload_pb2 import PAYLOAD_PART_FACT, Definition, Payload, PayloadPart
+from flujo.v1.payload_pb2 import PAYLOAD_PART_FACT, Payload, PayloadPart
 
 from .addresses import ServerAddress
-from .calls import SILENT, Calls
+from .calls import Calls
 from .credentials import NO_CREDENTIALS
 from .credentials import Credentials as Credentials
+from .reconnecting import (
+    GONE,
+    SILENCE_SECONDS,
+    ReconnectDeadline,
+    SilentError,
+    next_message,
+    positive_seconds,
+    silence_seconds,
+)
+from .server_info import ServerInfo as ServerInfo
+from .server_info import from_info
 from .wire.events import from_event, payloads_of
 from .wire.filters import to_filter, to_order
-from .wire.parameters import APART, parts_of, put_given
+from .wire.outcomes import CANCEL_OUTCOMES, DELIVERIES, PAUSE_OUTCOMES, from_reason, from_rest
+from .wire.parameters import APART, definition_of, new_run_id, parts_of, put_given
 from .wire.runs import from_details, from_run, from_run_status, omitted_parts, payloads_in, put_part
 from .wire.statistics import from_statistics
-from .wire.values import from_duration, from_timestamp, inline, to_duration
-from .wire.words import REASON_KINDS, Words
+from .wire.values import inline, to_duration
 
 R = TypeVar("R")
 Result = TypeVar("Result")
@@ -105,52 +107,6 @@ PAUSE_SECONDS = 0.05
 
 LONGEST_PAGE = 1000
 LARGEST_PRUNE = 100_000
-
-SILENCE_SECONDS = 45.0
-"""After so long without anything from a server that has not said how often it brings a sign of life, a watch takes the
-connection for lost."""
-
-SILENT_BOOKMARKS = 3
-"""How many signs of life may fail to come before that, of a server that has."""
-
-_GONE = (ServerUnreachableError, ServerStoppingError, ServerBusyError, CallTimeoutError)
-"""What a call raises that may succeed later: no server answers, it is closing or busy, or the call timed out."""
-
-_DELIVERIES: dict[int, Delivery] = {
-    run_service_pb2.SIGNAL_OUTCOME_RECORDED: Delivery.RECORDED,
-    run_service_pb2.SIGNAL_OUTCOME_POSTED: Delivery.POSTED,
-    run_service_pb2.SIGNAL_OUTCOME_STORED: Delivery.STORED,
-}
-_PAUSE_OUTCOMES: dict[int, PauseOutcome] = {
-    run_service_pb2.PAUSE_OUTCOME_REQUESTED: PauseOutcome.REQUESTED,
-    run_service_pb2.PAUSE_OUTCOME_PAUSED: PauseOutcome.PAUSED,
-    run_service_pb2.PAUSE_OUTCOME_ALREADY_PAUSED: PauseOutcome.ALREADY_PAUSED,
-}
-_CANCEL_OUTCOMES: dict[int, CancelOutcome] = {
-    run_service_pb2.CANCEL_OUTCOME_REQUESTED: CancelOutcome.REQUESTED,
-    run_service_pb2.CANCEL_OUTCOME_CANCELLED: CancelOutcome.CANCELLED,
-    run_service_pb2.CANCEL_OUTCOME_ALREADY_FINISHED: CancelOutcome.ALREADY_FINISHED,
-}
-
-
-_ROLES = Words(system_service_pb2.Role)
-
-
-class ServerInfo(NamedTuple):
-    """A server, as it describes itself. Instants in microseconds UTC."""
-
-    version: str
-    kernel_id: str
-    store: str
-    capabilities: Sequence[str]
-    workflows: Sequence[str]
-    started_at: int
-    now: int
-    principal: str | None
-    """Who the caller is for the server; None where it does not tell callers apart."""
-
-    role: str
-    """What the caller may do: viewer, operator or admin."""
 
 
 class _Opened(NamedTuple):
@@ -183,8 +139,8 @@ class Client:
         self.address = ServerAddress.parse(address)
         self._credentials = credentials
         credentials.check(self.address)
-        self._call_seconds = _positive("call_seconds", call_seconds)
-        self._reconnect_seconds = _positive("reconnect_seconds", reconnect_seconds)
+        self._call_seconds = positive_seconds("call_seconds", call_seconds)
+        self._reconnect_seconds = positive_seconds("reconnect_seconds", reconnect_seconds)
         self._opened: _Opened | None = None
         self._lifetime = Lifetime(f"the client of {self.address.text}", self._live)
 
@@ -272,21 +228,7 @@ class Client:
         answer = await self._calls.unary(
             self._system.GetSystemInfo, request, seconds=seconds, wait_for_ready=wait_for_ready
         )
-        return ServerInfo(
-            answer.version,
-            answer.kernel_id,
-            answer.store,
-            [
-                system_service_pb2.Capability.Name(each).removeprefix("CAPABILITY_").lower()
-                for each in answer.capabilities
-                if each in system_service_pb2.Capability.values()
-            ],
-            list(answer.workflows),
-            from_timestamp(answer.started_at),
-            from_timestamp(answer.now),
-            answer.principal if answer.HasField("principal") else None,
-            _ROLES.word(answer.role),
-        )
+        return from_info(answer)
 
     # -- starting and resuming ----------------------------------------------------------------------------------
 
@@ -305,10 +247,10 @@ class Client:
         must have it."""
         asked = Start(**options)
         request = run_service_pb2.StartRunRequest(inputs=_payload("the inputs", dict(inputs or {})))
-        named = _new_run_id(asked.run_id, asked.request_id)
+        named = new_run_id(asked.run_id, asked.request_id)
         put_given(request, {**parts_of(asked), "run_id": named})
         if isinstance(workflow, Workflow) and workflow.definition is not None:
-            request.definition.CopyFrom(_definition(workflow))
+            request.definition.CopyFrom(definition_of(workflow))
         else:
             request.workflow = workflow if isinstance(workflow, str) else workflow.name
         answer = await self._call(self._runs.StartRun, request)
@@ -345,7 +287,7 @@ class Client:
         if asked.inputs:
             request.inputs.CopyFrom(inline(encode_given("the inputs", dict(asked.inputs))))
         if workflow is not None and workflow.definition is not None:
-            request.definition.CopyFrom(_definition(workflow))
+            request.definition.CopyFrom(definition_of(workflow))
         answer = await self._call(self._runs.ResumeRun, request)
         return RunHandle(self, answer.run.run_id, created=False)
 
@@ -418,7 +360,7 @@ class Client:
         """Yield events as Kernel.watch does, also across restarts of the server.
 
         Raises ServerUnreachableError when no server answers again in time."""
-        deadline = _ReconnectDeadline(self._reconnect_seconds)
+        deadline = ReconnectDeadline(self._reconnect_seconds)
         uid = await self._uid_for(run_id, after_seq, uid)
         silence = SILENCE_SECONDS
         while True:
@@ -426,12 +368,12 @@ class Client:
             calls = self._calls
             try:
                 async with calls.stream(self._runs.WatchRun, request) as messages:
-                    while (message := await _next(messages, silence, self.address)) is not None:
+                    while (message := await next_message(messages, silence, self.address)) is not None:
                         deadline.renew()
                         match message.WhichOneof("content"):
                             case "header":
                                 uid = message.header.run.uid
-                                silence = _silence(message.header)
+                                silence = silence_seconds(message.header)
                             case "events":
                                 for event in message.events.events:
                                     yield await self._event(run_id, uid or "", event)
@@ -439,10 +381,10 @@ class Client:
                             case "end":
                                 return
                 gone: Exception = ServerUnreachableError(self.address.text, "the stream ended before the run did")
-            except _SilentError as error:
+            except SilentError as error:
                 gone = error
                 await self._give_up(calls)
-            except _GONE as error:
+            except GONE as error:
                 gone = error
             await self._reconnect(deadline, gone)
 
@@ -483,19 +425,19 @@ class Client:
             run_id=run_id, name=name, payload=inline(encode_given("the payload", payload))
         )
         put_given(request, parts_of(Asked(**asked)))
-        return _DELIVERIES.get((await self._call(self._runs.SignalRun, request)).outcome, Delivery.UNKNOWN)
+        return DELIVERIES.get((await self._call(self._runs.SignalRun, request)).outcome, Delivery.UNKNOWN)
 
     async def cancel(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> CancelOutcome:
         """Request the cancellation of a run, as Kernel.cancel does."""
         request = run_service_pb2.CancelRunRequest(run_id=run_id)
         put_given(request, parts_of(Asked(reason=reason, **asked)))
-        return _CANCEL_OUTCOMES.get((await self._call(self._runs.CancelRun, request)).outcome, CancelOutcome.UNKNOWN)
+        return CANCEL_OUTCOMES.get((await self._call(self._runs.CancelRun, request)).outcome, CancelOutcome.UNKNOWN)
 
     async def pause(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> PauseOutcome:
         """Request that a run pauses, as Kernel.pause does."""
         request = run_service_pb2.PauseRunRequest(run_id=run_id)
         put_given(request, parts_of(Asked(reason=reason, **asked)))
-        return _PAUSE_OUTCOMES.get((await self._call(self._runs.PauseRun, request)).outcome, PauseOutcome.UNKNOWN)
+        return PAUSE_OUTCOMES.get((await self._call(self._runs.PauseRun, request)).outcome, PauseOutcome.UNKNOWN)
 
     async def unpause(self, run_id: str, **asked: Unpack[RequestOptions]) -> RunHandle:
         """Resume a paused run, as Kernel.unpause does."""
@@ -524,26 +466,26 @@ class Client:
             run_id=run_id, name=check_variable_name(name), value=_payload("the value", value)
         )
         put_given(request, parts_of(Asked(**asked)))
-        return _DELIVERIES.get((await self._call(self._runs.SetVariable, request)).outcome, Delivery.UNKNOWN)
+        return DELIVERIES.get((await self._call(self._runs.SetVariable, request)).outcome, Delivery.UNKNOWN)
 
     async def fork(self, run_id: str, **options: Unpack[ForkOptions]) -> RunHandle:
         """Start a run with the history of another one, as Kernel.fork does."""
         asked = Fork(**options)
         request = run_service_pb2.ForkRunRequest(run_id=run_id)
-        named = _new_run_id(asked.new_run_id, asked.request_id)
+        named = new_run_id(asked.new_run_id, asked.request_id)
         put_given(request, {**parts_of(asked, apart=APART), "new_run_id": named})
         if asked.inputs:
             request.inputs.CopyFrom(_payload("the inputs", dict(asked.inputs)))
         if asked.workflow is not None and asked.workflow.definition is not None:
-            request.definition.CopyFrom(_definition(asked.workflow))
+            request.definition.CopyFrom(definition_of(asked.workflow))
         answer = await self._call(self._runs.ForkRun, request)
         return RunHandle(self, answer.run.run_id, answer.created)
 
     async def explain(self, run_id: str) -> Explanation:
         """Return why a run does not progress, as Kernel.explain does."""
         answer = await self._call(self._runs.ExplainRun, run_service_pb2.ExplainRunRequest(run_id=run_id))
-        rest = _rest(answer.rest) if answer.HasField("rest") else None
-        return Explanation(run_id, from_run_status(answer.status), [_reason(each) for each in answer.reasons], rest)
+        rest = from_rest(answer.rest) if answer.HasField("rest") else None
+        return Explanation(run_id, from_run_status(answer.status), [from_reason(each) for each in answer.reasons], rest)
 
     async def delete(self, run_id: str, *, force: bool = False) -> None:
         """Delete a run, as Kernel.delete does."""
@@ -623,17 +565,17 @@ class Client:
 
     async def _following(self, ask: Callable[[], Awaitable[Result]]) -> Result:
         """Return what `ask` returns; it is called again once a server answers after the one asked has gone."""
-        deadline = _ReconnectDeadline(self._reconnect_seconds)
+        deadline = ReconnectDeadline(self._reconnect_seconds)
         while True:
             calls = self._calls
             try:
                 return await ask()
-            except _GONE as error:
+            except GONE as error:
                 if isinstance(error, CallTimeoutError):
                     await self._give_up(calls)
                 await self._reconnect(deadline, error)
 
-    async def _reconnect(self, deadline: _ReconnectDeadline, gone: Exception) -> None:
+    async def _reconnect(self, deadline: ReconnectDeadline, gone: Exception) -> None:
         """Return when a server answers; raises `gone` when none does in time."""
         while (left := deadline.left()) > 0:
             await anyio.sleep(min(PAUSE_SECONDS, left))
@@ -642,85 +584,15 @@ class Client:
                 await self._info(min(max(left, PAUSE_SECONDS), CALL_SECONDS), wait_for_ready=True)
             except CallTimeoutError:
                 await self._give_up(calls)
-            except _GONE:
+            except GONE:
                 continue
             else:
                 return
         raise gone
 
 
-class _SilentError(ServerUnreachableError):
-    """Nothing has come over the connection of a watch for too long."""
-
-
-async def _next(messages: AsyncIterator[Any], seconds: float, address: ServerAddress) -> Any:
-    """Return the next message of a watch, None at its end; raises _SilentError when none comes in time."""
-    with anyio.move_on_after(seconds):
-        return await anext(messages, None)
-    raise _SilentError(address.text, SILENT)
-
-
-def _silence(header: run_service_pb2.WatchHeader) -> float:
-    """Return after how many seconds without a message the connection of a watch is taken for lost."""
-    interval = from_duration(header.bookmark_interval)
-    return SILENT_BOOKMARKS * interval if interval else SILENCE_SECONDS
-
-
-class _ReconnectDeadline:
-    """Counts how long a server has been unreachable, from when that is first noticed."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._gives_up_at: float | None = None
-
-    def renew(self) -> None:
-        """Start anew: the server has answered."""
-        self._gives_up_at = None
-
-    def left(self) -> float:
-        """Return the seconds until the client gives up."""
-        now = time.monotonic()
-        if self._gives_up_at is None:
-            self._gives_up_at = now + self._seconds
-        return self._gives_up_at - now
-
-
-def _positive(what: str, seconds: float) -> float:
-    if not seconds > 0:  # NaN is not
-        raise InvalidNameError(what, seconds, "a number of seconds above 0, or inf for no bound")
-    return seconds
-
-
-def _new_run_id(given: str | None, request_id: str | None) -> str:
-    """Return the id of a new run: the caller's, else none if the server makes it of the request id, else a new one."""
-    if given is not None:
-        return check_run_id(given)
-    if request_id is not None:
-        return ""
-    return Identifiers(SystemClock()).run_id()  # chosen here, so that repeating this very call starts no second run
-
-
-def _definition(workflow: Workflow) -> Definition:
-    assert workflow.definition is not None
-    return Definition(text=workflow.definition.text, name=workflow.file or "")
-
-
 def _payload(what: str, value: Any) -> Payload:
     return inline(encode_given(what, value))
-
-
-def _reason(message: run_service_pb2.Reason) -> Reason:
-    return Reason(
-        Why(word) if (word := REASON_KINDS.word(message.why)) in set(Why) else Why.UNKNOWN,
-        message.text,
-        message.step if message.HasField("step") else None,
-        from_timestamp(message.until) if message.HasField("until") else None,
-        list(message.commands),
-    )
-
-
-def _rest(message: run_service_pb2.Rest) -> Rest:
-    return Rest(message.seq, from_timestamp(message.until) if message.HasField("until") else None)
 
 
 def _text(what: str, text: str | None) -> str:

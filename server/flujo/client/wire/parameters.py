@@ -16,7 +16,11 @@ from google.protobuf.message import Message
 
 from flujo.kernel.api import Asked, Fork, Resumption, Selection, Start
 from flujo.kernel.backend import check_instant, check_labels, check_statuses, check_text
+from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.durations import parse_duration
+from flujo.kernel.keys import check_run_id
+from flujo.kernel.programs import Workflow
+from flujo.v1.payload_pb2 import Definition
 
 from .runs import given_statuses, to_run_status
 from .values import from_duration, from_timestamp, to_duration, to_timestamp
@@ -110,3 +114,18 @@ def _kind(field: FieldDescriptor) -> str:
     elif field.type == FieldDescriptor.TYPE_INT32:
         return "number"
     raise TypeError(f"{field.full_name} is of a type that no keyword of a call has yet")
+
+
+def new_run_id(given: str | None, request_id: str | None) -> str:
+    """Return the id of a new run: the caller's, else none if the server makes it of the request id, else a new one."""
+    if given is not None:
+        return check_run_id(given)
+    if request_id is not None:
+        return ""
+    return Identifiers(SystemClock()).run_id()  # chosen here, so that repeating this very call starts no second run
+
+
+def definition_of(workflow: Workflow) -> Definition:
+    """Return the definition of a workflow that has one, to be sent along."""
+    assert workflow.definition is not None
+    return Definition(text=workflow.definition.text, name=workflow.file or "")

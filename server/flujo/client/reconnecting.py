@@ -1,0 +1,75 @@
+"""When a connection is lost, and how long a client looks for a server to come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+
+from flujo.kernel.errors import (
+    CallTimeoutError,
+    InvalidNameError,
+    ServerBusyError,
+    ServerStoppingError,
+    ServerUnreachableError,
+)
+from flujo.v1 import run_service_pb2
+
+from .addresses import ServerAddress
+from .calls import SILENT
+from .wire.values import from_duration
+
+SILENCE_SECONDS = 45.0
+"""After so long without anything from a server that has not said how often it brings a sign of life, a watch takes the
+connection for lost."""
+
+SILENT_BOOKMARKS = 3
+"""How many signs of life may fail to come before that, of a server that has."""
+
+GONE = (ServerUnreachableError, ServerStoppingError, ServerBusyError, CallTimeoutError)
+"""What a call raises that may succeed later: no server answers, it is closing or busy, or the call timed out."""
+
+
+class SilentError(ServerUnreachableError):
+    """Nothing has come over the connection of a watch for too long."""
+
+
+async def next_message(messages: AsyncIterator[Any], seconds: float, address: ServerAddress) -> Any:
+    """Return the next message of a watch, None at its end; raises SilentError when none comes in time."""
+    with anyio.move_on_after(seconds):
+        return await anext(messages, None)
+    raise SilentError(address.text, SILENT)
+
+
+def silence_seconds(header: run_service_pb2.WatchHeader) -> float:
+    """Return after how many seconds without a message the connection of a watch is taken for lost."""
+    interval = from_duration(header.bookmark_interval)
+    return SILENT_BOOKMARKS * interval if interval else SILENCE_SECONDS
+
+
+class ReconnectDeadline:
+    """Counts how long a server has been unreachable, from when that is first noticed."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._gives_up_at: float | None = None
+
+    def renew(self) -> None:
+        """Start anew: the server has answered."""
+        self._gives_up_at = None
+
+    def left(self) -> float:
+        """Return the seconds until the client gives up."""
+        now = time.monotonic()
+        if self._gives_up_at is None:
+            self._gives_up_at = now + self._seconds
+        return self._gives_up_at - now
+
+
+def positive_seconds(what: str, seconds: float) -> float:
+    """Return the seconds themselves; raises InvalidNameError for what is no positive number."""
+    if not seconds > 0:  # NaN is not
+        raise InvalidNameError(what, seconds, "a number of seconds above 0, or inf for no bound")
+    return seconds
