@@ -528,11 +528,59 @@ def test_what_a_task_of_the_programs_own_asks_for_later_is_no_contradiction(loop
     assert run_virtually(scenario, loop=loop) == ["first", "second", "late"]
 
 
+class _Unsure(InMemoryBackend):
+    """Its next claim of idle runs is durable and says that it has failed."""
+
+    is_unsure = False
+
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
+        claimed = await super().claim_idle(statuses, workflows, limit, owner=owner)
+        if self.is_unsure and claimed:
+            self.is_unsure = False
+            raise StoreError(self.url, "the answer was lost")
+        return claimed
+
+
+@loops
+def test_a_forced_delete_gives_others_the_time_to_act(loop: Loop) -> None:
+    """The kernel that has just claimed the run looks for it again in a second. Until then the delete asked the store
+    over and over, and left a request in the inbox each time."""
+
+    @step
+    async def work() -> None:
+        await anyio.sleep(600)
+
+    @workflow(name="long")
+    async def long(ctx: Context) -> None:
+        await ctx.step(work)
+
+    async def scenario() -> tuple[list[str], int]:
+        store = MemoryStore()
+        backend, dying = _Unsure(store), InMemoryBackend(store)
+        async with _kernel(long, backend=backend) as heir:
+            async with _kernel(long, backend=dying) as other:
+                await other.start(long, run_id="r")
+                await anyio.sleep(1)
+                backend.is_unsure = True
+                dying.kill()
+                await anyio.wait_all_tasks_blocked()
+            await heir.delete("r", force=True)
+        return list(store.runs), store.posts
+
+    left, posts = run_virtually(scenario, loop=loop)
+
+    assert left == []
+    assert posts < 50
+
+
 @pytest.mark.parametrize(
     "seed",
     [
         pytest.param(5107, id="a claim behind the last release of a kernel that closes"),
         pytest.param(15366, id="a child that begins after the cancel of its parent"),
+        pytest.param(17959401710915, id="a variable that is set on a run that has run out of time"),
         pytest.param(17959391930810, id="an unchanged program that is paused as a changed one"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import anyio
+
 from flujo.kernel.errors import RunActiveError
 from flujo.kernel.journal.state import LIVE
 from flujo.kernel.journal.summaries import RunSummary
@@ -12,6 +14,9 @@ from .backend import RunFilter, StateBackend
 from .workspaces import Workspaces
 
 READ_RUNS = 500
+
+PAUSE = 0.1
+"""Seconds between two tries to delete a run that others keep alive."""
 
 
 class Deletion:
@@ -42,6 +47,7 @@ class Deletion:
                 if not force:
                     raise
                 await self._stop(run.run_id)
+                await anyio.sleep(PAUSE)  # or a kernel that has not taken it up yet would be asked over and over
             else:
                 await self._workspaces.remove([run])
                 return
