@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 FINAL = ("completed", "failed", "cancelled")
 
-SLOW = 5.0
-"""Seconds that writes may take, where they take their time."""
-
 LATE = 60.0
 """Seconds after which a wait that has not ended in time was forgotten: longer than anything else may take it."""
 
@@ -48,7 +45,6 @@ class _Step:
         "last",
         "max_attempts",
         "outcome",
-        "over_at",
         "signal",
         "until",
         "waiter",
@@ -67,20 +63,12 @@ class _Step:
         self.author: EpisodeLife | None = None  # who has started the newest attempt
         self.last: Fact | None = None
         self.waiter: EpisodeLife | None = None  # who has recorded the wait, or the backoff
-        self.over_at = 0.0  # when it has waited for as long as it was to
         self.expected = 0.0  # when that ends, on the time of the event loop, as long as this life goes on
 
-    def waits(self, until: int, at: int, author: EpisodeLife) -> None:
-        """A life waits for an instant from now on; it has recorded that `at` this one."""
-        self.over_at = anyio.current_time() + max(0, until - at) / MICROSECONDS
+    def waits(self, until: int, author: EpisodeLife) -> None:
+        """A life waits for an instant from now on."""
         now = copy.copy(author.clock).now()  # a copy, or the kernel's own would notice a jump by being looked at
         self.waiter, self.expected = author, anyio.current_time() + max(0, until - now) / MICROSECONDS
-
-    def is_over(self, author: EpisodeLife) -> bool:
-        """True if this life, which has begun to wait, has waited for as long as it was to, whatever its wall clock
-        says."""
-        delay = SLOW if author.world.episode.slow else 0.001
-        return self.waiter is author and anyio.current_time() >= self.over_at - delay
 
     def require_in_time(self, author: EpisodeLife) -> None:
         """While a process lives, no jump of the wall clock delays what it waits for."""
@@ -182,7 +170,7 @@ class Journal:
             case events.StepStarted():
                 require(self.stopping is None, f"a {self.stopping} was asked for")
                 require(fact.attempt == step.attempts + 1, f"the last attempt was {step.attempts}")
-                is_due = row.at >= step.due or step.is_over(author)
+                is_due = row.at >= step.due or author.world.episode.is_put_right
                 require(is_due, f"it is due at {step.due}, not at {row.at}")
                 if not author.world.episode.has_limits:
                     step.require_in_time(author)
@@ -192,7 +180,7 @@ class Journal:
             case events.StepWaiting():
                 step.until, step.signal = fact.until, fact.signal
                 if fact.until is not None:
-                    step.waits(fact.until, row.at, author)
+                    step.waits(fact.until, author)
                 if fact.child is not None:
                     require(self.stopping is None, f"a {self.stopping} was asked for")
                     require(row.at >= step.due, f"it is due at {step.due}, not at {row.at}")
@@ -202,7 +190,7 @@ class Journal:
             case events.AttemptFailed():
                 step.failures += 1
                 step.due = fact.next_attempt_at
-                step.waits(fact.next_attempt_at, row.at, author)
+                step.waits(fact.next_attempt_at, author)
                 require(fact.attempt == step.attempts, f"the last attempt was {step.attempts}")
                 require(step.failures < step.max_attempts, f"it may fail {step.max_attempts} times")
             case events.StepInterrupted():
@@ -223,7 +211,7 @@ class Journal:
                 require(step.failures <= step.max_attempts, f"it may fail {step.max_attempts} times")
                 require(step.failures == step.max_attempts or fact.type != "ConnectionError", "it may be tried again")
             else:
-                is_due = step.until is not None and (row.at >= step.until or step.is_over(author))
+                is_due = step.until is not None and (row.at >= step.until or author.world.episode.is_put_right)
                 require(is_due, f"it waits until {step.until}")
                 step.require_in_time(author)
         if isinstance(fact, events.StepCompleted):
@@ -233,7 +221,7 @@ class Journal:
                 assert untaken is not None
                 require(untaken.pop(0)[1] == fact.output, "the signal brought something else")
             elif step.until is not None:
-                is_due = row.at >= step.until or step.is_over(author)
+                is_due = row.at >= step.until or author.world.episode.is_put_right
                 require(is_due, f"it sleeps until {step.until}, not {row.at}")
                 step.require_in_time(author)
         step.outcome = row.type

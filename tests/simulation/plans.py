@@ -82,11 +82,17 @@ class Episode:
         return self.max_runs is not None or self.max_steps is not None
 
     @property
+    def is_put_right(self) -> bool:
+        """True if the wall clock is set back after it was set forward: instants that were reckoned in between then say
+        nothing of how long a wait has lasted."""
+        order = [by > 0 for _, by in self.jumps]
+        return order != sorted(order)
+
+    @property
     def may_be_late(self) -> bool:
         """True if a wait may last longer than it was to although its process lives: it was set while the clock was
         ahead, its run has left memory, and the clock was put right then."""
-        order = [by > 0 for _, by in self.jumps]
-        return self.max_resident < 1000 and order != sorted(order)
+        return self.max_resident < 1000 and self.is_put_right
 
     @property
     def plans(self) -> list[Plan]:
