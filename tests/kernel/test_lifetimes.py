@@ -299,6 +299,33 @@ async def test_what_breaks_while_it_is_open_is_told_to_whoever_closes_it(caplog:
     await place.lifetime.close()
 
 
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_whoever_waits_for_its_end_is_told_what_has_ended_it(breaks: bool) -> None:
+    """Nothing, if somebody has closed it; whoever asks late is told as well."""
+    place = Place()
+    told: list[BaseException | None] = []
+
+    async def wait() -> None:
+        try:
+            await place.lifetime.wait_closed()
+            told.append(None)
+        except ExceptionGroup as error:
+            told.append(error.exceptions[0])
+
+    await place.lifetime.open()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert told == []
+        if breaks:
+            place.breaks.set()
+        else:
+            await place.lifetime.close()
+    await wait()
+
+    assert [type(each) for each in told] == [OSError if breaks else type(None)] * 2
+
+
 @pytest.mark.parametrize("error", [None, KeyError("mine")])
 async def test_whoever_leaves_with_an_error_keeps_it(error: Exception | None) -> None:
     """It may well be the consequence of what has broken."""

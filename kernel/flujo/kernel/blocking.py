@@ -281,6 +281,7 @@ class Kernel(BlockingRuns):
         """As Kernel.accept_definitions; before it is opened."""
         self._target.accept_definitions(load)
 
+    wait_closed = waiting(AsyncKernel.wait_closed)
     amend = waiting(AsyncKernel.amend)
     recover = waiting(AsyncKernel.recover)
     suspend = waiting(AsyncKernel.suspend)

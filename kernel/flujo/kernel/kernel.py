@@ -161,6 +161,11 @@ class Kernel(Observed):
         not wait. Raises WrongEventLoopError."""
         await self._lifetime.close()
 
+    async def wait_closed(self) -> None:
+        """Return when the kernel is closed, and raise what has ended it if nobody has closed it: a bug of flujo, after
+        which no run goes on here. A server waits for this, to end with its kernel. Raises WrongEventLoopError."""
+        await self._lifetime.wait_closed()
+
     async def __aenter__(self) -> Self:
         await self._own_lifetime().enter()
         return self

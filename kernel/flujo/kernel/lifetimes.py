@@ -78,6 +78,16 @@ class Lifetime:
         self.require_here()
         await self._close(None)
 
+    async def wait_closed(self) -> None:
+        """Return when it is closed; raise what has ended it before somebody closed it. Raises WrongEventLoopError."""
+        self.require_here()
+        if (host := self._host) is not None:
+            await host.ended.wait()
+            if host.failure is not None:
+                raise host.failure
+        elif self._failure is not None:
+            raise self._failure
+
     async def _open(self) -> bool:
         """Return when it is open; True if this call has opened it."""
         self.require_here()

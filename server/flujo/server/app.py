@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import anyio
-
 from flujo.backends import open_backend
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Retention, Workflow
@@ -56,4 +54,4 @@ async def run_server(
     with claimed(where):  # first: a server whose address is in use must not have resumed runs
         async with kernel, listening(kernel, where, options) as bound:
             started(kernel, bound)
-            await anyio.sleep_forever()
+            await kernel.wait_closed()  # it may fail, and a server without one helps nobody

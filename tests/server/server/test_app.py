@@ -14,6 +14,7 @@ from flujo.client import Client
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Observer, Retention, RunFailed
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
+from flujo.kernel.ownership.inbox import Inbox
 from flujo.server.app import run_server
 from flujo.server.sockets import claimed
 from flujo.workflows import load_workflow_text
@@ -94,6 +95,23 @@ async def test_a_server_that_cannot_listen_touches_nothing(folder: Path, address
         await run_server(f"sqlite:{folder}/state.db", f"unix:/{'d' * 200}", workspaces=folder / "w")
 
     assert os.listdir(folder) == ["s.lock"]
+
+
+async def test_a_server_ends_with_its_kernel(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug that ends a kernel must not leave a server that answers every call with an error."""
+    listens = anyio.Event()
+
+    async def fail(self: Inbox) -> None:
+        await listens.wait()
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(Inbox, "serve", fail)
+    with anyio.fail_after(20), pytest.raises(ExceptionGroup) as ended:
+        await run_server(
+            f"sqlite:{folder}/state.db", address, workspaces=folder / "w", started=lambda kernel, bound: listens.set()
+        )
+
+    assert ended.group_contains(LookupError, match="a bug")
 
 
 async def test_a_server_runs_child_processes(folder: Path, address: str) -> None:
