@@ -538,7 +538,7 @@ PLANTED = [
     Planted(acknowledges_before_durable, 3, "begins without a durable start|the last durable fact about its step"),
     Planted(resumes_with_a_stale_attempt, 3, "the last attempt was"),
     Planted(takes_an_interruption_for_a_failure, 3, "it may be tried again"),
-    Planted(counts_repeats_across_branches, 6, "undisturbed it is"),
+    Planted(counts_repeats_across_branches, 6, "undisturbed it is|StateIncompatibilityError"),
     Planted(hands_out_live_values, 6, "undisturbed it is"),
     Planted(replays_newest_first, 6, "undisturbed it is"),
     Planted(replays_as_asked, 6, f"undisturbed it is|StateIncompatibilityError|{HANGS}"),
