@@ -581,6 +581,7 @@ def test_a_forced_delete_gives_others_the_time_to_act(loop: Loop) -> None:
         pytest.param(5107, id="a claim behind the last release of a kernel that closes"),
         pytest.param(15366, id="a child that begins after the cancel of its parent"),
         pytest.param(17959401710915, id="a variable that is set on a run that has run out of time"),
+        pytest.param(17959408131326, id="a child that was given up before its parent was paused and resumed"),
         pytest.param(17959391930810, id="an unchanged program that is paused as a changed one"),
     ],
 )

@@ -232,6 +232,8 @@ class Takeover:
             run = self._driver.make(state, chosen, claimed.token)
             self._inbox.void(void, run)
             batch = self._go_on(run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void)
+            if children := given_up(state):  # by an owner that died before they were cancelled
+                self._tasks.spawn(partial(self._cancel_children, claimed, children))
         assert batch is not None
         await batch.durable()
 
