@@ -123,7 +123,7 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger("flujo.kernel"), logging.getLogger("asyncio")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
