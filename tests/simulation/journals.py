@@ -72,7 +72,7 @@ class _Step:
 
     def require_in_time(self, author: EpisodeLife) -> None:
         """While a process lives, no jump of the wall clock delays what it waits for."""
-        if self.waiter is author and not author.was_frozen and not author.world.episode.may_be_late:
+        if self.waiter is author and not author.was_frozen and not author.world.episode.is_put_right:
             late = anyio.current_time() - self.expected
             require(late < LATE, f"{author} has waited {late:.0f} s longer than it was told to")
 

@@ -89,12 +89,6 @@ class Episode:
         return order != sorted(order)
 
     @property
-    def may_be_late(self) -> bool:
-        """True if a wait may last longer than it was to although its process lives: it was set while the clock was
-        ahead, its run has left memory, and the clock was put right then."""
-        return self.max_resident < 1000 and self.is_put_right
-
-    @property
     def plans(self) -> list[Plan]:
         """The plans of all processes."""
         return [plan for process in self.processes for plan in process.plans]
