@@ -265,9 +265,9 @@ def loses_the_pause_request() -> Iterator[None]:
     """Who takes a run over goes on with it, although a pause was asked for."""
     decide = decisions.at_recovery
 
-    def forgetful(state: WorkflowState, *rest: Any) -> list[Fact]:
+    def forgetful(state: WorkflowState, *rest: Any, **more: Any) -> list[Fact]:
         state.pause_requested_at = None
-        return decide(state, *rest)
+        return decide(state, *rest, **more)
 
     with mock.patch("flujo.kernel.ownership.takeover.at_recovery", forgetful):
         yield
@@ -278,9 +278,9 @@ def loses_the_cancel_request() -> Iterator[None]:
     """Who takes a run over goes on with it, although a cancel was asked for."""
     decide = decisions.at_recovery
 
-    def forgetful(state: WorkflowState, *rest: Any) -> list[Fact]:
+    def forgetful(state: WorkflowState, *rest: Any, **more: Any) -> list[Fact]:
         state.cancel_requested_at = None
-        return decide(state, *rest)
+        return decide(state, *rest, **more)
 
     with mock.patch("flujo.kernel.ownership.takeover.at_recovery", forgetful):
         yield
@@ -561,7 +561,9 @@ PLANTED = [
     Planted(leaves_inside_of_a_handler, 17, "has left memory, which has executed"),
     Planted(forgets_what_is_left_on_the_loop, 17, "has left memory, and has left behind"),
     Planted(lets_children_outlive_their_parent, 10, HANGS),
-    Planted(lets_a_jump_back_delay_timers, 18, "longer than it was told to"),
+    Planted(
+        lets_a_jump_back_delay_timers, 18, "longer than it was told to|it sleeps until|it waits until|it is due at"
+    ),
     Planted(prunes_by_run_id, 19, "which nobody has asked for|has removed .* owns"),
     Planted(deletes_by_run_id, 19, "which nobody has asked for|has removed .* owns"),
 ]
