@@ -560,7 +560,7 @@ PLANTED = [
     Planted(takes_an_orderly_end_for_a_crash, 16, "an interruption is counted"),
     Planted(leaves_inside_of_a_handler, 17, "has left memory, which has executed"),
     Planted(forgets_what_is_left_on_the_loop, 17, "has left memory, and has left behind"),
-    Planted(lets_children_outlive_their_parent, 10, HANGS),
+    Planted(lets_children_outlive_their_parent, 10, f"after its parent was cancelled|{HANGS}"),
     Planted(
         lets_a_jump_back_delay_timers, 18, "longer than it was told to|it sleeps until|it waits until|it is due at"
     ),
