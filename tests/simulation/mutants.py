@@ -15,7 +15,7 @@ from unittest import mock
 import anyio
 
 from flujo.backends.memory import InMemoryBackend
-from flujo.kernel import Event, Observer, RunSummary
+from flujo.kernel import Event, Kernel, RunSummary
 from flujo.kernel.backend import Commit, Posted, Refused, Removal, RunFilter
 from flujo.kernel.clock import SystemClock
 from flujo.kernel.codecs import PLAIN, Codec
@@ -163,12 +163,12 @@ def forgets_who_watches() -> Iterator[None]:
 @contextmanager
 def repeats_an_event() -> Iterator[None]:
     """A watcher that comes back sees the last event it has seen once more."""
-    watch = Observer.watch
+    watch = Kernel.watch
 
-    def earlier(self: Observer, run_id: str, after_seq: int = 0, **more: Any) -> AsyncGenerator[Event, None]:
+    def earlier(self: Kernel, run_id: str, after_seq: int = 0, **more: Any) -> AsyncGenerator[Event, None]:
         return watch(self, run_id, max(0, after_seq - 1), **more)
 
-    with mock.patch.object(Observer, "watch", earlier):
+    with mock.patch.object(Kernel, "watch", earlier):
         yield
 
 
