@@ -121,6 +121,27 @@ async def test_every_store_may_be_opened_again(tmp_path: Path, url: str) -> None
             assert await kernel.count() == number
 
 
+@pytest.mark.parametrize("url", ["memory:", "sqlite:{}/state.db", "file:{}/runs"])
+def test_a_kernel_may_be_opened_again_in_another_event_loop(tmp_path: Path, url: str) -> None:
+    """As by each of several calls of `asyncio.run`; nothing in it waits for the loop that is gone."""
+    kernel = Kernel(open_backend(url.format(tmp_path)), [doubling, waiting])
+
+    async def wait() -> None:
+        async with kernel:
+            await kernel.start(waiting, run_id="r")
+            await until(kernel, "r", "step_waiting")
+
+    async def go_on() -> int:
+        async with kernel:
+            await kernel.signal("r", "go", 7)
+            assert await kernel.run(doubling, {"number": 2}) == 4
+            result: int = await kernel.result("r")
+            return result
+
+    asyncio.run(wait())
+    assert asyncio.run(go_on()) == 7
+
+
 async def test_a_run_that_closes_its_kernel_does_not_wait_for_itself() -> None:
     """The kernel closes, and the run goes on with the next one."""
     harness = Harness()

@@ -120,6 +120,7 @@ class Kernel(Observed):
         identifiers = Identifiers(clock, self._random)
         self.id = kernel_id(identifiers.uid())
         self._process = os.getpid()
+        self._was_open = False
         runtime = Runtime(backend, clock, self._random, self.id, registry, self._limits)
         self._runtime, self._takeover = runtime, runtime.takeover
         self._observer = Observer(backend, workspaces=self.workspaces, clock=clock, local=runtime.local_runs)
@@ -179,14 +180,17 @@ class Kernel(Observed):
         self._lifetime.require_here()
 
     def _own_lifetime(self) -> Lifetime:
-        """Return what opens this kernel. One that was made before a fork and never opened gets an id of its own: two
-        processes under one id would take each other's runs for theirs."""
-        if self._process != os.getpid() and not self._lifetime.has_begun:
+        """Return what opens this kernel. Its parts are put together anew if it was open before, since they belong to
+        the event loop of that time, and if it was made before a fork: two processes under one id would take each
+        other's runs for theirs."""
+        is_fresh = self._process == os.getpid() and not self._was_open
+        if not is_fresh and not self._lifetime.has_begun:
             self._assemble()
         return self._lifetime
 
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
+        self._was_open = True
         self._files.claim()
         background = [self._forget_old_runs] if self._sweeper.has_rules else []
         async with self._runtime.live(self, self._starter, background, recover=self._recover_at_start):
