@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
 from flujo.kernel.clock import Clock, Identifiers
-from flujo.kernel.errors import FlujoError, InvalidValueError, RunExistsError, RunNotFoundError
+from flujo.kernel.errors import (
+    FlujoError,
+    InvalidValueError,
+    RequestReusedError,
+    RunExistsError,
+    RunNotFoundError,
+)
 from flujo.kernel.execution.child_runs import ChildCall
 from flujo.kernel.execution.programs import RunStart, Workflow
 from flujo.kernel.journal import events
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.fold import add_up
 from flujo.kernel.journal.fork import history
-from flujo.kernel.journal.requests import Fingerprint, check_request_id, fingerprint, id_for, without_request
+from flujo.kernel.journal.requests import (
+    REQUEST_KINDS,
+    Fingerprint,
+    check_request_id,
+    fingerprint,
+    id_for,
+    is_repeat,
+    without_request,
+)
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.keys import check_run_id
@@ -192,7 +207,8 @@ class Starter:
         journal = await read_journal(self._backend, summary)
         state = add_up(run_id, summary.uid, journal)
         chosen = asked.workflow or await self._registry.for_run(state, self._backend)
-        facts = [without_request(fact) for fact in history(journal, state, asked.from_step)]
+        sent = await self._signals_in_inbox(summary, state)
+        facts = [without_request(fact) for fact in (*history(journal, state, asked.from_step), *sent)]
         inherited = chosen.inherited(state.inputs, state.environment)
         created = await self._creation(chosen, name, {**inherited, **inputs}, {**state.labels, **labels})
         kept = {getattr(fact, "step", None) for fact in facts}
@@ -207,6 +223,18 @@ class Starter:
         created = created._replace(forked_from=run_id, request=request, principal=principal())
         self._workspaces.make_own(name, created.environment)
         return await self._begin(chosen, name, created, facts)
+
+    async def _signals_in_inbox(self, run: RunSummary, state: WorkflowState) -> Sequence[Fact]:
+        """Return the signals that a run was sent and has not recorded: it would have, had it gone on instead."""
+        found: list[Fact] = []
+        for posted in await self._backend.requests(run.run_id, run.uid):
+            kind = REQUEST_KINDS.get(posted.request.kind)
+            if kind is None or kind.fact is not events.SignalReceived:
+                continue
+            with suppress(ValueError, RequestReusedError):  # what its owner will drop
+                fact = kind.read(posted.request.body)
+                found += [] if is_repeat(state, fact.request) else [fact]
+        return found
 
     # -- what they share ----------------------------------------------------------------------------------------
 
