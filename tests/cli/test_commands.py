@@ -261,7 +261,7 @@ def test_inspect_shows_steps_and_takes_abbreviations(flujoctl: Flujoctl) -> None
 
     failed = flujoctl("inspect", "2026")
     assert "status     failed" in failed.out
-    assert "reason    step 'bad': ShellError" in failed.out
+    assert "reason     step 'bad': ShellError" in failed.out
     assert failed.err.splitlines() == ["try: flujoctl resume nightly-2026"]
     waiting = flujoctl("get", "nightly-2027")
     assert "waiting (interrupted)" in waiting.out

@@ -16,14 +16,13 @@ def for_clients(error: FlujoError) -> FlujoError:
     """Return what a client is told: the error itself, or one of the same class in other words."""
     if isinstance(error, errors.KernelClosedError):
         return errors.ServerStoppingError()
-    for kind, reword in _WORDINGS.items():
-        if isinstance(error, kind):
-            message, hints = reword(error)
-            told = error.__class__.__new__(error.__class__)
-            told.__dict__.update(error.__dict__)
-            FlujoError.__init__(told, message, hints)
-            return told
-    return error
+    if (reword := _WORDINGS.get(error.__class__)) is None:  # a class below one of these has words of its own
+        return error
+    message, hints = reword(error)
+    told = error.__class__.__new__(error.__class__)
+    told.__dict__.update(error.__dict__)
+    FlujoError.__init__(told, message, hints)
+    return told
 
 
 def _workflow_not_found(error: Any) -> tuple[str, Sequence[str]]:
