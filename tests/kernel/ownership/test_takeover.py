@@ -456,6 +456,25 @@ async def test_a_release_that_fails_is_tried_again(refusals: int, makes_them: bo
         assert (await kernel.inspect("r")).variables == {"x": 1}
 
 
+async def test_a_run_that_could_neither_be_taken_up_nor_released_is_taken_up_later() -> None:
+    """The store says that this kernel has it, and the kernel does not. Whoever asks for it need not wait until the
+    release is tried again: no time passes here."""
+    harness = Harness(ManualClock())
+    async with harness.kernel(waiting) as dying:
+        await dying.start(waiting, run_id="r")
+        await until(dying, "r", "step_waiting")
+        crash(dying)
+    backend = Refusing(harness.store)
+    async with harness.kernel(waiting, backend=backend, recover=False) as kernel:
+        backend.refusals = 1
+        await kernel.set_variable("r", "x", 1)
+        await kernel.start(waiting, run_id="r")
+        await kernel.signal("r", "go", 5)
+
+        with anyio.fail_after(5):
+            assert await kernel.result("r") == 5
+
+
 async def test_a_run_that_has_come_back_is_not_released_late() -> None:
     """The release was made although the store refused it, and the run goes on here before it is tried again."""
     harness = Harness(ManualClock())

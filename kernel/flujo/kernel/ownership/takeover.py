@@ -133,6 +133,10 @@ class Takeover:
             with suppress(RunActiveError):  # somebody else was faster
                 adopt = partial(self._adopt, summary.run_id)
                 await self._tasks.finish(partial(self._one_at_a_time, summary.run_id, adopt))
+        elif summary.owner == self._driver.owner and not self._runs.holds(summary.uid):
+            # A write that has failed may have made it this kernel's all the same, or it has ended since it was looked
+            # at; `bring_back` looks again (test_a_run_that_could_neither_be_taken_up_nor_released_is_taken_up_later).
+            await self._tasks.finish(partial(self.bring_back, summary.run_id))
 
     async def _adopt(self, run_id: str) -> None:
         """Become the owner of an interrupted run and go on where it stopped."""
