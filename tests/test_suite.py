@@ -88,7 +88,7 @@ def test_tests_run_in_processes_of_their_own_and_leave_nothing(tmp_path: Path) -
     (tests / "pytest.ini").write_text("[pytest]\n")
 
     command = [sys.executable, str(ROOT / "tests" / "suite.py"), "--scratch", str(scratch), "--workers", "2"]
-    command += ["-q", "-c", str(tests / "pytest.ini"), "-p", "no:cacheprovider", str(tests)]
+    command += ["-q", "-c", str(tests / "pytest.ini"), "-p", "no:cacheprovider", "-p", "no:asyncio", str(tests)]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

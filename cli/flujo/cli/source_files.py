@@ -18,7 +18,7 @@ MOST_NAMED = 3
 MOST_BYTES = 2**18
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a disk"}
-_OPEN_ALREADY = ("/dev/", "/proc/")
+_OPEN_ALREADY = ("/dev/fd/", "/dev/stdin", "/proc/")
 """Where a shell puts what it has opened itself, such as `<(command)`: there a pipe has a writer."""
 
 
