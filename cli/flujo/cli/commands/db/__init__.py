@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
-import click
-
-from flujo.cli.nearest import refuse_unknown
-from flujo.cli.session import shared_options
+from flujo.cli.groups import CommandGroup
 
 COMMANDS = {
     "check": "check a store for damage",
@@ -19,31 +14,9 @@ COMMANDS = {
 }
 
 
-class Database(click.Group):
-    """The group itself. Each command is imported when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            refuse_unknown(ctx, args[0], COMMANDS)
-        return super().resolve_command(ctx, args)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        found: click.Command = import_module(f"flujo.cli.commands.db.{cmd_name}").command
-        return found
-
-
-command = Database(
+command = CommandGroup(
     "db",
-    params=shared_options(),
-    no_args_is_help=False,  # or the help would be taken for the message of an error
+    COMMANDS,
     help="Maintain a store: check it, back it up, restore it, copy its runs.",
     short_help="maintain a store: check, backup, restore, copy",
-    context_settings={"help_option_names": ["-h", "--help"]},
 )

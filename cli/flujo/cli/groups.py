@@ -1,0 +1,43 @@
+"""Groups of commands, such as `flujoctl db check`: each command is a module of its name, imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+from .nearest import refuse_unknown
+from .session import shared_options
+
+
+class CommandGroup(click.Group):
+    """The group of the package `flujo.cli.commands.NAME`. `commands_told` says by name what each command is for."""
+
+    def __init__(self, name: str, commands_told: Mapping[str, str], *, help: str, short_help: str) -> None:
+        super().__init__(
+            name,
+            params=shared_options(),
+            no_args_is_help=False,  # or the help would be taken for the message of an error
+            help=help,
+            short_help=short_help,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+        self._package = f"flujo.cli.commands.{name}"
+        self._told = commands_told
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._told)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            refuse_unknown(ctx, args[0], self._told)
+        return super().resolve_command(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._told:
+            return None
+        found: click.Command = import_module(f"{self._package}.{cmd_name}").command
+        return found
