@@ -1,0 +1,62 @@
+"""The keys of a definition, by place, and what to say of a key that does not belong where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flujo.kernel.programs import KEYS as RETENTION_KEYS
+
+from .documents import Node, Problems
+from .other_systems import OF_OTHER_SYSTEMS
+from .registry import Task
+from .wording import named, nearest
+
+TOP_KEYS = (
+    *("name", "description", "version", "params", "steps", "outputs", "labels"),
+    *("timeout", "max_parallel", "settings", "retention"),
+)
+STEP_KEYS = (
+    *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
+    *("retry", "timeout", "on_error", "always_run"),
+)
+ON_ERROR_KEYS = ("action", "retry", "delay", "next", "message")
+RETRY_KEYS = ("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "give_up_on", "max_elapsed")
+
+TOP_KEYS_TO_COME = ("flows", "imports", "secrets")
+STEP_KEYS_TO_COME = ("for_each", "outputs", "progress_update", "progress_interval")
+
+_PLACES = {
+    "the top level": (*TOP_KEYS, *TOP_KEYS_TO_COME),
+    "a step": (*STEP_KEYS, *STEP_KEYS_TO_COME),
+    "`retry`": RETRY_KEYS,
+    "`on_error`": ON_ERROR_KEYS,
+    "`retention`": RETENTION_KEYS,
+}
+
+
+def check_keys(
+    node: Node,
+    problems: Problems,
+    place: str,
+    known: Iterable[str],
+    to_come: Iterable[str] = (),
+    task: Task | None = None,
+) -> None:
+    """Note each key of a mapping that is not among the `known` ones, with where it belongs or what was meant."""
+    for key in node.value:
+        if key in known:
+            continue
+        at = node.keys[key]
+        elsewhere = [where for where, keys in _PLACES.items() if key in keys]
+        if key in to_come:
+            problems.add(at, f"`{key}` is not supported by this release")
+        elif task is not None and task.input(key) is not None:
+            problems.add(at, f"`{key}` is an input of task `{task.name}`; put it under `inputs`")
+        elif elsewhere:
+            problems.add(at, f"`{key}` belongs to {elsewhere[0]}, not to {place}")
+        elif key in OF_OTHER_SYSTEMS:
+            problems.add(at, f"{place} has no key `{key}`; write {OF_OTHER_SYSTEMS[key]}")
+        elif near := nearest(key, known):
+            problems.add(at, f"{place} has no key {named(key)}; did you mean `{near}`?")
+        else:
+            problems.add(at, f"{place} has no key {named(key)}; it has: {', '.join(known)}")

@@ -1,0 +1,123 @@
+"""What follows a failure of a step: `retry`, and `on_error` in all its forms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from flujo.kernel.programs import NO_RETRY, RetryPolicy
+
+from .definition_keys import ON_ERROR_KEYS, RETRY_KEYS, check_keys
+from .definitions import OnError
+from .documents import Node, Problems
+from .reading import NUMBERS, NodeReader, has_value, is_true, kind_of
+from .step_order import StepOrder, next_of
+from .template_checks import TemplateChecks
+from .wording import shown, unknown
+
+
+class FailureReader(NodeReader):
+    """Reads what a step says of its failures."""
+
+    def __init__(self, problems: Problems, order: StepOrder, templates: TemplateChecks) -> None:
+        super().__init__(problems)
+        self._problems = problems
+        self._order = order
+        self._templates = templates
+
+    def retry(self, node: Node | None) -> RetryPolicy:
+        """Return the policy that `retry` stands for."""
+        if node is None or node.value is None:
+            return NO_RETRY
+        if isinstance(node.value, int) and not isinstance(node.value, bool):
+            if node.value < 0:
+                self._add(node.at, "`retry` must not be negative")
+            return RetryPolicy(max_attempts=max(node.value, 0) + 1)
+        if not isinstance(node.value, dict):
+            self._add(node.at, f"`retry` must be a number of further attempts or a mapping, not {kind_of(node)}")
+            return NO_RETRY
+        check_keys(node, self._problems, "`retry`", RETRY_KEYS)
+        chosen: dict[str, Any] = {}
+        for key, value in node.value.items():
+            if key in RETRY_KEYS and (read := self._read_retry_key(key, value)) is not None:
+                chosen[key] = read
+        if "delay" in chosen and "max_delay" in chosen and chosen["max_delay"] < chosen["delay"]:
+            self._add(node.value["max_delay"].at, "`max_delay` is below `delay`; leave it out, or make it longer")
+            del chosen["max_delay"]
+        return RetryPolicy(**chosen)
+
+    def on_error(self, step: Node, before: Collection[str], name: str) -> tuple[OnError, RetryPolicy | None]:
+        """Return what `on_error` of a step says, and the policy of `action: retry` if it is one."""
+        node = step.value.get("on_error")
+        if node is None or node.value is None or node.value == "fail":
+            return OnError(), None
+        if node.value == "continue":
+            return OnError(goes_on=True), None
+        if not isinstance(node.value, dict):
+            self._add(
+                node.at,
+                "`on_error` must be fail, continue or a mapping such as {action: retry, retry: 3}, "
+                f"not {shown(node.plain())}",
+            )
+            return OnError(), None
+        check_keys(node, self._problems, "`on_error`", ON_ERROR_KEYS)
+        action = node.value.get("action")
+        if action is not None and action.value not in ("fail", "continue", "retry"):
+            self._add(action.at, f"`action` must be fail, continue or retry, not {shown(action.plain())}")
+        word = None if action is None else action.value
+        following = self._read_next(step, name, word)
+        message = self._text(node.value.get("message"), "`message`")
+        if message is not None:
+            self._templates.check(node.value["message"], before, name)
+        goes_on = word == "continue" or following is not None
+        return OnError(goes_on=goes_on, next=following, message=message), self._read_further_attempts(step, word)
+
+    def _read_retry_key(self, key: str, node: Node) -> Any:
+        if key in ("delay", "max_delay", "max_elapsed"):
+            return self._duration(node, f"`{key}`", zero=True)
+        if key in ("on_error", "give_up_on"):
+            names = [node] if isinstance(node.value, str) else node.value
+            if isinstance(names, list) and all(isinstance(each.value, str) for each in names):
+                return tuple(each.value for each in names)
+            self._add(node.at, f"`{key}` must be a list of error names such as [ConnectionError]")
+            return None
+        for problem in NUMBERS[key].problems(node.plain()):
+            self._add(node.at, f"`{key}` {problem}")
+            return None
+        return node.value
+
+    def _read_next(self, step: Node, name: str, action: Any) -> str | None:
+        node = next_of(step)
+        if node is None:
+            return None
+        at = step.value["on_error"].keys["next"]
+        following = self._text(node, "`next`")
+        if following is None:
+            return None
+        if following not in self._order.steps:
+            self._add(node.at, unknown("step", following, self._order.steps))
+        elif self._order.graph is not None and following == name:
+            self._add(node.at, f"step `{name}` cannot handle its own failure")
+        elif self._order.graph is not None and following in self._order.clean_ups:
+            self._add(node.at, f"step `{following}` always runs, so it cannot be for this failure only")
+        if action == "fail":
+            self._add(at, "`next` goes on after the failure and `action: fail` does not; leave one of them out")
+        if is_true(step.value.get("always_run")):
+            self._add(at, "`next` does not go with `always_run`: when a clean-up fails, the run may be over")
+        return following
+
+    def _read_further_attempts(self, step: Node, action: Any) -> RetryPolicy | None:
+        """Return the policy that `action: retry` stands for."""
+        node = step.value["on_error"]
+        if action != "retry":
+            for key in ("retry", "delay"):
+                if key in node.value:
+                    self._add(node.keys[key], f"`{key}` in `on_error` goes with `action: retry` only")
+            return None
+        if has_value(step, "retry"):
+            self._add(step.keys["retry"], "`retry` does not go with `on_error: {action: retry}`; leave one of them out")
+        if not has_value(node, "retry"):
+            self._add(node.value["action"].at, "`action: retry` needs `retry`, the number of further attempts")
+        further = self._number(node.value.get("retry"), "retry") or 1
+        delay = self._duration(node.value.get("delay"), "`delay`", zero=True)
+        return RetryPolicy(max_attempts=further + 1, delay=NO_RETRY.delay if delay is None else delay)

@@ -1,0 +1,119 @@
+"""What the templates of a definition mention, checked against what it declares and against the order of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from .documents import Node, Problems
+from .evaluation import is_template
+from .missing_values import Use
+from .parameters import Parameter
+from .registry import Mention
+from .step_order import AT_THE_END, StepOrder
+from .templates import ROOT_NAMES, STEP_FIELDS, References, TemplateError, condition_references, references
+from .wording import unknown
+
+MAX_TEMPLATES = 20_000
+"""Parts of all templates of a definition: reading takes about 30 µs for each."""
+
+
+class TemplateChecks:
+    """Notes what is wrong with templates, and gathers what they mention.
+
+    `uses` are the templates in the order of the file, `env_names` the variables they mention, and `mentions` by step
+    the names in its inputs and condition.
+    """
+
+    def __init__(self, problems: Problems, parameters: Mapping[str, Parameter], order: StepOrder) -> None:
+        self.uses: list[Use] = []
+        self.env_names: set[str] = set()
+        self.mentions: dict[str, set[Mention]] = {}
+        self._add = problems.add
+        self._parameters = parameters
+        self._order = order
+        self._parts = 0
+
+    def check(self, node: Node, before: Collection[str], name: str | None = None) -> None:
+        """Check each template at or below a node of step `name`, which the steps `before` come before."""
+        for scalar in node.scalars():
+            if isinstance(scalar.value, str) and is_template(scalar.value):
+                self._check_references(scalar, references, before, name)
+
+    def check_condition(self, node: Node, before: Collection[str], name: str) -> None:
+        """Check a condition, which is a template or a bare expression."""
+        self._check_references(node, condition_references, before, name)
+
+    def mention(self, step: str, mentions: Iterable[Mention]) -> None:
+        """Note names that a step mentions."""
+        for root, name in mentions:
+            if root == "env" and name is not None:
+                self.env_names.add(name)
+            self.mentions.setdefault(step, set()).add((root, name))
+
+    def mention_uses(self, step: str, since: int) -> None:
+        """Note for a step what the templates mention that were checked as number `since` and later."""
+        for use in self.uses[since:]:
+            self.mention(step, use.mentioned.members)
+            self.mention(step, (("args", root) for root in use.mentioned.roots & self._parameters.keys()))
+
+    def _check_references(
+        self, node: Node, read: Callable[[str], References], before: Collection[str], name: str | None
+    ) -> None:
+        if self._parts > MAX_TEMPLATES:
+            return
+        try:
+            mentioned = read(node.value)
+        except TemplateError as error:
+            self._add(node.at, error.message)
+            return
+        self._parts += mentioned.size
+        if self._parts > MAX_TEMPLATES:
+            self._add(node.at, f"all templates of a definition have at most {MAX_TEMPLATES} parts, here are more")
+            return
+        self.uses.append(Use(node.at, mentioned, name, is_condition=read is condition_references))
+        self.env_names |= mentioned.env
+        known = {*ROOT_NAMES, *self._parameters}
+        behind_dashes = self._behind_dashes(mentioned.steps)
+        for root in sorted(mentioned.roots - known - {"range", "dict"} - behind_dashes):
+            self._add(node.at, f"{unknown('name', root, known)} (in a template)")
+        for parameter in sorted(mentioned.parameters - self._parameters.keys()):
+            self._add(node.at, f"{unknown('parameter', parameter, self._parameters)} (in a template)")
+        for step in sorted(mentioned.steps):
+            if (problem := self._problem_with_step(step, before, name)) is not None:
+                self._add(node.at, problem)
+        for step, each in sorted(mentioned.fields):
+            if step in self._order.steps and each not in STEP_FIELDS:
+                self._add(node.at, f"`steps.{step}` has no `{each}`; it has: {', '.join(STEP_FIELDS)}")
+        if mentioned.computed_env:
+            self._add(node.at, "the name of a variable in `env` must be written out, so that it can be recorded")
+
+    def _behind_dashes(self, steps: frozenset[str]) -> set[str]:
+        """Return the names that `steps.a-b` seems to mention: what is meant is told for `steps.a`."""
+        longer = [
+            each
+            for each in self._order.steps
+            for step in steps - self._order.steps.keys()
+            if each.startswith(f"{step}-")
+        ]
+        return {part for each in longer for part in each.replace(".", "-").split("-")}
+
+    def _problem_with_step(self, step: str, before: Collection[str], name: str | None) -> str | None:
+        if step in before:
+            return None
+        if step == name:
+            return f"step `{step}` cannot refer to itself"
+        if step in self._order.left_for_the_end:
+            return AT_THE_END.format(step)
+        if step in self._order.steps and self._order.graph is not None:
+            return f"step `{step}` may not have run before this one; add it to `depends_on`"
+        if step in self._order.steps:
+            return f"step `{step}` runs later than this one"
+        longer = [each for each in self._order.steps if each.startswith((f"{step}-", f"{step}."))]
+        if longer:
+            return f"there is no step `{step}`; for `{longer[0]}` write steps['{longer[0]}']"
+        return unknown("step", step, self._order.steps)
+
+
+def has_template(node: Node) -> bool:
+    """True if any text at or below a node is a template."""
+    return any(isinstance(each.value, str) and is_template(each.value) for each in node.scalars())
