@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,30 @@ def test_other_packages_bring_schemes(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     assert isinstance(open_backend("ram:"), InMemoryBackend)
     assert "ram" in schemes()
+
+
+def test_what_is_installed_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Reading the metadata of all packages takes longer than a small command; only an unknown scheme has it read anew,
+    so that a package which came since is found."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ram.py").write_text(
+        "from flujo.backends import InMemoryBackend\n\nmake = lambda url: InMemoryBackend()\n"
+    )
+    read: list[str] = []
+
+    def reading(group: str) -> EntryPoints:
+        read.append(group)
+        return entry_points(group=group)
+
+    monkeypatch.setattr("importlib.metadata.entry_points", reading)
+    for _ in range(3):
+        open_backend("memory:")
+    assert len(read) == 1
+    install(tmp_path, "ram = ram:make")
+    os.utime(tmp_path, (1, 1))  # importlib reads a folder anew when its date has changed
+
+    assert isinstance(open_backend("ram:"), InMemoryBackend)
+    assert len(read) == 2
 
 
 def test_no_other_package_takes_a_scheme_of_flujo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

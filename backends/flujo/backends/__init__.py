@@ -10,7 +10,9 @@ Importing this package imports no backend, so that a program pays for the driver
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,9 @@ def open_backend(url: str) -> StateBackend:
     """
     scheme, colon, _ = url.partition(":")
     registered = _registered()
+    if scheme not in registered:
+        _registered_on.cache_clear()  # its package may have been installed since
+        registered = _registered()
     known = ", ".join(f"{name}:" for name in sorted(registered))
     if not colon:
         raise StoreUrlError(url, f"a store URL begins with a scheme, as in sqlite:{url}; there are {known}")
@@ -63,6 +68,12 @@ def schemes() -> list[str]:
 
 def _registered() -> Mapping[str, EntryPoint]:
     """Return the entry points by scheme. No other package can take a scheme of flujo's own."""
+    return _registered_on(tuple(sys.path))
+
+
+@lru_cache(maxsize=1)
+def _registered_on(path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """Return the entry points of the packages on this path. Reading them all costs milliseconds, so it is done once."""
     from importlib.metadata import entry_points  # costs as much as a third of the kernel, and only opening needs it
 
     points = sorted(entry_points(group=_GROUP), key=lambda point: point.module.startswith(f"{__name__}."))
