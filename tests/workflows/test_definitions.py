@@ -12,7 +12,7 @@ from flujo.kernel.store.retention import Retention
 from flujo.workflows import load_workflow_text
 from flujo.workflows.definition_reader import read_definition
 from flujo.workflows.definitions import Definition, OnError
-from flujo.workflows.registry import Tasks
+from flujo.workflows.registry import BUILT_IN, Tasks
 
 
 def read(text: str) -> Definition:
@@ -239,8 +239,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "name: x\nsteps:\n  - {name: a, task: shel}\n  - {name: b, task: zzzzzz}\n",
         [
             "3:21: there is no task `shel`; did you mean `shell`?",
-            "4:21: there is no task `zzzzzz`; there are: echo, fail, noop, python_code, read_file, shell, sleep, "
-            "template, wait_signal, write_file",
+            f"4:21: there is no task `zzzzzz`; there are: {', '.join(sorted(BUILT_IN))}",
         ],
     ),
     "inputs of tasks": (

@@ -523,6 +523,6 @@ async def test_inputs_that_do_not_fit_are_all_told(bench: Bench) -> None:
         await bench.call("shell", command=5, chck=True)
 
     assert raised.value.problems == {
-        "command": "must be a string or an array, not 5",
+        "command": "must be a string or an array or an object, not 5",
         "chck": "there is no input `chck`; did you mean `check`?",
     }

@@ -12,7 +12,7 @@ definition uses it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -26,16 +26,32 @@ from .runlog import StepLog
 from .wording import unknown
 
 BUILT_IN = {
+    "add_numbers": "plain_values:add_numbers",
+    "append_file": "moving_files:append_file",
+    "copy_file": "moving_files:copy_file",
+    "delete_file": "moving_files:delete_file",
     "echo": "messages:echo",
     "fail": "messages:fail",
+    "join_strings": "plain_values:join_strings",
+    "list_files": "listing_files:list_files",
+    "move_file": "moving_files:move_file",
     "noop": "messages:noop",
+    "print_message": "messages:print_message",
+    "print_vars": "messages:print_vars",
     "python_code": "python_code:python_code",
+    "python_function": "python_function:python_function",
+    "python_module": "python_programs:python_module",
+    "python_script": "python_programs:python_script",
     "read_file": "files:read_file",
+    "read_json": "data_files:read_json",
+    "read_yaml": "data_files:read_yaml",
     "shell": "shell:shell",
     "sleep": "waiting:sleep",
     "template": "messages:template",
     "wait_signal": "waiting:wait_signal",
     "write_file": "files:write_file",
+    "write_json": "data_files:write_json",
+    "write_yaml": "data_files:write_yaml",
 }
 
 
@@ -85,29 +101,37 @@ Mention = tuple[str, str | None]
 class Task:
     """A task's descriptor. It returns plain JSON, or a `Wait`.
 
-    `one_of` lists groups of inputs of which exactly one must be given. `takes_any_input` is for a task that declares
-    none. `check` says what is wrong with inputs as they are written, by input, when a definition is loaded; `mentions`
-    lists what they mention outside of templates: `("env", "HOME")`, `("args", "day")`, `("settings", "shell")`, with
-    None for the second if it may be any.
+    `one_of` lists groups of inputs of which exactly one must be given. `spellings` are other words for inputs, each
+    with the input it stands for. With `takes_any_input` inputs that are not declared are handed on as they are.
+    `result` describes what the task returns, in the keywords of JSON Schema. `check` says what is wrong with inputs as
+    they are written, by input, when a definition is loaded; `mentions` lists what they mention outside of templates:
+    `("env", "HOME")`, `("args", "day")`, `("settings", "shell")`, with None for the second if it may be any.
     """
 
     name: str
     run: Run
     inputs: tuple[Parameter, ...] = ()
     one_of: tuple[tuple[str, ...], ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
     takes_any_input: bool = False
     needs_workspace: bool = True
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None
 
     def input(self, name: str) -> Parameter | None:
-        """Return the declaration of one input."""
-        return next((each for each in self.inputs if each.name == name), None)
+        """Return the declaration of one input, in any of its spellings."""
+        meant = self.spellings.get(name, name)
+        return next((each for each in self.inputs if each.name == meant), None)
 
     def missing(self, given: Iterable[str]) -> list[str]:
         """Return what is missing or one too many among the inputs given, as ends of a sentence about the task."""
-        names = set(given)
-        found = [f"needs the input `{each.name}`" for each in self.inputs if each.required and each.name not in names]
+        written: dict[str, list[str]] = {}
+        for name in given:
+            written.setdefault(self.spellings.get(name, name), []).append(name)
+        names = written.keys()
+        found = [f"takes `{first}` or `{second}`, not both" for first, second, *_ in filter(_twice, written.values())]
+        found += [f"needs the input `{each.name}`" for each in self.inputs if each.required and each.name not in names]
         for group in self.one_of:
             present = [name for name in group if name in names]
             if len(present) != 1:
@@ -116,17 +140,21 @@ class Task:
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the rendered inputs, complete with defaults; raises TaskInputError."""
-        if self.takes_any_input:
-            return dict(given)
-        complete, problems = check_inputs(self.inputs, given, read_texts=False)
-        for name in given:
-            if self.input(name) is None:
+        further = {name: value for name, value in given.items() if self.input(name) is None}
+        declared = {self.spellings.get(name, name): value for name, value in given.items() if name not in further}
+        complete, problems = check_inputs(self.inputs, declared, read_texts=False)
+        if not self.takes_any_input:
+            for name in further:
                 problems[name] = unknown("input", name, [each.name for each in self.inputs])
         if not problems and (missing := self.missing(given)):
             problems = {"inputs": "; ".join(missing)}
         if problems:
             raise TaskInputError(self.name, problems)
-        return complete
+        return {**complete, **further}
+
+
+def _twice(spellings: list[str]) -> bool:
+    return len(spellings) > 1
 
 
 def task(
@@ -134,11 +162,16 @@ def task(
     *,
     inputs: Mapping[str, Mapping[str, Any]] | None = None,
     one_of: Iterable[Iterable[str]] = (),
+    spellings: Mapping[str, str] | None = None,
+    result: Mapping[str, Any] | None = None,
+    takes_any_input: bool = False,
     needs_workspace: bool = True,
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None,
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None,
 ) -> Callable[[Run], Task]:
-    """Declare an async function of a TaskCall as a task. `inputs` are described as `params:` are; None takes any."""
+    """Declare an async function of a TaskCall as a task. `inputs` are described as `params:` are; None takes any.
+
+    The other arguments are those of `Task`. Raises DeclarationError for a declaration that makes no sense."""
     if inputs is not None:
         for each, keywords in inputs.items():
             for problem in keyword_problems(keywords).values():
@@ -151,7 +184,9 @@ def task(
             run=run,
             inputs=declared,
             one_of=tuple(tuple(group) for group in one_of),
-            takes_any_input=inputs is None,
+            spellings=dict(spellings or {}),
+            result=dict(result or {}),
+            takes_any_input=takes_any_input or inputs is None,
             needs_workspace=needs_workspace,
             check=check,
             mentions=mentions,

@@ -57,14 +57,21 @@ def _find(known: Tasks, name: str) -> Task | DeclarationError:
 def _object(name: str, task: Task | DeclarationError) -> dict[str, Any]:
     source = "flujo" if name in BUILT_IN else "installed"
     if isinstance(task, DeclarationError):
-        return {"name": name, "source": source, "summary": task.message, "inputs": {}, "one_of": []}
+        return {"name": name, "source": source, "summary": task.message, **_NOTHING}
     return {
         "name": name,
         "source": source,
         "summary": inspect.getdoc(task.run) or "",
         "inputs": {each.name: _schema(each) for each in task.inputs},
         "one_of": [list(group) for group in task.one_of],
+        "further_inputs": task.takes_any_input,
+        "spellings": dict(task.spellings),
+        "result": dict(task.result),
     }
+
+
+_NOTHING: dict[str, Any] = {"inputs": {}, "one_of": [], "further_inputs": False, "spellings": {}, "result": {}}
+"""What is told of a task that cannot be imported."""
 
 
 def _schema(parameter: Parameter) -> dict[str, Any]:
@@ -94,6 +101,29 @@ def _show(task: Mapping[str, Any]) -> None:
         print(text.table(("INPUT", "TYPE", "DEFAULT", ""), list(_rows(task["inputs"])), status=0, colour=False))
     for group in task["one_of"]:
         print(f"\nexactly one of {', '.join(group)}")
+    if task["further_inputs"]:
+        print("\nany further inputs are taken as well")
+    if task["result"]:
+        print(f"\nit returns {_returned(task['result'])}")
+    if task["spellings"]:
+        print()
+    for spelling, meant in task["spellings"].items():
+        print(f"`{spelling}` is another word for `{meant}`")
+
+
+def _returned(result: Mapping[str, Any]) -> str:
+    """Return what a schema says of a result, in words: `an object: path (string), size (integer)`."""
+    types = _listed(result.get("type", "anything"))
+    article = "" if types == "anything" else "an " if types[0] in "aeio" else "a "
+    fields = ", ".join(
+        f"{name} ({_listed(each['type'])})" if "type" in each else name
+        for name, each in result.get("properties", {}).items()
+    )
+    return f"{article}{types}{': ' if fields else ''}{fields}"
+
+
+def _listed(types: str | list[str]) -> str:
+    return types if isinstance(types, str) else " or ".join(types)
 
 
 def _rows(inputs: Mapping[str, Mapping[str, Any]]) -> Iterable[list[str]]:

@@ -13,9 +13,9 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from flujo.kernel.errors import FlujoError
 from flujo.workflows.blocking import GivenUp, may_block
@@ -56,33 +56,86 @@ _KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
 )
 
-_PATH: dict[str, dict[str, Any]] = {
-    "path": {"type": "string", "required": True, "minLength": 1},
-    "encoding": {"type": "string", "default": "utf-8"},
-    "allow_outside": {"type": "boolean", "default": False},
-}
+
+class NotTextError(FlujoError, ValueError):
+    """A file holds bytes that are no text in the encoding that was asked for."""
+
+    reason = "INVALID_FIELD"
+    type = "NotTextError"
+
+    def __init__(self, path: Path, encoding: str, error: UnicodeDecodeError) -> None:
+        super().__init__(
+            f"{str(path)!r} is not {encoding} text: its byte {error.start + 1} cannot be read; "
+            "give its `encoding`, or `errors: replace`"
+        )
 
 
-@task("read_file", inputs=_PATH)
-async def read_file(call: TaskCall) -> str:
-    """Return the text of a file."""
-    return await may_block(lambda _: read_text(_path(call.inputs, call.workspace), call.inputs["encoding"]))
+Keywords = dict[str, dict[str, Any]]
+
+FILE_PATH: Keywords = {"path": {"type": "string", "required": True, "minLength": 1}}
+TEXT: Keywords = {"encoding": {"type": "string", "default": "utf-8"}}
+OUTSIDE: Keywords = {"allow_outside": {"type": "boolean", "default": False}}
+FILE = {"file": "path"}
+"""The word for `path` in the files of other engines."""
+
+WRITTEN = {"type": "object", "properties": {"path": {"type": "string"}, "size": {"type": "integer"}}}
+"""What a task returns that has written a file: its absolute path, and its size in bytes."""
 
 
-@task("write_file", inputs={**_PATH, "content": {"required": True}})
+@task(
+    "read_file",
+    inputs={
+        "path": {"type": "string", "minLength": 1},
+        "file": {"type": "string", "minLength": 1},
+        **TEXT,
+        "errors": {"type": "string", "enum": ["strict", "replace"], "default": "strict"},
+        **OUTSIDE,
+    },
+    one_of=[("path", "file")],
+    result={"type": ["string", "object"]},
+)
+async def read_file(call: TaskCall) -> Any:
+    """Return the text of the file `path`; of `file`, as other engines call it, {path, content}."""
+    given = call.inputs
+    path = await may_block(lambda _: inside(call, given.get("path", given.get("file"))))
+    text = await may_block(lambda _: read_text(path, given["encoding"], given["errors"]))
+    return text if "path" in given else {"path": str(path), "content": text}
+
+
+@task(
+    "write_file", inputs={**FILE_PATH, **TEXT, **OUTSIDE, "content": {"required": True}}, spellings=FILE, result=WRITTEN
+)
 async def write_file(call: TaskCall) -> dict[str, Any]:
     """Write a file, and the folders it needs; return {path, size}. Anything but text is written as JSON."""
 
+    return await written(call, as_text(call.inputs["content"]))
+
+
+async def written(call: TaskCall, text: str) -> dict[str, Any]:
+    """Write a text to the file that a call names; return {path, size}."""
+
     def write(given_up: GivenUp) -> dict[str, Any]:
-        path = _path(call.inputs, call.workspace)
-        size = write_text(path, as_text(call.inputs["content"]), call.inputs["encoding"], given_up)
-        return {"path": str(path), "size": size}
+        path = inside(call, call.inputs["path"])
+        return {"path": str(path), "size": write_text(path, text, call.inputs["encoding"], given_up)}
 
     return await may_block(write)
 
 
-def _path(inputs: Mapping[str, Any], workspace: Path) -> Path:
-    return confined(inputs["path"], workspace, allow_outside=inputs["allow_outside"])
+def inside(call: TaskCall, path: str) -> Path:
+    """Return a path seen from the workspace of a call, which may lead out of it only with `allow_outside`."""
+    return confined(path, call.workspace, allow_outside=call.inputs["allow_outside"])
+
+
+def beside_or_inside(call: TaskCall, name: str) -> Path:
+    """Return the file a relative path names: beside the workflow's file, if it has one, or else in the workspace."""
+    outside = call.inputs["allow_outside"]
+    folders = [call.workspace]
+    if call.context["workflow_dir"]:
+        folders.insert(0, Path(call.context["workflow_dir"]))
+        beside = confined(name, *folders, allow_outside=outside)
+        if beside.exists():
+            return beside
+    return confined(name, call.workspace, *folders, allow_outside=outside)
 
 
 def confined(path: str, folder: Path, *others: Path, allow_outside: bool) -> Path:
@@ -95,16 +148,29 @@ def confined(path: str, folder: Path, *others: Path, allow_outside: bool) -> Pat
     raise OutsideWorkspaceError(path, folder)
 
 
-def read_text(path: Path, encoding: str) -> str:
-    """Return the text of an ordinary file of bounded size; raises NotAFileError."""
-    require_file(path, os.stat(path).st_mode)
-    # It may be another file by now: opening a pipe would wait for its other end, and links were resolved above.
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW)) as file:
-        require_file(path, os.fstat(file.fileno()).st_mode)
+def read_text(path: Path, encoding: str, errors: str = "strict") -> str:
+    """Return the text of an ordinary file of bounded size; raises NotAFileError and NotTextError."""
+    with opened(path) as file:
         data = file.read(MAX_READ_BYTES + 1)
     if len(data) > MAX_READ_BYTES:
         raise ValueError(f"{path} is larger than {MAX_READ_BYTES // 1024 // 1024} MiB")
-    return data.decode(_checked(encoding))
+    try:
+        return data.decode(_checked(encoding), errors)
+    except UnicodeDecodeError as error:
+        raise NotTextError(path, encoding, error) from None
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open an ordinary file for reading; raises NotAFileError."""
+    require_file(path, os.stat(path).st_mode)
+    # It may be another file by now: opening a pipe would wait for its other end, and links were resolved before.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW))  # noqa: SIM115
+    try:
+        require_file(path, os.fstat(file.fileno()).st_mode)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def require_file(path: Path, mode: int) -> None:
@@ -124,28 +190,40 @@ def _checked(encoding: str) -> str:
 
 def write_text(path: Path, text: str, encoding: str, given_up: GivenUp) -> int:
     """Put a file in its place as a whole, durably. Return its size in bytes."""
-    data = text.encode(_checked(encoding))
+    return write_whole(path, [encoded(text, encoding)], given_up)
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    """Return a text as bytes; raises UnicodeEncodeError for what the encoding does not have."""
+    return text.encode(_checked(encoding))
+
+
+def write_whole(path: Path, chunks: Iterable[bytes], given_up: GivenUp, mode: int | None = None) -> int:
+    """Put a file in its place as a whole, durably, with a mode if one is given. Return its size in bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if (replaced := mode_of(path)) is not None:
         require_file(path, replaced)
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
+    size = 0
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            for chunk in chunks:
+                given_up.check()
+                size += file.write(chunk)
             file.flush()
-            put_in_place(descriptor, beside, path, given_up)
+            put_in_place(descriptor, beside, path, given_up, mode)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    return len(data)
+    return size
 
 
-def put_in_place(descriptor: int, beside: Path, path: Path, given_up: GivenUp) -> None:
-    """Let a file that is written take its place, durably; the mode of one that is replaced stays."""
-    replaced = mode_of(path)
-    if replaced is not None:
-        os.fchmod(descriptor, replaced & 0o777)
+def put_in_place(descriptor: int, beside: Path, path: Path, given_up: GivenUp, mode: int | None = None) -> None:
+    """Let a file that is written take its place, durably; without a `mode` that of one that is replaced stays."""
+    kept = mode_of(path) if mode is None else mode
+    if kept is not None:
+        os.fchmod(descriptor, kept & 0o777)
     os.fsync(descriptor)
     given_up.check()  # a later attempt may have written it by now
     os.replace(beside, path)

@@ -1,18 +1,19 @@
-"""Tasks that only say something: echo, template, fail, noop."""
+"""Tasks that only say something: echo, print_message, print_vars, template, fail, noop."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flujo.kernel.errors import FlujoError
 from flujo.workflows.blocking import GivenUp, may_block
 from flujo.workflows.registry import Mention, TaskCall, task
+from flujo.workflows.sandbox import NotRun
 from flujo.workflows.templates import render
 from flujo.workflows.texts import as_text
 
-from .files import confined, read_text, write_text
+from .files import beside_or_inside, inside, read_text, write_text
 
 
 class TaskFailed(FlujoError):
@@ -20,6 +21,33 @@ class TaskFailed(FlujoError):
 
     reason = "STEP_FAILED"
     type = "TaskFailed"
+
+
+_SUCCESS = {
+    "type": "object",
+    "properties": {"success": {"type": "boolean"}, "printed_length": {"type": "integer"}},
+}
+
+MAX_SHOWN = 2_000
+"""Characters of one value that `print_vars` writes."""
+
+
+def _anything(inputs: Mapping[str, Any]) -> list[Mention]:
+    """Return every name that a resume may change."""
+    return [(root, None) for root in ("args", "settings", "workflow")]
+
+
+def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
+    """Return what a template in a file may mention: anything."""
+    return _anything(inputs) if "file" in inputs else []
+
+
+def _shortly(value: Any) -> str:
+    """Return a value as JSON, not too long; of steps without a result the status alone."""
+    if isinstance(value, Mapping):
+        value = {key: {"status": each.status} if isinstance(each, NotRun) else each for key, each in value.items()}
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters)"
 
 
 @task("echo", inputs={"message": {"required": True}}, needs_workspace=False)
@@ -30,20 +58,42 @@ async def echo(call: TaskCall) -> Any:
     return message
 
 
-@task("noop", inputs={}, needs_workspace=False)
-async def noop(call: TaskCall) -> None:
-    """Do nothing."""
+@task("print_message", inputs={"message": {"default": ""}}, needs_workspace=False, result=_SUCCESS)
+async def print_message(call: TaskCall) -> dict[str, Any]:
+    """Write the message to the log, as `echo` does; return {success, printed_length}."""
+    message = as_text(call.inputs["message"])
+    call.log.write(message)
+    return {"success": True, "printed_length": len(message)}
+
+
+@task("print_vars", inputs={"message": {"type": "string"}}, needs_workspace=False, result=_SUCCESS, mentions=_anything)
+async def print_vars(call: TaskCall) -> dict[str, Any]:
+    """Write every name that templates see here to the log, each with its value as JSON; return {success}."""
+    lines = [] if "message" not in call.inputs else [f"--- {call.inputs['message']} ---"]
+    lines += [f"{name} = {_shortly(call.context[name])}" for name in sorted(call.context)]
+    call.log.write("\n".join(lines))
+    return {"success": True, "printed_length": sum(map(len, lines))}
+
+
+@task(
+    "noop",
+    inputs={"should_fail": {"type": "boolean", "default": False}},
+    takes_any_input=True,
+    needs_workspace=False,
+    result={"type": ["object", "null"]},
+)
+async def noop(call: TaskCall) -> dict[str, Any] | None:
+    """Do nothing; return {processed_inputs, task_name, task_type}, or null without inputs. `should_fail` fails."""
+    if call.inputs["should_fail"]:
+        raise TaskFailed("this step was asked to fail by `should_fail`")
+    further = {name: value for name, value in call.inputs.items() if name != "should_fail"}
+    return {"processed_inputs": further, "task_name": call.attempt.step, "task_type": "noop"} if further else None
 
 
 @task("fail", inputs={"message": {"type": "string", "default": "this step always fails"}}, needs_workspace=False)
 async def fail(call: TaskCall) -> None:
     """Raise TaskFailed."""
     raise TaskFailed(call.inputs["message"])
-
-
-def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
-    """Return what a template in a file may mention: anything."""
-    return [(root, None) for root in ("args", "settings", "workflow")] if "file" in inputs else []
 
 
 @task(
@@ -55,12 +105,14 @@ def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
         "allow_outside": {"type": "boolean", "default": False},
     },
     one_of=[("template", "file")],
+    spellings={"output_file": "output"},
+    result={"type": ["string", "object"], "properties": {"path": {"type": "string"}, "size": {"type": "integer"}}},
     mentions=_mentions,
 )
 async def template(call: TaskCall) -> Any:
     """Render a text, given as `template` or found in `file`; return it, or write it to `output`."""
     if "file" in call.inputs:
-        source = await may_block(lambda _: read_text(_template_file(call), "utf-8"))
+        source = await may_block(lambda _: read_text(beside_or_inside(call, call.inputs["file"]), "utf-8"))
         text = as_text(await render(source, call.context))
     else:
         text = as_text(call.inputs["template"])  # rendered already, as every input is
@@ -68,19 +120,7 @@ async def template(call: TaskCall) -> Any:
         return text
 
     def write(given_up: GivenUp) -> dict[str, Any]:
-        target = confined(call.inputs["output"], call.workspace, allow_outside=call.inputs["allow_outside"])
+        target = inside(call, call.inputs["output"])
         return {"path": str(target), "size": write_text(target, text, "utf-8", given_up)}
 
     return await may_block(write)
-
-
-def _template_file(call: TaskCall) -> Path:
-    """Return the file a relative path names: beside the workflow's file, if it has one, or else in the workspace."""
-    name, outside = call.inputs["file"], call.inputs["allow_outside"]
-    folders = [call.workspace]
-    if call.context["workflow_dir"]:
-        folders.insert(0, Path(call.context["workflow_dir"]))
-        beside = confined(name, *folders, allow_outside=outside)
-        if beside.exists():
-            return beside
-    return confined(name, call.workspace, *folders, allow_outside=outside)

@@ -1,9 +1,14 @@
-"""Runs the code of one `python_code` step. This text is the program of a child process: standard library only.
+"""Runs the code of one step, or a function it names. This text is the program of a child process, of the standard
+library only.
 
-Standard input brings {"code", "file", "names"} as JSON. What the code prints goes to standard error; standard output is
+Standard input brings {"code", "file", "names", "variable"} as JSON, or {"module", "function", "args", "kwargs",
+"places"}. What the code prints goes to standard error; standard output is
 kept for the answer, {"result"} or {"error": {types, message, line, members, cause}}, which no print can disturb.
 """
 
+import asyncio
+import importlib
+import inspect
 import json
 import math
 import os
@@ -31,7 +36,10 @@ def main() -> None:
     answer_to = os.dup(1)
     os.dup2(2, 1)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - it lives as long as the process
-    answer = run(request["code"], request["file"], request["names"])
+    if "module" in request:
+        answer = call(request["module"], request["function"], request["args"], request["kwargs"], request["places"])
+    else:
+        answer = run(request["code"], request["file"], request["names"], request["variable"])
     try:
         sys.stdout.flush()
     except OSError:
@@ -40,7 +48,9 @@ def main() -> None:
         out.write(json.dumps(answer).encode())
 
 
-def run(code: str, file: str, names: "dict[str, Any]") -> "dict[str, Any]":
+def run(code: str, file: str, names: "dict[str, Any]", variable: "str | None" = None) -> "dict[str, Any]":
+    """Run code that sees these names; answer with what it leaves in `variable`, which it need not set if none is
+    named."""
     variables: dict[str, Any] = {"__name__": "__main__", "__file__": file}
     for name, value in names.items():
         variables[name] = Names(value) if isinstance(value, dict) else value
@@ -48,11 +58,38 @@ def run(code: str, file: str, names: "dict[str, Any]") -> "dict[str, Any]":
         variables["steps"] = Names({name: Names(step) for name, step in steps.items()})
     try:
         exec(compile(code, file, "exec"), variables)
-        result = variables.get("result")
-        check(result, "result", 0)
+        if variable is not None and variable not in variables:
+            raise NameError(f"the code has not set {variable!r}, which `result_variable` names")
+        result = variables.get(variable or "result")
+        check(result, variable or "result", 0)
     except BaseException as error:
         return {"error": describe(error, file)}
     return {"result": result}
+
+
+def call(
+    module: str, function: str, args: "list[Any]", kwargs: "dict[str, Any]", places: "list[str]"
+) -> "dict[str, Any]":
+    """Call a function, found in a module that may lie in these folders, and answer with what it returns."""
+    sys.path[:1] = places
+    file = ""
+    try:
+        found: Any = importlib.import_module(module)
+        file = getattr(found, "__file__", None) or ""
+        for name in function.split("."):
+            found = getattr(found, name)
+        result = found(*args, **kwargs)
+        if inspect.isawaitable(result):
+            result = asyncio.run(awaited(result))
+        check(result, "the result", 0)
+    except BaseException as error:
+        return {"error": describe(error, file)}
+    return {"result": result}
+
+
+async def awaited(value: Any) -> Any:
+    """Return what something awaitable gives."""
+    return await value
 
 
 def describe(error: BaseException, file: str, left: "list[int] | None" = None) -> "dict[str, Any]":

@@ -1,6 +1,7 @@
 """The task `python_code`: run Python in a child process, and return what it leaves in the variable `result`.
 
-The code sees `args steps env workspace context`; of these only what it mentions is sent. It can be stopped at any
+The code sees `args steps env workspace context`; of these only what it mentions is sent. Further inputs are variables
+of the code, and `result_variable` names another one than `result`. The code can be stopped at any
 time, as any child process, and never holds up the event loop. An exception fails the step under the name of its class,
 so that `retry: {on_error: [ConnectionError]}` means what it says.
 """
@@ -13,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +55,11 @@ def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in its line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         return {"code": f"has a syntax error{line}: {getattr(error, 'msg', error)}"}
-    return {}
+    return {
+        name: "becomes a variable of the code, so it must be a Python name"
+        for name in inputs
+        if not name.isidentifier() or iskeyword(name)
+    }
 
 
 def _mentions(inputs: Mapping[str, Any]) -> Iterator[Mention]:
@@ -68,11 +74,32 @@ def _mentions(inputs: Mapping[str, Any]) -> Iterator[Mention]:
         yield from ((root, None) for root in ("args", "settings", "workflow"))
 
 
-@task("python_code", inputs={"code": {"type": "string", "required": True}}, check=_check, mentions=_mentions)
+@task(
+    "python_code",
+    inputs={"code": {"type": "string", "required": True}, "result_variable": {"type": "string", "minLength": 1}},
+    takes_any_input=True,
+    check=_check,
+    mentions=_mentions,
+)
 async def python_code(call: TaskCall) -> Any:
-    """Run the code; return its `result`."""
+    """Run the code; return its `result`. Further inputs are variables that the code sees."""
     code = call.inputs["code"]
-    request = {"code": code, "file": f"<{call.attempt.step}>", "names": names_for(code, call.context)}
+    further = {name: value for name, value in call.inputs.items() if name not in _OWN}
+    request = {
+        "code": code,
+        "file": f"<{call.attempt.step}>",
+        "names": {**names_for(code, call.context), **further},
+        "variable": call.inputs.get("result_variable"),
+    }
+    return await run_python(call, request, "the code")
+
+
+_OWN = ("code", "result_variable")
+
+
+async def run_python(call: TaskCall, request: Mapping[str, Any], place: str) -> Any:
+    """Let a child process work on a request (python_child.py) and return its result; raises what it tells of, with the
+    line in `place`."""
     finished = await call.attempt.children.run(
         [sys.executable, "-c", _program()],
         cwd=call.workspace,
@@ -90,7 +117,7 @@ async def python_code(call: TaskCall) -> Any:
         said = ": " + "\n".join(last) if last else ""
         raise ChildProcessError(f"the Python process {how_it_ended(finished.return_code)}{said}") from None
     if "error" in answer:
-        raise _as_error(answer["error"], f"; it ran in {call.workspace}")
+        raise _as_error(answer["error"], place, f"; it ran in {call.workspace}")
     return answer["result"]
 
 
@@ -155,15 +182,17 @@ def _got(tree: ast.AST, owner: str) -> Iterator[str]:
                     yield key
 
 
-def _as_error(told: Mapping[str, Any], where: str = "") -> Exception:
-    """Return the error that the child has told of, with the members and the cause it has. `where` is said of one that
-    may be about a file."""
+def _as_error(told: Mapping[str, Any], place: str, where: str = "") -> Exception:
+    """Return the error that the child has told of, with the members and the cause it has. `place` is what its line
+    counts in; `where` is said of one that may be about a file."""
     if members := told.get("members"):
-        error: Exception = ExceptionGroup(told["message"] or "several errors", [_as_error(each) for each in members])
+        error: Exception = ExceptionGroup(
+            told["message"] or "several errors", [_as_error(each, place) for each in members]
+        )
     else:
-        error = _as_one_error(told["types"], told["message"], told["line"], where)
+        error = _as_one_error(told["types"], told["message"], told["line"], place, where)
     if cause := told.get("cause"):
-        error.__cause__ = _as_error(cause)
+        error.__cause__ = _as_error(cause, place)
     return error
 
 
@@ -172,7 +201,7 @@ _ABOUT_A_FILE = tuple(
 )
 
 
-def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None, folder: str) -> Exception:
+def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None, place: str, folder: str) -> Exception:
     """Return an exception of classes named like those of the original, so that retry policies see what it was."""
     cls: type[Exception] = PythonCodeError
     for module, name in reversed(types):
@@ -180,7 +209,7 @@ def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None
             cls = type(name, (cls,), {"__module__": module})
     module, name = types[0]
     folder = folder if any(tuple(each) in _ABOUT_A_FILE for each in types) else ""
-    where = f" (line {line} of the code{folder})" if line else folder
+    where = f" (line {line} of {place}{folder})" if line else folder
     error = cls((message or name) + where)
     error.type = name if module in ("builtins", "__main__") else f"{module}.{name}"  # type: ignore[attr-defined]
     return error

@@ -12,11 +12,15 @@ import os
 import secrets
 import shlex
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
+
+from flujo.kernel.durations import format_duration, parse_duration
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
@@ -60,13 +64,42 @@ def _end_of(output: bytes) -> str:
 
 def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
     """Return the setting that says which shell runs a text."""
-    return [("settings", "shell")] if isinstance(inputs.get("command"), str) and "shell" not in inputs else []
+    if "shell" in inputs or isinstance(inputs.get("command"), list):
+        return []
+    return [("settings", "shell")]
+
+
+PLATFORMS = {"linux": ("linux", "unix"), "darwin": ("macos", "darwin", "unix")}
+"""The keys of a `command` that is given per platform, by what Python calls the platform; `default` is for any."""
+
+
+def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Tell of a command per platform that has none for this one."""
+    command = inputs.get("command")
+    if not isinstance(command, dict):
+        return {}
+    try:
+        for_this_platform(command)
+    except ValueError as error:
+        return {"command": str(error)}
+    return {}
+
+
+def for_this_platform(command: Any) -> Any:
+    """Return the command for the platform this is, if there is one for each; raises ValueError for none."""
+    if not isinstance(command, dict):
+        return command
+    keys = (*PLATFORMS.get(sys.platform, (sys.platform,)), "default")
+    chosen = next((command[key] for key in keys if key in command), None)
+    if not chosen or not isinstance(chosen, (str, list)):
+        raise ValueError(f"has no text or list for this platform; give it under one of: {', '.join(keys)}")
+    return chosen
 
 
 @task(
     "shell",
     inputs={
-        "command": {"type": ["string", "array"], "required": True, "minLength": 1, "minItems": 1},
+        "command": {"type": ["string", "array", "object"], "required": True, "minLength": 1, "minItems": 1},
         "working_dir": {"type": "string"},
         "env": {"type": "object"},
         "stdin": {"type": "string"},
@@ -76,9 +109,19 @@ def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
         "shell": {"type": "string", "minLength": 1},
         "strict": {"type": "boolean"},
         "detach": {"type": "boolean", "default": False},
+        "timeout": {"type": ["string", "number"], "format": "duration"},
         "max_output": {"type": "integer", "minimum": 0, "maximum": MAX_OUTPUT_BYTES // 4, "default": MAX_OUTPUT},
     },
+    check=_check,
     mentions=_mentions,
+    result={
+        "type": "object",
+        "properties": {
+            "return_code": {"type": "integer"},
+            **{f"{name}{form}": {"type": "string"} for name in ("stdout", "stderr") for form in ("", "_cut", "_file")},
+            "truncated": {"type": "boolean"},
+        },
+    },
 )
 async def shell(call: TaskCall) -> dict[str, Any]:
     """Run a command; return {return_code, stdout, stderr}.
@@ -86,6 +129,14 @@ async def shell(call: TaskCall) -> dict[str, Any]:
     An output that was cut is called `stdout_cut` or `stderr_cut`, so that it is not used for the whole unnoticed. One
     that went to a file is not there; `stdout_file` or `stderr_file` is the path.
     """
+    seconds = None if "timeout" not in call.inputs else parse_duration(call.inputs["timeout"])
+    with anyio.move_on_after(seconds) as patience:
+        return await _run(call)
+    assert patience.cancelled_caught
+    raise TimeoutError(f"it took longer than {format_duration(seconds or 0)}")
+
+
+async def _run(call: TaskCall) -> dict[str, Any]:
     working_dir = call.workspace / call.inputs.get("working_dir", ".")
     places = _places(call)
     with _command(call) as argv, OutputFiles(places) as files:
@@ -99,7 +150,7 @@ async def shell(call: TaskCall) -> dict[str, Any]:
                 cwd=working_dir,
                 env={
                     **call.environment(),
-                    **{name: _text(value, f"`{name}` in `env`") for name, value in call.inputs.get("env", {}).items()},
+                    **variables(call.inputs.get("env", {})),
                 },
                 input=call.inputs.get("stdin", "").encode(),
                 output_limit=call.inputs["max_output"],
@@ -111,7 +162,7 @@ async def shell(call: TaskCall) -> dict[str, Any]:
         if finished.return_code != 0 and call.inputs["check"]:
             raise ShellError(finished, working_dir, call.log.path)
         await files.appear()
-    return _result(finished, call.inputs["max_output"], places)
+    return {"return_code": finished.return_code, **captured(finished, call.inputs["max_output"], places)}
 
 
 def _places(call: TaskCall) -> dict[str, Path]:
@@ -123,8 +174,10 @@ def _places(call: TaskCall) -> dict[str, Path]:
     return places
 
 
-def _result(finished: Finished, limit: int, places: Mapping[str, Path]) -> dict[str, Any]:
-    result: dict[str, Any] = {"return_code": finished.return_code}
+def captured(finished: Finished, limit: int, places: Mapping[str, Path] | None = None) -> dict[str, Any]:
+    """Return both outputs by name, each as a text, or as the path of the file that it went to."""
+    places = places or {}
+    result: dict[str, Any] = {}
     truncated = False
     for name, output in (("stdout", finished.stdout), ("stderr", finished.stderr)):
         if name in places:
@@ -143,9 +196,9 @@ def _result(finished: Finished, limit: int, places: Mapping[str, Path]) -> dict[
 @contextmanager
 def _command(call: TaskCall) -> Iterator[list[str]]:
     """Yield the command and its arguments. The file that a script with a `#!` line is put in is removed afterwards."""
-    command = call.inputs["command"]
+    command = for_this_platform(call.inputs["command"])
     if not isinstance(command, str):
-        yield [_text(part, f"part {number} of `command`") for number, part in enumerate(command, 1)]
+        yield [as_argument(part, f"part {number} of `command`") for number, part in enumerate(command, 1)]
     elif command.startswith("#!"):
         script = call.workspace / f".script-{secrets.token_hex(8)}"
         descriptor = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
@@ -189,7 +242,12 @@ def how_it_ended(return_code: int) -> str:
         return f"was killed by signal {-return_code}"
 
 
-def _text(value: Any, what: str) -> str:
+def variables(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables of an `env` as texts."""
+    return {name: as_argument(value, f"`{name}` in `env`") for name, value in given.items()}
+
+
+def as_argument(value: Any, what: str) -> str:
     """Return a text, a number or a boolean as a text; raises TypeError, which says which one is none."""
     if isinstance(value, (str, int, float)):
         return as_text(value)

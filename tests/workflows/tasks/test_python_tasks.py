@@ -1,0 +1,198 @@
+"""The tasks that run Python in processes of their own, run by `flujoctl run`."""
+
+from __future__ import annotations
+
+import pytest
+
+from workflows.tasks.conftest import Runs
+
+MODULE = """
+import asyncio
+from dataclasses import dataclass
+
+
+def summarize(numbers, *, scale=1):
+    print("summing", numbers)
+    return {"total": sum(numbers) * scale}
+
+
+async def later(value):
+    await asyncio.sleep(0)
+    return value
+
+
+class Report:
+    @staticmethod
+    def title(name):
+        return name.title()
+
+
+def broken():
+    raise LookupError("no such report")
+
+
+def foreign():
+    return {"made": object()}
+"""
+
+
+@pytest.fixture(autouse=True)
+def module(runs: Runs) -> None:
+    """A module beside the workflow's file."""
+    (runs.folder / "reports.py").write_text(MODULE)
+
+
+def test_a_function_is_called_with_arguments_and_returns_its_value(runs: Runs) -> None:
+    """A plain one, a coroutine, a method of a class, one of the standard library; what it prints goes to the log."""
+    results = runs.results("""
+        - name: plain
+          task: python_function
+          inputs: {module: reports, function: summarize, args: [[1, 2, 3]], kwargs: {scale: "{{ 2 }}"}}
+        - {name: async, task: python_function, inputs: {module: reports, function: later, args: [x]}}
+        - {name: nested, task: python_function, inputs: {module: reports, function: Report.title, args: [my report]}}
+        - {name: library, task: python_function, inputs: {module: os.path, function: basename, args: [a/b]}}
+    """)
+
+    assert results == {"plain": {"total": 12}, "async": "x", "nested": "My Report", "library": "b"}
+    assert runs.log() == "plain.1| summing [1, 2, 3]\n"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "type", "told"),
+    [
+        ("module: reports, function: broken", "LookupError", "no such report (line 23 of module reports)"),
+        ("module: reports, function: missing", "AttributeError", "module 'reports' has no attribute 'missing'"),
+        ("module: nowhere_to_be_found, function: f", "ModuleNotFoundError", "No module named 'nowhere_to_be_found'"),
+        ("module: reports, function: summarize", "TypeError", "missing 1 required positional argument: 'numbers'"),
+        ("module: reports, function: foreign", "TypeError", "the result['made'] is of type object"),
+    ],
+)
+def test_what_a_function_raises_fails_the_step_under_its_name(inputs: str, type: str, told: str, runs: Runs) -> None:
+    """With the line of the module; a result that JSON cannot hold fails it before anything is stored."""
+    found, message = runs.error(f"- {{name: a, task: python_function, inputs: {{{inputs}}}}}")
+
+    assert found == type
+    assert told in message
+
+
+def test_names_that_are_none_are_refused_before_anything_runs(runs: Runs) -> None:
+    """With the place in the file."""
+    told = runs.refusal("- {name: a, task: python_function, inputs: {module: reports.py:x, function: f()}}")
+
+    assert "3:55: `module` must be a name such as reports.monthly, not 'reports.py:x'" in told
+    assert "`function` must be a name such as summarize, not 'f()'" in told
+
+
+def test_inputs_of_code_are_its_variables(runs: Runs) -> None:
+    """Besides the names it has anyway; `result_variable` says what the result is called."""
+    results = runs.results("""
+        - name: a
+          task: python_code
+          inputs:
+            numbers: "{{ [1, 2] }}"
+            timestamp: "{{ timestamp }}"
+            code: |
+              total = sum(numbers)
+              result = "not this"
+              seen = timestamp == context["timestamp"]
+            result_variable: total
+    """)
+
+    assert results["a"] == 3
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ("code: x = 1, my-name: 1", "`my-name` becomes a variable of the code, so it must be a Python name"),
+        ("code: x = 1, class: 1", "`class` becomes a variable of the code"),
+    ],
+)
+def test_an_input_that_cannot_be_a_variable_is_refused(inputs: str, told: str, runs: Runs) -> None:
+    """Before anything runs."""
+    assert told in runs.refusal(f"- {{name: a, task: python_code, inputs: {{{inputs}}}}}")
+
+
+def test_a_result_variable_that_is_not_set_fails_the_step(runs: Runs) -> None:
+    """Null would be taken for its value."""
+    type, message = runs.error("- {name: a, task: python_code, inputs: {code: y = 1, result_variable: x}}")
+
+    assert (type, message) == ("NameError", "the code has not set 'x', which `result_variable` names")
+
+
+def test_a_script_runs_with_arguments_and_its_output_is_the_result(runs: Runs) -> None:
+    """It is found beside the workflow's file, runs in the workspace, and sees which run it works for."""
+    (runs.folder / "tool.py").write_text(
+        "import os, sys\nprint(sys.argv[1:], os.environ['MINE'], os.environ['FLUJO_STEP'])\nopen('made', 'w')\n"
+    )
+
+    results = runs.results("""
+        - {name: run, task: python_script, inputs: {script_path: tool.py, args: [a b, 5, true], env: {MINE: 1}}}
+    """)
+
+    assert results["run"] == {"returncode": 0, "stdout": "['a b', '5', 'true'] 1 run\n", "stderr": ""}
+    assert (runs.workspace / "made").exists()
+    assert runs.log() == "run.1| ['a b', '5', 'true'] 1 run\n"
+
+
+def test_a_script_that_a_step_has_written_runs(runs: Runs) -> None:
+    """It lies in the workspace."""
+    results = runs.results("""
+        - {name: write, task: write_file, inputs: {path: made.py, content: "print(1)"}}
+        - {name: run, task: python_script, inputs: {script: made.py}}
+    """)
+
+    assert results["run"]["stdout"] == "1\n"
+
+
+def test_a_module_runs_as_a_program(runs: Runs) -> None:
+    """As `python -m` runs it; a code that is not 0 is in the result when that is wanted."""
+    results = runs.results("""
+        - {name: json, task: python_module, inputs: {module: json.tool, args: [--help]}}
+        - {name: none, task: python_module, inputs: {module: not_there_at_all, check: false}}
+    """)
+
+    assert results["json"]["stdout"].startswith("usage: ")
+    assert results["none"]["returncode"] == 1
+    assert "No module named not_there_at_all" in results["none"]["stderr"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "type", "told"),
+    [
+        ("script_path: nowhere.py", "FileNotFoundError", "nowhere.py"),
+        ("script_path: ../../../../x.py", "OutsideWorkspaceError", "leads out of"),
+        ("script_path: ends.py", "ShellError", "the command ended with code 3: the reason\n(it ran in "),
+        ("script_path: ends.py, args: [null]", "TypeError", "item 1 of `args` is null, not a text"),
+        ("script_path: hangs.py, timeout: 0.2", "TimeoutError", "it took longer than"),
+    ],
+)
+def test_a_script_that_fails_says_why(inputs: str, type: str, told: str, runs: Runs) -> None:
+    """Where it is not, what it said last, what cannot be handed to it, that it takes too long."""
+    (runs.folder / "ends.py").write_text("import sys\nprint('the reason', file=sys.stderr)\nsys.exit(3)\n")
+    (runs.folder / "hangs.py").write_text("while True: pass\n")
+
+    found, message = runs.error(f"- {{name: a, task: python_script, inputs: {{{inputs}}}}}")
+
+    assert found == type
+    assert told in message
+
+
+def test_a_command_is_given_per_platform(runs: Runs) -> None:
+    """That of this one runs; one without any for it is refused before anything runs."""
+    results = runs.results("""
+        - {name: own, task: shell, inputs: {command: {windows: dir, unix: [printf, "%s", a b]}}}
+        - {name: other, task: shell, inputs: {command: {windows: dir, default: printf c}}}
+    """)
+    told = runs.refusal("- {name: a, task: shell, inputs: {command: {windows: dir}}}")
+
+    assert [results["own"]["stdout"], results["other"]["stdout"]] == ["a b", "c"]
+    assert "`command` has no text or list for this platform; give it under one of: " in told
+
+
+def test_a_command_has_a_timeout_among_its_inputs(runs: Runs) -> None:
+    """As the files of other engines have it; nothing of it is left."""
+    type, message = runs.error("- {name: a, task: shell, inputs: {command: sleep 600, timeout: 0.2}}")
+
+    assert type == "TimeoutError"
+    assert message.startswith("it took longer than")
