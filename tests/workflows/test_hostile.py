@@ -38,7 +38,6 @@ NAMES = {"args": {"n": 1}, "steps": {}, "x": 1}
 @pytest.fixture(autouse=True)
 def _without_the_garbage_of_other_tests() -> Iterator[None]:
     """A collection of all that other tests have left in this process would count as a stall."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
