@@ -100,6 +100,33 @@ def test_a_run_of_a_server_is_started_followed_and_signalled(terminal: Terminal,
     assert watched.code == 0
 
 
+def test_a_part_of_a_workflow_is_chosen_on_a_server_too(terminal: Terminal, served: subprocess.Popen[str]) -> None:
+    """What was chosen goes along with the file, and stays over the death of the server."""
+    terminal.write(
+        "parts.yaml",
+        "name: parts\nsteps:\n  - {name: a, task: noop}\n  - {name: b, task: noop}\n"
+        "  - {name: go, task: wait_signal}\n  - {name: c, task: noop}\n  - {name: d, task: noop}\n"
+        "flows: {definitions: [{most: [a, b, go, d]}]}\n",
+    )
+    terminal.flujoctl(
+        *("run", "parts.yaml", "--id", "r", "--detach"), *("--flow", "most", "--skip-steps", "d", "--start-from", "b")
+    )
+    wrong = terminal.flujoctl("run", "parts.yaml", "--flow", "mots")
+    named = terminal.flujoctl("run", "greetings", "--skip-steps", "greet")
+    stop(served, signal.SIGKILL)
+    server = serve(terminal)
+    terminal.flujoctl("signal", "r", "go")
+    waited = terminal.flujoctl("wait", "r")
+    found = {step["name"]: step["status"] for step in terminal.inspect("r")["steps"]}
+    stop(server)
+
+    assert (wrong.code, named.code) == (2, 2), (wrong, named)
+    assert "there is no flow `mots`; did you mean `most`?" in wrong.err
+    assert "it is a Python workflow, which decides by itself what its steps are" in named.err
+    assert waited.code == 0
+    assert found == {"a": "skipped", "b": "completed", "go": "completed", "d": "skipped"}
+
+
 def test_a_python_workflow_is_named_and_never_sent(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """What the server was started with runs under its name; a file of Python is refused with the command that serves
     it."""

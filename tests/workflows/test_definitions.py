@@ -160,6 +160,108 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "name: x\nsteps:\n  - {name: a, task: noop, retry: {delay: 10m, max_delay: 5m}}\n",
         ["3:58: `max_delay` is below `delay`; leave it out, or make it longer"],
     ),
+    "flows that lack what they use": (
+        """\
+        name: x
+        steps:
+          - {name: a, task: noop}
+          - {name: b, task: echo, inputs: {message: "{{ steps.a.result }}"}}
+          - {name: c, task: noop, on_error: {next: d}}
+          - {name: d, task: echo, condition: steps.b.status == 'completed', inputs: {message: "{{ steps.b.result }}"}}
+        outputs: {v: "{{ steps.d.result | default(none) }}"}
+        flows:
+          definitions:
+            - turned: [b, a, d]
+            - fine: [c, d]
+        """,
+        [
+            "4:45: flow `turned`: step `b` uses the result of `a`, which runs later there; write "
+            "`steps.a.… | default(…)`",
+        ],
+    ),
+    "flows without steps that theirs name": (
+        """\
+        name: x
+        steps:
+          - {name: a, task: noop}
+          - {name: c, task: noop, on_error: {next: d}}
+          - {name: d, task: noop}
+        outputs: {v: "{{ steps.a.result }}"}
+        flows:
+          definitions:
+            - fine: [a]
+            - unlucky: [d]
+        """,
+        [
+            "6:14: flow `unlucky`: `outputs` use the result of `a`, which is not in that flow; add it, or write "
+            "`steps.a.… | default(…)`",
+        ],
+    ),
+    "flows and their handlers": (
+        "name: x\nsteps: [{name: c, task: noop, on_error: {next: d}}, {name: d, task: noop}]\n"
+        "flows: {definitions: [{short: [c]}]}\n",
+        ["2:48: flow `short` has `c` and not `d`, which its `next` names; add it there"],
+    ),
+    "names of flows": (
+        """\
+        name: x
+        steps: [{name: d, task: noop}]
+        flows:
+          default: last
+          definitions:
+            - all: [d]
+            - alone: [d]
+            - alone: [d]
+            - fast: [d]
+        """,
+        [
+            "4:12: there is no flow `last`; did you mean `fast`?",
+            "6:7: `all` is the flow of all steps, which every workflow has; choose another name",
+            "8:7: there are two flows called `alone`, the first one in line 7",
+        ],
+    ),
+    "malformed flows": (
+        """\
+        name: x
+        steps:
+          - {name: a, task: noop}
+        flows:
+          first: [a]
+          definitions:
+            - [a]
+            - few: []
+            - text: a
+            - more: [a, a, 1, b]
+        """,
+        [
+            "5:3: `flows` has no key `first`; it has: default, definitions",
+            "7:7: a flow is a name with a list of steps, as in [{quick: [fetch, report]}], not a list",
+            "8:12: flow `few` must be a list of the names of steps, not a list",
+            '9:13: flow `text` must be a list of the names of steps, not the text "a"',
+            "10:17: `a` is twice in flow `more`",
+            "10:20: flow `more` must list the names of steps, not the number 1",
+            "10:23: there is no step `b`; there are: a",
+        ],
+    ),
+    "flows of a graph": (
+        """\
+        name: x
+        steps:
+          - {name: a, task: noop}
+          - {name: b, task: noop, depends_on: [a]}
+          - {name: c, task: noop}
+        flows:
+          definitions:
+            alone: [b]
+            turned: [b, a]
+            last: [c]
+        """,
+        [
+            "4:40: flow `alone` has `b` and not `a`, which its `depends_on` names; add it there",
+            "9:5: flow `turned`: these steps wait for each other: b → a → b; `a` says nothing and waits for the step "
+            "before it, `depends_on: []`",
+        ],
+    ),
     "names of workflows": (
         "name: \"two\\nlines\"\nsteps: [{name: fetch the data!, task: noop}, {name: '...', task: noop}]\n",
         [
@@ -207,7 +309,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: the top level has no key `step`; did you mean `steps`?",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, max_parallel, settings, retention",
+            "timeout, max_parallel, settings, retention, flows",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
             "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
             "retry, timeout, on_error, always_run",
@@ -217,7 +319,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
         """\
         name: x
         imports: [a.yaml]
-        flows: {}
         secrets: []
         steps:
           - name: a
@@ -228,11 +329,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         """,
         [
             "2:1: `imports` is not supported by this release",
-            "3:1: `flows` is not supported by this release",
-            "4:1: `secrets` is not supported by this release",
-            "8:5: `for_each` is not supported by this release",
-            "9:5: `outputs` is not supported by this release",
-            "10:14: `progress_update` is not supported by this release",
+            "3:1: `secrets` is not supported by this release",
+            "7:5: `for_each` is not supported by this release",
+            "8:5: `outputs` is not supported by this release",
+            "9:14: `progress_update` is not supported by this release",
         ],
     ),
     "unknown tasks": (
@@ -377,7 +477,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: `name` is here twice, first in line 1",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, max_parallel, settings, retention",
+            "timeout, max_parallel, settings, retention, flows",
             "3:6: .inf has no JSON form; quote it if it is text",
             "5:21: there is no task `nop`; did you mean `noop`?",
         ],

@@ -62,3 +62,27 @@ async def test_the_graph_of_the_docs_runs_on_both_its_paths(tmp_path: Path, fetc
 
     assert state.status == "completed"
     assert state.step_outputs["report"]["result"] == told
+
+
+@pytest.mark.parametrize(
+    ("flow", "publish", "told"),
+    [
+        (None, "exit 1", None),
+        ("ship", "exit 0", "build completed, publish completed"),
+        ("all", "exit 1", None),
+    ],
+)
+async def test_the_flows_of_the_docs_run_by_themselves(
+    tmp_path: Path, flow: str | None, publish: str, told: str | None
+) -> None:
+    """The default does without what fails in the others."""
+    (text,) = [text for _, text in blocks() if text.startswith("name: release\n")]
+    workflow = load_workflow(text, workspace=tmp_path)
+    commands(tmp_path, build="exit 0", check="exit 0", publish=publish)
+
+    async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
+        await kernel.start(workflow, run_id="r", flow=flow)
+        state = await kernel.wait("r")
+
+    assert state.status == ("failed" if flow == "all" else "completed")
+    assert (state.step_outputs.get("report") or {}).get("result") == told

@@ -43,6 +43,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.ForkedProcessError: USAGE,
     errors.ExtraMissingError: USAGE,
     errors.DefinitionError: USAGE,
+    errors.StepChoiceError: USAGE,
     errors.DeclarationError: USAGE,
     errors.UnsafeStepNameError: USAGE,
     errors.TaskNotFoundError: USAGE,

@@ -49,6 +49,12 @@ def parse_labels(labels: Iterable[str]) -> dict[str, str]:
     return parsed
 
 
+def parse_steps(lists: Iterable[str]) -> list[str]:
+    """Return the names in lists of steps, `a,b`, each once."""
+    names = (name.strip() for each in lists for name in each.split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def parse_instant(text: str, now: int, option: str) -> int:
     """Return microseconds since 1970 for an age such as 2h, or an instant in ISO 8601, by default in local time.
 

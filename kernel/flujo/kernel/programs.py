@@ -21,11 +21,13 @@ from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
 from .journal.plans import ALWAYS, ANY, NOTHING, clean_ups, dependencies, followers, planned_name, reached
 from .journal.retry import NO_RETRY, RetryPolicy
+from .journal.step_choice import EVERY_STEP, StepChoice, choice_in
 from .store.retention import KEYS, Retention
 
 __all__ = [
     "ALWAYS",
     "ANY",
+    "EVERY_STEP",
     "KEYS",
     "MAX_MESSAGE",
     "NOTHING",
@@ -41,10 +43,12 @@ __all__ = [
     "RetryPolicy",
     "RunStart",
     "Step",
+    "StepChoice",
     "Wait",
     "Workflow",
     "as_step",
     "bounded",
+    "choice_in",
     "clean_ups",
     "current_attempt",
     "dependencies",

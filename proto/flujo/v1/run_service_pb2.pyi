@@ -236,6 +236,9 @@ class StartRunRequest(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FLOW_FIELD_NUMBER: _builtins.int
+    SKIP_STEPS_FIELD_NUMBER: _builtins.int
+    START_FROM_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Name of a workflow the server was started with. At most 800 bytes."""
     run_id: _builtins.str
@@ -246,6 +249,12 @@ class StartRunRequest(_message.Message):
     """Id of this request, the same when it is repeated: the run is started once. Empty: a repeat is another request.
     At most 100 bytes.
     """
+    flow: _builtins.str
+    """Perform the steps of this flow of the definition, or "all" for every step. Empty: of the flow that the definition
+    names itself, else every step. Recorded with the run, as the two below are. At most 800 bytes.
+    """
+    start_from: _builtins.str
+    """Name of the step to begin with: those that come before it are skipped. Empty: the first one. At most 100 bytes."""
     @_builtins.property
     def definition(self) -> _payload_pb2.Definition:
         """A definition of the caller's own. It is stored with the run, so that the server can go on with it after a crash."""
@@ -258,6 +267,10 @@ class StartRunRequest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels to find the run by. At most 64 entries, names of 200 bytes and values of 1000 bytes."""
 
+    @_builtins.property
+    def skip_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of steps to skip whenever they are reached. At most 1000 of 100 bytes each."""
+
     def __init__(
         self,
         *,
@@ -267,10 +280,13 @@ class StartRunRequest(_message.Message):
         inputs: _payload_pb2.Payload | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         request_id: _builtins.str = ...,
+        flow: _builtins.str = ...,
+        skip_steps: _abc.Iterable[_builtins.str] | None = ...,
+        start_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs", "source", b"source", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs", "labels", b"labels", "request_id", b"request_id", "run_id", b"run_id", "source", b"source", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "flow", b"flow", "inputs", b"inputs", "labels", b"labels", "request_id", b"request_id", "run_id", b"run_id", "skip_steps", b"skip_steps", "source", b"source", "start_from", b"start_from", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["workflow", "definition"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -224,11 +224,12 @@ class RunServiceServicer(object):
         up if no live process runs it.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: no workflow is named, or an id, the inputs or the definition are not valid.
+        INVALID_ARGUMENT INVALID_FIELD: no workflow is named, an id, the inputs or the definition are not valid, or the
+        steps cannot be chosen so.
         INVALID_ARGUMENT PAYLOAD_INVALID: the inputs are not JSON, or not an object.
         INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the inputs have more than 1 MiB.
         NOT_FOUND WORKFLOW_NOT_FOUND: the server has no workflow of this name.
-        ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs.
+        ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs or steps.
         ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
         PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
         """

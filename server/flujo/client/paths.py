@@ -61,6 +61,8 @@ def _told(error: FlujoError) -> Iterable[tuple[str, str]]:
             return [("inputs", f"{name}: {problem}") for name, problem in error.problems.items()]
         case errors.DefinitionError():
             return [("definition", str(problem)) for problem in error.problems]
+        case errors.StepChoiceError():
+            return [(error.field, error.problem)]
         case errors.InvalidNameError():
             return [(error.what, error.message)]
         case errors.PayloadTooLargeError():

@@ -117,6 +117,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     # not well formed
     errors.InvalidNameError: (_INVALID, {"what": _TEXT, "name": _TEXT, "rule": _TEXT}),
     errors.InvalidInputError: (_INVALID, {"workflow": _TEXT, "problems": _BY_FIELD}),
+    errors.StepChoiceError: (_INVALID, {"workflow": _TEXT, "field": _TEXT, "problem": _TEXT}),
     errors.InvalidDurationError: (_INVALID, {"text": _TEXT}),
     errors.InvalidExportError: (_INVALID, {"problem": _TEXT}),
     errors.InvalidValueError: (_INVALID, {"path": _TEXT, "problem": _TEXT}),

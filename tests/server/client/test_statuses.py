@@ -25,6 +25,7 @@ from server.harness import told_by
 SAMPLES: list[FlujoError] = [
     errors.InvalidNameError("run id", "not an id", "a letter or digit, then …"),
     errors.InvalidInputError("report", {"day": "Input should be a valid string", "colour": "Zürich → extra"}),
+    errors.StepChoiceError("report", "flow", "there is no flow `shop`; did you mean `ship`?"),
     errors.InvalidDurationError("1:30"),
     errors.InvalidExportError("event 3 follows event 1", ["export it again"]),
     errors.InvalidValueError("$.rows[3].price", "nan has no JSON form"),

@@ -27,7 +27,18 @@ from flujo.kernel.errors import InvalidDurationError, InvalidNameError, InvalidV
 from flujo.v1 import run_service_pb2 as pb
 
 CALLS: list[tuple[type[Any], type[Message], dict[str, Any]]] = [
-    (StartOptions, pb.StartRunRequest, {"run_id": "r", "labels": {"Stadt": "Zürich"}, "request_id": "x"}),
+    (
+        StartOptions,
+        pb.StartRunRequest,
+        {
+            "run_id": "r",
+            "labels": {"Stadt": "Zürich"},
+            "request_id": "x",
+            "flow": "ship it",
+            "skip_steps": ["a", "b"],
+            "start_from": "c",
+        },
+    ),
     (
         ResumeOptions,
         pb.ResumeRunRequest,

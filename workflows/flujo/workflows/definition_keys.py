@@ -13,7 +13,7 @@ from .wording import named, nearest
 
 TOP_KEYS = (
     *("name", "description", "version", "params", "steps", "outputs", "labels"),
-    *("timeout", "max_parallel", "settings", "retention"),
+    *("timeout", "max_parallel", "settings", "retention", "flows"),
 )
 STEP_KEYS = (
     *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
@@ -22,7 +22,9 @@ STEP_KEYS = (
 ON_ERROR_KEYS = ("action", "retry", "delay", "next", "message")
 RETRY_KEYS = ("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "give_up_on", "max_elapsed")
 
-TOP_KEYS_TO_COME = ("flows", "imports", "secrets")
+FLOWS_KEYS = ("default", "definitions")
+
+TOP_KEYS_TO_COME = ("imports", "secrets")
 STEP_KEYS_TO_COME = ("for_each", "outputs", "progress_update", "progress_interval")
 
 _PLACES = {
@@ -31,6 +33,7 @@ _PLACES = {
     "`retry`": RETRY_KEYS,
     "`on_error`": ON_ERROR_KEYS,
     "`retention`": RETENTION_KEYS,
+    "`flows`": FLOWS_KEYS,
 }
 
 

@@ -18,7 +18,8 @@ from flujo.kernel.programs import KEYS as RETENTION_KEYS
 from .definition_keys import TOP_KEYS, TOP_KEYS_TO_COME, check_keys
 from .definitions import Definition, StepDefinition
 from .documents import Node, Position, Problems, read_document
-from .missing_values import Use, needed_env, uses_of_optional_results
+from .flow_reader import FlowReader
+from .missing_values import needed_env, uses_of_optional_results
 from .parameters import Parameter, declare, keyword_problems
 from .reading import NodeReader, has_value, kind_of
 from .registry import Mention, Tasks
@@ -31,14 +32,13 @@ def read_definition(text: str, file: str, tasks: Tasks) -> Definition:
     """Return the definition in `text`; raises DefinitionError with every problem there is."""
     problems = Problems(file)
     root = read_document(text, problems)
-    reader = _Reader(problems, tasks)
-    definition = None if root is None else reader.definition(root, text)
+    definition = None if root is None else _Reader(problems, tasks).definition(root, text)
     problems.raise_if_any()
     assert definition is not None
-    optional = uses_of_optional_results(definition, reader.uses)
+    optional = uses_of_optional_results(definition, definition.uses)
     return replace(
         definition,
-        needed_env=needed_env(definition, reader.uses),
+        needed_env=needed_env(definition, definition.uses),
         warnings=tuple(dict.fromkeys(Problem(file, *at, message) for at, message in optional)),
     )
 
@@ -50,7 +50,6 @@ class _Reader(NodeReader):
         super().__init__(problems)
         self._problems = problems
         self._tasks = tasks
-        self.uses: list[Use] = []
 
     def definition(self, root: Node, text: str) -> Definition | None:
         if not isinstance(root.value, dict):
@@ -70,7 +69,7 @@ class _Reader(NodeReader):
         settings = self._read_settings(top.get("settings"))
         version = self._text(top.get("version"), "`version`")
         outputs = self._read_outputs(top.get("outputs"), templates, order)
-        self.uses = templates.uses
+        flows, default_flow = FlowReader(self._problems, nodes, templates).read(top.get("flows"))
         return Definition(
             name=self._title(top.get("name")),
             text=text,
@@ -86,6 +85,9 @@ class _Reader(NodeReader):
             settings=settings,
             retention=self._read_retention(top.get("retention")),
             env_names=frozenset(templates.env_names),
+            uses=tuple(templates.uses),
+            flows=flows,
+            default_flow=default_flow,
         )
 
     def _read_step_nodes(self, node: Node | None) -> list[Node]:

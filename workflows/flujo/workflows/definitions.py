@@ -6,21 +6,42 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import Problem
-from flujo.kernel.programs import ALWAYS, NOTHING, Retention, RetryPolicy
+from flujo.kernel.programs import ALWAYS, EVERY_STEP, NOTHING, Retention, RetryPolicy, StepChoice
 
+from .documents import Position
 from .graphs import Graph
 from .parameters import Parameter
 from .registry import Task
+from .templates import References
 
 CLEAN_UP_SECONDS = 60.0
 """How long clean-ups may take after a cancel or a timeout, unless `settings.clean_up_timeout` says otherwise."""
 
 MAX_JUMPS = 100
 """How often a run may jump back, unless `settings.max_jumps` says otherwise."""
+
+
+EVERYTHING = StepChoice(EVERY_STEP)
+
+
+class Use(NamedTuple):
+    """One template, where it stands, and whose it is: a step's, or None for the outputs of the run."""
+
+    at: Position
+    mentioned: References
+    step: str | None
+    is_condition: bool
+
+
+class Flow(NamedTuple):
+    """A part of a definition that is run by itself: its steps in their order, and what waits for what."""
+
+    steps: tuple[str, ...]
+    graph: Graph | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +87,12 @@ class Definition:
     """A valid definition.
 
     `graph` None: the steps run in order. `outputs` None: none are declared. `env_names`: the variables its templates
-    mention; `needed_env` those that
-    every run without a failure needs. `warnings`: what is allowed and may not be meant.
+    mention; `needed_env` those that every run without a failure needs. `uses`: its templates, in the order of the file.
+    `warnings`: what is allowed and may not be meant.
+
+    A part of a definition (`chosen`) has the `steps` and the `graph` of its flow and not those `outside` of it. Of
+    these steps it skips those in `left_out` whenever they are reached, and those `passed_by` the first time, each for a
+    reason.
     """
 
     name: str
@@ -85,7 +110,14 @@ class Definition:
     retention: Retention | None = None
     env_names: frozenset[str] = frozenset()
     needed_env: frozenset[str] = frozenset()
+    uses: tuple[Use, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    flows: Mapping[str, Flow] = field(default_factory=dict)
+    default_flow: str = EVERY_STEP
+    chosen: StepChoice = EVERYTHING
+    outside: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    passed_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

@@ -89,6 +89,11 @@ class Problems:
     def add(self, at: Position, message: str) -> None:
         self._found.append(Problem(self.file, at.line, at.column, message))
 
+    @property
+    def found(self) -> list[Problem]:
+        """Return the problems so far, in the order in which they were found."""
+        return list(self._found)
+
     def raise_if_any(self) -> None:
         """Raise DefinitionError with every problem, in file order."""
         if self._found:

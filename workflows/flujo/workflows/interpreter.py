@@ -109,7 +109,7 @@ async def interpret(definition: Definition, ctx: RunContext, inputs: Mapping[str
     Raises StepFailed for a failure that nothing handles, an ExceptionGroup when further steps have failed besides,
     the first one first, and TemplateError for outputs that cannot be rendered.
     """
-    steps = _Steps(ctx, StepNames(definition, ctx.run_id, ctx.environment, inputs))
+    steps = _Steps(ctx, definition, inputs)
     if definition.graph is None:
         failures = await _in_order(definition, steps)
     else:
@@ -126,7 +126,7 @@ async def clean_up(definition: Definition, ctx: RunContext, inputs: Mapping[str,
     """Run the clean-ups of a run that was cancelled or has taken too long: those that have not come to their end.
 
     What is recorded of the other steps is gone through once more, so that the templates of clean-ups see it."""
-    steps = _Steps(ctx, StepNames(definition, ctx.run_id, ctx.environment, inputs))
+    steps = _Steps(ctx, definition, inputs)
     if definition.graph is None:
         failures = await _in_order(definition, steps, only_recorded=True)
     else:
@@ -285,10 +285,12 @@ class _SideBySide:
 class _Steps:
     """Performs steps, and keeps what templates see of them."""
 
-    def __init__(self, ctx: RunContext, names: StepNames) -> None:
-        self.names = names
+    def __init__(self, ctx: RunContext, definition: Definition, inputs: Mapping[str, Any]) -> None:
+        self.names = StepNames(definition, ctx.run_id, ctx.environment, inputs)
         self.performed: set[str] = set()
         self._ctx = ctx
+        self._left_out = definition.left_out
+        self._passed_by = dict(definition.passed_by)
         self._has_workspace = False  # a step has worked in it, in this life of the run or another
 
     def status_of(self, step: StepDefinition) -> str:
@@ -302,11 +304,15 @@ class _Steps:
         return 0 if recorded is None else recorded.settled_seq or 0
 
     async def skip(self, step: StepDefinition, reason: str | None = None, ending: Ending | None = None) -> bool:
-        """Record a step as skipped, for a reason given or since its condition is false; True if it was.
+        """Record a step as skipped, for a reason given, since it was not chosen or since its condition is false; True
+        if it was.
 
         A step that has begun goes on. One that was skipped stays so, unless a user gave it an output."""
         recorded = self._ctx.peek(step.name)
         status = "pending" if recorded is None else str(recorded.status)
+        # A step that the run was to begin after has a record once somebody asks for it (`resume --from-step`).
+        passed_by = self._passed_by.pop(step.name, None)
+        reason = reason or self._left_out.get(step.name) or (passed_by if recorded is None else None)
         if status == "pending":
             if reason is None and await self._holds(step, ending):
                 return False

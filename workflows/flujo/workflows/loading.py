@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 from flujo.kernel.backend import StoredDefinition
 from flujo.kernel.durations import to_datetime
 from flujo.kernel.errors import DefinitionError, Difference, InvalidInputError, Problem
-from flujo.kernel.programs import RunStart, Workflow
+from flujo.kernel.programs import RunStart, StepChoice, Workflow
 
+from .choosing import part_of
 from .definition_reader import read_definition
 from .definitions import Definition
 from .documents import MAX_BYTES
@@ -78,7 +80,15 @@ def _read(path: Path, name: str) -> str:
 
 def _workflow(text: str, name: str, path: Path | None, workspace: str | Path | None, tasks: Iterable[Task]) -> Workflow:
     definition = read_definition(text, name, Tasks(tasks))
+    folder = None if workspace is None else Path(workspace).absolute()
 
+    def choose(choice: StepChoice, goes_on: bool) -> Workflow:
+        return replace(_workflow_of(part_of(definition, choice, goes_on), path, folder), choose=choose)
+
+    return choose(StepChoice(), False)
+
+
+def _workflow_of(definition: Definition, path: Path | None, workspace: Path | None) -> Workflow:
     async def program(ctx: RunContext, inputs: dict[str, Any]) -> Any:
         return await interpret(definition, ctx, inputs)
 
@@ -93,11 +103,11 @@ def _workflow(text: str, name: str, path: Path | None, workspace: str | Path | N
         labels=definition.labels,
         check_inputs=_input_checker(definition),
         fit_inputs=partial(_fitting, definition),
-        definition=StoredDefinition(definition.digest, definition.name, definition.version, text),
+        definition=StoredDefinition(definition.digest, definition.name, definition.version, definition.text),
         file=None if path is None else str(path),
         plan=definition.plan,
         mentions={step.name: step.mentions for step in definition.steps if step.mentions},
-        environment=_environment(definition, path, None if workspace is None else Path(workspace).absolute()),
+        environment=_environment(definition, path, workspace),
         retention=definition.retention,
         clean_up=tidy_up if definition.has_clean_ups else None,
         clean_up_seconds=definition.clean_up_seconds,
@@ -147,6 +157,7 @@ def _environment(
             "run_number": beginning.run_number,
             "start_dir": os.getcwd(),
             **({} if path is None else {"workflow_file": str(path), "workflow_dir": str(path.parent)}),
+            **definition.chosen.recorded,
             "env": {name: os.environ[name] for name in sorted(definition.env_names) if name in os.environ},
         }
 

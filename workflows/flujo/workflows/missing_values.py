@@ -7,21 +7,10 @@ Nothing is amiss where what takes the result away leaves out its user as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
-from .definitions import Definition, StepDefinition
+from .definitions import Definition, StepDefinition, Use
 from .documents import Position
-from .templates import References, condition_references
-
-
-class Use(NamedTuple):
-    """One template, where it stands, and whose it is: a step's, or None for the outputs of the run."""
-
-    at: Position
-    mentioned: References
-    step: str | None
-    is_condition: bool
-
+from .templates import condition_references
 
 Causes = Mapping[str, Mapping[tuple[str, str], str]]
 """By step what may leave it without a result, each told as the end of a sentence that begins with the step."""
@@ -38,15 +27,22 @@ def needed_env(definition: Definition, uses: Iterable[Use]) -> frozenset[str]:
 def uses_of_optional_results(definition: Definition, uses: Iterable[Use]) -> Iterator[tuple[Position, str]]:
     """Yield a warning for each result that is used without a `default` although there may be none."""
     causes = _causes(definition)
-    asked = {step.name: _asked(step) for step in definition.steps}
-    for use in uses:
+    for use, steps in unguarded(definition, uses):
         own = causes.get(use.step or "", {})
-        guarded = asked.get(use.step or "", frozenset()) if not use.is_condition else frozenset()
-        for step in sorted(use.mentioned.bare_results - guarded):
+        for step in sorted(steps):
             for cause, why in causes.get(step, {}).items():
                 if cause not in own:
                     yield use.at, f"step `{step}` may have no result, since {why}: write `steps.{step}.… | default(…)`"
                     break
+
+
+def unguarded(definition: Definition, uses: Iterable[Use]) -> Iterator[tuple[Use, frozenset[str]]]:
+    """Yield each template with the steps whose result it cannot do without, and which its step's condition does not
+    ask about."""
+    asked = {step.name: _asked(step) for step in definition.steps}
+    for use in uses:
+        guarded = asked.get(use.step or "", frozenset()) if not use.is_condition else frozenset()
+        yield use, use.mentioned.bare_results - guarded
 
 
 def _asked(step: StepDefinition) -> frozenset[str]:

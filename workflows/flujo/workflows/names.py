@@ -40,6 +40,7 @@ class StepNames:
         self._graph = definition.graph
         self._handled = definition.handled
         self._steps: dict[str, Any] = {step.name: NotRun(step.name, "pending") for step in definition.steps}
+        self._steps |= {name: NotRun(name, "pending") for name in definition.outside}
         self._failures: dict[str, Failure] = {}  # in the order they happened
         inputs = {**inputs, **_paths(definition, inputs, environment.get("start_dir", ""))}
         own = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from .definitions import Use
 from .documents import Node, Problems
 from .evaluation import is_template
-from .missing_values import Use
 from .parameters import Parameter
 from .registry import Mention
 from .step_order import AT_THE_END, StepOrder
@@ -55,6 +55,17 @@ class TemplateChecks:
         for use in self.uses[since:]:
             self.mention(step, use.mentioned.members)
             self.mention(step, (("args", root) for root in use.mentioned.roots & self._parameters.keys()))
+
+    def unguarded_uses(self) -> Iterator[tuple[Use, frozenset[str]]]:
+        """Yield each template with the steps whose result it uses without a `default`, and no condition asks about."""
+        asked: dict[str | None, frozenset[str]] = {
+            use.step: use.mentioned.steps for use in self.uses if use.is_condition
+        }
+        for use in self.uses:
+            yield (
+                use,
+                use.mentioned.bare_results - (frozenset() if use.is_condition else asked.get(use.step, frozenset())),
+            )
 
     def _check_references(
         self, node: Node, read: Callable[[str], References], before: Collection[str], name: str | None

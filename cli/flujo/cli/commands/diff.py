@@ -33,7 +33,7 @@ def command(session: Session, run_id: str, file: Path | None) -> int:
     state = run_async(read)
     if state.definition is None and file is None and state.differences:
         return _show_recorded(session, state)
-    current = _current(state, file)
+    current = _current(state, file).as_started(state)
     found = differences(state, current.plan)
     if session.output != "table":
         emit([difference._asdict() for difference in found], session.output)

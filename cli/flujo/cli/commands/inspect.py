@@ -14,6 +14,7 @@ from flujo.cli.session import Session, declare, has_colour, run_async
 from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState
 from flujo.kernel.durations import format_duration, format_instant
 from flujo.kernel.errors import StepNotFoundError, ways_on
+from flujo.kernel.programs import EVERY_STEP, choice_in
 
 HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
 
@@ -58,6 +59,7 @@ def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -
         ("started", format_instant(state.started_at) or "not yet"),
         ("duration", text.elapsed(state.started_at, end, now)),
         ("resumed", _times(state.resume_count)),
+        ("steps", _chosen(state)),
         ("labels", ", ".join(f"{name}={value}" for name, value in state.labels.items())),
         ("inputs", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.inputs.items())),
         ("variables", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.variables.items())),
@@ -85,6 +87,17 @@ def _progress(state: WorkflowState) -> str:
     if (eta := state.eta_seconds) is not None:
         said += f", about {format_duration(round(eta))} left"
     return said if state.report is None else f"{said}; {text.progress(state.report)}"
+
+
+def _chosen(state: WorkflowState) -> str:
+    """Return which part of its workflow a run performs; nothing if it is all of it."""
+    choice = choice_in(state.environment)
+    parts = [
+        "" if choice.flow == EVERY_STEP else f"flow {choice.flow}",
+        f"from {choice.start_from}" if choice.start_from else "",
+        f"without {', '.join(choice.skip_steps)}" if choice.skip_steps else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _reason(state: WorkflowState) -> str:

@@ -13,7 +13,7 @@ from flujo.cli.connect import reading
 from flujo.cli.failures import AmbiguousRunError
 from flujo.cli.find_run import refuse_active, run_to_resume
 from flujo.cli.foreground import advance, detach
-from flujo.cli.inputs import parse_inputs, parse_labels
+from flujo.cli.inputs import parse_inputs, parse_labels, parse_steps
 from flujo.cli.output import emit
 from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
@@ -23,6 +23,7 @@ from flujo.kernel.api import ResumeOptions
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.errors import StateIncompatibilityError
 from flujo.kernel.keys import check_run_id
+from flujo.kernel.programs import StepChoice
 
 
 class RunRequest(NamedTuple):
@@ -33,6 +34,7 @@ class RunRequest(NamedTuple):
     inputs: dict[str, Any]
     run_id: str | None
     labels: dict[str, str]
+    choice: StepChoice
     no_wait: bool
 
     @property
@@ -55,7 +57,9 @@ class RunRequest(NamedTuple):
 @click.option("--detach", is_flag=True, help="with a server: start the run, print its id and return")
 @click.option("--resume", is_flag=True, help="resume the one unfinished run of this workflow")
 @click.option("--from-step", metavar="STEP", help="with --resume: run again from this step on")
-@click.option("--start-from", metavar="STEP", hidden=True)
+@click.option("--flow", metavar="NAME", help="run the steps of this flow of the workflow; `all` for every step")
+@click.option("--skip-steps", metavar="STEP,…", multiple=True, help="skip these steps")
+@click.option("--start-from", metavar="STEP", help="skip the steps that come before this one")
 @click.option("--override-params", is_flag=True, help="with --resume: the inputs given replace recorded ones")
 @click.option("--dry-run", is_flag=True, help="check everything, show the steps and inputs, store nothing")
 def command(
@@ -71,6 +75,8 @@ def command(
     detach: bool,
     resume: bool,
     from_step: str | None,
+    flow: str | None,
+    skip_steps: Sequence[str],
     start_from: str | None,
     override_params: bool,
     dry_run: bool,
@@ -81,12 +87,16 @@ def command(
     YAML file or the name of a workflow the server was started with. Inputs are NAME=TEXT, which the workflow reads into
     the type it declares, or NAME:=JSON.
     """
-    from_step = from_step or start_from
+    choice = StepChoice(flow, tuple(parse_steps(skip_steps)), start_from)
+    if resume:
+        from_step, choice = from_step or start_from, choice._replace(start_from=None)
     inputs = parse_inputs([*assignments, *parameters], params_file)
     if not resume:
         _refuse_without_resume(from_step, override_params)
     elif workspace is not None or labels:
         raise click.UsageError("a resumed run keeps its workspace and labels; leave --workspace and --label out")
+    elif not choice.is_open:
+        raise click.UsageError("a resumed run keeps the steps it was started with; leave --flow and --skip-steps out")
     if run_id is not None:
         check_run_id(run_id)
     is_remote = isinstance(session.target, ServerTarget)
@@ -95,7 +105,9 @@ def command(
     if detach and (resume or not is_remote):
         raise click.UsageError("--detach leaves a new run to a server; name one with --server")
     workflow = sources.load_remote(target) if is_remote else sources.load(target, workspace=workspace)
-    request = RunRequest(target, workflow, inputs, run_id, parse_labels(labels), not wait)
+    if isinstance(workflow, Workflow):
+        workflow.with_steps(choice)  # before a store is made for nothing
+    request = RunRequest(target, workflow, inputs, run_id, parse_labels(labels), choice, not wait)
     if dry_run:
         return _show(session, request)
     if resume:
@@ -105,7 +117,7 @@ def command(
 
 def _refuse_without_resume(from_step: str | None, override_params: bool) -> None:
     if from_step is not None:
-        raise click.UsageError("--from-step goes with --resume")
+        raise click.UsageError("--from-step goes with --resume; a new run begins later with --start-from")
     if override_params:
         raise click.UsageError("--override-params goes with --resume")
 
@@ -116,7 +128,16 @@ def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
     run_id = request.run_id or Identifiers(SystemClock()).run_id()
 
     async def begin(runs: Runs) -> RunHandle:
-        handle = await runs.start(request.workflow, request.inputs, run_id=run_id, labels=request.labels)
+        flow, skip_steps, start_from = request.choice
+        handle = await runs.start(
+            request.workflow,
+            request.inputs,
+            run_id=run_id,
+            labels=request.labels,
+            flow=flow,
+            skip_steps=skip_steps,
+            start_from=start_from,
+        )
         if not handle.created:
             status = (await handle.inspect()).status
             session.note(f"run {run_id} exists already and is {status}: attached to it, nothing new was started")
@@ -173,6 +194,7 @@ def _show(session: Session, request: RunRequest) -> int:
     if isinstance(workflow, str):
         raise click.UsageError("--dry-run checks a file; the workflow of a server is checked when it is started")
     inputs = workflow.check_inputs(dict(request.inputs))
+    workflow = workflow.with_steps(request.choice)
     steps = None if workflow.plan is None else [row[0] for row in workflow.plan]
     if session.output == "name":
         print(workflow.name)

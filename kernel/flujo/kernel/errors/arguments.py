@@ -30,6 +30,17 @@ class InvalidInputError(FlujoError, ValueError):
         self.workflow, self.problems = workflow, problems
 
 
+class StepChoiceError(FlujoError, ValueError):
+    """A run cannot perform the steps that were chosen for it: a flow or a step does not exist, or what is left needs
+    what is not; `field` is the option, `flow`, `skip_steps` or `start_from`."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, workflow: str, field: str, problem: str, hints: Iterable[str] = ()) -> None:
+        super().__init__(f"the steps of {workflow!r} cannot be chosen so: {problem}", hints)
+        self.workflow, self.field, self.problem = workflow, field, problem
+
+
 class InvalidDurationError(FlujoError, ValueError):
     """A text is not a duration such as `30s`, `1h30m` or `P1D`."""
 

@@ -24,8 +24,10 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from flujo.kernel.codecs import PLAIN, Codec, codec_for
 from flujo.kernel.durations import Duration, parse_duration
-from flujo.kernel.errors import DeclarationError, Difference, StateIncompatibilityError
+from flujo.kernel.errors import DeclarationError, Difference, StateIncompatibilityError, StepChoiceError
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
+from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.journal.step_choice import StepChoice, choice_in
 from flujo.kernel.keys import check_step_name, check_workflow_name
 from flujo.kernel.store.backend import StoredDefinition
 from flujo.kernel.store.retention import Retention
@@ -196,7 +198,9 @@ class Workflow(Generic[Result_co]):
     begins, and stays for its whole life (plain JSON). `retention` says how long its runs are kept by the kernels it is
     given to. `signature` is what a Python function takes and returns; a definition that has none takes and returns
     plain JSON. `clean_up` is a program that runs for `clean_up_seconds` at most when a run was cancelled or has taken
-    too long, once its program has stopped (LiveRun.drive)."""
+    too long, once its program has stopped (LiveRun.drive). `choose` returns a part of a definition: for a run that is
+    started it raises StepChoiceError for what cannot be chosen, and for one that goes on, of which the second argument
+    is true, only for a flow that is gone."""
 
     name: str
     program: Program
@@ -214,6 +218,7 @@ class Workflow(Generic[Result_co]):
     signature: Callable[[], Signature] | None = None
     clean_up: Program | None = None
     clean_up_seconds: float = CLEAN_UP_SECONDS
+    choose: Callable[[StepChoice, bool], Workflow] | None = None
 
     def __post_init__(self) -> None:
         check_workflow_name(self.name)
@@ -228,6 +233,27 @@ class Workflow(Generic[Result_co]):
         know the workflow: by then every module is imported."""
         if self.signature is not None:
             self.signature()
+
+    def with_steps(self, choice: StepChoice) -> Workflow:
+        """Return the part of the workflow that is chosen for a new run; raises StepChoiceError."""
+        if choice.is_open:
+            return self
+        if self.choose is None:
+            field = next(name for name in ("flow", "skip_steps", "start_from") if getattr(choice, name))
+            raise StepChoiceError(
+                self.name, field, "it is a Python workflow, which decides by itself what its steps are"
+            )
+        return self.choose(choice, False)
+
+    def as_started(self, state: WorkflowState) -> Workflow:
+        """Return the part of the workflow that a run performs, as it was started with it; raises StepChoiceError."""
+        if self.choose is None:
+            return self
+        try:
+            return self.choose(choice_in(state.environment), True)
+        except StepChoiceError as error:
+            error.hints = (f"flujoctl resume {state.run_id} --stored  # with the definition it was started with",)
+            raise
 
     def defaulted(self, inputs: Inputs) -> Mapping[str, Any]:
         """Return what the environment of a run says of the inputs that are left to their defaults."""

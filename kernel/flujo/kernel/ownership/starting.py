@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
@@ -31,11 +31,12 @@ from flujo.kernel.journal.requests import (
     without_request,
 )
 from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.journal.step_choice import StepChoice, choice_in
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.principals import principal
 from flujo.kernel.store.backend import Refused, RunFilter, StateBackend
-from flujo.kernel.store.filters import check_labels, check_mapping
+from flujo.kernel.store.filters import check_labels, check_mapping, check_text
 from flujo.kernel.store.reading import read_journal, read_state
 from flujo.kernel.store.workspaces import Workspaces
 from flujo.kernel.values import decode, encode, encode_given
@@ -57,6 +58,15 @@ class RunOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
     """Labels beside those of the workflow."""
 
+    flow: str | None
+    """Perform the steps of this flow of the definition, or `all`; by default the flow that it names itself."""
+
+    skip_steps: Collection[str]
+    """Skip these steps whenever they are reached."""
+
+    start_from: str | None
+    """Skip the steps that come before this one."""
+
 
 class StartOptions(RunOptions, total=False):
     """The keywords of `Runs.start`."""
@@ -72,10 +82,20 @@ class Start:
 
     run_id: str | None = None
     labels: Mapping[str, str] | None = None
+    flow: str | None = None
+    skip_steps: Collection[str] = ()
+    start_from: str | None = None
     request_id: str | None = None
 
     def __post_init__(self) -> None:
         check_request_id(self.request_id)
+        for name in ("flow", "start_from"):
+            check_text(name, getattr(self, name))
+
+    @property
+    def choice(self) -> StepChoice:
+        """Return which steps the run is to perform."""
+        return StepChoice(self.flow, tuple(self.skip_steps), self.start_from)
 
 
 class ForkOptions(TypedDict, total=False):
@@ -159,7 +179,7 @@ class Starter:
 
     async def start(self, workflow: Workflow | str, inputs: Mapping[str, Any] | None, asked: Start) -> Started:
         """Start a run as Runs.start does."""
-        chosen = self._registry.resolve(workflow)
+        chosen = self._registry.resolve(workflow).with_steps(asked.choice)
         inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", asked.labels)
         request = fingerprint(
             asked.request_id,
@@ -168,6 +188,7 @@ class Starter:
             definition=_digest(chosen),
             inputs=inputs,
             labels=labels,
+            **({} if asked.choice.is_open else asked.choice._asdict()),
         )
         name = self._new_id(asked.run_id, request)
         created = await self._creation(chosen, name, inputs, labels)
@@ -206,7 +227,7 @@ class Starter:
         summary = await self._backend.load(run_id)
         journal = await read_journal(self._backend, summary)
         state = add_up(run_id, summary.uid, journal)
-        chosen = asked.workflow or await self._registry.for_run(state, self._backend)
+        chosen = (asked.workflow or await self._registry.for_run(state, self._backend)).as_started(state)
         sent = await self._signals_in_inbox(summary, state)
         facts = [without_request(fact) for fact in (*history(journal, state, asked.from_step), *sent)]
         inherited = chosen.inherited(state.inputs, state.environment)
@@ -290,7 +311,7 @@ class Starter:
             return known
         if created.forked_from is not None:
             raise RunExistsError(run_id, "a history of its own; a fork is always a new run")
-        return await self._attach(run_id, chosen, created.inputs)
+        return await self._attach(run_id, chosen, created)
 
     async def _made_before(self, run_id: str, request: Sequence[str] | None) -> Started | None:
         """Return the run that this very request has made, after adopting it if it has no live owner."""
@@ -304,7 +325,7 @@ class Starter:
         await self.adopt(run_id)
         return Started(run_id, created=False)
 
-    async def _attach(self, run_id: str, workflow: Workflow, inputs: str) -> Started:
+    async def _attach(self, run_id: str, workflow: Workflow, created: events.RunCreated) -> Started:
         """Return the run that has this id already, if it is the same run."""
         try:
             state = await read_state(self._backend, await self._backend.load(run_id))
@@ -312,8 +333,10 @@ class Starter:
             raise RunExistsError(run_id, "an id that differs only in upper and lower case") from None
         if state.workflow != workflow.name:
             raise RunExistsError(run_id, f"the workflow {state.workflow!r}")
-        if decode(state.inputs_json) != decode(inputs):
+        if decode(state.inputs_json) != decode(created.inputs):
             raise RunExistsError(run_id, "other inputs")
+        if choice_in(state.environment) != choice_in(created.environment):
+            raise RunExistsError(run_id, "another choice of steps")
         await self.adopt(run_id)
         return Started(run_id, created=False)
 

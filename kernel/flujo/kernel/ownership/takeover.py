@@ -221,7 +221,7 @@ class Takeover:
             await self.sweep([seen.uid])
             await self._adopt(run_id)
             return
-        chosen = asked.workflow or await self._registry.for_run(state, self._backend)
+        chosen = (asked.workflow or await self._registry.for_run(state, self._backend)).as_started(state)
         facts = resumed(state, chosen, asked, request)
         claimed = await self._claim(run_id)
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):

@@ -80,15 +80,16 @@ class WorkflowRegistry:
             registered.definition is None or registered.definition.digest == state.definition
         )
         if registered is not None and same:
-            return registered
+            return registered.as_started(state)
         if state.definition is not None and self.load is not None:
             definition = await backend.get_definition(state.definition)
             if not definition.is_genuine:
                 problem = f"the text of its definition {definition.digest} is another one than its digest says"
                 raise CorruptStoreError(state.run_id, problem, ["flujoctl db check"])
-            return self.load(definition)
+            return self.load(definition).as_started(state)
         if registered is None:
             raise WorkflowNotFoundError(state.workflow, sorted(self.registered))
-        if found := differences(state, registered.plan):
+        started = registered.as_started(state)
+        if found := differences(state, started.plan):
             raise StateIncompatibilityError(state.run_id, found)
-        return registered
+        return started
