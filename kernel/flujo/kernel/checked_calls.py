@@ -78,60 +78,82 @@ def _checking(method: Callable[..., Any], is_guarded: bool) -> Callable[..., Any
     return call_plainly
 
 
-class _Declared(NamedTuple):
-    """What a method declares: the annotations of its arguments, by place and by name."""
+class _Argument(NamedTuple):
+    """What a method declares of one argument. `takes` tells whether a value is of the type of `annotation`."""
 
-    by_place: Sequence[tuple[str, Any]]
-    by_name: Mapping[str, Any]
+    name: str
+    annotation: Any
+    takes: Callable[[Any], bool]
+
+
+class _Declared(NamedTuple):
+    """What a method declares of its arguments, by place and by name."""
+
+    by_place: Sequence[_Argument]
+    by_name: Mapping[str, _Argument]
 
 
 def _declared(method: Callable[..., Any]) -> _Declared:
     hints = get_type_hints(method)
     parameters = list(inspect.signature(method).parameters.values())[1:]
-    by_name: dict[str, Any] = {}
+    annotations: dict[str, Any] = {}
     for each in parameters:
         if each.kind is not each.VAR_KEYWORD:
-            by_name[each.name] = hints[each.name]
+            annotations[each.name] = hints[each.name]
         elif is_typeddict(options := get_args(hints[each.name])[0]):
-            by_name.update(get_type_hints(options))
-    places = [(each.name, by_name[each.name]) for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-    return _Declared(places, by_name)
+            annotations.update(get_type_hints(options))
+    by_name = {name: _Argument(name, annotation, _test_of(annotation)) for name, annotation in annotations.items()}
+    return _Declared([by_name[each.name] for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD], by_name)
 
 
 def _check(declared: _Declared, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     # Too many arguments, and names that do not exist, are left to Python, which says so itself.
-    for (name, annotation), value in zip(declared.by_place, args, strict=False):
-        check_argument(name, annotation, value)
+    for argument, value in zip(declared.by_place, args, strict=False):
+        if not argument.takes(value):
+            raise _refusal(*argument[:2], value)
     for name, value in kwargs.items():
-        check_argument(name, declared.by_name.get(name, Any), value)
+        if (declared_argument := declared.by_name.get(name)) is not None and not declared_argument.takes(value):
+            raise _refusal(name, declared_argument.annotation, value)
 
 
 def check_argument(name: str, annotation: Any, value: Any) -> None:
     """Raise InvalidNameError unless a value is of the type that an annotation names."""
-    if not _fits(annotation, value):
-        raise InvalidNameError(name, _shown(value), _described(annotation))
+    if not _test_of(annotation)(value):
+        raise _refusal(name, annotation, value)
 
 
-def _fits(annotation: Any, value: Any) -> bool:
+def _refusal(name: str, annotation: Any, value: Any) -> InvalidNameError:
+    return InvalidNameError(name, _shown(value), _described(annotation))
+
+
+def _test_of(annotation: Any) -> Callable[[Any], bool]:
+    """Return what tells whether a value is of the type that an annotation names. Made once for each argument: every
+    start of a run asks for ten of them."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
-        return any(_fits(each, value) for each in get_args(annotation))
+        return _is_any_of(*map(_test_of, get_args(annotation)))
     kind = origin or annotation
     if annotation is None or kind is NoneType:
-        return value is None
-    if (
-        kind is Any or not isinstance(kind, type) or getattr(kind, "_is_protocol", False)
-    ):  # nobody can tell: anything, or a protocol
-        return True
-    if isinstance(value, bool) or kind is bool:
-        return kind in (bool, object) and isinstance(value, bool)
+        return lambda value: value is None
+    if kind is Any or kind is object or not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return lambda value: True  # nobody can tell: anything, or a protocol
+    if kind is bool:
+        return lambda value: isinstance(value, bool)
     if kind is float:
-        return isinstance(value, int | float)
+        return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     if issubclass(kind, Mapping):
-        return isinstance(value, Mapping) and all(isinstance(each, str) for each in value)
+        return lambda value: isinstance(value, Mapping) and all(isinstance(each, str) for each in value)
     if kind in (Sequence, Collection, Iterable):
-        return _is_list(value) and all(_fits(get_args(annotation)[0], each) for each in _looked_through(value))
-    return isinstance(value, kind)
+        takes = _test_of(get_args(annotation)[0])
+        return lambda value: _is_list(value) and all(map(takes, _looked_through(value)))
+    return lambda value: isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_any_of(*tests: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    if len(tests) == 2:
+        one, other = tests
+        return lambda value: one(value) or other(value)
+    return lambda value: any(test(value) for test in tests)
 
 
 def _is_list(value: Any) -> bool:
