@@ -15,11 +15,10 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 
 import anyio
-from anyio.lowlevel import EventLoopToken, current_token
 
 from .errors import ForkedProcessError, KernelClosedError, WrongEventLoopError
 from .interrupts import PatientHandler, raise_between_callbacks
-from .loops import spawn_unowned
+from .loops import spawn_unowned, this_loop
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -49,7 +48,7 @@ class Lifetime:
         if self._host is not None:
             if self._host.process != os.getpid():
                 raise ForkedProcessError(self._what)
-            if self._host.loop != current_token():
+            if self._host.loop != this_loop():
                 raise WrongEventLoopError(self._what)
 
     async def open(self) -> None:
@@ -127,7 +126,7 @@ class _Host:
         live: Callable[[], AbstractAsyncContextManager[None]],
         on_end: Callable[[_Host], None],
     ) -> None:
-        self.loop: EventLoopToken = current_token()
+        self.loop = this_loop()
         self.process = os.getpid()
         self.ended = anyio.Event()
         self._what = what

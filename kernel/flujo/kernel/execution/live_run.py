@@ -28,7 +28,7 @@ from flujo.kernel.loops import cancel_once_more, exit_open_scopes, is_running_in
 from flujo.kernel.store.backend import StoredDefinition
 
 from .attempt_runner import cancelled_from_outside, holds_cancellation
-from .committer import Batch, Committer
+from .committer import Batch, Committer, journal_logger
 from .leaving import LooseWork, look_into, stands_guarded
 from .limits import Ticket
 from .programs import Workflow
@@ -36,9 +36,6 @@ from .replay import Replay
 from .signal_waits import SignalWaits
 
 logger = logging.getLogger("flujo.kernel")
-journal_logger = logging.getLogger("flujo.journal")
-"""Tells what is recorded of runs: of the run itself at the level INFO, of its steps at DEBUG."""
-
 
 _TAKES_NOTHING = (Stop.FENCED, Stop.LOST, Stop.LEAVE)
 """Stops after which the next life of the run, or the next owner, takes what is asked of it."""
@@ -87,7 +84,7 @@ class LiveRun:
         self._committer = committer
         self.spawn = spawn  # a task of the kernel, which outlives the run
         self._scope = anyio.CancelScope(shield=True)
-        self._released = anyio.Event()  # whoever is held: the run stops
+        self._released: anyio.Event | None = None  # whoever is held waits for it: the run stops
         self.signals = SignalWaits(state)
         self.queued: dict[str, Ticket] = {}  # steps that wait for a slot
         self.task: int | None = None  # the program's own
@@ -133,7 +130,7 @@ class LiveRun:
         if self._dropped:
             taken, self._dropped = [*taken, *self._dropped], []
         batch = self._newest = self._committer.record(self, fact, taken, definition)
-        if journal_logger.isEnabledFor(logging.INFO):
+        if batch.is_logged:
             _log(self.state.run_id, fact)
         if self._driven and self.state.pause_requested_at is not None:
             self._pause_when_idle()
@@ -163,7 +160,8 @@ class LiveRun:
         if self.stopped is None or why in (Stop.FENCED, Stop.LOST) or (self.stopped, why) == (Stop.PAUSE, Stop.CANCEL):
             self.stopped = why
         self._scope.cancel()
-        self._released.set()
+        if self._released is not None:
+            self._released.set()
         if self._driven and self._insisted is not self._scope and self.stopped in _PATIENT:
             self._insisted = self._scope
             self.spawn(partial(self._insist, self._scope))
@@ -300,7 +298,9 @@ class LiveRun:
 
     async def hold(self) -> NoReturn:
         """Wait, instead of starting an attempt, until the last body has ended and the run is paused."""
-        await self._released.wait()
+        if self.stopped is None:
+            self._released = self._released or anyio.Event()
+            await self._released.wait()
         await self.unwind()
 
     def _pause_when_idle(self) -> None:
@@ -348,7 +348,7 @@ class LiveRun:
             assert self.stopped is not None
             self.record(at_clean_up(self.state, self.stopped))
         self.stopped = None
-        self._scope, self._released = anyio.CancelScope(shield=True), anyio.Event()
+        self._scope, self._released = anyio.CancelScope(shield=True), None
         self._unwound.clear()
         _, failure = await self._perform(clean_up, is_clean_up=True)
         if failure is not None:

@@ -24,7 +24,13 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from flujo.kernel.codecs import PLAIN, Codec, codec_for
 from flujo.kernel.durations import Duration, parse_duration
-from flujo.kernel.errors import DeclarationError, Difference, StateIncompatibilityError, StepChoiceError
+from flujo.kernel.errors import (
+    DeclarationError,
+    Difference,
+    InvalidInputError,
+    StateIncompatibilityError,
+    StepChoiceError,
+)
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.step_choice import StepChoice, choice_in
@@ -335,10 +341,11 @@ def _declare(
         pass  # the name may be defined further down in the module; a kernel asks again (require_resolved)
 
     async def program(ctx: Any, inputs: Inputs) -> R:
-        kept, misfits = declared.fitting(inputs, ctx.environment)
-        if misfits:
-            raise StateIncompatibilityError(ctx.run_id, misfits)
-        args, kwargs = signature().arguments(kept)
+        kept = signature().without_dropped(inputs, ctx.environment.get(DEFAULTED, ()))
+        try:
+            args, kwargs = signature().arguments(kept)
+        except InvalidInputError as error:
+            raise StateIncompatibilityError(ctx.run_id, signature().misfits(kept)) from error
         return await function(ctx, *args, **kwargs)
 
     declared: Workflow[R] = Workflow(

@@ -29,14 +29,15 @@ class SignalWaits:
         self._state = state
         self._codecs: dict[str, Codec] = {}  # by key of the step
         self._arrived: dict[str, anyio.Event] = {}
-        self._reached = anyio.Event()
+        self._reached: anyio.Event | None = None  # if somebody waits for the program to reach a wait
 
     @contextmanager
     def waiting(self, name: str, key: str, codec: Codec) -> Iterator[None]:
         """Inside, the program is at the wait of the step `key` for a signal of this name."""
         self._codecs[key] = codec
-        self._reached.set()
-        self._reached = anyio.Event()
+        if self._reached is not None:
+            self._reached.set()
+            self._reached = None
         try:
             yield
         finally:
@@ -55,6 +56,7 @@ class SignalWaits:
         """Return when the program has reached every wait for this signal that is recorded, or is not going to soon."""
         with anyio.move_on_after(PATIENCE_SECONDS):
             while self._ahead(name):
+                self._reached = self._reached or anyio.Event()
                 await self._reached.wait()
 
     def may_be_read(self, name: str, payload: str) -> bool:

@@ -76,6 +76,8 @@ class Signature:
 
     def defaulted(self, inputs: Inputs) -> Sequence[str]:
         """Return the names of the inputs that the caller leaves to their defaults. Raises InvalidInputError."""
+        if inputs.keys() >= self._model.model_fields.keys():
+            return ()
         given = self._validated(inputs)
         return [name for name in type(given).model_fields if name not in given.model_fields_set]
 

@@ -29,6 +29,8 @@ class Admission:
 
     def call_next(self) -> None:
         """Start the first run in the queue if there is room for it."""
+        if self._max_runs is None:
+            return  # nothing is ever queued; and this is asked after every commit
         if (uid := self._runs.first(Residence.QUEUED)) is not None and not self.is_full:
             self._runs.move(uid, Residence.STARTING)
             self._recalls.ask(self._runs.run_id_of(uid))

@@ -240,15 +240,17 @@ class Driver:
                 return
         if run.is_lost or run.state.status in FINAL or run.state.status is RunStatus.PAUSED:
             return
-        alarm = anyio.CancelScope()
+        alarm: anyio.CancelScope | None = None
         if (instant := run.state.timeout_at) is not None:
+            alarm = anyio.CancelScope()
             if instant <= self._clock.now():  # over while it was queued, or while it had no owner: nothing begins
                 run.stop(Stop.TIMEOUT)
             self._tasks.spawn(partial(self._time_out, run, instant, run.state.timeout_seconds or 0.0, alarm))
 
         async def clean_up() -> None:
             nonlocal alarm
-            alarm.cancel()
+            if alarm is not None:
+                alarm.cancel()
             alarm = anyio.CancelScope()
             end = self._clock.now() + round(run.workflow.clean_up_seconds * MICROSECONDS)
             self._tasks.spawn(partial(self._time_out, run, end, run.workflow.clean_up_seconds, alarm))
@@ -257,7 +259,8 @@ class Driver:
         try:
             await run.drive(self._context(run).run_program, None if run.workflow.clean_up is None else clean_up)
         finally:
-            alarm.cancel()
+            if alarm is not None:
+                alarm.cancel()
         if run.orphans and self._engine is not None:
             self._tasks.spawn(partial(self._engine.child_runs.cancel_given_up, run.orphans, run.state))
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.lowlevel import EventLoopToken, current_token
 
 from flujo.kernel.errors import KernelClosedError, WrongEventLoopError
+from flujo.kernel.loops import this_loop
 
 Result = TypeVar("Result")
 
@@ -20,13 +20,13 @@ class KernelTasks:
 
     def __init__(self, owner: str) -> None:
         self._owner = owner
-        self._loop: EventLoopToken | None = None
+        self._loop: object | None = None
         self._group: TaskGroup | None = None
         self._surroundings = copy_context()  # the context variables that tasks of the kernel begin with
 
     def open(self, group: TaskGroup) -> None:
         """Start tasks in `group` from now on."""
-        self._group, self._loop = group, current_token()
+        self._group, self._loop = group, this_loop()
         self._surroundings = copy_context()
 
     def close(self) -> None:
@@ -36,7 +36,7 @@ class KernelTasks:
     def require_here(self) -> None:
         """Raise WrongEventLoopError when called in another event loop than the one the tasks run in: what is awaited
         there is never told of what happens here."""
-        if self._loop is not None and current_token() != self._loop:
+        if self._loop is not None and this_loop() != self._loop:
             raise WrongEventLoopError(f"kernel {self._owner}")
 
     @property
