@@ -31,6 +31,9 @@ class Clock(Protocol):
 _TOLERATED = 10**9
 """How far, in nanoseconds, the two clocks may differ before that is a jump: corrections of the time are smaller."""
 
+_CLOSE = _TOLERATED // 10
+"""How far they may differ without a new look at how far they are apart, in nanoseconds."""
+
 _BELIEVED = 600 * 10**9
 """After so many nanoseconds the time that a jump forward has led to is taken for the right one."""
 
@@ -61,6 +64,8 @@ class SystemClock:
     def now(self) -> int:
         wall, monotonic = self._wall(), self._monotonic()
         jump = wall - monotonic - self._apart
+        if -_CLOSE < jump < _CLOSE and not self._jump:  # nearly always, and every event asks
+            return wall // 1000
         if -_TOLERATED < jump < _TOLERATED or self._is_believed(jump, monotonic):
             self._apart, self._jump = wall - monotonic, 0
             return wall // 1000

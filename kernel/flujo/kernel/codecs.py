@@ -33,6 +33,8 @@ _PLAIN: tuple[Any, ...] = (Any, None, type(None), object, dict, list, str, bool)
 """Annotations that plain JSON already satisfies. `int` and `float` are not here: 3 must read back as 3.0 for a
 float."""
 
+_UNCHANGEABLE = frozenset((str, int, bool, type(None)))
+
 _SECRETS = (SecretStr, SecretBytes, Secret)
 
 
@@ -57,16 +59,25 @@ class Codec:
     def encode(self, value: Any) -> str:
         """Return the recorded form of `value`; raises InvalidValueError unless it reads back as an equal value, and
         OutputTooLargeError."""
+        return self.exchange(value)[0]
+
+    def exchange(self, value: Any) -> tuple[str, Any]:
+        """Return the recorded form of a value, and the value that is read from it: what a program gets in its place.
+        Raises what `encode` raises.
+
+        Every step pays for this, so a plain value that nobody can change is not read back: it would be the same."""
         if self._adapter is None:
-            return encode(value)
+            recorded = encode(value)
+            return recorded, value if value.__class__ in _UNCHANGEABLE else decode(recorded)
         try:
             plain = self._adapter.dump_python(value, mode="json", round_trip=True, by_alias=False, warnings="error")
         except Exception as error:  # also whatever a serializer of the user's raises
             raise InvalidValueError("$", str(error) or type(error).__name__) from error
         recorded = encode(plain)
+        read = self.decode(recorded)
         if not self._is_stable:
-            self._require_same(value, self.decode(recorded))
-        return recorded
+            self._require_same(value, read)
+        return recorded, read
 
     def decode(self, recorded: str) -> Any:
         """Return the value of recorded text; raises InvalidValueError when the annotation does not accept it."""

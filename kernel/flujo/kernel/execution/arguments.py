@@ -45,10 +45,10 @@ def digest_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | No
     """Return the digest of a call's arguments; None for a call without any, or with what has no JSON form.
 
     Every step pays for this, so bare numbers and short texts, as most calls have, go a shorter way."""
+    if not args and not kwargs:
+        return None
     if kwargs or not _SCALARS.issuperset(map(type, args)):
         return _digest_any(args, kwargs)
-    if not args:
-        return None
     try:
         text = to_json(args)
     except ValueError:  # text that UTF-8 cannot hold

@@ -40,6 +40,13 @@ class StepOptions(NamedTuple):
     limit: str | None = None  # the name of what bounds how many such bodies run at once (limits.py)
 
 
+class Completed(NamedTuple):
+    """The body returned a value: `output` is its recorded JSON, `value` what a program reads from that."""
+
+    output: str
+    value: Any
+
+
 class Failed(NamedTuple):
     """The body failed. `kinds` are the names by which a retry policy may know each error that failed it; without any,
     no retry can mend it."""
@@ -48,8 +55,10 @@ class Failed(NamedTuple):
     kinds: tuple[tuple[str, ...], ...]
 
 
-Outcome = str | Wait | Failed
-"""What came of an attempt; text is the recorded JSON of the value that the body returned."""
+Outcome = Completed | Wait | Failed
+"""What came of an attempt."""
+
+_new = tuple.__new__  # what Completed(…) comes to, in half the time
 
 NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 """Errors that a body makes again each time."""
@@ -61,25 +70,28 @@ async def run_attempt(
     """Run the body of an attempt whose start is durable, and return what came of it. A plain function takes one of
     `threads`, which are the kernel's own: those of anyio are left to the application."""
     is_async, codec, _, timeout_seconds, _ = terms
+    token, before = enter_attempt(attempt), copy_context()
     try:
-        if not is_async:
-            value = await _in_thread(attempt, body, threads)
-            if iscoroutine(value):  # of an async function under a decorator that is a plain def
-                value = await _in_its_context(attempt, lambda: value)
-        elif timeout_seconds is None:
-            value = await _in_its_context(attempt, body)
+        if is_async and timeout_seconds is None:
+            value = await body()
         else:
-            with anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds) as scope:
-                value = await _in_its_context(attempt, body)
-            if scope.cancelled_caught:
-                raise TimeoutError(f"it took longer than {format_duration(timeout_seconds)}")
-        return value if isinstance(value, Wait) else codec.encode(value)
+            value = await (_in_thread(body, threads) if timeout_seconds is None else _within(timeout_seconds, body))
+        return value if isinstance(value, Wait) else _new(Completed, codec.exchange(value))
     except BaseException as error:
         if is_a(error, KeyboardInterrupt) or (is_a(error, GeneratorExit) and _is_being_closed(attempt)):
             raise
         if holds_cancellation(error) and cancelled_from_outside():
             raise
         return _failed(attempt, error)
+    finally:
+        # A program would see what a body sets of context variables in its first life only
+        # (tests/kernel/execution/test_attempt_runner.py). Every step pays for this. Two contexts of which neither was
+        # changed are compared at once; a context for each body would cost a tenth of a step.
+        if copy_context() == before:
+            leave_attempt(token)
+        elif not _is_being_closed(attempt):
+            _restore(before)
+            leave_attempt(token)
 
 
 def _is_being_closed(attempt: Attempt) -> bool:
@@ -89,20 +101,13 @@ def _is_being_closed(attempt: Attempt) -> bool:
     return running_program.get() != attempt.uid
 
 
-async def _in_its_context(attempt: Attempt, body: Body) -> Any:
-    """Call an async body, and undo what it has set of context variables: the program would see that in its first life
-    only (tests/kernel/execution/test_attempt_runner.py).
-
-    Every step pays for this. Two contexts of which neither was changed are compared at once; a context for each body
-    would cost a tenth of a step."""
-    token = enter_attempt(attempt)
-    before = copy_context()
-    try:
-        return await body()
-    finally:
-        if copy_context() != before:
-            _restore(before)
-        leave_attempt(token)
+async def _within(seconds: float, body: Body) -> Any:
+    """Call an async body; raises TimeoutError when it takes longer than so many seconds."""
+    with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
+        value = await body()
+    if scope.cancelled_caught:
+        raise TimeoutError(f"it took longer than {format_duration(seconds)}")
+    return value
 
 
 def _restore(before: Context) -> None:
@@ -119,17 +124,13 @@ def _restore(before: Context) -> None:
 _UNSET: Any = object()
 
 
-async def _in_thread(attempt: Attempt, body: Body, threads: anyio.CapacityLimiter | None) -> Any:
+async def _in_thread(body: Body, threads: anyio.CapacityLimiter | None) -> Any:
     # A thread cannot be stopped, so neither can this: a cancellation waits for it. What the body raises is handed over
     # as a value: on its way through a future, an error whose attributes raise would leave its waiter waiting for ever.
-    token = enter_attempt(attempt)
-    try:
-        value, error = await to_thread.run_sync(_caught, body, limiter=threads)
-    finally:
-        leave_attempt(token)
+    value, error = await to_thread.run_sync(_caught, body, limiter=threads)
     if error is not None:
         raise error
-    return value
+    return await value if iscoroutine(value) else value  # of an async function under a decorator that is a plain def
 
 
 def _caught(body: Body) -> tuple[Any, BaseException | None]:

@@ -12,6 +12,7 @@ before anything that follows from it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -26,6 +27,9 @@ from flujo.kernel.journal.fold import apply
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import summarize
 from flujo.kernel.store.backend import Commit, Refused, StateBackend, StoredDefinition
+
+journal_logger = logging.getLogger("flujo.journal")
+"""Tells what is recorded of runs: of the run itself at the level INFO, of its steps at DEBUG."""
 
 LINGER_TICKS = 4
 
@@ -62,13 +66,16 @@ class _Share:
 
 
 class Batch:
-    """What is recorded together. `refused` tells which runs were not written, once it is done."""
+    """What is recorded together. `refused` tells which runs were not written, once it is done.
 
-    __slots__ = ("_done", "awaited", "failure", "is_done", "refused", "shares")
+    `is_logged`: somebody reads of what is recorded; not asked for each event, of which there are two in every step."""
+
+    __slots__ = ("_done", "awaited", "failure", "is_done", "is_logged", "refused", "shares")
 
     def __init__(self) -> None:
         self.shares: dict[str, _Share] = {}
         self.awaited = False
+        self.is_logged = journal_logger.isEnabledFor(logging.INFO)
         self.is_done = False
         self._done = anyio.Event()
         self.refused: dict[str, Refused] = {}

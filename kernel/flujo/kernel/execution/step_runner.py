@@ -37,7 +37,7 @@ from flujo.kernel.loops import this_task
 from flujo.kernel.values import NULL
 
 from .arguments import Change, change
-from .attempt_runner import Body, Failed, StepOptions, run_attempt
+from .attempt_runner import Body, Completed, Failed, StepOptions, run_attempt
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Attempt, Wait
 from .limits import Limit, Limiter
@@ -114,9 +114,9 @@ class StepRunner:
                         self._limiter.release(limits)
                 if self._children.used or self._reporter.kept or self._reporter.mail:
                     self._report_rest(key, more_may_follow=isinstance(outcome, Failed))
-                if isinstance(outcome, str):
-                    run.record(_new(events.StepCompleted, (key, outcome, None)))
-                    return codec.decode(outcome)
+                if isinstance(outcome, Completed):
+                    run.record(_new(events.StepCompleted, (key, outcome.output, None)))
+                    return outcome.value
                 if isinstance(outcome, Wait):
                     self._start_waiting(key, generation, outcome)
                     return await self._wait_out(key, codec, outcome.seconds)

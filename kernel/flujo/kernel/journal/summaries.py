@@ -9,7 +9,7 @@ from .state import LIVE, RunStatus, WorkflowState
 
 _new = tuple.__new__  # what RunSummary(…) comes to, in half the time; built for every commit
 
-_RUN_WAITING = RunStatus.WAITING
+_RUN_WAITING, _RUN_RUNNING = RunStatus.WAITING, RunStatus.RUNNING
 
 
 class RunSummary(NamedTuple):
@@ -89,6 +89,8 @@ def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary
     """Return the summary that a commit stores beside the events; a run that nobody has to advance has no owner."""
     error = state.error
     status = state.status
+    is_running = status is _RUN_RUNNING  # as nearly always; to look an enum up in a set takes a call of Python
+    is_live = is_running or status in LIVE
     return _new(
         RunSummary,
         (
@@ -98,14 +100,14 @@ def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary
             state.version,
             status._value_,  # `value` is a property, and a slow one
             state.seq,
-            owner if status in LIVE else None,
+            owner if is_live else None,
             token,
             state.labels_json,
             state.created_at,
             state.started_at,
             state.updated_at,
             state.finished_at,
-            next_wake(state),
+            None if is_running and state.timeout_seconds is None else next_wake(state),
             state.current_step,
             None if error is None else error.step,
             None if error is None else error.type,
