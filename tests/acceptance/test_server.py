@@ -127,6 +127,33 @@ def test_a_part_of_a_workflow_is_chosen_on_a_server_too(terminal: Terminal, serv
     assert found == {"a": "skipped", "b": "completed", "go": "completed", "d": "skipped"}
 
 
+def test_what_a_file_imports_is_sent_along(terminal: Terminal, served: subprocess.Popen[str]) -> None:
+    """The server reads no file for it, and goes on with what it was sent after its death; a resume sends what the files
+    have come to say."""
+    terminal.write("base.yaml", "steps: [{name: first, task: echo, inputs: {message: one}}]\n")
+    terminal.write(
+        "main.yaml",
+        "name: main\nimports: base.yaml\nsteps:\n  - {name: go, task: wait_signal}\n"
+        "  - {name: last, task: shell, inputs: {command: 'test {{ steps.first.result }} = two'}}\n",
+    )
+    terminal.flujoctl("run", "main.yaml", "--id", "r", "--detach")
+    terminal.write("base.yaml", "steps: [{name: first, task: echo, inputs: {message: two}}]\n")
+    stop(served, signal.SIGKILL)
+    server = serve(terminal)
+    terminal.flujoctl("signal", "r", "go")
+    failed = terminal.flujoctl("wait", "r")
+    refused = terminal.flujoctl("resume", "r")
+    again = terminal.flujoctl("resume", "r", "--from-step", "first", "--no-wait")
+    terminal.flujoctl("signal", "r", "go")
+    waited = terminal.flujoctl("wait", "r")
+    stop(server)
+
+    assert failed.code == 1
+    assert refused.code == 4
+    assert "first: its task, inputs or condition have changed" in refused.err
+    assert (again.code, waited.code) == (7, 0), (again, waited)
+
+
 def test_a_python_workflow_is_named_and_never_sent(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """What the server was started with runs under its name; a file of Python is refused with the command that serves
     it."""

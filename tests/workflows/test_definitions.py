@@ -309,7 +309,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: the top level has no key `step`; did you mean `steps`?",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, max_parallel, settings, retention, flows",
+            "timeout, max_parallel, settings, retention, flows, imports",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
             "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
             "retry, timeout, on_error, always_run",
@@ -318,7 +318,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "keys to come": (
         """\
         name: x
-        imports: [a.yaml]
         secrets: []
         steps:
           - name: a
@@ -328,11 +327,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
             params: {progress_update: true}
         """,
         [
-            "2:1: `imports` is not supported by this release",
-            "3:1: `secrets` is not supported by this release",
-            "7:5: `for_each` is not supported by this release",
-            "8:5: `outputs` is not supported by this release",
-            "9:14: `progress_update` is not supported by this release",
+            "2:1: `secrets` is not supported by this release",
+            "6:5: `for_each` is not supported by this release",
+            "7:5: `outputs` is not supported by this release",
+            "8:14: `progress_update` is not supported by this release",
         ],
     ),
     "unknown tasks": (
@@ -477,7 +475,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: `name` is here twice, first in line 1",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, max_parallel, settings, retention, flows",
+            "timeout, max_parallel, settings, retention, flows, imports",
             "3:6: .inf has no JSON form; quote it if it is text",
             "5:21: there is no task `nop`; did you mean `noop`?",
         ],

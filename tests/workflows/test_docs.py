@@ -9,6 +9,7 @@ import pytest
 
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Kernel
+from flujo.kernel.errors import DefinitionError
 from flujo.workflows import load_workflow
 from flujo.workflows.registry import BUILT_IN
 
@@ -18,7 +19,7 @@ PAGES = ("yaml-workflows.md", "tasks.md", "processes.md", "shells.md")
 
 def blocks() -> list[tuple[str, str]]:
     """Every YAML block with the page and line it begins in."""
-    fenced = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    fenced = re.compile(r"^```yaml(?: file=\S+)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
     texts = {page: (DOCS / page).read_text() for page in PAGES}
     return [
         (f"{page}:{text.count(chr(10), 0, match.start()) + 2}", match[1])
@@ -29,8 +30,9 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("place", "text"), blocks(), ids=lambda value: value if value.startswith(PAGES) else "")
 def test_a_definition_in_the_docs_is_valid(place: str, text: str) -> None:
-    """Each one is complete."""
-    load_workflow(text, source=place)
+    """Each one is complete, but for the files it imports."""
+    if "\nimports: " not in text:
+        load_workflow(text, source=place)
 
 
 def test_every_task_has_its_line() -> None:
@@ -86,3 +88,20 @@ async def test_the_flows_of_the_docs_run_by_themselves(
 
     assert state.status == ("failed" if flow == "all" else "completed")
     assert (state.step_outputs.get("report") or {}).get("result") == told
+
+
+async def test_the_files_of_the_docs_import_each_other(tmp_path: Path) -> None:
+    """With the file in its place, and with a way out without it."""
+    page = (DOCS / "yaml-workflows.md").read_text()
+    for name, text in re.findall(r"^```yaml file=(\S+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text)
+    workflow = load_workflow(tmp_path / "nightly.yaml")
+
+    async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
+        await kernel.start(workflow, {"user": "Ada"}, run_id="r")
+        state = await kernel.wait("r")
+    (tmp_path / "login.yaml").unlink()
+
+    assert state.step_outputs["work"]["result"] == "hello Ada, to work"
+    with pytest.raises(DefinitionError, match=r"imported file `login.yaml` does not exist"):
+        load_workflow(tmp_path / "nightly.yaml")

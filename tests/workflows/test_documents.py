@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flujo.kernel.errors import DefinitionError
-from flujo.workflows.documents import MAX_BYTES, Node, Problems, read_document
+from flujo.workflows.documents import MAX_BYTES, Node, Position, Problems, read_document
 
 
 def read(text: str) -> Node:
@@ -72,9 +72,9 @@ def test_nodes_know_where_they_stand() -> None:
     root = read("a: 1\nb:\n  - x\n  - c: y\n")
 
     inner = root.value["b"].value[1]
-    assert inner.at == (4, 5)
-    assert inner.value["c"].at == (4, 8)
-    assert root.keys["b"] == (2, 1)
+    assert inner.at == Position(4, 5)
+    assert inner.value["c"].at == Position(4, 8)
+    assert root.keys["b"] == Position(2, 1)
 
 
 def test_an_alias_repeats_a_value_where_it_is_used() -> None:
@@ -82,7 +82,7 @@ def test_an_alias_repeats_a_value_where_it_is_used() -> None:
     root = read("a: &x {k: [1]}\nb: *x\n")
 
     assert root.plain() == {"a": {"k": [1]}, "b": {"k": [1]}}
-    assert root.value["b"].at == (2, 4)
+    assert root.value["b"].at == Position(2, 4)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ PIECES = (
 
 def definitions() -> list[str]:
     """What the documentation and the examples show."""
-    fenced = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    fenced = re.compile(r"^```yaml(?: file=\S+)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
     pages = [(ROOT / "docs" / page).read_text() for page in ("yaml-workflows.md", "tasks.md")]
     return [
         *(match[1] for page in pages for match in fenced.finditer(page)),

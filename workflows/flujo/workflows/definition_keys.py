@@ -13,7 +13,7 @@ from .wording import named, nearest
 
 TOP_KEYS = (
     *("name", "description", "version", "params", "steps", "outputs", "labels"),
-    *("timeout", "max_parallel", "settings", "retention", "flows"),
+    *("timeout", "max_parallel", "settings", "retention", "flows", "imports"),
 )
 STEP_KEYS = (
     *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
@@ -22,9 +22,10 @@ STEP_KEYS = (
 ON_ERROR_KEYS = ("action", "retry", "delay", "next", "message")
 RETRY_KEYS = ("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "give_up_on", "max_elapsed")
 
+IMPORT_KEYS = ("path",)
 FLOWS_KEYS = ("default", "definitions")
 
-TOP_KEYS_TO_COME = ("imports", "secrets")
+TOP_KEYS_TO_COME = ("secrets",)
 STEP_KEYS_TO_COME = ("for_each", "outputs", "progress_update", "progress_interval")
 
 _PLACES = {

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flujo.kernel.errors import Problem
 from flujo.kernel.programs import ANY, Retention
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
 from .definition_keys import TOP_KEYS, TOP_KEYS_TO_COME, check_keys
 from .definitions import Definition, StepDefinition
-from .documents import Node, Position, Problems, read_document
+from .documents import Node, Position, Problems
 from .flow_reader import FlowReader
+from .importing import NO_FILES, Files, read_whole
 from .missing_values import needed_env, uses_of_optional_results
 from .parameters import Parameter, declare, keyword_problems
 from .reading import NodeReader, has_value, kind_of
@@ -28,10 +28,11 @@ from .step_reader import StepReader
 from .template_checks import TemplateChecks
 
 
-def read_definition(text: str, file: str, tasks: Tasks) -> Definition:
-    """Return the definition in `text`; raises DefinitionError with every problem there is."""
+def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES) -> Definition:
+    """Return the definition in `text`; raises DefinitionError with every problem there is. `files` are those that it
+    may import."""
     problems = Problems(file)
-    root = read_document(text, problems)
+    root, text = read_whole(text, problems, files)
     definition = None if root is None else _Reader(problems, tasks).definition(root, text)
     problems.raise_if_any()
     assert definition is not None
@@ -39,7 +40,7 @@ def read_definition(text: str, file: str, tasks: Tasks) -> Definition:
     return replace(
         definition,
         needed_env=needed_env(definition, definition.uses),
-        warnings=tuple(dict.fromkeys(Problem(file, *at, message) for at, message in optional)),
+        warnings=tuple(dict.fromkeys(problems.at(at, message) for at, message in optional)),
     )
 
 

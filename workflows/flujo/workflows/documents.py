@@ -37,10 +37,16 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Position(NamedTuple):
-    """Counted from 1."""
+    """Counted from 1; `file` is empty in the file that the problems are about, and the name of an imported one."""
 
     line: int
     column: int
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """Return where that is, for an error message that tells of another place."""
+        return f"{self.file}:{self.line}" if self.file else f"line {self.line}"
 
 
 WHOLE_FILE = Position(1, 1)
@@ -87,7 +93,11 @@ class Problems:
         self._found: list[Problem] = []
 
     def add(self, at: Position, message: str) -> None:
-        self._found.append(Problem(self.file, at.line, at.column, message))
+        self._found.append(self.at(at, message))
+
+    def at(self, at: Position, message: str) -> Problem:
+        """Return a problem at a place in the file, or in one that it imports."""
+        return Problem(at.file or self.file, at.line, at.column, message)
 
     @property
     def found(self) -> list[Problem]:
@@ -95,36 +105,41 @@ class Problems:
         return list(self._found)
 
     def raise_if_any(self) -> None:
-        """Raise DefinitionError with every problem, in file order."""
+        """Raise DefinitionError with every problem, in file order, those of imported files last."""
         if self._found:
-            raise DefinitionError(sorted(dict.fromkeys(self._found), key=lambda problem: problem[1:3]))
+            raise DefinitionError(sorted(dict.fromkeys(self._found), key=self._order))
+
+    def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
+        return problem.file != self.file, problem.file, problem.line, problem.column
 
 
 class _Stop(Exception):
     """Ends the reading of a text that cannot be read further; the problem is noted."""
 
 
-def read_document(text: str, problems: Problems) -> Node | None:
-    """Return the root of the one document in `text`; None if there is none that can be read."""
+def read_document(text: str, problems: Problems, file: str = "") -> Node | None:
+    """Return the root of the one document in `text`; None if there is none that can be read. `file` is the name of an
+    imported one."""
+    whole = Position(1, 1, file)
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        problems.add(WHOLE_FILE, "the text holds half a character (an unpaired surrogate)")
+        problems.add(whole, "the text holds half a character (an unpaired surrogate)")
         return None
     if size > MAX_BYTES:
-        problems.add(WHOLE_FILE, f"the file is larger than {MAX_BYTES // 1024} KiB")
+        problems.add(whole, f"the file is larger than {MAX_BYTES // 1024} KiB")
         return None
     try:
-        return _Builder(yaml.parse(text, Loader=_Loader), problems).document()
+        return _Builder(yaml.parse(text, Loader=_Loader), problems, file).document()
     except _Stop:
         return None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        at = Position(mark.line + 1, mark.column + 1) if mark else WHOLE_FILE
+        at = Position(mark.line + 1, mark.column + 1, file) if mark else whole
         problems.add(at, f"this is not YAML: {error.problem or error.context}{_way_out(text, error)}")
         return None
     except yaml.YAMLError as error:  # a character YAML does not allow; the reader knows no line
-        problems.add(_first_unprintable(text), f"this is not YAML: {str(error).splitlines()[0]}")
+        problems.add(_first_unprintable(text)._replace(file=file), f"this is not YAML: {str(error).splitlines()[0]}")
         return None
 
 
@@ -153,8 +168,9 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 
 
 class _Builder:
-    def __init__(self, events: Iterator[yaml.Event], problems: Problems) -> None:
+    def __init__(self, events: Iterator[yaml.Event], problems: Problems, file: str) -> None:
         self._events = events
+        self._file = file
         self._problems = problems
         self._anchored: dict[str, Node] = {}
         self._nodes = 0
@@ -167,11 +183,11 @@ class _Builder:
                     self._stop(event, "a file holds one document, this is the second one")
                 root = self._node(next(self._events), 0)
         if root is None:
-            self._problems.add(WHOLE_FILE, "the file is empty")
+            self._problems.add(Position(1, 1, self._file), "the file is empty")
         return root
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
-        at = _position(event)
+        at = self._position(event)
         if depth > MAX_DEPTH:
             self._stop(event, f"this nests deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
@@ -218,7 +234,7 @@ class _Builder:
                 self._problems.add(key.at, f"keys must be text, and {shown} is not; quote it")
             elif key.value in entries:
                 first = keys[key.value]
-                self._problems.add(key.at, f"`{key.value}` is here twice, first in line {first.line}")
+                self._problems.add(key.at, f"`{key.value}` is here twice, first in {first.place}")
             else:
                 entries[key.value], keys[key.value] = value, key.at
         return Node(entries, at, keys=keys, size=size)
@@ -239,13 +255,12 @@ class _Builder:
             self._stop(event, f"the document has more than {MAX_NODES} nodes, counting what aliases repeat")
 
     def _stop(self, event: yaml.Event, message: str) -> NoReturn:
-        self._problems.add(_position(event), message)
+        self._problems.add(self._position(event), message)
         raise _Stop
 
-
-def _position(event: yaml.Event) -> Position:
-    assert event.start_mark is not None
-    return Position(event.start_mark.line + 1, event.start_mark.column + 1)
+    def _position(self, event: yaml.Event) -> Position:
+        assert event.start_mark is not None
+        return Position(event.start_mark.line + 1, event.start_mark.column + 1, self._file)
 
 
 def _plain_scalar(text: str) -> Any:

@@ -39,7 +39,7 @@ class FlowReader(NodeReader):
         first: dict[str, Position] = {}
         for name, at, steps in self._definitions(given.get("definitions")):
             if name in flows:
-                self._add(at, f"there are two flows called `{name}`, the first one in line {first[name].line}")
+                self._add(at, f"there are two flows called `{name}`, the first one in {first[name].place}")
             elif name == EVERY_STEP:
                 self._add(at, f"`{EVERY_STEP}` is the flow of all steps, which every workflow has; choose another name")
             flows[name], first[name] = self._flow(name, at, steps), at
@@ -87,7 +87,7 @@ class FlowReader(NodeReader):
             self._add(place, f"flow `{name}` has `{step}` and not `{needed}`, which its `{word}` names; add it there")
         if missing:
             return Flow((), None)
-        apart = Problems(self._problems.file)
+        apart = Problems(self._problems.file)  # what is wrong with the flow alone
         order = read_order(list(steps.values()), apart)
         for problem in apart.found:
             self._add(at, f"flow `{name}`: {problem.message}")

@@ -22,6 +22,7 @@ from .choosing import part_of
 from .definition_reader import read_definition
 from .definitions import Definition
 from .documents import MAX_BYTES
+from .importing import NO_FILES, Files, FilesOnDisk
 from .interpreter import RunContext, clean_up, interpret
 from .parameters import check_inputs
 from .registry import Task, Tasks
@@ -46,7 +47,7 @@ def load_workflow(
         return load_workflow_text(path_or_text, source or TEXT_NAME, workspace=workspace, tasks=tasks)
     path = Path(path_or_text)
     name = source or str(path)
-    return _workflow(_read(path, name), name, path.absolute(), workspace, tasks)
+    return _workflow(_read(path, name), name, path.absolute(), workspace, tasks, FilesOnDisk(path))
 
 
 def load_workflow_text(
@@ -62,7 +63,8 @@ def load_workflow_text(
 
 def warnings_in(path: str | Path, *, tasks: Iterable[Task] = ()) -> list[Problem]:
     """Return what a valid YAML file says that may not be meant; raises DefinitionError for one that is not valid."""
-    return list(read_definition(_read(Path(path), str(path)), str(path), Tasks(tasks)).warnings)
+    files = FilesOnDisk(Path(path))
+    return list(read_definition(_read(Path(path), str(path)), str(path), Tasks(tasks), files).warnings)
 
 
 def _read(path: Path, name: str) -> str:
@@ -78,8 +80,15 @@ def _read(path: Path, name: str) -> str:
         raise DefinitionError([Problem(name, line, 1, "the file is not UTF-8 text")]) from error
 
 
-def _workflow(text: str, name: str, path: Path | None, workspace: str | Path | None, tasks: Iterable[Task]) -> Workflow:
-    definition = read_definition(text, name, Tasks(tasks))
+def _workflow(
+    text: str,
+    name: str,
+    path: Path | None,
+    workspace: str | Path | None,
+    tasks: Iterable[Task],
+    files: Files = NO_FILES,
+) -> Workflow:
+    definition = read_definition(text, name, Tasks(tasks), files)
     folder = None if workspace is None else Path(workspace).absolute()
 
     def choose(choice: StepChoice, goes_on: bool) -> Workflow:

@@ -70,7 +70,7 @@ class _OrderReader(NodeReader):
         if node is None or not isinstance(node.value, str):
             return
         if (first := self.order.steps.get(node.value)) is not None:
-            self._add(node.at, f"there are two steps called `{node.value}`, the first one in line {first.line}")
+            self._add(node.at, f"there are two steps called `{node.value}`, the first one in {first.place}")
         else:
             self.order.steps[node.value] = node.at
             if is_true(step.value.get("always_run")):
