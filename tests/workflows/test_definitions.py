@@ -402,7 +402,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "6:71: `backoff` must be at least 1, not 0.5",
             "6:84: `jitter` must be at most 1, not 2",
             "6:97: `on_error` must be a list of error names such as [ConnectionError]",
-            "6:100: `retry` has no key `tries`; it has: max_attempts, delay, backoff, max_delay, jitter, on_error, "
+            "6:100: `retry` has no key `tries`; it has: max_attempts, delay, backoff, max_delay, jitter, on_error, on_status, "
             "give_up_on, max_elapsed",
             '7:37: `on_error` must be fail, continue or a mapping such as {action: retry, retry: 3}, not "ignore"',
             '7:67: `max_attempts` must be an integer, not "many"',

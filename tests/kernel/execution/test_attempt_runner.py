@@ -13,6 +13,10 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, StepFailed, Wait, current_attempt, workflow
+from flujo.kernel.errors import FlujoError
+from flujo.kernel.execution.attempt_runner import Failed, StepOptions, run_attempt
+from flujo.kernel.execution.current_attempt import Attempt
+from flujo.kernel.execution.subprocesses import Children
 from kernel.execution.steps import crashed, one_step, outcome
 from kernel.harness import Counter, Harness, settled
 
@@ -86,6 +90,40 @@ async def test_an_error_message_is_recorded_with_its_place() -> None:
     assert error is not None
     assert (error.type, error.message) == ("ValueError", "\\udcff is no text")
     assert "in odd" in str(error.details)
+
+
+class Busy(FlujoError):
+    """Asks to be left alone."""
+
+    def __init__(self, seconds: Any) -> None:
+        super().__init__("busy")
+        self.retry_after_seconds = seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (Busy(60), 60.0),
+        (Busy(None), 0.0),
+        (Busy("soon"), 0.0),
+        (Busy(float("nan")), 0.0),
+        (Busy(-1), 0.0),
+        (Busy(1e12), 0.0),
+        (ValueError("busy"), 0.0),
+        (ExceptionGroup("both", [Busy(5), Busy(7), ValueError()]), 7.0),
+    ],
+)
+async def test_an_error_says_how_long_the_next_attempt_waits_at_least(error: Exception, seconds: float) -> None:
+    """The longest of a group; what makes no sense is not listened to."""
+
+    async def fail() -> None:
+        raise error
+
+    attempt = Attempt("r", "uid", "it", 1, 1, Children(), lambda *told: None)
+    failed = await run_attempt(attempt, fail, StepOptions())
+
+    assert isinstance(failed, Failed)
+    assert failed.least_seconds == seconds
 
 
 async def test_a_body_that_returns_a_wait_waits_durably() -> None:

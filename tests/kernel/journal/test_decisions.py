@@ -59,6 +59,28 @@ def test_what_follows_a_failure(policy: RetryPolicy, names: tuple[str, ...], ret
         assert fact == StepFailedFact("a", 2, "ValueError", "no", "here")
 
 
+@pytest.mark.parametrize(("least", "seconds"), [(0, 10), (9, 10), (3600, 3600)])
+def test_an_error_can_ask_for_a_longer_delay(least: float, seconds: int) -> None:
+    """Never for a shorter one."""
+    state = history(CREATED, StepStarted("a"))
+    policy = RetryPolicy(max_attempts=2, delay=10, jitter=0)
+
+    fact = after_failure(state, state.steps["a"], policy, Failure("E", "no"), [("E",)], START, least)
+
+    assert isinstance(fact, AttemptFailed)
+    assert fact.next_attempt_at == START + seconds * MICROSECONDS
+
+
+def test_a_delay_that_is_asked_for_counts_into_the_time_there_is() -> None:
+    """The step fails at once when its next attempt would come too late."""
+    state = history(CREATED, StepStarted("a"))
+    policy = RetryPolicy(max_attempts=2, delay=0, max_elapsed=60)
+
+    fact = after_failure(state, state.steps["a"], policy, Failure("E", "no"), [("E",)], START, 120.0)
+
+    assert isinstance(fact, StepFailedFact)
+
+
 def _interrupted(times: int) -> list[Fact]:
     facts: list[Fact] = [CREATED, StepStarted("a", 1)]
     for number in range(1, times + 1):

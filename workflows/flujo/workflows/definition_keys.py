@@ -20,7 +20,10 @@ STEP_KEYS = (
     *("retry", "timeout", "on_error", "always_run"),
 )
 ON_ERROR_KEYS = ("action", "retry", "delay", "next", "message")
-RETRY_KEYS = ("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "give_up_on", "max_elapsed")
+RETRY_KEYS = (
+    *("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "on_status", "give_up_on"),
+    "max_elapsed",
+)
 
 IMPORT_KEYS = ("path",)
 FLOWS_KEYS = ("default", "definitions")

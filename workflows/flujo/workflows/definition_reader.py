@@ -18,6 +18,7 @@ from .definition_keys import TOP_KEYS, TOP_KEYS_TO_COME, check_keys
 from .definitions import Definition, StepDefinition
 from .documents import Node, Position, Problems
 from .flow_reader import FlowReader
+from .http_rules import rules_of
 from .importing import NO_FILES, Files, read_whole
 from .missing_values import needed_env, uses_of_optional_results
 from .parameters import Parameter, declare, keyword_problems
@@ -142,6 +143,11 @@ class _Reader(NodeReader):
         settings = self._mapping(node, "`settings`")
         self._number(settings.get("max_jumps"), "max_jumps")
         self._duration(settings.get("clean_up_timeout"), "`clean_up_timeout`")
+        if (http := settings.get("http")) is not None:
+            try:
+                rules_of({"http": http.plain()}, {})
+            except ValueError as error:
+                self._add(http.at, str(error))
         return {key: value.plain() for key, value in settings.items()}
 
     def _read_retention(self, node: Node | None) -> Retention | None:

@@ -11,6 +11,7 @@ from .definition_keys import ON_ERROR_KEYS, RETRY_KEYS, check_keys
 from .definitions import OnError
 from .documents import Node, Problems
 from .reading import NUMBERS, NodeReader, has_value, is_true, kind_of
+from .statuses import status_patterns
 from .step_order import StepOrder, next_of
 from .template_checks import TemplateChecks
 from .wording import shown, unknown
@@ -44,6 +45,9 @@ class FailureReader(NodeReader):
         if "delay" in chosen and "max_delay" in chosen and chosen["max_delay"] < chosen["delay"]:
             self._add(node.value["max_delay"].at, "`max_delay` is below `delay`; leave it out, or make it longer")
             del chosen["max_delay"]
+        statuses = chosen.pop("on_status", ())
+        if statuses:
+            chosen["on_error"] = (*chosen.get("on_error", ()), *(f"HTTPStatus{status}" for status in statuses))
         return RetryPolicy(**chosen)
 
     def on_error(self, step: Node, before: Collection[str], name: str) -> tuple[OnError, RetryPolicy | None]:
@@ -81,6 +85,12 @@ class FailureReader(NodeReader):
                 return tuple(each.value for each in names)
             self._add(node.at, f"`{key}` must be a list of error names such as [ConnectionError]")
             return None
+        if key == "on_status":
+            try:
+                return status_patterns(node.plain())
+            except ValueError as error:
+                self._add(node.at, f"`on_status` {error}")
+                return None
         for problem in NUMBERS[key].problems(node.plain()):
             self._add(node.at, f"`{key}` {problem}")
             return None

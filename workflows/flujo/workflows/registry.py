@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ BUILT_IN = {
     "delete_file": "moving_files:delete_file",
     "echo": "messages:echo",
     "fail": "messages:fail",
+    "http.request": "http_request:http_request",
     "join_strings": "plain_values:join_strings",
     "list_files": "listing_files:list_files",
     "move_file": "moving_files:move_file",
     "noop": "messages:noop",
+    "notify": "notify:notify",
     "print_message": "messages:print_message",
     "print_vars": "messages:print_vars",
     "python_code": "python_code:python_code",
@@ -53,6 +56,12 @@ BUILT_IN = {
     "write_json": "data_files:write_json",
     "write_yaml": "data_files:write_yaml",
 }
+
+ALIASES = {"http_request": "http.request"}
+"""Other names of built-in tasks."""
+
+EXTRAS = {"http_request": ("httpx", "http")}
+"""What the module of a built-in task needs that flujo does not bring along: the module, and the extra that has it."""
 
 
 class TaskInputError(FlujoError, ValueError):
@@ -202,11 +211,17 @@ class Tasks:
         self._given = {each.name: each for each in given}
 
     def find(self, name: str) -> Task | None:
-        """Return the task of this name; raises DeclarationError when an installed one cannot be imported."""
+        """Return the task of this name; raises DeclarationError when an installed one cannot be imported, and for a
+        built-in one whose extra is not installed."""
         if name in self._given:
             return self._given[name]
+        name = ALIASES.get(name, name)
         if name in BUILT_IN:
             module, _, attribute = BUILT_IN[name].partition(":")
+            if module in EXTRAS and find_spec(EXTRAS[module][0]) is None:
+                needed, extra = EXTRAS[module]
+                missing = f"task `{name}` needs {needed}, which is not installed"
+                raise DeclarationError(f"{missing}: pip install 'flujoctl[{extra}]'")
             found: Task = getattr(import_module(f"{__package__}.tasks.{module}"), attribute)
             return found
         return _installed(name)

@@ -101,7 +101,9 @@ class StepReader(NodeReader):
         wrong: set[str] = set()
         for each, (at, value) in given.items():
             parameter = task.input(each)
-            if parameter is None and not task.takes_any_input:
+            if parameter is None and not task.takes_any_input and each in STEP_KEYS:
+                self._add(at, f"`{each}` belongs to the step, beside `inputs`, and not among the inputs of a task")
+            elif parameter is None and not task.takes_any_input:
                 self._add(at, unknown(f"input of task `{task.name}`", each, [known.name for known in task.inputs]))
             elif parameter is not None and each in written:
                 for problem in parameter.problems(written[each]):

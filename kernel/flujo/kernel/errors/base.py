@@ -10,6 +10,10 @@ class FlujoError(Exception):
 
     reason = "INTERNAL"
 
+    retry_after_seconds: float | None = None
+    """How long whoever failed asks to be left alone: the next attempt of a step that fails with this error waits at
+    least as long."""
+
     def __init__(self, message: str, hints: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.message = message

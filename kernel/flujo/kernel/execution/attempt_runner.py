@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.durations import format_duration
-from flujo.kernel.errors import InvalidValueError, OutputTooLargeError, UnsafeStepNameError
+from flujo.kernel.errors import FlujoError, InvalidValueError, OutputTooLargeError, UnsafeStepNameError
 from flujo.kernel.journal.failures import describe, error_kinds, is_a, members
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import Failure
@@ -49,16 +49,20 @@ class Completed(NamedTuple):
 
 class Failed(NamedTuple):
     """The body failed. `kinds` are the names by which a retry policy may know each error that failed it; without any,
-    no retry can mend it."""
+    no retry can mend it. The next attempt waits for `least_seconds`, however short the delay of the policy is."""
 
     failure: Failure
     kinds: tuple[tuple[str, ...], ...]
+    least_seconds: float = 0.0
 
 
 Outcome = Completed | Wait | Failed
 """What came of an attempt."""
 
 _new = tuple.__new__  # what Completed(…) comes to, in half the time
+
+MAX_ASKED_SECONDS = 366 * 86_400.0
+"""An error that asks for more is not listened to."""
 
 NOT_RETRIED = (InvalidValueError, OutputTooLargeError, UnsafeStepNameError)
 """Errors that a body makes again each time."""
@@ -158,7 +162,20 @@ def cancelled_from_outside() -> bool:
 
 def _failed(attempt: Attempt, error: BaseException) -> Failed:
     is_hopeless = any(is_a(each, *NOT_RETRIED) for each in members(error))
-    return Failed(describe(error, attempt.step, attempt.attempt), () if is_hopeless else error_kinds(error))
+    failure = describe(error, attempt.step, attempt.attempt)
+    return Failed(failure, () if is_hopeless else error_kinds(error), max(map(_asked_seconds, members(error))))
+
+
+def _asked_seconds(error: BaseException) -> float:
+    """Return how long an error asks the next attempt to wait; only errors of flujo's own kind are asked, and they may
+    be of a class of the user's."""
+    if not is_a(error, FlujoError):
+        return 0.0
+    try:
+        seconds = float(error.retry_after_seconds or 0.0)  # type: ignore[attr-defined]
+    except Exception:
+        return 0.0
+    return seconds if 0.0 < seconds < MAX_ASKED_SECONDS else 0.0
 
 
 def bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Body:

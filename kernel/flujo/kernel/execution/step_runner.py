@@ -319,7 +319,7 @@ class StepRunner:
         run = self._run
         state = run.state
         now = self._clock.now()
-        fact = after_failure(state, state.steps[key], policy, failed.failure, failed.kinds, now)
+        fact = after_failure(state, state.steps[key], policy, failed.failure, failed.kinds, now, failed.least_seconds)
         if isinstance(fact, events.AttemptFailed) and not run.only_waits():
             fact = fact._replace(reenter=True)
         batch = run.record(fact)

@@ -28,14 +28,16 @@ def after_failure(
     failure: Failure,
     kinds: Collection[Collection[str]],
     now: int,
+    least_seconds: float = 0.0,
 ) -> events.AttemptFailed | events.StepFailed:
     """Return what follows the failed attempt of a running step.
 
     `kinds` are the names by which its policy may know each error that failed it; without any, no retry can mend the
-    failure.
+    failure. The next attempt waits for `least_seconds`, if that is longer than the delay of the policy.
     """
     failures = step.failures + 1
     delay = policy.delay_seconds(failures, seed=f"{state.uid}/{step.name}@{step.generation}")
+    delay = max(delay, least_seconds)
     elapsed = (now - (step.started_at or now)) / MICROSECONDS
     if kinds and policy.retries(kinds, failures, elapsed, delay):
         due = now + round(delay * MICROSECONDS)

@@ -54,21 +54,26 @@ async def append_file(call: TaskCall) -> dict[str, Any]:
     Anything but text is written as JSON. An attempt that is repeated appends again.
     """
 
-    def append(given_up: GivenUp) -> dict[str, Any]:
+    def work(given_up: GivenUp) -> dict[str, Any]:
         path = inside(call, call.inputs["path"])
         data = encoded(as_text(call.inputs["content"]), call.inputs["encoding"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if (mode := mode_of(path)) is not None:
-            require_file(path, mode)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags, 0o666), "ab") as file:  # less the umask
-            given_up.check()
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            return {"path": str(path), "size": os.fstat(file.fileno()).st_size}
+        return {"path": str(path), "size": append(path, data, given_up)}
 
-    return await may_block(append)
+    return await may_block(work)
+
+
+def append(path: Path, data: bytes, given_up: GivenUp) -> int:
+    """Write at the end of a file, durably; returns the size it has then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if (mode := mode_of(path)) is not None:
+        require_file(path, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:  # less the umask
+        given_up.check()
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
 
 
 @task("copy_file", inputs=_ENDS, result={"type": "object", "properties": {**_MOVED["properties"], "size": {}}})  # type: ignore[dict-item]
