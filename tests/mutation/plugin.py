@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     else:
         if (measured := Coverage.current()) is not None:
             measured.switch_context(item.nodeid)
+            if sys.version_info >= (3, 12):
+                sys.monitoring.restart_events()  # a line is told of once; this test may run it again
     return (yield)
 
 
