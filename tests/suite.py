@@ -26,6 +26,9 @@ MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
 """Bytes that have to be free in memory: several times what a whole run was seen to need."""
 
+PER_CORE = 2
+"""Workers to a core: nearly half of its time, one waits for the processes that its test has started."""
+
 FEWEST, MOST = 2, 8
 """Bounds of the number of workers: one would hide what tests share, and the longest tests fill the time of eight."""
 
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def workers_for(cores: int) -> int:
     """Return how many processes share the tests on a machine with so many cores."""
-    return min(max(cores, FEWEST), MOST)
+    return min(max(PER_CORE * cores, FEWEST), MOST)
 
 
 def options(workers: int, scratch: Path) -> list[str]:
