@@ -97,8 +97,8 @@ def test_statuses_are_the_same_words() -> None:
 @pytest.mark.parametrize(
     ("words", "known"),
     [
-        (STEP_KINDS, {"task", "sleep", "signal", "child", "now", "random", "uuid", "variable"}),
-        (WAIT_KINDS, {"backoff", "sleep", "signal", "child"}),
+        (STEP_KINDS, {"task", "sleep", "signal", "child", "now", "random", "uuid", "variable", "items"}),
+        (WAIT_KINDS, {"backoff", "sleep", "signal", "child", "items"}),
         (STEP_CHANGES, {"changed", "removed", "renamed", "reordered", "inserted", "outdated"}),
         (REASON_KINDS, {why.value for why in Why} - {Why.UNKNOWN.value}),
         (PAUSE_REASONS, {reason.value for reason in PauseReason}),

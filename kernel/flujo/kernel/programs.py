@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .execution.current_attempt import Attempt, Wait, current_attempt
+from .execution.items import Agenda, ItemOutcome, Loop, LoopEnd
 from .execution.programs import (
     P,
     Program,
@@ -19,7 +20,7 @@ from .execution.programs import (
 from .execution.signature import Inputs
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
-from .journal.plans import ALWAYS, ANY, NOTHING, clean_ups, dependencies, followers, planned_name, reached
+from .journal.plans import ALWAYS, ANY, NOTHING, clean_ups, dependencies, followers, loop_of, planned_name, reached
 from .journal.retry import NO_RETRY, RetryPolicy
 from .journal.step_choice import EVERY_STEP, StepChoice, choice_in
 from .store.retention import KEYS, Retention
@@ -32,10 +33,14 @@ __all__ = [
     "MAX_MESSAGE",
     "NOTHING",
     "NO_RETRY",
+    "Agenda",
     "Attempt",
     "Children",
     "Finished",
     "Inputs",
+    "ItemOutcome",
+    "Loop",
+    "LoopEnd",
     "P",
     "Program",
     "R",
@@ -53,6 +58,7 @@ __all__ = [
     "current_attempt",
     "dependencies",
     "followers",
+    "loop_of",
     "plain_options",
     "planned_name",
     "prepared",

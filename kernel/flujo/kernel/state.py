@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .journal.state import (
     FINAL,
+    ITEMS,
     LIVE,
     OPEN,
+    PER_SECOND,
     SETTLED,
     Failure,
     PauseReason,
@@ -20,8 +22,10 @@ from .journal.state import (
 
 __all__ = [
     "FINAL",
+    "ITEMS",
     "LIVE",
     "OPEN",
+    "PER_SECOND",
     "SETTLED",
     "Failure",
     "PauseReason",

@@ -138,6 +138,8 @@ class _StepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepKind.Val
     """A UUID that was made once."""
     STEP_KIND_VARIABLE: _StepKind.ValueType  # 8
     """A variable that was read or set."""
+    STEP_KIND_ITEMS: _StepKind.ValueType  # 9
+    """A loop: a wait for the steps that are its items, NAME[0], NAME[1] and so on."""
 
 class StepKind(_StepKind, metaclass=_StepKindEnumTypeWrapper):
     """What a step is, by the call that recorded it."""
@@ -160,6 +162,8 @@ STEP_KIND_UUID: StepKind.ValueType  # 7
 """A UUID that was made once."""
 STEP_KIND_VARIABLE: StepKind.ValueType  # 8
 """A variable that was read or set."""
+STEP_KIND_ITEMS: StepKind.ValueType  # 9
+"""A loop: a wait for the steps that are its items, NAME[0], NAME[1] and so on."""
 Global___StepKind: _TypeAlias = StepKind  # noqa: Y015
 
 class _WaitKind:
@@ -178,6 +182,8 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     """A signal."""
     WAIT_KIND_CHILD: _WaitKind.ValueType  # 4
     """The end of a run that the step has started."""
+    WAIT_KIND_ITEMS: _WaitKind.ValueType  # 5
+    """The steps that are the items of a loop."""
 
 class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
     """What a run or a step waits for."""
@@ -192,6 +198,8 @@ WAIT_KIND_SIGNAL: WaitKind.ValueType  # 3
 """A signal."""
 WAIT_KIND_CHILD: WaitKind.ValueType  # 4
 """The end of a run that the step has started."""
+WAIT_KIND_ITEMS: WaitKind.ValueType  # 5
+"""The steps that are the items of a loop."""
 Global___WaitKind: _TypeAlias = WaitKind  # noqa: Y015
 
 class _PauseReason:

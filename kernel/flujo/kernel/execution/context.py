@@ -30,6 +30,7 @@ from .attempt_runner import StepOptions, bind
 from .branches import run_together
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Wait, current_attempt, in_attempt, leave_every_attempt
+from .items import Loop, LoopRunner
 from .leaving import running_program
 from .live_run import LiveRun
 from .programs import Step, Workflow, as_step
@@ -378,6 +379,12 @@ class Context:
         if failures and on_error == "raise":
             raise ExceptionGroup(f"{len(failures)} items of {base} failed", _in_order(failures, keys))
         return outputs
+
+    async def loop(self, loop: Loop, /, *, name: str) -> Any:
+        """Perform a step for each item of a list, with a checkpoint for each and one for all of them, and return the
+        output of the loop; raises StepFailed. For those who describe workflows in another way than by functions."""
+        key = self._key(name, explicit=True)
+        return await LoopRunner(self._run, self._steps, self._reporter, self._clock, key, loop).perform()
 
     # -- keys ---------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,10 @@ class Reporter:
 
     def _is_under_way(self, step: str | None) -> bool:
         """True while the step or run can have progress; a task that a body has left behind may not know of its end."""
-        return step is None or self._run.state.steps[step].status is StepStatus.RUNNING
+        if step is None:
+            return True
+        recorded = self._run.state.steps[step]
+        return recorded.status is StepStatus.RUNNING or recorded.is_open_loop
 
     def _due(self, step: str | None) -> int:
         """Return the instant from which on the next report may be recorded."""

@@ -37,7 +37,12 @@ class Replay:
 
     def __init__(self, state: WorkflowState, spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]) -> None:
         # A skip is decided anew without waiting for anything, so its outcome may never be asked for.
-        asked_for = (step.settled_seq for step in state.steps.values() if step.status in _ORDERED)
+        # Nobody asks for the items of a loop that has an outcome.
+        asked_for = (
+            step.settled_seq
+            for step in state.steps.values()
+            if step.status in _ORDERED and not (step.name[-1] == "]" and state.has_settled_loop(step.name))
+        )
         self._due = deque(sorted(seq for seq in asked_for if seq is not None))
         self._asked: list[tuple[int, int, anyio.Event]] = []
         self._tiebreak = count()

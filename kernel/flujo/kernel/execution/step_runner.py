@@ -16,7 +16,7 @@ the path every step takes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from math import inf
@@ -31,8 +31,9 @@ from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.journal import events
 from flujo.kernel.journal.decisions import Stop, after_failure
 from flujo.kernel.journal.failures import MAX_MESSAGE, bounded, describe
+from flujo.kernel.journal.plans import loop_of
 from flujo.kernel.journal.retry import RetryPolicy
-from flujo.kernel.journal.state import OPEN, SETTLED, StepState, StepStatus, Usage
+from flujo.kernel.journal.state import ITEMS, OPEN, SETTLED, StepState, StepStatus, Usage
 from flujo.kernel.loops import this_task
 from flujo.kernel.values import NULL
 
@@ -206,6 +207,39 @@ class StepRunner:
             self._left(key, error)
             raise
 
+    async def loop(self, key: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Perform a step that waits for others, which `work` performs, and return the output that `work` gives it;
+        raises StepFailed with the error that `work` raises (items.py)."""
+        run = self._run
+        step = run.state.steps.get(key)
+        if step is not None:
+            await self._require_call(step, ITEMS)
+            if step.status in SETTLED:
+                return await self._recorded(step, PLAIN)
+        try:
+            if step is None or step.status in _TO_BEGIN:
+                await self._begin(key, step)
+                if run.held:
+                    await run.hold()
+                run.record(events.StepWaiting(key, ITEMS, _next_generation(step)))
+            outcome: str | Exception
+            try:
+                outcome = PLAIN.encode(await work())
+            except Exception as error:
+                outcome = error
+            if run.stopped is not None:
+                await run.unwind()
+            self._reporter.flush(key)
+            if isinstance(outcome, str):
+                run.record(events.StepCompleted(key, outcome))
+                return PLAIN.decode(outcome)
+            failure = describe(outcome)
+            run.record(events.StepFailed(key, 0, failure.type, failure.message))
+            raise errors.StepFailed(key, failure.type, failure.message, 0) from outcome
+        except BaseException as error:
+            self._left(key, error)
+            raise
+
     def skip(self, key: str, reason: str) -> None:
         """Record that a step is not run, unless that or another outcome is recorded already."""
         step = self._run.state.steps.get(key)
@@ -231,7 +265,8 @@ class StepRunner:
         else:
             changed = change(step.digest, digest)
             if changed is Change.ARGUMENTS and step.status is StepStatus.COMPLETED and not state.changes_accepted:
-                await self._refuse(step, "its arguments have changed since it completed")
+                of_a_loop = "the item it was made of has" if loop_of(step.name) is not None else "its arguments have"
+                await self._refuse(step, f"{of_a_loop} changed since it completed")
             again = changed is Change.VERSION
         if again:
             logger.warning("run %s: %s is not called as before, it runs again", state.run_id, step.name)

@@ -17,7 +17,7 @@ from typing import Any
 from flujo.kernel.errors import Difference
 from flujo.kernel.values import encode
 
-from .plans import ANY, Plan, dependencies, digests, is_graph, planned_name, reached
+from .plans import ANY, Plan, dependencies, digests, is_graph, loop_of, planned_name, reached
 from .state import StepStatus, WorkflowState
 
 
@@ -32,7 +32,8 @@ def differences(state: WorkflowState, current: Plan | None, *, invalidated: Coll
     stored, given = digests(state.plan), digests(current)
     completed = _planned(state, (StepStatus.COMPLETED,), invalidated)
     bound = [name for name in stored if name in completed]
-    found = [*_changed(bound, stored, given), *_missing(bound, stored, given)]
+    whole = {planned_name(name) for name, step in state.steps.items() if step.is_completed and loop_of(name) is None}
+    found = [*_changed(bound, whole, stored, given), *_missing(bound, stored, given)]
     if is_graph(state.plan) or is_graph(current):
         renamed = {name: twin for name in bound if name not in given and (twin := _twin(name, stored, given))}
         before, now = dependencies(state.plan), dependencies(current)
@@ -49,8 +50,9 @@ def outdated(
 ) -> list[Difference]:
     """Every step of a run that keeps what it has made of inputs which now have another value, in plan order.
 
-    `mentions` says by step which inputs it is written with, `inputs` are those of the run from now on. A step that was
-    skipped or waits binds as well: its condition is not judged again, its wait does not begin anew."""
+    `mentions` says by step which inputs it is written with, and as `NAME[]` those of the items of a loop, whose list
+    may change until it has completed; `inputs` are those of the run from now on. A step that was skipped or waits binds
+    as well: its condition is not judged again, its wait does not begin anew."""
     recorded = state.inputs
     changed = [name for name in {**recorded, **inputs} if not _is_same(name, recorded, inputs)]
     if not changed:
@@ -58,7 +60,8 @@ def outdated(
     found: list[Difference] = []
     stays = _planned(state, _KEPT, invalidated)
     for step in [row[0] for row in state.plan or () if row[0] in stays]:
-        mentioned = mentions.get(step, ())
+        is_whole = step in state.steps and state.steps[step].status in _KEPT
+        mentioned = mentions.get(step if is_whole else f"{step}[]", mentions.get(step, ()))
         if its := [name for name in changed if name in mentioned or ANY in mentioned]:
             told = ", ".join(f"`{name}` {_shown(recorded, name)}, now {_shown(inputs, name)}" for name in its[:3])
             found.append(Difference(step, "outdated", f"{_KEPT[stays[step]]} with {told}"))
@@ -88,7 +91,7 @@ def _planned(
     return {
         planned_name(step.name): step.status
         for step in state.steps.values()
-        if step.status in statuses and step.name not in invalidated
+        if step.status in statuses and step.name not in invalidated and not step.is_open_loop
     }
 
 
@@ -96,7 +99,7 @@ def unasked(state: WorkflowState, is_unasked: Callable[[int], bool], branch: str
     """Return the completed steps that a program has not asked for, with `branch` only those of that branch's own.
 
     `is_unasked` tells of the event of an outcome whether it was handed out. A program whose changes were accepted may
-    leave out what it likes."""
+    leave out what it likes. The items of a loop that has an outcome are asked for by nobody."""
     if state.changes_accepted:
         return []
     return [
@@ -106,6 +109,7 @@ def unasked(state: WorkflowState, is_unasked: Callable[[int], bool], branch: str
         and step.settled_seq is not None
         and (branch is None or _branch_of(step.name) == branch)
         and is_unasked(step.settled_seq)
+        and not state.has_settled_loop(step.name)
     ]
 
 
@@ -118,8 +122,23 @@ def _branch_of(key: str) -> str:
 _CHANGED = "its task, inputs or condition have changed since it completed, or a setting that they mention"
 
 
-def _changed(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:
-    return [Difference(name, "changed", _CHANGED) for name in bound if name in given and given[name] != stored[name]]
+def _changed(
+    bound: Sequence[str], whole: Collection[str], stored: Mapping[str, str], given: Mapping[str, str]
+) -> list[Difference]:
+    """Return the steps that do something else now. Of a loop that is not completed, only some of its items are: its
+    list may change, and each item is compared when it is asked for."""
+    parts = {name: None if name in whole else 1 for name in bound}
+    return [
+        Difference(name, "changed", _CHANGED)
+        for name in bound
+        if name in given and _binding(given[name], parts[name]) != _binding(stored[name], parts[name])
+    ]
+
+
+def _binding(digest: str, parts: int | None) -> tuple[int, Sequence[str]]:
+    """Return what binds of a digest: all of it, or of a loop's, `ITEM/LIST`, the first of its parts."""
+    found = digest.split("/")
+    return len(found), found[:parts]
 
 
 def _missing(bound: Sequence[str], stored: Mapping[str, str], given: Mapping[str, str]) -> list[Difference]:

@@ -18,7 +18,17 @@ from flujo.kernel.errors import Difference, RunNotResumableError, StepCompletedE
 from . import events, plans
 from .events import Fact
 from .retry import RetryPolicy
-from .state import FINAL, CleanUpReason, Failure, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
+from .state import (
+    FINAL,
+    ITEMS,
+    CleanUpReason,
+    Failure,
+    PauseReason,
+    RunStatus,
+    StepState,
+    StepStatus,
+    WorkflowState,
+)
 
 
 def after_failure(
@@ -115,23 +125,28 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
     Without `from_step`: those whose failure ended the run, and those that were cancelled before it ended (in a run
     that has not ended they wait to be cancelled again, as after a recovery), and the clean-ups of what has ended. With
     it: that step, everything that follows on it, and the same ones besides. `from_step` may also name a map, a gather
-    or a branch. Raises RunNotResumableError for a completed run without `from_step`, StepNotFoundError for a step that
+    or a branch. A loop and those of its items that have failed go together, and so do an item and the outcome of its
+    loop. Raises RunNotResumableError for a completed run without `from_step`, StepNotFoundError for a step that
     never began."""
     if from_step is None and state.status is RunStatus.COMPLETED:
         raise RunNotResumableError(state.run_id, state.status)
     ended = set(state.failed_steps)
     ended.update(_require_begun(state, name) for name in retry)
+    loops = {name for name in ended if name in state.steps and state.steps[name].kind == ITEMS}
+    ended.update(name for name in state.steps if plans.loop_of(name) in loops)
     follows = None if from_step is None else _following(state, from_step)
     has_ended = state.status in FINAL or state.cleaning_up is not None
     ends_anew = from_step is not None or has_ended
     clean_ups = plans.clean_ups(state.plan) if state.plan is not None and ends_anew else frozenset()
     cleaned_since = state.seq if state.clean_up_seq is None else state.clean_up_seq
+    again = {loop for name in retry if (loop := _settled_loop(state, name)) is not None}
     return [
         step.name
         for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
         if step.status is not StepStatus.PENDING
         and (
             (step.name in ended and (step.status is StepStatus.FAILED or step.name in retry))
+            or step.name in again
             or (step.status is StepStatus.CANCELLED and has_ended)
             or max(step.first_seq, step.settled_seq or 0) > cleaned_since
             or plans.planned_name(step.name) in clean_ups
@@ -172,6 +187,8 @@ def _following(state: WorkflowState, name: str) -> Callable[[StepState], bool]:
     since = first_seq(state, name)
     if state.plan is None:
         return lambda step: step.first_seq >= since
+    if (loop := plans.loop_of(name)) is not None:
+        return _following_item(state, state.plan, name, loop)
     called = {key for key in state.steps if key == name or key.startswith((f"{name}[", f"{name}/"))}
     place = plans.planned_name(name)
     if plans.is_graph(state.plan):
@@ -181,6 +198,29 @@ def _following(state: WorkflowState, name: str) -> Callable[[StepState], bool]:
     behind = frozenset(order[order.index(name) :] if name in order else ())
     settled = min(state.steps[key].settled_seq or state.seq for key in called)
     return lambda step: plans.planned_name(step.name) in behind or (step.settled_seq or state.seq) >= settled
+
+
+def _following_item(state: WorkflowState, plan: plans.Plan, name: str, loop: str) -> Callable[[StepState], bool]:
+    """Return the same test for an item of a loop: the outcome of the loop follows on it, with what follows on that. The
+    other items stay."""
+    place = plans.planned_name(loop)
+    if plans.is_graph(plan):
+        behind = plans.dependents(plan, place) - {place}
+        return lambda step: step.name in (name, loop) or plans.planned_name(step.name) in behind
+    order = [row[0] for row in plan]
+    behind = frozenset(order[order.index(loop) + 1 :] if loop in order else ())
+    ended = (state.steps[loop].settled_seq if loop in state.steps else None) or state.seq
+
+    def follows(step: StepState) -> bool:
+        is_later = step.settled_seq is not None and step.settled_seq > ended
+        return step.name in (name, loop) or plans.planned_name(step.name) in behind or is_later
+
+    return follows
+
+
+def _settled_loop(state: WorkflowState, name: str) -> str | None:
+    """Return the loop that a step is an item of, if that has come to an outcome."""
+    return plans.loop_of(name) if state.has_settled_loop(name) else None
 
 
 def _require_begun(state: WorkflowState, name: str) -> str:

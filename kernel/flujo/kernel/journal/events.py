@@ -156,8 +156,8 @@ class StepStarted(NamedTuple):
 
 
 class StepWaiting(NamedTuple):
-    """The step waits for an instant (`sleep`), for a signal (`signal`) until an instant if one is given, or for the end
-    of a run it has started (`child`).
+    """The step waits for an instant (`sleep`), for a signal (`signal`) until an instant if one is given, for the end
+    of a run it has started (`child`), or as a loop for the steps that are its items (`items`).
 
     With `reenter` something besides may wake the program, such as a deadline of its own or another branch: a new owner
     enters it again at once, and does not leave it in the store until the wait is over."""

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, assert_never
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
 from flujo.kernel.errors import ways_on
 
+from .plans import loop_of
 from .rest import Rest
-from .state import FINAL, LIVE, CleanUpReason, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
+from .state import FINAL, ITEMS, LIVE, CleanUpReason, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
 
 
 class Why(StrEnum):
@@ -133,7 +134,8 @@ def explain(
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
     else:
         reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)] or [_between(state)]
-    return Explanation(state.run_id, state.status, [*reasons, *_untaken(state, untaken), *_timeout(state, now)])
+    others = [*_failed_items(state), *_untaken(state, untaken), *_timeout(state, now)]
+    return Explanation(state.run_id, state.status, [*reasons, *others])
 
 
 def _finished(state: WorkflowState) -> Reason:
@@ -255,6 +257,9 @@ def _steps(state: WorkflowState, now: int) -> Iterator[Reason]:
         match step.status:
             case StepStatus.RETRYING | StepStatus.WAITING if is_cancelled:
                 pass  # nothing that it waits for will be seen to
+            case StepStatus.WAITING if step.is_open_loop:
+                text = f"step {step.name!r} is at its items{_how_far(step)}"
+                yield Reason(Why.WORKING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
             case StepStatus.RETRYING:
                 yield _backoff(state, step, now)
             case StepStatus.WAITING:
@@ -263,6 +268,38 @@ def _steps(state: WorkflowState, now: int) -> Iterator[Reason]:
                 since = format_duration(max(0, now - (step.attempt_started_at or now)) // MICROSECONDS)
                 text = f"step {step.name!r} has been at work for {since}, attempt {step.attempt}"
                 yield Reason(Why.WORKING, text, step.name, commands=[f"flujoctl watch {state.run_id}"])
+
+
+def _how_far(loop: StepState) -> str:
+    """Return how many items of a loop have come to an outcome, as far as it reports that."""
+    if (said := loop.progress) is None or said.total is None:
+        return ""
+    failed = f", {said.metrics['failed']:g} failed" if said.metrics.get("failed") else ""
+    return f": {said.done:g} of {said.total:g} done{failed}"
+
+
+def _failed_items(state: WorkflowState) -> Iterator[Reason]:
+    """Which items of each loop have failed, in the order of its list."""
+    failed: dict[str, list[StepState]] = {}
+    for step in state.steps.values():
+        if step.status is StepStatus.FAILED and (loop := loop_of(step.name)) is not None:
+            failed.setdefault(loop, []).append(step)
+    for loop, items in failed.items():
+        if loop not in state.steps or state.steps[loop].kind != ITEMS:
+            continue
+        items.sort(key=lambda item: int(item.name[len(loop) + 1 : -1]))
+        told = [f"{item.name}: {item.error.type}: {item.error.message}" for item in items[:_ITEMS_NAMED] if item.error]
+        more = f"; and {len(items) - _ITEMS_NAMED} more" if len(items) > _ITEMS_NAMED else ""
+        which = "1 item" if len(items) == 1 else f"{len(items)} items"
+        text = f"{which} of step {loop!r} failed: {'; '.join(told)}{more}"
+        why = Why.FINISHED if state.status in FINAL else Why.WORKING
+        commands = [f"flujoctl inspect {state.run_id} --step {quote(items[0].name)}"]
+        if state.status is RunStatus.COMPLETED:
+            commands.insert(0, f"{_resume(state)} --from-step {quote(items[0].name)}")
+        yield Reason(why, text, loop, commands=commands)
+
+
+_ITEMS_NAMED = 10
 
 
 def _is_stopping(state: WorkflowState) -> bool:

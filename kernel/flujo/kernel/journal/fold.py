@@ -17,7 +17,7 @@ from flujo.kernel.values import NULL, decode
 
 from . import events
 from .events import Event, EventRow, Fact
-from .state import LIVE, SETTLED, Failure, Progress, RunStatus, Signal, StepState, StepStatus, WorkflowState
+from .state import ITEMS, LIVE, SETTLED, Failure, Progress, RunStatus, Signal, StepState, StepStatus, WorkflowState
 
 # The statuses that every event is compared with. Reading a member off its enum is a slow lookup, and a fold needs many.
 _PENDING, _RUNNING, _RETRYING, _WAITING, _COMPLETED = (
@@ -186,8 +186,12 @@ def _step_started(state: WorkflowState, seq: int, at: int, fact: events.StepStar
 
 def _step_waiting(state: WorkflowState, seq: int, at: int, fact: events.StepWaiting) -> None:
     step = _begin(state, seq, at, fact.step, fact.generation)
-    _move(state, step, StepStatus.WAITING, at)
-    step.kind = fact.kind
+    _leave(state, step, at)
+    step.kind, step.status = fact.kind, _WAITING
+    if fact.kind == ITEMS:
+        state.open_loops.append(step.name)
+    else:
+        state.waiting += 1
     step.until = fact.until
     step.signal = fact.signal
     step.reenter = fact.reenter
@@ -365,7 +369,8 @@ def _begin_generation(state: WorkflowState, step: StepState, generation: int, at
 def _settle(state: WorkflowState, step: StepState, status: StepStatus, seq: int, at: int) -> None:
     _leave(state, step, at)
     step.status = status
-    state.done += 1
+    if state.plan is None or step.name[-1] != "]":  # an item of a loop is part of a step
+        state.done += 1
     step.settled_seq = seq
     step.finished_at = at
     step.interrupted = False
@@ -376,7 +381,7 @@ def _move(state: WorkflowState, step: StepState, status: StepStatus, at: int) ->
     """Give a step a status in which it neither runs nor has an outcome."""
     _leave(state, step, at)
     step.status = status
-    if status is _RETRYING or status is _WAITING:
+    if status is _RETRYING:
         state.waiting += 1
 
 
@@ -386,9 +391,11 @@ def _leave(state: WorkflowState, step: StepState, at: int) -> None:
     if status is _RUNNING:
         state.running -= 1
         _stop_clock(state, step, at)
+    elif status is _WAITING and step.kind == ITEMS:
+        state.open_loops.remove(step.name)
     elif status is _RETRYING or status is _WAITING:
         state.waiting -= 1
-    elif status in SETTLED:
+    elif status in SETTLED and (state.plan is None or step.name[-1] != "]"):
         state.done -= 1
 
 

@@ -76,6 +76,11 @@ def reached(start: str, edges: Mapping[str, Collection[str]]) -> frozenset[str]:
     return frozenset(found)
 
 
+def loop_of(key: str) -> str | None:
+    """Return the key of the loop or map that the step `key` is an item of: `fetch#2` for `fetch#2[17]`."""
+    return key[: key.rindex("[")] if key[-1] == "]" else None
+
+
 def planned_name(key: str) -> str:
     """Return the step of a definition that a step key belongs to: `fetch` for `fetch#2` and `fetch[17]`."""
     return _KEY_ENDS.split(key, maxsplit=1)[0]

@@ -35,7 +35,7 @@ def rest(state: WorkflowState, now: int) -> Rest | None:
         return Rest(state.seq)
     if state.cancel_requested_at is not None or state.pause_requested_at is not None:
         return None
-    steps = list(state.open_steps())
+    steps = [step for step in state.open_steps() if not step.is_open_loop]  # what its items wait for, it waits for
     if not steps or any(step.status is StepStatus.RUNNING or _has_come(state, step) for step in steps):
         return None
     instants = [instant for instant in (state.timeout_at, *(step.wake_at for step in steps)) if instant is not None]

@@ -14,6 +14,11 @@ from typing import Any, NamedTuple
 from flujo.kernel.durations import MICROSECONDS, format_instant
 from flujo.kernel.values import decode
 
+from .plans import loop_of
+from .progress import PER_SECOND as PER_SECOND
+from .progress import Progress as Progress
+from .progress import Usage as Usage
+
 
 class RunStatus(StrEnum):
     """Where a run stands. docs/state-machines.md draws who goes where; tests/kernel checks the drawing."""
@@ -107,8 +112,8 @@ class StepStatus(StrEnum):
     is for a child run. A crash here loses neither count nor instant."""
 
     WAITING = "waiting"
-    """It waits for an instant, a signal or the end of a child run, with nothing kept running. A crash here loses
-    nothing."""
+    """It waits for an instant, a signal, the end of a child run, or a loop for its items, with nothing of its own kept
+    running. A crash here loses nothing."""
 
     COMPLETED = "completed"
     """Its output is recorded, by its body or by somebody's hand, once in this generation, and never changes."""
@@ -128,6 +133,10 @@ SETTLED = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED)
 """A step in one of these has an outcome to hand to the program."""
 
 
+ITEMS = "items"
+"""The kind of a loop: a step that waits for others, its items `NAME[0]`, `NAME[1]` and so on (execution/items.py)."""
+
+
 class Failure(NamedTuple):
     """An error as it is recorded. `type` is a class name, `details` the end of its traceback."""
 
@@ -145,58 +154,6 @@ class Signal(NamedTuple):
     payload: str  # JSON text
 
 
-class Usage(NamedTuple):
-    """What commands have used: seconds of CPU time, user and system, of them and of all they have waited for, and the
-    most memory (resident set) that one process had at a time; None when that is not known, which is so for those that
-    took less than the kernel's own process (subprocesses.py)."""
-
-    cpu_seconds: float
-    peak_bytes: float | None = None
-
-    def plus(self, other: Usage) -> Usage:
-        """Both together."""
-        known = [peak for peak in (self.peak_bytes, other.peak_bytes) if peak is not None]
-        return Usage(round(self.cpu_seconds + other.cpu_seconds, 6), max(known, default=None))
-
-    def metrics(self) -> dict[str, float]:
-        """It as metrics of a step's progress, which is how it is recorded."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
-
-
-class Progress(NamedTuple):
-    """How far something said it is. `done` and `total` are in units of its own."""
-
-    done: float
-    total: float | None
-    message: str | None
-    metrics: Mapping[str, float]
-    at: int  # when it was recorded, microseconds UTC
-
-    @property
-    def share(self) -> float | None:
-        """Return the part that is done, 0 to 1; None without a total."""
-        return None if not self.total else min(1.0, max(0.0, self.done / self.total))
-
-    @property
-    def used(self) -> Usage | None:
-        """Return what the commands of the step have used in this generation; None if it ran none."""
-        if (seconds := self.metrics.get("cpu_seconds")) is None:
-            return None
-        return Usage(seconds, self.metrics.get("peak_bytes"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as users see it in JSON."""
-        share = self.share
-        return {
-            "percent": None if share is None else round(100 * share, 1),
-            "done": self.done,
-            "total": self.total,
-            "message": self.message,
-            "metrics": dict(self.metrics),
-            "at": format_instant(self.at),
-        }
-
-
 OPEN = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING)
 """A step in one of these has begun and has no outcome. A tuple: the hash of an enum member is a Python call."""
 
@@ -206,7 +163,7 @@ class StepState:
     """One step of a run, in its newest generation."""
 
     name: str
-    kind: str = "task"  # or "sleep", "signal", "child", "now", "random", "uuid", "variable"
+    kind: str = "task"  # or "sleep", "signal", "child", "items", "now", "random", "uuid", "variable"
     status: StepStatus = StepStatus.PENDING
     generation: int = 1
     attempt: int = 0
@@ -251,6 +208,16 @@ class StepState:
     def active_seconds(self) -> float:
         """Return how long its attempts have run, waits apart."""
         return self.active_micros / MICROSECONDS
+
+    @property
+    def is_completed(self) -> bool:
+        """True once its output is recorded."""
+        return self.status is StepStatus.COMPLETED
+
+    @property
+    def is_open_loop(self) -> bool:
+        """True while it waits for its items."""
+        return self.kind == ITEMS and self.status is StepStatus.WAITING
 
     @property
     def wake_at(self) -> int | None:
@@ -330,8 +297,9 @@ class WorkflowState:
     labels_json: str = "{}"
     running: int = 0  # steps that are running, interrupted ones included
     active: int = 0  # attempts whose body may be running now
-    waiting: int = 0  # steps that wait or are to be retried
-    done: int = 0  # steps with an outcome
+    waiting: int = 0  # steps that wait or are to be retried, loops apart
+    open_loops: list[str] = field(default_factory=list)  # loops that wait for their items
+    done: int = 0  # steps with an outcome; where the steps are planned, without the items of loops
     active_micros: int = 0
     active_since: int | None = None
     current_step: str | None = None  # the one that began last
@@ -361,12 +329,29 @@ class WorkflowState:
 
     # -- its steps -----------------------------------------------------------------------------------------------
 
+    def is_part(self, key: str) -> bool:
+        """True for an item of a loop in a run whose steps are planned: it is part of a step, and counts as none."""
+        return self.plan is not None and key[-1] == "]"
+
+    def has_settled_loop(self, key: str) -> bool:
+        """True for an item of a loop that has an outcome itself."""
+        loop = self.steps.get(loop_of(key) or "")
+        return loop is not None and loop.kind == ITEMS and loop.status in SETTLED
+
     def open_steps(self) -> Iterator[StepState]:
-        """Yield the steps that have begun and have no outcome."""
-        if self.running or self.waiting:
-            for step in self.steps.values():
-                if step.status in OPEN:
-                    yield step
+        """Return the steps that have begun and have no outcome, in the order in which they first did; loops come first.
+
+        They are mostly the newest ones, so the look goes backwards and ends with the last of them."""
+        left = self.running + self.waiting
+        found: list[StepState] = []
+        for step in reversed(self.steps.values()):
+            if not left:
+                break
+            if step.status in OPEN and not step.is_open_loop:
+                left -= 1
+                found.append(step)
+        found += [self.steps[name] for name in reversed(self.open_loops)]
+        return reversed(found)
 
     @property
     def current_steps(self) -> list[str]:
@@ -408,7 +393,7 @@ class WorkflowState:
         for step in reversed(self.steps.values()):
             if not left:
                 break
-            if step.status is StepStatus.RETRYING or step.status is StepStatus.WAITING:
+            if step.status is StepStatus.RETRYING or (step.status is StepStatus.WAITING and step.kind != ITEMS):
                 left -= 1
                 if step.reenter:
                     return self.updated_at
@@ -442,7 +427,7 @@ class WorkflowState:
                 "child": step.child,
             }
             for step in self.open_steps()
-            if step.status is not StepStatus.RUNNING
+            if step.status is not StepStatus.RUNNING and not step.is_open_loop
         ]
 
     # -- how far it is -------------------------------------------------------------------------------------------
@@ -514,10 +499,12 @@ class WorkflowState:
         if self.steps_total is None:
             share = None if self.report is None else self.report.share
             return _left(self._active_until_now(), share)
-        under_way = list(self.open_steps())
+        under_way = [step for step in self.open_steps() if step.name[-1] != "]"]
         if self.done + 1 != self.steps_total or len(under_way) != 1:
             return None
         last = under_way[0]
+        if last.is_open_loop:
+            return None if last.progress is None else last.progress.seconds_left
         took = last.active_micros + (self.updated_at - (last.attempt_started_at or self.updated_at))
         return _left(took, None if last.progress is None else last.progress.share)
 

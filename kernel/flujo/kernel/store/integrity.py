@@ -28,7 +28,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.events import KIND_OF, Effect, Event, EventRow, Fact, Kind
 from flujo.kernel.journal.fold import fold
 from flujo.kernel.journal.requests import REQUEST_KINDS
-from flujo.kernel.journal.state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
+from flujo.kernel.journal.state import FINAL, LIVE, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child, summarize
 
 from .backend import FoundRun, Posted, RunFilter, StateBackend, StoredRun
@@ -249,13 +249,18 @@ def _contradiction(history: StepHistory, fact: Fact, kind: Kind) -> str | None:
 
 
 def unwakeable_steps(state: WorkflowState) -> Sequence[str]:
-    """Return the steps of a run that nothing will ever wake: each that waits needs an instant, a signal or a child."""
+    """Return the steps of a run that nothing will ever wake: each that waits needs an instant, a signal, a
+    child or, as a loop, its items."""
     return [
         step.name
         for step in state.open_steps()
         if (step.status is StepStatus.RETRYING and step.next_attempt_at is None)
-        or (step.status is StepStatus.WAITING and step.until is None and step.signal is None and step.child is None)
+        or (step.status is StepStatus.WAITING and not step.is_open_loop and _waits_for_nothing(step))
     ]
+
+
+def _waits_for_nothing(step: StepState) -> bool:
+    return step.until is None and step.signal is None and step.child is None
 
 
 def _require_types(fact: Fact) -> None:

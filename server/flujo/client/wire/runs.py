@@ -251,8 +251,9 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
     )
     statuses = [step.status for step in state.steps.values()]
     state.running = statuses.count(StepStatus.RUNNING)
-    state.waiting = statuses.count(StepStatus.RETRYING) + statuses.count(StepStatus.WAITING)
-    state.done = sum(status in SETTLED for status in statuses)
+    state.open_loops = [step.name for step in state.steps.values() if step.is_open_loop]
+    state.waiting = statuses.count(StepStatus.RETRYING) + statuses.count(StepStatus.WAITING) - len(state.open_loops)
+    state.done = sum(step.status in SETTLED for step in state.steps.values() if not state.is_part(step.name))
     return state
 
 
