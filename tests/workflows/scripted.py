@@ -17,6 +17,8 @@ from flujo.kernel.execution.current_attempt import Attempt, Wait, enter_attempt,
 from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.journal.failures import error_kinds, error_type
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
+from flujo.kernel.programs import ItemOutcome, Loop, LoopEnd
+from flujo.kernel.state import StepStatus
 from flujo.kernel.values import decode, encode
 
 
@@ -105,6 +107,34 @@ class ScriptedContext:
                 raise StepFailed(name, *record.failure, record.attempt) from error
             record.status = "completed"
             return decode(record.output_json)
+
+    async def loop(self, loop: Loop, /, *, name: str) -> Any:
+        """Perform the items of a loop one after the other, and then the loop itself."""
+        record = self.records.setdefault(name, Record())
+        if record.status in ("failed", "completed", "skipped"):
+            return await self.step(self._never, name=name)
+        agenda = await loop.read()
+        outcomes: list[ItemOutcome] = []
+        for index in range(len(agenda.items)):
+            if not loop.goes_on and any(outcome.failure for outcome in outcomes):
+                outcomes.append(ItemOutcome(StepStatus.PENDING))
+                continue
+            retry, timeout = loop.options.retry, loop.options.timeout_seconds
+            try:
+                output = await self.step(
+                    loop.body(agenda, index), name=f"{name}[{index}]", retry=retry, timeout=timeout
+                )
+                outcomes.append(ItemOutcome(StepStatus.COMPLETED, output))
+            except StepFailed as failure:
+                outcomes.append(ItemOutcome(StepStatus.FAILED, failure=failure))
+
+        async def conclude() -> Any:
+            return loop.conclude(LoopEnd(agenda, outcomes, 0, 0))
+
+        return await self.step(conclude, name=name)
+
+    async def _never(self) -> Any:
+        raise AssertionError("what is recorded is not performed")
 
     @contextmanager
     def _attempt(self, name: str, number: int) -> Iterator[None]:

@@ -122,7 +122,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "8:5: a step has no key `when`; write `condition: EXPRESSION`",
             "9:5: a step has no key `continueOn`; write `on_error: continue`",
             "10:5: a step has no key `env`; write `inputs: {…}` of task `shell`, as `working_dir`, `env` or `stdin`",
-            "11:27: a step has no key `foreach`; write one `python_code` step that loops, or one step for each",
+            "11:27: a step has no key `foreach`; write `for_each: LIST`",
             "11:41: a step has no key `retries`; write `retry: N`",
             "11:53: a step has no key `finally`; write a step with `always_run: true`",
         ],
@@ -312,7 +312,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "timeout, max_parallel, settings, retention, flows, imports",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
             "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
-            "retry, timeout, on_error, always_run",
+            "retry, timeout, on_error, always_run, for_each, progress_update, progress_interval",
         ],
     ),
     "keys to come": (
@@ -322,15 +322,11 @@ BAD: dict[str, tuple[str, list[str]]] = {
         steps:
           - name: a
             task: noop
-            for_each: [1]
             outputs: {}
-            params: {progress_update: true}
         """,
         [
             "2:1: `secrets` is not supported by this release",
-            "6:5: `for_each` is not supported by this release",
-            "7:5: `outputs` is not supported by this release",
-            "8:14: `progress_update` is not supported by this release",
+            "6:5: `outputs` is not supported by this release",
         ],
     ),
     "unknown tasks": (
@@ -402,8 +398,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "6:71: `backoff` must be at least 1, not 0.5",
             "6:84: `jitter` must be at most 1, not 2",
             "6:97: `on_error` must be a list of error names such as [ConnectionError]",
-            "6:100: `retry` has no key `tries`; it has: max_attempts, delay, backoff, max_delay, jitter, on_error, on_status, "
-            "give_up_on, max_elapsed",
+            "6:100: `retry` has no key `tries`; it has: max_attempts, delay, backoff, max_delay, jitter, on_error, "
+            "on_status, give_up_on, max_elapsed",
             '7:37: `on_error` must be fail, continue or a mapping such as {action: retry, retry: 3}, not "ignore"',
             '7:67: `max_attempts` must be an integer, not "many"',
         ],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flujo.backends.memory import InMemoryBackend
-from flujo.kernel import Kernel
+from flujo.kernel import Kernel, WorkflowState
 from flujo.kernel.errors import DefinitionError
 from flujo.workflows import load_workflow
 from flujo.workflows.registry import BUILT_IN
@@ -49,13 +50,78 @@ def commands(folder: Path, **scripts: str) -> None:
         (folder / name).chmod(0o700)
 
 
+def block(name: str) -> str:
+    """The one definition of the docs that is called so."""
+    (text,) = [text for _, text in blocks() if text.startswith(f"name: {name}\n")]
+    return text
+
+
+async def played(name: str, folder: Path, **inputs: Any) -> WorkflowState:
+    """Run a definition of the docs in a folder, to its end."""
+    workflow = load_workflow(block(name), workspace=folder)
+    async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
+        await kernel.start(workflow, inputs, run_id="r")
+        return await kernel.wait("r")
+
+
+@pytest.mark.parametrize(
+    ("shrink", "told", "failed"),
+    [("echo small", "3 of 3 pictures", []), ("test $1 != b.png || exit 5", "2 of 3 pictures", ["b.png"])],
+)
+async def test_the_loop_of_the_docs_runs_on_both_its_paths(
+    tmp_path: Path, shrink: str, told: str, failed: list[str]
+) -> None:
+    """With all of its pictures, and with one that cannot be shrunk."""
+    commands(tmp_path, shrink=shrink)
+    text = block("thumbnails").replace("delay: 1s", "delay: 1ms")
+    workflow = load_workflow(text, workspace=tmp_path)
+
+    async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
+        await kernel.start(workflow, run_id="r")
+        state = await kernel.wait("r")
+
+    assert state.status == "completed"
+    assert state.step_outputs["report"]["result"] == told
+    assert state.output["failed"] == failed
+    assert [result is None for result in state.output["results"]] == [False, bool(failed), False]
+
+
+@pytest.mark.parametrize(("fetch", "ends"), [('echo "$1"', "completed"), ('test "$1" != 3', "failed")])
+async def test_the_chunks_of_the_docs_run_on_both_their_paths(tmp_path: Path, fetch: str, ends: str) -> None:
+    """The pages are joined in their order; without one of them nothing is."""
+    commands(tmp_path, **{"fetch-page": fetch, "join-pages": 'printf "%s" "$@"'})
+
+    state = await played("chunks", tmp_path)
+
+    assert state.status == ends
+    if ends == "completed":
+        assert state.step_outputs["all"]["result"]["stdout"] == "1\n2\n3\n4\n5\n"
+    else:
+        assert [name for name in state.steps if name.startswith("pages[")] == [f"pages[{n}]" for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("missing", "output"),
+    [([], {"sizes": [1, 1, 1], "failed": "none"}), (["b.txt"], {"sizes": [1, None, 1], "failed": "b.txt"})],
+)
+async def test_the_batch_of_the_docs_runs_on_both_its_paths(
+    tmp_path: Path, missing: list[str], output: dict[str, Any]
+) -> None:
+    """A file that is not there fails its item, and holds its place."""
+    for name in {"a.txt", "b.txt", "c.txt"} - set(missing):
+        (tmp_path / name).write_text("x")
+
+    state = await played("batch", tmp_path)
+
+    assert state.output == output
+
+
 @pytest.mark.parametrize(
     ("fetch", "told"), [("echo fetched", "7 lines"), ("echo no network >&2; exit 6", "as yesterday")]
 )
 async def test_the_graph_of_the_docs_runs_on_both_its_paths(tmp_path: Path, fetch: str, told: str) -> None:
     """With the data, and when it cannot be had, which is what its handler is there for."""
-    (text,) = [text for _, text in blocks() if text.startswith("name: graph\n")]
-    workflow = load_workflow(text, workspace=tmp_path)
+    workflow = load_workflow(block("graph"), workspace=tmp_path)
     commands(tmp_path, fetch=fetch, count="printf '7 lines'", check="exit 0")
 
     async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:

@@ -17,8 +17,11 @@ TOP_KEYS = (
 )
 STEP_KEYS = (
     *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
-    *("retry", "timeout", "on_error", "always_run"),
+    *("retry", "timeout", "on_error", "always_run", "for_each", "progress_update", "progress_interval"),
 )
+PROGRESS_KEYS = ("progress_update", "progress_interval")
+LOOP_KEYS = ("items", "arg_name", "max_workers", "chunk_size")
+LOOP_TASK_KEYS = ("task", "inputs", "params")
 ON_ERROR_KEYS = ("action", "retry", "delay", "next", "message")
 RETRY_KEYS = (
     *("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "on_status", "give_up_on"),
@@ -29,13 +32,14 @@ IMPORT_KEYS = ("path",)
 FLOWS_KEYS = ("default", "definitions")
 
 TOP_KEYS_TO_COME = ("secrets",)
-STEP_KEYS_TO_COME = ("for_each", "outputs", "progress_update", "progress_interval")
+STEP_KEYS_TO_COME = ("outputs",)
 
 _PLACES = {
     "the top level": (*TOP_KEYS, *TOP_KEYS_TO_COME),
     "a step": (*STEP_KEYS, *STEP_KEYS_TO_COME),
     "`retry`": RETRY_KEYS,
     "`on_error`": ON_ERROR_KEYS,
+    "`for_each`, or to the inputs of task `batch`": LOOP_KEYS,
     "`retention`": RETENTION_KEYS,
     "`flows`": FLOWS_KEYS,
 }

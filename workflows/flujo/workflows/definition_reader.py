@@ -176,10 +176,15 @@ def _with_mentions(
     step: StepDefinition, mentions: Mapping[str, set[Mention]], settings: Mapping[str, Any], version: str | None
 ) -> StepDefinition:
     """Return a step with the parameters that it mentions, and what it reads of the definition itself."""
-    mentioned = mentions.get(step.name, set())
-    parameters = {ANY if name is None else name for root, name in mentioned if root == "args"}
+    of_items = mentions.get(f"{step.name}[]", set())
+    mentioned = mentions.get(step.name, set()) | of_items
     wanted = {name for root, name in mentioned if root == "settings"}
     reads = {f"settings.{name}": value for name, value in settings.items() if wanted & {name, None}}
     if version is not None and mentioned & {("workflow", "version"), ("workflow", None)}:
         reads["workflow.version"] = version
-    return replace(step, mentions=frozenset(parameters), reads=reads)
+    loop = None if step.loop is None else replace(step.loop, mentions=_parameters(of_items))
+    return replace(step, mentions=_parameters(mentioned), reads=reads, loop=loop)
+
+
+def _parameters(mentioned: set[Mention]) -> frozenset[str]:
+    return frozenset(ANY if name is None else name for root, name in mentioned if root == "args")

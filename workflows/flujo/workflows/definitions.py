@@ -57,9 +57,30 @@ class OnError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoopDefinition:
+    """What a step does once per item of a list: `task` with `inputs`, which see the item also under `arg_name`.
+
+    `items`, `max_workers` and `chunk_size` may be templates; `told_items` is what messages call the first. A loop that
+    `goes_on` takes note of items that fail, any other one begins no more. Its progress is reported every
+    `report_seconds`, with None never. `mentions` are the parameters in `inputs` and the condition of the step."""
+
+    items: Any
+    task: Task
+    inputs: Mapping[str, Any]
+    told_items: str = "`for_each`"
+    arg_name: str = "item"
+    max_workers: int | str | None = None
+    chunk_size: int | str | None = None
+    goes_on: bool = False
+    report_seconds: float | None = None
+    mentions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepDefinition:
     """One step as it is written. `digest` covers its task, inputs and condition, unrendered, with what they mention of
-    the definition itself (`reads`), and nothing else.
+    the definition itself (`reads`), and nothing else; of a loop it has two parts, `ITEM/LIST`
+    (flujo.kernel.journal.compatibility).
 
     `mentions` are the parameters in its inputs and condition; ANY among them if it cannot be told which."""
 
@@ -74,12 +95,24 @@ class StepDefinition:
     description: str | None
     mentions: frozenset[str] = frozenset()
     reads: Mapping[str, Any] = field(default_factory=dict)
+    loop: LoopDefinition | None = None
 
     @property
     def digest(self) -> str:
-        parts = [self.task.name, self.inputs, self.condition, *([self.reads] if self.reads else [])]
-        written = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(written.encode()).hexdigest()
+        reads = [self.reads] if self.reads else []
+        if (loop := self.loop) is None:
+            return _digest([self.task.name, self.inputs, self.condition, *reads])
+        of_an_item = [loop.task.name, loop.inputs, loop.arg_name, self.condition, *reads]
+        return f"{_digest(of_an_item)}/{_digest(loop.items)}"
+
+    @property
+    def called(self) -> Task:
+        """Return the task whose body is run: of a loop that of its items."""
+        return self.task if self.loop is None else self.loop.task
+
+
+def _digest(written: Any) -> str:
+    return hashlib.sha256(json.dumps(written, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +166,12 @@ class Definition:
                 columns = self.graph.waits_for[step.name] if self.graph.has_edges else (NOTHING,)
             rows.append((step.name, step.digest, *columns, *([ALWAYS] if step.always_run else [])))
         return rows
+
+    @property
+    def mentions(self) -> dict[str, frozenset[str]]:
+        """Return the parameters that each step is written with, and as `NAME[]` those of the items of a loop."""
+        found = {step.name: step.mentions for step in self.steps if step.mentions}
+        return found | {f"{step.name}[]": step.loop.mentions for step in self.steps if step.loop is not None}
 
     @property
     def handled(self) -> dict[str, tuple[str, ...]]:

@@ -72,7 +72,7 @@ class FailureReader(NodeReader):
         following = self._read_next(step, name, word)
         message = self._text(node.value.get("message"), "`message`")
         if message is not None:
-            self._templates.check(node.value["message"], before, name)
+            self._templates.check(node.value["message"], before, name, binds=False)
         goes_on = word == "continue" or following is not None
         return OnError(goes_on=goes_on, next=following, message=message), self._read_further_attempts(step, word)
 

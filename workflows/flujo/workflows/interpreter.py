@@ -24,6 +24,7 @@ from flujo.kernel.errors import FlujoError, StepFailed
 from flujo.kernel.programs import (
     MAX_MESSAGE,
     NO_RETRY,
+    Loop,
     RetryPolicy,
     Wait,
     bounded,
@@ -33,10 +34,11 @@ from flujo.kernel.programs import (
 )
 from flujo.kernel.state import SETTLED
 
-from .definitions import Definition, StepDefinition
+from .definitions import Definition, LoopDefinition, StepDefinition
 from .graphs import Graph, Schedule
+from .loops import loop_for
 from .names import Ending, StepNames, told
-from .registry import TaskCall
+from .registry import Task, TaskCall
 from .runlog import StepLog
 from .templates import TemplateError, holds, render
 from .texts import as_text
@@ -95,6 +97,8 @@ class RunContext(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
     ) -> Any: ...
+
+    async def loop(self, loop: Loop, /, *, name: str) -> Any: ...
 
     def skip(self, name: str, reason: str) -> None: ...
 
@@ -342,7 +346,7 @@ class _Steps:
         attempt = 0 if recorded is None else recorded.attempt
         status = "skipped" if recorded is not None and recorded.status == "skipped" else "completed"
 
-        if step.task.needs_workspace and ending is None and not step.always_run:
+        if step.called.needs_workspace and ending is None and not step.always_run:
             await self._require_workspace(recorded)
 
         async def body() -> Any:
@@ -353,14 +357,18 @@ class _Steps:
         retry = step.retry
         if retry != NO_RETRY:
             retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
-        bounded_body = prepared(body, plain_options(f"task:{step.task.name}"))
         try:
-            result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
+            if step.loop is None:
+                bounded_body = prepared(body, plain_options(f"task:{step.task.name}"))
+                result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
+            else:
+                attempt = 1
+                result = await self._ctx.loop(self._loop(step, step.loop, ending, retry), name=step.name)
         except StepFailed as error:
             failure = error
-            self._has_workspace |= step.task.needs_workspace and attempt > 0
+            self._has_workspace |= step.called.needs_workspace and attempt > 0
         else:
-            self._has_workspace |= step.task.needs_workspace and attempt > 0
+            self._has_workspace |= step.called.needs_workspace and attempt > 0
             self.names.completed(step.name, result, attempt, status)
             return None
         if step.on_error.message is not None:
@@ -368,6 +376,12 @@ class _Steps:
             failure = StepFailed(failure.step, failure.type, message, failure.attempt)
         self.names.failed(step.name, failure)
         return failure
+
+    def _loop(self, step: StepDefinition, loop: LoopDefinition, ending: Ending | None, retry: RetryPolicy) -> Loop:
+        async def call(seen: Mapping[str, Any]) -> Any:
+            return await _call_task(loop.task, loop.inputs, seen, self.names.log_file, step.timeout_seconds)
+
+        return loop_for(step, loop, self.names.seen_by(step, ending), retry, call)
 
     async def _require_workspace(self, recorded: Recorded | None) -> None:
         """Pause the run if its workspace is gone although an earlier step has worked in it: a step that has not come
@@ -392,17 +406,23 @@ async def _call(step: StepDefinition, seen: Mapping[str, Any], log_file: Path | 
     """Run the body of one attempt."""
     if step.condition is not None:
         await holds(step.condition, seen)  # true, or that of a step that had begun; only its error matters here
-    inputs = step.task.checked(await render(step.inputs, seen))
+    return await _call_task(step.task, step.inputs, seen, log_file, step.timeout_seconds)
+
+
+async def _call_task(
+    task: Task, inputs: Mapping[str, Any], seen: Mapping[str, Any], log_file: Path | None, timeout_seconds: float | None
+) -> Any:
+    checked = task.checked(await render(inputs, seen))
     workspace = Path(seen["workspace"])
-    if step.task.needs_workspace:
+    if task.needs_workspace:
         workspace.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - one system call
     attempt = current_attempt()
     log = StepLog(log_file, attempt.step, attempt.attempt)
     try:
-        result = await step.task.run(TaskCall(inputs, workspace, attempt, seen, log))
+        result = await task.run(TaskCall(checked, workspace, attempt, seen, log))
     finally:
         log.close()
-    return _within(result, step.timeout_seconds) if isinstance(result, Wait) else result
+    return _within(result, timeout_seconds) if isinstance(result, Wait) else result
 
 
 def _within(wait: Wait, timeout_seconds: float | None) -> Wait:

@@ -115,7 +115,7 @@ def _workflow_of(definition: Definition, path: Path | None, workspace: Path | No
         definition=StoredDefinition(definition.digest, definition.name, definition.version, definition.text),
         file=None if path is None else str(path),
         plan=definition.plan,
-        mentions={step.name: step.mentions for step in definition.steps if step.mentions},
+        mentions=definition.mentions,
         environment=_environment(definition, path, workspace),
         retention=definition.retention,
         clean_up=tidy_up if definition.has_clean_ups else None,

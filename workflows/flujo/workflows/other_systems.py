@@ -8,7 +8,7 @@ OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("needs", "after", "requires", "dependencies", "dependsOn", "depends"), "`depends_on: [STEP]`"),
     **dict.fromkeys(("when", "if", "only_if", "unless", "precondition", "preconditions"), "`condition: EXPRESSION`"),
     **dict.fromkeys(("foreach", "forEach", "matrix", "with_items", "loop", "parallel"),
-                    "one `python_code` step that loops, or one step for each"),
+                    "`for_each: LIST`"),
     **dict.fromkeys(("run", "script", "cmd", "shell", "exec", "bash"),
                     "`task: shell` with `inputs: {command: …}`"),
     **dict.fromkeys(("uses", "action", "type", "module"), "`task: NAME`"),

@@ -29,6 +29,7 @@ from .wording import unknown
 BUILT_IN = {
     "add_numbers": "plain_values:add_numbers",
     "append_file": "moving_files:append_file",
+    "batch": "batch:batch",
     "copy_file": "moving_files:copy_file",
     "delete_file": "moving_files:delete_file",
     "echo": "messages:echo",

@@ -10,7 +10,7 @@ from .evaluation import is_template
 from .parameters import Parameter
 from .registry import Mention
 from .step_order import AT_THE_END, StepOrder
-from .templates import ROOT_NAMES, STEP_FIELDS, References, TemplateError, condition_references, references
+from .templates import LOOP_NAMES, ROOT_NAMES, STEP_FIELDS, References, TemplateError, condition_references, references
 from .wording import unknown
 
 MAX_TEMPLATES = 20_000
@@ -33,15 +33,30 @@ class TemplateChecks:
         self._order = order
         self._parts = 0
 
-    def check(self, node: Node, before: Collection[str], name: str | None = None) -> None:
-        """Check each template at or below a node of step `name`, which the steps `before` come before."""
+    def check(
+        self,
+        node: Node,
+        before: Collection[str],
+        name: str | None = None,
+        of_loop: frozenset[str] = frozenset(),
+        *,
+        binds: bool = True,
+    ) -> None:
+        """Check each template at or below a node of step `name`, which the steps `before` come before. `of_loop` are
+        the names that a loop gives to its items; with `binds` the step is bound by what they mention."""
+        seen = len(self.uses)
         for scalar in node.scalars():
             if isinstance(scalar.value, str) and is_template(scalar.value):
-                self._check_references(scalar, references, before, name)
+                self._check_references(scalar, references, before, name, of_loop)
+        if name is not None and binds:
+            self._mention_uses(f"{name}[]" if of_loop else name, seen, of_loop)
 
     def check_condition(self, node: Node, before: Collection[str], name: str) -> None:
         """Check a condition, which is a template or a bare expression."""
+        seen = len(self.uses)
         self._check_references(node, condition_references, before, name)
+        self._mention_uses(name, seen)
+        self._mention_uses(f"{name}[]", seen)
 
     def mention(self, step: str, mentions: Iterable[Mention]) -> None:
         """Note names that a step mentions."""
@@ -50,11 +65,13 @@ class TemplateChecks:
                 self.env_names.add(name)
             self.mentions.setdefault(step, set()).add((root, name))
 
-    def mention_uses(self, step: str, since: int) -> None:
-        """Note for a step what the templates mention that were checked as number `since` and later."""
+    def _mention_uses(self, step: str, since: int, of_loop: frozenset[str] = frozenset()) -> None:
+        """Note for a step, or as `NAME[]` for the items of a loop, what the templates mention that were checked as
+        number `since` and later."""
         for use in self.uses[since:]:
-            self.mention(step, use.mentioned.members)
-            self.mention(step, (("args", root) for root in use.mentioned.roots & self._parameters.keys()))
+            self.mention(step, (each for each in use.mentioned.members if each not in _args(of_loop)))
+            roots = use.mentioned.roots & self._parameters.keys() - of_loop
+            self.mention(step, (("args", root) for root in roots))
 
     def unguarded_uses(self) -> Iterator[tuple[Use, frozenset[str]]]:
         """Yield each template with the steps whose result it uses without a `default`, and no condition asks about."""
@@ -68,7 +85,12 @@ class TemplateChecks:
             )
 
     def _check_references(
-        self, node: Node, read: Callable[[str], References], before: Collection[str], name: str | None
+        self,
+        node: Node,
+        read: Callable[[str], References],
+        before: Collection[str],
+        name: str | None,
+        of_loop: frozenset[str] = frozenset(),
     ) -> None:
         if self._parts > MAX_TEMPLATES:
             return
@@ -83,11 +105,12 @@ class TemplateChecks:
             return
         self.uses.append(Use(node.at, mentioned, name, is_condition=read is condition_references))
         self.env_names |= mentioned.env
-        known = {*ROOT_NAMES, *self._parameters}
+        known = {*ROOT_NAMES, *self._parameters, *of_loop}
         behind_dashes = self._behind_dashes(mentioned.steps)
         for root in sorted(mentioned.roots - known - {"range", "dict"} - behind_dashes):
-            self._add(node.at, f"{unknown('name', root, known)} (in a template)")
-        for parameter in sorted(mentioned.parameters - self._parameters.keys()):
+            told = _ONLY_IN_LOOPS.format(root) if root in LOOP_NAMES else unknown("name", root, known)
+            self._add(node.at, f"{told} (in a template)")
+        for parameter in sorted(mentioned.parameters - self._parameters.keys() - of_loop):
             self._add(node.at, f"{unknown('parameter', parameter, self._parameters)} (in a template)")
         for step in sorted(mentioned.steps):
             if (problem := self._problem_with_step(step, before, name)) is not None:
@@ -123,6 +146,16 @@ class TemplateChecks:
         if longer:
             return f"there is no step `{step}`; for `{longer[0]}` write steps['{longer[0]}']"
         return unknown("step", step, self._order.steps)
+
+
+_ONLY_IN_LOOPS = (
+    "`{}` is known only in the inputs of what a loop (`for_each`, `batch`) calls; its list and its condition are read "
+    "once, before it begins"
+)
+
+
+def _args(names: Collection[str]) -> set[Mention]:
+    return {("args", name) for name in names}
 
 
 def has_template(node: Node) -> bool:

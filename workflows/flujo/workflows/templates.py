@@ -35,6 +35,9 @@ ROOT_NAMES = (
 )
 """What every template sees besides the parameters, which never hide one of these."""
 
+LOOP_NAMES = ("item", "index", "batch")
+"""What the templates of a loop's items see besides; they hide parameters of these names."""
+
 MAX_SECONDS_HERE = 0.02
 """Processor time for the templates of one value after which the rest is left to a worker."""
 

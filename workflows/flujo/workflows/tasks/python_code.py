@@ -1,9 +1,9 @@
 """The task `python_code`: run Python in a child process, and return what it leaves in the variable `result`.
 
-The code sees `args steps env workspace context`; of these only what it mentions is sent. Further inputs are variables
-of the code, and `result_variable` names another one than `result`. The code can be stopped at any
-time, as any child process, and never holds up the event loop. An exception fails the step under the name of its class,
-so that `retry: {on_error: [ConnectionError]}` means what it says.
+The code sees `args steps env workspace context`, in a loop also `item index batch`; of these only what it mentions is
+sent. Further inputs are variables of the code, and `result_variable` names another one than `result`. The code can be
+stopped at any time, as any child process, and never holds up the event loop. An exception fails the step under the name
+of its class, so that `retry: {on_error: [ConnectionError]}` means what it says.
 """
 
 from __future__ import annotations
@@ -124,13 +124,21 @@ async def run_python(call: TaskCall, request: Mapping[str, Any], place: str) -> 
 def names_for(code: str, context: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of the template names that a piece of code mentions."""
     used = mentions(code)
-    sent: dict[str, Any] = {name: context[name] for name in NAMES if name in used.names and name in context}
+    sent: dict[str, Any] = {name: context[name] for name in _seen(context) if name in used.names and name in context}
     if "steps" in used.names:
         steps = _with_results(context["steps"])
         sent["steps"] = steps if used.steps is None else {name: steps[name] for name in used.steps if name in steps}
     if "context" in used.names:
         sent["context"] = {**context, "steps": _with_results(context["steps"])}
     return sent
+
+
+def _seen(context: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names that code may see; in a loop those of the item as well."""
+    yield from NAMES
+    batch = context.get("batch")
+    if isinstance(batch, dict) and "arg_name" in batch:  # and not a parameter of this name
+        yield from ("item", "index", "batch", batch["arg_name"])
 
 
 def _with_results(steps: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +154,7 @@ def mentions(code: str) -> Mentions:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     if tree is None:
-        words = frozenset(name for name in NAMES if name in code)
+        words = frozenset(re.findall(r"[A-Za-z_]\w*", code))
         found = frozenset(re.findall(r"\benv\W+(?:get\W+)?([A-Za-z_]\w*)", code))
         return Mentions(words, None, found, None if "args" in words else frozenset())
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))

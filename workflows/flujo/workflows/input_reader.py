@@ -1,0 +1,71 @@
+"""The inputs that a task is given, checked as they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from .definition_keys import STEP_KEYS
+from .documents import Node, Position, Problems
+from .registry import Task
+from .template_checks import TemplateChecks, has_template
+from .wording import unknown
+
+Given = Mapping[str, tuple[Position, Node]]
+"""Inputs by name: where the name stands, and the value."""
+
+
+class Scope(NamedTuple):
+    """Whose templates they are: those of step `name`, which the steps `before` come before, in a loop with the names
+    that it gives its items."""
+
+    before: Collection[str]
+    name: str
+    of_loop: frozenset[str] = frozenset()
+
+    @property
+    def mentions(self) -> str:
+        """Return the name under which what they mention is noted."""
+        return f"{self.name}[]" if self.of_loop else self.name
+
+
+class InputReader:
+    """Reads the inputs of the tasks of one definition."""
+
+    def __init__(self, problems: Problems, templates: TemplateChecks) -> None:
+        self._add = problems.add
+        self._templates = templates
+
+    def read(self, task: Task | None, at: Position, given: Given, scope: Scope) -> dict[str, Any]:
+        """Return inputs of a task, which is named at `at`, as plain values; None for one that there is not."""
+        for _, value in given.values():
+            self._templates.check(value, scope.before, scope.name, scope.of_loop)
+        plain = {each: value.plain() for each, (_, value) in given.items()}
+        if task is not None:
+            self._check(task, at, given)
+            if task.mentions is not None:
+                self._templates.mention(scope.mentions, task.mentions(plain))
+        return plain
+
+    def _check(self, task: Task, at: Position, given: Given) -> None:
+        written = {each: value.plain() for each, (_, value) in given.items() if not has_template(value)}
+        wrong: set[str] = set()
+        for each, (position, value) in given.items():
+            parameter = task.input(each)
+            if parameter is None and not task.takes_any_input and each in STEP_KEYS:
+                self._add(
+                    position, f"`{each}` belongs to the step, beside `inputs`, and not among the inputs of a task"
+                )
+            elif parameter is None and not task.takes_any_input:
+                self._add(
+                    position, unknown(f"input of task `{task.name}`", each, [known.name for known in task.inputs])
+                )
+            elif parameter is not None and each in written:
+                for problem in parameter.problems(written[each]):
+                    wrong.add(each)
+                    self._add(value.at, f"`{each}` {problem}")
+        for problem in task.missing(given):
+            self._add(at, f"task `{task.name}` {problem}")
+        if task.check is not None:
+            for each, problem in task.check({key: value for key, value in written.items() if key not in wrong}).items():
+                self._add(given[each][1].at, f"`{each}` {problem}")
