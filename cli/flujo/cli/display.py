@@ -10,12 +10,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from flujo.kernel import Event, Progress, StepStatus, WorkflowState, events
+from flujo.kernel import Event, Progress, StepState, StepStatus, WorkflowState, events
 from flujo.kernel.durations import MICROSECONDS, format_duration
-from flujo.kernel.state import SETTLED
+from flujo.kernel.programs import loop_of
+from flujo.kernel.state import ITEMS, SETTLED
 
 from .session import Session, is_terminal, say
-from .text import COLOURS, clock_time, event_line, is_usage_only, printable, progress
+from .text import COLOURS, clock_time, event_line, is_usage_only, loop_progress, printable, progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -63,6 +64,8 @@ class LineDisplay:
     """Prints a line per event."""
 
     def show(self, event: Event, state: WorkflowState) -> None:
+        if _is_routine(event, state):
+            return
         if not (isinstance(event.fact, events.ProgressReported) and is_usage_only(event.fact)):
             say(f"{clock_time(event.at)} {event_line(event, state)}")
 
@@ -71,6 +74,14 @@ class LineDisplay:
 
     def close(self) -> None:
         pass
+
+
+def _is_routine(event: Event, state: WorkflowState) -> bool:
+    """True for the start and the success of an item of a loop, which reports its progress."""
+    if not isinstance(event.fact, events.StepStarted | events.StepCompleted):
+        return False
+    loop = state.steps.get(loop_of(event.fact.step) or "")
+    return loop is not None and loop.kind == ITEMS
 
 
 class OpenStep(NamedTuple):
@@ -85,6 +96,7 @@ class OpenStep(NamedTuple):
     signal: str | None
     child: str | None
     progress: Progress | None
+    is_loop: bool = False
 
 
 class LiveDisplay:
@@ -97,6 +109,7 @@ class LiveDisplay:
         self._console = Console(stderr=True, highlight=False)
         self._open_steps: tuple[OpenStep, ...] = ()
         self._footer = ""
+        self._since_report: dict[str, tuple[int, int]] = {}  # by loop, its items that have settled, and failed
         self._live = Live(
             get_renderable=self._render,
             console=self._console,
@@ -108,17 +121,19 @@ class LiveDisplay:
         self._live.start()
 
     def show(self, event: Event, state: WorkflowState) -> None:
+        self._count(event, state)
         self._open_steps = tuple(
             OpenStep(
                 step.name,
                 step.status,
-                step.attempt_started_at or event.at,
+                (step.started_at if step.is_open_loop else step.attempt_started_at) or event.at,
                 step.wake_at,
                 step.attempt,
                 step.max_attempts,
                 step.signal,
                 step.child,
-                step.progress,
+                self._counted(step) if step.is_open_loop else step.progress,
+                step.is_open_loop,
             )
             for step in state.open_steps()
         )
@@ -128,8 +143,23 @@ class LiveDisplay:
             self._footer += f", about {format_duration(round(eta))} left"
         if state.report is not None:
             self._footer += f"; {progress(state.report)}"
-        if not isinstance(event.fact, _QUIET_FACTS):
+        if not isinstance(event.fact, _QUIET_FACTS) and not _is_routine(event, state):
             self._print(event_line(event, state), _word(event, state))
+
+    def _count(self, event: Event, state: WorkflowState) -> None:
+        """Count the items of loops that have come to an outcome since their last report."""
+        if isinstance(fact := event.fact, events.ProgressReported):
+            self._since_report.pop(fact.step or "", None)
+        elif isinstance(fact, events.StepCompleted | events.StepFailed) and (loop := loop_of(fact.step)) is not None:
+            done, failed = self._since_report.get(loop, (0, 0))
+            self._since_report[loop] = done + 1, failed + isinstance(fact, events.StepFailed)
+
+    def _counted(self, loop: StepState) -> Progress | None:
+        if (said := loop.progress) is None:
+            return None
+        done, failed = self._since_report.get(loop.name, (0, 0))
+        failed += round(said.metrics.get("failed", 0))
+        return said._replace(done=said.done + done, metrics={**said.metrics, "failed": failed})
 
     def note(self, text: str) -> None:
         self._print(text, "")
@@ -162,6 +192,9 @@ def _describe(step: OpenStep, now: int) -> str:
     left = None if step.until is None else format_duration(max(0, step.until - now) // MICROSECONDS)
     if step.status is StepStatus.RETRYING:
         return f"{name}  retrying  attempt {step.attempt + 1} of {step.max_attempts} in {left}"
+    if step.is_loop:
+        said = "" if step.progress is None else f"  {loop_progress(step.progress)}"
+        return f"{name}  running  {format_duration(max(0, now - step.since) // MICROSECONDS)}{said}"
     if step.status is StepStatus.WAITING and step.signal is not None:
         return f"{name}  waiting  for the signal {step.signal}" + (f", {left} at most" if left else "")
     if step.status is StepStatus.WAITING and step.child is not None:

@@ -139,6 +139,10 @@ def conclude(session: Session, state: WorkflowState) -> int:
     _print_outcome(session, state)
     try:
         result_of(state)
+        if lines := text.went_on(state):
+            for line in lines:
+                session.note(line)
+            session.suggest(f"flujoctl explain {state.run_id}")
     except FlujoError as error:
         if (logs := _logs_command(session, state)) is not None:
             error.hints = (logs, *error.hints)

@@ -14,7 +14,8 @@ from pydantic_core import from_json
 
 from flujo.kernel import Event, Progress, RunSummary, StepState, WorkflowState, events
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
-from flujo.kernel.state import Failure, StepStatus, Usage
+from flujo.kernel.programs import loop_of
+from flujo.kernel.state import ITEMS, PER_SECOND, Failure, StepStatus, Usage
 
 from .session import harmless
 
@@ -115,6 +116,24 @@ def outcome(state: WorkflowState, *, colour: bool, interrupted: bool = False) ->
     return f"{word}  {state.run_id}  ({state.workflow}, {count} steps, {took})"
 
 
+def went_on(state: WorkflowState) -> list[str]:
+    """Return which failures a completed run went on after: steps, and items of loops."""
+    failed = [step for step in state.steps.values() if step.status is StepStatus.FAILED]
+    of_loops: dict[str, int] = {}
+    for step in failed:
+        if (loop := loop_of(step.name)) is not None and loop in state.steps:
+            of_loops[loop] = of_loops.get(loop, 0) + 1
+    lines = [
+        f"step {step.name} failed, and the run went on: {failure(step.error)}"
+        for step in failed
+        if step.error is not None and loop_of(step.name) not in of_loops
+    ]
+    lines += [
+        f"{count} item{'s' * (count > 1)} of step {loop} failed, and it went on" for loop, count in of_loops.items()
+    ]
+    return [printable(line) for line in lines]
+
+
 def outputs(state: WorkflowState) -> list[str]:
     """Return the output of a run, one line per member."""
     output = state.output
@@ -132,7 +151,9 @@ def step_row(step: StepState, now: int) -> list[str]:
     if step.attempt_started_at is not None and not step.interrupted:
         active += max(0, now - step.attempt_started_at)
     duration = format_duration(round(active / MICROSECONDS, 1)) if step.kind == "task" and step.attempt else "-"
-    status = "interrupted" if step.interrupted else step.status.value
+    if step.kind == ITEMS and step.started_at is not None:
+        duration = elapsed(step.started_at, step.finished_at, now)
+    status = "interrupted" if step.interrupted else "running" if step.is_open_loop else step.status.value
     return [step.name, status, attempt, duration, _remark(step, now)]
 
 
@@ -140,10 +161,14 @@ def _remark(step: StepState, now: int) -> str:
     if step.status is StepStatus.RETRYING and step.error is not None and step.next_attempt_at is not None:
         left = format_duration(max(0, step.next_attempt_at - now) // MICROSECONDS)
         return f"{failure(step.error)}; next attempt in {left}"
+    if step.is_open_loop:
+        return "" if step.progress is None else loop_progress(step.progress)
     if step.status is StepStatus.WAITING:
         return _wait(step, now)
     if step.error is not None:
         return failure(step.error)
+    if step.kind == ITEMS and step.progress is not None:
+        return items_done(step.progress)
     return "" if step.progress is None or step.status is not StepStatus.RUNNING else progress(step.progress)
 
 
@@ -245,7 +270,8 @@ def _event_line(event: Event, state: WorkflowState) -> str:
             return f"{by_step}variable {fact.name} set to {_recorded(fact.value)}" + _by(fact.by)
         case events.ProgressReported():
             said = state.report if fact.step is None else state.steps[fact.step].progress
-            return f"{fact.step or 'run'}: {'progress reported' if said is None else progress(said)}"
+            shown = loop_progress if fact.step is not None and state.steps[fact.step].kind == ITEMS else progress
+            return f"{fact.step or 'run'}: {'progress reported' if said is None else shown(said)}"
         case events.UnknownFact():
             return f"{printable(fact.type)}: an event of a newer release"
         case _:
@@ -332,6 +358,26 @@ def progress(said: Progress) -> str:
     return ", ".join([counted, *([printable(said.message)] if said.message else []), *metrics, *used])
 
 
+def loop_progress(said: Progress) -> str:
+    """Return how far a loop is, on one line: `40 % (4000 of 10000), 3 failed, 120/s, about 50s left`."""
+    share, failed, rate = said.share, said.metrics.get("failed"), said.metrics.get(PER_SECOND)
+    parts = [f"{100 * (share or 0):.0f} % ({said.done:g} of {said.total or 0:g})"]
+    if failed:
+        parts.append(f"{failed:g} failed")
+    if rate:
+        parts.append(f"{rate:g}/s")
+    if (left := said.seconds_left) and said.done > 1:
+        parts.append(f"about {format_duration(round(left))} left")
+    return ", ".join(parts)
+
+
+def items_done(said: Progress) -> str:
+    """Return what a loop has come to: `97 of 100 items, 3 failed`."""
+    failed = round(said.metrics.get("failed", 0))
+    done = f"{said.done - failed:g} of {said.total or 0:g} items"
+    return f"{done}, {failed} failed" if failed else done
+
+
 def is_usage_only(said: Progress | events.ProgressReported) -> bool:
     """True if a report holds only what commands have used, and nothing that a step has reported itself."""
     nothing = not said.done and said.total is None and said.message is None
@@ -351,12 +397,16 @@ def _step_line(fact: StepFact, step: StepState, at: int) -> str:
             return _wait_line(fact)
         case events.StepCompleted():
             is_task = step.kind == "task"
+            if step.kind == ITEMS:
+                counts = "" if step.progress is None else f": {items_done(step.progress)}"
+                return f"completed in {elapsed(step.started_at, at, at)}{counts}"
             return f"completed in {format_duration(round(step.active_seconds, 3))}" if is_task else "finished waiting"
         case events.AttemptFailed():
             wait = format_duration(round(max(0, fact.next_attempt_at - at) / MICROSECONDS, 1))
             return f"attempt {fact.attempt} failed: {fact.type}: {first_line(fact.message)}; next attempt in {wait}"
         case events.StepFailed():
-            return f"failed at attempt {fact.attempt}: {fact.type}: {first_line(fact.message)}"
+            attempt = f" at attempt {fact.attempt}" if fact.attempt else ""
+            return f"failed{attempt}: {fact.type}: {first_line(fact.message)}"
         case events.StepInterrupted():
             return f"attempt {fact.attempt} was interrupted"
         case events.StepCancelled():
@@ -375,6 +425,8 @@ def _step_line(fact: StepFact, step: StepState, at: int) -> str:
 
 
 def _wait_line(fact: events.StepWaiting) -> str:
+    if fact.kind == ITEMS:
+        return "started"
     if fact.signal is not None:
         return f"waits for the signal {fact.signal}"
     return f"sleeps until {format_instant(fact.until)}" if fact.child is None else f"waits for run {fact.child}"

@@ -14,7 +14,11 @@ from flujo.cli.session import Session, declare, has_colour, run_async
 from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState
 from flujo.kernel.durations import format_duration, format_instant
 from flujo.kernel.errors import StepNotFoundError, ways_on
-from flujo.kernel.programs import EVERY_STEP, choice_in
+from flujo.kernel.programs import EVERY_STEP, choice_in, loop_of
+from flujo.kernel.state import ITEMS
+
+ITEMS_SHOWN = 20
+"""How many items of one loop are listed at most."""
 
 HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
 
@@ -73,9 +77,28 @@ def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -
         if value:
             print(f"{name:<11}{value if name == 'status' else text.printable(value)}")
     if state.steps:
-        rows = [text.step_row(step, now) for step in state.steps.values()]
+        shown, left_out = _shown_steps(state)
         print()
-        print(text.table(HEAD, rows, status=1, colour=colour))
+        print(text.table(HEAD, [text.step_row(step, now) for step in shown], status=1, colour=colour))
+        if left_out:
+            print(f"\n{left_out} items are not listed; --step 'NAME[0]' shows one, -o json all")
+
+
+def _shown_steps(state: WorkflowState) -> tuple[list[StepState], int]:
+    """Return the steps that are listed, and how many are not: of a loop with many items those that have completed, and
+    of the others all but the first."""
+    items: dict[str, list[StepState]] = {}
+    for step in state.steps.values():
+        loop = state.steps.get(loop_of(step.name) or "")
+        if loop is not None and loop.kind == ITEMS:
+            items.setdefault(loop.name, []).append(step)
+    hidden: set[str] = set()
+    for members in items.values():
+        if len(members) > ITEMS_SHOWN:
+            others = [step for step in members if not step.is_completed]
+            hidden.update(step.name for step in members if step.is_completed)
+            hidden.update(step.name for step in others[ITEMS_SHOWN:])
+    return [step for step in state.steps.values() if step.name not in hidden], len(hidden)
 
 
 def _times(number: int) -> str:

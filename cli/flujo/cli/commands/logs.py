@@ -21,6 +21,7 @@ from flujo.cli.session import Session, declare, harmless, run_async
 from flujo.cli.target import ServerTarget
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
 from flujo.kernel.errors import StepNotFoundError
+from flujo.kernel.programs import loop_of
 from flujo.workflows.runlog import LogLine, LogReader
 
 LOOK_SECONDS = 0.2
@@ -38,12 +39,13 @@ class Wanted(NamedTuple):
         """True for a line that is shown; what is said about the log itself always is."""
         if line.step is None:
             return True
-        return self.step in (None, line.step) and self.attempt in (None, line.attempt)
+        is_of_step = self.step is None or line.step == self.step or loop_of(line.step) == self.step
+        return is_of_step and self.attempt in (None, line.attempt)
 
 
 @declare("logs", formats=("table", "json", "jsonl", "yaml"))
 @click.argument("run_id", metavar="ID")
-@click.option("--step", metavar="STEP", help="only what this step has printed")
+@click.option("--step", metavar="STEP", help="only what this step has printed, or the items of this loop")
 @click.option("--attempt", metavar="N", type=click.IntRange(1), help="only what was printed in this attempt")
 @click.option("--tail", metavar="N", type=click.IntRange(0), help="only the last N lines of what there is")
 @click.option("-f", "--follow", is_flag=True, help="go on with what is printed, until the run has ended")
