@@ -17,7 +17,7 @@ from flujo.kernel.execution.current_attempt import Attempt, Wait, enter_attempt,
 from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.journal.failures import error_kinds, error_type
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
-from flujo.kernel.programs import ItemOutcome, Loop, LoopEnd
+from flujo.kernel.programs import ItemOutcome, Loop, LoopEnd, Workflow
 from flujo.kernel.state import StepStatus
 from flujo.kernel.values import decode, encode
 
@@ -32,6 +32,7 @@ class Record:
     failure: tuple[str, str] = ("", "")
     reason: str = ""
     settled_seq: int | None = None
+    call: str | None = None
 
 
 class Crash(BaseException):
@@ -62,6 +63,18 @@ class ScriptedContext:
     async def pause_without_workspace(self) -> NoReturn:
         """Nothing here makes or removes a workspace."""
         raise AssertionError("the workspace is gone")
+
+    async def run_child(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        retry: RetryPolicy = NO_RETRY,
+    ) -> Any:
+        """There is no kernel here that could run it."""
+        raise AssertionError("a child was started")
 
     def skip(self, name: str, reason: str) -> None:
         self._use(name)

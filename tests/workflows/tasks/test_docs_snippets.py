@@ -17,10 +17,13 @@ ENDS = {"messages": 1, "signals": 7, "sleeping": 7}
 ANSWERS = {"/report/monday": b'{"lines": 3}', "/reports": b"", "/report.pdf": b"%PDF", "/hook": b"ok"}
 """What the server of the page answers; anything else is not found."""
 
+CHILD = "name: child\nparams: {day: {}}\noutputs: {lines: 3}\nsteps: [{name: a, task: noop}]\n"
+
 
 @pytest.mark.parametrize("text", [text for place, text in blocks() if place.startswith(PAGE)])
 def test_a_snippet_runs_to_the_end_the_page_tells_of(text: str, flujoctl: Flujoctl, folder: Path) -> None:
-    """In an empty folder, but for the one template that a snippet renders, beside the server that some of them ask."""
+    """In a folder with the template and the child that two of them name, beside the server that some of them ask."""
+    (folder / "child.yaml").write_text(CHILD)
     (folder / "page.md.j2").write_text("day {{ timestamp }}")
     name = text.partition("\n")[0].removeprefix("name: ")
 

@@ -27,6 +27,7 @@ from flujo.kernel.programs import (
     Loop,
     RetryPolicy,
     Wait,
+    Workflow,
     bounded,
     current_attempt,
     plain_options,
@@ -34,6 +35,7 @@ from flujo.kernel.programs import (
 )
 from flujo.kernel.state import SETTLED
 
+from .child_workflows import ALREADY_THERE, LoadFile, child_start, load_nothing
 from .definitions import Definition, LoopDefinition, StepDefinition
 from .graphs import Graph, Schedule
 from .loops import loop_for
@@ -76,6 +78,8 @@ class Recorded(Protocol):
     def output_json(self) -> str | None: ...
     @property
     def settled_seq(self) -> int | None: ...
+    @property
+    def call(self) -> str | None: ...
 
 
 class RunContext(Protocol):
@@ -99,6 +103,15 @@ class RunContext(Protocol):
     ) -> Any: ...
 
     async def loop(self, loop: Loop, /, *, name: str) -> Any: ...
+    async def run_child(
+        self,
+        workflow: Workflow | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        retry: RetryPolicy = NO_RETRY,
+    ) -> Any: ...
 
     def skip(self, name: str, reason: str) -> None: ...
 
@@ -107,13 +120,16 @@ class RunContext(Protocol):
     def peek(self, name: str) -> Recorded | None: ...
 
 
-async def interpret(definition: Definition, ctx: RunContext, inputs: Mapping[str, Any]) -> Any:
-    """Run the steps of a definition; returns its rendered `outputs`, or null when it declares none.
+async def interpret(
+    definition: Definition, ctx: RunContext, inputs: Mapping[str, Any], load: LoadFile = load_nothing
+) -> Any:
+    """Run the steps of a definition; returns its rendered `outputs`, or null when it declares none. `load` reads the
+    definitions of its children.
 
     Raises StepFailed for a failure that nothing handles, an ExceptionGroup when further steps have failed besides,
     the first one first, and TemplateError for outputs that cannot be rendered.
     """
-    steps = _Steps(ctx, definition, inputs)
+    steps = _Steps(ctx, definition, inputs, load)
     if definition.graph is None:
         failures = await _in_order(definition, steps)
     else:
@@ -126,11 +142,13 @@ async def interpret(definition: Definition, ctx: RunContext, inputs: Mapping[str
     return None if definition.outputs is None else await render(definition.outputs, steps.names.seen_at_the_end())
 
 
-async def clean_up(definition: Definition, ctx: RunContext, inputs: Mapping[str, Any]) -> None:
+async def clean_up(
+    definition: Definition, ctx: RunContext, inputs: Mapping[str, Any], load: LoadFile = load_nothing
+) -> None:
     """Run the clean-ups of a run that was cancelled or has taken too long: those that have not come to their end.
 
     What is recorded of the other steps is gone through once more, so that the templates of clean-ups see it."""
-    steps = _Steps(ctx, definition, inputs)
+    steps = _Steps(ctx, definition, inputs, load)
     if definition.graph is None:
         failures = await _in_order(definition, steps, only_recorded=True)
     else:
@@ -289,7 +307,8 @@ class _SideBySide:
 class _Steps:
     """Performs steps, and keeps what templates see of them."""
 
-    def __init__(self, ctx: RunContext, definition: Definition, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, ctx: RunContext, definition: Definition, inputs: Mapping[str, Any], load: LoadFile) -> None:
+        self._load = load
         self.names = StepNames(definition, ctx.run_id, ctx.environment, inputs)
         self.performed: set[str] = set()
         self._ctx = ctx
@@ -358,7 +377,9 @@ class _Steps:
         if retry != NO_RETRY:
             retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
         try:
-            if step.loop is None:
+            if step.task.starts_run:
+                result = await self._run_child(step, self.names.seen_by(step, ending), retry)
+            elif step.loop is None:
                 bounded_body = prepared(body, plain_options(f"task:{step.task.name}"))
                 result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
             else:
@@ -382,6 +403,28 @@ class _Steps:
             return await _call_task(loop.task, loop.inputs, seen, self.names.log_file, step.timeout_seconds)
 
         return loop_for(step, loop, self.names.seen_by(step, ending), retry, call)
+
+    async def _run_child(self, step: StepDefinition, seen: Mapping[str, Any], retry: RetryPolicy) -> Any:
+        """Run another workflow as a step. What keeps it from being started fails the step, as its body would."""
+        recorded = self._ctx.peek(step.name)
+        is_begun = recorded is not None and recorded.status != "pending"
+        is_child = is_begun and recorded is not None and recorded.call == "child"
+        failure: Exception | None = None
+        start = ALREADY_THERE
+        if recorded is None or recorded.status not in SETTLED:
+            try:
+                start = await child_start(step, seen, self._load)
+            except (FlujoError, OSError) as error:
+                failure = error
+        if is_child or (failure is None and not is_begun):
+            return await self._ctx.run_child(
+                start.workflow, start.inputs, name=step.name, labels=start.labels, retry=retry
+            )
+
+        async def fail() -> NoReturn:
+            raise failure or InterruptedError("the step was interrupted when its run could not be started")
+
+        return await self._ctx.step(prepared(fail, plain_options(f"task:{step.task.name}")), name=step.name)
 
     async def _require_workspace(self, recorded: Recorded | None) -> None:
         """Pause the run if its workspace is gone although an earlier step has worked in it: a step that has not come

@@ -88,21 +88,27 @@ def _workflow(
     tasks: Iterable[Task],
     files: Files = NO_FILES,
 ) -> Workflow:
-    definition = read_definition(text, name, Tasks(tasks), files)
+    further = tuple(tasks)
+    definition = read_definition(text, name, Tasks(further), files)
     folder = None if workspace is None else Path(workspace).absolute()
 
     def choose(choice: StepChoice, goes_on: bool) -> Workflow:
-        return replace(_workflow_of(part_of(definition, choice, goes_on), path, folder), choose=choose)
+        return replace(_workflow_of(part_of(definition, choice, goes_on), path, folder, further), choose=choose)
 
     return choose(StepChoice(), False)
 
 
-def _workflow_of(definition: Definition, path: Path | None, workspace: Path | None) -> Workflow:
+def _workflow_of(
+    definition: Definition, path: Path | None, workspace: Path | None, tasks: tuple[Task, ...]
+) -> Workflow:
+    def load(path: Path, source: str) -> Workflow:
+        return load_workflow(path, source=source, tasks=tasks)
+
     async def program(ctx: RunContext, inputs: dict[str, Any]) -> Any:
-        return await interpret(definition, ctx, inputs)
+        return await interpret(definition, ctx, inputs, load)
 
     async def tidy_up(ctx: RunContext, inputs: dict[str, Any]) -> None:
-        await clean_up(definition, ctx, inputs)
+        await clean_up(definition, ctx, inputs, load)
 
     return Workflow(
         name=definition.name,

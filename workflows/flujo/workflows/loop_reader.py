@@ -66,6 +66,11 @@ class LoopReader(NodeReader):
             found = self._batch(step, given, scope)
         if found is None:
             return None
+        if found["task"].starts_run:
+            self._add(
+                step.value["task"].at, "a workflow cannot be run for each item of a loop: its steps can have loops"
+            )
+            return None
         is_batch_by_default = task is batch and not has_value(step, "on_error")
         goes_on = is_batch_by_default or (on_error.goes_on and on_error.next is None)
         return LoopDefinition(**found, goes_on=goes_on, report_seconds=report_seconds)

@@ -53,6 +53,7 @@ BUILT_IN = {
     "sleep": "waiting:sleep",
     "template": "messages:template",
     "wait_signal": "waiting:wait_signal",
+    "workflow": "child_workflow:workflow",
     "write_file": "files:write_file",
     "write_json": "data_files:write_json",
     "write_yaml": "data_files:write_yaml",
@@ -115,7 +116,8 @@ class Task:
     with the input it stands for. With `takes_any_input` inputs that are not declared are handed on as they are.
     `result` describes what the task returns, in the keywords of JSON Schema. `check` says what is wrong with inputs as
     they are written, by input, when a definition is loaded; `mentions` lists what they mention outside of templates:
-    `("env", "HOME")`, `("args", "day")`, `("settings", "shell")`, with None for the second if it may be any.
+    `("env", "HOME")`, `("args", "day")`, `("settings", "shell")`, with None for the second if it may be any. A step
+    that `starts_run` has no body (child_workflows.py).
     """
 
     name: str
@@ -126,6 +128,7 @@ class Task:
     result: Mapping[str, Any] = field(default_factory=dict)
     takes_any_input: bool = False
     needs_workspace: bool = True
+    starts_run: bool = False
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None
 
@@ -176,6 +179,7 @@ def task(
     result: Mapping[str, Any] | None = None,
     takes_any_input: bool = False,
     needs_workspace: bool = True,
+    starts_run: bool = False,
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None,
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None,
 ) -> Callable[[Run], Task]:
@@ -198,6 +202,7 @@ def task(
             result=dict(result or {}),
             takes_any_input=takes_any_input or inputs is None,
             needs_workspace=needs_workspace,
+            starts_run=starts_run,
             check=check,
             mentions=mentions,
         )

@@ -44,6 +44,10 @@ class StepReader(NodeReader):
         before = self._order.before(name)
         retry = self._failures.retry(entries.get("retry"))
         timeout_seconds = self._duration(entries.get("timeout"), "`timeout`")
+        if task is not None and task.starts_run and timeout_seconds is not None:
+            self._add(
+                entries["timeout"].at, "a workflow has a `timeout` of its own, at the top of its file; write it there"
+            )
         on_error, further = self._failures.on_error(node, before, name)
         condition = self._read_condition(entries.get("condition"), before, name)
         given = self._given(node)

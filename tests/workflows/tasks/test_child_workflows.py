@@ -1,0 +1,263 @@
+"""Steps that are runs of another definition, run by `flujoctl run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flujo.backends.memory import InMemoryBackend
+from flujo.kernel import Kernel
+from flujo.workflows import TaskCall, load_workflow, task
+from workflows.tasks.conftest import Runs
+
+CALL = '- {name: call, task: workflow, inputs: {file: child.yaml, inputs: {n: "{{ 2 }}", who: Ada}}}'
+
+
+def child(runs: Runs, steps: str, top: str = "") -> None:
+    """The file `child.yaml`, which takes a number and a name and returns both."""
+    text = (
+        "name: child\nparams:\n  n: {type: integer, required: true}\n  who: {type: string, default: nobody}\n"
+        f"{top}outputs: {{n: '{{{{ n }}}}', said: \"{{{{ steps.say.result | default('nothing') }}}}\"}}\nsteps:\n"
+    )
+    (runs.folder / "child.yaml").write_text(text + textwrap.indent(textwrap.dedent(steps).strip(), "  ") + "\n")
+
+
+def test_values_go_down_and_up_with_their_types(runs: Runs) -> None:
+    """The outputs of the child are the result; it is a run of its own, whose parent is known."""
+    child(runs, "- {name: say, task: echo, inputs: {message: '{{ who }} {{ n + 1 }}'}}")
+
+    results = runs.results(CALL + "\n- {name: after, task: echo, inputs: {message: '{{ steps.call.result.n + 1 }}'}}")
+
+    assert results == {"call": {"n": 2, "said": "Ada 3"}, "after": 3}
+    state = runs.state("r.call")
+    assert (state["workflow"], state["parent_run_id"], state["status"]) == ("child", "r", "completed")
+
+
+def test_a_child_whose_steps_are_skipped_has_not_failed(runs: Runs) -> None:
+    """Nor has its parent."""
+    child(runs, "- {name: say, task: echo, condition: n > 5, inputs: {message: much}}")
+
+    assert runs.results(CALL) == {"call": {"n": 2, "said": "nothing"}}
+
+
+def test_a_step_whose_condition_is_false_starts_nothing(runs: Runs) -> None:
+    """It is skipped as any other."""
+    child(runs, "- {name: say, task: echo, inputs: {message: x}}")
+
+    assert runs.results(CALL.replace("task:", "condition: false, task:")) == {}
+    assert runs.flujoctl("list", "-o", "name").out.split() == ["r"]
+
+
+def test_the_failure_of_a_child_is_that_of_its_step(runs: Runs) -> None:
+    """With the id of the child and the type of its error; the resume of the parent resumes it."""
+    child(
+        runs,
+        """
+        - {name: once, task: shell, inputs: {command: "echo once >> ../../../began"}}
+        - {name: say, task: shell, inputs: {command: "test -e ../../../there && echo found"}}
+        """,
+    )
+
+    assert runs.error(CALL)[0] == "ShellError"
+    assert "run r.call failed: " in runs.state()["error"]["message"]
+    (runs.folder / "there").write_text("")
+
+    ended = runs.flujoctl("resume", "r")
+
+    assert ended.code == 0, ended
+    assert runs.state()["step_outputs"]["call"]["result"]["said"]["stdout"] == "found\n"
+    assert (runs.folder / "began").read_text() == "once\n"
+
+
+def test_a_failure_of_a_child_can_be_gone_on_after(runs: Runs) -> None:
+    """By the rules of any step."""
+    child(runs, "- {name: say, task: fail, inputs: {message: no luck}}")
+
+    results = runs.results(
+        CALL.replace("task:", "on_error: continue, task:")
+        + "\n- {name: after, task: echo, inputs: {message: '{{ steps.call.error.type }}'}}"
+    )
+
+    assert results["after"] == "TaskFailed"
+
+
+def test_a_retry_resumes_the_child(runs: Runs) -> None:
+    """What it has completed is not run again."""
+    child(
+        runs,
+        """
+        - {name: once, task: shell, inputs: {command: "echo once >> ../../../began"}}
+        - {name: say, task: shell, inputs: {command: "echo try >> ../../../began; test $(wc -l < ../../../began) = 3"}}
+        """,
+    )
+
+    runs.results(CALL.replace("task:", "retry: {max_attempts: 2, delay: 0}, task:"))
+
+    assert (runs.folder / "began").read_text() == "once\ntry\ntry\n"
+
+
+def test_a_child_of_a_child_runs(runs: Runs) -> None:
+    """Its file counts from that of the child."""
+    (runs.folder / "sub").mkdir()
+    (runs.folder / "sub/inner.yaml").write_text(
+        "name: inner\noutputs: {at: '{{ workflow_dir }}'}\nsteps: [{name: a, task: noop}]\n"
+    )
+    (runs.folder / "sub/outer.yaml").write_text(
+        "name: outer\noutputs: {inner: '{{ steps.in.result }}'}\n"
+        "steps: [{name: in, task: workflow, inputs: {file: inner.yaml}}]\n"
+    )
+
+    results = runs.results("- {name: out, task: workflow, inputs: {file: sub/outer.yaml}}")
+
+    assert results == {"out": {"inner": {"at": str(runs.folder / "sub")}}}
+
+
+@pytest.mark.parametrize(
+    ("step", "type", "told"),
+    [
+        ("{file: nowhere.yaml}", "flujo.kernel.errors.DefinitionError", "nowhere.yaml: there is no such file"),
+        ("{file: bad.yaml}", "flujo.kernel.errors.DefinitionError", "bad.yaml:2:1: "),
+        ("{file: child.yaml}", "InvalidInputError", "n"),
+        ("{file: child.yaml, inputs: {n: many}}", "InvalidInputError", 'must be an integer, not "many"'),
+        ("{file: child.yaml, inputs: {n: 1, x: 2}}", "InvalidInputError", "there is no parameter `x`"),
+        ("{workflow: stranger}", "WorkflowNotFoundError", "stranger"),
+        ("{file: '{{ args.none }}'}", "TaskInputError", "`file` must be a string, not null"),
+    ],
+)
+def test_a_child_that_cannot_be_started_fails_its_step(step: str, type: str, told: str, runs: Runs) -> None:
+    """And says why; the run can be resumed once that is mended."""
+    child(runs, "- {name: say, task: echo, inputs: {message: x}}")
+    (runs.folder / "bad.yaml").write_text("name: bad\nstep: []\nsteps: []\n")
+
+    found, message = runs.error(
+        f"- {{name: call, task: workflow, inputs: {step}}}", top="params: {none: {default: null}}"
+    )
+
+    assert (found, told in message) == (type, True), message
+
+
+def test_a_child_whose_file_was_missing_runs_after_a_resume(runs: Runs) -> None:
+    """Its step has failed as a step, and is a run afterwards."""
+    runs.error(CALL.replace("task:", "retry: {max_attempts: 3, delay: 0}, task:"))
+    child(runs, "- {name: say, task: echo, inputs: {message: x}}")
+
+    assert runs.flujoctl("resume", "r").code == 0
+    assert runs.state()["step_outputs"]["call"]["result"] == {"n": 2, "said": "x"}
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("inputs: {}", "needs exactly one of the inputs `workflow` and `file`"),
+        ("inputs: {file: a, workflow: b}", "needs exactly one of the inputs `workflow` and `file`"),
+        ("inputs: {file: a, labels: {team: 1}}", "`labels` must be texts, and `team` is none"),
+        ("for_each: [1], inputs: {file: a}", "3:24: a workflow cannot be run for each item of a loop"),
+        ("timeout: 5s, inputs: {file: a}", "a workflow has a `timeout` of its own, at the top of its file"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_runs(step: str, told: str, runs: Runs) -> None:
+    """With its position."""
+    assert told in runs.refusal(f"- {{name: call, task: workflow, {step}}}")
+
+
+def test_a_batch_of_workflows_is_refused(runs: Runs) -> None:
+    """As a loop over the task is."""
+    told = runs.refusal("- {name: a, task: batch, inputs: {items: [1], task: {task: workflow, inputs: {file: a}}}}")
+
+    assert "a workflow cannot be run for each item of a loop" in told
+
+
+def begun(runs: Runs) -> subprocess.Popen[bytes]:
+    """A parent in a process of its own, whose child waits in a step."""
+    fifo = runs.folder / "fifo"
+    os.mkfifo(fifo)
+    child(runs, f"- {{name: say, task: shell, inputs: {{command: 'echo begun > {fifo}; exec sleep 600'}}}}")
+    (runs.folder / "flow.yaml").write_text(f"name: flow\nsteps:\n  {CALL}\n")
+    command = [sys.executable, "-m", "flujoctl", "run", "flow.yaml", "--id", "r"]
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    assert fifo.read_text() == "begun\n"
+    return running
+
+
+def test_a_cancel_of_the_parent_cancels_the_child(runs: Runs) -> None:
+    """Its command ends, too."""
+    running = begun(runs)
+
+    runs.flujoctl("cancel", "r")
+
+    assert running.wait(60) == 8
+    assert [runs.state(run_id)["status"] for run_id in ("r", "r.call")] == ["cancelled", "cancelled"]
+
+
+def test_a_killed_parent_goes_on_with_its_child_in_another_process(runs: Runs) -> None:
+    """By the text that the child has stored: its file is gone."""
+    running = begun(runs)
+    running.send_signal(signal.SIGKILL)
+    running.wait(60)
+    (runs.folder / "child.yaml").unlink()
+    (runs.folder / "fifo").unlink()
+    (runs.folder / "fifo").write_text("")
+    sleep = runs.folder / "bin" / "sleep"
+    sleep.parent.mkdir()
+    sleep.write_text("#!/bin/sh\necho slept\n")
+    sleep.chmod(0o755)
+
+    path = f"{sleep.parent}:{os.environ['PATH']}"
+    command = [sys.executable, "-m", "flujoctl", "resume", "r"]
+    resumed = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=60)
+
+    assert resumed.returncode == 0, resumed
+    assert runs.state()["step_outputs"]["call"]["result"]["said"]["stdout"] == "slept\n"
+
+
+async def test_a_registered_workflow_is_called_by_its_name(tmp_path: Path) -> None:
+    """And a child may use the tasks that its parent was given."""
+
+    @task("double", inputs={"n": {"type": "integer"}})
+    async def double(call: TaskCall) -> int:
+        return int(call.inputs["n"]) * 2
+
+    inner = load_workflow(
+        "name: inner\nparams: {n: {type: integer}}\noutputs: {n: '{{ steps.a.result }}'}\n"
+        "steps: [{name: a, task: double, inputs: {n: '{{ n }}'}}]\n",
+        tasks=[double],
+    )
+    (tmp_path / "same.yaml").write_text(
+        "name: same\noutputs: {n: '{{ steps.a.result }}'}\nsteps: [{name: a, task: double, inputs: {n: 5}}]\n"
+    )
+    (tmp_path / "outer.yaml").write_text(
+        "name: outer\noutputs: {a: '{{ steps.a.result.n }}', b: '{{ steps.b.result.n }}'}\nsteps:\n"
+        "  - {name: a, task: workflow, inputs: {workflow: inner, params: {n: 4}, labels: {team: x}}}\n"
+        "  - {name: b, task: workflow, inputs: {file: same.yaml}}\n"
+    )
+    outer = load_workflow(tmp_path / "outer.yaml", tasks=[double], workspace=tmp_path / "w")
+
+    async with Kernel(InMemoryBackend(), workflows=[inner, outer]) as kernel:
+        output: Any = await kernel.run(outer, {}, run_id="r")
+        labels = (await kernel.inspect("r.a")).labels
+
+    assert output == {"a": 8, "b": 10}
+    assert labels == {"team": "x"}
+
+
+async def test_a_definition_without_a_file_cannot_name_one_beside_it(tmp_path: Path) -> None:
+    """It says so, and takes an absolute path."""
+    (tmp_path / "child.yaml").write_text("name: child\nsteps: [{name: a, task: noop}]\n")
+    flow = "name: flow\nsteps:\n  - {{name: a, task: workflow, inputs: {{file: {}}}}}\n"
+
+    async with Kernel(InMemoryBackend()) as kernel:
+        await kernel.run(load_workflow(flow.format(tmp_path / "child.yaml"), workspace=tmp_path), {})
+        await kernel.start(load_workflow(flow.format("child.yaml"), workspace=tmp_path), {}, run_id="r")
+        state = await kernel.wait("r")
+
+    assert state.error is not None
+    assert state.error.message == (
+        "'child.yaml' counts from the file of this workflow, and it has none; give an absolute path"
+    )

@@ -1,0 +1,66 @@
+"""Steps that are runs of their own: what the step of a task `workflow` starts, and with which inputs.
+
+What is started is found when the step begins. From then on the child goes on with the text that it has stored: its
+file may change, or be gone, without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from flujo.kernel.errors import FlujoError
+from flujo.kernel.programs import Workflow
+
+from .blocking import may_block
+from .definitions import StepDefinition
+from .templates import holds, render
+
+LoadFile = Callable[[Path, str], Workflow]
+"""Returns the workflow in a file; the text is what messages call it."""
+
+
+class ChildStart(NamedTuple):
+    """What a step starts."""
+
+    workflow: Workflow | str
+    inputs: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+
+class ChildFileError(FlujoError, ValueError):
+    """A step names a file by a path that counts from nowhere."""
+
+    reason = "INVALID_FIELD"
+    type = "ChildFileError"
+
+
+ALREADY_THERE = ChildStart("", {}, {})
+"""What stands for a child that has been started and that cannot be looked up any more."""
+
+
+def load_nothing(path: Path, source: str) -> NoReturn:
+    """Refuse to read a file, where there are none."""
+    raise ChildFileError(f"{source!r} cannot be read here")
+
+
+async def child_start(step: StepDefinition, seen: Mapping[str, Any], load: LoadFile) -> ChildStart:
+    """Return what a step starts; raises FlujoError for inputs that cannot be rendered, and for a file that cannot be
+    read."""
+    if step.condition is not None:
+        await holds(step.condition, seen)
+    given = step.task.checked(await render(step.inputs, seen))
+    labels = {name: str(value) for name, value in given["labels"].items()}
+    if "workflow" in given:
+        return ChildStart(given["workflow"], given["inputs"], labels)
+    return ChildStart(
+        await may_block(lambda _: load(_place(given["file"], seen), given["file"])), given["inputs"], labels
+    )
+
+
+def _place(file: str, seen: Mapping[str, Any]) -> Path:
+    path, folder = Path(file), seen["workflow_dir"]
+    if not path.is_absolute() and not folder:
+        raise ChildFileError(f"{file!r} counts from the file of this workflow, and it has none; give an absolute path")
+    return Path(folder) / path
