@@ -78,7 +78,21 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "nothing": ("{}", ["1:1: `name` is missing", "1:1: `steps` is missing"]),
     "a list": ("- a\n", ["1:1: a workflow is a mapping with `name` and `steps`, not a list"]),
     "empty steps": ("name: x\nsteps: []\n", ["2:8: `steps` must have at least one step"]),
-    "steps no list": ("name: x\nsteps: {a: 1}\n", ["2:8: `steps` must be a list, not a mapping"]),
+    "steps no list": (
+        "name: x\nsteps: a\n",
+        ['2:8: `steps` must be a list of steps, or a mapping of their names, not the text "a"'],
+    ),
+    "steps as a mapping": (
+        "name: x\nsteps:\n  a: 1\n  b: {name: c, task: noop}\n  c:\n  d d: {task: noop}\n  e: {name: e, task: nop}\n",
+        [
+            "3:6: a step is a mapping with `name` and `task`, not the number 1",
+            "4:13: this step is `b` already; leave `name` out",
+            "5:3: `task` is missing in this step",
+            '6:3: "d d" is not a valid step name: a letter or _, then up to 99 letters, digits, _, . or -; '
+            "for example d-d",
+            "7:22: there is no task `nop`; did you mean `noop`?",
+        ],
+    ),
     "a step no mapping": (
         "name: x\nsteps:\n  - echo\n",
         ['3:5: a step is a mapping with `name` and `task`, not the text "echo"'],
@@ -159,6 +173,17 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "a maximum below the delay": (
         "name: x\nsteps:\n  - {name: a, task: noop, retry: {delay: 10m, max_delay: 5m}}\n",
         ["3:58: `max_delay` is below `delay`; leave it out, or make it longer"],
+    ),
+    "parameters that look like other things": (
+        "name: x\nparams:\n  a: {colour: red, size: 3}\n  b: {default: 3, max: 5}\n"
+        "steps: [{name: a, task: echo, inputs: {message: '{{ args.aa }} {{ args.c }}'}}]\n",
+        [
+            "3:6: parameter `a`: a mapping as a default is written {default: {…}}; the keywords are: type, required, "
+            "default, enum, allowedValues, pattern, minimum, maximum, minLength, maxLength, minItems, maxItems, items, "
+            "format, description",
+            "4:19: parameter `b`: there is no keyword `max`; did you mean `maximum`?",
+            "5:49: there is no parameter `aa`; did you mean `a`? (in a template)",
+        ],
     ),
     "flows that lack what they use": (
         """\
@@ -460,7 +485,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
         """,
         [
             "3:3: `2day` is not a parameter name: letters, digits and _, no digit first",
-            '4:6: parameter `a` must be a mapping such as {type: string, default: x}, not the text "string"',
+            "4:6: parameter `a`: string may be its type or its default; write {type: string} for the type, or "
+            "{default: string} for the text",
             '5:13: parameter `b`: `type` must be one of string, integer, number, boolean, array, object, not "text"',
             "6:7: parameter `c`: there is no keyword `typ`; did you mean `type`?",
             '7:31: parameter `d`: `default` must be an integer, not "x"',

@@ -210,7 +210,7 @@ async def test_no_definition_that_a_client_sends_holds_up_the_event_loop() -> No
     text = "name: x\nsteps:\n  - name: a\n    task: echo\n    inputs:\n      message:\n" + message * 3000
 
     async with watched() as seen:
-        with pytest.raises(DefinitionError, match="there is no parameter `a`"):
+        with pytest.raises(DefinitionError, match="there is no step `d`"):
             await requested_workflow(Definition(text=text, name="x.yaml"))
 
     assert seen.stall < MAX_STALL

@@ -123,7 +123,7 @@ def test_a_mistake_is_told_where_it_stands(folder: Path) -> None:
         ("pipe", "2:10: the imported file `pipe` is not a file"),
         ("binary", "2:10: the imported file `binary` is not UTF-8 text"),
         ("list.yaml", "list.yaml:1:1: an imported file is a mapping with `steps`, not a list"),
-        ("text.yaml", 'text.yaml:1:8: `steps` must be a list, not the text "x"'),
+        ("text.yaml", 'text.yaml:1:8: `steps` must be a list of steps, or a mapping of their names, not the text "x"'),
         ("empty.yaml", "empty.yaml:1:1: the file is empty"),
         ("[{file: a.yaml}]", "2:11: an import needs `path`"),
         ("[3]", "2:11: an import is the path of a file, as in [common.yaml], not the number 3"),

@@ -21,12 +21,15 @@ from .flow_reader import FlowReader
 from .http_rules import rules_of
 from .importing import NO_FILES, Files, read_whole
 from .missing_values import needed_env, uses_of_optional_results
-from .parameters import Parameter, declare, keyword_problems
+from .parameters import KEYWORDS, TYPES, Parameter, declare, from_default, keyword_problems
 from .reading import NodeReader, has_value, kind_of
 from .registry import Mention, Tasks
 from .step_order import StepOrder, read_order
 from .step_reader import StepReader
 from .template_checks import TemplateChecks
+from .wording import nearest
+
+_UNDECLARED = "`{0}` is not declared under `params`: a run has it only if somebody gives it; declare it with a default"
 
 
 def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES) -> Definition:
@@ -38,10 +41,11 @@ def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES)
     problems.raise_if_any()
     assert definition is not None
     optional = uses_of_optional_results(definition, definition.uses)
+    undeclared = [(at, _UNDECLARED.format(name)) for name, at in definition.undeclared.items()]
     return replace(
         definition,
         needed_env=needed_env(definition, definition.uses),
-        warnings=tuple(dict.fromkeys(problems.at(at, message) for at, message in optional)),
+        warnings=tuple(dict.fromkeys(problems.at(at, message) for at, message in (*optional, *undeclared))),
     )
 
 
@@ -80,7 +84,8 @@ class _Reader(NodeReader):
             max_parallel=self._number(top.get("max_parallel"), "max_parallel"),
             description=self._text(top.get("description"), "`description`"),
             version=version,
-            parameters=tuple(parameters.values()),
+            parameters=(*parameters.values(), *(Parameter(name=name) for name in templates.undeclared)),
+            undeclared=templates.undeclared,
             outputs=outputs,
             labels=self._read_labels(top.get("labels")),
             timeout_seconds=self._duration(top.get("timeout"), "`timeout`"),
@@ -96,8 +101,9 @@ class _Reader(NodeReader):
         """Return the nodes of the steps that are mappings."""
         if node is None:
             return []
+        node = self._listed_steps(node)
         if not isinstance(node.value, list):
-            self._add(node.at, f"`steps` must be a list, not {kind_of(node)}")
+            self._add(node.at, f"`steps` must be a list of steps, or a mapping of their names, not {kind_of(node)}")
             return []
         if not node.value:
             self._add(node.at, "`steps` must have at least one step")
@@ -116,14 +122,14 @@ class _Reader(NodeReader):
             if declaration.value is None:
                 continue
             if not isinstance(declaration.value, dict):
-                self._add(
-                    declaration.at,
-                    f"parameter `{name}` must be a mapping such as {{type: string, default: x}}, "
-                    f"not {kind_of(declaration)}",
-                )
+                read[name] = self._plain_default(name, declaration)
                 continue
             keywords = declaration.plain()
             found = keyword_problems(keywords)
+            if found.keys() == keywords.keys() and not any(nearest(each, KEYWORDS) for each in keywords):
+                text = "a mapping as a default is written {default: {…}}"
+                self._add(declaration.at, f"parameter `{name}`: {text}; the keywords are: {', '.join(KEYWORDS)}")
+                continue
             for keyword, problem in found.items():
                 known = declaration.value[keyword]
                 unknown_keyword = problem.startswith("there is no")
@@ -131,6 +137,12 @@ class _Reader(NodeReader):
             if not found:
                 read[name] = declare(name, keywords)
         return read
+
+    def _plain_default(self, name: str, node: Node) -> Parameter:
+        if isinstance(node.value, str) and node.value in TYPES:
+            told = f"write {{type: {node.value}}} for the type, or {{default: {node.value}}} for the text"
+            self._add(node.at, f"parameter `{name}`: {node.value} may be its type or its default; {told}")
+        return from_default(name, node.plain())
 
     def _read_outputs(self, node: Node | None, templates: TemplateChecks, order: StepOrder) -> dict[str, Any] | None:
         if node is None:

@@ -121,6 +121,7 @@ class Definition:
 
     `graph` None: the steps run in order. `outputs` None: none are declared. `env_names`: the variables its templates
     mention; `needed_env` those that every run without a failure needs. `uses`: its templates, in the order of the file.
+    `undeclared`: the parameters among `parameters` that are only used, and where.
     `warnings`: what is allowed and may not be meant.
 
     A part of a definition (`chosen`) has the `steps` and the `graph` of its flow and not those `outside` of it. Of
@@ -136,6 +137,7 @@ class Definition:
     description: str | None = None
     version: str | None = None
     parameters: tuple[Parameter, ...] = ()
+    undeclared: Mapping[str, Position] = field(default_factory=dict)
     outputs: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float | None = None

@@ -168,17 +168,17 @@ class _Importer(NodeReader):
         top = {key: node for key, node in root.value.items() if key != "imports"}
         keys = {key: at for key, at in root.keys.items() if key != "imports"}
         for key, merge in (("params", _all_entries), ("steps", _all_items)):
-            given = [part.value[key] for part in parts if part.value.get(key) is not None]
-            if given and any(part is not root and key in part.value for part in parts):
-                if not self._are_like(key, given):
-                    continue
+            given = [part.value[key] for part in parts if key in part.value]
+            if key == "steps":
+                given = [self._listed_steps(node) for node in given]
+            if self._are_like(key, given) and any(part is not root and key in part.value for part in parts):
                 top[key] = merge(given)
                 keys.setdefault(key, root.at)
         return replace(root, value=top, keys=keys)
 
     def _are_like(self, key: str, nodes: list[Node]) -> bool:
         """True if all that is merged is of the kind it has to be; what is not is noted."""
-        kind, called = (dict, "mapping") if key == "params" else (list, "list")
+        kind, called = (dict, "mapping") if key == "params" else (list, "list of steps, or a mapping of their names")
         wrong = [node for node in nodes if node.value is not None and not isinstance(node.value, kind)]
         for node in wrong:
             self._add(node.at, f"`{key}` must be a {called}, not {kind_of(node)}")

@@ -16,7 +16,7 @@ from typing import Any
 from flujo.kernel.backend import StoredDefinition
 from flujo.kernel.durations import to_datetime
 from flujo.kernel.errors import DefinitionError, Difference, InvalidInputError, Problem
-from flujo.kernel.programs import RunStart, StepChoice, Workflow
+from flujo.kernel.programs import ANY, RunStart, StepChoice, Workflow
 
 from .choosing import part_of
 from .definition_reader import read_definition
@@ -121,6 +121,7 @@ def _workflow_of(
         definition=StoredDefinition(definition.digest, definition.name, definition.version, definition.text),
         file=None if path is None else str(path),
         plan=definition.plan,
+        parameters=[each.name for each in definition.parameters if each.name not in definition.undeclared],
         mentions=definition.mentions,
         environment=_environment(definition, path, workspace),
         retention=definition.retention,
@@ -131,7 +132,7 @@ def _workflow_of(
 
 def _input_checker(definition: Definition) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def check(inputs: dict[str, Any]) -> dict[str, Any]:
-        complete, problems = check_inputs(definition.parameters, inputs)
+        complete, problems = check_inputs(definition.parameters, inputs, takes_others=True)
         if problems:
             raise InvalidInputError(definition.name, problems)
         return complete
@@ -141,9 +142,11 @@ def _input_checker(definition: Definition) -> Callable[[dict[str, Any]], dict[st
 
 def _fitting(definition: Definition, recorded: Mapping[str, Any]) -> tuple[dict[str, Any], list[Difference]]:
     """Return the inputs of a run as a definition that may have changed since takes them, complete with new defaults,
-    and how they do not fit. One that is not declared any more is not mentioned any more either: it is dropped."""
+    and how they do not fit. One that is neither declared nor mentioned any more is dropped."""
     declared = {parameter.name for parameter in definition.parameters}
-    complete, problems = check_inputs(definition.parameters, {n: v for n, v in recorded.items() if n in declared})
+    keeps_all = any(ANY in step.mentions for step in definition.steps)
+    kept = {name: value for name, value in recorded.items() if keeps_all or name in declared}
+    complete, problems = check_inputs(definition.parameters, kept, takes_others=True)
     found = [
         Difference(f"inputs.{name}", "changed", f"its recorded value no longer fits: it {problem}")
         if name in recorded

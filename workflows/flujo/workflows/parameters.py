@@ -20,7 +20,7 @@ from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import InvalidDurationError
 
 from .patterns import PatternLimitError, matches, problem_with
-from .wording import shown, unknown
+from .wording import nearest, shown, unknown
 
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -125,9 +125,9 @@ def keyword_problems(keywords: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong with the keywords of a declaration, by keyword."""
     problems: dict[str, str] = {}
     for keyword, value in keywords.items():
-        if keyword not in _KEYWORDS:
-            problems[keyword] = unknown("keyword", keyword, _KEYWORDS)
-        elif (problem := _KEYWORDS[keyword](value)) is not None:
+        if keyword not in KEYWORDS:
+            problems[keyword] = unknown("keyword", keyword, KEYWORDS)
+        elif (problem := KEYWORDS[keyword](value)) is not None:
             problems[keyword] = f"`{keyword}` {problem}"
     default = keywords.get("default")
     if default is not None and not problems and (found := declare("", keywords).problems(default)):
@@ -158,13 +158,25 @@ def declare(name: str, keywords: Mapping[str, Any]) -> Parameter:
     )
 
 
+def from_default(name: str, default: Any) -> Parameter:
+    """Return the parameter that is written as its plain default. A text from a command line is read into the type of
+    the default; a text may be replaced by anything."""
+    kind = next((kind for kind in ("boolean", "number", "array", "object") if _is(default, kind)), None)
+    return Parameter(name=name, types=() if kind is None else (kind,), default=default)
+
+
 def check_inputs(
-    parameters: Sequence[Parameter], given: Mapping[str, Any], *, read_texts: bool = True
+    parameters: Sequence[Parameter], given: Mapping[str, Any], *, read_texts: bool = True, takes_others: bool = False
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the complete inputs, and what is wrong by name. Parameters without value or default stay absent."""
+    """Return the complete inputs, and what is wrong by name. Parameters without value or default stay absent.
+
+    With `takes_others` what is not declared is passed on as it is, unless its name is nearly that of a parameter."""
     known = {parameter.name: parameter for parameter in parameters}
-    problems = {name: unknown("parameter", name, known) for name in given if name not in known}
-    complete: dict[str, Any] = {}
+    others = [name for name in given if name not in known]
+    if takes_others:
+        others = [name for name in others if nearest(name, known) is not None or not name.isidentifier()]
+    problems = {name: unknown("parameter", name, known) for name in others}
+    complete: dict[str, Any] = {name: given[name] for name in given if name not in known and name not in others}
     for parameter in parameters:
         value = given.get(parameter.name, MISSING)
         if value is MISSING:
@@ -297,7 +309,7 @@ def _must_be(*types: str, minimum: float | None = None) -> Callable[[Any], str |
     return lambda value: next(iter(rule.problems(value)), None)
 
 
-_KEYWORDS: dict[str, Callable[[Any], str | None]] = {
+KEYWORDS: dict[str, Callable[[Any], str | None]] = {
     "type": _check_type,
     "required": _must_be("boolean"),
     "default": lambda value: None,

@@ -8,7 +8,7 @@ from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import InvalidDurationError, InvalidNameError
 from flujo.kernel.keys import check_step_name, check_workflow_name
 
-from .documents import Node, Problems
+from .documents import Node, Position, Problems
 from .parameters import Parameter
 from .wording import shown
 
@@ -86,6 +86,21 @@ class NodeReader:
         except InvalidNameError as error:
             self._add(node.at, f"{shown(text)} is not a valid workflow name: {error.rule}")
             return text
+
+    def _listed_steps(self, node: Node) -> Node:
+        """Return steps that are a mapping of their names as the list they stand for."""
+        if not isinstance(node.value, dict):
+            return node
+        return Node([self._named(name, node.keys[name], step) for name, step in node.value.items()], node.at)
+
+    def _named(self, name: str, at: Position, step: Node) -> Node:
+        if step.value is not None and not isinstance(step.value, dict):
+            return step
+        entries = step.value or {}
+        own = entries.get("name")
+        if own is not None and own.value != name:
+            self._add(own.at, f"this step is `{name}` already; leave `name` out")
+        return Node({**entries, "name": Node(name, at, name)}, at, keys={**step.keys, "name": at})
 
     def _duration(self, node: Node | None, what: str, *, zero: bool = False) -> float | None:
         if node is None or node.value is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from .definitions import Use
-from .documents import Node, Problems
+from .documents import Node, Position, Problems
 from .evaluation import is_template
 from .parameters import Parameter
 from .registry import Mention
 from .step_order import AT_THE_END, StepOrder
 from .templates import LOOP_NAMES, ROOT_NAMES, STEP_FIELDS, References, TemplateError, condition_references, references
-from .wording import unknown
+from .wording import nearest, unknown
 
 MAX_TEMPLATES = 20_000
 """Parts of all templates of a definition: reading takes about 30 µs for each."""
@@ -21,13 +21,14 @@ class TemplateChecks:
     """Notes what is wrong with templates, and gathers what they mention.
 
     `uses` are the templates in the order of the file, `env_names` the variables they mention, and `mentions` by step
-    the names in its inputs and condition.
+    the names in its inputs and condition. `undeclared` are parameters that they take out of `args`, with a place.
     """
 
     def __init__(self, problems: Problems, parameters: Mapping[str, Parameter], order: StepOrder) -> None:
         self.uses: list[Use] = []
         self.env_names: set[str] = set()
         self.mentions: dict[str, set[Mention]] = {}
+        self.undeclared: dict[str, Position] = {}
         self._add = problems.add
         self._parameters = parameters
         self._order = order
@@ -111,7 +112,7 @@ class TemplateChecks:
             told = _ONLY_IN_LOOPS.format(root) if root in LOOP_NAMES else unknown("name", root, known)
             self._add(node.at, f"{told} (in a template)")
         for parameter in sorted(mentioned.parameters - self._parameters.keys() - of_loop):
-            self._add(node.at, f"{unknown('parameter', parameter, self._parameters)} (in a template)")
+            self._note_undeclared(parameter, node.at)
         for step in sorted(mentioned.steps):
             if (problem := self._problem_with_step(step, before, name)) is not None:
                 self._add(node.at, problem)
@@ -120,6 +121,13 @@ class TemplateChecks:
                 self._add(node.at, f"`steps.{step}` has no `{each}`; it has: {', '.join(STEP_FIELDS)}")
         if mentioned.computed_env:
             self._add(node.at, "the name of a variable in `env` must be written out, so that it can be recorded")
+
+    def _note_undeclared(self, parameter: str, at: Position) -> None:
+        """Note a parameter that is not declared and may be given all the same, unless its name is nearly another's."""
+        if nearest(parameter, self._parameters) is None and parameter.isidentifier():
+            self.undeclared.setdefault(parameter, at)
+        else:
+            self._add(at, f"{unknown('parameter', parameter, self._parameters)} (in a template)")
 
     def _behind_dashes(self, steps: frozenset[str]) -> set[str]:
         """Return the names that `steps.a-b` seems to mention: what is meant is told for `steps.a`."""

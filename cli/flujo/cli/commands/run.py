@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from flujo.cli.target import ServerTarget
 from flujo.kernel import RunHandle, Runs, Workflow
 from flujo.kernel.api import ResumeOptions
 from flujo.kernel.clock import Identifiers, SystemClock
-from flujo.kernel.errors import StateIncompatibilityError
+from flujo.kernel.errors import InvalidInputError, StateIncompatibilityError
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.programs import StepChoice
 
@@ -61,6 +61,7 @@ class RunRequest(NamedTuple):
 @click.option("--skip-steps", metavar="STEP,…", multiple=True, help="skip these steps")
 @click.option("--start-from", metavar="STEP", help="skip the steps that come before this one")
 @click.option("--override-params", is_flag=True, help="with --resume: the inputs given replace recorded ones")
+@click.option("--strict-params", is_flag=True, help="refuse inputs that the workflow does not declare")
 @click.option("--dry-run", is_flag=True, help="check everything, show the steps and inputs, store nothing")
 def command(
     session: Session,
@@ -79,6 +80,7 @@ def command(
     skip_steps: Sequence[str],
     start_from: str | None,
     override_params: bool,
+    strict_params: bool,
     dry_run: bool,
 ) -> int:
     """Run a workflow and stay until it has ended.
@@ -107,6 +109,8 @@ def command(
     workflow = sources.load_remote(target) if is_remote else sources.load(target, workspace=workspace)
     if isinstance(workflow, Workflow):
         workflow.with_steps(choice)  # before a store is made for nothing
+    if strict_params:
+        _refuse_undeclared(workflow, inputs)
     request = RunRequest(target, workflow, inputs, run_id, parse_labels(labels), choice, not wait)
     if dry_run:
         return _show(session, request)
@@ -122,9 +126,25 @@ def _refuse_without_resume(from_step: str | None, override_params: bool) -> None
         raise click.UsageError("--override-params goes with --resume")
 
 
+def _refuse_undeclared(workflow: Workflow | str, inputs: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError for inputs that a file does not declare."""
+    if isinstance(workflow, str):
+        raise click.UsageError("--strict-params looks at a file; name one instead of a workflow of the server")
+    if names := _undeclared(workflow, inputs):
+        declared = ", ".join(workflow.parameters or ()) or "none"
+        problem = f"is not declared, and --strict-params is given; declared: {declared}"
+        raise InvalidInputError(workflow.name, dict.fromkeys(names, problem))
+
+
+def _undeclared(workflow: Workflow, inputs: Mapping[str, Any]) -> list[str]:
+    return [] if workflow.parameters is None else [name for name in inputs if name not in workflow.parameters]
+
+
 def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
     if isinstance(request.workflow, Workflow):
         request.workflow.check_inputs(dict(request.inputs))  # before a store is made for nothing
+        for name in _undeclared(request.workflow, request.inputs):
+            session.note(f"note: {request.name} declares no parameter {name!r}; it gets it as it was typed")
     run_id = request.run_id or Identifiers(SystemClock()).run_id()
 
     async def begin(runs: Runs) -> RunHandle:

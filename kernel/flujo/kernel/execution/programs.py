@@ -198,15 +198,15 @@ class Workflow(Generic[Result_co]):
 
     `check_inputs` returns the inputs as they are recorded (complete, plain JSON) or raises InvalidInputError;
     `program` receives them decoded; without a `signature`, `fit_inputs` does for recorded ones what `fitting` says.
-    `plan` lists the steps of a definition whose steps are known beforehand (plans.py), `mentions` the
-    inputs that each of them is written with (ANY if that may be any), which bind once it has completed.
-    `definition` is its text and `file` where that was read from. `environment` says what is read once, when a run
-    begins, and stays for its whole life (plain JSON). `retention` says how long its runs are kept by the kernels it is
-    given to. `signature` is what a Python function takes and returns; a definition that has none takes and returns
-    plain JSON. `clean_up` is a program that runs for `clean_up_seconds` at most when a run was cancelled or has taken
-    too long, once its program has stopped (LiveRun.drive). `choose` returns a part of a definition: for a run that is
-    started it raises StepChoiceError for what cannot be chosen, and for one that goes on, of which the second argument
-    is true, only for a flow that is gone."""
+    `plan` lists the steps of a definition whose steps are known beforehand (plans.py), `parameters` the inputs it
+    declares if it takes others as well, `mentions` the inputs that each step is written with (ANY if that may be any),
+    which bind once it has completed. `definition` is its text and `file` where that was read from. `environment` says
+    what is read once, when a run begins, and stays for its whole life (plain JSON). `retention` says how long its runs
+    are kept by the kernels it is given to. `signature` is what a Python function takes and returns; a definition that
+    has none takes and returns plain JSON. `clean_up` is a program that runs for `clean_up_seconds` at most when a run
+    was cancelled or has taken too long, once its program has stopped (LiveRun.drive). `choose` returns a part of a
+    definition: for a run that is started it raises StepChoiceError for what cannot be chosen, and for one that goes on,
+    of which the second argument is true, only for a flow that is gone."""
 
     name: str
     program: Program
@@ -218,6 +218,7 @@ class Workflow(Generic[Result_co]):
     definition: StoredDefinition | None = None
     file: str | None = None
     plan: Sequence[tuple[str, ...]] | None = None
+    parameters: Collection[str] | None = None
     mentions: Mapping[str, Collection[str]] = field(default_factory=dict)
     environment: Callable[[RunStart], Mapping[str, Any]] | None = None
     retention: Retention | None = None

@@ -1,0 +1,111 @@
+"""Spellings that people's files have, run as they are; what is refused tells how to write it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.conftest import Ended, Flujoctl
+
+PLAIN = """\
+name: Plain things
+params: {day: monday, count: 3, dry: false, hosts: [a], nothing: null}
+steps:
+  first: {task: echo, inputs: {message: "{{ args }}"}}
+  second: {task: echo, inputs: {message: "{{ args.colour | default('grey') }}"}}
+outputs: {args: "{{ steps.first.result }}", colour: "{{ steps.second.result }}"}
+"""
+
+
+def output_of(ended: Ended) -> Any:
+    """The output of a run that has completed."""
+    assert ended.code == 0, ended
+    return json.loads(ended.out)["output"]
+
+
+@pytest.fixture
+def plain(folder: Path) -> str:
+    """A file with parameters as plain defaults and steps by name."""
+    (folder / "plain.yaml").write_text(PLAIN)
+    return "plain.yaml"
+
+
+def test_steps_can_be_a_mapping_and_parameters_plain_defaults(plain: str, flujoctl: Flujoctl) -> None:
+    """In the order of the file."""
+    output = output_of(flujoctl("run", plain, "-o", "json"))
+
+    assert output == {
+        "args": {"day": "monday", "count": 3, "dry": False, "hosts": ["a"]},
+        "colour": "grey",
+    }
+    assert flujoctl("graph", plain).out.splitlines() == ["  1. first", "  2. second"]
+
+
+def test_what_is_typed_is_read_into_the_type_of_the_default(plain: str, flujoctl: Flujoctl) -> None:
+    """A text is replaced by anything; what is not declared comes as it was typed."""
+    typed = ("day=5", "count=5", "dry=true", 'hosts=["b"]', "colour=red", "other:=1")
+
+    ended = flujoctl("run", plain, *typed, "-o", "json")
+
+    assert output_of(ended) == {
+        "args": {"day": "5", "count": 5, "dry": True, "hosts": ["b"], "colour": "red", "other": 1},
+        "colour": "red",
+    }
+    assert [line for line in ended.err.splitlines() if line.startswith("note: ")] == [
+        f"note: Plain things declares no parameter {name!r}; it gets it as it was typed" for name in ("colour", "other")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (("count=x",), 'count: must be a number, not "x"'),
+        (("dry=yes",), 'dry: must be a boolean, not "yes"; write true or false'),
+        (("cuont=3",), "cuont: there is no parameter `cuont`; did you mean `count`?"),
+        (
+            ("colour=red", "--strict-params"),
+            "colour: is not declared, and --strict-params is given; declared: day, count, dry, hosts, nothing",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(plain: str, flujoctl: Flujoctl, typed: tuple[str, ...], told: str) -> None:
+    """By its name, before a store is made."""
+    refused = flujoctl("run", plain, *typed)
+
+    assert refused.code == 2
+    assert told in refused.err
+
+
+def test_a_parameter_that_is_not_declared_stays_with_its_run(folder: Path, flujoctl: Flujoctl) -> None:
+    """Over a resume, where it may be replaced like any other, and binds what has used it."""
+    (folder / "w.yaml").write_text(
+        "name: w\nsteps:\n  a: {task: echo, inputs: {message: '{{ args.colour }}'}}\n"
+        "  b: {task: shell, inputs: {command: 'echo {{ args.colour }} >> seen; test -e ok'}}\n"
+    )
+    flujoctl("run", "w.yaml", "colour=red", "--id", "r", "--workspace", ".")
+    (folder / "ok").touch()
+
+    refused = flujoctl("resume", "r", "colour=blue")
+    resumed = flujoctl("resume", "r")
+
+    assert refused.code == 4
+    assert 'a: it has completed with `colour` "red", now "blue"' in refused.err
+    assert resumed.code == 0
+    assert (folder / "seen").read_text() == "red\nred\n"
+
+
+def test_one_that_is_missing_fails_the_step_that_needs_it(folder: Path, flujoctl: Flujoctl) -> None:
+    """`validate` has warned of it."""
+    (folder / "w.yaml").write_text("name: w\nsteps: {a: {task: echo, inputs: {message: '{{ args.colour }}'}}}\n")
+
+    validated = flujoctl("validate", "w.yaml")
+    failed = flujoctl("run", "w.yaml")
+
+    assert validated.code == 0
+    assert "w.yaml:2:43: " in validated.out + validated.err
+    assert "`colour` is not declared under `params`" in validated.out + validated.err
+    assert failed.code == 1
+    assert "colour" in failed.err
