@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .execution.current_attempt import Attempt, Wait, current_attempt
+from .execution.current_attempt import Attempt, Wait, current_attempt, leave_every_attempt
 from .execution.items import Agenda, ItemOutcome, Loop, LoopEnd
 from .execution.programs import (
     P,
@@ -58,6 +58,7 @@ __all__ = [
     "current_attempt",
     "dependencies",
     "followers",
+    "leave_every_attempt",
     "loop_of",
     "plain_options",
     "planned_name",

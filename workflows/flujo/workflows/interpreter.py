@@ -40,7 +40,7 @@ from .definitions import Definition, LoopDefinition, StepDefinition
 from .graphs import Graph, Schedule
 from .loops import loop_for
 from .names import Ending, StepNames, told
-from .registry import Task, TaskCall
+from .registry import LoopScope, Task, TaskCall
 from .runlog import StepLog
 from .templates import TemplateError, holds, render
 from .texts import as_text
@@ -384,7 +384,7 @@ class _Steps:
                 result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
             else:
                 attempt = 1
-                result = await self._ctx.loop(self._loop(step, step.loop, ending, retry), name=step.name)
+                result = await self._perform_loop(step, step.loop, ending, retry)
         except StepFailed as error:
             failure = error
             self._has_workspace |= step.called.needs_workspace and attempt > 0
@@ -398,11 +398,28 @@ class _Steps:
         self.names.failed(step.name, failure)
         return failure
 
-    def _loop(self, step: StepDefinition, loop: LoopDefinition, ending: Ending | None, retry: RetryPolicy) -> Loop:
-        async def call(seen: Mapping[str, Any]) -> Any:
-            return await _call_task(loop.task, loop.inputs, seen, self.names.log_file, step.timeout_seconds)
+    async def _perform_loop(
+        self, step: StepDefinition, loop: LoopDefinition, ending: Ending | None, retry: RetryPolicy
+    ) -> Any:
+        scope: LoopScope | None = None
 
-        return loop_for(step, loop, self.names.seen_by(step, ending), retry, call)
+        async def call(seen: Mapping[str, Any]) -> Any:
+            return await _call_task(loop.task, loop.inputs, seen, self.names.log_file, step.timeout_seconds, scope)
+
+        performed = loop_for(step, loop, self.names.seen_by(step, ending), retry, call)
+        if not loop.task.shares_loop:
+            return await self._ctx.loop(performed, name=step.name)
+        outcome: Any = None
+        async with anyio.create_task_group() as tasks:
+            scope = LoopScope(tasks)
+            try:
+                outcome = await self._ctx.loop(performed, name=step.name)
+            except StepFailed as failure:  # which a task group would make a group of one
+                outcome = failure
+            tasks.cancel_scope.cancel()
+        if isinstance(outcome, StepFailed):
+            raise outcome
+        return outcome
 
     async def _run_child(self, step: StepDefinition, seen: Mapping[str, Any], retry: RetryPolicy) -> Any:
         """Run another workflow as a step. What keeps it from being started fails the step, as its body would."""
@@ -453,7 +470,12 @@ async def _call(step: StepDefinition, seen: Mapping[str, Any], log_file: Path | 
 
 
 async def _call_task(
-    task: Task, inputs: Mapping[str, Any], seen: Mapping[str, Any], log_file: Path | None, timeout_seconds: float | None
+    task: Task,
+    inputs: Mapping[str, Any],
+    seen: Mapping[str, Any],
+    log_file: Path | None,
+    timeout_seconds: float | None,
+    scope: LoopScope | None = None,
 ) -> Any:
     checked = task.checked(await render(inputs, seen))
     workspace = Path(seen["workspace"])
@@ -462,7 +484,7 @@ async def _call_task(
     attempt = current_attempt()
     log = StepLog(log_file, attempt.step, attempt.attempt)
     try:
-        result = await task.run(TaskCall(checked, workspace, attempt, seen, log))
+        result = await task.run(TaskCall(checked, workspace, attempt, seen, log, scope))
     finally:
         log.close()
     return _within(result, timeout_seconds) if isinstance(result, Wait) else result

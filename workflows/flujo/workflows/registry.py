@@ -19,6 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from anyio.abc import TaskGroup
+
 from flujo.kernel.errors import DeclarationError, FlujoError
 from flujo.kernel.programs import Attempt
 
@@ -78,12 +80,21 @@ class TaskInputError(FlujoError, ValueError):
         self.task, self.problems = task, dict(problems)
 
 
+class LoopScope:
+    """What the items of one loop share: tasks that end with it, and whatever a task keeps from item to item."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self.tasks = tasks
+        self.kept: dict[str, Any] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class TaskCall:
     """What a task receives: its inputs, rendered and checked, and where it runs.
 
     `workspace` is the folder of the run and exists. `context` holds every name templates see. `attempt` has the run's
     id, the idempotency key, and `children`, which runs child processes. What `log` writes goes to the log of the run.
+    `loop` is there for an item of a loop whose task `shares_loop`.
     """
 
     inputs: Mapping[str, Any]
@@ -91,6 +102,7 @@ class TaskCall:
     attempt: Attempt
     context: Mapping[str, Any]
     log: StepLog
+    loop: LoopScope | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the variables of a child process: those of this process, those that name its run and attempt, and for
@@ -129,6 +141,7 @@ class Task:
     takes_any_input: bool = False
     needs_workspace: bool = True
     starts_run: bool = False
+    shares_loop: bool = False
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None
 
@@ -180,6 +193,7 @@ def task(
     takes_any_input: bool = False,
     needs_workspace: bool = True,
     starts_run: bool = False,
+    shares_loop: bool = False,
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None,
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None,
 ) -> Callable[[Run], Task]:
@@ -203,6 +217,7 @@ def task(
             takes_any_input=takes_any_input or inputs is None,
             needs_workspace=needs_workspace,
             starts_run=starts_run,
+            shares_loop=shares_loop,
             check=check,
             mentions=mentions,
         )

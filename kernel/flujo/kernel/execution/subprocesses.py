@@ -27,7 +27,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, TypeVar, TypeVarTuple
@@ -132,12 +132,13 @@ class Children:
         cwd: str | Path,
         env: Mapping[str, str],
         input: bytes = b"",
+        more_input: AsyncIterable[bytes] | None = None,
         output_limit: int = OUTPUT_LIMIT,
         grace_seconds: float = 2.0,
         on_output: Callable[[str, bytes], None] | None = None,
         detach: bool = False,
     ) -> Finished:
-        """Run a command to its end.
+        """Run a command to its end. `more_input` is what it reads behind `input`, as that comes.
 
         With `detach`, what the command starts in a session of its own is not looked for and lives on; without, nothing
         of it does.
@@ -162,7 +163,7 @@ class Children:
                 self._register(process.pid, word)
                 out = _Reader("stdout", stdout.fd, output_limit, on_output)
                 err = _Reader("stderr", stderr.fd, output_limit, on_output)
-                await _run_to_the_end(process, _Writer(stdin, b"\n" + input), (out, err), grace_seconds)
+                await _run_to_the_end(process, _Writer(stdin, b"\n" + input, more_input), (out, err), grace_seconds)
             finally:
                 with anyio.CancelScope(shield=True):
                     await process.end_all()
@@ -449,24 +450,31 @@ def _streams(stack: ExitStack) -> tuple[tuple[_End, _End, _End], tuple[_End, _En
 class _Writer:
     """Writes the gate's line and the input, then closes the child's standard input."""
 
-    def __init__(self, end: _End, data: bytes) -> None:
+    def __init__(self, end: _End, data: bytes, more: AsyncIterable[bytes] | None) -> None:
         self.scope = anyio.CancelScope(shield=True)
         self._end = end
         self._data = data
+        self._more = more
 
     async def run(self) -> None:
-        left = memoryview(self._data)
         try:
             with self.scope:
-                while left:
-                    await anyio.wait_writable(self._end.fd)
-                    try:
-                        left = left[os.write(self._end.fd, left[:_CHUNK]) :]
-                    except BlockingIOError:
-                        pass
+                await self._write(self._data)
+                if self._more is not None:
+                    async for data in self._more:
+                        await self._write(data)
         except BrokenPipeError:  # the command does not want its input; that is its right
             pass
         self._end.close()
+
+    async def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            await anyio.wait_writable(self._end.fd)
+            try:
+                left = left[os.write(self._end.fd, left[:_CHUNK]) :]
+            except BlockingIOError:
+                pass
 
 
 class _Reader:

@@ -6,15 +6,18 @@ Standard input brings {"code", "file", "names", "variable"} as JSON, or {"module
 kept for the answer, {"result"} or {"error": {types, message, line, members, cause}}, which no print can disturb.
 """
 
-import asyncio
+import _thread
+import atexit
 import importlib
-import inspect
 import json
 import math
 import os
+import resource
+import signal
 import sys
+import threading
 import traceback
-from typing import Any
+from typing import Any, BinaryIO
 
 MOST_ERRORS = 50
 """How many errors of a group, and causes of errors, the answer tells of."""
@@ -32,20 +35,112 @@ class Names(dict):  # type: ignore[type-arg]
 
 
 def main() -> None:
-    request = json.loads(sys.stdin.buffer.read())
-    answer_to = os.dup(1)
+    requests, answer_to = os.dup(0), os.dup(1)
     os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for each in (requests, answer_to):
+        os.set_inheritable(each, False)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - it lives as long as the process
+    with open(requests, "rb") as given, open(answer_to, "wb") as out:
+        if sys.argv[1:] == ["warm"]:
+            serve(given, out)
+        else:
+            out.write(json.dumps(answered(json.loads(given.read()))).encode())
+
+
+def answered(request: "dict[str, Any]") -> "dict[str, Any]":
+    """Do what is asked for."""
     if "module" in request:
         answer = call(request["module"], request["function"], request["args"], request["kwargs"], request["places"])
     else:
         answer = run(request["code"], request["file"], request["names"], request["variable"])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    return answer
+
+
+def serve(requests: "BinaryIO", out: "BinaryIO") -> None:
+    """Answer requests, one a line, until there are no more or one has left something behind. A mark follows on what
+    each has printed."""
+    began: list[str] = []
+    sys.addaudithook(lambda event, _: began.append(event) if event in STARTS_PROCESSES else None)
+    traces: Traces | None = None
+    for line in requests:
+        request = json.loads(line)
+        os.environ.update(request["environment"])
+        if traces is None:
+            traces = Traces()
+        answer = answered(request)
+        stays = not began and traces.are_removed()
+        out.write(json.dumps({**answer, "stays": stays}).encode() + b"\n")
+        out.flush()
+        os.write(2, f"\0{request['mark']}\n".encode())
+        if not stays:
+            return
+
+
+STARTS_PROCESSES = ("subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec")
+SIGNALS = (signal.SIGALRM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+MOST_MORE_MEMORY = 256 * 1024 * 1024
+
+
+class Traces:
+    """What code may leave behind in its process, as it was before."""
+
+    def __init__(self) -> None:
+        self.folder, self.mask = os.getcwd(), umask()
+        self.environment = dict(os.environ)
+        self.path, self.streams = list(sys.path), (sys.stdin, sys.stdout, sys.stderr)
+        self.modules = set(sys.modules)
+        self.fixed = self.seen()
+        self.memory = memory()
+
+    def seen(self) -> "tuple[Any, ...]":
+        """What is not put back: timers, handlers of signals, what is to be done at the end, open files."""
+        handlers = [signal.getsignal(each) for each in SIGNALS]
+        return handlers, signal.getitimer(signal.ITIMER_REAL)[0] > 0, atexit._ncallbacks(), open_files()
+
+    def are_removed(self) -> bool:
+        """Put back what can be put back; True if nothing else is left."""
+        try:
+            os.chdir(self.folder)
+        except OSError:
+            return False
+        if os.environ != self.environment:
+            for name in os.environ.keys() - self.environment.keys():
+                del os.environ[name]
+            os.environ.update(self.environment)
+        sys.path[:] = self.path
+        sys.stdin, sys.stdout, sys.stderr = self.streams
+        os.umask(self.mask)
+        if any(stream.closed for stream in self.streams):
+            return False
+        new = [sys.modules[name] for name in sys.modules.keys() - self.modules]
+        self.modules.update(sys.modules)
+        is_own = any(str(getattr(module, "__file__", None) or "").startswith(self.folder) for module in new)
+        is_alone = threading.active_count() == 1 and _thread._count() == 0
+        return is_alone and not is_own and self.seen() == self.fixed and memory() < self.memory + MOST_MORE_MEMORY
+
+
+def umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def memory() -> int:
+    """Bytes that the process has needed at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def open_files() -> int:
     try:
-        sys.stdout.flush()
+        return len(os.listdir("/proc/self/fd"))
     except OSError:
-        pass
-    with open(answer_to, "wb") as out:
-        out.write(json.dumps(answer).encode())
+        return 0
 
 
 def run(code: str, file: str, names: "dict[str, Any]", variable: "str | None" = None) -> "dict[str, Any]":
@@ -79,7 +174,11 @@ def call(
         for name in function.split("."):
             found = getattr(found, name)
         result = found(*args, **kwargs)
+        import inspect  # which take long, and code needs neither
+
         if inspect.isawaitable(result):
+            import asyncio
+
             result = asyncio.run(awaited(result))
         check(result, "the result", 0)
     except BaseException as error:

@@ -15,13 +15,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from keyword import iskeyword
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from flujo.kernel.errors import FlujoError, OutputTooLargeError
+from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
-from flujo.workflows.registry import Mention, TaskCall, task
+from flujo.workflows.registry import LoopScope, Mention, TaskCall, task
 
+from .python_pool import ChildEnded, pool_of, program
 from .shell import LAST_LINES, how_it_ended
 
 MAX_PARSED = 16 * 1024
@@ -80,6 +81,7 @@ def _mentions(inputs: Mapping[str, Any]) -> Iterator[Mention]:
     takes_any_input=True,
     check=_check,
     mentions=_mentions,
+    shares_loop=True,
 )
 async def python_code(call: TaskCall) -> Any:
     """Run the code; return its `result`. Further inputs are variables that the code sees."""
@@ -100,8 +102,10 @@ _OWN = ("code", "result_variable")
 async def run_python(call: TaskCall, request: Mapping[str, Any], place: str) -> Any:
     """Let a child process work on a request (python_child.py) and return its result; raises what it tells of, with the
     line in `place`."""
+    if call.loop is not None:
+        return _result(await _ask_warm_child(call, call.loop, request), call, place)
     finished = await call.attempt.children.run(
-        [sys.executable, "-c", _program()],
+        [sys.executable, "-c", program()],
         cwd=call.workspace,
         env=call.environment(),
         input=json.dumps(request).encode(),
@@ -112,10 +116,28 @@ async def run_python(call: TaskCall, request: Mapping[str, Any], place: str) -> 
         raise OutputTooLargeError(len(finished.stdout), MAX_OUTPUT_BYTES)
     try:
         answer = json.loads(finished.stdout)
-    except ValueError:  # it was killed, or left by os._exit
-        last = finished.stderr.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
-        said = ": " + "\n".join(last) if last else ""
-        raise ChildProcessError(f"the Python process {how_it_ended(finished.return_code)}{said}") from None
+    except ValueError:
+        raise _ended(finished) from None
+    return _result(answer, call, place)
+
+
+async def _ask_warm_child(call: TaskCall, loop: LoopScope, request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return await pool_of(loop).ask(call, request)
+    except ChildEnded as gone:
+        if gone.finished is None:
+            raise ChildProcessError("the Python process was ended with its loop") from None
+        raise _ended(gone.finished) from None
+
+
+def _ended(finished: Finished) -> ChildProcessError:
+    """Return the error of a process that has given no answer: it was killed, or left by os._exit."""
+    last = finished.stderr.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+    said = ": " + "\n".join(last) if last else ""
+    return ChildProcessError(f"the Python process {how_it_ended(finished.return_code)}{said}")
+
+
+def _result(answer: Mapping[str, Any], call: TaskCall, place: str) -> Any:
     if "error" in answer:
         raise _as_error(answer["error"], place, f"; it ran in {call.workspace}")
     return answer["result"]
@@ -221,8 +243,3 @@ def _as_one_error(types: Sequence[Sequence[str]], message: str, line: int | None
     error = cls((message or name) + where)
     error.type = name if module in ("builtins", "__main__") else f"{module}.{name}"  # type: ignore[attr-defined]
     return error
-
-
-@lru_cache(maxsize=1)
-def _program() -> str:
-    return Path(__file__).with_name("python_child.py").read_text(encoding="utf-8")
