@@ -22,7 +22,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from flujo.kernel import Kernel
-from flujo.kernel.errors import FlujoError, RunActiveError, RunNotFoundError, RunNotPausedError, RunNotResumableError
+from flujo.kernel.errors import (
+    FlujoError,
+    RunActiveError,
+    RunNotFoundError,
+    RunNotPausedError,
+    RunNotResumableError,
+    RunReplacedError,
+)
 
 from .client import Client, adopt
 from .clock import Abandoned, run_simulated
@@ -32,6 +39,9 @@ from .keeper import Keeper
 from .plans import LIVES_BEFALLEN, Episode, Process, draw_episode
 from .programs import play, timed
 from .world import Fault, Violation, enter_life
+
+NO_MORE_PAUSED = RunNotPausedError, RunActiveError, RunNotResumableError, RunNotFoundError, RunReplacedError
+"""What whoever wants a paused run to go on is told when others were quicker, or have removed it."""
 
 VIRTUAL_LIMIT = 6 * 3600.0
 """Seconds in which it must, or it hangs."""
@@ -258,7 +268,7 @@ async def _unpause_orphans(life: EpisodeLife, kernel: Kernel) -> None:
     while True:
         paused = checker.paused
         for run_id in checker.paused_orphans():
-            with suppress(RunNotPausedError, RunActiveError, RunNotResumableError, RunNotFoundError):
+            with suppress(*NO_MORE_PAUSED):
                 await kernel.unpause(run_id)
         if checker.paused_orphans():  # somebody else has just claimed it, and may die before it goes on
             await anyio.sleep(1)
