@@ -175,14 +175,14 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ["3:58: `max_delay` is below `delay`; leave it out, or make it longer"],
     ),
     "parameters that look like other things": (
-        "name: x\nparams:\n  a: {colour: red, size: 3}\n  b: {default: 3, max: 5}\n"
+        "name: x\nparams:\n  a: {colour: red, size: 3}\n  b: {default: 3, max: 5}\n  e: {}\n"
         "steps: [{name: a, task: echo, inputs: {message: '{{ args.aa }} {{ args.c }}'}}]\n",
         [
             "3:6: parameter `a`: a mapping as a default is written {default: {…}}; the keywords are: type, required, "
             "default, enum, allowedValues, pattern, minimum, maximum, minLength, maxLength, minItems, maxItems, items, "
             "format, description",
             "4:19: parameter `b`: there is no keyword `max`; did you mean `maximum`?",
-            "5:49: there is no parameter `aa`; did you mean `a`? (in a template)",
+            "6:49: there is no parameter `aa`; did you mean `a`? (in a template)",
         ],
     ),
     "flows that lack what they use": (
@@ -424,7 +424,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "6:84: `jitter` must be at most 1, not 2",
             "6:97: `on_error` must be a list of error names such as [ConnectionError]",
             "6:100: `retry` has no key `tries`; it has: max_attempts, delay, backoff, max_delay, jitter, on_error, "
-            "on_status, give_up_on, max_elapsed",
+            "on_status, exit_codes, give_up_on, max_elapsed",
             '7:37: `on_error` must be fail, continue or a mapping such as {action: retry, retry: 3}, not "ignore"',
             '7:67: `max_attempts` must be an integer, not "many"',
         ],
@@ -591,7 +591,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "7:48: `delay` in `on_error` goes with `action: retry` only",
             '8:46: `action` must be fail, continue or retry, not "ignore"',
             '8:63: `message` must be text, not the number 5; quote it: "5"',
-            "8:66: `on_error` has no key `then`; it has: action, retry, delay, next, message",
+            '8:72: `then` says what follows in the end, and can be fail only, not "f"',
             "9:52: `next` goes on after the failure and `action: fail` does not; leave one of them out",
             "10:44: there is no step `nobody`; there are: a, b, c, d, e, f, g, h, i, j",
             "10:61: step `g` cannot refer to itself",

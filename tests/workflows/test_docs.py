@@ -171,3 +171,34 @@ async def test_the_files_of_the_docs_import_each_other(tmp_path: Path) -> None:
     assert state.step_outputs["work"]["result"] == "hello Ada, to work"
     with pytest.raises(DefinitionError, match=r"imported file `login.yaml` does not exist"):
         load_workflow(tmp_path / "nightly.yaml")
+
+
+@pytest.mark.parametrize(("types", "status"), [("exit 0", "failed"), ("exit 1", "failed")])
+async def test_all_checks_of_the_docs_run(tmp_path: Path, types: str, status: str) -> None:
+    """Whether one or both fail, and the report has both."""
+    (text,) = [text for _, text in blocks() if text.startswith("name: all-checks\n")]
+    workflow = load_workflow(text, workspace=tmp_path)
+    commands(tmp_path, style="exit 1", types=types)
+
+    async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
+        await kernel.start(workflow, run_id="r")
+        state = await kernel.wait("r")
+
+    assert state.status == status
+    told = "style failed, types " + ("completed" if types == "exit 0" else "failed")
+    assert state.step_outputs["report"]["result"] == told
+
+
+@pytest.mark.parametrize(("upload", "attempts"), [("exit 3", 1), ("exit 4", 1), ("exit 75", 5)])
+async def test_the_finer_retries_of_the_docs_look_at_codes(tmp_path: Path, upload: str, attempts: int) -> None:
+    """A code that is no failure, one that is not worth another try, and one that is."""
+    (text,) = [text for _, text in blocks() if text.startswith("name: finer-retries\n")]
+    workflow = load_workflow(text, workspace=tmp_path)
+    commands(tmp_path, upload=f"echo x >> tries; {upload}")
+
+    async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
+        await kernel.start(workflow, run_id="r", skip_steps=["tell"])
+        state = await kernel.wait("r")
+
+    assert (tmp_path / "tries").read_text() == "x\n" * attempts
+    assert state.status == ("completed" if upload == "exit 3" else "failed")

@@ -22,9 +22,9 @@ STEP_KEYS = (
 PROGRESS_KEYS = ("progress_update", "progress_interval")
 LOOP_KEYS = ("items", "arg_name", "max_workers", "chunk_size")
 LOOP_TASK_KEYS = ("task", "inputs", "params")
-ON_ERROR_KEYS = ("action", "retry", "delay", "next", "message")
+ON_ERROR_KEYS = ("action", "retry", "delay", "next", "then", "message")
 RETRY_KEYS = (
-    *("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "on_status", "give_up_on"),
+    *("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "on_status", "exit_codes", "give_up_on"),
     "max_elapsed",
 )
 

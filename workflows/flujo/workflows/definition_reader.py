@@ -126,7 +126,7 @@ class _Reader(NodeReader):
                 continue
             keywords = declaration.plain()
             found = keyword_problems(keywords)
-            if found.keys() == keywords.keys() and not any(nearest(each, KEYWORDS) for each in keywords):
+            if found and found.keys() == keywords.keys() and not any(nearest(each, KEYWORDS) for each in keywords):
                 text = "a mapping as a default is written {default: {…}}"
                 self._add(declaration.at, f"parameter `{name}`: {text}; the keywords are: {', '.join(KEYWORDS)}")
                 continue

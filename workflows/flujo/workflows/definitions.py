@@ -48,12 +48,14 @@ class Flow(NamedTuple):
 class OnError:
     """What follows when a step has failed for good: the run fails unless it `goes_on`, with the step `next` if given.
 
-    `message` is a template for what the failure is told as.
+    With `fails_at_the_end` it goes on and fails once nothing is left to do. `message` is a template for what the
+    failure is told as.
     """
 
     goes_on: bool = False
     next: str | None = None
     message: str | None = None
+    fails_at_the_end: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

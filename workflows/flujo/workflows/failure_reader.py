@@ -46,8 +46,10 @@ class FailureReader(NodeReader):
             self._add(node.value["max_delay"].at, "`max_delay` is below `delay`; leave it out, or make it longer")
             del chosen["max_delay"]
         statuses = chosen.pop("on_status", ())
-        if statuses:
-            chosen["on_error"] = (*chosen.get("on_error", ()), *(f"HTTPStatus{status}" for status in statuses))
+        codes = chosen.pop("exit_codes", ())
+        named = [*(f"HTTPStatus{status}" for status in statuses), *(f"ExitCode{code}" for code in codes)]
+        if named:
+            chosen["on_error"] = (*chosen.get("on_error", ()), *named)
         return RetryPolicy(**chosen)
 
     def on_error(self, step: Node, before: Collection[str], name: str) -> tuple[OnError, RetryPolicy | None]:
@@ -74,7 +76,9 @@ class FailureReader(NodeReader):
         if message is not None:
             self._templates.check(node.value["message"], before, name, binds=False)
         goes_on = word == "continue" or following is not None
-        return OnError(goes_on=goes_on, next=following, message=message), self._read_further_attempts(step, word)
+        fails = self._read_then(node.value.get("then"), goes_on=goes_on)
+        on_error = OnError(goes_on=goes_on, next=following, message=message, fails_at_the_end=fails)
+        return on_error, self._read_further_attempts(step, word)
 
     def _read_retry_key(self, key: str, node: Node) -> Any:
         if key in ("delay", "max_delay", "max_elapsed"):
@@ -91,10 +95,36 @@ class FailureReader(NodeReader):
             except ValueError as error:
                 self._add(node.at, f"`on_status` {error}")
                 return None
+        if key == "exit_codes":
+            return self._read_exit_codes(node)
         for problem in NUMBERS[key].problems(node.plain()):
             self._add(node.at, f"`{key}` {problem}")
             return None
         return node.value
+
+    def _read_exit_codes(self, node: Node) -> tuple[int, ...] | None:
+        given = node.plain()
+        codes = given if isinstance(given, list) else [given]
+        if all(isinstance(code, int) and not isinstance(code, bool) and -64 <= code <= 255 and code for code in codes):
+            return tuple(codes)
+        self._add(
+            node.at,
+            "`exit_codes` must be a list of codes other than 0 with which a command ends, such as [75, 111]; "
+            f"-9 is the end by signal 9; not {shown(given)}",
+        )
+        return None
+
+    def _read_then(self, node: Node | None, *, goes_on: bool) -> bool:
+        """Return whether the run fails in the end although it goes on after the failure."""
+        if node is None or node.value is None:
+            return False
+        if node.value != "fail":
+            self._add(node.at, f"`then` says what follows in the end, and can be fail only, not {shown(node.plain())}")
+        elif not goes_on:
+            self._add(
+                node.at, "`then: fail` goes with `action: continue` or `next`; without them the run fails at once"
+            )
+        return True
 
     def _read_next(self, step: Node, name: str, action: Any) -> str | None:
         node = next_of(step)

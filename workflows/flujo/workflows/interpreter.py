@@ -134,7 +134,7 @@ async def interpret(
         failures = await _in_order(definition, steps)
     else:
         failures = await _SideBySide(definition, definition.graph, steps).perform()
-    failures = await _clean_up(definition, steps, failures)
+    failures = await _clean_up(definition, steps, [*failures, *steps.deferred.values()])
     if len(failures) == 1:
         raise failures[0]
     if failures:
@@ -311,6 +311,7 @@ class _Steps:
         self._load = load
         self.names = StepNames(definition, ctx.run_id, ctx.environment, inputs)
         self.performed: set[str] = set()
+        self.deferred: dict[str, StepFailed] = {}  # failures that the run goes on after, and fails with in the end
         self._ctx = ctx
         self._left_out = definition.left_out
         self._passed_by = dict(definition.passed_by)
@@ -391,11 +392,14 @@ class _Steps:
         else:
             self._has_workspace |= step.called.needs_workspace and attempt > 0
             self.names.completed(step.name, result, attempt, status)
+            self.deferred.pop(step.name, None)
             return None
         if step.on_error.message is not None:
             message = await _message(step.on_error.message, self.names.seen_after(step, failure), failure)
             failure = StepFailed(failure.step, failure.type, message, failure.attempt)
         self.names.failed(step.name, failure)
+        if step.on_error.fails_at_the_end:
+            self.deferred[step.name] = failure
         return failure
 
     async def _perform_loop(

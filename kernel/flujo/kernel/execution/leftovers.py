@@ -91,12 +91,12 @@ def find(traces: Traces, born_after: int | None = None) -> set[int]:
     return found
 
 
-def ask(traces: Traces, but_group: int) -> None:
-    """Send SIGTERM to the processes with these traces, except for those in one group, which have got it."""
+def ask(traces: Traces, but_group: int, number: int = signal.SIGTERM) -> None:
+    """Send a signal to the processes with these traces, except for those in one group, which have got it."""
     for pid in find(traces) - {os.getpid()}:
         stat = _stat(pid)
         if stat and stat[2] != str(but_group):
-            _send(pid, signal.SIGTERM)
+            _send(pid, number)
 
 
 def kill(traces: Traces) -> int:

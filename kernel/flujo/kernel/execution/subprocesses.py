@@ -137,8 +137,10 @@ class Children:
         grace_seconds: float = 2.0,
         on_output: Callable[[str, bytes], None] | None = None,
         detach: bool = False,
+        stop_signal: int = signal.SIGTERM,
     ) -> Finished:
-        """Run a command to its end. `more_input` is what it reads behind `input`, as that comes.
+        """Run a command to its end. `more_input` is what it reads behind `input`, as that comes. When it is cancelled,
+        it and all it has started get `stop_signal`, and what is left `grace_seconds` later is killed.
 
         With `detach`, what the command starts in a session of its own is not looked for and lives on; without, nothing
         of it does.
@@ -163,7 +165,8 @@ class Children:
                 self._register(process.pid, word)
                 out = _Reader("stdout", stdout.fd, output_limit, on_output)
                 err = _Reader("stderr", stderr.fd, output_limit, on_output)
-                await _run_to_the_end(process, _Writer(stdin, b"\n" + input, more_input), (out, err), grace_seconds)
+                feed = _Writer(stdin, b"\n" + input, more_input)
+                await _run_to_the_end(process, feed, (out, err), grace_seconds, stop_signal)
             finally:
                 with anyio.CancelScope(shield=True):
                     await process.end_all()
@@ -273,7 +276,9 @@ def find_command(argv: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -
     raise FileNotFoundError(f"there is no command {name!r}{place}")
 
 
-async def _run_to_the_end(process: _Process, writer: _Writer, readers: Sequence[_Reader], grace_seconds: float) -> None:
+async def _run_to_the_end(
+    process: _Process, writer: _Writer, readers: Sequence[_Reader], grace_seconds: float, stop_signal: int
+) -> None:
     """Feed and drain the child until it has exited, or until we are cancelled and have ended it."""
     streams: list[_Writer | _Reader] = [writer, *readers]
     async with anyio.create_task_group() as tasks:
@@ -285,7 +290,7 @@ async def _run_to_the_end(process: _Process, writer: _Writer, readers: Sequence[
             # The streams go on under their own shields: a command that says good-bye must not block on a full pipe.
             with anyio.CancelScope(shield=True):
                 if process.returncode is None:
-                    await process.ask_all()
+                    await process.ask_all(stop_signal)
                     with anyio.move_on_after(grace_seconds):
                         await process.wait()
                         for reader in readers:  # its subprocesses may need a moment longer than the leader
@@ -345,13 +350,13 @@ class _Process:
             self.returncode = self._popen.returncode = os.waitstatus_to_exitcode(status)
             self.used = None if told is None else _usage(told, self._floor)
 
-    async def ask_all(self) -> None:
-        """Send SIGTERM to the command and to all it has started, wherever that is by now."""
+    async def ask_all(self, number: int) -> None:
+        """Send a signal to the command and to all it has started, wherever that is by now."""
         if not self._detach:
             family = await _in_thread(leftovers.descendants, self.pid)
             self._traces = self._traces._replace(family=family)
-        _signal_group(self.pid, signal.SIGTERM)
-        await _in_thread(leftovers.ask, self._traces, self.pid)
+        _signal_group(self.pid, number)
+        await _in_thread(leftovers.ask, self._traces, self.pid, number)
 
     async def wait_for_all(self) -> None:
         """Return once nothing is left of what the command, which has ended, has started."""

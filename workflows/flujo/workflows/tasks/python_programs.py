@@ -16,7 +16,7 @@ from flujo.workflows.blocking import may_block
 from flujo.workflows.registry import TaskCall, task
 
 from .files import OUTSIDE, beside_or_inside, confined, opened
-from .shell import MAX_OUTPUT, ShellError, as_argument, captured, variables
+from .shell import MAX_OUTPUT, as_argument, captured, exit_error, variables
 
 _PROGRAM: dict[str, dict[str, Any]] = {
     "args": {"type": "array", "default": []},
@@ -75,5 +75,5 @@ async def _run(call: TaskCall, program: Sequence[str]) -> dict[str, Any]:
     if patience.cancelled_caught:
         raise TimeoutError(f"it took longer than {format_duration(seconds or 0)}")
     if finished.return_code != 0 and given["check"]:
-        raise ShellError(finished, folder, call.log.path)
+        raise exit_error(finished.return_code)(finished, folder, call.log.path)
     return {"returncode": finished.return_code, **captured(finished, MAX_OUTPUT)}

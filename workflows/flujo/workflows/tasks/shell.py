@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,16 @@ LAST_LINES = 10
 MAX_OUTPUT = 1024 * 1024
 """Bytes kept of each output, unless a step asks for more or less."""
 
+STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL")
+STOP_GRACE = 2
+"""Seconds between the signal that asks a command to stop and the one that ends it."""
+
 _WITH_PIPEFAIL = ("bash", "ksh", "zsh")
 
 
 class ShellError(FlujoError):
-    """A command ended with a return code other than 0; `return_code` is -N after signal N.
+    """A command ended with a return code other than 0; `return_code` is -N after signal N. Retry rules know it as
+    `ExitCode75` too (`exit_codes`).
 
     The message has the ends of both its outputs, the folder it ran in, and where all it printed is kept.
     """
@@ -56,6 +62,12 @@ class ShellError(FlujoError):
         super().__init__(f"the command {how_it_ended(finished.return_code)}{told}{more}\n{where}")
         self.return_code = finished.return_code
         self.working_dir = working_dir
+
+
+@lru_cache(maxsize=256)
+def exit_error(return_code: int) -> type[ShellError]:
+    """Return the class of the error for a return code, by which `exit_codes` knows it."""
+    return type(f"ExitCode{return_code}", (ShellError,), {"__module__": __name__})
 
 
 def _end_of(output: bytes) -> str:
@@ -106,10 +118,18 @@ def for_this_platform(command: Any) -> Any:
         "stdout": {"type": "string", "minLength": 1},
         "stderr": {"type": "string", "minLength": 1},
         "check": {"type": "boolean", "default": True},
+        "ok_codes": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": -64, "maximum": 255},
+            "minItems": 1,
+            "default": [0],
+        },
         "shell": {"type": "string", "minLength": 1},
         "strict": {"type": "boolean"},
         "detach": {"type": "boolean", "default": False},
         "timeout": {"type": ["string", "number"], "format": "duration"},
+        "stop_signal": {"type": "string", "enum": list(STOP_SIGNALS), "default": "SIGTERM"},
+        "stop_grace": {"type": ["string", "number"], "format": "duration", "default": STOP_GRACE},
         "max_output": {"type": "integer", "minimum": 0, "maximum": MAX_OUTPUT_BYTES // 4, "default": MAX_OUTPUT},
     },
     check=_check,
@@ -156,11 +176,13 @@ async def _run(call: TaskCall) -> dict[str, Any]:
                 output_limit=call.inputs["max_output"],
                 on_output=receive,
                 detach=call.inputs["detach"],
+                stop_signal=getattr(signal, call.inputs["stop_signal"]),
+                grace_seconds=parse_duration(call.inputs["stop_grace"]),
             )
         except OSError as error:
             raise _explained(error) from error
-        if finished.return_code != 0 and call.inputs["check"]:
-            raise ShellError(finished, working_dir, call.log.path)
+        if finished.return_code not in call.inputs["ok_codes"] and call.inputs["check"]:
+            raise exit_error(finished.return_code)(finished, working_dir, call.log.path)
         await files.appear()
     return {"return_code": finished.return_code, **captured(finished, call.inputs["max_output"], places)}
 

@@ -1,0 +1,150 @@
+"""What follows a failed step: which codes are none, which are tried again, and how the run ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.conftest import Flujoctl
+
+CHECKS = """\
+name: checks
+steps:
+  - {name: style, task: shell, inputs: {command: "echo s >> log; test -e ok"}, on_error: {action: continue, then: fail}}
+  - {name: types, task: shell, inputs: {command: "echo t >> log; exit 3"}, on_error: {next: report, then: fail}}
+  - {name: never, task: noop}
+  - {name: report, task: shell, inputs: {command: "echo '{{ steps.style.status }} {{ steps.types.status }}' >> log"}}
+  - {name: tidy, always_run: true, task: shell, inputs: {command: "echo {{ error.step | default('nobody') }} >> log"}}
+outputs: {said: "{{ steps.report.status }}"}
+"""
+
+
+def state_of(flujoctl: Flujoctl, run: str) -> dict[str, Any]:
+    """A run as `inspect` has it."""
+    told: dict[str, Any] = json.loads(flujoctl("inspect", run, "-o", "json").out)
+    return told
+
+
+def statuses(flujoctl: Flujoctl, run: str) -> dict[str, str]:
+    """What has become of each step."""
+    return {step["name"]: step["status"] for step in state_of(flujoctl, run)["steps"]}
+
+
+def test_a_run_can_go_on_and_fail_in_the_end(folder: Path, flujoctl: Flujoctl) -> None:
+    """Everything else has run by then, clean-ups in their place."""
+    (folder / "checks.yaml").write_text(CHECKS)
+
+    ended = flujoctl("run", "checks.yaml", "--id", "r", "--workspace", ".")
+
+    assert ended.code == 1
+    assert (folder / "log").read_text().splitlines() == ["s", "t", "failed failed", "types"]
+    assert statuses(flujoctl, "r") == {
+        "style": "failed",
+        "types": "failed",
+        "never": "skipped",
+        "report": "completed",
+        "tidy": "completed",
+    }
+    assert "style" in ended.err
+    assert "types" in ended.err
+
+
+def test_a_resume_tries_what_has_failed_and_not_what_came_after(folder: Path, flujoctl: Flujoctl) -> None:
+    """The report keeps what it has said; a run whose failures are mended completes."""
+    (folder / "checks.yaml").write_text(CHECKS.replace("exit 3", "test -e ok"))
+    flujoctl("run", "checks.yaml", "--id", "r", "--workspace", ".")
+    (folder / "ok").touch()
+    (folder / "log").unlink()
+
+    resumed = flujoctl("resume", "r", "-o", "json")
+
+    assert resumed.code == 0, resumed
+    assert json.loads(resumed.out)["output"] == {"said": "completed"}
+    assert (folder / "log").read_text().splitlines() == ["s", "t", "nobody"]
+
+
+def test_a_graph_goes_on_and_fails_in_the_end_too(folder: Path, flujoctl: Flujoctl) -> None:
+    """Dependents of the failed step run."""
+    (folder / "w.yaml").write_text(
+        "name: w\nsteps:\n  - {name: a, task: fail, inputs: {message: no}, on_error: {action: continue, then: fail}}\n"
+        "  - {name: b, depends_on: [a], task: noop}\n"
+    )
+
+    ended = flujoctl("run", "w.yaml", "--id", "r")
+
+    assert ended.code == 1
+    assert statuses(flujoctl, "r") == {"a": "failed", "b": "completed"}
+    assert "failed in step 'a'" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("codes", "attempts", "told"),
+    [
+        ("75, 75, 0", 3, None),
+        ("75, 4", 2, "code 4"),
+        ("4", 1, "code 4"),
+        ("111, 3", 2, None),
+        ("75, 75, 75", 3, "code 75"),
+    ],
+)
+def test_only_some_codes_are_tried_again_and_some_are_none(
+    folder: Path, flujoctl: Flujoctl, codes: str, attempts: int, told: str | None
+) -> None:
+    """The command ends with one code after the other."""
+    for number, code in enumerate(codes.split(", "), 1):
+        (folder / f"code{number}").write_text(code)
+    (folder / "w.yaml").write_text(
+        "name: w\nsteps:\n  - name: a\n    task: shell\n"
+        "    inputs: {command: 'exit $(cat code$FLUJO_ATTEMPT)', ok_codes: [0, 3]}\n"
+        "    retry: {max_attempts: 3, delay: 1ms, exit_codes: [75, 111]}\n"
+    )
+
+    ended = flujoctl("run", "w.yaml", "--id", "r", "--workspace", ".")
+
+    assert ended.code == (0 if told is None else 1)
+    assert state_of(flujoctl, "r")["steps"][0]["attempt"] == attempts
+    if told is not None:
+        assert f"ShellError: the command ended with {told}" in ended.err
+
+
+def test_a_command_is_asked_to_stop_in_the_way_it_wants(folder: Path, flujoctl: Flujoctl) -> None:
+    """By its own signal, and with the time it needs: a loop that ignores SIGTERM ends on SIGINT, in good order."""
+    (folder / "w.yaml").write_text(
+        "name: w\nsteps:\n  - name: a\n    task: shell\n    timeout: 500ms\n    inputs:\n      stop_signal: SIGINT\n"
+        "      stop_grace: 30s\n      command: |\n        #!/usr/bin/env python3\n        import signal, time\n"
+        "        signal.signal(signal.SIGTERM, signal.SIG_IGN)\n        try:\n            time.sleep(60)\n"
+        "        finally:\n            open('said', 'w').write('good-bye')\n"
+    )
+
+    ended = flujoctl("run", "w.yaml", "--id", "r", "--workspace", ".")
+
+    assert ended.code == 1
+    assert (folder / "said").read_text() == "good-bye"
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("on_error: {then: fail}", "2:49: `then: fail` goes with `action: continue` or `next`"),
+        ("on_error: {action: continue, then: stop}", "2:67: `then` says what follows in the end, and can be fail only"),
+        ("retry: {exit_codes: 0}", "2:52: `exit_codes` must be a list of codes other than 0"),
+        ("retry: {exit_codes: [a]}", "2:52: `exit_codes` must be a list of codes other than 0"),
+        ("inputs: {command: x, ok_codes: []}", "2:63: `ok_codes` must have at least 1 items"),
+        ("inputs: {command: x, stop_signal: TERM}", '2:66: `stop_signal` must be one of "SIGTERM", "SIGINT"'),
+        ("inputs: {command: x, stop_grace: soon}", "2:65: `stop_grace` must be a duration such as 90"),
+    ],
+)
+def test_what_is_not_meant_so_is_refused_where_it_stands(
+    folder: Path, flujoctl: Flujoctl, says: str, told: str
+) -> None:
+    """With what to write instead."""
+    command = "" if "command" in says else ", inputs: {command: x}"
+    (folder / "w.yaml").write_text(f"name: w\nsteps: [{{name: a, task: shell, {says}{command}}}]\n")
+
+    refused = flujoctl("validate", "w.yaml")
+
+    assert refused.code == 2
+    assert f"w.yaml:{told}" in refused.out + refused.err
