@@ -81,6 +81,10 @@ def words_of_a_division_by_zero() -> str:
         ("{{ [1, 2] | join(', ') }}", "1, 2"),
         ("{{ 'a' ~ 1 ~ none }}", "a1null"),
         ("{{ 2 ** 10 + 7 % 4 }}", 1027),
+        ("{{ ['tar', *args.list, 'x',] }}", ["tar", 1, 2, {"a": None}, "x"]),
+        ("{{ [*args.list[:1], *(args.list[:2] | map('string')), *range(2)] }}", [1, "1", "2", 0, 1]),
+        ("{{ [2 * 3, [*[]]] }}", [6, []]),
+        ("{{ [] }}", []),
     ],
 )
 def test_a_template_becomes_a_value(template: str, value: Any) -> None:
@@ -135,6 +139,9 @@ def test_a_step_without_result_has_only_a_status() -> None:
         ("{{ steps.later }}", "{{ steps.later }}: step `later` has not run yet, so it has only a status"),
         ("{{ range }}", "{{ range }}: TypeError: a function is not a value that can be recorded"),
         ("{{ 1 // 0 }}", f"{{{{ 1 // 0 }}}}: ZeroDivisionError: {words_of_a_division_by_zero()}"),
+        ("{{ [*day] }}", "{{ [*day] }}: TypeError: `*` puts in the items of a list, and this is a text"),
+        ("{{ [*args.dey] }}", "{{ [*args.dey] }}: there is no `dey`; there is: day, n, list, none"),
+        ("{{ [,] }}", "the template is malformed: unexpected ','"),
         ("{{ a b }}", "the template is malformed: expected token 'end of print statement', got 'b'"),
         ("a\n{% if %}", "the template is malformed in its line 2: "
          "Expected an expression, got 'end of statement block'; "
@@ -227,6 +234,7 @@ BOMBS = {
     "doubling by plus": "{% set x = 'aaaaaaaaaa' %}" + "{% set x = x + x %}" * 40 + "{{ x }}",
     "doubling a list": "{% set x = [1] %}" + "{% set x = x + x %}" * 40 + "{{ x }}",
     "doubling a block": "{% set x = 'aaaaaaaaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40 + "{{ x }}",
+    "doubling by stars": "{% set x = [1] %}" + "{% set x = [*x, *x] %}" * 40 + "{{ x }}",
     "shared list": "{{ [['x' * 1000000]] * 1000000 }}",
     "endless macro": "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}",
     "parentheses": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateSyntaxError, nodes
+from jinja2.environment import TemplateExpression
 
 from .bounds import bounded_text, bounded_value
 from .filters import text_of
-from .sandbox import ROUNDS, Sandbox, Unsupported
+from .sandbox import ROUNDS, SPREAD, Sandbox, Unsupported
 from .wording import unknown
 
 MAX_SOURCE = 64 * 1024
@@ -177,7 +178,7 @@ _NAMING_ONE = {
 def _check_name(kind: str, name: str, known: Mapping[str, Any], line: int) -> None:
     if name not in known:
         meant = (ours for ours, theirs in _MEANT.items() if name in theirs and ours in known)
-        names = [each for each in known if each != ROUNDS]
+        names = [each for each in known if each not in (ROUNDS, SPREAD)]
         like = next(meant, None)
         hint = unknown(kind, name, names) if like is None else f"there is no {kind} `{name}`; did you mean `{like}`?"
         raise EvaluationError(hint, line)
@@ -214,9 +215,11 @@ def _compiled(source: str) -> Run:
 
 def _code_of(source: str, tree: nodes.Template) -> Run:
     try:
-        if _is_one_expression(tree):
-            inner = source[2:-2].strip()
-            return _sandbox().compile_expression(inner.strip("+-").strip(), undefined_to_none=False)
+        if (expression := _only_expression(tree)) is not None:
+            result = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
+            assigning = nodes.Template([result], lineno=1)
+            assigning.set_environment(_sandbox())
+            return TemplateExpression(_sandbox().from_string(assigning), undefined_to_none=False)
         return _sandbox().from_string(source).render
     except TemplateSyntaxError as error:
         raise _malformed(source, error) from error
@@ -224,10 +227,11 @@ def _code_of(source: str, tree: nodes.Template) -> Run:
         raise EvaluationError("the template nests too deeply") from None
 
 
-def _is_one_expression(tree: nodes.Template) -> bool:
+def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
+    """Return the expression that a template is, and nothing else."""
     if len(tree.body) != 1 or not isinstance(output := tree.body[0], nodes.Output):
-        return False
-    return len(output.nodes) == 1 and not isinstance(output.nodes[0], nodes.TemplateData)
+        return None
+    return None if len(output.nodes) != 1 or isinstance(output.nodes[0], nodes.TemplateData) else output.nodes[0]
 
 
 def _explained(source: str, error: Exception) -> EvaluationError:
@@ -253,7 +257,7 @@ _LIGHT = (
 _LIGHT_FILTERS = frozenset({
     *("b64decode", "b64encode", "basename", "bool", "count", "d", "default", "dirname", "first", "float", "from_json"),
     *("fromjson", "int", "join", "last", "length", "lower", "quote", "split", "splitlines", "string", "to_json"),
-    *("tojson", "trim", "upper"),
+    *("tojson", "trim", "upper", SPREAD),
 })  # fmt: skip
 _LIGHT_TESTS = frozenset({
     *("boolean", "defined", "even", "false", "float", "integer", "mapping", "none", "number", "odd", "sequence"),
@@ -276,7 +280,7 @@ def _light(source: str) -> _Light | None:
     if not all(isinstance(node, _PLAIN) for node in kinds):
         return _Light(_code_of(source, tree), tuple(_paths(tree)), is_plain=False)
     parts = [_way(part) for output in tree.body for part in output.nodes]  # type: ignore[attr-defined]
-    if _is_one_expression(tree):
+    if _only_expression(tree) is not None:
         return _Light(parts[0], (), is_plain=True)
     return _Light(
         lambda names: bounded_text(text_of(part(names)) for part in parts), tuple(_paths(tree)), is_plain=True

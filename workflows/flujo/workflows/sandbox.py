@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import StrictUndefined, nodes, pass_context, pass_eval_context
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import TemplateSyntaxError
+from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
@@ -33,12 +34,42 @@ from .filters import filters, printf_arguments, text_of
 ROUNDS = "__rounds"
 """The name under which a rendering counts the rounds of its loops."""
 
+SPREAD = "__spread"
+"""The filter that `*b` in a list is."""
+
 _NO_COMMENTS = {"comment_start_string": "\0{#", "comment_end_string": "#}\0"}
 """`{#` is shell (`${#list[@]}`) and no comment, since YAML has its own: these marks cannot stand in a definition."""
 
 
 class Unsupported(TemplateSyntaxError):
     """A template uses a statement of Jinja2 that templates here do not have."""
+
+
+class _Parser(Parser):
+    """Reads `[a, *b]` as Python does, which people write for a command with a list of arguments: as `[a] + b`."""
+
+    def parse_list(self) -> nodes.Expr:  # type: ignore[override]  # it is called for any expression that begins with [
+        line = self.stream.expect("lbracket").lineno
+        parts: list[nodes.Expr] = [nodes.List([], lineno=line)]
+        is_first = True
+        while self.stream.current.type != "rbracket":
+            if not is_first:
+                self.stream.expect("comma")
+                if self.stream.current.type == "rbracket":
+                    break
+            is_first = False
+            if self.stream.skip_if("mul"):
+                spread = nodes.Filter(self.parse_expression(), SPREAD, [], [], None, None, lineno=line)
+                parts += [spread, nodes.List([], lineno=line)]
+            else:
+                assert isinstance(parts[-1], nodes.List)
+                parts[-1].items.append(self.parse_expression())
+        self.stream.expect("rbracket")
+        found, *others = parts
+        for part in others:
+            if not isinstance(part, nodes.List) or part.items:
+                found = nodes.Add(found, part, lineno=line)
+        return found
 
 
 class Variables(dict[str, str]):
@@ -101,7 +132,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for name in ("lipsum", "cycler", "joiner", "namespace"):
             del self.globals[name]
         self.globals["range"] = bounded_range
-        self.filters = {**filters(), ROUNDS: _counted}
+        self.filters = {**filters(), ROUNDS: _counted, SPREAD: _spread}
 
     concat = staticmethod(lambda parts: bounded_text(parts))
 
@@ -125,7 +156,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree = super()._parse(source, name, filename)
+        tree = _Parser(self, source, name, filename).parse()
         for kind in (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block):
             for node in tree.find_all(kind):
                 raise Unsupported(f"`{kind.__name__.lower()}` is not supported", node.lineno)
@@ -226,6 +257,15 @@ class _BoundedCode(CodeGenerator):
 @pass_eval_context  # a finalizer that takes one is not called for constants when a template is only loaded
 def _finalized(_: nodes.EvalContext, value: Any) -> str:
     return text_of(value)
+
+
+def _spread(value: Any) -> list[Any]:
+    """Return the items that `*value` puts into a list. Text is never split, and nobody means the keys of a mapping."""
+    if isinstance(value, Undefined):
+        value._fail_with_undefined_error()
+    if isinstance(value, (str, Mapping)):
+        raise TypeError(f"`*` puts in the items of a list, and this is {kind_of_value(value)}")
+    return list(value)
 
 
 @pass_context
