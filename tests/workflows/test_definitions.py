@@ -333,8 +333,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "name: x\nstep: []\nfoo: 1\nsteps:\n  - {name: a, task: noop, condtion: x, zzz: 1}\n",
         [
             "2:1: the top level has no key `step`; did you mean `steps`?",
-            "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, max_parallel, settings, retention, flows, imports",
+            "3:1: the top level has no key `foo`; it has: name, description, version, params, secrets, steps, outputs, "
+            "labels, timeout, max_parallel, settings, retention, flows, imports",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
             "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
             "retry, timeout, on_error, always_run, for_each, progress_update, progress_interval",
@@ -343,15 +343,13 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "keys to come": (
         """\
         name: x
-        secrets: []
         steps:
           - name: a
             task: noop
             outputs: {}
         """,
         [
-            "2:1: `secrets` is not supported by this release",
-            "6:5: `outputs` is not supported by this release",
+            "5:5: `outputs` is not supported by this release",
         ],
     ),
     "unknown tasks": (
@@ -496,8 +494,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "name: x\nname: y\nfoo: .inf\nsteps:\n  - {name: a, task: nop}\n",
         [
             "2:1: `name` is here twice, first in line 1",
-            "3:1: the top level has no key `foo`; it has: name, description, version, params, steps, outputs, labels, "
-            "timeout, max_parallel, settings, retention, flows, imports",
+            "3:1: the top level has no key `foo`; it has: name, description, version, params, secrets, steps, outputs, "
+            "labels, timeout, max_parallel, settings, retention, flows, imports",
             "3:6: .inf has no JSON form; quote it if it is text",
             "5:21: there is no task `nop`; did you mean `noop`?",
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .execution.attempt_runner import Described, described
 from .execution.current_attempt import Attempt, Wait, current_attempt, leave_every_attempt
 from .execution.items import Agenda, ItemOutcome, Loop, LoopEnd
 from .execution.programs import (
@@ -36,6 +37,7 @@ __all__ = [
     "Agenda",
     "Attempt",
     "Children",
+    "Described",
     "Finished",
     "Inputs",
     "ItemOutcome",
@@ -57,6 +59,7 @@ __all__ = [
     "clean_ups",
     "current_attempt",
     "dependencies",
+    "described",
     "followers",
     "leave_every_attempt",
     "loop_of",

@@ -15,6 +15,7 @@ from flujo.kernel.programs import Workflow
 
 from .blocking import may_block
 from .definitions import StepDefinition
+from .secret_values import Secrets, inheriting
 from .templates import holds, render
 
 LoadFile = Callable[[Path, str], Workflow]
@@ -27,6 +28,13 @@ class ChildStart(NamedTuple):
     workflow: Workflow | str
     inputs: Mapping[str, Any]
     labels: Mapping[str, str]
+
+    def without(self, secrets: Secrets) -> ChildStart:
+        """Return the same without the values of secrets, whose names the child inherits."""
+        if not secrets.are_any:
+            return self
+        workflow = self.workflow if isinstance(self.workflow, str) else inheriting(self.workflow, secrets.masked)
+        return ChildStart(workflow, secrets.redactor.value(self.inputs), secrets.redactor.value(self.labels))
 
 
 class ChildFileError(FlujoError, ValueError):

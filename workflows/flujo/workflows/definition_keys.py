@@ -12,7 +12,7 @@ from .registry import Task
 from .wording import named, nearest
 
 TOP_KEYS = (
-    *("name", "description", "version", "params", "steps", "outputs", "labels"),
+    *("name", "description", "version", "params", "secrets", "steps", "outputs", "labels"),
     *("timeout", "max_parallel", "settings", "retention", "flows", "imports"),
 )
 STEP_KEYS = (
@@ -31,7 +31,7 @@ RETRY_KEYS = (
 IMPORT_KEYS = ("path",)
 FLOWS_KEYS = ("default", "definitions")
 
-TOP_KEYS_TO_COME = ("secrets",)
+TOP_KEYS_TO_COME: tuple[str, ...] = ()
 STEP_KEYS_TO_COME = ("outputs",)
 
 _PLACES = {

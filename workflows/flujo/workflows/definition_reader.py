@@ -7,6 +7,7 @@ what does not exist or runs later.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -70,6 +71,7 @@ class _Reader(NodeReader):
         nodes = self._read_step_nodes(top.get("steps"))
         order = read_order(nodes, self._problems)
         templates = TemplateChecks(self._problems, parameters, order)
+        templates.secrets = secrets = self._read_secrets(top.get("secrets"))
         reader = StepReader(self._problems, self._tasks, order, templates)
         steps = [step for node in nodes if (step := reader.step(node)) is not None]
         settings = self._read_settings(top.get("settings"))
@@ -91,7 +93,8 @@ class _Reader(NodeReader):
             timeout_seconds=self._duration(top.get("timeout"), "`timeout`"),
             settings=settings,
             retention=self._read_retention(top.get("retention")),
-            env_names=frozenset(templates.env_names),
+            secrets=secrets,
+            env_names=frozenset(templates.env_names - {*secrets}),
             uses=tuple(templates.uses),
             flows=flows,
             default_flow=default_flow,
@@ -150,6 +153,20 @@ class _Reader(NodeReader):
         outputs = self._mapping(node, "`outputs`")
         templates.check(node, list(order.steps))
         return {key: value.plain() for key, value in outputs.items()}
+
+    def _read_secrets(self, node: Node | None) -> tuple[str, ...]:
+        """Read the names of environment variables, one or a list."""
+        if node is None or node.value is None:
+            return ()
+        names: list[str] = []
+        for item in node.value if isinstance(node.value, list) else [node]:
+            if not isinstance(item.value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,200}", item.value):
+                self._add(item.at, f"`secrets` lists names of environment variables, not {kind_of(item)}")
+            elif item.value in names:
+                self._add(item.at, f"`{item.value}` is here twice")
+            else:
+                names.append(item.value)
+        return tuple(names)
 
     def _read_settings(self, node: Node | None) -> dict[str, Any]:
         settings = self._mapping(node, "`settings`")

@@ -145,6 +145,7 @@ class Definition:
     timeout_seconds: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     retention: Retention | None = None
+    secrets: tuple[str, ...] = ()
     env_names: frozenset[str] = frozenset()
     needed_env: frozenset[str] = frozenset()
     uses: tuple[Use, ...] = ()

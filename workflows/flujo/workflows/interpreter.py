@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import anyio
@@ -26,7 +25,6 @@ from flujo.kernel.programs import (
     NO_RETRY,
     Loop,
     RetryPolicy,
-    Wait,
     Workflow,
     bounded,
     current_attempt,
@@ -35,13 +33,14 @@ from flujo.kernel.programs import (
 )
 from flujo.kernel.state import SETTLED
 
+from .calls import Caller
 from .child_workflows import ALREADY_THERE, LoadFile, child_start, load_nothing
 from .definitions import Definition, LoopDefinition, StepDefinition
 from .graphs import Graph, Schedule
 from .loops import loop_for
 from .names import Ending, StepNames, told
-from .registry import LoopScope, Task, TaskCall
-from .runlog import StepLog
+from .registry import LoopScope
+from .secret_values import RECORDED, Secrets
 from .templates import TemplateError, holds, render
 from .texts import as_text
 
@@ -49,6 +48,7 @@ NOT_RETRIED = (
     "flujo.workflows.templates.TemplateError",
     "flujo.workflows.templates.ConditionError",
     "flujo.workflows.registry.TaskInputError",
+    "flujo.workflows.secret_values.SecretError",
 )
 """Failures of a step that come from what is recorded already: every further attempt would end in the same way."""
 
@@ -139,7 +139,7 @@ async def interpret(
         raise failures[0]
     if failures:
         raise ExceptionGroup(f"{len(failures)} steps failed", failures)
-    return None if definition.outputs is None else await render(definition.outputs, steps.names.seen_at_the_end())
+    return None if definition.outputs is None else await steps.outputs(definition.outputs)
 
 
 async def clean_up(
@@ -309,7 +309,9 @@ class _Steps:
 
     def __init__(self, ctx: RunContext, definition: Definition, inputs: Mapping[str, Any], load: LoadFile) -> None:
         self._load = load
+        self._secrets = Secrets(definition.secrets, ctx.environment.get(RECORDED, ()))
         self.names = StepNames(definition, ctx.run_id, ctx.environment, inputs)
+        self._caller = Caller(self.names.log_file, self._secrets)
         self.performed: set[str] = set()
         self.deferred: dict[str, StepFailed] = {}  # failures that the run goes on after, and fails with in the end
         self._ctx = ctx
@@ -354,7 +356,7 @@ class _Steps:
 
     async def _holds(self, step: StepDefinition, ending: Ending | None) -> bool:
         try:
-            return step.condition is None or await holds(step.condition, self.names.seen_by(step, ending))
+            return step.condition is None or await holds(step.condition, self._seen(self.names.seen_by(step, ending)))
         except FlujoError:
             return True  # it is met again in the step's body, and is the step's own failure there
 
@@ -372,14 +374,15 @@ class _Steps:
         async def body() -> Any:
             nonlocal attempt
             attempt = current_attempt().attempt
-            return await _call(step, self.names.seen_by(step, ending), self.names.log_file)
+            seen = self.names.seen_by(step, ending)
+            return await self._caller.call(step.task, step.inputs, seen, step.timeout_seconds, step.condition)
 
         retry = step.retry
         if retry != NO_RETRY:
             retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
         try:
             if step.task.starts_run:
-                result = await self._run_child(step, self.names.seen_by(step, ending), retry)
+                result = await self._run_child(step, self._seen(self.names.seen_by(step, ending)), retry)
             elif step.loop is None:
                 bounded_body = prepared(body, plain_options(f"task:{step.task.name}"))
                 result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
@@ -395,7 +398,9 @@ class _Steps:
             self.deferred.pop(step.name, None)
             return None
         if step.on_error.message is not None:
-            message = await _message(step.on_error.message, self.names.seen_after(step, failure), failure)
+            seen = self._seen(self.names.seen_after(step, failure))
+            message = await _message(step.on_error.message, seen, failure)
+            message = bounded(self._secrets.redactor.text(message), MAX_MESSAGE)
             failure = StepFailed(failure.step, failure.type, message, failure.attempt)
         self.names.failed(step.name, failure)
         if step.on_error.fails_at_the_end:
@@ -408,9 +413,11 @@ class _Steps:
         scope: LoopScope | None = None
 
         async def call(seen: Mapping[str, Any]) -> Any:
-            return await _call_task(loop.task, loop.inputs, seen, self.names.log_file, step.timeout_seconds, scope)
+            return await self._caller.call(loop.task, loop.inputs, seen, step.timeout_seconds, scope=scope)
 
-        performed = loop_for(step, loop, self.names.seen_by(step, ending), retry, call)
+        performed = loop_for(step, loop, self._seen(self.names.seen_by(step, ending)), retry, call)
+        if self._secrets.are_any:
+            performed = self._secrets.loop(step.name, performed)
         if not loop.task.shares_loop:
             return await self._ctx.loop(performed, name=step.name)
         outcome: Any = None
@@ -434,7 +441,8 @@ class _Steps:
         start = ALREADY_THERE
         if recorded is None or recorded.status not in SETTLED:
             try:
-                start = await child_start(step, seen, self._load)
+                self._secrets.require()
+                start = (await child_start(step, seen, self._load)).without(self._secrets)
             except (FlujoError, OSError) as error:
                 failure = error
         if is_child or (failure is None and not is_begun):
@@ -443,9 +451,24 @@ class _Steps:
             )
 
         async def fail() -> NoReturn:
-            raise failure or InterruptedError("the step was interrupted when its run could not be started")
+            error = failure or InterruptedError("the step was interrupted when its run could not be started")
+            self._secrets.fail(error, step.name, current_attempt().attempt)
 
         return await self._ctx.step(prepared(fail, plain_options(f"task:{step.task.name}")), name=step.name)
+
+    def _seen(self, names: dict[str, Any]) -> dict[str, Any]:
+        """Return template names with the secrets, where there are any."""
+        return self._secrets.seen(names) if self._secrets.names else names
+
+    async def outputs(self, outputs: Mapping[str, Any]) -> Any:
+        """Return the outputs of the run; raises TemplateError."""
+        if not self._secrets.are_any:
+            return await render(outputs, self.names.seen_at_the_end())
+        redactor = self._secrets.redactor
+        try:
+            return redactor.value(await render(outputs, self._seen(self.names.seen_at_the_end())))
+        except TemplateError as error:
+            raise TemplateError(redactor.text(error.message), error.line) from None
 
     async def _require_workspace(self, recorded: Recorded | None) -> None:
         """Pause the run if its workspace is gone although an earlier step has worked in it: a step that has not come
@@ -463,43 +486,4 @@ async def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) 
         value = await render(template, seen)
     except TemplateError as error:
         return f"{failure.error} (its `message` could not be rendered: {error.message})"
-    return bounded(as_text(value), MAX_MESSAGE)
-
-
-async def _call(step: StepDefinition, seen: Mapping[str, Any], log_file: Path | None) -> Any:
-    """Run the body of one attempt."""
-    if step.condition is not None:
-        await holds(step.condition, seen)  # true, or that of a step that had begun; only its error matters here
-    return await _call_task(step.task, step.inputs, seen, log_file, step.timeout_seconds)
-
-
-async def _call_task(
-    task: Task,
-    inputs: Mapping[str, Any],
-    seen: Mapping[str, Any],
-    log_file: Path | None,
-    timeout_seconds: float | None,
-    scope: LoopScope | None = None,
-) -> Any:
-    checked = task.checked(await render(inputs, seen))
-    workspace = Path(seen["workspace"])
-    if task.needs_workspace:
-        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - one system call
-    attempt = current_attempt()
-    log = StepLog(log_file, attempt.step, attempt.attempt)
-    try:
-        result = await task.run(TaskCall(checked, workspace, attempt, seen, log, scope))
-    finally:
-        log.close()
-    return _within(result, timeout_seconds) if isinstance(result, Wait) else result
-
-
-def _within(wait: Wait, timeout_seconds: float | None) -> Wait:
-    """Return a wait that ends with its step's timeout; raises TimeoutError for a sleep that is longer than that."""
-    if timeout_seconds is None or (wait.seconds is not None and wait.seconds <= timeout_seconds):
-        return wait
-    if wait.signal is None:
-        raise TimeoutError(
-            f"a wait of {wait.seconds or 0:g} s is longer than the step's timeout of {timeout_seconds:g} s"
-        )
-    return wait._replace(seconds=timeout_seconds)
+    return as_text(value)

@@ -25,7 +25,9 @@ from .documents import MAX_BYTES
 from .importing import NO_FILES, Files, FilesOnDisk
 from .interpreter import RunContext, clean_up, interpret
 from .parameters import check_inputs
+from .redaction import Redactor
 from .registry import Task, Tasks
+from .secret_values import RECORDED, Secrets, problems_with
 
 TEXT_NAME = "workflow.yaml"
 """What a definition without a file is called in messages."""
@@ -133,11 +135,20 @@ def _workflow_of(
 def _input_checker(definition: Definition) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def check(inputs: dict[str, Any]) -> dict[str, Any]:
         complete, problems = check_inputs(definition.parameters, inputs, takes_others=True)
+        if definition.secrets:
+            problems = _without_secrets(Secrets(definition.secrets).redactor, complete, problems)
         if problems:
             raise InvalidInputError(definition.name, problems)
         return complete
 
     return check
+
+
+def _without_secrets(redactor: Redactor, inputs: Mapping[str, Any], problems: Mapping[str, str]) -> dict[str, str]:
+    """Return what is wrong with inputs, without the secrets among them, which is wrong as well."""
+    told = "holds the value of a secret, and inputs are stored: use `secrets.NAME` where it is needed"
+    found = {name: redactor.text(problem) for name, problem in problems.items()}
+    return {**{name: told for name, value in inputs.items() if redactor.value(value) != value}, **found}
 
 
 def _fitting(definition: Definition, recorded: Mapping[str, Any]) -> tuple[dict[str, Any], list[Difference]]:
@@ -165,7 +176,11 @@ def _environment(
     """
 
     def read(beginning: RunStart) -> dict[str, Any]:
-        if missing := sorted(definition.needed_env - os.environ.keys()):
+        if found := problems_with(definition.secrets, os.environ):
+            refusal = InvalidInputError(definition.name, {f"secrets.{name}": told for name, told in found.items()})
+            refusal.hints = tuple(f"export {name}=…" for name in found)
+            raise refusal
+        if missing := sorted(definition.needed_env - {*definition.secrets} - os.environ.keys()):
             told = "the environment variable is not set; set it, or write `env.{0} | default('')` where it is used"
             raise InvalidInputError(definition.name, {f"env.{name}": told.format(name) for name in missing})
         return {
@@ -177,6 +192,7 @@ def _environment(
             **({} if path is None else {"workflow_file": str(path), "workflow_dir": str(path.parent)}),
             **definition.chosen.recorded,
             "env": {name: os.environ[name] for name in sorted(definition.env_names) if name in os.environ},
+            **({RECORDED: list(definition.secrets)} if definition.secrets else {}),
         }
 
     return read

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from .redaction import Redactor
+
 MAX_BYTES = 10 * 1024 * 1024
 MAX_LINE = 16 * 1024
 
@@ -24,10 +26,11 @@ _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class StepLog:
-    """The part of one attempt in the log of its run. `path` None writes nothing."""
+    """The part of one attempt in the log of its run, without what a redactor takes out. `path` None writes nothing."""
 
-    def __init__(self, path: Path | None, step: str, attempt: int) -> None:
+    def __init__(self, path: Path | None, step: str, attempt: int, redactor: Redactor | None = None) -> None:
         self.path = path
+        self._redactor = redactor
         self._prefix = f"{step}.{attempt}| ".encode()
         self._rest: dict[str, bytes] = {}
 
@@ -39,8 +42,12 @@ class StepLog:
         """Write what a child process prints, as it comes; a line goes out when it is complete or very long."""
         *lines, rest = (self._rest.get(stream, b"") + chunk).split(b"\n")
         if len(rest) > MAX_LINE:
+            rest, kept = self._without_secrets(rest), b""
+            if self._redactor is not None:  # one may have begun, and end in the next chunk
+                at = max(len(rest) - self._redactor.longest, 0)
+                rest, kept = rest[:at], rest[at:]
             lines.append(rest)
-            rest = b""
+            rest = kept
         self._rest[stream] = rest
         self._append(lines)
 
@@ -49,10 +56,13 @@ class StepLog:
         self._append([rest for rest in self._rest.values() if rest])
         self._rest.clear()
 
+    def _without_secrets(self, line: bytes) -> bytes:
+        return line if self._redactor is None else self._redactor.data(line)
+
     def _append(self, lines: list[bytes]) -> None:
         if self.path is None or not lines:
             return
-        data = b"".join(self._prefix + line + b"\n" for line in lines)
+        data = b"".join(self._prefix + self._without_secrets(line) + b"\n" for line in lines)
         try:
             fd = _opened(self.path)
             try:

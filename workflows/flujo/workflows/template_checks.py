@@ -22,6 +22,7 @@ class TemplateChecks:
 
     `uses` are the templates in the order of the file, `env_names` the variables they mention, and `mentions` by step
     the names in its inputs and condition. `undeclared` are parameters that they take out of `args`, with a place.
+    the names in its inputs and condition. `secrets` are those that are declared.
     """
 
     def __init__(self, problems: Problems, parameters: Mapping[str, Parameter], order: StepOrder) -> None:
@@ -29,6 +30,7 @@ class TemplateChecks:
         self.env_names: set[str] = set()
         self.mentions: dict[str, set[Mention]] = {}
         self.undeclared: dict[str, Position] = {}
+        self.secrets: Collection[str] = ()
         self._add = problems.add
         self._parameters = parameters
         self._order = order
@@ -113,6 +115,10 @@ class TemplateChecks:
             self._add(node.at, f"{told} (in a template)")
         for parameter in sorted(mentioned.parameters - self._parameters.keys() - of_loop):
             self._note_undeclared(parameter, node.at)
+        for root, secret in sorted(mentioned.members, key=str):
+            if root == "secrets" and secret is not None and secret not in self.secrets:
+                declared = ", ".join([*self.secrets, secret])
+                self._add(node.at, f"`{secret}` is not among the secrets; write `secrets: [{declared}]` at the top")
         for step in sorted(mentioned.steps):
             if (problem := self._problem_with_step(step, before, name)) is not None:
                 self._add(node.at, problem)

@@ -30,7 +30,7 @@ from .worker import map_texts
 STEP_FIELDS = ("result", "status", "attempt", "error")
 
 ROOT_NAMES = (
-    *("args", "env", "steps", "workflow", "run", "error", "settings"),
+    *("args", "env", "secrets", "steps", "workflow", "run", "error", "settings"),
     *("workspace", "run_number", "timestamp", "workflow_name", "workflow_file", "workflow_dir", "start_dir"),
 )
 """What every template sees besides the parameters, which never hide one of these."""
@@ -196,7 +196,7 @@ def _mentioned(sources: list[str], names: Names) -> Names:
 
 # -- what a template mentions -----------------------------------------------------------------------------------------
 
-_CHANGING = ("args", "settings", "workflow")
+_CHANGING = ("args", "secrets", "settings", "workflow")
 """Names whose values a resume may change."""
 
 

@@ -56,6 +56,14 @@ class Failed(NamedTuple):
     least_seconds: float = 0.0
 
 
+class Described(Exception):
+    """Ends an attempt with a failure that its body has described, perhaps without all that its error says."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.failure.message)
+        self.failed = failed
+
+
 Outcome = Completed | Wait | Failed
 """What came of an attempt."""
 
@@ -86,7 +94,7 @@ async def run_attempt(
             raise
         if holds_cancellation(error) and cancelled_from_outside():
             raise
-        return _failed(attempt, error)
+        return error.failed if isinstance(error, Described) else described(error, attempt.step, attempt.attempt)
     finally:
         # A program would see what a body sets of context variables in its first life only
         # (tests/kernel/execution/test_attempt_runner.py). Every step pays for this. Two contexts of which neither was
@@ -160,9 +168,10 @@ def cancelled_from_outside() -> bool:
     return task is not None and task.cancelling() > 0  # asyncio.timeout() and Task.cancel() are not scopes
 
 
-def _failed(attempt: Attempt, error: BaseException) -> Failed:
+def described(error: BaseException, step: str, attempt: int) -> Failed:
+    """Return what is recorded of an error that ends an attempt, and how a retry policy may know it."""
     is_hopeless = any(is_a(each, *NOT_RETRIED) for each in members(error))
-    failure = describe(error, attempt.step, attempt.attempt)
+    failure = describe(error, step, attempt)
     return Failed(failure, () if is_hopeless else error_kinds(error), max(map(_asked_seconds, members(error))))
 
 

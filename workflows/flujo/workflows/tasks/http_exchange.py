@@ -145,10 +145,12 @@ async def _sent(transport: httpx.AsyncHTTPTransport, request: Request, rules: Ru
     rules.check_host(host)
     failure: Exception | None = None
     for address in await _addresses(request, rules):
+        headers = [(b"Host", request.url.netloc)]
+        headers += [(name.encode("ascii"), value.encode()) for name, value in request.headers.items()]
         sent = httpx.Request(
             request.method,
             request.url.copy_with(host=address, fragment=None),
-            headers={"Host": request.url.netloc.decode("ascii"), **request.headers},
+            headers=headers,
             content=request.body,
             extensions={"sni_hostname": host},
         )

@@ -1,0 +1,80 @@
+"""One call of a task: its inputs rendered and checked, its workspace and log, and what it came to as it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flujo.kernel.programs import Wait, current_attempt
+
+from .registry import LoopScope, Task, TaskCall
+from .runlog import StepLog
+from .secret_values import Secrets
+from .templates import holds, render
+
+
+class Caller:
+    """Calls the tasks of one run."""
+
+    def __init__(self, log_file: Path | None, secrets: Secrets) -> None:
+        self._log_file = log_file
+        self._secrets = secrets
+
+    async def call(
+        self,
+        task: Task,
+        inputs: Mapping[str, Any],
+        seen: Mapping[str, Any],
+        timeout_seconds: float | None,
+        condition: bool | str | None = None,
+        scope: LoopScope | None = None,
+    ) -> Any:
+        """Return what a task returns for one attempt; raises what it raises, without the secrets of the run. `scope` is
+        that of the loop whose item it is called for."""
+        if not self._secrets.are_any:
+            return await self._call(task, inputs, seen, timeout_seconds, condition, scope)
+        try:
+            self._secrets.require()
+            result = await self._call(task, inputs, self._secrets.seen(seen), timeout_seconds, condition, scope)
+        except (Exception, SystemExit) as error:
+            attempt = current_attempt()
+            self._secrets.fail(error, attempt.step, attempt.attempt)
+        return self._secrets.result(result)
+
+    async def _call(
+        self,
+        task: Task,
+        inputs: Mapping[str, Any],
+        seen: Mapping[str, Any],
+        timeout_seconds: float | None,
+        condition: bool | str | None,
+        scope: LoopScope | None,
+    ) -> Any:
+        if condition is not None:
+            await holds(condition, seen)  # true, or that of a step that had begun; only its error matters here
+        checked = task.checked(await render(inputs, seen))
+        workspace = Path(seen["workspace"])
+        if task.needs_workspace:
+            workspace.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - one system call
+        attempt = current_attempt()
+        redactor = None
+        if self._secrets.are_any:
+            attempt, redactor = self._secrets.attempt(attempt), self._secrets.redactor
+        log = StepLog(self._log_file, attempt.step, attempt.attempt, redactor)
+        try:
+            result = await task.run(TaskCall(checked, workspace, attempt, seen, log, scope))
+        finally:
+            log.close()
+        return _within(result, timeout_seconds) if isinstance(result, Wait) else result
+
+
+def _within(wait: Wait, timeout_seconds: float | None) -> Wait:
+    """Return a wait that ends with its step's timeout; raises TimeoutError for a sleep that is longer than that."""
+    if timeout_seconds is None or (wait.seconds is not None and wait.seconds <= timeout_seconds):
+        return wait
+    if wait.signal is None:
+        raise TimeoutError(
+            f"a wait of {wait.seconds or 0:g} s is longer than the step's timeout of {timeout_seconds:g} s"
+        )
+    return wait._replace(seconds=timeout_seconds)

@@ -1,0 +1,141 @@
+"""Takes secrets out of whatever is handed on or stored, by their values.
+
+    redactor = Redactor(["s3cret-token"])
+    redactor.text("Bearer s3cret-token")        Bearer ***
+    redactor.value({"a": ["s3cret-token"]})     {"a": ["***"]}
+
+A value is known in the forms that programs give it: as it is, trimmed, each of its lines, quoted for a shell, for
+Python and for JSON, encoded for a URL, and in base64 wherever in a text it stands. Where a text was cut, what is left
+of a secret at the cut goes as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+
+MIN_LENGTH = 8
+"""Characters of a secret. Shorter ones stand in all sorts of texts by chance, and would mask everything."""
+
+_LEAST_LEFT = 4
+"""Characters of the beginning or end of a secret that are taken for it where a text was cut."""
+
+_CUTS = re.compile(r"\n\[\.\.\. \d+ bytes left out \.\.\.\]\n|…")
+"""What stands where outputs and messages were cut."""
+
+_NOTHING = r"(?!)"
+
+
+class Redactor:
+    """Knows the forms of some values."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        forms = {form for value in values for form in forms_of(value)}
+        self._forms = sorted(forms, key=len, reverse=True)  # a long one goes as a whole, not in parts
+        self._in_text = re.compile("|".join(map(re.escape, self._forms)) or _NOTHING)
+        as_bytes = [form.encode("utf-8", "surrogateescape") for form in self._forms]
+        self._in_bytes = re.compile(b"|".join(map(re.escape, as_bytes)) or _NOTHING.encode())
+        self.longest = max(map(len, as_bytes), default=0)
+        """Bytes of the longest form."""
+
+    def text(self, text: str) -> str:
+        """Return a text without the secrets."""
+        masked = self._in_text.sub(MASK, text)
+        return self._without_rests(masked) if _CUTS.search(masked) else masked
+
+    def data(self, data: bytes) -> bytes:
+        """Return what a program prints without the secrets."""
+        return self._in_bytes.sub(MASK.encode(), data)
+
+    def value(self, value: Any) -> Any:
+        """Return plain JSON without the secrets, also where they are keys or numbers."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(key) if isinstance(key, str) else key: self.value(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.value(item) for item in value]
+        if isinstance(value, (int, float)) and self._in_text.search(str(value)):
+            return MASK
+        return value
+
+    def _without_rests(self, text: str) -> str:
+        parts: list[str] = []
+        start = 0
+        for cut in chain(_CUTS.finditer(text), [None]):
+            part = text[start : len(text) if cut is None else cut.start()]
+            parts.append(self._without_ends(part, at_start=start > 0, at_end=cut is not None))
+            if cut is not None:
+                parts.append(cut[0])
+                start = cut.end()
+        return "".join(parts)
+
+    def _without_ends(self, part: str, *, at_start: bool, at_end: bool) -> str:
+        if at_end and (length := self._longest_end(part)):
+            part = part[:-length] + MASK
+        if at_start and (length := self._longest_start(part)):
+            part = MASK + part[length:]
+        return part
+
+    def _longest_end(self, part: str) -> int:
+        """Return how many characters at the end of a text are the beginning of a secret."""
+        lengths = range(min(len(part), self.longest), _LEAST_LEFT - 1, -1)
+        return next((n for n in lengths if any(form.startswith(part[-n:]) for form in self._forms)), 0)
+
+    def _longest_start(self, part: str) -> int:
+        lengths = range(min(len(part), self.longest), _LEAST_LEFT - 1, -1)
+        return next((n for n in lengths if any(form.endswith(part[:n]) for form in self._forms)), 0)
+
+
+def forms_of(value: str) -> Iterator[str]:
+    """Yield the forms in which a value may show up."""
+    pieces = {value, value.strip(), *(line.strip() for line in value.splitlines())}
+    for piece in pieces:
+        if len(piece) >= MIN_LENGTH:
+            yield from (form for form in _encodings(piece) if len(form) >= MIN_LENGTH)
+
+
+def _encodings(piece: str) -> Iterator[str]:
+    for each in {piece, piece.lower(), piece.upper()}:
+        yield from _quoted(each)
+    data = piece.encode("utf-8", "surrogateescape")
+    for encoded in (quote(data, safe=""), quote(data), quote_plus(data)):
+        yield encoded
+        yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), encoded)
+    yield from _base64_forms(data)
+
+
+def _quoted(piece: str) -> Iterator[str]:
+    yield piece
+    yield piece.replace("'", "'\"'\"'")  # as shlex.quote has it
+    yield piece.replace("'", "'\\''")
+    yield repr(piece)[1:-1]
+    for ascii_only in (True, False):
+        once = json.dumps(piece, ensure_ascii=ascii_only)[1:-1]
+        yield once
+        yield once.replace("/", "\\/")
+        yield json.dumps(once, ensure_ascii=ascii_only)[1:-1]
+
+
+def _base64_forms(data: bytes) -> Iterator[str]:
+    """Yield what base64 makes of data that stands at any place of a text: three forms, by the place modulo 3, without
+    the characters that its neighbours have a part in. Whole lines of it, as programs wrap them, come besides."""
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + data).decode().rstrip("=")
+        first = (before * 8 + 5) // 6
+        inner = encoded[first : (before + len(data)) * 8 // 6]
+        yield inner
+        yield inner.translate(_URL_SAFE)
+    whole = base64.b64encode(data).decode()
+    for width in (64, 76):
+        yield from (whole[at : at + width] for at in range(0, len(whole) - width + 1, width))
+
+
+_URL_SAFE = str.maketrans("+/", "-_")
