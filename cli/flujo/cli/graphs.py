@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flujo.kernel import WorkflowState
-from flujo.kernel.programs import clean_ups, dependencies, planned_name
+from flujo.kernel.programs import clean_ups, dependencies, loop_of, planned_name
 
 from .text import COLOURS, coloured, printable
 
@@ -38,7 +38,11 @@ def of_plan(plan: Sequence[Sequence[str]], statuses: Mapping[str, str]) -> list[
 
 def of_run(state: WorkflowState) -> list[Node]:
     """Return the steps of a run: those of its plan, or for a program those it has begun, one after another."""
-    statuses = {planned_name(name): step.status.value for name, step in state.steps.items()}
+    statuses = {
+        planned_name(name): "running" if step.is_open_loop else step.status.value
+        for name, step in state.steps.items()
+        if loop_of(name) not in state.steps  # an item says less than its loop
+    }
     if state.plan is not None:
         return of_plan(state.plan, statuses)
     names = list(state.steps)

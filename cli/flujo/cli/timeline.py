@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from flujo.kernel import Event, events
 from flujo.kernel.durations import MICROSECONDS, format_duration
+from flujo.kernel.state import ITEMS
 
 from .text import printable
 
@@ -25,6 +26,7 @@ class Kind(StrEnum):
     SLEEP = "sleep"
     SIGNAL = "signal"
     CHILD = "child"
+    ITEMS = "items"
 
 
 class Span(NamedTuple):
@@ -47,7 +49,7 @@ _OUTCOMES: dict[type[Any], str] = {
     events.StepOutputSet: "set",
     events.StepInterrupted: "interrupted",
 }
-_WAITS = {"sleep": Kind.SLEEP, "signal": Kind.SIGNAL, "child": Kind.CHILD}
+_WAITS = {"sleep": Kind.SLEEP, "signal": Kind.SIGNAL, "child": Kind.CHILD, ITEMS: Kind.ITEMS}
 
 
 def spans_of(recorded: Iterable[Event]) -> list[Span]:

@@ -110,7 +110,7 @@ def _for_text(text: str) -> str:
     except ValueError:
         pass
     if "\n" in text.strip():
-        return "write `| lines` for one item per line"
+        return "write `| splitlines` for one item per line"
     return "write `| split` for its words, or [ ] around it for a list of one item"
 
 
