@@ -21,7 +21,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import SchemaError, to_jsonable_python
 
@@ -35,7 +35,11 @@ float."""
 
 _UNCHANGEABLE = frozenset((str, int, bool, type(None)))
 
-_SECRETS = (SecretStr, SecretBytes, Secret)
+_SECRETS = ("SecretStr", "SecretBytes", "Secret")
+"""Classes of `pydantic.types`, by name: whoever declares a secret has imported that module, and nobody else
+pays for it."""
+
+_TYPES = "pydantic.types"
 
 
 class Codec:
@@ -196,9 +200,9 @@ def _unrecordable(schema: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def _is_secret(node: Mapping[str, Any]) -> bool:
     cls, serializer = node.get("cls"), node.get("serialization", {}).get("function")
-    if isinstance(cls, type) and issubclass(cls, _SECRETS):
+    if isinstance(cls, type) and any(each.__module__ == _TYPES and each.__name__ in _SECRETS for each in cls.__mro__):
         return True
-    return getattr(serializer, "__module__", "") == "pydantic.types" and "secret" in serializer.__name__
+    return getattr(serializer, "__module__", "") == _TYPES and "secret" in serializer.__name__
 
 
 # -- what was given and what is read ------------------------------------------------------------------------------

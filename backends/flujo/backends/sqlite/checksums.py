@@ -4,7 +4,7 @@ It is of 62 bits, made with XXH3: of all that is quick enough for a step, which 
 on a kilobyte (ADR 0012). It is no protection against anyone who means to change a store.
 
 What it is computed of is what Python has at hand. Text is in UTF-8; numbers are added up, and the hash begins with the
-sum, so that no changed byte of one leaves it as it was.
+sum, so that no changed byte of one leaves it as it was. xxhash itself takes the sum modulo 2 to the power of 64.
 
     event      from hash(uid) + at + 256 × seq + format: type, U+001F, body; plus hash(payload, or its digest, if any)
     summary    from hash(the rest) + updated_at + 256 × seq + steps_done: current_step; plus hash(owner, token)
@@ -47,7 +47,6 @@ _hot: Callable[[RunSummary], tuple[Any, ...]] = itemgetter(*map(RunSummary._fiel
 
 _new = tuple.__new__  # what EventRow(…) comes to, in half the time
 _BITS = (1 << 62) - 1  # so that SQL can add two of them
-_SEED = (1 << 64) - 1
 
 SUMMARY = ", ".join((*RunSummary._fields, "runs.checksum"))
 EVENT = ", ".join(f"events.{name}" for name in (*EventRow._fields, "blob", "checksum"))
@@ -87,7 +86,7 @@ def of_event(run: int, row: Sequence[Any], blob: bytes | None = None) -> int:
     """Return the checksum of an event. `run` is `of_uid` of its run, `blob` the digest of a payload that lies
     elsewhere."""
     seq, at, type, format, body, payload = row
-    checksum = hash_of(f"{type}\x1f{body}".encode(), (run + at + (seq << 8) + format) & _SEED)
+    checksum = hash_of(f"{type}\x1f{body}".encode(), run + at + (seq << 8) + format)
     if blob is not None:
         checksum += hash_of(blob)
     elif payload is not None:
@@ -120,7 +119,7 @@ def of_hot(steady: int, ownership: int, hot: tuple[Any, ...]) -> int:
     """Return the checksum of a summary, of those of its other parts and the values of HOT."""
     seq, updated_at, current_step, steps_done = hot
     step = "\x1e" if current_step is None else current_step
-    return (hash_of(step.encode(), (steady + updated_at + (seq << 8) + steps_done) & _SEED) + ownership) & _BITS
+    return (hash_of(step.encode(), steady + updated_at + (seq << 8) + steps_done) + ownership) & _BITS
 
 
 def of_values(*values: str | int | None) -> int:

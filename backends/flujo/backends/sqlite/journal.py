@@ -164,14 +164,12 @@ def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sql
     taken: list[int] = []
     definitions: set[StoredDefinition] = set()
     has_large = False
-    of_event = checksums.of_event
+    of_event, largest_inline = checksums.of_event, blobs.LARGEST_INLINE
     for _, uid, _, _, rows, _, ids, definition in commits:
         run, of_run = runs[uid], checksums.of_uid(uid)
         for row in rows:
-            values.append(run)
-            values += row
-            values.append(of_event(of_run, row))
-            if (payload := row.payload) is not None and len(payload) > blobs.LARGEST_INLINE:
+            values += (run, *row, of_event(of_run, row))
+            if (payload := row[5]) is not None and len(payload) > largest_inline:  # by place: every event comes here
                 has_large = True
         taken += ids
         if definition is not None:

@@ -16,7 +16,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel.clock import Clock
@@ -26,6 +25,7 @@ from flujo.kernel.journal.events import EventRow, Fact, row_of
 from flujo.kernel.journal.fold import apply
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import summarize
+from flujo.kernel.loops import new_event
 from flujo.kernel.store.backend import Commit, Refused, StateBackend, StoredDefinition
 
 journal_logger = logging.getLogger("flujo.journal")
@@ -45,6 +45,7 @@ class Recorder(Protocol):
     def owner(self) -> str: ...
     @property
     def token(self) -> int: ...
+
     def stop(self, why: Stop) -> None:
         """Make the program of the run unwind."""
         ...
@@ -77,7 +78,7 @@ class Batch:
         self.awaited = False
         self.is_logged = journal_logger.isEnabledFor(logging.INFO)
         self.is_done = False
-        self._done = anyio.Event()
+        self._done = new_event()
         self.refused: dict[str, Refused] = {}
         self.failure: StoreError | KernelClosedError | None = None
 
@@ -112,7 +113,7 @@ class Committer:
         self._committed = committed
         self._failed = failed
         self._next = Batch()
-        self._wake = anyio.Event()
+        self._wake = new_event()
         self._idle = False  # whether `serve` waits for something to do
         self._closing = False
         self.failure: StoreError | KernelClosedError | None = None
@@ -156,7 +157,7 @@ class Committer:
                 if not self._next.shares:
                     if self._closing:
                         return
-                    self._wake, self._idle = anyio.Event(), True
+                    self._wake, self._idle = new_event(), True
                     await self._wake.wait()
                     continue
                 await self._linger()
@@ -229,9 +230,9 @@ class Committer:
 
 
 def _commit(share: _Share) -> Commit:
-    run = share.run
-    summary = summarize(run.state, run.owner, run.token)
+    run, state, rows = share.run, share.run.state, share.rows
+    summary = summarize(state, run.owner, run.token)
     return _new(
         Commit,
-        (summary.run_id, run.uid, run.token, share.rows[0].seq - 1, share.rows, summary, share.taken, share.definition),
+        (state.run_id, run.uid, run.token, rows[0][0] - 1, rows, summary, share.taken, share.definition),
     )

@@ -24,7 +24,7 @@ from flujo.kernel.journal.decisions import Stop, at_clean_up, at_end, stop_of
 from flujo.kernel.journal.events import KIND_OF, Fact
 from flujo.kernel.journal.failures import carried, describe, is_a
 from flujo.kernel.journal.state import LIVE, WorkflowState
-from flujo.kernel.loops import cancel_once_more, exit_open_scopes, is_running_in, this_task
+from flujo.kernel.loops import cancel_once_more, exit_open_scopes, is_running_in, new_event, this_task
 from flujo.kernel.store.backend import StoredDefinition
 
 from .attempt_runner import cancelled_from_outside, holds_cancellation
@@ -77,7 +77,7 @@ class LiveRun:
         self.uid = state.uid
         self.replay: Replay
         self.stopped: Stop | None = None
-        self.ended = anyio.Event()  # set by the kernel once nothing of the run is left in it
+        self.ended = new_event()  # set by the kernel once nothing of the run is left in it
         self.failure: errors.FlujoError | None = None
         self._driven = False
         self._over = False
