@@ -135,7 +135,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "7:5: a step has no key `needs`; write `depends_on: [STEP]`",
             "8:5: a step has no key `when`; write `condition: EXPRESSION`",
             "9:5: a step has no key `continueOn`; write `on_error: continue`",
-            "10:5: a step has no key `env`; write `inputs: {…}` of task `shell`, as `working_dir`, `env` or `stdin`",
             "11:27: a step has no key `foreach`; write `for_each: LIST`",
             "11:41: a step has no key `retries`; write `retry: N`",
             "11:53: a step has no key `finally`; write a step with `always_run: true`",
@@ -334,10 +333,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: the top level has no key `step`; did you mean `steps`?",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, secrets, steps, outputs, "
-            "labels, timeout, max_parallel, settings, retention, flows, imports",
+            "labels, timeout, max_parallel, settings, retention, flows, imports, defaults, env, env_files",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
             "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
-            "retry, timeout, on_error, always_run, for_each, progress_update, progress_interval",
+            "retry, timeout, on_error, always_run, for_each, progress_update, progress_interval, env",
         ],
     ),
     "keys to come": (
@@ -495,7 +494,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: `name` is here twice, first in line 1",
             "3:1: the top level has no key `foo`; it has: name, description, version, params, secrets, steps, outputs, "
-            "labels, timeout, max_parallel, settings, retention, flows, imports",
+            "labels, timeout, max_parallel, settings, retention, flows, imports, defaults, env, env_files",
             "3:6: .inf has no JSON form; quote it if it is text",
             "5:21: there is no task `nop`; did you mean `noop`?",
         ],

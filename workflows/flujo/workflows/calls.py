@@ -8,6 +8,7 @@ from typing import Any
 
 from flujo.kernel.programs import Wait, current_attempt
 
+from .names import StepNames
 from .registry import LoopScope, Task, TaskCall
 from .runlog import StepLog
 from .secret_values import Secrets
@@ -17,8 +18,8 @@ from .templates import holds, render
 class Caller:
     """Calls the tasks of one run."""
 
-    def __init__(self, log_file: Path | None, secrets: Secrets) -> None:
-        self._log_file = log_file
+    def __init__(self, names: StepNames, secrets: Secrets) -> None:
+        self._names = names
         self._secrets = secrets
 
     async def call(
@@ -61,9 +62,9 @@ class Caller:
         redactor = None
         if self._secrets.are_any:
             attempt, redactor = self._secrets.attempt(attempt), self._secrets.redactor
-        log = StepLog(self._log_file, attempt.step, attempt.attempt, redactor)
+        log = StepLog(self._names.log_file, attempt.step, attempt.attempt, redactor)
         try:
-            result = await task.run(TaskCall(checked, workspace, attempt, seen, log, scope))
+            result = await task.run(TaskCall(checked, workspace, attempt, seen, log, scope, self._names.variables))
         finally:
             log.close()
         return _within(result, timeout_seconds) if isinstance(result, Wait) else result

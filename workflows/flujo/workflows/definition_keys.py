@@ -13,11 +13,12 @@ from .wording import named, nearest
 
 TOP_KEYS = (
     *("name", "description", "version", "params", "secrets", "steps", "outputs", "labels"),
-    *("timeout", "max_parallel", "settings", "retention", "flows", "imports"),
+    *("timeout", "max_parallel", "settings", "retention", "flows", "imports", "defaults", "env", "env_files"),
 )
 STEP_KEYS = (
     *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
     *("retry", "timeout", "on_error", "always_run", "for_each", "progress_update", "progress_interval"),
+    "env",
 )
 PROGRESS_KEYS = ("progress_update", "progress_interval")
 LOOP_KEYS = ("items", "arg_name", "max_workers", "chunk_size")
@@ -28,6 +29,8 @@ RETRY_KEYS = (
     "max_elapsed",
 )
 
+DEFAULTS_KEYS = ("retry", "timeout", "on_error")
+ERROR_HANDLING_KEYS = ("undefined_variables", "show_available")
 IMPORT_KEYS = ("path",)
 FLOWS_KEYS = ("default", "definitions")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from flujo.kernel.programs import ANY, Retention
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
@@ -19,12 +19,12 @@ from .definition_keys import TOP_KEYS, TOP_KEYS_TO_COME, check_keys
 from .definitions import Definition, StepDefinition
 from .documents import Node, Position, Problems
 from .flow_reader import FlowReader
-from .http_rules import rules_of
 from .importing import NO_FILES, Files, read_whole
 from .missing_values import needed_env, uses_of_optional_results
 from .parameters import KEYWORDS, TYPES, Parameter, declare, from_default, keyword_problems
 from .reading import NodeReader, has_value, kind_of
 from .registry import Mention, Tasks
+from .settings_reader import SettingsReader
 from .step_order import StepOrder, read_order
 from .step_reader import StepReader
 from .template_checks import TemplateChecks
@@ -69,36 +69,54 @@ class _Reader(NodeReader):
                 self._add(Position(1, 1), f"`{key}` is missing")
         parameters = self._read_parameters(top.get("params"))
         nodes = self._read_step_nodes(top.get("steps"))
+        for_all = SettingsReader(self._problems)
+        nodes = for_all.with_defaults(nodes, top.get("defaults"))
         order = read_order(nodes, self._problems)
         templates = TemplateChecks(self._problems, parameters, order)
         templates.secrets = secrets = self._read_secrets(top.get("secrets"))
         reader = StepReader(self._problems, self._tasks, order, templates)
         steps = [step for node in nodes if (step := reader.step(node)) is not None]
-        settings = self._read_settings(top.get("settings"))
+        settings = for_all.settings(top.get("settings"), root)
+        env = self._read_env(top.get("env"), for_all, templates)
         version = self._text(top.get("version"), "`version`")
         outputs = self._read_outputs(top.get("outputs"), templates, order)
         flows, default_flow = FlowReader(self._problems, nodes, templates).read(top.get("flows"))
         return Definition(
             name=self._title(top.get("name")),
             text=text,
-            steps=tuple(_with_mentions(step, templates.mentions, settings, version) for step in steps),
+            steps=tuple(_with_mentions(step, templates.mentions, settings, version, env) for step in steps),
             graph=order.graph,
-            max_parallel=self._number(top.get("max_parallel"), "max_parallel"),
+            max_parallel=for_all.max_parallel(root),
             description=self._text(top.get("description"), "`description`"),
             version=version,
             parameters=(*parameters.values(), *(Parameter(name=name) for name in templates.undeclared)),
             undeclared=templates.undeclared,
             outputs=outputs,
             labels=self._read_labels(top.get("labels")),
-            timeout_seconds=self._duration(top.get("timeout"), "`timeout`"),
+            timeout_seconds=for_all.timeout(root),
             settings=settings,
             retention=self._read_retention(top.get("retention")),
             secrets=secrets,
+            env=env.written,
+            env_files=for_all.env_files(top.get("env_files")),
             env_names=frozenset(templates.env_names - {*secrets}),
             uses=tuple(templates.uses),
             flows=flows,
             default_flow=default_flow,
         )
+
+    def _read_env(self, node: Node | None, for_all: SettingsReader, templates: TemplateChecks) -> Variables:
+        written = for_all.env(node)
+        if node is None:
+            return Variables({}, set())
+        seen = len(templates.uses)
+        templates.check(node, ())
+        mentioned = templates.mentioned_since(seen)
+        for name in templates.secrets:
+            if name in written or {("env", name), ("secrets", name), ("secrets", None)} & mentioned:
+                told = "commands see it anyway, and `env` of a step can hold what is made of it"
+                self._add(node.at, f"`{name}` is a secret, which `env` of the workflow cannot hold; {told}")
+        return Variables(written, mentioned)
 
     def _read_step_nodes(self, node: Node | None) -> list[Node]:
         """Return the nodes of the steps that are mappings."""
@@ -168,17 +186,6 @@ class _Reader(NodeReader):
                 names.append(item.value)
         return tuple(names)
 
-    def _read_settings(self, node: Node | None) -> dict[str, Any]:
-        settings = self._mapping(node, "`settings`")
-        self._number(settings.get("max_jumps"), "max_jumps")
-        self._duration(settings.get("clean_up_timeout"), "`clean_up_timeout`")
-        if (http := settings.get("http")) is not None:
-            try:
-                rules_of({"http": http.plain()}, {})
-            except ValueError as error:
-                self._add(http.at, str(error))
-        return {key: value.plain() for key, value in settings.items()}
-
     def _read_retention(self, node: Node | None) -> Retention | None:
         given = self._mapping(node, "`retention`")
         if node is None or not isinstance(node.value, dict):
@@ -201,16 +208,32 @@ class _Reader(NodeReader):
         return labels
 
 
+class Variables(NamedTuple):
+    """The variables of a definition, and what their templates mention."""
+
+    written: Mapping[str, Any]
+    mentioned: set[Mention]
+
+
 def _with_mentions(
-    step: StepDefinition, mentions: Mapping[str, set[Mention]], settings: Mapping[str, Any], version: str | None
+    step: StepDefinition,
+    mentions: Mapping[str, set[Mention]],
+    settings: Mapping[str, Any],
+    version: str | None,
+    env: Variables,
 ) -> StepDefinition:
     """Return a step with the parameters that it mentions, and what it reads of the definition itself."""
     of_items = mentions.get(f"{step.name}[]", set())
     mentioned = mentions.get(step.name, set()) | of_items
+    reads_env = step.called.runs_commands or any(("env", name) in mentioned for name in env.written)
+    if reads_env:
+        mentioned = mentioned | env.mentioned
     wanted = {name for root, name in mentioned if root == "settings"}
     reads = {f"settings.{name}": value for name, value in settings.items() if wanted & {name, None}}
     if version is not None and mentioned & {("workflow", "version"), ("workflow", None)}:
         reads["workflow.version"] = version
+    if reads_env and env.written:
+        reads["env"] = env.written
     loop = None if step.loop is None else replace(step.loop, mentions=_parameters(of_items))
     return replace(step, mentions=_parameters(mentioned), reads=reads, loop=loop)
 

@@ -121,8 +121,9 @@ def _digest(written: Any) -> str:
 class Definition:
     """A valid definition.
 
-    `graph` None: the steps run in order. `outputs` None: none are declared. `env_names`: the variables its templates
-    mention; `needed_env` those that every run without a failure needs. `uses`: its templates, in the order of the file.
+    `graph` None: the steps run in order. `outputs` None: none are declared. `env`: variables for the commands of all
+    steps, as they are written, besides those in `env_files`. `env_names`: the variables its templates mention;
+    `needed_env` those that every run without a failure needs. `uses`: its templates, in the order of the file.
     `undeclared`: the parameters among `parameters` that are only used, and where.
     `warnings`: what is allowed and may not be meant.
 
@@ -146,6 +147,8 @@ class Definition:
     settings: Mapping[str, Any] = field(default_factory=dict)
     retention: Retention | None = None
     secrets: tuple[str, ...] = ()
+    env: Mapping[str, Any] = field(default_factory=dict)
+    env_files: tuple[str, ...] = ()
     env_names: frozenset[str] = frozenset()
     needed_env: frozenset[str] = frozenset()
     uses: tuple[Use, ...] = ()

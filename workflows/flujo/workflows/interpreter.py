@@ -130,6 +130,7 @@ async def interpret(
     the first one first, and TemplateError for outputs that cannot be rendered.
     """
     steps = _Steps(ctx, definition, inputs, load)
+    await steps.names.set_variables(definition.env)
     if definition.graph is None:
         failures = await _in_order(definition, steps)
     else:
@@ -149,6 +150,7 @@ async def clean_up(
 
     What is recorded of the other steps is gone through once more, so that the templates of clean-ups see it."""
     steps = _Steps(ctx, definition, inputs, load)
+    await steps.names.set_variables(definition.env)
     if definition.graph is None:
         failures = await _in_order(definition, steps, only_recorded=True)
     else:
@@ -311,7 +313,7 @@ class _Steps:
         self._load = load
         self._secrets = Secrets(definition.secrets, ctx.environment.get(RECORDED, ()))
         self.names = StepNames(definition, ctx.run_id, ctx.environment, inputs)
-        self._caller = Caller(self.names.log_file, self._secrets)
+        self._caller = Caller(self.names, self._secrets)
         self.performed: set[str] = set()
         self.deferred: dict[str, StepFailed] = {}  # failures that the run goes on after, and fails with in the end
         self._ctx = ctx

@@ -22,6 +22,7 @@ from .choosing import part_of
 from .definition_reader import read_definition
 from .definitions import Definition
 from .documents import MAX_BYTES
+from .env_files import read_small, read_variables
 from .importing import NO_FILES, Files, FilesOnDisk
 from .interpreter import RunContext, clean_up, interpret
 from .parameters import check_inputs
@@ -180,7 +181,9 @@ def _environment(
             refusal = InvalidInputError(definition.name, {f"secrets.{name}": told for name, told in found.items()})
             refusal.hints = tuple(f"export {name}=…" for name in found)
             raise refusal
-        if missing := sorted(definition.needed_env - {*definition.secrets} - os.environ.keys()):
+        variables = _variables_in_files(definition, path)
+        known = {**os.environ, **variables}
+        if missing := sorted(definition.needed_env - {*definition.secrets, *known, *definition.env}):
             told = "the environment variable is not set; set it, or write `env.{0} | default('')` where it is used"
             raise InvalidInputError(definition.name, {f"env.{name}": told.format(name) for name in missing})
         return {
@@ -191,8 +194,29 @@ def _environment(
             "start_dir": os.getcwd(),
             **({} if path is None else {"workflow_file": str(path), "workflow_dir": str(path.parent)}),
             **definition.chosen.recorded,
-            "env": {name: os.environ[name] for name in sorted(definition.env_names) if name in os.environ},
+            "env": {name: known[name] for name in sorted(definition.env_names | variables.keys()) if name in known},
             **({RECORDED: list(definition.secrets)} if definition.secrets else {}),
+            **({"variables": variables} if variables else {}),
         }
 
     return read
+
+
+def _variables_in_files(definition: Definition, path: Path | None) -> dict[str, str]:
+    """Return what the files of variables of a definition say, a later one instead of an earlier one.
+
+    Raises InvalidInputError for one that cannot be read."""
+    variables: dict[str, str] = {}
+    for name in definition.env_files:
+        if path is None and not os.path.isabs(name):
+            problem = "it counts from a file, and this text came without one; write an absolute path"
+            raise InvalidInputError(definition.name, {f"env_files: {name}": problem})
+        place = os.path.join("" if path is None else path.parent, name)
+        try:
+            variables |= read_variables(read_small(place))
+            if secret := next((each for each in definition.secrets if each in variables), None):
+                raise ValueError(f"`{secret}` is among `secrets`, which are never recorded; take it out of {place}")
+        except (OSError, ValueError) as error:
+            problem = f"{place}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise InvalidInputError(definition.name, {f"env_files: {name}": problem}) from error
+    return variables

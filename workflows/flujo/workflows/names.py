@@ -16,6 +16,8 @@ from flujo.kernel.programs import planned_name
 
 from .definitions import Definition, StepDefinition
 from .sandbox import NotRun, Variables
+from .templates import render
+from .texts import as_text
 
 Failure = dict[str, Any]
 """`step`, `type` and `message`: what templates see as `error`."""
@@ -37,6 +39,7 @@ class StepNames:
     ) -> None:
         log_file = environment.get("log_file")
         self.log_file = None if log_file is None else Path(log_file)
+        self.variables: Mapping[str, str] = environment.get("variables", {})
         self._graph = definition.graph
         self._handled = definition.handled
         self._steps: dict[str, Any] = {step.name: NotRun(step.name, "pending") for step in definition.steps}
@@ -66,6 +69,15 @@ class StepNames:
             },
             "run": {"id": run_id, "number": own["run_number"], "started_at": own["timestamp"], "reason": None},
         }
+
+    async def set_variables(self, written: Mapping[str, Any]) -> None:
+        """Take the variables of the definition, which see everything but steps; raises TemplateError."""
+        if not written:
+            return
+        rendered = await render(written, {**self._fixed, "steps": {}, "error": None})
+        given = {name: as_text(value) for name, value in rendered.items()}
+        self.variables = {**self.variables, **given}
+        self._fixed["env"] = Variables({**self._fixed["env"], **given})
 
     def seen_by(self, step: StepDefinition, ending: Ending | None = None) -> dict[str, Any]:
         """Return the names as they stand when a step starts; later steps do not change what was handed out.

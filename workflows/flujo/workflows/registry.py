@@ -94,7 +94,8 @@ class TaskCall:
 
     `workspace` is the folder of the run and exists. `context` holds every name templates see. `attempt` has the run's
     id, the idempotency key, and `children`, which runs child processes. What `log` writes goes to the log of the run.
-    `loop` is there for an item of a loop whose task `shares_loop`.
+    `loop` is there for an item of a loop whose task `shares_loop`. `variables` are those that the workflow gives its
+    commands.
     """
 
     inputs: Mapping[str, Any]
@@ -103,15 +104,21 @@ class TaskCall:
     context: Mapping[str, Any]
     log: StepLog
     loop: LoopScope | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of a child process: those of this process, those that name its run and attempt, and for
-        a clean-up at the end of a run `FLUJO_REASON`."""
+        """Return the variables of a child process: those of this process, those of the workflow, those that name its
+        run and attempt, and for a clean-up at the end of a run `FLUJO_REASON`."""
         import os
 
         inherited = {name: value for name, value in os.environ.items() if name != "FLUJO_REASON"}
         reason = self.context.get("run", {}).get("reason")
-        return {**inherited, **self.attempt.environment(), **({"FLUJO_REASON": reason} if reason else {})}
+        return {
+            **inherited,
+            **self.variables,
+            **self.attempt.environment(),
+            **({"FLUJO_REASON": reason} if reason else {}),
+        }
 
 
 Run = Callable[[TaskCall], Awaitable[Any]]
@@ -144,6 +151,11 @@ class Task:
     shares_loop: bool = False
     check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None
+
+    @property
+    def runs_commands(self) -> bool:
+        """True if the task runs something that sees the variables of its workflow."""
+        return self.input("env") is not None or self.name.startswith("python_")
 
     def input(self, name: str) -> Parameter | None:
         """Return the declaration of one input, in any of its spellings."""

@@ -50,7 +50,7 @@ class StepReader(NodeReader):
             )
         on_error, further = self._failures.on_error(node, before, name)
         condition = self._read_condition(entries.get("condition"), before, name)
-        given = self._given(node)
+        given = self._given(node, task)
         inputs = {each: value.plain() for each, (_, value) in given.items()}
         loop: LoopDefinition | None = None
         scope = Scope(before, name)
@@ -89,8 +89,9 @@ class StepReader(NodeReader):
             self._add(node.at, unknown("task", name, self._tasks.names()))
         return task
 
-    def _given(self, step: Node) -> dict[str, tuple[Position, Node]]:
-        """Return the inputs of a step: `inputs:` and `params:` are two words for one mapping."""
+    def _given(self, step: Node, task: Task | None) -> dict[str, tuple[Position, Node]]:
+        """Return the inputs of a step: `inputs:` and `params:` are two words for one mapping, and the `env` of a
+        command may stand beside them."""
         given: dict[str, tuple[Position, Node]] = {}
         for key in ("inputs", "params"):
             node = step.value.get(key)
@@ -99,6 +100,14 @@ class StepReader(NodeReader):
                     self._add(node.keys[each], f"`{each}` is given under `inputs` and under `params`")
                 else:
                     given[each] = node.keys[each], value
+        if "env" in step.value:
+            at = step.keys["env"]
+            if "env" in given:
+                self._add(at, "`env` is given under `inputs` too")
+            elif task is not None and task.input("env") is None:
+                self._add(at, f"task `{task.name}` runs no command that could see `env`")
+            else:
+                given["env"] = at, step.value["env"]
         return given
 
     def _read_condition(self, node: Node | None, before: Collection[str], name: str) -> bool | str | None:

@@ -75,6 +75,18 @@ class TemplateChecks:
             self.mention(step, (each for each in use.mentioned.members if each not in _args(of_loop)))
             roots = use.mentioned.roots & self._parameters.keys() - of_loop
             self.mention(step, (("args", root) for root in roots))
+            self.mention(step, (("env", name) for name in use.mentioned.env))
+
+    def mentioned_since(self, since: int) -> set[Mention]:
+        """Return what the templates mention that were checked as number `since` and later."""
+        found: set[Mention] = set()
+        for use in self.uses[since:]:
+            found |= {("env", name) for name in use.mentioned.env}
+            found |= {
+                *use.mentioned.members,
+                *(("args", root) for root in use.mentioned.roots & self._parameters.keys()),
+            }
+        return found
 
     def unguarded_uses(self) -> Iterator[tuple[Use, frozenset[str]]]:
         """Yield each template with the steps whose result it uses without a `default`, and no condition asks about."""
