@@ -151,7 +151,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             inputs:
               message:
                 - "{{ x | from_jsn }}"
-                - "{{ x | b64 }} {{ x | trim }}"
+                - "{{ x | base64 }} {{ x | trim }}"
                 - "{{ [x] | map('uper') | list }} {{ [x] | select('emty') | list }}"
                 - |
                   list=(a b); echo "${#list[@]}"
@@ -162,7 +162,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "6:16: there is no test `exists`; did you mean `defined`?",
             "9:11: there is no filter `from_jsn`; did you mean `from_json`?",
-            "10:11: there is no filter `b64`; did you mean `b64encode`?",
+            "10:11: there is no filter `base64`; did you mean `b64encode`?",
             "11:11: there is no filter `uper`; did you mean `upper`?",
             "12:11: the template is malformed in its line 2: unexpected '.'; "
             "braces that are meant for the command itself go between {% raw %} and {% endraw %}",

@@ -196,3 +196,15 @@ def test_a_command_has_a_timeout_among_its_inputs(runs: Runs) -> None:
 
     assert type == "TimeoutError"
     assert message.startswith("it took longer than")
+
+
+def test_a_function_is_called_for_each_item(runs: Runs) -> None:
+    """By processes that stay warm, each call with the names of its own item."""
+    results = runs.results("""
+        - name: each
+          task: python_function
+          for_each: [a b, c d, e f]
+          inputs: {module: reports, function: Report.title, args: ["{{ item }}"]}
+    """)
+
+    assert results["each"]["results"] == ["A B", "C D", "E F"]

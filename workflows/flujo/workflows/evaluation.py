@@ -22,6 +22,7 @@ from jinja2.environment import TemplateExpression
 from .bounds import bounded_text, bounded_value
 from .filters import text_of
 from .sandbox import ROUNDS, SPREAD, Sandbox, Unsupported
+from .text_filters import NEEDING_A_PATTERN, check_pattern
 from .wording import unknown
 
 MAX_SOURCE = 64 * 1024
@@ -158,11 +159,20 @@ def _check_names(tree: nodes.Template) -> None:
     for node in tree.find_all((nodes.Filter, nodes.Test)):
         kind, known = ("filter", sandbox.filters) if isinstance(node, nodes.Filter) else ("test", sandbox.tests)
         _check_name(kind, node.name, known, node.lineno)
+        if node.name in NEEDING_A_PATTERN and node.args and isinstance(pattern := node.args[0], nodes.Const):
+            _check_pattern(pattern)
         if kind == "filter" and node.args and node.name in _NAMING_ONE:
             kind, at = _NAMING_ONE[node.name]
             named = node.args[at] if at < len(node.args) else None
             if isinstance(named, nodes.Const) and isinstance(named.value, str):
                 _check_name(kind, named.value, getattr(sandbox, f"{kind}s"), node.lineno)
+
+
+def _check_pattern(node: nodes.Const) -> None:
+    try:
+        check_pattern(str(node.value))
+    except ValueError as error:
+        raise EvaluationError(str(error), node.lineno) from None
 
 
 _NAMING_ONE = {
@@ -185,9 +195,10 @@ def _check_name(kind: str, name: str, known: Mapping[str, Any], line: int) -> No
 
 
 _MEANT = {
-    "b64encode": ("b64", "b64enc", "base64", "base64encode", "base64_encode"),
+    "b64encode": ("b64enc", "base64", "base64encode", "base64_encode"),
     "b64decode": ("b64dec", "base64decode", "base64_decode"),
     "bool": ("to_bool", "boolean"),
+    "datetime": ("date", "dateformat", "date_format", "format_datetime", "to_datetime"),
     "defined": ("exists", "present"),
     "fromjson": ("parse_json", "json_decode", "json_parse", "loads"),
     "in": ("contains", "match", "matches"),
@@ -195,6 +206,9 @@ _MEANT = {
     "length": ("len", "size"),
     "lower": ("lowercase", "downcase"),
     "none": ("null", "nil", "empty"),
+    "regex_findall": ("findall", "regex_find_all"),
+    "regex_replace": ("replace_regex", "re_sub", "gsub"),
+    "regex_search": ("regex_match", "search_regex", "re_search"),
     "quote": ("q", "shell_quote", "shellquote", "shlex_quote", "squote", "shell_escape"),
     "string": ("str", "to_string", "tostring"),
     "tojson": ("json", "json_encode", "to_nice_json", "dumps"),
@@ -255,9 +269,9 @@ _LIGHT = (
     *(nodes.Add, nodes.Sub, nodes.Neg, nodes.Pos),
 )
 _LIGHT_FILTERS = frozenset({
-    *("b64decode", "b64encode", "basename", "bool", "count", "d", "default", "dirname", "first", "float", "from_json"),
-    *("fromjson", "int", "join", "last", "length", "lower", "quote", "split", "splitlines", "string", "to_json"),
-    *("tojson", "trim", "upper", SPREAD),
+    *("b64", "b64decode", "b64encode", "basename", "bool", "count", "d", "datetime", "default", "dirname", "first"),
+    *("float", "from_json", "fromjson", "int", "join", "last", "length", "lines", "lower", "quote", "split"),
+    *("splitlines", "strftime", "string", "to_json", "tojson", "trim", "upper", SPREAD),
 })  # fmt: skip
 _LIGHT_TESTS = frozenset({
     *("boolean", "defined", "even", "false", "float", "integer", "mapping", "none", "number", "odd", "sequence"),

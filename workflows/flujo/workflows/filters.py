@@ -23,6 +23,7 @@ from jinja2.nodes import EvalContext
 from jinja2.runtime import Undefined
 
 from .bounds import MAX_SIZE, bounded_value, check_numbers, check_printf, check_replace, check_size
+from .text_filters import text_filters
 from .texts import as_text
 
 Filter = Callable[..., Any]
@@ -178,6 +179,7 @@ def _split(value: Any, separator: Any = None) -> list[str]:
 
 _OURS: dict[str, Filter] = {
     "b64decode": _b64decode,
+    "b64": _b64encode,
     "b64encode": _b64encode,
     "basename": lambda value: posixpath.basename(text_of(value)),
     "bool": _bool,
@@ -195,4 +197,5 @@ _OURS: dict[str, Filter] = {
     "to_json": _to_json,
     "tojson": _to_json,
     "urlencode": _urlencode,
+    **text_filters(text_of),
 }

@@ -32,6 +32,7 @@ def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
         "kwargs": {"type": "object", "default": {}},
     },
     check=_check,
+    shares_loop=True,
 )
 async def python_function(call: TaskCall) -> Any:
     """Call a function with `args` and `kwargs`; return what it returns, which must be JSON."""
