@@ -735,6 +735,30 @@ async def test_a_parent_is_recovered_with_its_child(then: str) -> None:
     assert state.resume_count == 0
 
 
+@pytest.mark.parametrize("ended", ["no", "failed"])
+async def test_a_program_brings_the_workflow_of_its_child_along(ended: str) -> None:
+    """A kernel that was given the parent only takes the child up as soon as the program asks for it, whichever process
+    has started it: nobody registers a workflow that the program holds in its hand."""
+    harness = Harness(JumpingClock())
+    counter = Counter()
+
+    @workflow(name="child")
+    async def child(ctx: Context) -> Any:
+        if ended == "failed":
+            await ctx.step(lambda: counter.count("work") > 1 or 1 / 0, name="work")
+        return await ctx.wait_signal("go")
+
+    parent = calling(child, retry=RetryPolicy(max_attempts=2, delay=3600))
+    async with harness.kernel(parent) as kernel:
+        await kernel.start(parent, run_id="r")
+        await (both_wait(harness) if ended == "no" else recorded(harness, "r", "attempt_failed"))
+        crash(kernel)
+    async with harness.kernel(parent) as kernel:
+        await recorded(harness, "r.child", "step_waiting")
+        await kernel.signal("r.child", "go", 7)
+        assert await kernel.result("r") == 7
+
+
 async def test_the_child_of_a_parent_that_lives_elsewhere_is_waited_for_there() -> None:
     """A parent that is recovered by a kernel without the child's workflow waits until somebody runs the child."""
     harness = Harness(JumpingClock())

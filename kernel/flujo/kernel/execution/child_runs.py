@@ -85,6 +85,7 @@ class ChildStarter(Protocol):
     async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> object: ...
     async def was_called_with(self, run: RunSummary, call: ChildCall) -> bool: ...
     async def adopt(self, run_id: str) -> None: ...
+    def know(self, workflow: Workflow | str) -> None: ...
 
 
 class ChildRuns:
@@ -162,6 +163,7 @@ class ChildRuns:
             await self._starter.start_child(parent.state, child, call)
             if (summary := await self._mine(parent, child)) is None:
                 raise RunExistsError(child, "another parent")
+        self._starter.know(call.workflow)  # an earlier process has started the child, and it was known there
         if summary.status in FINAL and summary.resume_count < resumes:
             await self._resume(parent_id, child)
         while True:

@@ -213,6 +213,12 @@ class Starter:
             return True
         return created.workflow == chosen.name and decode(created.inputs) == decode(inputs)
 
+    def know(self, workflow: Workflow | str) -> None:
+        """Register the workflow that a program calls as its child, so that a run of it can be taken up; raises
+        DeclarationError if another one has its name."""
+        if isinstance(workflow, Workflow):
+            self._registry.resolve(workflow)
+
     async def adopt(self, run_id: str) -> None:
         """Go on with a run of this kernel's workflows if it has no live owner."""
         await self._takeover.adopt(await self._backend.load(run_id))
