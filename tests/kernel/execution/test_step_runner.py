@@ -310,6 +310,26 @@ async def test_a_body_changes_its_own_copy_of_lists_and_dicts(body: Any, given: 
     assert results[0] == results[1] != own
 
 
+async def test_arguments_that_nest_too_deep_fail_their_step_and_say_so() -> None:
+    """A list in a list in a list, thousands deep: Python cannot copy it, and no further attempt could."""
+    harness = Harness()
+
+    async def depth(nested: list[Any]) -> int:
+        return 1
+
+    @workflow()
+    async def program(ctx: Context) -> int:
+        nested: list[Any] = []
+        for _ in range(100_000):
+            nested = [nested]
+        return await ctx.step(depth, nested, retry=RetryPolicy(max_attempts=3))
+
+    async with harness.kernel(program) as kernel:
+        with pytest.raises(RunFailed, match="arguments.* nest too deep to be copied") as failed:
+            await kernel.run(program)
+        assert (await kernel.inspect(failed.value.run_id)).steps["depth"].attempt == 1
+
+
 async def test_each_attempt_gets_the_arguments_as_the_program_gave_them() -> None:
     """What a failed attempt has changed is not there for the next one, as it is not after a crash between them."""
     seen: list[list[int]] = []

@@ -203,9 +203,12 @@ def _with_copies(function: Callable[..., Any], args: tuple[Any, ...], kwargs: di
     """Call `function` with lists and dicts of its own: the program would see what a body does to those it was given in
     its first life only (test_a_body_changes_its_own_copy_of_lists_and_dicts)."""
     seen: dict[int, Any] = {}
-    return function(
-        *[_copied(each, seen) for each in args], **{name: _copied(each, seen) for name, each in kwargs.items()}
-    )
+    try:
+        own = [_copied(each, seen) for each in args]
+        own_by_name = {name: _copied(each, seen) for name, each in kwargs.items()}
+    except RecursionError:
+        raise InvalidValueError("arguments", "they nest too deep to be copied for each attempt") from None
+    return function(*own, **own_by_name)
 
 
 def _copied(value: Any, seen: dict[int, Any]) -> Any:
