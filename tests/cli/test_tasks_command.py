@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,16 @@ def test_an_installed_task_that_cannot_be_imported_is_listed_with_the_reason(
     (line,) = [line for line in ended.out.splitlines() if line.startswith("broken ")]
     assert line.split(maxsplit=2)[1:2] == ["installed"]
     assert "task 'broken' (no_module_of_tests:task) cannot be imported" in line
+
+
+def test_the_schema_of_workflows_is_printed_for_editors(flujoctl: Flujoctl, folder: Path) -> None:
+    """As JSON, with the inputs of every task, and no store is made for it."""
+    (folder / ".flujo").rmdir()
+
+    ended = flujoctl("schema")
+
+    schema = json.loads(ended.out)
+    assert ended.code == 0
+    assert schema["$defs"]["task.shell"]["properties"]["command"]["anyOf"][0]["type"] == ["string", "array", "object"]
+    assert "timeout" in schema["properties"]
+    assert not (folder / ".flujo").exists()

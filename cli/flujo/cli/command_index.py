@@ -18,6 +18,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("fork", "start a new run with the history of another one"),
             ("validate", "check YAML files and show everything that is wrong"),
             ("tasks", "list what the steps of a YAML workflow can call"),
+            ("schema", "print the JSON Schema of YAML workflows, for editors"),
             ("init", "put a workflow to start from into a folder"),
         ),
     ),
