@@ -7,6 +7,7 @@ import pytest
 from flujo.kernel.errors import DefinitionError, StateIncompatibilityError
 from flujo.kernel.state import WorkflowState
 from flujo.workflows import load_workflow
+from kernel.harness import ManualClock, settled
 from workflows.played import PlayHarness, generations, statuses
 
 pytestmark = pytest.mark.anyio
@@ -368,3 +369,60 @@ def test_what_is_wrong_with_a_loop_is_told_with_its_place(step: str, told: str) 
 
     assert problem.startswith("3:")
     assert told in problem
+
+
+# -- ends from outside ------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_in_a_loop_is_followed_by_its_clean_ups() -> None:
+    """Which may be loops; a resume goes back into the one that was cut short."""
+    harness = PlayHarness()
+    harness.clock = ManualClock()  # the time for clean-ups must not pass by itself
+    harness.held = {"a[1]"}
+    workflow = harness.flow(
+        "{name: a, for_each: {items: [1, 2, 3], max_workers: 1}}, {name: b},"
+        " {name: tidy, always_run: true, for_each: {items: [x, y], max_workers: 1}, inputs: {why: '{{ run.reason }}'}}"
+    )
+    async with harness.kernel(workflow) as kernel:
+        await kernel.start(workflow, run_id="r")
+        await settled(lambda: "a[1]" in harness.began)
+        await kernel.cancel("r")
+        cancelled = await kernel.wait("r")
+        assert harness.began == ["a[0]", "a[1]", "tidy[0]", "tidy[1]"]
+        assert harness.given["tidy[1]"]["why"] == "cancelled"
+        harness.began.clear()
+        harness.held.clear()
+        await kernel.resume("r")
+        state = await kernel.wait("r")
+
+    assert (cancelled.status, state.status) == ("cancelled", "completed")
+    assert harness.began == ["a[1]", "a[2]", "b", "tidy[0]", "tidy[1]"]
+    assert result(state)["results"] == ["a[0]", "a[1]", "a[2]"]
+
+
+async def test_a_fork_of_a_run_takes_its_items_along() -> None:
+    """From an item on, those that have completed are there, and the rest is performed."""
+    harness = PlayHarness()
+    workflow = harness.flow("{name: a, for_each: {items: [1, 2, 3], max_workers: 1}}, {name: b}")
+    async with harness.kernel(workflow) as kernel:
+        await kernel.start(workflow, run_id="r")
+        await kernel.wait("r")
+        harness.began.clear()
+        handle = await kernel.fork("r", from_step="a[1]")
+        forked = await kernel.wait(handle.run_id)
+
+    assert harness.began == ["a[1]", "b"]
+    assert result(forked)["results"] == ["a[0]", "a[1]", "a[2]"]
+
+
+async def test_one_item_is_tried_again_by_name() -> None:
+    """Its loop goes on from there, and the other failed ones as well."""
+    harness = PlayHarness(failing={"a[0]": 1})
+    await harness.play("{name: a, for_each: {items: [1, 2], max_workers: 1}}, {name: b}")
+    harness.began.clear()
+    async with harness.kernel(load_definition=harness.load) as kernel:
+        await kernel.resume("r", retry=["a[0]"])
+        state = await kernel.wait("r")
+
+    assert state.status == "completed"
+    assert harness.began == ["a[0]", "a[1]", "b"]

@@ -55,8 +55,8 @@ def _causes(definition: Definition) -> Causes:
     for step in definition.steps:
         if step.condition not in (None, True):
             causes[step.name]["condition", step.name] = "its condition may be false"
-        if not step.on_error.goes_on:
-            continue
+        if not step.on_error.goes_on or (step.loop is not None and step.loop.goes_on):
+            continue  # a loop that goes on when items fail has a result
         failure = ("failure", step.name)
         causes[step.name][failure] = "it may fail and the run goes on"
         for name in _left_out(definition, step):

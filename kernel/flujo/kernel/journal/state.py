@@ -334,9 +334,11 @@ class WorkflowState:
         return self.plan is not None and key[-1] == "]"
 
     def has_settled_loop(self, key: str) -> bool:
-        """True for an item of a loop that has an outcome itself."""
+        """True for an item that nobody asks for: its loop has an outcome itself, or was cut short before clean-ups."""
         loop = self.steps.get(loop_of(key) or "")
-        return loop is not None and loop.kind == ITEMS and loop.status in SETTLED
+        if loop is None or loop.kind != ITEMS:
+            return False
+        return loop.status in SETTLED or (self.cleaning_up is not None and loop.status is StepStatus.CANCELLED)
 
     def open_steps(self) -> Iterator[StepState]:
         """Return the steps that have begun and have no outcome, in the order in which they first did; loops come first.
