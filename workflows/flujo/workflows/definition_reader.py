@@ -24,6 +24,7 @@ from .missing_values import needed_env, uses_of_optional_results
 from .parameters import KEYWORDS, TYPES, Parameter, declare, from_default, keyword_problems
 from .reading import NodeReader, has_value, kind_of
 from .registry import Mention, Tasks
+from .result_fields import unknown_fields
 from .settings_reader import SettingsReader
 from .step_order import StepOrder, read_order
 from .step_reader import StepReader
@@ -76,6 +77,8 @@ class _Reader(NodeReader):
         templates.secrets = secrets = self._read_secrets(top.get("secrets"))
         reader = StepReader(self._problems, self._tasks, order, templates)
         steps = [step for node in nodes if (step := reader.step(node)) is not None]
+        for at, problem in unknown_fields(steps, templates.uses):
+            self._add(at, problem)
         settings = for_all.settings(top.get("settings"), root)
         env = self._read_env(top.get("env"), for_all, templates)
         version = self._text(top.get("version"), "`version`")

@@ -64,7 +64,8 @@ class References(NamedTuple):
     """What a template mentions by name.
 
     `fields` pairs a step with one of its fields. `bare_env` and `bare_results` are the variables, and the steps whose
-    result, it uses without a `default`, a test or an alternative. `members` pairs `args`, `settings` and `workflow`
+    result, it uses without a `default`, a test or an alternative; `bare_fields` pairs such a step with a field of its
+    result. `members` pairs `args`, `settings` and `workflow`
     with what it takes out of each, None where that cannot be told. `size` counts the parts of the template.
     """
 
@@ -77,6 +78,7 @@ class References(NamedTuple):
     computed_step: bool = False
     bare_env: frozenset[str] = frozenset()
     bare_results: frozenset[str] = frozenset()
+    bare_fields: frozenset[tuple[str, str]] = frozenset()
     members: frozenset[tuple[str, str | None]] = frozenset()
     size: int = 0
 
@@ -239,6 +241,7 @@ def _references(tree: nodes.Template) -> References:
         computed_step=uses["steps"] != named_steps,
         bare_env=frozenset(name for owner, name in _bare(tree, False) if owner == "env"),
         bare_results=frozenset(name for owner, name in _bare(tree, False) if owner == "steps"),
+        bare_fields=frozenset(_bare_fields(tree, False)),
         members=frozenset({*taken, *as_a_whole}),
         size=sum(1 for _ in tree.find_all(nodes.Node)),
     )
@@ -272,6 +275,18 @@ def _bare(node: nodes.Node, is_covered: bool) -> Iterator[tuple[str, str]]:
             yield "steps", step
     for child in _surely_evaluated(node):
         yield from _bare(child, is_covered=_covers(node, child, is_covered))
+
+
+def _bare_fields(node: nodes.Node, is_covered: bool) -> Iterator[tuple[str, str]]:
+    """Yield (step, field) for each `steps.STEP.result.FIELD` that has to be there, wherever in a template it stands."""
+    if isinstance(node, (nodes.Getattr, nodes.Getitem)) and not is_covered:
+        name, owner = node.attr if isinstance(node, nodes.Getattr) else _constant(node.arg), node.node
+        if name is not None and isinstance(owner, (nodes.Getattr, nodes.Getitem)):
+            result = owner.attr if isinstance(owner, nodes.Getattr) else _constant(owner.arg)
+            if result == "result" and (step := _step_of(owner.node)) is not None:
+                yield step, name
+    for child in node.iter_child_nodes():
+        yield from _bare_fields(child, is_covered=_covers(node, child, is_covered))
 
 
 def _surely_evaluated(node: nodes.Node) -> Iterable[nodes.Node]:
