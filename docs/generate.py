@@ -38,7 +38,7 @@ A store, a `flujo.toml` or a server's socket that was found and not named is ref
 apart: its runs would execute that user's commands as you. Naming it, by an option or a variable, is how you insist.
 
 An ID may be shortened to its first characters, or to its last four or more, as long as they fit just one run; `delete`
-wants at least four.
+wants at least four. `@last` is the run that was started last.
 """
 
 

@@ -66,9 +66,12 @@ def _ask(ctx: click.Context, question: Callable[[StoredRuns], Awaitable[Sequence
 
 
 def _run_ids(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    from .find_run import NEWEST
+
     async def read(runs: StoredRuns) -> Sequence[tuple[str, str]]:
         page = await runs.list(id_prefix=incomplete, limit=MOST)
-        return [(run.run_id, f"{run.status} {run.workflow}") for run in page.runs]
+        found = [(run.run_id, f"{run.status} {run.workflow}") for run in page.runs]
+        return [(NEWEST, "the newest run"), *found] if incomplete and NEWEST.startswith(incomplete) else found
 
     return _ask(ctx, read)
 
@@ -79,10 +82,12 @@ def _steps(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
         from .sources import load
 
         return [(row[0], "") for row in load(target).plan or ()]
+    from .find_run import find_run
+
     run_id = ctx.params.get("run_id")
 
     async def read(runs: StoredRuns) -> Sequence[tuple[str, str]]:
-        state = await runs.inspect(str(run_id))
+        state = await runs.inspect(await find_run(runs, str(run_id)))
         return [(step.name, step.status.value) for step in state.steps.values()]
 
     return _ask(ctx, read)
@@ -90,9 +95,10 @@ def _steps(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
 
 def _signals(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Return the signals that the run which stands before waits for."""
+    from .find_run import find_run
 
     async def read(runs: StoredRuns) -> Sequence[str]:
-        state = await runs.inspect(str(ctx.params["run_id"]))
+        state = await runs.inspect(await find_run(runs, str(ctx.params["run_id"])))
         return [step.signal for step in state.open_steps() if step.signal is not None]
 
     return _ask(ctx, read)

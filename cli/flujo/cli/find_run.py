@@ -1,4 +1,4 @@
-"""Find runs: by an id that may be abbreviated, and the one unfinished run of a workflow."""
+"""Find runs: by an id that may be abbreviated, the newest one, and the one unfinished run of a workflow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from flujo.kernel.errors import RunActiveError, RunNotFoundError
 
 from .failures import AmbiguousRunError, NothingToResumeError
 
+NEWEST = "@last"
+"""Stands for the run that was started last. No id of a run begins with @."""
+
 SHORTEST_ENDING = 4
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PAUSED, RunStatus.FAILED)
 """What `run --resume` looks for. Not cancelled ones: a user has decided about those."""
@@ -20,10 +23,13 @@ _PAGE = 500
 
 async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
     """Return the id of the run that `given` names: an exact id, or the first characters of exactly one run id, or the
-    last ones, at least four. `shortest` is the minimum length of an abbreviation.
+    last ones, at least four; `@last` is the run that was started last. `shortest` is the minimum length of an
+    abbreviation.
 
     Raises RunNotFoundError, AmbiguousRunError.
     """
+    if given == NEWEST:
+        return await _newest(runs)
     try:
         return (await runs.summary(given)).run_id
     except RunNotFoundError:
@@ -35,6 +41,12 @@ async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
     if len(found) > 1:
         raise AmbiguousRunError(f"{given!r} matches several runs", found)
     return found[0]
+
+
+async def _newest(runs: StoredRuns) -> str:
+    for run in (await runs.list(limit=1)).runs:
+        return run.run_id
+    raise RunNotFoundError(NEWEST, runs.url)
 
 
 async def _with_prefix(runs: StoredRuns, prefix: str) -> list[str]:

@@ -30,7 +30,8 @@ HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
 def command(session: Session, run_id: str, step_name: str | None, show_outputs: bool) -> int:
     """Show a run: its status, its steps, and what it waits for.
 
-    ID may be shortened to its first characters, or to its last four or more, if they match exactly one run.
+    ID may be shortened to its first characters, or to its last four or more, if they match exactly one run;
+    @last is the newest run.
     """
 
     async def read() -> WorkflowState:

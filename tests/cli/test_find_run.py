@@ -1,0 +1,67 @@
+"""Naming a run: by its id, by a part of it, or as the newest one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import Flujoctl
+
+WORKFLOW = """
+name: w
+steps:
+  - {name: a, task: echo, inputs: {message: hello}}
+"""
+
+
+@pytest.fixture
+def runs(flujoctl: Flujoctl, folder: Path) -> Sequence[str]:
+    """The ids of three runs, the newest last."""
+    (folder / "w.yaml").write_text(WORKFLOW)
+    ids = ["report-1", "report-2", "backup-77"]
+    for run_id in ids:
+        assert flujoctl("run", "w.yaml", "--id", run_id).code == 0
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("report-1", "report-1"), ("b", "backup-77"), ("rt-2", "report-2"), ("p-77", "backup-77"), ("@last", "backup-77")],
+)
+def test_a_run_is_found_by_what_names_just_one(
+    flujoctl: Flujoctl, runs: Sequence[str], given: str, expected: str
+) -> None:
+    """An id, its beginning, its end from four characters on, or the newest run."""
+    assert json.loads(flujoctl("inspect", given, "-o", "json").out)["run_id"] == expected
+
+
+def test_the_newest_run_is_known_to_every_command(flujoctl: Flujoctl, runs: Sequence[str]) -> None:
+    """As any other name of a run is, also where it is deleted: the one before it is the newest then."""
+    assert flujoctl("explain", "@last").out.startswith("run backup-77")
+    assert flujoctl("events", "@last").out == flujoctl("events", "backup-77").out
+    assert flujoctl("delete", "@last").code == 0
+
+    assert flujoctl("list", "-q").out.split() == ["report-2", "report-1"]
+    assert flujoctl("fork", "@last", "--id", "again").code == 0
+    assert flujoctl("list", "-q", "--limit", "1").out.split() == ["again"]
+
+
+def test_several_runs_that_are_meant_are_listed(flujoctl: Flujoctl, runs: Sequence[str]) -> None:
+    """Nothing is guessed."""
+    ended = flujoctl("inspect", "report")
+
+    assert ended.code == 4
+    assert "'report' matches several runs" in ended.err
+    assert "report-1" in ended.err
+    assert "report-2" in ended.err
+
+
+def test_there_is_no_newest_run_in_an_empty_store(flujoctl: Flujoctl, runs: Sequence[str]) -> None:
+    """It is told as any run that is not there."""
+    assert flujoctl("delete", *runs).code == 0
+    ended = flujoctl("inspect", "@last")
+
+    assert (ended.code, ended.err.splitlines()[0]) == (3, "error: no run '@last' in sqlite:.flujo/state.db")
