@@ -7,12 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.terminal import SQLITE, Terminal
+from acceptance.terminal import SQLITE, Terminal, environment
+from acceptance.warm import IS_POSSIBLE, WarmStart
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[WarmStart | None]:
+    """What commands are started from, where it can be had."""
+    if not IS_POSSIBLE:
+        yield None
+        return
+    with WarmStart(environment()) as warm:
+        yield warm
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
+def terminal(tmp_path: Path, request: pytest.FixtureRequest, warm: WarmStart | None) -> Iterator[Terminal]:
     """A folder with a store in it: a database, or what `place.on_every_store` says."""
-    terminal = Terminal(tmp_path / "terminal", getattr(request, "param", SQLITE))
+    terminal = Terminal(tmp_path / "terminal", getattr(request, "param", SQLITE), warm)
     yield terminal
     terminal.leave()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import foreground
+from acceptance.warm import WarmStart
 from shipped import ON_DISK
 
 SQLITE = "sqlite:.flujo/state.db"
@@ -28,6 +29,15 @@ on_every_store = pytest.mark.parametrize("terminal", STORES, ids=ON_DISK, indire
 
 ROOT = Path(__file__).parents[2]
 SOURCES = os.pathsep.join(str(ROOT / name) for name in ("kernel", "backends", "workflows", "server", "cli", "proto"))
+
+
+HIDDEN = "FLUJO_STORE", "NO_COLOR", "FORCE_COLOR"
+
+
+def environment() -> dict[str, str]:
+    """What is around every command, wherever its store is."""
+    inherited = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+    return {**inherited, "PYTHONPATH": SOURCES, "PYTHONWARNINGS": "error"}
 
 
 class Ended(NamedTuple):
@@ -46,9 +56,10 @@ class Ended(NamedTuple):
 class Terminal:
     """Commands run in `folder` and find its store by themselves."""
 
-    def __init__(self, folder: Path, store: str = SQLITE) -> None:
+    def __init__(self, folder: Path, store: str = SQLITE, warm: WarmStart | None = None) -> None:
         self.folder = folder
         self.store = store
+        self._warm = warm
         self._started: list[subprocess.Popen[str]] = []
         (folder / ".flujo").mkdir(parents=True)  # or else a store further up would be found
         commands = folder / "bin"
@@ -56,12 +67,9 @@ class Terminal:
         script = commands / "flujoctl"
         script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m flujoctl "$@"\n', encoding="utf-8")
         script.chmod(0o755)
-        hidden = ("FLUJO_STORE", "NO_COLOR", "FORCE_COLOR")
         self.environment = {
-            **{name: value for name, value in os.environ.items() if name not in hidden},
+            **environment(),
             "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": SOURCES,
-            "PYTHONWARNINGS": "error",
             **({} if store == SQLITE else {"FLUJO_STORE": store}),
         }
 
@@ -84,16 +92,13 @@ class Terminal:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `flujoctl` and go on."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flujoctl", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=foreground.listen,
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        options: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "text": True, **streams}
+        if self._warm is not None and self._warm.fits(self.environment):
+            process = self._warm.popen(arguments, **options)
+        else:
+            command = [sys.executable, "-m", "flujoctl", *arguments]
+            process = subprocess.Popen(command, preexec_fn=foreground.listen, **options)
         self._started.append(process)
         return process
 
