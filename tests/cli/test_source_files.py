@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -72,6 +72,28 @@ def test_what_is_no_workflow_file_says_what_to_type(
     assert ended.code == code
     assert line in ended.err.splitlines()
     assert f"try: {helps}" in ended.err.splitlines()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "sub/nigthly.yaml"),
+        ("validate", "sub/nigthly.yaml"),
+        ("run", "place", "--params-file", "sub/nightly.ymal"),
+    ],
+)
+def test_a_slip_in_the_name_of_a_file_names_the_one_beside_it(
+    arguments: Sequence[str], folder: Path, flujoctl: Flujoctl
+) -> None:
+    """The folder is looked at, and only files in it."""
+    (folder / "sub" / "nigthly").mkdir(parents=True)
+    (folder / "sub" / "nightly.yaml").touch()
+    (folder / "place").write_text("name: w\nsteps: [{name: a, task: noop}]")
+
+    ended = flujoctl(*arguments)
+
+    assert ended.code == 3
+    assert "; did you mean 'sub/nightly.yaml'?" in ended.out + ended.err
 
 
 def test_a_device_is_read_as_far_as_a_definition_may_be_long(flujoctl: Flujoctl) -> None:

@@ -18,7 +18,7 @@ from flujo.kernel.backend import check_instant
 from flujo.kernel.durations import MICROSECONDS, parse_duration
 from flujo.kernel.errors import InvalidDurationError
 
-from .failures import SourceNotFoundError
+from .source_files import missing
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
 
@@ -104,7 +104,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SourceNotFoundError(f"there is no file {str(file)!r}") from None
+        raise missing(file) from None
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{file} cannot be read: {error}") from error
     value = parse_json(text, str(file)) if file.suffix == ".json" else _read_yaml(text, file)

@@ -12,6 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from .failures import SourceNotFoundError
+from .nearest import nearest
 
 ANY = "flujoctl run FILE, or FILE.py:NAME"
 MOST_NAMED = 3
@@ -33,7 +34,7 @@ def require_file(file: Path) -> None:
         with open(file, "rb"):
             pass
     except FileNotFoundError:
-        raise SourceNotFoundError(f"there is no file {str(file)!r}", [ANY]) from None
+        raise missing(file, ANY) from None
     except PermissionError as error:
         problem = f"{str(file)!r} cannot be read: {error.strerror}"
         raise SourceNotFoundError(problem, [f"ls -ld {quote(str(file))}  # shows who may"]) from error
@@ -52,6 +53,17 @@ def ways_on(file: Path) -> tuple[str, ...]:
     lines = (line.strip() for line in text.splitlines())
     is_empty = all(not line or line.startswith("#") for line in lines)
     return ("flujoctl init  # puts a workflow to start from here",) if is_empty else ()
+
+
+def missing(file: Path, *hints: str) -> SourceNotFoundError:
+    """Return the error of a file that is not there, with the name in its folder that was probably meant."""
+    try:
+        meant = nearest(file.name, [each.name for each in file.parent.iterdir() if each.is_file()])
+    except OSError:
+        meant = None
+    if meant is None:
+        return SourceNotFoundError(f"there is no file {str(file)!r}", hints)
+    return SourceNotFoundError(f"there is no file {str(file)!r}; did you mean {str(file.with_name(meant))!r}?", hints)
 
 
 def _in_folder(folder: Path) -> list[str]:

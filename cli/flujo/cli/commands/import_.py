@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.maintenance import own_store, run_interruptible, writing
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare
+from flujo.cli.source_files import missing
 from flujo.kernel.errors import StoreError
 from flujo.kernel.state import FINAL
 from flujo.kernel.transfer import Arrival, Export, Outcome, examine_export, from_json, import_run
@@ -49,7 +49,7 @@ def _read(path: Path) -> bytes:
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except FileNotFoundError:
-        raise SourceNotFoundError(f"there is no file {str(path)!r}") from None
+        raise missing(path) from None
     except OSError as error:
         raise StoreError(str(path), f"it cannot be read: {error.strerror}", ["name another file"]) from error
 
