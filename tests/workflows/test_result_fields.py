@@ -39,7 +39,7 @@ def problems(template: str) -> list[str]:
 @pytest.mark.parametrize(
     ("template", "told"),
     [
-        ("{{ steps.sh.result.output }}", "has no `output`; it has: return_code, stdout, stderr"),
+        ("{{ steps.sh.result.output }}", "has no `output`; it has: return_code, stdout, stdout_cut"),
         ("{{ steps.sh.result.stdot }}", "the result of `sh`, of task `shell`, has no `stdot`; it has: "),
         ("{{ steps['sh']['result']['stdot'] | trim }}", "has no `stdot`; it has: return_code, stdout,"),
         ("{{ 'x' if steps.sh.result.exit_code == 0 else 'y' }}", "has no `exit_code`"),
