@@ -13,7 +13,7 @@ from flujo.kernel.errors import RunFailed
 from flujo.kernel.execution.attempt_runner import StepOptions
 from flujo.kernel.execution.items import Agenda, Loop, LoopEnd
 from flujo.kernel.state import StepStatus, WorkflowState
-from kernel.harness import Harness, ManualClock, crash, until
+from kernel.harness import Harness, ManualClock, crash, settled, until
 
 Item = Callable[[Any], Awaitable[Any]]
 
@@ -330,7 +330,7 @@ async def test_a_cancel_ends_a_loop_and_a_resume_goes_back_into_it() -> None:
     flow = looping([0, 1, 2], body)
     async with harness.kernel(flow) as kernel:
         await kernel.start(flow, run_id="r")
-        await until(kernel, "r", "step_started", "loop[1]")
+        await settled(lambda: performed == [0, 1])
         await kernel.cancel("r")
         cancelled = await kernel.wait("r")
         await kernel.resume("r")
