@@ -126,7 +126,19 @@ def test_no_other_command_does(runs: Flujoctl) -> None:
 def test_this_test_knows_every_command_that_shows_something() -> None:
     """A new command is added here, or to those that show nothing of others' making."""
     shown = {words[0] for words in (*OF_RUNS, *OTHERS)}
-    silent = {"serve", "version", "init", "doctor", "export", "import", "unpause", "approve", "reject", "graph"}
+    silent = {
+        "serve",
+        "version",
+        "init",
+        "doctor",
+        "export",
+        "import",
+        "unpause",
+        "approve",
+        "reject",
+        "graph",
+        "schema",
+    }
     on_a_terminal_only = {"logs"}
 
     assert set(command_index.COMMANDS) - shown - silent - on_a_terminal_only - {EVIL} == set()

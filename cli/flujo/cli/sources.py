@@ -16,13 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flujo.kernel import RunStart, StoredDefinition, Workflow, WorkflowState
 from flujo.kernel.errors import DefinitionError, FlujoError, Problem
 
 from .failures import SourceError, SourceNotFoundError
 from .source_files import require_file, ways_on
+
+if TYPE_CHECKING:
+    from flujo.kernel.programs import StepChoice
+    from flujo.workflows.preview import StepPreview
 
 TARGET = "target"
 START_DIR = "start_dir"
@@ -75,6 +79,15 @@ def warnings_in(target: str) -> list[Problem]:
     from flujo.workflows import loading
 
     return loading.warnings_in(target)
+
+
+def previewed(target: str, choice: StepChoice, inputs: Mapping[str, Any]) -> list[StepPreview]:
+    """Return what a run of a valid YAML file would do; a workflow in Python decides that when it runs."""
+    if _is_python(target):
+        return []
+    from flujo.workflows import loading
+
+    return loading.previewed(target, choice, inputs)
 
 
 def file_of(state: WorkflowState) -> str | None:

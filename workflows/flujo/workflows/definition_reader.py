@@ -18,6 +18,7 @@ from flujo.kernel.programs import KEYS as RETENTION_KEYS
 from .definition_keys import TOP_KEYS, TOP_KEYS_TO_COME, check_keys
 from .definitions import Definition, StepDefinition
 from .documents import Node, Position, Problems
+from .doubts import doubts
 from .flow_reader import FlowReader
 from .importing import NO_FILES, Files, read_whole
 from .missing_values import needed_env, uses_of_optional_results
@@ -39,15 +40,17 @@ def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES)
     may import."""
     problems = Problems(file)
     root, text = read_whole(text, problems, files)
-    definition = None if root is None else _Reader(problems, tasks).definition(root, text)
+    reader = _Reader(problems, tasks)
+    definition = None if root is None else reader.definition(root, text)
     problems.raise_if_any()
     assert definition is not None
     optional = uses_of_optional_results(definition, definition.uses)
     undeclared = [(at, _UNDECLARED.format(name)) for name, at in definition.undeclared.items()]
+    found = [*optional, *undeclared, *doubts(definition, reader.places)]
     return replace(
         definition,
         needed_env=needed_env(definition, definition.uses),
-        warnings=tuple(dict.fromkeys(problems.at(at, message) for at, message in (*optional, *undeclared))),
+        warnings=tuple(dict.fromkeys(problems.at(at, message) for at, message in found)),
     )
 
 
@@ -58,6 +61,7 @@ class _Reader(NodeReader):
         super().__init__(problems)
         self._problems = problems
         self._tasks = tasks
+        self.places: dict[str, Position] = {}  # of the names of steps
 
     def definition(self, root: Node, text: str) -> Definition | None:
         if not isinstance(root.value, dict):
@@ -73,6 +77,7 @@ class _Reader(NodeReader):
         for_all = SettingsReader(self._problems)
         nodes = for_all.with_defaults(nodes, top.get("defaults"))
         order = read_order(nodes, self._problems)
+        self.places = order.steps
         templates = TemplateChecks(self._problems, parameters, order)
         templates.secrets = secrets = self._read_secrets(top.get("secrets"))
         reader = StepReader(self._problems, self._tasks, order, templates)
@@ -103,6 +108,7 @@ class _Reader(NodeReader):
             env=env.written,
             env_files=for_all.env_files(top.get("env_files")),
             env_names=frozenset(templates.env_names - {*secrets}),
+            waiting_unsaid=frozenset(order.unsaid),
             uses=tuple(templates.uses),
             flows=flows,
             default_flow=default_flow,

@@ -124,6 +124,7 @@ class Definition:
     `graph` None: the steps run in order. `outputs` None: none are declared. `env`: variables for the commands of all
     steps, as they are written, besides those in `env_files`. `env_names`: the variables its templates mention;
     `needed_env` those that every run without a failure needs. `uses`: its templates, in the order of the file.
+    `waiting_unsaid`: the steps of a graph that wait for the one above them without saying so.
     `undeclared`: the parameters among `parameters` that are only used, and where.
     `warnings`: what is allowed and may not be meant.
 
@@ -151,6 +152,7 @@ class Definition:
     env_files: tuple[str, ...] = ()
     env_names: frozenset[str] = frozenset()
     needed_env: frozenset[str] = frozenset()
+    waiting_unsaid: frozenset[str] = frozenset()
     uses: tuple[Use, ...] = ()
     warnings: tuple[Problem, ...] = ()
     flows: Mapping[str, Flow] = field(default_factory=dict)

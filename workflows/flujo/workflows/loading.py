@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from flujo.kernel.backend import StoredDefinition
 from flujo.kernel.durations import to_datetime
 from flujo.kernel.errors import DefinitionError, Difference, InvalidInputError, Problem
@@ -26,6 +28,7 @@ from .env_files import read_small, read_variables
 from .importing import NO_FILES, Files, FilesOnDisk
 from .interpreter import RunContext, clean_up, interpret
 from .parameters import check_inputs
+from .preview import StepPreview, preview
 from .redaction import Redactor
 from .registry import Task, Tasks
 from .secret_values import RECORDED, Secrets, problems_with
@@ -68,6 +71,15 @@ def warnings_in(path: str | Path, *, tasks: Iterable[Task] = ()) -> list[Problem
     """Return what a valid YAML file says that may not be meant; raises DefinitionError for one that is not valid."""
     files = FilesOnDisk(Path(path))
     return list(read_definition(_read(Path(path), str(path)), str(path), Tasks(tasks), files).warnings)
+
+
+def previewed(
+    path: str | Path, choice: StepChoice, inputs: Mapping[str, Any], *, tasks: Iterable[Task] = ()
+) -> list[StepPreview]:
+    """Return what a run of a valid YAML file would do; raises DefinitionError, StepChoiceError."""
+    file = Path(path)
+    definition = read_definition(_read(file, str(file)), str(file), Tasks(tasks), FilesOnDisk(file))
+    return anyio.run(preview, definition, choice, inputs, file.absolute())
 
 
 def _read(path: Path, name: str) -> str:

@@ -27,6 +27,7 @@ class StepOrder:
         self.clean_ups: set[str] = set()
         self.left_for_the_end: list[str] = []
         self.graph: Graph | None = None
+        self.unsaid: set[str] = set()  # of a graph, the steps that wait for the one before without saying so
 
     def before(self, name: str) -> Collection[str]:
         """Return the steps that have settled when a step starts."""
@@ -93,6 +94,7 @@ class _OrderReader(NodeReader):
             if handler is not None and handler.value in edges and handler.value != name:
                 edges[handler.value].setdefault(name, handler.at)
         unsaid = self._wait_for_the_step_before(named, edges)
+        self.order.unsaid = unsaid
         self.order.graph = Graph(edges)
         for cycle in self.order.graph.cycles():
             first = next((name for name in cycle if name in unsaid), None)

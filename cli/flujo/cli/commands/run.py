@@ -15,6 +15,7 @@ from flujo.cli.find_run import refuse_active, run_to_resume
 from flujo.cli.foreground import advance, detach
 from flujo.cli.inputs import parse_inputs, parse_labels, parse_steps
 from flujo.cli.output import emit
+from flujo.cli.previewing import preview_lines
 from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
 from flujo.cli.target import ServerTarget
@@ -215,17 +216,20 @@ def _show(session: Session, request: RunRequest) -> int:
         raise click.UsageError("--dry-run checks a file; the workflow of a server is checked when it is started")
     inputs = workflow.check_inputs(dict(request.inputs))
     workflow = workflow.with_steps(request.choice)
-    steps = None if workflow.plan is None else [row[0] for row in workflow.plan]
+    names = None if workflow.plan is None else [row[0] for row in workflow.plan]
+    steps = sources.previewed(request.target, request.choice, inputs)
     if session.output == "name":
         print(workflow.name)
     elif session.output != "table":
-        emit({"workflow": workflow.name, "version": workflow.version, "inputs": inputs, "steps": steps}, session.output)
+        told = {"workflow": workflow.name, "version": workflow.version, "inputs": inputs, "steps": names}
+        emit({**told, "preview": [step._asdict() for step in steps]}, session.output)
     else:
-        print(f"{workflow.name} is valid; nothing was run")
+        print(f"{text.printable(workflow.name)} is valid; nothing was run")
         print("inputs:" if inputs else "inputs: none")
         for name, value in inputs.items():
             print(f"  {name}: {text.value(value)}")
-        print("steps: decided by the program at run time" if steps is None else "steps:")
-        for number, name in enumerate(steps or (), 1):
-            print(f"  {number}. {name}")
+        print("steps: decided by the program at run time" if names is None else "steps:")
+        for number, step in enumerate(steps, 1):
+            for line in preview_lines(number, step):
+                print(text.printable(line))
     return 0

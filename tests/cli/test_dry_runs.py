@@ -1,0 +1,100 @@
+"""flujoctl run --dry-run: which steps would run, with the inputs that are known, and nothing else happens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import Flujoctl
+
+FILE = """\
+name: Dry
+params: {day: monday, count: 2, hosts: [a, b]}
+settings: {size: 3}
+secrets: [TOKEN]
+steps:
+  - name: fetch
+    task: shell
+    inputs: {command: "get {{ day }} {{ env.PLACE }} {{ env.TOKEN }}", env: {N: "{{ count + 1 }}"}}
+  - {name: many, task: echo, condition: count > 2, inputs: {message: x}}
+  - name: use
+    task: echo
+    condition: steps.fetch.result.return_code == 0
+    inputs: {message: "{{ steps.fetch.result.stdout }}"}
+  - {name: each, task: echo, for_each: "{{ hosts }}", inputs: {message: "{{ item }} {{ day }}"}}
+  - {name: late, task: echo, inputs: {message: "{{ workspace }} {{ run.id }} {{ timestamp }} {{ settings.size }}"}}
+  - {name: wrong, task: echo, inputs: {message: "{{ hosts.colour }}"}}
+flows: {definitions: [{few: [fetch, late]}]}
+"""
+
+SHOWN = """\
+Dry is valid; nothing was run
+inputs:
+  day: monday
+  count: 2
+  hosts: ["a", "b"]
+steps:
+  1. fetch (shell)
+       command: get {{ day }} {{ env.PLACE }} {{ env.TOKEN }}
+       env: {"N": 3}
+  2. many (echo): skipped, its condition is false: count > 2
+  3. use (echo): if steps.fetch.result.return_code == 0
+       message: {{ steps.fetch.result.stdout }}
+  4. each (echo)
+       items: ["a", "b"]
+       message: {{ item }} {{ day }}
+  5. late (echo)
+       message: {{ workspace }} {{ run.id }} {{ timestamp }} {{ settings.size }}
+  6. wrong (echo)
+       message: {{ hosts.colour }}
+"""
+
+
+@pytest.fixture
+def dry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of all kinds of inputs, in a folder without a store."""
+    monkeypatch.setenv("PLACE", "here")
+    (folder / "dry.yaml").write_text(FILE)
+    (folder / ".flujo").rmdir()
+    return "dry.yaml"
+
+
+def test_steps_are_shown_with_what_is_known_of_them(dry: str, flujoctl: Flujoctl, folder: Path) -> None:
+    """What a step, the run or a secret would give stays as it is written, and what would fail is told."""
+    ended = flujoctl("run", dry, "--dry-run")
+
+    lines = ended.out.splitlines()
+    assert ended.code == 0
+    assert lines[: len(SHOWN.splitlines())] == SHOWN.splitlines()
+    assert lines[-1].startswith("       this would fail: {{ hosts.colour }}: ")
+    assert not (folder / ".flujo").exists()
+
+
+def test_a_part_is_shown_as_it_would_run(dry: str, flujoctl: Flujoctl) -> None:
+    """The steps of the flow, and which of them would be skipped."""
+    ended = flujoctl("run", dry, "--flow", "few", "--skip-steps", "fetch", "--dry-run")
+
+    assert ended.out.splitlines()[5:8] == [
+        "steps:",
+        "  1. fetch (shell): skipped, it is among --skip-steps",
+        "  2. late (echo)",
+    ]
+
+
+def test_the_same_is_there_as_json(dry: str, flujoctl: Flujoctl) -> None:
+    """For programs."""
+    told = json.loads(flujoctl("run", dry, "count=3", "--dry-run", "-o", "json").out)
+
+    assert told["inputs"]["count"] == 3
+    assert told["steps"] == ["fetch", "many", "use", "each", "late", "wrong"]
+    assert told["preview"][1] == {
+        "name": "many",
+        "task": "echo",
+        "inputs": {"message": "x"},
+        "waits_for": None,
+        "skipped": None,
+        "condition": None,
+        "problems": [],
+    }
