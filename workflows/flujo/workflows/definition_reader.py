@@ -82,12 +82,12 @@ class _Reader(NodeReader):
         templates.secrets = secrets = self._read_secrets(top.get("secrets"))
         reader = StepReader(self._problems, self._tasks, order, templates)
         steps = [step for node in nodes if (step := reader.step(node)) is not None]
-        for at, problem in unknown_fields(steps, templates.uses):
-            self._add(at, problem)
         settings = for_all.settings(top.get("settings"), root)
         env = self._read_env(top.get("env"), for_all, templates)
         version = self._text(top.get("version"), "`version`")
         outputs = self._read_outputs(top.get("outputs"), templates, order)
+        for at, problem in unknown_fields(steps, templates.uses):
+            self._add(at, problem)
         flows, default_flow = FlowReader(self._problems, nodes, templates).read(top.get("flows"))
         return Definition(
             name=self._title(top.get("name")),

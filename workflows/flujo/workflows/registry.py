@@ -11,7 +11,8 @@ definition uses it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -199,7 +200,7 @@ def task(
     name: str,
     *,
     inputs: Mapping[str, Mapping[str, Any]] | None = None,
-    one_of: Iterable[Iterable[str]] = (),
+    one_of: Sequence[Sequence[str]] = (),
     spellings: Mapping[str, str] | None = None,
     result: Mapping[str, Any] | None = None,
     takes_any_input: bool = False,
@@ -217,8 +218,14 @@ def task(
             for problem in keyword_problems(keywords).values():
                 raise DeclarationError(f"task {name!r}, input {each!r}: {problem}")
     declared = tuple(declare(each, keywords) for each, keywords in (inputs or {}).items())
+    for each in (*(spellings or {}).values(), *(each for group in one_of for each in group)):
+        if each not in (inputs or {}):
+            raise DeclarationError(f"task {name!r} declares no input {each!r}, which `spellings` or `one_of` name")
 
     def wrap(run: Run) -> Task:
+        if not inspect.iscoroutinefunction(run):
+            told = "is a plain def, which would hold up every run of its process"
+            raise DeclarationError(f"task {name!r} {told}", ["make it async def, and leave what blocks to a thread"])
         return Task(
             name=name,
             run=run,
