@@ -30,8 +30,6 @@ _LEAST_LEFT = 4
 _CUTS = re.compile(r"\n\[\.\.\. \d+ bytes left out \.\.\.\]\n|…")
 """What stands where outputs and messages were cut."""
 
-_NOTHING = r"(?!)"
-
 
 class Redactor:
     """Knows the forms of some values."""
@@ -39,30 +37,45 @@ class Redactor:
     def __init__(self, values: Iterable[str]) -> None:
         forms = {form for value in values for form in forms_of(value)}
         self._forms = sorted(forms, key=len, reverse=True)  # a long one goes as a whole, not in parts
-        self._in_text = re.compile("|".join(map(re.escape, self._forms)) or _NOTHING)
-        as_bytes = [form.encode("utf-8", "surrogateescape") for form in self._forms]
-        self._in_bytes = re.compile(b"|".join(map(re.escape, as_bytes)) or _NOTHING.encode())
-        self.longest = max(map(len, as_bytes), default=0)
+        self._in_bytes = [form.encode("utf-8", "surrogateescape") for form in self._forms]
+        self._in_json = [json.dumps(form, ensure_ascii=False)[1:-1] for form in self._forms]
+        self.longest = max(map(len, self._in_bytes), default=0)
         """Bytes of the longest form."""
 
     def text(self, text: str) -> str:
         """Return a text without the secrets."""
-        masked = self._in_text.sub(MASK, text)
-        return self._without_rests(masked) if _CUTS.search(masked) else masked
+        for form in self._forms:  # each look is a search for a plain text, a thousand times as fast as a pattern
+            if form in text:
+                text = text.replace(form, MASK)
+        return self._without_rests(text) if self._forms and _CUTS.search(text) else text
 
     def data(self, data: bytes) -> bytes:
         """Return what a program prints without the secrets."""
-        return self._in_bytes.sub(MASK.encode(), data)
+        for form in self._in_bytes:
+            if form in data:
+                data = data.replace(form, MASK.encode())
+        return data
 
     def value(self, value: Any) -> Any:
         """Return plain JSON without the secrets, also where they are keys or numbers."""
+        return self._value(value) if self._may_hold(value) else value
+
+    def _may_hold(self, value: Any) -> bool:
+        """True unless a value is sure to hold nothing that goes: one look at all of it, instead of one at each part."""
+        try:
+            text = json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            return True
+        return any(form in text for form in self._in_json) or _CUTS.search(text.replace("\\n", "\n")) is not None
+
+    def _value(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {self.text(key) if isinstance(key, str) else key: self.value(item) for key, item in value.items()}
+            return {self.text(key) if isinstance(key, str) else key: self._value(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.value(item) for item in value]
-        if isinstance(value, (int, float)) and self._in_text.search(str(value)):
+            return [self._value(item) for item in value]
+        if isinstance(value, (int, float)) and any(form in str(value) for form in self._forms):
             return MASK
         return value
 

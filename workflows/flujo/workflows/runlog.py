@@ -42,8 +42,9 @@ class StepLog:
         """Write what a child process prints, as it comes; a line goes out when it is complete or very long."""
         *lines, rest = (self._rest.get(stream, b"") + chunk).split(b"\n")
         if len(rest) > MAX_LINE:
-            rest, kept = self._without_secrets(rest), b""
-            if self._redactor is not None:  # one may have begun, and end in the next chunk
+            kept = b""
+            if self._redactor is not None:  # a secret may have begun, and end in the next chunk
+                rest = self._redactor.data(rest)
                 at = max(len(rest) - self._redactor.longest, 0)
                 rest, kept = rest[:at], rest[at:]
             lines.append(rest)
@@ -56,13 +57,12 @@ class StepLog:
         self._append([rest for rest in self._rest.values() if rest])
         self._rest.clear()
 
-    def _without_secrets(self, line: bytes) -> bytes:
-        return line if self._redactor is None else self._redactor.data(line)
-
     def _append(self, lines: list[bytes]) -> None:
         if self.path is None or not lines:
             return
-        data = b"".join(self._prefix + self._without_secrets(line) + b"\n" for line in lines)
+        if self._redactor is not None:
+            lines = self._redactor.data(b"\n".join(lines)).split(b"\n")
+        data = b"".join(self._prefix + line + b"\n" for line in lines)
         try:
             fd = _opened(self.path)
             try:
