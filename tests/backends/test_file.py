@@ -551,6 +551,16 @@ async def test_an_index_that_is_behind_is_caught_up(store: FileBackend, path: Pa
         assert await handle.load("replaced") == again
 
 
+async def test_what_a_dying_writer_has_begun_is_cut_from_the_index(store: FileBackend, path: Path) -> None:
+    """However much longer it is than what is written in its place."""
+    (run,) = await create(store, creation("a", None))
+    with (path / "index").open("ab") as index:
+        index.write(b"torn" * 1000)
+
+    assert await store.append([following(run)]) == {}
+    assert b"torn" not in (path / "index").read_bytes()
+
+
 async def test_every_damaged_index_is_only_a_slow_one(store: FileBackend, path: Path) -> None:
     """However the index is cut or scribbled over, what a reader sees is the same."""
     summaries = await create(store, *(creation(id, None) for id in ("a", "b")))

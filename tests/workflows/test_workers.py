@@ -53,6 +53,23 @@ def test_a_worker_that_was_killed_is_replaced(pool: Workers) -> None:
     assert pool.render(TEMPLATE, {}) == "12"
 
 
+def test_a_worker_that_has_ended_after_its_last_answer_is_replaced(
+    pool: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it does so between the look whether it is alive and the request."""
+    pool.render(TEMPLATE, {})
+    (worker,) = pool._free
+
+    def ask(request: bytes) -> bytes:
+        worker._process.stdin.close()  # type: ignore[union-attr]
+        assert worker._process.wait() == 0
+        raise workers._Gone
+
+    monkeypatch.setattr(worker, "ask", ask)
+
+    assert pool.render(TEMPLATE, {}) == "12"
+
+
 def test_a_worker_that_says_nothing_is_given_up(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was stopped, for example; the next request has another one."""
     pool.render(TEMPLATE, {})

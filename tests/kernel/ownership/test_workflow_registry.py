@@ -9,7 +9,13 @@ import pytest
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Context, Kernel, StoredDefinition, Workflow, workflow
-from flujo.kernel.errors import DeclarationError, StateIncompatibilityError, WorkflowNotFoundError
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    DeclarationError,
+    StateIncompatibilityError,
+    StoreError,
+    WorkflowNotFoundError,
+)
 from flujo.kernel.events import Fact, RunCreated
 from flujo.kernel.ownership.workflow_registry import WorkflowRegistry
 from kernel.flows import doubling, waiting
@@ -96,6 +102,38 @@ async def test_a_stored_run_goes_on_with_the_workflow_it_began_with(
         workflow = await registry.for_run(state, kernel.backend)
 
     assert found in (workflow, workflow.version)
+
+
+class Unwilling(InMemoryBackend):
+    """Raises an error whenever it is asked for a definition."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(MemoryStore())
+        self.error = error
+
+    async def get_definition(self, digest: str) -> StoredDefinition:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "obstacle"),
+    [
+        (CorruptStoreError("s", "a text was changed"), "s: the store is damaged: a text was changed"),
+        (WorkflowNotFoundError("flow", []), str(WorkflowNotFoundError("flow", []))),
+        (ValueError("no text"), "ValueError: no text"),
+        (StoreError("s", "the disk is gone"), None),
+    ],
+)
+async def test_what_keeps_a_run_from_going_on_is_told(error: Exception, obstacle: str | None) -> None:
+    """A store that does not answer is none of that: it says nothing about the run."""
+    registry = WorkflowRegistry([], lambda text: OLD)
+    state = history(RECORDED, *done("a"))
+    backend = Unwilling(error)
+    if obstacle is None:
+        with pytest.raises(StoreError, match="the disk is gone"):
+            await registry.obstacle(state, backend)
+    else:
+        assert await registry.obstacle(state, backend) == obstacle
 
 
 def test_what_may_go_on_here_has_a_name_or_a_text() -> None:

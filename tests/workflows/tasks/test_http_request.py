@@ -8,6 +8,7 @@ import importlib.util
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import Flujoctl
+from flujo.workflows.tasks.http_exchange import tls
 from workflows.tasks.conftest import Runs
 from workflows.tasks.local_server import LocalServer, Reply, serving
 
@@ -479,3 +481,11 @@ def test_the_task_has_a_second_name(server: LocalServer, runs: Runs) -> None:
     server.answer("/a", Reply(200, b"x"))
 
     assert runs.results(step({"url": f"{server.url}/a"}).replace("http.request", "http_request"))["ask"]["body"] == "x"
+
+
+@pytest.mark.parametrize(("verify", "mode"), [(True, ssl.CERT_REQUIRED), (False, ssl.CERT_NONE)])
+def test_certificates_are_checked_unless_the_step_says_otherwise(verify: bool, mode: ssl.VerifyMode) -> None:
+    """They, and whether they are of this host."""
+    context = tls(verify)
+
+    assert (context.verify_mode, context.check_hostname) == (mode, verify)
