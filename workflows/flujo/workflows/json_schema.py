@@ -27,6 +27,7 @@ from .definition_keys import (
 from .parameters import MISSING, TYPES, Parameter
 from .reading import NUMBERS
 from .registry import Task, Tasks
+from .tasks.batch import batch
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -100,12 +101,18 @@ def _only(keys: Iterable[str], schemas: Mapping[str, Schema]) -> dict[str, Schem
 
 
 def _mapping(keys: Iterable[str], schemas: Mapping[str, Schema], **more: Any) -> Schema:
-    return {"type": "object", "properties": _only(keys, schemas), "additionalProperties": False, **more}
+    """Return the schema of a mapping; what has no value in one is not given."""
+    properties = {key: _or_nothing(schema) for key, schema in _only(keys, schemas).items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False, **more}
 
 
 def _or_template(schema: Schema) -> Schema:
     """Return the schema of a value that may be written as a template, which stands for a value of any type."""
     return schema if not schema else {"anyOf": [schema, _TEMPLATE]}
+
+
+def _or_nothing(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _ref(name: str) -> Schema:
@@ -140,6 +147,8 @@ def _step(tasks: Iterable[Task]) -> Schema:
 def _inputs_of(task: Task) -> Schema:
     """Return the schema of what stands under `inputs` or `params`: what is required may be under the other one."""
     inputs = {each.name: _or_template(schema_of(each)) for each in task.inputs}
+    if task is batch:  # which the reader looks at itself: what has no value is not given
+        inputs = {name: _or_nothing(schema) for name, schema in inputs.items()}
     spellings = {spelling: inputs[meant] for spelling, meant in task.spellings.items() if meant in inputs}
     return {
         "type": ["object", "null"],
@@ -180,7 +189,7 @@ _ON_ERROR: Schema = {
                 "retry": _number("retry"),
                 "delay": _DURATION,
                 "next": {"type": "string", "description": "the step to go on with"},
-                "then": {"enum": ["fail", None], "description": "fail in the end"},
+                "then": {"const": "fail", "description": "fail in the end"},
                 "message": _TEXT,
             },
         ),
