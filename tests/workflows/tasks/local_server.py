@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,11 +52,14 @@ class LocalServer:
 
 
 @contextmanager
-def serving() -> Iterator[LocalServer]:
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[LocalServer]:
     """A server that ends with the block."""
     local = LocalServer()
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(local))
     server.daemon_threads = True
+    if tls is not None:
+        # The handshake is left to the thread of the connection, so that one that fails does not end the server.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     local.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
