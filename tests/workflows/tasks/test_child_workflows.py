@@ -173,6 +173,19 @@ def test_a_batch_of_workflows_is_refused(runs: Runs) -> None:
     assert "a workflow cannot be run for each item of a loop" in told
 
 
+def test_a_file_that_names_itself_comes_to_an_end(runs: Runs) -> None:
+    """With a message that says what it does, in the innermost run and so in all of them."""
+    (runs.folder / "child.yaml").write_text(
+        "name: child\nsteps: [{name: in, task: workflow, inputs: {file: child.yaml}}]\n"
+    )
+
+    type, message = runs.error("- {name: call, task: workflow, inputs: {file: child.yaml}}")
+
+    assert type == "ChildDepthError"
+    assert "there are 20 runs above this one" in message
+    assert len(runs.flujoctl("list", "-o", "name").out.split()) == 21
+
+
 def begun(runs: Runs) -> subprocess.Popen[bytes]:
     """A parent in a process of its own, whose child waits in a step."""
     fifo = runs.folder / "fifo"

@@ -29,12 +29,31 @@ class ChildStart(NamedTuple):
     inputs: Mapping[str, Any]
     labels: Mapping[str, str]
 
-    def without(self, secrets: Secrets) -> ChildStart:
-        """Return the same without the values of secrets, whose names the child inherits."""
-        if not secrets.are_any:
-            return self
-        workflow = self.workflow if isinstance(self.workflow, str) else inheriting(self.workflow, secrets.masked)
+    def begun_by(self, secrets: Secrets, depth: int) -> ChildStart:
+        """Return the same as it is started by a run that has `depth` others above it, without the values of secrets,
+        whose names the child inherits; raises ChildDepthError."""
+        if depth >= MAX_DEPTH:
+            raise ChildDepthError(depth)
+        workflow = self.workflow
+        if isinstance(workflow, Workflow):
+            workflow = inheriting(workflow, secrets.masked, depth + 1)
         return ChildStart(workflow, secrets.redactor.value(self.inputs), secrets.redactor.value(self.labels))
+
+
+MAX_DEPTH = 20
+"""How many runs may be above one: files that name each other would go on for ever."""
+
+
+class ChildDepthError(FlujoError, RecursionError):
+    """Runs have started runs in too many steps."""
+
+    reason = "STEP_FAILED"
+    type = "ChildDepthError"
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(
+            f"there are {depth} runs above this one, each started by the one before: does a file name itself?"
+        )
 
 
 class ChildFileError(FlujoError, ValueError):

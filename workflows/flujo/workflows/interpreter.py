@@ -40,7 +40,7 @@ from .graphs import Graph, Schedule
 from .loops import loop_for
 from .names import Ending, StepNames, told
 from .registry import LoopScope
-from .secret_values import RECORDED, Secrets
+from .secret_values import DEPTH, RECORDED, Secrets
 from .templates import TemplateError, holds, render
 from .texts import as_text
 
@@ -444,7 +444,9 @@ class _Steps:
         if recorded is None or recorded.status not in SETTLED:
             try:
                 self._secrets.require()
-                start = (await child_start(step, seen, self._load)).without(self._secrets)
+                start = (await child_start(step, seen, self._load)).begun_by(
+                    self._secrets, self._ctx.environment.get(DEPTH, 0)
+                )
             except (FlujoError, OSError) as error:
                 failure = error
         if is_child or (failure is None and not is_begun):

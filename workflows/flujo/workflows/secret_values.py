@@ -22,6 +22,9 @@ from .sandbox import Variables
 RECORDED = "secrets"
 """The name under which a run records the names of its secrets, with those of the run that has started it."""
 
+DEPTH = "depth"
+"""The name under which a run records how many runs are above it; without it, none."""
+
 
 class SecretError(FlujoError, LookupError):
     """A secret is not there, or too short to be one."""
@@ -127,8 +130,9 @@ class Secrets:
         return attempt._replace(report=redacted)
 
 
-def inheriting(workflow: Workflow, names: Iterable[str]) -> Workflow:
-    """Return a workflow whose runs keep the secrets of the run that starts them out of what they store."""
+def inheriting(workflow: Workflow, names: Iterable[str], depth: int) -> Workflow:
+    """Return a workflow whose runs keep the secrets of the run that starts them out of what they store, and record how
+    many runs there are above them."""
     read = workflow.environment
     if read is None:
         return workflow
@@ -137,6 +141,7 @@ def inheriting(workflow: Workflow, names: Iterable[str]) -> Workflow:
     def environment(start: RunStart) -> Mapping[str, Any]:
         recorded = own(start)
         env = {name: value for name, value in recorded.get("env", {}).items() if name not in names}
-        return {**recorded, "env": env, RECORDED: sorted({*recorded.get(RECORDED, ()), *names})}
+        masked = sorted({*recorded.get(RECORDED, ()), *names})
+        return {**recorded, "env": env, DEPTH: depth, **({RECORDED: masked} if masked else {})}
 
     return replace(workflow, environment=environment)
