@@ -113,6 +113,27 @@ async def test_a_damaged_journal_keeps_nobody_from_the_other_runs(damage: dict[s
                 await refused("bad")
 
 
+async def test_a_run_that_is_ended_before_it_is_claimed_is_let_go() -> None:
+    """Somebody was faster between the look at it and the claim: nobody owns what is over."""
+    harness = Harness()
+    async with harness.kernel(stuck) as kernel:
+        await kernel.start(stuck, run_id="r")
+        await until(kernel, "r", "step_started")
+        crash(kernel)
+
+    class Late(InMemoryBackend):
+        async def claim(self, run_id: str) -> RunSummary:
+            async with harness.kernel(stuck) as faster:
+                await faster.cancel(run_id)
+                await faster.wait(run_id)
+            return await super().claim(run_id)
+
+    async with harness.kernel(stuck, backend=Late(harness.store), recover=False) as kernel:
+        await kernel.start(stuck, run_id="r")
+
+        assert (harness.summary("r").status, harness.summary("r").owner) == ("cancelled", None)
+
+
 async def test_starting_an_interrupted_run_again_takes_it_up() -> None:
     """`start` with the id of a run that nobody runs goes on with that run."""
     harness = Harness()

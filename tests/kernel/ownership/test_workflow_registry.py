@@ -104,6 +104,26 @@ async def test_a_stored_run_goes_on_with_the_workflow_it_began_with(
     assert found in (workflow, workflow.version)
 
 
+async def test_a_resume_with_another_text_stores_it() -> None:
+    """Or else nobody could go on with the run later."""
+
+    @workflow(name="flow")
+    async def fails(ctx: Context) -> None:
+        raise ValueError("no")
+
+    first, second = (
+        replace(fails, definition=StoredDefinition(text, "flow", None, text), plan=[("a", "1")])
+        for text in ("old", "new")
+    )
+    async with Harness().kernel(first) as kernel:
+        await kernel.start(first, run_id="r")
+        await kernel.wait("r")
+        await kernel.resume("r", workflow=second)
+        await kernel.wait("r")
+
+        assert (await kernel.backend.get_definition("new")).text == "new"
+
+
 class Unwilling(InMemoryBackend):
     """Raises an error whenever it is asked for a definition."""
 
