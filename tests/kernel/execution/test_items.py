@@ -224,6 +224,29 @@ async def test_another_item_in_the_place_of_a_completed_one_is_refused() -> None
     assert state.output == [["completed", "x"], ["completed", "good"]]
 
 
+async def test_several_changed_items_are_one_difference_of_their_loop() -> None:
+    """From which it can be run again as a whole; accepted, what they have made stands for the others."""
+    harness = Harness()
+
+    async def body(item: Any) -> Any:
+        if item == "bad":
+            raise ValueError("as told")
+        return item
+
+    flow = looping(["x", "y", "bad"], body)
+    async with harness.kernel(flow) as kernel:
+        await ended(kernel, flow)
+    async with harness.kernel(looping(["u", "v", "good"], body)) as kernel:
+        await kernel.resume("r")
+        refused = await kernel.wait("r")
+        await kernel.resume("r", accept_changes=True)
+        state = await kernel.wait("r")
+
+    detail = "2 items that have completed are others now: loop[0], loop[1]"
+    assert [tuple(row) for row in refused.differences] == [("loop", "changed", detail)]
+    assert state.output == [["completed", "x"], ["completed", "y"], ["completed", "good"]]
+
+
 async def test_what_is_recorded_of_a_settled_loop_is_asked_for_by_nobody() -> None:
     """A later life hands out its outcome, and goes on behind it, whatever its list would be."""
     harness = Harness()

@@ -238,7 +238,7 @@ def _remedies(run_id: str, differences: Sequence[Difference], known: Remedies) -
             f"flujoctl resume {run_id} --accept-changes    # go on without the inputs that do not fit",
         ]
     given = "".join(f" {assignment}" for assignment in _assignments(known.inputs))
-    start = "" if known.from_step is None else f" --from-step {known.from_step}"
+    start = "" if known.from_step is None else f" --from-step {quote(known.from_step)}"
     again = f"{start}{given}  # run that step and all later ones again"
     if known.is_fork:
         return [f"flujoctl fork {run_id}{again}"] if start else []

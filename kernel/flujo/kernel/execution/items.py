@@ -71,6 +71,10 @@ class Loop(NamedTuple):
     report_seconds: float | None = None
 
 
+_NAMED = 5
+"""How many items a difference names."""
+
+
 class LoopRunner:
     """Performs one loop. One owner: the call that has made it."""
 
@@ -103,7 +107,7 @@ class LoopRunner:
         except Exception as error:
             self._problem = error
             return
-        if found := self._lost():
+        if (found := self._differences()) and not self._run.state.changes_accepted:
             self._run.refuse(found)
         if self._run.stopped is not None:
             await self._run.unwind()
@@ -116,16 +120,24 @@ class LoopRunner:
             await self._perform_item(index)
         self._done_before = self._done
 
-    def _lost(self) -> list[Difference]:
-        """Return the items that have completed and are not in the list any more: items begin in its order, so these
-        follow on its end."""
-        steps = self._run.state.steps
-        beyond = (steps.get(item_key(self._key, index)) for index in count(len(self._agenda.items)))
+    def _differences(self) -> list[Difference]:
+        """Return how the list contradicts the items that have completed: one is made of another item now, or is not in
+        the list any more. Items begin in the order of the list, so those follow on its end."""
+        steps, items = self._run.state.steps, self._agenda.items
+        found: list[Difference] = []
+        for index, item in enumerate(items):
+            step = steps.get(item_key(self._key, index))
+            if step is not None and step.is_completed and step.digest and step.digest != digest_item(item):
+                found.append(Difference(step.name, "changed", "the item it was made of has changed since it completed"))
+        beyond = (steps.get(item_key(self._key, index)) for index in count(len(items)))
         detail = "it has completed, and the list of its loop has no such item any more"
-        found = [
+        found += [
             Difference(step.name, "removed", detail) for step in takewhile(bool, beyond) if step and step.is_completed
         ]
-        return [] if self._run.state.changes_accepted else found
+        if len(found) < 2:
+            return found
+        names = ", ".join(each.step for each in found[:_NAMED]) + (" …" if len(found) > _NAMED else "")
+        return [Difference(self._key, "changed", f"{len(found)} items that have completed are others now: {names}")]
 
     def _recorded(self, key: str) -> StepState | None:
         step = self._run.state.steps.get(key)
