@@ -77,10 +77,13 @@ class LineDisplay:
 
 
 def _is_routine(event: Event, state: WorkflowState) -> bool:
-    """True for the start and the success of an item of a loop, which reports its progress."""
-    if not isinstance(event.fact, events.StepStarted | events.StepCompleted):
+    """True for the start, a mere wait and the success of an item of a loop, which reports its progress."""
+    fact = event.fact
+    if not isinstance(fact, events.StepStarted | events.StepCompleted | events.StepWaiting):
         return False
-    loop = state.steps.get(loop_of(event.fact.step) or "")
+    if isinstance(fact, events.StepWaiting) and fact.signal is not None:
+        return False
+    loop = state.steps.get(loop_of(fact.step) or "")
     return loop is not None and loop.kind == ITEMS
 
 

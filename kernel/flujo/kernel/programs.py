@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .execution.attempt_runner import Described, described
+from .execution.child_runs import ChildCall
 from .execution.current_attempt import Attempt, Wait, current_attempt, leave_every_attempt
 from .execution.items import Agenda, ItemOutcome, Loop, LoopEnd
 from .execution.programs import (
@@ -36,6 +37,7 @@ __all__ = [
     "NO_RETRY",
     "Agenda",
     "Attempt",
+    "ChildCall",
     "Children",
     "Described",
     "Finished",

@@ -157,7 +157,7 @@ def test_a_child_whose_file_was_missing_runs_after_a_resume(runs: Runs) -> None:
         ("inputs: {}", "needs exactly one of the inputs `workflow` and `file`"),
         ("inputs: {file: a, workflow: b}", "needs exactly one of the inputs `workflow` and `file`"),
         ("inputs: {file: a, labels: {team: 1}}", "`labels` must be texts, and `team` is none"),
-        ("for_each: [1], inputs: {file: a}", "3:24: a workflow cannot be run for each item of a loop"),
+        ("for_each: [1], timeout: 5s, inputs: {file: a}", "a workflow has a `timeout` of its own"),
         ("timeout: 5s, inputs: {file: a}", "a workflow has a `timeout` of its own, at the top of its file"),
     ],
 )
@@ -166,11 +166,62 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(step: str, told: s
     assert told in runs.refusal(f"- {{name: call, task: workflow, {step}}}")
 
 
-def test_a_batch_of_workflows_is_refused(runs: Runs) -> None:
-    """As a loop over the task is."""
-    told = runs.refusal("- {name: a, task: batch, inputs: {items: [1], task: {task: workflow, inputs: {file: a}}}}")
+EACH = """\
+- name: each
+  task: batch
+  on_error: fail
+  inputs:
+    items: [1, 2, 3]
+    max_workers: 1
+    arg_name: number
+    task: {task: workflow, inputs: {file: child.yaml, inputs: {n: "{{ number }}", who: "{{ item * 2 }}"}}}
+"""
 
-    assert "a workflow cannot be run for each item of a loop" in told
+
+def test_a_workflow_is_run_for_each_item_of_a_loop(runs: Runs) -> None:
+    """Each is a run of its own, and an item's result are its outputs."""
+    child(runs, "- {name: say, task: echo, inputs: {message: '{{ who }}'}}")
+
+    results = runs.results(EACH.replace("who: ", "who: n").replace('n"{{', '"n{{'))
+
+    assert results["each"]["results"] == [{"n": n, "said": f"n{2 * n}"} for n in (1, 2, 3)]
+    listed = runs.flujoctl("list", "-o", "name").out.split()
+    assert len(listed) == 4
+    assert {runs.state(run_id)["parent_run_id"] for run_id in listed if run_id != "r"} == {"r"}
+
+
+def test_a_resume_goes_on_with_the_child_that_has_failed(runs: Runs) -> None:
+    """The others are not run again, and what it has completed itself stays."""
+    child(
+        runs,
+        """
+        - {name: once, task: shell, inputs: {command: "echo once {{ n }} >> ../../../began"}}
+        - {name: say, task: shell, inputs: {command: "test {{ n }} != 2 || test -e ../../../there"}}
+        """,
+    )
+    assert runs.error(EACH.replace(', who: "{{ item * 2 }}"', ""))[0] == "ItemsFailed"
+    assert (runs.folder / "began").read_text() == "once 1\nonce 2\n"
+    (runs.folder / "there").write_text("")
+
+    ended = runs.flujoctl("resume", "r")
+
+    assert ended.code == 0, ended
+    assert (runs.folder / "began").read_text() == "once 1\nonce 2\nonce 3\n"
+
+
+def test_a_child_that_cannot_be_started_fails_its_item(runs: Runs) -> None:
+    """With the reason, in the place of its item."""
+    child(runs, "- {name: say, task: echo, inputs: {message: x}}")
+    steps = EACH.replace("on_error: fail", "on_error: continue").replace(
+        "file: child.yaml", "file: \"{{ 'child' if item != 2 else 'no' }}.yaml\""
+    )
+
+    results = runs.results(steps.replace(', who: "{{ item * 2 }}"', ""))
+
+    assert [result is None for result in results["each"]["results"]] == [False, True, False]
+    (failed,) = results["each"]["failed"]
+    assert (failed["item"], failed["type"].rpartition(".")[2]) == (2, "DefinitionError")
+    assert "there is no such file" in failed["error"]
 
 
 def test_a_file_that_names_itself_comes_to_an_end(runs: Runs) -> None:

@@ -73,11 +73,11 @@ def load_nothing(path: Path, source: str) -> NoReturn:
 
 
 async def child_start(step: StepDefinition, seen: Mapping[str, Any], load: LoadFile) -> ChildStart:
-    """Return what a step starts; raises FlujoError for inputs that cannot be rendered, and for a file that cannot be
-    read."""
-    if step.condition is not None:
+    """Return what a step starts, or an item of a loop that sees these names. Raises FlujoError for inputs that cannot
+    be rendered, and for a file that cannot be read."""
+    if step.condition is not None and step.loop is None:
         await holds(step.condition, seen)
-    given = step.task.checked(await render(step.inputs, seen))
+    given = step.called.checked(await render(step.inputs if step.loop is None else step.loop.inputs, seen))
     labels = {name: str(value) for name, value in given["labels"].items()}
     if "workflow" in given:
         return ChildStart(given["workflow"], given["inputs"], labels)

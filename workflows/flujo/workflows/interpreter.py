@@ -23,6 +23,7 @@ from flujo.kernel.errors import FlujoError, StepFailed
 from flujo.kernel.programs import (
     MAX_MESSAGE,
     NO_RETRY,
+    ChildCall,
     Loop,
     RetryPolicy,
     Workflow,
@@ -34,7 +35,7 @@ from flujo.kernel.programs import (
 from flujo.kernel.state import SETTLED
 
 from .calls import Caller
-from .child_workflows import ALREADY_THERE, LoadFile, child_start, load_nothing
+from .child_workflows import ALREADY_THERE, ChildStart, LoadFile, child_start, load_nothing
 from .definitions import Definition, LoopDefinition, StepDefinition
 from .graphs import Graph, Schedule
 from .loops import loop_for
@@ -383,14 +384,14 @@ class _Steps:
         if retry != NO_RETRY:
             retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
         try:
-            if step.task.starts_run:
-                result = await self._run_child(step, self._seen(self.names.seen_by(step, ending)), retry)
-            elif step.loop is None:
-                bounded_body = prepared(body, plain_options(f"task:{step.task.name}"))
-                result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
-            else:
+            if step.loop is not None:
                 attempt = 1
                 result = await self._perform_loop(step, step.loop, ending, retry)
+            elif step.task.starts_run:
+                result = await self._run_child(step, self._seen(self.names.seen_by(step, ending)), retry)
+            else:
+                bounded_body = prepared(body, plain_options(f"task:{step.task.name}"))
+                result = await self._ctx.step(bounded_body, name=step.name, retry=retry, timeout=step.timeout_seconds)
         except StepFailed as error:
             failure = error
             self._has_workspace |= step.called.needs_workspace and attempt > 0
@@ -417,7 +418,13 @@ class _Steps:
         async def call(seen: Mapping[str, Any]) -> Any:
             return await self._caller.call(loop.task, loop.inputs, seen, step.timeout_seconds, scope=scope)
 
-        performed = loop_for(step, loop, self._seen(self.names.seen_by(step, ending)), retry, call)
+        async def start(seen: Mapping[str, Any]) -> ChildCall:
+            try:
+                return ChildCall(*await self._child_of(step, seen))
+            except Exception as error:
+                self._secrets.fail(error, step.name, 1)
+
+        performed = loop_for(step, loop, self._seen(self.names.seen_by(step, ending)), retry, call, start)
         if self._secrets.are_any:
             performed = self._secrets.loop(step.name, performed)
         if not loop.task.shares_loop:
@@ -443,10 +450,7 @@ class _Steps:
         start = ALREADY_THERE
         if recorded is None or recorded.status not in SETTLED:
             try:
-                self._secrets.require()
-                start = (await child_start(step, seen, self._load)).begun_by(
-                    self._secrets, self._ctx.environment.get(DEPTH, 0)
-                )
+                start = await self._child_of(step, seen)
             except (FlujoError, OSError) as error:
                 failure = error
         if is_child or (failure is None and not is_begun):
@@ -459,6 +463,12 @@ class _Steps:
             self._secrets.fail(error, step.name, current_attempt().attempt)
 
         return await self._ctx.step(prepared(fail, plain_options(f"task:{step.task.name}")), name=step.name)
+
+    async def _child_of(self, step: StepDefinition, seen: Mapping[str, Any]) -> ChildStart:
+        """Return what a step, or an item of a loop, starts."""
+        self._secrets.require()
+        start = await child_start(step, seen, self._load)
+        return start.begun_by(self._secrets, self._ctx.environment.get(DEPTH, 0))
 
     def _seen(self, names: dict[str, Any]) -> dict[str, Any]:
         """Return template names with the secrets, where there are any."""

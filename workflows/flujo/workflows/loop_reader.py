@@ -66,11 +66,10 @@ class LoopReader(NodeReader):
             found = self._batch(step, given, scope)
         if found is None:
             return None
-        if found["task"].starts_run:
-            self._add(
-                step.value["task"].at, "a workflow cannot be run for each item of a loop: its steps can have loops"
-            )
-            return None
+        if found["task"].starts_run and has_value(step, "timeout"):
+            told = "a workflow has a `timeout` of its own, at the top of its file; write it there"
+            if task is batch:  # of any other step that is told already
+                self._add(step.value["timeout"].at, told)
         is_batch_by_default = task is batch and not has_value(step, "on_error")
         goes_on = is_batch_by_default or (on_error.goes_on and on_error.next is None)
         return LoopDefinition(**found, goes_on=goes_on, report_seconds=report_seconds)

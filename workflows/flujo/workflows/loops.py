@@ -15,7 +15,7 @@ from typing import Any
 
 from flujo.kernel.durations import format_instant
 from flujo.kernel.errors import FlujoError, StepFailed
-from flujo.kernel.programs import Agenda, ItemOutcome, Loop, LoopEnd, RetryPolicy, plain_options
+from flujo.kernel.programs import Agenda, ChildCall, ItemOutcome, Loop, LoopEnd, RetryPolicy, plain_options
 
 from .definitions import LoopDefinition, StepDefinition
 from .templates import holds, render
@@ -30,6 +30,9 @@ NAMED = 3
 Names = Mapping[str, Any]
 CallItem = Callable[[Names], Awaitable[Any]]
 """Calls the task of an item with the names that it sees."""
+
+StartChild = Callable[[Names], Awaitable[ChildCall]]
+"""Says which run an item starts, by the names that it sees."""
 
 
 class ItemsError(FlujoError, TypeError):
@@ -46,8 +49,13 @@ class ItemsFailed(FlujoError):
     type = "ItemsFailed"
 
 
-def loop_for(step: StepDefinition, loop: LoopDefinition, seen: Names, retry: RetryPolicy, call: CallItem) -> Loop:
+def loop_for(
+    step: StepDefinition, loop: LoopDefinition, seen: Names, retry: RetryPolicy, call: CallItem, start: StartChild
+) -> Loop:
     """Return the loop that a step stands for; `seen` are the names that the step sees."""
+
+    async def child(agenda: Agenda, index: int) -> ChildCall:
+        return await start(_seen_by_item(step.name, loop, seen, agenda, index))
 
     def body(agenda: Agenda, index: int) -> Callable[[], Awaitable[Any]]:
         return lambda: call(_seen_by_item(step.name, loop, seen, agenda, index))
@@ -65,6 +73,7 @@ def loop_for(step: StepDefinition, loop: LoopDefinition, seen: Names, retry: Ret
         conclude=conclude,
         goes_on=loop.goes_on,
         report_seconds=loop.report_seconds,
+        child=child if loop.task.starts_run else None,
     )
 
 

@@ -384,7 +384,8 @@ class Context:
         """Perform a step for each item of a list, with a checkpoint for each and one for all of them, and return the
         output of the loop; raises StepFailed. For those who describe workflows in another way than by functions."""
         key = self._key(name, explicit=True)
-        return await LoopRunner(self._run, self._steps, self._reporter, self._clock, key, loop).perform()
+        runner = LoopRunner(self._run, self._steps, self._child_runs, self._reporter, self._clock, key, loop)
+        return await runner.perform()
 
     # -- keys ---------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from itertools import count, takewhile
 from typing import Any, NamedTuple
 
 from flujo.kernel.clock import Clock
+from flujo.kernel.codecs import PLAIN
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import Difference, StepFailed
 from flujo.kernel.journal.progress import PER_SECOND
@@ -25,6 +26,7 @@ from flujo.kernel.keys import item_key
 from .arguments import digest_item
 from .attempt_runner import Body, StepOptions
 from .branches import run_together
+from .child_runs import ChildCall, ChildRuns
 from .live_run import LiveRun
 from .progress import Reporter
 from .step_runner import StepRunner
@@ -60,8 +62,9 @@ class Loop(NamedTuple):
     """How a loop is performed.
 
     `read` gives its items; what it raises is the failure of the loop. `body` makes the body of one of them, with the
-    `options` of all. `conclude` gives the output of the loop, or raises its failure. Its progress is reported every
-    `report_seconds`, with None never."""
+    `options` of all; with `child` an item is a run that is started, and what that raises is its failure. `conclude`
+    gives the output of the loop, or raises its failure. Its progress is reported every `report_seconds`, with None
+    never."""
 
     read: Callable[[], Awaitable[Agenda]]
     body: Callable[[Agenda, int], Body]
@@ -69,6 +72,7 @@ class Loop(NamedTuple):
     conclude: Callable[[LoopEnd], Any]
     goes_on: bool = False
     report_seconds: float | None = None
+    child: Callable[[Agenda, int], Awaitable[ChildCall]] | None = None
 
 
 _NAMED = 5
@@ -78,9 +82,19 @@ _NAMED = 5
 class LoopRunner:
     """Performs one loop. One owner: the call that has made it."""
 
-    def __init__(self, run: LiveRun, steps: StepRunner, reporter: Reporter, clock: Clock, key: str, loop: Loop) -> None:
+    def __init__(
+        self,
+        run: LiveRun,
+        steps: StepRunner,
+        child_runs: ChildRuns,
+        reporter: Reporter,
+        clock: Clock,
+        key: str,
+        loop: Loop,
+    ) -> None:
         self._run = run
         self._steps = steps
+        self._child_runs = child_runs
         self._reporter = reporter
         self._clock = clock
         self._key = key
@@ -179,19 +193,43 @@ class LoopRunner:
 
     async def _perform_item(self, index: int) -> None:
         key = self._keys[index]
-        step = self._run.state.steps.get(key)
-        body = self._loop.body(self._agenda, index)
-        digest = digest_item(self._agenda.items[index])
-        # One that has completed is refused if its item is another one now, any other one runs again.
-        is_item = step is not None and step.status is not StepStatus.COMPLETED
         try:
-            output = await self._steps.perform(key, body, self._loop.options, digest, is_item=is_item)
+            if self._loop.child is None:
+                output = await self._perform_body(key, index, self._loop.body(self._agenda, index))
+            else:
+                output = await self._run_child(key, index, self._loop.child)
         except StepFailed as failure:
             self._failed += 1
             self._outcomes[index] = ItemOutcome(StepStatus.FAILED, failure=failure)
         else:
             self._outcomes[index] = ItemOutcome(self._run.state.steps[key].status, output)
         self._done += 1
+
+    async def _perform_body(self, key: str, index: int, body: Body) -> Any:
+        step = self._run.state.steps.get(key)
+        digest = digest_item(self._agenda.items[index])
+        # One that has completed is refused if its item is another one now, any other one runs again.
+        is_item = step is not None and step.status is not StepStatus.COMPLETED
+        return await self._steps.perform(key, body, self._loop.options, digest, is_item=is_item)
+
+    async def _run_child(self, key: str, index: int, start: Callable[[Agenda, int], Awaitable[ChildCall]]) -> Any:
+        """Run the child of an item; what keeps it from being started fails the item, as a body would."""
+        step = self._recorded(key)
+        is_child = step is not None and step.call == "child"
+        failure: Exception | None = None
+        call = ChildCall("", {}, {})  # stands for one that has been started and cannot be looked up any more
+        if step is None or step.status not in SETTLED:
+            try:
+                call = await start(self._agenda, index)
+            except Exception as error:
+                failure = error
+        if is_child or (step is None and failure is None):
+            return await self._steps.child(key, call, self._child_runs, self._loop.options.retry, PLAIN)
+
+        async def fail() -> None:
+            raise failure or InterruptedError("the item was interrupted when its run could not be started")
+
+        return await self._perform_body(key, index, fail)
 
     # -- progress -----------------------------------------------------------------------------------------------
 
