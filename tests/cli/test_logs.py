@@ -154,3 +154,15 @@ def test_a_failure_names_the_command_that_shows_what_the_step_printed(folder: Pa
 
     assert ended.err.splitlines()[-3] == "try: flujoctl logs bad --step a-test"
     assert flujoctl("logs", "bad", "--step", "a-test").out == "a-test.1| 3 is not 4\n"
+
+
+def test_whoever_has_read_enough_of_a_log_is_not_told_that_it_cannot_be_read(flujoctl: Flujoctl, folder: Path) -> None:
+    """`flujoctl logs r | head -1` ends quietly."""
+    (folder / "flow.yaml").write_text("name: flow\nsteps: [{name: a, task: shell, inputs: {command: 'seq 100000'}}]\n")
+    flujoctl("run", "flow.yaml", "--id", "r")
+
+    ended = subprocess.run(
+        f"{sys.executable} -m flujoctl logs r | head -1", shell=True, cwd=folder, capture_output=True, text=True
+    )
+
+    assert (ended.stdout, ended.stderr) == ("a.1| 1\n", "")

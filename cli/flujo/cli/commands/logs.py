@@ -81,6 +81,8 @@ def command(
 
     try:
         run_async(read)
+    except BrokenPipeError:
+        raise  # whoever reads what is printed has had enough; the log is fine
     except OSError as error:
         raise NoLogError(run_id, f"its log cannot be read: {error}") from error
     except KeyboardInterrupt:
