@@ -126,6 +126,23 @@ async def test_under_continue_each_failed_item_holds_its_place() -> None:
     assert counts(state) == {"total": 3, "completed": 2, "failed": 1, "skipped": 0}
 
 
+async def test_a_run_that_goes_on_may_fail_in_the_end() -> None:
+    """With the loop completed; a resume tries the failed items again, and the loop has all results then."""
+    harness = PlayHarness(failing={"a[1]": 1})
+    steps = "{name: a, for_each: [x, y, z], on_error: {action: continue, then: fail}}, {name: b}"
+    failed = await harness.play(steps)
+    assert (failed.status, statuses(failed)["a"], statuses(failed)["b"]) == ("failed", "completed", "completed")
+    assert failed.error is not None
+    assert failed.error.message == "1 of 3 items failed: a[1]: ValueError: a[1] as told"
+    harness.began.clear()
+
+    state = await harness.resume()
+
+    assert state.status == "completed"
+    assert harness.began == ["a[1]"]
+    assert result(state)["results"] == ["a[0]", "a[1]", "a[2]"]
+
+
 async def test_each_item_has_its_own_retries() -> None:
     """The policy of the step is that of each item."""
     harness = PlayHarness(failing={"a[0]": 1, "a[1]": 2})

@@ -38,7 +38,7 @@ from .calls import Caller
 from .child_workflows import ALREADY_THERE, ChildStart, LoadFile, child_start, load_nothing
 from .definitions import Definition, LoopDefinition, StepDefinition
 from .graphs import Graph, Schedule
-from .loops import loop_for
+from .loops import failure_at_the_end, loop_for
 from .names import Ending, StepNames, told
 from .registry import LoopScope
 from .secret_values import DEPTH, RECORDED, Secrets
@@ -399,6 +399,9 @@ class _Steps:
             self._has_workspace |= step.called.needs_workspace and attempt > 0
             self.names.completed(step.name, result, attempt, status)
             self.deferred.pop(step.name, None)
+            is_to_fail = step.loop is not None and step.on_error.fails_at_the_end
+            if is_to_fail and (deferred := failure_at_the_end(step.name, result)) is not None:
+                self.deferred[step.name] = deferred
             return None
         if step.on_error.message is not None:
             seen = self._seen(self.names.seen_after(step, failure))

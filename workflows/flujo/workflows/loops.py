@@ -167,6 +167,18 @@ def result_of(end: LoopEnd) -> dict[str, Any]:
     }
 
 
+def failure_at_the_end(name: str, result: Any) -> StepFailed | None:
+    """Return the failure with which a run ends that has gone on after failed items of a loop; None if none failed."""
+    failed = result["failed"] if isinstance(result, dict) else None
+    if not failed:
+        return None
+    told = [f"{each['step']}: {each['type']}: {each['error']}" for each in failed[:NAMED]]
+    if len(failed) > NAMED:
+        told.append(f"and {len(failed) - NAMED} more")
+    message = f"{len(failed)} of {result['stats']['total']} items failed: {'; '.join(told)}"
+    return StepFailed(name, ItemsFailed.type, message, 0)
+
+
 def _failures(end: LoopEnd) -> Iterator[dict[str, Any]]:
     for index, (item, outcome) in enumerate(zip(end.agenda.items, end.outcomes, strict=True)):
         if (failure := outcome.failure) is not None:

@@ -139,7 +139,8 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
     ends_anew = from_step is not None or has_ended
     clean_ups = plans.clean_ups(state.plan) if state.plan is not None and ends_anew else frozenset()
     cleaned_since = state.seq if state.clean_up_seq is None else state.clean_up_seq
-    again = {loop for name in retry if (loop := _settled_loop(state, name)) is not None}
+    tried = [*retry, *(name for name in ended if name in state.steps and state.steps[name].status is StepStatus.FAILED)]
+    again = {loop for name in tried if (loop := _settled_loop(state, name)) is not None}
     return [
         step.name
         for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
