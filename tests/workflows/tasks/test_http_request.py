@@ -324,6 +324,41 @@ def test_a_place_that_is_allowed_is_asked(
     runs.results(step({"url": f"{server.url}/a"}), top=top)
 
 
+def test_a_request_goes_by_a_proxy(server: LocalServer, runs: Runs) -> None:
+    """Which is asked for the whole URL, and told who asks; a name that only the proxy knows is left to it."""
+    url = "http://only-the-proxy-knows.invalid/a?q=1"
+    server.answer("http://only-the-proxy-knows.invalid/a", Reply(200, b"from afar"))
+
+    result = runs.results(step({"url": url, "proxy": f"http://me:pass-word@127.0.0.1:{server.port}"}))["ask"]
+
+    assert result["body"] == "from afar"
+    assert server.seen[0].path == url
+    assert server.seen[0].headers["host"] == "only-the-proxy-knows.invalid"
+    assert base64.b64decode(server.seen[0].headers["proxy-authorization"].split()[1]) == b"me:pass-word"
+    assert "pass-word" not in json.dumps(runs.state())
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "top", "told"),
+    [
+        ("http://127.0.0.1/", "http://127.0.0.1:{port}", "settings: {http: {private: false}}", "an address of this"),
+        ("http://a.org/", "http://127.0.0.1:{port}", "settings: {http: {hosts: [b.org]}}", "allowed are: b.org"),
+        ("http://169.254.169.254/", "http://127.0.0.1:{port}", "", "a link-local address"),
+        ("http://2852039166/", "http://127.0.0.1:{port}", "", "a link-local address"),
+        ("http://a.org/", "ftp://x:pass-word@y", "", "`proxy` must be a URL such as http://proxy.example.org:3128"),
+    ],
+)
+def test_a_proxy_is_no_way_around_the_rules(
+    url: str, proxy: str, top: str, told: str, server: LocalServer, runs: Runs
+) -> None:
+    """Nor is what is no proxy taken for one."""
+    _, message = runs.error(step({"url": url, "proxy": proxy.format(port=server.port)}), top=top)
+
+    assert told in message
+    assert "pass-word" not in message
+    assert server.seen == []
+
+
 def test_an_answer_that_is_too_large_is_given_up(server: LocalServer, runs: Runs) -> None:
     """Also one that a few bytes stand for: it is never unpacked as a whole."""
     server.answer("/plain", Reply(200, b"x" * 1001))

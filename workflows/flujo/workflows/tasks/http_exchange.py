@@ -91,17 +91,19 @@ async def exchange(
     max_redirects: int,
     max_size: int,
     verify: bool,
+    proxy: str | None = None,
 ) -> Answer:
     """Send a request, follow its redirects, and hand the body of the last answer to `receive` as it comes.
 
     Raises ConnectionError and TimeoutError for what the network does, RedirectError, ResponseTooLargeError and
-    AddressRefusedError."""
+    AddressRefusedError. A `proxy` is asked by the name of the host, whose addresses are judged nevertheless if there
+    are rules about them."""
     import httpx
 
     first = request
-    async with httpx.AsyncHTTPTransport(verify=tls(verify), trust_env=False) as transport:
+    async with httpx.AsyncHTTPTransport(verify=tls(verify), trust_env=False, proxy=_proxy(proxy)) as transport:
         for _ in range(max_redirects + 1):
-            response = await _sent(transport, request, rules)
+            response = await _sent(transport, request, rules, is_proxied=proxy is not None)
             try:
                 if (following := _redirected(request, response)) is not None and max_redirects > 0:
                     request = following
@@ -137,14 +139,27 @@ def tls(verify: bool) -> ssl.SSLContext:
 # -- one hop ----------------------------------------------------------------------------------------------------------
 
 
-async def _sent(transport: httpx.AsyncHTTPTransport, request: Request, rules: Rules) -> httpx.Response:
-    """Send one request to the first address of its host that takes it."""
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    """Return a proxy; raises ValueError, which does not repeat the password it may have."""
+    import httpx
+
+    try:
+        return None if url is None else httpx.Proxy(url)
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError("`proxy` must be a URL such as http://proxy.example.org:3128") from None
+
+
+async def _sent(
+    transport: httpx.AsyncHTTPTransport, request: Request, rules: Rules, *, is_proxied: bool
+) -> httpx.Response:
+    """Send one request to the first address of its host that takes it, or by a proxy to the host."""
     import httpx
 
     host = request.url.host
     rules.check_host(host)
     failure: Exception | None = None
-    for address in await _addresses(request, rules):
+    addresses = await _addresses(request, rules, is_proxied=is_proxied)
+    for address in addresses:
         headers = [(b"Host", request.url.netloc)]
         headers += [(name.encode("ascii"), value.encode()) for name, value in request.headers.items()]
         sent = httpx.Request(
@@ -164,17 +179,22 @@ async def _sent(transport: httpx.AsyncHTTPTransport, request: Request, rules: Ru
     raise _meant(failure, request) from failure
 
 
-async def _addresses(request: Request, rules: Rules) -> list[str]:
-    """Return the addresses of a host, every one of which is allowed."""
+async def _addresses(request: Request, rules: Rules, *, is_proxied: bool) -> list[str]:
+    """Return the addresses of a host, every one of which is allowed. A proxy takes the host itself: its name is looked
+    up only when no private address may be reached, and what is no name is judged in any case."""
     host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
+    by_number = is_proxied and rules.private is not False
     try:
-        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        flags = socket.AI_NUMERICHOST if by_number else 0
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError) as error:
+        if by_number:
+            return [host]
         raise ConnectionError(f"{request.where}: the host {host} cannot be found ({_reason(error)})") from error
     addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
     for address in addresses:
         rules.check_address(host, address)
-    return addresses
+    return [host] if is_proxied else addresses
 
 
 def _meant(error: Exception, request: Request) -> Exception:

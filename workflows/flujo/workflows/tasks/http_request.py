@@ -89,6 +89,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "ok_status": {"type": ["array", "integer", "string"], "default": []},
     "check": {"type": "boolean", "default": True},
     "verify": {"type": "boolean", "default": True},
+    "proxy": {"type": "string", "minLength": 1},
 }
 RESULT = {
     "type": "object",
@@ -165,6 +166,7 @@ async def ask(call: TaskCall, given: Mapping[str, Any]) -> dict[str, Any]:
                 max_redirects=given["max_redirects"],
                 max_size=given.get("max_size", limit),
                 verify=given["verify"],
+                proxy=given.get("proxy"),
             )
         if patience.cancelled_caught:
             raise TimeoutError(f"{request.where} took longer than {format_duration(seconds)}")
