@@ -88,6 +88,7 @@ def _of_step(name: str, step: StepState) -> Iterator[Fact]:
             yield events.StepWaiting(name, "sleep", generation, until=1)
             yield events.StepWaiting(name, "signal", generation, signal="go")
             yield events.StepWaiting(name, "child", generation, child=f"r.{name}")
+            yield events.StepWaiting(name, "items", generation)
             yield events.StepSkipped(name, "not today", generation=generation)
             yield events.ValueRecorded(name, "now", "1", generation)
             yield events.VariableSet("mode", "1", name, generation)
@@ -109,6 +110,8 @@ def _of_step(name: str, step: StepState) -> Iterator[Fact]:
                 yield events.StepStarted(name, attempt + 1, generation)
             yield events.StepCancelled(name)
         case StepStatus.WAITING:
+            if step.is_open_loop:
+                yield events.StepFailed(name, 0, "ValueError", "no")
             yield events.StepCompleted(name, "null")
             yield events.StepCancelled(name)
             if step.kind in ("signal", "child"):
@@ -192,7 +195,9 @@ def check_counts(state: WorkflowState) -> None:
     """The counts a state keeps are those of its steps, and a final run has nothing open."""
     statuses = [step.status for step in state.steps.values()]
     assert state.running == statuses.count(StepStatus.RUNNING)
-    assert state.waiting == statuses.count(StepStatus.RETRYING) + statuses.count(StepStatus.WAITING)
+    assert sorted(state.open_loops) == sorted(step.name for step in state.steps.values() if step.is_open_loop)
+    waiting = statuses.count(StepStatus.RETRYING) + statuses.count(StepStatus.WAITING)
+    assert state.waiting == waiting - len(state.open_loops)
     assert state.done == sum(status in ("completed", "failed", "skipped") for status in statuses)
     assert state.active == sum(step.attempt_started_at is not None for step in state.steps.values())
     assert not (state.status in FINAL and state.current_steps)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from flujo.kernel.events import (
     AttemptFailed,
+    ProgressReported,
     RunCompleted,
+    RunCreated,
+    RunFailed,
+    RunResumed,
     SignalReceived,
     StepCompleted,
+    StepFailed,
     StepInterrupted,
     StepStarted,
     StepWaiting,
@@ -59,3 +64,54 @@ def test_the_time_after_a_crash_is_not_active_time() -> None:
 
     assert (crashed.active_seconds, crashed.steps["a"].interruptions) == (2, 1)
     assert (closed.active_seconds, closed.steps["a"].interruptions) == (4, 0)
+
+
+LOOP = RunCreated("flow", "{}", plan=[["first", "d"], ["loop", "d/l"]])
+
+
+def test_a_loop_is_one_step_and_waits_for_nothing_that_wakes_it() -> None:
+    """Its items are no steps of the plan, and a run that is between two of them is at work."""
+    state = history(
+        LOOP,
+        *(StepStarted("first"), StepCompleted("first", "1")),
+        *(StepWaiting("loop", "items"), StepStarted("loop[0]"), StepCompleted("loop[0]", "1")),
+    )
+
+    assert (state.status, state.current_steps, state.wait, state.wake_at) == ("running", ["loop"], [], None)
+    assert (state.done, state.steps_total) == (1, 2)
+    state = then(state, StepStarted("loop[1]"), StepCompleted("loop[1]", "1"), StepCompleted("loop", "[1, 1]"), at=9)
+    assert (state.done, state.steps_total, state.current_steps) == (2, 2, [])
+
+
+def test_a_loop_whose_items_all_wait_lets_its_run_wait() -> None:
+    """For the first of them."""
+    state = history(LOOP, StepWaiting("loop", "items"), StepStarted("loop[0]"), StepStarted("loop[1]"))
+    state = then(state, AttemptFailed("loop[0]", 1, "E", "no", 900), AttemptFailed("loop[1]", 1, "E", "no", 800), at=9)
+
+    assert (state.status, state.wake_at) == ("waiting", 800)
+    assert state.current_steps == ["loop", "loop[0]", "loop[1]"]
+
+
+def test_a_loop_counts_by_the_part_it_has_reported() -> None:
+    """And the time left goes by its rate, when it is the last step."""
+    state = history(LOOP, StepStarted("first"), StepCompleted("first", "1"), StepWaiting("loop", "items"))
+    state = then(
+        state, StepStarted("loop[1]"), ProgressReported("loop", 1, 4, None, {"failed": 0, "per_second": 0.5}), at=9
+    )
+
+    assert (state.progress["percent"], state.progress["done"], state.progress["total"]) == (62.5, 1, 2)
+    assert state.eta_seconds == 6
+
+
+def test_a_new_generation_of_a_loop_is_not_open() -> None:
+    """Until it begins again."""
+    state = history(LOOP, StepWaiting("loop", "items"), StepStarted("loop[0]"), StepFailed("loop[0]", 1, "E", "no"))
+    state = then(
+        state, StepFailed("loop", 0, "ItemsFailed", "1 of 1"), RunFailed("ItemsFailed", "1 of 1", "loop"), at=9
+    )
+    assert (state.open_loops, state.done) == ([], 1)
+
+    state = then(state, RunResumed(reset=["loop", "loop[0]"]), at=9)
+    assert (state.open_loops, state.done, state.steps["loop"].status) == ([], 0, "pending")
+    state = then(state, StepWaiting("loop", "items", 2), at=9)
+    assert (state.open_loops, state.steps["loop"].generation) == (["loop"], 2)
