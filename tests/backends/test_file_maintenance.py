@@ -17,7 +17,7 @@ from anyio import CancelScope, from_thread
 
 from flujo.backends import FileBackend
 from flujo.backends.conformance import DEFINITION, create, creation, event, following, journal, listed, settled
-from flujo.backends.file import layout
+from flujo.backends.file import copying, layout
 from flujo.backends.file.backend import _in_portions
 from flujo.backends.file.blobs import LARGE
 from flujo.backends.file.copying import Copy, Hold
@@ -287,6 +287,33 @@ async def test_a_copy_shares_payloads_and_is_private(store: FileBackend, path: P
     assert size == sum(file.stat().st_size for file in {file.stat().st_ino: file for file in files}.values())
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "copy").rglob("*") if file.is_dir()} == {0o700}
+
+
+@pytest.mark.parametrize("look", ["_journal_of", "names_in", "_payload"])
+async def test_a_run_that_is_deleted_while_it_is_copied_keeps_its_payloads(
+    look: str, store: FileBackend, open_store: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of its files is looked at next, the copy has the run as it was when the copy began."""
+    (run,) = await create(store, free("a"))
+    recorded = await journal(store, run)
+    other = await open_store("two")
+    real = getattr(copying, look)
+    deletions: list[str] = []
+
+    def delete_first(*arguments: Any) -> Any:
+        if not deletions:
+            deletions.append("a")
+            from_thread.run(other.delete, "a", run.uid)
+        return real(*arguments)
+
+    monkeypatch.setattr(copying, look, delete_first)
+    await store.backup(tmp_path / "copy")
+    copy = await open_store(None, tmp_path / "copy")
+
+    assert deletions == ["a"]
+    assert await listed(store) == []
+    assert await journal(copy, run) == recorded
+    assert await copy.integrity() == []
 
 
 async def test_a_copy_is_opened_by_its_index(

@@ -15,6 +15,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -132,25 +133,28 @@ class Copy:
         target = self._aside.runs / entry.folder
         paths = [self._source.runs / name for name in (entry.folder, name_of_removed(entry))]
         for run in paths:
+            before = _identity(run)
             journal = None if entry.damage is not None else _journal_of(run, entry)
-            if journal is not None:
-                self._disk.make_folder(target)
-                changed_at = self._disk.create(target / JOURNAL, journal)
-                self._add_blobs(run, target, entry.summary.seq)
-                return entry._replace(changed_at=changed_at, durable=True)
+            names = {name: digest for name, (seq, digest) in names_in(run).items() if seq <= entry.summary.seq}
+            if journal is None or _identity(run) != before:
+                continue  # it was removed, perhaps between the two looks, and has the other name now
+            self._disk.make_folder(target)
+            changed_at = self._disk.create(target / JOURNAL, journal)
+            self._add_blobs(paths, target, names)
+            return entry._replace(changed_at=changed_at, durable=True)
         for run in paths:
             if run.is_dir():
                 self._add_as_it_is(run, target)
                 return None
         return None  # a damaged run that went to the quarantine meanwhile
 
-    def _add_blobs(self, run: Path, target: Path, last: int) -> None:
-        names = {name: digest for name, (seq, digest) in names_in(run).items() if seq <= last}
+    def _add_blobs(self, paths: Sequence[Path], target: Path, names: Mapping[str, str]) -> None:
+        """Copy the payloads with these names, and digests, of a run that is at the first of these paths until it is
+        removed, and then at the other."""
         if names:
             self._disk.make_folder(target / BLOBS)
         for name, digest in names.items():
-            with opened(run / BLOBS / name) as file:
-                data = read_at(file, os.fstat(file).st_size, 0)
+            data = _payload(paths, name)
             shared = self._aside.blobs / digest
             if digest_of(data) != digest:  # it is damaged, and so is its run in the copy
                 self._disk.create(target / BLOBS / name, data)
@@ -221,6 +225,29 @@ def _sync(path: Path) -> os.stat_result:
     with opened(path) as file:
         _DURABLE.sync(file)
         return os.fstat(file)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what a folder keeps when it is renamed; None if there is none."""
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _payload(paths: Sequence[Path], name: str) -> bytes:
+    """Return the payload with this name, which is made of its digest, of the first run that has it."""
+    *others, last = paths
+    for path in others:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return _content(path / BLOBS / name)
+    return _content(last / BLOBS / name)
+
+
+def _content(path: Path) -> bytes:
+    with opened(path) as file:
+        return read_at(file, os.fstat(file).st_size, 0)
 
 
 def _journal_of(run: Path, entry: Entry) -> bytes | None:
