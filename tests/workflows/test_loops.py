@@ -388,6 +388,25 @@ def test_what_is_wrong_with_a_loop_is_told_with_its_place(step: str, told: str) 
     assert told in problem
 
 
+async def test_each_item_that_waits_takes_a_signal_of_its_own() -> None:
+    """All of the step's name; a repeat after a jump waits for it as well."""
+    harness = PlayHarness(failing={"b": 1})
+    text = (
+        "name: flow\nsteps:\n- {name: ok, task: wait_signal, for_each: [x, y]}\n- {name: again, task: wait_signal}\n"
+        "- {name: b, task: play, on_error: {next: again}}\n"
+    )
+    workflow = harness.load_text(text)
+    async with harness.kernel(workflow) as kernel:
+        await kernel.start(workflow, run_id="r")
+        for name, payload in (("ok", 1), ("ok", 2), ("again", 3), ("again", 4)):
+            await kernel.signal("r", name, payload)
+        state = await kernel.wait("r")
+
+    assert state.status == "completed"
+    assert sorted(str(each) for each in result(state, "ok")["results"]) == ["1", "2"]  # type: ignore[attr-defined]
+    assert state.steps["again#2"].output == 4
+
+
 # -- ends from outside ------------------------------------------------------------------------------------------------
 
 

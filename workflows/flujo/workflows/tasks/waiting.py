@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flujo.kernel.durations import parse_duration
-from flujo.kernel.programs import Wait
+from flujo.kernel.programs import Wait, planned_name
 from flujo.workflows.registry import TaskCall, task
 
 _DURATION = {"type": ["string", "number"], "format": "duration"}
@@ -32,5 +32,5 @@ async def wait_signal(call: TaskCall) -> Wait:
     timeout = call.inputs.get("timeout")
     return Wait(
         seconds=None if timeout is None else parse_duration(timeout),
-        signal=call.inputs.get("signal", call.attempt.step),
+        signal=call.inputs.get("signal", planned_name(call.attempt.step)),  # of repeats and items as well
     )
