@@ -67,7 +67,7 @@ def of_run(state: WorkflowState) -> Workflow | None:
     if (file := file_of(state)) is None:
         return None
     try:
-        return _load_yaml(Path(file), None)
+        return _load_yaml(Path(file), None, check_children=False)  # those that have begun need no file
     except SourceNotFoundError:
         return None
 
@@ -109,12 +109,12 @@ def from_stored_text(stored: StoredDefinition, state: WorkflowState | None = Non
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _load_yaml(file: Path, workspace: Path | None) -> Workflow:
+def _load_yaml(file: Path, workspace: Path | None, *, check_children: bool = True) -> Workflow:
     require_file(file)
     from flujo.workflows import load_workflow
 
     try:
-        return load_workflow(file, workspace=workspace)
+        return load_workflow(file, workspace=workspace, check_children=check_children)
     except DefinitionError as error:
         error.hints = error.hints or ways_on(file)
         raise

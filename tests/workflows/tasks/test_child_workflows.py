@@ -122,10 +122,10 @@ def test_a_child_of_a_child_runs(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("step", "type", "told"),
     [
-        ("{file: nowhere.yaml}", "flujo.kernel.errors.DefinitionError", "nowhere.yaml: there is no such file"),
-        ("{file: bad.yaml}", "flujo.kernel.errors.DefinitionError", "bad.yaml:2:1: "),
-        ("{file: child.yaml}", "InvalidInputError", "n"),
-        ("{file: child.yaml, inputs: {n: many}}", "InvalidInputError", 'must be an integer, not "many"'),
+        ("{file: '{{ args.gone }}'}", "flujo.kernel.errors.DefinitionError", "nowhere.yaml: there is no such file"),
+        ("{file: '{{ args.bad }}'}", "flujo.kernel.errors.DefinitionError", "bad.yaml:2:1: "),
+        ("{file: '{{ args.fine }}'}", "InvalidInputError", "n: is required"),
+        ("{file: child.yaml, inputs: {n: '{{ args.bad }}'}}", "InvalidInputError", "must be an integer"),
         ("{workflow: stranger}", "WorkflowNotFoundError", "stranger"),
         ("{file: '{{ args.none }}'}", "TaskInputError", "`file` must be a string, not null"),
     ],
@@ -136,15 +136,51 @@ def test_a_child_that_cannot_be_started_fails_its_step(step: str, type: str, tol
     (runs.folder / "bad.yaml").write_text("name: bad\nstep: []\nsteps: []\n")
 
     found, message = runs.error(
-        f"- {{name: call, task: workflow, inputs: {step}}}", top="params: {none: {default: null}}"
+        f"- {{name: call, task: workflow, inputs: {step}}}",
+        top="params: {none: {default: null}, gone: nowhere.yaml, bad: bad.yaml, fine: child.yaml}",
     )
 
     assert (found, told in message) == (type, True), message
 
 
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("{file: nowhere.yaml}", ["flow.yaml:3:24: nowhere.yaml: there is no such file"]),
+        (
+            "{file: bad.yaml}",
+            [
+                "flow.yaml:3:24: bad.yaml: this workflow has problems, which follow",
+                "bad.yaml:2:1: the top level has no key `step`; did you mean `steps`?",
+                "bad.yaml:3:8: `steps` must have at least one step",
+            ],
+        ),
+        ("{file: child.yaml}", ["flow.yaml:3:24: `child` needs the input `n`"]),
+        ("{path: child.yaml, params: {who: x}}", ["flow.yaml:3:24: `child` needs the input `n`"]),
+        ("{file: child.yaml, inputs: {n: many}}", ['`child` takes another input: `n` must be an integer, not "many"']),
+        ("{file: sub/outer.yaml}", ["sub/outer.yaml:2:26: gone.yaml: there is no such file"]),
+    ],
+)
+def test_what_can_be_told_of_a_child_beforehand_is(step: str, told: list[str], runs: Runs) -> None:
+    """With the place in the file where it is named, and in its own."""
+    child(runs, "- {name: say, task: echo, inputs: {message: x}}")
+    (runs.folder / "bad.yaml").write_text("name: bad\nstep: []\nsteps: []\n")
+    (runs.folder / "sub").mkdir()
+    (runs.folder / "sub/outer.yaml").write_text(
+        "name: outer\nsteps: [{name: in, task: workflow, inputs: {file: gone.yaml}}]\n"
+    )
+
+    err = runs.refusal(f"- {{name: call, task: workflow, inputs: {step}}}")
+
+    assert [line for line in told if line not in err] == [], err
+
+
 def test_a_child_whose_file_was_missing_runs_after_a_resume(runs: Runs) -> None:
     """Its step has failed as a step, and is a run afterwards."""
-    runs.error(CALL.replace("task:", "retry: {max_attempts: 3, delay: 0}, task:"))
+    named = CALL.replace("child.yaml", "'{{ args.which }}'").replace(
+        "task:", "retry: {max_attempts: 3, delay: 0}, task:"
+    )
+    runs.error(named, top="params: {which: child.yaml}")
     child(runs, "- {name: say, task: echo, inputs: {message: x}}")
 
     assert runs.flujoctl("resume", "r").code == 0
@@ -156,9 +192,9 @@ def test_a_child_whose_file_was_missing_runs_after_a_resume(runs: Runs) -> None:
     [
         ("inputs: {}", "needs exactly one of the inputs `workflow` and `file`"),
         ("inputs: {file: a, workflow: b}", "needs exactly one of the inputs `workflow` and `file`"),
-        ("inputs: {file: a, labels: {team: 1}}", "`labels` must be texts, and `team` is none"),
+        ("inputs: {file: /a, labels: {team: 1}}", "`labels` must be texts, and `team` is none"),
         ("for_each: [1], timeout: 5s, inputs: {file: a}", "a workflow has a `timeout` of its own"),
-        ("timeout: 5s, inputs: {file: a}", "a workflow has a `timeout` of its own, at the top of its file"),
+        ("timeout: 5s, inputs: {file: /a}", "a workflow has a `timeout` of its own, at the top of its file"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_runs(step: str, told: str, runs: Runs) -> None:

@@ -12,7 +12,7 @@ from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import Problem
 from flujo.kernel.programs import ALWAYS, EVERY_STEP, NOTHING, Retention, RetryPolicy, StepChoice
 
-from .documents import Position
+from .documents import WHOLE_FILE, Position
 from .graphs import Graph
 from .parameters import Parameter
 from .registry import Task
@@ -84,7 +84,8 @@ class StepDefinition:
     the definition itself (`reads`), and nothing else; of a loop it has two parts, `ITEM/LIST`
     (flujo.kernel.journal.compatibility).
 
-    `mentions` are the parameters in its inputs and condition; ANY among them if it cannot be told which."""
+    `mentions` are the parameters in its inputs and condition; ANY among them if it cannot be told which. `at` is where
+    its task stands."""
 
     name: str
     task: Task
@@ -98,6 +99,7 @@ class StepDefinition:
     mentions: frozenset[str] = frozenset()
     reads: Mapping[str, Any] = field(default_factory=dict)
     loop: LoopDefinition | None = None
+    at: Position = WHOLE_FILE
 
     @property
     def digest(self) -> str:

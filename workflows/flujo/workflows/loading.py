@@ -7,7 +7,7 @@ await kernel.run(workflow, {"day": "2026-11-22"})
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,13 @@ from flujo.kernel.durations import to_datetime
 from flujo.kernel.errors import DefinitionError, Difference, InvalidInputError, Problem
 from flujo.kernel.programs import ANY, RunStart, StepChoice, Workflow
 
+from .child_checks import child_file, problems_with_inputs
 from .choosing import part_of
 from .definition_reader import read_definition
 from .definitions import Definition
 from .documents import MAX_BYTES
 from .env_files import read_small, read_variables
-from .importing import NO_FILES, Files, FilesOnDisk
+from .importing import NO_FILES, FilesOnDisk
 from .interpreter import RunContext, clean_up, interpret
 from .parameters import check_inputs
 from .preview import StepPreview, preview
@@ -43,17 +44,20 @@ def load_workflow(
     source: str | None = None,
     workspace: str | Path | None = None,
     tasks: Iterable[Task] = (),
+    check_children: bool = True,
 ) -> Workflow:
     """Return the workflow in a YAML file, or in a text: anything with a line break is one.
 
     `source` is the name messages use for a text. `workspace` is a folder of yours for the run's files, instead of the
-    one the kernel makes for each run. `tasks` are further tasks the definition may use. Raises DefinitionError.
+    one the kernel makes for each run. `tasks` are further tasks the definition may use. The files of workflows
+    that its steps start are read and checked as well, unless `check_children` is false. Raises DefinitionError.
     """
     if isinstance(path_or_text, str) and "\n" in path_or_text:
         return load_workflow_text(path_or_text, source or TEXT_NAME, workspace=workspace, tasks=tasks)
     path = Path(path_or_text)
     name = source or str(path)
-    return _workflow(_read(path, name), name, path.absolute(), workspace, tasks, FilesOnDisk(path))
+    further = tuple(tasks)
+    return _workflow(_definition_in(path, name, further, check_children), path.absolute(), workspace, further)
 
 
 def load_workflow_text(
@@ -64,13 +68,14 @@ def load_workflow_text(
     `file` is the name messages use. Only an absolute path is taken as the place of a file, which need not exist, and
     which a resume looks at: any other name says nothing about where a file lies. Raises DefinitionError.
     """
-    return _workflow(text, file, Path(file) if os.path.isabs(file) else None, workspace, tasks)
+    further = tuple(tasks)
+    definition = read_definition(text, file, Tasks(further), NO_FILES)
+    return _workflow(definition, Path(file) if os.path.isabs(file) else None, workspace, further)
 
 
 def warnings_in(path: str | Path, *, tasks: Iterable[Task] = ()) -> list[Problem]:
     """Return what a valid YAML file says that may not be meant; raises DefinitionError for one that is not valid."""
-    files = FilesOnDisk(Path(path))
-    return list(read_definition(_read(Path(path), str(path)), str(path), Tasks(tasks), files).warnings)
+    return list(_definition_in(Path(path), str(path), tuple(tasks)).warnings)
 
 
 def previewed(
@@ -78,8 +83,38 @@ def previewed(
 ) -> list[StepPreview]:
     """Return what a run of a valid YAML file would do; raises DefinitionError, StepChoiceError."""
     file = Path(path)
-    definition = read_definition(_read(file, str(file)), str(file), Tasks(tasks), FilesOnDisk(file))
+    definition = _definition_in(file, str(file), tuple(tasks))
     return anyio.run(preview, definition, choice, inputs, file.absolute())
+
+
+def _definition_in(
+    path: Path, name: str, tasks: Sequence[Task], check_children: bool = True, above: frozenset[Path] = frozenset()
+) -> Definition:
+    """Return the definition in a file, whose steps may start the workflows in others, which are read as well. Those in
+    files `above` are being read."""
+    definition = read_definition(_read(path, name), name, Tasks(tasks), FilesOnDisk(path))
+    if check_children and (
+        problems := list(_problems_with_children(definition, path, name, tasks, above | {path.resolve()}))
+    ):
+        raise DefinitionError(problems)
+    return definition
+
+
+def _problems_with_children(
+    definition: Definition, path: Path, name: str, tasks: Sequence[Task], above: frozenset[Path]
+) -> Iterator[Problem]:
+    for step in definition.steps:
+        if (file := child_file(step)) is None or (place := path.parent / file).resolve() in above:
+            continue
+        at = (step.at.file or name, step.at.line, step.at.column)
+        try:
+            child = _definition_in(place, str(Path(name).parent / file), tasks, above=above)
+        except DefinitionError as error:
+            told = [problem.message for problem in error.problems if not problem.line]
+            yield Problem(*at, f"{file}: {told[0] if told else 'this workflow has problems, which follow'}")
+            yield from (problem for problem in error.problems if problem.line)
+        else:
+            yield from (Problem(*at, problem) for problem in problems_with_inputs(step, child))
 
 
 def _read(path: Path, name: str) -> str:
@@ -96,19 +131,12 @@ def _read(path: Path, name: str) -> str:
 
 
 def _workflow(
-    text: str,
-    name: str,
-    path: Path | None,
-    workspace: str | Path | None,
-    tasks: Iterable[Task],
-    files: Files = NO_FILES,
+    definition: Definition, path: Path | None, workspace: str | Path | None, tasks: tuple[Task, ...]
 ) -> Workflow:
-    further = tuple(tasks)
-    definition = read_definition(text, name, Tasks(further), files)
     folder = None if workspace is None else Path(workspace).absolute()
 
     def choose(choice: StepChoice, goes_on: bool) -> Workflow:
-        return replace(_workflow_of(part_of(definition, choice, goes_on), path, folder, further), choose=choose)
+        return replace(_workflow_of(part_of(definition, choice, goes_on), path, folder, tasks), choose=choose)
 
     return choose(StepChoice(), False)
 

@@ -74,6 +74,7 @@ class StepReader(NodeReader):
             always_run=always_run,
             description=description,
             loop=loop,
+            at=entries["task"].at,
         )
 
     def _task(self, node: Node | None) -> Task | None:
