@@ -7,7 +7,7 @@ import pytest
 from flujo.kernel.errors import DefinitionError, StateIncompatibilityError
 from flujo.kernel.state import WorkflowState
 from flujo.workflows import load_workflow
-from kernel.harness import ManualClock, settled
+from kernel.harness import ManualClock, settled, until
 from workflows.played import PlayHarness, generations, statuses
 
 pytestmark = pytest.mark.anyio
@@ -462,3 +462,24 @@ async def test_one_item_is_tried_again_by_name() -> None:
 
     assert state.status == "completed"
     assert harness.began == ["a[0]", "a[1]", "b"]
+
+
+async def test_a_run_whose_loop_only_waits_may_leave_memory() -> None:
+    """One item after the other, as well as several at once: it goes on when the signal of an item has come."""
+    for at_once in (1, 2):
+        harness = PlayHarness()
+        workflow = harness.load_text(
+            "name: flow\nsteps:\n- {name: ok, task: wait_signal, for_each: "
+            f"{{items: [1, 2, 3], max_workers: {at_once}}}}}\n- {{name: b, task: play}}\n"
+        )
+        async with harness.kernel(workflow, max_resident=1) as kernel:
+            for number in range(4):
+                await kernel.start(workflow, run_id=f"r{number}")
+                await until(kernel, f"r{number}", "step_waiting", "ok[0]")
+            for number in range(4):
+                for payload in (1, 2, 3):
+                    await kernel.signal(f"r{number}", "ok", payload)
+            states = [await kernel.wait(f"r{number}") for number in range(4)]
+
+        assert [state.status for state in states] == ["completed"] * 4
+        assert sorted(harness.began) == ["b"] * 4
