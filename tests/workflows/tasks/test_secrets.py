@@ -140,6 +140,24 @@ def test_a_canary_is_found_nowhere(step: str, runs: Runs) -> None:
     assert_not_in(told)
 
 
+def test_a_long_secret_is_not_shown_in_part(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where a value is cut that is printed, nor where a message is."""
+    lines = [f"{number:04}-{'abcdefghij' * 5}" for number in range(60)]
+    monkeypatch.setenv("CANARY", "\n".join(lines))
+    runs.run(
+        """
+        - {name: vars, task: print_vars}
+        - {name: said, task: fail, inputs: {message: "{{ secrets.CANARY }}"}, on_error: continue}
+        - {name: json, task: fail, inputs: {message: "{{ secrets.CANARY | tojson }}"}}
+        """,
+        top=TOP,
+    )
+
+    told = stored(runs)
+    assert "***" in told
+    assert "abcdefgh" not in told
+
+
 def test_the_search_for_a_canary_finds_one(runs: Runs) -> None:
     """Which is no secret: the tests above could find it."""
     runs.run("- {name: leak, task: shell, inputs: {command: 'echo \"$CANARY\"'}}")

@@ -30,6 +30,8 @@ _LEAST_LEFT = 4
 _CUTS = re.compile(r"\n\[\.\.\. \d+ bytes left out \.\.\.\]\n|…")
 """What stands where outputs and messages were cut."""
 
+_CUT_MARK = "…".encode()
+
 
 class Redactor:
     """Knows the forms of some values."""
@@ -51,6 +53,8 @@ class Redactor:
 
     def data(self, data: bytes) -> bytes:
         """Return what a program prints without the secrets."""
+        if _CUT_MARK in data:
+            return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         for form in self._in_bytes:
             if form in data:
                 data = data.replace(form, MASK.encode())

@@ -46,8 +46,11 @@ def _shortly(value: Any) -> str:
     """Return a value as JSON, not too long; of steps without a result the status alone."""
     if isinstance(value, Mapping):
         value = {key: {"status": each.status} if isinstance(each, NotRun) else each for key, each in value.items()}
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters)"
+    text = ""
+    for part in json.JSONEncoder(ensure_ascii=False).iterencode(value):  # no further than it is shown
+        if len(text := text + part) > MAX_SHOWN:
+            return f"{text[:MAX_SHOWN]}…"
+    return text
 
 
 @task("echo", inputs={"message": {"required": True}}, needs_workspace=False)
