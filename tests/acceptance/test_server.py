@@ -100,6 +100,35 @@ def test_a_run_of_a_server_is_started_followed_and_signalled(terminal: Terminal,
     assert watched.code == 0
 
 
+def test_the_log_of_a_run_of_a_server_is_shown_and_followed(terminal: Terminal, served: subprocess.Popen[str]) -> None:
+    """The file lies on the machine of the server; whoever follows sees each line once, and the end."""
+    terminal.write(
+        "talking.yaml",
+        "name: talking\nsteps:\n"
+        "  - name: talk\n    task: shell\n    inputs:\n      working_dir: '{{ start_dir }}'\n"
+        "      command: echo before; while ! [ -e seen ]; do sleep 0.02; done; echo after; exit 3\n",
+    )
+    run = terminal.start("run", "talking.yaml", "--id", "r")
+    lines_until(run, "talk: started")
+    follow = terminal.start("logs", "r", "--follow")
+    first = output_until(follow, "before")
+    terminal.write("seen", "")
+    rest, ended = finish(follow), finish(run)
+
+    assert first + rest.out.splitlines() == ["talk.1| before", "talk.1| after"]
+    assert rest.code == 0
+    assert "try: flujoctl logs r --step talk" in ended.err.splitlines()
+    assert terminal.flujoctl("logs", "r", "--step", "talk", "--tail", "1").out == "talk.1| after\n"
+
+
+def test_a_program_of_a_server_keeps_no_log(terminal: Terminal, served: subprocess.Popen[str]) -> None:
+    """The server says so as the command itself would."""
+    assert terminal.flujoctl("run", "greetings", "whom=Ada", "--id", "program").code == 0
+    ended = terminal.flujoctl("logs", "program")
+
+    assert (ended.code, "only runs of YAML workflows keep one" in ended.err) == (3, True)
+
+
 def test_a_part_of_a_workflow_is_chosen_on_a_server_too(terminal: Terminal, served: subprocess.Popen[str]) -> None:
     """What was chosen goes along with the file, and stays over the death of the server."""
     terminal.write(

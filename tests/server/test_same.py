@@ -14,10 +14,13 @@ from anyio.lowlevel import checkpoint
 
 from flujo.backends import open_backend
 from flujo.kernel import Context, Event, Kernel, RetryPolicy, RunFailed, Runs, RunStatus, workflow
+from flujo.kernel.api import LogOptions
 from flujo.kernel.backend import RunSummary
+from flujo.kernel.errors import InvalidNameError
 from flujo.kernel.events import to_json_object
 from flujo.kernel.store.filters import RunQuery
 from flujo.server.listening import load_stored
+from flujo.workflows import load_workflow_text
 from server.flows import FAILS, Flaky, doubling, letters, mapping, stuck, waiting, writing
 from server.harness import both
 
@@ -143,6 +146,52 @@ async def test_every_answer_is_the_same(store: str, folder: Path, address: str) 
         one_told, other_told = await near.stats(), await far.stats()
         assert other_told.workflows == one_told.workflows
         assert (await far.stats(workflow="flaky")).workflows == (await near.stats(workflow="flaky")).workflows
+
+
+def append(log: Path, data: bytes) -> None:
+    """Write what a step prints."""
+    with log.open("ab") as file:
+        file.write(data)
+
+
+LOGS: list[LogOptions] = [
+    {},
+    {"step": "first"},
+    {"attempt": 2},
+    {"tail": 3},
+    {"tail": 0},
+    {"step": "first", "attempt": 1, "tail": 2000},
+]
+
+
+async def test_a_log_is_the_same_however_long_it_is(folder: Path, address: str) -> None:
+    """Thousands of lines, a line of megabytes, bytes that are no text, and one whose end was not written yet: in as
+    many messages as it takes, and later only what has been added."""
+    definition = "name: letters\nsteps: [{name: first, task: noop}]"
+    kernel = Kernel(open_backend("memory:"), workspaces=folder / "w", load_definition=load_stored)
+    async with both(kernel, address) as (near, far):
+        await near.run(load_workflow_text(definition, "letters.yaml"), run_id="r")
+        assert await far.read_log("r") == await near.read_log("r") == ((), 0)
+        log = Path((await near.inspect("r")).environment["log_file"])
+        lines = [b"first.%d| %d" % (1 + number % 2, number) for number in range(2500)]
+        lines += [b"first.1| " + "ä".encode() * 2**20, b"second.2| \xff\x1b[2J", b"the log is full", b"first.1| " * 2]
+        append(log, b"\n".join(lines))
+
+        for wanted in LOGS:
+            read = await far.read_log("r", **wanted)
+            assert read == await near.read_log("r", **wanted)
+        whole = await far.read_log("r")
+        assert len(whole.lines) == len(lines) - 1
+        assert len(whole.lines[2500].text.encode()) <= 2**16
+        assert whole.lines[2500].text.endswith("ä…")
+        assert whole.lines[2501:] == (("second", 2, "\ufffd\x1b[2J"), (None, None, "the log is full"))
+
+        append(log, b"x\n")
+        added = await far.read_log("r", offset=whole.next_offset)
+        assert added.lines == (("first", 1, "first.1| x"),)
+        assert await far.read_log("r", offset=added.next_offset) == ((), added.next_offset)
+        with pytest.raises(InvalidNameError, match="next_offset"):
+            await far.read_log("r", offset=whole.next_offset + 1)
 
 
 async def test_a_run_can_be_read_whole_while_it_goes_on(address: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flujo.workflows import runlog
-from flujo.workflows.runlog import LogLine, LogReader, StepLog
+from flujo.workflows.runlog import StepLog
 
 
 def test_lines_are_put_together_from_chunks(tmp_path: Path) -> None:
@@ -53,31 +53,3 @@ def test_a_log_is_never_written_through_a_link_or_into_a_pipe(tmp_path: Path) ->
     StepLog(tmp_path / "pipe", "s", 1).write("x")
 
     assert (tmp_path / "other").read_text() == ""
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (b"build.2| compiling", LogLine("build", 2, "compiling")),
-        (b"build.2| ", LogLine("build", 2, "")),
-        (b"a.b.1| x| y", LogLine("a.b", 1, "x| y")),
-        (b"the log is full (10 MiB); nothing more is written", LogLine(None, None, runlog._FULL.decode().strip())),
-        (b"build| x", LogLine(None, None, "build| x")),
-        (b"s.1| \xff", LogLine("s", 1, "�")),
-    ],
-)
-def test_a_line_says_who_printed_it(line: bytes, expected: LogLine) -> None:
-    """What does not begin with a step and an attempt is about the log itself."""
-    assert runlog.parse(line) == expected
-
-
-def test_a_reader_goes_on_with_whole_lines(tmp_path: Path) -> None:
-    """A line that is being written is read once its end is there."""
-    reader = LogReader(tmp_path / "log")
-    assert list(reader.read()) == []
-    with open(tmp_path / "log", "ab", buffering=0) as file:
-        file.write(b"s.1| one\ns.1| tw")
-        assert list(reader.read()) == [LogLine("s", 1, "one")]
-        file.write(b"o\n")
-        assert list(reader.read()) == [LogLine("s", 1, "two")]
-        assert list(reader.read()) == []

@@ -53,6 +53,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.RunNotFoundError: 3,
     errors.RunDeletedError: 3,
     errors.StepNotFoundError: 3,
+    errors.NoLogError: 3,
     errors.WorkflowNotFoundError: 3,
     errors.StoreNotFoundError: 3,
     # a conflict, or incompatible
@@ -132,16 +133,6 @@ class UnexpectedSignalError(FlujoError):
         self.run_id, self.name, self.expected = run_id, name, tuple(expected)
 
 
-class NoLogError(FlujoError, LookupError):
-    """A run has no log, or none that can be read."""
-
-    reason = "LOG_NOT_FOUND"
-
-    def __init__(self, run_id: str, problem: str) -> None:
-        super().__init__(f"run {run_id!r} has no log: {problem}", [f"flujoctl events {run_id}"])
-        self.run_id, self.problem = run_id, problem
-
-
 class FileInTheWayError(FlujoError):
     """Something is already where a file should go; it is left as it is."""
 
@@ -174,7 +165,6 @@ class StarterNotFoundError(FlujoError, LookupError):
 
 
 EXIT_CODES |= {
-    NoLogError: 3,
     FileInTheWayError: 4,
     NotWritableError: USAGE,
     StarterNotFoundError: 3,

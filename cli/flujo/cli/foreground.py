@@ -151,8 +151,8 @@ def conclude(session: Session, state: WorkflowState) -> int:
 
 
 def _logs_command(session: Session, state: WorkflowState) -> str | None:
-    """Return the command that shows what the step has printed in which a run failed, if that is kept here."""
-    if state.failed_step is None or "log_file" not in state.environment or isinstance(session.target, ServerTarget):
+    """Return the command that shows what the step has printed in which a run failed, if that is kept."""
+    if state.failed_step is None or "log_file" not in state.environment:
         return None
     return f"flujoctl logs {state.run_id} --step {quote(state.failed_step)}"
 

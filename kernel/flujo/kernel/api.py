@@ -40,6 +40,7 @@ from .store.asking import Asked, ReasonedOptions, RequestOptions
 from .store.backend import Order, Page
 from .store.filters import RunQuery
 from .store.pruning import LISTED, SETTLED_RUNS, PruneResult, Selection, SelectionOptions
+from .store.run_logs import LogChoice, LogLine, LogOptions, LogPart
 from .values import MAX_INPUT_BYTES, encode, encode_given
 
 R = TypeVar("R")
@@ -55,6 +56,10 @@ __all__ = [
     "Explanation",
     "Fork",
     "ForkOptions",
+    "LogChoice",
+    "LogLine",
+    "LogOptions",
+    "LogPart",
     "PauseOutcome",
     "PruneResult",
     "Reason",
@@ -105,6 +110,14 @@ class StoredRuns(Protocol):
 
         `rest` is what the run waits for if nothing of it or of its children can happen before, and None if something
         can: a body runs, a timer is due, a signal waits to be taken. A run that no process runs rests."""
+        ...
+
+    async def read_log(self, run_id: str, **wanted: Unpack[LogOptions]) -> LogPart:
+        """Return what the steps of a run of a definition have printed so far, whole lines only. To follow it, call
+        again with its `next_offset` as `offset`, until the run is final.
+
+        Raises RunNotFoundError, StepNotFoundError for a step that has not begun, NoLogError for a run that keeps no
+        log, InvalidNameError for an `offset` that no answer has named."""
         ...
 
     async def is_interrupted(self, summary: RunSummary) -> bool:

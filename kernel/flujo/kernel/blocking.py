@@ -243,6 +243,7 @@ class BlockingRuns:
     inspect = waiting(api.Runs.inspect)
     summary = waiting(api.Runs.summary)
     explain = waiting(api.Runs.explain)
+    read_log = waiting(api.Runs.read_log)
     is_interrupted = waiting(api.Runs.is_interrupted)
     list = waiting(api.Runs.list)
     count = waiting(api.Runs.count)

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, Unpack
 
 import anyio
+from anyio import to_thread
 
 from .api import result_of
 from .checked_calls import checked
@@ -52,6 +53,7 @@ from .store.deletion import Deletion
 from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
 from .store.reading import is_interrupted, post, read_request, read_state, recorded
+from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
 from .store.workspaces import Workspaces
 from .values import encode_given
 
@@ -197,6 +199,12 @@ class Observer:
             obstacle = await self._registry.obstacle(state, self.backend)
         explanation = explain(state, self.clock.now(), obstacle=obstacle, untaken=untaken)
         return explanation._replace(rest=await self._rests.rest(run_id))
+
+    async def read_log(self, run_id: str, **wanted: Unpack[LogOptions]) -> LogPart:
+        """See StoredRuns.read_log."""
+        choice = LogChoice.of(**wanted)
+        path = log_of(await self.inspect(run_id), choice)
+        return await to_thread.run_sync(read_log, run_id, path, choice)
 
     async def inspect_with_untaken(self, run_id: str) -> tuple[WorkflowState, Sequence[str]]:
         """Return a run with the names of the signals that no wait of it can take before a resume: those that a run that
@@ -429,6 +437,7 @@ class Observed:
     inspect = _forwarded(Observer.inspect)
     look = _forwarded(Observer.look)
     summary = _forwarded(Observer.summary)
+    read_log = _forwarded(Observer.read_log)
     is_interrupted = _forwarded(Observer.is_interrupted)
     count = _forwarded(Observer.count)
     stats = _forwarded(Observer.stats)

@@ -26,6 +26,7 @@ from .journal.plans import ALWAYS, ANY, NOTHING, clean_ups, dependencies, follow
 from .journal.retry import NO_RETRY, RetryPolicy
 from .journal.step_choice import EVERY_STEP, StepChoice, choice_in
 from .store.retention import KEYS, Retention
+from .store.run_logs import line_start
 
 __all__ = [
     "ALWAYS",
@@ -64,6 +65,7 @@ __all__ = [
     "described",
     "followers",
     "leave_every_attempt",
+    "line_start",
     "loop_of",
     "plain_options",
     "planned_name",

@@ -118,6 +118,11 @@ class RunServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.ReadPayloadRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_run__service__pb2.ReadPayloadResponse.FromString,
                 _registered_method=True)
+        self.ReadLogs = channel.unary_stream(
+                '/flujo.v1.RunService/ReadLogs',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.ReadLogsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.ReadLogsResponse.FromString,
+                _registered_method=True)
         self.ResumeRun = channel.unary_unary(
                 '/flujo.v1.RunService/ResumeRun',
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.ResumeRunRequest.SerializeToString,
@@ -345,6 +350,22 @@ class RunServiceServicer(object):
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         ABORTED RUN_REPLACED: the run with this id has another `uid`.
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadLogs(self, request, context):
+        """Yields what the steps of a run have printed, from its log on the machine of the server: whole lines, in the order in
+        which they were written, and no more than there are now. To follow a log, call again with `next_offset` of the last
+        answer until the run is final. A log that was not begun yet is one message without lines.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, or `attempt` or `tail` is above
+        2,147,483,647.
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        NOT_FOUND STEP_NOT_FOUND: the run has not begun this step.
+        NOT_FOUND LOG_NOT_FOUND: the run keeps no log, since it is one of a program, or the file cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -591,6 +612,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ReadPayload,
                     request_deserializer=flujo_dot_v1_dot_run__service__pb2.ReadPayloadRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_run__service__pb2.ReadPayloadResponse.SerializeToString,
+            ),
+            'ReadLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadLogs,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.ReadLogsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.ReadLogsResponse.SerializeToString,
             ),
             'ResumeRun': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeRun,
@@ -957,6 +983,33 @@ class RunService(object):
             '/flujo.v1.RunService/ReadPayload',
             flujo_dot_v1_dot_run__service__pb2.ReadPayloadRequest.SerializeToString,
             flujo_dot_v1_dot_run__service__pb2.ReadPayloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/flujo.v1.RunService/ReadLogs',
+            flujo_dot_v1_dot_run__service__pb2.ReadLogsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.ReadLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -143,6 +143,18 @@ class RunServiceStub:
       ABORTED RUN_REPLACED: the run with this id has another `uid`.
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
     """
+    ReadLogs: _aio.UnaryStreamMultiCallable[_run_service_pb2.ReadLogsRequest, _run_service_pb2.ReadLogsResponse]
+    """Yields what the steps of a run have printed, from its log on the machine of the server: whole lines, in the order in
+    which they were written, and no more than there are now. To follow a log, call again with `next_offset` of the last
+    answer until the run is final. A log that was not begun yet is one message without lines.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, or `attempt` or `tail` is above
+        2,147,483,647.
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      NOT_FOUND STEP_NOT_FOUND: the run has not begun this step.
+      NOT_FOUND LOG_NOT_FOUND: the run keeps no log, since it is one of a program, or the file cannot be read.
+    """
     ResumeRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ResumeRunRequest, _run_service_pb2.ResumeRunResponse]
     """Takes up a run that is failed, paused, cancelled or interrupted, and answers once that is durable. Completed steps
     keep their outputs; the failure that ended the run is tried afresh. After an error nothing has changed.
@@ -473,6 +485,24 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ABORTED RUN_REPLACED: the run with this id has another `uid`.
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `seq`.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadLogs(
+        self,
+        request: _run_service_pb2.ReadLogsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.ReadLogsRequest, _abc.AsyncIterator[_run_service_pb2.ReadLogsResponse]],
+    ) -> _abc.AsyncIterator[_run_service_pb2.ReadLogsResponse]:
+        """Yields what the steps of a run have printed, from its log on the machine of the server: whole lines, in the order in
+        which they were written, and no more than there are now. To follow a log, call again with `next_offset` of the last
+        answer until the run is final. A log that was not begun yet is one message without lines.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, or `attempt` or `tail` is above
+            2,147,483,647.
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          NOT_FOUND STEP_NOT_FOUND: the run has not begun this step.
+          NOT_FOUND LOG_NOT_FOUND: the run keeps no log, since it is one of a program, or the file cannot be read.
         """
 
     @_abc_1.abstractmethod

@@ -21,6 +21,10 @@ from flujo.kernel.api import (
     Explanation,
     Fork,
     ForkOptions,
+    LogChoice,
+    LogLine,
+    LogOptions,
+    LogPart,
     PauseOutcome,
     PruneResult,
     ReasonedOptions,
@@ -88,6 +92,7 @@ from .server_info import ServerInfo as ServerInfo
 from .server_info import from_info
 from .wire.events import from_event, payloads_of
 from .wire.filters import to_filter, to_order
+from .wire.logs import from_log_line
 from .wire.outcomes import CANCEL_OUTCOMES, DELIVERIES, PAUSE_OUTCOMES, from_reason, from_rest
 from .wire.parameters import APART, definition_of, new_run_id, parts_of, put_given
 from .wire.runs import from_details, from_run, from_run_status, omitted_parts, payloads_in, put_part
@@ -480,6 +485,16 @@ class Client:
             request.definition.CopyFrom(definition_of(asked.workflow))
         answer = await self._call(self._runs.ForkRun, request)
         return RunHandle(self, answer.run.run_id, answer.created)
+
+    async def read_log(self, run_id: str, **wanted: Unpack[LogOptions]) -> LogPart:
+        """Return what the steps of a run have printed so far, as Kernel.read_log does."""
+        request = run_service_pb2.ReadLogsRequest(run_id=run_id)
+        put_given(request, LogChoice.of(**wanted)._asdict())
+        lines: list[LogLine] = []
+        async with self._calls.stream(self._runs.ReadLogs, request) as messages:
+            async for message in messages:
+                lines += map(from_log_line, message.lines)
+        return LogPart(tuple(lines), message.next_offset)
 
     async def explain(self, run_id: str) -> Explanation:
         """Return why a run does not progress, as Kernel.explain does."""

@@ -135,6 +135,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     # not there, or in the way
     errors.RunNotFoundError: (_NOT_FOUND, {"run_id": _TEXT, "store": _TEXT}),
     errors.RunDeletedError: (_NOT_FOUND, {"run_id": _TEXT}),
+    errors.NoLogError: (_NOT_FOUND, {"run_id": _TEXT, "problem": _TEXT}),
     errors.StepNotFoundError: (_NOT_FOUND, {"run_id": _TEXT, "step": _TEXT, "known": _TEXTS}),
     errors.WorkflowNotFoundError: (_NOT_FOUND, {"workflow": _TEXT, "known": _TEXTS}),
     errors.TaskNotFoundError: (_NOT_FOUND, {"task": _TEXT, "known": _TEXTS}),

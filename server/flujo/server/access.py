@@ -39,6 +39,7 @@ RULES: Mapping[str, Role] = {
             f"{_RUNS}WatchRun",
             f"{_RUNS}ListEvents",
             f"{_RUNS}ReadPayload",
+            f"{_RUNS}ReadLogs",
             f"{_RUNS}ExplainRun",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",

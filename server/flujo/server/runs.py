@@ -20,6 +20,7 @@ from grpc import aio
 from flujo.client.wire.events import recorded_fact, recorded_payload, to_event
 from flujo.client.wire.filters import from_filter, from_selection, given_order
 from flujo.client.wire.limits import MAX_ANSWER_BYTES, Room, fitting, shorten
+from flujo.client.wire.logs import in_messages, log_options
 from flujo.client.wire.parameters import APART, given_in
 from flujo.client.wire.runs import MAX_STEPS, PARTS, put_details, put_fitting, to_run, to_run_status, to_step
 from flujo.client.wire.statistics import to_statistics
@@ -235,6 +236,11 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             for event in events:
                 fold(state, event)
         return state
+
+    async def ReadLogs(self, request: pb.ReadLogsRequest, context: Context) -> AsyncIterator[pb.ReadLogsResponse]:
+        found = await self._kernel.read_log(request.run_id, **log_options(request))
+        for lines in in_messages(found.lines):
+            yield pb.ReadLogsResponse(lines=lines, next_offset=found.next_offset)
 
     # -- watching -----------------------------------------------------------------------------------------------
 

@@ -1,17 +1,17 @@
 """The log of a run: what its tasks print, one file beside the run's workspace.
 
-Lines carry the step and attempt they come from, `build.2| compiling …`. The file is bounded: when it is full, one line
-says so and nothing more is written. It is not part of the journal, and a run does not fail for want of a log.
+Lines carry the step and attempt they come from, `build.2| compiling …`; the kernel reads them. The file is bounded:
+when it is full, one line says so and nothing more is written. It is not part of the journal, and a run does not fail
+for want of a log.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+from flujo.kernel.programs import line_start
 
 from .redaction import Redactor
 
@@ -22,7 +22,6 @@ _FULL = f"\nthe log is full ({MAX_BYTES // 1024 // 1024} MiB); nothing more is w
 
 # No link and no pipe that another user has put in its place: a link would lead elsewhere, a pipe would block.
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class StepLog:
@@ -31,7 +30,7 @@ class StepLog:
     def __init__(self, path: Path | None, step: str, attempt: int, redactor: Redactor | None = None) -> None:
         self.path = path
         self._redactor = redactor
-        self._prefix = f"{step}.{attempt}| ".encode()
+        self._prefix = line_start(step, attempt)
         self._rest: dict[str, bytes] = {}
 
     def write(self, text: str) -> None:
@@ -83,49 +82,3 @@ def _opened(path: Path) -> int:
     except FileNotFoundError:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(path, _APPENDING, 0o600)
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
-
-
-class LogLine(NamedTuple):
-    """A line of a log. `step` and `attempt` are those that printed it; None for a line about the log itself."""
-
-    step: str | None
-    attempt: int | None
-    text: str
-
-
-def parse(line: bytes) -> LogLine:
-    """Return what a line of a log says, without its newline. Bytes that are no UTF-8 are shown as what they are not."""
-    prefix, mark, text = line.partition(b"| ")
-    step, dot, attempt = prefix.rpartition(b".")
-    if not mark or not dot or not attempt.isdigit():
-        return LogLine(None, None, line.decode(errors="replace"))
-    return LogLine(step.decode(errors="replace"), int(attempt), text.decode(errors="replace"))
-
-
-class LogReader:
-    """Reads the log of a run from its beginning, and goes on where it was when more has been written."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> Iterator[LogLine]:
-        """Yield the lines that were completed since the last call; none if there is no log.
-
-        Raises OSError for a file that may not be read, and for what is no ordinary file."""
-        try:
-            fd = os.open(self._path, _READING)
-        except FileNotFoundError:
-            return
-        with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(errno.EINVAL, "this is no ordinary file", str(self._path))
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._offset += len(line)
-                yield parse(line[:-1])

@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterable
-from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 import click
 
 from flujo.cli import failures
 from flujo.cli.connect import reading
-from flujo.cli.failures import NoLogError
 from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, harmless, run_async
-from flujo.cli.target import ServerTarget
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
-from flujo.kernel.errors import StepNotFoundError
-from flujo.kernel.programs import loop_of
-from flujo.workflows.runlog import LogLine, LogReader
+from flujo.kernel.api import LogLine, LogOptions
 
 LOOK_SECONDS = 0.2
 """How often a log is looked at that is followed: a file that grows tells nobody."""
-
-
-class Wanted(NamedTuple):
-    """Which lines of a log are shown: those of one step, of one attempt, and only so many of the last ones."""
-
-    step: str | None
-    attempt: int | None
-    tail: int | None
-
-    def fits(self, line: LogLine) -> bool:
-        """True for a line that is shown; what is said about the log itself always is."""
-        if line.step is None:
-            return True
-        is_of_step = self.step is None or line.step == self.step or loop_of(line.step) == self.step
-        return is_of_step and self.attempt in (None, line.attempt)
 
 
 @declare("logs", formats=("table", "json", "jsonl", "yaml"))
@@ -63,44 +41,43 @@ def command(
 
     On a terminal, what would move the cursor is left out. Ctrl-C only stops following.
     """
-    if isinstance(session.target, ServerTarget):
-        raise click.UsageError("logs are files beside a store: run this where the store is, with --store URL")
     if follow and session.output in ("json", "yaml"):
         raise click.UsageError(f"--follow shows line by line; use -o jsonl instead of -o {session.output}")
     show = _Printer(session, prefix=not no_prefix)
 
     async def read() -> None:
         async with reading(session.target) as runs:
-            state = await runs.inspect(await find_run(runs, run_id))
-            reader = LogReader(_log_of(state, step))
-            wanted = Wanted(step, attempt, tail)
-            lines = (line for line in reader.read() if wanted.fits(line))
-            show.all(lines if tail is None else deque(lines, tail))
+            found = await find_run(runs, run_id)
+            part = await runs.read_log(found, step=step, attempt=attempt, tail=tail)
+            show.all(part.lines)
             if follow:
-                await _follow(runs, state.run_id, reader, wanted, show)
+                await _follow(runs, found, LogOptions(step=step, attempt=attempt), part.next_offset, show)
 
     try:
         run_async(read)
-    except BrokenPipeError:
-        raise  # whoever reads what is printed has had enough; the log is fine
-    except OSError as error:
-        raise NoLogError(run_id, f"its log cannot be read: {error}") from error
     except KeyboardInterrupt:
         return failures.INTERRUPTED
     return 0
 
 
-async def _follow(runs: StoredRuns, run_id: str, reader: LogReader, wanted: Wanted, show: _Printer) -> None:
+async def _follow(runs: StoredRuns, run_id: str, wanted: LogOptions, offset: int, show: _Printer) -> None:
     """Show what is added to the log until the run rests for good; what it has printed then is there already."""
 
     async def look() -> None:
+        nonlocal offset
+        wanted["offset"] = offset
+        part = await runs.read_log(run_id, **wanted)
+        offset = part.next_offset
+        show.all(part.lines)
+
+    async def look_again_and_again() -> None:
         while True:
-            show.all(filter(wanted.fits, reader.read()))
+            await look()
             await anyio.sleep(LOOK_SECONDS)
 
-    async with alongside(look):
+    async with alongside(look_again_and_again):
         await Follower(runs, run_id, _nothing, _no_announcement).until_rest()
-    show.all(filter(wanted.fits, reader.read()))
+    await look()
 
 
 def _nothing(event: Event, state: WorkflowState) -> None:
@@ -109,16 +86,6 @@ def _nothing(event: Event, state: WorkflowState) -> None:
 
 def _no_announcement(step: StepState) -> None:
     pass
-
-
-def _log_of(state: WorkflowState, step: str | None) -> Path:
-    """Return where the log of a run is; raises NoLogError for a run that keeps none, StepNotFoundError."""
-    path = state.environment.get("log_file")
-    if not isinstance(path, str):
-        raise NoLogError(state.run_id, "only runs of YAML workflows keep one; a Python program logs where it likes")
-    if step is not None and step not in state.steps:
-        raise StepNotFoundError(state.run_id, step, list(state.steps))
-    return Path(path)
 
 
 class _Printer:

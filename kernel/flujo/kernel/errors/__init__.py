@@ -31,6 +31,7 @@ from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFa
 from .runs import (
     CursorError,
     Difference,
+    NoLogError,
     Remedies,
     RequestReusedError,
     RunActiveError,
@@ -109,6 +110,7 @@ __all__ = [
     "InvalidValueError",
     "KernelClosedError",
     "NewerStoreError",
+    "NoLogError",
     "OlderStoreError",
     "OutputTooLargeError",
     "PayloadTooLargeError",

@@ -130,6 +130,16 @@ class StepNotFoundError(FlujoError, LookupError):
         self.run_id, self.step, self.known = run_id, step, tuple(known)
 
 
+class NoLogError(FlujoError, LookupError):
+    """A run has no log, or none that can be read."""
+
+    reason = "LOG_NOT_FOUND"
+
+    def __init__(self, run_id: str, problem: str) -> None:
+        super().__init__(f"run {run_id!r} has no log: {problem}", [f"flujoctl events {run_id}"])
+        self.run_id, self.problem = run_id, problem
+
+
 class StepCompletedError(FlujoError):
     """A step was to be skipped, or given an output, although it has completed: what is recorded does not change."""
 

@@ -111,7 +111,7 @@ def _kind(field: FieldDescriptor) -> str:
         return "list" if field.is_repeated else "text"
     elif field.type == FieldDescriptor.TYPE_BOOL:
         return "flag"
-    elif field.type == FieldDescriptor.TYPE_INT32:
+    elif field.type in (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_UINT32, FieldDescriptor.TYPE_UINT64):
         return "number"
     raise TypeError(f"{field.full_name} is of a type that no keyword of a call has yet")
 

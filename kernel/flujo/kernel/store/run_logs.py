@@ -1,0 +1,162 @@
+"""What the steps of a run have printed: reading the log that lies beside its workspace.
+
+    build.2| compiling …        a line of attempt 2 of the step `build`
+    the log is full (10 MiB)…   a line about the log itself
+
+Whoever calls tasks writes it, by `line_start`; the run records where it is as `log_file` of its environment. It is not
+part of the journal.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypedDict, Unpack
+
+from flujo.kernel.errors import InvalidNameError, NoLogError, StepNotFoundError
+from flujo.kernel.journal.plans import loop_of
+from flujo.kernel.journal.state import WorkflowState
+
+MAX_TEXT = 64 * 1024
+"""Bytes of a line that are read; a longer one is cut."""
+
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class LogLine(NamedTuple):
+    """A line of a log. `step` and `attempt` are those that printed it; None for a line about the log itself."""
+
+    step: str | None
+    attempt: int | None
+    text: str
+
+
+class LogPart(NamedTuple):
+    """Lines of a log, and the position behind what was read: the `offset` to go on with."""
+
+    lines: Sequence[LogLine]
+    next_offset: int
+
+
+class LogOptions(TypedDict, total=False):
+    """Which part of a log is wanted."""
+
+    offset: int
+    """From this position on: 0, or `next_offset` of an earlier answer."""
+
+    step: str | None
+    """What this step has printed, or the items of this loop."""
+
+    attempt: int | None
+    """What was printed in this attempt, from 1."""
+
+    tail: int | None
+    """Only so many of the last lines."""
+
+
+class LogChoice(NamedTuple):
+    """A value of each of LogOptions."""
+
+    offset: int = 0
+    step: str | None = None
+    attempt: int | None = None
+    tail: int | None = None
+
+    @classmethod
+    def of(cls, **wanted: Unpack[LogOptions]) -> LogChoice:
+        """Return what is wanted; raises InvalidNameError for a number that is none."""
+        choice = cls(**wanted)
+        for name, (least, most) in _BOUNDS.items():
+            if (value := getattr(choice, name)) is not None and not least <= value <= most:
+                raise InvalidNameError(name, str(value), f"a whole number from {least} to {most}")
+        return choice
+
+    def fits(self, line: LogLine) -> bool:
+        """True for a line that is wanted; what is said about the log itself always is."""
+        if line.step is None:
+            return True
+        is_of_step = self.step is None or line.step == self.step or loop_of(line.step) == self.step
+        return is_of_step and self.attempt in (None, line.attempt)
+
+
+_BOUNDS = {"offset": (0, 2**63 - 1), "attempt": (1, 2**31 - 1), "tail": (0, 2**31 - 1)}
+
+
+def line_start(step: str, attempt: int) -> bytes:
+    """Return how a line begins that an attempt has printed."""
+    return f"{step}.{attempt}| ".encode()
+
+
+def parse(line: bytes) -> LogLine:
+    """Return what a line of a log says, without its newline. Bytes that are no UTF-8 are shown as what they are not."""
+    prefix, mark, text = line.partition(b"| ")
+    step, dot, attempt = prefix.rpartition(b".")
+    if not mark or not dot or not attempt.isdigit():
+        return LogLine(None, None, _shown(line))
+    return LogLine(step.decode(errors="replace"), int(attempt), _shown(text))
+
+
+def _shown(text: bytes) -> str:
+    shown = text[:MAX_TEXT].decode(errors="replace")
+    if len(text) <= MAX_TEXT and len(shown.encode()) <= MAX_TEXT:
+        return shown
+    return shown.encode()[: MAX_TEXT - 3].decode(errors="ignore") + "…"
+
+
+def log_of(state: WorkflowState, choice: LogChoice) -> Path:
+    """Return where the log of a run is; raises NoLogError for a run that keeps none, StepNotFoundError."""
+    path = state.environment.get("log_file")
+    if not isinstance(path, str):
+        raise NoLogError(state.run_id, "only runs of YAML workflows keep one; a Python program logs where it likes")
+    if choice.step is not None and choice.step not in state.steps:
+        raise StepNotFoundError(state.run_id, choice.step, list(state.steps))
+    return Path(path)
+
+
+def read_log(run_id: str, path: Path, choice: LogChoice) -> LogPart:
+    """Return the lines of a log that are complete and wanted; none of a log that was not begun. Blocks.
+
+    Raises NoLogError for a file that cannot be read or is no ordinary one, InvalidNameError for an offset at which no
+    line begins."""
+    lines: deque[LogLine] = deque(maxlen=choice.tail)
+    offset = choice.offset
+    try:
+        fd = os.open(path, _READING)
+    except FileNotFoundError:
+        if offset:
+            raise _no_position(offset) from None
+        return LogPart((), 0)
+    except OSError as error:
+        raise NoLogError(run_id, f"its log cannot be read: {error}") from error
+    try:
+        with open(fd, "rb") as file:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "this is no ordinary file", str(path))
+            if offset:
+                file.seek(offset - 1)
+                if offset > found.st_size or file.read(1) != b"\n":
+                    raise _no_position(offset)
+            for line in _complete(file):
+                offset += len(line)
+                if choice.fits(read := parse(line[:-1])):
+                    lines.append(read)
+    except OSError as error:
+        raise NoLogError(run_id, f"its log cannot be read: {error}") from error
+    return LogPart(tuple(lines), offset)
+
+
+def _complete(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines up to one whose end was not written yet."""
+    for line in lines:
+        if not line.endswith(b"\n"):
+            return
+        yield line
+
+
+def _no_position(offset: int) -> InvalidNameError:
+    return InvalidNameError("offset", str(offset), "0, or the next_offset of an earlier answer")
