@@ -76,6 +76,10 @@ class ScriptedContext:
         """There is no kernel here that could run it."""
         raise AssertionError("a child was started")
 
+    async def sleep(self, duration: float, *, name: str = "sleep") -> None:
+        """A pause takes no time here."""
+        self._use(name)
+
     def skip(self, name: str, reason: str) -> None:
         self._use(name)
         record = self.records.setdefault(name, Record())

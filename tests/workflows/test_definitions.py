@@ -336,7 +336,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "labels, timeout, max_parallel, settings, retention, flows, imports, defaults, env, env_files",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
             "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
-            "retry, timeout, on_error, always_run, for_each, progress_update, progress_interval, env",
+            "retry, timeout, on_error, always_run, for_each, progress_update, progress_interval, env, repeat",
         ],
     ),
     "keys to come": (

@@ -18,7 +18,7 @@ TOP_KEYS = (
 STEP_KEYS = (
     *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
     *("retry", "timeout", "on_error", "always_run", "for_each", "progress_update", "progress_interval"),
-    "env",
+    *("env", "repeat"),
 )
 PROGRESS_KEYS = ("progress_update", "progress_interval")
 LOOP_KEYS = ("items", "arg_name", "max_workers", "chunk_size")
@@ -31,6 +31,7 @@ RETRY_KEYS = (
 
 DEFAULTS_KEYS = ("retry", "timeout", "on_error")
 ERROR_HANDLING_KEYS = ("undefined_variables", "show_available")
+REPEAT_KEYS = ("until", "interval", "max")
 IMPORT_KEYS = ("path",)
 FLOWS_KEYS = ("default", "definitions")
 
@@ -45,6 +46,7 @@ _PLACES = {
     "`for_each`, or to the inputs of task `batch`": LOOP_KEYS,
     "`retention`": RETENTION_KEYS,
     "`flows`": FLOWS_KEYS,
+    "`repeat`": REPEAT_KEYS,
 }
 
 

@@ -79,6 +79,15 @@ class LoopDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """A step is performed until the condition `until` holds, at most `rounds` times, `seconds` after one another."""
+
+    until: str
+    seconds: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepDefinition:
     """One step as it is written. `digest` covers its task, inputs and condition, unrendered, with what they mention of
     the definition itself (`reads`), and nothing else; of a loop it has two parts, `ITEM/LIST`
@@ -100,10 +109,13 @@ class StepDefinition:
     reads: Mapping[str, Any] = field(default_factory=dict)
     loop: LoopDefinition | None = None
     at: Position = WHOLE_FILE
+    repeat: Repeat | None = None
 
     @property
     def digest(self) -> str:
         reads = [self.reads] if self.reads else []
+        if self.repeat is not None:
+            reads.append({"until": self.repeat.until})
         if (loop := self.loop) is None:
             return _digest([self.task.name, self.inputs, self.condition, *reads])
         of_an_item = [loop.task.name, loop.inputs, loop.arg_name, self.condition, *reads]

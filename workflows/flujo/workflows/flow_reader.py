@@ -100,7 +100,7 @@ class FlowReader(NodeReader):
                 continue
             before = order.steps if use.step is None else order.before(use.step)
             user = "`outputs` use" if use.step is None else f"step `{use.step}` uses"
-            for step in sorted(needed - set(before)):
+            for step in sorted(needed - {*before, use.step}):
                 why = "runs later there" if step in order.steps else "is not in that flow"
                 way_out = f"write `steps.{step}.… | default(…)`"
                 if step not in order.steps:

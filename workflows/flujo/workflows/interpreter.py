@@ -36,7 +36,7 @@ from flujo.kernel.state import SETTLED
 
 from .calls import Caller
 from .child_workflows import ALREADY_THERE, ChildStart, LoadFile, child_start, load_nothing
-from .definitions import Definition, LoopDefinition, StepDefinition
+from .definitions import Definition, LoopDefinition, Repeat, StepDefinition
 from .graphs import Graph, Schedule
 from .loops import failure_at_the_end, loop_for
 from .names import Ending, StepNames, told
@@ -46,6 +46,7 @@ from .templates import TemplateError, holds, render
 from .texts import as_text
 
 NOT_RETRIED = (
+    "flujo.workflows.interpreter.RepeatLimitError",
     "flujo.workflows.templates.TemplateError",
     "flujo.workflows.templates.ConditionError",
     "flujo.workflows.registry.TaskInputError",
@@ -66,6 +67,22 @@ class JumpLimitError(FlujoError, RuntimeError):
             f"{target!r} again; `settings.max_jumps` is the limit)"
         )
         self.step, self.limit = failure.step, limit
+
+
+class RepeatLimitError(FlujoError, RuntimeError):
+    """A step was repeated as often as it may, and what it waits for has not come."""
+
+    reason = "STEP_FAILED"
+    type = "RepeatLimitError"
+
+    def __init__(self, repeat: Repeat) -> None:
+        super().__init__(
+            f"after {repeat.rounds} rounds it is not so that {repeat.until.strip()}; `repeat.max` is the limit"
+        )
+
+
+class _NotRecorded(Exception):
+    """Ends the way through what is recorded of a run that is over: the next round of a step has not happened."""
 
 
 class Recorded(Protocol):
@@ -114,6 +131,7 @@ class RunContext(Protocol):
         retry: RetryPolicy = NO_RETRY,
     ) -> Any: ...
 
+    async def sleep(self, duration: float, *, name: str = "sleep") -> None: ...
     def skip(self, name: str, reason: str) -> None: ...
 
     async def pause_without_workspace(self) -> NoReturn: ...
@@ -152,25 +170,30 @@ async def clean_up(
     What is recorded of the other steps is gone through once more, so that the templates of clean-ups see it."""
     steps = _Steps(ctx, definition, inputs, load)
     await steps.names.set_variables(definition.env)
+    steps.only_recorded = True
     if definition.graph is None:
-        failures = await _in_order(definition, steps, only_recorded=True)
+        failures = await _in_order(definition, steps)
     else:
         failures = await _recorded_in_graph(definition, steps)
+    steps.only_recorded = False
     await _clean_up(definition, steps, failures, _CUT_SHORT[ctx.ending or "cancelled"])
 
 
 # -- which step comes next --------------------------------------------------------------------------------------------
 
 
-async def _in_order(definition: Definition, steps: _Steps, *, only_recorded: bool = False) -> list[StepFailed]:
+async def _in_order(definition: Definition, steps: _Steps) -> list[StepFailed]:
     """Perform a sequence, or as much of it as is recorded; returns the failure that ended it, if one did."""
     places = {step.name: place for place, step in enumerate(definition.steps)}
     place = jumps = 0
     while place < len(definition.steps):
         step = definition.steps[place]
-        if only_recorded and steps.status_of(step) not in SETTLED:
+        if steps.only_recorded and steps.status_of(step) not in SETTLED:
             return []
-        failure = None if await steps.skip(step) else await steps.perform(step)
+        try:
+            failure = None if await steps.skip(step) else await steps.perform(step)
+        except _NotRecorded:
+            return []
         if failure is None or step.on_error.goes_on:
             target = place + 1
         else:
@@ -316,6 +339,7 @@ class _Steps:
         self.names = StepNames(definition, ctx.run_id, ctx.environment, inputs)
         self._caller = Caller(self.names, self._secrets)
         self.performed: set[str] = set()
+        self.only_recorded = False  # what has not happened does not begin any more
         self.deferred: dict[str, StepFailed] = {}  # failures that the run goes on after, and fails with in the end
         self._ctx = ctx
         self._left_out = definition.left_out
@@ -384,7 +408,9 @@ class _Steps:
         if retry != NO_RETRY:
             retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
         try:
-            if step.loop is not None:
+            if step.repeat is not None:
+                result = await self._perform_rounds(step, step.repeat, body, retry, ending)
+            elif step.loop is not None:
                 attempt = 1
                 result = await self._perform_loop(step, step.loop, ending, retry)
             elif step.task.starts_run:
@@ -412,6 +438,47 @@ class _Steps:
         if step.on_error.fails_at_the_end:
             self.deferred[step.name] = failure
         return failure
+
+    async def _perform_rounds(
+        self,
+        step: StepDefinition,
+        repeat: Repeat,
+        body: Callable[[], Awaitable[Any]],
+        retry: RetryPolicy,
+        ending: Ending | None,
+    ) -> Any:
+        """Perform a step until its result is as wanted: each round, and each pause between two, is a repeat of the step
+        with a record of its own, so that none is a failure."""
+        rounds = 0
+
+        async def round_body() -> Any:
+            result = await body()
+            if not await self._is_done(step, repeat, result, ending) and rounds >= repeat.rounds:
+                raise RepeatLimitError(repeat)
+            return result
+
+        while True:
+            rounds += 1
+            self._require_recorded(step)
+            options = plain_options(f"task:{step.task.name}")
+            result = await self._ctx.step(
+                prepared(round_body, options), name=step.name, retry=retry, timeout=step.timeout_seconds
+            )
+            if await self._is_done(step, repeat, result, ending):
+                return result
+            self._require_recorded(step)
+            await self._ctx.sleep(repeat.seconds, name=step.name)
+
+    async def _is_done(self, step: StepDefinition, repeat: Repeat, result: Any, ending: Ending | None) -> bool:
+        names = self.names.seen_by(step, ending)
+        own = {"result": result, "status": "completed", "attempt": 1, "error": None}
+        return await holds(
+            repeat.until, self._seen({**names, "result": result, "steps": {**names["steps"], step.name: own}})
+        )
+
+    def _require_recorded(self, step: StepDefinition) -> None:
+        if self.only_recorded and self.status_of(step) not in SETTLED:
+            raise _NotRecorded
 
     async def _perform_loop(
         self, step: StepDefinition, loop: LoopDefinition, ending: Ending | None, retry: RetryPolicy

@@ -20,6 +20,7 @@ from .definition_keys import (
     LOOP_KEYS,
     ON_ERROR_KEYS,
     PROGRESS_KEYS,
+    REPEAT_KEYS,
     RETRY_KEYS,
     STEP_KEYS,
     TOP_KEYS,
@@ -229,6 +230,9 @@ _STEP: dict[str, Schema] = {
     "progress_update": {"type": ["boolean", "null"]},
     "progress_interval": {"anyOf": [_DURATION, {"type": "null"}]},
     "env": {"anyOf": [{"type": "object"}, _TEMPLATE]},
+    "repeat": _or_nothing(
+        _mapping(REPEAT_KEYS, {"until": _TEXT, "interval": _DURATION, "max": _number("max")}, required=["until"])
+    ),
 }
 
 # -- the top level ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from .wording import shown
 NUMBERS = {
     **{
         name: Parameter(name=name, types=("integer",), minimum=1)
-        for name in ("max_attempts", "max_parallel", "retry", "last", "max_workers", "chunk_size")
+        for name in ("max_attempts", "max_parallel", "retry", "last", "max_workers", "chunk_size", "max")
     },
     "max_jumps": Parameter(name="max_jumps", types=("integer",), minimum=0),
     "backoff": Parameter(name="backoff", types=("number",), minimum=1),

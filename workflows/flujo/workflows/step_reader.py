@@ -6,17 +6,24 @@ from collections.abc import Collection
 
 from flujo.kernel.errors import DeclarationError
 
-from .definition_keys import STEP_KEYS, STEP_KEYS_TO_COME, check_keys
-from .definitions import LoopDefinition, StepDefinition
+from .definition_keys import REPEAT_KEYS, STEP_KEYS, STEP_KEYS_TO_COME, check_keys
+from .definitions import LoopDefinition, Repeat, StepDefinition
 from .documents import Node, Position, Problems
 from .failure_reader import FailureReader
 from .input_reader import InputReader, Scope
 from .loop_reader import LoopReader
 from .reading import NodeReader, kind_of
 from .registry import Task, Tasks
+from .settings_reader import WITHOUT_TIMEOUT
 from .step_order import StepOrder
 from .template_checks import TemplateChecks
 from .wording import unknown
+
+INTERVAL = 10.0
+ROUNDS = 1000
+"""Of a repeated step, unless it says otherwise."""
+
+_REPEAT = "{until: result.json.state == 'done', interval: 10s, max: 100}"
 
 
 class StepReader(NodeReader):
@@ -59,6 +66,7 @@ class StepReader(NodeReader):
         else:
             self._loops.refuse_progress(node, given)
             inputs = self._inputs.read(task, entries["task"].at if "task" in entries else node.at, given, scope)
+        repeat = self._read_repeat(node, task, before, name)
         always_run = self._boolean(entries.get("always_run"), "`always_run`")
         description = self._text(entries.get("description"), "`description`")
         if task is None:
@@ -75,6 +83,7 @@ class StepReader(NodeReader):
             description=description,
             loop=loop,
             at=entries["task"].at,
+            repeat=repeat,
         )
 
     def _task(self, node: Node | None) -> Task | None:
@@ -89,6 +98,36 @@ class StepReader(NodeReader):
         if task is None:
             self._add(node.at, unknown("task", name, self._tasks.names()))
         return task
+
+    def _read_repeat(self, step: Node, task: Task | None, before: Collection[str], name: str) -> Repeat | None:
+        node = step.value.get("repeat")
+        if node is None or node.value is None:
+            return None
+        if not isinstance(node.value, dict):
+            self._add(node.at, f"`repeat` must be a mapping such as {_REPEAT}, not {kind_of(node)}")
+            return None
+        check_keys(node, self._problems, "`repeat`", REPEAT_KEYS)
+        until = node.value.get("until")
+        if until is None or not isinstance(until.value, str):
+            self._add(node.at if until is None else until.at, f"`repeat` needs `until`, a condition, as in {_REPEAT}")
+        else:
+            self._templates.check_condition(until, {*before, name}, name, frozenset({"result"}))
+        if self._order.graph is not None:
+            way_out = "put it into a workflow of its own, which a step runs with `task: workflow`"
+            self._add(step.keys["repeat"], f"`repeat` is for sequences, and this is a graph: {way_out}")
+        elif self._loops.is_loop(step, task):
+            self._add(step.keys["repeat"], "`repeat` does not go with a loop over items")
+        elif task is not None and task.name in (*WITHOUT_TIMEOUT, "fail"):
+            self._add(
+                step.keys["repeat"], f"`repeat` does not go with task `{task.name}`, which has no result to look at"
+            )
+        seconds = self._duration(node.value.get("interval"), "`interval`", zero=True)
+        rounds = self._number(node.value.get("max"), "max")
+        return Repeat(
+            until="true" if until is None else str(until.value),
+            seconds=INTERVAL if seconds is None else seconds,
+            rounds=rounds or ROUNDS,
+        )
 
     def _given(self, step: Node, task: Task | None) -> dict[str, tuple[Position, Node]]:
         """Return the inputs of a step: `inputs:` and `params:` are two words for one mapping, and the `env` of a

@@ -54,10 +54,12 @@ class TemplateChecks:
         if name is not None and binds:
             self._mention_uses(f"{name}[]" if of_loop else name, seen, of_loop)
 
-    def check_condition(self, node: Node, before: Collection[str], name: str) -> None:
-        """Check a condition, which is a template or a bare expression."""
+    def check_condition(
+        self, node: Node, before: Collection[str], name: str, also: frozenset[str] = frozenset()
+    ) -> None:
+        """Check a condition, which is a template or a bare expression; it sees the names `also` besides."""
         seen = len(self.uses)
-        self._check_references(node, condition_references, before, name)
+        self._check_references(node, condition_references, before, name, also)
         self._mention_uses(name, seen)
         self._mention_uses(f"{name}[]", seen)
 
