@@ -190,6 +190,17 @@ def test_a_command_is_given_per_platform(runs: Runs) -> None:
     assert "`command` has no text or list for this platform; give it under one of: " in told
 
 
+def test_a_text_runs_without_a_shell_when_that_is_wanted(runs: Runs) -> None:
+    """As the files of other engines have it; `true` is the shell that runs it anyway."""
+    results = runs.results("""
+        - {name: without, task: shell, inputs: {command: "printf '%s|' a 'b c' $HOME *", shell: false}}
+        - {name: with, task: shell, inputs: {command: "echo $((1 + 1))", shell: true}}
+    """)
+
+    assert results["without"]["stdout"] == "a|b c|$HOME|*|"
+    assert results["with"]["stdout"] == "2\n"
+
+
 def test_a_command_has_a_timeout_among_its_inputs(runs: Runs) -> None:
     """As the files of other engines have it; nothing of it is left."""
     type, message = runs.error("- {name: a, task: shell, inputs: {command: sleep 600, timeout: 0.2}}")

@@ -16,6 +16,7 @@ OF_OTHER_SYSTEMS = {
                     "`inputs: {…}` of task `shell`, as `working_dir` or `stdin`"),
     **dict.fromkeys(("environment", "envs"), "`env: {NAME: VALUE}`"),
     **dict.fromkeys(("retries", "max_retries", "retryPolicy", "retry_policy", "attempts"), "`retry: N`"),
+    **dict.fromkeys(("status_codes", "retry_on_status", "statuses"), "`on_status: [429, 5xx]`"),
     **dict.fromkeys(("with", "args", "arguments", "parameters", "params_", "vars", "variables"), "`inputs: {…}`"),
     **dict.fromkeys(("id", "title"), "`name`"),
     **dict.fromkeys(("jobs", "tasks", "stages", "workflow"), "`steps: […]`"),

@@ -76,7 +76,7 @@ def _end_of(output: bytes) -> str:
 
 def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
     """Return the setting that says which shell runs a text."""
-    if "shell" in inputs or isinstance(inputs.get("command"), list):
+    if isinstance(inputs.get("shell"), str) or isinstance(inputs.get("command"), list):
         return []
     return [("settings", "shell")]
 
@@ -124,7 +124,7 @@ def for_this_platform(command: Any) -> Any:
             "minItems": 1,
             "default": [0],
         },
-        "shell": {"type": "string", "minLength": 1},
+        "shell": {"type": ["string", "boolean"], "minLength": 1},
         "strict": {"type": "boolean"},
         "detach": {"type": "boolean", "default": False},
         "timeout": {"type": ["string", "number"], "format": "duration"},
@@ -221,6 +221,8 @@ def _command(call: TaskCall) -> Iterator[list[str]]:
     command = for_this_platform(call.inputs["command"])
     if not isinstance(command, str):
         yield [as_argument(part, f"part {number} of `command`") for number, part in enumerate(command, 1)]
+    elif call.inputs.get("shell") is False:
+        yield shlex.split(command)
     elif command.startswith("#!"):
         script = call.workspace / f".script-{secrets.token_hex(8)}"
         descriptor = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
@@ -236,7 +238,8 @@ def _command(call: TaskCall) -> Iterator[list[str]]:
 
 def shell_command(command: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Return the shell that runs a text, with its arguments: strict for a script, which is of several lines."""
-    shell = inputs.get("shell") or settings.get("shell") or "/bin/sh"
+    given = inputs.get("shell")
+    shell = given if isinstance(given, str) else settings.get("shell") or "/bin/sh"
     strict = inputs.get("strict", "\n" in command.strip())
     return [shell, *_strictness(shell, strict), "-c", command]
 
