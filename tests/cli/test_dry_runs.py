@@ -72,6 +72,21 @@ def test_steps_are_shown_with_what_is_known_of_them(dry: str, flujoctl: Flujoctl
     assert not (folder / ".flujo").exists()
 
 
+@pytest.mark.parametrize("mention", ["args.host", "args['host']", "args.host ~ day", "args | tojson", "host", "item"])
+def test_what_an_item_brings_is_not_known_before(mention: str, folder: Path, flujoctl: Flujoctl) -> None:
+    """Under its name, also among the parameters; it stays as it is written, and nobody says that it would fail."""
+    (folder / "loop.yaml").write_text(
+        "name: Loop\nparams: {hosts: [a, b], day: monday}\nsteps:\n"
+        "  - name: each\n    task: batch\n    inputs:\n      items: '{{ hosts }}'\n      arg_name: host\n"
+        f'      task: {{task: echo, inputs: {{message: "{{{{ {mention} }}}}"}}}}\n'
+    )
+    ended = flujoctl("run", "loop.yaml", "--dry-run")
+
+    assert ended.code == 0, ended
+    assert "would fail" not in ended.out
+    assert f"{{{{ {mention} }}}}" in ended.out
+
+
 def test_a_part_is_shown_as_it_would_run(dry: str, flujoctl: Flujoctl) -> None:
     """The steps of the flow, and which of them would be skipped."""
     ended = flujoctl("run", dry, "--flow", "few", "--skip-steps", "fetch", "--dry-run")

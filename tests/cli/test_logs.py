@@ -160,3 +160,19 @@ def test_whoever_has_read_enough_of_a_log_is_not_told_that_it_cannot_be_read(flu
     )
 
     assert (ended.stdout, ended.stderr) == ("a.1| 1\n", "")
+
+
+def test_the_traceback_of_code_begins_in_the_code(folder: Path, flujoctl: Flujoctl) -> None:
+    """Nobody has to read what has called it."""
+    (folder / "bad.yaml").write_text(
+        "name: bad\nsteps:\n  - name: count\n    task: python_code\n    inputs:\n      code: |\n"
+        "        def half(n):\n            return n / 0\n        result = half(3)\n"
+    )
+    assert flujoctl("run", "bad.yaml", "--id", "bad").code == 1
+    lines = flujoctl("logs", "bad", "--no-prefix").out.splitlines()
+
+    assert [line.split(", in ")[0].strip() for line in lines if line.startswith("  File")] == [
+        'File "<count>", line 3',
+        'File "<count>", line 2',
+    ]
+    assert lines[-1] == "ZeroDivisionError: division by zero"

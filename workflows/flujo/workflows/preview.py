@@ -61,10 +61,14 @@ class _Known(NamedTuple):
     names: dict[str, Any]
     roots: set[str]
     later: set[str]
+    of_item: str | None = None
+    """What `args` has besides for each item of a loop."""
 
     def has(self, mentioned: References) -> bool:
         """True if all that is mentioned is known."""
         if mentioned.steps or mentioned.computed_step or mentioned.env & self.later:
+            return False
+        if self.of_item is not None and mentioned.members & {("args", self.of_item), ("args", None)}:
             return False
         return mentioned.roots - {"range", "dict"} <= self.roots
 
@@ -82,7 +86,8 @@ async def _previewed(part: Definition, step: StepDefinition, known: _Known) -> S
             except FlujoError as error:
                 problems.append(f"condition: {error}")
     written = step.inputs if step.loop is None else {"items": step.loop.items, **step.inputs}
-    inputs = {name: await _rendered(value, known, problems) for name, value in written.items()}
+    beforehand = known if step.loop is None else known._replace(of_item=step.loop.arg_name)
+    inputs = {name: await _rendered(value, beforehand, problems) for name, value in written.items()}
     waits_for = None if part.graph is None else part.graph.waits_for[step.name]
     return StepPreview(step.name, step.called.name, inputs, waits_for, skipped, condition, problems)
 

@@ -196,7 +196,7 @@ def describe(error: BaseException, file: str, left: "list[int] | None" = None) -
     if left is None:
         left = [MOST_ERRORS]
         try:
-            sys.stderr.write("".join(traceback.format_exception(error)))
+            sys.stderr.write("".join(traceback.format_exception(type(error), error, from_code(error, file))))
         except Exception as second:  # an error whose text cannot be had, or one that is thousands deep
             sys.stderr.write(f"{type(error).__name__}, whose traceback cannot be shown: {type(second).__name__}\n")
     left[0] -= 1
@@ -209,6 +209,14 @@ def describe(error: BaseException, file: str, left: "list[int] | None" = None) -
     if error.__cause__ is not None and left[0] > 0:
         told["cause"] = describe(error.__cause__, file, left)
     return told
+
+
+def from_code(error: BaseException, file: str) -> Any:
+    """Return the traceback of an error from the user's code on, without what has called it."""
+    part = error.__traceback__
+    while part is not None and part.tb_frame.f_code.co_filename != file:
+        part = part.tb_next
+    return part or error.__traceback__
 
 
 def text_of(error: BaseException) -> str:
