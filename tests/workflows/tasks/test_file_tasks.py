@@ -274,3 +274,20 @@ def test_a_move_that_was_interrupted_after_it_was_made_counts_as_done(runs: Runs
     assert results["move"] == {"source": f"{workspace}/a", "destination": f"{workspace}/b"}
     assert results["delete"]["deleted"] is False
     assert [step["attempt"] for step in runs.state()["steps"]] == [2, 2]
+
+
+def test_a_template_goes_to_a_file_whose_name_is_a_template(runs: Runs) -> None:
+    """In either spelling, and from a file beside the workflow's."""
+    (runs.folder / "page.j2").write_text("dear {{ args.name }}")
+    results = runs.results(
+        """
+        - {name: text, task: template, inputs: {template: "hello {{ name }}", output_file: "{{ args.name }}.txt"}}
+        - {name: file, task: template, inputs: {file: page.j2, output: "letters/{{ name }}.txt"}}
+        """,
+        "name=Zoë",
+        top="params: {name: {type: string}}",
+    )
+
+    assert results["text"] == {"path": str(runs.workspace / "Zoë.txt"), "size": 10}
+    assert (runs.workspace / "Zoë.txt").read_text(encoding="utf-8") == "hello Zoë"
+    assert (runs.workspace / "letters/Zoë.txt").read_text(encoding="utf-8") == "dear Zoë"

@@ -72,6 +72,22 @@ def test_a_body_is_sent_in_its_form(
     assert seen.headers["idempotency-key"] == "r/ask@1"
 
 
+def test_a_file_of_the_workspace_is_sent(server: LocalServer, runs: Runs) -> None:
+    """As it is, to every place that a redirect leads to; one outside of the workspace is not."""
+    runs.workspace.mkdir(parents=True)
+    (runs.workspace / "a.bin").write_bytes(b"\x00\xff")
+    server.answer("/a", Reply(307, b"", (("Location", "/b"),)))
+    server.answer("/b", Reply())
+
+    runs.results(step({"url": f"{server.url}/a", "body_file": "a.bin", "method": "PUT"}))
+    runs.flujoctl("delete", "r", "--yes")
+    error = runs.error(step({"url": f"{server.url}/a", "body_file": "/etc/hostname"}))
+
+    assert [(seen.method, seen.body) for seen in server.seen] == [("PUT", b"\x00\xff")] * 2
+    assert server.seen[0].headers["content-type"] == "application/octet-stream"
+    assert error[0] == "OutsideWorkspaceError"
+
+
 @pytest.mark.parametrize(
     ("inputs", "header", "value"),
     [

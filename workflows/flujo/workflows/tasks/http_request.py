@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -28,7 +29,7 @@ from flujo.workflows.registry import TaskCall, task
 from flujo.workflows.statuses import is_among, status_patterns
 from flujo.workflows.texts import as_text
 
-from .files import confined
+from .files import confined, opened
 from .http_exchange import Answer, Request, exchange, shown, tls
 from .output_files import OutputFiles
 
@@ -41,6 +42,9 @@ MAX_FILE_SIZE = 1024 * 1024 * 1024
 
 MAX_SHOWN = 500
 """Characters of an answer that an error shows."""
+
+MAX_SENT = 64 * 1024 * 1024
+"""Bytes of a file that is sent: it is held in memory, since a redirect may ask for it once more."""
 
 MAX_RETRY_AFTER = 86_400.0
 
@@ -70,7 +74,7 @@ def status_error(status: int) -> type[HTTPStatusError]:
     return type(f"HTTPStatus{status}", (family,), {"__module__": __name__})
 
 
-_BODIES = ("json", "data", "body")
+_BODIES = ("json", "data", "body", "body_file")
 
 INPUTS: dict[str, dict[str, Any]] = {
     "url": {"type": "string", "required": True, "minLength": 1},
@@ -80,6 +84,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "json": {},
     "data": {"type": ["object", "string"]},
     "body": {"type": ["string", "object", "array"]},
+    "body_file": {"type": "string", "minLength": 1},
     "auth": {"type": "object"},
     "token": {"type": "string", "minLength": 1},
     "timeout": {"type": ["string", "number"], "format": "duration", "default": 30},
@@ -148,7 +153,10 @@ async def ask(call: TaskCall, given: Mapping[str, Any]) -> dict[str, Any]:
     if wrong := _check(given):
         raise ValueError("; ".join(f"`{name}` {problem}" for name, problem in wrong.items()))
     await may_block(lambda _: (import_module("httpx"), tls(given["verify"])))  # a tenth of a second, the first time
-    request = _request(call, given)
+    content = None
+    if "body_file" in given:
+        content = await may_block(lambda _: _content(confined(given["body_file"], call.workspace, allow_outside=False)))
+    request = _request(call, given, content)
     seconds = parse_duration(given["timeout"])
     rules = rules_of(call.context.get("settings", {}), os.environ)
     with ExitStack() as stack:
@@ -193,10 +201,11 @@ def _first_of(receive: Callable[[bytes], None], kept: bytearray) -> Callable[[by
 # -- the request ------------------------------------------------------------------------------------------------------
 
 
-def _request(call: TaskCall, given: Mapping[str, Any]) -> Request:
-    """Return what is sent; raises ValueError, which repeats no value, since any may be a secret."""
+def _request(call: TaskCall, given: Mapping[str, Any], content: bytes | None) -> Request:
+    """Return what is sent; raises ValueError, which repeats no value, since any may be a secret. `content` is that of a
+    file."""
     url = _url(given["url"], given["params"])
-    kind, body = _body(given)
+    kind, body = _body(given) if content is None else ("application/octet-stream", content)
     headers = {name: _header(name, value) for name, value in given["headers"].items()}
     own = {name.lower() for name in headers}
     added = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": "flujo"}
@@ -230,6 +239,15 @@ def _url(text: str, params: Mapping[str, Any]) -> httpx.URL:
 
 def _texts(value: Any) -> str | list[str]:
     return [as_text(each) for each in value] if isinstance(value, list) else as_text(value)
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a file; raises ValueError for one that is too large to be sent."""
+    with opened(path) as file:
+        content = file.read(MAX_SENT + 1)
+    if len(content) > MAX_SENT:
+        raise ValueError(f"{path} is larger than {MAX_SENT // 1024 // 1024} MiB, which is the most that is sent")
+    return content
 
 
 def _body(given: Mapping[str, Any]) -> tuple[str | None, bytes | None]:
