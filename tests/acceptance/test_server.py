@@ -364,3 +364,37 @@ def test_without_the_extra_a_server_says_what_to_install(terminal: Terminal) -> 
 
         assert ended.returncode == 2, ended
         assert "try: pip install 'flujoctl[grpc]'" in ended.stderr
+
+
+SECRET = """\
+name: secret
+secrets: [API_TOKEN]
+steps:
+  - {name: say, task: shell, inputs: {command: 'echo "$API_TOKEN"; echo "$API_TOKEN" >&2'}}
+  - {name: fail, task: fail, inputs: {message: "no {{ secrets.API_TOKEN }}"}, on_error: continue}
+outputs: {said: "{{ steps.say.result.stdout }}", token: "{{ env.API_TOKEN }}"}
+"""
+
+
+def test_a_secret_is_the_servers_own_and_in_none_of_its_answers(terminal: Terminal) -> None:
+    """Whoever asks need not know it; a server that does not know it says so before anything runs."""
+    terminal.write("greetings.py", GREETINGS)
+    terminal.write("secret.yaml", SECRET)
+    terminal.environment["API_TOKEN"] = "canary-of-the-server"
+    server = serve(terminal)
+    del terminal.environment["API_TOKEN"]
+    terminal.environment["FLUJO_SERVER"] = ADDRESS
+
+    ended = terminal.flujoctl("run", "secret.yaml", "--id", "r", "-v")
+    commands = (["inspect", "r", "-o", "json"], ["events", "r", "-o", "jsonl"], ["export", "r"], ["explain", "r"])
+    told = [terminal.flujoctl(*command) for command in commands]
+    stop(server)
+    unknowing = serve(terminal)
+    refused = terminal.flujoctl("run", "secret.yaml")
+    stop(unknowing)
+
+    assert ended.code == 0, ended
+    assert "***" in told[0].out
+    assert "canary" not in "".join(each.out + each.err for each in (ended, *told))
+    assert refused.code == 2
+    assert "secrets.API_TOKEN: is not set in the environment" in refused.err
