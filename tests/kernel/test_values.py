@@ -65,6 +65,13 @@ def test_a_number_of_four_thousand_and_three_hundred_digits_is_recorded(number: 
     assert decode(encode(number)) == number
 
 
+@pytest.mark.parametrize("recorded", ["NaN", "[Infinity]", '{"a":-Infinity}'])
+def test_recorded_text_with_numbers_that_json_does_not_have_is_refused(recorded: str) -> None:
+    """No value was ever recorded so."""
+    with pytest.raises(ValueError, match="expected value|invalid number"):
+        decode(recorded)
+
+
 def test_an_output_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value with more bytes than a store accepts is refused, with both sizes."""
     monkeypatch.setattr(values, "MAX_OUTPUT_BYTES", 10)

@@ -74,6 +74,14 @@ def test_what_an_error_carries_ends_however_it_is_chained() -> None:
     assert "builtins.ConnectionError" in error_kinds(nested(DEPTH))[0]
 
 
+def test_a_chain_that_leads_into_a_circle_ends() -> None:
+    """Each error of the circle is met once, also where the first one does not belong to it."""
+    outside, first, second = ValueError("outside"), ValueError("first"), ValueError("second")
+    outside.__cause__, first.__cause__, second.__cause__ = first, second, first
+
+    assert list(causes(outside, cause_of)) == [first, second]
+
+
 # -- retry rules ---------------------------------------------------------------------------------------------------
 
 
