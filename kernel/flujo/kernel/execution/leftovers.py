@@ -36,6 +36,9 @@ _PAUSE = 0.002
 _LOOKS = 5
 """How often in a row a process must be seen without variables."""
 
+_EXEC_SECONDS = 1.0
+"""How long a process may be in the middle of an exec until it counts as one without variables."""
+
 _BIRTHS = 131_072
 """More processes than are started in a second by any system."""
 
@@ -213,9 +216,10 @@ def _process_of(thread: int) -> int:
 def _variables(pid: int) -> bytes:
     """Return the variables a process was started with, each between NUL bytes; none without such a process.
 
-    In the middle of an exec there are none to be read, for a moment, so what has none is looked at several times."""
-    without = 0
-    for _ in range(_ROUNDS):
+    In the middle of an exec there are none to be read, for as long as the system is busy with others, so what has none
+    is looked at several times."""
+    without, until = 0, time.monotonic() + _EXEC_SECONDS
+    while time.monotonic() < until:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 variables = file.read()
@@ -224,11 +228,17 @@ def _variables(pid: int) -> bytes:
         if variables:
             return b"\0" + variables
         stat = _stat(pid)
-        without = without + 1 if _has_memory(stat) and stat[47] == stat[48] != "0" else 0  # they begin where they end
+        without = without + 1 if _has_memory(stat) and _is_without_variables(stat) else 0
         if without == _LOOKS or not _has_memory(stat):
             return b""
         time.sleep(_PAUSE / 20)
     return b""
+
+
+def _is_without_variables(stat: Sequence[str]) -> bool:
+    """True if the variables begin where they end, and this is no exec in which they are not there yet: only at its end
+    does it say where the code of the program begins."""
+    return stat[47] == stat[48] != "0" and stat[23] != "0"
 
 
 def _has_memory(stat: Sequence[str]) -> bool:
