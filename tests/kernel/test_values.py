@@ -68,7 +68,7 @@ def test_a_number_of_four_thousand_and_three_hundred_digits_is_recorded(number: 
 @pytest.mark.parametrize("recorded", ["NaN", "[Infinity]", '{"a":-Infinity}'])
 def test_recorded_text_with_numbers_that_json_does_not_have_is_refused(recorded: str) -> None:
     """No value was ever recorded so."""
-    with pytest.raises(ValueError, match="expected value|invalid number"):
+    with pytest.raises(ValueError, match=r"expected value|invalid number"):
         decode(recorded)
 
 
