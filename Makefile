@@ -64,6 +64,7 @@ bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/waiting.py
 	$(BIN)/python bench/growth.py
+	$(BIN)/python bench/loops.py
 	$(BIN)/python bench/queries.py
 	$(BIN)/python bench/pruning.py
 	$(BIN)/python bench/dead_owners.py

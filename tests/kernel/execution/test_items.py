@@ -13,7 +13,7 @@ from flujo.kernel.errors import RunFailed
 from flujo.kernel.execution.attempt_runner import StepOptions
 from flujo.kernel.execution.items import Agenda, Loop, LoopEnd
 from flujo.kernel.state import StepStatus, WorkflowState
-from kernel.harness import Harness, ManualClock, crash, settled, until
+from kernel.harness import FailingBackend, Harness, ManualClock, crash, settled, until
 
 Item = Callable[[Any], Awaitable[Any]]
 
@@ -272,6 +272,17 @@ async def test_what_is_recorded_of_a_settled_loop_is_asked_for_by_nobody() -> No
         state = await kernel.wait("r")
 
     assert state.output == [["completed", 1], ["completed", 2]]
+
+
+@pytest.mark.parametrize(("items", "at_once", "most"), [(20, 1, 22), (40, 1, 42), (40, 4, 22)])
+async def test_a_loop_costs_no_commits_of_its_own(items: int, at_once: int, most: int) -> None:
+    """One after another, items take one commit each, and two for the run; side by side they share commits."""
+    backend = FailingBackend()
+    flow = looping(list(range(items)), at_once=at_once)
+    async with Harness().kernel(flow, backend=backend) as kernel:
+        await ended(kernel, flow)
+
+    assert len(backend.appends) <= most
 
 
 async def test_a_list_that_cannot_be_read_fails_the_loop() -> None:
