@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,3 +61,32 @@ def test_the_full_name_of_an_error_is_that_of_the_module_people_import(kind: typ
     assert (kind.__module__, kind.__qualname__) == ("flujo.kernel.errors", kind.__name__)
     assert kind.__name__ in errors.__all__
     assert pickle.loads(pickle.dumps(kind)) is kind
+
+
+PLAIN: dict[str, Any] = {
+    "str": "x",
+    "int": 1,
+    "float": 1.0,
+    "bool": True,
+    "Path": Path("x"),
+    "BaseException": ValueError("x"),
+    "dict[str, str]": {"x": "y"},
+    "Sequence[Difference]": [errors.Difference("x", "changed", "y")],
+}
+
+
+def made(kind: type[FlujoError]) -> FlujoError:
+    """An error of this class, about nothing in particular."""
+    needed = [each for each in inspect.signature(kind).parameters.values() if each.default is each.empty]
+    names = [str(each.annotation) for each in needed]
+    values: list[Any] = [PLAIN.get(name, None if "None" in name else ["x"]) for name in names]
+    return kind(*values)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_text_and_ways_on(kind: type[FlujoError]) -> None:
+    """Whoever shows one asks for nothing else."""
+    error = made(kind)
+
+    assert str(error) == error.message
+    assert all(isinstance(hint, str) and hint for hint in error.hints)

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flujo.workflows import templates
+from flujo.workflows import templates, workers
 from flujo.workflows.bounds import MAX_SIZE
 from flujo.workflows.sandbox import NotRun
 from flujo.workflows.templates import ConditionError, TemplateError, condition_references, references
@@ -336,3 +336,18 @@ def test_the_package_is_cheap_to_import() -> None:
     ).stdout
 
     assert output == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ day }}", "a b"),
+        ("<{{ args.n }}> {{ args.list[2].a }}", "<3> null"),
+        ("{{ day | upper }}", "A B"),
+    ],
+)
+def test_what_takes_a_few_names_asks_no_worker(template: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most templates do no more, and a process to ask is slow."""
+    monkeypatch.setattr(workers.workers, "render", None)
+
+    assert render(template, NAMES) == text

@@ -291,12 +291,15 @@ async def test_health_is_for_all_and_reflection_for_who_may_read(tokens: Path) -
     async with raw(tokens) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
+        with pytest.raises(aio.AioRpcError, match="there is no service 'other'") as unknown:
+            await health.Check(health_pb2.HealthCheckRequest(service="other"))
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
         with pytest.raises(aio.AioRpcError) as refused:
             await stub.ServerReflectionInfo(iter(asked)).read()
         shown = stub.ServerReflectionInfo(iter(asked), metadata=(("authorization", f"Bearer {secret}"),))
         assert (await shown.read()).list_services_response.service
+        assert unknown.value.code().name == "NOT_FOUND"
 
     assert refused.value.code().name == "UNAUTHENTICATED"
 

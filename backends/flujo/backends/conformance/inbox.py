@@ -64,10 +64,14 @@ async def a_refused_commit_answers_nothing(harness: Harness) -> None:
 async def a_final_run_takes_no_requests(harness: Harness) -> None:
     """Posting to a completed, failed or cancelled run raises RunFinishedError; a paused one takes requests."""
     one = await harness.open("one")
+    told = []
     for status in ("completed", "failed", "cancelled"):
-        await create(one, creation(status, owner=None, status=status, finished_at=1))
-        with raising(RunFinishedError):
-            await one.post(status, Request("signal", "{}", 1))
+        await create(one, creation(f"is-{status}", owner=None, status=status, finished_at=1))
+        try:
+            await one.post(f"is-{status}", Request("signal", "{}", 1))
+        except RunFinishedError as error:
+            told.append((error.run_id, error.status))
+    assert told == [("is-completed", "completed"), ("is-failed", "failed"), ("is-cancelled", "cancelled")]
     await create(one, creation("paused", status="paused"))
     await one.post("paused", Request("signal", "{}", 1))
 
