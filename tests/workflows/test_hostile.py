@@ -6,19 +6,22 @@ import gc
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
-from flujo.kernel.errors import DefinitionError
+from flujo.kernel.errors import DefinitionError, Problem
 from flujo.server.runs import _workflow as requested_workflow
 from flujo.v1.payload_pb2 import Definition
 from flujo.workflows import patterns, workers
 from flujo.workflows.bounds import MAX_VALUE
+from flujo.workflows.definition_reader import read_definition
+from flujo.workflows.documents import MAX_PROBLEMS
 from flujo.workflows.parameters import check_inputs, declare, keyword_problems
+from flujo.workflows.registry import Tasks
 from flujo.workflows.tasks import python_code
 from flujo.workflows.templates import TemplateError, render
 
@@ -225,3 +228,48 @@ def test_long_code_is_not_parsed_where_it_cannot_be_interrupted(code: str) -> No
     assert python_code.mentions(code + "args, env.get('A')").env == {"A"}
     assert python_code._check({"code": code}) == {}
     assert time.process_time() - began < MAX_STALL
+
+
+def lines(line: str, count: int) -> str:
+    """A line for each of many numbers."""
+    return "".join(line.format(number) for number in range(count))
+
+
+NOOP = "name: x\nsteps: [{name: a, task: noop}]\n"
+PARAMETER = "name: x\nparams: {p: 1}\nsteps:\n"
+GREET = "- {{name: s{0}, task: echo, inputs: {{message: '{{{{ p }}}}'}}}}\n"
+MESSAGES = "steps:\n- name: a\n  task: echo\n  inputs:\n    message:\n"
+FLOWS = "flows:\n  definitions:\n"
+LARGE = {
+    "steps with templates": PARAMETER + lines(GREET, 1000),
+    "flows": PARAMETER + lines(GREET, 480) + FLOWS + lines("    f{0}: [s1]\n", 1200),
+    "flows without steps": NOOP + FLOWS + lines("    f{0}: [b{0}]\n", 3000),
+    "flows whose outputs fail": "name: x\nsteps: {a: {task: noop}, b: {task: noop}}\n"
+    + "outputs:\n"
+    + lines("  a{0}: '{{{{ steps.a.result }}}}'\n", 1500)
+    + FLOWS
+    + lines("    f{0}: [b]\n", 1200),
+    "imports": f"{NOOP}imports:\n" + lines("- a{0}\n", 5000),
+    "parameters and names near to theirs": "name: x\nparams:\n"
+    + lines("  abcdefgh{0}: 1\n", 1500)
+    + MESSAGES
+    + lines("    - '{{{{ args.bcdefgh{0} }}}}'\n", 1500),
+    "names that are not there": f"name: x\n{MESSAGES}" + lines("    - '{{{{ bcdefgh{0} }}}}'\n", 3000),
+    "variables": f"{NOOP}env:\n" + lines("  A{0}: '{{{{ args.b{0} }}}}'\n", 2000),
+    "defaults": "name: x\ndefaults: {retry: {delay: x}}\nsteps:\n" + lines("- {{name: s{0}, task: noop}}\n", 1500),
+}
+
+
+@pytest.mark.parametrize("text", LARGE.values(), ids=LARGE)
+def test_large_definitions_are_read_or_refused_quickly(text: str) -> None:
+    """However many of whatever there are, and however much of that is wrong."""
+    begun = time.process_time()
+
+    problems: Sequence[Problem] = ()
+    try:
+        read_definition(text, "x.yaml", Tasks())
+    except DefinitionError as error:
+        problems = error.problems
+
+    assert time.process_time() - begun < 1
+    assert len(problems) <= MAX_PROBLEMS + 1

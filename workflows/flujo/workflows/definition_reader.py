@@ -17,7 +17,7 @@ from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
 from .definition_keys import TOP_KEYS, TOP_KEYS_TO_COME, check_keys
 from .definitions import Definition, StepDefinition
-from .documents import Node, Position, Problems
+from .documents import Node, Position, Problems, TooManyProblems
 from .doubts import doubts
 from .flow_reader import FlowReader
 from .importing import NO_FILES, Files, read_whole
@@ -39,9 +39,13 @@ def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES)
     """Return the definition in `text`; raises DefinitionError with every problem there is. `files` are those that it
     may import."""
     problems = Problems(file)
-    root, text = read_whole(text, problems, files)
     reader = _Reader(problems, tasks)
-    definition = None if root is None else reader.definition(root, text)
+    definition = None
+    try:
+        root, text = read_whole(text, problems, files)
+        definition = None if root is None else reader.definition(root, text)
+    except TooManyProblems:
+        pass
     problems.raise_if_any()
     assert definition is not None
     optional = uses_of_optional_results(definition, definition.uses)

@@ -85,14 +85,24 @@ class Node:
             yield self
 
 
+MAX_PROBLEMS = 200
+
+
+class TooManyProblems(Exception):
+    """Ends the reading of a definition that has more problems than anybody reads at once."""
+
+
 class Problems:
-    """What is wrong with one file, collected so that all of it can be told at once."""
+    """What is wrong with one file, collected so that all of it can be told at once, up to MAX_PROBLEMS: each of them
+    takes time to be told well. The next one raises TooManyProblems."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self._found: list[Problem] = []
 
     def add(self, at: Position, message: str) -> None:
+        if len(self._found) >= MAX_PROBLEMS:
+            raise TooManyProblems
         self._found.append(self.at(at, message))
 
     def at(self, at: Position, message: str) -> Problem:
@@ -106,8 +116,12 @@ class Problems:
 
     def raise_if_any(self) -> None:
         """Raise DefinitionError with every problem, in file order, those of imported files last."""
-        if self._found:
-            raise DefinitionError(sorted(dict.fromkeys(self._found), key=self._order))
+        if not self._found:
+            return
+        found = sorted(dict.fromkeys(self._found), key=self._order)
+        if len(self._found) >= MAX_PROBLEMS:
+            found.append(found[-1]._replace(message=f"there are more than {MAX_PROBLEMS} problems; mend these first"))
+        raise DefinitionError(found)
 
     def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
         return problem.file != self.file, problem.file, problem.line, problem.column
@@ -131,7 +145,7 @@ def read_document(text: str, problems: Problems, file: str = "") -> Node | None:
         return None
     try:
         return _Builder(yaml.parse(text, Loader=_Loader), problems, file).document()
-    except _Stop:
+    except (_Stop, TooManyProblems):
         return None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

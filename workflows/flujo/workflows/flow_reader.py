@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from itertools import chain
 
 from flujo.kernel.programs import EVERY_STEP
 
 from .definition_keys import FLOWS_KEYS, check_keys
-from .definitions import Flow
-from .documents import Node, Position, Problems
+from .definitions import Flow, Use
+from .documents import Node, Position, Problems, TooManyProblems
 from .reading import NodeReader, is_text, kind_of
 from .step_order import StepOrder, next_of, read_order
 from .template_checks import TemplateChecks
@@ -88,16 +91,26 @@ class FlowReader(NodeReader):
         if missing:
             return Flow((), None)
         apart = Problems(self._problems.file)  # what is wrong with the flow alone
-        order = read_order(list(steps.values()), apart)
+        with suppress(TooManyProblems):
+            order = read_order(list(steps.values()), apart)
         for problem in apart.found:
             self._add(at, f"flow `{name}`: {problem.message}")
+        if apart.found:
+            return Flow((), None)
         self._check_templates(name, order)
         return Flow(tuple(steps), order.graph)
 
-    def _check_templates(self, name: str, order: StepOrder) -> None:
+    @cached_property
+    def _needed(self) -> dict[str | None, list[tuple[Use, frozenset[str]]]]:
+        """Return by step the templates that need results; under None those of the outputs."""
+        found: dict[str | None, list[tuple[Use, frozenset[str]]]] = {}
         for use, needed in self._templates.unguarded_uses():
-            if use.step is not None and use.step not in order.steps:
-                continue
+            if needed:
+                found.setdefault(use.step, []).append((use, needed))
+        return found
+
+    def _check_templates(self, name: str, order: StepOrder) -> None:
+        for use, needed in chain.from_iterable(self._needed.get(step, ()) for step in (None, *order.steps)):
             before = order.steps if use.step is None else order.before(use.step)
             user = "`outputs` use" if use.step is None else f"step `{use.step}` uses"
             for step in sorted(needed - {*before, use.step}):

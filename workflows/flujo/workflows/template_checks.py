@@ -16,6 +16,9 @@ from .wording import nearest, unknown
 MAX_TEMPLATES = 20_000
 """Parts of all templates of a definition: reading takes about 30 µs for each."""
 
+MAX_UNDECLARED = 50
+"""Names that are not declared and are compared with those that are."""
+
 
 class TemplateChecks:
     """Notes what is wrong with templates, and gathers what they mention.
@@ -144,19 +147,18 @@ class TemplateChecks:
 
     def _note_undeclared(self, parameter: str, at: Position) -> None:
         """Note a parameter that is not declared and may be given all the same, unless its name is nearly another's."""
-        if nearest(parameter, self._parameters) is None and parameter.isidentifier():
-            self.undeclared.setdefault(parameter, at)
+        if parameter in self.undeclared:
+            return
+        is_compared = len(self.undeclared) < MAX_UNDECLARED  # which takes time
+        if parameter.isidentifier() and not (is_compared and nearest(parameter, self._parameters)):
+            self.undeclared[parameter] = at
         else:
             self._add(at, f"{unknown('parameter', parameter, self._parameters)} (in a template)")
 
     def _behind_dashes(self, steps: frozenset[str]) -> set[str]:
         """Return the names that `steps.a-b` seems to mention: what is meant is told for `steps.a`."""
-        longer = [
-            each
-            for each in self._order.steps
-            for step in steps - self._order.steps.keys()
-            if each.startswith(f"{step}-")
-        ]
+        missing = tuple(f"{step}-" for step in steps if step not in self._order.steps)
+        longer = [each for each in self._order.steps if each.startswith(missing)] if missing else []
         return {part for each in longer for part in each.replace(".", "-").split("-")}
 
     def _problem_with_step(self, step: str, before: Collection[str], name: str | None) -> str | None:

@@ -11,6 +11,9 @@ MAX_COMPARED = 100
 """Characters of names that are compared to find the nearest: the time for that grows with their square."""
 MAX_LISTED = 50
 
+_MOST = 7 / 3
+"""How many times as long one of two names can be that are 60 % alike, as difflib counts."""
+
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return why `name` is refused: the nearest known name if one is near, else all of them."""
@@ -26,8 +29,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
     if len(name) > MAX_COMPARED:
         return None
-    candidates = (each for each in known if len(each) <= MAX_COMPARED)
-    found = difflib.get_close_matches(name, islice(candidates, MAX_LISTED * 20), 1)
+    # Names of very different length are not alike for difflib either, which takes long to find that out.
+    candidates = (
+        each for each in known if len(each) <= min(MAX_COMPARED, _MOST * len(name)) and len(name) <= _MOST * len(each)
+    )
+    found = difflib.get_close_matches(name, islice(candidates, MAX_LISTED * 4), 1)
     return found[0] if found else None
 
 
