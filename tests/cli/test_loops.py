@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,22 @@ def test_a_terminal_counts_items_between_reports() -> None:
     assert re.search(r"a  running  \S+  50 % \(2 of 4\), 1 failed\n", drawn)
     assert "a[1]  running" in drawn
     assert "0 of 1 steps done" in drawn
+
+
+def test_a_workspace_that_is_lost_in_the_middle_of_a_loop_is_missed(folder: Path, flujoctl: Flujoctl) -> None:
+    """What its items have left there is gone, so the loop does not go on; it can begin anew."""
+    (folder / "l.yaml").write_text(
+        "name: l\nsteps:\n- name: a\n  task: shell\n  for_each: {items: [0, 1, 2], max_workers: 1}\n"
+        "  inputs: {command: 'touch {{ item }}; test {{ item }} != 1 -o -e ../mended'}\n"
+        "- {name: b, task: shell, inputs: {command: 'ls'}}\n"
+    )
+    assert flujoctl("run", "l.yaml", "--id", "r").code == 1
+    shutil.rmtree(folder / ".flujo/workspaces/r")
+    (folder / ".flujo/workspaces/mended").touch()
+
+    lost = flujoctl("resume", "r")
+    assert lost.code == 7
+    assert "flujoctl resume r --from-step a  # run what has filled it again" in flujoctl("explain", "r").err
+
+    assert flujoctl("resume", "r", "--from-step", "a").code == 0
+    assert json.loads(flujoctl("inspect", "r", "--step", "b", "-o", "json").out)["output"]["stdout"] == "0\n1\n2\n"

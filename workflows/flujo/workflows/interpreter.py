@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from itertools import count, takewhile
 from typing import Any, NoReturn, Protocol
 
 import anyio
@@ -396,7 +397,7 @@ class _Steps:
         status = "skipped" if recorded is not None and recorded.status == "skipped" else "completed"
 
         if step.called.needs_workspace and ending is None and not step.always_run:
-            await self._require_workspace(recorded)
+            await self._require_workspace(step, recorded)
 
         async def body() -> Any:
             nonlocal attempt
@@ -554,14 +555,19 @@ class _Steps:
         except TemplateError as error:
             raise TemplateError(redactor.text(error.message), error.line) from None
 
-    async def _require_workspace(self, recorded: Recorded | None) -> None:
-        """Pause the run if its workspace is gone although an earlier step has worked in it: a step that has not come
-        to its end would work on nothing."""
+    async def _require_workspace(self, step: StepDefinition, recorded: Recorded | None) -> None:
+        """Pause the run if its workspace is gone although an earlier step, or an item of this loop, has worked in it: a
+        step that has not come to its end would work on nothing."""
         is_settled = recorded is not None and recorded.status in SETTLED
-        if not self._has_workspace or is_settled:
+        if is_settled or not (self._has_workspace or (step.loop is not None and self._has_begun_items(step.name))):
             return
         if not os.path.isdir(self._ctx.environment["workspace"]):  # noqa: ASYNC240 - one system call
             await self._ctx.pause_without_workspace()
+
+    def _has_begun_items(self, name: str) -> bool:
+        """True if an item of a loop has been at work in an earlier life; those that are to be tried anew come first."""
+        items = takewhile(bool, (self._ctx.peek(f"{name}[{index}]") for index in count()))
+        return any(item is not None and item.attempt > 0 for item in items)
 
 
 async def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) -> str:

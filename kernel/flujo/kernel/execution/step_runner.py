@@ -255,7 +255,8 @@ class StepRunner:
         if recorded is None or recorded == kind or step.status is StepStatus.PENDING:
             return
         if not (self._run.state.changes_accepted and step.status in SETTLED):
-            await self._refuse(step, f"it is recorded as a {recorded}, and the program asks for a {kind} by this name")
+            before, now = ("loop" if each == ITEMS else each for each in (recorded, kind))
+            await self._refuse(step, f"it is recorded as a {before}, and the program asks for a {now} by this name")
 
     async def _runs_again(self, step: StepState, digest: str | None, is_item: bool) -> bool:
         """True if a settled step has to run again; stops a program that calls a completed one with other arguments."""

@@ -167,7 +167,8 @@ def _without_workspace(state: WorkflowState) -> list[str]:
     """Return what helps a run whose workspace is gone. A step has worked in it if a body of it ran in this run."""
     bodies = (step for step in state.steps.values() if step.attempt and step.first_seq > 1)
     first = min(bodies, key=lambda step: step.first_seq, default=None)
-    from_step = [] if first is None else [f"--from-step {quote(first.name)}  # run what has filled it again"]
+    start = None if first is None else loop_of(first.name) or first.name  # not just the first item of a loop
+    from_step = [] if start is None else [f"--from-step {quote(start)}  # run what has filled it again"]
     options = [
         f" # once {_workspace(state)} is there again",
         *from_step,
