@@ -39,7 +39,7 @@ from .calls import Caller
 from .child_workflows import ALREADY_THERE, ChildStart, LoadFile, child_start, load_nothing
 from .definitions import Definition, LoopDefinition, Repeat, StepDefinition
 from .graphs import Graph, Schedule
-from .loops import failure_at_the_end, loop_for
+from .loops import failure_at_the_end, loop_for, sharing
 from .names import Ending, StepNames, told
 from .registry import LoopScope
 from .secret_values import DEPTH, RECORDED, Secrets
@@ -484,33 +484,22 @@ class _Steps:
     async def _perform_loop(
         self, step: StepDefinition, loop: LoopDefinition, ending: Ending | None, retry: RetryPolicy
     ) -> Any:
-        scope: LoopScope | None = None
-
-        async def call(seen: Mapping[str, Any]) -> Any:
-            return await self._caller.call(loop.task, loop.inputs, seen, step.timeout_seconds, scope=scope)
-
         async def start(seen: Mapping[str, Any]) -> ChildCall:
             try:
                 return ChildCall(*await self._child_of(step, seen))
             except Exception as error:
                 self._secrets.fail(error, step.name, 1)
 
-        performed = loop_for(step, loop, self._seen(self.names.seen_by(step, ending)), retry, call, start)
-        if self._secrets.are_any:
-            performed = self._secrets.loop(step.name, performed)
-        if not loop.task.shares_loop:
+        async def perform(scope: LoopScope | None) -> Any:
+            async def call(seen: Mapping[str, Any]) -> Any:
+                return await self._caller.call(loop.task, loop.inputs, seen, step.timeout_seconds, scope=scope)
+
+            performed = loop_for(step, loop, self._seen(self.names.seen_by(step, ending)), retry, call, start)
+            if self._secrets.are_any:
+                performed = self._secrets.loop(step.name, performed)
             return await self._ctx.loop(performed, name=step.name)
-        outcome: Any = None
-        async with anyio.create_task_group() as tasks:
-            scope = LoopScope(tasks)
-            try:
-                outcome = await self._ctx.loop(performed, name=step.name)
-            except StepFailed as failure:  # which a task group would make a group of one
-                outcome = failure
-            tasks.cancel_scope.cancel()
-        if isinstance(outcome, StepFailed):
-            raise outcome
-        return outcome
+
+        return await sharing(loop.task, perform)
 
     async def _run_child(self, step: StepDefinition, seen: Mapping[str, Any], retry: RetryPolicy) -> Any:
         """Run another workflow as a step. What keeps it from being started fails the step, as its body would."""

@@ -13,11 +13,14 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+import anyio
+
 from flujo.kernel.durations import format_instant
 from flujo.kernel.errors import FlujoError, StepFailed
 from flujo.kernel.programs import Agenda, ChildCall, ItemOutcome, Loop, LoopEnd, RetryPolicy, plain_options
 
 from .definitions import LoopDefinition, StepDefinition
+from .registry import LoopScope, Task
 from .templates import holds, render
 from .wording import shown
 
@@ -75,6 +78,22 @@ def loop_for(
         report_seconds=loop.report_seconds,
         child=child if loop.task.starts_run else None,
     )
+
+
+async def sharing(task: Task, perform: Callable[[LoopScope | None], Awaitable[Any]]) -> Any:
+    """Perform a loop with what its items share, if their task wants that; it ends with the loop."""
+    if not task.shares_loop:
+        return await perform(None)
+    outcome: Any = None
+    async with anyio.create_task_group() as tasks:
+        try:
+            outcome = await perform(LoopScope(tasks))
+        except StepFailed as failure:  # which a task group would make a group of one
+            outcome = failure
+        tasks.cancel_scope.cancel()
+    if isinstance(outcome, StepFailed):
+        raise outcome
+    return outcome
 
 
 async def _agenda(step: StepDefinition, loop: LoopDefinition, seen: Names) -> Agenda:
