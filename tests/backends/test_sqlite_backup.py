@@ -346,6 +346,21 @@ async def test_a_store_that_is_there_is_kept(saved: Path, path: Path, open_store
     ]
 
 
+async def test_a_store_that_a_kernel_uses_can_be_restored_elsewhere(
+    store: SQLiteBackend, path: Path, tmp_path: Path, open_store: Open
+) -> None:
+    """What is in its log is in the restored one as well."""
+    (run,) = await create(store, creation("a"))
+    assert await store.append([following(run)]) == {}
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 0
+
+    restore(path, tmp_path / "new" / "state.db")
+    restored = await open_store(tmp_path / "new" / "state.db", None)
+
+    assert (await restored.load("a")).seq == 2
+    assert await restored.integrity() == []
+
+
 async def test_a_restore_can_be_taken_back(saved: Path, path: Path, open_store: Open) -> None:
     """What a restore has kept can be restored itself; then the other one is what is kept."""
     restore(saved, path, force=True)

@@ -90,6 +90,19 @@ def test_a_command_leaves_its_garbage_to_the_end_of_the_process(tmp_path: Path) 
     assert int(looked.split()[-1]) < 1000
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_that_nobody_reads_is_no_error(arguments: list[str]) -> None:
+    """`flujoctl --help | head -0` ends quietly, as other programs do."""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "flujoctl", *arguments]
+    ended = subprocess.run(command, env=buffered, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
 def test_the_version_is_that_of_the_distribution() -> None:
     """command_index.VERSION is written down a second time so that --version need not look it up."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -9,11 +9,13 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Kernel, StoreError, step, workflow
+from flujo.kernel.backend import Refused
 from flujo.kernel.clock import SystemClock
 from flujo.kernel.errors import KernelClosedError, RunInterrupted
 from flujo.kernel.events import RunCreated
-from flujo.kernel.execution.committer import Committer
+from flujo.kernel.execution.committer import LINGER_TICKS, Committer
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.state import WorkflowState
@@ -239,6 +241,32 @@ async def test_closing_while_recording_writes_what_was_recorded() -> None:
 
     assert harness.types("r").count("signal_received") == 2
     assert harness.summary("r").owner is None
+
+
+async def test_a_batch_that_somebody_waits_for_is_written_at_once() -> None:
+    """It is kept for others as long only as nobody waits."""
+    seen: list[int] = []
+    ticks = 0
+
+    class Told(InMemoryBackend):
+        async def append(self, commits: Any) -> dict[str, Refused]:
+            seen.append(ticks)
+            return await super().append(commits)
+
+    backend = Told(Harness().store)
+    await backend.open("me")
+    committer = Committer(backend, SystemClock(), lambda run: None)
+    async with anyio.create_task_group() as group:
+        group.start_soon(committer.serve)
+        await anyio.wait_all_tasks_blocked()
+        batch = committer.record(_live_run(committer), RunCreated("flow", "{}"))
+        group.start_soon(batch.durable)
+        while not seen:
+            ticks += 1
+            await checkpoint()
+        committer.close()
+
+    assert seen[0] < LINGER_TICKS
 
 
 def _live_run(committer: Committer, run_id: str = "r") -> LiveRun:
