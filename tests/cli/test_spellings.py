@@ -109,3 +109,52 @@ def test_one_that_is_missing_fails_the_step_that_needs_it(folder: Path, flujoctl
     assert "`colour` is not declared under `params`" in validated.out + validated.err
     assert failed.code == 1
     assert "colour" in failed.err
+
+
+def test_a_step_returns_what_its_outputs_say(folder: Path, flujoctl: Flujoctl) -> None:
+    """Typed, and nothing else; parameters in them bind the step once it has completed."""
+    (folder / "w.yaml").write_text(
+        "name: w\nparams: {add: 1}\nsteps:\n  - name: a\n    task: shell\n    inputs: {command: echo 3 files}\n"
+        "    outputs: {files: '{{ result.stdout.split() | first | int + add }}', fixed: [1], text: 'x{{ add }}'}\n"
+        "  - {name: b, task: shell, inputs: {command: 'test -e ok'}}\n"
+        "outputs: {a: '{{ steps.a.result }}'}\n"
+    )
+    flujoctl("run", "w.yaml", "--id", "r", "--workspace", ".")
+    (folder / "ok").touch()
+
+    refused = flujoctl("resume", "r", "add=2")
+    resumed = flujoctl("resume", "r", "-o", "json")
+
+    assert refused.code == 4
+    assert "a: it has completed with `add` 1, now 2" in refused.err
+    assert output_of(resumed) == {"a": {"files": 4, "fixed": [1], "text": "x1"}}
+
+
+def test_outputs_that_cannot_be_made_fail_their_step(folder: Path, flujoctl: Flujoctl) -> None:
+    """It is not tried again, since they would fail again."""
+    (folder / "w.yaml").write_text(
+        "name: w\nsteps:\n"
+        "  - {name: a, task: shell, retry: 3, inputs: {command: x=1}, outputs: {n: '{{ result.stdoot }}'}}\n"
+    )
+
+    failed = flujoctl("run", "w.yaml", "--id", "r")
+
+    assert failed.code == 1
+    assert "stdoot" in failed.err
+    assert json.loads(flujoctl("inspect", "r", "-o", "json").out)["steps"][0]["attempt"] == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("task: echo, inputs: {message: x}, outputs: name", "2:62: `outputs` of a step are a mapping such as"),
+        ("task: sleep, inputs: {duration: 1}, outputs: {a: b}", "2:55: `outputs` do not go with task `sleep`"),
+        ("task: echo, for_each: [1], inputs: {message: x}, outputs: {a: b}", "2:68: `outputs` do not go with a loop"),
+        ("task: noop, outputs: {a: '{{ resutl }}'}", "2:44: there is no name `resutl`; did you mean `result`?"),
+    ],
+)
+def test_outputs_that_say_nothing_are_refused(folder: Path, flujoctl: Flujoctl, step: str, told: str) -> None:
+    """Where they stand."""
+    (folder / "w.yaml").write_text(f"name: w\nsteps: [{{name: a, {step}}}]\n")
+
+    assert f"w.yaml:{told}" in flujoctl("validate", "w.yaml").out

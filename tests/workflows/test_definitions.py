@@ -336,19 +336,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "labels, timeout, max_parallel, settings, retention, flows, imports, defaults, env, env_files",
             "5:27: a step has no key `condtion`; did you mean `condition`?",
             "5:40: a step has no key `zzz`; it has: name, task, inputs, params, description, depends_on, condition, "
-            "retry, timeout, on_error, always_run, for_each, progress_update, progress_interval, env, repeat",
-        ],
-    ),
-    "keys to come": (
-        """\
-        name: x
-        steps:
-          - name: a
-            task: noop
-            outputs: {}
-        """,
-        [
-            "5:5: `outputs` is not supported by this release",
+            "retry, timeout, on_error, always_run, for_each, progress_update, progress_interval, env, repeat, "
+            "outputs",
         ],
     ),
     "unknown tasks": (

@@ -217,3 +217,16 @@ async def test_the_polling_of_the_docs_waits_for_its_result(tmp_path: Path, read
 
     assert state.status == status
     assert (state.error is not None and state.error.type == "RepeatLimitError") == (status == "failed")
+
+
+async def test_the_shaped_result_of_the_docs_is_what_others_see(tmp_path: Path) -> None:
+    """And nothing else of what the task returned."""
+    (text,) = [text for _, text in blocks() if text.startswith("name: shaped\n")]
+    workflow = load_workflow(text, workspace=tmp_path)
+
+    async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
+        await kernel.start(workflow, run_id="r")
+        state = await kernel.wait("r")
+
+    assert state.step_outputs["count"]["result"] == {"files": 3, "said": "3 files"}
+    assert state.step_outputs["tell"]["result"] == 4

@@ -77,3 +77,20 @@ def test_a_field_that_no_result_has_is_told(template: str, told: str) -> None:
 def test_a_field_that_may_be_there_is_left_alone(template: str) -> None:
     """Also one that is asked for first, and what no task has said anything about."""
     assert problems(template) == []
+
+
+def test_a_step_with_outputs_has_these_and_nothing_else() -> None:
+    """What its task returns is not seen any more."""
+    text = (
+        "name: x\nsteps:\n"
+        "  - {name: a, task: shell, inputs: {command: x}, outputs: {size: '{{ result.stdout | int }}'}}\n"
+        "  - {name: b, task: echo, inputs: {message: '{{ steps.a.result.size }}'}}\n"
+        "  - {name: c, task: echo, inputs: {message: '{{ steps.a.result.stdout }}'}}\n"
+    )
+
+    with pytest.raises(DefinitionError) as refused:
+        load_workflow_text(text, "f")
+
+    assert [str(problem) for problem in refused.value.problems] == [
+        "f:5:45: the result of `a`, of task `shell`, has no `stdout`; it has: size"
+    ]

@@ -18,7 +18,7 @@ TOP_KEYS = (
 STEP_KEYS = (
     *("name", "task", "inputs", "params", "description", "depends_on", "condition"),
     *("retry", "timeout", "on_error", "always_run", "for_each", "progress_update", "progress_interval"),
-    *("env", "repeat"),
+    *("env", "repeat", "outputs"),
 )
 PROGRESS_KEYS = ("progress_update", "progress_interval")
 LOOP_KEYS = ("items", "arg_name", "max_workers", "chunk_size")
@@ -36,7 +36,7 @@ IMPORT_KEYS = ("path",)
 FLOWS_KEYS = ("default", "definitions")
 
 TOP_KEYS_TO_COME: tuple[str, ...] = ()
-STEP_KEYS_TO_COME = ("outputs",)
+STEP_KEYS_TO_COME: tuple[str, ...] = ()
 
 _PLACES = {
     "the top level": (*TOP_KEYS, *TOP_KEYS_TO_COME),

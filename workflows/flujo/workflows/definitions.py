@@ -93,7 +93,8 @@ class StepDefinition:
     the definition itself (`reads`), and nothing else; of a loop it has two parts, `ITEM/LIST`
     (flujo.kernel.journal.compatibility).
 
-    `mentions` are the parameters in its inputs and condition; ANY among them if it cannot be told which. `at` is where
+    `mentions` are the parameters in its inputs and condition; ANY among them if it cannot be told which.
+    With `outputs` its result is these, made of what the task returns. `at` is where
     its task stands."""
 
     name: str
@@ -110,12 +111,15 @@ class StepDefinition:
     loop: LoopDefinition | None = None
     at: Position = WHOLE_FILE
     repeat: Repeat | None = None
+    outputs: Mapping[str, Any] | None = None
 
     @property
     def digest(self) -> str:
         reads = [self.reads] if self.reads else []
         if self.repeat is not None:
             reads.append({"until": self.repeat.until})
+        if self.outputs is not None:
+            reads.append({"outputs": self.outputs})
         if (loop := self.loop) is None:
             return _digest([self.task.name, self.inputs, self.condition, *reads])
         of_an_item = [loop.task.name, loop.inputs, loop.arg_name, self.condition, *reads]

@@ -403,7 +403,8 @@ class _Steps:
             nonlocal attempt
             attempt = current_attempt().attempt
             seen = self.names.seen_by(step, ending)
-            return await self._caller.call(step.task, step.inputs, seen, step.timeout_seconds, step.condition)
+            result = await self._caller.call(step.task, step.inputs, seen, step.timeout_seconds, step.condition)
+            return result if step.outputs is None else await render(step.outputs, {**seen, "result": result})
 
         retry = step.retry
         if retry != NO_RETRY:

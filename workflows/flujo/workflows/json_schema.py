@@ -230,6 +230,7 @@ _STEP: dict[str, Schema] = {
     "progress_update": {"type": ["boolean", "null"]},
     "progress_interval": {"anyOf": [_DURATION, {"type": "null"}]},
     "env": {"anyOf": [{"type": "object"}, _TEMPLATE]},
+    "outputs": {"type": ["object", "null"]},
     "repeat": _or_nothing(
         _mapping(REPEAT_KEYS, {"until": _TEXT, "interval": _DURATION, "max": _number("max")}, required=["until"])
     ),

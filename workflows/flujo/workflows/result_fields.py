@@ -30,6 +30,8 @@ def unknown_fields(steps: Iterable[StepDefinition], uses: Iterable[Use]) -> Iter
 
 def _problem(step: StepDefinition, field: str) -> str | None:
     result = step.task.result if step.loop is None else _OF_LOOPS
+    if step.outputs is not None:
+        result = {"type": "object", "properties": dict.fromkeys(step.outputs)}
     kinds = result.get("type", ())
     types = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     fields = result.get("properties", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from flujo.kernel.errors import DeclarationError
 
@@ -23,6 +24,7 @@ INTERVAL = 10.0
 ROUNDS = 1000
 """Of a repeated step, unless it says otherwise."""
 
+_OUTPUTS = "{size: '{{ result.stdout | int }}'}"
 _REPEAT = "{until: result.json.state == 'done', interval: 10s, max: 100}"
 
 
@@ -67,6 +69,7 @@ class StepReader(NodeReader):
             self._loops.refuse_progress(node, given)
             inputs = self._inputs.read(task, entries["task"].at if "task" in entries else node.at, given, scope)
         repeat = self._read_repeat(node, task, before, name)
+        outputs = self._read_outputs(node, task, scope)
         always_run = self._boolean(entries.get("always_run"), "`always_run`")
         description = self._text(entries.get("description"), "`description`")
         if task is None:
@@ -84,6 +87,7 @@ class StepReader(NodeReader):
             loop=loop,
             at=entries["task"].at,
             repeat=repeat,
+            outputs=outputs,
         )
 
     def _task(self, node: Node | None) -> Task | None:
@@ -98,6 +102,22 @@ class StepReader(NodeReader):
         if task is None:
             self._add(node.at, unknown("task", name, self._tasks.names()))
         return task
+
+    def _read_outputs(self, step: Node, task: Task | None, scope: Scope) -> dict[str, Any] | None:
+        """Read what a step makes of the result of its task."""
+        node = step.value.get("outputs")
+        if node is None or node.value is None:
+            return None
+        if not isinstance(node.value, dict):
+            told = "what the task returns is `steps.NAME.result` without them"
+            self._add(node.at, f"`outputs` of a step are a mapping such as {_OUTPUTS}, not {kind_of(node)}; {told}")
+            return None
+        if self._loops.is_loop(step, task):
+            self._add(step.keys["outputs"], "`outputs` do not go with a loop, whose result is that of all items")
+        elif task is not None and task.name in WITHOUT_TIMEOUT:
+            self._add(step.keys["outputs"], f"`outputs` do not go with task `{task.name}`")
+        self._templates.check(node, scope.before, scope.name, also=frozenset({"result"}))
+        return {key: value.plain() for key, value in node.value.items()}
 
     def _read_repeat(self, step: Node, task: Task | None, before: Collection[str], name: str) -> Repeat | None:
         node = step.value.get("repeat")

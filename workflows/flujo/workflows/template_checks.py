@@ -47,13 +47,15 @@ class TemplateChecks:
         of_loop: frozenset[str] = frozenset(),
         *,
         binds: bool = True,
+        also: frozenset[str] = frozenset(),
     ) -> None:
         """Check each template at or below a node of step `name`, which the steps `before` come before. `of_loop` are
-        the names that a loop gives to its items; with `binds` the step is bound by what they mention."""
+        the names that a loop gives to its items, `also` others that are seen besides; with `binds` the step is bound by
+        what they mention."""
         seen = len(self.uses)
         for scalar in node.scalars():
             if isinstance(scalar.value, str) and is_template(scalar.value):
-                self._check_references(scalar, references, before, name, of_loop)
+                self._check_references(scalar, references, before, name, of_loop | also)
         if name is not None and binds:
             self._mention_uses(f"{name}[]" if of_loop else name, seen, of_loop)
 
