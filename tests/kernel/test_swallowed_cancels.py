@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from flujo.kernel import Context, Kernel, RunStatus, Why, workflow
+from flujo.kernel import Context, Kernel, RetryPolicy, RunStatus, Why, workflow
 from flujo.kernel.execution import live_run
 from kernel.harness import Harness, recorded, until
 
@@ -177,3 +179,65 @@ async def test_a_clean_up_is_not_cancelled_by_what_insists_on_the_end_of_its_pro
         await kernel.cancel("r")
         assert (await kernel.wait("r")).status is RunStatus.CANCELLED
     assert done == ["tidy"]
+
+
+LATE_WAITS: dict[str, Callable[[Context], Awaitable[Any]]] = {
+    "a sleep": lambda ctx: ctx.sleep("30d", name="nap"),
+    "a signal": lambda ctx: ctx.wait_signal("go"),
+    "a signal with a timeout": lambda ctx: ctx.wait_signal("go", timeout="30d"),
+    "a child": lambda ctx: ctx.run_child("child", name="its-child"),
+    "a backoff": lambda ctx: ctx.step(_fail, name="fail", retry=RetryPolicy(max_attempts=9, delay="30d")),
+}
+
+
+async def _fail() -> None:
+    raise ConnectionError("the line is down")
+
+
+@workflow()
+async def child(ctx: Context) -> None:
+    await ctx.wait_signal("go")
+
+
+@pytest.mark.parametrize("wait", LATE_WAITS.values(), ids=LATE_WAITS)
+@pytest.mark.parametrize("stop", ["close", "cancel", "pause"])
+async def test_a_wait_in_a_task_that_has_swallowed_its_cancel_ends_with_the_run(
+    wait: Callable[[Context], Awaitable[Any]], stop: str, anyio_backend_name: str
+) -> None:
+    """A task group of asyncio sends each of its tasks one cancel, and one that asyncio.wait_for, a `finally` or an
+    `except` has swallowed may wait for a month. No scope of anyio's reaches it, so the wait itself ends."""
+    if anyio_backend_name == "trio":
+        pytest.skip("trio has no tasks outside of its scopes")
+
+    async def deaf(ctx: Context) -> None:
+        try:
+            await anyio.sleep_forever()
+        except BaseException:
+            pass
+        await wait(ctx)
+
+    async def fails() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise ValueError("a sibling has failed")
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(deaf(ctx))
+            group.create_task(fails())
+
+    harness = Harness()
+    began = anyio.current_time()
+    async with harness.kernel(program, child) as kernel:
+        await kernel.start(program, run_id="r")
+        while not (state := await kernel.inspect("r")).waiting:
+            await anyio.lowlevel.checkpoint()
+        if stop == "cancel":
+            await kernel.cancel("r")
+        elif stop == "pause":
+            await kernel.pause("r")
+        if stop != "close":
+            state = await kernel.wait("r")
+    ended = {"close": RunStatus.WAITING, "cancel": RunStatus.CANCELLED, "pause": RunStatus.PAUSED}
+    assert state.status is ended[stop]
+    assert anyio.current_time() - began < 20

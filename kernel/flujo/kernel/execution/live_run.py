@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence, 
 from contextlib import contextmanager
 from functools import partial
 from math import inf
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -49,6 +49,13 @@ FREE_CALLS = 10
 
 INSIST_AFTER_SECONDS = 0.25
 SLOWEST_SECONDS = 1.0
+
+
+class _Wait(NamedTuple):
+    """A wait in the kernel: until when deadlines of the program's own let it, and the scope it is in."""
+
+    deadline: float
+    scope: anyio.CancelScope
 
 
 class Ended(BaseException):
@@ -90,7 +97,7 @@ class LiveRun:
         self.task: int | None = None  # the program's own
         self._program: Awaitable[Any] | None = None
         self.ticket: Ticket | None = None  # what that task waits for, if it is a slot
-        self._waits: dict[int, float] = {}  # tasks that wait in the kernel, and how long their own deadlines let them
+        self._waits: dict[int, _Wait] = {}  # tasks that wait in the kernel
         self._on_idle = on_idle
         self.differences: Sequence[errors.Difference] = ()  # why it is stopped as incompatible
         self._newest: Batch | None = None
@@ -165,6 +172,8 @@ class LiveRun:
         if self._driven and self._insisted is not self._scope and self.stopped in _PATIENT:
             self._insisted = self._scope
             self.spawn(partial(self._insist, self._scope))
+        for wait in tuple(self._waits.values()):
+            wait.scope.cancel()
         for ticket in self.queued.values():  # inside a shield, nothing else would tell them
             ticket.woken.set()
         if self._driven:
@@ -255,13 +264,18 @@ class LiveRun:
 
     @contextmanager
     def waits(self) -> Iterator[None]:
-        """Inside, this task waits for what the kernel knows of: an instant, a signal, a slot or a child run."""
+        """Inside, this task waits for what the kernel knows of: an instant, a signal, a slot or a child run.
+
+        A stop of the run ends the wait in whatever task it is, and the caller looks at `stopped` afterwards. A task
+        that asyncio started without anyio is in no scope of the program's, and may have swallowed the one cancel that
+        its task group sends (tests/kernel/test_swallowed_cancels.py)."""
         task = this_task()
-        self._waits[task] = anyio.current_effective_deadline()
-        try:
-            yield
-        finally:
-            self._waits.pop(task, None)
+        with anyio.CancelScope() as scope:
+            self._waits[task] = _Wait(anyio.current_effective_deadline(), scope)
+            try:
+                yield
+            finally:
+                self._waits.pop(task, None)
 
     def seconds_at_rest(self) -> float | None:
         """Return for how many seconds the program does nothing, as far as it does not wait for what is recorded: until
@@ -280,7 +294,7 @@ class LiveRun:
                 if not (started := below.get(task_id)):
                     return None
                 todo += started
-        return min(self._waits.values()) - anyio.current_time()
+        return min(wait.deadline for wait in self._waits.values()) - anyio.current_time()
 
     async def written(self) -> None:
         """Return when all that was recorded is durable."""

@@ -181,6 +181,8 @@ class StepRunner:
             if step is not None and step.next_attempt_at is not None:
                 with run.waits():
                     await self._clock.sleep_until(step.next_attempt_at)
+                if run.stopped is not None:
+                    await run.unwind()
             while True:
                 step = state.steps.get(key)
                 if step is None or step.status is not StepStatus.WAITING:
@@ -198,6 +200,8 @@ class StepRunner:
                         await run.unwind()
                 with run.waits():
                     outcome = await child_runs.outcome(run, state.steps[key], call)
+                if run.stopped is not None:
+                    await run.unwind()
                 if isinstance(outcome, str):
                     run.record(events.StepCompleted(key, outcome))
                     return codec.decode(outcome)
