@@ -262,6 +262,19 @@ def test_a_dry_run_counts_what_goes_and_what_stays(flujoctl: Flujoctl, monkeypat
     assert with_paused.err.startswith("1 run (")
 
 
+@pytest.mark.usefixtures("four_runs")
+def test_a_dry_run_for_programs_lists_as_many_as_an_answer_holds(
+    flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says that there are more."""
+    monkeypatch.setattr(pruning, "LISTED", 3)
+
+    shown = flujoctl("prune", "--older-than", "0", "--dry-run", "-o", "name")
+
+    assert shown.out.split() == ["job-1", "job-2", "job-3"]
+    assert shown.err.splitlines()[1] == "only the 3 runs that ended first are listed"
+
+
 def test_prune_has_to_be_told_which_runs(flujoctl: Flujoctl) -> None:
     """No option is no choice, and a choice that cannot be read is refused before anything goes."""
     for options in ([], ["--yes"], ["--dry-run"], ["--keep-last", "0"], ["--label", "x"], ["--older-than", "soon"]):
