@@ -25,7 +25,7 @@ from .definition_keys import (
     STEP_KEYS,
     TOP_KEYS,
 )
-from .parameters import MISSING, TYPES, Parameter
+from .parameters import TYPES, Parameter, keywords_of
 from .reading import NUMBERS
 from .registry import Task, Tasks
 from .tasks.batch import batch
@@ -66,21 +66,8 @@ def schema_of_definitions(tasks: Tasks | None = None) -> Schema:
 
 def schema_of(parameter: Parameter) -> Schema:
     """Return what a value may be, in the words of JSON Schema."""
-    keywords = {
-        "type": list(parameter.types) or None,
-        "enum": list(parameter.allowed) or None,
-        "pattern": parameter.pattern,
-        "minimum": parameter.minimum,
-        "maximum": parameter.maximum,
-        "minLength": parameter.min_length,
-        "maxLength": parameter.max_length,
-        "minItems": parameter.min_items,
-        "maxItems": parameter.max_items,
-        "items": None if parameter.items is None else _or_template(schema_of(parameter.items)),
-        "description": parameter.description,
-    }
-    given = {name: value for name, value in keywords.items() if value is not None}
-    return given if parameter.default is MISSING else {**given, "default": parameter.default}
+    given = keywords_of(parameter)
+    return given if parameter.items is None else {**given, "items": _or_template(schema_of(parameter.items))}
 
 
 def _found(tasks: Tasks) -> list[Task]:

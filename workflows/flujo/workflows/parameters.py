@@ -121,6 +121,24 @@ class Parameter:
         return value
 
 
+def keywords_of(parameter: Parameter) -> dict[str, Any]:
+    """Return the keywords of a declaration that JSON Schema has as well, but `items`."""
+    keywords = {
+        "type": list(parameter.types) or None,
+        "enum": list(parameter.allowed) or None,
+        "pattern": parameter.pattern,
+        "minimum": parameter.minimum,
+        "maximum": parameter.maximum,
+        "minLength": parameter.min_length,
+        "maxLength": parameter.max_length,
+        "minItems": parameter.min_items,
+        "maxItems": parameter.max_items,
+        "description": parameter.description,
+    }
+    given = {name: value for name, value in keywords.items() if value is not None}
+    return given if parameter.default is MISSING else {**given, "default": parameter.default}
+
+
 def keyword_problems(keywords: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong with the keywords of a declaration, by keyword."""
     problems: dict[str, str] = {}

@@ -14,7 +14,7 @@ from flujo.cli.nearest import nearest
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare
 from flujo.kernel.errors import DeclarationError, TaskNotFoundError
-from flujo.workflows.parameters import MISSING, Parameter
+from flujo.workflows.parameters import Parameter, keywords_of
 from flujo.workflows.registry import BUILT_IN, Task, Tasks
 
 
@@ -76,22 +76,8 @@ _NOTHING: dict[str, Any] = {"inputs": {}, "one_of": [], "further_inputs": False,
 
 def _schema(parameter: Parameter) -> dict[str, Any]:
     """Return what an input may be, in the words of JSON Schema."""
-    keywords = {
-        "type": list(parameter.types) or None,
-        "enum": list(parameter.allowed) or None,
-        "pattern": parameter.pattern,
-        "minimum": parameter.minimum,
-        "maximum": parameter.maximum,
-        "minLength": parameter.min_length,
-        "maxLength": parameter.max_length,
-        "minItems": parameter.min_items,
-        "maxItems": parameter.max_items,
-        "format": parameter.format,
-        "description": parameter.description,
-        "required": parameter.required or None,
-    }
-    given = {name: value for name, value in keywords.items() if value is not None}
-    return given if parameter.default is MISSING else {**given, "default": parameter.default}
+    besides = {"format": parameter.format, "required": parameter.required or None}
+    return {**keywords_of(parameter), **{name: value for name, value in besides.items() if value is not None}}
 
 
 def _show(task: Mapping[str, Any]) -> None:
