@@ -128,7 +128,7 @@ async def test_an_item_that_takes_too_long_is_ended_with_its_process(tmp_path: P
         "if item == 1 and len(open('pids').readlines()) == 2:\n  while True: pass\nresult = item"
     )
     state = await performed(
-        tmp_path, code, items="[0, 1]", more="timeout: 500ms\n    retry: {max_attempts: 2, delay: 1ms}"
+        tmp_path, code, items="[0, 1]", more="timeout: 3s\n    retry: {max_attempts: 2, delay: 1ms}"
     )
 
     first, cut, again = map(int, (tmp_path / "pids").read_text().split())
