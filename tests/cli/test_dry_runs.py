@@ -14,6 +14,7 @@ name: Dry
 params: {day: monday, count: 2, hosts: [a, b]}
 settings: {size: 3}
 secrets: [TOKEN]
+env: {MODE: 3, SAID: "{{ day }}"}
 steps:
   - name: fetch
     task: shell
@@ -25,6 +26,7 @@ steps:
     inputs: {message: "{{ steps.fetch.result.stdout }}"}
   - {name: each, task: echo, for_each: "{{ hosts }}", inputs: {message: "{{ item }} {{ day }}"}}
   - {name: late, task: echo, inputs: {message: "{{ workspace }} {{ run.id }} {{ timestamp }} {{ settings.size }}"}}
+  - {name: more, task: echo, inputs: {message: ["{{ env.MODE }}", "{{ env.SAID }}"]}}
   - {name: wrong, task: echo, inputs: {message: "{{ hosts.colour }}"}}
 flows: {definitions: [{few: [fetch, late]}]}
 """
@@ -47,7 +49,9 @@ steps:
        message: {{ item }} {{ day }}
   5. late (echo)
        message: {{ workspace }} {{ run.id }} {{ timestamp }} {{ settings.size }}
-  6. wrong (echo)
+  6. more (echo)
+       message: ["3", "{{ env.SAID }}"]
+  7. wrong (echo)
        message: {{ hosts.colour }}
 """
 
@@ -103,7 +107,7 @@ def test_the_same_is_there_as_json(dry: str, flujoctl: Flujoctl) -> None:
     told = json.loads(flujoctl("run", dry, "count=3", "--dry-run", "-o", "json").out)
 
     assert told["inputs"]["count"] == 3
-    assert told["steps"] == ["fetch", "many", "use", "each", "late", "wrong"]
+    assert told["steps"] == ["fetch", "many", "use", "each", "late", "more", "wrong"]
     assert told["preview"][1] == {
         "name": "many",
         "task": "echo",

@@ -16,6 +16,7 @@ from .evaluation import is_template
 from .parameters import check_inputs
 from .sandbox import Variables
 from .templates import References, condition_references, holds, references, render
+from .texts import as_text
 
 _KNOWN = ("args", "env", "settings", "workflow", "workflow_name", "workflow_file", "workflow_dir", "start_dir")
 
@@ -40,18 +41,19 @@ async def preview(
     part = part_of(definition, choice)
     complete, _ = check_inputs(part.parameters, inputs, takes_others=True)
     file, folder = ("", "") if path is None else (str(path), str(path.parent))
+    plain = {name: as_text(value) for name, value in part.env.items() if not is_template(str(value))}
     own = {"workflow_name": part.name, "workflow_file": file, "workflow_dir": folder, "start_dir": os.getcwd()}
     names = {
         **complete,
         **own,
         "args": complete,
-        "env": Variables({name: os.environ[name] for name in part.env_names if name in os.environ}),
+        "env": Variables({**{name: os.environ[name] for name in part.env_names if name in os.environ}, **plain}),
         "settings": part.settings,
         "workflow": {"name": part.name, "version": part.version, "file": file, "dir": folder},
         "steps": {},
     }
     told = {*_KNOWN, *complete}
-    hidden = {*part.secrets, *part.env} | ({*part.env_names} if part.env_files else set())
+    hidden = {*part.secrets, *part.env, *(part.env_names if part.env_files else ())} - plain.keys()
     return [await _previewed(part, step, _Known(names, told, hidden)) for step in part.steps]
 
 
