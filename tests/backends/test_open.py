@@ -13,7 +13,7 @@ import pytest
 
 import flujo.backends
 from flujo.backends import InMemoryBackend, open_backend, schemes
-from flujo.backends.discovery import anchored, path_of, workspaces_of
+from flujo.backends.discovery import anchored, find_store, path_of, workspaces_of
 from flujo.kernel.errors import StoreError, StoreUrlError
 from shipped import HARNESSES, ON_DISK
 
@@ -157,3 +157,13 @@ async def test_a_backend_that_restores_nothing_says_so(tmp_path: Path) -> None:
     assert not backend.capabilities.restorable
     with pytest.raises(StoreError, match="flujo cannot restore a store of this kind"):
         await backend.restore(tmp_path / "backup")
+
+
+def test_a_setting_that_is_no_text_is_told_with_its_file(tmp_path: Path) -> None:
+    """The file comes first, as in every error of a store."""
+    (tmp_path / "flujo.toml").write_text("store = 5\n")
+
+    with pytest.raises(StoreUrlError) as refused:
+        find_store(here=tmp_path)
+
+    assert refused.value.message == f"{tmp_path / 'flujo.toml'}: `store` must be a text"

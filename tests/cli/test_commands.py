@@ -436,3 +436,13 @@ def test_completion_scripts(flujoctl: Flujoctl) -> None:
     """For the shells click knows; bash is asked for its version, so zsh and fish stand for all."""
     for shell in ("zsh", "fish"):
         assert "_FLUJOCTL_COMPLETE" in flujoctl("completion", shell).out
+
+
+def test_what_was_set_is_said_to_people_only(folder: Path, flujoctl: Flujoctl) -> None:
+    """Not where quiet was asked for, nor among what programs read."""
+    (folder / "gate.yaml").write_text("name: gate\nparams: {x: {default: 0}}\nsteps: [{name: go, task: wait_signal}]\n")
+    flujoctl("run", "gate.yaml", "--id", "r", "--no-wait")
+
+    assert flujoctl("set", "r", "x=1").out == "variable x of run r is set\n"
+    assert flujoctl("set", "r", "x=2", "--quiet").out == ""
+    assert flujoctl("set", "r", "x=3", "-o", "json").out == ""

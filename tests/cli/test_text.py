@@ -8,7 +8,7 @@ import pytest
 
 from flujo.cli import text
 from flujo.cli.session import has_colour
-from flujo.kernel import Event, StepState, WorkflowState
+from flujo.kernel import Event, StepState, StepStatus, WorkflowState
 from flujo.kernel.events import KINDS, Kind, RunCompleted, UnknownFact
 from kernel.journal.test_events import SAMPLES, least
 
@@ -102,3 +102,12 @@ def test_every_kind_of_event_has_a_line_of_its_own(kind: Kind) -> None:
         assert line.startswith(
             f"{step.name}: " if is_about_a_step else ("run", "cancel", "pause", "signal", "variable")
         )
+
+
+def test_a_step_says_what_it_waits_for() -> None:
+    """A run that it has started, or an instant."""
+    child = StepState("a", status=StepStatus.WAITING, child="other")
+    sleeping = StepState("a", status=StepStatus.WAITING, until=0)
+
+    assert text._remark(child, 0) == "waits for run other"
+    assert text._remark(sleeping, 0).startswith("sleeps until 1970-01-01")

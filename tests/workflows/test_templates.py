@@ -351,3 +351,9 @@ def test_what_takes_a_few_names_asks_no_worker(template: str, text: str, monkeyp
     monkeypatch.setattr(workers.workers, "render", None)
 
     assert render(template, NAMES) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(True, "<true>"), (None, "<null>"), ([1, "a"], '<[1, "a"]>'), (7, "<7>")])
+def test_one_value_may_stand_alone_behind_a_percent_sign(value: Any, text: str) -> None:
+    """It becomes the text that it becomes everywhere."""
+    assert render("{{ '<%s>' % x }}", {"x": value}) == text
