@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import anyio
@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, StepFailed, Wait, current_attempt, workflow
 from flujo.kernel.errors import FlujoError
-from flujo.kernel.execution.attempt_runner import Failed, StepOptions, run_attempt
+from flujo.kernel.execution.attempt_runner import Failed, StepOptions, _restore, run_attempt
 from flujo.kernel.execution.current_attempt import Attempt
 from flujo.kernel.execution.subprocesses import Children
 from kernel.execution.steps import crashed, one_step, outcome
@@ -233,3 +233,17 @@ async def test_plain_functions_leave_the_threads_of_the_application_alone() -> N
         await handle.result()
 
     assert most[0] == 2
+
+
+def test_a_variable_that_a_body_was_the_first_to_set_has_its_default_again() -> None:
+    """What it held before stays as it was, and so does what has no default."""
+    other: ContextVar[int] = ContextVar("other")
+
+    def body() -> tuple[str, int]:
+        before = copy_context()
+        language.set("changed")
+        other.set(1)
+        _restore(before)
+        return language.get(), other.get()
+
+    assert copy_context().run(body) == ("unset", 1)

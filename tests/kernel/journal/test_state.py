@@ -115,3 +115,12 @@ def test_a_new_generation_of_a_loop_is_not_open() -> None:
     assert (state.open_loops, state.done, state.steps["loop"].status) == ([], 0, "pending")
     state = then(state, StepWaiting("loop", "items", 2), at=9)
     assert (state.open_loops, state.steps["loop"].generation) == (["loop"], 2)
+
+
+def test_a_run_has_used_what_its_steps_have() -> None:
+    """The seconds together, and the most memory that one of them had; nothing where no step has run a command."""
+    state = history(LOOP, StepStarted("first"))
+    assert state.used is None
+
+    state = then(state, ProgressReported("first", 1, 1, None, {"cpu_seconds": 2.0, "peak_bytes": 7.0}), at=9)
+    assert state.used == (2.0, 7.0)

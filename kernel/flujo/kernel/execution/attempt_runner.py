@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import iscoroutine
@@ -127,13 +128,10 @@ def _restore(before: Context) -> None:
     its value, since Python takes no variable out of a context."""
     for variable, value in copy_context().items():
         if variable not in before:
-            if (default := Context().run(variable.get, _UNSET)) is not _UNSET:
-                variable.set(default)
+            with suppress(LookupError):  # a default that is given to `get` would hide that of the variable
+                variable.set(Context().run(variable.get))
         elif value is not before[variable]:
             variable.set(before[variable])
-
-
-_UNSET: Any = object()
 
 
 async def _in_thread(body: Body, threads: anyio.CapacityLimiter | None) -> Any:
