@@ -144,15 +144,17 @@ def test_a_mutant_reaches_nothing_outside_of_its_cage(project: Path, stranger: s
 
 def test_new_tests_are_tried_before_the_record_knows_them(project: Path, record: Record) -> None:
     """If their file is near by its name."""
-    new = "from flujo.sizes import is_small\n\n\ndef test_limit():\n    assert not is_small(10)\n"
-    (project / "tests" / "test_limits_of_sizes.py").write_text(new)
-    changed = next(each for each in draw(project, 100, 1) if "<= 10" in each.diff(project))
+    new = project / "tests" / "test_limits_of_sizes.py"
+    new.write_text("from flujo.sizes import is_small\n\n\ndef test_limit():\n    assert not is_small(10)\n")
+    try:
+        changed = next(each for each in draw(project, 100, 1) if "<= 10" in each.diff(project))
+        names = {test.name for test in witnesses(changed, record, project)}
+        with workplaces(project, 1) as places:
+            (trial,) = try_all(places, [changed], record, 120)
+    finally:
+        new.unlink()  # the project is that of all tests here
 
-    assert "tests/test_limits_of_sizes.py" in {test.name for test in witnesses(changed, record, project)}
-
-    with workplaces(project, 1) as places:
-        (trial,) = try_all(places, [changed], record, 120)
-
+    assert "tests/test_limits_of_sizes.py" in names
     assert trial.noticed_by == "tests/test_limits_of_sizes.py::test_limit"
 
 
