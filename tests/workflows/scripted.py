@@ -48,7 +48,7 @@ class ScriptedContext:
     started: list[str] = field(default_factory=list)
     timeouts: dict[str, float | None] = field(default_factory=dict)
     waits: dict[str, Wait] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
+    used: dict[str, int] = field(default_factory=dict)
     crash_in: str | None = None
     ending: str | None = None
 
@@ -57,8 +57,7 @@ class ScriptedContext:
         return ScriptedContext(self.environment, self.children, self.run_id, self.records)
 
     def peek(self, name: str) -> Record | None:
-        assert name not in self.used, f"the next use of {name} is not its first"
-        return self.records.get(name)
+        return self.records.get(self._next(name))
 
     async def pause_without_workspace(self) -> NoReturn:
         """Nothing here makes or removes a workspace."""
@@ -78,11 +77,10 @@ class ScriptedContext:
 
     async def sleep(self, duration: float, *, name: str = "sleep") -> None:
         """A pause takes no time here."""
-        self._use(name)
+        self.records.setdefault(self._use(name), Record()).status = "completed"
 
     def skip(self, name: str, reason: str) -> None:
-        self._use(name)
-        record = self.records.setdefault(name, Record())
+        record = self.records.setdefault(self._use(name), Record())
         if record.status == "pending":
             record.status, record.reason = "skipped", reason
 
@@ -96,7 +94,7 @@ class ScriptedContext:
         timeout: float | None = None,
     ) -> Any:
         assert name is not None
-        self._use(name)
+        name = self._use(name)
         self.timeouts[name] = timeout
         record = self.records.setdefault(name, Record())
         if record.status == "failed":
@@ -127,7 +125,7 @@ class ScriptedContext:
 
     async def loop(self, loop: Loop, /, *, name: str) -> Any:
         """Perform the items of a loop one after the other, and then the loop itself."""
-        record = self.records.setdefault(name, Record())
+        record = self.records.setdefault(self._next(name), Record())
         if record.status in ("failed", "completed", "skipped"):
             return await self.step(self._never, name=name)
         agenda = await loop.read()
@@ -161,9 +159,15 @@ class ScriptedContext:
         finally:
             leave_attempt(token)
 
-    def _use(self, name: str) -> None:
-        assert name not in self.used, f"{name} was used twice"
-        self.used.add(name)
+    def _next(self, name: str) -> str:
+        """The key that the next use of a name gets, as in a branch of the kernel."""
+        before = self.used.get(name, 0)
+        return name if before == 0 else f"{name}#{before + 1}"
+
+    def _use(self, name: str) -> str:
+        key = self._next(name)
+        self.used[name] = self.used.get(name, 0) + 1
+        return key
 
 
 def report_nothing(step: str | None, done: float, total: float | None, message: str | None, metrics: object) -> None:
