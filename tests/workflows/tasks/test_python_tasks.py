@@ -219,3 +219,14 @@ def test_a_function_is_called_for_each_item(runs: Runs) -> None:
     """)
 
     assert results["each"]["results"] == ["A B", "C D", "E F"]
+
+
+def test_a_result_that_is_too_large_fails_its_step_and_says_so(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was cut is never read as an answer."""
+    monkeypatch.setattr("flujo.workflows.tasks.python_code.MAX_OUTPUT_BYTES", 10_000)
+
+    kind, _ = runs.error("""
+        - {name: a, task: python_code, inputs: {code: "result = 'x' * 30_000"}}
+    """)
+
+    assert kind.endswith("OutputTooLargeError")
