@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flujo.kernel.errors import InvalidNameError, NoLogError
-from flujo.kernel.store.run_logs import MAX_TEXT, LogChoice, LogLine, LogOptions, line_start, parse, read_log
+from flujo.kernel.state import WorkflowState
+from flujo.kernel.store.run_logs import MAX_TEXT, LogChoice, LogLine, LogOptions, line_start, log_of, parse, read_log
 
 
 @pytest.mark.parametrize(
@@ -114,3 +115,13 @@ def test_only_an_ordinary_file_is_read(tmp_path: Path) -> None:
     for name in ("link", "pipe", "folder"):
         with pytest.raises(NoLogError, match="its log cannot be read"):
             read_log("r", tmp_path / name, LogChoice())
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/home/ann/.ssh/id_ed25519", "r.log/../other.log", "/tmp/other.log"])
+def test_a_run_names_no_other_file_as_its_log(path: str) -> None:
+    """What was imported could name any, and a server reads it for everybody who may look at runs."""
+    state = WorkflowState(run_id="r", uid="u", environment={"log_file": path})
+
+    with pytest.raises(NoLogError, match="is none of this run"):
+        log_of(state, LogChoice())
+    assert log_of(WorkflowState("r", "u", environment={"log_file": "/w/r.log"}), LogChoice()) == Path("/w/r.log")

@@ -44,8 +44,9 @@ def listed(names: Sequence[str]) -> str:
 
 
 def named(name: str, mark: str = "`") -> str:
-    """Return a name for an error message, cut if it is long."""
-    return f"{mark}{name if len(name) <= MAX_COMPARED else name[: MAX_COMPARED - 1] + '…'}{mark}"
+    """Return a name for an error message: on one line, cut if it is long."""
+    short = name if len(name) <= MAX_COMPARED else name[: MAX_COMPARED - 1] + "…"
+    return mark + "".join(each if each.isprintable() else repr(each)[1:-1] for each in short) + mark
 
 
 def shown(value: Any) -> str:

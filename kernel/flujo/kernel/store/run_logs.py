@@ -112,6 +112,8 @@ def log_of(state: WorkflowState, choice: LogChoice) -> Path:
     path = state.environment.get("log_file")
     if not isinstance(path, str):
         raise NoLogError(state.run_id, "only runs of YAML workflows keep one; a Python program logs where it likes")
+    if Path(path).name != f"{state.run_id}.log":  # of a run that was imported: it could name any file of the server's
+        raise NoLogError(state.run_id, f"what it names as its log, {path}, is none of this run")
     if choice.step is not None and choice.step not in state.steps:
         raise StepNotFoundError(state.run_id, choice.step, list(state.steps))
     return Path(path)
