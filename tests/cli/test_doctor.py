@@ -18,7 +18,7 @@ from flujo.backends.conformance.values import creation
 from flujo.kernel.durations import MICROSECONDS
 from other_users import OTHER, give_away, root_only
 
-CLEAN = ["versions", "sqlite", "grpc", "store", "clock", "runs", "processes", "permissions", "disk"]
+CLEAN = ["versions", "sqlite", "grpc", "store", "clock", "runs", "processes", "outputs", "permissions", "disk"]
 
 HELLO = """\
 name: hello

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
 from flujo.kernel.errors import FlujoError
 
+from .repetition import Repetition
 from .text import size_text
 
 LITTLE_BYTES = 1 << 30
@@ -160,6 +161,15 @@ def of_leftovers(processes: Mapping[str, Sequence[int]]) -> Finding:
     message = f"processes of interrupted runs are still alive: {_listed(list(map(str, pids)))}"
     fix = f"flujoctl resume {quote(min(processes))}  # ends them before it goes on"
     return Finding("processes", Verdict.WARNING, message, fix)
+
+
+def of_repetition(found: Mapping[str, Repetition]) -> Finding:
+    """Judge the runs whose outputs repeat earlier ones, by id."""
+    if not found:
+        return _ok("outputs", "the newest runs store what is new")
+    run_id = max(found, key=lambda each: found[each].repeated_bytes)
+    message = f"run {run_id}: {found[run_id].sentence}"
+    return Finding("outputs", Verdict.WARNING, message, f"flujoctl inspect {quote(run_id)}")
 
 
 def is_fatal(findings: Sequence[Finding]) -> bool:

@@ -18,6 +18,7 @@ from .interruption import EXIT_CODE, Interruption
 from .output import emit_all
 from .resume_run import chosen_workflow
 from .session import Session, has_colour, say
+from .shared_workspaces import note_shared_workspace
 
 _TOLD = 5
 """How many refusals are told one by one."""
@@ -54,6 +55,7 @@ async def _begin(session: Session, runs: Runs, run_id: str, stored: bool, option
     try:
         async with reading(session.target) as stores:
             state = await stores.inspect(run_id)
+        note_shared_workspace(session, state)
         workflow = chosen_workflow(session, state, stored=stored, named=options.get("workflow"))
         own = ResumeOptions(**options) | {"workflow": workflow, "by": session.user}
         await runs.resume(run_id, **own)

@@ -17,6 +17,7 @@ from .connect import reading
 from .failures import SourceNotFoundError
 from .foreground import advance
 from .session import Session
+from .shared_workspaces import note_shared_workspace
 from .target import ServerTarget
 
 
@@ -30,6 +31,7 @@ async def resume_run(
     """
     async with reading(session.target) as runs:
         state = await runs.inspect(run_id)
+    note_shared_workspace(session, state)
     workflow = chosen_workflow(session, state, stored=stored, named=options.get("workflow"))
     options |= {"workflow": workflow, "by": session.user}
 

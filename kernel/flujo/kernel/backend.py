@@ -38,6 +38,7 @@ from .store.filters import (
     check_text,
     run_filter,
 )
+from .store.workspaces import other_owner
 
 __all__ = [
     "EARLIEST",
@@ -72,6 +73,7 @@ __all__ = [
     "check_text",
     "is_child",
     "keep_fixed_columns",
+    "other_owner",
     "run_filter",
     "size_of_rows",
 ]

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from flujo.cli.diagnosis import Finding, Verdict
 from flujo.cli.failures import EXIT_CODES
 from flujo.cli.maintenance import run_interruptible
 from flujo.cli.output import emit, emit_all
+from flujo.cli.repetition import Repetition, find_repetition
 from flujo.cli.session import Session, declare, harmless
 from flujo.cli.target import ServerTarget, StoreTarget
 from flujo.kernel import Observer, Order, RunSummary
@@ -30,6 +32,12 @@ from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import FlujoError, StoreError, StoreNotFoundError
 from flujo.kernel.state import LIVE
 from flujo.kernel.trust import foreign_owner
+
+NEWEST_RUNS = 20
+"""Of how many runs the outputs are looked at, the newest ones."""
+
+MOST_EVENTS = 5_000
+"""The outputs of a run with more events are not looked at, which would take long."""
 
 MOST_RUNS = 1000
 """How many unfinished runs are looked at, the newest ones."""
@@ -40,7 +48,8 @@ def command(session: Session) -> int:
     """Look at what flujo needs here, and say of everything that is wrong what to do about it.
 
     Looks at the versions, the store and its runs, the permissions, the disk, the clock, the processes that interrupted
-    runs have left, and the server. Changes nothing. Ends with 5 if something does not work; a warning does not count.
+    runs have left, outputs that repeat others, and the server. Changes nothing. Ends with 5 if something does not work;
+    a warning does not count.
     """
 
     async def look() -> list[Finding]:
@@ -101,10 +110,12 @@ async def _store(target: StoreTarget) -> AsyncIterator[Finding]:
             newest = (await observer.list(order=Order.UPDATED, limit=1)).runs
             yield diagnosis.of_clock(now, newest[0].updated_at if newest else None)
             interrupted, is_all = await _interrupted(observer)
+            repeating = await _repeating(observer)
         yield diagnosis.of_interrupted([run.run_id for run in interrupted], is_all)
         yield diagnosis.of_leftovers(
             {run.run_id: pids for run in interrupted if (pids := sorted(processes_of([run.uid])))}
         )
+        yield diagnosis.of_repetition(repeating)
     except StoreNotFoundError:
         yield Finding("store", Verdict.OK, f"{target.url} will be made by the first run")
         yield diagnosis.of_clock(now, None)
@@ -119,6 +130,18 @@ async def _interrupted(observer: Observer) -> tuple[list[RunSummary], bool]:
     """Return the first unfinished runs that no process runs, and whether those are all."""
     page = await observer.list(statuses=sorted(LIVE), limit=MOST_RUNS)
     return [run for run in page.runs if await observer.is_interrupted(run)], page.next is None
+
+
+async def _repeating(observer: Observer) -> dict[str, Repetition]:
+    """Return those of the newest runs whose outputs repeat earlier ones, by id."""
+    page = await observer.list(order=Order.UPDATED, limit=NEWEST_RUNS)
+    found: dict[str, Repetition] = {}
+    for run in page.runs:
+        if run.seq <= MOST_EVENTS:
+            with suppress(FlujoError):  # pruned meanwhile, or of a newer release
+                if (repetition := find_repetition(await observer.inspect(run.run_id))) is not None:
+                    found[run.run_id] = repetition
+    return found
 
 
 def _surroundings(path: Path) -> Iterator[Finding]:

@@ -10,7 +10,9 @@ from flujo.cli import sources, text
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit, emit_run
+from flujo.cli.repetition import find_repetition
 from flujo.cli.session import Session, declare, has_colour, run_async
+from flujo.cli.shared_workspaces import note_shared_workspace
 from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState
 from flujo.kernel.durations import format_duration, format_instant
 from flujo.kernel.errors import StepNotFoundError, ways_on
@@ -46,6 +48,7 @@ def command(session: Session, run_id: str, step_name: str | None, show_outputs: 
         _show_run(session, state, is_idle, now)
         if show_outputs:
             _show_outputs(state)
+        _warn(session, state)
     _suggest(session, state, is_idle)
     return 0
 
@@ -163,6 +166,13 @@ def _print_step(step: StepState, now: int) -> None:
 def _lines(recorded: str) -> str:
     """Return a recorded text of several lines, each without control characters."""
     return "\n".join(text.printable(line) for line in recorded.splitlines())
+
+
+def _warn(session: Session, state: WorkflowState) -> None:
+    """Say what deserves a look although nothing has failed."""
+    if (repetition := find_repetition(state)) is not None:
+        session.note(repetition.sentence)
+    note_shared_workspace(session, state)
 
 
 def _suggest(session: Session, state: WorkflowState, is_idle: bool) -> None:

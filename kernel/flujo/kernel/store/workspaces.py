@@ -90,6 +90,16 @@ class Workspaces:
         return os.path.relpath(self._backend.path.resolve(), folder.resolve())
 
 
+def other_owner(workspace: Path, store: Path) -> Path | None:
+    """Return the path of the store that a workspace was made for, if that store is there and is not `store`."""
+    folder = workspace.parent
+    if (name := _owner(folder)) is None:
+        return None
+    owner = folder / name
+    is_other = os.path.lexists(owner) and owner.resolve() != store.resolve()
+    return Path(os.path.normpath(owner)) if is_other else None
+
+
 def _owner(folder: Path) -> str | None:
     """Return the store that a folder names; None for a folder without a mark."""
     try:

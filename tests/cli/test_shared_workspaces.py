@@ -1,0 +1,67 @@
+"""A run that was copied with its store works in the workspace of the original, and says so before it does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import Flujoctl
+
+WORK = """\
+name: work
+steps:
+  - {name: fetch, task: write_file, inputs: {path: page, content: all}}
+  - {name: approve, task: wait_signal}
+  - {name: count, task: read_file, inputs: {path: page}}
+"""
+
+
+@pytest.fixture
+def waiting(folder: Path, flujoctl: Flujoctl) -> Path:
+    """A folder with a store in which a run `r` has filled its workspace, and waits; nobody runs it."""
+    (folder / "work.yaml").write_text(WORK, encoding="utf-8")
+    assert flujoctl("run", "work.yaml", "--id", "r", "--no-wait").code == 7
+    return folder
+
+
+COPIES = {
+    "a backup": (["db", "backup", "copy.db"], "sqlite:copy.db"),
+    "a copy": (["db", "copy", "sqlite:.flujo/state.db", "sqlite:other/copy.db"], "sqlite:other/copy.db"),
+    "a copy of another kind": (["db", "copy", "sqlite:.flujo/state.db", "file:elsewhere/runs"], "file:elsewhere/runs"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "store"), COPIES.values(), ids=COPIES)
+def test_a_copy_names_the_store_whose_files_it_works_in(
+    waiting: Path, flujoctl: Flujoctl, arguments: list[str], store: str
+) -> None:
+    """In inspect, and when it goes on; the original has nothing to say."""
+    (waiting / "other").mkdir()
+    (waiting / "elsewhere").mkdir()
+    assert flujoctl(*arguments).code == 0
+    said = f"workspaces/r belongs to a run of {waiting / '.flujo' / 'state.db'}; run r is a copy"
+
+    assert said in flujoctl("inspect", "r", "--store", store).err
+    flujoctl("signal", "r", "approve", "--store", store)
+    assert said in flujoctl("resume", "--status", "waiting", "--yes", "--store", store).err
+    assert said in flujoctl("resume", "r", "--from-step", "count", "--store", store).err
+    assert "is a copy" not in flujoctl("inspect", "r").err
+    flujoctl("signal", "r", "approve")
+    assert "is a copy" not in flujoctl("resume", "r").err
+
+
+def test_a_store_that_was_moved_or_renamed_has_its_own_files(
+    waiting: Path, flujoctl: Flujoctl, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that its folder names is not there any more."""
+    (waiting / ".flujo" / "state.db").rename(waiting / ".flujo" / "renamed.db")
+    assert "is a copy" not in flujoctl("inspect", "r", "--store", "sqlite:.flujo/renamed.db").err
+    (waiting / ".flujo" / "renamed.db").rename(waiting / ".flujo" / "state.db")
+
+    place = tmp_path_factory.mktemp("moved") / "project"
+    shutil.move(waiting, place)
+    monkeypatch.chdir(place)
+
+    assert "is a copy" not in flujoctl("inspect", "r").err
