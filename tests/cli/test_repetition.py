@@ -73,7 +73,7 @@ def test_what_has_grown_is_found(outputs: list[object], names: tuple[str, ...]) 
 
     assert found is not None
     assert set(found.steps) == set(names)
-    assert found.count >= 10
+    assert found.number >= 10
     assert found.repeated_bytes > found.total_bytes * 0.7
 
 
@@ -84,7 +84,7 @@ def test_other_steps_between_do_not_hide_it() -> None:
     found = find_repetition(run_of(*outputs, names=("fetch", "gather")))
 
     assert found is not None
-    assert found.count >= 10
+    assert found.number >= 10
 
 
 @pytest.mark.parametrize(

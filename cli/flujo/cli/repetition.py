@@ -31,7 +31,7 @@ class Repetition(NamedTuple):
     bytes of all outputs."""
 
     steps: tuple[str, ...]  # without their numbers: `gather` for `gather#17`
-    count: int
+    number: int
     repeated_bytes: int
     total_bytes: int
 
@@ -40,19 +40,19 @@ class Repetition(NamedTuple):
         """Return what is said about it."""
         listed = ", ".join(self.steps[:_NAMED]) + (", …" if len(self.steps) > _NAMED else "")
         return (
-            f"{self.count} outputs of {listed} repeat the ones before: {size_text(self.repeated_bytes)} of "
+            f"{self.number} outputs of {listed} repeat the ones before: {size_text(self.repeated_bytes)} of "
             f"{size_text(self.total_bytes)}; let a step return what is new, and the workflow put it together"
         )
 
 
 def find_repetition(state: WorkflowState) -> Repetition | None:
     """Return what the outputs of a run repeat of earlier ones; None unless that is the larger part of them."""
-    settled = sorted((step for step in state.steps.values() if step.output_json), key=lambda step: step.settled_seq or 0)
+    completed = [step for step in state.steps.values() if step.output_json]
     newest: dict[str, str] = {}  # the last output of each name
     before = ""  # the output before, whatever its step is called
     names: dict[str, None] = {}
     count = repeated = total = 0
-    for step in settled:
+    for step in sorted(completed, key=lambda step: step.settled_seq or 0):
         output, name = step.output_json or "", _NUMBERS.sub("", step.name)
         found = max(_repeated(output, earlier) for earlier in {newest.get(name, ""), before})
         if found:
@@ -76,4 +76,3 @@ def _repeated(output: str, earlier: str) -> int:
         return len(core)
     common = bisect_left(range(len(earlier)), True, key=lambda length: not output.startswith(earlier[: length + 1]))
     return common if common * 2 > len(earlier) else 0
-

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from typing import Unpack
-
-import click
 
 from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow, WorkflowState
 from flujo.kernel.api import ResumeOptions
@@ -46,18 +42,6 @@ async def resume_run(
         return sources.from_stored_text(stored, state)
 
     return await advance(session, run_id, begin, no_wait=no_wait, after_seq=state.seq, load_definition=load_definition)
-
-
-async def make_workspaces(session: Session, run_ids: Sequence[str]) -> None:
-    """Make the folders that runs have recorded as their workspaces, as far as they are gone."""
-    if isinstance(session.target, ServerTarget):
-        raise click.UsageError("the workspaces of a server are on its own disk; make the folder there")
-    async with reading(session.target) as runs:
-        for run_id in run_ids:
-            folder = (await runs.inspect(run_id)).environment.get("workspace")
-            if folder is not None and not os.path.isdir(folder):  # noqa: ASYNC240 - one command, nothing beside it
-                os.makedirs(folder, mode=0o700)
-                session.note(f"made the empty workspace {folder}")
 
 
 def chosen_workflow(session: Session, state: WorkflowState, *, stored: bool, named: Workflow | None) -> Workflow | None:

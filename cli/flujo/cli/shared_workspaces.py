@@ -20,6 +20,6 @@ def note_shared_workspace(session: Session, state: WorkflowState) -> None:
         return
     if (owner := other_owner(Path(workspace), store)) is not None:
         session.note(
-            f"the workspace {workspace} belongs to a run of {owner}; run {state.run_id} is a copy and works in the same "
-            "files"
+            f"the workspace {workspace} belongs to a run of {owner}; run {state.run_id} is a copy and works in the "
+            "same files"
         )

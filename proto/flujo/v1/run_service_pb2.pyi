@@ -1427,6 +1427,7 @@ class ResumeRunRequest(_message.Message):
     RETRY_FIELD_NUMBER: _builtins.int
     SKIP_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EMPTY_WORKSPACE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run. At most 100 bytes."""
     from_step: _builtins.str
@@ -1440,6 +1441,10 @@ class ResumeRunRequest(_message.Message):
     request_id: _builtins.str
     """Id of this request, the same when it is repeated: the run is resumed once. Empty: a repeat is another request.
     At most 100 bytes.
+    """
+    empty_workspace: _builtins.bool
+    """Make the workspace of the run anew, empty, if it is gone. Without it such a run pauses with WORKSPACE_GONE before a
+    step works on nothing.
     """
     @_builtins.property
     def inputs(self) -> _payload_pb2.Payload:
@@ -1469,10 +1474,11 @@ class ResumeRunRequest(_message.Message):
         retry: _abc.Iterable[_builtins.str] | None = ...,
         skip: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
         request_id: _builtins.str = ...,
+        empty_workspace: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_changes", b"accept_changes", "by", b"by", "definition", b"definition", "from_step", b"from_step", "inputs", b"inputs", "request_id", b"request_id", "retry", b"retry", "run_id", b"run_id", "skip", b"skip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_changes", b"accept_changes", "by", b"by", "definition", b"definition", "empty_workspace", b"empty_workspace", "from_step", b"from_step", "inputs", b"inputs", "request_id", b"request_id", "retry", b"retry", "run_id", b"run_id", "skip", b"skip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,7 +42,14 @@ CALLS: list[tuple[type[Any], type[Message], dict[str, Any]]] = [
     (
         ResumeOptions,
         pb.ResumeRunRequest,
-        {"from_step": "a", "retry": ["b", "c"], "accept_changes": True, "by": "ann", "request_id": "x"},
+        {
+            "from_step": "a",
+            "retry": ["b", "c"],
+            "accept_changes": True,
+            "empty_workspace": True,
+            "by": "ann",
+            "request_id": "x",
+        },
     ),
     (
         ForkOptions,

@@ -8,7 +8,7 @@ import click
 
 from flujo.cli.inputs import parse_inputs
 from flujo.cli.resume_many import resume_many
-from flujo.cli.resume_run import make_workspaces, resume_run
+from flujo.cli.resume_run import resume_run
 from flujo.cli.selecting import Named, Verb, naming_without_ids, runs_named
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import RunStatus
@@ -63,9 +63,9 @@ def command(
 
     async def resume() -> int:
         found = await runs_named(session, named, RESUME)
-        if empty_workspace:
-            await make_workspaces(session, found)
-        options = ResumeOptions(from_step=from_step, inputs=inputs or None, accept_changes=accept_changes)
+        options = ResumeOptions(
+            from_step=from_step, inputs=inputs or None, accept_changes=accept_changes, empty_workspace=empty_workspace
+        )
         if named.is_one:
             return await resume_run(session, found[0], stored=stored, no_wait=not wait, **options)
         return await resume_many(session, found, stored=stored, **options) if found else 0

@@ -43,6 +43,9 @@ class ResumeOptions(TypedDict, total=False):
     accept_changes: bool
     """Go on although the definition contradicts completed steps."""
 
+    empty_workspace: bool
+    """Make the workspace of the run anew, empty, if it is gone."""
+
     by: str | None
     """Who asks, for the journal."""
 
@@ -62,6 +65,7 @@ class Resumption:
     skip: Mapping[str, Any] | None = None
     inputs: Mapping[str, Any] | None = None
     accept_changes: bool = False
+    empty_workspace: bool = False
     by: str | None = None
     request_id: str | None = None
 
@@ -89,6 +93,7 @@ class Resumption:
             inputs=dict(self.inputs or {}),
             accept_changes=self.accept_changes,
             by=self.by,
+            **({"empty_workspace": True} if self.empty_workspace else {}),  # earlier releases did not have it
         )
 
 

@@ -41,6 +41,7 @@ from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.outcomes import CancelOutcome
 from flujo.kernel.store.backend import Posted, StoredDefinition
 from flujo.kernel.store.reading import is_interrupted, read_state
+from flujo.kernel.store.workspaces import make_if_gone
 
 from .driver import Driver
 from .inbox import Inbox, late
@@ -219,6 +220,7 @@ class Takeover:
             require_paused(state)
         if state.cleaning_up is not None and asked.is_plain:  # it is to end, and first its clean-ups go on
             await self.sweep([seen.uid])
+            _make_workspace(state, asked)
             await self._adopt(run_id)
             return
         chosen = (asked.workflow or await self._registry.for_run(state, self._backend)).as_started(state)
@@ -235,6 +237,7 @@ class Takeover:
             void = [each.id for each in posts if is_overruled(each.request.kind) and each.request.at <= asked_at]
             run = self._driver.make(state, chosen, claimed.token)
             self._inbox.void(void, run)
+            _make_workspace(state, asked)  # not before: a resume that is refused must leave none for the next one
             batch = self._go_on(run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void)
             if children := given_up(state):  # by an owner that died before they were cancelled
                 self._tasks.spawn(partial(self._cancel_children, claimed, children))
@@ -448,3 +451,16 @@ class Takeover:
 
 async def _no_program(ctx: Any, inputs: dict[str, Any]) -> None:
     raise AssertionError("a run that is only cancelled has no program")
+
+
+def _make_workspace(state: WorkflowState, asked: Resumption) -> None:
+    """Make the workspace of a run anew if a resume asks for that and it is gone. Where it cannot be made, the run will
+    pause again, since it is gone."""
+    workspace = state.environment.get("workspace")
+    if not asked.empty_workspace or workspace is None:
+        return
+    try:
+        if make_if_gone(str(workspace)):
+            logger.warning("run %s: made the empty workspace %s", state.run_id, workspace)
+    except OSError as error:
+        logger.warning("run %s: cannot make the workspace %s: %s", state.run_id, workspace, error.strerror)

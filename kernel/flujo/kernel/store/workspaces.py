@@ -90,6 +90,14 @@ class Workspaces:
         return os.path.relpath(self._backend.path.resolve(), folder.resolve())
 
 
+def make_if_gone(workspace: str) -> bool:
+    """Make a workspace that is gone anew, empty; return whether it was gone. Raises OSError."""
+    if os.path.isdir(workspace):
+        return False
+    os.makedirs(workspace, mode=0o700)
+    return True
+
+
 def other_owner(workspace: Path, store: Path) -> Path | None:
     """Return the path of the store that a workspace was made for, if that store is there and is not `store`."""
     folder = workspace.parent
