@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from flujo.client.statuses import TABLE
 from flujo.client.wire.values import MAX_INLINE_BYTES
@@ -179,6 +180,27 @@ def test_generated_code_has_a_place_in_other_languages() -> None:
         assert options.go_package.endswith("/flujo/v1;flujov1")
         assert (options.java_package, options.java_multiple_files) == ("io.flujo.v1", True)
         assert options.csharp_namespace == "Flujo.V1"
+        assert options.objc_class_prefix == "FLJ"
+
+
+def test_no_two_classes_of_java_have_one_name() -> None:
+    """A file makes a class of its own beside those of its messages; by default limits.proto makes `Limits`, which is a
+    message of another file, and a file system that ignores case would mix up others."""
+    classes = [file.GetOptions().java_outer_classname for file in FILES]
+    for file in FILES:
+        classes += [*file.message_types_by_name, *file.enum_types_by_name]
+        classes += [f"{service}Grpc" for service in file.services_by_name]
+
+    assert "" not in classes
+    assert len({name.lower() for name in classes}) == len(classes)
+
+
+def test_nothing_is_reserved_for_what_may_come() -> None:
+    """`buf breaking` takes a name or a number that is no longer reserved for a break: what is reserved never comes."""
+    for file in FILES:
+        made = FileDescriptorProto()
+        file.CopyToProto(made)
+        assert not [each.name for each in made.message_type if each.reserved_name or each.reserved_range]
 
 
 def comment_of(field: str) -> str:

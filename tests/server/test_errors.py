@@ -36,6 +36,7 @@ from flujo.kernel.errors import (
     UnknownEventError,
 )
 from flujo.server.listening import load_stored
+from flujo.server.pages import PageTokens
 from flujo.v1 import run_pb2
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import system_service_pb2 as system_pb
@@ -77,6 +78,8 @@ def about(method: str, request: Any, call: Callable[[Runs, str], Awaitable[Any]]
 
 
 NOW = "the uid that the run has now"
+BEFORE = "0123456789abcdef0123456789abcdef"
+"""The uid of an earlier run."""
 
 INVALID, MISSING, EXISTS, WRONG = "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION"
 
@@ -382,16 +385,30 @@ CASES = [
         {"what": "window"},
         True,
     ),
+    Case(
+        "GetStats",
+        INVALID,
+        "INVALID_FIELD",
+        "page token of another window",
+        pb.GetStatsRequest(window=Duration(seconds=60), page_token=PageTokens("GetStats", 3600.0, "").after("flow")),
+    ),
     Case("GetStats", INVALID, "INVALID_FIELD", "endless window", pb.GetStatsRequest(window=Duration(seconds=2**62))),
     Case("ListSteps", INVALID, "INVALID_FIELD", "page size", pb.ListStepsRequest(run_id="done", page_size=-1)),
     Case("ListSteps", INVALID, "INVALID_FIELD", "page token", pb.ListStepsRequest(run_id="done", page_token="second")),
+    Case(
+        "ListSteps",
+        INVALID,
+        "INVALID_FIELD",
+        "page token of another run",
+        pb.ListStepsRequest(run_id="done", page_token=PageTokens("ListSteps", "letters").after(BEFORE, 1)),
+    ),
     about("ListSteps", pb.ListStepsRequest(run_id="nobody"), None),
     Case(
         "ListSteps",
         "ABORTED",
         "RUN_REPLACED",
         "page token of an earlier life",
-        pb.ListStepsRequest(run_id="done", page_token="0123456789abcdef0123456789abcdef.1"),
+        pb.ListStepsRequest(run_id="done", page_token=PageTokens("ListSteps", "done").after(BEFORE, 1)),
     ),
     Case(
         "WaitRun",
@@ -483,11 +500,34 @@ CASES = [
         INVALID,
         "INVALID_FIELD",
         "a position where no line begins",
-        pb.ReadLogsRequest(run_id="letters", offset=7),
+        pb.ReadLogsRequest(run_id="letters", offset=7, uid=NOW),
         lambda runs: runs.read_log("letters", offset=7),
         {"what": "offset", "name": "7"},
     ),
-    Case("ReadLogs", INVALID, "INVALID_FIELD", "far offset", pb.ReadLogsRequest(run_id="letters", offset=2**64 - 1)),
+    Case(
+        "ReadLogs",
+        INVALID,
+        "INVALID_FIELD",
+        "no uid",
+        pb.ReadLogsRequest(run_id="letters", offset=7),
+        None,
+        {"what": "uid"},
+    ),
+    Case(
+        "ReadLogs",
+        "ABORTED",
+        "RUN_REPLACED",
+        "an offset of an earlier life",
+        pb.ReadLogsRequest(run_id="letters", offset=7, uid=BEFORE),
+        lambda runs: runs.read_log("letters", offset=7, uid=BEFORE),
+    ),
+    Case(
+        "ReadLogs",
+        INVALID,
+        "INVALID_FIELD",
+        "far offset",
+        pb.ReadLogsRequest(run_id="letters", offset=2**64 - 1, uid=NOW),
+    ),
     Case("ReadLogs", INVALID, "INVALID_FIELD", "attempt", pb.ReadLogsRequest(run_id="letters", attempt=2**32 - 1)),
     Case("ReadPayload", INVALID, "INVALID_FIELD", "no value", pb.ReadPayloadRequest(run_id="done", seq=2, uid=NOW)),
     Case("ReadPayload", INVALID, "INVALID_FIELD", "no event", pb.ReadPayloadRequest(run_id="done")),

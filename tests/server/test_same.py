@@ -16,7 +16,7 @@ from flujo.backends import open_backend
 from flujo.kernel import Context, Event, Kernel, RetryPolicy, RunFailed, Runs, RunStatus, workflow
 from flujo.kernel.api import LogOptions
 from flujo.kernel.backend import RunSummary
-from flujo.kernel.errors import InvalidNameError
+from flujo.kernel.errors import InvalidNameError, RunReplacedError
 from flujo.kernel.events import to_json_object
 from flujo.kernel.store.filters import RunQuery
 from flujo.server.listening import load_stored
@@ -171,7 +171,8 @@ async def test_a_log_is_the_same_however_long_it_is(folder: Path, address: str) 
     kernel = Kernel(open_backend("memory:"), workspaces=folder / "w", load_definition=load_stored)
     async with both(kernel, address) as (near, far):
         await near.run(load_workflow_text(definition, "letters.yaml"), run_id="r")
-        assert await far.read_log("r") == await near.read_log("r") == ((), 0)
+        uid = (await near.inspect("r")).uid
+        assert await far.read_log("r") == await near.read_log("r") == ((), 0, uid)
         log = Path((await near.inspect("r")).environment["log_file"])
         lines = [b"first.%d| %d" % (1 + number % 2, number) for number in range(2500)]
         lines += [b"first.1| " + "ä".encode() * 2**20, b"second.2| \xff\x1b[2J", b"the log is full", b"first.1| " * 2]
@@ -189,7 +190,9 @@ async def test_a_log_is_the_same_however_long_it_is(folder: Path, address: str) 
         append(log, b"x\n")
         added = await far.read_log("r", offset=whole.next_offset)
         assert added.lines == (("first", 1, "first.1| x"),)
-        assert await far.read_log("r", offset=added.next_offset) == ((), added.next_offset)
+        assert await far.read_log("r", offset=added.next_offset) == ((), added.next_offset, uid)
+        with pytest.raises(RunReplacedError):
+            await far.read_log("r", offset=added.next_offset, uid="0" * 32)
         with pytest.raises(InvalidNameError, match="next_offset"):
             await far.read_log("r", offset=whole.next_offset + 1)
 

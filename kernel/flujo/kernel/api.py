@@ -114,10 +114,10 @@ class StoredRuns(Protocol):
 
     async def read_log(self, run_id: str, **wanted: Unpack[LogOptions]) -> LogPart:
         """Return what the steps of a run of a definition have printed so far, whole lines only. To follow it, call
-        again with its `next_offset` as `offset`, until the run is final.
+        again with its `next_offset` as `offset` and its `uid`, until the run is final.
 
-        Raises RunNotFoundError, StepNotFoundError for a step that has not begun, NoLogError for a run that keeps no
-        log, InvalidNameError for an `offset` that no answer has named."""
+        Raises RunNotFoundError, RunReplacedError, StepNotFoundError for a step that has not begun, NoLogError for a run
+        that keeps no log, InvalidNameError for an `offset` that no answer has named."""
         ...
 
     async def is_interrupted(self, summary: RunSummary) -> bool:

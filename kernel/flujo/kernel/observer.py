@@ -203,8 +203,8 @@ class Observer:
     async def read_log(self, run_id: str, **wanted: Unpack[LogOptions]) -> LogPart:
         """See StoredRuns.read_log."""
         choice = LogChoice.of(**wanted)
-        path = log_of(await self.inspect(run_id), choice)
-        return await to_thread.run_sync(read_log, run_id, path, choice)
+        state = await self.inspect(run_id)
+        return await to_thread.run_sync(read_log, state, log_of(state, choice), choice)
 
     async def inspect_with_untaken(self, run_id: str) -> tuple[WorkflowState, Sequence[str]]:
         """Return a run with the names of the signals that no wait of it can take before a resume: those that a run that

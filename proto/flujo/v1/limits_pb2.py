@@ -25,14 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66lujo/v1/limits.proto\x12\x08\x66lujo.v1\x1a google/protobuf/descriptor.proto\"8\n\x05Limit\x12\r\n\x05\x62ytes\x18\x01 \x01(\r\x12\r\n\x05items\x18\x02 \x01(\r\x12\x11\n\tkey_bytes\x18\x03 \x01(\r:?\n\x05limit\x12\x1d.google.protobuf.FieldOptions\x18\x97\x8c\x03 \x01(\x0b\x32\x0f.flujo.v1.LimitBI\n\x0bio.flujo.v1P\x01Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\xaa\x02\x08\x46lujo.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66lujo/v1/limits.proto\x12\x08\x66lujo.v1\x1a google/protobuf/descriptor.proto\"8\n\x05Limit\x12\r\n\x05\x62ytes\x18\x01 \x01(\r\x12\r\n\x05items\x18\x02 \x01(\r\x12\x11\n\tkey_bytes\x18\x03 \x01(\r:?\n\x05limit\x12\x1d.google.protobuf.FieldOptions\x18\x97\x8c\x03 \x01(\x0b\x32\x0f.flujo.v1.LimitB\\\n\x0bio.flujo.v1B\x0bLimitsProtoP\x01Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\xa2\x02\x03\x46LJ\xaa\x02\x08\x46lujo.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'flujo.v1.limits_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\013io.flujo.v1P\001Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\252\002\010Flujo.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013io.flujo.v1B\013LimitsProtoP\001Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\242\002\003FLJ\252\002\010Flujo.V1'
   _globals['_LIMIT']._serialized_start=69
   _globals['_LIMIT']._serialized_end=125
 # @@protoc_insertion_point(module_scope)

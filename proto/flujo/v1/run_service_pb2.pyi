@@ -1302,6 +1302,7 @@ class ReadLogsRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     TAIL_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run. At most 100 bytes."""
     step: _builtins.str
@@ -1312,6 +1313,10 @@ class ReadLogsRequest(_message.Message):
     """Position in the log from which on it is read: 0, or `next_offset` of an earlier answer."""
     tail: _builtins.int
     """Only so many of the last lines that match. Absent: all of them."""
+    uid: _builtins.str
+    """`uid` of the run whose log the offset is of, from an earlier answer. Required with an `offset` above 0, since a run may
+    have been deleted and another one started under its id. At most 32 bytes.
+    """
     def __init__(
         self,
         *,
@@ -1320,10 +1325,11 @@ class ReadLogsRequest(_message.Message):
         attempt: _builtins.int = ...,
         offset: _builtins.int = ...,
         tail: _builtins.int | None = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "attempt", b"attempt", "offset", b"offset", "run_id", b"run_id", "step", b"step", "tail", b"tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "attempt", b"attempt", "offset", b"offset", "run_id", b"run_id", "step", b"step", "tail", b"tail", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
     _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
@@ -1339,8 +1345,11 @@ class ReadLogsResponse(_message.Message):
 
     LINES_FIELD_NUMBER: _builtins.int
     NEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     next_offset: _builtins.int
     """The position behind all that was read so far, of which `lines` are those that match: the `offset` to go on with."""
+    uid: _builtins.str
+    """`uid` of the run, which goes with that position. At most 32 bytes."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogLine]:
         """The next lines that match. At most 1000."""
@@ -1350,10 +1359,11 @@ class ReadLogsResponse(_message.Message):
         *,
         lines: _abc.Iterable[Global___LogLine] | None = ...,
         next_offset: _builtins.int = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "next_offset", b"next_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "next_offset", b"next_offset", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,6 +53,12 @@ class RunServiceStub(object):
     an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
+    An answer UNAVAILABLE, and RESOURCE_EXHAUSTED TOO_MANY_CALLS, carries google.rpc.RetryInfo with how long to wait before
+    the call is repeated. A call without a `request_id` that acts may have been carried out all the same.
+
+    A page token is opaque: it is what an answer gave, belongs to the rest of the request that it answered, and says nothing
+    to anybody but the server. An empty one in an answer is the only sign of the last page.
+
     What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
     admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
 
@@ -213,6 +219,12 @@ class RunServiceServicer(object):
     an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
+    An answer UNAVAILABLE, and RESOURCE_EXHAUSTED TOO_MANY_CALLS, carries google.rpc.RetryInfo with how long to wait before
+    the call is repeated. A call without a `request_id` that acts may have been carried out all the same.
+
+    A page token is opaque: it is what an answer gave, belongs to the rest of the request that it answered, and says nothing
+    to anybody but the server. An empty one in an answer is the only sign of the last page.
+
     What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
     admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
 
@@ -279,7 +291,8 @@ class RunServiceServicer(object):
         out, so nothing is answered for one that does not exist.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is none.
+        INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is not of statistics
+        of this window and workflow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,7 +302,7 @@ class RunServiceServicer(object):
         """Lists the steps of a run in the order they began, a page at a time.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is none.
+        INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of the steps of a run of this id.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
         ABORTED RUN_REPLACED: the page token belongs to an earlier run of this id.
         """
@@ -361,9 +374,10 @@ class RunServiceServicer(object):
         answer until the run is final. A log that was not begun yet is one message without lines.
 
         Errors:
-        INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, or `attempt` or `tail` is above
-        2,147,483,647.
+        INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, `uid` is missing, or `attempt` or
+        `tail` is above 2,147,483,647.
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        ABORTED RUN_REPLACED: the run with this id has another `uid`.
         NOT_FOUND STEP_NOT_FOUND: the run has not begun this step.
         NOT_FOUND LOG_NOT_FOUND: the run keeps no log, since it is one of a program, or the file cannot be read.
         """
@@ -713,6 +727,12 @@ class RunService(object):
     INVALID_ARGUMENT INVALID_FIELD: a text, list or map of the request is longer than its field may be, a text holds NUL,
     an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
     INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
+
+    An answer UNAVAILABLE, and RESOURCE_EXHAUSTED TOO_MANY_CALLS, carries google.rpc.RetryInfo with how long to wait before
+    the call is repeated. A call without a `request_id` that acts may have been carried out all the same.
+
+    A page token is opaque: it is what an answer gave, belongs to the rest of the request that it answered, and says nothing
+    to anybody but the server. An empty one in an answer is the only sign of the last page.
 
     What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
     admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.

@@ -40,6 +40,12 @@ class RunServiceStub:
         an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
       INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
+    An answer UNAVAILABLE, and RESOURCE_EXHAUSTED TOO_MANY_CALLS, carries google.rpc.RetryInfo with how long to wait before
+    the call is repeated. A call without a `request_id` that acts may have been carried out all the same.
+
+    A page token is opaque: it is what an answer gave, belongs to the rest of the request that it answered, and says nothing
+    to anybody but the server. An empty one in an answer is the only sign of the last page.
+
     What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
     admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
 
@@ -91,13 +97,14 @@ class RunServiceStub:
     out, so nothing is answered for one that does not exist.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is none.
+      INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is not of statistics
+        of this window and workflow.
     """
     ListSteps: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListStepsRequest, _run_service_pb2.ListStepsResponse]
     """Lists the steps of a run in the order they began, a page at a time.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is none.
+      INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of the steps of a run of this id.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ABORTED RUN_REPLACED: the page token belongs to an earlier run of this id.
     """
@@ -149,9 +156,10 @@ class RunServiceStub:
     answer until the run is final. A log that was not begun yet is one message without lines.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, or `attempt` or `tail` is above
-        2,147,483,647.
+      INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, `uid` is missing, or `attempt` or
+        `tail` is above 2,147,483,647.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      ABORTED RUN_REPLACED: the run with this id has another `uid`.
       NOT_FOUND STEP_NOT_FOUND: the run has not begun this step.
       NOT_FOUND LOG_NOT_FOUND: the run keeps no log, since it is one of a program, or the file cannot be read.
     """
@@ -325,6 +333,12 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         an enum has a number that is none, or a duration is malformed; BadRequest names the field by its path.
       INTERNAL INTERNAL: a bug; `metadata` has an `id` under which the server's log has the rest.
 
+    An answer UNAVAILABLE, and RESOURCE_EXHAUSTED TOO_MANY_CALLS, carries google.rpc.RetryInfo with how long to wait before
+    the call is repeated. A call without a `request_id` that acts may have been carried out all the same.
+
+    A page token is opaque: it is what an answer gave, belongs to the rest of the request that it answered, and says nothing
+    to anybody but the server. An empty one in an answer is the only sign of the last page.
+
     What a call needs, where the server knows who calls: the role viewer reads; operator also starts runs and acts on them;
     admin also deletes and prunes. A definition in a request needs CAPABILITY_INLINE_DEFINITIONS besides.
 
@@ -404,7 +418,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         out, so nothing is answered for one that does not exist.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is none.
+          INVALID_ARGUMENT INVALID_FIELD: the window is negative or more than a century, or the page token is not of statistics
+            of this window and workflow.
         """
 
     @_abc_1.abstractmethod
@@ -416,7 +431,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the steps of a run in the order they began, a page at a time.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is none.
+          INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of the steps of a run of this id.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ABORTED RUN_REPLACED: the page token belongs to an earlier run of this id.
         """
@@ -498,9 +513,10 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         answer until the run is final. A log that was not begun yet is one message without lines.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, or `attempt` or `tail` is above
-            2,147,483,647.
+          INVALID_ARGUMENT INVALID_FIELD: the offset is no position that an answer has named, `uid` is missing, or `attempt` or
+            `tail` is above 2,147,483,647.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          ABORTED RUN_REPLACED: the run with this id has another `uid`.
           NOT_FOUND STEP_NOT_FOUND: the run has not begun this step.
           NOT_FOUND LOG_NOT_FOUND: the run keeps no log, since it is one of a program, or the file cannot be read.
         """

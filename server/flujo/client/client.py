@@ -487,14 +487,23 @@ class Client:
         return RunHandle(self, answer.run.run_id, answer.created)
 
     async def read_log(self, run_id: str, **wanted: Unpack[LogOptions]) -> LogPart:
-        """Return what the steps of a run have printed so far, as Kernel.read_log does."""
+        """Return what the steps of a run have printed so far, as Kernel.read_log does. With an `offset` it follows a
+        log, also across restarts of the server."""
+        choice = LogChoice.of(**wanted)
+        choice = choice._replace(uid=await self._uid_for(run_id, choice.offset, choice.uid))
         request = run_service_pb2.ReadLogsRequest(run_id=run_id)
-        put_given(request, LogChoice.of(**wanted)._asdict())
-        lines: list[LogLine] = []
-        async with self._calls.stream(self._runs.ReadLogs, request) as messages:
-            async for message in messages:
-                lines += map(from_log_line, message.lines)
-        return LogPart(tuple(lines), message.next_offset)
+        put_given(request, choice._asdict())
+
+        async def ask() -> LogPart:
+            lines: list[LogLine] = []
+            offset, uid = choice.offset, choice.uid or ""
+            async with self._calls.stream(self._runs.ReadLogs, request) as messages:
+                async for message in messages:
+                    lines += map(from_log_line, message.lines)
+                    offset, uid = message.next_offset, message.uid
+            return LogPart(tuple(lines), offset, uid)
+
+        return await (self._following(ask) if choice.offset else ask())
 
     async def explain(self, run_id: str) -> Explanation:
         """Return why a run does not progress, as Kernel.explain does."""

@@ -2,7 +2,8 @@
 
 An error becomes a status code, its message, and google.rpc.ErrorInfo with its `reason` and, as metadata, its class, its
 fields and its hints. A client makes the same error of the same class from that. Errors that other languages want to
-take apart come with google.rpc.BadRequest or google.rpc.PreconditionFailure besides.
+take apart come with google.rpc.BadRequest or google.rpc.PreconditionFailure besides, and those that a repeat of
+the call may not meet with google.rpc.RetryInfo.
 
 A status travels in HTTP/2 headers, for which a peer keeps 8 KiB: beyond that it sees RESOURCE_EXHAUSTED instead of the
 error, gRPC's own library now and then, others always. There the message takes three bytes for each that is not
@@ -21,13 +22,14 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from flujo.kernel import errors
 from flujo.kernel.errors import Difference, FlujoError, Problem
 
 from .paths import wrong_fields
+from .wire.values import to_duration
 
 DOMAIN = "flujo"
 ROOM = 4608
@@ -195,6 +197,15 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
 }
 """Every class of `flujo.kernel.errors`, with its code and the fields that travel."""
 
+RETRY_SECONDS = {
+    errors.KernelClosedError: 1.0,
+    errors.ServerStoppingError: 1.0,
+    errors.ServerBusyError: 1.0,
+    errors.StoreError: 1.0,
+    errors.StoreBusyError: 1.0,
+}
+"""After how long the same call may be answered, where that is all it takes: these are not about what was asked."""
+
 _BY_NAME = {kind.__name__: kind for kind in TABLE}
 
 
@@ -209,6 +220,8 @@ def to_status(error: FlujoError, request: Descriptor | None = None) -> Status:
         metadata["hints"] = hints
     status = Status(code=code.value[0], message=_cut_message(str(error)))
     _add(status, ErrorInfo(domain=DOMAIN, reason=error.reason, metadata=metadata))
+    if (seconds := RETRY_SECONDS.get(kind)) is not None:
+        _add(status, RetryInfo(retry_delay=to_duration(seconds)))
     room = ROOM - status.ByteSize() - _WRAPPING
     if isinstance(error, errors.StateIncompatibilityError):
         _add(status, _fitting(PreconditionFailure(), _preconditions(error), room))

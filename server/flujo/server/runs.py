@@ -62,6 +62,8 @@ from flujo.v1 import payload_pb2, run_pb2, run_service_pb2_grpc
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Definition
 
+from .pages import PageTokens
+
 Context = aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
 
@@ -151,8 +153,10 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
         window = from_duration(request.window) if request.HasField("window") else WINDOW_SECONDS
+        tokens = PageTokens("GetStats", window, request.workflow)
+        (after,) = tokens.place(request.page_token, "")
         found = await self._kernel.stats(window_seconds=window, workflow=request.workflow or None)
-        return _page_of_statistics(to_statistics(found), request.page_token)
+        return _page_of_statistics(to_statistics(found), tokens, after)
 
     async def ExplainRun(self, request: pb.ExplainRunRequest, context: Context) -> pb.ExplainRunResponse:
         explanation = await self._kernel.explain(request.run_id)
@@ -169,14 +173,15 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         size = _size(request.page_size, MAX_STEPS)
-        uid, start = _place(request.page_token)
+        tokens = PageTokens("ListSteps", request.run_id)
+        uid, start = tokens.place(request.page_token, "", 0)
         state = await self._kernel.inspect(request.run_id)
         if uid and uid != state.uid:
             raise RunReplacedError(request.run_id)
         payloads, answer = Payloads(), pb.ListStepsResponse()
         wanted = (to_step(step, payloads) for step in islice(state.steps.values(), start, start + size))
         left = put_fitting(answer.steps, wanted, len(state.steps) - start, MAX_ANSWER_BYTES)
-        answer.next_page_token = f"{state.uid}.{len(state.steps) - left}" if left > 0 else ""
+        answer.next_page_token = tokens.after(state.uid, len(state.steps) - left) if left > 0 else ""
         return answer
 
     async def WaitRun(self, request: pb.WaitRunRequest, context: Context) -> pb.WaitRunResponse:
@@ -193,7 +198,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         size = _size(request.page_size, EVENTS_PAGE)
-        _require_uid(request)
+        _require_uid(request, "after_seq", request.after_seq)
         summary = await self._kernel.summary(request.run_id)
         events = await self._kernel.events(
             request.run_id, request.after_seq, limit=size, uid=request.uid or summary.uid
@@ -238,9 +243,10 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return state
 
     async def ReadLogs(self, request: pb.ReadLogsRequest, context: Context) -> AsyncIterator[pb.ReadLogsResponse]:
+        _require_uid(request, "offset", request.offset)
         found = await self._kernel.read_log(request.run_id, **log_options(request))
         for lines in in_messages(found.lines):
-            yield pb.ReadLogsResponse(lines=lines, next_offset=found.next_offset)
+            yield pb.ReadLogsResponse(lines=lines, next_offset=found.next_offset, uid=found.uid)
 
     # -- watching -----------------------------------------------------------------------------------------------
 
@@ -269,7 +275,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         for type_ in request.types:
             if type_ not in known:
                 raise InvalidNameError("types", type_, f"one of {', '.join(known)}")
-        _require_uid(request)
+        _require_uid(request, "after_seq", request.after_seq)
         if not request.from_now:
             return request.after_seq, request.uid
         if request.after_seq:
@@ -447,34 +453,24 @@ class _Cursor:
             yield pb.WatchRunResponse(bookmark=pb.WatchBookmark(seq=through))
 
 
-def _page_of_statistics(whole: pb.GetStatsResponse, token: str) -> pb.GetStatsResponse:
-    """Return the workflows after the one that the token names, as many as an answer holds."""
-    left = [each for each in whole.workflows if each.workflow > token]
+def _page_of_statistics(whole: pb.GetStatsResponse, tokens: PageTokens, after: str) -> pb.GetStatsResponse:
+    """Return the workflows after the one of this name, as many as an answer holds."""
+    left = [each for each in whole.workflows if each.workflow > after]
     del whole.workflows[:]
     if put_fitting(whole.workflows, left, len(left), MAX_ANSWER_BYTES):
-        whole.next_page_token = whole.workflows[-1].workflow
+        whole.next_page_token = tokens.after(whole.workflows[-1].workflow)
     return whole
 
 
-def _require_uid(request: pb.WatchRunRequest | pb.ListEventsRequest) -> None:
+def _require_uid(request: pb.WatchRunRequest | pb.ListEventsRequest | pb.ReadLogsRequest, name: str, at: int) -> None:
     """Refuse a cursor that does not say of which run: one may have been deleted, and another started under its id."""
-    if request.after_seq and not request.uid:
-        raise InvalidNameError("uid", "", "the uid of the run that `after_seq` belongs to")
+    if at and not request.uid:
+        raise InvalidNameError("uid", "", f"the uid of the run that `{name}` belongs to")
 
 
 def _size(given: int, default: int, largest: int = LONGEST_PAGE) -> int:
     """Return how many items an answer holds at most."""
     return min(given or default, largest)
-
-
-def _place(token: str) -> tuple[str, int]:
-    """Return of which run, by its uid, and where among its steps a page begins."""
-    if not token:
-        return "", 0
-    uid, _, start = token.partition(".")
-    if not uid or not start.isdecimal() or len(start) > 9:
-        raise InvalidNameError("page_token", token, "take it from `next_page_token` of an earlier page")
-    return uid, int(start)
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:

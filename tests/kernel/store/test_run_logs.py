@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flujo.kernel.errors import InvalidNameError, NoLogError
+from flujo.kernel.errors import InvalidNameError, NoLogError, RunReplacedError
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.store.run_logs import MAX_TEXT, LogChoice, LogLine, LogOptions, line_start, log_of, parse, read_log
+
+RUN = WorkflowState(run_id="r", uid="u")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_lines_are_wanted_by_step_loop_attempt_number_and_place(
     """And what is said about the log itself in any case. The next place is behind all that was read."""
     (tmp_path / "log").write_bytes(LINES)
 
-    part = read_log("r", tmp_path / "log", LogChoice.of(**wanted))
+    part = read_log(RUN, tmp_path / "log", LogChoice.of(**wanted))
 
     assert [line.text for line in part.lines] == expected
     assert part.next_offset == len(LINES)
@@ -74,15 +76,15 @@ def test_lines_are_wanted_by_step_loop_attempt_number_and_place(
 def test_reading_goes_on_with_whole_lines(tmp_path: Path) -> None:
     """A line that is being written is read once its end is there."""
     log = tmp_path / "log"
-    assert read_log("r", log, LogChoice()) == ((), 0)
+    assert read_log(RUN, log, LogChoice()) == ((), 0, "u")
     with open(log, "ab", buffering=0) as file:
         file.write(b"s.1| one\ns.1| tw")
-        lines, offset = read_log("r", log, LogChoice())
+        lines, offset, _ = read_log(RUN, log, LogChoice())
         assert lines == (("s", 1, "one"),)
         file.write(b"o\n")
-        lines, offset = read_log("r", log, LogChoice(offset))
+        lines, offset, _ = read_log(RUN, log, LogChoice(offset))
         assert lines == (("s", 1, "two"),)
-        assert read_log("r", log, LogChoice(offset)) == ((), offset)
+        assert read_log(RUN, log, LogChoice(offset)) == ((), offset, "u")
 
 
 @pytest.mark.parametrize("offset", [1, len(LINES) - 1, len(LINES) + 1, 10**12])
@@ -91,9 +93,9 @@ def test_no_line_begins_in_the_midst_of_one(offset: int, tmp_path: Path) -> None
     (tmp_path / "log").write_bytes(LINES)
 
     with pytest.raises(InvalidNameError, match="the next_offset of an earlier answer"):
-        read_log("r", tmp_path / "log", LogChoice(offset))
+        read_log(RUN, tmp_path / "log", LogChoice(offset))
     with pytest.raises(InvalidNameError, match="the next_offset of an earlier answer"):
-        read_log("r", tmp_path / "none", LogChoice(offset))
+        read_log(RUN, tmp_path / "none", LogChoice(offset))
 
 
 @pytest.mark.parametrize("wanted", [{"offset": -1}, {"attempt": 0}, {"tail": -1}, {"offset": 2**63}, {"tail": 2**31}])
@@ -114,7 +116,7 @@ def test_only_an_ordinary_file_is_read(tmp_path: Path) -> None:
 
     for name in ("link", "pipe", "folder"):
         with pytest.raises(NoLogError, match="its log cannot be read"):
-            read_log("r", tmp_path / name, LogChoice())
+            read_log(RUN, tmp_path / name, LogChoice())
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/home/ann/.ssh/id_ed25519", "r.log/../other.log", "/tmp/other.log"])
@@ -125,3 +127,12 @@ def test_a_run_names_no_other_file_as_its_log(path: str) -> None:
     with pytest.raises(NoLogError, match="is none of this run"):
         log_of(state, LogChoice())
     assert log_of(WorkflowState("r", "u", environment={"log_file": "/w/r.log"}), LogChoice()) == Path("/w/r.log")
+
+
+def test_a_position_belongs_to_one_life_of_a_run() -> None:
+    """A run that was started anew under the same id has another log."""
+    state = WorkflowState(run_id="r", uid="u", environment={"log_file": "/logs/r.log"})
+
+    assert log_of(state, LogChoice(offset=7, uid="u")) == Path("/logs/r.log")
+    with pytest.raises(RunReplacedError):
+        log_of(state, LogChoice(offset=7, uid="v"))

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import aio
 from grpc_status import rpc_status
@@ -125,7 +125,7 @@ def details(status: Status) -> dict[str, Any]:
     """The details of a status by their types."""
     found = {}
     for packed in status.details:
-        for kind in (ErrorInfo, BadRequest, PreconditionFailure):
+        for kind in (ErrorInfo, BadRequest, PreconditionFailure, RetryInfo):
             detail = kind()
             if packed.Unpack(detail):
                 found[kind.__name__] = detail
@@ -308,6 +308,16 @@ def test_a_changed_definition_lists_its_differences() -> None:
         ("removed", "b", "gone"),
     ]
     assert 1 <= len(details(to_status(many))["PreconditionFailure"].violations) < 50
+
+
+@pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
+def test_an_error_that_a_repeat_may_not_meet_says_when(kind: type[FlujoError]) -> None:
+    """So every UNAVAILABLE of a server; not what stays wrong however often it is asked, nor what a client finds out."""
+    told = details(to_status(next(each for each in SAMPLES if type(each) is kind))).get("RetryInfo")
+    passes = TABLE[kind][0] is grpc.StatusCode.UNAVAILABLE or kind is errors.ServerBusyError
+
+    assert (told is not None) == (passes and kind is not errors.ServerUnreachableError)
+    assert told is None or told.retry_delay.seconds >= 1
 
 
 def test_text_that_utf8_cannot_hold_is_replaced() -> None:

@@ -51,7 +51,8 @@ def command(
             part = await runs.read_log(found, step=step, attempt=attempt, tail=tail)
             show.all(part.lines)
             if follow:
-                await _follow(runs, found, LogOptions(step=step, attempt=attempt), part.next_offset, show)
+                wanted = LogOptions(step=step, attempt=attempt, uid=part.uid)
+                await _follow(runs, found, wanted, part.next_offset, show)
 
     try:
         run_async(read)

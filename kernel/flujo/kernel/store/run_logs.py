@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack
 
-from flujo.kernel.errors import InvalidNameError, NoLogError, StepNotFoundError
+from flujo.kernel.errors import InvalidNameError, NoLogError, RunReplacedError, StepNotFoundError
 from flujo.kernel.journal.plans import loop_of
 from flujo.kernel.journal.state import WorkflowState
 
@@ -36,10 +36,11 @@ class LogLine(NamedTuple):
 
 
 class LogPart(NamedTuple):
-    """Lines of a log, and the position behind what was read: the `offset` to go on with."""
+    """Lines of a log, and the position behind what was read: the `offset` to go on with, of the run `uid`."""
 
     lines: Sequence[LogLine]
     next_offset: int
+    uid: str
 
 
 class LogOptions(TypedDict, total=False):
@@ -57,6 +58,9 @@ class LogOptions(TypedDict, total=False):
     tail: int | None
     """Only so many of the last lines."""
 
+    uid: str | None
+    """Of the run with this uid: one may have been deleted, and another started under its id."""
+
 
 class LogChoice(NamedTuple):
     """A value of each of LogOptions."""
@@ -65,6 +69,7 @@ class LogChoice(NamedTuple):
     step: str | None = None
     attempt: int | None = None
     tail: int | None = None
+    uid: str | None = None
 
     @classmethod
     def of(cls, **wanted: Unpack[LogOptions]) -> LogChoice:
@@ -108,7 +113,10 @@ def _shown(text: bytes) -> str:
 
 
 def log_of(state: WorkflowState, choice: LogChoice) -> Path:
-    """Return where the log of a run is; raises NoLogError for a run that keeps none, StepNotFoundError."""
+    """Return where the log of a run is; raises NoLogError for a run that keeps none, StepNotFoundError,
+    RunReplacedError."""
+    if choice.uid is not None and choice.uid != state.uid:
+        raise RunReplacedError(state.run_id)
     path = state.environment.get("log_file")
     if not isinstance(path, str):
         raise NoLogError(state.run_id, "only runs of YAML workflows keep one; a Python program logs where it likes")
@@ -119,19 +127,19 @@ def log_of(state: WorkflowState, choice: LogChoice) -> Path:
     return Path(path)
 
 
-def read_log(run_id: str, path: Path, choice: LogChoice) -> LogPart:
-    """Return the lines of a log that are complete and wanted; none of a log that was not begun. Blocks.
+def read_log(state: WorkflowState, path: Path, choice: LogChoice) -> LogPart:
+    """Return the lines of a run's log that are complete and wanted; none of a log that was not begun. Blocks.
 
     Raises NoLogError for a file that cannot be read or is no ordinary one, InvalidNameError for an offset at which no
     line begins."""
     lines: deque[LogLine] = deque(maxlen=choice.tail)
-    offset = choice.offset
+    offset, run_id = choice.offset, state.run_id
     try:
         fd = os.open(path, _READING)
     except FileNotFoundError:
         if offset:
             raise _no_position(offset) from None
-        return LogPart((), 0)
+        return LogPart((), 0, state.uid)
     except OSError as error:
         raise NoLogError(run_id, f"its log cannot be read: {error}") from error
     try:
@@ -149,7 +157,7 @@ def read_log(run_id: str, path: Path, choice: LogChoice) -> LogPart:
                     lines.append(read)
     except OSError as error:
         raise NoLogError(run_id, f"its log cannot be read: {error}") from error
-    return LogPart(tuple(lines), offset)
+    return LogPart(tuple(lines), offset, state.uid)
 
 
 def _complete(lines: Iterator[bytes]) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ BYTES = 1024 * 1024
 def log_options(request: run_service_pb2.ReadLogsRequest) -> LogOptions:
     """Return which part of a log a request asks for."""
     options = LogOptions(offset=request.offset, step=request.step or None, attempt=request.attempt or None)
+    options["uid"] = request.uid or None
     if request.HasField("tail"):
         options["tail"] = request.tail
     return options
