@@ -108,4 +108,4 @@ async def test_mistakes_of_a_kernel_are_refused(mistake: str) -> None:
 
     assert await handle.load("a") == summary
     assert await handle.count(RunFilter()) == 1
-    assert await handle.append([following(summary._replace(seq=7))]) == {summary.uid: Refused.STALE}
+    assert await handle.append([following(summary._replace(seq=7))]) == {summary.uid: Refused.REWOUND}

@@ -72,12 +72,18 @@ class Model:
                 continue
             place = (commit.run_id, commit.uid, commit.token, commit.expected_seq)
             if place not in [(run.run_id, run.uid, run.token, run.seq) for run in self.runs]:
-                refused[commit.uid] = Refused.STALE
+                refused[commit.uid] = self.refusal(commit)
                 continue
             self.put(commit.summary)
             self.journals[commit.uid] += commit.rows
             self.inbox = [each for each in self.inbox if each not in taken]
         return refused
+
+    def refusal(self, commit: Commit) -> Refused:
+        for run in self.runs:
+            if run.uid == commit.uid and (run.token, run.seq) < (commit.token, commit.expected_seq):
+                return Refused.REWOUND
+        return Refused.STALE
 
     def claim(self, owner: str, run_id: str) -> RunSummary:
         run = self.find(run_id)

@@ -39,6 +39,7 @@ from flujo.kernel.backend import (
     StoredDefinition,
     WorkflowStats,
     keep_fixed_columns,
+    refusal,
 )
 from flujo.kernel.errors import (
     RunActiveError,
@@ -158,10 +159,10 @@ class InMemoryBackend(StateBackend):
     def _extend(self, commit: Commit) -> Refused | None:
         run = self._find(commit.run_id)
         if run is None:
-            return Refused.STALE
+            return refusal(None, commit)
         stored = run.summary
         if (stored.uid, stored.token, stored.seq) != (commit.uid, commit.token, commit.expected_seq):
-            return Refused.STALE
+            return refusal((stored.uid, stored.token, stored.seq), commit)
         run.summary = keep_fixed_columns(stored, commit.summary)
         run.events.extend(commit.rows)
         return None

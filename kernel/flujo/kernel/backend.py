@@ -23,6 +23,7 @@ from .store.backend import (
     StoredDefinition,
     StoredRun,
     keep_fixed_columns,
+    refusal,
     size_of_rows,
 )
 from .store.filters import (
@@ -74,6 +75,7 @@ __all__ = [
     "is_child",
     "keep_fixed_columns",
     "other_owner",
+    "refusal",
     "run_filter",
     "size_of_rows",
 ]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -515,3 +516,46 @@ async def test_a_run_that_has_come_back_is_not_released_late() -> None:
         assert harness.summary("r").owner == kernel.id
         await kernel.signal("r", "go", 5)
         assert await kernel.result("r") == 5
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_run_whose_store_has_forgotten_events_goes_on_from_what_is_there(
+    signals: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that goes back to an earlier moment, as a replica does that is promoted too early, strands no run: what
+    it has forgotten is done again, its owner says so, and the journal has no gap."""
+    harness = Harness()
+    counter = Counter()
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        found = [await ctx.wait_signal("go")]
+        for number in range(signals):
+            found.append(await ctx.step(counter.body("work"), name=f"work{number}"))
+            found.append(await ctx.wait_signal("on"))
+        return found
+
+    async with harness.kernel(program) as kernel:
+        await kernel.start(program, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        stored = harness.store.runs["r"]
+        earlier = stored.summary, list(stored.events)
+        await kernel.signal("r", "go", 1)
+        for number in range(signals - 1):
+            await until(kernel, "r", "step_waiting", count=number + 2)
+            await kernel.signal("r", "on", number)
+        await until(kernel, "r", "step_waiting", count=signals + 1)
+        stored.summary, stored.events = earlier
+        with suppress(StoreError, RunInterrupted):
+            await kernel.signal("r", "news")  # refused: the word of the store counts
+        await until(kernel, "r", "step_waiting")
+        await kernel.signal("r", "go", 2)
+        for number in range(signals):
+            await until(kernel, "r", "step_waiting", count=number + 2)
+            await kernel.signal("r", "on", number)
+        result = await kernel.result("r")
+
+    assert result[0] == 2
+    assert len(result) == 1 + 2 * signals
+    assert [event.seq for event in harness.journal("r")] == list(range(1, len(harness.journal("r")) + 1))
+    assert "has forgotten events" in caplog.text

@@ -208,9 +208,9 @@ async def another_token_is_refused(harness: Harness) -> None:
     """A commit with a lower or a higher token than the run's is refused, and leaves no trace."""
     one = await harness.open("one")
     (summary,) = await create(one, creation("a", token=5))
-    for token in (4, 6):
+    for token, reason in ((4, Refused.STALE), (6, Refused.REWOUND)):
         commit = following(summary._replace(token=token))
-        assert await one.append([commit]) == {summary.uid: Refused.STALE}
+        assert await one.append([commit]) == {summary.uid: reason}
 
     assert await one.load("a") == summary
     assert len(await journal(one, summary)) == 1
@@ -224,10 +224,25 @@ async def another_last_event_is_refused(harness: Harness) -> None:
     second = following(first)
     await one.append([second])
 
-    for summary in (first, second.summary._replace(seq=5)):
-        assert await one.append([following(summary, steps_done=9)]) == {first.uid: Refused.STALE}
+    for summary, reason in ((first, Refused.STALE), (second.summary._replace(seq=5), Refused.REWOUND)):
+        assert await one.append([following(summary, steps_done=9)]) == {first.uid: reason}
     assert await one.load("a") == second.summary
     assert [row.seq for row in await journal(one, first)] == [1, 2]
+
+
+@behaviour
+async def a_store_that_has_forgotten_says_so(harness: Harness) -> None:
+    """A commit that follows what the store has forgotten is refused as rewound, and one under an earlier token that
+    somebody else has moved on is stale, whatever its number."""
+    one, two = await harness.open("one"), await harness.open("two")
+    (summary,) = await create(one, creation("a"))
+    forgotten = following(summary, 3).summary
+
+    assert await one.append([following(forgotten)]) == {summary.uid: Refused.REWOUND}
+    await one.release(None)
+    await two.claim("a")
+    assert await one.append([following(forgotten)]) == {summary.uid: Refused.STALE}
+    assert (await two.load("a")).seq == 1
 
 
 @behaviour
@@ -272,7 +287,7 @@ async def one_refused_commit_leaves_the_others(harness: Harness) -> None:
     summaries = await create(one, *(creation(f"run{number}") for number in range(150)))
     await create(one, creation("taken"))
     updates = [following(summary, 2, steps_done=1) for summary in summaries]
-    updates[70] = updates[70]._replace(token=7, summary=updates[70].summary._replace(token=7))
+    updates[70] = updates[70]._replace(token=0, summary=updates[70].summary._replace(token=0))
     updates[71] = following(summaries[71]._replace(seq=3), 2)
     fresh, late = creation("fresh"), creation("taken")
     batch = [*updates[:75], fresh, late, *updates[75:]]
@@ -281,7 +296,7 @@ async def one_refused_commit_leaves_the_others(harness: Harness) -> None:
 
     assert refused == {
         summaries[70].uid: Refused.STALE,
-        summaries[71].uid: Refused.STALE,
+        summaries[71].uid: Refused.REWOUND,
         late.uid: Refused.EXISTS,
     }
     for number, summary in enumerate(summaries):

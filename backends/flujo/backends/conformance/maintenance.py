@@ -131,11 +131,15 @@ async def details_are_json(harness: Harness) -> None:
 # -- copies of durable stores -----------------------------------------------------------------------------------------
 
 
+def _makes_copies(handle: StateBackend) -> bool:
+    return handle.capabilities.durable and handle.capabilities.backs_up
+
+
 @behaviour
-async def what_is_not_durable_has_no_copies(harness: Harness) -> None:
-    """A store that ends with its process refuses to be copied, and says so."""
+async def what_makes_no_copies_says_so(harness: Harness) -> None:
+    """A store that ends with its process, or that its database backs up, refuses to be copied, and says so."""
     one = await harness.open("one")
-    if one.capabilities.durable:
+    if _makes_copies(one):
         return
     with empty_folder() as folder:
         with raising(StoreError):
@@ -147,7 +151,7 @@ async def what_is_not_durable_has_no_copies(harness: Harness) -> None:
 async def a_copy_holds_everything(harness: Harness) -> None:
     """A copy has the same runs, events, requests and definitions as the store had, and takes as many bytes as told."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     before = await contents(one)
     with empty_folder() as folder:
@@ -167,7 +171,7 @@ async def a_copy_holds_everything(harness: Harness) -> None:
 async def an_empty_store_can_be_copied(harness: Harness) -> None:
     """The copy of a store without runs is a store without runs."""
     one = await harness.open("one")
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     with empty_folder() as folder:
         assert await one.backup(folder / "copy") > 0
@@ -180,7 +184,7 @@ async def an_empty_store_can_be_copied(harness: Harness) -> None:
 async def nobody_is_alive_in_a_copy(harness: Harness) -> None:
     """The owners of a store are not alive in its copy, so all its runs can be claimed there and gone on with."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     with empty_folder() as folder:
         await one.backup(folder / "copy")
@@ -199,7 +203,7 @@ async def nobody_is_alive_in_a_copy(harness: Harness) -> None:
 async def a_copy_and_its_store_part(harness: Harness) -> None:
     """What happens to a copy does not happen to its store, and the other way round."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     with empty_folder() as folder:
         await one.backup(folder / "copy")
@@ -220,7 +224,7 @@ async def a_copy_and_its_store_part(harness: Harness) -> None:
 async def requests_of_a_copy_get_new_ids(harness: Harness) -> None:
     """A request that is posted to a copy gets an id that no request of its run had before."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     earlier = [posted.id for posted in await one.take()]
     (summary,) = await create(one, creation("last"))
@@ -241,7 +245,7 @@ async def requests_of_a_copy_get_new_ids(harness: Harness) -> None:
 async def a_copy_replaces_nothing(harness: Harness) -> None:
     """Where something is already, be it a file, a folder or an empty one, nothing is written and nothing changes."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     with empty_folder() as folder:
         (folder / "file").write_text("mine")
@@ -262,7 +266,7 @@ async def a_copy_replaces_nothing(harness: Harness) -> None:
 async def a_copy_that_cannot_be_written_leaves_nothing(harness: Harness) -> None:
     """A copy to a place that cannot be is a StoreError, and no part of it is left."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     with empty_folder() as folder:
         (folder / "file").write_text("mine")
@@ -278,7 +282,7 @@ async def a_copy_is_of_one_moment(harness: Harness) -> None:
     """Of two runs that are advanced in turn, a copy made meanwhile never has the second ahead of the first, nor the
     first ahead by more than one."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     first, second = await create(one, creation("first"), creation("second"))
     is_done = False
@@ -314,7 +318,7 @@ async def a_copy_has_what_was_deleted_meanwhile(harness: Harness) -> None:
     """Runs that are deleted, pruned and begun anew while a copy is made are in it as of one moment: each wholly or not
     at all, and those of one batch all or none."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     large = event(1, "run_created", '"' + "x" * 200_000 + '"')
     is_done = False
@@ -351,7 +355,7 @@ async def a_copy_has_what_was_deleted_meanwhile(harness: Harness) -> None:
 async def a_cancelled_copy_leaves_nothing(harness: Harness) -> None:
     """A copy that is cancelled is there wholly or not at all, no part of it is left, and the next one succeeds."""
     one = await furnished(harness)
-    if not one.capabilities.durable:
+    if not _makes_copies(one):
         return
     with empty_folder() as folder:
         for ticks in range(12):

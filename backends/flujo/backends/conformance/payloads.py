@@ -215,7 +215,7 @@ async def a_refused_commit_brings_no_payload(harness: Harness) -> None:
     one = await harness.open("one")
     (a, b) = await create(one, creation("a"), creation("b"))
     large = text_of(MEBIBYTE)
-    late = bringing(a._replace(token=9), large)
+    late = bringing(a._replace(token=0), large)
     stands = bringing(b, large)
 
     assert await one.append([late, stands]) == {a.uid: Refused.STALE}
@@ -230,7 +230,7 @@ async def an_event_after_a_refused_one_may_be_large(harness: Harness) -> None:
     (summary,) = await create(one, creation("a"))
     large = text_of(MEBIBYTE)
     for refused, stands in ((large, '"small"'), ('"small"', large), (large, text_of(MEBIBYTE, "y"))):
-        assert await one.append([bringing(summary._replace(token=9), refused)]) == {summary.uid: Refused.STALE}
+        assert await one.append([bringing(summary._replace(token=0), refused)]) == {summary.uid: Refused.STALE}
         commit = bringing(summary, stands)
         assert await one.append([commit]) == {}
         summary = commit.summary

@@ -39,6 +39,7 @@ from flujo.kernel.backend import (
     StoredRun,
     WorkflowStats,
     keep_fixed_columns,
+    refusal,
     size_of_rows,
 )
 from flujo.kernel.errors import (
@@ -112,8 +113,8 @@ class Store:
                         refused[commit.uid] = Refused.EXISTS
                     else:
                         creations[folder] = commit
-                elif (extension := self._extension(folder, commit)) is None:
-                    refused[commit.uid] = Refused.STALE
+                elif isinstance(extension := self._extension(folder, commit), Refused):
+                    refused[commit.uid] = extension
                 else:
                     extensions[folder] = extension
         if creations or extensions:
@@ -127,15 +128,16 @@ class Store:
             self._forget_requests(commit for commit in commits if commit.uid not in refused)
         return refused
 
-    def _extension(self, folder: str, commit: Commit) -> Extension | None:
-        """Return what a commit adds to its run; None unless the run is where the commit expects it."""
+    def _extension(self, folder: str, commit: Commit) -> Extension | Refused:
+        """Return what a commit adds to its run, or why it is refused."""
         entry = self._view.run_table.get(folder)
         if entry is None or (entry := self._view.up_to_date(entry)) is None or entry.damage is not None:
-            return None
+            return refusal(None, commit)
         stored = entry.summary
         expected = (commit.run_id, commit.uid, commit.token, commit.expected_seq)
         if (stored.run_id, stored.uid, stored.token, stored.seq) != expected:
-            return None
+            is_same = stored.run_id == commit.run_id
+            return refusal((stored.uid, stored.token, stored.seq) if is_same else None, commit)
         summary = keep_fixed_columns(stored, commit.summary)
         return Extension.of(entry, summary, commit.rows, commit.taken)
 

@@ -17,7 +17,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunSummary, StoredDefinition
+from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunSummary, StoredDefinition, refusal
 from flujo.kernel.events import EventRow
 
 from . import blobs, checksums
@@ -78,7 +78,8 @@ class Journal:
         creations = [commit for commit in commits if commit.expected_seq == 0]
         updates = [commit for commit in commits if commit.expected_seq != 0] if creations else commits
         runs = self._extend(updates, connection) if updates else {}
-        refused = {commit.uid: Refused.STALE for commit in updates if commit.uid not in runs}
+        left = [commit for commit in updates if commit.uid not in runs]
+        refused = _refusals(left, connection) if left else {}
         if creations:
             created = self._create(creations, connection)
             refused.update((commit.uid, Refused.EXISTS) for commit in creations if commit.uid not in created)
@@ -156,6 +157,14 @@ class Journal:
             summary = commit.summary
             ownership = checksums.of_ownership(summary.owner, summary.token)
             self._cached[commit.uid] = _CachedSummary(run, commit.token, cold, checksums.of_steady(summary), ownership)
+
+
+def _refusals(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
+    """Return why each of these commits to runs was not made."""
+    query = "SELECT uid, token, seq FROM runs WHERE uid IN (SELECT value FROM json_each(?))"
+    rows = connection.execute(query, (json.dumps([commit.uid for commit in commits]),)).fetchall()
+    stored = {row[0]: row for row in rows}
+    return {commit.uid: refusal(stored.get(commit.uid), commit) for commit in commits}
 
 
 def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:

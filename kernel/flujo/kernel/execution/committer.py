@@ -105,13 +105,15 @@ class Committer:
         clock: Clock,
         committed: Callable[[str], None],
         failed: Callable[[], None] = lambda: None,
+        rewound: Callable[[Recorder], None] = lambda run: None,
     ) -> None:
         """`committed` is called with the uid of every run of a batch that was written, `failed` once no batch will be
-        written any more."""
+        written any more, `rewound` with a run of which the store has forgotten events, after it was told to stop."""
         self._backend = backend
         self._clock = clock
         self._committed = committed
         self._failed = failed
+        self._rewound = rewound
         self._next = Batch()
         self._wake = new_event()
         self._idle = False  # whether `serve` waits for something to do
@@ -196,6 +198,8 @@ class Committer:
                     # Told to stop before anybody who waits for this batch can go on.
                     share.run.stop(Stop.FENCED)
                     self.drop(share.run)
+                    if batch.refused[uid] is Refused.REWOUND:
+                        self._rewound(share.run)
                 else:
                     self._committed(uid)
         finally:

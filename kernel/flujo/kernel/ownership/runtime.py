@@ -99,7 +99,9 @@ class Runtime:
         children; the functions in `background` run meanwhile."""
         failure: BaseException | None = None
         async with self._opened() as children:
-            committer = Committer(self._backend, self._clock, self.driver.committed, self.driver.lose_all)
+            committer = Committer(
+                self._backend, self._clock, self.driver.committed, self.driver.lose_all, self.takeover.begin_again
+            )
             served = anyio.Event()
             threads = limit_threads(self._limits.max_threads)
             engine = Engine(committer, children, ChildRuns(kernel, starter), threads)

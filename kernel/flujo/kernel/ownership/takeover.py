@@ -27,7 +27,7 @@ from flujo.kernel.errors import (
     StoreError,
     UnknownEventError,
 )
-from flujo.kernel.execution.committer import Batch
+from flujo.kernel.execution.committer import Batch, Recorder
 from flujo.kernel.execution.leftovers import sweep
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
@@ -172,6 +172,29 @@ class Takeover:
         if children := given_up(state):
             self._tasks.spawn(partial(self._cancel_children, owned, children))
         return batch
+
+    def begin_again(self, run: Recorder) -> None:
+        """Go on with a run of which the store has forgotten what it had acknowledged, from what is there."""
+        logger.error("run %s: the store has forgotten events that it had acknowledged", run.state.run_id)
+        self._tasks.spawn(partial(self._begin_again, run.state.run_id, run.uid))
+
+    async def _begin_again(self, run_id: str, uid: str) -> None:
+        while True:
+            try:
+                await self._driver.end_former_life(uid)
+                await self.adopt(await self._backend.load(run_id))
+                return
+            except KernelClosedError:
+                return
+            except CorruptStoreError as error:
+                logger.error("run %s does not begin again: %s", run_id, error)
+                return
+            except StoreError as error:
+                logger.warning("run %s cannot begin again yet: %s", run_id, error)
+            except FlujoError as error:
+                logger.error("run %s does not begin again: %s", run_id, error)
+                return
+            await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
 
     def _without_program(self, state: WorkflowState, owned: RunSummary) -> LiveRun:
         return self._driver.make(state, Workflow(name=state.workflow, program=_no_program), owned.token)

@@ -5,9 +5,12 @@ commit. Everything is in domain verbs; nothing here knows SQL, files or sockets.
 `flujo.backends.conformance`, which is the executable form of these docstrings.
 
 Ownership. A run is advanced by one owner at a time, the kernel that holds its highest token. `claim` raises the
-token and every commit carries it, so a commit of an earlier owner is refused whatever the clocks say. An owner
-counts as alive exactly as long as its process does (the backend holds an operating system lock, or something as
-good), so a crash frees its runs at once and a slow process never loses them.
+token and every commit carries it, so a commit of an earlier owner is refused whatever the clocks say.
+
+Being alive. On one host an owner counts as alive exactly as long as its process does (the backend holds an operating
+system lock, or something as good), so a crash frees its runs at once and a slow process never loses them. Where owners
+are on several hosts (`Capabilities.several_hosts`) it counts as alive while it renews a lease of `lease_seconds`, or as
+long as its process is known to live; a death that was told by the lease is final.
 
 Cancelling any of these calls leaves nothing half done: a commit that was under way is wholly there or wholly
 absent. Every call may raise StoreError for what the disk or another process does; after a StoreError from `append`
@@ -89,6 +92,18 @@ class Refused(StrEnum):
 
     STALE = "stale"
     """The run is gone, or has another uid, token or last event: this kernel does not own it any more."""
+
+    REWOUND = "rewound"
+    """The run is there with an earlier token or an earlier last event than this kernel was told is durable: the store
+    has forgotten commits, as a replica that was promoted before it had them all, or a restored backup."""
+
+
+def refusal(stored: tuple[str, int, int] | None, commit: Commit) -> Refused:
+    """Return why a commit is refused to a run that is stored with this uid, token and last event; None if it is
+    gone."""
+    if stored is None or stored[0] != commit.uid:
+        return Refused.STALE
+    return Refused.REWOUND if stored[1:] < (commit.token, commit.expected_seq) else Refused.STALE
 
 
 class Request(NamedTuple):
@@ -219,6 +234,9 @@ class Capabilities(NamedTuple):
     several_processes: bool  # may be opened by several processes at once
     event_loops: Sequence[str] = ("asyncio", "trio")
     restorable: bool = False  # `restore` puts a copy that `backup` has made into the place of a store
+    backs_up: bool = True  # `backup` copies a durable store; otherwise the tools of its database do, and it says so
+    several_hosts: bool = False  # those processes may be on several hosts, and share what has to be done
+    lease_seconds: float | None = None  # without its store for so long, an owner is dead; None: its process counts
 
 
 class StateBackend(ABC):
@@ -262,7 +280,7 @@ class StateBackend(ABC):
     @property
     def liveness_fd(self) -> int | None:
         """Return a file descriptor that keeps this owner alive while any process holds it; None where there is no such
-        thing.
+        thing. On several hosts it tells only processes of this one that the owner is dead before its lease is over.
 
         The kernel hands it to the guardian of its child processes, so that nobody takes over its runs before the last
         child is dead.
