@@ -30,8 +30,8 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     if (stranger := _package_in_the_way()) is not None:
         print(
-            f"error: {stranger} is another package called flujo and hides the one flujoctl needs; remove it with "
-            "`pip uninstall flujo`, or install flujoctl into an environment of its own",
+            f"error[name-clash]: {stranger} is another package called flujo and hides the one flujoctl needs; "
+            "remove it with `pip uninstall flujo`, or install flujoctl into an environment of its own",
             file=sys.stderr,
         )
         return INTERNAL_ERROR

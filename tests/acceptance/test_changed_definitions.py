@@ -42,7 +42,7 @@ def test_a_refusal_comes_first_and_names_few_commands(failed: Terminal) -> None:
     refused = resume_edited(failed, FIRST.replace("echo first", "echo FIRST"), SECOND, BROKEN, LAST)
 
     first, *_ = refused.err.splitlines()
-    assert first.startswith("error: run 'r' cannot resume")
+    assert first.startswith("error[state-incompatible]: run 'r' cannot resume")
     assert first.endswith("(StateIncompatibilityError)")
     assert [remedy.split()[3] for remedy in refused.remedies] == ["--stored", "--from-step", "--accept-changes"]
     assert refused.err.splitlines()[-1] == "-v shows 4 more"

@@ -45,7 +45,7 @@ def test_the_step_that_has_used_the_old_day_is_named(failed: Terminal, way: list
 
     assert (ended.code, ended.out) == (4, "")
     first, named, *_ = ended.err.splitlines()
-    assert first.startswith(f"error: run 'r' cannot {way[0]}: the inputs differ")
+    assert first.startswith(f"error[state-incompatible]: run 'r' cannot {way[0]}: the inputs differ")
     assert named == '  fetch: it has completed with `day` "mon", now "tue"'
     assert failed.inspect("r") == before
 

@@ -53,7 +53,10 @@ def test_an_unknown_run_is_one_line_and_one_hint(terminal: Terminal) -> None:
 
     assert no_store.code == 3
     assert unknown.code == 3
-    assert unknown.err.splitlines() == ["error: no run 'nobody' in sqlite:.flujo/state.db", "try: flujoctl list"]
+    assert unknown.err.splitlines() == [
+        "error[run-not-found]: no run 'nobody' in sqlite:.flujo/state.db",
+        "try: flujoctl list",
+    ]
 
 
 def test_a_reader_that_goes_away_is_no_error(terminal: Terminal) -> None:

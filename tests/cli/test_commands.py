@@ -365,7 +365,7 @@ def test_reading_never_makes_a_store(flujoctl: Flujoctl, folder: Path) -> None:
     for command in (["list"], ["inspect", "r"], ["watch", "r"], ["signal", "r", "s"], ["cancel", "r"], ["delete", "r"]):
         ended = flujoctl(*command)
         assert (ended.code, ended.out) == (3, ""), command
-        assert ended.err.startswith("error: sqlite:.flujo/state.db: there is no store here yet")
+        assert ended.err.startswith("error[store-not-found]: sqlite:.flujo/state.db: there is no store here yet")
     assert list((folder / ".flujo").iterdir()) == []
 
 
@@ -400,7 +400,7 @@ def test_unexpected_errors_are_one_line(flujoctl: Flujoctl, monkeypatch: pytest.
     brief, full = flujoctl("version"), flujoctl("version", "-vv")
 
     assert (brief.code, full.code) == (70, 70)
-    assert brief.err == "error: RuntimeError: two lines; run again with -vv for the traceback\n"
+    assert brief.err == "error[internal]: RuntimeError: two lines; run again with -vv for the traceback\n"
     assert "Traceback" in full.err
 
 

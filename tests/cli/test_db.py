@@ -127,7 +127,7 @@ def test_an_export_that_cannot_be_written_leaves_nothing(flujoctl: Flujoctl, mon
     failed = flujoctl("export", "gate", "--to", "gate.json")
 
     assert (missing.code, failed.code) == (5, 5)
-    assert missing.err.splitlines()[0].startswith("error: no/such/gate.json: it cannot be written")
+    assert missing.err.splitlines()[0].startswith("error[store-unavailable]: no/such/gate.json: it cannot be written")
     assert "No space left on device" in failed.err
     assert [name for name in os.listdir() if "json" in name] == []
 

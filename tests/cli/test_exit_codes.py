@@ -32,7 +32,7 @@ def test_a_missing_file_is_not_found(arguments: tuple[str, ...], folder: Path, f
     ended = flujoctl(*arguments)
 
     assert ended.code == 3
-    assert ended.err.startswith("error: there is no file 'missing")
+    assert ended.err.startswith("error[source-not-found]: there is no file 'missing")
 
 
 def test_what_is_no_workflow_file_is_one_line(folder: Path, flujoctl: Flujoctl) -> None:
@@ -42,7 +42,7 @@ def test_what_is_no_workflow_file_is_one_line(folder: Path, flujoctl: Flujoctl) 
     ended = flujoctl("run", "place")
 
     assert ended.code == 3
-    assert ended.err.startswith("error: 'place' is a folder, not a file\ntry: ")
+    assert ended.err.startswith("error[source-not-found]: 'place' is a folder, not a file\ntry: ")
 
 
 def test_a_foreign_store_cannot_be_used(folder: Path, flujoctl: Flujoctl) -> None:
@@ -59,7 +59,7 @@ def test_a_server_and_a_store_are_not_named_at_once(flujoctl: Flujoctl) -> None:
     ended = flujoctl("list", "--server", "unix:s", "--store", "memory:")
 
     assert ended.code == 2
-    assert ended.err.startswith("error: --server and --store name different runs")
+    assert ended.err.startswith("error[usage]: --server and --store name different runs")
 
 
 @pytest.mark.parametrize("output", ["table", "json", "jsonl", "yaml"])

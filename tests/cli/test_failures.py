@@ -98,7 +98,7 @@ def test_a_definition_error_lists_every_problem(capsys: pytest.CaptureFixture[st
     assert report(errors.DefinitionError(problems), Session()) == 2
 
     assert capsys.readouterr().err.splitlines() == [
-        "error: 2 problems in the definition",
+        "error[invalid-definition]: 2 problems in the definition",
         "w.yaml:2:1: no",
         "w.yaml: nothing",
     ]

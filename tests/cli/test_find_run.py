@@ -64,4 +64,7 @@ def test_there_is_no_newest_run_in_an_empty_store(flujoctl: Flujoctl, runs: Sequ
     assert flujoctl("delete", *runs).code == 0
     ended = flujoctl("inspect", "@last")
 
-    assert (ended.code, ended.err.splitlines()[0]) == (3, "error: no run '@last' in sqlite:.flujo/state.db")
+    assert (ended.code, ended.err.splitlines()[0]) == (
+        3,
+        "error[run-not-found]: no run '@last' in sqlite:.flujo/state.db",
+    )

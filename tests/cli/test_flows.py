@@ -203,7 +203,9 @@ def test_what_cannot_be_chosen_is_refused_before_anything_is_made(
     refused = flujoctl("run", "release.yaml", *asked)
 
     assert refused.code == 2
-    assert refused.err.startswith(f"error: the steps of 'Release it' cannot be chosen so: {told}\n")
+    assert refused.err.startswith(
+        f"error[invalid-step-choice]: the steps of 'Release it' cannot be chosen so: {told}\n"
+    )
     assert not (files / ".flujo").exists()
 
 

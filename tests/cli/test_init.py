@@ -70,9 +70,9 @@ def test_what_is_there_is_left_as_it_is(folder: Path, flujoctl: Flujoctl) -> Non
     ends = [flujoctl("init"), flujoctl("init", "--example", "retry"), flujoctl("init", "file")]
 
     assert [(ended.code, ended.err.splitlines()[0]) for ended in ends] == [
-        (4, "error: first.yaml is there already; it was left as it is"),
-        (4, "error: retry.yaml is there already; it was left as it is"),
-        (4, "error: file is there already; it was left as it is"),
+        (4, "error[file-exists]: first.yaml is there already; it was left as it is"),
+        (4, "error[file-exists]: retry.yaml is there already; it was left as it is"),
+        (4, "error[file-exists]: file is there already; it was left as it is"),
     ]
     assert (folder / "first.yaml").read_text() == (folder / "file").read_text() == "mine"
     assert not (folder / "nowhere").exists()
@@ -84,7 +84,7 @@ def test_a_place_that_cannot_be_written_to_is_named(folder: Path, flujoctl: Fluj
 
     error, remedy = ended.err.splitlines()
     assert ended.code == 2
-    assert error.startswith("error: /proc/flujo/first.yaml cannot be written: ")
+    assert error.startswith("error[file-not-writable]: /proc/flujo/first.yaml cannot be written: ")
     assert remedy == "try: flujoctl init ANOTHER-DIR"
 
 

@@ -68,5 +68,5 @@ def given(text: str) -> list[str]:
 
 def are_placed(printed: str) -> bool:
     """True if every problem stands behind its file, line and column."""
-    problems = [line for line in printed.splitlines() if not line.startswith(("error: ", "try: ", "warning: "))]
+    problems = [line for line in printed.splitlines() if not line.startswith(("error[", "try: ", "warning: "))]
     return bool(problems) and all(PLACED.fullmatch(line) for line in problems)

@@ -38,12 +38,14 @@ def test_an_unknown_command_is_answered_with_the_nearest(
 
     unknown = next(word for word in reversed(arguments) if word != "r")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.splitlines()[0] == f"error: there is no command {unknown!r}; did you mean {meant!r}?"
+    assert (
+        ended.err.splitlines()[0] == f"error[unknown-command]: there is no command {unknown!r}; did you mean {meant!r}?"
+    )
 
 
 def test_a_word_like_no_command_names_none(flujoctl: Flujoctl) -> None:
     """Rather than any."""
-    assert flujoctl("xyzzy").err.splitlines()[0] == "error: there is no command 'xyzzy'"
+    assert flujoctl("xyzzy").err.splitlines()[0] == "error[unknown-command]: there is no command 'xyzzy'"
 
 
 def test_the_words_of_other_tools_are_no_commands_and_lead_to_one() -> None:
@@ -82,7 +84,8 @@ def test_a_strict_signal_is_refused_if_the_run_does_not_wait_for_it(flujoctl: Fl
 
     assert refused.code == 4
     assert refused.err.splitlines()[:2] == [
-        "error: run 'g' does not wait for the signal 'aprove' now: it waits for approve; nothing was sent",
+        "error[signal-unexpected]: run 'g' does not wait for the signal 'aprove' now: it waits for approve; "
+        "nothing was sent",
         "try: flujoctl signal g approve",
     ]
     assert flujoctl("signal", "g", "approve", "--strict").code == 0

@@ -59,7 +59,9 @@ def test_no_command_uses_a_store_that_another_user_put_there(
 
     error, remedy = ended.err.splitlines()
     assert (ended.code, ended.out) == (5, "")
-    assert error.startswith(f"error: {folder}/.flujo belongs to user {OTHER}, neither to you nor to root; flujo")
+    assert error.startswith(
+        f"error[owner-untrusted]: {folder}/.flujo belongs to user {OTHER}, neither to you nor to root; flujo"
+    )
     assert remedy == f"try: flujoctl list --store sqlite:{folder}/.flujo/state.db  # if you trust user {OTHER}"
     assert not planted.exists()
     assert not (folder / "other").exists()

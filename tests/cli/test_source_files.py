@@ -47,15 +47,38 @@ def a_binary_file(folder: Path) -> None:
     (folder / "place").write_bytes(bytes(range(256)))
 
 
+NOT_FOUND = "error[source-not-found]: "
+
+
 @pytest.mark.parametrize(
     ("make", "code", "line", "helps"),
     [
-        (a_folder, 3, "error: 'place' is a folder, not a file", "flujoctl run FILE, or FILE.py:NAME"),
-        (a_folder_with_workflows, 3, "error: 'place' is a folder, not a file", "flujoctl run place/a.yaml"),
-        (a_pipe, 3, "error: 'place' is a named pipe, not a file", "flujoctl run FILE, or FILE.py:NAME"),
-        (a_link_to_itself, 3, "error: 'place' cannot be read: Too many levels of symbolic links", "ls -l place"),
-        (a_link_to_nothing, 3, "error: there is no file 'place'", "flujoctl run FILE, or FILE.py:NAME"),
-        (a_file_above, 3, "error: 'place' cannot be read: Not a directory", "ls -l place"),
+        (a_folder, 3, NOT_FOUND + "'place' is a folder, not a file", "flujoctl run FILE, or FILE.py:NAME"),
+        (
+            a_folder_with_workflows,
+            3,
+            NOT_FOUND + "'place' is a folder, not a file",
+            "flujoctl run place/a.yaml",
+        ),
+        (
+            a_pipe,
+            3,
+            NOT_FOUND + "'place' is a named pipe, not a file",
+            "flujoctl run FILE, or FILE.py:NAME",
+        ),
+        (
+            a_link_to_itself,
+            3,
+            NOT_FOUND + "'place' cannot be read: Too many levels of symbolic links",
+            "ls -l place",
+        ),
+        (
+            a_link_to_nothing,
+            3,
+            NOT_FOUND + "there is no file 'place'",
+            "flujoctl run FILE, or FILE.py:NAME",
+        ),
+        (a_file_above, 3, NOT_FOUND + "'place' cannot be read: Not a directory", "ls -l place"),
         (an_empty_file, 2, "place:1:1: the file is empty", "flujoctl init  # puts a workflow to start from here"),
         (a_binary_file, 2, "place:2:1: the file is not UTF-8 text", "flujoctl run FILE, or FILE.py:NAME"),
     ],

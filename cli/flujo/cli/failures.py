@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from flujo.kernel import errors
 from flujo.kernel.errors import FlujoError
 
-from .session import Session, say
+from .session import Session, say, tell
 
 INTERRUPTED = 130
 INTERNAL = 70
@@ -92,25 +93,40 @@ EXIT_CODES: dict[type[BaseException], int] = {
 
 
 class SourceNotFoundError(FlujoError, LookupError):
-    """The file or module of a workflow does not exist."""
+    """The file or module of a workflow does not exist.
+
+    Name a file that exists, as FILE.yaml, FILE.py:NAME or MODULE:NAME.
+    """
 
     reason = "WORKFLOW_NOT_FOUND"
+    reason_code = "source-not-found"
 
 
 class SourceError(FlujoError, ValueError):
-    """The module of a workflow cannot be imported, or has no such workflow."""
+    """The module of a workflow cannot be imported, or has no such workflow.
+
+    The message says what Python or the module answered; `python -c 'import MODULE'` shows the same.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-source"
 
 
 class NothingToResumeError(FlujoError, LookupError):
-    """No run of the workflow is unfinished."""
+    """No run of the workflow is unfinished.
+
+    `flujoctl list` shows the runs there are; a completed one goes on only with --from-step STEP.
+    """
 
     reason = "RUN_NOT_FOUND"
+    reason_code = "nothing-to-resume"
 
 
 class AmbiguousRunError(FlujoError):
-    """The request fits several runs."""
+    """The request fits several runs.
+
+    Type more of the id, or choose one of those listed with --id.
+    """
 
     reason = "RUN_AMBIGUOUS"
 
@@ -120,7 +136,10 @@ class AmbiguousRunError(FlujoError):
 
 
 class UnexpectedSignalError(FlujoError):
-    """A run does not wait for a signal now, and --strict was given; nothing was sent."""
+    """A run does not wait for a signal now, and --strict was given; nothing was sent.
+
+    Send one of the signals that the message names, or leave --strict out: the run takes the signal later.
+    """
 
     reason = "SIGNAL_UNEXPECTED"
 
@@ -134,7 +153,10 @@ class UnexpectedSignalError(FlujoError):
 
 
 class FileInTheWayError(FlujoError):
-    """Something is already where a file should go; it is left as it is."""
+    """Something is already where a file should go; it is left as it is.
+
+    Name another folder, or move what is there away.
+    """
 
     reason = "FILE_EXISTS"
 
@@ -144,7 +166,10 @@ class FileInTheWayError(FlujoError):
 
 
 class NotWritableError(FlujoError):
-    """A file cannot be written where the user wants it."""
+    """A file cannot be written where the user wants it.
+
+    Name a folder in which you may write.
+    """
 
     reason = "FILE_NOT_WRITABLE"
 
@@ -154,7 +179,10 @@ class NotWritableError(FlujoError):
 
 
 class StarterNotFoundError(FlujoError, LookupError):
-    """No workflow to start from has this name."""
+    """No workflow to start from has this name.
+
+    `flujoctl init --list` shows which there are.
+    """
 
     reason = "STARTER_NOT_FOUND"
 
@@ -192,17 +220,34 @@ def after_full_disk(error: FlujoError, command: Sequence[str]) -> None:
 
 def report(error: FlujoError, session: Session) -> int:
     """Print an expected error with what helps, and return its exit code. This is printed whatever -q says."""
-    if isinstance(error, errors.DefinitionError):
-        count = len(error.problems)
-        say(f"error: {count} problem{'s' if count != 1 else ''} in the definition\n{error}")
-    else:
-        say(f"error: {error}")
+    if not tell(session, error.reason_code, _text(error), _fields(session, error)):
+        return exit_code(error)
     shown = len(error.hints) if session.verbosity else _HINTS
     for hint in _aligned([session.addressed(hint) for hint in error.hints[:shown]]):
         say(f"try: {hint}")
     if (more := len(error.hints) - shown) > 0:
         say(f"-v shows {more} more")
     return exit_code(error)
+
+
+def _text(error: FlujoError) -> str:
+    if not isinstance(error, errors.DefinitionError):
+        return str(error)
+    count = len(error.problems)
+    return f"{count} problem{'s' if count != 1 else ''} in the definition\n{error}"
+
+
+def _fields(session: Session, error: FlujoError) -> dict[str, Any]:
+    """Return what a program wants to know of an error beside its code and its text."""
+    fields: dict[str, Any] = {
+        "reason": error.reason,
+        "type": type(error).__name__,
+        "exit_code": exit_code(error),
+        "hints": [session.addressed(hint) for hint in error.hints],
+    }
+    if isinstance(error, errors.DefinitionError):
+        fields["problems"] = [problem._asdict() for problem in error.problems]
+    return fields
 
 
 def _aligned(hints: Sequence[str]) -> list[str]:

@@ -7,6 +7,8 @@ from typing import NoReturn
 
 import click
 
+from .usage import UnknownCommand
+
 SYNONYMS = {
     "status": "inspect",
     "info": "inspect",
@@ -40,6 +42,6 @@ def nearest(word: str, known: Collection[str]) -> str | None:
 
 
 def refuse_unknown(ctx: click.Context, name: str, known: Collection[str]) -> NoReturn:
-    """Raise click.UsageError for a command that does not exist, with the one that was meant."""
+    """Raise UnknownCommand for a command that does not exist, with the one that was meant."""
     meant = SYNONYMS[name] if SYNONYMS.get(name) in known else nearest(name, known)
-    raise click.UsageError(f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else ""), ctx)
+    raise UnknownCommand(f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else ""), ctx)

@@ -12,7 +12,8 @@ import click
 
 from . import command_index
 from .nearest import refuse_unknown
-from .session import COMPLETE, Session, say, shared_options
+from .session import COMPLETE, Session, say, shared_options, tell
+from .usage import usage_code
 
 USAGE = 2
 INTERNAL = 70
@@ -95,13 +96,8 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
         return result or 0
     except click.exceptions.Exit as ended:  # --help and the like
         return ended.exit_code
-    except click.UsageError as error:
-        say(f"error: {error.format_message()}")
-        say(f"try: {error.ctx.command_path if error.ctx is not None else 'flujoctl'} --help")
-        return USAGE
     except click.ClickException as error:
-        say(f"error: {error.format_message()}")
-        return USAGE
+        return _refuse(error, arguments, session)
     except click.Abort:  # the answer to a question was Ctrl-C or the end of the input
         raise KeyboardInterrupt from None
     except BrokenPipeError:
@@ -118,6 +114,26 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
         return report(error, session)
 
 
+def _refuse(error: click.ClickException, arguments: Sequence[str], session: Session) -> int:
+    """Print what is wrong with a command line; returns the exit code."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"{context.command_path if context is not None else 'flujoctl'} --help"
+    session.output = _output_asked_for(arguments) or session.output  # click may not have come as far as -o
+    fields = {"reason": "USAGE", "type": type(error).__name__, "exit_code": USAGE, "hints": [hint]}
+    if tell(session, usage_code(error), error.format_message(), fields) and isinstance(error, click.UsageError):
+        say(f"try: {hint}")
+    return USAGE
+
+
+def _output_asked_for(arguments: Sequence[str]) -> str | None:
+    for number, argument in enumerate(arguments):
+        if argument in ("-o", "--output"):
+            return arguments[number + 1] if number + 1 < len(arguments) else None
+        if argument.startswith(("-o", "--output=")) and not argument.startswith("--o="):
+            return argument.removeprefix("--output=").removeprefix("-o")
+    return None
+
+
 def complete() -> int:
     """Print the completions a shell asks for; returns the exit code."""
     from click.shell_completion import shell_complete
@@ -132,7 +148,7 @@ def complete() -> int:
 def _report_unexpected(error: Exception, session: Session) -> int:
     if not _show_traceback(session):
         text = " ".join(str(error).split()) or "no message"
-        say(f"error: {type(error).__name__}: {text}; run again with -vv for the traceback")
+        tell(session, "internal", f"{type(error).__name__}: {text}; run again with -vv for the traceback")
     return INTERNAL
 
 

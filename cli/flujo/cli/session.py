@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -109,6 +109,20 @@ def say(text: str) -> None:
         print(harmless(text), file=sys.stderr, flush=True)
     except OSError:
         pass
+
+
+def tell(session: Session, code: str, text: str, fields: Mapping[str, Any] | None = None) -> bool:
+    """Print an error on stderr, whatever -q says: `error[CODE]: TEXT`, or with -o json or jsonl an object on one line.
+
+    `code` is the stable name under which docs/errors.md has it, `fields` what else a program wants to know. Returns
+    True if it was printed for people, who want to be told what to try."""
+    if session.output not in ("json", "jsonl"):
+        say(f"error[{code}]: {text}")
+        return True
+    import json
+
+    say(json.dumps({"error": {"code": code, "message": text, **(fields or {})}}))
+    return False
 
 
 def harmless(text: str) -> str:

@@ -47,6 +47,8 @@ def command(session: Session, files: Sequence[str]) -> int:
 def _conclude(session: Session, problems: int, files: int) -> None:
     checked = "1 file" if files == 1 else f"{files} files"
     if problems:
-        session.note(f"error: {problems} problem{'s' if problems != 1 else ''} in {checked}")
+        session.note(
+            f"error[{DefinitionError.reason_code}]: {problems} problem{'s' if problems != 1 else ''} in {checked}"
+        )
     else:
         session.note(f"{checked} valid")

@@ -10,9 +10,14 @@ from .base import FlujoError
 
 
 class InvalidNameError(FlujoError, ValueError):
-    """A run id, step name or label does not have the documented form."""
+    """A run id, step name or label does not have the documented form.
+
+    Choose another name by the rule that the message gives; run ids hold letters, digits, dots, dashes and
+    underscores.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-name"
 
     def __init__(self, what: str, name: object, rule: str) -> None:
         super().__init__(f"{name!r} is not a valid {what}: {rule}")
@@ -20,9 +25,14 @@ class InvalidNameError(FlujoError, ValueError):
 
 
 class InvalidInputError(FlujoError, ValueError):
-    """The inputs of a run do not fit what its workflow declares; `problems` maps a field to what is wrong with it."""
+    """The inputs of a run do not fit what its workflow declares; `problems` maps a field to what is wrong with it.
+
+    Give each input as NAME=VALUE, or NAME:=JSON for what is not text; `flujoctl run FILE --dry-run` shows what a
+    workflow takes.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-input"
 
     def __init__(self, workflow: str, problems: dict[str, str]) -> None:
         listed = "; ".join(f"{field}: {problem}" for field, problem in problems.items())
@@ -32,9 +42,13 @@ class InvalidInputError(FlujoError, ValueError):
 
 class StepChoiceError(FlujoError, ValueError):
     """A run cannot perform the steps that were chosen for it: a flow or a step does not exist, or what is left needs
-    what is not; `field` is the option, `flow`, `skip_steps` or `start_from`."""
+    what is not; `field` is the option, `flow`, `skip_steps` or `start_from`.
+
+    `flujoctl graph FILE` shows the steps of a workflow, and which need which.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-step-choice"
 
     def __init__(self, workflow: str, field: str, problem: str, hints: Iterable[str] = ()) -> None:
         super().__init__(f"the steps of {workflow!r} cannot be chosen so: {problem}", hints)
@@ -42,9 +56,13 @@ class StepChoiceError(FlujoError, ValueError):
 
 
 class InvalidDurationError(FlujoError, ValueError):
-    """A text is not a duration such as `30s`, `1h30m` or `P1D`."""
+    """A text is not a duration such as `30s`, `1h30m` or `P1D`.
+
+    Write 90, 90s, 1h30m, 2w, 30d or PT1H30M.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-duration"
 
     def __init__(self, text: object) -> None:
         super().__init__(f"{text!r} is not a duration", ["write 90, 90s, 1h30m, 2w, 30d or PT1H30M"])
@@ -52,9 +70,13 @@ class InvalidDurationError(FlujoError, ValueError):
 
 
 class InvalidValueError(FlujoError, ValueError):
-    """A value that has to be recorded is not plain JSON; `path` says where inside it, as in `$.rows[3].price`."""
+    """A value that has to be recorded is not plain JSON; `path` says where inside it, as in `$.rows[3].price`.
+
+    Return JSON types, or annotate the return type with one that pydantic can write and read back.
+    """
 
     reason = "PAYLOAD_INVALID"
+    reason_code = "invalid-value"
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(
@@ -66,7 +88,13 @@ class InvalidValueError(FlujoError, ValueError):
 
 class SignalMisfitError(InvalidValueError):
     """The payload of a signal does not fit the type that the program waits for; `path` says where, `problem` what is
-    wrong there, `fits` sketches what fits, if that can be said."""
+    wrong there, `fits` sketches what fits, if that can be said.
+
+    Send the signal again with a payload of the type that the message sketches; the one that did not fit was not
+    stored.
+    """
+
+    reason_code = "signal-misfit"
 
     def __init__(self, run_id: str, signal: str, path: str, problem: str, fits: str | None = None) -> None:
         wanted = "" if fits is None else f"; it waits for {fits}"
@@ -79,9 +107,13 @@ class SignalMisfitError(InvalidValueError):
 
 
 class OutputTooLargeError(FlujoError, ValueError):
-    """An output is larger than a store accepts; sizes in bytes."""
+    """An output is larger than a store accepts; sizes in bytes.
+
+    Let the step write its data to a file in the workspace and return the path of it.
+    """
 
     reason = "PAYLOAD_TOO_LARGE"
+    reason_code = "output-too-large"
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(
@@ -92,7 +124,10 @@ class OutputTooLargeError(FlujoError, ValueError):
 
 
 class PayloadTooLargeError(FlujoError, ValueError):
-    """What a caller gives a run is larger than a run takes; sizes in bytes of JSON. `what` names it."""
+    """What a caller gives a run is larger than a run takes; sizes in bytes of JSON. `what` names it.
+
+    Write the data to a file or a bucket and pass its name.
+    """
 
     reason = "PAYLOAD_TOO_LARGE"
 
@@ -105,9 +140,14 @@ class PayloadTooLargeError(FlujoError, ValueError):
 
 
 class InvalidExportError(FlujoError, ValueError):
-    """A document is no export of a run that this release can import."""
+    """A document is no export of a run that this release can import.
+
+    Write the document with `flujoctl export ID --to FILE`, by a release that is not newer than the one that imports
+    it.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-export"
 
     def __init__(self, problem: str, hints: Iterable[str] = ("flujoctl export ID --to FILE  # writes one",)) -> None:
         super().__init__(f"this is no export of a run that can be imported: {problem}", hints)
@@ -128,9 +168,13 @@ class Problem(NamedTuple):
 
 
 class DefinitionError(FlujoError, ValueError):
-    """A workflow definition is not valid; `problems` lists everything that is wrong with it, in file order."""
+    """A workflow definition is not valid; `problems` lists everything that is wrong with it, in file order.
+
+    Each problem names its file, line and column; `flujoctl validate FILE` shows all of them and runs nothing.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-definition"
 
     def __init__(self, problems: Sequence[Problem], hints: Iterable[str] = ()) -> None:
         super().__init__("\n".join(map(str, problems)), hints)
@@ -138,15 +182,23 @@ class DefinitionError(FlujoError, ValueError):
 
 
 class DeclarationError(FlujoError, TypeError):
-    """A `@step` or `@workflow` declaration asks for something that flujo cannot do."""
+    """A `@step` or `@workflow` declaration asks for something that flujo cannot do.
+
+    Change the declaration as the message says; nothing has begun.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-declaration"
 
 
 class UnsafeStepNameError(FlujoError, RuntimeError):
-    """Steps that run at the same time use one name, so which of them is `name#2` would depend on timing."""
+    """Steps that run at the same time use one name, so which of them is `name#2` would depend on timing.
+
+    Start concurrent steps with `ctx.gather` or `ctx.map`, or give each call a `name=` of its own.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "unsafe-step-name"
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(
@@ -157,7 +209,10 @@ class UnsafeStepNameError(FlujoError, RuntimeError):
 
 
 class WorkflowNotFoundError(FlujoError, LookupError):
-    """A run needs a workflow this kernel was not given."""
+    """A run needs a workflow this kernel was not given.
+
+    Pass the workflow to the kernel or to `flujoctl serve`, or name its file: `flujoctl run FILE`.
+    """
 
     reason = "WORKFLOW_NOT_FOUND"
 
@@ -171,7 +226,10 @@ class WorkflowNotFoundError(FlujoError, LookupError):
 
 
 class TaskNotFoundError(FlujoError, LookupError):
-    """A definition names a task that is not installed."""
+    """A definition names a task that is not installed.
+
+    `flujoctl tasks` lists what is installed.
+    """
 
     reason = "TASK_NOT_FOUND"
 

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
+
+_SHARED_REASONS = ("INTERNAL", "INVALID_FIELD", "PAYLOAD_INVALID", "PAYLOAD_TOO_LARGE", "STEP_FAILED")
+"""Reasons of several classes, which therefore give no class its code."""
 
 
 class FlujoError(Exception):
     """An error that flujo raises on purpose. `str(error)` says what happened, `hints` says what to try."""
 
     reason = "INTERNAL"
+    """What the error is called over gRPC; several classes may share one."""
+
+    reason_code = "internal"
+    """What the error is called by people, as in `error[run-not-found]: …`. No two classes that a user meets share one,
+    and none changes from release to release: docs/errors.md lists them."""
 
     retry_after_seconds: float | None = None
     """How long whoever failed asks to be left alone: the next attempt of a step that fails with this error waits at
     least as long."""
 
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if "reason_code" not in vars(cls):
+            has_its_own = "reason" in vars(cls) and cls.reason not in _SHARED_REASONS
+            cls.reason_code = cls.reason.lower().replace("_", "-") if has_its_own else _in_words(cls.__name__)
+
     def __init__(self, message: str, hints: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hints = tuple(hints)
+
+
+def _in_words(class_name: str) -> str:
+    """Return `outside-workspace` for `OutsideWorkspaceError`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", class_name.removesuffix("Error")).lower()

@@ -11,7 +11,11 @@ class StepFailed(FlujoError):
     """A step ended in failure: the same class, with the same fields, live and on replay.
 
     `type` is the class name of the original error (`ConnectionError`, `mymodule.MyError`), `error` its text,
-    `attempt` the attempt that failed last."""
+    `attempt` the attempt that failed last.
+
+    `flujoctl logs ID --step STEP` shows what the step has printed, `flujoctl inspect ID --step STEP` its error in
+    full.
+    """
 
     reason = "STEP_FAILED"
 
@@ -22,7 +26,11 @@ class StepFailed(FlujoError):
 
 class RunFailed(FlujoError):
     """The run whose result was asked for has failed. `type`, `error` and `step` are what is recorded of it; `source` is
-    the file of its definition, if it has one."""
+    the file of its definition, if it has one.
+
+    `flujoctl explain ID` says what failed and why; mend that and type `flujoctl resume ID`: what has completed is
+    not done again.
+    """
 
     reason = "RUN_FAILED"
 
@@ -54,7 +62,10 @@ def ways_on(run_id: str, type: str, source: str | None = None) -> list[str]:
 
 
 class RunCancelled(FlujoError):
-    """The run whose result was asked for has been cancelled."""
+    """The run whose result was asked for has been cancelled.
+
+    `flujoctl resume ID` goes on with the first step that has not completed.
+    """
 
     reason = "RUN_CANCELLED"
 
@@ -64,7 +75,10 @@ class RunCancelled(FlujoError):
 
 
 class RunPaused(FlujoError):
-    """The run whose result was asked for is paused and goes on only after a resume."""
+    """The run whose result was asked for is paused and goes on only after a resume.
+
+    `flujoctl explain ID` says why; `flujoctl unpause ID` or `flujoctl resume ID` goes on.
+    """
 
     reason = "RUN_PAUSED"
 
@@ -74,7 +88,10 @@ class RunPaused(FlujoError):
 
 
 class RunInterrupted(FlujoError):
-    """The run whose result was asked for is not final and no live process runs it."""
+    """The run whose result was asked for is not final and no live process runs it.
+
+    `flujoctl resume ID` goes on with the step that was interrupted.
+    """
 
     reason = "RUN_INTERRUPTED"
 
@@ -84,7 +101,10 @@ class RunInterrupted(FlujoError):
 
 
 class WaitTimedOutError(FlujoError, TimeoutError):
-    """A run has not ended within the time that its caller wanted to wait. The wait does not affect it."""
+    """A run has not ended within the time that its caller wanted to wait. The wait does not affect it.
+
+    `flujoctl explain ID` says what the run does or waits for; wait again with a longer --timeout.
+    """
 
     reason = "WAIT_TIMED_OUT"
 

@@ -13,7 +13,10 @@ from .base import FlujoError
 
 
 class RunNotFoundError(FlujoError, LookupError):
-    """No run has this id in this store."""
+    """No run has this id in this store.
+
+    `flujoctl list` shows the runs of this store; name another store with --store, or a server with --server.
+    """
 
     reason = "RUN_NOT_FOUND"
 
@@ -23,7 +26,10 @@ class RunNotFoundError(FlujoError, LookupError):
 
 
 class RunReplacedError(FlujoError):
-    """The run that was being watched was deleted, and another one was started under its id."""
+    """The run that was being watched was deleted, and another one was started under its id.
+
+    Watch it again from its first event: `flujoctl watch ID`.
+    """
 
     reason = "RUN_REPLACED"
 
@@ -33,7 +39,10 @@ class RunReplacedError(FlujoError):
 
 
 class RunDeletedError(FlujoError):
-    """The run that was being watched was deleted."""
+    """The run that was being watched was deleted.
+
+    `flujoctl list` shows what is left.
+    """
 
     reason = "RUN_DELETED"
 
@@ -43,7 +52,10 @@ class RunDeletedError(FlujoError):
 
 
 class CursorError(FlujoError, ValueError):
-    """A watch asked to continue after an event the run does not have."""
+    """A watch asked to continue after an event the run does not have.
+
+    Continue after the last event that the run has, which the message names.
+    """
 
     reason = "CURSOR_OUT_OF_RANGE"
 
@@ -56,7 +68,10 @@ class CursorError(FlujoError, ValueError):
 
 
 class RunExistsError(FlujoError):
-    """The run id is taken by a run of another workflow or with other inputs."""
+    """The run id is taken by a run of another workflow or with other inputs.
+
+    Choose another id with --id, or none to get a fresh one; `flujoctl inspect ID` shows the run that has it.
+    """
 
     reason = "RUN_EXISTS"
 
@@ -69,7 +84,10 @@ class RunExistsError(FlujoError):
 
 
 class RequestReusedError(FlujoError):
-    """A request came under an id under which the run was asked for something else. Nothing has changed."""
+    """A request came under an id under which the run was asked for something else. Nothing has changed.
+
+    Give each request an id of its own, and only a repeat the same one.
+    """
 
     reason = "REQUEST_ID_REUSED"
 
@@ -82,7 +100,10 @@ class RequestReusedError(FlujoError):
 
 
 class RunActiveError(FlujoError):
-    """A live process owns the run."""
+    """A live process owns the run.
+
+    `flujoctl watch ID` follows it there, `flujoctl cancel ID` stops it; then the command works.
+    """
 
     reason = "RUN_ACTIVE"
 
@@ -95,7 +116,10 @@ class RunActiveError(FlujoError):
 
 
 class RunFinishedError(FlujoError):
-    """The run is final and takes no more requests."""
+    """The run is final and takes no more requests.
+
+    `flujoctl inspect ID` shows how it ended; `flujoctl resume ID --from-step STEP` begins a part of it again.
+    """
 
     reason = "RUN_FINISHED"
 
@@ -105,7 +129,10 @@ class RunFinishedError(FlujoError):
 
 
 class RunNotResumableError(FlujoError):
-    """A resume was asked of a run that has nothing to resume."""
+    """A resume was asked of a run that has nothing to resume.
+
+    Only `--from-step STEP` begins a part of a completed run again; `flujoctl fork ID` begins another one.
+    """
 
     reason = "RUN_NOT_RESUMABLE"
 
@@ -118,7 +145,10 @@ class RunNotResumableError(FlujoError):
 
 
 class StepNotFoundError(FlujoError, LookupError):
-    """The run has not begun a step of this name."""
+    """The run has not begun a step of this name.
+
+    `flujoctl inspect ID` lists the steps that the run has begun.
+    """
 
     reason = "STEP_NOT_FOUND"
 
@@ -131,7 +161,10 @@ class StepNotFoundError(FlujoError, LookupError):
 
 
 class NoLogError(FlujoError, LookupError):
-    """A run has no log, or none that can be read."""
+    """A run has no log, or none that can be read.
+
+    `flujoctl events ID` shows what is recorded of the run.
+    """
 
     reason = "LOG_NOT_FOUND"
 
@@ -141,7 +174,10 @@ class NoLogError(FlujoError, LookupError):
 
 
 class StepCompletedError(FlujoError):
-    """A step was to be skipped, or given an output, although it has completed: what is recorded does not change."""
+    """A step was to be skipped, or given an output, although it has completed: what is recorded does not change.
+
+    `flujoctl resume ID --from-step STEP` gives the step a new life, in which all is possible.
+    """
 
     reason = "STEP_COMPLETED"
 
@@ -154,7 +190,10 @@ class StepCompletedError(FlujoError):
 
 
 class StateNotRecordableError(FlujoError, ValueError):
-    """A caller wants to save a state that no events of a run lead to; `hints` name the calls that do what was meant."""
+    """A caller wants to save a state that no events of a run lead to; `hints` name the calls that do what was meant.
+
+    Change a run through its steps, its variables and its status; the message names what else was changed.
+    """
 
     reason = "STATE_NOT_RECORDABLE"
 
@@ -164,7 +203,10 @@ class StateNotRecordableError(FlujoError, ValueError):
 
 
 class RunNotPausedError(FlujoError):
-    """Only a paused run can be unpaused."""
+    """Only a paused run can be unpaused.
+
+    `flujoctl inspect ID` shows what the run does; `flujoctl resume ID` is for runs that failed or were interrupted.
+    """
 
     reason = "RUN_NOT_PAUSED"
 
@@ -174,7 +216,10 @@ class RunNotPausedError(FlujoError):
 
 
 class UnknownEventError(FlujoError):
-    """A run holds an event this release cannot read; that run is read-only here, all others are not affected."""
+    """A run holds an event this release cannot read; that run is read-only here, all others are not affected.
+
+    Use the release that wrote the event: `pip install --upgrade flujoctl`.
+    """
 
     reason = "EVENT_UNKNOWN"
 
@@ -201,6 +246,11 @@ class StateIncompatibilityError(FlujoError):
 
     `differences` lists every one by name; `hints` are the remedies as exact commands, gentlest first. `remedies` says
     what only the one who has found the differences knows of them.
+
+    `flujoctl diff ID` shows what has changed. Go on with the definition that is stored (`flujoctl resume ID
+    --stored`), begin again at the first step that has changed (`--from-step STEP`), or accept the changes
+    (`--accept-changes`). The last ways are to delete the run, to prune old ones, or to start another one under a
+    new id.
     """
 
     reason = "STATE_INCOMPATIBLE"

@@ -11,7 +11,10 @@ from .base import FlujoError
 class ServerUnreachableError(FlujoError, ConnectionError):
     """No flujo server answers at this address, or it has gone away in the middle of a call.
 
-    The server may have done what was asked: repeat the call with the same `request_id`, or look first."""
+    The server may have done what was asked: repeat the call with the same `request_id`, or look first.
+
+    Start one with `flujoctl serve --listen ADDRESS`, or leave --server out to work on a store itself.
+    """
 
     reason = "SERVER_UNREACHABLE"
 
@@ -24,9 +27,13 @@ class ServerUnreachableError(FlujoError, ConnectionError):
 
 
 class ServerFailedError(FlujoError, RuntimeError):
-    """The server failed because of a bug of its own. `id` is what its log calls this failure."""
+    """The server failed because of a bug of its own. `id` is what its log calls this failure.
+
+    Look for the name of the failure in the log of the server, and report what stands there.
+    """
 
     reason = "INTERNAL"
+    reason_code = "server-failed"
 
     def __init__(self, id: str) -> None:
         super().__init__(f"the server failed because of a bug of its own; look for {id} in its log")
@@ -34,7 +41,10 @@ class ServerFailedError(FlujoError, RuntimeError):
 
 
 class CallTimeoutError(FlujoError, TimeoutError):
-    """A call to a server took longer than its caller allowed. The server may have done what was asked."""
+    """A call to a server took longer than its caller allowed. The server may have done what was asked.
+
+    Look with `flujoctl list` whether it was done, then ask again.
+    """
 
     reason = "CALL_TIMED_OUT"
 
@@ -44,7 +54,11 @@ class CallTimeoutError(FlujoError, TimeoutError):
 
 
 class CallFailedError(FlujoError):
-    """A call to a server failed with a gRPC status that carries no error of flujo; `code` is its name."""
+    """A call to a server failed with a gRPC status that carries no error of flujo; `code` is its name.
+
+    If the code is UNIMPLEMENTED, the server is older than the client: upgrade it. Otherwise something between the
+    two, such as a proxy, answers.
+    """
 
     reason = "CALL_FAILED"
 
@@ -55,7 +69,10 @@ class CallFailedError(FlujoError):
 
 
 class ServerStoppingError(FlujoError, ConnectionError):
-    """The server is shutting down. What it was asked has not happened; ask again once another one listens."""
+    """The server is shutting down. What it was asked has not happened; ask again once another one listens.
+
+    Ask again once another server listens at this address.
+    """
 
     reason = "SERVER_STOPPING"
 
@@ -64,9 +81,13 @@ class ServerStoppingError(FlujoError, ConnectionError):
 
 
 class ServerBusyError(FlujoError):
-    """The server is at work on as many calls as it takes; `limit` names what is used up, `size` is how many that is."""
+    """The server is at work on as many calls as it takes; `limit` names what is used up, `size` is how many that is.
+
+    Ask again later, or start the server with higher limits.
+    """
 
     reason = "TOO_MANY_CALLS"
+    reason_code = "server-busy"
 
     def __init__(self, limit: str, size: int) -> None:
         super().__init__(f"the server is busy: {limit} allows {size} calls at a time; try again later")
@@ -74,7 +95,11 @@ class ServerBusyError(FlujoError):
 
 
 class UnauthenticatedError(FlujoError, PermissionError):
-    """The server does not know who calls."""
+    """The server does not know who calls.
+
+    Pass `--token-file FILE`, or set FLUJO_TOKEN; `flujoctl token create NAME --role operator` makes a token, where
+    the server runs.
+    """
 
     reason = "UNAUTHENTICATED"
 
@@ -90,7 +115,10 @@ class UnauthenticatedError(FlujoError, PermissionError):
 
 
 class PermissionDeniedError(FlujoError, PermissionError):
-    """The server knows who calls, and the role of the caller does not allow the call."""
+    """The server knows who calls, and the role of the caller does not allow the call.
+
+    Ask who runs the server for a token with the role that the message names.
+    """
 
     reason = "PERMISSION_DENIED"
 
@@ -103,7 +131,11 @@ class PermissionDeniedError(FlujoError, PermissionError):
 
 
 class DefinitionsNotAllowedError(FlujoError, PermissionError):
-    """The server runs only the workflows it was started with, and no definition that comes with a call."""
+    """The server runs only the workflows it was started with, and no definition that comes with a call.
+
+    Name a workflow that the server was started with, or start it with --allow-definitions if all who reach it may
+    run any command there.
+    """
 
     reason = "DEFINITIONS_NOT_ALLOWED"
 
@@ -115,7 +147,10 @@ class DefinitionsNotAllowedError(FlujoError, PermissionError):
 
 
 class UnsafeListenerError(FlujoError, ValueError):
-    """A server was told to listen where others reach it, without what keeps them out."""
+    """A server was told to listen where others reach it, without what keeps them out.
+
+    Listen on a unix socket, or give the server tokens and a certificate.
+    """
 
     reason = "UNSAFE_LISTENER"
 
@@ -125,7 +160,10 @@ class UnsafeListenerError(FlujoError, ValueError):
 
 
 class InvalidTokensError(FlujoError, ValueError):
-    """A file of tokens, of a token or of a certificate cannot be used."""
+    """A file of tokens, of a token or of a certificate cannot be used.
+
+    The message names the file and what is wrong with it; a file of tokens must be readable by its owner alone.
+    """
 
     reason = "INVALID_TOKENS"
 
@@ -135,9 +173,13 @@ class InvalidTokensError(FlujoError, ValueError):
 
 
 class InvalidAddressError(FlujoError, ValueError):
-    """A text does not say where a server listens."""
+    """A text does not say where a server listens.
+
+    Write unix:PATH, as in unix:.flujo/server.sock, or tcp://HOST:PORT.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-address"
 
     def __init__(self, address: str, problem: str) -> None:
         super().__init__(
@@ -148,7 +190,10 @@ class InvalidAddressError(FlujoError, ValueError):
 
 
 class AddressInUseError(FlujoError):
-    """Another server listens at this address already."""
+    """Another server listens at this address already.
+
+    Use the server that is there, or choose another --listen.
+    """
 
     reason = "ADDRESS_IN_USE"
 

@@ -16,7 +16,10 @@ _LOOK_AT_THE_DISK = "look at the disk, its mount and the permissions of the stor
 
 
 class StoreError(FlujoError):
-    """A store could not do what was asked. What it had not acknowledged before may be missing from it."""
+    """A store could not do what was asked. What it had not acknowledged before may be missing from it.
+
+    The message says what the system answered: look at the disk, its mount, and the permissions of the store.
+    """
 
     reason = "STORE_UNAVAILABLE"
 
@@ -26,7 +29,10 @@ class StoreError(FlujoError):
 
 
 class StoreNotFoundError(StoreError):
-    """There is no store at this place, and reading never creates one."""
+    """There is no store at this place, and reading never creates one.
+
+    Run a workflow, which makes a store, or name another one with --store URL.
+    """
 
     reason = "STORE_NOT_FOUND"
 
@@ -35,16 +41,23 @@ class StoreNotFoundError(StoreError):
 
 
 class StoreUrlError(StoreError):
-    """A store URL names no known backend or has a malformed part."""
+    """A store URL names no known backend or has a malformed part.
+
+    Write SCHEME:PATH, as in sqlite:.flujo/state.db or file:DIR.
+    """
 
     reason = "INVALID_FIELD"
+    reason_code = "invalid-store-url"
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(url, problem, ["write SCHEME:PATH, as in sqlite:.flujo/state.db"])
 
 
 class ForeignStoreError(StoreError):
-    """The file at this place was not written by flujo; it is left untouched."""
+    """The file at this place was not written by flujo; it is left untouched.
+
+    Name another place: --store sqlite:OTHER-PATH.
+    """
 
     reason = "STORE_FOREIGN"
 
@@ -55,7 +68,10 @@ class ForeignStoreError(StoreError):
 
 
 class NewerStoreError(StoreError):
-    """The store was written by a newer release; it is left untouched."""
+    """The store was written by a newer release; it is left untouched.
+
+    Upgrade this one: `pip install --upgrade flujoctl`.
+    """
 
     reason = "STORE_NEWER"
 
@@ -69,7 +85,10 @@ class NewerStoreError(StoreError):
 
 
 class OlderStoreError(StoreError):
-    """The store was written by an older release and has to be migrated first, which reading never does."""
+    """The store was written by an older release and has to be migrated first, which reading never does.
+
+    `flujoctl db migrate` copies the store and migrates it.
+    """
 
     reason = "STORE_OLDER"
 
@@ -84,7 +103,10 @@ class OlderStoreError(StoreError):
 
 class StoreInUseError(StoreError):
     """A command needs a store for itself, and other processes have it open. `kernels` names the live kernels among
-    them; it is empty where the other process advances no runs."""
+    them; it is empty where the other process advances no runs.
+
+    End the processes that have it open, which `fuser -v FILE` shows, then try again.
+    """
 
     reason = "STORE_IN_USE"
 
@@ -99,7 +121,10 @@ class StoreInUseError(StoreError):
 
 
 class StoreExistsError(StoreError):
-    """Something is already where a store or a copy of one should go; it is left untouched."""
+    """Something is already where a store or a copy of one should go; it is left untouched.
+
+    Name a place where there is nothing yet.
+    """
 
     reason = "STORE_EXISTS"
 
@@ -108,7 +133,11 @@ class StoreExistsError(StoreError):
 
 
 class CorruptStoreError(StoreError):
-    """The store is damaged; it is left as it is."""
+    """The store is damaged; it is left as it is.
+
+    Copy its files away before anything else; `flujoctl db check` says what is damaged, `flujoctl db restore` brings
+    a backup back.
+    """
 
     reason = "STORE_CORRUPT"
 
@@ -122,7 +151,11 @@ class CorruptStoreError(StoreError):
 
 
 class StoreFullError(StoreError):
-    """The disk under the store is full. Nothing recorded is lost; runs can be resumed once there is space."""
+    """The disk under the store is full. Nothing recorded is lost; runs can be resumed once there is space.
+
+    Free some space, then go on with `flujoctl resume ID`; `flujoctl prune` and `flujoctl db migrate` need some
+    space themselves.
+    """
 
     reason = "STORE_FULL"
 
@@ -131,7 +164,10 @@ class StoreFullError(StoreError):
 
 
 class StoreBusyError(StoreError):
-    """Another process has held the store for too long."""
+    """Another process has held the store for too long.
+
+    `fuser -v FILE` shows which process holds it; try again once it has ended.
+    """
 
     reason = "STORE_BUSY"
 

@@ -8,7 +8,10 @@ from .base import FlujoError
 
 
 class KernelClosedError(FlujoError, RuntimeError):
-    """The kernel is not open: it was never entered, or it is closing."""
+    """The kernel is not open: it was never entered, or it is closing.
+
+    Use the kernel inside `async with Kernel(…) as kernel:`, or between `open()` and `close()`.
+    """
 
     reason = "KERNEL_CLOSED"
 
@@ -20,7 +23,10 @@ class KernelClosedError(FlujoError, RuntimeError):
 
 
 class UnsupportedEventLoopError(FlujoError, RuntimeError):
-    """A part of flujo, `what`, was used on an event loop that it cannot run on."""
+    """A part of flujo, `what`, was used on an event loop that it cannot run on.
+
+    Start the program with `anyio.run(main, backend="asyncio")`.
+    """
 
     reason = "EVENT_LOOP_UNSUPPORTED"
 
@@ -31,7 +37,10 @@ class UnsupportedEventLoopError(FlujoError, RuntimeError):
 
 class WrongEventLoopError(FlujoError, RuntimeError):
     """A kernel or client, `what`, was called from another event loop than the one it was opened in. A thread that calls
-    `asyncio.run` makes such a loop, and the answer would never reach it."""
+    `asyncio.run` makes such a loop, and the answer would never reach it.
+
+    Await the call in the loop that opened it; threads, scripts and notebooks use `flujo.kernel.blocking`.
+    """
 
     reason = "WRONG_EVENT_LOOP"
 
@@ -48,7 +57,10 @@ class WrongEventLoopError(FlujoError, RuntimeError):
 
 
 class ForkedProcessError(FlujoError, RuntimeError):
-    """A kernel or client, `what`, was used in a process that was forked from the one that had opened it."""
+    """A kernel or client, `what`, was used in a process that was forked from the one that had opened it.
+
+    Open another one in each process, after the fork.
+    """
 
     reason = "FORKED_PROCESS"
 
@@ -61,7 +73,10 @@ class ForkedProcessError(FlujoError, RuntimeError):
 
 
 class BlockingCallError(FlujoError, RuntimeError):
-    """A call that blocks its thread was made where an event loop runs, which would stand still meanwhile."""
+    """A call that blocks its thread was made where an event loop runs, which would stand still meanwhile.
+
+    Await `anyio.to_thread.run_sync(call, …)`, or use the classes that do not block.
+    """
 
     reason = "BLOCKING_CALL"
 
@@ -77,7 +92,10 @@ class BlockingCallError(FlujoError, RuntimeError):
 
 
 class UntrustedOwnerError(FlujoError):
-    """A file that flujo found by itself belongs to another user; `insist` is the command that names the file."""
+    """A file that flujo found by itself belongs to another user; `insist` is the command that names the file.
+
+    If you trust that user, name the file yourself with --store, --server or by a variable.
+    """
 
     reason = "OWNER_UNTRUSTED"
 
@@ -90,7 +108,10 @@ class UntrustedOwnerError(FlujoError):
 
 
 class ExtraMissingError(FlujoError, ImportError):
-    """A caller asks for something that needs an optional part of flujo, which is not installed."""
+    """A caller asks for something that needs an optional part of flujo, which is not installed.
+
+    Install it: `pip install 'flujoctl[EXTRA]'`.
+    """
 
     reason = "EXTRA_MISSING"
 

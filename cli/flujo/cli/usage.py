@@ -1,0 +1,47 @@
+"""Name what can be wrong with a command line: the codes of errors that come before a command has begun."""
+
+from __future__ import annotations
+
+import click
+
+
+class UnknownCommand(click.UsageError):
+    """There is no command of a name."""
+
+
+CODES: dict[str, tuple[type[click.ClickException], str]] = {
+    "unknown-command": (
+        UnknownCommand,
+        "flujoctl has no command of this name. The message names the nearest one; `flujoctl --help` lists all.",
+    ),
+    "unknown-option": (
+        click.NoSuchOption,
+        "The command has no such option. The message names the nearest one; `flujoctl help COMMAND` lists all.",
+    ),
+    "missing-argument": (
+        click.MissingParameter,
+        "The command needs one more argument or option, which the message names.",
+    ),
+    "bad-value": (
+        click.BadParameter,
+        "An option or an argument does not take this value. The message says what it takes.",
+    ),
+    "usage": (
+        click.ClickException,
+        "The command line contradicts itself, or says too much or too little. Nothing has been done.",
+    ),
+}
+"""By code: the class that click raises for it, and what it means. The first class that fits gives an error its code."""
+
+OTHERS = {
+    "internal": "Something failed that nobody foresaw: a bug of flujo. Run the command again with -vv and report the "
+    "traceback that it shows.",
+    "name-clash": "Another package, which is called `flujo`, is installed in the same environment and hides this one. "
+    "Remove it with `pip uninstall flujo`, or install flujoctl into an environment of its own.",
+}
+"""By code: what can end flujoctl beside a command line that is not valid and the errors of its commands."""
+
+
+def usage_code(error: click.ClickException) -> str:
+    """Return the code of an error of a command line."""
+    return next(code for code, (kind, _) in CODES.items() if isinstance(error, kind))
