@@ -1,0 +1,60 @@
+"""What both drivers of Python clients share: reading commands, and telling answers and errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flujo.client import Credentials
+from flujo.kernel import WorkflowState
+from flujo.kernel.errors import CallTimeoutError, FlujoError, ServerUnreachableError
+
+CODES = {CallTimeoutError: "DEADLINE_EXCEEDED", ServerUnreachableError: "UNAVAILABLE"}
+"""Of errors that the client itself raises; those of a server have a reason."""
+
+
+def commands() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each command, and its parts."""
+    for line in sys.stdin:
+        parts = json.loads(line)
+        yield parts.pop("do"), parts
+
+
+def say(**line: Any) -> None:
+    """Print a line."""
+    print(json.dumps(line), flush=True)
+
+
+def told(error: FlujoError) -> dict[str, Any]:
+    """What an error tells."""
+    named = getattr(error, "what", None)
+    return {
+        "code": CODES.get(type(error), ""),
+        "reason": error.reason,
+        "message": str(error),
+        "fields": [] if named is None else [named],
+        "hints": list(error.hints),
+    }
+
+
+def client_options(parts: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a client."""
+    paths = {name: Path(parts[name]) for name in ("ca", "certificate", "key") if name in parts}
+    made: dict[str, Any] = {"credentials": Credentials(token=parts.get("token"), **paths)}
+    if "call_seconds" in parts:
+        made["call_seconds"] = math.inf if parts["call_seconds"] == "inf" else parts["call_seconds"]
+    return made
+
+
+def values(parts: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The parts with those that are JSON text read, and without a client."""
+    return {name: json.loads(value) if name in names else value for name, value in parts.items() if name != "client"}
+
+
+def settled(state: WorkflowState) -> dict[str, Any]:
+    """How a run has ended."""
+    return {"status": str(state.status), "output": json.dumps(state.output)}
