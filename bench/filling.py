@@ -41,9 +41,13 @@ SELECT n, run_id, lower(hex(randomblob(16))), 'workflow-' || (n % 10), '1', stat
 FROM drawn
 """
 
+_SEGMENTS = """
+INSERT INTO run_segments SELECT run, run / 1000, 1 FROM runs WHERE run BETWEEN :first AND :last
+"""
+
 _EVENTS = """
-INSERT INTO events (run, seq, at, type, format, body, payload)
-SELECT run, event.seq, created_at, type, 1, body, payload FROM runs CROSS JOIN (
+INSERT INTO events (run, segment, seq, at, type, format, body, payload)
+SELECT run, run / 1000, event.seq, created_at, type, 1, body, payload FROM runs CROSS JOIN (
     SELECT 1 AS seq, 'run_created' AS type, '{"workflow":"nightly","version":"1"}' AS body, '{"day":"today"}' AS payload
     UNION ALL SELECT 2, 'step_started', '{"step":"load"}', NULL
     UNION ALL SELECT 3, 'step_completed', '{"step":"load"}', '"' || printf('%.298c', 'x') || '"'
@@ -62,6 +66,7 @@ def fill(database: Path, runs: int) -> None:
         stretch = {"first": first, "last": min(first + _CHUNK - 1, runs)}
         connection.execute("BEGIN")
         connection.execute(_RUNS, stretch)
+        connection.execute(_SEGMENTS, stretch)
         connection.execute(_EVENTS, stretch)
         connection.execute("COMMIT")
     checksums.register(connection)

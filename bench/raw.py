@@ -3,13 +3,12 @@
 For each of `steps` rounds one transaction writes what `runs` concurrent runs record when each finishes a step and
 starts the next: two journal rows per run (an outcome with a 1 KiB payload, a start) and the summary update with its
 token check. Everything is prepared before the clock starts; one thread, no event loop, multi-row statements into
-the same schema and with the same settings as the store."""
+the tables of `raw.sql` and with the same settings as the store."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def raw_seconds(path: Path, runs: int, steps: int) -> float:
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in SETTINGS:
         connection.execute(f"PRAGMA {pragma}")
-    connection.executescript((files("flujo.backends.sqlite") / "schema.sql").read_text())
+    connection.executescript(Path(__file__).with_name("raw.sql").read_text())
     for run in range(1, runs + 1):
         connection.execute(
             "INSERT INTO runs (run, run_id, uid, workflow, status, seq, owner, token, labels, created_at, updated_at, "

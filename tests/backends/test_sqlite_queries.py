@@ -287,8 +287,10 @@ def test_single_runs_are_found_by_an_index(explain: Explain) -> None:
     """Loading and claiming, reading a journal, taking requests and committing go straight to their rows."""
     assert explain(queries.find_run("a")) == ["SEARCH runs USING INDEX runs_by_id (run_id=?)"]
     journal = explain(queries.events_of(1, 5, 10))
-    assert journal[0] == "SEARCH events USING INDEX sqlite_autoindex_events_1 (run=? AND seq>?)"
+    assert journal[0] == "SEARCH run_segments USING PRIMARY KEY (run=? AND segment>?)"
+    assert "SEARCH events USING INDEX sqlite_autoindex_events_1 (segment=? AND run=? AND seq>?)" in journal
     assert scans(journal) == []
+    assert not [line for line in journal if "TEMP B-TREE" in line]
     assert explain(queries.requests_for("one")) == [
         "SCAN inbox",  # only what nobody has answered yet
         "SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)",

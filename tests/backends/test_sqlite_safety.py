@@ -677,9 +677,20 @@ DEFECTS: dict[str, tuple[str, str | None, str]] = {
     "a label is no text": ("UPDATE labels SET value = CAST(x'ff' AS TEXT) WHERE name = 'team'", "a", "team = \ufffd"),
     "a payload is of nobody": ("INSERT INTO blobs VALUES (x'00', 'text')", None, "no event has the payload 00"),
     "an event is of nobody": (
-        "INSERT INTO events (run, seq, at, type, format, body) VALUES (77, 1, 1, 't', 1, '{}')",
+        "INSERT INTO events (run, segment, seq, at, type, format, body) VALUES (77, 0, 1, 1, 't', 1, '{}')",
         None,
-        "of events refers to a row of runs",
+        "of events refers to a row of run_segments",
+    ),
+    "an event is in another segment": ("UPDATE events SET segment = 5 WHERE run = 1 AND seq = 2", "a", "journal has 2"),
+    "a segment is missing": ("DELETE FROM run_segments WHERE run = 1", "a", "its journal has 0"),
+    "a segment is of nobody": ("INSERT INTO run_segments VALUES (77, 0, 1)", None, "of run_segments refers to a row"),
+    "a segment is empty": ("INSERT INTO run_segments VALUES (1, 5, 4)", "a", "segment 5 of its journal"),
+    "a segment begins elsewhere": ("UPDATE run_segments SET seq = 2 WHERE run = 1", "a", "it begins with 1"),
+    "an event is there twice": (
+        "INSERT INTO run_segments VALUES (1, 5, 3); "
+        "INSERT INTO events (run, segment, seq, at, type, format, body) VALUES (1, 5, 3, 1, 't', 1, '{}')",
+        "a",
+        "its journal has 4",
     ),
     "a request is to nobody": (
         "INSERT INTO inbox (run, kind, body, at) VALUES (77, 'signal', '{}', 1)",
@@ -710,7 +721,7 @@ async def test_what_contradicts_itself_is_named(
     """Rows that contradict each other are found, with the run they belong to if there is one."""
     assert await full.integrity() == []
     with closing(sqlite3.connect(path)) as shell:
-        shell.execute(change)
+        shell.executescript(change)
         shell.commit()
     found = await full.integrity()
 
@@ -733,7 +744,7 @@ async def test_who_reads_every_run_finds_what_is_not_looked_for(
     """What `integrity` finds is found by `integrity_beside_runs` or by reading the runs, and the other run is read."""
     assert await full.integrity_beside_runs() == []
     with closing(sqlite3.connect(path)) as shell:
-        shell.execute(change)
+        shell.executescript(change)
         shell.commit()
     assert await full.integrity() != []
     beside = [(problem.run_id, problem.text) for problem in await full.integrity_beside_runs()]
@@ -922,7 +933,7 @@ async def test_a_store_says_what_it_is_made_of(store: SQLiteBackend, path: Path,
 
     assert details == {
         "path": str(path),
-        "schema": 3,
+        "schema": files.SCHEMA,
         "sqlite_version": sqlite3.sqlite_version,
         "wal_reset_bug": maintenance.has_wal_reset_bug(sqlite3.sqlite_version_info),
         "wal_reset_bug_note": details["wal_reset_bug_note"],

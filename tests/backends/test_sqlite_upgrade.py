@@ -35,8 +35,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-EARLIER = ["schema-1/closed", "schema-1/killed", "schema-2/closed", "schema-2/killed"]
-PRESENT = ["schema-3/closed", "schema-3/killed"]
+EARLIER = [f"schema-{number}/{how}" for number in (1, 2, 3) for how in ("closed", "killed")]
+PRESENT = ["schema-4/closed", "schema-4/killed"]
 
 
 @pytest.fixture(params=EARLIER)

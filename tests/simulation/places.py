@@ -87,7 +87,8 @@ class SQLitePlace:
 
     def rows(self, run_id: str) -> Sequence[EventRow]:
         columns = ", ".join(EventRow._fields)
-        query = f"SELECT {columns} FROM events WHERE run = (SELECT run FROM runs WHERE run_id = ?) ORDER BY seq"
+        found = "SELECT run, segment FROM run_segments WHERE run = (SELECT run FROM runs WHERE run_id = ?)"
+        query = f"SELECT {columns} FROM events WHERE (run, segment) IN ({found}) ORDER BY seq"
         return [EventRow(*row) for row in self._query(query, run_id)]
 
     def requests(self, run_id: str) -> Sequence[Request]:

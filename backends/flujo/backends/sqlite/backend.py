@@ -592,9 +592,9 @@ def open_sqlite(url: str) -> SQLiteBackend:
 
 
 def _pages_of(commits: Sequence[Commit]) -> int:
-    """About how many pages of 4 KiB a batch adds to the WAL: its payloads, and for each run a page of the index."""
+    """About how many pages of 4 KiB a batch adds to the WAL: its payloads, summaries, and the end of the index."""
     payloads = sum(len(row.payload) for commit in commits for row in commit.rows if row.payload)
-    return 4 + len(commits) + payloads // 4096
+    return 4 + len(commits) // 4 + payloads // 4096
 
 
 def _single(rows: Sequence[Sequence[Result]], default: Result) -> Result:

@@ -1,19 +1,45 @@
 -- What every sound store has none of. Each query gives (run id or NULL, what is wrong), and goes through indexes only.
 -- `digest_of` is `blobs.digest_of` of bytes; JSON is looked into only where it is JSON, whatever order SQLite chooses.
 
--- A journal has the numbers 1 to n without a gap, and the summary says n. UNIQUE (run, seq) rules out doubles.
+-- A journal has the numbers 1 to n without a gap, and the summary says n.
 SELECT run_id, 'its summary says ' || seq || ' events, its journal has ' || number || ', the last is number ' || last
 FROM (
     SELECT
         run_id,
         seq,
-        (SELECT count(*) FROM events WHERE events.run = runs.run) AS number,
-        (SELECT coalesce(max(events.seq), 0) FROM events WHERE events.run = runs.run) AS last,
-        (SELECT coalesce(min(events.seq), 1) FROM events WHERE events.run = runs.run) AS first
+        (
+            SELECT count(*)
+            FROM run_segments JOIN events USING (run, segment) WHERE run_segments.run = runs.run
+        ) AS number,
+        (
+            SELECT coalesce(max(events.seq), 0)
+            FROM run_segments JOIN events USING (run, segment) WHERE run_segments.run = runs.run
+        ) AS last,
+        (
+            SELECT coalesce(min(events.seq), 1)
+            FROM run_segments JOIN events USING (run, segment) WHERE run_segments.run = runs.run
+        ) AS first
     FROM runs
     WHERE status <> 'removed'  -- what is left of one is on its way out
 )
 WHERE number <> seq OR last <> seq OR first <> 1;
+
+-- A run goes from a segment to a later one, and where it begins there is noted.
+SELECT run_id, 'segment ' || segment || ' of its journal is said to begin with event ' || noted || ', it begins with ' || first
+FROM (
+    SELECT
+        run_id,
+        segment,
+        run_segments.seq AS noted,
+        (
+            SELECT coalesce(min(events.seq), 0)
+            FROM events WHERE events.segment = run_segments.segment AND events.run = run_segments.run
+        ) AS first,
+        coalesce(lag(run_segments.seq) OVER (PARTITION BY run ORDER BY segment), 0) AS previous
+    FROM run_segments JOIN runs USING (run)
+    WHERE status <> 'removed'
+)
+WHERE noted <> first OR noted <= previous;
 
 -- A run that was started from a text has it.
 SELECT run_id, 'its definition ' || definition || ' is missing'

@@ -27,7 +27,7 @@ from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStore
 from . import schema
 
 APPLICATION_ID = 0x666C756A  # "fluj", at byte 68 of the file, where file(1) looks
-SCHEMA = 3  # the database's user_version
+SCHEMA = 4  # the database's user_version
 
 RESERVE_BYTES = 512 * 1024
 """Enough for the log of some hundred runs that go, and for its index."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunSummary, StoredDefinition, refusal
 from flujo.kernel.events import EventRow
 
-from . import blobs, checksums
+from . import blobs, checksums, segments
 from .checksums import HOT
 
 SIZES = (32, 8, 2, 1)
@@ -53,6 +53,11 @@ class _CachedSummary(NamedTuple):
     """The checksum of what a step does not change, and that of the owner."""
 
     ownership: int
+    segment: int
+    """Where its last events went; NOWHERE before the first that this connection writes."""
+
+
+NOWHERE = -1
 
 
 class Journal:
@@ -63,6 +68,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._cached: dict[str, _CachedSummary] = {}
+        self._segment = NOWHERE  # to which events go
+        self._room = 0  # how many more go there
 
     def trim(self) -> None:
         """Keep what is remembered small: runs that wait for a day need not be."""
@@ -72,6 +79,7 @@ class Journal:
     def forget(self) -> None:
         """Trust nothing from before: a transaction failed, or owners changed."""
         self._cached.clear()
+        self._room = 0
 
     def append(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
         """Make the commits; the uids of those that were refused, and why. Their rows are not written."""
@@ -84,11 +92,30 @@ class Journal:
             created = self._create(creations, connection)
             refused.update((commit.uid, Refused.EXISTS) for commit in creations if commit.uid not in created)
             runs |= created
-        _write_rest([commit for commit in commits if commit.uid in runs] if refused else commits, runs, connection)
-        for uid in refused:
-            self._cached.pop(uid, None)
+        standing = [commit for commit in commits if commit.uid in runs] if refused else commits
+        self._enter_segment(standing, runs, connection)
+        self._room -= _write_rest(standing, runs, self._segment, connection)
+        for commit in commits:
+            if commit.summary.owner is None or commit.uid in refused:  # settled, most likely for good
+                self._cached.pop(commit.uid, None)
         self.trim()
         return refused
+
+    def _enter_segment(self, commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
+        """Choose the segment for the events of these commits, and note which runs had none in it yet."""
+        if self._room > 0 and not self._outside(commits):
+            return
+        position = segments.last_position(connection)
+        self._segment, self._room = position // segments.SIZE, segments.SIZE - position % segments.SIZE
+        outside = self._outside(commits)
+        segments.enter(((runs[commit.uid], commit.expected_seq + 1) for commit in outside), self._segment, connection)
+        for commit in outside:
+            self._cached[commit.uid] = self._cached[commit.uid]._replace(segment=self._segment)
+
+    def _outside(self, commits: Sequence[Commit]) -> list[Commit]:
+        """Return those whose runs are not known to have events in the segment."""
+        cached, segment = self._cached, self._segment
+        return [commit for commit in commits if cached[commit.uid].segment != segment]
 
     def _create(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
         """Add runs; uid → run of those whose id was free."""
@@ -151,12 +178,12 @@ class Journal:
         return runs
 
     def _remember(self, commit: Commit, run: int, cold: tuple[Any, ...]) -> None:
-        if commit.summary.owner is None:  # settled, most likely for good
-            self._cached.pop(commit.uid, None)
-        else:
-            summary = commit.summary
-            ownership = checksums.of_ownership(summary.owner, summary.token)
-            self._cached[commit.uid] = _CachedSummary(run, commit.token, cold, checksums.of_steady(summary), ownership)
+        summary = commit.summary
+        ownership = checksums.of_ownership(summary.owner, summary.token)
+        before = self._cached.get(commit.uid)
+        segment = before.segment if before is not None and before.token == commit.token else NOWHERE
+        steady = checksums.of_steady(summary)
+        self._cached[commit.uid] = _CachedSummary(run, commit.token, cold, steady, ownership, segment)
 
 
 def _refusals(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
@@ -167,8 +194,8 @@ def _refusals(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict
     return {commit.uid: refusal(stored.get(commit.uid), commit) for commit in commits}
 
 
-def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
-    """What goes with the summaries of commits that stand."""
+def _write_rest(commits: Sequence[Commit], runs: dict[str, int], segment: int, connection: sqlite3.Connection) -> int:
+    """Write what goes with the summaries of commits that stand; return how many events that were."""
     values: list[Any] = []
     taken: list[int] = []
     definitions: set[StoredDefinition] = set()
@@ -177,16 +204,16 @@ def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sql
     for _, uid, _, _, rows, _, ids, definition in commits:
         run, of_run = runs[uid], checksums.of_uid(uid)
         for row in rows:
-            values += (run, *row, of_event(of_run, row))
+            values += (run, segment, *row, of_event(of_run, row))
             if (payload := row[5]) is not None and len(payload) > largest_inline:  # by place: every event comes here
                 has_large = True
         taken += ids
         if definition is not None:
             definitions.add(definition)
     if has_large:
-        _write_large(commits, runs, connection)
+        _write_large(commits, runs, segment, connection)
     else:
-        for size, parameters in _in_sizes(values, 2 + len(_EVENT)):
+        for size, parameters in _in_sizes(values, 3 + len(_EVENT)):
             connection.execute(_insert_events((*_EVENT, "checksum"), size), parameters)
     if taken:
         query = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
@@ -194,18 +221,20 @@ def _write_rest(commits: Sequence[Commit], runs: dict[str, int], connection: sql
     if definitions:
         texts = [(*definition, checksums.of_values(*definition)) for definition in definitions]
         connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", texts)
+    return len(values) // (3 + len(_EVENT))
 
 
-def _write_large(commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
+def _write_large(commits: Sequence[Commit], runs: dict[str, int], segment: int, connection: sqlite3.Connection) -> None:
     """The events of a batch in which some have large payloads, in the same order, and those payloads beside them."""
     values: list[Any] = []
     texts: dict[bytes, str] = {}
     for commit in commits:
         for row, digest, text in blobs.split(commit.rows):
-            values += (runs[commit.uid], *row, digest, checksums.of_event(checksums.of_uid(commit.uid), row, digest))
+            checksum = checksums.of_event(checksums.of_uid(commit.uid), row, digest)
+            values += (runs[commit.uid], segment, *row, digest, checksum)
             if digest is not None and text is not None:
                 texts[digest] = text
-    for size, parameters in _in_sizes(values, 3 + len(_EVENT)):
+    for size, parameters in _in_sizes(values, 4 + len(_EVENT)):
         connection.execute(_insert_events((*_EVENT, "blob", "checksum"), size), parameters)
     blobs.keep(texts.items(), connection)
 
@@ -229,7 +258,7 @@ def _insert_runs(size: int) -> str:
 
 @cache
 def _insert_events(columns: tuple[str, ...], size: int) -> str:
-    return f"INSERT INTO events (run, {', '.join(columns)}) {_values(1 + len(columns), size)}"
+    return f"INSERT INTO events (run, segment, {', '.join(columns)}) {_values(2 + len(columns), size)}"
 
 
 @cache

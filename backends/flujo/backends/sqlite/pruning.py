@@ -21,7 +21,7 @@ from flujo.backends.pages import Position
 from flujo.backends.selection import Families, chooser, pruning_place
 from flujo.kernel.backend import Order, Removal, RunFilter, RunSummary
 
-from . import blobs, checksums, listing, removals
+from . import blobs, checksums, listing, removals, segments
 from .listing import Condition
 from .queries import Statement, find_run
 
@@ -340,7 +340,7 @@ def children_of(parent: str) -> Statement:
 
 def size_of(uid: str, events: int) -> Statement:
     """Return one row: the key of a run, and the bytes of the bodies and payloads of its first events."""
-    first = "SELECT body, payload, blob FROM events WHERE run = runs.run ORDER BY seq LIMIT ?"
+    first = f"SELECT body, payload, blob FROM {segments.JOURNALS} WHERE run_segments.run = runs.run LIMIT ?"
     sql = f"SELECT run, (SELECT coalesce(sum({blobs.SIZE}), 0) FROM ({first})) FROM runs WHERE uid = ?"
     return Statement(sql, (events, uid))
 
@@ -359,7 +359,8 @@ def totals(way: listing.Way, live: Sequence[str]) -> Statement:
         "ON child.parent_run_id = family.run_id AND child.created_at >= family.created_at), "
         "members AS MATERIALIZED (SELECT root, run, owner FROM family), "
         "spared AS MATERIALIZED (SELECT root FROM members WHERE owner IN (SELECT value FROM json_each(?))) "
-        f"SELECT count(*), coalesce(sum((SELECT sum({blobs.SIZE}) FROM events WHERE run = members.run)), 0) "
+        f"SELECT count(*), coalesce(sum((SELECT sum({blobs.SIZE}) FROM {segments.JOURNALS} "
+        "WHERE run_segments.run = members.run)), 0) "
         "FROM members WHERE root NOT IN (SELECT root FROM spared)"
     )
     return Statement(sql, [*roots.parameters, json.dumps(list(live))])

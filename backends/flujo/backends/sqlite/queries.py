@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from flujo.kernel.backend import READ_BYTES, FoundRun, RunSummary, StoredRun, size_of_rows
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError
 
-from . import blobs, checksums
+from . import blobs, checksums, segments
 from .connection import is_damage
 
 logger = logging.getLogger("flujo.backends.sqlite")
@@ -42,8 +42,12 @@ def find_run(run_id: str) -> Statement:
 
 def events_of(run: int, after_seq: int, limit: int) -> Statement:
     """Return the rows of a journal after one of them, in order, as `checksums.journal_of` takes them."""
-    sql = f"SELECT {_EVENT} FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?"
-    return Statement(sql, (run, after_seq, limit))
+    sql = (
+        f"SELECT {_EVENT} FROM {segments.JOURNALS} "
+        f"WHERE run_segments.run = ? AND run_segments.segment >= {segments.BEGINS_AT} AND events.seq > ? "
+        "ORDER BY run_segments.segment, events.seq LIMIT ?"
+    )
+    return Statement(sql, (run, run, after_seq + 1, after_seq, limit))
 
 
 def read_runs(store: str, run_ids: Sequence[str], events: int, connection: sqlite3.Connection) -> list[FoundRun]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from flujo.kernel.backend import RunSummary
 
-from . import blobs, checksums
+from . import blobs, checksums, segments
 
 LONG = 1_000
 """More events than this go in slices; fewer take some milliseconds."""
@@ -50,7 +50,7 @@ class Swept(NamedTuple):
 
 def is_long(run: int, connection: sqlite3.Connection) -> bool:
     """True for a run of so many events that it goes in slices."""
-    query = "SELECT count(*) FROM (SELECT 1 FROM events WHERE run = ? LIMIT ?)"
+    query = f"SELECT count(*) FROM (SELECT 1 FROM {segments.JOURNALS} WHERE run_segments.run = ? LIMIT ?)"
     ((found,),) = connection.execute(query, (run, LONG + 1)).fetchall()
     return bool(found > LONG)
 
@@ -105,10 +105,10 @@ def _next_left(connection: sqlite3.Connection) -> int | None:
 
 
 def _remove_some(run: int, connection: sqlite3.Connection) -> tuple[int, int]:
-    query = f"SELECT seq, {blobs.SIZE} FROM events WHERE run = ? ORDER BY seq LIMIT ?"
+    query = f"SELECT pos, {blobs.SIZE} FROM {segments.JOURNALS} WHERE run_segments.run = ? LIMIT ?"
     found = connection.execute(query, (run, EVENTS_PER_LOOK)).fetchall()
     if len(found) < EVENTS_PER_LOOK:
         connection.execute("DELETE FROM runs WHERE run = ?", (run,))
     else:
-        connection.execute("DELETE FROM events WHERE run = ? AND seq <= ?", (run, found[-1][0]))
+        connection.executemany("DELETE FROM events WHERE pos = ?", [(pos,) for pos, _ in found])
     return len(found), sum(size for _, size in found)

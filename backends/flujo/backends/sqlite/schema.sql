@@ -1,4 +1,4 @@
--- What a store holds: schema 3. Instants are microseconds since 1970-01-01 UTC. `migrations/N.sql` makes a store of schema
+-- What a store holds: schema 4. Instants are microseconds since 1970-01-01 UTC. `migrations/N.sql` makes a store of schema
 -- N-1 one of schema N, and in the end the same as this one.
 --
 -- `checksum` is of all other values of a row that are ever read: `checksums` says how it is computed. No trigger or
@@ -88,12 +88,23 @@ CREATE TRIGGER labels_go_with_runs AFTER DELETE ON runs WHEN old.labels <> '{}' 
         IN (SELECT key, value, old.created_at, old.run_id FROM json_each(old.labels));
 END;
 
+-- In which segments of the journals a run has events. A run never goes back to an earlier segment, so its journal is
+-- what it has in the first, then in the next, and so on.
+CREATE TABLE run_segments (
+    run     INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    segment INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,  -- of the first event of the run there
+    PRIMARY KEY (run, segment)
+) STRICT, WITHOUT ROWID;
+
 -- The journals. An ordinary table, appended at its end, because one clustered by (run, seq) is twice as slow with
 -- payloads of a kilobyte. `pos` is the position in the store as a whole; AUTOINCREMENT keeps it from going back after a
--- delete. UNIQUE is how a journal is read, and makes a second event of the same number impossible.
+-- delete. UNIQUE is how the events of a run in one segment are read. The segment comes first, so that what many runs
+-- append goes to a few pages of that index, next to each other, instead of a page for each run (ADR 0024).
 CREATE TABLE events (
     pos     INTEGER PRIMARY KEY AUTOINCREMENT,
-    run     INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    run     INTEGER NOT NULL,
+    segment INTEGER NOT NULL,
     seq     INTEGER NOT NULL,
     at      INTEGER NOT NULL,
     type    TEXT    NOT NULL,
@@ -102,7 +113,8 @@ CREATE TABLE events (
     payload TEXT,              -- JSON value, the one large field of some types
     blob    BLOB,              -- where the payload is instead, when it is large: the digest of a blob
     checksum INTEGER,         -- of the uid of the run and what is above, without `pos` and `run`
-    UNIQUE (run, seq)
+    UNIQUE (segment, run, seq),
+    FOREIGN KEY (run, segment) REFERENCES run_segments ON DELETE CASCADE
 ) STRICT;
 
 -- Large payloads, each text once, under its digest. An ordinary table: texts in a clustered one would lie between the

@@ -1,0 +1,36 @@
+"""Where in a store the events of a run are: in segments, stretches of the journals that were written one after another.
+
+The index of the journals goes by (segment, run, seq). A hundred runs that advance together then change the few pages at
+its end that are theirs, and not a page each, which is more than half of what they would write (ADR 0024). The table
+`run_segments` says in which segments a run has events, in ascending order: a run goes from a segment to a later one and
+never back, whoever owns it, because the segment in which a kernel begins with a run is that of the last position the
+store has given out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+SIZE = 4_096
+"""Events per segment, about: 60 kB of the index, and an entry in `run_segments` for every forty events of each of a
+hundred runs."""
+
+JOURNALS = "run_segments CROSS JOIN events ON events.segment = run_segments.segment AND events.run = run_segments.run"
+"""SQL: the events of the runs that a WHERE clause chooses by `run_segments.run`, each run's in order."""
+
+BEGINS_AT = "coalesce((SELECT segment FROM run_segments WHERE run = ? AND seq <= ? ORDER BY segment DESC LIMIT 1), 0)"
+"""SQL: the segment that has event `seq` of a run."""
+
+
+def last_position(connection: sqlite3.Connection) -> int:
+    """Return the last position that was given out to an event."""
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def enter(runs: Iterable[tuple[int, int]], segment: int, connection: sqlite3.Connection) -> None:
+    """Note that runs go on in a segment; each as its key, and the number of its next event."""
+    connection.executemany(
+        "INSERT INTO run_segments VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [(run, segment, seq) for run, seq in runs]
+    )
