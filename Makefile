@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release bench torture torture-disks torture-processes mutations mutants test-newest test-lowest sbom clean
+.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes mutations mutants test-newest test-lowest sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -59,6 +59,13 @@ proto: $(VENV)/.dev $(PROTO_TOOLS)/.ready ## format the contract and generate it
 
 proto-release: $(VENV)/.dev ## make the contract as it is now the one that later changes may not break
 	$(BIN)/buf build --exclude-source-info -o proto/released.binpb
+
+proto-clients: $(VENV)/.dev ## generate the code of the clients whose tools are here (ARGS=--check: only say whether it is fresh)
+	$(BIN)/python clients/generate.py $(ARGS)
+
+clients: $(VENV)/.dev ## build, check and try the clients in all languages, or: make clients ARGS='go --over unix'
+	$(BIN)/python clients/generate.py --check
+	$(BIN)/python clients/build.py $(ARGS)
 
 bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting costs, and long histories
 	$(BIN)/python bench/throughput.py
