@@ -241,7 +241,7 @@ def test_list_filters_and_pages(flujoctl: Flujoctl) -> None:
     assert flujoctl("ls", "-q", "--status", "failed").out.split() == ["f"]
     assert flujoctl("list", "-q", "--workflow", "doubling", "--label", "odd=1").out.split() == ["r3", "r1"]
     head, *rows = flujoctl("list").out.splitlines()
-    assert head.split() == ["ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES"]
+    assert head.split() == ["ID", "WORKFLOW", "STATUS", "PROGRESS", "CREATED", "DURATION", "RETRIES"]
     assert rows[0].split()[:4] == ["f", "flaky", "failed", "2/2"]
     assert [json.loads(line)["run_id"] for line in flujoctl("list", "-o", "jsonl").out.splitlines()][:2] == ["f", "r4"]
 
@@ -439,10 +439,11 @@ def test_completion_scripts(flujoctl: Flujoctl) -> None:
 
 
 def test_what_was_set_is_said_to_people_only(folder: Path, flujoctl: Flujoctl) -> None:
-    """Not where quiet was asked for, nor among what programs read."""
+    """Not where quiet was asked for; programs read an object instead."""
     (folder / "gate.yaml").write_text("name: gate\nparams: {x: {default: 0}}\nsteps: [{name: go, task: wait_signal}]\n")
     flujoctl("run", "gate.yaml", "--id", "r", "--no-wait")
 
     assert flujoctl("set", "r", "x=1").out == "variable x of run r is set\n"
     assert flujoctl("set", "r", "x=2", "--quiet").out == ""
-    assert flujoctl("set", "r", "x=3", "-o", "json").out == ""
+    answer = json.loads(flujoctl("set", "r", "x=3", "-o", "json").out)
+    assert answer == {"run_id": "r", "variables": ["x"], "results": []}

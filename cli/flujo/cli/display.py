@@ -16,7 +16,7 @@ from flujo.kernel.programs import loop_of
 from flujo.kernel.state import ITEMS, SETTLED
 
 from .session import Session, is_terminal, say
-from .text import COLOURS, clock_time, event_line, is_usage_only, loop_progress, printable, progress
+from .text import COLOURS, event_line, event_time, is_usage_only, loop_progress, printable, progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,7 +44,7 @@ def display_for(session: Session) -> Display:
     """Return the display that fits where stderr goes."""
     if session.quiet:
         return NoDisplay()
-    return LiveDisplay() if is_terminal(sys.stderr) else LineDisplay()
+    return LiveDisplay() if is_terminal(sys.stderr) else LineDisplay(session.time)
 
 
 class NoDisplay:
@@ -61,13 +61,16 @@ class NoDisplay:
 
 
 class LineDisplay:
-    """Prints a line per event."""
+    """Prints a line per event; `time` is the style of --time."""
+
+    def __init__(self, time: str | None = None) -> None:
+        self._time = time
 
     def show(self, event: Event, state: WorkflowState) -> None:
         if _is_routine(event, state):
             return
         if not (isinstance(event.fact, events.ProgressReported) and is_usage_only(event.fact)):
-            say(f"{clock_time(event.at)} {event_line(event, state)}")
+            say(f"{event_time(event.at, self._time)} {event_line(event, state)}")
 
     def note(self, text: str) -> None:
         say(text)

@@ -137,6 +137,11 @@ async def _after_interruption(session: Session, run_id: str) -> WorkflowState | 
 def conclude(session: Session, state: WorkflowState) -> int:
     """Print the outcome of a run, and what helps if it has not completed; returns the exit code."""
     _print_outcome(session, state)
+    return tell_failure(session, state)
+
+
+def tell_failure(session: Session, state: WorkflowState) -> int:
+    """Print what helps if a run has not completed, or went on after failures; returns the exit code."""
     try:
         result_of(state)
         if lines := text.went_on(state):

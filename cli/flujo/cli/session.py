@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "jsonl", "yaml", "name")
 
+WIDE = "wide"
+"""The value of --output for tables with more columns, wherever there are tables."""
+
+TIMES = ("relative", "iso", "epoch")
+
 COMPLETE = "_FLUJOCTL_COMPLETE"
 """The variable by which a shell asks for completions, as click names it."""
 
@@ -38,6 +43,8 @@ class Session:
     tls_client_key: str | None = None
     store: str | None = None
     output: str = "table"
+    is_wide: bool = False
+    time: str | None = None
     quiet: bool = False
     verbosity: int = 0
     complete: Callable[[Sequence[click.Parameter]], None] | None = None
@@ -167,6 +174,8 @@ def shared_options() -> list[click.Parameter]:
         session = context.ensure_object(Session)
         if parameter.name == "verbosity":
             session.verbosity += value
+        elif parameter.name == "output" and value == WIDE:
+            session.output, session.is_wide = "table", True
         elif value:
             setattr(session, str(parameter.name), value)
 
@@ -180,7 +189,8 @@ def shared_options() -> list[click.Parameter]:
         option("--tls-client-cert", metavar="FILE", help=help_of["--tls-client-cert"]),
         option("--tls-client-key", metavar="FILE", help=help_of["--tls-client-key"]),
         option("--store", metavar="URL", help=help_of["--store"]),
-        option("-o", "--output", metavar="FORMAT", type=click.Choice(FORMATS), help=help_of["-o"]),
+        option("-o", "--output", metavar="FORMAT", type=click.Choice((*FORMATS, WIDE)), help=help_of["-o"]),
+        option("--time", metavar="STYLE", type=click.Choice(TIMES), help=help_of["--time"]),
         option("-q", "--quiet", is_flag=True, help=help_of["-q"]),
         option("-v", "--verbose", "verbosity", count=True, help=help_of["-v"]),
     ]

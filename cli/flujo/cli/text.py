@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from pydantic_core import from_json
 
-from flujo.kernel import Event, Progress, RunSummary, StepState, WorkflowState, events
+from flujo.kernel import Event, Progress, RunSummary, StepState, SystemClock, WorkflowState, events
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
 from flujo.kernel.programs import loop_of
 from flujo.kernel.state import ITEMS, PER_SECOND, Failure, StepStatus, Usage
@@ -78,11 +78,14 @@ def first_line(text: str, limit: int = 200) -> str:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def age(instant: int, now: int, *, relative: bool) -> str:
-    """Return `3m ago` if relative, else ISO 8601 in UTC."""
-    if not relative:
-        return format_instant(instant) or ""
-    return f"{format_duration(max(0, now - instant) // MICROSECONDS)} ago"
+def instant(at: int, now: int, style: str) -> str:
+    """Return an instant as --time has it: `3m ago` or `in 3m`, seconds since 1970, or ISO 8601 in UTC."""
+    if style == "epoch":
+        return f"{at / MICROSECONDS:.6f}".rstrip("0").rstrip(".")
+    if style == "iso":
+        return format_instant(at) or ""
+    distance = format_duration(abs(now - at) // MICROSECONDS)
+    return f"in {distance}" if at > now + MICROSECONDS else f"{distance} ago"
 
 
 def elapsed(started_at: int | None, finished_at: int | None, now: int) -> str:
@@ -182,17 +185,23 @@ def _wait(step: StepState, now: int) -> str:
     return f"sleeps until {format_instant(step.until)}"
 
 
-def summary_row(run: RunSummary, now: int, *, interrupted: bool, relative: bool) -> list[str]:
-    """Return a row of `list`."""
-    return [
+def summary_row(run: RunSummary, now: int, *, interrupted: bool, style: str, wide: bool = False) -> list[str]:
+    """Return a row of `list`; instants as `style`, one of --time, has them."""
+    row = [
         run.run_id,
         run.workflow,
         status_word(run.status, interrupted=interrupted),
         steps_done(run.steps_done, run.steps_total),
-        age(run.created_at, now, relative=relative),
+        instant(run.created_at, now, style),
         elapsed(run.started_at, run.finished_at or (run.updated_at if interrupted else None), now),
         str(run.retries),
     ]
+    if not wide:
+        return row
+    labels = ",".join(f"{name}={text}" for name, text in json.loads(run.labels).items())
+    error = f"{run.error_type}: {first_line(run.error_message or '', 60)}" if run.error_type else "-"
+    extra = [run.version, run.failed_step or run.current_step, run.owner, run.parent_run_id, labels]
+    return [*row, instant(run.updated_at, now, style), *(each or "-" for each in extra), error]
 
 
 def summary_object(run: RunSummary, *, interrupted: bool) -> dict[str, Any]:
@@ -227,9 +236,11 @@ def summary_object(run: RunSummary, *, interrupted: bool) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def clock_time(instant: int) -> str:
-    """Return the local time of day."""
-    return to_datetime(instant).astimezone().strftime("%H:%M:%S")
+def event_time(at: int, style: str | None) -> str:
+    """Return when an event happened: as --time has it, or else the local time of day."""
+    if style is None:
+        return to_datetime(at).astimezone().strftime("%H:%M:%S")
+    return instant(at, SystemClock().now(), style)
 
 
 def event_line(event: Event, state: WorkflowState) -> str:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from flujo.kernel import Event, events
-from flujo.kernel.durations import MICROSECONDS, format_duration
+from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
 from flujo.kernel.state import ITEMS
 
 from .text import printable
@@ -38,6 +38,17 @@ class Span(NamedTuple):
     began: int
     ended: int | None
     outcome: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the span as users see it in JSON."""
+        return {
+            "step": self.step,
+            "kind": self.kind.value,
+            "attempt": self.attempt,
+            "started_at": format_instant(self.began),
+            "finished_at": format_instant(self.ended),
+            "outcome": self.outcome,
+        }
 
 
 _OUTCOMES: dict[type[Any], str] = {

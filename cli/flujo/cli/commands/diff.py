@@ -10,7 +10,7 @@ from flujo.cli import sources
 from flujo.cli.connect import reading
 from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.find_run import find_run
-from flujo.cli.output import emit
+from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Workflow, WorkflowState
 from flujo.kernel.errors import Difference, Remedies, StateIncompatibilityError
@@ -36,7 +36,7 @@ def command(session: Session, run_id: str, file: Path | None) -> int:
     current = _current(state, file).as_started(state)
     found = differences(state, current.plan)
     if session.output != "table":
-        emit([difference._asdict() for difference in found], session.output)
+        emit_all([difference._asdict() for difference in found], session.output)
     elif not found:
         print(f"{current.file or current.name} fits everything that run {state.run_id} has completed")
     if not found:
@@ -49,7 +49,7 @@ def _show_recorded(session: Session, state: WorkflowState) -> int:
     """Show what a Python program was found to contradict when the run was paused."""
     found = [Difference(*row) for row in state.differences]
     if session.output != "table":
-        emit([difference._asdict() for difference in found], session.output)
+        emit_all([difference._asdict() for difference in found], session.output)
     raise StateIncompatibilityError(state.run_id, found)
 
 

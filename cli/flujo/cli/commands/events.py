@@ -10,7 +10,7 @@ from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async
-from flujo.cli.text import clock_time, event_line
+from flujo.cli.text import event_line, event_time
 from flujo.kernel import Event, WorkflowState
 from flujo.kernel.events import to_json_object
 from flujo.kernel.transitions import fold
@@ -40,6 +40,6 @@ def command(session: Session, run_id: str, after_seq: int) -> int:
     for event in found:
         fold(state, event)
         if event.seq > after_seq:
-            print(f"{event.seq:>4}  {clock_time(event.at)}  {event_line(event, state)}")
+            print(f"{event.seq:>4}  {event_time(event.at, session.time)}  {event_line(event, state)}")
     sys.stdout.flush()
     return 0

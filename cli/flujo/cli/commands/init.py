@@ -11,7 +11,7 @@ import click
 
 from flujo.cli.failures import FileInTheWayError, NotWritableError, StarterNotFoundError
 from flujo.cli.nearest import nearest
-from flujo.cli.output import emit
+from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare
 
 STARTERS = Path(__file__).parents[1] / "starters"
@@ -73,7 +73,7 @@ def _list(session: Session, starters: dict[str, Path]) -> None:
         for name, source in starters.items():
             print(f"{name:<11}{source.name:<16}{summary_of(source)}")
     else:
-        emit(
+        emit_all(
             [{"name": name, "file": path.name, "summary": summary_of(path)} for name, path in starters.items()],
             session.output,
         )

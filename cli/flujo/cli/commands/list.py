@@ -17,6 +17,7 @@ from flujo.cli.session import Session, declare, has_colour, is_terminal, run_asy
 from flujo.kernel import Order, RunSummary, SystemClock
 
 HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")
+WIDE_HEAD = ("UPDATED", "VERSION", "STEP", "OWNER", "PARENT", "LABELS", "ERROR")
 LIMIT = 50
 
 
@@ -108,6 +109,11 @@ def _show(session: Session, runs: Sequence[tuple[RunSummary, bool]], now: int) -
     elif session.output != "table":
         emit_all([text.summary_object(run, interrupted=interrupted) for run, interrupted in runs], session.output)
     else:
-        relative = is_terminal(sys.stdout)
-        rows = [text.summary_row(run, now, interrupted=interrupted, relative=relative) for run, interrupted in runs]
-        print(text.table(HEAD, rows, status=2, colour=has_colour(sys.stdout)))
+        style = session.time or ("relative" if is_terminal(sys.stdout) else "iso")
+        rows = [
+            text.summary_row(run, now, interrupted=interrupted, style=style, wide=session.is_wide)
+            for run, interrupted in runs
+        ]
+        head = [*HEAD, *(WIDE_HEAD if session.is_wide else ())]
+        head[4] = "AGE" if style == "relative" else "CREATED"
+        print(text.table(head, rows, status=2, colour=has_colour(sys.stdout)))

@@ -10,6 +10,7 @@ import click
 from flujo.cli.connect import acting, reading
 from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_inputs, parse_json
+from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
 
 
@@ -44,7 +45,9 @@ def command(
         return found
 
     found = run_async(change)
-    if not session.quiet and session.output == "table":
+    if session.output != "table":
+        emit({"run_id": found, "variables": sorted(variables), "results": sorted(given)}, session.output)
+    elif not session.quiet:
         for name in variables:
             print(f"variable {name} of run {found} is set")
         for step in given:

@@ -7,6 +7,7 @@ import click
 from flujo.cli.connect import acting, reading
 from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_json
+from flujo.cli.output import emit
 from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
 
@@ -31,7 +32,9 @@ def command(session: Session, run_id: str, step: str, result: str | None, reason
             await runs.skip(found, step, value, reason=reason, by=session.user)
         if resume:
             return await resume_run(session, found)
-        if not session.quiet and session.output == "table":
+        if session.output != "table":
+            emit({"run_id": found, "step": step, "status": "skipped"}, session.output)
+        elif not session.quiet:
             print(f"step {step} of run {found} is skipped")
         session.suggest(f"flujoctl resume {found}")
         return 0

@@ -46,7 +46,7 @@ def command(session: Session, run_id: str, drawing: str) -> int:
     id, workflow, recorded = run_async(read)
     spans, now = timeline.spans_of(recorded), SystemClock().now()
     if session.output != "table":
-        emit_all([span._asdict() | {"kind": span.kind.value} for span in spans], session.output)
+        emit_all([span.to_dict() for span in spans], session.output)
     elif drawing == "chrome":
         print(json.dumps(timeline.as_trace(id, workflow, spans, now), ensure_ascii=True))
     else:

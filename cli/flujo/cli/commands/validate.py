@@ -8,7 +8,7 @@ import click
 
 from flujo.cli import sources
 from flujo.cli.failures import USAGE, SourceError, SourceNotFoundError, exit_code
-from flujo.cli.output import emit
+from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, harmless
 from flujo.kernel.errors import DefinitionError, Problem
 
@@ -40,7 +40,7 @@ def command(session: Session, files: Sequence[str]) -> int:
             print(harmless(str(problem)))
         _conclude(session, len(found), len(files))
     else:
-        emit([problem._asdict() for problem in found], session.output)
+        emit_all([problem._asdict() for problem in found], session.output)
     return code
 
 

@@ -10,7 +10,8 @@ import click
 from flujo.cli import failures
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
-from flujo.cli.foreground import conclude
+from flujo.cli.foreground import conclude, tell_failure
+from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import WorkflowState
 from flujo.kernel.durations import parse_duration
@@ -46,5 +47,9 @@ def command(session: Session, run_ids: Sequence[str], timeout: str | None) -> in
     except KeyboardInterrupt:
         session.note("stopped waiting; the run is not affected")
         return failures.INTERRUPTED
-    codes = [conclude(session, state) for state in states]
+    if len(states) > 1 and session.output not in ("table", "name"):
+        emit_all([state.to_dict() for state in states], session.output)
+        codes = [tell_failure(session, state) for state in states]
+    else:
+        codes = [conclude(session, state) for state in states]
     return next((code for code in codes if code), 0)

@@ -15,7 +15,7 @@ from flujo.cli.follower import Follower, alongside
 from flujo.cli.foreground import signal_command
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
-from flujo.cli.text import clock_time, event_line
+from flujo.cli.text import event_line, event_time
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
 from flujo.kernel.api import result_of
 from flujo.kernel.errors import (
@@ -57,7 +57,7 @@ def command(session: Session, run_id: str, after_seq: int, wait: bool) -> int:
 async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int, *, no_wait: bool) -> int:
     def show(event: Event, state: WorkflowState) -> None:
         if session.output == "table":
-            print(f"{event.seq:>4}  {clock_time(event.at)}  {event_line(event, state)}")
+            print(f"{event.seq:>4}  {event_time(event.at, session.time)}  {event_line(event, state)}")
             sys.stdout.flush()
         else:
             emit(to_json_object(run_id, event), "jsonl")
