@@ -60,7 +60,7 @@ def test_a_journal_is_read_as_it_was_written() -> None:
     assert [line.end for line in found.lines] == ENDS
     for commit, line in zip(commits(3), found.lines, strict=True):
         content = from_json(line.content)
-        assert content == (list(commit.rows), commit.summary, list(commit.taken), {})
+        assert content == (list(commit.rows), commit.summary, list(commit.taken), {}, 0)
 
 
 GOLDEN = (
@@ -83,7 +83,7 @@ def test_a_journal_of_the_first_format_is_read() -> None:
 
     assert found.rest is Rest.NOTHING
     for commit, line in zip(commits(2), found.lines, strict=True):
-        assert from_json(line.content) == (list(commit.rows), commit.summary, list(commit.taken), {})
+        assert from_json(line.content) == (list(commit.rows), commit.summary, list(commit.taken), {}, 0)
 
 
 def test_a_record_is_a_line_people_can_read() -> None:

@@ -70,6 +70,13 @@ async def watch(runs: Runs, *arguments: Any, **options: Any) -> None:
             pass
 
 
+async def watch_all(runs: Runs) -> None:
+    """Follow all runs until that fails."""
+    async with aclosing(runs.watch_runs()) as events:
+        async for _ in events:
+            pass
+
+
 def about(method: str, request: Any, call: Callable[[Runs, str], Awaitable[Any]] | None) -> Case:
     """The case of a run that does not exist."""
     asked = None if call is None else (lambda runs: call(runs, "nobody"))
@@ -476,6 +483,26 @@ CASES = [
         lambda runs: runs.events("done", 5),
         {"after_seq": "5", "last_seq": "4"},
     ),
+    Case(
+        "WatchRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "cursor",
+        pb.WatchRunsRequest(cursor="before"),
+        lambda runs: anext(runs.watch_runs("before")),
+        {"what": "cursor", "name": "before"},
+    ),
+    Case("WatchRuns", INVALID, "INVALID_FIELD", "type", pb.WatchRunsRequest(types=["step_teleported"])),
+    Case(
+        "WatchRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "both beginnings",
+        pb.WatchRunsRequest(cursor="1", from_now=True),
+        lambda runs: anext(runs.watch_runs("1", from_now=True)),
+        {"what": "cursor"},
+    ),
+    Case("WatchRuns", INVALID, "INVALID_FIELD", "status", pb.WatchRunsRequest(filter=pb.RunFilter(failed_step="a"))),
     about("ReadLogs", pb.ReadLogsRequest(run_id="nobody"), lambda runs, run_id: runs.read_log(run_id)),
     Case(
         "ReadLogs",
@@ -940,6 +967,7 @@ REQUESTS: dict[str, tuple[Any, Callable[[Runs], Awaitable[Any]] | None]] = {
     "ListSteps": (pb.ListStepsRequest(run_id="done"), None),
     "WaitRun": (pb.WaitRunRequest(run_id="done"), lambda runs: runs.wait("done")),
     "WatchRun": (pb.WatchRunRequest(run_id="done"), lambda runs: watch(runs, "done")),
+    "WatchRuns": (pb.WatchRunsRequest(), watch_all),
     "ListEvents": (pb.ListEventsRequest(run_id="done"), lambda runs: runs.events("done")),
     "ReadPayload": (pb.ReadPayloadRequest(run_id="done", seq=1, uid=NOW), None),
     "ReadLogs": (pb.ReadLogsRequest(run_id="letters"), lambda runs: runs.read_log("letters")),
@@ -1176,7 +1204,7 @@ async def test_a_server_that_closes_says_so(method: str, address: str, monkeypat
         code, info, _, _ = await refusal(runs if method in REQUESTS else system, method, request)
 
         assert (code, info.reason) == ("UNAVAILABLE", "SERVER_STOPPING")
-        if call is not None and method not in ("WaitRun", "WatchRun"):  # those wait for the next server
+        if call is not None and method not in ("WaitRun", "WatchRun", "WatchRuns"):  # those wait for the next server
             assert told_by(await raised_by(lambda: call(client))) == told_by(ServerStoppingError())
 
 

@@ -23,6 +23,7 @@ import anyio
 
 from flujo.kernel import Event, current_attempt, events
 from flujo.kernel.backend import (
+    Change,
     Commit,
     Due,
     Order,
@@ -449,6 +450,14 @@ class LifeBackend(StateBackend):
     async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
         await self._life.enter()
         return await self.inner.read_events(run_id, uid, after_seq, limit)
+
+    async def last_position(self) -> int:
+        await self._life.enter()
+        return await self.inner.last_position()
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        await self._life.enter()
+        return await self.inner.changes(after, limit)
 
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         await self._life.enter()

@@ -11,19 +11,21 @@ a cancelled call has done nothing, and one that has begun to act completes.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel.backend import (
     Capabilities,
+    Change,
     Commit,
     Due,
     Order,
@@ -64,6 +66,14 @@ class _Run:
     events: list[EventRow]  # events[n] has seq n + 1
 
 
+class _Place(NamedTuple):
+    """An event of a run, as the order of all events knows it. The run may be gone by now."""
+
+    position: int
+    run: _Run
+    seq: int
+
+
 @dataclass(slots=True)
 class MemoryStore:
     """What a disk would hold, shared by the handles opened on it. Only `InMemoryBackend` looks inside."""
@@ -71,6 +81,8 @@ class MemoryStore:
     created: bool = False
     runs: dict[str, _Run] = field(default_factory=dict)  # by lower-case id: ids are unique regardless of case
     order: list[tuple[int, str]] = field(default_factory=list)  # (created_at, run_id) of every run, ascending
+    positions: int = 0  # the last one given out
+    changes: list[_Place] = field(default_factory=list)  # of every event, ascending
     inbox: dict[int, Posted] = field(default_factory=dict)  # in the order of posting
     definitions: dict[str, StoredDefinition] = field(default_factory=dict)
     alive: set[str] = field(default_factory=set)  # the owners whose handles are open
@@ -152,7 +164,8 @@ class InMemoryBackend(StateBackend):
         key = commit.run_id.lower()
         if key in self.store.runs:
             return Refused.EXISTS
-        self.store.runs[key] = _Run(commit.summary, list(commit.rows))
+        self.store.runs[key] = run = _Run(commit.summary, list(commit.rows))
+        self._add_changes(run, commit)
         insort(self.store.order, (commit.summary.created_at, commit.run_id))
         return None
 
@@ -165,7 +178,13 @@ class InMemoryBackend(StateBackend):
             return refusal((stored.uid, stored.token, stored.seq), commit)
         run.summary = keep_fixed_columns(stored, commit.summary)
         run.events.extend(commit.rows)
+        self._add_changes(run, commit)
         return None
+
+    def _add_changes(self, run: _Run, commit: Commit) -> None:
+        for row in commit.rows:
+            self.store.positions += 1
+            self.store.changes.append(_Place(self.store.positions, run, row.seq))
 
     async def claim(self, run_id: str) -> RunSummary:
         await self._enter()
@@ -244,7 +263,8 @@ class InMemoryBackend(StateBackend):
         return sum(len(row.body.encode()) + len((row.payload or "").encode()) for row in events)
 
     def _remove(self, summary: RunSummary) -> None:
-        del self.store.runs[summary.run_id.lower()]
+        gone = self.store.runs.pop(summary.run_id.lower())
+        self.store.changes = [place for place in self.store.changes if place.run is not gone]
         del self.store.order[bisect_left(self.store.order, (summary.created_at, summary.run_id))]
         for posted in [posted for posted in self.store.inbox.values() if posted.uid == summary.uid]:
             del self.store.inbox[posted.id]
@@ -290,6 +310,18 @@ class InMemoryBackend(StateBackend):
         if run.summary.uid != uid:
             raise RunReplacedError(run_id)
         return run.events[after_seq : after_seq + limit]
+
+    async def last_position(self) -> int:
+        await self._enter()
+        return self.store.positions
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        await self._enter()
+        start = bisect_right(self.store.changes, after, key=attrgetter("position"))
+        return [
+            Change(place.position, place.run.summary.run_id, place.run.summary.uid, place.run.events[place.seq - 1])
+            for place in islice(self.store.changes, start, start + limit)
+        ]
 
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         await self._enter()

@@ -39,6 +39,7 @@ from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, St
 from .store.asking import Asked, ReasonedOptions, RequestOptions
 from .store.backend import Order, Page
 from .store.filters import RunQuery
+from .store.following import Followed, RunEvent, WatchQuery, check_types
 from .store.pruning import LISTED, SETTLED_RUNS, PruneResult, Selection, SelectionOptions
 from .store.run_logs import LogChoice, LogLine, LogOptions, LogPart
 from .values import MAX_INPUT_BYTES, encode, encode_given
@@ -54,6 +55,7 @@ __all__ = [
     "Delivery",
     "Event",
     "Explanation",
+    "Followed",
     "Fork",
     "ForkOptions",
     "LogChoice",
@@ -68,6 +70,7 @@ __all__ = [
     "Rest",
     "ResumeOptions",
     "Resumption",
+    "RunEvent",
     "RunHandle",
     "RunOptions",
     "Runs",
@@ -78,9 +81,11 @@ __all__ = [
     "Statistics",
     "StepDurations",
     "StoredRuns",
+    "WatchQuery",
     "Why",
     "WorkflowStatistics",
     "check_request_id",
+    "check_types",
     "check_variable_name",
     "encode_given",
     "result_of",
@@ -155,6 +160,23 @@ class StoredRuns(Protocol):
 
         With `uid`, only of that life of the run. Close it (`contextlib.aclosing`) when you leave early. Raises
         RunNotFoundError, CursorError, RunDeletedError, RunReplacedError."""
+        ...
+
+    def watch_runs(
+        self,
+        cursor: str | None = None,
+        *,
+        from_now: bool = False,
+        types: Sequence[str] = (),
+        **wanted: Unpack[WatchQuery],
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events of all runs, or of those that `WatchQuery` chooses: in the order in which they became
+        durable, stored ones first and then live, each once, until it is closed (`contextlib.aclosing`).
+
+        Behind a `cursor` that an event brought, also of an earlier process or another server of the same store; without
+        one from the first event on, or with `from_now` what happens from now on. `types` leaves other kinds of events
+        out. Events of a run that is deleted before they are read are left out. Raises InvalidNameError for what is no
+        cursor of this store and a kind that does not exist."""
         ...
 
     async def wait(self, run_id: str) -> WorkflowState:

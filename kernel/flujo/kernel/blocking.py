@@ -240,6 +240,7 @@ class BlockingRuns:
     unpause = _waiting_for_run(api.Runs.unpause)
     fork = _waiting_for_run(api.Runs.fork)
     watch = _streaming(api.Runs.watch)
+    watch_runs = _streaming(api.Runs.watch_runs)
     inspect = waiting(api.Runs.inspect)
     summary = waiting(api.Runs.summary)
     explain = waiting(api.Runs.explain)
@@ -288,3 +289,4 @@ class Kernel(BlockingRuns):
     suspend = waiting(AsyncKernel.suspend)
     look = waiting(AsyncKernel.look)
     watch_batches = _streaming(AsyncKernel.watch_batches)
+    watch_runs_batches = _streaming(AsyncKernel.watch_runs_batches)

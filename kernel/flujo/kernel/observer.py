@@ -51,6 +51,7 @@ from .store.asking import Asked, RequestOptions
 from .store.backend import Order, Page, Posted, RunFilter, StateBackend, StoredDefinition
 from .store.deletion import Deletion
 from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
+from .store.following import Followed, Following, RunChooser, RunEvent, WatchQuery, check_types
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
 from .store.reading import is_interrupted, post, read_request, read_state, recorded
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
@@ -89,6 +90,10 @@ class LocalRuns(Protocol):
         """Return something to await until a run has committed something or ended; None for a run not owned here."""
         ...
 
+    def any_change(self) -> Callable[[], Awaitable[None]] | None:
+        """Return something to await until any run owned here has committed something; None if none is."""
+        ...
+
     def raise_if_unrecoverable(self, summary: RunSummary) -> None:
         """Raise what keeps a run from ever going on, if that is known."""
         ...
@@ -109,6 +114,9 @@ class NoLocalRuns:
         """Raise nothing."""
 
     def change(self, uid: str) -> None:
+        """Return None: no run is owned here."""
+
+    def any_change(self) -> None:
         """Return None: no run is owned here."""
 
     def raise_if_unrecoverable(self, summary: RunSummary) -> None:
@@ -147,6 +155,7 @@ class Observer:
         self._local = local or NoLocalRuns()
         self._rests = RestReader(backend, self.clock, self.inspect)
         self._registry = WorkflowRegistry((), load_definition)
+        self._following = Following(backend, self.clock, self._local.any_change)
 
     def _require_here(self) -> None:
         self._local.require_here()
@@ -329,6 +338,39 @@ class Observer:
             if idle.cancelled_caught:
                 yield Watched()
 
+    async def watch_runs(
+        self,
+        cursor: str | None = None,
+        *,
+        from_now: bool = False,
+        types: Sequence[str] = (),
+        **wanted: Unpack[WatchQuery],
+    ) -> AsyncGenerator[RunEvent, None]:
+        """See StoredRuns.watch_runs."""
+        async with aclosing(self.watch_runs_batches(cursor, from_now=from_now, types=types, **wanted)) as pieces:
+            async for piece in pieces:
+                for event in piece.events:
+                    yield event
+
+    async def watch_runs_batches(
+        self,
+        cursor: str | None = None,
+        *,
+        from_now: bool = False,
+        types: Sequence[str] = (),
+        idle_seconds: float | None = None,
+        **wanted: Unpack[WatchQuery],
+    ) -> AsyncGenerator[Followed, None]:
+        """Yield the same in batches of up to 64 events, and an empty one whenever nothing has happened for
+        `idle_seconds`. The first one is empty, and brings the cursor behind which the watch begins."""
+        self._require_here()
+        chosen, kinds = RunChooser.of(**wanted), check_types(types)
+        position = await self._following.begin(cursor, from_now=from_now)
+        yield Followed((), str(position))
+        async with aclosing(self._following.follow(position, chosen, kinds, idle_seconds)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     async def _watched(self, run_id: str, uid: str | None) -> RunSummary:
         """Return the run whose life `uid` is being watched, or with None whatever run has this id."""
         try:
@@ -444,6 +486,8 @@ class Observed:
     events = _forwarded(Observer.events)
     watch = _forwarded(Observer.watch)
     watch_batches = _forwarded(Observer.watch_batches)
+    watch_runs = _forwarded(Observer.watch_runs)
+    watch_runs_batches = _forwarded(Observer.watch_runs_batches)
     wait = _forwarded(Observer.wait)
     result = _forwarded(Observer.result)
     list = _forwarded(Observer.list)

@@ -1170,6 +1170,254 @@ class WatchEnd(_message.Message):
 Global___WatchEnd: _TypeAlias = WatchEnd  # noqa: Y015
 
 @_typing.final
+class WatchRunsRequest(_message.Message):
+    """Which events of which runs to stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    FROM_NOW_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    WITHOUT_PAYLOADS_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Begin behind this cursor, of an earlier stream. Empty: with the first event that is stored. At most 200 bytes."""
+    from_now: _builtins.bool
+    """Begin with what happens from now on; `cursor` must be empty then."""
+    snapshot: _builtins.bool
+    """First send the runs that match as they stand, the newest first."""
+    without_payloads: _builtins.bool
+    """Leave every value out: each comes as a reference."""
+    @_builtins.property
+    def filter(self) -> Global___RunFilter:
+        """Which runs: by `workflow`, `id_prefix`, `labels`, `created_from`, `created_before`, `parent_run_id`. The other parts of
+        a filter are refused here, since a run would come and go by them. Absent: all.
+        """
+
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only events of these kinds, as Event.type says them. Empty: of all. At most 100 of 100 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___RunFilter | None = ...,
+        cursor: _builtins.str = ...,
+        from_now: _builtins.bool = ...,
+        snapshot: _builtins.bool = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        without_payloads: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "from_now", b"from_now", "snapshot", b"snapshot", "types", b"types", "without_payloads", b"without_payloads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRunsRequest: _TypeAlias = WatchRunsRequest  # noqa: Y015
+
+@_typing.final
+class WatchRunsResponse(_message.Message):
+    """One message of a watch of runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BOOKMARK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___WatchRunsHeader:
+        """First of all."""
+
+    @_builtins.property
+    def snapshot(self) -> Global___RunSnapshot:
+        """Some of the runs as they stand, if a snapshot is wanted: before any event."""
+
+    @_builtins.property
+    def events(self) -> Global___RunEventBatch:
+        """Events."""
+
+    @_builtins.property
+    def bookmark(self) -> Global___WatchRunsBookmark:
+        """Nothing has happened for a while (15 s), or nothing that is wanted."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___WatchRunsHeader | None = ...,
+        snapshot: Global___RunSnapshot | None = ...,
+        events: Global___RunEventBatch | None = ...,
+        bookmark: Global___WatchRunsBookmark | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bookmark", b"bookmark", "content", b"content", "events", b"events", "header", b"header", "snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bookmark", b"bookmark", "content", b"content", "events", b"events", "header", b"header", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["header", "snapshot", "events", "bookmark"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___WatchRunsResponse: _TypeAlias = WatchRunsResponse  # noqa: Y015
+
+@_typing.final
+class WatchRunsHeader(_message.Message):
+    """How a watch of runs goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    BOOKMARK_INTERVAL_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_EVENTS_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_BYTES_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where the stream begins. At most 200 bytes."""
+    max_batch_events: _builtins.int
+    """How many events a batch holds at most."""
+    max_batch_bytes: _builtins.int
+    """About how many bytes a batch holds at most."""
+    @_builtins.property
+    def bookmark_interval(self) -> _duration_pb2.Duration:
+        """A message comes at least this often. After three times as long without any, take the connection for lost and watch
+        again over another one.
+        """
+
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        bookmark_interval: _duration_pb2.Duration | None = ...,
+        max_batch_events: _builtins.int = ...,
+        max_batch_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bookmark_interval", b"bookmark_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bookmark_interval", b"bookmark_interval", "cursor", b"cursor", "max_batch_bytes", b"max_batch_bytes", "max_batch_events", b"max_batch_events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRunsHeader: _TypeAlias = WatchRunsHeader  # noqa: Y015
+
+@_typing.final
+class RunSnapshot(_message.Message):
+    """Some runs as they stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """These are the last ones."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Run]:
+        """The runs in RUN_VIEW_BASIC. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[_run_pb2.Run] | None = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunSnapshot: _TypeAlias = RunSnapshot  # noqa: Y015
+
+@_typing.final
+class RunEventBatch(_message.Message):
+    """Some events of several runs in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Go on behind it: everything up to here was looked at. At most 200 bytes."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunEvent]:
+        """1 to 64 of them, fewer where they are large. A value of more than 64 KiB comes as a reference. At most 64."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___RunEvent] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunEventBatch: _TypeAlias = RunEventBatch  # noqa: Y015
+
+@_typing.final
+class RunEvent(_message.Message):
+    """An event of one of the runs that are watched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Id of its run. At most 100 bytes."""
+    uid: _builtins.str
+    """`uid` of its run. At most 32 bytes."""
+    workflow: _builtins.str
+    """Name of the workflow of its run. At most 800 bytes."""
+    cursor: _builtins.str
+    """Go on behind it. At most 200 bytes."""
+    @_builtins.property
+    def event(self) -> _event_pb2.Event:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        event: _event_pb2.Event | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "event", b"event", "run_id", b"run_id", "uid", b"uid", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunEvent: _TypeAlias = RunEvent  # noqa: Y015
+
+@_typing.final
+class WatchRunsBookmark(_message.Message):
+    """A sign of life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Go on behind it: everything up to here was looked at. At most 200 bytes."""
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRunsBookmark: _TypeAlias = WatchRunsBookmark  # noqa: Y015
+
+@_typing.final
 class ListEventsRequest(_message.Message):
     """Which stored events."""
 

@@ -114,6 +114,11 @@ class RunServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
                 _registered_method=True)
+        self.WatchRuns = channel.unary_stream(
+                '/flujo.v1.RunService/WatchRuns',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.WatchRunsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.WatchRunsResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/flujo.v1.RunService/ListEvents',
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.ListEventsRequest.SerializeToString,
@@ -337,6 +342,27 @@ class RunServiceServicer(object):
         OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
         NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
         ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRuns(self, request, context):
+        """Streams the events of all runs, or of those that a filter chooses: those stored behind `cursor`, then each new one as
+        soon as it is durable, in the order in which they became durable and each once. For each run that is the order of
+        its journal. It makes no difference which process runs a run.
+
+        The first message is a header. The stream does not end by itself. When it breaks, watch again with the cursor of the last
+        event, batch or bookmark that was handled: also at another server of the same store. Events of a run that is deleted
+        before they are sent are left out. An event that a newer release has written comes without its fact, as one that this
+        contract does not know.
+
+        For a view of all runs that misses nothing ask for a `snapshot` with `from_now`: first all runs as they stand, then
+        what happens to them. An event that a snapshot counts already, by `seq` of its run, may follow it.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
+        the filter has a part that changes while a run goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -616,6 +642,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.WatchRun,
                     request_deserializer=flujo_dot_v1_dot_run__service__pb2.WatchRunRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_run__service__pb2.WatchRunResponse.SerializeToString,
+            ),
+            'WatchRuns': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRuns,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.WatchRunsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.WatchRunsResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -949,6 +980,33 @@ class RunService(object):
             '/flujo.v1.RunService/WatchRun',
             flujo_dot_v1_dot_run__service__pb2.WatchRunRequest.SerializeToString,
             flujo_dot_v1_dot_run__service__pb2.WatchRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/flujo.v1.RunService/WatchRuns',
+            flujo_dot_v1_dot_run__service__pb2.WatchRunsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.WatchRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

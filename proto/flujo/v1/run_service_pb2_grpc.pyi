@@ -132,6 +132,23 @@ class RunServiceStub:
       NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
       ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
     """
+    WatchRuns: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchRunsRequest, _run_service_pb2.WatchRunsResponse]
+    """Streams the events of all runs, or of those that a filter chooses: those stored behind `cursor`, then each new one as
+    soon as it is durable, in the order in which they became durable and each once. For each run that is the order of
+    its journal. It makes no difference which process runs a run.
+
+    The first message is a header. The stream does not end by itself. When it breaks, watch again with the cursor of the last
+    event, batch or bookmark that was handled: also at another server of the same store. Events of a run that is deleted
+    before they are sent are left out. An event that a newer release has written comes without its fact, as one that this
+    contract does not know.
+
+    For a view of all runs that misses nothing ask for a `snapshot` with `from_now`: first all runs as they stand, then
+    what happens to them. An event that a snapshot counts already, by `seq` of its run, may follow it.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
+        the filter has a part that changes while a run goes on.
+    """
     ListEvents: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListEventsRequest, _run_service_pb2.ListEventsResponse]
     """Lists stored events of a run. For following a run, use WatchRun.
 
@@ -470,6 +487,29 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
           NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
           ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchRuns(
+        self,
+        request: _run_service_pb2.WatchRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.WatchRunsRequest, _abc.AsyncIterator[_run_service_pb2.WatchRunsResponse]],
+    ) -> _abc.AsyncIterator[_run_service_pb2.WatchRunsResponse]:
+        """Streams the events of all runs, or of those that a filter chooses: those stored behind `cursor`, then each new one as
+        soon as it is durable, in the order in which they became durable and each once. For each run that is the order of
+        its journal. It makes no difference which process runs a run.
+
+        The first message is a header. The stream does not end by itself. When it breaks, watch again with the cursor of the last
+        event, batch or bookmark that was handled: also at another server of the same store. Events of a run that is deleted
+        before they are sent are left out. An event that a newer release has written comes without its fact, as one that this
+        contract does not know.
+
+        For a view of all runs that misses nothing ask for a `snapshot` with `from_now`: first all runs as they stand, then
+        what happens to them. An event that a snapshot counts already, by `seq` of its run, may follow it.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
+            the filter has a part that changes while a run goes on.
         """
 
     @_abc_1.abstractmethod

@@ -120,7 +120,7 @@ class Limits(_message.Message):
     max_calls: _builtins.int
     """Calls at a time, all clients together."""
     max_waiting_calls: _builtins.int
-    """WatchRun and WaitRun at a time, of those, all clients together."""
+    """WatchRun, WatchRuns and WaitRun at a time, of those, all clients together."""
     def __init__(
         self,
         *,

@@ -8,7 +8,7 @@ server answers; repeat them with the same `request_id`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, Unpack, overload
 
@@ -31,6 +31,7 @@ from flujo.kernel.api import (
     RequestOptions,
     ResumeOptions,
     Resumption,
+    RunEvent,
     RunHandle,
     RunOptions,
     Selection,
@@ -38,6 +39,8 @@ from flujo.kernel.api import (
     Start,
     StartOptions,
     Statistics,
+    WatchQuery,
+    check_types,
     check_variable_name,
     encode_given,
     result_of,
@@ -90,8 +93,9 @@ from .reconnecting import (
 )
 from .server_info import ServerInfo as ServerInfo
 from .server_info import from_info
+from .watching import RunsWatch
 from .wire.events import from_event, payloads_of
-from .wire.filters import to_filter, to_order
+from .wire.filters import to_filter, to_order, to_watch_filter
 from .wire.logs import from_log_line
 from .wire.outcomes import CANCEL_OUTCOMES, DELIVERIES, PAUSE_OUTCOMES, from_reason, from_rest
 from .wire.parameters import APART, definition_of, new_run_id, parts_of, put_given
@@ -391,6 +395,34 @@ class Client:
                 await self._give_up(calls)
             except GONE as error:
                 gone = error
+            await self._reconnect(deadline, gone)
+
+    async def watch_runs(
+        self,
+        cursor: str | None = None,
+        *,
+        from_now: bool = False,
+        types: Sequence[str] = (),
+        **wanted: Unpack[WatchQuery],
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events of runs as Kernel.watch_runs does, also across restarts of the server.
+
+        Raises ServerUnreachableError when no server answers again in time."""
+        deadline = ReconnectDeadline(self._reconnect_seconds)
+        request = run_service_pb2.WatchRunsRequest(
+            filter=to_watch_filter(wanted), cursor=_text("cursor", cursor), from_now=from_now, types=check_types(types)
+        )
+        watch = RunsWatch(request, self.address, self._event)
+        while True:
+            calls = self._calls
+            try:
+                async with aclosing(watch.events(calls, self._runs.WatchRuns, deadline)) as events:
+                    async for event in events:
+                        yield event
+            except GONE as error:
+                gone = error
+            if isinstance(gone, SilentError):
+                await self._give_up(calls)
             await self._reconnect(deadline, gone)
 
     async def _uid_for(self, run_id: str, after_seq: int, uid: str | None) -> str | None:

@@ -43,7 +43,7 @@ async def next_message(messages: AsyncIterator[Any], seconds: float, address: Se
     raise SilentError(address.text, SILENT)
 
 
-def silence_seconds(header: run_service_pb2.WatchHeader) -> float:
+def silence_seconds(header: run_service_pb2.WatchHeader | run_service_pb2.WatchRunsHeader) -> float:
     """Return after how many seconds without a message the connection of a watch is taken for lost."""
     interval = from_duration(header.bookmark_interval)
     return SILENT_BOOKMARKS * interval if interval else SILENCE_SECONDS

@@ -37,6 +37,7 @@ RULES: Mapping[str, Role] = {
             f"{_RUNS}ListSteps",
             f"{_RUNS}WaitRun",
             f"{_RUNS}WatchRun",
+            f"{_RUNS}WatchRuns",
             f"{_RUNS}ListEvents",
             f"{_RUNS}ReadPayload",
             f"{_RUNS}ReadLogs",

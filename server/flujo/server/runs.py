@@ -45,6 +45,7 @@ from flujo.kernel.api import (
     RequestOptions,
     ResumeOptions,
     StartOptions,
+    check_types,
 )
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import (
@@ -54,7 +55,6 @@ from flujo.kernel.errors import (
     RunReplacedError,
     ServerStoppingError,
 )
-from flujo.kernel.events import KINDS
 from flujo.kernel.observer import WATCH_EVENTS, Watched
 from flujo.kernel.state import FINAL, WorkflowState
 from flujo.kernel.transitions import fold
@@ -63,6 +63,7 @@ from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Definition
 
 from .pages import PageTokens
+from .watches import watch_runs
 
 Context = aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
@@ -269,12 +270,15 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
                     for piece in cursor.pieces(batch):
                         yield piece
 
+    async def WatchRuns(self, request: pb.WatchRunsRequest, context: Context) -> AsyncIterator[pb.WatchRunsResponse]:
+        messages = watch_runs(self._kernel, request, self._unless_closing, self._bookmark_seconds)
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
+
     async def _cursor(self, request: pb.WatchRunRequest) -> tuple[int, str]:
         """Return after which event a watch begins, and of which life of the run."""
-        known = [kind.type for kind in KINDS]
-        for type_ in request.types:
-            if type_ not in known:
-                raise InvalidNameError("types", type_, f"one of {', '.join(known)}")
+        check_types(list(request.types))
         _require_uid(request, "after_seq", request.after_seq)
         if not request.from_now:
             return request.after_seq, request.uid

@@ -1,6 +1,6 @@
 """How many calls a server is at work on at a time, so that what reads leaves room for what acts.
 
-    waiting    WatchRun and WaitRun, which stay for long
+    waiting    WatchRun, WatchRuns and WaitRun, which stay for long
     reading    the other calls that need the role viewer: together with those that wait, they leave some slots free
     acting     all others
 
@@ -18,7 +18,7 @@ from flujo.kernel.errors import ServerBusyError
 from .access import RULES
 from .tokens import Role
 
-WAITING = ("/flujo.v1.RunService/WatchRun", "/flujo.v1.RunService/WaitRun")
+WAITING = ("/flujo.v1.RunService/WatchRun", "/flujo.v1.RunService/WatchRuns", "/flujo.v1.RunService/WaitRun")
 
 
 class CallLimits(NamedTuple):

@@ -16,6 +16,7 @@ backend does not declare in its `capabilities` is not asked of it. docs/writing-
 from . import (
     appending,
     cancellation,
+    changing,
     choosing,
     definitions,
     families,
@@ -61,6 +62,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = suite(
     owning,
     inbox,
     journals,
+    changing,
     choosing,
     pages,
     removing,

@@ -26,6 +26,7 @@ from flujo.backends.pages import page_position, page_token
 from flujo.backends.urls import Durability, parse
 from flujo.kernel.backend import (
     Capabilities,
+    Change,
     Commit,
     Due,
     FoundRun,
@@ -272,6 +273,20 @@ class FileBackend(StateBackend):
             return await self._read(read)
         except UnsoundError as error:
             raise StoreError(self.url, f"the journal of run {run_id!r} changes while it is read") from error
+
+    async def last_position(self) -> int:
+        return await self._read(self._store.last_position)
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        read = partial(self._store.changes, after, limit)
+        try:
+            return await self._read(read)
+        except UnsoundError as error:
+            await self._write(partial(self._store.examine, *error.args))
+        try:
+            return await self._read(read)
+        except UnsoundError as error:
+            raise StoreError(self.url, f"the journal of run {error.args[0]!r} changes while it is read") from error
 
     async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
         found = await self._read(partial(self._store.read_runs, run_ids, events))

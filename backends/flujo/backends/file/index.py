@@ -27,7 +27,7 @@ from flujo.kernel.backend import RunSummary
 from .disk import Disk, read_at
 from .journal import to_text
 
-FORMAT = ["index", 1, list(RunSummary._fields)]
+FORMAT = ["index", 2, list(RunSummary._fields)]
 """The first line. With another one the index is of another release, and holds nothing."""
 
 
@@ -48,6 +48,7 @@ class Entry(NamedTuple):
     durable: bool  # it was synced up to here
     summary: RunSummary
     damage: Damage | None = None
+    position: int = 0  # of its last event among those of all runs
 
 
 class Dirty(NamedTuple):
@@ -97,9 +98,11 @@ def decode(line: bytes) -> Note | None:
         return None
     match kind:
         case "run":
-            folder, length, checksum, changed_at, durable, summary, damage = fields
+            folder, length, checksum, changed_at, durable, summary, damage, position = fields
             found = None if damage is None else Damage(*damage)
-            return Entry(folder, length, bytes.fromhex(checksum), changed_at, durable, RunSummary(*summary), found)
+            return Entry(
+                folder, length, bytes.fromhex(checksum), changed_at, durable, RunSummary(*summary), found, position
+            )
         case "touch":
             return Dirty(fields[0])
         case "gone":

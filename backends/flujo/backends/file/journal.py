@@ -95,6 +95,8 @@ class Content(NamedTuple):
     summary: RunSummary
     taken: list[int]
     references: dict[int, Reference]
+    position: int = 0
+    """Of its last event among those of all runs, or of the last one before it."""
 
 
 def encode(content: bytes, before: bytes) -> tuple[bytes, bytes]:
@@ -170,6 +172,7 @@ def to_json(
     summary: RunSummary,
     taken: Sequence[int],
     references: Mapping[int, Reference] | None = None,
+    position: int = 0,
 ) -> bytes:
     """Return the JSON of a record, with references for these payloads. Nulls of the summary are left out."""
     content: dict[str, Any] = {
@@ -178,6 +181,8 @@ def to_json(
     }
     if taken:
         content["taken"] = list(taken)
+    if position:
+        content["position"] = position
     return to_text(content)
 
 
@@ -197,7 +202,7 @@ def from_json(content: bytes) -> Content:
                 references[row.seq] = Reference(fields[-1]["blob"], fields[-1]["bytes"])
                 row = row._replace(payload=None)
             rows.append(row)
-        return Content(rows, to_summary(found["summary"]), found.get("taken", []), references)
+        return Content(rows, to_summary(found["summary"]), found.get("taken", []), references, found.get("position", 0))
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"a record has another form: {error!r}") from error
 

@@ -18,7 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import RunSummary
+from flujo.kernel.backend import Change, RunSummary
 from flujo.kernel.events import EventRow
 
 from .blobs import BLOBS, name_of, names_in, read_blob
@@ -87,11 +87,13 @@ def _judge(
     run: Path, found: Scan, changed_at: int, known: Entry | None, damage: Damage | None = None
 ) -> Entry | Removed:
     summary: RunSummary | None = None
+    position = 0
     if found.rest is Rest.DAMAGED and damage is None:
         damage = Damage(found.end, found.problem)
     if found.lines:
         try:
-            last = from_json(found.lines[-1].content).summary
+            content = from_json(found.lines[-1].content)
+            last, position = content.summary, content.position
         except ValueError as error:
             damage = Damage(_start_of(found.lines[-1]), str(error))
         else:
@@ -108,7 +110,7 @@ def _judge(
         return _damaged(run, known, damage, summary, found, changed_at)
     if summary is None:
         return Removed(run.name)
-    return Entry(run.name, found.end, found.checksum, changed_at, False, summary)
+    return Entry(run.name, found.end, found.checksum, changed_at, False, summary, position=position)
 
 
 class Records(NamedTuple):
@@ -247,11 +249,13 @@ class UnsoundError(Exception):
 
 
 class KnownOffset(NamedTuple):
-    """The events after `seq` begin at `offset`, after a record with this checksum."""
+    """The events after `seq`, and after `position` among those of all runs, begin at `offset`, after a record with this
+    checksum."""
 
     seq: int
     offset: int
     checksum: bytes
+    position: int = 0
 
 
 class EventReader:
@@ -263,11 +267,12 @@ class EventReader:
     def read(self, run: Path, entry: Entry, after_seq: int, limit: int) -> list[EventRow]:
         """Return up to `limit` events after `after_seq`; raises UnsoundError."""
         known_offsets = self._known_offsets_of(entry)
+        at = bisect_right(known_offsets, after_seq, key=attrgetter("seq")) - 1
         rows: list[EventRow] = []
         references: dict[int, Reference] = {}
         try:
             with opened(run / JOURNAL) as file:
-                for seq, record in _records(file, entry, known_offsets, after_seq):
+                for seq, record in _records(file, entry, known_offsets, at):
                     rows += record.rows[max(0, after_seq - seq) :]
                     references |= record.references
                     if len(rows) >= limit:
@@ -275,6 +280,25 @@ class EventReader:
         except FileNotFoundError as error:
             raise UnsoundError from error
         return [_whole(run, row, references.get(row.seq)) for row in rows[:limit]]
+
+    def changes(self, run: Path, entry: Entry, after: int, limit: int) -> list[Change]:
+        """Return up to `limit` events after a position among those of all runs; raises UnsoundError."""
+        known_offsets = self._known_offsets_of(entry)
+        at = bisect_right(known_offsets, after, key=attrgetter("position")) - 1
+        found: list[Change] = []
+        try:
+            with opened(run / JOURNAL) as file:
+                for _, record in _records(file, entry, known_offsets, at):
+                    first = record.position - len(record.rows) + 1
+                    for position, row in enumerate(record.rows, first):
+                        if position > after:
+                            whole = _whole(run, row, record.references.get(row.seq))
+                            found.append(Change(position, entry.summary.run_id, entry.summary.uid, whole))
+                    if len(found) >= limit:
+                        break
+        except FileNotFoundError as error:
+            raise UnsoundError from error
+        return found[:limit]
 
     def _known_offsets_of(self, entry: Entry) -> list[KnownOffset]:
         known_offsets = self._known_offsets.setdefault(entry.summary.uid, [KnownOffset(0, 0, NOTHING_BEFORE)])
@@ -294,12 +318,9 @@ def _whole(run: Path, row: EventRow, reference: Reference | None) -> EventRow:
     return row._replace(payload=data.decode())
 
 
-def _records(
-    file: int, entry: Entry, known_offsets: list[KnownOffset], after_seq: int
-) -> Iterator[tuple[int, Content]]:
-    """(seq before, record) of the records from the one with the event after `after_seq`; extends the list."""
-    at = bisect_right(known_offsets, after_seq, key=attrgetter("seq")) - 1
-    seq, offset, checksum = known_offsets[at]
+def _records(file: int, entry: Entry, known_offsets: list[KnownOffset], at: int) -> Iterator[tuple[int, Content]]:
+    """(seq before, record) of the records from the known offset of number `at` on; extends the list."""
+    seq, offset, checksum, _ = known_offsets[at]
     chunk = _CHUNK
     while offset < entry.length:
         size = min(chunk, entry.length - offset)
@@ -319,4 +340,4 @@ def _records(
                 seq = content.rows[-1].seq
             offset, checksum = line.end, line.checksum
             if offset > known_offsets[-1].offset:
-                known_offsets.append(KnownOffset(seq, offset, checksum))
+                known_offsets.append(KnownOffset(seq, offset, checksum, content.position))

@@ -36,6 +36,7 @@ class RunTable:
         self._updated: list[tuple[int, str, str]] = []  # (updated_at, run_id, folder), ascending
         self._finished: list[tuple[int, str]] = []  # (finished_at, folder) of the runs that have one, ascending
         self._settled: list[tuple[int, str]] = []  # (settled_at, folder) of the runs that rest, ascending
+        self._positions: list[tuple[int, str]] = []  # (position of the last event, folder), ascending
         self._ids: list[tuple[str, str]] = []  # (run_id, folder), ascending
         self._wakes: list[tuple[str, int, str]] = []  # (owner, wake_at, folder) of the runs that have both, ascending
         self._traits: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)  # folders by what filters ask for
@@ -65,6 +66,7 @@ class RunTable:
         _move(self._updated, before and _updated(before), after and _updated(after))
         _move(self._finished, before and _finished(before), after and _finished(after))
         _move(self._settled, before and _settled(before), after and _settled(after))
+        _move(self._positions, before and _position(before), after and _position(after))
         _move(self._ids, before and _id(before), after and _id(after))
         _move(self._wakes, before and _wake(before), after and _wake(after))
         if before is None or after is None or _ASKED_FOR(before.summary) != _ASKED_FOR(after.summary):
@@ -91,6 +93,11 @@ class RunTable:
             if holder != owner:
                 return
             yield self._entries[folder].summary
+
+    def changed(self, after: int) -> list[Entry]:
+        """Return the runs that have an event after a position."""
+        start = bisect_left(self._positions, (after + 1,))
+        return [self._entries[folder] for _, folder in self._positions[start:]]
 
     def newest(self, filter: RunFilter, order: Order, below: Position | None) -> Iterator[Entry]:
         """Yield the runs that match, newest first, from those that sort below a position."""
@@ -194,6 +201,10 @@ def _finished(entry: Entry) -> tuple[int, str] | None:
 def _settled(entry: Entry) -> tuple[int, str] | None:
     instant = settled_at(entry.summary)
     return None if instant is None else (instant, entry.folder)
+
+
+def _position(entry: Entry) -> tuple[int, str]:
+    return entry.position, entry.folder
 
 
 def _id(entry: Entry) -> tuple[str, str]:

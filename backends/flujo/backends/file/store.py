@@ -12,6 +12,7 @@ import builtins
 import json
 import os
 import shutil
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
@@ -25,6 +26,7 @@ from flujo.backends.pages import Position
 from flujo.backends.selection import prunable, tally
 from flujo.kernel.backend import (
     READ_BYTES,
+    Change,
     Commit,
     Due,
     FoundRun,
@@ -56,6 +58,7 @@ from . import layout
 from .blobs import BLOBS, Blobs, size_of
 from .copying import Snapshot, is_held
 from .disk import Disk
+from .global_order import GlobalOrder
 from .inbox import Inboxes
 from .index import Entry, Removed
 from .journal import is_one_record, scan
@@ -76,6 +79,7 @@ class Store:
         self._writer = Writer(paths, disk)
         self._inboxes = Inboxes(self._view)
         self._events = EventReader()
+        self._global_order = GlobalOrder(paths, self._events)
         self._blobs = Blobs(paths)
 
     def open(self) -> None:
@@ -105,22 +109,26 @@ class Store:
         creations: dict[str, Commit] = {}
         extensions: dict[str, Extension] = {}
         refused: dict[str, Refused] = {}
+        positions: dict[str, int] = {}
         with self._view.mutex:
+            # Not only one more than the last: that may have been of a run that is gone, and forgotten with it.
+            position = max(self._view.last_position, time.time_ns() // 1000)
             for commit in commits:
+                position += len(commit.rows)
                 folder = safe_name(commit.run_id)
                 if commit.expected_seq == 0:
                     if folder in creations or self._view.run_table.get(folder) is not None:
                         refused[commit.uid] = Refused.EXISTS
                     else:
-                        creations[folder] = commit
-                elif isinstance(extension := self._extension(folder, commit), Refused):
+                        creations[folder], positions[folder] = commit, position
+                elif isinstance(extension := self._extension(folder, commit, position), Refused):
                     refused[commit.uid] = extension
                 else:
                     extensions[folder] = extension
         if creations or extensions:
             self._view.begin_change([*creations, *extensions])
             self._writer.write_definitions(commit.definition for commit in creations.values())
-            done = self._writer.create(creations) + self._writer.extend(list(extensions.values()))
+            done = self._writer.create(creations, positions) + self._writer.extend(list(extensions.values()))
             for entry in done:
                 if entry.summary.owner is None:
                     self._writer.write_state(entry)
@@ -128,7 +136,7 @@ class Store:
             self._forget_requests(commit for commit in commits if commit.uid not in refused)
         return refused
 
-    def _extension(self, folder: str, commit: Commit) -> Extension | Refused:
+    def _extension(self, folder: str, commit: Commit, position: int) -> Extension | Refused:
         """Return what a commit adds to its run, or why it is refused."""
         entry = self._view.run_table.get(folder)
         if entry is None or (entry := self._view.up_to_date(entry)) is None or entry.damage is not None:
@@ -139,7 +147,7 @@ class Store:
             is_same = stored.run_id == commit.run_id
             return refusal((stored.uid, stored.token, stored.seq) if is_same else None, commit)
         summary = keep_fixed_columns(stored, commit.summary)
-        return Extension.of(entry, summary, commit.rows, commit.taken)
+        return Extension.of(entry, summary, commit.rows, commit.taken, position)
 
     def _forget_requests(self, commits: Iterable[Commit]) -> None:
         for commit in commits:
@@ -328,6 +336,18 @@ class Store:
                 raise RunReplacedError(run_id)
             entry = self._view.sound_entry_of(run_id)
         return self._events.read(self._paths.runs / entry.folder, entry, after_seq, limit)
+
+    def last_position(self) -> int:
+        """Return the position of the last event of all runs."""
+        with self._view.mutex:
+            return self._view.last_position
+
+    def changes(self, after: int, limit: int) -> builtins.list[Change]:
+        """Events of all runs after a position, those of damaged runs left out. Raises UnsoundError with the id of a run
+        whose journal has to be examined first."""
+        with self._view.mutex:
+            entries = [entry for entry in self._view.run_table.changed(after) if entry.damage is None]
+        return self._global_order.changes(entries, after, limit)
 
     def read_runs(self, run_ids: Sequence[str], events: int) -> builtins.list[FoundRun]:
         """What `StateBackend.read_runs` does, up to the first run that has to be looked at by itself: one whose journal

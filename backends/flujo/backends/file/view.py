@@ -59,6 +59,7 @@ class View:
         self.mutex = threading.RLock()
         self.run_table = RunTable()
         self.dirty_inboxes: set[str] = set()  # runs whose inboxes may hold something new
+        self.last_position = 0  # the highest one that an event of a run is known to have had, also of one that is gone
         self.last_request = 0  # the highest number a request is known to have had
         self._index = Index(paths.index_file, disk)
         self._dirty: set[str] = set()  # a writer has begun to change these, and has not said more
@@ -185,6 +186,7 @@ class View:
             case Entry():
                 before = self.run_table.get(note.folder)
                 self.run_table.put(note)
+                self.last_position = max(self.last_position, note.position)
                 self._is_settled(note.folder)
                 if before is not None and self.is_mine(note.summary) and not self.is_mine(before.summary):
                     self.dirty_inboxes.add(note.folder)  # it may have come with requests

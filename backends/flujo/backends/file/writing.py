@@ -44,15 +44,22 @@ class Extension(NamedTuple):
     blobs: Mapping[int, Blob]
     line: bytes
     checksum: bytes
+    position: int
 
     @classmethod
     def of(
-        cls, entry: Entry, summary: RunSummary, rows: Sequence[EventRow] = (), taken: Sequence[int] = ()
+        cls,
+        entry: Entry,
+        summary: RunSummary,
+        rows: Sequence[EventRow] = (),
+        taken: Sequence[int] = (),
+        position: int | None = None,
     ) -> Extension:
-        """Add these events; without any it is a change of owner."""
+        """Add these events, the last of which has this position; without any it is a change of owner."""
+        position = entry.position if position is None else position
         blobs = large_payloads(rows)
-        content = to_json(rows, summary, taken, references_to(blobs))
-        return cls(entry, summary, blobs, *encode(content, entry.checksum))
+        content = to_json(rows, summary, taken, references_to(blobs), position)
+        return cls(entry, summary, blobs, *encode(content, entry.checksum), position)
 
     def done(self, file: int, *, durable: bool) -> Entry:
         """Return how the run stands once the record is in `file`."""
@@ -62,6 +69,7 @@ class Extension(NamedTuple):
             changed_at=os.fstat(file).st_mtime_ns,
             durable=durable,
             summary=self.summary,
+            position=self.position,
         )
 
 
@@ -73,8 +81,9 @@ class Writer:
         self._disk = disk
         self._blobs = Blobs(paths)
 
-    def create(self, creations: Mapping[str, Commit]) -> list[Entry]:
-        """Make the runs of these folders, each with its first record and synced, or not at all."""
+    def create(self, creations: Mapping[str, Commit], positions: Mapping[str, int]) -> list[Entry]:
+        """Make the runs of these folders, each with its first record and synced, or not at all. `positions` are those
+        of the last event of each."""
         done: list[Entry] = []
         asides = {folder: self._room_aside(folder) for folder in creations}
         for folder, commit in creations.items():
@@ -82,11 +91,13 @@ class Writer:
             self._disk.make_folder(aside)
             blobs = large_payloads(commit.rows)
             self._blobs.add(aside, blobs)
-            content = to_json(commit.rows, commit.summary, commit.taken, references_to(blobs))
+            position = positions[folder]
+            content = to_json(commit.rows, commit.summary, commit.taken, references_to(blobs), position)
             line, checksum = encode(content, NOTHING_BEFORE)
             changed_at = self._disk.create(aside / JOURNAL, line)
             self._disk.sync_folder(aside)
-            done.append(Entry(folder, len(line), checksum, changed_at, self._disk.durable, commit.summary))
+            entry = Entry(folder, len(line), checksum, changed_at, self._disk.durable, commit.summary)
+            done.append(entry._replace(position=position))
         for folder, aside in asides.items():
             run = self._paths.runs / folder
             if os.path.lexists(run):  # what a power cut has left of a creation: there is no record in it

@@ -27,6 +27,7 @@ from flujo.backends.pages import page_position, page_token
 from flujo.backends.urls import Durability, parse
 from flujo.kernel.backend import (
     Capabilities,
+    Change,
     Commit,
     Due,
     FoundRun,
@@ -375,6 +376,18 @@ class SQLiteBackend(StateBackend):
 
     async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
         return await self._read(partial(queries.read_runs, self.url, run_ids, events))
+
+    async def last_position(self) -> int:
+        def last_position(connection: sqlite3.Connection) -> int:
+            return max((position for (position,) in queries.last_position().rows(connection)), default=0)
+
+        return await self._read(last_position)
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        def changes(connection: sqlite3.Connection) -> Sequence[Change]:
+            return [checksums.change_of(row) for row in queries.changes_after(after, limit).rows(connection)]
+
+        return await self._read(changes)
 
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         def requests(connection: sqlite3.Connection) -> list[Posted]:

@@ -25,7 +25,7 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest as hash_of
 
-from flujo.kernel.backend import Posted, Request, RunSummary, StoredDefinition
+from flujo.kernel.backend import Change, Posted, Request, RunSummary, StoredDefinition
 from flujo.kernel.errors import CorruptStoreError
 from flujo.kernel.events import EventRow
 from flujo.kernel.state import RunStatus
@@ -189,13 +189,23 @@ def journal_of(summary: RunSummary, after_seq: int, rows: Sequence[Sequence[Any]
         seq += 1
         if columns[0] != seq:
             break
-        row, blob = _new(EventRow, columns[:6]), columns[6]
-        if of_event(run, row, blob) != columns[7] or (blob is not None and not _is_of(row.payload, blob)):
-            raise DamagedRow(f"event {seq} of run {summary.run_id!r} is not what was written")
-        found.append(row)
+        found.append(_event_in(columns, run, summary.run_id))
     if len(found) < min(limit, summary.seq - after_seq):
         raise DamagedRow(f"event {after_seq + len(found) + 1} of run {summary.run_id!r} is missing")
     return found
+
+
+def change_of(row: Sequence[Any]) -> Change:
+    """Return the event of any run in a row of its position, the id and uid of its run, and EVENT; raises DamagedRow."""
+    position, run_id, uid, *columns = row
+    return Change(position, run_id, uid, _event_in(columns, of_uid(uid), run_id))
+
+
+def _event_in(columns: Sequence[Any], run: int, run_id: str) -> EventRow:
+    row, blob = _new(EventRow, columns[:6]), columns[6]
+    if of_event(run, row, blob) != columns[7] or (blob is not None and not _is_of(row.payload, blob)):
+        raise DamagedRow(f"event {row.seq} of run {run_id!r} is not what was written")
+    return row
 
 
 def _is_of(payload: str | None, blob: bytes) -> bool:

@@ -50,6 +50,19 @@ def events_of(run: int, after_seq: int, limit: int) -> Statement:
     return Statement(sql, (run, run, after_seq + 1, after_seq, limit))
 
 
+def changes_after(position: int, limit: int) -> Statement:
+    """(pos, run_id, uid, *event) of the events of all runs after a position, in their order, as
+    `checksums.change_of` takes them."""
+    sql = f"SELECT pos, run_id, uid, {_EVENT} FROM events JOIN runs USING (run) WHERE pos > ? ORDER BY pos LIMIT ?"
+    return Statement(sql, (position, limit))
+
+
+def last_position() -> Statement:
+    """Return the position of the last event that was ever written, also of a run that is gone; no row before the first
+    one."""
+    return Statement("SELECT seq FROM sqlite_sequence WHERE name = 'events'", ())
+
+
 def read_runs(store: str, run_ids: Sequence[str], events: int, connection: sqlite3.Connection) -> list[FoundRun]:
     """Return what `StateBackend.read_runs` does, in one transaction."""
     rows = {row[1]: row for row in find_runs(run_ids).rows(connection)}

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import anyio
 import click
 
 from flujo.cli import failures
+from flujo.cli.all_runs import AllRuns
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
 from flujo.cli.foreground import signal_command
+from flujo.cli.inputs import parse_labels
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.text import event_line, event_time
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
-from flujo.kernel.api import result_of
+from flujo.kernel.api import WatchQuery, result_of
 from flujo.kernel.errors import (
     CallTimeoutError,
     FlujoError,
@@ -33,14 +37,30 @@ LOOK_SECONDS = 1.0
 
 
 @declare("watch", formats=("table", "json", "jsonl"))
-@click.argument("run_id", metavar="ID")
-@click.option("--after", "after_seq", metavar="N", type=click.IntRange(0), default=0, help="only events after event N")
+@click.argument("run_id", metavar="[ID]", required=False)
+@click.option("--after", metavar="N", help="only events after event N; without ID: after the cursor N, or all with 0")
 @click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
-def command(session: Session, run_id: str, after_seq: int, wait: bool) -> int:
+@click.option("--workflow", metavar="NAME", help="without ID: only runs of this workflow")
+@click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="without ID: only runs with this label")
+@click.option("--id-prefix", metavar="TEXT", help="without ID: only runs whose ids begin with TEXT")
+@click.option("--parent", metavar="ID", help="without ID: only runs that this run has started")
+@click.option("--type", "types", metavar="KIND", multiple=True, help="without ID: only events of this kind")
+def command(session: Session, run_id: str | None, after: str | None, wait: bool, **chosen: Any) -> int:
     """Show the past events of a run and then each new one, until the run is final or paused.
 
     Ends with the exit code of the run: 0 completed, 1 failed, 7 paused, 8 cancelled. Ctrl-C only stops watching.
+
+    Without ID it shows what happens to all runs, or to those that options choose, from now on, whichever process runs
+    them. It stays until Ctrl-C, which says how to go on.
     """
+    if run_id is None:
+        return _watch_all(session, after, wait=wait, **chosen)
+    for name, value in chosen.items():
+        if value:
+            raise click.UsageError(f"{_OPTIONS[name]} chooses among all runs; leave it out, or leave ID out")
+    if not (after or "0").isdecimal():
+        raise click.UsageError(f"--after takes the number of an event, not {after!r}")
+    after_seq = int(after or 0)
 
     async def watch() -> int:
         async with reading(session.target) as runs:
@@ -52,6 +72,48 @@ def command(session: Session, run_id: str, after_seq: int, wait: bool) -> int:
     except KeyboardInterrupt:
         session.note("stopped watching; the run is not affected")
         return failures.INTERRUPTED
+
+
+_OPTIONS = {
+    "workflow": "--workflow",
+    "labels": "--label",
+    "id_prefix": "--id-prefix",
+    "parent": "--parent",
+    "types": "--type",
+}
+
+
+def _watch_all(
+    session: Session,
+    after: str | None,
+    *,
+    wait: bool,
+    workflow: str | None,
+    labels: Sequence[str],
+    id_prefix: str | None,
+    parent: str | None,
+    types: Sequence[str],
+) -> int:
+    if not wait:
+        raise click.UsageError("--no-wait is for the watch of one run; name it by its ID")
+    wanted = WatchQuery(workflow=workflow, labels=parse_labels(labels), id_prefix=id_prefix, parent_run_id=parent)
+    shown: AllRuns | None = None
+
+    async def watch() -> None:
+        nonlocal shown
+        async with reading(session.target) as runs:
+            if parent is not None:
+                wanted["parent_run_id"] = await find_run(runs, parent)
+            shown = AllRuns(runs, "table" if session.output == "table" else "jsonl", session.time)
+            await shown.show("" if after == "0" else after, list(types), wanted)
+
+    try:
+        run_async(watch)
+    except KeyboardInterrupt:
+        session.note("stopped watching; no run is affected")
+        if shown is not None and shown.cursor is not None:
+            session.suggest(f"flujoctl watch --after {shown.cursor}  # goes on behind the last event shown")
+    return failures.INTERRUPTED
 
 
 async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int, *, no_wait: bool) -> int:

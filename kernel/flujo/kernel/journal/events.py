@@ -315,7 +315,7 @@ class SignalSetAside(NamedTuple):
 class UnknownFact(NamedTuple):
     """A fact of a kind that only a newer release knows, as a client meets it: `type` is the name of the kind.
 
-    Never recorded, and never read from a store: there `decode` raises UnknownEventError."""
+    Never recorded; `decode` raises UnknownEventError, and a watch of all runs goes on with this instead."""
 
     type: str
 

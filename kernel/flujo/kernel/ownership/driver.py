@@ -57,6 +57,10 @@ class Engine(NamedTuple):
     threads: anyio.CapacityLimiter
 
 
+ANY_RUN = ""
+"""In the place of a uid: whichever run it is."""
+
+
 class Driver:
     """Drives the runs of one kernel."""
 
@@ -298,8 +302,13 @@ class Driver:
         """Return something to await until a run held here has committed something, or has ended."""
         return self._changes.setdefault(uid, anyio.Event()).wait
 
+    def any_change(self) -> Callable[[], Awaitable[None]]:
+        """Return something to await until any run held here has committed something."""
+        return self._changes.setdefault(ANY_RUN, anyio.Event()).wait
+
     def committed(self, uid: str) -> None:
-        """Wake the watchers of a run, and start the next in the queue if this one waits now."""
+        """Wake the watchers of a run, and those of all runs, and start the next in the queue if this one waits now."""
         self.admission.call_next()
-        if (change := self._changes.pop(uid, None)) is not None:
-            change.set()
+        for watched in (uid, ANY_RUN):
+            if (change := self._changes.pop(watched, None)) is not None:
+                change.set()

@@ -28,6 +28,11 @@ class KernelRuns:
         self.require_here()
         return self._driver.change(uid) if self._runs.holds(uid) else None
 
+    def any_change(self) -> Callable[[], Awaitable[None]]:
+        """Return something to await until any run owned here has committed something."""
+        self.require_here()
+        return self._driver.any_change()
+
     def raise_if_unrecoverable(self, summary: RunSummary) -> None:
         """Raise what keeps a run from ever going on: no other kernel adopts what this one owns before it is closed, and
         after a failure of the store this one records nothing any more."""

@@ -194,6 +194,15 @@ class Page(NamedTuple):
     next: str | None
 
 
+class Change(NamedTuple):
+    """An event of any run, and where it stands among those of all runs."""
+
+    position: int
+    run_id: str
+    uid: str
+    row: EventRow
+
+
 class Due(NamedTuple):
     """Runs of one kernel whose time has come, soonest first, and the instant of the next one behind them, if any."""
 
@@ -374,6 +383,19 @@ class StateBackend(ABC):
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         """Return the requests in the inbox of a run, whoever owns it, in the order they were posted. Raises
         RunNotFoundError, RunReplacedError."""
+
+    async def last_position(self) -> int:
+        """Return the position of the last event that was made durable, of whatever run; 0 for a store without any.
+        Positions only grow, over all processes and restarts; they have holes."""
+        raise StoreError(self.url, "nothing tells in which order the events of all runs came")
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        """Return up to `limit` events of all runs with a position > `after`, in the order in which they became durable,
+        which for each run is that of its journal. Events of runs that were removed or are damaged are left out.
+
+        What is returned next never stands before what was returned once: an event that is committed later has a higher
+        position."""
+        raise StoreError(self.url, "nothing tells in which order the events of all runs came")
 
     async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
         """Each of these runs, in this order, with the first `events` rows of its journal and what waits in its inbox;

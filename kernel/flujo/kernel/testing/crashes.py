@@ -18,6 +18,7 @@ import anyio
 
 from flujo.kernel.api import RunHandle
 from flujo.kernel.backend import (
+    Change,
     Commit,
     Due,
     Order,
@@ -280,6 +281,14 @@ class MortalBackend(StateBackend):
     async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
         self._require_alive()
         return await self._inner.read_events(run_id, uid, after_seq, limit)
+
+    async def last_position(self) -> int:
+        self._require_alive()
+        return await self._inner.last_position()
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        self._require_alive()
+        return await self._inner.changes(after, limit)
 
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         self._require_alive()

@@ -137,8 +137,10 @@ _BY_TYPE = {kind.type: kind for kind in KINDS}
 
 def to_event(event: Event, payloads: Payloads) -> event_pb2.Event:
     """Return the message of an event; a large payload becomes a reference, and what is too large otherwise is cut."""
+    made = event_pb2.Event(seq=event.seq, at=to_timestamp(event.at), type=event.type)
+    if isinstance(event.fact, UnknownFact):
+        return made
     kind = KIND_OF[event.fact.__class__]
-    made = event_pb2.Event(seq=event.seq, at=to_timestamp(event.at), type=kind.type)
     message = getattr(made, kind.type)
     message.SetInParent()  # or a fact whose fields are all empty would not be there
     for field in _fields(kind):

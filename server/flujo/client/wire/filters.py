@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from flujo.kernel.api import SelectionOptions
+from flujo.kernel.api import SelectionOptions, WatchQuery
 from flujo.kernel.backend import Order, RunFilter, RunQuery
 from flujo.kernel.errors import InvalidNameError
 from flujo.v1 import run_service_pb2 as pb
@@ -40,6 +40,23 @@ def from_selection(message: pb.PruneRunsRequest) -> SelectionOptions:
             known = ", ".join(name for name in RunQuery.__annotations__ if name in SelectionOptions.__annotations__)
             raise InvalidNameError(f"filter.{field.name}", "", f"runs are pruned by {known}")
     return cast(SelectionOptions, given_in(message, SelectionOptions.__annotations__))
+
+
+def from_watch_filter(message: pb.RunFilter) -> WatchQuery:
+    """Return which runs a request wants to watch; raises InvalidNameError for a part of its filter by which a run would
+    come and go."""
+    for field, _ in message.ListFields():
+        if field.name not in WatchQuery.__annotations__:
+            rule = f"runs are watched by {', '.join(WatchQuery.__annotations__)}"
+            raise InvalidNameError(f"filter.{field.name}", "", rule)
+    return cast(WatchQuery, given_in(message, WatchQuery.__annotations__))
+
+
+def to_watch_filter(wanted: WatchQuery) -> pb.RunFilter:
+    """Return the filter of a watch. Raises what the kernel raises for a part that is not well formed."""
+    message = pb.RunFilter()
+    put_given(message, wanted)
+    return message
 
 
 def to_order(order: Order) -> pb.RunOrder.ValueType:

@@ -1,0 +1,96 @@
+"""Answer for WatchRuns: the events of all runs, in bounded messages, with signs of life."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from typing import Any, cast
+
+from flujo.client.wire.events import to_event
+from flujo.client.wire.filters import from_watch_filter
+from flujo.client.wire.limits import MAX_ANSWER_BYTES, Room, fitting, shorten
+from flujo.client.wire.runs import to_run
+from flujo.client.wire.values import Payloads, to_duration
+from flujo.kernel import Kernel
+from flujo.kernel.api import Followed, RunEvent
+from flujo.kernel.backend import RunQuery
+from flujo.kernel.observer import WATCH_EVENTS
+from flujo.v1 import run_service_pb2 as pb
+
+SNAPSHOT_PAGE = 500
+
+Next = Callable[[Callable[[], Any]], Any]
+"""Awaits something, and raises ServerStoppingError if the server closes meanwhile."""
+
+
+async def watch_runs(
+    kernel: Kernel, request: pb.WatchRunsRequest, unless_closing: Next, bookmark_seconds: float
+) -> AsyncGenerator[pb.WatchRunsResponse, None]:
+    """Yield the messages of a watch of runs."""
+    wanted = from_watch_filter(request.filter)
+    payloads = Payloads(0) if request.without_payloads else Payloads()
+    pieces = kernel.watch_runs_batches(
+        request.cursor or None,
+        from_now=request.from_now,
+        types=list(request.types),
+        idle_seconds=bookmark_seconds,
+        **wanted,
+    )
+    async with aclosing(pieces):
+        begin = await unless_closing(lambda: anext(pieces))
+        yield _header(begin, bookmark_seconds)
+        if request.snapshot:
+            async for message in _snapshot(kernel, cast(RunQuery, wanted)):
+                yield message
+        while (piece := await unless_closing(lambda: anext(pieces, None))) is not None:
+            for message in _messages(piece, payloads):
+                yield message
+
+
+def _header(begin: Followed, bookmark_seconds: float) -> pb.WatchRunsResponse:
+    header = pb.WatchRunsHeader(
+        cursor=begin.cursor,
+        bookmark_interval=to_duration(bookmark_seconds),
+        max_batch_events=WATCH_EVENTS,
+        max_batch_bytes=MAX_ANSWER_BYTES,
+    )
+    return pb.WatchRunsResponse(header=header)
+
+
+async def _snapshot(kernel: Kernel, wanted: RunQuery) -> AsyncIterator[pb.WatchRunsResponse]:
+    """Yield the runs that match, page by page, and a last message that says so."""
+    token: str | None = None
+    while True:
+        page = await kernel.list(limit=SNAPSHOT_PAGE, page=token, **wanted)
+        runs = [to_run(run, interrupted=await kernel.is_interrupted(run)) for run in page.runs]
+        token = page.next
+        while runs and (kept := fitting(runs, Room())) < len(runs):
+            yield pb.WatchRunsResponse(snapshot=pb.RunSnapshot(runs=runs[:kept]))
+            runs = runs[kept:]
+        yield pb.WatchRunsResponse(snapshot=pb.RunSnapshot(runs=runs, complete=token is None))
+        if token is None:
+            return
+
+
+def _messages(piece: Followed, payloads: Payloads) -> Iterator[pb.WatchRunsResponse]:
+    """Yield the messages for some events, each of which is bounded, or for a while without any."""
+    if not piece.events:
+        yield pb.WatchRunsResponse(bookmark=pb.WatchRunsBookmark(cursor=piece.cursor))
+    messages = [_event(event, payloads) for event in piece.events]
+    while messages:
+        kept = fitting(messages, Room())
+        now, messages = messages[:kept], messages[kept:]
+        cursor = now[-1].cursor if messages else piece.cursor
+        yield pb.WatchRunsResponse(events=pb.RunEventBatch(events=now, cursor=cursor))
+
+
+def _event(event: RunEvent, payloads: Payloads) -> pb.RunEvent:
+    made = pb.RunEvent(
+        run_id=event.run_id,
+        uid=event.uid,
+        workflow=event.workflow,
+        event=to_event(event.event, payloads),
+        cursor=event.cursor,
+    )
+    shorten(made)
+    return made
