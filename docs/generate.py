@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from flujo.cli import answers, command_index, failures, usage
+from flujo.cli.examples import examples_of
 from flujo.cli.program import program
 from flujo.cli.session import Command
 from flujo.kernel import errors
@@ -92,6 +93,8 @@ def _command(name: str, found: click.Command | None) -> str:
     lines = [f"### {name}\n", f"    {usage}\n", inspect.cleandoc(found.help or ""), ""]
     lines += [_option(option) for option in options]
     lines += [""] if options else []
+    if found := examples_of(name):
+        lines += [*(f"    {example}" for example in found), ""]
     return "\n".join(lines)
 
 

@@ -151,3 +151,71 @@ def test_what_names_no_run_clearly_is_refused(command: Sequence[str], says: str,
 def test_a_choice_that_fits_no_run_is_no_error(flujoctl: Flujoctl) -> None:
     """As in a script that has nothing to do today."""
     assert flujoctl("cancel", "--workflow", "absent", "--yes") == (0, "", "no run matches\n")
+
+
+# -- short things that are done to each: signal, skip, delete --------------------------------------------------------
+
+
+def test_a_signal_goes_to_every_run_that_is_chosen(flujoctl: Flujoctl) -> None:
+    """By default to those that wait; the ID is left out, and nobody has to be told which runs there are."""
+    shown = flujoctl("signal", "approve", "--workflow", "gate", "--dry-run")
+    sent = flujoctl("signal", "approve", "--workflow", "gate", "--yes")
+
+    assert (shown.code, shown.err) == (0, "signal would act on 2 runs\n")
+    assert sent.out.splitlines() == ["signal approve sent to run g1", "signal approve sent to run g0"]
+    assert sent.err.splitlines()[-1] == "2 runs have the signal"
+    assert flujoctl("resume", "--workflow", "gate", "--yes").code == 0
+
+
+def test_a_signal_to_many_can_resume_them_at_once(flujoctl: Flujoctl) -> None:
+    """With a payload."""
+    ended = flujoctl("signal", "approve", '{"by": "me"}', "--workflow", "gate", "--yes", "--resume")
+
+    assert (ended.code, ended.err.splitlines()[-1]) == (0, "2 completed")
+
+
+def test_what_some_runs_refuse_keeps_it_from_no_other(flujoctl: Flujoctl) -> None:
+    """The refusals are told, and how many there are; the exit code is that of the worst."""
+    flujoctl("signal", "g0", "approve", "--resume")
+    ended = flujoctl("skip", "check", "--workflow", "flaky", "--yes", "--reason", "known")
+    again = flujoctl("skip", "nothing", "--status", "failed", "--yes")
+
+    assert ended.err.splitlines()[-1] == "3 runs have a step skipped"
+    assert again.code == 3
+    assert again.err.count("error[step-not-found]") == 3
+    assert again.err.splitlines()[-1] == "0 runs have a step skipped, 3 refused"
+    assert flujoctl("resume", "--status", "failed", "--yes").code == 0
+
+
+def test_runs_are_deleted_by_options(flujoctl: Flujoctl) -> None:
+    """By default final ones; first as a dry run."""
+    shown = flujoctl("delete", "--label", "half=0", "--dry-run", "-o", "name")
+    ended = flujoctl("delete", "--label", "half=0", "--yes", "-o", "json")
+
+    assert shown.out.split() == ["f2", "f0"]
+    assert json.loads(ended.out) == [{"run_id": "f2"}, {"run_id": "f0"}]
+    assert set(statuses(flujoctl)) == {"f1", "g0", "g1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["signal", "approve", "--workflow", "gate"], "There is no terminal to ask on: add --yes"),
+        (["skip", "check", "--status", "failed"], "There is no terminal to ask on: add --yes"),
+        (["delete", "--status", "failed"], "There is no terminal to ask on: add --yes"),
+        (["signal", "g0"], "say which signal"),
+        (["skip", "f0"], "say which step"),
+        (["delete"], "no runs are named"),
+        (["skip", "f0", "check", "--status", "failed"], "leave the ID 'f0' out"),
+        (["signal", "approve", "--status", "failed", "--yes"], "does nothing to failed runs"),
+    ],
+)
+def test_nothing_is_done_to_many_by_accident(flujoctl: Flujoctl, arguments: list[str], told: str) -> None:
+    """Nobody is asked where there is no terminal, so --yes is needed; what is unclear is refused."""
+    before = statuses(flujoctl)
+
+    ended = flujoctl(*arguments)
+
+    assert ended.code == 2
+    assert told in ended.err
+    assert statuses(flujoctl) == before

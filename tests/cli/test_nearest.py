@@ -90,3 +90,26 @@ def test_a_strict_signal_is_refused_if_the_run_does_not_wait_for_it(flujoctl: Fl
     ]
     assert flujoctl("signal", "g", "approve", "--strict").code == 0
     assert flujoctl("resume", "g").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["list", "--status", "failled"], "failed"),
+        (["list", "-o", "jsno"], "json"),
+        (["list", "--time", "ISO8601"], None),
+        (["list", "--sort", "update"], "updated"),
+        (["token", "create", "ada", "--role", "admim"], "admin"),
+        (["graph", "x.yaml", "--format", "mermade"], "mermaid"),
+        (["list", "--statsu", "failed"], "--status"),
+        (["resume", "r", "--form-step", "a"], "--from-step"),
+    ],
+)
+def test_an_unknown_value_or_option_names_the_nearest(
+    arguments: list[str], meant: str | None, flujoctl: Flujoctl
+) -> None:
+    """Beside all the values that there are."""
+    told = flujoctl(*arguments).err.splitlines()[0].lower()
+
+    assert ("did you mean" in told) == (meant is not None)
+    assert meant is None or meant in told.partition("did you mean")[2]

@@ -41,6 +41,17 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     return next(iter(get_close_matches(word, known, 1)), None)
 
 
+def nearest_choice(error: click.BadParameter) -> str | None:
+    """Return the value that was meant where an option takes one of a few values and was given another."""
+    import re
+
+    kind = None if error.param is None else error.param.type
+    given = re.match(r"'(.*)' is not one of ", error.message)
+    if not isinstance(kind, click.Choice) or given is None:
+        return None
+    return nearest(given[1], [str(choice) for choice in kind.choices])
+
+
 def refuse_unknown(ctx: click.Context, name: str, known: Collection[str]) -> NoReturn:
     """Raise UnknownCommand for a command that does not exist, with the one that was meant."""
     meant = SYNONYMS[name] if SYNONYMS.get(name) in known else nearest(name, known)

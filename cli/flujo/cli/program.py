@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 
 from . import command_index
-from .nearest import refuse_unknown
+from .nearest import nearest_choice, refuse_unknown
 from .session import COMPLETE, Session, say, shared_options, tell
 from .usage import usage_code
 
@@ -120,7 +120,10 @@ def _refuse(error: click.ClickException, arguments: Sequence[str], session: Sess
     hint = f"{context.command_path if context is not None else 'flujoctl'} --help"
     session.output = _output_asked_for(arguments) or session.output  # click may not have come as far as -o
     fields = {"reason": "USAGE", "type": type(error).__name__, "exit_code": USAGE, "hints": [hint]}
-    if tell(session, usage_code(error), error.format_message(), fields) and isinstance(error, click.UsageError):
+    message = error.format_message()
+    if isinstance(error, click.BadParameter) and (meant := nearest_choice(error)) is not None:
+        message = f"{message.removesuffix('.')}; did you mean {meant!r}?"
+    if tell(session, usage_code(error), message, fields) and isinstance(error, click.UsageError):
         say(f"try: {hint}")
     return USAGE
 

@@ -19,11 +19,12 @@ from flujo.kernel.api import LISTED, Selection
 
 from . import text
 from .connect import reading
+from .counting import Counter
 from .find_run import find_run
 from .inputs import parse_labels
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_all
-from .session import Session, has_colour, is_terminal, run_async, say
+from .session import Session, has_colour, run_async, say
 
 STATUSES = ("completed", "failed", "cancelled", "paused")
 """Statuses of runs that can be pruned; unfinished runs are always kept."""
@@ -156,7 +157,7 @@ async def _delete_in_calls(session: Session, runs: StoredRuns, selection: Select
     total = size = 0
     pruned: PruneResult | None = None
     limit = LISTED if session.output in ("name", "jsonl") else _CALL_RUNS  # an answer holds no more runs than these
-    with Interruption() as interruption, _Counter(session, expected) as counter:
+    with Interruption() as interruption, Counter(session, expected, "deleting") as counter:
         while interruption.received is None:
             pruned = await _call(runs, selection, limit=limit, time_budget_seconds=_CALL_SECONDS)
             listed += pruned.runs[: LISTED - len(listed)]
@@ -177,37 +178,6 @@ async def _delete_in_calls(session: Session, runs: StoredRuns, selection: Select
     session.note(f"{_amount(total, size)} deleted")
     _note_kept(session, pruned)
     return 0
-
-
-class _Counter:
-    """Shows how many runs a prune has deleted, on a terminal, once it takes more than one call."""
-
-    def __init__(self, session: Session, expected: int | None) -> None:
-        self._is_shown = not session.quiet and is_terminal(sys.stderr)
-        self._expected = expected
-        self._progress: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> _Counter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def show(self, total: int) -> None:
-        """Show that `total` runs are deleted."""
-        if not self._is_shown:
-            return
-        if self._progress is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = [TextColumn("deleting"), BarColumn(), TextColumn("{task.completed:.0f} runs")]
-            self._progress = Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
-            self._task = self._progress.add_task("", total=self._expected)
-            self._progress.start()
-        self._progress.update(self._task, completed=total)
 
 
 def _preview(session: Session, due: PruneResult) -> None:

@@ -200,6 +200,17 @@ def naming_without_ids(function: Callable[..., Any]) -> Callable[..., Any]:
     return choosing(with_named)
 
 
+def shifted(named: Named, *words: str | None) -> tuple[str | None, ...]:
+    """Return the words behind the options: without the ID, which is left out where options choose the runs.
+
+    Raises click.UsageError for a word too many."""
+    if named.choice.is_open:
+        return words
+    if words[-1] is not None:
+        raise click.UsageError(f"runs are chosen by options; leave the ID {words[0]!r} out")
+    return (None, *words[:-1])
+
+
 async def runs_named(session: Session, named: Named, verb: Verb) -> Sequence[str]:
     """Return the ids of the runs to act on; none if they are only to be shown, or a person has said no.
 

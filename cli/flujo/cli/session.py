@@ -217,6 +217,15 @@ class Command(click.Command):
             args = args[:-1]  # the option whose value a shell asks for has none yet, which would end the parsing
         return super().parse_args(ctx, args)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from .examples import examples_of
+
+        named = str(self.name)
+        if found := examples_of(ctx.command_path.partition(" ")[2]) or examples_of(named):
+            with formatter.section("Examples"):
+                for example in found:
+                    formatter.write(f"  {example}\n")
+
     def invoke(self, ctx: click.Context) -> Any:
         session = ctx.ensure_object(Session)
         if session.output not in self.formats:
