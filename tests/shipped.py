@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from flujo.backends import InMemoryBackend, open_backend
+import postgres_server
+from flujo.backends import InMemoryBackend, PostgresBackend, open_backend
 from flujo.backends.conformance import Harness
 from flujo.backends.memory import MemoryStore
 from flujo.kernel.backend import StateBackend
@@ -37,13 +38,27 @@ def on_disk(scheme: str) -> MakeHarness:
     return lambda folder: Harness(lambda: handle_on(folder / "store"), open_copy=handle_on)
 
 
+def on_postgres(_: Path) -> Harness:
+    """A schema of its own on the server of this test session."""
+    url = postgres_server.new_store()
+
+    async def kill(handle: StateBackend) -> None:
+        cast("PostgresBackend", handle).kill()
+
+    return Harness(lambda: open_backend(url), kill)
+
+
 HARNESSES: dict[str, MakeHarness] = {
     "file": on_disk("file"),
     "memory": in_memory,
+    "postgres": on_postgres,
     "sqlite": on_disk("sqlite"),
 }
 
-_HANDLES = {name: make(Path("folder")).handle() for name, make in HARNESSES.items()}
+_HANDLES = {
+    name: open_backend("postgres:") if make is on_postgres else make(Path("folder")).handle()
+    for name, make in HARNESSES.items()
+}
 
 EVENT_LOOPS = {name: tuple(handle.capabilities.event_loops) for name, handle in _HANDLES.items()}
 """The event loops each backend runs on."""

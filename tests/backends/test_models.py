@@ -6,6 +6,7 @@ The model holds runs in a list and looks at all of them for every question. It s
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -160,7 +161,9 @@ class Model:
 
     def _stats_of(self, workflow: str, since: int) -> tuple[Any, ...]:
         runs = [run for run in self.runs if run.workflow == workflow]
-        ended = [run for run in runs if run.status in FINAL and (run.finished_at or -1) >= since]
+        ended = [
+            run for run in runs if run.status in FINAL and run.finished_at is not None and run.finished_at >= since
+        ]
         failed = Counter(run.failed_step for run in ended if run.status == "failed" and run.failed_step is not None)
         took = sorted(
             max(0, (run.finished_at or 0) - (run.created_at if run.started_at is None else run.started_at))
@@ -520,12 +523,19 @@ def name_and_portal(request: pytest.FixtureRequest) -> Iterator[tuple[str, Block
         yield name, portal
 
 
-def converse(portal: BlockingPortal, begin: Callable[[], Harness], phases: Sequence[Phase]) -> None:
+EXAMPLES = int(os.environ.get("FLUJO_EXAMPLES", "25"))
+FAR_AWAY = {"postgres": 5}
+"""How many conversations are enough with a store that takes a hundred times as long to answer as the others."""
+
+
+def converse(
+    portal: BlockingPortal, begin: Callable[[], Harness], phases: Sequence[Phase], examples: int = EXAMPLES
+) -> None:
     """Have some conversations, the same ones every time; an AssertionError tells of the first that goes wrong."""
     run_state_machine_as_test(
         cast("type[Conversation]", lambda: Conversation(portal, begin())),
         settings=settings(
-            max_examples=25,
+            max_examples=examples,
             stateful_step_count=30,
             derandomize=True,
             database=None,
@@ -547,8 +557,9 @@ def test_every_backend_answers_as_the_model_does(name_and_portal: tuple[str, Blo
         folder.mkdir()
         return HARNESSES[name](folder)
 
-    converse(portal, begin, (Phase.generate, Phase.shrink))
-    assert next(numbers) > 20
+    examples = EXAMPLES if "FLUJO_EXAMPLES" in os.environ else FAR_AWAY.get(name, EXAMPLES)
+    converse(portal, begin, (Phase.generate, Phase.shrink), examples)
+    assert next(numbers) > 0.8 * examples
 
 
 def always(answer: Any) -> Callable[..., Any]:

@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
     from .file import FileBackend
     from .memory import InMemoryBackend
+    from .postgres import PostgresBackend
     from .sqlite import SQLiteBackend
 
-__all__ = ["FileBackend", "InMemoryBackend", "SQLiteBackend", "open_backend", "schemes"]
+__all__ = ["FileBackend", "InMemoryBackend", "PostgresBackend", "SQLiteBackend", "open_backend", "schemes"]
 
 _GROUP = "flujo.backends"
-_MODULES = {"FileBackend": "file", "InMemoryBackend": "memory", "SQLiteBackend": "sqlite"}
+_MODULES = {
+    "FileBackend": "file",
+    "InMemoryBackend": "memory",
+    "PostgresBackend": "postgres",
+    "SQLiteBackend": "sqlite",
+}
 
 
 def open_backend(url: str) -> StateBackend:
@@ -37,7 +43,8 @@ def open_backend(url: str) -> StateBackend:
 
     `memory:` is private to the object. `sqlite:PATH[?durability=full|normal]` is a file and
     `file:DIR[?durability=full|normal]` a folder, relative to the working directory unless they begin with a slash
-    (`sqlite:///abs/path` is accepted too). Raises StoreUrlError.
+    (`sqlite:///abs/path` is accepted too). `postgresql://USER@HOST/DATABASE` is a schema of a database. Raises
+    StoreUrlError, and ExtraMissingError for a backend whose driver is not installed.
     """
     scheme, colon, _ = url.partition(":")
     registered = _registered()

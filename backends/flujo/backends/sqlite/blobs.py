@@ -6,16 +6,12 @@ used goes with the last event that used it, by a trigger of the schema.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 
+from flujo.backends.payloads import LARGEST_INLINE as LARGEST_INLINE
+from flujo.backends.payloads import digest_of as digest_of
 from flujo.kernel.events import EventRow
-
-LARGEST_INLINE = 16_384
-"""Characters a payload may have to lie in its event. A new text costs 1.6 to 1.8 times as much to write as a blob, at
-any size: 30 µs more at this one, about what a step costs otherwise. Smaller ones are so many that it would be felt, and
-take so little room that it would not pay."""
 
 PAYLOAD = "CASE WHEN blob IS NULL THEN payload ELSE (SELECT text FROM blobs WHERE digest = blob) END"
 """SQL: the payload of an event, wherever it is."""
@@ -25,11 +21,6 @@ SIZE = (
     " ELSE (SELECT length(CAST(text AS BLOB)) FROM blobs WHERE digest = blob) END"
 )
 """SQL: the bytes of an event, wherever they are; a shared text counts for each event that has it."""
-
-
-def digest_of(text: str) -> bytes:
-    """Return the name of a text."""
-    return hashlib.blake2b(text.encode(), digest_size=32).digest()
 
 
 def split(rows: Iterable[EventRow]) -> Iterator[tuple[EventRow, bytes | None, str | None]]:

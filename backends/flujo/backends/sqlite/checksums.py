@@ -1,53 +1,34 @@
-"""A checksum in every row: it tells that something in the row has changed since the row was made.
+"""Checksums in SQLite: rows with one, SQL that computes it, and what a row that does not match comes to.
 
-It is of 62 bits, made with XXH3: of all that is quick enough for a step, which makes three of them, the quickest by far
-on a kilobyte (ADR 0012). It is no protection against anyone who means to change a store.
-
-What it is computed of is what Python has at hand. Text is in UTF-8; numbers are added up, and the hash begins with the
-sum, so that no changed byte of one leaves it as it was. xxhash itself takes the sum modulo 2 to the power of 64.
-
-    event      from hash(uid) + at + 256 × seq + format: type, U+001F, body; plus hash(payload, or its digest, if any)
-    summary    from hash(the rest) + updated_at + 256 × seq + steps_done: current_step; plus hash(owner, token)
-    others     the values with U+001F between them, numbers in decimal, NULL as U+001E
-
-The owner and the token of a summary change without the rest, and so does the part of the sum that is theirs. All this
-is part of the schema: another formula is another schema, and a migration.
+`flujo.backends.row_checksums` says how each is computed. The owner and the token of a summary change without the rest,
+and so does the part of the sum that is theirs.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from operator import itemgetter
+from collections.abc import Sequence
 from typing import Any
 
-from xxhash import xxh3_64_intdigest as hash_of
-
+from flujo.backends.payloads import digest_of
+from flujo.backends.row_checksums import BITS
+from flujo.backends.row_checksums import HOT as HOT
+from flujo.backends.row_checksums import of_event as of_event
+from flujo.backends.row_checksums import of_hot as of_hot
+from flujo.backends.row_checksums import of_ownership as of_ownership
+from flujo.backends.row_checksums import of_steady as of_steady
+from flujo.backends.row_checksums import of_summary as of_summary
+from flujo.backends.row_checksums import of_uid as of_uid
+from flujo.backends.row_checksums import of_values as of_values
 from flujo.kernel.backend import Change, Posted, Request, RunSummary, StoredDefinition
 from flujo.kernel.errors import CorruptStoreError
 from flujo.kernel.events import EventRow
 from flujo.kernel.state import RunStatus
 
-from .blobs import digest_of
-
 logger = logging.getLogger("flujo.backends.sqlite")
 
-HOT = ("seq", "updated_at", "current_step", "steps_done")
-"""What a step changes in a summary. An UPDATE that names more columns than these costs twice as much, and one that
-names an indexed column rewrites its index entries even if the value stays. They come last, so that the checksum of the
-others need not be computed again."""
-
-_OWNERSHIP = ("owner", "token")
-_STEADY = tuple(name for name in RunSummary._fields if name not in (*HOT, *_OWNERSHIP))
-
-_steady: Callable[[RunSummary], tuple[Any, ...]] = itemgetter(*map(RunSummary._fields.index, _STEADY))
-_hot: Callable[[RunSummary], tuple[Any, ...]] = itemgetter(*map(RunSummary._fields.index, HOT))
-
 _new = tuple.__new__  # what EventRow(…) comes to, in half the time
-_BITS = (1 << 62) - 1  # so that SQL can add two of them
-
 SUMMARY = ", ".join((*RunSummary._fields, "runs.checksum"))
 EVENT = ", ".join(f"events.{name}" for name in (*EventRow._fields, "blob", "checksum"))
 REQUEST = "id, uid, kind, body, at, inbox.checksum"
@@ -79,58 +60,13 @@ def are_in(connection: sqlite3.Connection) -> bool:
     return bool(found >= 3)
 
 
-# -- making -------------------------------------------------------------------------------------------------------
-
-
-def of_event(run: int, row: Sequence[Any], blob: bytes | None = None) -> int:
-    """Return the checksum of an event. `run` is `of_uid` of its run, `blob` the digest of a payload that lies
-    elsewhere."""
-    seq, at, type, format, body, payload = row
-    checksum = hash_of(f"{type}\x1f{body}".encode(), run + at + (seq << 8) + format)
-    if blob is not None:
-        checksum += hash_of(blob)
-    elif payload is not None:
-        checksum += hash_of(payload.encode())  # to begin with a sum makes XXH3 of a long text a microsecond slower
-    return checksum & _BITS
-
-
-@lru_cache(maxsize=10_000)
-def of_uid(uid: str) -> int:
-    """Return the part of the checksums of a run's events that is the same for all of them."""
-    return hash_of(uid.encode())
-
-
-def of_summary(summary: RunSummary) -> int:
-    """Return the checksum of a summary."""
-    return of_hot(of_steady(summary), of_ownership(summary.owner, summary.token), _hot(summary))
-
-
-def of_steady(summary: RunSummary) -> int:
-    """Return the checksum of what a step does not change, without owner and token: `of_hot` completes it."""
-    return of_values(*_steady(summary))
-
-
-def of_ownership(owner: str | None, token: int) -> int:
-    """Return the part of a summary's checksum that is about its owner."""
-    return of_values(owner, token)
-
-
-def of_hot(steady: int, ownership: int, hot: tuple[Any, ...]) -> int:
-    """Return the checksum of a summary, of those of its other parts and the values of HOT."""
-    seq, updated_at, current_step, steps_done = hot
-    step = "\x1e" if current_step is None else current_step
-    return (hash_of(step.encode(), steady + updated_at + (seq << 8) + steps_done) + ownership) & _BITS
-
-
-def of_values(*values: str | int | None) -> int:
-    """Return the checksum of any other row."""
-    return hash_of("\x1f".join(["\x1e" if value is None else str(value) for value in values]).encode()) & _BITS
+# -- in SQL -------------------------------------------------------------------------------------------------------
 
 
 def with_ownership(owner: str, token: str) -> str:
     """Return SQL for the checksum of a row of `runs` whose owner and token become these. A row that does not match its
     checksum does not match this one either."""
-    return f"(checksum - checksum_of(owner, token) + checksum_of({owner}, {token})) & {_BITS}"
+    return f"(checksum - checksum_of(owner, token) + checksum_of({owner}, {token})) & {BITS}"
 
 
 # -- looking ------------------------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ from .stores import (
     StoreInUseError,
     StoreNotFoundError,
     StoreUrlError,
+    without_password,
 )
 from .surroundings import (
     BlockingCallError,
@@ -159,6 +160,7 @@ __all__ = [
     "WorkflowNotFoundError",
     "WrongEventLoopError",
     "ways_on",
+    "without_password",
 ]
 
 for _name in __all__:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 _LOOK_AT_THE_DISK = "look at the disk, its mount and the permissions of the store, then try again"
 
 
+def without_password(url: str) -> str:
+    """Return the URL of a store as it may be shown, logged and stored: without what only its server is to know."""
+    place, question, options = url.partition("?")
+    if "@" not in place and re.search(r"//[^/:]*:[^/]*[^0-9/]", place):  # the password has a question mark in it
+        place, question, options = url, "", ""
+    place = re.sub(r"(//[^/@:]*):.*@", r"\1@", place, flags=re.DOTALL)
+    options = re.sub(r"(?i)(^|&)((?:ssl)?password)=[^&]*", r"\1\2=***", options)
+    return place + question + re.sub(r"(?i)(//|%2f%2f)([^/@:&%]*)(:|%3a)[^&]*(@|%40)", r"\1\2\4", options)
+
+
 class StoreError(FlujoError):
     """A store could not do what was asked. What it had not acknowledged before may be missing from it.
 
@@ -24,6 +35,7 @@ class StoreError(FlujoError):
     reason = "STORE_UNAVAILABLE"
 
     def __init__(self, store: str, problem: str, hints: Iterable[str] = ()) -> None:
+        store = without_password(store)
         super().__init__(f"{store}: {problem}", tuple(hints) or [_LOOK_AT_THE_DISK])
         self.store, self.problem = store, problem
 

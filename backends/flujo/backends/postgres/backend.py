@@ -1,0 +1,512 @@
+"""`PostgresBackend`: the port on one schema of a PostgreSQL database, shared by the processes of many hosts.
+
+An owner has four connections: one writes, one reads, one beats (`heart`), one hears. A question of moments goes over a
+line, which connects anew as often as it takes (`line`); what takes long has a connection of its own. When the server is
+away an owner tries again for as long as the URL says, or until it is dead: no run ends because a server was restarted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from flujo.backends.pages import page_position, page_token
+from flujo.kernel.backend import (
+    Capabilities,
+    Change,
+    Commit,
+    Due,
+    FoundRun,
+    Order,
+    Page,
+    Posted,
+    Problem,
+    Refused,
+    Removal,
+    Request,
+    RunFilter,
+    RunSummary,
+    StateBackend,
+    StoredDefinition,
+    WorkflowStats,
+)
+from flujo.kernel.errors import (
+    InvalidNameError,
+    RunActiveError,
+    RunFinishedError,
+    RunNotFoundError,
+    RunReplacedError,
+    StoreError,
+    StoreFullError,
+    StoreNotFoundError,
+    WorkflowNotFoundError,
+)
+from flujo.kernel.events import EventRow
+from flujo.kernel.loops import require_asyncio
+from flujo.kernel.state import FINAL
+
+from . import details, integrity, journal, leases, listing, pruning, queries, rows, schema, statistics
+from .connection import FULL, Again, Connection, Lost, Refusal
+from .heart import Background, Ears, Heart, channel_of
+from .journal import Journal
+from .leases import Neighbours
+from .line import Line, Work
+from .rows import Damaged
+from .url import DEFAULT_LEASE_SECONDS, Address, parse
+
+Result = TypeVar("Result")
+
+READER_PATIENCE_SECONDS = 5.0
+"""For how long a handle without runs of its own tries again."""
+
+LOOK_SECONDS = 1.0
+"""How often a kernel looks whether others on its host have died."""
+
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class PostgresBackend(StateBackend):
+    """The store in one schema of the database that the URL names; it need not exist yet, the database does."""
+
+    def __init__(self, url: str) -> None:
+        """Raises StoreUrlError."""
+        self._address: Address = parse(url)
+        self.url = self._address.shown
+        self.capabilities = Capabilities(
+            durable=True,
+            several_processes=True,
+            event_loops=("asyncio",),
+            backs_up=False,
+            several_hosts=True,
+            lease_seconds=self._address.lease_seconds or DEFAULT_LEASE_SECONDS,
+        )
+        self._unusable: str | None = "it is not open"
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    async def open(self, owner: str | None) -> None:
+        require_asyncio("the postgres backend, through asyncpg,")
+        if self._unusable is None:
+            raise StoreError(self.url, "this handle is open already")
+        if owner is not None and not _OWNER.fullmatch(owner):
+            raise InvalidNameError("kernel id", owner, "letters, digits, '.', '_' and '-', at most 100")
+        patience = READER_PATIENCE_SECONDS if owner is None else self._address.patience_seconds
+        self._owner = owner
+        self._journal = Journal()
+        self._reader, self._writer = (Line(self._address, self._require_open, self._problem, patience) for _ in "rw")
+        self._neighbours = Neighbours(self._address)
+        self._background = Background()
+        self._heart: Heart | None = None
+        self._ears: Ears | None = None
+        self._incarnation = 0
+        self._lease = DEFAULT_LEASE_SECONDS
+        self._told: set[str] = set()  # kernels that have gone, as far as `wait_for_dead_owners` has returned them
+        self._unusable = None
+        try:
+            await self._open(owner)
+        except (Lost, Again, Refusal) as error:
+            await self.close()
+            raise self._problem(error) from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self, owner: str | None) -> None:
+        connection = await self._reader.connect()
+        await schema.require_fit(self._address, connection)
+        if owner is None:
+            found = await schema.find(self._address, connection)
+            if found is None:
+                raise StoreNotFoundError(self.url)
+            self._lease = found
+        else:
+            self._lease = await schema.prepare(self._address, connection)
+        ((self._journal.base,),) = await connection.fetch(journal.BASE)
+        self._neighbours.open(owner)
+        if owner is not None:
+            await self._be_alive(owner, await self._writer.connect())
+
+    async def _be_alive(self, owner: str, connection: Connection) -> None:
+        await connection.fetch(leases.BEAT, "", 0)  # an outage is noticed before anybody is judged
+        gone = list(await self._neighbours.gone(connection))
+        place = self._neighbours.host, socket.gethostname(), os.getpid()
+        sent = await connection.fetch(leases.HELLO, owner, *place, gone)
+        if not sent:
+            self._owner = None  # it is somebody else's name
+            raise StoreError(
+                self.url, f"another kernel is alive as {owner!r}", [f"or it was, {self._lease:g} seconds ago"]
+            )
+        self._incarnation = sent[0][0]
+        await connection.fetch(leases.FORGET)
+        self._heart = Heart(self._address, owner, self._incarnation, self._lease)
+        self._ears = Ears(self._address, owner, self._notify)
+        self._background.start(self._heart.serve, f"heart of {owner}")
+        self._background.start(self._ears.serve, f"ears of {owner}")
+
+    async def close(self) -> None:
+        if self._unusable is not None:
+            return
+        self._unusable = "it is closed"
+        with anyio.CancelScope(shield=True):
+            await self._background.stop()
+            if self._incarnation and self._owner is not None:
+                await self._say_goodbye(self._owner)
+            self._neighbours.release()
+            for line in (self._writer, self._reader):
+                await line.close()
+
+    async def _say_goodbye(self, owner: str) -> None:
+        """Without it others wait for the end of the lease."""
+        try:
+            with anyio.fail_after(leases.TURN_SECONDS):
+                if self._writer.connection is not None:
+                    await self._writer.connection.fetch(leases.GOODBYE, owner, self._incarnation)
+        except (Lost, Again, Refusal, TimeoutError):
+            pass
+
+    def kill(self) -> None:
+        """Die as a process does: nothing is said to the server, and nothing this handle does from now on reaches it."""
+        if self._unusable is None:
+            self._unusable = "its process was killed"
+            self._background.cancel()
+            self._neighbours.release()
+            for line in (self._writer, self._reader):
+                if line.connection is not None:
+                    line.connection.terminate()
+
+    @property
+    def liveness_fd(self) -> int | None:
+        return self._neighbours.file if self._unusable is None and self._owner is not None else None
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        self._require_owner()
+        if not commits:
+            return {}
+        await checkpoint_if_cancelled()
+        batch = self._journal.prepare(tuple(commits))
+        tries = 0
+
+        async def make(connection: Connection) -> dict[str, Refused]:
+            nonlocal tries
+            tries += 1
+            return await self._journal.make(batch, connection, is_repeat=tries > 1)
+
+        try:
+            return await self._writer.ask(make)
+        except BaseException:
+            self._journal.forget()
+            raise
+
+    async def claim(self, run_id: str) -> RunSummary:
+        owner = self._require_owner()
+        give_up_at = time.monotonic() + 2 * self._lease
+        while True:
+            await self._bury()
+            seen = await self.load(run_id)
+            if (claimed := await self._writer.ask(partial(self._claim, run_id, owner, seen))) is not None:
+                self._wake()
+                return claimed
+            found = await self.load(run_id)
+            if found.owner in (None, owner) or time.monotonic() >= give_up_at or await self._beats(str(found.owner)):
+                raise RunActiveError(run_id, str(found.owner))
+            await anyio.sleep(min(LOOK_SECONDS, self._lease / 10))  # its lease is over, and no verdict possible yet
+
+    async def _claim(self, run_id: str, owner: str, seen: RunSummary, connection: Connection) -> RunSummary | None:
+        found = await connection.fetch(queries.CLAIM, run_id, owner)
+        if not found and seen.owner != owner:
+            # An earlier try may have claimed it, and its answer was lost.
+            found = [
+                row
+                for row in await connection.fetch(queries.FIND, run_id)
+                if rows.summary_of(row)[:8] == seen._replace(owner=owner, token=seen.token + 1)[:8]
+            ]
+        return rows.summary_of(found[0]) if found else None
+
+    async def _beats(self, kernel: str) -> bool:
+        found = await self._read(lambda connection: connection.fetch(queries.IS_BEATING, kernel))
+        return bool(found and found[0][0])
+
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
+        heir = self._require_owner()
+        await self._bury()
+        asked = [str(status) for status in statuses]
+
+        async def claim(connection: Connection) -> list[RunSummary]:
+            gone = [name for (name,) in await connection.fetch(queries.OWNERS_GONE) if owner in (None, name)]
+            sql = queries.claim_idle(asked)
+            return rows.sound(await connection.fetch(sql, heir, asked, list(workflows), limit, gone, owner is None))
+
+        claimed = await self._writer.ask(claim, once=True)
+        if claimed:
+            self._wake()
+        return sorted(claimed, key=lambda run: (run.created_at, run.run_id))
+
+    async def release(self, uids: Sequence[str] | None) -> None:
+        owner = self._require_owner()
+        self._journal.forget()
+        chosen = None if uids is None else list(uids)
+        if await self._writer.ask(lambda connection: connection.fetch(queries.RELEASE, owner, chosen)):
+            await self._notify(channel_of(self._address.schema, None))
+
+    async def delete(self, run_id: str, uid: str) -> None:
+        await self._bury()
+        tries = 0
+
+        async def delete(connection: Connection) -> None:
+            nonlocal tries
+            tries += 1
+            if await connection.fetch(queries.DELETE, run_id, uid):
+                return
+            found = [rows.judged(row)[0] for row in await connection.fetch(queries.FIND, run_id)]  # damaged ones may go
+            if found and found[0].uid == uid:
+                raise RunActiveError(run_id, str(found[0].owner))
+            if tries == 1:  # or an earlier try has done it
+                raise RunNotFoundError(run_id, self.url)
+
+        await self._read(delete)
+
+    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
+        await self._bury()
+        if dry_run:
+            return await self._aside(partial(pruning.preview, filter, limit))
+        work = pruning.Pruning(filter, limit)
+        line = Line(self._address, self._require_open, self._problem, READER_PATIENCE_SECONDS)
+        try:
+            while not work.is_done:
+                await line.ask(work.look)
+                if work.has_candidates:
+                    await line.ask(work.remove_some)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await line.close()
+        return work.removal()
+
+    # -- the inbox ----------------------------------------------------------------------------------------------
+
+    async def post(self, run_id: str, request: Request) -> RunSummary:
+        # Not repeated once it was sent: it might be there twice.
+        summary = await self._read(partial(queries.post, run_id, request, self.url), once=True)
+        if summary.status in FINAL:
+            raise RunFinishedError(run_id, summary.status)
+        if summary.owner is not None:
+            await self._notify(channel_of(self._address.schema, summary.owner))
+        return summary
+
+    async def _notify(self, channel: str) -> None:
+        """Tell others. Whoever does not hear it looks for itself, so it is no error if it cannot be told."""
+        try:
+            await self._reader.ask(lambda connection: connection.fetch(queries.NOTIFY, channel), once=True)
+        except StoreError:
+            pass
+
+    async def take(self) -> Sequence[Posted]:
+        owner = self._require_owner()
+        if self._ears is not None:
+            self._ears.posted.clear()
+        found = await self._read(lambda connection: connection.fetch(queries.TAKE, owner))
+        return self._judged(rows.posted_of, found)
+
+    async def wait_for_posts(self) -> None:
+        self._require_owner()
+        assert self._ears is not None
+        with anyio.move_on_after(self._ears.patience):
+            await self._ears.posted.wait()
+        self._require_owner()
+
+    def _wake(self) -> None:
+        """Runs that were claimed may have come with requests."""
+        if self._ears is not None:
+            self._ears.posted.set()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def load(self, run_id: str) -> RunSummary:
+        return await self._read(partial(queries.find, run_id, self.url))
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        return await self._read(partial(queries.events, run_id, uid, after_seq, limit, self.url))
+
+    async def last_position(self) -> int:
+        return await self._read(queries.last_position)
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        return await self._read(partial(queries.changes, after, limit))
+
+    async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
+        return await self._read(partial(queries.read_runs, run_ids, events, self.url))
+
+    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
+        if (await self.load(run_id)).uid != uid:
+            raise RunReplacedError(run_id)
+        return self._judged(rows.posted_of, await self._read(lambda each: each.fetch(queries.REQUESTS, uid)))
+
+    async def list(
+        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
+    ) -> Page:
+        below = page_position(filter, order, page) if page is not None else None
+        sql, values = listing.page(filter, order, limit + 1, below)
+        runs = rows.listed(await self._read(lambda connection: connection.fetch(sql, *values)))
+        return Page(runs[:limit], page_token(filter, order, runs[limit - 1]) if len(runs) > limit else None)
+
+    async def due(self, instant: int, limit: int) -> Due:
+        owner = self._require_owner()
+        waiting = rows.listed(await self._read(lambda connection: connection.fetch(queries.DUE, owner, limit + 1)))
+        ready = [run for run in waiting[:limit] if run.wake_at is not None and run.wake_at <= instant]
+        return Due(ready, waiting[len(ready)].wake_at if len(ready) < len(waiting) else None)
+
+    async def count(self, filter: RunFilter) -> int:
+        sql, values = listing.number(filter)
+        ((number,),) = await self._read(lambda connection: connection.fetch(sql, *values, timeout=None))
+        return int(number)
+
+    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
+        return await self._aside(partial(statistics.read, since, workflow))
+
+    async def is_alive(self, owner: str) -> bool:
+        found = await self._read(lambda connection: connection.fetch(leases.SEEN, owner))
+        if not found:
+            return False
+        host, seems_alive = found[0]
+        return bool(seems_alive) and not (self._neighbours.knows(host) and self._neighbours.is_gone(owner))
+
+    async def wait_for_dead_owners(self) -> Sequence[str]:
+        looked_at = -self._lease
+        while True:
+            self._require_open()
+            if time.monotonic() >= looked_at + self._lease / 5 or self._neighbours.have_died():
+                looked_at = time.monotonic()
+                await self._bury()
+                gone = {kernel for (kernel,) in await self._read(lambda each: each.fetch(leases.GONE))}
+                new = sorted(gone - self._told)
+                self._told = gone
+                if new:
+                    return new
+            await anyio.sleep(min(LOOK_SECONDS, self._lease / 5))
+
+    async def _bury(self) -> None:
+        """Say of everybody whose lease is over, or whose process has ended on this host, that he is dead."""
+
+        async def bury(connection: Connection) -> None:
+            await connection.fetch(leases.BURY, list(await self._neighbours.gone(connection)))
+
+        await self._read(bury)
+
+    async def get_definition(self, digest: str) -> StoredDefinition:
+        found = await self._read(lambda connection: connection.fetch(queries.DEFINITION, digest))
+        if not found:
+            raise WorkflowNotFoundError(digest, ())
+        return self._judged(rows.definition_of, found[0])
+
+    # -- keeping the store ----------------------------------------------------------------------------------------
+
+    async def integrity(self) -> Sequence[Problem]:
+        return await self._aside(integrity.integrity)
+
+    async def integrity_beside_runs(self) -> Sequence[Problem]:
+        return await self._aside(integrity.integrity_beside_runs)
+
+    async def backup(self, target: Path) -> int:
+        self._require_open()
+        await checkpoint_if_cancelled()
+        raise StoreError(
+            self.url,
+            "a database is backed up with its own tools",
+            [
+                f"pg_dump --format=custom --schema={self._address.schema} --file={target.name} DATABASE",
+                "or archive its log (pg_basebackup, PITR), or: flujoctl db copy sqlite:FILE",
+            ],
+        )
+
+    async def details(self) -> Mapping[str, Any]:
+        found = dict(await self._aside(partial(details.read, self._address.schema)))
+        found["pooled"] = self._reader.connection is not None and self._reader.connection.is_pooled
+        found["lease_seconds"] = self._lease
+        if self._ears is not None:
+            found["hears"] = self._ears.hears
+        return found
+
+    # -- how a question is asked ----------------------------------------------------------------------------------
+
+    async def _read(self, work: Work[Result], *, once: bool = False) -> Result:
+        self._require_open()
+        await checkpoint_if_cancelled()
+        return await self._reader.ask(work, once=once)
+
+    async def _aside(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Ask what takes long, on a connection of its own; a cancellation drops it."""
+        self._require_open()
+        connection: Connection | None = None
+        try:
+            connection = await Connection.connect(self._address)
+            return await work(connection)
+        except (Lost, Again, Refusal, Damaged) as error:
+            raise self._problem(error) from None
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    def _judged(self, judge: Callable[[Any], Result], found: Any) -> Result:
+        try:
+            return judge(found)
+        except Damaged as error:
+            raise queries.damage(self.url, str(error)) from None
+
+    def _problem(self, error: Exception) -> StoreError:
+        """Return what a caller is told of what the driver, or a row, says."""
+        if isinstance(error, Damaged):
+            return queries.damage(self.url, str(error))
+        if isinstance(error, Again) and error.code == FULL:
+            return StoreFullError(self.url, ["free some space on the server, then: flujoctl resume RUN_ID"])
+        if isinstance(error, Refusal):
+            return StoreError(self.url, f"the server refuses: {error}", _ways_on(error.code))
+        return StoreError(
+            self.url, f"the server cannot be reached: {error}", ["pg_isready  # with the host and port of the URL"]
+        )
+
+    # -- what the calls above require -----------------------------------------------------------------------------
+
+    def _require_open(self) -> None:
+        if self._unusable is not None:
+            raise StoreError(self.url, self._unusable)
+        if self._heart is not None and self._heart.is_dead:
+            raise StoreError(
+                self.url,
+                f"this kernel was taken for dead: it did not reach the store for {self._lease:g} seconds",
+                ["start it again; others go on with its runs"],
+            )
+
+    def _require_owner(self) -> str:
+        self._require_open()
+        if self._owner is None:
+            raise StoreError(self.url, "it was opened without an owner, so it cannot advance runs")
+        return self._owner
+
+
+def _ways_on(code: str) -> Sequence[str]:
+    match code:
+        case "3D000":
+            return ["createdb DATABASE"]
+        case "28P01" | "28000":
+            return ["PGPASSWORD=... or a line in ~/.pgpass; never in a URL that others may read"]
+        case "42501":
+            return ["GRANT CREATE ON DATABASE name TO role  # or create the schema, owned by that role"]
+        case _:
+            return ["look at the URL and at the log of the server, then try again"]
+
+
+def open_postgres(url: str) -> PostgresBackend:
+    """Return the factory behind `postgresql://...` and `postgres:`. Raises StoreUrlError."""
+    return PostgresBackend(url)

@@ -1,0 +1,231 @@
+"""Owning, asking and reading: one statement per question, each through an index."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from operator import itemgetter
+
+import anyio
+
+from flujo.kernel.backend import (
+    READ_BYTES,
+    Change,
+    FoundRun,
+    Posted,
+    Request,
+    RunSummary,
+    StoredRun,
+    size_of_rows,
+)
+from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, RunReplacedError
+from flujo.kernel.events import EventRow
+from flujo.kernel.state import FINAL, LIVE
+
+from . import journal, rows
+from .connection import Connection, Row
+from .leases import HAS_OWNER
+from .rows import EVENT, REQUEST, SUMMARY, Damaged
+
+RUNS_AT_ONCE = 20
+"""So many runs are read in one question of `read_runs`."""
+
+_LIVE = ", ".join(f"'{status}'" for status in sorted(LIVE))
+_FINAL = ", ".join(f"'{status}'" for status in sorted(FINAL))
+
+FIND = f"SELECT {SUMMARY} FROM @.runs r WHERE r.run_id = $1"
+
+# -- owning -------------------------------------------------------------------------------------------------------
+
+CLAIM = f"""
+UPDATE @.runs r SET owner = $2, token = token + 1, moved_at = NULL, rest_at = NULL
+WHERE r.run_id = $1 AND NOT {HAS_OWNER} RETURNING {SUMMARY}"""
+
+RELEASE = """
+UPDATE @.runs r SET owner = NULL, moved_at = updated_at, rest_at = coalesce(finished_at, updated_at)
+WHERE r.owner = $1 AND ($2::text[] IS NULL OR r.uid = ANY($2::text[])) RETURNING r.uid"""
+
+DELETE = f"DELETE FROM @.runs r WHERE r.run_id = $1 AND r.uid = $2 AND NOT {HAS_OWNER} RETURNING r.uid"
+
+IS_BEATING = (
+    "SELECT clock_timestamp() < expires_at FROM @.kernels WHERE kernel = $1 AND dead_at IS NULL AND closed_at IS NULL"
+)
+
+OWNERS_GONE = """
+WITH RECURSIVE o (owner) AS (
+    (SELECT owner FROM @.runs WHERE owner IS NOT NULL ORDER BY owner LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.owner FROM @.runs r WHERE r.owner > o.owner ORDER BY r.owner LIMIT 1) FROM o
+    WHERE o.owner IS NOT NULL)
+SELECT owner FROM o WHERE owner IS NOT NULL AND NOT EXISTS (
+    SELECT FROM @.kernels k WHERE k.kernel = o.owner AND k.dead_at IS NULL AND k.closed_at IS NULL)"""
+"""The owners of runs who are not alive: one look into an index for each owner there is."""
+
+HAS_IDLE = f"SELECT EXISTS (SELECT FROM @.runs WHERE owner IS NULL AND status IN ({_LIVE}))"
+
+
+def claim_idle(statuses: Sequence[str]) -> str:
+    """Return the statement that claims runs of statuses $2 with a definition or a workflow of $3, up to $4 of them:
+    those without an owner if $6, and those of the owners $5, for the kernel $1."""
+    fits = "status = ANY($2::text[]) AND (definition IS NOT NULL OR workflow = ANY($3::text[]))"
+    if set(statuses) <= set(LIVE):
+        fits += f" AND status IN ({_LIVE})"  # what the index is partial by
+    bounds = "ORDER BY created_at, run_id LIMIT $4 FOR UPDATE SKIP LOCKED"
+    return f"""
+WITH free AS MATERIALIZED (
+    SELECT run, created_at, run_id FROM @.runs WHERE $6::bool AND owner IS NULL AND {fits} {bounds}),
+left_behind AS MATERIALIZED (
+    SELECT run, created_at, run_id FROM @.runs WHERE owner = ANY($5::text[]) AND {fits} {bounds}),
+idle AS MATERIALIZED (
+    SELECT run FROM (SELECT * FROM free UNION ALL SELECT * FROM left_behind) AS f ORDER BY created_at, run_id LIMIT $4)
+UPDATE @.runs r SET owner = $1, token = token + 1, moved_at = NULL, rest_at = NULL
+FROM idle WHERE r.run = idle.run RETURNING {SUMMARY}"""
+
+
+DUE = f"""
+SELECT {SUMMARY} FROM @.runs r WHERE r.owner = $1 AND r.wake_at IS NOT NULL ORDER BY r.wake_at, r.run_id LIMIT $2"""
+
+# -- the inbox ----------------------------------------------------------------------------------------------------
+
+_FOR_POST = f"SELECT r.run, {SUMMARY} FROM @.runs r WHERE r.run_id = $1 FOR SHARE"
+_POST = "INSERT INTO @.inbox (run, kind, body, at, checksum) VALUES ($1, $2, $3, $4, $5)"
+
+TAKE = f"""
+SELECT {REQUEST} FROM @.inbox i JOIN @.runs r ON r.run = i.run WHERE r.owner = $1 ORDER BY i.id"""
+
+REQUESTS = f"SELECT {REQUEST} FROM @.inbox i JOIN @.runs r ON r.run = i.run WHERE r.uid = $1 ORDER BY i.id"
+
+NOTIFY = "SELECT pg_notify($1, '')"
+"""In a transaction of its own: a commit that notifies holds a lock of the whole cluster until it is on disk."""
+
+
+async def post(run_id: str, request: Request, store: str, connection: Connection) -> RunSummary:
+    """Leave a request, and return the run as it was at that moment. Raises RunNotFoundError."""
+    async with connection.transaction():
+        found = await connection.fetch(_FOR_POST, run_id)
+        if not found:
+            raise RunNotFoundError(run_id, store)
+        run, *columns = found[0]
+        summary = rows.summary_of(columns)
+        if summary.status not in FINAL:
+            checksum = rows.request_checksum(summary.uid, *request)
+            await connection.fetch(_POST, run, *request, checksum)
+    return summary
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+DEFINITION = f"SELECT {rows.DEFINITION} FROM @.definitions d WHERE d.digest = $1"
+
+_EVENTS = f"""
+SELECT r.uid, r.seq, e.* FROM @.runs r LEFT JOIN LATERAL (
+    SELECT {EVENT} FROM @.events e WHERE e.run = r.run AND e.seq > $2 ORDER BY e.seq LIMIT $3
+) AS e ON true WHERE r.run_id = $1 ORDER BY e.seq"""
+
+UNSAFE_SECONDS = 0.25
+"""So long a reader of all events waits for transactions that are older than what is there: they take moments, and a
+longer one of somebody else must not keep him."""
+
+_UNSAFE_PAUSE_SECONDS = 0.002
+
+_FIND_ALL = f"SELECT r.run, {SUMMARY} FROM @.runs r WHERE r.run_id = ANY($1::text[])"
+_REQUESTS_OF_ALL = f"""
+SELECT i.run, {REQUEST} FROM @.inbox i JOIN @.runs r ON r.run = i.run WHERE i.run = ANY($1::bigint[]) ORDER BY i.id"""
+_EVENTS_OF_ALL = f"""
+SELECT e.run, {EVENT} FROM @.events e WHERE e.run = ANY($1::bigint[]) AND e.seq <= $2 ORDER BY e.run, e.seq"""
+
+
+async def find(run_id: str, store: str, connection: Connection) -> RunSummary:
+    """Return the summary of a run; raises RunNotFoundError, Damaged."""
+    found = await connection.fetch(FIND, run_id)
+    if not found:
+        raise RunNotFoundError(run_id, store)
+    return rows.summary_of(found[0])
+
+
+async def events(
+    run_id: str, uid: str, after_seq: int, limit: int, store: str, connection: Connection
+) -> list[EventRow]:
+    """Return rows of a journal. Raises RunNotFoundError, RunReplacedError, Damaged."""
+    found = await connection.fetch(_EVENTS, run_id, after_seq, limit)
+    if not found:
+        raise RunNotFoundError(run_id, store)
+    if found[0][0] != uid:
+        raise RunReplacedError(run_id)
+    journal = [row[2:] for row in map(tuple, found) if row[2] is not None]
+    return rows.journal_of(run_id, uid, found[0][1], after_seq, journal, limit)
+
+
+async def last_position(connection: Connection) -> int:
+    """Return the position of the last event that was ever committed, as far as none can appear before it."""
+    give_up_at = time.monotonic() + UNSAFE_SECONDS
+    while True:
+        ((position, is_more),) = await connection.fetch(journal.LAST_POSITION)
+        if not is_more or time.monotonic() >= give_up_at:
+            return int(position)
+        await anyio.sleep(_UNSAFE_PAUSE_SECONDS)
+
+
+async def changes(after: int, limit: int, connection: Connection) -> list[Change]:
+    """Return events of all runs behind a position, in order; raises Damaged."""
+    give_up_at = time.monotonic() + UNSAFE_SECONDS
+    while True:
+        found = [tuple(row) for row in await connection.fetch(journal.CHANGES, after, limit)]
+        safe = list(itertools.takewhile(itemgetter(1), found))
+        if safe or not found or time.monotonic() >= give_up_at:
+            return [
+                Change(position, run_id, uid, rows.event_of(run_id, uid, columns))
+                for position, _, run_id, uid, *columns in safe
+            ]
+        await anyio.sleep(_UNSAFE_PAUSE_SECONDS)
+
+
+async def read_runs(run_ids: Sequence[str], limit: int, store: str, connection: Connection) -> list[FoundRun]:
+    """Return what `StateBackend.read_runs` does, all of it of one moment."""
+    found: list[FoundRun] = []
+    size = 0
+    async with connection.transaction(snapshot=True):
+        for start in range(0, len(run_ids), RUNS_AT_ONCE):
+            if size > READ_BYTES:
+                break
+            part = run_ids[start : start + RUNS_AT_ONCE]
+            for run in await _read_some(part, limit, store, connection):
+                if size > READ_BYTES:
+                    break
+                found.append(run)
+                size += size_of_rows(run.events) if isinstance(run, StoredRun) else 0
+    return found
+
+
+async def _read_some(run_ids: Sequence[str], limit: int, store: str, connection: Connection) -> list[FoundRun]:
+    by_id = {row[1]: tuple(row) for row in await connection.fetch(_FIND_ALL, list(run_ids))}
+    keys = [row[0] for row in by_id.values()]
+    requests = _grouped(await connection.fetch(_REQUESTS_OF_ALL, keys))
+    journals = _grouped(await connection.fetch(_EVENTS_OF_ALL, keys, limit)) if limit else {}
+    found: list[FoundRun] = []
+    for run_id in run_ids:
+        if (row := by_id.get(run_id)) is None:
+            found.append(RunNotFoundError(run_id, store))
+            continue
+        try:
+            summary = rows.summary_of(row[1:])
+            journal = rows.journal_of(run_id, summary.uid, summary.seq, 0, journals.get(row[0], ()), limit)
+            posted: Sequence[Posted] = rows.posted_of(requests.get(row[0], ()))
+            found.append(StoredRun(summary, journal, posted))
+        except Damaged as error:
+            found.append(damage(store, str(error)))
+    return found
+
+
+def _grouped(found: Sequence[Row]) -> dict[int, list[Row]]:
+    """Return rows by their first column, without it."""
+    groups: dict[int, list[Row]] = {}
+    for key, *row in found:
+        groups.setdefault(key, []).append(row)
+    return groups
+
+
+def damage(store: str, problem: str) -> CorruptStoreError:
+    """Return the error for a row that is not what was written."""
+    return CorruptStoreError(store, problem, ["flujoctl db check", "restore a backup with the tools of the database"])

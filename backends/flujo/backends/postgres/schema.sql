@@ -1,0 +1,153 @@
+-- What a store holds: schema 1 of one schema of a database, here called @. Instants of runs and events are microseconds
+-- since 1970-01-01 UTC, as their kernels say; those of kernels are the server's own.
+--
+-- `checksum` is of all other values of a row that are ever read, but for owner and token, which SQL changes.
+-- Texts that may hold U+0000, which no text of PostgreSQL can, are their UTF-8.
+
+CREATE TABLE @.store (
+    schema          int         NOT NULL,  -- of these tables
+    lease           interval    NOT NULL,  -- how long a kernel is alive after its last heartbeat
+    beat_at         timestamptz NOT NULL,  -- when any kernel last reached the store
+    available_since timestamptz NOT NULL,  -- since when some kernel did, without a gap of half a lease
+    position_base   bigint      NOT NULL,  -- added to a transaction's part of a position (journal.py)
+    last_position   bigint      NOT NULL DEFAULT 0  -- of the last event that was removed
+) WITH (fillfactor = 50);
+
+CREATE TABLE @.kernels (
+    kernel      text COLLATE "C" PRIMARY KEY,
+    incarnation bigint      NOT NULL,
+    host        text        NOT NULL,  -- tells processes of one host whether they may look at its lock file
+    host_name   text        NOT NULL,
+    pid         int         NOT NULL,
+    opened_at   timestamptz NOT NULL,
+    expires_at  timestamptz NOT NULL,  -- unless there is another heartbeat
+    draining_at timestamptz,           -- it takes no more runs
+    dead_at     timestamptz,           -- somebody may have taken its runs; no heartbeat revives it
+    closed_at   timestamptz
+) WITH (fillfactor = 50);
+
+-- One row per run: its summary, equal to what its journal adds up to. `run` is the short key the other tables use.
+CREATE TABLE @.runs (
+    run           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id        text COLLATE "C" NOT NULL,  -- compared and sorted as Python does
+    uid           text COLLATE "C" NOT NULL UNIQUE,
+    workflow      text COLLATE "C" NOT NULL,
+    version       bytea,
+    status        text COLLATE "C" NOT NULL,
+    seq           bigint NOT NULL,  -- of the last event
+    owner         text COLLATE "C",
+    token         bigint NOT NULL,
+    labels        text   NOT NULL,
+    created_at    bigint NOT NULL,
+    started_at    bigint,
+    updated_at    bigint NOT NULL,
+    finished_at   bigint,
+    wake_at       bigint,
+    current_step  text,
+    failed_step   text COLLATE "C",
+    error_type    bytea,
+    error_message bytea,
+    steps_done    bigint NOT NULL,
+    steps_total   bigint,
+    retries       bigint NOT NULL,
+    resume_count  bigint NOT NULL,
+    parent_run_id text COLLATE "C",
+    definition    text COLLATE "C",
+    fixed_checksum bigint NOT NULL,  -- of what only the creation sets; the next one is of all else
+    checksum      bigint NOT NULL,
+    moved_at      bigint,  -- updated_at, of a run without an owner
+    rest_at       bigint,  -- finished_at or else updated_at, of a run without an owner: since when it rests
+    CHECK ((owner IS NULL) = (moved_at IS NOT NULL) AND (owner IS NULL) = (rest_at IS NOT NULL))
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+
+-- A step changes seq, updated_at, current_step, steps_done and checksum. No index, and no predicate of one, may name
+-- these: the update would have to write to every index of the row (tests/backends/test_postgres.py counts).
+CREATE UNIQUE INDEX runs_by_id ON @.runs (lower(run_id));
+CREATE INDEX runs_by_exact_id ON @.runs (run_id);
+CREATE INDEX runs_by_age ON @.runs (created_at, run_id);
+CREATE INDEX runs_by_workflow ON @.runs (workflow, created_at, run_id);
+CREATE INDEX runs_by_status ON @.runs (status, created_at, run_id);
+CREATE INDEX runs_by_workflow_and_status ON @.runs (workflow, status, created_at, run_id);
+CREATE INDEX runs_by_failed_step ON @.runs (failed_step, created_at, run_id) WHERE failed_step IS NOT NULL;
+CREATE INDEX runs_by_parent ON @.runs (parent_run_id, created_at, run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX runs_by_owner ON @.runs (owner) WHERE owner IS NOT NULL;
+CREATE INDEX runs_without_owner ON @.runs (created_at, run_id)
+    WHERE owner IS NULL AND status IN ('pending', 'running', 'waiting');
+CREATE INDEX runs_by_update ON @.runs (moved_at, run_id) WHERE moved_at IS NOT NULL;
+CREATE INDEX runs_by_rest ON @.runs (rest_at, run_id) WHERE rest_at IS NOT NULL;
+CREATE INDEX runs_by_wake ON @.runs (owner, wake_at) WHERE wake_at IS NOT NULL;
+
+-- The labels of all runs, in the order of their listings: an index of what `runs.labels` says.
+CREATE TABLE @.labels (
+    name       text COLLATE "C" NOT NULL,
+    value      bytea  NOT NULL,
+    created_at bigint NOT NULL,
+    run_id     text COLLATE "C" NOT NULL,
+    run        bigint NOT NULL REFERENCES @.runs ON DELETE CASCADE,
+    PRIMARY KEY (name, value, created_at, run_id)
+);
+CREATE INDEX labels_by_run ON @.labels (run);
+
+-- Large payloads, each text once, under its digest.
+CREATE TABLE @.blobs (
+    digest bytea PRIMARY KEY,  -- BLAKE2b of the text in UTF-8, 32 bytes
+    text   text NOT NULL
+);
+
+CREATE TABLE @.events (
+    run      bigint NOT NULL REFERENCES @.runs ON DELETE CASCADE,
+    seq      bigint NOT NULL,
+    pos      bigint NOT NULL,  -- its place among the events of all runs
+    at       bigint NOT NULL,
+    type     text   NOT NULL,
+    format   int    NOT NULL,
+    body     text   NOT NULL,
+    payload  text,
+    blob     bytea REFERENCES @.blobs,  -- where the payload is instead, when it is large
+    checksum bigint NOT NULL,
+    PRIMARY KEY (run, seq)
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.02);
+CREATE UNIQUE INDEX events_by_position ON @.events (pos);
+CREATE INDEX events_by_blob ON @.events (blob) WHERE blob IS NOT NULL;
+
+-- A server may have been built without lz4.
+DO $$ BEGIN
+    ALTER TABLE @.events ALTER COLUMN payload SET COMPRESSION lz4;
+    ALTER TABLE @.blobs ALTER COLUMN text SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN NULL;
+END $$;
+
+-- A blob goes with the last event that uses it. It is locked before it is asked whether there is one: whoever inserts an
+-- event holds its blob by the foreign key, and is seen once he is done. When the last events of all go, it is kept which
+-- position they had.
+CREATE FUNCTION @.forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF (SELECT max(pos) FROM gone) > coalesce((SELECT max(pos) FROM @.events), 0) THEN
+        UPDATE @.store SET last_position = greatest(last_position, (SELECT max(pos) FROM gone));
+    END IF;
+    IF EXISTS (SELECT FROM gone WHERE blob IS NOT NULL) THEN
+        PERFORM FROM @.blobs WHERE digest IN (SELECT blob FROM gone WHERE blob IS NOT NULL) ORDER BY digest FOR UPDATE;
+        DELETE FROM @.blobs b WHERE digest IN (SELECT blob FROM gone WHERE blob IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM @.events e WHERE e.blob = b.digest);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER events_go AFTER DELETE ON @.events REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION @.forget();
+
+CREATE TABLE @.inbox (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run      bigint NOT NULL REFERENCES @.runs ON DELETE CASCADE,
+    kind     text   NOT NULL,
+    body     text   NOT NULL,
+    at       bigint NOT NULL,
+    checksum bigint NOT NULL  -- of all that is above but the id, with the uid of the run
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+CREATE INDEX inbox_by_run ON @.inbox (run);
+
+CREATE TABLE @.definitions (
+    digest   text COLLATE "C" PRIMARY KEY,
+    workflow text NOT NULL,
+    version  bytea,
+    text     bytea NOT NULL,
+    checksum bigint NOT NULL
+);
