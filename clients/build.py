@@ -41,6 +41,15 @@ LANGUAGES = {
             "go build -o build/driver ./driver",
         ],
     ),
+    "node": Language(
+        ["node", "npm"],
+        [
+            "npm ci --silent",
+            "npm run --silent build",
+            "npm run --silent lint",
+            "npm test --silent -- --test-reporter=dot",
+        ],
+    ),
 }
 PYTHON = ("python", "blocking")
 

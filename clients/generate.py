@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from google.rpc import error_details_pb2
+
 CLIENTS = Path(__file__).parent.resolve()
 ROOT = CLIENTS.parent
 TOOLS = ROOT / "build" / "client-tools"
@@ -41,12 +43,12 @@ def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> None:
         sys.exit(f"{' '.join(map(str, command))} ended with {code}")
 
 
-def buf(language: str, target: Path) -> None:
-    """Let buf call the plugins that the language's template names."""
+def buf(language: str, target: Path, *source: str | Path) -> None:
+    """Let buf call the plugins that the language's template names, for our contract unless another source is given."""
     found = shutil.which("buf", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     if found is None:
         sys.exit("there is no buf; run: make setup")
-    run(found, "generate", "--template", CLIENTS / language / "buf.gen.yaml", "-o", target)
+    run(found, "generate", *source, "--template", CLIENTS / language / "buf.gen.yaml", "-o", target)
 
 
 def go(target: Path) -> None:
@@ -56,8 +58,18 @@ def go(target: Path) -> None:
     buf("go", target)
 
 
+def node(target: Path) -> None:
+    """With the plugin of protobuf-es, also for the details of errors."""
+    if not (CLIENTS / "node" / "node_modules").is_dir():
+        run("npm", "ci", cwd=CLIENTS / "node")
+    buf("node", target)
+    protos = Path(error_details_pb2.__file__).parents[2]
+    buf("node", target, protos, "--path", protos / "google" / "rpc" / "error_details.proto")
+
+
 LANGUAGES = {
     "go": Language("go", "flujov1", go),
+    "node": Language("npm", "src/gen", node),
 }
 
 

@@ -2190,6 +2190,531 @@ func (x *WatchEnd) GetStatus() RunStatus {
 	return RunStatus_RUN_STATUS_UNSPECIFIED
 }
 
+// Which events of which runs to stream.
+type WatchRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which runs: by `workflow`, `id_prefix`, `labels`, `created_from`, `created_before`, `parent_run_id`. The other parts of
+	// a filter are refused here, since a run would come and go by them. Absent: all.
+	Filter *RunFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Begin behind this cursor, of an earlier stream. Empty: with the first event that is stored. At most 200 bytes.
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Begin with what happens from now on; `cursor` must be empty then.
+	FromNow bool `protobuf:"varint,3,opt,name=from_now,json=fromNow,proto3" json:"from_now,omitempty"`
+	// First send the runs that match as they stand, the newest first.
+	Snapshot bool `protobuf:"varint,4,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Only events of these kinds, as Event.type says them. Empty: of all. At most 100 of 100 bytes each.
+	Types []string `protobuf:"bytes,5,rep,name=types,proto3" json:"types,omitempty"`
+	// Leave every value out: each comes as a reference.
+	WithoutPayloads bool `protobuf:"varint,6,opt,name=without_payloads,json=withoutPayloads,proto3" json:"without_payloads,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *WatchRunsRequest) Reset() {
+	*x = WatchRunsRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRunsRequest) ProtoMessage() {}
+
+func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRunsRequest.ProtoReflect.Descriptor instead.
+func (*WatchRunsRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WatchRunsRequest) GetFilter() *RunFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *WatchRunsRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *WatchRunsRequest) GetFromNow() bool {
+	if x != nil {
+		return x.FromNow
+	}
+	return false
+}
+
+func (x *WatchRunsRequest) GetSnapshot() bool {
+	if x != nil {
+		return x.Snapshot
+	}
+	return false
+}
+
+func (x *WatchRunsRequest) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *WatchRunsRequest) GetWithoutPayloads() bool {
+	if x != nil {
+		return x.WithoutPayloads
+	}
+	return false
+}
+
+// One message of a watch of runs.
+type WatchRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is.
+	//
+	// Types that are valid to be assigned to Content:
+	//
+	//	*WatchRunsResponse_Header
+	//	*WatchRunsResponse_Snapshot
+	//	*WatchRunsResponse_Events
+	//	*WatchRunsResponse_Bookmark
+	Content       isWatchRunsResponse_Content `protobuf_oneof:"content"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRunsResponse) Reset() {
+	*x = WatchRunsResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRunsResponse) ProtoMessage() {}
+
+func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRunsResponse.ProtoReflect.Descriptor instead.
+func (*WatchRunsResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WatchRunsResponse) GetContent() isWatchRunsResponse_Content {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetHeader() *WatchRunsHeader {
+	if x != nil {
+		if x, ok := x.Content.(*WatchRunsResponse_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetSnapshot() *RunSnapshot {
+	if x != nil {
+		if x, ok := x.Content.(*WatchRunsResponse_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetEvents() *RunEventBatch {
+	if x != nil {
+		if x, ok := x.Content.(*WatchRunsResponse_Events); ok {
+			return x.Events
+		}
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetBookmark() *WatchRunsBookmark {
+	if x != nil {
+		if x, ok := x.Content.(*WatchRunsResponse_Bookmark); ok {
+			return x.Bookmark
+		}
+	}
+	return nil
+}
+
+type isWatchRunsResponse_Content interface {
+	isWatchRunsResponse_Content()
+}
+
+type WatchRunsResponse_Header struct {
+	// First of all.
+	Header *WatchRunsHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type WatchRunsResponse_Snapshot struct {
+	// Some of the runs as they stand, if a snapshot is wanted: before any event.
+	Snapshot *RunSnapshot `protobuf:"bytes,2,opt,name=snapshot,proto3,oneof"`
+}
+
+type WatchRunsResponse_Events struct {
+	// Events.
+	Events *RunEventBatch `protobuf:"bytes,3,opt,name=events,proto3,oneof"`
+}
+
+type WatchRunsResponse_Bookmark struct {
+	// Nothing has happened for a while (15 s), or nothing that is wanted.
+	Bookmark *WatchRunsBookmark `protobuf:"bytes,4,opt,name=bookmark,proto3,oneof"`
+}
+
+func (*WatchRunsResponse_Header) isWatchRunsResponse_Content() {}
+
+func (*WatchRunsResponse_Snapshot) isWatchRunsResponse_Content() {}
+
+func (*WatchRunsResponse_Events) isWatchRunsResponse_Content() {}
+
+func (*WatchRunsResponse_Bookmark) isWatchRunsResponse_Content() {}
+
+// How a watch of runs goes on.
+type WatchRunsHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the stream begins. At most 200 bytes.
+	Cursor string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// A message comes at least this often. After three times as long without any, take the connection for lost and watch
+	// again over another one.
+	BookmarkInterval *durationpb.Duration `protobuf:"bytes,2,opt,name=bookmark_interval,json=bookmarkInterval,proto3" json:"bookmark_interval,omitempty"`
+	// How many events a batch holds at most.
+	MaxBatchEvents uint32 `protobuf:"varint,3,opt,name=max_batch_events,json=maxBatchEvents,proto3" json:"max_batch_events,omitempty"`
+	// About how many bytes a batch holds at most.
+	MaxBatchBytes uint64 `protobuf:"varint,4,opt,name=max_batch_bytes,json=maxBatchBytes,proto3" json:"max_batch_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRunsHeader) Reset() {
+	*x = WatchRunsHeader{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRunsHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRunsHeader) ProtoMessage() {}
+
+func (x *WatchRunsHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRunsHeader.ProtoReflect.Descriptor instead.
+func (*WatchRunsHeader) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *WatchRunsHeader) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *WatchRunsHeader) GetBookmarkInterval() *durationpb.Duration {
+	if x != nil {
+		return x.BookmarkInterval
+	}
+	return nil
+}
+
+func (x *WatchRunsHeader) GetMaxBatchEvents() uint32 {
+	if x != nil {
+		return x.MaxBatchEvents
+	}
+	return 0
+}
+
+func (x *WatchRunsHeader) GetMaxBatchBytes() uint64 {
+	if x != nil {
+		return x.MaxBatchBytes
+	}
+	return 0
+}
+
+// Some runs as they stand.
+type RunSnapshot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs in RUN_VIEW_BASIC. At most 1000.
+	Runs []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// These are the last ones.
+	Complete      bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunSnapshot) Reset() {
+	*x = RunSnapshot{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunSnapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunSnapshot) ProtoMessage() {}
+
+func (x *RunSnapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunSnapshot.ProtoReflect.Descriptor instead.
+func (*RunSnapshot) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RunSnapshot) GetRuns() []*Run {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *RunSnapshot) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+// Some events of several runs in order.
+type RunEventBatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 64 of them, fewer where they are large. A value of more than 64 KiB comes as a reference. At most 64.
+	Events []*RunEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Go on behind it: everything up to here was looked at. At most 200 bytes.
+	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunEventBatch) Reset() {
+	*x = RunEventBatch{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunEventBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunEventBatch) ProtoMessage() {}
+
+func (x *RunEventBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunEventBatch.ProtoReflect.Descriptor instead.
+func (*RunEventBatch) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RunEventBatch) GetEvents() []*RunEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *RunEventBatch) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// An event of one of the runs that are watched.
+type RunEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of its run. At most 100 bytes.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// `uid` of its run. At most 32 bytes.
+	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Name of the workflow of its run. At most 800 bytes.
+	Workflow string `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// The event.
+	Event *Event `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
+	// Go on behind it. At most 200 bytes.
+	Cursor        string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunEvent) Reset() {
+	*x = RunEvent{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunEvent) ProtoMessage() {}
+
+func (x *RunEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunEvent.ProtoReflect.Descriptor instead.
+func (*RunEvent) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RunEvent) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RunEvent) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *RunEvent) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *RunEvent) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *RunEvent) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// A sign of life.
+type WatchRunsBookmark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Go on behind it: everything up to here was looked at. At most 200 bytes.
+	Cursor        string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRunsBookmark) Reset() {
+	*x = WatchRunsBookmark{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRunsBookmark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRunsBookmark) ProtoMessage() {}
+
+func (x *WatchRunsBookmark) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRunsBookmark.ProtoReflect.Descriptor instead.
+func (*WatchRunsBookmark) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *WatchRunsBookmark) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 // Which stored events.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2207,7 +2732,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[25]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2744,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[25]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2757,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{25}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -2278,7 +2803,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[26]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2815,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[26]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2828,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{26}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -2344,7 +2869,7 @@ type ReadPayloadRequest struct {
 
 func (x *ReadPayloadRequest) Reset() {
 	*x = ReadPayloadRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[27]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2356,7 +2881,7 @@ func (x *ReadPayloadRequest) String() string {
 func (*ReadPayloadRequest) ProtoMessage() {}
 
 func (x *ReadPayloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[27]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2369,7 +2894,7 @@ func (x *ReadPayloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadPayloadRequest.ProtoReflect.Descriptor instead.
 func (*ReadPayloadRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{27}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReadPayloadRequest) GetRunId() string {
@@ -2411,7 +2936,7 @@ type ReadPayloadResponse struct {
 
 func (x *ReadPayloadResponse) Reset() {
 	*x = ReadPayloadResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[28]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2423,7 +2948,7 @@ func (x *ReadPayloadResponse) String() string {
 func (*ReadPayloadResponse) ProtoMessage() {}
 
 func (x *ReadPayloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[28]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2436,7 +2961,7 @@ func (x *ReadPayloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadPayloadResponse.ProtoReflect.Descriptor instead.
 func (*ReadPayloadResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{28}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadPayloadResponse) GetChunk() []byte {
@@ -2468,7 +2993,7 @@ type ReadLogsRequest struct {
 
 func (x *ReadLogsRequest) Reset() {
 	*x = ReadLogsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[29]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +3005,7 @@ func (x *ReadLogsRequest) String() string {
 func (*ReadLogsRequest) ProtoMessage() {}
 
 func (x *ReadLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[29]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +3018,7 @@ func (x *ReadLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogsRequest.ProtoReflect.Descriptor instead.
 func (*ReadLogsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{29}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReadLogsRequest) GetRunId() string {
@@ -2553,7 +3078,7 @@ type ReadLogsResponse struct {
 
 func (x *ReadLogsResponse) Reset() {
 	*x = ReadLogsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[30]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +3090,7 @@ func (x *ReadLogsResponse) String() string {
 func (*ReadLogsResponse) ProtoMessage() {}
 
 func (x *ReadLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[30]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +3103,7 @@ func (x *ReadLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogsResponse.ProtoReflect.Descriptor instead.
 func (*ReadLogsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{30}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReadLogsResponse) GetLines() []*LogLine {
@@ -2618,7 +3143,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[31]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +3155,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[31]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +3168,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{31}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LogLine) GetStep() string {
@@ -2699,7 +3224,7 @@ type ResumeRunRequest struct {
 
 func (x *ResumeRunRequest) Reset() {
 	*x = ResumeRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[32]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2711,7 +3236,7 @@ func (x *ResumeRunRequest) String() string {
 func (*ResumeRunRequest) ProtoMessage() {}
 
 func (x *ResumeRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[32]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2724,7 +3249,7 @@ func (x *ResumeRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRunRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{32}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResumeRunRequest) GetRunId() string {
@@ -2808,7 +3333,7 @@ type ResumeRunResponse struct {
 
 func (x *ResumeRunResponse) Reset() {
 	*x = ResumeRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[33]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2820,7 +3345,7 @@ func (x *ResumeRunResponse) String() string {
 func (*ResumeRunResponse) ProtoMessage() {}
 
 func (x *ResumeRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[33]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2833,7 +3358,7 @@ func (x *ResumeRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRunResponse.ProtoReflect.Descriptor instead.
 func (*ResumeRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{33}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ResumeRunResponse) GetRun() *Run {
@@ -2863,7 +3388,7 @@ type SignalRunRequest struct {
 
 func (x *SignalRunRequest) Reset() {
 	*x = SignalRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[34]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2875,7 +3400,7 @@ func (x *SignalRunRequest) String() string {
 func (*SignalRunRequest) ProtoMessage() {}
 
 func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[34]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2888,7 +3413,7 @@ func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunRequest.ProtoReflect.Descriptor instead.
 func (*SignalRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{34}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SignalRunRequest) GetRunId() string {
@@ -2937,7 +3462,7 @@ type SignalRunResponse struct {
 
 func (x *SignalRunResponse) Reset() {
 	*x = SignalRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[35]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3474,7 @@ func (x *SignalRunResponse) String() string {
 func (*SignalRunResponse) ProtoMessage() {}
 
 func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[35]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3487,7 @@ func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunResponse.ProtoReflect.Descriptor instead.
 func (*SignalRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{35}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SignalRunResponse) GetOutcome() SignalOutcome {
@@ -2990,7 +3515,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[36]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3002,7 +3527,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[36]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3015,7 +3540,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{36}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CancelRunRequest) GetRunId() string {
@@ -3057,7 +3582,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[37]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3069,7 +3594,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[37]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3082,7 +3607,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{37}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CancelRunResponse) GetOutcome() CancelOutcome {
@@ -3110,7 +3635,7 @@ type PauseRunRequest struct {
 
 func (x *PauseRunRequest) Reset() {
 	*x = PauseRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[38]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3122,7 +3647,7 @@ func (x *PauseRunRequest) String() string {
 func (*PauseRunRequest) ProtoMessage() {}
 
 func (x *PauseRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[38]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3135,7 +3660,7 @@ func (x *PauseRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRunRequest.ProtoReflect.Descriptor instead.
 func (*PauseRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{38}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PauseRunRequest) GetRunId() string {
@@ -3177,7 +3702,7 @@ type PauseRunResponse struct {
 
 func (x *PauseRunResponse) Reset() {
 	*x = PauseRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[39]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3189,7 +3714,7 @@ func (x *PauseRunResponse) String() string {
 func (*PauseRunResponse) ProtoMessage() {}
 
 func (x *PauseRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[39]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3202,7 +3727,7 @@ func (x *PauseRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRunResponse.ProtoReflect.Descriptor instead.
 func (*PauseRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{39}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PauseRunResponse) GetOutcome() PauseOutcome {
@@ -3228,7 +3753,7 @@ type UnpauseRunRequest struct {
 
 func (x *UnpauseRunRequest) Reset() {
 	*x = UnpauseRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[40]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3240,7 +3765,7 @@ func (x *UnpauseRunRequest) String() string {
 func (*UnpauseRunRequest) ProtoMessage() {}
 
 func (x *UnpauseRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[40]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3253,7 +3778,7 @@ func (x *UnpauseRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpauseRunRequest.ProtoReflect.Descriptor instead.
 func (*UnpauseRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{40}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UnpauseRunRequest) GetRunId() string {
@@ -3288,7 +3813,7 @@ type UnpauseRunResponse struct {
 
 func (x *UnpauseRunResponse) Reset() {
 	*x = UnpauseRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[41]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3825,7 @@ func (x *UnpauseRunResponse) String() string {
 func (*UnpauseRunResponse) ProtoMessage() {}
 
 func (x *UnpauseRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[41]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3838,7 @@ func (x *UnpauseRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpauseRunResponse.ProtoReflect.Descriptor instead.
 func (*UnpauseRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{41}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *UnpauseRunResponse) GetRun() *Run {
@@ -3345,7 +3870,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[42]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +3882,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[42]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3370,7 +3895,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{42}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SkipStepRequest) GetRunId() string {
@@ -3424,7 +3949,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[43]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +3961,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[43]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +3974,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{43}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{50}
 }
 
 // What to give which step.
@@ -3474,7 +3999,7 @@ type SetStepOutputRequest struct {
 
 func (x *SetStepOutputRequest) Reset() {
 	*x = SetStepOutputRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[44]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3486,7 +4011,7 @@ func (x *SetStepOutputRequest) String() string {
 func (*SetStepOutputRequest) ProtoMessage() {}
 
 func (x *SetStepOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[44]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3499,7 +4024,7 @@ func (x *SetStepOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStepOutputRequest.ProtoReflect.Descriptor instead.
 func (*SetStepOutputRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{44}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SetStepOutputRequest) GetRunId() string {
@@ -3553,7 +4078,7 @@ type SetStepOutputResponse struct {
 
 func (x *SetStepOutputResponse) Reset() {
 	*x = SetStepOutputResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[45]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3565,7 +4090,7 @@ func (x *SetStepOutputResponse) String() string {
 func (*SetStepOutputResponse) ProtoMessage() {}
 
 func (x *SetStepOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[45]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3578,7 +4103,7 @@ func (x *SetStepOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStepOutputResponse.ProtoReflect.Descriptor instead.
 func (*SetStepOutputResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{45}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{52}
 }
 
 // What to set.
@@ -3603,7 +4128,7 @@ type SetVariableRequest struct {
 
 func (x *SetVariableRequest) Reset() {
 	*x = SetVariableRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[46]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +4140,7 @@ func (x *SetVariableRequest) String() string {
 func (*SetVariableRequest) ProtoMessage() {}
 
 func (x *SetVariableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[46]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +4153,7 @@ func (x *SetVariableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVariableRequest.ProtoReflect.Descriptor instead.
 func (*SetVariableRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{46}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SetVariableRequest) GetRunId() string {
@@ -3684,7 +4209,7 @@ type SetVariableResponse struct {
 
 func (x *SetVariableResponse) Reset() {
 	*x = SetVariableResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[47]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3696,7 +4221,7 @@ func (x *SetVariableResponse) String() string {
 func (*SetVariableResponse) ProtoMessage() {}
 
 func (x *SetVariableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[47]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3709,7 +4234,7 @@ func (x *SetVariableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVariableResponse.ProtoReflect.Descriptor instead.
 func (*SetVariableResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{47}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SetVariableResponse) GetOutcome() SignalOutcome {
@@ -3744,7 +4269,7 @@ type ForkRunRequest struct {
 
 func (x *ForkRunRequest) Reset() {
 	*x = ForkRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[48]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3756,7 +4281,7 @@ func (x *ForkRunRequest) String() string {
 func (*ForkRunRequest) ProtoMessage() {}
 
 func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[48]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3769,7 +4294,7 @@ func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunRequest.ProtoReflect.Descriptor instead.
 func (*ForkRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{48}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ForkRunRequest) GetRunId() string {
@@ -3834,7 +4359,7 @@ type ForkRunResponse struct {
 
 func (x *ForkRunResponse) Reset() {
 	*x = ForkRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[49]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3846,7 +4371,7 @@ func (x *ForkRunResponse) String() string {
 func (*ForkRunResponse) ProtoMessage() {}
 
 func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[49]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3859,7 +4384,7 @@ func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunResponse.ProtoReflect.Descriptor instead.
 func (*ForkRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{49}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ForkRunResponse) GetRun() *Run {
@@ -3887,7 +4412,7 @@ type ExplainRunRequest struct {
 
 func (x *ExplainRunRequest) Reset() {
 	*x = ExplainRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[50]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3899,7 +4424,7 @@ func (x *ExplainRunRequest) String() string {
 func (*ExplainRunRequest) ProtoMessage() {}
 
 func (x *ExplainRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[50]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3912,7 +4437,7 @@ func (x *ExplainRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRunRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{50}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ExplainRunRequest) GetRunId() string {
@@ -3939,7 +4464,7 @@ type ExplainRunResponse struct {
 
 func (x *ExplainRunResponse) Reset() {
 	*x = ExplainRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[51]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3951,7 +4476,7 @@ func (x *ExplainRunResponse) String() string {
 func (*ExplainRunResponse) ProtoMessage() {}
 
 func (x *ExplainRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[51]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3964,7 +4489,7 @@ func (x *ExplainRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRunResponse.ProtoReflect.Descriptor instead.
 func (*ExplainRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{51}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ExplainRunResponse) GetStatus() RunStatus {
@@ -4008,7 +4533,7 @@ type Rest struct {
 
 func (x *Rest) Reset() {
 	*x = Rest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[52]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4020,7 +4545,7 @@ func (x *Rest) String() string {
 func (*Rest) ProtoMessage() {}
 
 func (x *Rest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[52]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4033,7 +4558,7 @@ func (x *Rest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rest.ProtoReflect.Descriptor instead.
 func (*Rest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{52}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Rest) GetSeq() uint64 {
@@ -4069,7 +4594,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[53]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4081,7 +4606,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[53]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4094,7 +4619,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{53}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Reason) GetWhy() ReasonKind {
@@ -4145,7 +4670,7 @@ type DeleteRunRequest struct {
 
 func (x *DeleteRunRequest) Reset() {
 	*x = DeleteRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[54]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4157,7 +4682,7 @@ func (x *DeleteRunRequest) String() string {
 func (*DeleteRunRequest) ProtoMessage() {}
 
 func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[54]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4170,7 +4695,7 @@ func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{54}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DeleteRunRequest) GetRunId() string {
@@ -4196,7 +4721,7 @@ type DeleteRunResponse struct {
 
 func (x *DeleteRunResponse) Reset() {
 	*x = DeleteRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[55]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4208,7 +4733,7 @@ func (x *DeleteRunResponse) String() string {
 func (*DeleteRunResponse) ProtoMessage() {}
 
 func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[55]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4221,7 +4746,7 @@ func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{55}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{62}
 }
 
 // What to forget.
@@ -4248,7 +4773,7 @@ type PruneRunsRequest struct {
 
 func (x *PruneRunsRequest) Reset() {
 	*x = PruneRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[56]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4260,7 +4785,7 @@ func (x *PruneRunsRequest) String() string {
 func (*PruneRunsRequest) ProtoMessage() {}
 
 func (x *PruneRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[56]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4273,7 +4798,7 @@ func (x *PruneRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRunsRequest.ProtoReflect.Descriptor instead.
 func (*PruneRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{56}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PruneRunsRequest) GetFilter() *RunFilter {
@@ -4340,7 +4865,7 @@ type PruneRunsResponse struct {
 
 func (x *PruneRunsResponse) Reset() {
 	*x = PruneRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[57]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4352,7 +4877,7 @@ func (x *PruneRunsResponse) String() string {
 func (*PruneRunsResponse) ProtoMessage() {}
 
 func (x *PruneRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[57]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4365,7 +4890,7 @@ func (x *PruneRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRunsResponse.ProtoReflect.Descriptor instead.
 func (*PruneRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{57}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PruneRunsResponse) GetRuns() []*Run {
@@ -4557,7 +5082,39 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\"I\n" +
 	"\bWatchEnd\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12+\n" +
-	"\x06status\x18\x02 \x01(\x0e2\x13.flujo.v1.RunStatusR\x06status\"\x86\x01\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x13.flujo.v1.RunStatusR\x06status\"\xe2\x01\n" +
+	"\x10WatchRunsRequest\x12+\n" +
+	"\x06filter\x18\x01 \x01(\v2\x13.flujo.v1.RunFilterR\x06filter\x12\x1f\n" +
+	"\x06cursor\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xc8\x01R\x06cursor\x12\x19\n" +
+	"\bfrom_now\x18\x03 \x01(\bR\afromNow\x12\x1a\n" +
+	"\bsnapshot\x18\x04 \x01(\bR\bsnapshot\x12\x1e\n" +
+	"\x05types\x18\x05 \x03(\tB\b\xba\xe1\x18\x04\bd\x10dR\x05types\x12)\n" +
+	"\x10without_payloads\x18\x06 \x01(\bR\x0fwithoutPayloads\"\xf6\x01\n" +
+	"\x11WatchRunsResponse\x123\n" +
+	"\x06header\x18\x01 \x01(\v2\x19.flujo.v1.WatchRunsHeaderH\x00R\x06header\x123\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x15.flujo.v1.RunSnapshotH\x00R\bsnapshot\x121\n" +
+	"\x06events\x18\x03 \x01(\v2\x17.flujo.v1.RunEventBatchH\x00R\x06events\x129\n" +
+	"\bbookmark\x18\x04 \x01(\v2\x1b.flujo.v1.WatchRunsBookmarkH\x00R\bbookmarkB\t\n" +
+	"\acontent\"\xcc\x01\n" +
+	"\x0fWatchRunsHeader\x12\x1f\n" +
+	"\x06cursor\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xc8\x01R\x06cursor\x12F\n" +
+	"\x11bookmark_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x10bookmarkInterval\x12(\n" +
+	"\x10max_batch_events\x18\x03 \x01(\rR\x0emaxBatchEvents\x12&\n" +
+	"\x0fmax_batch_bytes\x18\x04 \x01(\x04R\rmaxBatchBytes\"U\n" +
+	"\vRunSnapshot\x12*\n" +
+	"\x04runs\x18\x01 \x03(\v2\r.flujo.v1.RunB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12\x1a\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete\"d\n" +
+	"\rRunEventBatch\x122\n" +
+	"\x06events\x18\x01 \x03(\v2\x12.flujo.v1.RunEventB\x06\xba\xe1\x18\x02\x10@R\x06events\x12\x1f\n" +
+	"\x06cursor\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xc8\x01R\x06cursor\"\xb0\x01\n" +
+	"\bRunEvent\x12\x1d\n" +
+	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x18\n" +
+	"\x03uid\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\x12#\n" +
+	"\bworkflow\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x06R\bworkflow\x12%\n" +
+	"\x05event\x18\x04 \x01(\v2\x0f.flujo.v1.EventR\x05event\x12\x1f\n" +
+	"\x06cursor\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xc8\x01R\x06cursor\"4\n" +
+	"\x11WatchRunsBookmark\x12\x1f\n" +
+	"\x06cursor\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xc8\x01R\x06cursor\"\x86\x01\n" +
 	"\x11ListEventsRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x1b\n" +
 	"\tafter_seq\x18\x02 \x01(\x04R\bafterSeq\x12\x1b\n" +
@@ -4765,7 +5322,7 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x13REASON_KIND_UNTAKEN\x10\v\x12\x15\n" +
 	"\x11REASON_KIND_CHILD\x10\f\x12\x15\n" +
 	"\x11REASON_KIND_LIMIT\x10\r\x12\x18\n" +
-	"\x14REASON_KIND_STOPPING\x10\x0e2\xd3\f\n" +
+	"\x14REASON_KIND_STOPPING\x10\x0e2\x9b\r\n" +
 	"\n" +
 	"RunService\x12A\n" +
 	"\bStartRun\x12\x19.flujo.v1.StartRunRequest\x1a\x1a.flujo.v1.StartRunResponse\x12;\n" +
@@ -4775,7 +5332,8 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\bGetStats\x12\x19.flujo.v1.GetStatsRequest\x1a\x1a.flujo.v1.GetStatsResponse\x12D\n" +
 	"\tListSteps\x12\x1a.flujo.v1.ListStepsRequest\x1a\x1b.flujo.v1.ListStepsResponse\x12>\n" +
 	"\aWaitRun\x12\x18.flujo.v1.WaitRunRequest\x1a\x19.flujo.v1.WaitRunResponse\x12C\n" +
-	"\bWatchRun\x12\x19.flujo.v1.WatchRunRequest\x1a\x1a.flujo.v1.WatchRunResponse0\x01\x12G\n" +
+	"\bWatchRun\x12\x19.flujo.v1.WatchRunRequest\x1a\x1a.flujo.v1.WatchRunResponse0\x01\x12F\n" +
+	"\tWatchRuns\x12\x1a.flujo.v1.WatchRunsRequest\x1a\x1b.flujo.v1.WatchRunsResponse0\x01\x12G\n" +
 	"\n" +
 	"ListEvents\x12\x1b.flujo.v1.ListEventsRequest\x1a\x1c.flujo.v1.ListEventsResponse\x12L\n" +
 	"\vReadPayload\x12\x1c.flujo.v1.ReadPayloadRequest\x1a\x1d.flujo.v1.ReadPayloadResponse0\x01\x12C\n" +
@@ -4809,7 +5367,7 @@ func file_flujo_v1_run_service_proto_rawDescGZIP() []byte {
 }
 
 var file_flujo_v1_run_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_flujo_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_flujo_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_flujo_v1_run_service_proto_goTypes = []any{
 	(RunOrder)(0),                 // 0: flujo.v1.RunOrder
 	(SignalOutcome)(0),            // 1: flujo.v1.SignalOutcome
@@ -4841,181 +5399,199 @@ var file_flujo_v1_run_service_proto_goTypes = []any{
 	(*EventBatch)(nil),            // 27: flujo.v1.EventBatch
 	(*WatchBookmark)(nil),         // 28: flujo.v1.WatchBookmark
 	(*WatchEnd)(nil),              // 29: flujo.v1.WatchEnd
-	(*ListEventsRequest)(nil),     // 30: flujo.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),    // 31: flujo.v1.ListEventsResponse
-	(*ReadPayloadRequest)(nil),    // 32: flujo.v1.ReadPayloadRequest
-	(*ReadPayloadResponse)(nil),   // 33: flujo.v1.ReadPayloadResponse
-	(*ReadLogsRequest)(nil),       // 34: flujo.v1.ReadLogsRequest
-	(*ReadLogsResponse)(nil),      // 35: flujo.v1.ReadLogsResponse
-	(*LogLine)(nil),               // 36: flujo.v1.LogLine
-	(*ResumeRunRequest)(nil),      // 37: flujo.v1.ResumeRunRequest
-	(*ResumeRunResponse)(nil),     // 38: flujo.v1.ResumeRunResponse
-	(*SignalRunRequest)(nil),      // 39: flujo.v1.SignalRunRequest
-	(*SignalRunResponse)(nil),     // 40: flujo.v1.SignalRunResponse
-	(*CancelRunRequest)(nil),      // 41: flujo.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),     // 42: flujo.v1.CancelRunResponse
-	(*PauseRunRequest)(nil),       // 43: flujo.v1.PauseRunRequest
-	(*PauseRunResponse)(nil),      // 44: flujo.v1.PauseRunResponse
-	(*UnpauseRunRequest)(nil),     // 45: flujo.v1.UnpauseRunRequest
-	(*UnpauseRunResponse)(nil),    // 46: flujo.v1.UnpauseRunResponse
-	(*SkipStepRequest)(nil),       // 47: flujo.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),      // 48: flujo.v1.SkipStepResponse
-	(*SetStepOutputRequest)(nil),  // 49: flujo.v1.SetStepOutputRequest
-	(*SetStepOutputResponse)(nil), // 50: flujo.v1.SetStepOutputResponse
-	(*SetVariableRequest)(nil),    // 51: flujo.v1.SetVariableRequest
-	(*SetVariableResponse)(nil),   // 52: flujo.v1.SetVariableResponse
-	(*ForkRunRequest)(nil),        // 53: flujo.v1.ForkRunRequest
-	(*ForkRunResponse)(nil),       // 54: flujo.v1.ForkRunResponse
-	(*ExplainRunRequest)(nil),     // 55: flujo.v1.ExplainRunRequest
-	(*ExplainRunResponse)(nil),    // 56: flujo.v1.ExplainRunResponse
-	(*Rest)(nil),                  // 57: flujo.v1.Rest
-	(*Reason)(nil),                // 58: flujo.v1.Reason
-	(*DeleteRunRequest)(nil),      // 59: flujo.v1.DeleteRunRequest
-	(*DeleteRunResponse)(nil),     // 60: flujo.v1.DeleteRunResponse
-	(*PruneRunsRequest)(nil),      // 61: flujo.v1.PruneRunsRequest
-	(*PruneRunsResponse)(nil),     // 62: flujo.v1.PruneRunsResponse
-	nil,                           // 63: flujo.v1.StartRunRequest.LabelsEntry
-	nil,                           // 64: flujo.v1.RunFilter.LabelsEntry
-	nil,                           // 65: flujo.v1.ResumeRunRequest.SkipEntry
-	nil,                           // 66: flujo.v1.ForkRunRequest.LabelsEntry
-	(*Definition)(nil),            // 67: flujo.v1.Definition
-	(*Payload)(nil),               // 68: flujo.v1.Payload
-	(*Run)(nil),                   // 69: flujo.v1.Run
-	(RunView)(0),                  // 70: flujo.v1.RunView
-	(RunStatus)(0),                // 71: flujo.v1.RunStatus
-	(*timestamppb.Timestamp)(nil), // 72: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 73: google.protobuf.Duration
-	(*Step)(nil),                  // 74: flujo.v1.Step
-	(*Event)(nil),                 // 75: flujo.v1.Event
-	(PayloadPart)(0),              // 76: flujo.v1.PayloadPart
+	(*WatchRunsRequest)(nil),      // 30: flujo.v1.WatchRunsRequest
+	(*WatchRunsResponse)(nil),     // 31: flujo.v1.WatchRunsResponse
+	(*WatchRunsHeader)(nil),       // 32: flujo.v1.WatchRunsHeader
+	(*RunSnapshot)(nil),           // 33: flujo.v1.RunSnapshot
+	(*RunEventBatch)(nil),         // 34: flujo.v1.RunEventBatch
+	(*RunEvent)(nil),              // 35: flujo.v1.RunEvent
+	(*WatchRunsBookmark)(nil),     // 36: flujo.v1.WatchRunsBookmark
+	(*ListEventsRequest)(nil),     // 37: flujo.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),    // 38: flujo.v1.ListEventsResponse
+	(*ReadPayloadRequest)(nil),    // 39: flujo.v1.ReadPayloadRequest
+	(*ReadPayloadResponse)(nil),   // 40: flujo.v1.ReadPayloadResponse
+	(*ReadLogsRequest)(nil),       // 41: flujo.v1.ReadLogsRequest
+	(*ReadLogsResponse)(nil),      // 42: flujo.v1.ReadLogsResponse
+	(*LogLine)(nil),               // 43: flujo.v1.LogLine
+	(*ResumeRunRequest)(nil),      // 44: flujo.v1.ResumeRunRequest
+	(*ResumeRunResponse)(nil),     // 45: flujo.v1.ResumeRunResponse
+	(*SignalRunRequest)(nil),      // 46: flujo.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),     // 47: flujo.v1.SignalRunResponse
+	(*CancelRunRequest)(nil),      // 48: flujo.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),     // 49: flujo.v1.CancelRunResponse
+	(*PauseRunRequest)(nil),       // 50: flujo.v1.PauseRunRequest
+	(*PauseRunResponse)(nil),      // 51: flujo.v1.PauseRunResponse
+	(*UnpauseRunRequest)(nil),     // 52: flujo.v1.UnpauseRunRequest
+	(*UnpauseRunResponse)(nil),    // 53: flujo.v1.UnpauseRunResponse
+	(*SkipStepRequest)(nil),       // 54: flujo.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),      // 55: flujo.v1.SkipStepResponse
+	(*SetStepOutputRequest)(nil),  // 56: flujo.v1.SetStepOutputRequest
+	(*SetStepOutputResponse)(nil), // 57: flujo.v1.SetStepOutputResponse
+	(*SetVariableRequest)(nil),    // 58: flujo.v1.SetVariableRequest
+	(*SetVariableResponse)(nil),   // 59: flujo.v1.SetVariableResponse
+	(*ForkRunRequest)(nil),        // 60: flujo.v1.ForkRunRequest
+	(*ForkRunResponse)(nil),       // 61: flujo.v1.ForkRunResponse
+	(*ExplainRunRequest)(nil),     // 62: flujo.v1.ExplainRunRequest
+	(*ExplainRunResponse)(nil),    // 63: flujo.v1.ExplainRunResponse
+	(*Rest)(nil),                  // 64: flujo.v1.Rest
+	(*Reason)(nil),                // 65: flujo.v1.Reason
+	(*DeleteRunRequest)(nil),      // 66: flujo.v1.DeleteRunRequest
+	(*DeleteRunResponse)(nil),     // 67: flujo.v1.DeleteRunResponse
+	(*PruneRunsRequest)(nil),      // 68: flujo.v1.PruneRunsRequest
+	(*PruneRunsResponse)(nil),     // 69: flujo.v1.PruneRunsResponse
+	nil,                           // 70: flujo.v1.StartRunRequest.LabelsEntry
+	nil,                           // 71: flujo.v1.RunFilter.LabelsEntry
+	nil,                           // 72: flujo.v1.ResumeRunRequest.SkipEntry
+	nil,                           // 73: flujo.v1.ForkRunRequest.LabelsEntry
+	(*Definition)(nil),            // 74: flujo.v1.Definition
+	(*Payload)(nil),               // 75: flujo.v1.Payload
+	(*Run)(nil),                   // 76: flujo.v1.Run
+	(RunView)(0),                  // 77: flujo.v1.RunView
+	(RunStatus)(0),                // 78: flujo.v1.RunStatus
+	(*timestamppb.Timestamp)(nil), // 79: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 80: google.protobuf.Duration
+	(*Step)(nil),                  // 81: flujo.v1.Step
+	(*Event)(nil),                 // 82: flujo.v1.Event
+	(PayloadPart)(0),              // 83: flujo.v1.PayloadPart
 }
 var file_flujo_v1_run_service_proto_depIdxs = []int32{
-	67, // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
-	68, // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
-	63, // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
-	69, // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
-	70, // 4: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
-	69, // 5: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
-	71, // 6: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
-	64, // 7: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
-	72, // 8: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
-	72, // 9: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
-	72, // 10: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
-	72, // 11: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
-	72, // 12: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
-	72, // 13: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
-	9,  // 14: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	0,  // 15: flujo.v1.ListRunsRequest.order:type_name -> flujo.v1.RunOrder
-	69, // 16: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
-	9,  // 17: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	73, // 18: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
-	72, // 19: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
-	72, // 20: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
-	16, // 21: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
-	17, // 22: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
-	17, // 23: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
-	73, // 24: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
-	73, // 25: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
-	73, // 26: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
-	18, // 27: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
-	19, // 28: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
-	71, // 29: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
-	73, // 30: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
-	73, // 31: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
-	74, // 32: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
-	73, // 33: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
-	70, // 34: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
-	69, // 35: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
-	26, // 36: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
-	27, // 37: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
-	28, // 38: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
-	29, // 39: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
-	69, // 40: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
-	73, // 41: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	75, // 42: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
-	71, // 43: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
-	75, // 44: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
-	76, // 45: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
-	36, // 46: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
-	68, // 47: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
-	67, // 48: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
-	65, // 49: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
-	69, // 50: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
-	68, // 51: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
-	1,  // 52: flujo.v1.SignalRunResponse.outcome:type_name -> flujo.v1.SignalOutcome
-	2,  // 53: flujo.v1.CancelRunResponse.outcome:type_name -> flujo.v1.CancelOutcome
-	3,  // 54: flujo.v1.PauseRunResponse.outcome:type_name -> flujo.v1.PauseOutcome
-	69, // 55: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
-	68, // 56: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
-	68, // 57: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
-	68, // 58: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
-	1,  // 59: flujo.v1.SetVariableResponse.outcome:type_name -> flujo.v1.SignalOutcome
-	68, // 60: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
-	66, // 61: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
-	67, // 62: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
-	69, // 63: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
-	71, // 64: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
-	58, // 65: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
-	57, // 66: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
-	72, // 67: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
-	4,  // 68: flujo.v1.Reason.why:type_name -> flujo.v1.ReasonKind
-	72, // 69: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	9,  // 70: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	73, // 71: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
-	73, // 72: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
-	69, // 73: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
-	68, // 74: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
-	5,  // 75: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
-	7,  // 76: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
-	10, // 77: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
-	12, // 78: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
-	14, // 79: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
-	20, // 80: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
-	22, // 81: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
-	24, // 82: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
-	30, // 83: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
-	32, // 84: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
-	34, // 85: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
-	37, // 86: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
-	39, // 87: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
-	41, // 88: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
-	43, // 89: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
-	45, // 90: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
-	47, // 91: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
-	49, // 92: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
-	51, // 93: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
-	53, // 94: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
-	55, // 95: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
-	59, // 96: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
-	61, // 97: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
-	6,  // 98: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
-	8,  // 99: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
-	11, // 100: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
-	13, // 101: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
-	15, // 102: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
-	21, // 103: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
-	23, // 104: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
-	25, // 105: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
-	31, // 106: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
-	33, // 107: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
-	35, // 108: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
-	38, // 109: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
-	40, // 110: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
-	42, // 111: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
-	44, // 112: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
-	46, // 113: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
-	48, // 114: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
-	50, // 115: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
-	52, // 116: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
-	54, // 117: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
-	56, // 118: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
-	60, // 119: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
-	62, // 120: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
-	98, // [98:121] is the sub-list for method output_type
-	75, // [75:98] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	74,  // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
+	75,  // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
+	70,  // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
+	76,  // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
+	77,  // 4: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
+	76,  // 5: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
+	78,  // 6: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
+	71,  // 7: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
+	79,  // 8: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
+	79,  // 9: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
+	79,  // 10: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
+	79,  // 11: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
+	79,  // 12: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
+	79,  // 13: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
+	9,   // 14: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	0,   // 15: flujo.v1.ListRunsRequest.order:type_name -> flujo.v1.RunOrder
+	76,  // 16: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
+	9,   // 17: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	80,  // 18: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
+	79,  // 19: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
+	79,  // 20: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
+	16,  // 21: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
+	17,  // 22: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
+	17,  // 23: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
+	80,  // 24: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
+	80,  // 25: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
+	80,  // 26: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
+	18,  // 27: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
+	19,  // 28: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
+	78,  // 29: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
+	80,  // 30: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
+	80,  // 31: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
+	81,  // 32: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
+	80,  // 33: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
+	77,  // 34: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
+	76,  // 35: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
+	26,  // 36: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
+	27,  // 37: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
+	28,  // 38: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
+	29,  // 39: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
+	76,  // 40: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
+	80,  // 41: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	82,  // 42: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
+	78,  // 43: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
+	9,   // 44: flujo.v1.WatchRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	32,  // 45: flujo.v1.WatchRunsResponse.header:type_name -> flujo.v1.WatchRunsHeader
+	33,  // 46: flujo.v1.WatchRunsResponse.snapshot:type_name -> flujo.v1.RunSnapshot
+	34,  // 47: flujo.v1.WatchRunsResponse.events:type_name -> flujo.v1.RunEventBatch
+	36,  // 48: flujo.v1.WatchRunsResponse.bookmark:type_name -> flujo.v1.WatchRunsBookmark
+	80,  // 49: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	76,  // 50: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
+	35,  // 51: flujo.v1.RunEventBatch.events:type_name -> flujo.v1.RunEvent
+	82,  // 52: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
+	82,  // 53: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
+	83,  // 54: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
+	43,  // 55: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
+	75,  // 56: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
+	74,  // 57: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
+	72,  // 58: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
+	76,  // 59: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
+	75,  // 60: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
+	1,   // 61: flujo.v1.SignalRunResponse.outcome:type_name -> flujo.v1.SignalOutcome
+	2,   // 62: flujo.v1.CancelRunResponse.outcome:type_name -> flujo.v1.CancelOutcome
+	3,   // 63: flujo.v1.PauseRunResponse.outcome:type_name -> flujo.v1.PauseOutcome
+	76,  // 64: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
+	75,  // 65: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
+	75,  // 66: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
+	75,  // 67: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
+	1,   // 68: flujo.v1.SetVariableResponse.outcome:type_name -> flujo.v1.SignalOutcome
+	75,  // 69: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
+	73,  // 70: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
+	74,  // 71: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
+	76,  // 72: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
+	78,  // 73: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
+	65,  // 74: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
+	64,  // 75: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
+	79,  // 76: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
+	4,   // 77: flujo.v1.Reason.why:type_name -> flujo.v1.ReasonKind
+	79,  // 78: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	9,   // 79: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	80,  // 80: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
+	80,  // 81: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
+	76,  // 82: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
+	75,  // 83: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
+	5,   // 84: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
+	7,   // 85: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
+	10,  // 86: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
+	12,  // 87: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
+	14,  // 88: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
+	20,  // 89: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
+	22,  // 90: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
+	24,  // 91: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
+	30,  // 92: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
+	37,  // 93: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
+	39,  // 94: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
+	41,  // 95: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
+	44,  // 96: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
+	46,  // 97: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
+	48,  // 98: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
+	50,  // 99: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
+	52,  // 100: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
+	54,  // 101: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
+	56,  // 102: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
+	58,  // 103: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
+	60,  // 104: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
+	62,  // 105: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
+	66,  // 106: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
+	68,  // 107: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
+	6,   // 108: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
+	8,   // 109: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
+	11,  // 110: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
+	13,  // 111: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
+	15,  // 112: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
+	21,  // 113: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
+	23,  // 114: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
+	25,  // 115: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
+	31,  // 116: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
+	38,  // 117: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
+	40,  // 118: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
+	42,  // 119: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
+	45,  // 120: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
+	47,  // 121: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
+	49,  // 122: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
+	51,  // 123: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
+	53,  // 124: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
+	55,  // 125: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
+	57,  // 126: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
+	59,  // 127: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
+	61,  // 128: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
+	63,  // 129: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
+	67,  // 130: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
+	69,  // 131: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
+	108, // [108:132] is the sub-list for method output_type
+	84,  // [84:108] is the sub-list for method input_type
+	84,  // [84:84] is the sub-list for extension type_name
+	84,  // [84:84] is the sub-list for extension extendee
+	0,   // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_run_service_proto_init() }
@@ -5038,15 +5614,21 @@ func file_flujo_v1_run_service_proto_init() {
 		(*WatchRunResponse_Bookmark)(nil),
 		(*WatchRunResponse_End)(nil),
 	}
-	file_flujo_v1_run_service_proto_msgTypes[29].OneofWrappers = []any{}
-	file_flujo_v1_run_service_proto_msgTypes[53].OneofWrappers = []any{}
+	file_flujo_v1_run_service_proto_msgTypes[26].OneofWrappers = []any{
+		(*WatchRunsResponse_Header)(nil),
+		(*WatchRunsResponse_Snapshot)(nil),
+		(*WatchRunsResponse_Events)(nil),
+		(*WatchRunsResponse_Bookmark)(nil),
+	}
+	file_flujo_v1_run_service_proto_msgTypes[36].OneofWrappers = []any{}
+	file_flujo_v1_run_service_proto_msgTypes[60].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flujo_v1_run_service_proto_rawDesc), len(file_flujo_v1_run_service_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   62,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

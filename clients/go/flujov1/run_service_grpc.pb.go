@@ -29,6 +29,7 @@ const (
 	RunService_ListSteps_FullMethodName     = "/flujo.v1.RunService/ListSteps"
 	RunService_WaitRun_FullMethodName       = "/flujo.v1.RunService/WaitRun"
 	RunService_WatchRun_FullMethodName      = "/flujo.v1.RunService/WatchRun"
+	RunService_WatchRuns_FullMethodName     = "/flujo.v1.RunService/WatchRuns"
 	RunService_ListEvents_FullMethodName    = "/flujo.v1.RunService/ListEvents"
 	RunService_ReadPayload_FullMethodName   = "/flujo.v1.RunService/ReadPayload"
 	RunService_ReadLogs_FullMethodName      = "/flujo.v1.RunService/ReadLogs"
@@ -168,6 +169,23 @@ type RunServiceClient interface {
 	//	NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
 	//	ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
+	// Streams the events of all runs, or of those that a filter chooses: those stored behind `cursor`, then each new one as
+	// soon as it is durable, in the order in which they became durable and each once. For each run that is the order of
+	// its journal. It makes no difference which process runs a run.
+	//
+	// The first message is a header. The stream does not end by itself. When it breaks, watch again with the cursor of the last
+	// event, batch or bookmark that was handled: also at another server of the same store. Events of a run that is deleted
+	// before they are sent are left out. An event that a newer release has written comes without its fact, as one that this
+	// contract does not know.
+	//
+	// For a view of all runs that misses nothing ask for a `snapshot` with `from_now`: first all runs as they stand, then
+	// what happens to them. An event that a snapshot counts already, by `seq` of its run, may follow it.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
+	//	  the filter has a part that changes while a run goes on.
+	WatchRuns(ctx context.Context, in *WatchRunsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunsResponse], error)
 	// Lists stored events of a run. For following a run, use WatchRun.
 	//
 	// Errors:
@@ -439,6 +457,25 @@ func (c *runServiceClient) WatchRun(ctx context.Context, in *WatchRunRequest, op
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_WatchRunClient = grpc.ServerStreamingClient[WatchRunResponse]
 
+func (c *runServiceClient) WatchRuns(ctx context.Context, in *WatchRunsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[1], RunService_WatchRuns_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRunsRequest, WatchRunsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_WatchRunsClient = grpc.ServerStreamingClient[WatchRunsResponse]
+
 func (c *runServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListEventsResponse)
@@ -451,7 +488,7 @@ func (c *runServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest
 
 func (c *runServiceClient) ReadPayload(ctx context.Context, in *ReadPayloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadPayloadResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[1], RunService_ReadPayload_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[2], RunService_ReadPayload_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -470,7 +507,7 @@ type RunService_ReadPayloadClient = grpc.ServerStreamingClient[ReadPayloadRespon
 
 func (c *runServiceClient) ReadLogs(ctx context.Context, in *ReadLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadLogsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[2], RunService_ReadLogs_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[3], RunService_ReadLogs_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -729,6 +766,23 @@ type RunServiceServer interface {
 	//	NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
 	//	ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
+	// Streams the events of all runs, or of those that a filter chooses: those stored behind `cursor`, then each new one as
+	// soon as it is durable, in the order in which they became durable and each once. For each run that is the order of
+	// its journal. It makes no difference which process runs a run.
+	//
+	// The first message is a header. The stream does not end by itself. When it breaks, watch again with the cursor of the last
+	// event, batch or bookmark that was handled: also at another server of the same store. Events of a run that is deleted
+	// before they are sent are left out. An event that a newer release has written comes without its fact, as one that this
+	// contract does not know.
+	//
+	// For a view of all runs that misses nothing ask for a `snapshot` with `from_now`: first all runs as they stand, then
+	// what happens to them. An event that a snapshot counts already, by `seq` of its run, may follow it.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
+	//	  the filter has a part that changes while a run goes on.
+	WatchRuns(*WatchRunsRequest, grpc.ServerStreamingServer[WatchRunsResponse]) error
 	// Lists stored events of a run. For following a run, use WatchRun.
 	//
 	// Errors:
@@ -935,6 +989,9 @@ func (UnimplementedRunServiceServer) WaitRun(context.Context, *WaitRunRequest) (
 func (UnimplementedRunServiceServer) WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchRun not implemented")
 }
+func (UnimplementedRunServiceServer) WatchRuns(*WatchRunsRequest, grpc.ServerStreamingServer[WatchRunsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchRuns not implemented")
+}
 func (UnimplementedRunServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
 }
@@ -1137,6 +1194,17 @@ func _RunService_WatchRun_Handler(srv interface{}, stream grpc.ServerStream) err
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_WatchRunServer = grpc.ServerStreamingServer[WatchRunResponse]
+
+func _RunService_WatchRuns_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRunsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RunServiceServer).WatchRuns(m, &grpc.GenericServerStream[WatchRunsRequest, WatchRunsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_WatchRunsServer = grpc.ServerStreamingServer[WatchRunsResponse]
 
 func _RunService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListEventsRequest)
@@ -1486,6 +1554,11 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchRun",
 			Handler:       _RunService_WatchRun_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchRuns",
+			Handler:       _RunService_WatchRuns_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -191,7 +191,7 @@ type Limits struct {
 	MaxPageSize uint32 `protobuf:"varint,5,opt,name=max_page_size,json=maxPageSize,proto3" json:"max_page_size,omitempty"`
 	// Calls at a time, all clients together.
 	MaxCalls uint32 `protobuf:"varint,6,opt,name=max_calls,json=maxCalls,proto3" json:"max_calls,omitempty"`
-	// WatchRun and WaitRun at a time, of those, all clients together.
+	// WatchRun, WatchRuns and WaitRun at a time, of those, all clients together.
 	MaxWaitingCalls uint32 `protobuf:"varint,7,opt,name=max_waiting_calls,json=maxWaitingCalls,proto3" json:"max_waiting_calls,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

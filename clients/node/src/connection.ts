@@ -1,0 +1,86 @@
+import { readFileSync } from "node:fs";
+import { connect as connectSocket } from "node:net";
+
+import type { Interceptor } from "@connectrpc/connect";
+import { createClient, type Client, type Transport } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+
+import { RunService } from "./gen/flujo/v1/run_service_pb.js";
+import { SystemService } from "./gen/flujo/v1/system_service_pb.js";
+
+/** What a client shows a server, and how long it waits. Nothing is needed on a unix socket. */
+export interface Options {
+  /** Shown to a server that listens on TCP. */
+  token?: string;
+  /** File with the authority that has signed the server's certificate. Turns TLS on. */
+  ca?: string;
+  /** Files with a certificate of the client's own and its key, for a server that asks for one. */
+  certificate?: string;
+  key?: string;
+  /** Bounds each call but those that follow a run; 30 by default, Infinity for no bound. */
+  callSeconds?: number;
+  /** How long those look for a server that has gone; 60 by default. */
+  reconnectSeconds?: number;
+}
+
+/** One connection, made with the first call. */
+export interface Connection {
+  readonly runs: Client<typeof RunService>;
+  readonly system: Client<typeof SystemService>;
+  close(): void;
+}
+
+/** Returns what makes connections to a server at `unix:PATH` or `tcp://HOST:PORT`. Throws TypeError for an address that is
+ * none, and for credentials that must not be sent there. */
+export function connector(address: string, options: Options): () => Connection {
+  const { baseUrl, nodeOptions } = target(address, options);
+  const interceptors: Interceptor[] = [];
+  if (options.token !== undefined) {
+    const shown = `Bearer ${options.token}`;
+    interceptors.push((next) => (request) => {
+      request.header.set("authorization", shown);
+      return next(request);
+    });
+  }
+  return () => {
+    const pings = { pingIntervalMs: 20_000, pingTimeoutMs: 10_000, pingIdleConnection: true }; // servers allow one each 10 s
+    const sessionManager = new Http2SessionManager(baseUrl, pings, nodeOptions);
+    const transport: Transport = createGrpcTransport({ baseUrl, interceptors, sessionManager });
+    return {
+      runs: createClient(RunService, transport),
+      system: createClient(SystemService, transport),
+      close: () => {
+        sessionManager.abort();
+      },
+    };
+  };
+}
+
+function target(address: string, options: Options): { baseUrl: string; nodeOptions: object } {
+  if ((options.certificate === undefined) !== (options.key === undefined)) {
+    throw new TypeError("a certificate and its key go together");
+  }
+  if (options.certificate !== undefined && options.ca === undefined) {
+    throw new TypeError("a certificate needs TLS; pass `ca` as well");
+  }
+  const unix = /^unix:(?:\/\/(?=\/))?(.+)$/s.exec(address);
+  if (unix?.[1] !== undefined) {
+    const path = unix[1];
+    return { baseUrl: "http://localhost", nodeOptions: { createConnection: () => connectSocket(path) } };
+  }
+  const tcp = /^(?:tcp:\/\/)?(\[[0-9a-f:.]+\]|[\w.-]+):(\d{1,5})\/?$/i.exec(address);
+  if (tcp?.[1] === undefined || tcp[2] === undefined) {
+    throw new TypeError(`${JSON.stringify(address)} is neither unix:PATH nor tcp://HOST:PORT`);
+  }
+  if (options.ca === undefined) {
+    if (!/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(tcp[1])) {
+      throw new TypeError(`without TLS everybody on the way to ${tcp[1]} reads and changes what is sent; pass \`ca\``);
+    }
+    return { baseUrl: `http://${tcp[1]}:${tcp[2]}`, nodeOptions: {} };
+  }
+  const own =
+    options.certificate === undefined || options.key === undefined
+      ? {}
+      : { cert: readFileSync(options.certificate), key: readFileSync(options.key) };
+  return { baseUrl: `https://${tcp[1]}:${tcp[2]}`, nodeOptions: { ca: readFileSync(options.ca), ...own } };
+}

@@ -1,0 +1,34 @@
+import { isSafeNumber, parse, stringify } from "lossless-json";
+
+import { RunStatus } from "./gen/flujo/v1/run_pb.js";
+
+/** What JSON text becomes. A whole number that a number of JavaScript cannot hold is a bigint. */
+export type Json = null | boolean | number | bigint | string | Json[] | { [name: string]: Json };
+
+const MANY_DIGITS = /\d{16}/;
+
+/** Returns the value in JSON text, with all digits of whole numbers. */
+export function decode(text: string): Json {
+  if (!MANY_DIGITS.test(text)) return JSON.parse(text) as Json; // the usual, and much faster
+  return parse(text, null, (digits) =>
+    /^-?\d+$/.test(digits) && !isSafeNumber(digits) ? BigInt(digits) : Number(digits),
+  ) as Json;
+}
+
+/** Returns a value as JSON text; a bigint is a whole number. Throws TypeError for what is no JSON. */
+export function encode(value: unknown): string {
+  const text = stringify(value);
+  if (text === undefined) throw new TypeError(`${typeof value} is no JSON`);
+  return text;
+}
+
+/** Returns a status as flujo says it everywhere: "completed". One of a newer server is "unknown (42)". */
+export function statusText(status: RunStatus): string {
+  return word(RunStatus, status);
+}
+
+/** Returns the name of a value of a generated enum as a word. */
+export function word(names: Record<number, string | number>, value: number): string {
+  const name = names[value];
+  return value === 0 || typeof name !== "string" ? `unknown (${value.toString()})` : name.toLowerCase();
+}
