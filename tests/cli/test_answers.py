@@ -110,7 +110,7 @@ CALLS: list[tuple[str, list[str]]] = [
     ("version", ["version"]),
 ]
 
-WITH_A_SERVER = {"serve", "ping"}
+WITH_A_SERVER = {"serve", "ping", "workflows", "workflows NAME"}
 """Commands whose answers need a server."""
 
 WITHOUT = {"completion", "schema", "token revoke"}
@@ -209,6 +209,12 @@ def test_an_error_is_as_promised(stored: Flujoctl) -> None:
 REMOTE = [
     ("ping", ["ping"]),
     *((command, call) for command, call in CALLS if command in ("list", "inspect", "explain", "events", "stats")),
+    ("workflows", ["workflows"]),
+    ("workflows NAME", ["workflows", "plenty"]),
+    ("export", ["export", "done"]),
+    ("import", ["import", "gone.json"]),
+    ("db check", ["db", "check"]),
+    ("db backup", ["db", "backup", "copy.db"]),
     ("signal", ["signal", "gate", "go"]),
 ]
 
@@ -219,7 +225,11 @@ def test_the_answers_over_a_server_are_the_same(prepared: Path, folder: Path) ->
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     flujoctl = [sys.executable, "-m", "flujoctl"]
     with subprocess.Popen(
-        [*flujoctl, "serve", "-q", "-o", "json"], env=environment, cwd=folder, stdout=subprocess.PIPE, text=True
+        [*flujoctl, "serve", "plenty.yaml", "-q", "-o", "json"],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as server:
         assert server.stdout is not None
         listening = json.loads(server.stdout.readline())

@@ -373,15 +373,7 @@ def test_a_copy_needs_two_stores(arguments: tuple[str, ...], told: str, flujoctl
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ("export", "gate"),
-        ("import", "gate.json"),
-        ("db", "check"),
-        ("db", "info"),
-        ("db", "backup", "copy"),
-        ("db", "restore", "copy"),
-        ("db", "migrate"),
-    ],
+    [("db", "info"), ("db", "restore", "copy"), ("db", "migrate")],
     ids=lambda arguments: "-".join(arguments[:2]),
 )
 @pytest.mark.parametrize("named", ["option", "variable"])
@@ -397,6 +389,22 @@ def test_a_server_is_refused(
 
     assert ended.code == 2
     assert "run it beside the store, with --store URL" in ended.err
+    assert not Path("copy").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("export", "gate"), ("import", "gate.json"), ("db", "check"), ("db", "backup", "copy")],
+    ids=lambda arguments: "-".join(arguments[:2]),
+)
+def test_a_server_is_asked_for_what_it_can_do_itself(arguments: tuple[str, ...], flujoctl: Flujoctl) -> None:
+    """And not the store here in its place, when none answers."""
+    assert flujoctl("export", "gate", "--to", "gate.json").code == 0
+
+    ended = flujoctl(*arguments, "--server", "unix:nosuch.sock")
+
+    assert ended.code == 5
+    assert "cannot be reached" in ended.err
     assert not Path("copy").exists()
 
 

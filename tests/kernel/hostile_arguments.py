@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints, is_typeddict
 
 from flujo.kernel import Workflow
@@ -35,6 +36,9 @@ HOSTILE: dict[str, tuple[Any, ...]] = {
     "Workflow | None": (5, "doubling", len, object()),
     "RunSummary": ("r", 5, None, object()),
     "WorkflowState": ("r", 5, None, object()),
+    "Path": ("copy", 5, None, object()),
+    "Export": ({}, "{}", 5, None, object()),
+    "Callable[[int, int], None]": ("progress", 5, None, object()),
     "Callable[[StoredDefinition], Workflow]": ("load", 5, None, object()),
 }
 """What is no value of a type. A type that is not here fails the test of the argument that has it."""
@@ -51,6 +55,9 @@ FITTING: dict[str, Any] = {
     "changes": [],
     "workflow": doubling,
     "address": "unix:server.sock",
+    "text": "name: x",
+    "target": Path("copy"),
+    "export": None,
 }
 """What else a call needs."""
 

@@ -31,15 +31,35 @@ from flujo.kernel.observer import WATCH_EVENTS
 from flujo.kernel.state import PauseReason, RunStatus, StepStatus
 from flujo.kernel.store import filters
 from flujo.server import runs
-from flujo.v1 import event_pb2, limits_pb2, payload_pb2, run_pb2, run_service_pb2, system_service_pb2
+from flujo.v1 import (
+    event_pb2,
+    limits_pb2,
+    payload_pb2,
+    run_pb2,
+    run_service_pb2,
+    system_service_pb2,
+    workflow_service_pb2,
+)
 from proto.contract import PROTO, Documented, documented_errors, undocumented_lines
 
-FILES = [each.DESCRIPTOR for each in (event_pb2, limits_pb2, payload_pb2, run_pb2, run_service_pb2, system_service_pb2)]
+FILES = [
+    each.DESCRIPTOR
+    for each in (
+        event_pb2,
+        limits_pb2,
+        payload_pb2,
+        run_pb2,
+        run_service_pb2,
+        system_service_pb2,
+        workflow_service_pb2,
+    )
+]
 METHODS = [
     method.name
     for service in (
         run_service_pb2.DESCRIPTOR.services_by_name["RunService"],
         system_service_pb2.DESCRIPTOR.services_by_name["SystemService"],
+        workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"],
     )
     for method in service.methods
 ]
@@ -51,7 +71,7 @@ def test_every_documented_error_is_one_of_ours(documented: Documented) -> None:
     codes = {code for kind, (code, _) in TABLE.items() if kind.reason == documented.reason}
 
     assert grpc.StatusCode[documented.code] in codes
-    assert documented.method in (*METHODS, "RunService", "SystemService")
+    assert documented.method in (*METHODS, "RunService", "SystemService", "WorkflowService")
 
 
 def test_errors_are_documented_once_and_in_one_form() -> None:

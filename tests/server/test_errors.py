@@ -35,6 +35,7 @@ from flujo.kernel.errors import (
     StoreFullError,
     UnknownEventError,
 )
+from flujo.kernel.transfer import export_run, to_json
 from flujo.server.listening import load_stored
 from flujo.server.pages import PageTokens
 from flujo.v1 import run_pb2
@@ -70,6 +71,11 @@ async def watch(runs: Runs, *arguments: Any, **options: Any) -> None:
             pass
 
 
+async def exported(runs: Any, run_id: str) -> Any:
+    """A run as a document, of a kernel or of a client."""
+    return await (runs.export_run(run_id) if isinstance(runs, Client) else export_run(runs.backend, run_id))
+
+
 async def watch_all(runs: Runs) -> None:
     """Follow all runs until that fails."""
     async with aclosing(runs.watch_runs()) as events:
@@ -85,6 +91,9 @@ def about(method: str, request: Any, call: Callable[[Runs, str], Awaitable[Any]]
 
 
 NOW = "the uid that the run has now"
+DONE = b"the document of the run done"
+"""In the place of that document."""
+
 BEFORE = "0123456789abcdef0123456789abcdef"
 """The uid of an earlier run."""
 
@@ -503,6 +512,8 @@ CASES = [
         {"what": "cursor"},
     ),
     Case("WatchRuns", INVALID, "INVALID_FIELD", "status", pb.WatchRunsRequest(filter=pb.RunFilter(failed_step="a"))),
+    about("ExportRun", pb.ExportRunRequest(run_id="nobody"), lambda runs, run_id: exported(runs, run_id)),
+    Case("ImportRun", INVALID, "INVALID_FIELD", "no document", pb.ImportRunRequest(chunk=b"{}")),
     about("ReadLogs", pb.ReadLogsRequest(run_id="nobody"), lambda runs, run_id: runs.read_log(run_id)),
     Case(
         "ReadLogs",
@@ -968,6 +979,8 @@ REQUESTS: dict[str, tuple[Any, Callable[[Runs], Awaitable[Any]] | None]] = {
     "WaitRun": (pb.WaitRunRequest(run_id="done"), lambda runs: runs.wait("done")),
     "WatchRun": (pb.WatchRunRequest(run_id="done"), lambda runs: watch(runs, "done")),
     "WatchRuns": (pb.WatchRunsRequest(), watch_all),
+    "ExportRun": (pb.ExportRunRequest(run_id="done"), lambda runs: exported(runs, "done")),
+    "ImportRun": (pb.ImportRunRequest(chunk=DONE), None),
     "ListEvents": (pb.ListEventsRequest(run_id="done"), lambda runs: runs.events("done")),
     "ReadPayload": (pb.ReadPayloadRequest(run_id="done", seq=1, uid=NOW), None),
     "ReadLogs": (pb.ReadLogsRequest(run_id="letters"), lambda runs: runs.read_log("letters")),
@@ -1004,19 +1017,34 @@ TROUBLES: dict[str, FlujoError] = {
 ELSEWHERE = {
     *(
         (service, *error)
-        for service in ("RunService", "SystemService")
+        for service in ("RunService", "SystemService", "WorkflowService")
         for error in (
             ("UNAVAILABLE", "SERVER_STOPPING"),
             ("RESOURCE_EXHAUSTED", "TOO_MANY_CALLS"),
             ("UNAUTHENTICATED", "UNAUTHENTICATED"),
         )
     ),
-    ("RunService", "PERMISSION_DENIED", "PERMISSION_DENIED"),
+    *(
+        (service, "PERMISSION_DENIED", "PERMISSION_DENIED")
+        for service in ("RunService", "SystemService", "WorkflowService")
+    ),
+    ("WorkflowService", INVALID, "INVALID_FIELD"),
+    ("ExportRun", "ABORTED", "RUN_REPLACED"),
+    ("ImportRun", INVALID, "PAYLOAD_TOO_LARGE"),
+    ("ImportRun", EXISTS, "RUN_EXISTS"),
+    ("ImportRun", "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED"),
+    ("ListWorkflows", INVALID, "INVALID_FIELD"),
+    ("GetWorkflow", MISSING, "WORKFLOW_NOT_FOUND"),
+    ("ValidateWorkflow", "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED"),
+    ("Backup", "UNAVAILABLE", "STORE_UNAVAILABLE"),
+    ("Backup", "RESOURCE_EXHAUSTED", "STORE_FULL"),
+    ("Check", "UNAVAILABLE", "STORE_UNAVAILABLE"),
     ("RunService", INVALID, "INVALID_FIELD"),
     ("RunService", "INTERNAL", "INTERNAL"),
     *((method, "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED") for method in ("StartRun", "ResumeRun", "ForkRun")),
 }
-"""Errors that have a test of their own: further down, and in test_access.py, test_slots.py and test_bounds.py."""
+"""Errors that have a test of their own: further down, and in test_access.py, test_slots.py, test_bounds.py and
+test_store_keeping.py."""
 
 
 class TroubledBackend(InMemoryBackend):
@@ -1086,7 +1114,9 @@ async def drain(messages: AsyncIterator[Any]) -> None:
 
 
 async def with_uid(kernel: Kernel, request: Any) -> Any:
-    """The request, with the uid that its run has now in the place of NOW."""
+    """The request, with the uid that its run has now in the place of NOW, and a document in that of DONE."""
+    if isinstance(request, pb.ImportRunRequest) and request.chunk == DONE:
+        return pb.ImportRunRequest(chunk=to_json(await export_run(kernel.backend, "done")).encode())
     if getattr(request, "uid", "") != NOW:
         return request
     made = type(request)()
@@ -1097,7 +1127,7 @@ async def with_uid(kernel: Kernel, request: Any) -> Any:
 
 async def refusal(stub: Any, method: str, request: Any) -> tuple[str, ErrorInfo, dict[str, Any], str]:
     """What the wire says of a refused request: code, ErrorInfo, further details by type, message."""
-    call = getattr(stub, method)(request)
+    call = getattr(stub, method)(iter([request]) if method == "ImportRun" else request)
     with pytest.raises(aio.AioRpcError) as refused:
         await (drain(call) if hasattr(call, "__aiter__") else call)
     status = rpc_status.from_call(refused.value)  # type: ignore[arg-type]

@@ -230,6 +230,14 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "role": "text",
         "milliseconds": "number",
     },
+    "workflow": {"name": "text", "version": "text?", "inputs": "[text]"},
+    "described workflow": {
+        "name": "text",
+        "version": "text?",
+        "inputs": "[text]",
+        "steps": "[text]?",
+        "definition": "text?",
+    },
     "listening": {"address": "text", "store": "text", "workflows": "[text]"},
     "error": {"error": "told error"},
     "told error": {
@@ -268,6 +276,8 @@ ANSWERS: Mapping[str, str] = {
     "diff": "[difference]",
     "stats": "statistics",
     "validate": "[problem]",
+    "workflows": "[workflow]",
+    "workflows NAME": "described workflow",
     "tasks": "[task]",
     "tasks NAME": "task",
     "init": "new file",

@@ -64,6 +64,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "Serve",
         (
             ("serve", "serve a store to clients in any language, over gRPC"),
+            ("workflows", "list the workflows of a server, or show one"),
             ("ping", "look whether a server answers, and who you are for it"),
             ("token", "make, list and revoke tokens for a server on TCP"),
         ),

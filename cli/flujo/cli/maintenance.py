@@ -1,7 +1,7 @@
 """Share what the commands need that work on a store itself: check, back up, export, copy.
 
-They open the store directly, never through a server. Ctrl-C and SIGTERM end them cleanly: the file they were writing is
-whole, or does not exist.
+They open the store directly, and a few of them ask a server to do so with its own. Ctrl-C and SIGTERM end them cleanly:
+the file they were writing is whole, or does not exist.
 """
 
 from __future__ import annotations
@@ -41,6 +41,13 @@ def own_store(session: Session) -> StoreTarget:
             "store, with --store URL"
         )
     return target
+
+
+def store_or_server(session: Session) -> StoreTarget | ServerTarget:
+    """Return the store this command works on, or the server that works on its own."""
+    if session.server is None and session.store is not None:
+        return discover_store(session.store)
+    return session.target
 
 
 @asynccontextmanager

@@ -184,6 +184,16 @@ class RunServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.ExplainRunRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_run__service__pb2.ExplainRunResponse.FromString,
                 _registered_method=True)
+        self.ExportRun = channel.unary_stream(
+                '/flujo.v1.RunService/ExportRun',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.ExportRunRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.ExportRunResponse.FromString,
+                _registered_method=True)
+        self.ImportRun = channel.stream_unary(
+                '/flujo.v1.RunService/ImportRun',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.ImportRunRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.ImportRunResponse.FromString,
+                _registered_method=True)
         self.DeleteRun = channel.unary_unary(
                 '/flujo.v1.RunService/DeleteRun',
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.DeleteRunRequest.SerializeToString,
@@ -573,6 +583,34 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportRun(self, request, context):
+        """Streams a run as a document, in pieces of up to 64 KiB: every event, its definition and the requests in its inbox, as
+        `flujoctl export` writes it. Of a run that is running it is a snapshot. ImportRun takes it, in this store or another one.
+        Files in its workspace are not in it.
+
+        Errors:
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        ABORTED RUN_REPLACED: it was deleted meanwhile, and another run was started under its id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportRun(self, request_iterator, context):
+        """Takes a document of ExportRun, in pieces of up to 1 MiB and 256 MiB in all, and stores the runs in it, which nobody runs
+        then: ResumeRun goes on with them. Runs that exist already are not changed. Harmless to repeat, and so without
+        `request_id`. A run may bring a definition, so this needs CAPABILITY_INLINE_DEFINITIONS besides the role admin.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: the document is not whole, was changed, or a newer release has written it.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: it has more than 256 MiB.
+        ALREADY_EXISTS RUN_EXISTS: an id in it belongs to another run.
+        PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteRun(self, request, context):
         """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
         without `request_id`: the run is not found then.
@@ -712,6 +750,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ExplainRun,
                     request_deserializer=flujo_dot_v1_dot_run__service__pb2.ExplainRunRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_run__service__pb2.ExplainRunResponse.SerializeToString,
+            ),
+            'ExportRun': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRun,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.ExportRunRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.ExportRunResponse.SerializeToString,
+            ),
+            'ImportRun': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportRun,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.ImportRunRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.ImportRunResponse.SerializeToString,
             ),
             'DeleteRun': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRun,
@@ -1358,6 +1406,60 @@ class RunService(object):
             '/flujo.v1.RunService/ExplainRun',
             flujo_dot_v1_dot_run__service__pb2.ExplainRunRequest.SerializeToString,
             flujo_dot_v1_dot_run__service__pb2.ExplainRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/flujo.v1.RunService/ExportRun',
+            flujo_dot_v1_dot_run__service__pb2.ExportRunRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.ExportRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportRun(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/flujo.v1.RunService/ImportRun',
+            flujo_dot_v1_dot_run__service__pb2.ImportRunRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.ImportRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

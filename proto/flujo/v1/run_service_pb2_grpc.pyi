@@ -302,6 +302,26 @@ class RunServiceStub:
     Errors:
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
     """
+    ExportRun: _aio.UnaryStreamMultiCallable[_run_service_pb2.ExportRunRequest, _run_service_pb2.ExportRunResponse]
+    """Streams a run as a document, in pieces of up to 64 KiB: every event, its definition and the requests in its inbox, as
+    `flujoctl export` writes it. Of a run that is running it is a snapshot. ImportRun takes it, in this store or another one.
+    Files in its workspace are not in it.
+
+    Errors:
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      ABORTED RUN_REPLACED: it was deleted meanwhile, and another run was started under its id.
+    """
+    ImportRun: _aio.StreamUnaryMultiCallable[_run_service_pb2.ImportRunRequest, _run_service_pb2.ImportRunResponse]
+    """Takes a document of ExportRun, in pieces of up to 1 MiB and 256 MiB in all, and stores the runs in it, which nobody runs
+    then: ResumeRun goes on with them. Runs that exist already are not changed. Harmless to repeat, and so without
+    `request_id`. A run may bring a definition, so this needs CAPABILITY_INLINE_DEFINITIONS besides the role admin.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the document is not whole, was changed, or a newer release has written it.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: it has more than 256 MiB.
+      ALREADY_EXISTS RUN_EXISTS: an id in it belongs to another run.
+      PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+    """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]
     """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
     without `request_id`: the run is not found then.
@@ -741,6 +761,38 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportRun(
+        self,
+        request: _run_service_pb2.ExportRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.ExportRunRequest, _abc.AsyncIterator[_run_service_pb2.ExportRunResponse]],
+    ) -> _abc.AsyncIterator[_run_service_pb2.ExportRunResponse]:
+        """Streams a run as a document, in pieces of up to 64 KiB: every event, its definition and the requests in its inbox, as
+        `flujoctl export` writes it. Of a run that is running it is a snapshot. ImportRun takes it, in this store or another one.
+        Files in its workspace are not in it.
+
+        Errors:
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          ABORTED RUN_REPLACED: it was deleted meanwhile, and another run was started under its id.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportRun(
+        self,
+        request_iterator: _abc.AsyncIterator[_run_service_pb2.ImportRunRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_run_service_pb2.ImportRunRequest], _abc.Awaitable[_run_service_pb2.ImportRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.ImportRunResponse]:
+        """Takes a document of ExportRun, in pieces of up to 1 MiB and 256 MiB in all, and stores the runs in it, which nobody runs
+        then: ResumeRun goes on with them. Runs that exist already are not changed. Harmless to repeat, and so without
+        `request_id`. A run may bring a definition, so this needs CAPABILITY_INLINE_DEFINITIONS besides the role admin.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the document is not whole, was changed, or a newer release has written it.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: it has more than 256 MiB.
+          ALREADY_EXISTS RUN_EXISTS: an id in it belongs to another run.
+          PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
         """
 
     @_abc_1.abstractmethod

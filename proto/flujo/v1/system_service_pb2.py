@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66lujo/v1/system_service.proto\x12\x08\x66lujo.v1\x1a\x15\x66lujo/v1/limits.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetSystemInfoRequest\"\xb5\x01\n\x06Limits\x12\x17\n\x0fmax_input_bytes\x18\x01 \x01(\x04\x12\x18\n\x10max_inline_bytes\x18\x02 \x01(\x04\x12\x18\n\x10max_answer_bytes\x18\x03 \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\x04\x12\x15\n\rmax_page_size\x18\x05 \x01(\r\x12\x11\n\tmax_calls\x18\x06 \x01(\r\x12\x19\n\x11max_waiting_calls\x18\x07 \x01(\r\"\xa4\x01\n\tKeepalive\x12\x34\n\x11min_ping_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rping_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cping_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf8\x03\n\x15GetSystemInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tB\x07\xba\xe1\x18\x03\x08\xe8\x07\x12\x19\n\tkernel_id\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\x08\x64\x12\x16\n\x05store\x18\x03 \x01(\tB\x07\xba\xe1\x18\x03\x08\xa0\x1f\x12\x32\n\x0c\x63\x61pabilities\x18\x04 \x03(\x0e\x32\x14.flujo.v1.CapabilityB\x06\xba\xe1\x18\x02\x10\x64\x12\x1d\n\tworkflows\x18\x05 \x03(\tB\n\xba\xe1\x18\x06\x08\xa0\x06\x10\xe8\x07\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03now\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11workflows_omitted\x18\x08 \x01(\r\x12 \n\x06limits\x18\t \x01(\x0b\x32\x10.flujo.v1.Limits\x12\x34\n\x11\x62ookmark_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\tkeepalive\x18\x0b \x01(\x0b\x32\x13.flujo.v1.Keepalive\x12\x1f\n\tprincipal\x18\x0c \x01(\tB\x07\xba\xe1\x18\x03\x08\xe8\x07H\x00\x88\x01\x01\x12\x1c\n\x04role\x18\r \x01(\x0e\x32\x0e.flujo.v1.RoleB\x0c\n\n_principal*\x80\x01\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41PABILITY_DURABLE\x10\x01\x12\x1b\n\x17\x43\x41PABILITY_SHARED_STORE\x10\x02\x12!\n\x1d\x43\x41PABILITY_INLINE_DEFINITIONS\x10\x03*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32\x61\n\rSystemService\x12P\n\rGetSystemInfo\x12\x1e.flujo.v1.GetSystemInfoRequest\x1a\x1f.flujo.v1.GetSystemInfoResponseBc\n\x0bio.flujo.v1B\x12SystemServiceProtoP\x01Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\xa2\x02\x03\x46LJ\xaa\x02\x08\x46lujo.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66lujo/v1/system_service.proto\x12\x08\x66lujo.v1\x1a\x15\x66lujo/v1/limits.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetSystemInfoRequest\"\x0f\n\rBackupRequest\"Z\n\x0e\x42\x61\x63kupResponse\x12\x15\n\x04\x66ile\x18\x01 \x01(\tB\x07\xba\xe1\x18\x03\x08\xa0\x1f\x12\x17\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\x08\xba\xe1\x18\x04\x08\x80\x80\x04\x12\x18\n\x07same_as\x18\x03 \x01(\tB\x07\xba\xe1\x18\x03\x08\xa0\x1f\"\x0e\n\x0c\x43heckRequest\"p\n\rCheckResponse\x12+\n\x08progress\x18\x01 \x01(\x0b\x32\x17.flujo.v1.CheckProgressH\x00\x12\'\n\x06report\x18\x02 \x01(\x0b\x32\x15.flujo.v1.CheckReportH\x00\x42\t\n\x07\x63ontent\",\n\rCheckProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"\xa4\x01\n\x0b\x43heckReport\x12\x0c\n\x04runs\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x04\x12\x13\n\x0binterrupted\x18\x03 \x01(\x04\x12\x0f\n\x07orphans\x18\x04 \x01(\x04\x12\x0f\n\x07\x64\x61maged\x18\x05 \x01(\x04\x12\r\n\x05newer\x18\x06 \x01(\x04\x12\x31\n\x08\x66indings\x18\x07 \x03(\x0b\x32\x16.flujo.v1.CheckFindingB\x07\xba\xe1\x18\x03\x10\xe8\x07\"\x95\x01\n\x0c\x43heckFinding\x12)\n\x08severity\x18\x01 \x01(\x0e\x32\x17.flujo.v1.CheckSeverity\x12\x1b\n\x06run_id\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\x08\x64H\x00\x88\x01\x01\x12\x15\n\x04text\x18\x03 \x01(\tB\x07\xba\xe1\x18\x03\x08\xc0>\x12\x1b\n\x08\x63ommands\x18\x04 \x03(\tB\t\xba\xe1\x18\x05\x08\xa0\x1f\x10\x14\x42\t\n\x07_run_id\"\xb5\x01\n\x06Limits\x12\x17\n\x0fmax_input_bytes\x18\x01 \x01(\x04\x12\x18\n\x10max_inline_bytes\x18\x02 \x01(\x04\x12\x18\n\x10max_answer_bytes\x18\x03 \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\x04\x12\x15\n\rmax_page_size\x18\x05 \x01(\r\x12\x11\n\tmax_calls\x18\x06 \x01(\r\x12\x19\n\x11max_waiting_calls\x18\x07 \x01(\r\"\xa4\x01\n\tKeepalive\x12\x34\n\x11min_ping_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rping_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cping_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf8\x03\n\x15GetSystemInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tB\x07\xba\xe1\x18\x03\x08\xe8\x07\x12\x19\n\tkernel_id\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\x08\x64\x12\x16\n\x05store\x18\x03 \x01(\tB\x07\xba\xe1\x18\x03\x08\xa0\x1f\x12\x32\n\x0c\x63\x61pabilities\x18\x04 \x03(\x0e\x32\x14.flujo.v1.CapabilityB\x06\xba\xe1\x18\x02\x10\x64\x12\x1d\n\tworkflows\x18\x05 \x03(\tB\n\xba\xe1\x18\x06\x08\xa0\x06\x10\xe8\x07\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03now\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11workflows_omitted\x18\x08 \x01(\r\x12 \n\x06limits\x18\t \x01(\x0b\x32\x10.flujo.v1.Limits\x12\x34\n\x11\x62ookmark_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\tkeepalive\x18\x0b \x01(\x0b\x32\x13.flujo.v1.Keepalive\x12\x1f\n\tprincipal\x18\x0c \x01(\tB\x07\xba\xe1\x18\x03\x08\xe8\x07H\x00\x88\x01\x01\x12\x1c\n\x04role\x18\r \x01(\x0e\x32\x0e.flujo.v1.RoleB\x0c\n\n_principal*\x80\x01\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41PABILITY_DURABLE\x10\x01\x12\x1b\n\x17\x43\x41PABILITY_SHARED_STORE\x10\x02\x12!\n\x1d\x43\x41PABILITY_INLINE_DEFINITIONS\x10\x03*e\n\rCheckSeverity\x12\x1e\n\x1a\x43HECK_SEVERITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43HECK_SEVERITY_DAMAGED\x10\x01\x12\x18\n\x14\x43HECK_SEVERITY_NEWER\x10\x02*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32\xdc\x01\n\rSystemService\x12P\n\rGetSystemInfo\x12\x1e.flujo.v1.GetSystemInfoRequest\x1a\x1f.flujo.v1.GetSystemInfoResponse\x12=\n\x06\x42\x61\x63kup\x12\x17.flujo.v1.BackupRequest\x1a\x18.flujo.v1.BackupResponse0\x01\x12:\n\x05\x43heck\x12\x16.flujo.v1.CheckRequest\x1a\x17.flujo.v1.CheckResponse0\x01\x42\x63\n\x0bio.flujo.v1B\x12SystemServiceProtoP\x01Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\xa2\x02\x03\x46LJ\xaa\x02\x08\x46lujo.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,20 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'flujo.v1.system_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\013io.flujo.v1B\022SystemServiceProtoP\001Z-github.com/flujo/flujo/proto/flujo/v1;flujov1\242\002\003FLJ\252\002\010Flujo.V1'
+  _globals['_BACKUPRESPONSE'].fields_by_name['file']._loaded_options = None
+  _globals['_BACKUPRESPONSE'].fields_by_name['file']._serialized_options = b'\272\341\030\003\010\240\037'
+  _globals['_BACKUPRESPONSE'].fields_by_name['chunk']._loaded_options = None
+  _globals['_BACKUPRESPONSE'].fields_by_name['chunk']._serialized_options = b'\272\341\030\004\010\200\200\004'
+  _globals['_BACKUPRESPONSE'].fields_by_name['same_as']._loaded_options = None
+  _globals['_BACKUPRESPONSE'].fields_by_name['same_as']._serialized_options = b'\272\341\030\003\010\240\037'
+  _globals['_CHECKREPORT'].fields_by_name['findings']._loaded_options = None
+  _globals['_CHECKREPORT'].fields_by_name['findings']._serialized_options = b'\272\341\030\003\020\350\007'
+  _globals['_CHECKFINDING'].fields_by_name['run_id']._loaded_options = None
+  _globals['_CHECKFINDING'].fields_by_name['run_id']._serialized_options = b'\272\341\030\002\010d'
+  _globals['_CHECKFINDING'].fields_by_name['text']._loaded_options = None
+  _globals['_CHECKFINDING'].fields_by_name['text']._serialized_options = b'\272\341\030\003\010\300>'
+  _globals['_CHECKFINDING'].fields_by_name['commands']._loaded_options = None
+  _globals['_CHECKFINDING'].fields_by_name['commands']._serialized_options = b'\272\341\030\005\010\240\037\020\024'
   _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['version']._loaded_options = None
   _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['version']._serialized_options = b'\272\341\030\003\010\350\007'
   _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['kernel_id']._loaded_options = None
@@ -47,18 +61,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['workflows']._serialized_options = b'\272\341\030\006\010\240\006\020\350\007'
   _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['principal']._loaded_options = None
   _globals['_GETSYSTEMINFORESPONSE'].fields_by_name['principal']._serialized_options = b'\272\341\030\003\010\350\007'
-  _globals['_CAPABILITY']._serialized_start=1014
-  _globals['_CAPABILITY']._serialized_end=1142
-  _globals['_ROLE']._serialized_start=1144
-  _globals['_ROLE']._serialized_end=1224
+  _globals['_CAPABILITY']._serialized_start=1618
+  _globals['_CAPABILITY']._serialized_end=1746
+  _globals['_CHECKSEVERITY']._serialized_start=1748
+  _globals['_CHECKSEVERITY']._serialized_end=1849
+  _globals['_ROLE']._serialized_start=1851
+  _globals['_ROLE']._serialized_end=1931
   _globals['_GETSYSTEMINFOREQUEST']._serialized_start=131
   _globals['_GETSYSTEMINFOREQUEST']._serialized_end=153
-  _globals['_LIMITS']._serialized_start=156
-  _globals['_LIMITS']._serialized_end=337
-  _globals['_KEEPALIVE']._serialized_start=340
-  _globals['_KEEPALIVE']._serialized_end=504
-  _globals['_GETSYSTEMINFORESPONSE']._serialized_start=507
-  _globals['_GETSYSTEMINFORESPONSE']._serialized_end=1011
-  _globals['_SYSTEMSERVICE']._serialized_start=1226
-  _globals['_SYSTEMSERVICE']._serialized_end=1323
+  _globals['_BACKUPREQUEST']._serialized_start=155
+  _globals['_BACKUPREQUEST']._serialized_end=170
+  _globals['_BACKUPRESPONSE']._serialized_start=172
+  _globals['_BACKUPRESPONSE']._serialized_end=262
+  _globals['_CHECKREQUEST']._serialized_start=264
+  _globals['_CHECKREQUEST']._serialized_end=278
+  _globals['_CHECKRESPONSE']._serialized_start=280
+  _globals['_CHECKRESPONSE']._serialized_end=392
+  _globals['_CHECKPROGRESS']._serialized_start=394
+  _globals['_CHECKPROGRESS']._serialized_end=438
+  _globals['_CHECKREPORT']._serialized_start=441
+  _globals['_CHECKREPORT']._serialized_end=605
+  _globals['_CHECKFINDING']._serialized_start=608
+  _globals['_CHECKFINDING']._serialized_end=757
+  _globals['_LIMITS']._serialized_start=760
+  _globals['_LIMITS']._serialized_end=941
+  _globals['_KEEPALIVE']._serialized_start=944
+  _globals['_KEEPALIVE']._serialized_end=1108
+  _globals['_GETSYSTEMINFORESPONSE']._serialized_start=1111
+  _globals['_GETSYSTEMINFORESPONSE']._serialized_end=1615
+  _globals['_SYSTEMSERVICE']._serialized_start=1934
+  _globals['_SYSTEMSERVICE']._serialized_end=2154
 # @@protoc_insertion_point(module_scope)

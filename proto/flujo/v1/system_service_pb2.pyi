@@ -49,6 +49,30 @@ CAPABILITY_INLINE_DEFINITIONS: Capability.ValueType  # 3
 """StartRun and ResumeRun accept definitions."""
 Global___Capability: _TypeAlias = Capability  # noqa: Y015
 
+class _CheckSeverity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CheckSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckSeverity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHECK_SEVERITY_UNSPECIFIED: _CheckSeverity.ValueType  # 0
+    """A severity that this contract does not know yet."""
+    CHECK_SEVERITY_DAMAGED: _CheckSeverity.ValueType  # 1
+    """What is stored contradicts itself, or cannot be read."""
+    CHECK_SEVERITY_NEWER: _CheckSeverity.ValueType  # 2
+    """A newer release has written it; it is read-only for this one."""
+
+class CheckSeverity(_CheckSeverity, metaclass=_CheckSeverityEnumTypeWrapper):
+    """What a finding means."""
+
+CHECK_SEVERITY_UNSPECIFIED: CheckSeverity.ValueType  # 0
+"""A severity that this contract does not know yet."""
+CHECK_SEVERITY_DAMAGED: CheckSeverity.ValueType  # 1
+"""What is stored contradicts itself, or cannot be read."""
+CHECK_SEVERITY_NEWER: CheckSeverity.ValueType  # 2
+"""A newer release has written it; it is read-only for this one."""
+Global___CheckSeverity: _TypeAlias = CheckSeverity  # noqa: Y015
+
 class _Role:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -93,6 +117,217 @@ class GetSystemInfoRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSystemInfoRequest: _TypeAlias = GetSystemInfoRequest  # noqa: Y015
+
+@_typing.final
+class BackupRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupRequest: _TypeAlias = BackupRequest  # noqa: Y015
+
+@_typing.final
+class BackupResponse(_message.Message):
+    """A piece of a copy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    SAME_AS_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """The file that the bytes are of: empty for a store that is one file, else a path within the folder that the store is, with
+    '/' between its parts. The pieces of a file come one after the other; an empty one makes an empty file.
+    At most 4000 bytes.
+    """
+    chunk: _builtins.bytes
+    """The next bytes of it. At most 64 KiB."""
+    same_as: _builtins.str
+    """Instead of bytes: it is one and the same file as this earlier one, under another name (a hard link). At most 4000 bytes."""
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        chunk: _builtins.bytes = ...,
+        same_as: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "file", b"file", "same_as", b"same_as"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupResponse: _TypeAlias = BackupResponse  # noqa: Y015
+
+@_typing.final
+class CheckRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRequest: _TypeAlias = CheckRequest  # noqa: Y015
+
+@_typing.final
+class CheckResponse(_message.Message):
+    """One message of a check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___CheckProgress:
+        """How far it is."""
+
+    @_builtins.property
+    def report(self) -> Global___CheckReport:
+        """Last of all."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___CheckProgress | None = ...,
+        report: Global___CheckReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "progress", b"progress", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "progress", b"progress", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["progress", "report"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___CheckResponse: _TypeAlias = CheckResponse  # noqa: Y015
+
+@_typing.final
+class CheckProgress(_message.Message):
+    """How far a check is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    done: _builtins.int
+    """How many runs were looked at."""
+    total: _builtins.int
+    """How many there were when it began."""
+    def __init__(
+        self,
+        *,
+        done: _builtins.int = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckProgress: _TypeAlias = CheckProgress  # noqa: Y015
+
+@_typing.final
+class CheckReport(_message.Message):
+    """What a check has found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    INTERRUPTED_FIELD_NUMBER: _builtins.int
+    ORPHANS_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    NEWER_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    runs: _builtins.int
+    """How many runs were looked at."""
+    events: _builtins.int
+    """How many events they have."""
+    interrupted: _builtins.int
+    """How many runs ought to go on and nobody runs them; no damage."""
+    orphans: _builtins.int
+    """How many runs were started by one that is not there any more; no damage."""
+    damaged: _builtins.int
+    """How many findings are damage."""
+    newer: _builtins.int
+    """How many findings are about what a newer release has written."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckFinding]:
+        """The first of the findings. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _builtins.int = ...,
+        events: _builtins.int = ...,
+        interrupted: _builtins.int = ...,
+        orphans: _builtins.int = ...,
+        damaged: _builtins.int = ...,
+        newer: _builtins.int = ...,
+        findings: _abc.Iterable[Global___CheckFinding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "events", b"events", "findings", b"findings", "interrupted", b"interrupted", "newer", b"newer", "orphans", b"orphans", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckReport: _TypeAlias = CheckReport  # noqa: Y015
+
+@_typing.final
+class CheckFinding(_message.Message):
+    """Something in the store that the server cannot work with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    severity: Global___CheckSeverity.ValueType
+    """What it means."""
+    run_id: _builtins.str
+    """The run it is about; absent for the store as a whole. At most 100 bytes."""
+    text: _builtins.str
+    """A sentence for people. At most 8000 bytes."""
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to type, most useful first. At most 20 of 4000 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        severity: Global___CheckSeverity.ValueType = ...,
+        run_id: _builtins.str | None = ...,
+        text: _builtins.str = ...,
+        commands: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_run_id", b"_run_id", "run_id", b"run_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_run_id", b"_run_id", "commands", b"commands", "run_id", b"run_id", "severity", b"severity", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__run_id: _TypeAlias = _typing.Literal["run_id"]  # noqa: Y015
+    _WhichOneofArgType__run_id: _TypeAlias = _typing.Literal["_run_id", b"_run_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_id) -> _WhichOneofReturnType__run_id | None: ...
+
+Global___CheckFinding: _TypeAlias = CheckFinding  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):

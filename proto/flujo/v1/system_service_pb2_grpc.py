@@ -32,6 +32,7 @@ class SystemServiceStub(object):
     UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
     RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
     UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+    PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call: Check needs operator, Backup admin.
     """
 
     def __init__(self, channel):
@@ -45,6 +46,16 @@ class SystemServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_system__service__pb2.GetSystemInfoRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_system__service__pb2.GetSystemInfoResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/flujo.v1.SystemService/Backup',
+                request_serializer=flujo_dot_v1_dot_system__service__pb2.BackupRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_system__service__pb2.BackupResponse.FromString,
+                _registered_method=True)
+        self.Check = channel.unary_stream(
+                '/flujo.v1.SystemService/Check',
+                request_serializer=flujo_dot_v1_dot_system__service__pb2.CheckRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_system__service__pb2.CheckResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer(object):
@@ -54,10 +65,34 @@ class SystemServiceServicer(object):
     UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
     RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
     UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+    PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call: Check needs operator, Backup admin.
     """
 
     def GetSystemInfo(self, request, context):
         """Returns what this server is and can do. Cheap; also good for finding out whether anybody is there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Backup(self, request, context):
+        """Streams a copy of the whole store as it is at one moment, in pieces of up to 64 KiB. Runs go on meanwhile. The server makes
+        the copy in a folder of its own first, which needs the room, and removes it afterwards. It opens as a store itself.
+
+        Errors:
+        UNAVAILABLE STORE_UNAVAILABLE: the store failed, or keeps nothing that could be copied.
+        RESOURCE_EXHAUSTED STORE_FULL: there is no room for the copy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Check(self, request, context):
+        """Looks at everything the store holds for damage, and changes nothing. Streams how far it is, and at last a report. Damage
+        is data in an OK answer.
+
+        Errors:
+        UNAVAILABLE STORE_UNAVAILABLE: the store cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +105,16 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.GetSystemInfo,
                     request_deserializer=flujo_dot_v1_dot_system__service__pb2.GetSystemInfoRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_system__service__pb2.GetSystemInfoResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=flujo_dot_v1_dot_system__service__pb2.BackupRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_system__service__pb2.BackupResponse.SerializeToString,
+            ),
+            'Check': grpc.unary_stream_rpc_method_handler(
+                    servicer.Check,
+                    request_deserializer=flujo_dot_v1_dot_system__service__pb2.CheckRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_system__service__pb2.CheckResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +131,7 @@ class SystemService(object):
     UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
     RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
     UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+    PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call: Check needs operator, Backup admin.
     """
 
     @staticmethod
@@ -105,6 +151,60 @@ class SystemService(object):
             '/flujo.v1.SystemService/GetSystemInfo',
             flujo_dot_v1_dot_system__service__pb2.GetSystemInfoRequest.SerializeToString,
             flujo_dot_v1_dot_system__service__pb2.GetSystemInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/flujo.v1.SystemService/Backup',
+            flujo_dot_v1_dot_system__service__pb2.BackupRequest.SerializeToString,
+            flujo_dot_v1_dot_system__service__pb2.BackupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Check(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/flujo.v1.SystemService/Check',
+            flujo_dot_v1_dot_system__service__pb2.CheckRequest.SerializeToString,
+            flujo_dot_v1_dot_system__service__pb2.CheckResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -19,11 +19,27 @@ class SystemServiceStub:
       UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
       RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
       UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+      PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call: Check needs operator, Backup admin.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSystemInfo: _aio.UnaryUnaryMultiCallable[_system_service_pb2.GetSystemInfoRequest, _system_service_pb2.GetSystemInfoResponse]
     """Returns what this server is and can do. Cheap; also good for finding out whether anybody is there."""
+    Backup: _aio.UnaryStreamMultiCallable[_system_service_pb2.BackupRequest, _system_service_pb2.BackupResponse]
+    """Streams a copy of the whole store as it is at one moment, in pieces of up to 64 KiB. Runs go on meanwhile. The server makes
+    the copy in a folder of its own first, which needs the room, and removes it afterwards. It opens as a store itself.
+
+    Errors:
+      UNAVAILABLE STORE_UNAVAILABLE: the store failed, or keeps nothing that could be copied.
+      RESOURCE_EXHAUSTED STORE_FULL: there is no room for the copy.
+    """
+    Check: _aio.UnaryStreamMultiCallable[_system_service_pb2.CheckRequest, _system_service_pb2.CheckResponse]
+    """Looks at everything the store holds for damage, and changes nothing. Streams how far it is, and at last a report. Damage
+    is data in an OK answer.
+
+    Errors:
+      UNAVAILABLE STORE_UNAVAILABLE: the store cannot be read.
+    """
 
 class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a client may want to know before it asks for more.
@@ -32,6 +48,7 @@ class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
       UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
       RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
       UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+      PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call: Check needs operator, Backup admin.
     """
 
     @_abc_1.abstractmethod
@@ -41,5 +58,32 @@ class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_system_service_pb2.GetSystemInfoRequest, _abc.Awaitable[_system_service_pb2.GetSystemInfoResponse]],
     ) -> _abc.Awaitable[_system_service_pb2.GetSystemInfoResponse]:
         """Returns what this server is and can do. Cheap; also good for finding out whether anybody is there."""
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _system_service_pb2.BackupRequest,
+        context: _aio.ServicerContext[_system_service_pb2.BackupRequest, _abc.AsyncIterator[_system_service_pb2.BackupResponse]],
+    ) -> _abc.AsyncIterator[_system_service_pb2.BackupResponse]:
+        """Streams a copy of the whole store as it is at one moment, in pieces of up to 64 KiB. Runs go on meanwhile. The server makes
+        the copy in a folder of its own first, which needs the room, and removes it afterwards. It opens as a store itself.
+
+        Errors:
+          UNAVAILABLE STORE_UNAVAILABLE: the store failed, or keeps nothing that could be copied.
+          RESOURCE_EXHAUSTED STORE_FULL: there is no room for the copy.
+        """
+
+    @_abc_1.abstractmethod
+    def Check(
+        self,
+        request: _system_service_pb2.CheckRequest,
+        context: _aio.ServicerContext[_system_service_pb2.CheckRequest, _abc.AsyncIterator[_system_service_pb2.CheckResponse]],
+    ) -> _abc.AsyncIterator[_system_service_pb2.CheckResponse]:
+        """Looks at everything the store holds for damage, and changes nothing. Streams how far it is, and at last a report. Damage
+        is data in an OK answer.
+
+        Errors:
+          UNAVAILABLE STORE_UNAVAILABLE: the store cannot be read.
+        """
 
 def add_SystemServiceServicer_to_server(servicer: SystemServiceServicer, server: _aio.Server) -> None: ...

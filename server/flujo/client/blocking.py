@@ -29,3 +29,10 @@ class Client(BlockingRuns):
         self._thread = LoopThread(self._target, f"client of {self._target.url}")
 
     info = waiting(AsyncClient.info)
+    export_run = waiting(AsyncClient.export_run)
+    import_run = waiting(AsyncClient.import_run)
+    backup = waiting(AsyncClient.backup)
+    check = waiting(AsyncClient.check)
+    workflows = waiting(AsyncClient.workflows)
+    workflow = waiting(AsyncClient.workflow)
+    validate = waiting(AsyncClient.validate)

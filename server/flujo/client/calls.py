@@ -103,6 +103,19 @@ class Calls:
         except aio.AioRpcError as error:
             raise self._error(error, _name(request), seconds) from error
 
+    async def sending(self, method: Any, requests: AsyncIterator[Any], *, seconds: float) -> Any:
+        """Return the answer to a stream of requests, within `seconds`."""
+        call = method(requests, timeout=seconds, metadata=self._metadata)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            call.cancel()
+            await checkpoint_if_cancelled()
+            self._require_open()
+            raise
+        except aio.AioRpcError as error:
+            raise self._error(error, "ImportRun", seconds) from error
+
     @asynccontextmanager
     async def stream(
         self, method: aio.UnaryStreamMultiCallable[Request, Response], request: Request

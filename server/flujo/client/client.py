@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import anyio
 
@@ -93,6 +93,7 @@ from .reconnecting import (
 )
 from .server_info import ServerInfo as ServerInfo
 from .server_info import from_info
+from .store_keeping import Opened, StoreKeeping
 from .watching import RunsWatch
 from .wire.events import from_event, payloads_of
 from .wire.filters import to_filter, to_order, to_watch_filter
@@ -118,16 +119,8 @@ LONGEST_PAGE = 1000
 LARGEST_PRUNE = 100_000
 
 
-class _Opened(NamedTuple):
-    """The connection of a client while it is open."""
-
-    calls: Calls
-    runs: run_service_pb2_grpc.RunServiceStub
-    system: system_service_pb2_grpc.SystemServiceStub
-
-
 @checked
-class Client:
+class Client(StoreKeeping):
     """A connection to the server at `address` (`unix:PATH`, or `tcp://HOST:PORT` with `credentials`).
 
     `async with` opens and closes it, or `open` and `close`, as they do a `Kernel`; entering an open client shares it.
@@ -150,7 +143,7 @@ class Client:
         credentials.check(self.address)
         self._call_seconds = positive_seconds("call_seconds", call_seconds)
         self._reconnect_seconds = positive_seconds("reconnect_seconds", reconnect_seconds)
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         self._lifetime = Lifetime(f"the client of {self.address.text}", self._live)
 
     def __repr__(self) -> str:
@@ -187,13 +180,8 @@ class Client:
             with anyio.CancelScope(shield=True):
                 await calls.close()
 
-    def _connected(self) -> _Opened:
-        calls = Calls(self.address, self._credentials)
-        return _Opened(
-            calls,
-            run_service_pb2_grpc.RunServiceStub(calls.channel),
-            system_service_pb2_grpc.SystemServiceStub(calls.channel),
-        )
+    def _connected(self) -> Opened:
+        return Opened.over(Calls(self.address, self._credentials))
 
     async def _give_up(self, calls: Calls) -> None:
         """Take a connection for lost: the calls under way on it raise, and later ones go over a new one."""
@@ -210,7 +198,7 @@ class Client:
         self._lifetime.require_here()
 
     @property
-    def _open(self) -> _Opened:
+    def _open(self) -> Opened:  # type: ignore[override]
         self._require_here()
         if self._opened is None:
             raise KernelClosedError

@@ -34,6 +34,7 @@ _PATHS: Mapping[str, Sequence[str]] = {
     "the payload": ("payload",),
     "the output": ("output",),
     "the value": ("value",),
+    "the document": ("chunk",),
     "source": ("workflow",),
     "definition": ("definition",),
     "older_than_seconds": ("older_than",),
@@ -63,6 +64,8 @@ def _told(error: FlujoError) -> Iterable[tuple[str, str]]:
             return [("definition", str(problem)) for problem in error.problems]
         case errors.StepChoiceError():
             return [(error.field, error.problem)]
+        case errors.InvalidExportError():
+            return [("chunk", error.message)]
         case errors.InvalidNameError():
             return [(error.what, error.message)]
         case errors.PayloadTooLargeError():

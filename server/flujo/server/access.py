@@ -25,11 +25,13 @@ from .tokens import Role, TokenFile
 logger = logging.getLogger("flujo.server")
 
 _RUNS = "/flujo.v1.RunService/"
+_WORKFLOWS = "/flujo.v1.WorkflowService/"
+_SYSTEM = "/flujo.v1.SystemService/"
 
 RULES: Mapping[str, Role] = {
     **dict.fromkeys(
         (
-            "/flujo.v1.SystemService/GetSystemInfo",
+            f"{_SYSTEM}GetSystemInfo",
             f"{_RUNS}GetRun",
             f"{_RUNS}ListRuns",
             f"{_RUNS}CountRuns",
@@ -42,6 +44,9 @@ RULES: Mapping[str, Role] = {
             f"{_RUNS}ReadPayload",
             f"{_RUNS}ReadLogs",
             f"{_RUNS}ExplainRun",
+            f"{_RUNS}ExportRun",
+            f"{_WORKFLOWS}ListWorkflows",
+            f"{_WORKFLOWS}GetWorkflow",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         ),
@@ -59,11 +64,16 @@ RULES: Mapping[str, Role] = {
             f"{_RUNS}SetStepOutput",
             f"{_RUNS}SetVariable",
             f"{_RUNS}ForkRun",
+            f"{_WORKFLOWS}ValidateWorkflow",
+            f"{_SYSTEM}Check",
         ),
         Role.OPERATOR,
     ),
-    **dict.fromkeys((f"{_RUNS}DeleteRun", f"{_RUNS}PruneRuns"), Role.ADMIN),
+    **dict.fromkeys((f"{_RUNS}DeleteRun", f"{_RUNS}PruneRuns", f"{_RUNS}ImportRun", f"{_SYSTEM}Backup"), Role.ADMIN),
 }
+
+BRING_DEFINITIONS = (f"{_RUNS}ImportRun",)
+"""Calls that may bring a definition without a field that says so: who may not send one may not call them."""
 
 OPEN = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/grpc.health.v1.Health/List")
 """What anybody may call who reaches the server: whether it serves, and nothing else."""

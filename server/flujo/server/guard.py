@@ -41,7 +41,7 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.principals import acting_as
 
-from .access import OPEN, RULES, Access, Caller, answer_for
+from .access import BRING_DEFINITIONS, OPEN, RULES, Access, Caller, answer_for
 from .slots import Slots
 from .tokens import Role
 from .wording import for_clients
@@ -53,6 +53,7 @@ OURS = "/flujo."
 CANCELLATION_SECONDS = 1.0
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
+RequestsHandler = Callable[[AsyncIterator[Any], Any], Awaitable[Any]]
 StreamHandler = Callable[[Any, Any], AsyncGenerator[Any, None]]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
@@ -101,6 +102,9 @@ class Guard(aio.ServerInterceptor):
         if handler.response_streaming:
             guarded = self._guarded_stream(handler.unary_stream, method)
             return grpc.unary_stream_rpc_method_handler(guarded, response_serializer=write)
+        if handler.request_streaming:
+            taken = self._guarded_requests(handler.stream_unary, method)
+            return grpc.stream_unary_rpc_method_handler(taken, response_serializer=write)
         return grpc.unary_unary_rpc_method_handler(
             self._guarded(handler.unary_unary, method), response_serializer=write
         )
@@ -116,6 +120,26 @@ class Guard(aio.ServerInterceptor):
                 return answer
 
         return guarded
+
+    def _guarded_requests(self, inner: RequestsHandler, method: _Method) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def guarded(pieces: AsyncIterator[bytes], context: aio.ServicerContext[Any, Any]) -> Any:
+            async with self._watched(method, context):
+                with self._slots.taken(method.path):
+                    caller = self._caller(method, context)
+                    with acting_as(caller.principal):
+                        answer = await inner(self._requests(pieces, method, context), context)
+                _log(method, None, caller)
+                return answer
+
+        return guarded
+
+    async def _requests(
+        self, pieces: AsyncIterator[bytes], method: _Method, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        async for data in pieces:
+            if self.closing.is_set():
+                raise ServerStoppingError
+            yield await self._read(data, method, context)
 
     def _guarded_stream(self, inner: StreamHandler, method: _Method) -> Callable[[Any, Any], AsyncIterator[Any]]:
         # An async generator, as other interceptors expect of a handler that answers with a stream (test_tracing.py). It
@@ -156,19 +180,31 @@ class Guard(aio.ServerInterceptor):
 
     async def _admit(self, data: bytes, method: _Method, context: aio.ServicerContext[Any, Any]) -> tuple[Caller, Any]:
         """Return who calls, and the request; raise what is against the call."""
+        caller = self._caller(method, context)
+        request = await self._read(data, method, context)
+        if not caller.may_define and "definition" in method.request.fields_by_name and request.HasField("definition"):
+            raise DefinitionsNotAllowedError
+        return caller, request
+
+    def _caller(self, method: _Method, context: aio.ServicerContext[Any, Any]) -> Caller:
+        """Return who calls; raise what is against the call whatever it asks."""
         if self.closing.is_set():
             raise ServerStoppingError
         caller = self._access.admit(method.path, context)
         answer_for(caller)
+        if method.path in BRING_DEFINITIONS and not caller.may_define:
+            raise DefinitionsNotAllowedError
+        return caller
+
+    async def _read(self, data: bytes, method: _Method, context: aio.ServicerContext[Any, Any]) -> Any:
+        """Return a request; raise what is wrong with it."""
         try:
             request = method.read(data)
         except DecodeError as error:  # gRPC would answer UNKNOWN, and log a traceback
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the bytes of the request are malformed: {error}")
         for path, value, rule in violations(request):
             raise InvalidNameError(path, value, rule)
-        if not caller.may_define and "definition" in method.request.fields_by_name and request.HasField("definition"):
-            raise DefinitionsNotAllowedError
-        return caller, request
+        return request
 
     @asynccontextmanager
     async def _watched(self, method: _Method, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:

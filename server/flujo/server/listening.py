@@ -22,7 +22,14 @@ from flujo.client.addresses import ServerAddress
 from flujo.client.wire.limits import MAX_MESSAGE_BYTES
 from flujo.kernel import Kernel, StoredDefinition, Workflow
 from flujo.kernel.loops import require_asyncio
-from flujo.v1 import run_service_pb2, run_service_pb2_grpc, system_service_pb2, system_service_pb2_grpc
+from flujo.v1 import (
+    run_service_pb2,
+    run_service_pb2_grpc,
+    system_service_pb2,
+    system_service_pb2_grpc,
+    workflow_service_pb2,
+    workflow_service_pb2_grpc,
+)
 
 from .access import NO_SECURITY, Access, Denials, require_safe
 from .access import Security as Security
@@ -34,6 +41,7 @@ from .runs import BOOKMARK_SECONDS, RunService
 from .slots import DEFAULT_LIMITS, CallLimits, Slots
 from .sockets import claimed
 from .system import MIN_PING_SECONDS, PING_SECONDS, PING_TIMEOUT_SECONDS, SystemService
+from .workflows import WorkflowService
 
 logger = logging.getLogger("flujo.server")
 
@@ -44,6 +52,7 @@ FLUSH_SECONDS = 0.5
 
 SERVICES = (
     run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name,
+    workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name,
     system_service_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
 )
 
@@ -123,6 +132,7 @@ async def listening(kernel: Kernel, address: ServerAddress, options: ListenOptio
     system = SystemService(kernel, kernel.clock.now(), options.call_limits, **bookmarks)
     run_service_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(system, server)
+    workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(kernel), server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     add_reflection((*SERVICES, health.SERVICE_NAME), server)
     bound = bind(server, address, options.security)

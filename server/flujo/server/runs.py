@@ -25,7 +25,6 @@ from flujo.client.wire.parameters import APART, given_in
 from flujo.client.wire.runs import MAX_STEPS, PARTS, put_details, put_fitting, to_run, to_run_status, to_step
 from flujo.client.wire.statistics import to_statistics
 from flujo.client.wire.values import (
-    MAX_INLINE_BYTES,
     Payloads,
     from_duration,
     given_object,
@@ -63,6 +62,7 @@ from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Definition
 
 from .pages import PageTokens
+from .transfers import export_in_pieces, import_out_of_pieces, pieces_of
 from .watches import watch_runs
 
 Context = aio.ServicerContext[Any, Any]
@@ -216,7 +216,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             raise InvalidNameError("seq", request.seq, "the number of an event, from 1")
         if not request.uid:
             raise InvalidNameError("uid", "", "the uid of the run, beside the number of an event of it")
-        for chunk in _chunks((await self._part(request)).encode()):
+        for chunk in pieces_of((await self._part(request)).encode()):
             yield pb.ReadPayloadResponse(chunk=chunk)
 
     async def _part(self, request: pb.ReadPayloadRequest) -> str:
@@ -363,6 +363,17 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         put_fitting(answer.runs, gone, len(pruned.runs), MAX_ANSWER_BYTES)
         return answer
 
+    # -- moving runs --------------------------------------------------------------------------------------------
+
+    async def ExportRun(self, request: pb.ExportRunRequest, context: Context) -> AsyncIterator[pb.ExportRunResponse]:
+        pieces = export_in_pieces(self._kernel, request)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def ImportRun(self, requests: AsyncIterator[pb.ImportRunRequest], context: Context) -> pb.ImportRunResponse:
+        return await import_out_of_pieces(self._kernel, requests)
+
     # -- what answers hold --------------------------------------------------------------------------------------
 
     async def _run(self, run_id: str, view: int = run_pb2.RUN_VIEW_BASIC) -> run_pb2.Run:
@@ -475,8 +486,3 @@ def _require_uid(request: pb.WatchRunRequest | pb.ListEventsRequest | pb.ReadLog
 def _size(given: int, default: int, largest: int = LONGEST_PAGE) -> int:
     """Return how many items an answer holds at most."""
     return min(given or default, largest)
-
-
-def _chunks(data: bytes) -> Iterator[bytes]:
-    for start in range(0, len(data), MAX_INLINE_BYTES):
-        yield data[start : start + MAX_INLINE_BYTES]

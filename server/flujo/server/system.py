@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from importlib.metadata import version
 from typing import Any
 
@@ -16,6 +18,7 @@ from flujo.v1 import system_service_pb2 as pb
 from flujo.v1 import system_service_pb2_grpc
 
 from .access import current_caller
+from .keeping import backup_in_pieces, check_in_steps
 from .runs import BOOKMARK_SECONDS, LONGEST_PAGE
 from .slots import CallLimits
 from .tokens import Role
@@ -79,6 +82,20 @@ class SystemService(system_service_pb2_grpc.SystemServiceServicer):
         names = sorted(kernel.workflows)
         answer.workflows_omitted = put_fitting(answer.workflows, names, len(names), MAX_NAMES_BYTES)
         return answer
+
+    async def Backup(
+        self, request: pb.BackupRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.BackupResponse]:
+        async with aclosing(backup_in_pieces(self._kernel)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def Check(
+        self, request: pb.CheckRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.CheckResponse]:
+        async with aclosing(check_in_steps(self._kernel)) as messages:
+            async for message in messages:
+                yield message
 
     def _limits(self) -> pb.Limits:
         return pb.Limits(

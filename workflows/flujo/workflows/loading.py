@@ -73,6 +73,13 @@ def load_workflow_text(
     return _workflow(definition, Path(file) if os.path.isabs(file) else None, workspace, further)
 
 
+def read_text(text: str, file: str) -> tuple[Workflow, Sequence[Problem]]:
+    """Return the workflow in `text`, and what it says that may not be meant. `file` is the name messages use, and no
+    file is read. Raises DefinitionError."""
+    definition = read_definition(text, file, Tasks(()), NO_FILES)
+    return _workflow(definition, None, None, ()), list(definition.warnings)
+
+
 def warnings_in(path: str | Path, *, tasks: Iterable[Task] = ()) -> list[Problem]:
     """Return what a valid YAML file says that may not be meant; raises DefinitionError for one that is not valid."""
     return list(_definition_in(Path(path), str(path), tuple(tasks)).warnings)

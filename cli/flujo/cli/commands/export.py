@@ -9,9 +9,11 @@ import click
 
 from flujo.backends import open_backend
 from flujo.cli import text
+from flujo.cli.connect import connected
 from flujo.cli.find_run import find_run
-from flujo.cli.maintenance import own_store, run_interruptible, write_whole
+from flujo.cli.maintenance import run_interruptible, store_or_server, write_whole
 from flujo.cli.session import Session, declare
+from flujo.cli.target import ServerTarget
 from flujo.kernel import Observer
 from flujo.kernel.transfer import Export, ExportedRun, export_run, to_json
 
@@ -24,12 +26,16 @@ from flujo.kernel.transfer import Export, ExportedRun, export_run, to_json
 def command(session: Session, run_id: str, path: Path | None, with_children: bool, force: bool) -> int:
     """Write a run to one JSON document: every event, its definition and the requests in its inbox.
 
-    `flujoctl import` imports it into another store. Files in its workspace are not included.
+    `flujoctl import` imports it into another store. With --server it is a run of that server. Files in its workspace
+    are not included.
     """
-    store = own_store(session)
+    place = store_or_server(session)
 
     async def read() -> Export:
-        async with open_backend(store.url) as backend:
+        if isinstance(place, ServerTarget):
+            async with connected(place) as client:
+                return await client.export_run(await find_run(client, run_id), with_children=with_children)
+        async with open_backend(place.url) as backend:
             found = await find_run(Observer(backend), run_id)
             return await export_run(backend, found, with_children=with_children)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
-from flujo.cli.maintenance import own_store, run_interruptible, writing
+from flujo.cli.connect import connected
+from flujo.cli.maintenance import run_interruptible, store_or_server, writing
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare
 from flujo.cli.source_files import missing
+from flujo.cli.target import ServerTarget
 from flujo.kernel.errors import StoreError
 from flujo.kernel.state import FINAL
 from flujo.kernel.transfer import Arrival, Export, Outcome, examine_export, from_json, import_run
@@ -28,15 +30,19 @@ _TOLD = {
 def command(session: Session, path: Path) -> int:
     """Import the run in FILE into the store, and the runs it has started if FILE holds them; `-` reads stdin.
 
-    No process owns an imported run; `resume` continues it where it stopped. The store is created if there is none. Runs
-    that exist already are not changed, and an id that belongs to another run is a conflict.
+    No process owns an imported run; `resume` continues it where it stopped. The store is created if there is none; with
+    --server they go into the one of that server. Runs that exist already are not changed, and an id that belongs to
+    another run is a conflict.
     """
-    store = own_store(session)
+    place = store_or_server(session)
     export = from_json(_read(path))
     examine_export(export)  # before a store is made for it
 
     async def bring() -> Sequence[Arrival]:
-        async with writing(store.url) as backend:
+        if isinstance(place, ServerTarget):
+            async with connected(place) as client:
+                return await client.import_run(export)
+        async with writing(place.url) as backend:
             return await import_run(backend, export)
 
     arrivals = run_interruptible(bring)

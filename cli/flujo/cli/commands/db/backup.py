@@ -9,9 +9,11 @@ import click
 from flujo.backends import open_backend
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
-from flujo.cli.maintenance import own_store, run_interruptible
+from flujo.cli.connect import connected
+from flujo.cli.maintenance import run_interruptible, store_or_server
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare
+from flujo.cli.target import ServerTarget
 
 
 @declare("backup", short_help=COMMANDS["backup"])
@@ -19,12 +21,16 @@ from flujo.cli.session import Session, declare
 def command(session: Session, target: Path) -> int:
     """Copy a store to TARGET, which must not exist: a file for a SQLite store, a folder for a file store.
 
-    Runs continue meanwhile. The copy is a store itself: `flujoctl list --store sqlite:TARGET` reads it.
+    Runs continue meanwhile. The copy is a store itself: `flujoctl list --store sqlite:TARGET` reads it. With --server
+    it is one of that server's store, and TARGET is on this machine.
     """
-    store = own_store(session)
+    place = store_or_server(session)
 
     async def copy() -> int:
-        async with open_backend(store.url) as backend:
+        if isinstance(place, ServerTarget):
+            async with connected(place) as client:
+                return await client.backup(target)
+        async with open_backend(place.url) as backend:
             return await backend.backup(target)
 
     size = run_interruptible(copy)
@@ -33,5 +39,6 @@ def command(session: Session, target: Path) -> int:
     elif session.output != "table":
         emit({"target": str(target), "bytes": size}, session.output)
     else:
-        print(f"{store.url} is copied to {target}, {text.size_text(size)}")
+        of = f"the store of {place.address}" if isinstance(place, ServerTarget) else place.url
+        print(f"{of} is copied to {target}, {text.size_text(size)}")
     return 0

@@ -7,9 +7,11 @@ import sys
 from flujo.backends import open_backend
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
-from flujo.cli.maintenance import counting, own_store, run_interruptible
+from flujo.cli.connect import connected
+from flujo.cli.maintenance import counting, run_interruptible, store_or_server
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare, has_colour
+from flujo.cli.target import ServerTarget
 from flujo.kernel.checking import Report, check
 
 DAMAGED = 5
@@ -20,13 +22,17 @@ NEWER = 4
 def command(session: Session) -> int:
     """Check a store for damage: its files, and what every run has recorded. Changes nothing.
 
-    Other processes may use the store meanwhile. Ends with 0 when all is sound, 5 when something is damaged, and 4 when
-    nothing is damaged but a newer release has written something.
+    Other processes may use the store meanwhile. With --server the server checks its own. Ends with 0 when all is
+    sound, 5 when something is damaged, and 4 when nothing is damaged but a newer release has written something.
     """
-    store = own_store(session)
+    place = store_or_server(session)
 
     async def look() -> Report:
-        async with open_backend(store.url) as backend:
+        if isinstance(place, ServerTarget):
+            async with connected(place) as client:
+                with counting(session, "checking runs") as progress:
+                    return await client.check(progress=progress)
+        async with open_backend(place.url) as backend:
             with counting(session, "checking runs") as progress:
                 return await check(backend, progress=progress)
 
