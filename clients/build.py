@@ -50,6 +50,7 @@ LANGUAGES = {
             "npm test --silent -- --test-reporter=dot",
         ],
     ),
+    "java": Language(["java", "mvn"], ["mvn --quiet --batch-mode package"]),
 }
 PYTHON = ("python", "blocking")
 

@@ -22,6 +22,7 @@ from .newer import newer_server
 from .serving import HERE, TRANSPORTS, Server, serving
 
 CLIENTS = HERE.parent
+JAVA = CLIENTS / "java" / "target"
 LONGEST_SECONDS = 90.0
 """After so long a behaviour is taken for one that never comes."""
 
@@ -30,7 +31,7 @@ COMMANDS = {
     "blocking": f"{sys.executable} -m conformance.python_blocking",
     "go": f"{CLIENTS}/go/build/driver",
     "node": f"node {CLIENTS}/node/build/conformance/driver.js",
-    "java": f"java -cp {CLIENTS}/java/target/driver.jar io.flujo.conformance.Driver",
+    "java": f"java -cp '{JAVA}/classes:{JAVA}/test-classes:{JAVA}/lib/*' io.flujo.conformance.Driver",
     "rust": f"{CLIENTS}/rust/target/release/examples/driver",
 }
 

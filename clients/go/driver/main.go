@@ -114,10 +114,14 @@ func open(given command) error {
 		options.CallTimeout = -1
 	}
 	client, err := flujo.New(given.Address, options)
-	if err == nil {
-		clients[given.Client] = client
+	if err != nil {
+		return err
 	}
-	return err
+	if old := clients[given.Client]; old != nil {
+		_ = old.Close()
+	}
+	clients[given.Client] = client
+	return nil
 }
 
 func perform(ctx context.Context, given command) (object, error) {

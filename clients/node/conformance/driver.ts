@@ -40,6 +40,7 @@ function open(given: Command): object {
   const { token, ca, certificate, key, call_seconds: seconds } = given;
   const shown = Object.fromEntries(Object.entries({ token, ca, certificate, key }).filter(([, value]) => value));
   const options = seconds === undefined ? shown : { ...shown, callSeconds: seconds === "inf" ? Infinity : seconds };
+  clients.get(given.client ?? "main")?.close();
   clients.set(given.client ?? "main", new Client(given.address, options));
   return {};
 }
