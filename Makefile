@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes mutations mutants test-newest test-lowest sbom clean
+.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes mutations mutants test-newest test-lowest picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -111,6 +111,9 @@ test-lowest: $(VENV)/.dev ## run the tests with the lowest versions that pyproje
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct -e '.[test]'
 	build/lowest/bin/python tests/suite.py $(ARGS) $(TESTS)
+
+picture: $(VENV)/.dev ## take the picture of a run on a terminal that the README shows
+	$(BIN)/python docs/picture.py docs/live-view.svg
 
 sbom: $(VENV)/.dev ## list what is installed for use, as CycloneDX, in build/sbom.cdx.json
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/use

@@ -141,7 +141,7 @@ def test_a_terminal_counts_items_between_reports() -> None:
     finally:
         display.close()
 
-    assert re.search(r"a  running  \S+  50 % \(2 of 4\), 1 failed\n", drawn)
+    assert re.search(r"a  [━─#.]+  50 % \(2 of 4\), 1 failed\n", drawn)
     assert "a[1]  running" in drawn
     assert "0 of 1 steps done" in drawn
 

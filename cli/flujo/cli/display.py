@@ -8,35 +8,41 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from flujo.kernel import Event, Progress, StepState, StepStatus, WorkflowState, events
-from flujo.kernel.durations import MICROSECONDS, format_duration
+from flujo.kernel.api import LogLine
 from flujo.kernel.programs import loop_of
 from flujo.kernel.state import ITEMS, SETTLED
 
+from .live_view import ASCII, SAID, UNICODE, OpenStep, View, drawn, footer_of
 from .session import Session, is_terminal, say
-from .text import COLOURS, event_line, event_time, is_usage_only, loop_progress, printable, progress
+from .text import COLOURS, event_line, event_time, is_usage_only
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-LINES = 10
-"""How many open steps are shown at most."""
-
-_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _QUIET_FACTS = (
     events.StepStarted,
     events.StepWaiting,
     events.ProgressReported,
 )  # on a terminal these show as open steps
 
+_STEPS_HEARD = 100
+"""Of how many steps the last lines are kept: those that have printed something last."""
+
 
 class Display(Protocol):
-    """Shows a run. `close` may be called twice."""
+    """Shows a run. `close` may be called twice; `shows_output` says whether `hear` is of use."""
+
+    shows_output: bool
 
     def show(self, event: Event, state: WorkflowState) -> None: ...
     def note(self, text: str) -> None: ...
+    def announce(self, step: StepState, command: str) -> None: ...
+    def hear(self, lines: Iterable[LogLine]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -50,17 +56,25 @@ def display_for(session: Session) -> Display:
 class NoDisplay:
     """Shows nothing."""
 
+    shows_output = False
+
     def show(self, event: Event, state: WorkflowState) -> None:
         pass
 
     def note(self, text: str) -> None:
         pass
 
+    def announce(self, step: StepState, command: str) -> None:
+        pass
+
+    def hear(self, lines: Iterable[LogLine]) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
 
-class LineDisplay:
+class LineDisplay(NoDisplay):
     """Prints a line per event; `time` is the style of --time."""
 
     def __init__(self, time: str | None = None) -> None:
@@ -75,8 +89,8 @@ class LineDisplay:
     def note(self, text: str) -> None:
         say(text)
 
-    def close(self) -> None:
-        pass
+    def announce(self, step: StepState, command: str) -> None:
+        say(f"waiting for the signal {step.signal!r}; send it with: {command}")
 
 
 def _is_routine(event: Event, state: WorkflowState) -> bool:
@@ -90,31 +104,20 @@ def _is_routine(event: Event, state: WorkflowState) -> bool:
     return loop is not None and loop.kind == ITEMS
 
 
-class OpenStep(NamedTuple):
-    """A copy of a step that has begun, for the redrawing thread: the state itself changes meanwhile."""
-
-    name: str
-    status: StepStatus
-    since: int
-    until: int | None
-    attempt: int
-    max_attempts: int
-    signal: str | None
-    child: str | None
-    progress: Progress | None
-    is_loop: bool = False
-
-
 class LiveDisplay:
     """Redraws the open steps several times a second, in a thread of rich."""
+
+    shows_output = True
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._console = Console(stderr=True, highlight=False)
-        self._open_steps: tuple[OpenStep, ...] = ()
-        self._footer = ""
+        self._marks = UNICODE if self._console.encoding.lower().startswith("utf") else ASCII
+        self._view = View()
+        self._heard: dict[str, deque[str]] = {}
+        self._answers: dict[str, str] = {}
         self._since_report: dict[str, tuple[int, int]] = {}  # by loop, its items that have settled, and failed
         self._live = Live(
             get_renderable=self._render,
@@ -128,27 +131,13 @@ class LiveDisplay:
 
     def show(self, event: Event, state: WorkflowState) -> None:
         self._count(event, state)
-        self._open_steps = tuple(
-            OpenStep(
-                step.name,
-                step.status,
-                (step.started_at if step.is_open_loop else step.attempt_started_at) or event.at,
-                step.wake_at,
-                step.attempt,
-                step.max_attempts,
-                step.signal,
-                step.child,
-                self._counted(step) if step.is_open_loop else step.progress,
-                step.is_open_loop,
-            )
+        steps = tuple(
+            OpenStep.of(step, event, self._counted(step) if step.is_open_loop else step.progress)
             for step in state.open_steps()
         )
-        total = state.steps_total
-        self._footer = f"{state.done} of {total} steps done" if total else f"{state.done} steps done"
-        if (eta := state.eta_seconds) is not None and total:
-            self._footer += f", about {format_duration(round(eta))} left"
-        if state.report is not None:
-            self._footer += f"; {progress(state.report)}"
+        waiting = {step.name for step in steps if step.status is StepStatus.WAITING}
+        self._answers = {name: command for name, command in self._answers.items() if name in waiting}
+        self._view = View(steps, self._heard_of(steps), self._answers, footer_of(state), state.started_at)
         if not isinstance(event.fact, _QUIET_FACTS) and not _is_routine(event, state):
             self._print(event_line(event, state), _word(event, state))
 
@@ -170,6 +159,23 @@ class LiveDisplay:
     def note(self, text: str) -> None:
         self._print(text, "")
 
+    def announce(self, step: StepState, command: str) -> None:
+        self._answers = {**self._answers, step.name: command}
+        self._view = self._view._replace(answers=self._answers)
+
+    def hear(self, lines: Iterable[LogLine]) -> None:
+        for line in lines:
+            if line.step is not None:
+                heard = self._heard.pop(line.step, None) or deque(maxlen=SAID)
+                heard.append(line.text.rstrip("\r").rpartition("\r")[2])  # a bar that was drawn over and over: its end
+                self._heard[line.step] = heard
+        for step in list(self._heard)[:-_STEPS_HEARD]:
+            del self._heard[step]
+        self._view = self._view._replace(said=self._heard_of(self._view.steps))
+
+    def _heard_of(self, steps: Iterable[OpenStep]) -> dict[str, tuple[str, ...]]:
+        return {step.name: tuple(self._heard[step.name]) for step in steps if step.name in self._heard}
+
     def close(self) -> None:
         self._live.stop()
 
@@ -184,32 +190,11 @@ class LiveDisplay:
     def _render(self) -> RenderableType:
         from rich.text import Text
 
-        now = time.time_ns() // 1000
-        shown = self._open_steps[:LINES]
-        spinner = _SPINNER[now // 125_000 % len(_SPINNER)]
-        lines = [f"{spinner} {_describe(step, now)}" for step in shown]
-        if (more := len(self._open_steps) - len(shown)) > 0:
-            lines.append(f"  and {more} more")
-        return Text("\n".join([*lines, self._footer]), no_wrap=True, overflow="ellipsis")
-
-
-def _describe(step: OpenStep, now: int) -> str:
-    name = printable(step.name)
-    left = None if step.until is None else format_duration(max(0, step.until - now) // MICROSECONDS)
-    if step.status is StepStatus.RETRYING:
-        return f"{name}  retrying  attempt {step.attempt + 1} of {step.max_attempts} in {left}"
-    if step.is_loop:
-        said = "" if step.progress is None else f"  {loop_progress(step.progress)}"
-        return f"{name}  running  {format_duration(max(0, now - step.since) // MICROSECONDS)}{said}"
-    if step.status is StepStatus.WAITING and step.signal is not None:
-        return f"{name}  waiting  for the signal {step.signal}" + (f", {left} at most" if left else "")
-    if step.status is StepStatus.WAITING and step.child is not None:
-        return f"{name}  waiting  for run {step.child}"
-    if step.status is StepStatus.WAITING:
-        return f"{name}  waiting  {left} left"
-    said = "" if step.progress is None else f"  {progress(step.progress)}"
-    attempt = f"  attempt {step.attempt}" if step.attempt > 1 else ""
-    return f"{name}  running  {format_duration(max(0, now - step.since) // MICROSECONDS)}{attempt}{said}"
+        lines = drawn(self._view, time.time_ns() // 1000, self._console.width, self._marks)
+        text = Text(no_wrap=True, overflow="crop")
+        for number, line in enumerate(lines):
+            text.append(f"\n{line.text}" if number else line.text, style=line.style)
+        return text
 
 
 def _word(event: Event, state: WorkflowState) -> str:

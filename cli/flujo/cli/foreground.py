@@ -28,6 +28,7 @@ from . import failures, text
 from .connect import acting, reading
 from .display import Display, display_for
 from .follower import Follower, alongside
+from .hearing import hearing, show_last_lines
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_run
 from .session import Session, has_colour, say
@@ -77,7 +78,10 @@ async def advance(
             state = await _after_interruption(session, run_id)
     if state is None:
         return EXIT_CODE
-    return await _conclude_waiting(session, state) if state.status in LIVE else conclude(session, state)
+    if state.status in LIVE:
+        return await _conclude_waiting(session, state)
+    await show_last_lines(session, state)
+    return conclude(session, state)
 
 
 async def detach(session: Session, begin: Begin) -> int:
@@ -98,13 +102,13 @@ async def _follow(
     runs, run_id = handle.runs, handle.run_id
 
     def announce(step: StepState) -> None:
-        display.note(f"waiting for the signal {step.signal!r}; send it with: {signal_command(session, run_id, step)}")
+        display.announce(step, signal_command(session, run_id, step))
 
     if handle.created:
         display.note(f"run {run_id}")
     follower = Follower(runs, run_id, display.show, announce, after_seq=after_seq)
     while True:
-        async with alongside(lambda: runs.wait(run_id)):
+        async with alongside(lambda: runs.wait(run_id)), hearing(runs, run_id, display):
             state = await follower.until_rest(no_wait=no_wait)
         if state.status not in LIVE or not isinstance(runs, Kernel) or await runs.suspend(run_id) is not None:
             return await runs.inspect(run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,12 +13,14 @@ import click
 from flujo.cli import failures
 from flujo.cli.all_runs import AllRuns
 from flujo.cli.connect import reading
+from flujo.cli.display import NoDisplay, display_for
 from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
 from flujo.cli.foreground import signal_command
+from flujo.cli.hearing import hearing
 from flujo.cli.inputs import parse_labels
 from flujo.cli.output import emit
-from flujo.cli.session import Session, declare, run_async, say
+from flujo.cli.session import Session, declare, is_terminal, run_async, say
 from flujo.cli.text import event_line, event_time
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
 from flujo.kernel.api import WatchQuery, result_of
@@ -117,15 +119,24 @@ def _watch_all(
 
 
 async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int, *, no_wait: bool) -> int:
+    is_live = session.output == "table" and is_terminal(sys.stdout) and is_terminal(sys.stderr)
+    display = display_for(session) if is_live else NoDisplay()
+
     def show(event: Event, state: WorkflowState) -> None:
-        if session.output == "table":
+        if is_live:
+            display.show(event, state)
+        elif session.output == "table":
             print(f"{event.seq:>4}  {event_time(event.at, session.time)}  {event_line(event, state)}")
             sys.stdout.flush()
         else:
             emit(to_json_object(run_id, event), "jsonl")
 
     def announce(step: StepState) -> None:
-        session.note(f"waiting for the signal {step.signal!r}; send it with: {signal_command(session, run_id, step)}")
+        command = signal_command(session, run_id, step)
+        if is_live:
+            display.announce(step, command)
+        else:
+            session.note(f"waiting for the signal {step.signal!r}; send it with: {command}")
 
     async def is_unowned() -> bool:
         try:
@@ -139,12 +150,22 @@ async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int
                 await anyio.sleep(LOOK_SECONDS)  # the release of a lock notifies no process
         except RunNotFoundError:
             return  # the stream of events says it better
-        session.note(f"no process runs run {run_id}; still watching")
-        session.suggest(f"flujoctl resume {run_id}")
+        note = display.note if is_live else session.note
+        note(f"no process runs run {run_id}; still watching")
+        if not session.quiet:
+            note(f"try: {session.addressed(f'flujoctl resume {run_id}')}")
 
     follower = Follower(runs, run_id, show, announce, after_seq=after_seq)
-    async with nullcontext() if no_wait else alongside(watch_the_owner):
-        state = await follower.until_rest(no_wait=no_wait)
+    try:
+        async with nullcontext() if no_wait else alongside(watch_the_owner), hearing(runs, run_id, display):
+            state = await follower.until_rest(no_wait=no_wait)
+    finally:
+        display.close()
+    return await _conclude(session, state, is_unowned)
+
+
+async def _conclude(session: Session, state: WorkflowState, is_unowned: Callable[[], Awaitable[bool]]) -> int:
+    run_id = state.run_id
     if state.status in LIVE:
         if await is_unowned():
             session.note(f"no process runs run {run_id}")

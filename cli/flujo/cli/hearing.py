@@ -1,0 +1,74 @@
+"""Show what the steps of a run print: the last lines of those that run, on a terminal, and of the one that failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+
+from flujo.kernel import RunStatus, StoredRuns, WorkflowState
+from flujo.kernel.errors import FlujoError
+
+from .connect import reading
+from .display import Display
+from .session import Session, say
+from .text import printable
+
+LOOK_SECONDS = 0.25
+"""How often the log of a run is looked at: a file that grows tells nobody."""
+
+_SHARE = 20
+"""Looking takes at most one part of the time in so many: the log of a run with a long history costs more to find."""
+
+LAST_LINES = 10
+"""How many lines are shown of what a step has printed before it failed."""
+
+
+@asynccontextmanager
+async def hearing(runs: StoredRuns, run_id: str, display: Display) -> AsyncIterator[None]:
+    """Tell the display what the steps of a run print, while the block runs."""
+    if not display.shows_output:
+        yield
+        return
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(_hear, runs, run_id, display))
+        failure: Exception | None = None
+        try:
+            yield
+        except Exception as error:  # not to come out of the task group as a group of one
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _hear(runs: StoredRuns, run_id: str, display: Display) -> None:
+    offset = 0
+    try:
+        while True:
+            began = time.perf_counter()
+            part = await runs.read_log(run_id, offset=offset)
+            offset = part.next_offset
+            display.hear(part.lines)
+            await anyio.sleep(max(LOOK_SECONDS, _SHARE * (time.perf_counter() - began)))
+    except FlujoError:
+        return  # a run that keeps no log, or one that is gone, which the stream of its events says better
+
+
+async def show_last_lines(session: Session, state: WorkflowState) -> None:
+    """Print what the step has printed last in which a run failed."""
+    is_read = session.quiet or session.output in ("json", "jsonl")
+    if state.status is not RunStatus.FAILED or state.failed_step is None or is_read:
+        return
+    try:
+        async with reading(session.target) as runs:
+            part = await runs.read_log(state.run_id, step=state.failed_step, tail=LAST_LINES)
+    except FlujoError:
+        return
+    if lines := [line for line in part.lines if line.step is not None]:
+        say(f"the last lines of {state.failed_step}:")
+        for line in lines:
+            say(f"  | {printable(line.text)}")
