@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .execution.attempt_runner import Described, described
 from .execution.child_runs import ChildCall
+from .execution.child_steps import perform_child
 from .execution.current_attempt import Attempt, Wait, current_attempt, leave_every_attempt
 from .execution.items import Agenda, ItemOutcome, Loop, LoopEnd
 from .execution.programs import (
@@ -67,6 +68,7 @@ __all__ = [
     "leave_every_attempt",
     "line_start",
     "loop_of",
+    "perform_child",
     "plain_options",
     "planned_name",
     "prepared",

@@ -63,10 +63,6 @@ class ChildFileError(FlujoError, ValueError):
     type = "ChildFileError"
 
 
-ALREADY_THERE = ChildStart("", {}, {})
-"""What stands for a child that has been started and that cannot be looked up any more."""
-
-
 def load_nothing(path: Path, source: str) -> NoReturn:
     """Refuse to read a file, where there are none."""
     raise ChildFileError(f"{source!r} cannot be read here")

@@ -30,13 +30,14 @@ from flujo.kernel.programs import (
     Workflow,
     bounded,
     current_attempt,
+    perform_child,
     plain_options,
     prepared,
 )
 from flujo.kernel.state import SETTLED
 
 from .calls import Caller
-from .child_workflows import ALREADY_THERE, ChildStart, LoadFile, child_start, load_nothing
+from .child_workflows import ChildStart, LoadFile, child_start, load_nothing
 from .definitions import Definition, LoopDefinition, Repeat, StepDefinition
 from .graphs import Graph, Schedule
 from .loops import failure_at_the_end, loop_for, sharing
@@ -503,27 +504,24 @@ class _Steps:
         return await sharing(loop.task, perform)
 
     async def _run_child(self, step: StepDefinition, seen: Mapping[str, Any], retry: RetryPolicy) -> Any:
-        """Run another workflow as a step. What keeps it from being started fails the step, as its body would."""
-        recorded = self._ctx.peek(step.name)
-        is_begun = recorded is not None and recorded.status != "pending"
-        is_child = is_begun and recorded is not None and recorded.call == "child"
-        failure: Exception | None = None
-        start = ALREADY_THERE
-        if recorded is None or recorded.status not in SETTLED:
-            try:
-                start = await self._child_of(step, seen)
-            except (FlujoError, OSError) as error:
-                failure = error
-        if is_child or (failure is None and not is_begun):
+        async def start() -> ChildCall:
+            return ChildCall(*await self._child_of(step, seen))
+
+        async def wait(call: ChildCall) -> Any:
             return await self._ctx.run_child(
-                start.workflow, start.inputs, name=step.name, labels=start.labels, retry=retry
+                call.workflow, call.inputs, name=step.name, labels=call.labels, retry=retry
             )
 
-        async def fail() -> NoReturn:
-            error = failure or InterruptedError("the step was interrupted when its run could not be started")
-            self._secrets.fail(error, step.name, current_attempt().attempt)
+        async def fail(body: Callable[[], Awaitable[NoReturn]]) -> Any:
+            async def redacted() -> NoReturn:
+                try:
+                    await body()
+                except Exception as error:
+                    self._secrets.fail(error, step.name, current_attempt().attempt)
 
-        return await self._ctx.step(prepared(fail, plain_options(f"task:{step.task.name}")), name=step.name)
+            return await self._ctx.step(prepared(redacted, plain_options(f"task:{step.task.name}")), name=step.name)
+
+        return await perform_child(self._ctx.peek(step.name), start, wait, fail)
 
     async def _child_of(self, step: StepDefinition, seen: Mapping[str, Any]) -> ChildStart:
         """Return what a step, or an item of a loop, starts."""

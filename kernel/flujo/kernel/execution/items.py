@@ -12,6 +12,7 @@ its place contradicts it (StepRunner.perform).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from itertools import count, takewhile
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from .arguments import digest_item
 from .attempt_runner import Body, StepOptions
 from .branches import run_together
 from .child_runs import ChildCall, ChildRuns
+from .child_steps import perform_child
 from .live_run import LiveRun
 from .progress import Reporter
 from .step_runner import StepRunner
@@ -213,23 +215,11 @@ class LoopRunner:
         return await self._steps.perform(key, body, self._loop.options, digest, is_item=is_item)
 
     async def _run_child(self, key: str, index: int, start: Callable[[Agenda, int], Awaitable[ChildCall]]) -> Any:
-        """Run the child of an item; what keeps it from being started fails the item, as a body would."""
-        step = self._recorded(key)
-        is_child = step is not None and step.call == "child"
-        failure: Exception | None = None
-        call = ChildCall("", {}, {})  # stands for one that has been started and cannot be looked up any more
-        if step is None or step.status not in SETTLED:
-            try:
-                call = await start(self._agenda, index)
-            except Exception as error:
-                failure = error
-        if is_child or (step is None and failure is None):
+        async def wait(call: ChildCall) -> Any:
             return await self._steps.child(key, call, self._child_runs, self._loop.options.retry, PLAIN)
 
-        async def fail() -> None:
-            raise failure or InterruptedError("the item was interrupted when its run could not be started")
-
-        return await self._perform_body(key, index, fail)
+        fail = partial(self._perform_body, key, index)
+        return await perform_child(self._recorded(key), partial(start, self._agenda, index), wait, fail)
 
     # -- progress -----------------------------------------------------------------------------------------------
 
