@@ -73,8 +73,14 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
     ),
     (
         [RunPaused("StateIncompatible")], {},
-        [(Why.PAUSED, None, None, "it is paused: its program has changed and no longer asks for what is recorded",
-          ["flujoctl diff r", FLUJO_RESUME])],
+        [(Why.PAUSED, None, None, "it is paused: its program has changed and contradicts what is recorded",
+          ["flujoctl diff r  # shows what differs, and what helps", FLUJO_RESUME])],
+    ),
+    (
+        [RunPaused("StateIncompatible", differences=[("a", "misfit", "it is odd"), ("b", "removed", "gone")])], {},
+        [(Why.PAUSED, None, None,
+          "it is paused: its program has changed and contradicts what is recorded: a: it is odd, and 1 more",
+          ["flujoctl diff r  # shows what differs, and what helps", FLUJO_RESUME])],
     ),
     ([], {"unowned": True}, [(Why.INTERRUPTED, None, None, "no process runs it", [FLUJO_RESUME])]),
     (

@@ -5,11 +5,11 @@ Ordinary `await` is allowed between calls; what must not be repeated belongs in 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
-from inspect import iscoroutine
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from flujo.kernel.values import encode, encode_given
 from .arguments import digest_item
 from .attempt_runner import StepOptions, bind
 from .branches import run_together
+from .calls import Calls, noted
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Wait, current_attempt, in_attempt, leave_every_attempt
 from .items import Loop, LoopRunner
@@ -40,6 +41,11 @@ from .step_runner import StepRunner
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+logger = logging.getLogger("flujo.kernel")
+
+_NAMED = 10
+"""How many calls a warning names."""
 
 _branch: ContextVar[Branch | None] = ContextVar("flujo_branch", default=None)
 
@@ -62,6 +68,7 @@ class Context:
         self._child_runs = child_runs
         self._clock = clock
         self._random = random
+        self.calls = Calls()
 
     @property
     def run_id(self) -> str:
@@ -88,6 +95,7 @@ class Context:
             return await self._run.workflow.program(self, self._run.state.inputs)
         finally:
             self._reporter.flush(None)
+            self._tell_dropped()
 
     async def run_clean_up(self) -> None:
         """Run the clean-ups of the workflow in this task, with keys of their own. The kernel calls this."""
@@ -95,7 +103,16 @@ class Context:
         leave_every_attempt()
         running_program.set(self._run.uid)
         _branch.set(Branch("", this_task()))
-        await self._run.workflow.clean_up(self, self._run.state.inputs)
+        try:
+            await self._run.workflow.clean_up(self, self._run.state.inputs)
+        finally:
+            self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        """Warn of calls that nobody has awaited; not of those of a program that is being left."""
+        if (dropped := self.calls.end()) and self._run.stopped is None:
+            named = ", ".join(dropped[:_NAMED]) + (" …" if len(dropped) > _NAMED else "")
+            logger.warning("run %s: called without await, so that nothing of it has run: %s", self.run_id, named)
 
     @property
     def ending(self) -> str | None:
@@ -126,6 +143,7 @@ class Context:
         timeout: Duration | None = None,
         **kwargs: Any,
     ) -> R: ...
+    @noted
     async def step(
         self,
         function: Callable[..., Any],
@@ -151,11 +169,13 @@ class Context:
             key, bind(declared.function, args, kwargs), terms, declared.digest(args, kwargs)
         )
 
+    @noted
     async def sleep(self, duration: Duration, *, name: str = "sleep") -> None:
         """Wait durably: the due time is recorded, and a restart waits for what is left."""
         key = self._key(name, explicit=name != "sleep")
         await self._steps.wait(key, Wait(seconds=parse_duration(duration)))
 
+    @noted
     async def wait_signal(
         self, signal: str, *, timeout: Duration | None = None, type: Any = Any, name: str | None = None
     ) -> Any:
@@ -190,6 +210,7 @@ class Context:
         retry: RetryPolicy = NO_RETRY,
         type: Any = None,
     ) -> Any: ...
+    @noted
     async def run_child(
         self,
         workflow: Workflow | str,
@@ -217,12 +238,14 @@ class Context:
 
     # -- values that stay ---------------------------------------------------------------------------------------
 
+    @noted
     async def now(self, *, name: str = "now") -> datetime:
         """Return the time, in UTC, as it was when this call was first made. `name` is its key, as of every value
         here."""
         key = self._key(name, explicit=name != "now")
         return to_datetime(await self._steps.value(key, "now", lambda: str(self._clock.now())))
 
+    @noted
     async def random(self, *, name: str = "random") -> float:
         """Return a random number from 0 up to but not including 1, the same on every replay."""
 
@@ -232,6 +255,7 @@ class Context:
         drawn: float = await self._steps.value(self._key(name, explicit=name != "random"), "random", draw)
         return drawn
 
+    @noted
     async def uuid(self, *, name: str = "uuid") -> UUID:
         """Return a random UUID, the same on every replay."""
 
@@ -240,11 +264,13 @@ class Context:
 
         return UUID(await self._steps.value(self._key(name, explicit=name != "uuid"), "uuid", draw))
 
+    @noted
     async def set_variable(self, name: str, value: Any) -> None:
         """Set a variable of the run, which others can see and set while it goes on. `value` is plain JSON."""
         key = self._key(f"set.{check_variable_name(name)}", explicit=False)
         await self._steps.set_variable(key, name, encode_given(f"the variable {name!r}", value))
 
+    @noted
     async def variable(self, name: str, default: Any = None, *, key: str | None = None) -> Any:
         """Return the value of a variable as it was when this call was first made. `key` is the name of the step under
         which
@@ -282,6 +308,7 @@ class Context:
     async def gather(self, first: Awaitable[Any], /, *others: Awaitable[Any]) -> list[Any]: ...
     @overload
     async def gather(self, **branches: Awaitable[Any]) -> dict[str, Any]: ...
+    @noted
     async def gather(self, *positional: Awaitable[Any], **named: Awaitable[Any]) -> list[Any] | dict[str, Any]:
         """Run awaitables side by side, each as a branch with step names of its own, and return all their results.
 
@@ -299,7 +326,7 @@ class Context:
         finally:
             # A coroutine that was never started must not be left to the garbage collector.
             for work in (*positional, *named.values()):
-                if iscoroutine(work):
+                if isinstance(work, Coroutine):
                     work.close()
 
     async def _side_by_side(self, works: Mapping[str, Awaitable[Any]], names: Sequence[str]) -> dict[str, Any]:
@@ -335,6 +362,7 @@ class Context:
         on_error: Literal["collect"],
         name: str | None = None,
     ) -> list[R | StepFailed]: ...
+    @noted
     async def map(
         self,
         function: Callable[[T], Awaitable[R]],
@@ -380,6 +408,7 @@ class Context:
             raise ExceptionGroup(f"{len(failures)} items of {base} failed", _in_order(failures, keys))
         return outputs
 
+    @noted
     async def loop(self, loop: Loop, /, *, name: str) -> Any:
         """Perform a step for each item of a list, with a checkpoint for each and one for all of them, and return the
         output of the loop; raises StepFailed. For those who describe workflows in another way than by functions."""

@@ -188,6 +188,11 @@ class LooseWork:
         return task in self._parents or self._tasks.get(uid, {task}) != {task}
 
 
+def program_of(task: asyncio.Task[Any]) -> str | None:
+    """Return the uid of the run whose program has started a task, itself or through others."""
+    return _program_of(_context_of(task))
+
+
 def _context_of(task: asyncio.Task[Any]) -> Context | None:
     if sys.version_info >= (3, 12):
         return task.get_context()

@@ -115,16 +115,20 @@ def explain(
     limits: Mapping[str, str] = {},
     is_queued: bool = False,
     untaken: Collection[str] = (),
+    left: Sequence[str] = (),
 ) -> Explanation:
     """Explain a run as `inspect` returned it.
 
     `known` says whether whoever answers knows its workflow, `obstacle` why its stored definition cannot be used there,
     such as a task that is missing; `queued` are steps of it that wait for a slot, with the
     name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for a free slot. At least one
-    reason is always given.
+    reason is always given; `left` are tasks that its program has left behind and that go on.
     """
     if state.status in FINAL:
         reasons = [_finished(state)]
+        if left:
+            told = f"{reasons[0].text}; tasks that it has started go on outside of its record: {', '.join(left)}"
+            reasons = [reasons[0]._replace(text=told)]
     elif state.status is RunStatus.PAUSED:
         reasons = [_paused(state)]
     elif state.unowned:
@@ -157,7 +161,7 @@ def _finished(state: WorkflowState) -> Reason:
 def _paused(state: WorkflowState) -> Reason:
     commands = [_resume(state)]
     if state.paused_reason == PauseReason.INCOMPATIBLE:
-        commands.insert(0, f"flujoctl diff {state.run_id}")
+        commands = [f"flujoctl diff {state.run_id}  # shows what differs, and what helps", *commands]
     if state.paused_reason == PauseReason.WORKSPACE_GONE:
         commands = _without_workspace(state)
     return Reason(Why.PAUSED, f"it is paused{_why_paused(state, state.paused_reason)}", commands=commands)
@@ -190,11 +194,17 @@ def _why_paused(state: WorkflowState, recorded: str | None) -> str:
         case PauseReason.INTERRUPTED:
             return ": the process that ran it died in the same step too often"
         case PauseReason.INCOMPATIBLE:
-            return ": its program has changed and no longer asks for what is recorded"
+            return f": its program has changed and contradicts what is recorded{_first_difference(state)}"
         case PauseReason.WORKSPACE_GONE:
             return f": its workspace {_workspace(state)} is gone, in which its steps have left files"
         case _:
             assert_never(reason)
+
+
+def _first_difference(state: WorkflowState) -> str:
+    rows = state.differences
+    more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f": {rows[0][0]}: {rows[0][2]}{more}" if rows else ""
 
 
 def _unowned(state: WorkflowState, known: bool, obstacle: str | None) -> Reason:

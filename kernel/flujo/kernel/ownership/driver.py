@@ -75,7 +75,7 @@ class Driver:
         self._alarm = parts.alarm
         self._random = random
         self._inbox = inbox
-        self._latecomers = parts.latecomers
+        self._latecomers, self._left_tasks = parts.latecomers, parts.left_tasks
         self._limits = limits
         self._eviction = Eviction(parts.runs, parts.clock, limits.max_resident)
         self._limiter = Limiter(limits.max_steps, limits.named, self._slot_granted)
@@ -217,6 +217,7 @@ class Driver:
         self.committed(run.uid)
         if run.has_settled and run.state.is_final:
             self._latecomers.ended(run.state.run_id, run.uid)
+            self._left_tasks.ended(run.state.run_id, run.uid)
 
     def _left(self, run: LiveRun) -> None:
         """Say by what a run that has left memory is recalled."""

@@ -8,6 +8,7 @@ from flujo.kernel.clock import Clock
 from flujo.kernel.store.backend import StateBackend
 
 from .latecomers import Latecomers
+from .left_tasks import LeftTasks
 from .live_runs import LiveRuns
 from .recalls import Recalls
 from .tasks import KernelTasks
@@ -29,3 +30,4 @@ class Parts(NamedTuple):
     recalls: Recalls
     alarm: Alarm
     latecomers: Latecomers
+    left_tasks: LeftTasks

@@ -28,6 +28,7 @@ from flujo.kernel.store.backend import StateBackend
 from .driver import Driver, Engine, Limits
 from .inbox import Inbox
 from .latecomers import Latecomers
+from .left_tasks import LeftTasks, left_by
 from .live_runs import LiveRuns, Residence
 from .local_runs import KernelRuns
 from .parts import Parts
@@ -62,8 +63,8 @@ class Runtime:
         self.runs = runs = LiveRuns()
         self._recalls = recalls = Recalls(clock, tasks)
         self._limits = limits
-        parts = Parts(owner, backend, clock, registry, runs, tasks, recalls, Alarm(clock), Latecomers())
-        self._latecomers = parts.latecomers
+        parts = Parts(owner, backend, clock, registry, runs, tasks, recalls, Alarm(clock), Latecomers(), LeftTasks())
+        self._latecomers, self._left_tasks = parts.latecomers, parts.left_tasks
         self._inbox = inbox = Inbox(parts)
         self.driver = driver = Driver(parts, random, limits, inbox)
         self.takeover = takeover = Takeover(parts, inbox, driver, limits.max_interruptions)
@@ -84,6 +85,7 @@ class Runtime:
             limits={step: limit for step, limit in queued.items() if limit is not None},
             is_queued=self.runs.where(state.uid) is Residence.QUEUED,
             untaken=untaken,
+            left=left_by(state.uid) if state.is_final else (),
         )
 
     @asynccontextmanager
@@ -181,6 +183,7 @@ class Runtime:
                 await self._latecomers.close(self.takeover.take_along)
                 self._tasks.close()
                 await self.driver.stop_all()
+                self._left_tasks.look()
                 committer.close()
                 await served.wait()
         finally:

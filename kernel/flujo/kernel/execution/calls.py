@@ -1,0 +1,73 @@
+"""The calls of `ctx` that a program has made and not awaited: told when it has come to its end, with their names.
+
+Nothing of a call has run before it is awaited. Python says of one that was dropped no more than "coroutine
+'Context.step' was never awaited", and a run that has left out a step without knowing is recorded as completed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from inspect import CORO_CREATED, getcoroutinestate
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MOST = 64
+"""So many are kept until those that have ended are sorted out: each costs the path every step takes a few
+nanoseconds."""
+
+
+class Calls:
+    """The calls of one program. What it has dropped lives here until its end."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: list[Coroutine[Any, Any, Any]] = []
+
+    def made(self, call: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """Take note of a call, and return it."""
+        made = self._made
+        made.append(call)
+        if len(made) > _MOST:
+            self._made = [each for each in made if each.cr_frame is not None]  # type: ignore[attr-defined]
+        return call
+
+    def end(self) -> Sequence[str]:
+        """Forget all calls; return those that nobody has awaited, as `ctx.step(pay)`."""
+        dropped = []
+        for call in self._made:
+            if getcoroutinestate(call) == CORO_CREATED:
+                dropped.append(_described(call))
+                call.close()  # or Python would say it in its own words besides
+        self._made = []
+        return dropped
+
+
+def noted(method: F) -> F:
+    """Have `calls` of a Context take note of each call of this async method."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        return cast("Coroutine[Any, Any, Any]", self.calls.made(method(self, *args, **kwargs)))
+
+    return cast(F, call)
+
+
+_ABOUT = ("function", "workflow", "signal", "duration")
+"""Arguments that say what a call is about, unless it has a name of its own."""
+
+
+def _described(call: Any) -> str:
+    given = call.cr_frame.f_locals
+    name = given.get("name")
+    about = next((given[each] for each in _ABOUT if each in given), None) if name in (None, call.__name__) else name
+    return f"ctx.{call.__name__}({_name(about)})"
+
+
+def _name(about: object) -> str:
+    if about is None or isinstance(about, str | int | float):
+        return "" if about is None else repr(about)
+    name = getattr(about, "name", None) or getattr(about, "__name__", None)
+    return name if isinstance(name, str) else f"<{type(about).__name__}>"
