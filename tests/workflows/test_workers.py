@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from flujo.workflows import workers
 from flujo.workflows.evaluation import EvaluationError
-from flujo.workflows.workers import WorkerError, Workers
+from flujo.workflows.workers import Request, WorkerError, Workers
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc, or holds a pidfd")
 
@@ -81,6 +82,82 @@ def test_a_worker_that_says_nothing_is_given_up(pool: Workers, monkeypatch: pyte
 
     monkeypatch.undo()
     assert pool.render(TEMPLATE, {}) == "12"
+
+
+def test_a_request_that_is_given_up_ends_its_worker_and_its_thread(pool: Workers) -> None:
+    """The next one has a worker of its own; a thread at work would keep its process from ending."""
+    pool.render(TEMPLATE, {})
+    os.kill(pid_of(pool), signal.SIGSTOP)
+    asked, ended = Request(), []
+
+    def ask() -> None:
+        with pytest.raises(InterruptedError, match="nobody waits"):
+            pool.render(TEMPLATE, {}, asked)
+        ended.append(True)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    asked.give_up()
+    thread.join()
+
+    assert ended == [True]
+    assert pool.render(TEMPLATE, {}) == "12"
+
+
+def test_a_request_that_is_given_up_waits_for_no_free_worker(pool: Workers) -> None:
+    """However long others take."""
+    for _ in range(workers.MAX_WORKERS):
+        pool._room.acquire()
+    asked = Request()
+    asked.give_up()
+
+    with pytest.raises(InterruptedError):
+        pool.render(TEMPLATE, {}, asked)
+
+
+def test_a_worker_of_another_request_is_left_alone(pool: Workers) -> None:
+    """Whoever gives up after the answer ends nothing."""
+    asked = Request()
+    pool.render(TEMPLATE, {}, asked)
+    pid = pid_of(pool)
+
+    asked.give_up()
+
+    assert pool.render(TEMPLATE, {}) == "12"
+    assert pid_of(pool) == pid
+
+
+ENDING = f"""
+import os, signal
+import anyio
+from flujo.workflows import templates, workers
+workers.MAX_SECONDS = 1000
+async def main():
+    await templates.render({TEMPLATE!r}, {{}})
+    os.kill(workers.workers._free[0]._process.pid, signal.SIGSTOP)
+    async with anyio.create_task_group() as group:
+        group.start_soon(templates.render, {TEMPLATE!r}, {{}})
+        while workers.workers._free:
+            await anyio.sleep(0)
+        group.cancel_scope.cancel()
+anyio.run(main, backend="BACKEND")
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_process_does_not_wait_for_a_template_that_was_given_up(backend: str) -> None:
+    """It ends in the same breath, though its worker would be silent for a quarter of an hour."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING.replace("BACKEND", backend)],
+        env={"PYTHONPATH": PATH},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+
+    assert ended.stdout == "ended\n"
 
 
 def test_a_worker_that_cannot_start_says_so(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ This module is imported by the worker: it needs Jinja2 and nothing of the kernel
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
@@ -26,6 +27,9 @@ from .text_filters import NEEDING_A_PATTERN, check_pattern
 from .wording import unknown
 
 MAX_SOURCE = 64 * 1024
+MAX_PROBLEM = 500
+"""Characters of what is wrong with a template that are told."""
+
 MAX_TOKENS = 5_000
 """What one template may hold outside of its plain text: reading takes about 30 µs for each."""
 
@@ -252,11 +256,13 @@ def _explained(source: str, error: Exception) -> EvaluationError:
     """Return the error as one that says which template it is about."""
     match error:
         case JinjaError():
-            problem = error.message
+            problem = error.message or type(error).__name__
         case RecursionError():
-            problem = "it nests too deeply"
+            problem = f"it nests deeper than {sys.getrecursionlimit()} calls"
         case _:
             problem = f"{type(error).__name__}: {error}"
+    if len(problem) > MAX_PROBLEM:  # such as `could not convert string to float: '…'`
+        problem = f"{problem[:MAX_PROBLEM]}…"
     return EvaluationError(f"{excerpt(source)}: {problem}")
 
 

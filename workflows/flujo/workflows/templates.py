@@ -14,7 +14,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -26,6 +27,9 @@ from flujo.kernel.errors import FlujoError
 from .evaluation import EvaluationError, Names, TooHeavy, evaluate_light, excerpt, in_braces, is_template, parsed
 from .wording import shown
 from .worker import map_texts
+
+if TYPE_CHECKING:
+    from .workers import Request
 
 STEP_FIELDS = ("result", "status", "attempt", "error")
 
@@ -101,11 +105,10 @@ async def render(value: Any, names: Names) -> Any:
     try:
         return _rendered_here(value, names)
     except TooHeavy:
-        return await anyio.to_thread.run_sync(
-            _rendered_elsewhere, value, names, abandon_on_cancel=True, limiter=_limiter()
-        )
+        pass
     except EvaluationError as error:
         raise TemplateError(error.message) from error
+    return await _rendered_apart(value, names)
 
 
 async def holds(condition: bool | str, names: Names) -> bool:
@@ -142,13 +145,25 @@ def _rendered_here(value: Any, names: Names) -> Any:
     return map_texts(value, evaluate)
 
 
-def _rendered_elsewhere(value: Any, names: Names) -> Any:
-    """Return what a worker makes of it; blocks until it has answered."""
+async def _rendered_apart(value: Any, names: Names) -> Any:
+    from .workers import Request
+
+    asked = Request()
+    work = partial(_rendered_elsewhere, value, names, asked)
+    try:
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=_limiter())
+    except BaseException:
+        asked.give_up()  # or the thread, which waits for the worker, would keep this process from ending
+        raise
+
+
+def _rendered_elsewhere(value: Any, names: Names, asked: Request) -> Any:
+    """Return what a worker makes of it; blocks until it has answered, or is not asked any more."""
     from .workers import workers
 
     sources = list(_templates_in(value))
     try:
-        return workers.render(value, _mentioned(sources, names))
+        return workers.render(value, _mentioned(sources, names), asked)
     except EvaluationError as error:
         raise TemplateError(_with_excerpt(error.message, sources)) from error
 

@@ -33,7 +33,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     candidates = (
         each for each in known if len(each) <= min(MAX_COMPARED, _MOST * len(name)) and len(name) <= _MOST * len(each)
     )
-    found = difflib.get_close_matches(name, islice(candidates, MAX_LISTED * 4), 1)
+    found = difflib.get_close_matches(name, islice(candidates, MAX_LISTED * 2), 1)
     return found[0] if found else None
 
 

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ was stopped, or a machine that has no time for it."""
 
 _CHUNK = 1 << 20
 
+_LOOK_SECONDS = 0.1
+"""How often somebody who waits for a free worker looks whether that is still wanted."""
+
 
 class WorkerError(OSError):
     """A worker cannot be started."""
@@ -46,6 +50,40 @@ class _Silent(Exception):
     """A worker has said nothing for `MAX_SECONDS`, and was ended."""
 
 
+class Request:
+    """What one caller asks, until it gives that up: the thread that waits for the answer ends then, and with it the
+    worker. A thread that is still at work would keep its process from ending."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._worker: _Worker | None = None
+        self.is_given_up = False
+
+    def give_up(self) -> None:
+        """Wait for the answer no longer."""
+        with self._lock:
+            self.is_given_up = True
+            if self._worker is not None:
+                self._worker.kill()
+
+    @contextmanager
+    def asking(self, worker: _Worker) -> Iterator[None]:
+        """Inside, this worker is ended when the caller gives up. Raises InterruptedError if it has."""
+        with self._lock:
+            self.require_wanted()
+            self._worker = worker
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._worker = None
+
+    def require_wanted(self) -> None:
+        """Raise InterruptedError once the caller has given up."""
+        if self.is_given_up:
+            raise InterruptedError("nobody waits for the answer any more")
+
+
 class Workers:
     """The workers of this process. Any number of threads may ask; more than `MAX_WORKERS` wait for each other."""
 
@@ -54,11 +92,17 @@ class Workers:
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(MAX_WORKERS)
 
-    def render(self, value: Any, names: Mapping[str, Any]) -> Any:
-        """Return the value with every text in it rendered. Raises EvaluationError, and WorkerError."""
+    def render(self, value: Any, names: Mapping[str, Any], asked: Request | None = None) -> Any:
+        """Return the value with every text in it rendered. Raises EvaluationError, WorkerError, and InterruptedError
+        once the caller has given `asked` up."""
+        asked = asked or Request()
         request = marshal.dumps((value, _plain(names)))
-        with self._room:
-            is_value, answer = marshal.loads(self._ask(request))
+        while not self._room.acquire(timeout=_LOOK_SECONDS):
+            asked.require_wanted()
+        try:
+            is_value, answer = marshal.loads(self._ask(request, asked))
+        finally:
+            self._room.release()
         if not is_value:
             raise EvaluationError(answer)
         return answer
@@ -70,13 +114,15 @@ class Workers:
         for worker in free:
             worker.close()
 
-    def _ask(self, request: bytes) -> bytes:
+    def _ask(self, request: bytes, asked: Request) -> bytes:
         for is_fresh in (False, True):
             worker = self._take(is_fresh)
             try:
-                answer = worker.ask(request)
+                with asked.asking(worker):
+                    answer = worker.ask(request)
             except _Gone:
                 code = worker.close()
+                asked.require_wanted()
                 if code == 0 and not is_fresh:
                     continue  # one that had ended after its last answer
                 raise _ended(code) from None
@@ -139,6 +185,10 @@ class _Worker:
                 raise _Gone from None
         length = int.from_bytes(self._read(LENGTH, deadline))
         return self._read(length, deadline)
+
+    def kill(self) -> None:
+        """End it at once; whoever waits for its answer notices."""
+        self._process.kill()
 
     def close(self) -> int:
         """End it and return its code."""
