@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from flujo.kernel import Context, RunFailed, workflow
+from flujo.kernel import Context, RetryPolicy, RunFailed, current_attempt, workflow
 from kernel.awkward import makers
 from kernel.harness import Harness, JumpingClock
 
@@ -63,6 +63,28 @@ async def test_whatever_a_run_raises_it_fails_and_its_neighbour_goes_on(
         assert await (await kernel.start(sound, run_id="sound")).result() == "went"
     async with harness.kernel(awkward, sound, child) as kernel:
         assert (await kernel.inspect("awkward")).status == "failed"
+
+
+@pytest.mark.parametrize("make", list(makers()))
+async def test_a_rule_tries_an_awkward_error_again(make: Callable[[], BaseException]) -> None:
+    """The attempts are the body's own, and none is failed by how its error is described."""
+    attempts = []
+
+    async def body() -> None:
+        attempts.append(current_attempt().attempt)
+        raise make()
+
+    @workflow()
+    async def awkward(ctx: Context) -> None:
+        await ctx.step(body, name="it", retry=RetryPolicy(max_attempts=2, delay=0))
+
+    async with Harness(JumpingClock()).kernel(awkward) as kernel:
+        with pytest.raises(RunFailed):
+            await kernel.run(awkward, run_id="r")
+        step = (await kernel.inspect("r")).steps["it"]
+
+    assert attempts == [1, 2]
+    assert (step.status, step.failures) == ("failed", 2)
 
 
 async def test_a_cancel_scope_that_a_program_leaves_open_fails_that_run_only() -> None:

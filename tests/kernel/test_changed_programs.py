@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flujo.kernel import Context, RunStatus, StateIncompatibilityError, Why, Workflow, step, workflow
-from flujo.kernel.errors import InvalidInputError
+from flujo.kernel.errors import InvalidInputError, StepCompletedError
 from kernel.harness import Harness, crash, until
 
 Program = Callable[[Context], Awaitable[Any]]
@@ -22,7 +22,7 @@ def _nothing_has_been_called() -> None:
 
 
 @step
-async def note(name: str) -> str:
+async def note(name: str) -> Any:
     calls.append(name)
     return name
 
@@ -37,7 +37,7 @@ def named(program: Program) -> Workflow:
     return flow
 
 
-async def original(ctx: Context) -> str:
+async def original(ctx: Context) -> Any:
     first = await ctx.step(note, "1", name="first")
     second = await ctx.step(note, "2", name="second")
     await ctx.wait_signal("go")
@@ -72,20 +72,20 @@ async def test_what_comes_after_the_completed_steps_may_change() -> None:
     assert calls == ["1", "2", "3"]
 
 
-async def removed(ctx: Context) -> str:
+async def removed(ctx: Context) -> Any:
     second = await ctx.step(note, "2", name="second")
     await ctx.wait_signal("go")
     return second
 
 
-async def renamed(ctx: Context) -> str:
+async def renamed(ctx: Context) -> Any:
     first = await ctx.step(note, "1", name="erste")
     second = await ctx.step(note, "2", name="second")
     await ctx.wait_signal("go")
     return first + second
 
 
-async def inserted(ctx: Context) -> str:
+async def inserted(ctx: Context) -> Any:
     await ctx.step(note, "0", name="zeroth")
     return await original(ctx)
 
@@ -350,10 +350,43 @@ async def test_an_output_that_no_longer_fits_its_type_pauses_the_run() -> None:
         outputs = [await kernel.result("r"), await fork.result()]
 
     ((name, change, detail),) = state.differences
-    assert (state.status, name, change) == (RunStatus.PAUSED, "measure", "changed")
+    assert (state.status, name, change) == (RunStatus.PAUSED, "measure", "misfit")
     assert detail.startswith("its recorded output no longer fits its type: $: Input should be a valid integer")
     assert outputs == [8, 10]
     assert calls == ["measure", "measure_number"]
+
+
+@pytest.mark.parametrize("output", [9, 10])
+async def test_an_output_that_no_longer_fits_is_replaced(output: int) -> None:
+    """And no other one: what has completed and fits stays what it is. A later step keeps its output."""
+
+    async def before(ctx: Context) -> Any:
+        await ctx.step(measure)
+        await ctx.step(note, "later")
+        return await ctx.wait_signal("go")
+
+    async def after(ctx: Context) -> list[Any]:
+        number = await ctx.step(measure_number)
+        later = await ctx.step(note, "later")
+        await ctx.wait_signal("go")
+        return [number, later]
+
+    harness = Harness()
+    await waiting_with(harness, named(before), {})
+    flow = named(after)
+
+    async with harness.kernel(flow) as kernel:
+        await kernel.signal("r", "go")
+        await kernel.wait("r")
+        with pytest.raises(StepCompletedError):
+            await kernel.set_output("r", "note", "other")
+        await kernel.set_output("r", "measure", "still no number")
+        await kernel.resume("r")
+        assert (await kernel.wait("r")).differences[0][0] == "measure"
+        await kernel.set_output("r", "measure", output)
+        await kernel.resume("r")
+        assert await kernel.result("r") == [output, "later"]
+    assert calls == ["measure", "later"]
 
 
 # -- arguments and kinds of calls ------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from typing_extensions import TypedDict  # on Python 3.11 pydantic refuses the o
 
 from flujo.kernel.codecs import Codec, codec_for, mismatch, to_plain
 from flujo.kernel.errors import DeclarationError, FlujoError, InvalidValueError
-from flujo.kernel.values import MAX_DIGITS
+from flujo.kernel.values import MAX_DIGITS, encode
 from kernel.generated_types import Draw
 
 
@@ -351,3 +351,35 @@ def test_generated_values_come_back_equal_or_are_refused(first: int) -> None:
         else:
             assert equal(value, again), f"seed {seed}: {value!r} was read back as {again!r}"
     assert 0 < refused < 400
+
+
+@pytest.mark.parametrize("annotation", [dict, list, str, bool])
+@pytest.mark.parametrize("value", [{}, [], "text", True, 1, 1.5, None])
+def test_the_bare_classes_of_json_are_checked_like_any_type(annotation: type, value: Any) -> None:
+    """On the way in as on the way out, so that the first life of a run is as the next."""
+    codec, written = codec_for(annotation), encode(value)
+
+    if isinstance(value, annotation):
+        assert codec.exchange(value) == (written, value)
+        assert codec.decode(written) == value
+    else:
+        for attempt in (lambda: codec.exchange(value), lambda: codec.decode(written)):
+            with pytest.raises(InvalidValueError, match="Input should be a valid"):
+                attempt()
+    assert codec.fits is not None
+
+
+def test_a_list_does_not_stand_for_a_tuple_where_both_are_meant() -> None:
+    """The program would take the other branch on its way back; elsewhere tuples are lists, as in JSON."""
+    codec = codec_for(dict[str, list[int] | tuple[int, ...]])
+
+    assert codec.exchange({"a": [1, 2]})[1] == {"a": [1, 2]}
+    with pytest.raises(InvalidValueError, match=r"at \$.a cannot be recorded: it is \(1, 2\), .* as \[1, 2\]"):
+        codec.exchange({"a": (1, 2)})
+    assert codec_for(dict[str, Any]).exchange({"a": (1, 2)})[1] == {"a": [1, 2]}
+
+
+def test_bytes_that_are_no_text_name_the_type_that_takes_them() -> None:
+    """The message of pydantic speaks of a codec only."""
+    with pytest.raises(InvalidValueError, match="Base64Bytes"):
+        codec_for(bytes).encode(b"\xff")

@@ -34,7 +34,7 @@ class Three:
         self.counter = Counter()
         self.begun = anyio.Event()
 
-        async def second() -> str:
+        async def second() -> Any:
             self.counter.count("second")
             self.begun.set()
             if fails:

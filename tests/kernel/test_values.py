@@ -34,7 +34,7 @@ for _ in range(101):
         ({"a": {1: "one"}}, "$.a", "the key 1 is int, not text"),
         ({None: 1}, "$", "the key None is NoneType, not text"),
         (cycle, "$" + 100 * "[0]", "contains itself"),
-        (deep, "$" + 100 * "[0]", "nests deeper than 100 levels"),
+        (deep, "$" + 100 * "[0]", "nests deeper than 100 levels, or contains itself; make it flatter"),
         ("\ud800", "$", "surrogate"),
         ({"\udfff": 1}, "$", "surrogate"),
         (object(), "$", "object is not a JSON type"),

@@ -120,7 +120,7 @@ def test_statuses_are_the_same_words() -> None:
     [
         (STEP_KINDS, {"task", "sleep", "signal", "child", "now", "random", "uuid", "variable", "items"}),
         (WAIT_KINDS, {"backoff", "sleep", "signal", "child", "items"}),
-        (STEP_CHANGES, {"changed", "removed", "renamed", "reordered", "inserted", "outdated"}),
+        (STEP_CHANGES, {"changed", "removed", "renamed", "reordered", "inserted", "outdated", "misfit"}),
         (REASON_KINDS, {why.value for why in Why} - {Why.UNKNOWN.value}),
         (PAUSE_REASONS, {reason.value for reason in PauseReason}),
         (CLEAN_UP_REASONS, {reason.value for reason in CleanUpReason}),

@@ -400,6 +400,8 @@ const (
 	StepChange_STEP_CHANGE_INSERTED StepChange = 5
 	// Only inputs of the run have changed since it completed.
 	StepChange_STEP_CHANGE_OUTDATED StepChange = 6
+	// Its recorded output no longer has the type that the program reads it into.
+	StepChange_STEP_CHANGE_MISFIT StepChange = 7
 )
 
 // Enum value maps for StepChange.
@@ -412,6 +414,7 @@ var (
 		4: "STEP_CHANGE_REORDERED",
 		5: "STEP_CHANGE_INSERTED",
 		6: "STEP_CHANGE_OUTDATED",
+		7: "STEP_CHANGE_MISFIT",
 	}
 	StepChange_value = map[string]int32{
 		"STEP_CHANGE_UNSPECIFIED": 0,
@@ -421,6 +424,7 @@ var (
 		"STEP_CHANGE_REORDERED":   4,
 		"STEP_CHANGE_INSERTED":    5,
 		"STEP_CHANGE_OUTDATED":    6,
+		"STEP_CHANGE_MISFIT":      7,
 	}
 )
 
@@ -2090,7 +2094,7 @@ const file_flujo_v1_run_proto_rawDesc = "" +
 	"\x16PAUSE_REASON_REQUESTED\x10\x01\x12!\n" +
 	"\x1dPAUSE_REASON_STEP_INTERRUPTED\x10\x02\x12#\n" +
 	"\x1fPAUSE_REASON_STATE_INCOMPATIBLE\x10\x03\x12\x1f\n" +
-	"\x1bPAUSE_REASON_WORKSPACE_GONE\x10\x04*\xc3\x01\n" +
+	"\x1bPAUSE_REASON_WORKSPACE_GONE\x10\x04*\xdb\x01\n" +
 	"\n" +
 	"StepChange\x12\x1b\n" +
 	"\x17STEP_CHANGE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -2099,7 +2103,8 @@ const file_flujo_v1_run_proto_rawDesc = "" +
 	"\x13STEP_CHANGE_RENAMED\x10\x03\x12\x19\n" +
 	"\x15STEP_CHANGE_REORDERED\x10\x04\x12\x18\n" +
 	"\x14STEP_CHANGE_INSERTED\x10\x05\x12\x18\n" +
-	"\x14STEP_CHANGE_OUTDATED\x10\x06*l\n" +
+	"\x14STEP_CHANGE_OUTDATED\x10\x06\x12\x16\n" +
+	"\x12STEP_CHANGE_MISFIT\x10\a*l\n" +
 	"\rCleanUpReason\x12\x1f\n" +
 	"\x1bCLEAN_UP_REASON_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CLEAN_UP_REASON_CANCELLED\x10\x01\x12\x1b\n" +

@@ -350,6 +350,63 @@ func (ReasonKind) EnumDescriptor() ([]byte, []int) {
 	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{4}
 }
 
+// What became of a run that was to be imported.
+type ImportOutcome int32
+
+const (
+	// Not used by the server.
+	ImportOutcome_IMPORT_OUTCOME_UNSPECIFIED ImportOutcome = 0
+	// It is in the store now.
+	ImportOutcome_IMPORT_OUTCOME_CREATED ImportOutcome = 1
+	// It was there before, as it is in the document.
+	ImportOutcome_IMPORT_OUTCOME_UNCHANGED ImportOutcome = 2
+	// It was there before, and has more events than the document.
+	ImportOutcome_IMPORT_OUTCOME_GONE_ON ImportOutcome = 3
+)
+
+// Enum value maps for ImportOutcome.
+var (
+	ImportOutcome_name = map[int32]string{
+		0: "IMPORT_OUTCOME_UNSPECIFIED",
+		1: "IMPORT_OUTCOME_CREATED",
+		2: "IMPORT_OUTCOME_UNCHANGED",
+		3: "IMPORT_OUTCOME_GONE_ON",
+	}
+	ImportOutcome_value = map[string]int32{
+		"IMPORT_OUTCOME_UNSPECIFIED": 0,
+		"IMPORT_OUTCOME_CREATED":     1,
+		"IMPORT_OUTCOME_UNCHANGED":   2,
+		"IMPORT_OUTCOME_GONE_ON":     3,
+	}
+)
+
+func (x ImportOutcome) Enum() *ImportOutcome {
+	p := new(ImportOutcome)
+	*p = x
+	return p
+}
+
+func (x ImportOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ImportOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_flujo_v1_run_service_proto_enumTypes[5].Descriptor()
+}
+
+func (ImportOutcome) Type() protoreflect.EnumType {
+	return &file_flujo_v1_run_service_proto_enumTypes[5]
+}
+
+func (x ImportOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ImportOutcome.Descriptor instead.
+func (ImportOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{5}
+}
+
 // What to start.
 type StartRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4657,6 +4714,263 @@ func (x *Reason) GetCommands() []string {
 	return nil
 }
 
+// Which run.
+type ExportRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the run. At most 100 bytes.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Take the runs along that it has started, and theirs.
+	WithChildren  bool `protobuf:"varint,2,opt,name=with_children,json=withChildren,proto3" json:"with_children,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRunRequest) Reset() {
+	*x = ExportRunRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRunRequest) ProtoMessage() {}
+
+func (x *ExportRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRunRequest.ProtoReflect.Descriptor instead.
+func (*ExportRunRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *ExportRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ExportRunRequest) GetWithChildren() bool {
+	if x != nil {
+		return x.WithChildren
+	}
+	return false
+}
+
+// A piece of a document.
+type ExportRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of it. At most 64 KiB.
+	Chunk         []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRunResponse) Reset() {
+	*x = ExportRunResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRunResponse) ProtoMessage() {}
+
+func (x *ExportRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRunResponse.ProtoReflect.Descriptor instead.
+func (*ExportRunResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *ExportRunResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+// A piece of a document.
+type ImportRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of it. At most 1 MiB.
+	Chunk         []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRunRequest) Reset() {
+	*x = ImportRunRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRunRequest) ProtoMessage() {}
+
+func (x *ImportRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRunRequest.ProtoReflect.Descriptor instead.
+func (*ImportRunRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *ImportRunRequest) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+// A run that was in a document.
+type ImportedRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id. At most 100 bytes.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// What became of it.
+	Outcome       ImportOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=flujo.v1.ImportOutcome" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportedRun) Reset() {
+	*x = ImportedRun{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportedRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportedRun) ProtoMessage() {}
+
+func (x *ImportedRun) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportedRun.ProtoReflect.Descriptor instead.
+func (*ImportedRun) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *ImportedRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ImportedRun) GetOutcome() ImportOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return ImportOutcome_IMPORT_OUTCOME_UNSPECIFIED
+}
+
+// What became of them.
+type ImportRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs in the document, parents before those they have started; the first of them. At most 1000.
+	Runs []*ImportedRun `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// How many further runs there are.
+	RunsOmitted   uint32 `protobuf:"varint,2,opt,name=runs_omitted,json=runsOmitted,proto3" json:"runs_omitted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRunResponse) Reset() {
+	*x = ImportRunResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRunResponse) ProtoMessage() {}
+
+func (x *ImportRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRunResponse.ProtoReflect.Descriptor instead.
+func (*ImportRunResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *ImportRunResponse) GetRuns() []*ImportedRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *ImportRunResponse) GetRunsOmitted() uint32 {
+	if x != nil {
+		return x.RunsOmitted
+	}
+	return 0
+}
+
 // What to forget.
 type DeleteRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4670,7 +4984,7 @@ type DeleteRunRequest struct {
 
 func (x *DeleteRunRequest) Reset() {
 	*x = DeleteRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4682,7 +4996,7 @@ func (x *DeleteRunRequest) String() string {
 func (*DeleteRunRequest) ProtoMessage() {}
 
 func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4695,7 +5009,7 @@ func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{61}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DeleteRunRequest) GetRunId() string {
@@ -4721,7 +5035,7 @@ type DeleteRunResponse struct {
 
 func (x *DeleteRunResponse) Reset() {
 	*x = DeleteRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4733,7 +5047,7 @@ func (x *DeleteRunResponse) String() string {
 func (*DeleteRunResponse) ProtoMessage() {}
 
 func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4746,7 +5060,7 @@ func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{62}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{67}
 }
 
 // What to forget.
@@ -4773,7 +5087,7 @@ type PruneRunsRequest struct {
 
 func (x *PruneRunsRequest) Reset() {
 	*x = PruneRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4785,7 +5099,7 @@ func (x *PruneRunsRequest) String() string {
 func (*PruneRunsRequest) ProtoMessage() {}
 
 func (x *PruneRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4798,7 +5112,7 @@ func (x *PruneRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRunsRequest.ProtoReflect.Descriptor instead.
 func (*PruneRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{63}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PruneRunsRequest) GetFilter() *RunFilter {
@@ -4865,7 +5179,7 @@ type PruneRunsResponse struct {
 
 func (x *PruneRunsResponse) Reset() {
 	*x = PruneRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4877,7 +5191,7 @@ func (x *PruneRunsResponse) String() string {
 func (*PruneRunsResponse) ProtoMessage() {}
 
 func (x *PruneRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4890,7 +5204,7 @@ func (x *PruneRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRunsResponse.ProtoReflect.Descriptor instead.
 func (*PruneRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{64}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PruneRunsResponse) GetRuns() []*Run {
@@ -5264,7 +5578,20 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x04step\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fH\x00R\x04step\x88\x01\x01\x120\n" +
 	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12%\n" +
 	"\bcommands\x18\x05 \x03(\tB\t\xba\xe1\x18\x05\b\xa0\x1f\x10\x14R\bcommandsB\a\n" +
-	"\x05_step\"G\n" +
+	"\x05_step\"V\n" +
+	"\x10ExportRunRequest\x12\x1d\n" +
+	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12#\n" +
+	"\rwith_children\x18\x02 \x01(\bR\fwithChildren\"3\n" +
+	"\x11ExportRunResponse\x12\x1e\n" +
+	"\x05chunk\x18\x01 \x01(\fB\b\xba\xe1\x18\x04\b\x80\x80\x04R\x05chunk\"2\n" +
+	"\x10ImportRunRequest\x12\x1e\n" +
+	"\x05chunk\x18\x01 \x01(\fB\b\xba\xe1\x18\x04\b\x80\x80@R\x05chunk\"_\n" +
+	"\vImportedRun\x12\x1d\n" +
+	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x121\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x17.flujo.v1.ImportOutcomeR\aoutcome\"j\n" +
+	"\x11ImportRunResponse\x122\n" +
+	"\x04runs\x18\x01 \x03(\v2\x15.flujo.v1.ImportedRunB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12!\n" +
+	"\fruns_omitted\x18\x02 \x01(\rR\vrunsOmitted\"G\n" +
 	"\x10DeleteRunRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"\x13\n" +
@@ -5322,7 +5649,12 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x13REASON_KIND_UNTAKEN\x10\v\x12\x15\n" +
 	"\x11REASON_KIND_CHILD\x10\f\x12\x15\n" +
 	"\x11REASON_KIND_LIMIT\x10\r\x12\x18\n" +
-	"\x14REASON_KIND_STOPPING\x10\x0e2\x9b\r\n" +
+	"\x14REASON_KIND_STOPPING\x10\x0e*\x85\x01\n" +
+	"\rImportOutcome\x12\x1e\n" +
+	"\x1aIMPORT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16IMPORT_OUTCOME_CREATED\x10\x01\x12\x1c\n" +
+	"\x18IMPORT_OUTCOME_UNCHANGED\x10\x02\x12\x1a\n" +
+	"\x16IMPORT_OUTCOME_GONE_ON\x10\x032\xab\x0e\n" +
 	"\n" +
 	"RunService\x12A\n" +
 	"\bStartRun\x12\x19.flujo.v1.StartRunRequest\x1a\x1a.flujo.v1.StartRunResponse\x12;\n" +
@@ -5349,7 +5681,9 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\vSetVariable\x12\x1c.flujo.v1.SetVariableRequest\x1a\x1d.flujo.v1.SetVariableResponse\x12>\n" +
 	"\aForkRun\x12\x18.flujo.v1.ForkRunRequest\x1a\x19.flujo.v1.ForkRunResponse\x12G\n" +
 	"\n" +
-	"ExplainRun\x12\x1b.flujo.v1.ExplainRunRequest\x1a\x1c.flujo.v1.ExplainRunResponse\x12D\n" +
+	"ExplainRun\x12\x1b.flujo.v1.ExplainRunRequest\x1a\x1c.flujo.v1.ExplainRunResponse\x12F\n" +
+	"\tExportRun\x12\x1a.flujo.v1.ExportRunRequest\x1a\x1b.flujo.v1.ExportRunResponse0\x01\x12F\n" +
+	"\tImportRun\x12\x1a.flujo.v1.ImportRunRequest\x1a\x1b.flujo.v1.ImportRunResponse(\x01\x12D\n" +
 	"\tDeleteRun\x12\x1a.flujo.v1.DeleteRunRequest\x1a\x1b.flujo.v1.DeleteRunResponse\x12D\n" +
 	"\tPruneRuns\x12\x1a.flujo.v1.PruneRunsRequest\x1a\x1b.flujo.v1.PruneRunsResponseB{\n" +
 	"\vio.flujo.v1B\x0fRunServiceProtoP\x01Z1github.com/flujo/flujo/clients/go/flujov1;flujov1\xa2\x02\x03FLJ\xaa\x02\bFlujo.V1\xe2\x02\x14Flujo\\V1\\GPBMetadatab\x06proto3"
@@ -5366,232 +5700,244 @@ func file_flujo_v1_run_service_proto_rawDescGZIP() []byte {
 	return file_flujo_v1_run_service_proto_rawDescData
 }
 
-var file_flujo_v1_run_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_flujo_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
+var file_flujo_v1_run_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_flujo_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_flujo_v1_run_service_proto_goTypes = []any{
 	(RunOrder)(0),                 // 0: flujo.v1.RunOrder
 	(SignalOutcome)(0),            // 1: flujo.v1.SignalOutcome
 	(CancelOutcome)(0),            // 2: flujo.v1.CancelOutcome
 	(PauseOutcome)(0),             // 3: flujo.v1.PauseOutcome
 	(ReasonKind)(0),               // 4: flujo.v1.ReasonKind
-	(*StartRunRequest)(nil),       // 5: flujo.v1.StartRunRequest
-	(*StartRunResponse)(nil),      // 6: flujo.v1.StartRunResponse
-	(*GetRunRequest)(nil),         // 7: flujo.v1.GetRunRequest
-	(*GetRunResponse)(nil),        // 8: flujo.v1.GetRunResponse
-	(*RunFilter)(nil),             // 9: flujo.v1.RunFilter
-	(*ListRunsRequest)(nil),       // 10: flujo.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 11: flujo.v1.ListRunsResponse
-	(*CountRunsRequest)(nil),      // 12: flujo.v1.CountRunsRequest
-	(*CountRunsResponse)(nil),     // 13: flujo.v1.CountRunsResponse
-	(*GetStatsRequest)(nil),       // 14: flujo.v1.GetStatsRequest
-	(*GetStatsResponse)(nil),      // 15: flujo.v1.GetStatsResponse
-	(*WorkflowStats)(nil),         // 16: flujo.v1.WorkflowStats
-	(*StatusCount)(nil),           // 17: flujo.v1.StatusCount
-	(*StepFailures)(nil),          // 18: flujo.v1.StepFailures
-	(*StepDurations)(nil),         // 19: flujo.v1.StepDurations
-	(*ListStepsRequest)(nil),      // 20: flujo.v1.ListStepsRequest
-	(*ListStepsResponse)(nil),     // 21: flujo.v1.ListStepsResponse
-	(*WaitRunRequest)(nil),        // 22: flujo.v1.WaitRunRequest
-	(*WaitRunResponse)(nil),       // 23: flujo.v1.WaitRunResponse
-	(*WatchRunRequest)(nil),       // 24: flujo.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),      // 25: flujo.v1.WatchRunResponse
-	(*WatchHeader)(nil),           // 26: flujo.v1.WatchHeader
-	(*EventBatch)(nil),            // 27: flujo.v1.EventBatch
-	(*WatchBookmark)(nil),         // 28: flujo.v1.WatchBookmark
-	(*WatchEnd)(nil),              // 29: flujo.v1.WatchEnd
-	(*WatchRunsRequest)(nil),      // 30: flujo.v1.WatchRunsRequest
-	(*WatchRunsResponse)(nil),     // 31: flujo.v1.WatchRunsResponse
-	(*WatchRunsHeader)(nil),       // 32: flujo.v1.WatchRunsHeader
-	(*RunSnapshot)(nil),           // 33: flujo.v1.RunSnapshot
-	(*RunEventBatch)(nil),         // 34: flujo.v1.RunEventBatch
-	(*RunEvent)(nil),              // 35: flujo.v1.RunEvent
-	(*WatchRunsBookmark)(nil),     // 36: flujo.v1.WatchRunsBookmark
-	(*ListEventsRequest)(nil),     // 37: flujo.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),    // 38: flujo.v1.ListEventsResponse
-	(*ReadPayloadRequest)(nil),    // 39: flujo.v1.ReadPayloadRequest
-	(*ReadPayloadResponse)(nil),   // 40: flujo.v1.ReadPayloadResponse
-	(*ReadLogsRequest)(nil),       // 41: flujo.v1.ReadLogsRequest
-	(*ReadLogsResponse)(nil),      // 42: flujo.v1.ReadLogsResponse
-	(*LogLine)(nil),               // 43: flujo.v1.LogLine
-	(*ResumeRunRequest)(nil),      // 44: flujo.v1.ResumeRunRequest
-	(*ResumeRunResponse)(nil),     // 45: flujo.v1.ResumeRunResponse
-	(*SignalRunRequest)(nil),      // 46: flujo.v1.SignalRunRequest
-	(*SignalRunResponse)(nil),     // 47: flujo.v1.SignalRunResponse
-	(*CancelRunRequest)(nil),      // 48: flujo.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),     // 49: flujo.v1.CancelRunResponse
-	(*PauseRunRequest)(nil),       // 50: flujo.v1.PauseRunRequest
-	(*PauseRunResponse)(nil),      // 51: flujo.v1.PauseRunResponse
-	(*UnpauseRunRequest)(nil),     // 52: flujo.v1.UnpauseRunRequest
-	(*UnpauseRunResponse)(nil),    // 53: flujo.v1.UnpauseRunResponse
-	(*SkipStepRequest)(nil),       // 54: flujo.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),      // 55: flujo.v1.SkipStepResponse
-	(*SetStepOutputRequest)(nil),  // 56: flujo.v1.SetStepOutputRequest
-	(*SetStepOutputResponse)(nil), // 57: flujo.v1.SetStepOutputResponse
-	(*SetVariableRequest)(nil),    // 58: flujo.v1.SetVariableRequest
-	(*SetVariableResponse)(nil),   // 59: flujo.v1.SetVariableResponse
-	(*ForkRunRequest)(nil),        // 60: flujo.v1.ForkRunRequest
-	(*ForkRunResponse)(nil),       // 61: flujo.v1.ForkRunResponse
-	(*ExplainRunRequest)(nil),     // 62: flujo.v1.ExplainRunRequest
-	(*ExplainRunResponse)(nil),    // 63: flujo.v1.ExplainRunResponse
-	(*Rest)(nil),                  // 64: flujo.v1.Rest
-	(*Reason)(nil),                // 65: flujo.v1.Reason
-	(*DeleteRunRequest)(nil),      // 66: flujo.v1.DeleteRunRequest
-	(*DeleteRunResponse)(nil),     // 67: flujo.v1.DeleteRunResponse
-	(*PruneRunsRequest)(nil),      // 68: flujo.v1.PruneRunsRequest
-	(*PruneRunsResponse)(nil),     // 69: flujo.v1.PruneRunsResponse
-	nil,                           // 70: flujo.v1.StartRunRequest.LabelsEntry
-	nil,                           // 71: flujo.v1.RunFilter.LabelsEntry
-	nil,                           // 72: flujo.v1.ResumeRunRequest.SkipEntry
-	nil,                           // 73: flujo.v1.ForkRunRequest.LabelsEntry
-	(*Definition)(nil),            // 74: flujo.v1.Definition
-	(*Payload)(nil),               // 75: flujo.v1.Payload
-	(*Run)(nil),                   // 76: flujo.v1.Run
-	(RunView)(0),                  // 77: flujo.v1.RunView
-	(RunStatus)(0),                // 78: flujo.v1.RunStatus
-	(*timestamppb.Timestamp)(nil), // 79: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 80: google.protobuf.Duration
-	(*Step)(nil),                  // 81: flujo.v1.Step
-	(*Event)(nil),                 // 82: flujo.v1.Event
-	(PayloadPart)(0),              // 83: flujo.v1.PayloadPart
+	(ImportOutcome)(0),            // 5: flujo.v1.ImportOutcome
+	(*StartRunRequest)(nil),       // 6: flujo.v1.StartRunRequest
+	(*StartRunResponse)(nil),      // 7: flujo.v1.StartRunResponse
+	(*GetRunRequest)(nil),         // 8: flujo.v1.GetRunRequest
+	(*GetRunResponse)(nil),        // 9: flujo.v1.GetRunResponse
+	(*RunFilter)(nil),             // 10: flujo.v1.RunFilter
+	(*ListRunsRequest)(nil),       // 11: flujo.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),      // 12: flujo.v1.ListRunsResponse
+	(*CountRunsRequest)(nil),      // 13: flujo.v1.CountRunsRequest
+	(*CountRunsResponse)(nil),     // 14: flujo.v1.CountRunsResponse
+	(*GetStatsRequest)(nil),       // 15: flujo.v1.GetStatsRequest
+	(*GetStatsResponse)(nil),      // 16: flujo.v1.GetStatsResponse
+	(*WorkflowStats)(nil),         // 17: flujo.v1.WorkflowStats
+	(*StatusCount)(nil),           // 18: flujo.v1.StatusCount
+	(*StepFailures)(nil),          // 19: flujo.v1.StepFailures
+	(*StepDurations)(nil),         // 20: flujo.v1.StepDurations
+	(*ListStepsRequest)(nil),      // 21: flujo.v1.ListStepsRequest
+	(*ListStepsResponse)(nil),     // 22: flujo.v1.ListStepsResponse
+	(*WaitRunRequest)(nil),        // 23: flujo.v1.WaitRunRequest
+	(*WaitRunResponse)(nil),       // 24: flujo.v1.WaitRunResponse
+	(*WatchRunRequest)(nil),       // 25: flujo.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),      // 26: flujo.v1.WatchRunResponse
+	(*WatchHeader)(nil),           // 27: flujo.v1.WatchHeader
+	(*EventBatch)(nil),            // 28: flujo.v1.EventBatch
+	(*WatchBookmark)(nil),         // 29: flujo.v1.WatchBookmark
+	(*WatchEnd)(nil),              // 30: flujo.v1.WatchEnd
+	(*WatchRunsRequest)(nil),      // 31: flujo.v1.WatchRunsRequest
+	(*WatchRunsResponse)(nil),     // 32: flujo.v1.WatchRunsResponse
+	(*WatchRunsHeader)(nil),       // 33: flujo.v1.WatchRunsHeader
+	(*RunSnapshot)(nil),           // 34: flujo.v1.RunSnapshot
+	(*RunEventBatch)(nil),         // 35: flujo.v1.RunEventBatch
+	(*RunEvent)(nil),              // 36: flujo.v1.RunEvent
+	(*WatchRunsBookmark)(nil),     // 37: flujo.v1.WatchRunsBookmark
+	(*ListEventsRequest)(nil),     // 38: flujo.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),    // 39: flujo.v1.ListEventsResponse
+	(*ReadPayloadRequest)(nil),    // 40: flujo.v1.ReadPayloadRequest
+	(*ReadPayloadResponse)(nil),   // 41: flujo.v1.ReadPayloadResponse
+	(*ReadLogsRequest)(nil),       // 42: flujo.v1.ReadLogsRequest
+	(*ReadLogsResponse)(nil),      // 43: flujo.v1.ReadLogsResponse
+	(*LogLine)(nil),               // 44: flujo.v1.LogLine
+	(*ResumeRunRequest)(nil),      // 45: flujo.v1.ResumeRunRequest
+	(*ResumeRunResponse)(nil),     // 46: flujo.v1.ResumeRunResponse
+	(*SignalRunRequest)(nil),      // 47: flujo.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),     // 48: flujo.v1.SignalRunResponse
+	(*CancelRunRequest)(nil),      // 49: flujo.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),     // 50: flujo.v1.CancelRunResponse
+	(*PauseRunRequest)(nil),       // 51: flujo.v1.PauseRunRequest
+	(*PauseRunResponse)(nil),      // 52: flujo.v1.PauseRunResponse
+	(*UnpauseRunRequest)(nil),     // 53: flujo.v1.UnpauseRunRequest
+	(*UnpauseRunResponse)(nil),    // 54: flujo.v1.UnpauseRunResponse
+	(*SkipStepRequest)(nil),       // 55: flujo.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),      // 56: flujo.v1.SkipStepResponse
+	(*SetStepOutputRequest)(nil),  // 57: flujo.v1.SetStepOutputRequest
+	(*SetStepOutputResponse)(nil), // 58: flujo.v1.SetStepOutputResponse
+	(*SetVariableRequest)(nil),    // 59: flujo.v1.SetVariableRequest
+	(*SetVariableResponse)(nil),   // 60: flujo.v1.SetVariableResponse
+	(*ForkRunRequest)(nil),        // 61: flujo.v1.ForkRunRequest
+	(*ForkRunResponse)(nil),       // 62: flujo.v1.ForkRunResponse
+	(*ExplainRunRequest)(nil),     // 63: flujo.v1.ExplainRunRequest
+	(*ExplainRunResponse)(nil),    // 64: flujo.v1.ExplainRunResponse
+	(*Rest)(nil),                  // 65: flujo.v1.Rest
+	(*Reason)(nil),                // 66: flujo.v1.Reason
+	(*ExportRunRequest)(nil),      // 67: flujo.v1.ExportRunRequest
+	(*ExportRunResponse)(nil),     // 68: flujo.v1.ExportRunResponse
+	(*ImportRunRequest)(nil),      // 69: flujo.v1.ImportRunRequest
+	(*ImportedRun)(nil),           // 70: flujo.v1.ImportedRun
+	(*ImportRunResponse)(nil),     // 71: flujo.v1.ImportRunResponse
+	(*DeleteRunRequest)(nil),      // 72: flujo.v1.DeleteRunRequest
+	(*DeleteRunResponse)(nil),     // 73: flujo.v1.DeleteRunResponse
+	(*PruneRunsRequest)(nil),      // 74: flujo.v1.PruneRunsRequest
+	(*PruneRunsResponse)(nil),     // 75: flujo.v1.PruneRunsResponse
+	nil,                           // 76: flujo.v1.StartRunRequest.LabelsEntry
+	nil,                           // 77: flujo.v1.RunFilter.LabelsEntry
+	nil,                           // 78: flujo.v1.ResumeRunRequest.SkipEntry
+	nil,                           // 79: flujo.v1.ForkRunRequest.LabelsEntry
+	(*Definition)(nil),            // 80: flujo.v1.Definition
+	(*Payload)(nil),               // 81: flujo.v1.Payload
+	(*Run)(nil),                   // 82: flujo.v1.Run
+	(RunView)(0),                  // 83: flujo.v1.RunView
+	(RunStatus)(0),                // 84: flujo.v1.RunStatus
+	(*timestamppb.Timestamp)(nil), // 85: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 86: google.protobuf.Duration
+	(*Step)(nil),                  // 87: flujo.v1.Step
+	(*Event)(nil),                 // 88: flujo.v1.Event
+	(PayloadPart)(0),              // 89: flujo.v1.PayloadPart
 }
 var file_flujo_v1_run_service_proto_depIdxs = []int32{
-	74,  // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
-	75,  // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
-	70,  // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
-	76,  // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
-	77,  // 4: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
-	76,  // 5: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
-	78,  // 6: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
-	71,  // 7: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
-	79,  // 8: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
-	79,  // 9: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
-	79,  // 10: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
-	79,  // 11: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
-	79,  // 12: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
-	79,  // 13: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
-	9,   // 14: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	80,  // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
+	81,  // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
+	76,  // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
+	82,  // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
+	83,  // 4: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
+	82,  // 5: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
+	84,  // 6: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
+	77,  // 7: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
+	85,  // 8: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
+	85,  // 9: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
+	85,  // 10: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
+	85,  // 11: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
+	85,  // 12: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
+	85,  // 13: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
+	10,  // 14: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
 	0,   // 15: flujo.v1.ListRunsRequest.order:type_name -> flujo.v1.RunOrder
-	76,  // 16: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
-	9,   // 17: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	80,  // 18: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
-	79,  // 19: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
-	79,  // 20: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
-	16,  // 21: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
-	17,  // 22: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
-	17,  // 23: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
-	80,  // 24: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
-	80,  // 25: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
-	80,  // 26: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
-	18,  // 27: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
-	19,  // 28: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
-	78,  // 29: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
-	80,  // 30: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
-	80,  // 31: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
-	81,  // 32: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
-	80,  // 33: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
-	77,  // 34: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
-	76,  // 35: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
-	26,  // 36: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
-	27,  // 37: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
-	28,  // 38: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
-	29,  // 39: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
-	76,  // 40: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
-	80,  // 41: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	82,  // 42: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
-	78,  // 43: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
-	9,   // 44: flujo.v1.WatchRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	32,  // 45: flujo.v1.WatchRunsResponse.header:type_name -> flujo.v1.WatchRunsHeader
-	33,  // 46: flujo.v1.WatchRunsResponse.snapshot:type_name -> flujo.v1.RunSnapshot
-	34,  // 47: flujo.v1.WatchRunsResponse.events:type_name -> flujo.v1.RunEventBatch
-	36,  // 48: flujo.v1.WatchRunsResponse.bookmark:type_name -> flujo.v1.WatchRunsBookmark
-	80,  // 49: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	76,  // 50: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
-	35,  // 51: flujo.v1.RunEventBatch.events:type_name -> flujo.v1.RunEvent
-	82,  // 52: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
-	82,  // 53: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
-	83,  // 54: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
-	43,  // 55: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
-	75,  // 56: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
-	74,  // 57: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
-	72,  // 58: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
-	76,  // 59: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
-	75,  // 60: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
+	82,  // 16: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
+	10,  // 17: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	86,  // 18: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
+	85,  // 19: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
+	85,  // 20: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
+	17,  // 21: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
+	18,  // 22: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
+	18,  // 23: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
+	86,  // 24: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
+	86,  // 25: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
+	86,  // 26: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
+	19,  // 27: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
+	20,  // 28: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
+	84,  // 29: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
+	86,  // 30: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
+	86,  // 31: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
+	87,  // 32: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
+	86,  // 33: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
+	83,  // 34: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
+	82,  // 35: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
+	27,  // 36: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
+	28,  // 37: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
+	29,  // 38: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
+	30,  // 39: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
+	82,  // 40: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
+	86,  // 41: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	88,  // 42: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
+	84,  // 43: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
+	10,  // 44: flujo.v1.WatchRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	33,  // 45: flujo.v1.WatchRunsResponse.header:type_name -> flujo.v1.WatchRunsHeader
+	34,  // 46: flujo.v1.WatchRunsResponse.snapshot:type_name -> flujo.v1.RunSnapshot
+	35,  // 47: flujo.v1.WatchRunsResponse.events:type_name -> flujo.v1.RunEventBatch
+	37,  // 48: flujo.v1.WatchRunsResponse.bookmark:type_name -> flujo.v1.WatchRunsBookmark
+	86,  // 49: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	82,  // 50: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
+	36,  // 51: flujo.v1.RunEventBatch.events:type_name -> flujo.v1.RunEvent
+	88,  // 52: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
+	88,  // 53: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
+	89,  // 54: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
+	44,  // 55: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
+	81,  // 56: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
+	80,  // 57: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
+	78,  // 58: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
+	82,  // 59: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
+	81,  // 60: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
 	1,   // 61: flujo.v1.SignalRunResponse.outcome:type_name -> flujo.v1.SignalOutcome
 	2,   // 62: flujo.v1.CancelRunResponse.outcome:type_name -> flujo.v1.CancelOutcome
 	3,   // 63: flujo.v1.PauseRunResponse.outcome:type_name -> flujo.v1.PauseOutcome
-	76,  // 64: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
-	75,  // 65: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
-	75,  // 66: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
-	75,  // 67: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
+	82,  // 64: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
+	81,  // 65: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
+	81,  // 66: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
+	81,  // 67: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
 	1,   // 68: flujo.v1.SetVariableResponse.outcome:type_name -> flujo.v1.SignalOutcome
-	75,  // 69: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
-	73,  // 70: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
-	74,  // 71: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
-	76,  // 72: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
-	78,  // 73: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
-	65,  // 74: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
-	64,  // 75: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
-	79,  // 76: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
+	81,  // 69: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
+	79,  // 70: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
+	80,  // 71: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
+	82,  // 72: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
+	84,  // 73: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
+	66,  // 74: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
+	65,  // 75: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
+	85,  // 76: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
 	4,   // 77: flujo.v1.Reason.why:type_name -> flujo.v1.ReasonKind
-	79,  // 78: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	9,   // 79: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	80,  // 80: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
-	80,  // 81: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
-	76,  // 82: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
-	75,  // 83: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
-	5,   // 84: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
-	7,   // 85: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
-	10,  // 86: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
-	12,  // 87: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
-	14,  // 88: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
-	20,  // 89: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
-	22,  // 90: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
-	24,  // 91: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
-	30,  // 92: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
-	37,  // 93: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
-	39,  // 94: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
-	41,  // 95: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
-	44,  // 96: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
-	46,  // 97: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
-	48,  // 98: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
-	50,  // 99: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
-	52,  // 100: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
-	54,  // 101: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
-	56,  // 102: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
-	58,  // 103: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
-	60,  // 104: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
-	62,  // 105: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
-	66,  // 106: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
-	68,  // 107: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
-	6,   // 108: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
-	8,   // 109: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
-	11,  // 110: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
-	13,  // 111: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
-	15,  // 112: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
-	21,  // 113: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
-	23,  // 114: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
-	25,  // 115: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
-	31,  // 116: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
-	38,  // 117: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
-	40,  // 118: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
-	42,  // 119: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
-	45,  // 120: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
-	47,  // 121: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
-	49,  // 122: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
-	51,  // 123: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
-	53,  // 124: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
-	55,  // 125: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
-	57,  // 126: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
-	59,  // 127: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
-	61,  // 128: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
-	63,  // 129: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
-	67,  // 130: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
-	69,  // 131: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
-	108, // [108:132] is the sub-list for method output_type
-	84,  // [84:108] is the sub-list for method input_type
-	84,  // [84:84] is the sub-list for extension type_name
-	84,  // [84:84] is the sub-list for extension extendee
-	0,   // [0:84] is the sub-list for field type_name
+	85,  // 78: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	5,   // 79: flujo.v1.ImportedRun.outcome:type_name -> flujo.v1.ImportOutcome
+	70,  // 80: flujo.v1.ImportRunResponse.runs:type_name -> flujo.v1.ImportedRun
+	10,  // 81: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	86,  // 82: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
+	86,  // 83: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
+	82,  // 84: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
+	81,  // 85: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
+	6,   // 86: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
+	8,   // 87: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
+	11,  // 88: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
+	13,  // 89: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
+	15,  // 90: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
+	21,  // 91: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
+	23,  // 92: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
+	25,  // 93: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
+	31,  // 94: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
+	38,  // 95: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
+	40,  // 96: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
+	42,  // 97: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
+	45,  // 98: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
+	47,  // 99: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
+	49,  // 100: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
+	51,  // 101: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
+	53,  // 102: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
+	55,  // 103: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
+	57,  // 104: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
+	59,  // 105: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
+	61,  // 106: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
+	63,  // 107: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
+	67,  // 108: flujo.v1.RunService.ExportRun:input_type -> flujo.v1.ExportRunRequest
+	69,  // 109: flujo.v1.RunService.ImportRun:input_type -> flujo.v1.ImportRunRequest
+	72,  // 110: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
+	74,  // 111: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
+	7,   // 112: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
+	9,   // 113: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
+	12,  // 114: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
+	14,  // 115: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
+	16,  // 116: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
+	22,  // 117: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
+	24,  // 118: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
+	26,  // 119: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
+	32,  // 120: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
+	39,  // 121: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
+	41,  // 122: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
+	43,  // 123: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
+	46,  // 124: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
+	48,  // 125: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
+	50,  // 126: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
+	52,  // 127: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
+	54,  // 128: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
+	56,  // 129: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
+	58,  // 130: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
+	60,  // 131: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
+	62,  // 132: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
+	64,  // 133: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
+	68,  // 134: flujo.v1.RunService.ExportRun:output_type -> flujo.v1.ExportRunResponse
+	71,  // 135: flujo.v1.RunService.ImportRun:output_type -> flujo.v1.ImportRunResponse
+	73,  // 136: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
+	75,  // 137: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
+	112, // [112:138] is the sub-list for method output_type
+	86,  // [86:112] is the sub-list for method input_type
+	86,  // [86:86] is the sub-list for extension type_name
+	86,  // [86:86] is the sub-list for extension extendee
+	0,   // [0:86] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_run_service_proto_init() }
@@ -5627,8 +5973,8 @@ func file_flujo_v1_run_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flujo_v1_run_service_proto_rawDesc), len(file_flujo_v1_run_service_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   69,
+			NumEnums:      6,
+			NumMessages:   74,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

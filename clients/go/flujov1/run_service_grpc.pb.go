@@ -43,6 +43,8 @@ const (
 	RunService_SetVariable_FullMethodName   = "/flujo.v1.RunService/SetVariable"
 	RunService_ForkRun_FullMethodName       = "/flujo.v1.RunService/ForkRun"
 	RunService_ExplainRun_FullMethodName    = "/flujo.v1.RunService/ExplainRun"
+	RunService_ExportRun_FullMethodName     = "/flujo.v1.RunService/ExportRun"
+	RunService_ImportRun_FullMethodName     = "/flujo.v1.RunService/ImportRun"
 	RunService_DeleteRun_FullMethodName     = "/flujo.v1.RunService/DeleteRun"
 	RunService_PruneRuns_FullMethodName     = "/flujo.v1.RunService/PruneRuns"
 )
@@ -339,6 +341,26 @@ type RunServiceClient interface {
 	//
 	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
 	ExplainRun(ctx context.Context, in *ExplainRunRequest, opts ...grpc.CallOption) (*ExplainRunResponse, error)
+	// Streams a run as a document, in pieces of up to 64 KiB: every event, its definition and the requests in its inbox, as
+	// `flujoctl export` writes it. Of a run that is running it is a snapshot. ImportRun takes it, in this store or another one.
+	// Files in its workspace are not in it.
+	//
+	// Errors:
+	//
+	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
+	//	ABORTED RUN_REPLACED: it was deleted meanwhile, and another run was started under its id.
+	ExportRun(ctx context.Context, in *ExportRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportRunResponse], error)
+	// Takes a document of ExportRun, in pieces of up to 1 MiB and 256 MiB in all, and stores the runs in it, which nobody runs
+	// then: ResumeRun goes on with them. Runs that exist already are not changed. Harmless to repeat, and so without
+	// `request_id`. A run may bring a definition, so this needs CAPABILITY_INLINE_DEFINITIONS besides the role admin.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: the document is not whole, was changed, or a newer release has written it.
+	//	INVALID_ARGUMENT PAYLOAD_TOO_LARGE: it has more than 256 MiB.
+	//	ALREADY_EXISTS RUN_EXISTS: an id in it belongs to another run.
+	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+	ImportRun(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportRunRequest, ImportRunResponse], error)
 	// Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
 	// without `request_id`: the run is not found then.
 	//
@@ -623,6 +645,38 @@ func (c *runServiceClient) ExplainRun(ctx context.Context, in *ExplainRunRequest
 	}
 	return out, nil
 }
+
+func (c *runServiceClient) ExportRun(ctx context.Context, in *ExportRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportRunResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[4], RunService_ExportRun_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportRunRequest, ExportRunResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_ExportRunClient = grpc.ServerStreamingClient[ExportRunResponse]
+
+func (c *runServiceClient) ImportRun(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportRunRequest, ImportRunResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[5], RunService_ImportRun_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImportRunRequest, ImportRunResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_ImportRunClient = grpc.ClientStreamingClient[ImportRunRequest, ImportRunResponse]
 
 func (c *runServiceClient) DeleteRun(ctx context.Context, in *DeleteRunRequest, opts ...grpc.CallOption) (*DeleteRunResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -936,6 +990,26 @@ type RunServiceServer interface {
 	//
 	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
 	ExplainRun(context.Context, *ExplainRunRequest) (*ExplainRunResponse, error)
+	// Streams a run as a document, in pieces of up to 64 KiB: every event, its definition and the requests in its inbox, as
+	// `flujoctl export` writes it. Of a run that is running it is a snapshot. ImportRun takes it, in this store or another one.
+	// Files in its workspace are not in it.
+	//
+	// Errors:
+	//
+	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
+	//	ABORTED RUN_REPLACED: it was deleted meanwhile, and another run was started under its id.
+	ExportRun(*ExportRunRequest, grpc.ServerStreamingServer[ExportRunResponse]) error
+	// Takes a document of ExportRun, in pieces of up to 1 MiB and 256 MiB in all, and stores the runs in it, which nobody runs
+	// then: ResumeRun goes on with them. Runs that exist already are not changed. Harmless to repeat, and so without
+	// `request_id`. A run may bring a definition, so this needs CAPABILITY_INLINE_DEFINITIONS besides the role admin.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: the document is not whole, was changed, or a newer release has written it.
+	//	INVALID_ARGUMENT PAYLOAD_TOO_LARGE: it has more than 256 MiB.
+	//	ALREADY_EXISTS RUN_EXISTS: an id in it belongs to another run.
+	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+	ImportRun(grpc.ClientStreamingServer[ImportRunRequest, ImportRunResponse]) error
 	// Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
 	// without `request_id`: the run is not found then.
 	//
@@ -1030,6 +1104,12 @@ func (UnimplementedRunServiceServer) ForkRun(context.Context, *ForkRunRequest) (
 }
 func (UnimplementedRunServiceServer) ExplainRun(context.Context, *ExplainRunRequest) (*ExplainRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExplainRun not implemented")
+}
+func (UnimplementedRunServiceServer) ExportRun(*ExportRunRequest, grpc.ServerStreamingServer[ExportRunResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportRun not implemented")
+}
+func (UnimplementedRunServiceServer) ImportRun(grpc.ClientStreamingServer[ImportRunRequest, ImportRunResponse]) error {
+	return status.Error(codes.Unimplemented, "method ImportRun not implemented")
 }
 func (UnimplementedRunServiceServer) DeleteRun(context.Context, *DeleteRunRequest) (*DeleteRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRun not implemented")
@@ -1426,6 +1506,24 @@ func _RunService_ExplainRun_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_ExportRun_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportRunRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RunServiceServer).ExportRun(m, &grpc.GenericServerStream[ExportRunRequest, ExportRunResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_ExportRunServer = grpc.ServerStreamingServer[ExportRunResponse]
+
+func _RunService_ImportRun_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(RunServiceServer).ImportRun(&grpc.GenericServerStream[ImportRunRequest, ImportRunResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_ImportRunServer = grpc.ClientStreamingServer[ImportRunRequest, ImportRunResponse]
+
 func _RunService_DeleteRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteRunRequest)
 	if err := dec(in); err != nil {
@@ -1570,6 +1668,16 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "ReadLogs",
 			Handler:       _RunService_ReadLogs_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "ExportRun",
+			Handler:       _RunService_ExportRun_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ImportRun",
+			Handler:       _RunService_ImportRun_Handler,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "flujo/v1/run_service.proto",

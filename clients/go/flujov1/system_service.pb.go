@@ -82,6 +82,59 @@ func (Capability) EnumDescriptor() ([]byte, []int) {
 	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{0}
 }
 
+// What a finding means.
+type CheckSeverity int32
+
+const (
+	// A severity that this contract does not know yet.
+	CheckSeverity_CHECK_SEVERITY_UNSPECIFIED CheckSeverity = 0
+	// What is stored contradicts itself, or cannot be read.
+	CheckSeverity_CHECK_SEVERITY_DAMAGED CheckSeverity = 1
+	// A newer release has written it; it is read-only for this one.
+	CheckSeverity_CHECK_SEVERITY_NEWER CheckSeverity = 2
+)
+
+// Enum value maps for CheckSeverity.
+var (
+	CheckSeverity_name = map[int32]string{
+		0: "CHECK_SEVERITY_UNSPECIFIED",
+		1: "CHECK_SEVERITY_DAMAGED",
+		2: "CHECK_SEVERITY_NEWER",
+	}
+	CheckSeverity_value = map[string]int32{
+		"CHECK_SEVERITY_UNSPECIFIED": 0,
+		"CHECK_SEVERITY_DAMAGED":     1,
+		"CHECK_SEVERITY_NEWER":       2,
+	}
+)
+
+func (x CheckSeverity) Enum() *CheckSeverity {
+	p := new(CheckSeverity)
+	*p = x
+	return p
+}
+
+func (x CheckSeverity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CheckSeverity) Descriptor() protoreflect.EnumDescriptor {
+	return file_flujo_v1_system_service_proto_enumTypes[1].Descriptor()
+}
+
+func (CheckSeverity) Type() protoreflect.EnumType {
+	return &file_flujo_v1_system_service_proto_enumTypes[1]
+}
+
+func (x CheckSeverity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CheckSeverity.Descriptor instead.
+func (CheckSeverity) EnumDescriptor() ([]byte, []int) {
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{1}
+}
+
 // What a caller may do.
 type Role int32
 
@@ -123,11 +176,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_flujo_v1_system_service_proto_enumTypes[1].Descriptor()
+	return file_flujo_v1_system_service_proto_enumTypes[2].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_flujo_v1_system_service_proto_enumTypes[1]
+	return &file_flujo_v1_system_service_proto_enumTypes[2]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -136,7 +189,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{1}
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{2}
 }
 
 // Nothing to say.
@@ -176,6 +229,461 @@ func (*GetSystemInfoRequest) Descriptor() ([]byte, []int) {
 	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{0}
 }
 
+// Nothing to say.
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_flujo_v1_system_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_system_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{1}
+}
+
+// A piece of a copy.
+type BackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file that the bytes are of: empty for a store that is one file, else a path within the folder that the store is, with
+	// '/' between its parts. The pieces of a file come one after the other; an empty one makes an empty file.
+	// At most 4000 bytes.
+	File string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// The next bytes of it. At most 64 KiB.
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	// Instead of bytes: it is one and the same file as this earlier one, under another name (a hard link). At most 4000 bytes.
+	SameAs        string `protobuf:"bytes,3,opt,name=same_as,json=sameAs,proto3" json:"same_as,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_flujo_v1_system_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_system_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BackupResponse) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *BackupResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetSameAs() string {
+	if x != nil {
+		return x.SameAs
+	}
+	return ""
+}
+
+// Nothing to say.
+type CheckRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRequest) Reset() {
+	*x = CheckRequest{}
+	mi := &file_flujo_v1_system_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRequest) ProtoMessage() {}
+
+func (x *CheckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_system_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
+func (*CheckRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{3}
+}
+
+// One message of a check.
+type CheckResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is.
+	//
+	// Types that are valid to be assigned to Content:
+	//
+	//	*CheckResponse_Progress
+	//	*CheckResponse_Report
+	Content       isCheckResponse_Content `protobuf_oneof:"content"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckResponse) Reset() {
+	*x = CheckResponse{}
+	mi := &file_flujo_v1_system_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckResponse) ProtoMessage() {}
+
+func (x *CheckResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_system_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
+func (*CheckResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CheckResponse) GetContent() isCheckResponse_Content {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *CheckResponse) GetProgress() *CheckProgress {
+	if x != nil {
+		if x, ok := x.Content.(*CheckResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+func (x *CheckResponse) GetReport() *CheckReport {
+	if x != nil {
+		if x, ok := x.Content.(*CheckResponse_Report); ok {
+			return x.Report
+		}
+	}
+	return nil
+}
+
+type isCheckResponse_Content interface {
+	isCheckResponse_Content()
+}
+
+type CheckResponse_Progress struct {
+	// How far it is.
+	Progress *CheckProgress `protobuf:"bytes,1,opt,name=progress,proto3,oneof"`
+}
+
+type CheckResponse_Report struct {
+	// Last of all.
+	Report *CheckReport `protobuf:"bytes,2,opt,name=report,proto3,oneof"`
+}
+
+func (*CheckResponse_Progress) isCheckResponse_Content() {}
+
+func (*CheckResponse_Report) isCheckResponse_Content() {}
+
+// How far a check is.
+type CheckProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many runs were looked at.
+	Done uint64 `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	// How many there were when it began.
+	Total         uint64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckProgress) Reset() {
+	*x = CheckProgress{}
+	mi := &file_flujo_v1_system_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckProgress) ProtoMessage() {}
+
+func (x *CheckProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_system_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckProgress.ProtoReflect.Descriptor instead.
+func (*CheckProgress) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CheckProgress) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *CheckProgress) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// What a check has found.
+type CheckReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many runs were looked at.
+	Runs uint64 `protobuf:"varint,1,opt,name=runs,proto3" json:"runs,omitempty"`
+	// How many events they have.
+	Events uint64 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	// How many runs ought to go on and nobody runs them; no damage.
+	Interrupted uint64 `protobuf:"varint,3,opt,name=interrupted,proto3" json:"interrupted,omitempty"`
+	// How many runs were started by one that is not there any more; no damage.
+	Orphans uint64 `protobuf:"varint,4,opt,name=orphans,proto3" json:"orphans,omitempty"`
+	// How many findings are damage.
+	Damaged uint64 `protobuf:"varint,5,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	// How many findings are about what a newer release has written.
+	Newer uint64 `protobuf:"varint,6,opt,name=newer,proto3" json:"newer,omitempty"`
+	// The first of the findings. At most 1000.
+	Findings      []*CheckFinding `protobuf:"bytes,7,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckReport) Reset() {
+	*x = CheckReport{}
+	mi := &file_flujo_v1_system_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckReport) ProtoMessage() {}
+
+func (x *CheckReport) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_system_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckReport.ProtoReflect.Descriptor instead.
+func (*CheckReport) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CheckReport) GetRuns() uint64 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *CheckReport) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *CheckReport) GetInterrupted() uint64 {
+	if x != nil {
+		return x.Interrupted
+	}
+	return 0
+}
+
+func (x *CheckReport) GetOrphans() uint64 {
+	if x != nil {
+		return x.Orphans
+	}
+	return 0
+}
+
+func (x *CheckReport) GetDamaged() uint64 {
+	if x != nil {
+		return x.Damaged
+	}
+	return 0
+}
+
+func (x *CheckReport) GetNewer() uint64 {
+	if x != nil {
+		return x.Newer
+	}
+	return 0
+}
+
+func (x *CheckReport) GetFindings() []*CheckFinding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// Something in the store that the server cannot work with.
+type CheckFinding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it means.
+	Severity CheckSeverity `protobuf:"varint,1,opt,name=severity,proto3,enum=flujo.v1.CheckSeverity" json:"severity,omitempty"`
+	// The run it is about; absent for the store as a whole. At most 100 bytes.
+	RunId *string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3,oneof" json:"run_id,omitempty"`
+	// A sentence for people. At most 8000 bytes.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// What to type, most useful first. At most 20 of 4000 bytes each.
+	Commands      []string `protobuf:"bytes,4,rep,name=commands,proto3" json:"commands,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckFinding) Reset() {
+	*x = CheckFinding{}
+	mi := &file_flujo_v1_system_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckFinding) ProtoMessage() {}
+
+func (x *CheckFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_system_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckFinding.ProtoReflect.Descriptor instead.
+func (*CheckFinding) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CheckFinding) GetSeverity() CheckSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return CheckSeverity_CHECK_SEVERITY_UNSPECIFIED
+}
+
+func (x *CheckFinding) GetRunId() string {
+	if x != nil && x.RunId != nil {
+		return *x.RunId
+	}
+	return ""
+}
+
+func (x *CheckFinding) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *CheckFinding) GetCommands() []string {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
 // How much fits where. Sizes are in bytes.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -199,7 +707,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_flujo_v1_system_service_proto_msgTypes[1]
+	mi := &file_flujo_v1_system_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +719,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_system_service_proto_msgTypes[1]
+	mi := &file_flujo_v1_system_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +732,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{1}
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Limits) GetMaxInputBytes() uint64 {
@@ -291,7 +799,7 @@ type Keepalive struct {
 
 func (x *Keepalive) Reset() {
 	*x = Keepalive{}
-	mi := &file_flujo_v1_system_service_proto_msgTypes[2]
+	mi := &file_flujo_v1_system_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -303,7 +811,7 @@ func (x *Keepalive) String() string {
 func (*Keepalive) ProtoMessage() {}
 
 func (x *Keepalive) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_system_service_proto_msgTypes[2]
+	mi := &file_flujo_v1_system_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -316,7 +824,7 @@ func (x *Keepalive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keepalive.ProtoReflect.Descriptor instead.
 func (*Keepalive) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{2}
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Keepalive) GetMinPingInterval() *durationpb.Duration {
@@ -375,7 +883,7 @@ type GetSystemInfoResponse struct {
 
 func (x *GetSystemInfoResponse) Reset() {
 	*x = GetSystemInfoResponse{}
-	mi := &file_flujo_v1_system_service_proto_msgTypes[3]
+	mi := &file_flujo_v1_system_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +895,7 @@ func (x *GetSystemInfoResponse) String() string {
 func (*GetSystemInfoResponse) ProtoMessage() {}
 
 func (x *GetSystemInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_system_service_proto_msgTypes[3]
+	mi := &file_flujo_v1_system_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +908,7 @@ func (x *GetSystemInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSystemInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetSystemInfoResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{3}
+	return file_flujo_v1_system_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetSystemInfoResponse) GetVersion() string {
@@ -499,7 +1007,34 @@ var File_flujo_v1_system_service_proto protoreflect.FileDescriptor
 const file_flujo_v1_system_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1dflujo/v1/system_service.proto\x12\bflujo.v1\x1a\x15flujo/v1/limits.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n" +
-	"\x14GetSystemInfoRequest\"\x9d\x02\n" +
+	"\x14GetSystemInfoRequest\"\x0f\n" +
+	"\rBackupRequest\"o\n" +
+	"\x0eBackupResponse\x12\x1b\n" +
+	"\x04file\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04file\x12\x1e\n" +
+	"\x05chunk\x18\x02 \x01(\fB\b\xba\xe1\x18\x04\b\x80\x80\x04R\x05chunk\x12 \n" +
+	"\asame_as\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x06sameAs\"\x0e\n" +
+	"\fCheckRequest\"\x82\x01\n" +
+	"\rCheckResponse\x125\n" +
+	"\bprogress\x18\x01 \x01(\v2\x17.flujo.v1.CheckProgressH\x00R\bprogress\x12/\n" +
+	"\x06report\x18\x02 \x01(\v2\x15.flujo.v1.CheckReportH\x00R\x06reportB\t\n" +
+	"\acontent\"9\n" +
+	"\rCheckProgress\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x04R\x05total\"\xe2\x01\n" +
+	"\vCheckReport\x12\x12\n" +
+	"\x04runs\x18\x01 \x01(\x04R\x04runs\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x04R\x06events\x12 \n" +
+	"\vinterrupted\x18\x03 \x01(\x04R\vinterrupted\x12\x18\n" +
+	"\aorphans\x18\x04 \x01(\x04R\aorphans\x12\x18\n" +
+	"\adamaged\x18\x05 \x01(\x04R\adamaged\x12\x14\n" +
+	"\x05newer\x18\x06 \x01(\x04R\x05newer\x12;\n" +
+	"\bfindings\x18\a \x03(\v2\x16.flujo.v1.CheckFindingB\a\xba\xe1\x18\x03\x10\xe8\aR\bfindings\"\xb6\x01\n" +
+	"\fCheckFinding\x123\n" +
+	"\bseverity\x18\x01 \x01(\x0e2\x17.flujo.v1.CheckSeverityR\bseverity\x12\"\n" +
+	"\x06run_id\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\bdH\x00R\x05runId\x88\x01\x01\x12\x1b\n" +
+	"\x04text\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\x04text\x12%\n" +
+	"\bcommands\x18\x04 \x03(\tB\t\xba\xe1\x18\x05\b\xa0\x1f\x10\x14R\bcommandsB\t\n" +
+	"\a_run_id\"\x9d\x02\n" +
 	"\x06Limits\x12&\n" +
 	"\x0fmax_input_bytes\x18\x01 \x01(\x04R\rmaxInputBytes\x12(\n" +
 	"\x10max_inline_bytes\x18\x02 \x01(\x04R\x0emaxInlineBytes\x12(\n" +
@@ -536,15 +1071,21 @@ const file_flujo_v1_system_service_proto_rawDesc = "" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12CAPABILITY_DURABLE\x10\x01\x12\x1b\n" +
 	"\x17CAPABILITY_SHARED_STORE\x10\x02\x12!\n" +
-	"\x1dCAPABILITY_INLINE_DEFINITIONS\x10\x03*P\n" +
+	"\x1dCAPABILITY_INLINE_DEFINITIONS\x10\x03*e\n" +
+	"\rCheckSeverity\x12\x1e\n" +
+	"\x1aCHECK_SEVERITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16CHECK_SEVERITY_DAMAGED\x10\x01\x12\x18\n" +
+	"\x14CHECK_SEVERITY_NEWER\x10\x02*P\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x01\x12\x11\n" +
 	"\rROLE_OPERATOR\x10\x02\x12\x0e\n" +
 	"\n" +
-	"ROLE_ADMIN\x10\x032a\n" +
+	"ROLE_ADMIN\x10\x032\xdc\x01\n" +
 	"\rSystemService\x12P\n" +
-	"\rGetSystemInfo\x12\x1e.flujo.v1.GetSystemInfoRequest\x1a\x1f.flujo.v1.GetSystemInfoResponseB~\n" +
+	"\rGetSystemInfo\x12\x1e.flujo.v1.GetSystemInfoRequest\x1a\x1f.flujo.v1.GetSystemInfoResponse\x12=\n" +
+	"\x06Backup\x12\x17.flujo.v1.BackupRequest\x1a\x18.flujo.v1.BackupResponse0\x01\x12:\n" +
+	"\x05Check\x12\x16.flujo.v1.CheckRequest\x1a\x17.flujo.v1.CheckResponse0\x01B~\n" +
 	"\vio.flujo.v1B\x12SystemServiceProtoP\x01Z1github.com/flujo/flujo/clients/go/flujov1;flujov1\xa2\x02\x03FLJ\xaa\x02\bFlujo.V1\xe2\x02\x14Flujo\\V1\\GPBMetadatab\x06proto3"
 
 var (
@@ -559,36 +1100,52 @@ func file_flujo_v1_system_service_proto_rawDescGZIP() []byte {
 	return file_flujo_v1_system_service_proto_rawDescData
 }
 
-var file_flujo_v1_system_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_flujo_v1_system_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_flujo_v1_system_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_flujo_v1_system_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_flujo_v1_system_service_proto_goTypes = []any{
 	(Capability)(0),               // 0: flujo.v1.Capability
-	(Role)(0),                     // 1: flujo.v1.Role
-	(*GetSystemInfoRequest)(nil),  // 2: flujo.v1.GetSystemInfoRequest
-	(*Limits)(nil),                // 3: flujo.v1.Limits
-	(*Keepalive)(nil),             // 4: flujo.v1.Keepalive
-	(*GetSystemInfoResponse)(nil), // 5: flujo.v1.GetSystemInfoResponse
-	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(CheckSeverity)(0),            // 1: flujo.v1.CheckSeverity
+	(Role)(0),                     // 2: flujo.v1.Role
+	(*GetSystemInfoRequest)(nil),  // 3: flujo.v1.GetSystemInfoRequest
+	(*BackupRequest)(nil),         // 4: flujo.v1.BackupRequest
+	(*BackupResponse)(nil),        // 5: flujo.v1.BackupResponse
+	(*CheckRequest)(nil),          // 6: flujo.v1.CheckRequest
+	(*CheckResponse)(nil),         // 7: flujo.v1.CheckResponse
+	(*CheckProgress)(nil),         // 8: flujo.v1.CheckProgress
+	(*CheckReport)(nil),           // 9: flujo.v1.CheckReport
+	(*CheckFinding)(nil),          // 10: flujo.v1.CheckFinding
+	(*Limits)(nil),                // 11: flujo.v1.Limits
+	(*Keepalive)(nil),             // 12: flujo.v1.Keepalive
+	(*GetSystemInfoResponse)(nil), // 13: flujo.v1.GetSystemInfoResponse
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_flujo_v1_system_service_proto_depIdxs = []int32{
-	6,  // 0: flujo.v1.Keepalive.min_ping_interval:type_name -> google.protobuf.Duration
-	6,  // 1: flujo.v1.Keepalive.ping_interval:type_name -> google.protobuf.Duration
-	6,  // 2: flujo.v1.Keepalive.ping_timeout:type_name -> google.protobuf.Duration
-	0,  // 3: flujo.v1.GetSystemInfoResponse.capabilities:type_name -> flujo.v1.Capability
-	7,  // 4: flujo.v1.GetSystemInfoResponse.started_at:type_name -> google.protobuf.Timestamp
-	7,  // 5: flujo.v1.GetSystemInfoResponse.now:type_name -> google.protobuf.Timestamp
-	3,  // 6: flujo.v1.GetSystemInfoResponse.limits:type_name -> flujo.v1.Limits
-	6,  // 7: flujo.v1.GetSystemInfoResponse.bookmark_interval:type_name -> google.protobuf.Duration
-	4,  // 8: flujo.v1.GetSystemInfoResponse.keepalive:type_name -> flujo.v1.Keepalive
-	1,  // 9: flujo.v1.GetSystemInfoResponse.role:type_name -> flujo.v1.Role
-	2,  // 10: flujo.v1.SystemService.GetSystemInfo:input_type -> flujo.v1.GetSystemInfoRequest
-	5,  // 11: flujo.v1.SystemService.GetSystemInfo:output_type -> flujo.v1.GetSystemInfoResponse
-	11, // [11:12] is the sub-list for method output_type
-	10, // [10:11] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	8,  // 0: flujo.v1.CheckResponse.progress:type_name -> flujo.v1.CheckProgress
+	9,  // 1: flujo.v1.CheckResponse.report:type_name -> flujo.v1.CheckReport
+	10, // 2: flujo.v1.CheckReport.findings:type_name -> flujo.v1.CheckFinding
+	1,  // 3: flujo.v1.CheckFinding.severity:type_name -> flujo.v1.CheckSeverity
+	14, // 4: flujo.v1.Keepalive.min_ping_interval:type_name -> google.protobuf.Duration
+	14, // 5: flujo.v1.Keepalive.ping_interval:type_name -> google.protobuf.Duration
+	14, // 6: flujo.v1.Keepalive.ping_timeout:type_name -> google.protobuf.Duration
+	0,  // 7: flujo.v1.GetSystemInfoResponse.capabilities:type_name -> flujo.v1.Capability
+	15, // 8: flujo.v1.GetSystemInfoResponse.started_at:type_name -> google.protobuf.Timestamp
+	15, // 9: flujo.v1.GetSystemInfoResponse.now:type_name -> google.protobuf.Timestamp
+	11, // 10: flujo.v1.GetSystemInfoResponse.limits:type_name -> flujo.v1.Limits
+	14, // 11: flujo.v1.GetSystemInfoResponse.bookmark_interval:type_name -> google.protobuf.Duration
+	12, // 12: flujo.v1.GetSystemInfoResponse.keepalive:type_name -> flujo.v1.Keepalive
+	2,  // 13: flujo.v1.GetSystemInfoResponse.role:type_name -> flujo.v1.Role
+	3,  // 14: flujo.v1.SystemService.GetSystemInfo:input_type -> flujo.v1.GetSystemInfoRequest
+	4,  // 15: flujo.v1.SystemService.Backup:input_type -> flujo.v1.BackupRequest
+	6,  // 16: flujo.v1.SystemService.Check:input_type -> flujo.v1.CheckRequest
+	13, // 17: flujo.v1.SystemService.GetSystemInfo:output_type -> flujo.v1.GetSystemInfoResponse
+	5,  // 18: flujo.v1.SystemService.Backup:output_type -> flujo.v1.BackupResponse
+	7,  // 19: flujo.v1.SystemService.Check:output_type -> flujo.v1.CheckResponse
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_system_service_proto_init() }
@@ -597,14 +1154,19 @@ func file_flujo_v1_system_service_proto_init() {
 		return
 	}
 	file_flujo_v1_limits_proto_init()
-	file_flujo_v1_system_service_proto_msgTypes[3].OneofWrappers = []any{}
+	file_flujo_v1_system_service_proto_msgTypes[4].OneofWrappers = []any{
+		(*CheckResponse_Progress)(nil),
+		(*CheckResponse_Report)(nil),
+	}
+	file_flujo_v1_system_service_proto_msgTypes[7].OneofWrappers = []any{}
+	file_flujo_v1_system_service_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flujo_v1_system_service_proto_rawDesc), len(file_flujo_v1_system_service_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   4,
+			NumEnums:      3,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,8 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	SystemService_GetSystemInfo_FullMethodName = "/flujo.v1.SystemService/GetSystemInfo"
+	SystemService_Backup_FullMethodName        = "/flujo.v1.SystemService/Backup"
+	SystemService_Check_FullMethodName         = "/flujo.v1.SystemService/Check"
 )
 
 // SystemServiceClient is the client API for SystemService service.
@@ -35,9 +37,25 @@ const (
 //	UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
 //	RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
 //	UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+//	PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call: Check needs operator, Backup admin.
 type SystemServiceClient interface {
 	// Returns what this server is and can do. Cheap; also good for finding out whether anybody is there.
 	GetSystemInfo(ctx context.Context, in *GetSystemInfoRequest, opts ...grpc.CallOption) (*GetSystemInfoResponse, error)
+	// Streams a copy of the whole store as it is at one moment, in pieces of up to 64 KiB. Runs go on meanwhile. The server makes
+	// the copy in a folder of its own first, which needs the room, and removes it afterwards. It opens as a store itself.
+	//
+	// Errors:
+	//
+	//	UNAVAILABLE STORE_UNAVAILABLE: the store failed, or keeps nothing that could be copied.
+	//	RESOURCE_EXHAUSTED STORE_FULL: there is no room for the copy.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
+	// Looks at everything the store holds for damage, and changes nothing. Streams how far it is, and at last a report. Damage
+	// is data in an OK answer.
+	//
+	// Errors:
+	//
+	//	UNAVAILABLE STORE_UNAVAILABLE: the store cannot be read.
+	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckResponse], error)
 }
 
 type systemServiceClient struct {
@@ -58,6 +76,44 @@ func (c *systemServiceClient) GetSystemInfo(ctx context.Context, in *GetSystemIn
 	return out, nil
 }
 
+func (c *systemServiceClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SystemService_ServiceDesc.Streams[0], SystemService_Backup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_BackupClient = grpc.ServerStreamingClient[BackupResponse]
+
+func (c *systemServiceClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SystemService_ServiceDesc.Streams[1], SystemService_Check_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CheckRequest, CheckResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_CheckClient = grpc.ServerStreamingClient[CheckResponse]
+
 // SystemServiceServer is the server API for SystemService service.
 // All implementations must embed UnimplementedSystemServiceServer
 // for forward compatibility.
@@ -69,9 +125,25 @@ func (c *systemServiceClient) GetSystemInfo(ctx context.Context, in *GetSystemIn
 //	UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
 //	RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
 //	UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+//	PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call: Check needs operator, Backup admin.
 type SystemServiceServer interface {
 	// Returns what this server is and can do. Cheap; also good for finding out whether anybody is there.
 	GetSystemInfo(context.Context, *GetSystemInfoRequest) (*GetSystemInfoResponse, error)
+	// Streams a copy of the whole store as it is at one moment, in pieces of up to 64 KiB. Runs go on meanwhile. The server makes
+	// the copy in a folder of its own first, which needs the room, and removes it afterwards. It opens as a store itself.
+	//
+	// Errors:
+	//
+	//	UNAVAILABLE STORE_UNAVAILABLE: the store failed, or keeps nothing that could be copied.
+	//	RESOURCE_EXHAUSTED STORE_FULL: there is no room for the copy.
+	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
+	// Looks at everything the store holds for damage, and changes nothing. Streams how far it is, and at last a report. Damage
+	// is data in an OK answer.
+	//
+	// Errors:
+	//
+	//	UNAVAILABLE STORE_UNAVAILABLE: the store cannot be read.
+	Check(*CheckRequest, grpc.ServerStreamingServer[CheckResponse]) error
 	mustEmbedUnimplementedSystemServiceServer()
 }
 
@@ -84,6 +156,12 @@ type UnimplementedSystemServiceServer struct{}
 
 func (UnimplementedSystemServiceServer) GetSystemInfo(context.Context, *GetSystemInfoRequest) (*GetSystemInfoResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSystemInfo not implemented")
+}
+func (UnimplementedSystemServiceServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error {
+	return status.Error(codes.Unimplemented, "method Backup not implemented")
+}
+func (UnimplementedSystemServiceServer) Check(*CheckRequest, grpc.ServerStreamingServer[CheckResponse]) error {
+	return status.Error(codes.Unimplemented, "method Check not implemented")
 }
 func (UnimplementedSystemServiceServer) mustEmbedUnimplementedSystemServiceServer() {}
 func (UnimplementedSystemServiceServer) testEmbeddedByValue()                       {}
@@ -124,6 +202,28 @@ func _SystemService_GetSystemInfo_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SystemService_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SystemServiceServer).Backup(m, &grpc.GenericServerStream[BackupRequest, BackupResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_BackupServer = grpc.ServerStreamingServer[BackupResponse]
+
+func _SystemService_Check_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CheckRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SystemServiceServer).Check(m, &grpc.GenericServerStream[CheckRequest, CheckResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_CheckServer = grpc.ServerStreamingServer[CheckResponse]
+
 // SystemService_ServiceDesc is the grpc.ServiceDesc for SystemService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -136,6 +236,17 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _SystemService_GetSystemInfo_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Backup",
+			Handler:       _SystemService_Backup_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Check",
+			Handler:       _SystemService_Check_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "flujo/v1/system_service.proto",
 }

@@ -18,7 +18,6 @@ from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 from .checked_calls import checked
 from .durations import Duration
 from .errors import (
-    Difference,
     RunCancelled,
     RunFailed,
     RunPaused,
@@ -358,6 +357,7 @@ def result_of(state: WorkflowState) -> Any:
         case RunStatus.CANCELLED:
             raise RunCancelled(state.run_id, state.cancel_reason)
         case _ if state.differences:
-            raise StateIncompatibilityError(state.run_id, [Difference(*row) for row in state.differences])
+            has_definition = state.definition is not None
+            raise StateIncompatibilityError.recorded(state.run_id, state.differences, has_definition=has_definition)
         case _:
             raise RunPaused(state.run_id, state.paused_reason)

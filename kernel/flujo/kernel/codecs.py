@@ -33,6 +33,9 @@ _PLAIN: tuple[Any, ...] = (Any, None, type(None), object, dict, list, str, bool)
 """Annotations that plain JSON already satisfies. `int` and `float` are not here: 3 must read back as 3.0 for a
 float."""
 
+_CHECKED = {dict: "dictionary", list: "list", str: "string", bool: "boolean"}
+"""Of those, the ones that not every JSON value satisfies, and what pydantic calls them."""
+
 _UNCHANGEABLE = frozenset((str, int, bool, type(None)))
 
 _SECRETS = ("SecretStr", "SecretBytes", "Secret")
@@ -45,13 +48,14 @@ _TYPES = "pydantic.types"
 class Codec:
     """Writes and reads the values of one annotation."""
 
-    __slots__ = ("_adapter", "_is_stable", "_is_thorough")
+    __slots__ = ("_adapter", "_class", "_is_stable", "_is_thorough", "_tells_tuples")
 
     def __init__(self, annotation: Any = Any) -> None:
         """Make the codec; raises what pydantic raises for an annotation that it does not know, and TypeError for one
         whose values cannot be recorded."""
         self._adapter: TypeAdapter[Any] | None = None
-        self._is_stable = self._is_thorough = False
+        self._is_stable = self._is_thorough = self._tells_tuples = False
+        self._class: type | None = annotation if annotation in tuple(_CHECKED) else None
         if annotation not in _PLAIN:
             self._adapter = TypeAdapter(annotation)
             schema = self._adapter.core_schema
@@ -59,6 +63,7 @@ class Codec:
                 raise TypeError(f"{found[1]} at {found[0]} cannot be recorded and read back")
             self._is_stable = _is_stable(schema)
             self._is_thorough = any(node.get("type") in ("union", "tagged-union") for node in _nodes(schema))
+            self._tells_tuples = any(_tells_tuples(node) for node in _nodes(schema))
 
     def encode(self, value: Any) -> str:
         """Return the recorded form of `value`; raises InvalidValueError unless it reads back as an equal value, and
@@ -72,11 +77,17 @@ class Codec:
         Every step pays for this, so a plain value that nobody can change is not read back: it would be the same."""
         if self._adapter is None:
             recorded = encode(value)
-            return recorded, value if value.__class__ in _UNCHANGEABLE else decode(recorded)
+            read = value if value.__class__ in _UNCHANGEABLE else decode(recorded)
+            if self._class is not None and not isinstance(read, self._class):
+                raise _of_another_class(self._class)
+            return recorded, read
         try:
             plain = self._adapter.dump_python(value, mode="json", round_trip=True, by_alias=False, warnings="error")
         except Exception as error:  # also whatever a serializer of the user's raises
-            raise InvalidValueError("$", str(error) or type(error).__name__) from error
+            problem = str(error) or type(error).__name__
+            if "invalid utf-8" in problem:
+                problem += "; annotate bytes that are no text with pydantic's Base64Bytes"
+            raise InvalidValueError("$", problem) from error
         recorded = encode(plain)
         read = self.decode(recorded)
         if not self._is_stable:
@@ -86,7 +97,10 @@ class Codec:
     def decode(self, recorded: str) -> Any:
         """Return the value of recorded text; raises InvalidValueError when the annotation does not accept it."""
         if self._adapter is None:
-            return decode(recorded)
+            read = decode(recorded)
+            if self._class is not None and not isinstance(read, self._class):
+                raise _of_another_class(self._class)
+            return read
         try:
             return self._adapter.validate_json(recorded, by_alias=True, by_name=True)
         except ValidationError as error:
@@ -100,18 +114,23 @@ class Codec:
     def fits(self) -> str | None:
         """A sketch of the JSON that `decode` accepts; None if anything, or if that cannot be said."""
         if self._adapter is None:
-            return None
+            return None if self._class is None else sketch(TypeAdapter(self._class).json_schema())
         try:
             return sketch(self._adapter.json_schema(by_alias=False))
         except Exception:  # a type that has no schema, or a hook of the user's that makes one
             return None
 
     def _require_same(self, given: Any, read: Any) -> None:
-        if (found := mismatch(given, read, is_thorough=self._is_thorough)) is not None:
+        found = mismatch(given, read, is_thorough=self._is_thorough, tells_tuples=self._tells_tuples)
+        if found is not None:
             raise InvalidValueError(found.path, str(found))
 
 
 PLAIN = Codec()
+
+
+def _of_another_class(wanted: type) -> InvalidValueError:
+    return InvalidValueError("$", f"Input should be a valid {_CHECKED[wanted]}")
 
 
 def codec_for(annotation: Any, what: str = "the type") -> Codec:
@@ -167,6 +186,14 @@ def _is_stable(schema: Any) -> bool:
     return all(_is_stable(schema[inner]) for inner in _INNER & schema.keys())
 
 
+def _tells_tuples(node: Mapping[str, Any]) -> bool:
+    """True for alternatives of which some are lists and some tuples, so that one may not stand for the other."""
+    if node["type"] != "union":
+        return False
+    choices = [each[0] if isinstance(each, tuple) else each for each in node["choices"]]
+    return {"list", "tuple"} <= {each["type"] for each in choices}
+
+
 def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
     """Yield every node of a core schema."""
     return (node for _, node in _placed_nodes(schema, "$"))
@@ -219,18 +246,24 @@ class Mismatch(NamedTuple):
         return f"it is {_shown(self.given)}, and would be read back as {_shown(self.read)}"
 
 
-def mismatch(given: Any, read: Any, path: str = "$", *, is_thorough: bool = False) -> Mismatch | None:
+def mismatch(
+    given: Any, read: Any, path: str = "$", *, is_thorough: bool = False, tells_tuples: bool = False
+) -> Mismatch | None:
     """Return where `read` differs from `given`, None if they are equal.
 
-    A list may stand for a tuple, as in JSON. `is_thorough` compares classes everywhere, too: where a type has
-    alternatives, equal values may be of another class."""
+    A list may stand for a tuple, as in JSON, unless it `tells_tuples` from lists. `is_thorough` compares classes
+    everywhere, too: where a type has alternatives, equal values may be of another class."""
     if given is read or (not is_thorough and _is_equal(given, read)):
         return None
+    if tells_tuples and isinstance(given, tuple) is not isinstance(read, tuple):
+        return Mismatch(path, given, read)
     parts = _parts(given, read, path)
     if parts is None:
         same = _is_same_leaf(given, read, is_thorough) or _is_same_instant(given, read)
         return None if same else Mismatch(path, given, read)
-    found = (mismatch(one, other, place, is_thorough=is_thorough) for place, one, other in parts)
+    found = (
+        mismatch(one, other, place, is_thorough=is_thorough, tells_tuples=tells_tuples) for place, one, other in parts
+    )
     return next((each for each in found if each is not None), None)
 
 

@@ -19,6 +19,7 @@ from .journal.decisions import (
 )
 from .journal.fold import add_up, apply, fold, replay
 from .journal.summaries import summarize
+from .ownership.resumption import require_compatible
 
 __all__ = [
     "Stop",
@@ -35,6 +36,7 @@ __all__ = [
     "first_seq",
     "fold",
     "replay",
+    "require_compatible",
     "restart_at",
     "set_output",
     "skip",

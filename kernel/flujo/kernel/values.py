@@ -14,6 +14,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from .errors import InvalidValueError, OutputTooLargeError, PayloadTooLargeError
 
 MAX_DEPTH = 100
+FLATTER = "make it flatter, a list whose rows name their parents, or hand on the name of a file with it"
+"""What to do about a value that nests too deep."""
+
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
 NULL = "null"
@@ -56,7 +59,7 @@ def _check(value: Any, path: str, depth: int) -> None:
             raise InvalidValueError(path, f"{value} has no JSON form")
         return
     if depth >= MAX_DEPTH:
-        raise InvalidValueError(path, f"it nests deeper than {MAX_DEPTH} levels, or contains itself")
+        raise InvalidValueError(path, f"it nests deeper than {MAX_DEPTH} levels, or contains itself; {FLATTER}")
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -254,6 +254,8 @@ class _StepChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepChange
     """It is new, and stands before what has completed."""
     STEP_CHANGE_OUTDATED: _StepChange.ValueType  # 6
     """Only inputs of the run have changed since it completed."""
+    STEP_CHANGE_MISFIT: _StepChange.ValueType  # 7
+    """Its recorded output no longer has the type that the program reads it into."""
 
 class StepChange(_StepChange, metaclass=_StepChangeEnumTypeWrapper):
     """How a step of a program differs from the one that is recorded."""
@@ -272,6 +274,8 @@ STEP_CHANGE_INSERTED: StepChange.ValueType  # 5
 """It is new, and stands before what has completed."""
 STEP_CHANGE_OUTDATED: StepChange.ValueType  # 6
 """Only inputs of the run have changed since it completed."""
+STEP_CHANGE_MISFIT: StepChange.ValueType  # 7
+"""Its recorded output no longer has the type that the program reads it into."""
 Global___StepChange: _TypeAlias = StepChange  # noqa: Y015
 
 class _CleanUpReason:

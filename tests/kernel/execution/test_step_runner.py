@@ -325,7 +325,9 @@ async def test_arguments_that_nest_too_deep_fail_their_step_and_say_so() -> None
         return await ctx.step(depth, nested, retry=RetryPolicy(max_attempts=3))
 
     async with harness.kernel(program) as kernel:
-        with pytest.raises(RunFailed, match="they nest too deep to be copied") as failed:
+        with pytest.raises(
+            RunFailed, match="they nest too deep to be copied for each attempt; make it flatter"
+        ) as failed:
             await kernel.run(program)
         assert (await kernel.inspect(failed.value.run_id)).steps["depth"].attempt == 1
 

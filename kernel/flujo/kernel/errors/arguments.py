@@ -80,7 +80,7 @@ class InvalidValueError(FlujoError, ValueError):
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(
-            f"the value at {path} cannot be recorded: {problem}",
+            f"the value at {path if len(path) <= 80 else f'{path[:79]}…'} cannot be recorded: {problem}",
             ["return JSON types, or annotate the return type with one that pydantic can write and read back"],
         )
         self.path, self.problem = path, problem

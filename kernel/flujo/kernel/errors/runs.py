@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from flujo.kernel.owners import note_if_gone
 
@@ -234,7 +234,7 @@ class Difference(NamedTuple):
     """One way a definition no longer fits what a run has recorded."""
 
     step: str  # or `inputs.NAME` for an input of the run
-    change: str  # changed, removed, renamed, reordered, inserted; outdated, if only the run's inputs have changed
+    change: str  # changed, removed, renamed, reordered, inserted, misfit; outdated, if only the run's inputs changed
     detail: str
 
     def __str__(self) -> str:
@@ -273,48 +273,89 @@ class StateIncompatibilityError(FlujoError):
         )
         self.run_id, self.differences = run_id, tuple(differences)
 
+    @classmethod
+    def recorded(cls, run_id: str, rows: Iterable[Sequence[str]], *, has_definition: bool) -> Self:
+        """Return the error of a run that was paused since its program contradicts what is recorded: `rows` of (step,
+        change, detail)."""
+        found = [Difference(*row) for row in rows]
+        return cls(run_id, found, remedies=Remedies(_first_changed(found), has_definition=has_definition))
+
 
 class Remedies(NamedTuple):
     """What the remedies of an incompatibility depend on: the step from which all differences are gone, if there is one,
-    the inputs that were given, and whether it was a fork that met the differences."""
+    the inputs that were given, whether it was a fork that met the differences, whether the run has stored a definition
+    to go back to, and whether the workflow has defaults for the inputs that do not fit."""
 
     from_step: str | None
     inputs: Mapping[str, Any] = {}
     is_fork: bool = False
+    has_definition: bool = True
+    has_defaults: bool = False
 
 
 def _first_changed(differences: Sequence[Difference]) -> str | None:
     """Return the step to run again from, where no more is known than the differences: a new step has not begun."""
-    steps = [each for each in differences if not each.step.startswith("inputs") and each.change != "inserted"]
+    steps = [each for each in differences if not _is_input(each) and each.change != "inserted"]
     return next((each.step for each in steps if each.change == "changed"), steps[0].step if steps else None)
+
+
+def _is_input(difference: Difference) -> bool:
+    return difference.step == _INPUTS or difference.step.startswith(f"{_INPUTS}.")
+
+
+_INPUTS = "inputs"
 
 
 def _remedies(run_id: str, differences: Sequence[Difference], known: Remedies) -> list[str]:
     """Return the commands that let a run go on, gentlest first."""
-    inputs = [each.step.removeprefix("inputs.") for each in differences if each.step.startswith("inputs")]
-    if len(inputs) == len(differences):
-        return [
-            f"flujoctl resume {run_id} {inputs[0] or 'NAME'}:=JSON         # give the input another value",
-            f"flujoctl resume {run_id} --accept-changes    # go on without the inputs that do not fit",
-        ]
-    given = "".join(f" {assignment}" for assignment in _assignments(known.inputs))
-    start = "" if known.from_step is None else f" --from-step {quote(known.from_step)}"
-    again = f"{start}{given}  # run that step and all later ones again"
+    resume, given = f"flujoctl resume {run_id}", "".join(f" {each}" for each in _assignments(known.inputs))
+    inputs = [each for each in differences if _is_input(each)]
+    fitting = _fitting_inputs(inputs, known)
+    of_steps = [each for each in differences if not _is_input(each)]
+    again = f" --from-step {quote(known.from_step)}" if known.from_step and of_steps else ""
     if known.is_fork:
-        return [f"flujoctl fork {run_id}{again}"] if start else []
-    outdated = [each for each in differences if each.change == "outdated"]
-    if len(outdated) == len(differences):
-        gentlest = f"flujoctl resume {run_id}                     # keep the inputs that the run has"
-        kept = "keep the recorded outputs, use the new inputs"
-    else:
-        stored = "" if outdated else given
-        gentlest = f"flujoctl resume {run_id} --stored{stored}            # use the definition the run was started with"
-        kept = "keep the recorded outputs, use the new definition"
-    return [
-        gentlest,
-        *([f"flujoctl resume {run_id}{again}"] if start else []),
-        f"flujoctl resume {run_id} --accept-changes{given}    # {kept}",
-    ]
+        return [f"flujoctl fork {run_id}{again}{given}  # run that step and all later ones again"] if again else []
+    commands = []
+    is_outdated = all(each.change == "outdated" for each in differences)
+    if is_outdated:
+        commands.append(f"{resume}  # keep the inputs that the run has")
+    elif known.has_definition:
+        stored = "" if any(each.change == "outdated" for each in of_steps) else given
+        commands.append(f"{resume} --stored{stored}  # use the definition the run was started with")
+    if not of_steps:
+        return [*commands, *(f"{resume}{option}" for option in fitting)]
+    fill = fitting[0].partition("  #")[0] if fitting else ""
+    misfits = [each.step for each in of_steps if each.change == "misfit"]
+    for step in misfits[:1]:
+        result = quote(f"{step}=JSON")
+        commands.append(f"flujoctl set {run_id} --result {result}  # give the step an output that fits, then resume")
+    if again:
+        commands.append(f"{resume}{again}{given}{fill}  # run that step and all later ones again")
+    if not misfits:  # accepting makes no value fit
+        which = "inputs" if is_outdated else "definition"
+        fill = fill.replace(_ACCEPT, "")
+        commands.append(f"{resume}{_ACCEPT}{given}{fill}  # keep the recorded outputs, use the new {which}")
+    return commands
+
+
+_ACCEPT = " --accept-changes"
+
+
+def _fitting_inputs(inputs: Sequence[Difference], known: Remedies) -> list[str]:
+    """Return the options of a resume that make recorded inputs fit, gentlest first: values for those that the workflow
+    wants, and leaving out those that it takes no longer."""
+    wanted = [each.step.removeprefix(_INPUTS).removeprefix(".") for each in inputs if each.change != "removed"]
+    drops = _ACCEPT if len(wanted) < len(inputs) else ""
+    values = "".join(" " + quote(f"{name}:=JSON") if name else " NAME:=JSON" for name in wanted)
+    options = []
+    if wanted:
+        what = "give the inputs values that fit" if len(wanted) > 1 else "give the input a value that fits"
+        options.append(f"{values}{drops}  # {what}{', without the others' if drops else ''}")
+    if drops and not wanted:
+        options.append(f"{drops}  # go on without the inputs that it takes no longer")
+    elif wanted and known.has_defaults:
+        options.append(f"{_ACCEPT}  # go on with the defaults of the inputs that do not fit")
+    return options
 
 
 def _assignments(inputs: Mapping[str, Any]) -> list[str]:

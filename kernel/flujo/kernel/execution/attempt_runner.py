@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import iscoroutine
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import anyio
 from anyio import to_thread
@@ -23,6 +23,7 @@ from flujo.kernel.errors import FlujoError, InvalidValueError, OutputTooLargeErr
 from flujo.kernel.journal.failures import describe, error_kinds, is_a, members
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import Failure
+from flujo.kernel.values import FLATTER
 
 from .current_attempt import Attempt, Wait, enter_attempt, leave_attempt
 from .leaving import running_program
@@ -95,7 +96,9 @@ async def run_attempt(
             raise
         if holds_cancellation(error) and cancelled_from_outside():
             raise
-        return error.failed if isinstance(error, Described) else described(error, attempt.step, attempt.attempt)
+        if is_a(error, Described):  # not isinstance, which asks a class that may be a property of the user's
+            return cast("Described", error).failed
+        return described(error, attempt.step, attempt.attempt)
     finally:
         # A program would see what a body sets of context variables in its first life only
         # (tests/kernel/execution/test_attempt_runner.py). Every step pays for this. Two contexts of which neither was
@@ -205,7 +208,8 @@ def _with_copies(function: Callable[..., Any], args: tuple[Any, ...], kwargs: di
         own = [_copied(each, seen) for each in args]
         own_by_name = {name: _copied(each, seen) for name, each in kwargs.items()}
     except RecursionError:
-        raise InvalidValueError("arguments", "they nest too deep to be copied for each attempt") from None
+        problem = f"they nest too deep to be copied for each attempt; {FLATTER}"
+        raise InvalidValueError("arguments", problem) from None
     return function(*own, **own_by_name)
 
 

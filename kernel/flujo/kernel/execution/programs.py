@@ -346,7 +346,8 @@ def _declare(
         try:
             args, kwargs = signature().arguments(kept)
         except InvalidInputError as error:
-            raise StateIncompatibilityError(ctx.run_id, signature().misfits(kept)) from error
+            misfits = signature().misfits(kept)
+            raise StateIncompatibilityError.recorded(ctx.run_id, misfits, has_definition=False) from error
         return await function(ctx, *args, **kwargs)
 
     declared: Workflow[R] = Workflow(

@@ -29,8 +29,8 @@ from flujo.kernel.clock import Clock, sleep_out
 from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.journal import events
-from flujo.kernel.journal.decisions import Stop, after_failure
-from flujo.kernel.journal.failures import MAX_MESSAGE, bounded, describe
+from flujo.kernel.journal.decisions import MISFIT, Stop, after_failure
+from flujo.kernel.journal.failures import MAX_MESSAGE, bounded, describe, is_a
 from flujo.kernel.journal.plans import loop_of
 from flujo.kernel.journal.retry import RetryPolicy
 from flujo.kernel.journal.state import ITEMS, OPEN, SETTLED, StepState, StepStatus, Usage
@@ -277,8 +277,8 @@ class StepRunner:
             logger.warning("run %s: %s is not called as before, it runs again", state.run_id, step.name)
         return again
 
-    async def _refuse(self, step: StepState, detail: str) -> NoReturn:
-        self._run.refuse([errors.Difference(step.name, "changed", detail)])
+    async def _refuse(self, step: StepState, detail: str, change: str = "changed") -> NoReturn:
+        self._run.refuse([errors.Difference(step.name, change, detail)])
         await self._run.unwind()
 
     async def _recorded(self, step: StepState, codec: Codec) -> Any:
@@ -294,7 +294,8 @@ class StepRunner:
         try:
             return codec.decode(step.output_json)
         except errors.InvalidValueError as error:
-            await self._refuse(step, f"its recorded output no longer fits its type: {error.path}: {error.problem}")
+            detail = f"its recorded output no longer fits its type: {error.path}: {error.problem}"
+            await self._refuse(step, detail, MISFIT)
 
     async def _begin(self, key: str, step: StepState | None) -> None:
         """Wait until this step may make new history; a step the program once cancelled waits to be cancelled again."""
@@ -494,4 +495,4 @@ def _next_generation(step: StepState | None) -> int:
 
 
 def _is_cancelled_by_program(run: LiveRun, error: BaseException) -> bool:
-    return run.stopped is None and not isinstance(error, (Exception, KeyboardInterrupt, GeneratorExit))
+    return run.stopped is None and not is_a(error, Exception, KeyboardInterrupt, GeneratorExit)

@@ -249,8 +249,14 @@ def skip(
 def set_output(
     state: WorkflowState, name: str, output: str, by: str | None = None, reason: str | None = None
 ) -> events.StepOutputSet:
-    """Return what is recorded when somebody gives a step its output. Raises StepNotFoundError, StepCompletedError."""
-    return events.StepOutputSet(name, output, _generation_to_settle(state, name, ()), reason, by)
+    """Return what is recorded when somebody gives a step its output: also one whose recorded output has been found not
+    to fit its type any more. Raises StepNotFoundError, StepCompletedError."""
+    misfits = [step for step, change, _ in state.differences if change == MISFIT]
+    return events.StepOutputSet(name, output, _generation_to_settle(state, name, misfits), reason, by)
+
+
+MISFIT = "misfit"
+"""How a step differs whose recorded output does not fit its type any more."""
 
 
 def _generation_to_settle(state: WorkflowState, name: str, reset: Collection[str]) -> int:

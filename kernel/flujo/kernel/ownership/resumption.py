@@ -9,7 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from flujo.kernel.errors import Difference, Remedies, RunExistsError, RunNotPausedError, StateIncompatibilityError
+from flujo.kernel.errors import (
+    Difference,
+    InvalidInputError,
+    Remedies,
+    RunExistsError,
+    RunNotPausedError,
+    StateIncompatibilityError,
+)
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal import events
 from flujo.kernel.journal.compatibility import differences, outdated
@@ -121,6 +128,11 @@ def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: 
     return [fact, *_skipped(state, asked, reset)]
 
 
+def require_compatible(state: WorkflowState, chosen: Workflow) -> None:
+    """Raise StateIncompatibilityError if a plain resume with this workflow would be refused."""
+    _merged_inputs(state, chosen, Resumption(), invalidated=())
+
+
 def _merged_inputs(
     state: WorkflowState, chosen: Workflow, asked: Resumption, invalidated: Collection[str]
 ) -> str | None:
@@ -172,9 +184,21 @@ def require_fit(
         ]
 
     if all_found := [*misfits, *found(invalidated)]:
-        remedies = Remedies(restart_at(state, all_found, lambda reset: not found(reset)), given or {}, is_fork)
+        again = restart_at(state, all_found, lambda reset: not found(reset))
+        has_defaults = bool(misfits) and _takes(chosen, merged, misfits)
+        remedies = Remedies(again, given or {}, is_fork, state.definition is not None, has_defaults)
         file = str(state.environment.get("workflow_file") or "FILE")
         raise StateIncompatibilityError(state.run_id, all_found, file, remedies)
+
+
+def _takes(chosen: Workflow, inputs: Mapping[str, Any], misfits: Sequence[Difference]) -> bool:
+    """True if a workflow takes recorded inputs once those that do not fit are left out."""
+    names = {each.step.removeprefix("inputs.") for each in misfits}
+    try:
+        chosen.check_inputs({name: value for name, value in inputs.items() if name not in names})
+    except InvalidInputError:
+        return False
+    return True
 
 
 def require_paused(state: WorkflowState) -> None:

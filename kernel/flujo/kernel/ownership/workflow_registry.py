@@ -91,5 +91,5 @@ class WorkflowRegistry:
             raise WorkflowNotFoundError(state.workflow, sorted(self.registered))
         started = registered.as_started(state)
         if found := differences(state, started.plan):
-            raise StateIncompatibilityError(state.run_id, found)
+            raise StateIncompatibilityError.recorded(state.run_id, found, has_definition=state.definition is not None)
         return started

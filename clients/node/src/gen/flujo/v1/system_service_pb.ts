@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flujo/v1/system_service.proto.
  */
 export const file_flujo_v1_system_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1mbHVqby92MS9zeXN0ZW1fc2VydmljZS5wcm90bxIIZmx1am8udjEiFgoUR2V0U3lzdGVtSW5mb1JlcXVlc3QitQEKBkxpbWl0cxIXCg9tYXhfaW5wdXRfYnl0ZXMYASABKAQSGAoQbWF4X2lubGluZV9ieXRlcxgCIAEoBBIYChBtYXhfYW5zd2VyX2J5dGVzGAMgASgEEhkKEW1heF9tZXNzYWdlX2J5dGVzGAQgASgEEhUKDW1heF9wYWdlX3NpemUYBSABKA0SEQoJbWF4X2NhbGxzGAYgASgNEhkKEW1heF93YWl0aW5nX2NhbGxzGAcgASgNIqQBCglLZWVwYWxpdmUSNAoRbWluX3BpbmdfaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMAoNcGluZ19pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxwaW5nX3RpbWVvdXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24i+AMKFUdldFN5c3RlbUluZm9SZXNwb25zZRIYCgd2ZXJzaW9uGAEgASgJQge64RgDCOgHEhkKCWtlcm5lbF9pZBgCIAEoCUIGuuEYAghkEhYKBXN0b3JlGAMgASgJQge64RgDCKAfEjIKDGNhcGFiaWxpdGllcxgEIAMoDjIULmZsdWpvLnYxLkNhcGFiaWxpdHlCBrrhGAIQZBIdCgl3b3JrZmxvd3MYBSADKAlCCrrhGAYIoAYQ6AcSLgoKc3RhcnRlZF9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDbm93GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIZChF3b3JrZmxvd3Nfb21pdHRlZBgIIAEoDRIgCgZsaW1pdHMYCSABKAsyEC5mbHVqby52MS5MaW1pdHMSNAoRYm9va21hcmtfaW50ZXJ2YWwYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoJa2VlcGFsaXZlGAsgASgLMhMuZmx1am8udjEuS2VlcGFsaXZlEh8KCXByaW5jaXBhbBgMIAEoCUIHuuEYAwjoB0gAiAEBEhwKBHJvbGUYDSABKA4yDi5mbHVqby52MS5Sb2xlQgwKCl9wcmluY2lwYWwqgAEKCkNhcGFiaWxpdHkSGgoWQ0FQQUJJTElUWV9VTlNQRUNJRklFRBAAEhYKEkNBUEFCSUxJVFlfRFVSQUJMRRABEhsKF0NBUEFCSUxJVFlfU0hBUkVEX1NUT1JFEAISIQodQ0FQQUJJTElUWV9JTkxJTkVfREVGSU5JVElPTlMQAypQCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1ZJRVdFUhABEhEKDVJPTEVfT1BFUkFUT1IQAhIOCgpST0xFX0FETUlOEAMyYQoNU3lzdGVtU2VydmljZRJQCg1HZXRTeXN0ZW1JbmZvEh4uZmx1am8udjEuR2V0U3lzdGVtSW5mb1JlcXVlc3QaHy5mbHVqby52MS5HZXRTeXN0ZW1JbmZvUmVzcG9uc2VCYwoLaW8uZmx1am8udjFCElN5c3RlbVNlcnZpY2VQcm90b1ABWi1naXRodWIuY29tL2ZsdWpvL2ZsdWpvL3Byb3RvL2ZsdWpvL3YxO2ZsdWpvdjGiAgNGTEqqAghGbHVqby5WMWIGcHJvdG8z", [file_flujo_v1_limits, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch1mbHVqby92MS9zeXN0ZW1fc2VydmljZS5wcm90bxIIZmx1am8udjEiFgoUR2V0U3lzdGVtSW5mb1JlcXVlc3QiDwoNQmFja3VwUmVxdWVzdCJaCg5CYWNrdXBSZXNwb25zZRIVCgRmaWxlGAEgASgJQge64RgDCKAfEhcKBWNodW5rGAIgASgMQgi64RgECICABBIYCgdzYW1lX2FzGAMgASgJQge64RgDCKAfIg4KDENoZWNrUmVxdWVzdCJwCg1DaGVja1Jlc3BvbnNlEisKCHByb2dyZXNzGAEgASgLMhcuZmx1am8udjEuQ2hlY2tQcm9ncmVzc0gAEicKBnJlcG9ydBgCIAEoCzIVLmZsdWpvLnYxLkNoZWNrUmVwb3J0SABCCQoHY29udGVudCIsCg1DaGVja1Byb2dyZXNzEgwKBGRvbmUYASABKAQSDQoFdG90YWwYAiABKAQipAEKC0NoZWNrUmVwb3J0EgwKBHJ1bnMYASABKAQSDgoGZXZlbnRzGAIgASgEEhMKC2ludGVycnVwdGVkGAMgASgEEg8KB29ycGhhbnMYBCABKAQSDwoHZGFtYWdlZBgFIAEoBBINCgVuZXdlchgGIAEoBBIxCghmaW5kaW5ncxgHIAMoCzIWLmZsdWpvLnYxLkNoZWNrRmluZGluZ0IHuuEYAxDoByKVAQoMQ2hlY2tGaW5kaW5nEikKCHNldmVyaXR5GAEgASgOMhcuZmx1am8udjEuQ2hlY2tTZXZlcml0eRIbCgZydW5faWQYAiABKAlCBrrhGAIIZEgAiAEBEhUKBHRleHQYAyABKAlCB7rhGAMIwD4SGwoIY29tbWFuZHMYBCADKAlCCbrhGAUIoB8QFEIJCgdfcnVuX2lkIrUBCgZMaW1pdHMSFwoPbWF4X2lucHV0X2J5dGVzGAEgASgEEhgKEG1heF9pbmxpbmVfYnl0ZXMYAiABKAQSGAoQbWF4X2Fuc3dlcl9ieXRlcxgDIAEoBBIZChFtYXhfbWVzc2FnZV9ieXRlcxgEIAEoBBIVCg1tYXhfcGFnZV9zaXplGAUgASgNEhEKCW1heF9jYWxscxgGIAEoDRIZChFtYXhfd2FpdGluZ19jYWxscxgHIAEoDSKkAQoJS2VlcGFsaXZlEjQKEW1pbl9waW5nX2ludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjAKDXBpbmdfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLwoMcGluZ190aW1lb3V0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIvgDChVHZXRTeXN0ZW1JbmZvUmVzcG9uc2USGAoHdmVyc2lvbhgBIAEoCUIHuuEYAwjoBxIZCglrZXJuZWxfaWQYAiABKAlCBrrhGAIIZBIWCgVzdG9yZRgDIAEoCUIHuuEYAwigHxIyCgxjYXBhYmlsaXRpZXMYBCADKA4yFC5mbHVqby52MS5DYXBhYmlsaXR5Qga64RgCEGQSHQoJd29ya2Zsb3dzGAUgAygJQgq64RgGCKAGEOgHEi4KCnN0YXJ0ZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKA25vdxgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGQoRd29ya2Zsb3dzX29taXR0ZWQYCCABKA0SIAoGbGltaXRzGAkgASgLMhAuZmx1am8udjEuTGltaXRzEjQKEWJvb2ttYXJrX2ludGVydmFsGAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKCWtlZXBhbGl2ZRgLIAEoCzITLmZsdWpvLnYxLktlZXBhbGl2ZRIfCglwcmluY2lwYWwYDCABKAlCB7rhGAMI6AdIAIgBARIcCgRyb2xlGA0gASgOMg4uZmx1am8udjEuUm9sZUIMCgpfcHJpbmNpcGFsKoABCgpDYXBhYmlsaXR5EhoKFkNBUEFCSUxJVFlfVU5TUEVDSUZJRUQQABIWChJDQVBBQklMSVRZX0RVUkFCTEUQARIbChdDQVBBQklMSVRZX1NIQVJFRF9TVE9SRRACEiEKHUNBUEFCSUxJVFlfSU5MSU5FX0RFRklOSVRJT05TEAMqZQoNQ2hlY2tTZXZlcml0eRIeChpDSEVDS19TRVZFUklUWV9VTlNQRUNJRklFRBAAEhoKFkNIRUNLX1NFVkVSSVRZX0RBTUFHRUQQARIYChRDSEVDS19TRVZFUklUWV9ORVdFUhACKlAKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfVklFV0VSEAESEQoNUk9MRV9PUEVSQVRPUhACEg4KClJPTEVfQURNSU4QAzLcAQoNU3lzdGVtU2VydmljZRJQCg1HZXRTeXN0ZW1JbmZvEh4uZmx1am8udjEuR2V0U3lzdGVtSW5mb1JlcXVlc3QaHy5mbHVqby52MS5HZXRTeXN0ZW1JbmZvUmVzcG9uc2USPQoGQmFja3VwEhcuZmx1am8udjEuQmFja3VwUmVxdWVzdBoYLmZsdWpvLnYxLkJhY2t1cFJlc3BvbnNlMAESOgoFQ2hlY2sSFi5mbHVqby52MS5DaGVja1JlcXVlc3QaFy5mbHVqby52MS5DaGVja1Jlc3BvbnNlMAFCYwoLaW8uZmx1am8udjFCElN5c3RlbVNlcnZpY2VQcm90b1ABWi1naXRodWIuY29tL2ZsdWpvL2ZsdWpvL3Byb3RvL2ZsdWpvL3YxO2ZsdWpvdjGiAgNGTEqqAghGbHVqby5WMWIGcHJvdG8z", [file_flujo_v1_limits, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Nothing to say.
@@ -31,6 +31,243 @@ export type GetSystemInfoRequest = Message<"flujo.v1.GetSystemInfoRequest"> & {
  */
 export const GetSystemInfoRequestSchema: GenMessage<GetSystemInfoRequest> = /*@__PURE__*/
   messageDesc(file_flujo_v1_system_service, 0);
+
+/**
+ * Nothing to say.
+ *
+ * @generated from message flujo.v1.BackupRequest
+ */
+export type BackupRequest = Message<"flujo.v1.BackupRequest"> & {
+};
+
+/**
+ * Describes the message flujo.v1.BackupRequest.
+ * Use `create(BackupRequestSchema)` to create a new message.
+ */
+export const BackupRequestSchema: GenMessage<BackupRequest> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_system_service, 1);
+
+/**
+ * A piece of a copy.
+ *
+ * @generated from message flujo.v1.BackupResponse
+ */
+export type BackupResponse = Message<"flujo.v1.BackupResponse"> & {
+  /**
+   * The file that the bytes are of: empty for a store that is one file, else a path within the folder that the store is, with
+   * '/' between its parts. The pieces of a file come one after the other; an empty one makes an empty file.
+   * At most 4000 bytes.
+   *
+   * @generated from field: string file = 1;
+   */
+  file: string;
+
+  /**
+   * The next bytes of it. At most 64 KiB.
+   *
+   * @generated from field: bytes chunk = 2;
+   */
+  chunk: Uint8Array;
+
+  /**
+   * Instead of bytes: it is one and the same file as this earlier one, under another name (a hard link). At most 4000 bytes.
+   *
+   * @generated from field: string same_as = 3;
+   */
+  sameAs: string;
+};
+
+/**
+ * Describes the message flujo.v1.BackupResponse.
+ * Use `create(BackupResponseSchema)` to create a new message.
+ */
+export const BackupResponseSchema: GenMessage<BackupResponse> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_system_service, 2);
+
+/**
+ * Nothing to say.
+ *
+ * @generated from message flujo.v1.CheckRequest
+ */
+export type CheckRequest = Message<"flujo.v1.CheckRequest"> & {
+};
+
+/**
+ * Describes the message flujo.v1.CheckRequest.
+ * Use `create(CheckRequestSchema)` to create a new message.
+ */
+export const CheckRequestSchema: GenMessage<CheckRequest> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_system_service, 3);
+
+/**
+ * One message of a check.
+ *
+ * @generated from message flujo.v1.CheckResponse
+ */
+export type CheckResponse = Message<"flujo.v1.CheckResponse"> & {
+  /**
+   * What it is.
+   *
+   * @generated from oneof flujo.v1.CheckResponse.content
+   */
+  content: {
+    /**
+     * How far it is.
+     *
+     * @generated from field: flujo.v1.CheckProgress progress = 1;
+     */
+    value: CheckProgress;
+    case: "progress";
+  } | {
+    /**
+     * Last of all.
+     *
+     * @generated from field: flujo.v1.CheckReport report = 2;
+     */
+    value: CheckReport;
+    case: "report";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message flujo.v1.CheckResponse.
+ * Use `create(CheckResponseSchema)` to create a new message.
+ */
+export const CheckResponseSchema: GenMessage<CheckResponse> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_system_service, 4);
+
+/**
+ * How far a check is.
+ *
+ * @generated from message flujo.v1.CheckProgress
+ */
+export type CheckProgress = Message<"flujo.v1.CheckProgress"> & {
+  /**
+   * How many runs were looked at.
+   *
+   * @generated from field: uint64 done = 1;
+   */
+  done: bigint;
+
+  /**
+   * How many there were when it began.
+   *
+   * @generated from field: uint64 total = 2;
+   */
+  total: bigint;
+};
+
+/**
+ * Describes the message flujo.v1.CheckProgress.
+ * Use `create(CheckProgressSchema)` to create a new message.
+ */
+export const CheckProgressSchema: GenMessage<CheckProgress> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_system_service, 5);
+
+/**
+ * What a check has found.
+ *
+ * @generated from message flujo.v1.CheckReport
+ */
+export type CheckReport = Message<"flujo.v1.CheckReport"> & {
+  /**
+   * How many runs were looked at.
+   *
+   * @generated from field: uint64 runs = 1;
+   */
+  runs: bigint;
+
+  /**
+   * How many events they have.
+   *
+   * @generated from field: uint64 events = 2;
+   */
+  events: bigint;
+
+  /**
+   * How many runs ought to go on and nobody runs them; no damage.
+   *
+   * @generated from field: uint64 interrupted = 3;
+   */
+  interrupted: bigint;
+
+  /**
+   * How many runs were started by one that is not there any more; no damage.
+   *
+   * @generated from field: uint64 orphans = 4;
+   */
+  orphans: bigint;
+
+  /**
+   * How many findings are damage.
+   *
+   * @generated from field: uint64 damaged = 5;
+   */
+  damaged: bigint;
+
+  /**
+   * How many findings are about what a newer release has written.
+   *
+   * @generated from field: uint64 newer = 6;
+   */
+  newer: bigint;
+
+  /**
+   * The first of the findings. At most 1000.
+   *
+   * @generated from field: repeated flujo.v1.CheckFinding findings = 7;
+   */
+  findings: CheckFinding[];
+};
+
+/**
+ * Describes the message flujo.v1.CheckReport.
+ * Use `create(CheckReportSchema)` to create a new message.
+ */
+export const CheckReportSchema: GenMessage<CheckReport> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_system_service, 6);
+
+/**
+ * Something in the store that the server cannot work with.
+ *
+ * @generated from message flujo.v1.CheckFinding
+ */
+export type CheckFinding = Message<"flujo.v1.CheckFinding"> & {
+  /**
+   * What it means.
+   *
+   * @generated from field: flujo.v1.CheckSeverity severity = 1;
+   */
+  severity: CheckSeverity;
+
+  /**
+   * The run it is about; absent for the store as a whole. At most 100 bytes.
+   *
+   * @generated from field: optional string run_id = 2;
+   */
+  runId?: string | undefined;
+
+  /**
+   * A sentence for people. At most 8000 bytes.
+   *
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * What to type, most useful first. At most 20 of 4000 bytes each.
+   *
+   * @generated from field: repeated string commands = 4;
+   */
+  commands: string[];
+};
+
+/**
+ * Describes the message flujo.v1.CheckFinding.
+ * Use `create(CheckFindingSchema)` to create a new message.
+ */
+export const CheckFindingSchema: GenMessage<CheckFinding> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_system_service, 7);
 
 /**
  * How much fits where. Sizes are in bytes.
@@ -93,7 +330,7 @@ export type Limits = Message<"flujo.v1.Limits"> & {
  * Use `create(LimitsSchema)` to create a new message.
  */
 export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
-  messageDesc(file_flujo_v1_system_service, 1);
+  messageDesc(file_flujo_v1_system_service, 8);
 
 /**
  * How a server finds out that a connection is dead, and what it allows its clients for that.
@@ -128,7 +365,7 @@ export type Keepalive = Message<"flujo.v1.Keepalive"> & {
  * Use `create(KeepaliveSchema)` to create a new message.
  */
 export const KeepaliveSchema: GenMessage<Keepalive> = /*@__PURE__*/
-  messageDesc(file_flujo_v1_system_service, 2);
+  messageDesc(file_flujo_v1_system_service, 9);
 
 /**
  * One server.
@@ -233,7 +470,7 @@ export type GetSystemInfoResponse = Message<"flujo.v1.GetSystemInfoResponse"> & 
  * Use `create(GetSystemInfoResponseSchema)` to create a new message.
  */
 export const GetSystemInfoResponseSchema: GenMessage<GetSystemInfoResponse> = /*@__PURE__*/
-  messageDesc(file_flujo_v1_system_service, 3);
+  messageDesc(file_flujo_v1_system_service, 10);
 
 /**
  * What a server can do. Ask for these instead of comparing versions.
@@ -277,6 +514,40 @@ export const CapabilitySchema: GenEnum<Capability> = /*@__PURE__*/
   enumDesc(file_flujo_v1_system_service, 0);
 
 /**
+ * What a finding means.
+ *
+ * @generated from enum flujo.v1.CheckSeverity
+ */
+export enum CheckSeverity {
+  /**
+   * A severity that this contract does not know yet.
+   *
+   * @generated from enum value: CHECK_SEVERITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * What is stored contradicts itself, or cannot be read.
+   *
+   * @generated from enum value: CHECK_SEVERITY_DAMAGED = 1;
+   */
+  DAMAGED = 1,
+
+  /**
+   * A newer release has written it; it is read-only for this one.
+   *
+   * @generated from enum value: CHECK_SEVERITY_NEWER = 2;
+   */
+  NEWER = 2,
+}
+
+/**
+ * Describes the enum flujo.v1.CheckSeverity.
+ */
+export const CheckSeveritySchema: GenEnum<CheckSeverity> = /*@__PURE__*/
+  enumDesc(file_flujo_v1_system_service, 1);
+
+/**
  * What a caller may do.
  *
  * @generated from enum flujo.v1.Role
@@ -315,7 +586,7 @@ export enum Role {
  * Describes the enum flujo.v1.Role.
  */
 export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
-  enumDesc(file_flujo_v1_system_service, 1);
+  enumDesc(file_flujo_v1_system_service, 2);
 
 /**
  * What a client may want to know before it asks for more.
@@ -324,6 +595,7 @@ export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
  *   UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
  *   RESOURCE_EXHAUSTED TOO_MANY_CALLS: the server is at work on as many calls as it takes. Try again later.
  *   UNAUTHENTICATED UNAUTHENTICATED: the call has no token or certificate that the server knows.
+ *   PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call: Check needs operator, Backup admin.
  *
  * @generated from service flujo.v1.SystemService
  */
@@ -337,6 +609,35 @@ export const SystemService: GenService<{
     methodKind: "unary";
     input: typeof GetSystemInfoRequestSchema;
     output: typeof GetSystemInfoResponseSchema;
+  },
+  /**
+   * Streams a copy of the whole store as it is at one moment, in pieces of up to 64 KiB. Runs go on meanwhile. The server makes
+   * the copy in a folder of its own first, which needs the room, and removes it afterwards. It opens as a store itself.
+   *
+   * Errors:
+   *   UNAVAILABLE STORE_UNAVAILABLE: the store failed, or keeps nothing that could be copied.
+   *   RESOURCE_EXHAUSTED STORE_FULL: there is no room for the copy.
+   *
+   * @generated from rpc flujo.v1.SystemService.Backup
+   */
+  backup: {
+    methodKind: "server_streaming";
+    input: typeof BackupRequestSchema;
+    output: typeof BackupResponseSchema;
+  },
+  /**
+   * Looks at everything the store holds for damage, and changes nothing. Streams how far it is, and at last a report. Damage
+   * is data in an OK answer.
+   *
+   * Errors:
+   *   UNAVAILABLE STORE_UNAVAILABLE: the store cannot be read.
+   *
+   * @generated from rpc flujo.v1.SystemService.Check
+   */
+  check: {
+    methodKind: "server_streaming";
+    input: typeof CheckRequestSchema;
+    output: typeof CheckResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_flujo_v1_system_service, 0);
