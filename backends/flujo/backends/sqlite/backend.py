@@ -86,7 +86,7 @@ Result = TypeVar("Result")
 BUSY_SECONDS = 30.0
 POLL_SECONDS = 0.2
 CHECKPOINT_PAGES = 1_000
-EARLY_PAGES = 250  # when the log is long, because other processes write too, or because of a large transaction
+EARLY_PAGES = 250  # after each so many it is asked whether the log is long: others may write too, and large batches
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_SLICE = 0.05  # a cancellation waits this long at most for a store lock somebody else has
@@ -241,7 +241,7 @@ class SQLiteBackend(StateBackend):
         batch = tuple(commits)
         if not batch:
             return {}
-        return await self._write(partial(self._journal.append, batch), pages=_pages_of(batch))
+        return await self._write(partial(self._journal.append, batch), pages=0)  # the journal knows how many
 
     async def claim(self, run_id: str) -> RunSummary:
         owner = self._require_owner()
@@ -533,8 +533,11 @@ class SQLiteBackend(StateBackend):
             if files.identity(self._files) != self._identity:
                 raise StoreError(self.url, "its file was removed or replaced while it was in use")
             result = in_transaction("BEGIN IMMEDIATE", work, connection)
-            self._pages += pages
-            if self._pages >= CHECKPOINT_PAGES or (self._pages >= EARLY_PAGES and self._has_long_log()):
+            before = self._pages
+            self._pages += pages + self._journal.take_pages()
+            if self._pages >= CHECKPOINT_PAGES or (
+                self._pages // EARLY_PAGES > before // EARLY_PAGES and self._has_long_log()
+            ):
                 self._pages_unwaited += self._pages
                 patient, self._pages = self._pages_unwaited >= CHECKPOINT_PAGES, 0
                 self._pages_unwaited = 0 if patient else self._pages_unwaited
@@ -602,12 +605,6 @@ class SQLiteBackend(StateBackend):
 def open_sqlite(url: str) -> SQLiteBackend:
     """Return the factory behind `sqlite:PATH[?durability=full|normal]`. Raises StoreUrlError."""
     return SQLiteBackend(*parse(url, "path"))
-
-
-def _pages_of(commits: Sequence[Commit]) -> int:
-    """About how many pages of 4 KiB a batch adds to the WAL: its payloads, summaries, and the end of the index."""
-    payloads = sum(len(row.payload) for commit in commits for row in commit.rows if row.payload)
-    return 4 + len(commits) // 4 + payloads // 4096
 
 
 def _single(rows: Sequence[Sequence[Result]], default: Result) -> Result:

@@ -70,6 +70,7 @@ class Journal:
         self._cached: dict[str, _CachedSummary] = {}
         self._segment = NOWHERE  # to which events go
         self._room = 0  # how many more go there
+        self._pages = 0  # written to the WAL, estimated
 
     def trim(self) -> None:
         """Keep what is remembered small: runs that wait for a day need not be."""
@@ -94,12 +95,19 @@ class Journal:
             runs |= created
         standing = [commit for commit in commits if commit.uid in runs] if refused else commits
         self._enter_segment(standing, runs, connection)
-        self._room -= _write_rest(standing, runs, self._segment, connection)
+        events, size = _write_rest(standing, runs, self._segment, connection)
+        self._room -= events
+        self._pages += 4 + len(standing) // 4 + size // 4096  # summaries and the end of the index, and payloads
         for commit in commits:
             if commit.summary.owner is None or commit.uid in refused:  # settled, most likely for good
                 self._cached.pop(commit.uid, None)
         self.trim()
         return refused
+
+    def take_pages(self) -> int:
+        """Return about how many pages of 4 KiB were written to the WAL since the last time."""
+        pages, self._pages = self._pages, 0
+        return pages
 
     def _enter_segment(self, commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
         """Choose the segment for the events of these commits, and note which runs had none in it yet."""
@@ -194,19 +202,26 @@ def _refusals(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict
     return {commit.uid: refusal(stored.get(commit.uid), commit) for commit in commits}
 
 
-def _write_rest(commits: Sequence[Commit], runs: dict[str, int], segment: int, connection: sqlite3.Connection) -> int:
-    """Write what goes with the summaries of commits that stand; return how many events that were."""
+def _write_rest(
+    commits: Sequence[Commit], runs: dict[str, int], segment: int, connection: sqlite3.Connection
+) -> tuple[int, int]:
+    """Write what goes with the summaries of commits that stand; return how many events that were, and the characters of
+    their payloads."""
     values: list[Any] = []
     taken: list[int] = []
     definitions: set[StoredDefinition] = set()
     has_large = False
+    characters = 0
     of_event, largest_inline = checksums.of_event, blobs.LARGEST_INLINE
     for _, uid, _, _, rows, _, ids, definition in commits:
         run, of_run = runs[uid], checksums.of_uid(uid)
         for row in rows:
             values += (run, segment, *row, of_event(of_run, row))
-            if (payload := row[5]) is not None and len(payload) > largest_inline:  # by place: every event comes here
-                has_large = True
+            if (payload := row[5]) is not None:  # by place: every event comes here
+                length = len(payload)
+                characters += length
+                if length > largest_inline:
+                    has_large = True
         taken += ids
         if definition is not None:
             definitions.add(definition)
@@ -221,7 +236,7 @@ def _write_rest(commits: Sequence[Commit], runs: dict[str, int], segment: int, c
     if definitions:
         texts = [(*definition, checksums.of_values(*definition)) for definition in definitions]
         connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", texts)
-    return len(values) // (3 + len(_EVENT))
+    return len(values) // (3 + len(_EVENT)), characters
 
 
 def _write_large(commits: Sequence[Commit], runs: dict[str, int], segment: int, connection: sqlite3.Connection) -> None:
