@@ -99,7 +99,7 @@ async def test_pruning_takes_blobs_along(store: SQLiteBackend, path: Path) -> No
 async def test_a_refused_commit_leaves_no_blob(store: SQLiteBackend, path: Path) -> None:
     """A commit that is refused stores no blob, beside one of its batch that stands."""
     (a,) = await create(store, creation("a"))
-    late = with_payloads(following(a._replace(token=7)), LARGE)
+    late = with_payloads(following(a._replace(token=0)), LARGE)
     other = LARGE.replace("ü", "ö")
     answer = await store.append([late, settled("b", other)])
 

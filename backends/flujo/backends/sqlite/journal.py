@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunSummary, StoredDefinition, refusal
 from flujo.kernel.events import EventRow
@@ -28,7 +28,8 @@ SIZES = (32, 8, 2, 1)
 
 _EVERY = tuple(name for name in RunSummary._fields if name not in FIXED_COLUMNS)
 _COLD = tuple(name for name in _EVERY if name not in HOT)
-_EVENT = EventRow._fields
+_EVENT_COLUMNS = ("run", "segment", *EventRow._fields, "checksum")
+_EVENT_WIDTH = len(_EVENT_COLUMNS)
 
 
 def _values_of(names: Sequence[str]) -> Callable[[RunSummary], tuple[Any, ...]]:
@@ -39,94 +40,99 @@ def _values_of(names: Sequence[str]) -> Callable[[RunSummary], tuple[Any, ...]]:
 _every, _hot, _cold = _values_of(_EVERY), _values_of(HOT), _values_of(_COLD)
 
 
-MOST_CACHED = 10_000
-"""How many runs' summaries are remembered; one that is not is written in full."""
-
-
-class _CachedSummary(NamedTuple):
-    """What this connection last wrote of a run. Nobody else writes a run as long as its token stays the same."""
-
-    run: int
-    token: int
-    cold: tuple[Any, ...]
-    steady: int
-    """The checksum of what a step does not change, and that of the owner."""
-
-    ownership: int
-    segment: int
-    """Where its last events went; NOWHERE before the first that this connection writes."""
+MOST_KNOWN = 10_000
+"""How many runs are remembered; the summary of one that is not is written in full."""
 
 
 NOWHERE = -1
 
 
+class _KnownRun:
+    """What this connection last wrote of a run. Nobody else writes a run as long as its token stays the same."""
+
+    __slots__ = ("cold", "of_uid", "ownership", "run", "segment", "steady", "token")
+
+    def __init__(self, run: int, uid: str, token: int) -> None:
+        self.run = run
+        self.token = token
+        self.of_uid = checksums.of_uid(uid)
+        self.cold: tuple[Any, ...] = ()  # before anything was written
+        self.steady = self.ownership = 0  # checksums of what a step does not change, and of the owner
+        self.segment = NOWHERE  # where its last events went
+
+    def remember(self, summary: RunSummary, cold: tuple[Any, ...]) -> None:
+        """Take note of what is about to be written."""
+        self.cold = cold
+        self.steady = checksums.of_steady(summary)
+        self.ownership = checksums.of_ownership(summary.owner, summary.token)
+
+
 class Journal:
     """The writing side of a store. Remembers what it last wrote of the runs its kernel is working on.
 
-    The memory is a hint: every UPDATE checks uid, token and seq, and a run that is not in it is looked up.
+    The memory is a hint: every UPDATE checks uid, token and seq, and a run that is not in it is looked up. A batch of
+    steps, which is nearly every one, is gone through three times: for runs that are not known, for summaries, for
+    events.
     """
 
     def __init__(self) -> None:
-        self._cached: dict[str, _CachedSummary] = {}
+        self._known: dict[str, _KnownRun] = {}
         self._segment = NOWHERE  # to which events go
         self._room = 0  # how many more go there
         self._pages = 0  # written to the WAL, estimated
 
     def trim(self) -> None:
         """Keep what is remembered small: runs that wait for a day need not be."""
-        if len(self._cached) > MOST_CACHED:
-            self._cached.clear()
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
 
     def forget(self) -> None:
         """Trust nothing from before: a transaction failed, or owners changed."""
-        self._cached.clear()
+        self._known.clear()
         self._room = 0
-
-    def append(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
-        """Make the commits; the uids of those that were refused, and why. Their rows are not written."""
-        creations = [commit for commit in commits if commit.expected_seq == 0]
-        updates = [commit for commit in commits if commit.expected_seq != 0] if creations else commits
-        runs = self._extend(updates, connection) if updates else {}
-        left = [commit for commit in updates if commit.uid not in runs]
-        refused = _refusals(left, connection) if left else {}
-        if creations:
-            created = self._create(creations, connection)
-            refused.update((commit.uid, Refused.EXISTS) for commit in creations if commit.uid not in created)
-            runs |= created
-        standing = [commit for commit in commits if commit.uid in runs] if refused else commits
-        self._enter_segment(standing, runs, connection)
-        events, size = _write_rest(standing, runs, self._segment, connection)
-        self._room -= events
-        self._pages += 4 + len(standing) // 4 + size // 4096  # summaries and the end of the index, and payloads
-        for commit in commits:
-            if commit.summary.owner is None or commit.uid in refused:  # settled, most likely for good
-                self._cached.pop(commit.uid, None)
-        self.trim()
-        return refused
 
     def take_pages(self) -> int:
         """Return about how many pages of 4 KiB were written to the WAL since the last time."""
         pages, self._pages = self._pages, 0
         return pages
 
-    def _enter_segment(self, commits: Sequence[Commit], runs: dict[str, int], connection: sqlite3.Connection) -> None:
-        """Choose the segment for the events of these commits, and note which runs had none in it yet."""
-        if self._room > 0 and not self._outside(commits):
-            return
-        position = segments.last_position(connection)
-        self._segment, self._room = position // segments.SIZE, segments.SIZE - position % segments.SIZE
-        outside = self._outside(commits)
-        segments.enter(((runs[commit.uid], commit.expected_seq + 1) for commit in outside), self._segment, connection)
-        for commit in outside:
-            self._cached[commit.uid] = self._cached[commit.uid]._replace(segment=self._segment)
+    def append(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
+        """Make the commits; the uids of those that were refused, and why. Their rows are not written."""
+        known = self._known
+        strangers = [
+            commit
+            for commit in commits
+            if (run := known.get(commit.uid)) is None or run.token != commit.token or commit.expected_seq == 0
+        ]
+        creations = [commit for commit in strangers if commit.expected_seq == 0]
+        if len(creations) < len(strangers):
+            self._look_up([commit for commit in strangers if commit.expected_seq != 0], connection)
+        refused, settled = self._extend(commits, connection) if len(creations) < len(commits) else ({}, [])
+        if creations:
+            created = self._create(creations, connection)
+            refused.update((commit.uid, Refused.EXISTS) for commit in creations if commit.uid not in created)
+            settled += [commit.uid for commit in creations if commit.summary.owner is None]
+        if strangers or self._room <= 0:
+            position = segments.last_position(connection)
+            self._segment, self._room = position // segments.SIZE, segments.SIZE - position % segments.SIZE
+        self._write_rest([each for each in commits if each.uid not in refused] if refused else commits, connection)
+        for uid in (*refused, *settled):
+            known.pop(uid, None)
+        self.trim()
+        return refused
 
-    def _outside(self, commits: Sequence[Commit]) -> list[Commit]:
-        """Return those whose runs are not known to have events in the segment."""
-        cached, segment = self._cached, self._segment
-        return [commit for commit in commits if cached[commit.uid].segment != segment]
+    def _look_up(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> None:
+        """Find runs that are not known, or had another token."""
+        query = "SELECT uid, run FROM runs WHERE uid IN (SELECT value FROM json_each(?))"
+        runs = dict(connection.execute(query, (json.dumps([commit.uid for commit in commits]),)).fetchall())
+        for commit in commits:
+            if commit.uid in runs:
+                self._known[commit.uid] = _KnownRun(runs[commit.uid], commit.uid, commit.token)
+            else:
+                self._known.pop(commit.uid, None)
 
-    def _create(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
-        """Add runs; uid → run of those whose id was free."""
+    def _create(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> Container[str]:
+        """Add runs; return the uids of those whose id was free."""
         created: dict[str, int] = {}
         values: list[Any] = []
         for commit in commits:
@@ -136,62 +142,107 @@ class Journal:
             created.update(connection.execute(_insert_runs(size), parameters).fetchall())
         for commit in commits:
             if commit.uid in created:
-                self._remember(commit, created[commit.uid], _cold(commit.summary))
+                run = self._known[commit.uid] = _KnownRun(created[commit.uid], commit.uid, commit.token)
+                run.remember(commit.summary, _cold(commit.summary))
         return created
 
-    def _extend(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
-        """Move the summaries of existing runs on; uid → run of those that were where the commit expects them."""
-        runs = self._find(commits, connection)
+    def _extend(
+        self, commits: Sequence[Commit], connection: sqlite3.Connection
+    ) -> tuple[dict[str, Refused], list[str]]:
+        """Move the summaries of existing runs on. Return the uids of those that were not where the commit expects them,
+        with the reason, and of those that nobody has to advance any more."""
         hot: list[Any] = []
         every: list[Any] = []
-        of_hot = checksums.of_hot
-        for commit in commits:
-            _, uid, token, expected_seq, _, summary, _, _ = commit
-            run = runs.get(uid)
-            if run is None:
+        settled: list[str] = []
+        number = 0
+        known, of_hot = self._known, checksums.of_hot
+        for _, uid, token, expected_seq, _, summary, _, _ in commits:
+            if expected_seq == 0 or (run := known.get(uid)) is None:
                 continue
-            cold = _cold(summary)
-            cached = self._cached.get(uid)
-            if cached is not None and cached.run == run and cached.token == token and cached.cold == cold:
+            number += 1
+            if run.cold == (cold := _cold(summary)):
                 changed = _hot(summary)
-                hot += (run, uid, token, expected_seq, of_hot(cached.steady, cached.ownership, changed))
-                hot += changed
-            else:
-                every += (run, uid, token, expected_seq, checksums.of_summary(summary))
-                every += _every(summary)
-                self._remember(commit, run, cold)
+                hot += (run.run, uid, token, expected_seq, of_hot(run.steady, run.ownership, changed), *changed)
+                continue
+            run.remember(summary, cold)
+            checksum = of_hot(run.steady, run.ownership, _hot(summary))
+            every += (run.run, uid, token, expected_seq, checksum, *_every(summary))
+            if summary.owner is None:
+                settled.append(uid)
         updates = [
             (_update(columns, size), parameters)
             for columns, values in ((HOT, hot), (_EVERY, every))
             for size, parameters in _in_sizes(values, 5 + len(columns))
         ]
-        if sum(connection.execute(sql, parameters).rowcount for sql, parameters in updates) == len(runs):
-            return runs
+        moved = sum(connection.execute(sql, parameters).rowcount for sql, parameters in updates)
+        if moved == number == len(commits):
+            return {}, settled
+        existing = [commit for commit in commits if commit.expected_seq != 0]
+        if moved == number:
+            return _refusals([commit for commit in existing if commit.uid not in known], connection), settled
         # Not all were where they should be. RETURNING says which, and makes an UPDATE a third dearer, so it is left for
         # now. These updates are all the transaction holds, and the store lock keeps others out until they are repeated.
         connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
-        moved: set[int] = set()
+        uids: set[str] = set()
         for sql, parameters in updates:
-            moved.update(run for (run,) in connection.execute(f"{sql} RETURNING run", parameters).fetchall())
-        return {uid: run for uid, run in runs.items() if run in moved}
+            uids.update(uid for (uid,) in connection.execute(f"{sql} RETURNING runs.uid", parameters).fetchall())
+        return _refusals([commit for commit in existing if commit.uid not in uids], connection), settled
 
-    def _find(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, int]:
-        """uid → run of those that exist."""
-        runs = {commit.uid: cached.run for commit in commits if (cached := self._cached.get(commit.uid))}
-        if len(runs) < len(commits):
-            missing = json.dumps([commit.uid for commit in commits if commit.uid not in runs])
-            query = "SELECT uid, run FROM runs WHERE uid IN (SELECT value FROM json_each(?))"
-            runs.update(connection.execute(query, (missing,)).fetchall())
-        return runs
+    def _write_rest(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> None:
+        """Write what goes with the summaries of commits that stand."""
+        values: list[Any] = []
+        entering: list[tuple[int, int, int]] = []
+        taken: list[int] = []
+        definitions: set[StoredDefinition] = set()
+        characters = longest = 0
+        known, segment, of_event = self._known, self._segment, checksums.of_event
+        for _, uid, _, expected_seq, rows, _, ids, definition in commits:
+            run = known[uid]
+            if run.segment != segment:
+                run.segment = segment
+                entering.append((run.run, segment, expected_seq + 1))
+            for row in rows:
+                values += (run.run, segment, *row, of_event(run.of_uid, row))
+                if (payload := row[5]) is not None:  # by place: every event comes here
+                    length = len(payload)
+                    characters += length
+                    if length > longest:
+                        longest = length
+            if ids:
+                taken += ids
+            if definition is not None:
+                definitions.add(definition)
+        if entering:
+            segments.enter(entering, connection)
+        if longest > blobs.LARGEST_INLINE:
+            self._write_large(commits, connection)
+        else:
+            for size, parameters in _in_sizes(values, _EVENT_WIDTH):
+                connection.execute(_insert_events(_EVENT_COLUMNS, size), parameters)
+        self._room -= len(values) // _EVENT_WIDTH
+        self._pages += 4 + len(commits) // 4 + characters // 4096  # summaries, the end of the index, and payloads
+        if taken:
+            query = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
+            connection.execute(query, (json.dumps(taken),))
+        if definitions:
+            texts = [(*definition, checksums.of_values(*definition)) for definition in definitions]
+            connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", texts)
 
-    def _remember(self, commit: Commit, run: int, cold: tuple[Any, ...]) -> None:
-        summary = commit.summary
-        ownership = checksums.of_ownership(summary.owner, summary.token)
-        before = self._cached.get(commit.uid)
-        segment = before.segment if before is not None and before.token == commit.token else NOWHERE
-        steady = checksums.of_steady(summary)
-        self._cached[commit.uid] = _CachedSummary(run, commit.token, cold, steady, ownership, segment)
+    def _write_large(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> None:
+        """Write the events of a batch in which some have large payloads, in the same order, and those payloads beside
+        them."""
+        values: list[Any] = []
+        texts: dict[bytes, str] = {}
+        for commit in commits:
+            run = self._known[commit.uid]
+            for row, digest, text in blobs.split(commit.rows):
+                values += (run.run, run.segment, *row, checksums.of_event(run.of_uid, row, digest), digest)
+                if digest is not None and text is not None:
+                    texts[digest] = text
+        for size, parameters in _in_sizes(values, _EVENT_WIDTH + 1):
+            connection.execute(_insert_events((*_EVENT_COLUMNS, "blob"), size), parameters)
+        blobs.keep(texts.items(), connection)
 
 
 def _refusals(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
@@ -200,58 +251,6 @@ def _refusals(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict
     rows = connection.execute(query, (json.dumps([commit.uid for commit in commits]),)).fetchall()
     stored = {row[0]: row for row in rows}
     return {commit.uid: refusal(stored.get(commit.uid), commit) for commit in commits}
-
-
-def _write_rest(
-    commits: Sequence[Commit], runs: dict[str, int], segment: int, connection: sqlite3.Connection
-) -> tuple[int, int]:
-    """Write what goes with the summaries of commits that stand; return how many events that were, and the characters of
-    their payloads."""
-    values: list[Any] = []
-    taken: list[int] = []
-    definitions: set[StoredDefinition] = set()
-    has_large = False
-    characters = 0
-    of_event, largest_inline = checksums.of_event, blobs.LARGEST_INLINE
-    for _, uid, _, _, rows, _, ids, definition in commits:
-        run, of_run = runs[uid], checksums.of_uid(uid)
-        for row in rows:
-            values += (run, segment, *row, of_event(of_run, row))
-            if (payload := row[5]) is not None:  # by place: every event comes here
-                length = len(payload)
-                characters += length
-                if length > largest_inline:
-                    has_large = True
-        taken += ids
-        if definition is not None:
-            definitions.add(definition)
-    if has_large:
-        _write_large(commits, runs, segment, connection)
-    else:
-        for size, parameters in _in_sizes(values, 3 + len(_EVENT)):
-            connection.execute(_insert_events((*_EVENT, "checksum"), size), parameters)
-    if taken:
-        query = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
-        connection.execute(query, (json.dumps(taken),))
-    if definitions:
-        texts = [(*definition, checksums.of_values(*definition)) for definition in definitions]
-        connection.executemany("INSERT INTO definitions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", texts)
-    return len(values) // (3 + len(_EVENT)), characters
-
-
-def _write_large(commits: Sequence[Commit], runs: dict[str, int], segment: int, connection: sqlite3.Connection) -> None:
-    """The events of a batch in which some have large payloads, in the same order, and those payloads beside them."""
-    values: list[Any] = []
-    texts: dict[bytes, str] = {}
-    for commit in commits:
-        for row, digest, text in blobs.split(commit.rows):
-            checksum = checksums.of_event(checksums.of_uid(commit.uid), row, digest)
-            values += (runs[commit.uid], segment, *row, digest, checksum)
-            if digest is not None and text is not None:
-                texts[digest] = text
-    for size, parameters in _in_sizes(values, 4 + len(_EVENT)):
-        connection.execute(_insert_events((*_EVENT, "blob", "checksum"), size), parameters)
-    blobs.keep(texts.items(), connection)
 
 
 def _in_sizes(values: list[Any], width: int) -> Iterator[tuple[int, list[Any]]]:
@@ -273,7 +272,7 @@ def _insert_runs(size: int) -> str:
 
 @cache
 def _insert_events(columns: tuple[str, ...], size: int) -> str:
-    return f"INSERT INTO events (run, segment, {', '.join(columns)}) {_values(2 + len(columns), size)}"
+    return f"INSERT INTO events ({', '.join(columns)}) {_values(len(columns), size)}"
 
 
 @cache

@@ -10,7 +10,7 @@ store has given out.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 SIZE = 4_096
 """Events per segment, about: 60 kB of the index, and an entry in `run_segments` for every forty events of each of a
@@ -29,8 +29,6 @@ def last_position(connection: sqlite3.Connection) -> int:
     return 0 if found is None else int(found[0])
 
 
-def enter(runs: Iterable[tuple[int, int]], segment: int, connection: sqlite3.Connection) -> None:
-    """Note that runs go on in a segment; each as its key, and the number of its next event."""
-    connection.executemany(
-        "INSERT INTO run_segments VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [(run, segment, seq) for run, seq in runs]
-    )
+def enter(runs: Sequence[tuple[int, int, int]], connection: sqlite3.Connection) -> None:
+    """Note that runs go on in a segment; each as its key, the segment, and the number of its next event."""
+    connection.executemany("INSERT INTO run_segments VALUES (?, ?, ?) ON CONFLICT DO NOTHING", runs)
