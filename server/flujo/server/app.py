@@ -10,8 +10,9 @@ from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Retention, Workflow
 
 from .access import require_safe
-from .listening import DEFAULTS, listening, load_stored
+from .listening import DEFAULTS, load_stored, observed
 from .listening import ListenOptions as ListenOptions
+from .observing import Observing as Observing
 from .sockets import claimed
 from .tokens import read_entries
 
@@ -52,6 +53,6 @@ async def run_server(
         load_definition=load_stored,
     )
     with claimed(where):  # first: a server whose address is in use must not have resumed runs
-        async with kernel, listening(kernel, where, options) as bound:
+        async with kernel, observed(kernel, where, options) as bound:
             started(kernel, bound)
             await kernel.wait_closed()  # it may fail, and a server without one helps nobody

@@ -19,7 +19,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from typing import Any, NamedTuple, NoReturn
 
 import anyio
@@ -42,6 +42,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.principals import acting_as
 
 from .access import BRING_DEFINITIONS, OPEN, RULES, Access, Caller, answer_for
+from .observing import NOBODY, Observers
 from .slots import Slots
 from .tokens import Role
 from .wording import for_clients
@@ -74,8 +75,9 @@ class _Method(NamedTuple):
 class Guard(aio.ServerInterceptor):
     """Wraps the handlers of our services. Of others, health is left as it is, and the rest needs a caller who may."""
 
-    def __init__(self, access: Access, slots: Slots) -> None:
+    def __init__(self, access: Access, slots: Slots, observers: Observers = NOBODY) -> None:
         self.closing = anyio.Event()
+        self._observers = observers
         self._access = access
         self._slots = slots
         self._running = 0
@@ -112,7 +114,7 @@ class Guard(aio.ServerInterceptor):
     def _guarded(self, inner: Handler, method: _Method) -> Handler:
         async def guarded(data: bytes, context: aio.ServicerContext[Any, Any]) -> Any:
             async with self._watched(method, context):
-                with self._slots.taken(method.path):
+                with self._observed(method, context), self._slots.taken(method.path):
                     caller, request = await self._admit(data, method, context)
                     with acting_as(caller.principal):
                         answer = await inner(request, context)
@@ -124,7 +126,7 @@ class Guard(aio.ServerInterceptor):
     def _guarded_requests(self, inner: RequestsHandler, method: _Method) -> Callable[[Any, Any], Awaitable[Any]]:
         async def guarded(pieces: AsyncIterator[bytes], context: aio.ServicerContext[Any, Any]) -> Any:
             async with self._watched(method, context):
-                with self._slots.taken(method.path):
+                with self._observed(method, context), self._slots.taken(method.path):
                     caller = self._caller(method, context)
                     with acting_as(caller.principal):
                         answer = await inner(self._requests(pieces, method, context), context)
@@ -147,7 +149,7 @@ class Guard(aio.ServerInterceptor):
         # message would otherwise be raised, and logged, outside of this guard (test_guard.py).
         async def guarded(data: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with self._watched(method, context):
-                with self._slots.taken(method.path):
+                with self._observed(method, context), self._slots.taken(method.path):
                     _, request = await self._admit(data, method, context)
                     async with aclosing(inner(request, context)) as answers:
                         async for answer in answers:
@@ -157,6 +159,9 @@ class Guard(aio.ServerInterceptor):
             yield
 
         return guarded
+
+    def _observed(self, method: _Method, context: aio.ServicerContext[Any, Any]) -> AbstractContextManager[None]:
+        return self._observers.call(method.path, tuple(context.invocation_metadata() or ()))
 
     def _only_admitted(self, handler: Any, path: str) -> Any:
         """Return the handler of another service, such as reflection, for callers who may call it."""

@@ -35,6 +35,7 @@ from .access import NO_SECURITY, Access, Denials, require_safe
 from .access import Security as Security
 from .guard import Guard
 from .health import Health
+from .observing import NOBODY, Observers, Observing, observing
 from .ports import bind
 from .reflection import add_reflection
 from .runs import BOOKMARK_SECONDS, RunService
@@ -73,13 +74,15 @@ ROOM_FOR_OTHERS = 500
 
 class ListenOptions(NamedTuple):
     """How a server listens: what keeps others out on TCP, how long calls may take to finish when it closes, how often a
-    watch brings a sign of life, and how many calls it takes. `stopping` is called when it begins to close."""
+    watch brings a sign of life, and how many calls it takes. `stopping` is called when it begins to close; `observing`
+    says where it tells of its work."""
 
     security: Security = NO_SECURITY
     grace_seconds: float = GRACE_SECONDS
     bookmark_seconds: float = BOOKMARK_SECONDS
     call_limits: CallLimits = DEFAULT_LIMITS
     stopping: Callable[[], None] = lambda: None
+    observing: Observing = Observing()
 
 
 DEFAULTS = ListenOptions()
@@ -118,13 +121,25 @@ def load_stored(stored: StoredDefinition) -> Workflow:
 
 
 @asynccontextmanager
-async def listening(kernel: Kernel, address: ServerAddress, options: ListenOptions = DEFAULTS) -> AsyncIterator[str]:
+async def observed(kernel: Kernel, address: ServerAddress, options: ListenOptions) -> AsyncIterator[str]:
+    """Accept calls as `listening` does, and tell of them and of what happens to runs."""
+    async with (
+        observing(kernel, options.observing) as observers,
+        listening(kernel, address, options, observers) as bound,
+    ):
+        yield bound
+
+
+@asynccontextmanager
+async def listening(
+    kernel: Kernel, address: ServerAddress, options: ListenOptions = DEFAULTS, observers: Observers = NOBODY
+) -> AsyncIterator[str]:
     """Accept calls for `kernel` inside the block, at an address that is `claimed`; yield the address as it came out."""
     require_asyncio("the gRPC server")
     kernel.accept_definitions(load_stored)  # or a run whose definition a client sent could not be resumed after a crash
     is_network = address.path is None
     access = Access(options.security if is_network else None, Denials(time.monotonic))
-    guard, healthy = Guard(access, Slots(options.call_limits)), Health(SERVICES)
+    guard, healthy = Guard(access, Slots(options.call_limits), observers), Health(SERVICES)
     most = options.call_limits.max_calls + ROOM_FOR_OTHERS
     server = aio.server(interceptors=(guard,), options=OPTIONS, maximum_concurrent_rpcs=most)
     bookmarks = {"bookmark_seconds": options.bookmark_seconds}

@@ -17,6 +17,7 @@ from flujo.cli.output import emit
 from flujo.cli.serve_logs import log_to_stderr
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.cli.target import StoreTarget
+from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Retention, Workflow
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import DeclarationError, ExtraMissingError, InvalidDurationError
@@ -52,6 +53,8 @@ from flujo.server.tokens import Role
     "--limit", "limits", multiple=True, metavar="NAME=N", help="at most N steps at a time that name this limit"
 )
 @click.option("--retention", metavar="RULE", help="delete old runs, as completed=30d,failed=90d,last=100")
+@click.option("--metrics", metavar="ADDRESS", help="answer Prometheus at tcp://127.0.0.1:PORT (extra metrics)")
+@click.option("--traces", metavar="FILE|otlp", help="export OpenTelemetry spans, to a file or a collector (extra otel)")
 @click.option("--grace", default="5s", metavar="DURATION", help="how long calls may take to finish when it stops")
 @click.option(
     "--log-level",
@@ -70,6 +73,8 @@ def command(
     max_runs: int | None,
     limits: Sequence[str],
     retention: str | None,
+    metrics: str | None,
+    traces: str | None,
     grace: str,
     log_level: str,
     log_format: str,
@@ -112,7 +117,7 @@ def command(
         "retention": None if retention is None else _retention(retention),
     }
     log_to_stderr(log_level, log_format, verbosity=session.verbosity)
-    run_async(lambda: _serve(session, target, address, workflows, bounds, security, grace_seconds))
+    run_async(lambda: _serve(session, target, address, workflows, bounds, security, grace_seconds, traces, metrics))
     return 0
 
 
@@ -147,14 +152,18 @@ async def _serve(
     bounds: Mapping[str, Any],
     security: Security,
     grace_seconds: float,
+    traces: str | None,
+    metrics: str | None,
 ) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tasks start processes, and gRPC would act at each fork
     try:
-        from flujo.server.app import ListenOptions, run_server
+        from flujo.server.app import ListenOptions, Observing, run_server
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0].partition("_")[0] not in ("grpc", "google"):
             raise
         raise ExtraMissingError("flujoctl serve", "grpc") from error
+
+    observing = Observing(traces, None if metrics is None else ServerAddress.parse(metrics))
 
     def started(kernel: Kernel, address: str) -> None:
         if session.output != "table":
@@ -177,7 +186,7 @@ async def _serve(
                 workflows,
                 workspaces=target.workspaces,
                 **bounds,
-                options=ListenOptions(security, grace_seconds, stopping=stopping),
+                options=ListenOptions(security, grace_seconds, stopping=stopping, observing=observing),
                 started=started,
             )
         say("stopped cleanly; the next server continues unfinished runs")

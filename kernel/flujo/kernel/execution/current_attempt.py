@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from typing import NamedTuple
 
+from flujo.kernel.traces import TraceContext, of_attempt
+
 from .subprocesses import Children
 
 Report = Callable[[str | None, float, float | None, str | None, Mapping[str, float]], None]
@@ -26,6 +28,8 @@ class Attempt(NamedTuple):
     attempt: int
     children: Children
     report: Report
+    run_span: TraceContext | None = None
+    """The span of the run, if whoever started it is traced."""
 
     def progress(self, done: float, total: float | None = None, message: str | None = None, **metrics: float) -> None:
         """Say how far this step is, in units of its own, with whatever else can be counted.
@@ -46,7 +50,15 @@ class Attempt(NamedTuple):
             "FLUJO_STEP": self.step,
             "FLUJO_ATTEMPT": str(self.attempt),
             "FLUJO_IDEMPOTENCY_KEY": self.idempotency_key,
+            **({} if self.traceparent is None else {"TRACEPARENT": self.traceparent}),
         }
+
+    @property
+    def traceparent(self) -> str | None:
+        """The span of this attempt in the words of W3C Trace Context, if whoever started the run is traced."""
+        if self.run_span is None:
+            return None
+        return of_attempt(self.run_span, self.uid, self.step, self.generation, self.attempt).header
 
 
 _current: ContextVar[Attempt | None] = ContextVar("flujo_attempt", default=None)

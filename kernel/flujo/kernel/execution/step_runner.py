@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 import anyio
 
-from flujo.kernel import errors
+from flujo.kernel import errors, traces
 from flujo.kernel.clock import Clock, sleep_out
 from flujo.kernel.codecs import PLAIN, Codec
 from flujo.kernel.durations import MICROSECONDS
@@ -74,6 +74,9 @@ class StepRunner:
         self._limiter = limiter
         self._has_limits = limiter.has_limits
         self._threads = threads
+        parent = traces.parent_of(run.state.environment)
+        span = None if parent is None else traces.of_run(run.uid, parent)
+        self._tools = children, reporter.report, span  # what every attempt is given
         self._used: dict[str, Usage] = {}  # by commands of failed attempts; a body may report over what is recorded
 
     async def perform(
@@ -108,7 +111,7 @@ class StepRunner:
                     await run.record(started).durable()
                     if run.stopped is not None:
                         await run.unwind()
-                    told = (run.state.run_id, run.uid, key, generation, number, self._children, self._report)
+                    told = (run.state.run_id, run.uid, key, generation, number, *self._tools)
                     outcome = await run_attempt(_new(Attempt, told), body, terms, self._threads)
                 finally:
                     if limits:

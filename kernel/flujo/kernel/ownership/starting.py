@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
+from flujo.kernel import traces
 from flujo.kernel.clock import Clock, Identifiers
 from flujo.kernel.errors import (
     FlujoError,
@@ -198,6 +199,9 @@ class Starter:
         """Start a run as the child of another one, or attach to it if it is there."""
         chosen = self._registry.resolve(call.workflow)
         created = await self._creation(chosen, run_id, dict(call.inputs), call.labels)
+        if (caller := traces.parent_of(parent.environment)) is not None:
+            span = traces.of_run(parent.uid, caller)
+            created = created._replace(environment={**created.environment, **_traced(span)})
         created = created._replace(parent_run_id=parent.run_id)
         return await self._begin(chosen, run_id, created, not_before=parent.created_at)
 
@@ -282,7 +286,9 @@ class Starter:
             plan=chosen.plan,
             labels=check_labels({**chosen.labels, **labels}),
             timeout_seconds=chosen.timeout_seconds,
-            environment=_require_json({**await self._environment(chosen, run_id), **chosen.defaulted(inputs)}),
+            environment=_require_json(
+                {**await self._environment(chosen, run_id), **chosen.defaulted(inputs), **_traced(traces.starter())}
+            ),
         )
 
     async def _environment(self, workflow: Workflow, run_id: str) -> Mapping[str, Any]:
@@ -350,6 +356,11 @@ class Starter:
 def _digest(workflow: Workflow | None) -> str | None:
     """Return the digest of a workflow's definition, if it has one."""
     return None if workflow is None or workflow.definition is None else workflow.definition.digest
+
+
+def _traced(span: traces.TraceContext | None) -> Mapping[str, str]:
+    """Return what a run records of the span that starts it."""
+    return {} if span is None else {traces.RECORDED: span.header}
 
 
 def _require_json(environment: Mapping[str, Any]) -> Mapping[str, Any]:
