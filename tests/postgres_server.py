@@ -19,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import IO
 
 PATIENCE_SECONDS = 60.0
 READY, LOCK, DATA, PORT = "ready", "lock", "data", 5432
@@ -128,9 +130,15 @@ class Server:
             str(self.port),
             *settings,
         ]
-        self._process = subprocess.Popen(command, user=nobody(), group=_group(), extra_groups=_groups(), cwd="/")
+        with (self.folder / "log").open("ab") as log:
+            self._start(command, log)
+
+    def _start(self, command: list[str], log: IO[bytes]) -> None:
+        self._process = subprocess.Popen(
+            command, stdout=log, stderr=log, user=nobody(), group=_group(), extra_groups=_groups(), cwd="/"
+        )
         give_up_at = time.monotonic() + PATIENCE_SECONDS
-        while self._ask("pg_isready", "-h", str(self.folder), "-p", str(self.port)) != 0:
+        while self._ask("pg_isready", "-U", "postgres", "-h", str(self.folder), "-p", str(self.port)) != 0:
             if self._process.poll() is not None or time.monotonic() >= give_up_at:
                 raise RuntimeError("PostgreSQL does not start")
             time.sleep(0.02)
@@ -166,6 +174,22 @@ class Server:
         return subprocess.run(
             command, user=nobody(), group=_group(), extra_groups=_groups(), cwd="/", stdout=quiet, check=False
         ).returncode
+
+
+@contextmanager
+def own_server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
+    """A server that runs, and that its test may kill. It keeps what it has acknowledged when it is killed, though not
+    when the power goes."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="flujo-pg-", dir=memory if os.access(memory, os.W_OK) else "/tmp"))
+    folder.chmod(0o755)
+    server = Server(folder, {**SETTINGS, **settings})
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def programs(folder: Path) -> Path:

@@ -476,6 +476,18 @@ async def test_a_neighbour_is_dead_at_once(url: str) -> None:
         assert (await two.claim("a")).owner == "two"
 
 
+async def test_a_name_is_free_as_soon_as_its_process_has_ended(url: str) -> None:
+    """On its host, whatever its lease says; while it lives nobody else can have it."""
+    async with opened(url + "&lease=300", "one") as one:
+        await one.append([creation("a")])
+        with pytest.raises(StoreError, match="alive as 'one'"):
+            await PostgresBackend(url).open("one")
+        one.kill()
+        async with opened(url, "one") as again:
+            assert await again.is_alive("one")
+            assert await again.append([following(await again.load("a"))]) == {}
+
+
 # -- ears -----------------------------------------------------------------------------------------------------------
 
 

@@ -98,6 +98,8 @@ class Session:
             return hint
         from shlex import quote
 
+        from flujo.kernel.errors import without_password
+
         command, separator, comment = hint.partition("  # ")
         shown = (
             ("--token-file", self.token_file),
@@ -105,7 +107,8 @@ class Session:
             ("--tls-client-cert", self.tls_client_cert),
             ("--tls-client-key", self.tls_client_key),
         )
-        words = [option, quote(value), *(word for name, file in shown if file for word in (name, quote(file)))]
+        value = quote(without_password(value))
+        words = [option, value, *(word for name, file in shown if file for word in (name, quote(file)))]
         addressed = f"{command.rstrip()} {' '.join(words)}"
         return f"{addressed}  # {comment.strip()}" if separator else addressed
 

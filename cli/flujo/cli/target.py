@@ -13,9 +13,11 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
+from flujo.backends import open_backend
 from flujo.backends.discovery import DEFAULT as DEFAULT
 from flujo.backends.discovery import find_store, nearest_setting
 from flujo.client.credentials import NO_CREDENTIALS, Credentials, read_token
+from flujo.kernel.errors import without_password
 from flujo.kernel.trust import require_trusted
 
 
@@ -24,6 +26,11 @@ class StoreTarget(NamedTuple):
 
     url: str
     workspaces: Path
+
+    @property
+    def shown(self) -> str:
+        """Return the URL as it is printed: without a password."""
+        return without_password(self.url)
 
     @property
     def listen(self) -> str:
@@ -44,6 +51,11 @@ class ServerTarget(NamedTuple):
 
 
 Target = StoreTarget | ServerTarget
+
+
+def is_shared(target: Target) -> bool:
+    """True for a store whose kernels are on several hosts, and do what others leave to them. Raises StoreUrlError."""
+    return isinstance(target, StoreTarget) and open_backend(target.url).capabilities.several_hosts
 
 
 def with_credentials(

@@ -216,6 +216,16 @@ class Kernel(Observed):
         started = await self._starter.start(workflow, inputs, Start(**options))
         return RunHandle(self, *started, workflow if isinstance(workflow, Workflow) else None)
 
+    async def submit(
+        self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[StartOptions]
+    ) -> RunHandle:
+        """Start a run as `start` does, and leave it to whichever kernel has room for it; this one may take it too.
+
+        Where kernels are on several hosts, one of them takes it within moments. On a store of one host it waits for the
+        next kernel that opens it. Raises as `start`."""
+        started = await self._starter.start(workflow, inputs, Start(**options), detach=True)
+        return RunHandle(self, *started)
+
     @overload
     async def run(self, workflow: Workflow[R], inputs: Inputs | None = None, **options: Unpack[RunOptions]) -> R: ...
     @overload

@@ -66,6 +66,10 @@ EARLIER_RUNS = 20
 WATCH_EVENTS = 64
 POLL_MICROS = MICROSECONDS // 5
 
+TAKEOVER_LEASES = 3
+"""Where kernels are on several hosts, one of them takes over what another one has left, or has not taken yet, within so
+many leases."""
+
 DELETED = "it is to be deleted"
 """The reason of the cancel that precedes a forced delete."""
 
@@ -389,13 +393,18 @@ class Observer:
         return await self._wait(run_id) if settled is None else deepcopy(settled)
 
     async def _wait(self, run_id: str) -> WorkflowState:
+        taken_until: int | None = None
         while True:
             summary = await self.backend.load(run_id)
             changed = self._change(summary.uid)
             if summary.status in FINAL or summary.status == RunStatus.PAUSED:
                 return await self.inspect(run_id)
             if await self._is_abandoned(summary):
-                raise RunInterrupted(run_id)
+                taken_until = taken_until or self.clock.now() + self._takeover_micros()
+                if self.clock.now() >= taken_until:
+                    raise RunInterrupted(run_id)
+            else:
+                taken_until = None
             await changed()
 
     async def result(self, run_id: str) -> Any:
@@ -452,6 +461,13 @@ class Observer:
         if (change := self._local.change(uid)) is not None:
             return change
         return partial(self.clock.sleep_until, self.clock.now() + POLL_MICROS)
+
+    def _takeover_micros(self) -> int:
+        """Return for how long a run without a live owner may still be taken by another kernel."""
+        can = self.backend.capabilities
+        return (
+            round(TAKEOVER_LEASES * can.lease_seconds * MICROSECONDS) if can.several_hosts and can.lease_seconds else 0
+        )
 
     async def _is_abandoned(self, summary: RunSummary) -> bool:
         self._local.raise_if_unrecoverable(summary)

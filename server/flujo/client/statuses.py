@@ -176,6 +176,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.StoreError: (_UNAVAILABLE, _STORE),
     errors.StoreBusyError: (_UNAVAILABLE, _STORE),
     errors.StoreFullError: (_EXHAUSTED, _STORE),
+    errors.StoreLeaseLostError: (_UNAVAILABLE, {**_STORE, "kernel": _TEXT}),
     errors.CorruptStoreError: (_DATA_LOSS, _STORE),
     errors.ForeignStoreError: (_PRECONDITION, _STORE),
     errors.StoreExistsError: (_EXISTS, _STORE),
@@ -203,6 +204,7 @@ RETRY_SECONDS = {
     errors.ServerBusyError: 1.0,
     errors.StoreError: 1.0,
     errors.StoreBusyError: 1.0,
+    errors.StoreLeaseLostError: 1.0,
 }
 """After how long the same call may be answered, where that is all it takes: these are not about what was asked."""
 

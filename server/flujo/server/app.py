@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+import anyio
 
 from flujo.backends import open_backend
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Retention, Workflow
+from flujo.kernel.errors import StoreError, StoreLeaseLostError
 
 from .access import require_safe
 from .listening import DEFAULTS, load_stored, observed
@@ -15,6 +19,10 @@ from .listening import ListenOptions as ListenOptions
 from .observing import Observing as Observing
 from .sockets import claimed
 from .tokens import read_entries
+
+logger = logging.getLogger("flujo.server")
+
+RETRY_SECONDS = 1.0
 
 
 async def run_server(
@@ -53,6 +61,18 @@ async def run_server(
         load_definition=load_stored,
     )
     with claimed(where):  # first: a server whose address is in use must not have resumed runs
-        async with kernel, observed(kernel, where, options) as bound:
-            started(kernel, bound)
-            await kernel.wait_closed()  # it may fail, and a server without one helps nobody
+        was_lost = False
+        while True:
+            try:
+                async with kernel, observed(kernel, where, options) as bound:
+                    started(kernel, bound)
+                    await kernel.wait_closed()  # it may fail, and a server without one helps nobody
+                    return
+            except StoreLeaseLostError as error:
+                logger.error("%s; this server begins anew", error)
+                was_lost = True
+            except StoreError as error:
+                if not was_lost:
+                    raise
+                logger.warning("the store cannot be opened yet: %s", error)
+                await anyio.sleep(RETRY_SECONDS)

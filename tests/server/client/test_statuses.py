@@ -92,6 +92,7 @@ SAMPLES: list[FlujoError] = [
     errors.StoreExistsError("sqlite:a.db"),
     errors.CorruptStoreError("sqlite:a.db", "page 7 is torn"),
     errors.StoreFullError("sqlite:a.db"),
+    errors.StoreLeaseLostError("postgresql://host/db", "host-7-abc"),
     errors.StoreBusyError("sqlite:a.db", Path("a.db-lock"), 30),
     errors.UnknownEventError("step_teleported", 2),
     FlujoError("something else", ["hint"]),

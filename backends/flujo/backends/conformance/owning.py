@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyio import create_task_group, fail_after
+from anyio import create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel.backend import (
@@ -451,3 +451,45 @@ async def many_runs_wait(harness: Harness) -> None:
 
     assert [run.wake_at for run in due.runs] == list(range(1_000, 1_050))
     assert due.next == 1_050
+
+
+@behaviour
+async def a_share_is_claimed_until_none_is_left(harness: Harness) -> None:
+    """Whoever asks again and again comes to have every idle run that fits, each with one new token, and never more at
+    once than there is room for."""
+    dead, heir = await harness.open("one"), await harness.open("two")
+    await create(dead, *(creation(f"r{number}", created_at=number) for number in range(7)), creation("s", workflow="x"))
+    await create(heir, creation("free", None, created_at=50), creation("mine", "two"))
+    await harness.kill(dead)
+    claimed: list[RunSummary] = []
+    while found := await heir.claim_share(["running"], ["report"], 3, {}):
+        assert len(found) <= 3
+        claimed += found
+
+    assert [run.run_id for run in claimed] == [*(f"r{number}" for number in range(7)), "free"]
+    assert {(run.owner, run.token) for run in claimed} == {("two", 2)}
+    assert (await heir.load("s")).owner == "one"
+
+
+@behaviour
+async def what_is_unfit_is_left(harness: Harness) -> None:
+    """A run that could not go on here is no part of a share, until it has moved."""
+    heir = await harness.open("two")
+    (fit, unfit) = await create(heir, creation("fit", None), creation("unfit", None))
+    claimed = await heir.claim_share(["running"], ["report"], 10, {unfit.uid: unfit.seq})
+    assert [run.run_id for run in claimed] == ["fit"]
+    assert (await heir.load("unfit")).owner is None
+
+    claimed = await heir.claim_share(["running"], ["report"], 10, {unfit.uid: unfit.seq - 1, fit.uid: 9})
+    assert [run.run_id for run in claimed] == ["unfit"]
+
+
+@behaviour
+async def a_live_owner_is_certain(harness: Harness) -> None:
+    """An owner that reaches its store has no doubt that it counts as alive."""
+    one = await harness.open("one")
+    with move_on_after(0) as moment:
+        await one.wait_for_doubt()
+
+    assert moment.cancelled_caught
+    assert await one.wait_for_certainty()

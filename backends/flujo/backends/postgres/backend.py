@@ -8,6 +8,7 @@ away an owner tries again for as long as the URL says, or until it is dead: no r
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import time
@@ -109,6 +110,7 @@ class PostgresBackend(StateBackend):
         self._ears: Ears | None = None
         self._incarnation = 0
         self._lease = DEFAULT_LEASE_SECONDS
+        self._left_since: dict[tuple[str, ...], float] = {}  # idle runs of these statuses that are others' share
         self._told: set[str] = set()  # kernels that have gone, as far as `wait_for_dead_owners` has returned them
         self._unusable = None
         try:
@@ -137,9 +139,8 @@ class PostgresBackend(StateBackend):
 
     async def _be_alive(self, owner: str, connection: Connection) -> None:
         await connection.fetch(leases.BEAT, "", 0)  # an outage is noticed before anybody is judged
-        gone = list(await self._neighbours.gone(connection))
         place = self._neighbours.host, socket.gethostname(), os.getpid()
-        sent = await connection.fetch(leases.HELLO, owner, *place, gone)
+        sent = await connection.fetch(leases.HELLO, owner, *place, self._neighbours.file is not None)
         if not sent:
             self._owner = None  # it is somebody else's name
             raise StoreError(
@@ -203,10 +204,13 @@ class PostgresBackend(StateBackend):
             return await self._journal.make(batch, connection, is_repeat=tries > 1)
 
         try:
-            return await self._writer.ask(make)
+            refused = await self._writer.ask(make)
         except BaseException:
             self._journal.forget()
             raise
+        if any(each.expected_seq == 0 and each.summary.owner is None for each in commits):
+            await self._notify(channel_of(self._address.schema, None))  # it may be work for others
+        return refused
 
     async def claim(self, run_id: str) -> RunSummary:
         owner = self._require_owner()
@@ -241,18 +245,72 @@ class PostgresBackend(StateBackend):
         self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
     ) -> Sequence[RunSummary]:
         heir = self._require_owner()
-        await self._bury()
         asked = [str(status) for status in statuses]
 
         async def claim(connection: Connection) -> list[RunSummary]:
             gone = [name for (name,) in await connection.fetch(queries.OWNERS_GONE) if owner in (None, name)]
-            sql = queries.claim_idle(asked)
-            return rows.sound(await connection.fetch(sql, heir, asked, list(workflows), limit, gone, owner is None))
+            values: tuple[Any, ...] = (heir, asked, list(workflows), limit, gone, owner is None, [], [])
+            return rows.sound(await connection.fetch(queries.claim_idle(asked), *values))
 
+        return await self._claim_some(claim)
+
+    async def _claim_some(self, claim: Work[Sequence[RunSummary]]) -> Sequence[RunSummary]:
+        await self._bury()
         claimed = await self._writer.ask(claim, once=True)
         if claimed:
             self._wake()
         return sorted(claimed, key=lambda run: (run.created_at, run.run_id))
+
+    async def claim_share(
+        self, statuses: Sequence[str], workflows: Sequence[str], room: int, unfit: Mapping[str, int]
+    ) -> Sequence[RunSummary]:
+        heir = self._require_owner()
+        asked = [str(status) for status in statuses]
+
+        async def claim(connection: Connection) -> Sequence[RunSummary]:
+            gone = [name for (name,) in await connection.fetch(queries.OWNERS_GONE)]
+            values = (heir, asked, list(workflows), room, gone, True, list(unfit), list(unfit.values()))
+            share, each = await queries.share_of(asked, connection, *values)
+            size = min(room, self._patiently(tuple(asked), share, each))
+            if size <= 0:
+                return []
+            sql = queries.claim_idle(asked)
+            return rows.sound(await connection.fetch(sql, *values[:3], size, *values[4:]))
+
+        return await self._claim_some(claim)
+
+    def _patiently(self, statuses: tuple[str, ...], share: int, each: int) -> int:
+        """Return how many idle runs to take: this kernel's share; and of those that others have left for half a lease,
+        as without room or without their workflow, as many as there are for each."""
+        if each == 0 or share > 0:
+            self._left_since.pop(statuses, None)
+            return share
+        since = self._left_since.setdefault(statuses, time.monotonic())
+        if time.monotonic() - since < self._lease / 2:
+            return 0
+        self._left_since[statuses] = time.monotonic()
+        return each
+
+    async def wait_for_idle(self) -> None:
+        self._require_owner()
+        assert self._ears is not None
+        while True:
+            with anyio.move_on_after(self._lease / 3 * random.uniform(0.8, 1.2)):
+                await self._ears.idle.wait()
+            self._ears.idle.clear()
+            self._require_owner()
+            is_draining = self._heart is not None and self._heart.is_draining
+            if not is_draining and (await self._read(lambda each: each.fetch(queries.HAS_IDLE)))[0][0]:
+                return
+
+    async def wait_for_doubt(self) -> None:
+        self._require_open()
+        assert self._heart is not None
+        await self._heart.doubt()
+
+    async def wait_for_certainty(self) -> bool:
+        assert self._heart is not None
+        return await self._heart.certainty()
 
     async def release(self, uids: Sequence[str] | None) -> None:
         owner = self._require_owner()
@@ -426,7 +484,7 @@ class PostgresBackend(StateBackend):
             "a database is backed up with its own tools",
             [
                 f"pg_dump --format=custom --schema={self._address.schema} --file={target.name} DATABASE",
-                "or archive its log (pg_basebackup, PITR), or: flujoctl db copy sqlite:FILE",
+                "or archive its log (pg_basebackup, PITR), or: flujoctl db copy URL sqlite:FILE",
             ],
         )
 

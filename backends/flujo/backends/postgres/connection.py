@@ -49,6 +49,15 @@ _GONE = ("25006", "53300", "57P01", "57P02", "57P03", "57P04", "57P05")  # 25006
 
 FULL = "53100"
 
+_ERRORS = (
+    OSError,
+    ValueError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # of a connection that broke in the midst of a question
+)
+
 Row = Sequence[Any]
 
 
@@ -97,7 +106,7 @@ class Connection:
     async def _connect(dsn: str, address: Address, settings: dict[str, str] = SETTINGS) -> Any:
         try:
             return await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, server_settings=settings, **address.options)
-        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except _ERRORS as error:
             raise _translated(error, address) from None
 
     async def fetch(self, sql: str, *values: Any, timeout: float | None = ASK_SECONDS) -> Sequence[Row]:
@@ -105,7 +114,7 @@ class Connection:
         self.trips += 1
         try:
             rows = await self._raw.fetch(self.qualified(sql), *values, timeout=timeout)
-        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except _ERRORS as error:
             raise _translated(error, self._address) from None
         return cast("Sequence[Row]", rows)
 
@@ -114,14 +123,14 @@ class Connection:
         try:
             async for row in self._raw.cursor(self.qualified(sql), prefetch=at_once, timeout=None):
                 yield row
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _ERRORS as error:
             raise _translated(error, self._address) from None
 
     async def script(self, sql: str) -> None:
         """Run several statements that give no rows."""
         try:
             await self._raw.execute(self.qualified(sql))
-        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except _ERRORS as error:
             raise _translated(error, self._address) from None
 
     @asynccontextmanager
@@ -139,7 +148,7 @@ class Connection:
                     await transaction.rollback()
                 raise
             await transaction.commit()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _ERRORS as error:
             raise _translated(error, self._address) from None
 
     async def listen(self, channels: Sequence[str], heard: Callable[[str], None]) -> None:
@@ -147,7 +156,7 @@ class Connection:
         try:
             for channel in channels:
                 await self._raw.add_listener(channel, lambda _raw, _pid, channel, _payload: heard(channel))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _ERRORS as error:
             raise _translated(error, self._address) from None
 
     def qualified(self, sql: str) -> str:
@@ -169,7 +178,7 @@ class Connection:
         """Give the connection back, whatever the server says to that."""
         try:
             await self._raw.close(timeout=CLOSE_SECONDS)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, asyncio.CancelledError):
+        except (*_ERRORS, asyncio.CancelledError):
             self._raw.terminate()
 
     def terminate(self) -> None:

@@ -62,7 +62,8 @@ VALUES ($1, 1, $2, $3, $4, clock_timestamp(), clock_timestamp() + (SELECT lease 
 ON CONFLICT (kernel) DO UPDATE SET incarnation = k.incarnation + 1, host = $2, host_name = $3, pid = $4,
     dead_at = NULL, closed_at = NULL, draining_at = NULL, opened_at = clock_timestamp(),
     expires_at = clock_timestamp() + (SELECT lease FROM @.store)
-WHERE NOT {LIVES} OR k.kernel = ANY($5::text[]) RETURNING incarnation"""
+WHERE NOT {LIVES} OR (k.host = $2 AND $5::bool) RETURNING incarnation"""
+"""With $5 this process has the lock of that name on this host: whoever had it before is gone."""
 
 GOODBYE = "UPDATE @.kernels SET closed_at = clock_timestamp() WHERE kernel = $1 AND incarnation = $2"
 

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import Any
 
 import anyio
 
@@ -25,7 +26,7 @@ from flujo.kernel.state import FINAL, LIVE
 
 from . import journal, rows
 from .connection import Connection, Row
-from .leases import HAS_OWNER
+from .leases import HAS_OWNER, LIVES
 from .rows import EVENT, REQUEST, SUMMARY, Damaged
 
 RUNS_AT_ONCE = 20
@@ -62,21 +63,49 @@ SELECT owner FROM o WHERE owner IS NOT NULL AND NOT EXISTS (
     SELECT FROM @.kernels k WHERE k.kernel = o.owner AND k.dead_at IS NULL AND k.closed_at IS NULL)"""
 """The owners of runs who are not alive: one look into an index for each owner there is."""
 
-HAS_IDLE = f"SELECT EXISTS (SELECT FROM @.runs WHERE owner IS NULL AND status IN ({_LIVE}))"
+HAS_IDLE = f"""
+SELECT EXISTS (SELECT FROM @.runs WHERE owner IS NULL AND status IN ({_LIVE})) OR EXISTS ({OWNERS_GONE})"""
+
+
+_FITS = """(definition IS NOT NULL OR workflow = ANY($3::text[])) AND NOT EXISTS (
+    SELECT FROM unnest($7::text[], $8::bigint[]) AS u(uid, seq) WHERE u.uid = q.uid AND u.seq = q.seq)"""
+
+
+async def share_of(statuses: Sequence[str], connection: Connection, *values: Any) -> tuple[int, int]:
+    """Return how many runs more this kernel is to have so that all have equally many, and how many there are for each.
+    The values are those of `claim_idle`."""
+    heir, _, workflows, _, gone, _, *unfit = values
+    asked = (heir, list(statuses), workflows, gone, *unfit)
+    if not (await connection.fetch(_IS_THERE, *asked))[0][0]:
+        return 0, 0
+    ((alive, mine, owned, idle),) = await connection.fetch(_SHARE, *asked)
+    alive = max(1, alive)
+    return -(-(owned + idle) // alive) - mine, -(-idle // alive)
+
+
+_IDLE = f"(owner IS NULL OR owner = ANY($4::text[])) AND {_FITS.replace('$7', '$5').replace('$8', '$6')}"
+_IS_THERE = f"""
+SELECT EXISTS (SELECT FROM @.runs q WHERE status = ANY($2::text[]) AND {_IDLE}), $1::text"""
+_SHARE = f"""
+SELECT (SELECT count(*) FROM @.kernels k WHERE k.draining_at IS NULL AND {LIVES}),
+    (SELECT count(*) FROM @.runs WHERE owner = $1),
+    (SELECT count(*) FROM @.runs WHERE owner IS NOT NULL AND owner <> ALL($4::text[])),
+    (SELECT count(*) FROM @.runs q WHERE status = ANY($2::text[]) AND {_IDLE})"""
 
 
 def claim_idle(statuses: Sequence[str]) -> str:
     """Return the statement that claims runs of statuses $2 with a definition or a workflow of $3, up to $4 of them:
-    those without an owner if $6, and those of the owners $5, for the kernel $1."""
-    fits = "status = ANY($2::text[]) AND (definition IS NOT NULL OR workflow = ANY($3::text[]))"
+    those without an owner if $6, and those of the owners $5, for the kernel $1; but none with a uid of $7 and the last
+    event of $8 beside it."""
+    fits = f"status = ANY($2::text[]) AND {_FITS}"
     if set(statuses) <= set(LIVE):
         fits += f" AND status IN ({_LIVE})"  # what the index is partial by
     bounds = "ORDER BY created_at, run_id LIMIT $4 FOR UPDATE SKIP LOCKED"
     return f"""
 WITH free AS MATERIALIZED (
-    SELECT run, created_at, run_id FROM @.runs WHERE $6::bool AND owner IS NULL AND {fits} {bounds}),
+    SELECT run, created_at, run_id FROM @.runs q WHERE $6::bool AND owner IS NULL AND {fits} {bounds}),
 left_behind AS MATERIALIZED (
-    SELECT run, created_at, run_id FROM @.runs WHERE owner = ANY($5::text[]) AND {fits} {bounds}),
+    SELECT run, created_at, run_id FROM @.runs q WHERE owner = ANY($5::text[]) AND {fits} {bounds}),
 idle AS MATERIALIZED (
     SELECT run FROM (SELECT * FROM free UNION ALL SELECT * FROM left_behind) AS f ORDER BY created_at, run_id LIMIT $4)
 UPDATE @.runs r SET owner = $1, token = token + 1, moved_at = NULL, rest_at = NULL

@@ -104,7 +104,7 @@ async def _store(target: StoreTarget) -> AsyncIterator[Finding]:
     path = path_of(target.url)
     try:
         async with open_backend(target.url) as backend:
-            for finding in diagnosis.of_details(target.url, await backend.details()):
+            for finding in diagnosis.of_details(target.shown, await backend.details()):
                 yield finding
             observer = Observer(backend, workspaces=target.workspaces)
             newest = (await observer.list(order=Order.UPDATED, limit=1)).runs
@@ -117,7 +117,7 @@ async def _store(target: StoreTarget) -> AsyncIterator[Finding]:
         )
         yield diagnosis.of_repetition(repeating)
     except StoreNotFoundError:
-        yield Finding("store", Verdict.OK, f"{target.url} will be made by the first run")
+        yield Finding("store", Verdict.OK, f"{target.shown} will be made by the first run")
         yield diagnosis.of_clock(now, None)
     except FlujoError as error:
         yield diagnosis.of_error("store", error)

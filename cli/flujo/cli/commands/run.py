@@ -18,8 +18,8 @@ from flujo.cli.output import emit
 from flujo.cli.previewing import preview_lines
 from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
-from flujo.cli.target import ServerTarget
-from flujo.kernel import RunHandle, Runs, Workflow
+from flujo.cli.target import ServerTarget, is_shared
+from flujo.kernel import Kernel, RunHandle, Runs, Workflow
 from flujo.kernel.api import ResumeOptions
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.errors import InvalidInputError, StateIncompatibilityError
@@ -55,7 +55,7 @@ class RunRequest(NamedTuple):
     "--workspace", metavar="DIR", type=click.Path(path_type=Path), help="work in this folder, which flujo never deletes"
 )
 @click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
-@click.option("--detach", is_flag=True, help="with a server: start the run, print its id and return")
+@click.option("--detach", is_flag=True, help="leave the run to the server, or to a server of the store, and return")
 @click.option("--resume", is_flag=True, help="resume the one unfinished run of this workflow")
 @click.option("--from-step", metavar="STEP", help="with --resume: run again from this step on")
 @click.option("--flow", metavar="NAME", help="run the steps of this flow of the workflow; `all` for every step")
@@ -105,8 +105,10 @@ def command(
     is_remote = isinstance(session.target, ServerTarget)
     if is_remote and workspace is not None:
         raise click.UsageError("a server makes the workspaces of its runs; leave --workspace out")
-    if detach and (resume or not is_remote):
-        raise click.UsageError("--detach leaves a new run to a server; name one with --server")
+    if detach and (resume or not (is_remote or is_shared(session.target))):
+        raise click.UsageError(
+            "--detach leaves a new run to a server; name one with --server, or a store of several hosts with --store"
+        )
     workflow = sources.load_remote(target) if is_remote else sources.load(target, workspace=workspace)
     if isinstance(workflow, Workflow):
         workflow.with_steps(choice)  # before a store is made for nothing
@@ -150,7 +152,8 @@ def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
 
     async def begin(runs: Runs) -> RunHandle:
         flow, skip_steps, start_from = request.choice
-        handle = await runs.start(
+        start = runs.submit if detached and isinstance(runs, Kernel) else runs.start
+        handle = await start(
             request.workflow,
             request.inputs,
             run_id=run_id,

@@ -167,10 +167,10 @@ async def _serve(
 
     def started(kernel: Kernel, address: str) -> None:
         if session.output != "table":
-            emit({"address": address, "store": target.url, "workflows": sorted(kernel.workflows)}, "jsonl")
+            emit({"address": address, "store": target.shown, "workflows": sorted(kernel.workflows)}, "jsonl")
         else:
             print(f"listening at {address}", flush=True)
-        session.note(f"serving {target.url}; press Ctrl-C to stop")
+        session.note(f"serving {target.shown}; press Ctrl-C to stop")
         token = "" if address.startswith("unix:") else " --token-file FILE"
         ca = " --tls-ca FILE" if security.has_tls else ""
         session.note(f"try: flujoctl list --server {quote(address)}{token}{ca}")

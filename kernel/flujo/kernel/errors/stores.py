@@ -162,6 +162,18 @@ class CorruptStoreError(StoreError):
         super().__init__(store, f"the store is damaged: {problem}", hints)
 
 
+class StoreLeaseLostError(StoreError):
+    """A kernel has not reached its store for so long that others take it for dead. Its runs go on at others."""
+
+    def __init__(self, store: str, kernel: str) -> None:
+        super().__init__(
+            store,
+            f"the kernel {kernel} did not reach the store for too long, and was taken for dead",
+            ["start it again; its runs go on with other kernels, or with it then"],
+        )
+        self.kernel = kernel
+
+
 class StoreFullError(StoreError):
     """The disk under the store is full. Nothing recorded is lost; runs can be resumed once there is space.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
@@ -42,7 +43,7 @@ class Recorder(Protocol):
     @property
     def uid(self) -> str: ...
     @property
-    def owner(self) -> str: ...
+    def owner(self) -> str | None: ...
     @property
     def token(self) -> int: ...
 
@@ -116,6 +117,7 @@ class Committer:
         self._rewound = rewound
         self._next = Batch()
         self._wake = new_event()
+        self._writing: Batch | None = None
         self._idle = False  # whether `serve` waits for something to do
         self._closing = False
         self.failure: StoreError | KernelClosedError | None = None
@@ -147,6 +149,17 @@ class Committer:
             share.definition = definition
         return batch
 
+    async def written(self) -> None:
+        """Return once everything recorded until now is written, or lost."""
+        for batch in (self._writing, self._next if self._next.shares else None):
+            if batch is not None:
+                with suppress(StoreError, KernelClosedError):
+                    await batch.durable()
+
+    def fail(self, failure: StoreError) -> None:
+        """Record nothing from now on, as after a failure of the store."""
+        self._fail(failure)
+
     def close(self) -> None:
         """Let `serve` return once everything recorded is written."""
         self._closing = True
@@ -164,7 +177,9 @@ class Committer:
                     continue
                 await self._linger()
                 batch, self._next = self._next, Batch()
+                self._writing = batch
                 await self._write(batch)
+                self._writing = None
                 await checkpoint()
         finally:
             # A second Ctrl-C, or an event loop that is torn down, ends this task wherever it is. Whoever waits for

@@ -70,7 +70,7 @@ class LiveRun:
         state: WorkflowState,
         workflow: Workflow,
         *,
-        owner: str,
+        owner: str | None,
         token: int,
         committer: Committer,
         spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],

@@ -23,9 +23,19 @@ class Admission:
         child in the queue."""
         if self._max_runs is None:
             return False
+        return self._at_work() >= self._max_runs
+
+    @property
+    def room(self) -> int | None:
+        """Return how many runs more may begin; None for as many as there are."""
+        if self._max_runs is None:
+            return None
+        waiting = self._runs.count(Residence.QUEUED)
+        return max(0, self._max_runs - self._at_work() - waiting)
+
+    def _at_work(self) -> int:
         at_work = sum(run.state.status is not RunStatus.WAITING for run in self._runs)
-        coming = self._runs.count(Residence.PARKED) + self._runs.count(Residence.STARTING)
-        return at_work + coming >= self._max_runs
+        return at_work + self._runs.count(Residence.PARKED) + self._runs.count(Residence.STARTING)
 
     def call_next(self) -> None:
         """Start the first run in the queue if there is room for it."""

@@ -67,6 +67,7 @@ class Driver:
     def __init__(self, parts: Parts, random: RandomBytes, limits: Limits, inbox: Inbox) -> None:
         """Raises ValueError for a limit below 1."""
         self.owner = parts.owner
+        self.is_shared = parts.backend.capabilities.several_hosts  # what is too much for this kernel is for others
         self.admission = Admission(parts.runs, parts.recalls, limits.max_runs)
         self._clock = parts.clock
         self._runs = parts.runs
@@ -81,6 +82,9 @@ class Driver:
         self._limiter = Limiter(limits.max_steps, limits.named, self._slot_granted)
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of runs held here
         self._engine: Engine | None = None
+        self.is_doubtful = False  # whether others may take this kernel for dead
+        self._certain = anyio.Event()
+        self.stopped_unrecorded: set[str] = set()
 
     def open(self, engine: Engine) -> None:
         """Drive runs with this engine from now on."""
@@ -91,6 +95,27 @@ class Driver:
         live = list(self._runs)
         for run in live:
             run.stop(Stop.CLOSE)
+        for run in live:
+            await run.ended.wait()
+
+    async def until_certain(self) -> None:
+        """Return once runs may be brought back into memory: others do not take this kernel for dead."""
+        while self.is_doubtful:
+            await self._certain.wait()
+
+    def be_certain(self) -> None:
+        """Let runs be brought back into memory again."""
+        self.is_doubtful = False
+        self._certain.set()
+
+    async def stop_unrecorded(self) -> None:
+        """End every run in memory without recording that, and return when they have ended. They stay this kernel's, and
+        none comes back before `is_doubtful` is false again."""
+        self.is_doubtful, self._certain = True, anyio.Event()
+        live = list(self._runs)
+        self.stopped_unrecorded = {run.uid for run in live}
+        for run in live:
+            run.stop(Stop.LOST)
         for run in live:
             await run.ended.wait()
 
@@ -139,12 +164,12 @@ class Driver:
 
     # -- beginning and ending -----------------------------------------------------------------------------------
 
-    def make(self, state: WorkflowState, workflow: Workflow, token: int) -> LiveRun:
-        """Return a run of this kernel that is not driven yet. Raises KernelClosedError."""
+    def make(self, state: WorkflowState, workflow: Workflow, token: int, *, is_owned: bool = True) -> LiveRun:
+        """Return a run of this kernel, or of no kernel, that is not driven yet. Raises KernelClosedError."""
         return LiveRun(
             state,
             workflow,
-            owner=self.owner,
+            owner=self.owner if is_owned else None,
             token=token,
             committer=self.committer,
             spawn=self._tasks.spawn,
@@ -152,8 +177,11 @@ class Driver:
         )
 
     def begin(self, run: LiveRun, batch: Batch) -> None:
-        """Drive a new run once `batch` is durable, or queue it while as many as may are at work."""
-        if self.admission.is_full:
+        """Drive a new run once `batch` is durable, or queue it while as many as may are at work. One that no kernel
+        owns is left to whoever has room for it."""
+        if run.owner is None:
+            run.ended.set()
+        elif self.admission.is_full:
             self._runs.admit(run)
             self._tasks.spawn(partial(self._queue, run, batch))
         else:
@@ -212,7 +240,10 @@ class Driver:
 
     def _ended(self, run: LiveRun) -> None:
         self._limiter.forget(run.uid)
-        self._runs.disown(run.uid)
+        if self.is_doubtful and run.stopped is Stop.LOST:
+            self._runs.move(run.uid, Residence.AWAY)
+        else:
+            self._runs.disown(run.uid)
         run.ended.set()
         self.committed(run.uid)
         if run.has_settled and run.state.is_final:

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Collection, Sequence
 from functools import partial
 
+import anyio
+
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.journal.state import LIVE, RunStatus
@@ -62,14 +64,17 @@ class Recovery:
         self._alarm = parts.alarm
         self._driver = driver
         self._takeover = takeover
+        self._is_shared = parts.backend.capabilities.several_hosts
+        self._sharing = anyio.Lock()
         self._unsure: set[tuple[str, ...]] = set()  # of what statuses a claim has failed that may be durable
 
     async def recover(self) -> int:
         """Claim the runs that may go on here and go on with those that do not only wait; return how many.
 
         Those that wait are brought into memory when their time has come, and beyond the first thousand of them are
-        claimed in the background. Raises StoreError."""
-        count = await self._adopt(None)
+        claimed in the background. Where kernels are on several hosts, it is this one's share of them. Raises
+        StoreError."""
+        count = await self.take_share() if self._is_shared else await self._adopt(None)
         await self._warn_about_unregistered()
         return count
 
@@ -80,13 +85,68 @@ class Recovery:
             try:
                 left += [] if left else await self._backend.wait_for_dead_owners()
                 while left:
-                    if count := await self._adopt(left[0]):
+                    if count := await (self.take_share() if self._is_shared else self._adopt(left[0])):
                         logger.warning("the kernel %s has died: %d of its runs go on here", left[0], count)
                     del left[0]
             except StoreError as error:
                 logger.warning("the runs of kernels that died cannot be adopted yet: %s", error)
                 await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
             except KernelClosedError:  # in the midst of it: what is claimed is released with all the rest
+                return
+
+    async def share(self) -> None:
+        """Take this kernel's share of what nobody has, as often as there is something, until cancelled."""
+        while True:
+            try:
+                await self._backend.wait_for_idle()
+                await self.take_share()
+            except StoreError as error:
+                logger.warning("runs that nobody has cannot be taken yet: %s", error)
+                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+            except KernelClosedError:
+                return
+
+    async def take_share(self) -> int:
+        """Claim and begin this kernel's share of the runs without a live owner, as far as it has room; return how
+        many."""
+        count = 0
+        async with self._sharing:
+            for statuses in ((RunStatus.PENDING, RunStatus.RUNNING), (RunStatus.WAITING,)):
+                while (room := self._room(statuses)) > 0 and (claimed := await self._claim_share(statuses, room)):
+                    count += len(claimed)
+                    if RunStatus.WAITING not in statuses:
+                        await self._takeover.sweep([each.uid for each in claimed])
+                        for summary in claimed:
+                            await self._begin(summary, is_opening=False)
+        return count
+
+    def _room(self, statuses: Sequence[str]) -> int:
+        room = None if RunStatus.WAITING in statuses else self._driver.admission.room
+        return CLAIM_AT_ONCE if room is None else min(room, CLAIM_AT_ONCE)
+
+    async def _claim_share(self, statuses: tuple[str, ...], room: int) -> Sequence[RunSummary]:
+        workflows = sorted(self._registry.registered)
+        try:
+            claimed = await self._backend.claim_share(statuses, workflows, room, self._takeover.unfit)
+        except StoreError:
+            self._unsure.add(statuses)
+            raise
+        return await self._keep(statuses, claimed)
+
+    async def regain(self) -> None:
+        """Go on with all runs that the store has as this kernel's and that are not in memory."""
+        self._driver.be_certain()
+        wanted = RunFilter(statuses=LIVE, owner=self._driver.owner)
+        page: str | None = None
+        while True:
+            listed = await self._backend.list(wanted, limit=CLAIM_AT_ONCE, page=page)
+            for summary in listed.runs:
+                if self._runs.get(summary.uid) is None and self._runs.where(summary.uid) is not Residence.QUEUED:
+                    self._runs.hold(summary.uid, summary.run_id)
+                    self._alarm.note(summary.wake_at)
+                    if summary.status != RunStatus.WAITING or summary.uid in self._driver.stopped_unrecorded:
+                        await self._begin(summary, is_opening=False)
+            if (page := listed.next) is None:
                 return
 
     async def _adopt(self, owner: str | None) -> int:
@@ -125,9 +185,13 @@ class Recovery:
             self._unsure.add(scan.statuses)
             raise
         scan.note(claimed)
-        if scan.statuses in self._unsure:
-            claimed = [*claimed, *await self._claimed_unawares(scan.statuses, {each.uid for each in claimed})]
-            self._unsure.discard(scan.statuses)
+        return await self._keep(scan.statuses, claimed)
+
+    async def _keep(self, statuses: tuple[str, ...], claimed: Sequence[RunSummary]) -> Sequence[RunSummary]:
+        """Hold what was claimed, and what was claimed before without an answer."""
+        if statuses in self._unsure:
+            claimed = [*claimed, *await self._claimed_unawares(statuses, {each.uid for each in claimed})]
+            self._unsure.discard(statuses)
         for summary in claimed:
             await self._driver.end_former_life(summary.uid)
             self._runs.hold(summary.uid, summary.run_id)

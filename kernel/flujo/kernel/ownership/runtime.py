@@ -28,6 +28,7 @@ from flujo.kernel.store.backend import StateBackend
 from .driver import Driver, Engine, Limits
 from .inbox import Inbox
 from .latecomers import Latecomers
+from .lease import Lease
 from .left_tasks import LeftTasks, left_by
 from .live_runs import LiveRuns, Residence
 from .local_runs import KernelRuns
@@ -69,6 +70,7 @@ class Runtime:
         self.driver = driver = Driver(parts, random, limits, inbox)
         self.takeover = takeover = Takeover(parts, inbox, driver, limits.max_interruptions)
         self.recovery = Recovery(parts, driver, takeover)
+        self._lease = Lease(backend, clock, driver, self.recovery)
         self.local_runs = KernelRuns(backend, runs, driver)
         self._timers = Timers(backend, clock, runs, parts.alarm, takeover.reload)
 
@@ -107,13 +109,23 @@ class Runtime:
             served = anyio.Event()
             threads = limit_threads(self._limits.max_threads)
             engine = Engine(committer, children, ChildRuns(kernel, starter), threads)
+
+            async def watch_lease() -> None:
+                nonlocal failure
+                failure = await self._lease.serve()
+                group.cancel_scope.cancel()
+
             try:
                 async with anyio.create_task_group() as group:
                     self._start(group, committer, served, engine, background)
                     try:
+                        if self._backend.capabilities.lease_seconds is not None:
+                            group.start_soon(watch_lease)
                         if recover:
                             await self.recovery.recover()
                             group.start_soon(self.recovery.serve)
+                            if self.driver.is_shared:
+                                group.start_soon(self.recovery.share)
                         yield
                     except (Exception, KeyboardInterrupt, SystemExit) as error:
                         # Kept out of the task group, which would hand it on inside an ExceptionGroup.

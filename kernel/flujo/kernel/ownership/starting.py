@@ -178,8 +178,10 @@ class Starter:
         self._takeover = runtime.takeover
         self._local_runs = runtime.local_runs
 
-    async def start(self, workflow: Workflow | str, inputs: Mapping[str, Any] | None, asked: Start) -> Started:
-        """Start a run as Runs.start does."""
+    async def start(
+        self, workflow: Workflow | str, inputs: Mapping[str, Any] | None, asked: Start, *, detach: bool = False
+    ) -> Started:
+        """Start a run as Runs.start does, or leave it to others."""
         chosen = self._registry.resolve(workflow).with_steps(asked.choice)
         inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", asked.labels)
         request = fingerprint(
@@ -193,7 +195,8 @@ class Starter:
         )
         name = self._new_id(asked.run_id, request)
         created = await self._creation(chosen, name, inputs, labels)
-        return await self._begin(chosen, name, created._replace(request=request, principal=principal()))
+        created = created._replace(request=request, principal=principal())
+        return await self._begin(chosen, name, created, detach=detach)
 
     async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> Started:
         """Start a run as the child of another one, or attach to it if it is there."""
@@ -306,12 +309,14 @@ class Starter:
         history: Iterable[Fact] = (),
         *,
         not_before: int = 0,
+        detach: bool = False,
     ) -> Started:
         """Bring a new run into being, with a history if it has one already. Its clock does not begin before an instant
         that it must not seem older than."""
         state = WorkflowState(run_id=run_id, uid=self._identifiers.uid(), updated_at=not_before)
         # From here to the task that drives the run nothing waits: a kernel that closes meanwhile refuses the run.
-        run = self._driver.make(state, chosen, token=1)
+        is_owned = not detach and not (self._driver.is_shared and self._driver.admission.is_full)
+        run = self._driver.make(state, chosen, token=1, is_owned=is_owned)
         batch = run.record(created, definition=chosen.definition)
         for fact in history:
             run.record(fact)

@@ -69,6 +69,9 @@ class Takeover:
         self._inbox = inbox
         self._driver = driver
         self._max_interruptions = max_interruptions
+        self.unfit: dict[str, int] = {}
+        """Runs that could not go on here, by uid, with the last event they had."""
+
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()  # by run id, while they are held
 
     # -- going on -----------------------------------------------------------------------------------------------
@@ -106,6 +109,7 @@ class Takeover:
         await self._one_at_a_time(run_id, partial(self._bring_back, run_id))
 
     async def _bring_back(self, run_id: str) -> None:
+        await self._driver.until_certain()
         uid = self._runs.uid_of(run_id)
         try:
             summary = await self._backend.load(run_id)
@@ -118,6 +122,7 @@ class Takeover:
             except Exception as error:
                 # While the store does not answer, the run stays where it is and is asked for again.
                 if not isinstance(error, (StoreError, KernelClosedError)) or isinstance(error, CorruptStoreError):
+                    self.unfit[summary.uid] = summary.seq
                     await self._give_up(summary)
                     self._disown(summary.uid)
                 raise
@@ -229,7 +234,7 @@ class Takeover:
                 if is_repeat(live.state, request):
                     await live.written()
                     return
-                raise RunActiveError(run_id, live.owner)
+                raise RunActiveError(run_id, self._driver.owner)
             await live.ended.wait()  # its end is on disk, only its task is not quite over
         seen = await self._backend.load(run_id)
         state = await read_state(self._backend, seen)
@@ -287,7 +292,7 @@ class Takeover:
                 if is_repeat(live.state, request):
                     await live.written()
                     return
-                raise RunActiveError(run_id, live.owner)
+                raise RunActiveError(run_id, self._driver.owner)
             await live.ended.wait()
         state = await read_state(self._backend, await self._backend.load(run_id))
         if is_repeat(state, request):

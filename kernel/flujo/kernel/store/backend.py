@@ -325,6 +325,26 @@ class StateBackend(ABC):
         left behind by its death. None are left when it returns fewer than `limit`.
         """
 
+    async def claim_share(
+        self, statuses: Sequence[str], workflows: Sequence[str], room: int, unfit: Mapping[str, int]
+    ) -> Sequence[RunSummary]:
+        """Become the owner of this kernel's share of the runs that `claim_idle` would claim: at most `room`, and so
+        many that all kernels that live come to have equally many. What others leave for too long is for everybody.
+
+        `unfit` are runs that this kernel cannot go on with, by uid, with the last event they had then; they are left as
+        long as that is their last one. None are left for this kernel when it returns none."""
+        found = await self.claim_idle(statuses, workflows, room)
+        left = [run for run in found if unfit.get(run.uid) == run.seq]
+        if left:
+            await self.release([run.uid for run in left])
+        return [run for run in found if unfit.get(run.uid) != run.seq]
+
+    async def wait_for_idle(self) -> None:
+        """Return when there may be something for `claim_share`; spurious returns are allowed. Where all owners are on
+        one host it never returns: what a kernel gives up there was stopped on purpose, and waits for a kernel that
+        opens."""
+        await sleep_forever()
+
     @abstractmethod
     async def release(self, uids: Sequence[str] | None) -> None:
         """Give up these runs of this kernel, or with None every one it owns; tokens stay as they are."""
@@ -467,6 +487,15 @@ class StateBackend(ABC):
         never returns: what a dead one leaves is then adopted by the next kernel that opens the store."""
         await sleep_forever()
         raise AssertionError("it sleeps for ever")
+
+    async def wait_for_doubt(self) -> None:
+        """Return once this owner cannot know any more that it counts as alive, before others may think that it is dead.
+        Then its kernel ends what it runs. Where a process counts as alive as long as it lives, it never returns."""
+        await sleep_forever()
+
+    async def wait_for_certainty(self) -> bool:
+        """Return True once this owner is known to count as alive, False once it counts as dead for good."""
+        return True
 
     @abstractmethod
     async def get_definition(self, digest: str) -> StoredDefinition:

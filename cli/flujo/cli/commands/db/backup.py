@@ -39,6 +39,6 @@ def command(session: Session, target: Path) -> int:
     elif session.output != "table":
         emit({"target": str(target), "bytes": size}, session.output)
     else:
-        of = f"the store of {place.address}" if isinstance(place, ServerTarget) else place.url
+        of = f"the store of {place.address}" if isinstance(place, ServerTarget) else place.shown
         print(f"{of} is copied to {target}, {text.size_text(size)}")
     return 0

@@ -16,6 +16,7 @@ from flujo.cli.maintenance import counting, run_interruptible, writing
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, has_colour
 from flujo.kernel import RunFilter, RunStatus
+from flujo.kernel.errors import without_password
 from flujo.kernel.transfer import CopyResult, copy_runs
 
 CONFLICT = 4
@@ -68,7 +69,7 @@ def _require_two(source: str, target: str) -> None:
         if not backend.capabilities.durable:
             raise click.UsageError(f"a {backend.url} store ends with its process; name a store on disk")
     if one.path is not None and other.path is not None and _real(one.path) == _real(other.path):
-        raise click.UsageError(f"{source} and {target} are the same store")
+        raise click.UsageError(f"{one.url} and {other.url} are the same store")
 
 
 def _real(path: Path) -> str:
@@ -87,7 +88,7 @@ def _print(session: Session, copied: CopyResult, target: str) -> None:
         told.append(f"{copied.gone_on} existed already, with more events")
     if copied.refused:
         told.append(f"{copied.refused} left out")
-    print(f"runs in {target}: {', '.join(told)}")
+    print(f"runs in {without_password(target)}: {', '.join(told)}")
     there = Session(store=target, quiet=session.quiet)
     for command in dict.fromkeys(command for refusal in copied.refusals[:20] for command in refusal.commands):
         there.suggest(command)

@@ -23,7 +23,7 @@ def command(session: Session) -> int:
 
     async def look() -> Mapping[str, Any]:
         async with open_backend(store.url) as backend:
-            return {"store": store.url, **await backend.details()}
+            return {"store": store.shown, **await backend.details()}
 
     details = run_interruptible(look)
     if session.output != "table":

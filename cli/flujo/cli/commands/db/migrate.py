@@ -28,9 +28,9 @@ def command(session: Session) -> int:
 
     migrated = run_interruptible(migrate)
     if session.output == "name":
-        print(store.url)
+        print(store.shown)
     elif session.output != "table":
-        emit({"store": store.url, "migrated": migrated}, session.output)
+        emit({"store": store.shown, "migrated": migrated}, session.output)
     else:
-        print(f"{store.url} {'is migrated' if migrated else 'is up to date'}")
+        print(f"{store.shown} {'is migrated' if migrated else 'is up to date'}")
     return 0

@@ -31,11 +31,11 @@ def command(session: Session, backup: Path, force: bool) -> int:
         raise SourceNotFoundError(f"there is no backup {str(backup)!r}", ["flujoctl db backup TARGET  # makes one"])
     size = _restore(store, backup, force)
     if session.output == "name":
-        print(store.url)
+        print(store.shown)
     elif session.output != "table":
-        emit({"store": store.url, "backup": str(backup), "bytes": size}, session.output)
+        emit({"store": store.shown, "backup": str(backup), "bytes": size}, session.output)
     else:
-        print(f"{store.url} is restored from {backup}, {text.size_text(size)}")
+        print(f"{store.shown} is restored from {backup}, {text.size_text(size)}")
     session.suggest("flujoctl db check")
     return 0
 

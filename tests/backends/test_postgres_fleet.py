@@ -1,0 +1,228 @@
+"""Several kernels on one database: who takes what, who answers, and what becomes of runs when a host, or the server,
+goes away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+import postgres_server
+from flujo.backends import PostgresBackend
+from flujo.backends.postgres.connection import Connection
+from flujo.backends.postgres.url import parse
+from flujo.kernel import Context, Kernel, Observer, workflow
+from flujo.kernel.backend import RunFilter
+from flujo.kernel.checking import check
+from flujo.kernel.outcomes import CancelOutcome, Delivery
+from flujo.kernel.state import RunStatus
+
+PATIENCE_SECONDS = 60.0
+
+bodies: Counter[str] = Counter()
+"""How often the body of each step of each run has begun, by everybody in this process."""
+
+
+@workflow()
+async def steps(ctx: Context, name: str) -> str:
+    async def work() -> str:
+        bodies[f"{name}/{ctx_step}"] += 1
+        await anyio.sleep(0.02)
+        return "done"
+
+    for ctx_step in range(5):
+        await ctx.step(work, name=f"work{ctx_step}")
+    return name
+
+
+@workflow()
+async def patient(ctx: Context) -> object:
+    return await ctx.wait_signal("go")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """asyncpg knows asyncio only."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_done_anything() -> None:
+    bodies.clear()
+
+
+@pytest.fixture
+def url() -> str:
+    return postgres_server.new_store("&lease=1.5")
+
+
+@asynccontextmanager
+async def fleet(url: str, number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Kernel]]:
+    """Kernels on the same store, each as if on a host of its own."""
+    async with AsyncExitStack() as stack:
+        kernels: list[Kernel] = []
+        for place in range(number):
+            monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / f"host{place}"))
+            kernels.append(await stack.enter_async_context(Kernel(PostgresBackend(url), [steps, patient])))
+        yield kernels
+
+
+async def owners(kernel: Kernel) -> Counter[str | None]:
+    """How many runs each kernel has."""
+    found = await kernel.backend.list(RunFilter(statuses=["pending", "running", "waiting"]), limit=1000)
+    return Counter(run.owner for run in found.runs)
+
+
+async def test_what_is_submitted_is_spread(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that are left to whoever has room go to all kernels alike, whichever of them was asked."""
+    async with fleet(url, 3, tmp_path, monkeypatch) as kernels:
+        for number in range(30):
+            await kernels[0].submit(patient, run_id=f"r{number}")
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while None in (found := await owners(kernels[1])):  # noqa: ASYNC110 - the server tells nobody
+                await anyio.sleep(0.05)
+
+        assert sum(found.values()) == 30
+        assert all(8 <= found[kernel.id] <= 12 for kernel in kernels)
+
+
+async def test_a_run_is_asked_of_any_kernel(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has it hears of signals and cancels, and everybody sees every event once and in order."""
+    async with fleet(url, 2, tmp_path, monkeypatch) as (one, two):
+        await one.start(patient, run_id="r")
+        await one.start(patient, run_id="s")
+        assert await two.signal("r", "go", 7) is Delivery.POSTED
+        with anyio.fail_after(PATIENCE_SECONDS):
+            seen = [event.seq async for event in two.watch("r")]
+            assert await two.result("r") == 7
+            assert await two.cancel("s") is CancelOutcome.REQUESTED
+            assert (await two.wait("s")).status is RunStatus.CANCELLED
+
+        assert seen == list(range(1, len(seen) + 1))
+        assert (await two.summary("r")).owner is None
+
+
+async def test_no_kernel_takes_more_than_it_may(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kernel has no room for is taken by others, although it was started there."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "host0"))
+    async with Kernel(PostgresBackend(url), [steps], max_runs=2) as narrow:
+        for number in range(8):
+            await narrow.start(steps, {"name": f"r{number}"}, run_id=f"r{number}")
+        assert (await owners(narrow))[narrow.id] <= 2
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "host1"))
+        async with Kernel(PostgresBackend(url), [steps]) as wide:
+            with anyio.fail_after(PATIENCE_SECONDS):
+                assert [await wide.result(f"r{number}") for number in range(8)] == [f"r{n}" for n in range(8)]
+
+
+async def test_the_runs_of_a_host_that_is_gone_go_on_elsewhere(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lease later, each with one body more at most, and with no step completed twice."""
+    async with fleet(url, 2, tmp_path, monkeypatch) as (one, two):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
+        async with anyio.create_task_group() as group:
+            opened, end = anyio.Event(), anyio.Event()
+
+            async def live() -> None:
+                kernel = Kernel(PostgresBackend(url), [steps])
+                with anyio.CancelScope() as life:
+                    async with kernel:
+                        for number in range(12):
+                            await kernel.start(steps, {"name": f"r{number}"}, run_id=f"r{number}")
+                        opened.set()
+                        await end.wait()
+                        kernel.backend.kill()  # type: ignore[attr-defined]
+                        life.cancel()
+
+            group.start_soon(live)
+            await opened.wait()
+            await anyio.sleep(0.05)
+            end.set()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            results = [await one.result(f"r{number}") for number in range(12)]
+        problems = [problem async for problem in _problems(two)]
+
+    assert results == [f"r{number}" for number in range(12)]
+    assert problems == []
+    assert set(bodies.values()) <= {1, 2}
+    assert sum(count - 1 for count in bodies.values()) <= 12
+
+
+async def _problems(kernel: Kernel) -> AsyncIterator[str]:
+    found = await check(kernel.backend)
+    for problem in found.findings:
+        yield str(problem)
+
+
+async def sql(url: str, statement: str) -> None:
+    asking = await Connection.connect(parse(url))
+    try:
+        await asking.fetch(statement)
+    finally:
+        await asking.close()
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres_server.Server]:
+    """A server that a test may kill."""
+    with postgres_server.own_server() as server:
+        yield server
+
+
+async def test_a_server_that_is_killed_again_and_again_loses_nothing(
+    own_server: postgres_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its processes die under load, three times: every run ends, every body has run once, no run has changed
+    hands."""
+    url = postgres_server.new_store("", base=own_server.url)
+    async with fleet(url, 2, tmp_path, monkeypatch) as kernels:
+        for number in range(20):
+            await kernels[number % 2].start(steps, {"name": f"r{number}"}, run_id=f"r{number}")
+        for _ in range(3):
+            own_server.kill()
+            await anyio.to_thread.run_sync(own_server.start)
+            await anyio.sleep(0.05)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            results = [await kernels[0].result(f"r{number}") for number in range(20)]
+        runs = (await kernels[0].backend.list(RunFilter(), limit=100)).runs
+        problems = [problem async for problem in _problems(kernels[1])]
+
+    assert results == [f"r{number}" for number in range(20)]
+    assert problems == []
+    assert {run.token for run in runs} == {1}
+    assert set(bodies.values()) == {1}
+
+
+async def test_an_outage_of_three_leases_takes_no_run_away(
+    own_server: postgres_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies stop when a kernel cannot know any more whether it counts as alive; when the server is back each kernel
+    goes on with its own runs. The token of each is the one it had."""
+    url = postgres_server.new_store("&lease=1", base=own_server.url)
+    async with fleet(url, 2, tmp_path, monkeypatch) as kernels:
+        for number in range(10):
+            await kernels[number % 2].start(patient, run_id=f"r{number}")
+        own_server.kill()
+        await anyio.sleep(3)
+        await anyio.to_thread.run_sync(own_server.start)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            for number in range(10):
+                await kernels[1].signal(f"r{number}", "go", number)
+            results = [await kernels[0].result(f"r{number}") for number in range(10)]
+        runs = (await kernels[0].backend.list(RunFilter(), limit=100)).runs
+
+    assert results == list(range(10))
+    assert {run.token for run in runs} == {1}
+
+
+async def test_a_reader_knows_no_more_than_the_store(url: str) -> None:
+    """An observer on the database sees the runs of every kernel, and needs none."""
+    async with Kernel(PostgresBackend(url), [steps]) as kernel:
+        assert await kernel.run(steps, {"name": "r"}, run_id="r") == "r"
+    async with PostgresBackend(url) as backend:
+        assert (await Observer(backend).inspect("r")).output == "r"
