@@ -229,3 +229,21 @@ def test_a_terminal_that_goes_away_ends_nothing_that_is_recorded(terminal: Termi
 
     assert screen(f"/bin/sh -c {shlex.quote(command)}").end() == 0
     assert terminal.flujoctl("inspect", "f", "-o", "json").code == 0
+
+
+def test_top_shows_what_goes_on_and_follows_it(terminal: Terminal, screen: Open) -> None:
+    """The table is drawn again when something has changed; Ctrl-C gives the screen back."""
+    terminal.write("gate.yaml", "name: gate\nsteps: [{name: approve, task: wait_signal}]\n")
+    terminal.flujoctl("run", "gate.yaml", "--id", "first", "--no-wait")
+    seen = screen("flujoctl top --interval 0.1")
+
+    seen.wait_for(
+        shows(r"^1 waiting$", r"^ID +WORKFLOW +STATUS +STEP", r"^first +gate +waiting \(interrupted\) +approve")
+    )
+    terminal.flujoctl("run", "gate.yaml", "--id", "second", "--no-wait")
+    seen.wait_for(shows(r"^2 waiting$", r"^second +gate"))
+    terminal.flujoctl("signal", "first", "approve", "--resume")
+    seen.wait_for(shows(r"^1 waiting, 1 completed$"))
+    seen.press("c")
+
+    assert seen.end() == 130

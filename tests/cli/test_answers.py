@@ -66,6 +66,7 @@ CALLS: list[tuple[str, list[str]]] = [
     ("init --list", ["init", "--list"]),
     ("list", ["list"]),
     ("list --count", ["list", "--count"]),
+    ("top", ["top"]),
     ("inspect", ["inspect", "done"]),
     ("inspect", ["inspect", "failed"]),
     ("inspect", ["inspect", "gate"]),

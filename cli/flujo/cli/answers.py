@@ -267,6 +267,7 @@ ANSWERS: Mapping[str, str] = {
     "wait (several runs)": "[run]",
     "list": "[summary]",
     "list --count": "number of runs",
+    "top": "[summary]",
     "watch": "event",
     "events": "[event]",
     "explain": "explanation",

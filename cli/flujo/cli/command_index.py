@@ -35,6 +35,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("graph", "draw the steps of a workflow or a run, and what waits for what"),
             ("trace", "show when each step of a run worked and waited"),
             ("diff", "compare a definition with what a run has completed"),
+            ("top", "show what goes on now, again and again"),
             ("stats", "show counts, failures and durations by workflow"),
         ),
     ),

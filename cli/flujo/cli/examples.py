@@ -87,6 +87,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "flujoctl diff report-2",
         "flujoctl diff report-2 report.yaml -o json",
     ),
+    "top": ("flujoctl top --workflow report | head -20",),
     "stats": (
         "flujoctl stats --window 7d",
         "flujoctl stats --workflow report -o json",

@@ -8,15 +8,15 @@ import click
 
 from flujo.cli import sources, text
 from flujo.cli.connect import reading
+from flujo.cli.describing import Surroundings, described, surroundings_of
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit, emit_run
 from flujo.cli.repetition import find_repetition
-from flujo.cli.session import Session, declare, has_colour, run_async
+from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
 from flujo.cli.shared_workspaces import note_shared_workspace
 from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState
-from flujo.kernel.durations import format_duration, format_instant
 from flujo.kernel.errors import StepNotFoundError, ways_on
-from flujo.kernel.programs import EVERY_STEP, choice_in, loop_of
+from flujo.kernel.programs import loop_of
 from flujo.kernel.state import ITEMS
 
 ITEMS_SHOWN = 20
@@ -36,16 +36,17 @@ def command(session: Session, run_id: str, step_name: str | None, show_outputs: 
     @last is the newest run.
     """
 
-    async def read() -> WorkflowState:
+    async def read() -> tuple[WorkflowState, Surroundings]:
         async with reading(session.target) as runs:
-            return await runs.inspect(await find_run(runs, run_id))
+            state = await runs.inspect(await find_run(runs, run_id))
+            return state, await surroundings_of(runs, state)
 
-    state = run_async(read)
+    state, around = run_async(read)
     is_idle, now = state.unowned, SystemClock().now()
     if step_name is not None:
         _show_step(session, state, step_name, now)
     elif not emit_run(state, session):
-        _show_run(session, state, is_idle, now)
+        _show_run(session, state, around, is_idle, now)
         if show_outputs:
             _show_outputs(state)
         _warn(session, state)
@@ -53,35 +54,16 @@ def command(session: Session, run_id: str, step_name: str | None, show_outputs: 
     return 0
 
 
-def _show_run(session: Session, state: WorkflowState, is_idle: bool, now: int) -> None:
+def _show_run(session: Session, state: WorkflowState, around: Surroundings, is_idle: bool, now: int) -> None:
     colour = has_colour(sys.stdout)
     word = text.coloured(text.status_word(state.status, interrupted=is_idle), colour=colour)
-    version = f" version {state.version}" if state.version else ""
-    end = state.finished_at or (state.updated_at if is_idle or state.status is RunStatus.PAUSED else now)
-    lines = [
-        ("run", state.run_id),
-        ("workflow", state.workflow + version),
-        ("status", word),
-        ("reason", _reason(state)),
-        ("progress", _progress(state)),
-        ("started", format_instant(state.started_at) or "not yet"),
-        ("duration", text.elapsed(state.started_at, end, now)),
-        ("resumed", _times(state.resume_count)),
-        ("steps", _chosen(state)),
-        ("labels", ", ".join(f"{name}={value}" for name, value in state.labels.items())),
-        ("inputs", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.inputs.items())),
-        ("variables", ", ".join(f"{name}={text.value(value, 60)}" for name, value in state.variables.items())),
-        ("parent", state.parent_run_id or ""),
-        ("forked", f"from {state.forked_from}" if state.forked_from else ""),
-        ("workspace", str(state.environment.get("workspace") or "")),
-        ("started in", str(state.environment.get("start_dir") or "")),
-        ("output", text.value(state.output, 500) if state.output is not None else ""),
-    ]
-    for name, value in lines:
+    print(f"{'run':<11}{state.run_id}\n{'status':<11}{word}")
+    relative, wide = is_terminal(sys.stdout), session.is_wide
+    for name, value in described(state, around, now, time=session.time, relative=relative, wide=wide):
         if value:
-            print(f"{name:<11}{value if name == 'status' else text.printable(value)}")
+            print(f"{name:<11}{text.printable(value)}")
     if state.steps:
-        shown, left_out = _shown_steps(state)
+        shown, left_out = (list(state.steps.values()), 0) if wide else _shown_steps(state)
         print()
         print(text.table(HEAD, [text.step_row(step, now) for step in shown], status=1, colour=colour))
         if left_out:
@@ -103,36 +85,6 @@ def _shown_steps(state: WorkflowState) -> tuple[list[StepState], int]:
             hidden.update(step.name for step in members if step.is_completed)
             hidden.update(step.name for step in others[ITEMS_SHOWN:])
     return [step for step in state.steps.values() if step.name not in hidden], len(hidden)
-
-
-def _times(number: int) -> str:
-    return "" if not number else "once" if number == 1 else f"{number} times"
-
-
-def _progress(state: WorkflowState) -> str:
-    said = text.steps_done(state.done, state.steps_total) + " steps"
-    if (eta := state.eta_seconds) is not None:
-        said += f", about {format_duration(round(eta))} left"
-    return said if state.report is None else f"{said}; {text.progress(state.report)}"
-
-
-def _chosen(state: WorkflowState) -> str:
-    """Return which part of its workflow a run performs; nothing if it is all of it."""
-    choice = choice_in(state.environment)
-    parts = [
-        "" if choice.flow == EVERY_STEP else f"flow {choice.flow}",
-        f"from {choice.start_from}" if choice.start_from else "",
-        f"without {', '.join(choice.skip_steps)}" if choice.skip_steps else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def _reason(state: WorkflowState) -> str:
-    if state.error is not None:
-        where = f"step {state.error.step!r}: " if state.error.step else ""
-        return where + text.failure(state.error)
-    reason = state.paused_reason if state.status is RunStatus.PAUSED else state.cancel_reason
-    return text.printable(reason or "")
 
 
 def _show_outputs(state: WorkflowState) -> None:
