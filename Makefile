@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes mutations mutants test-newest test-lowest picture sbom clean
+.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants test-newest test-lowest picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -82,7 +82,7 @@ JOBS ?= 2
 torture: $(VENV)/.dev ## live through simulated crashes: make torture CRASHES=300000 SEED=1 JOBS=2
 	mkdir -p build
 	$(BIN)/python tests/simulation/torture.py --crashes $(CRASHES) --seed $(SEED) --jobs $(JOBS) --result build/torture.json
-	$(MAKE) torture-disks torture-processes
+	$(MAKE) torture-disks torture-processes torture-requests
 
 KILLS ?= 300
 CUTS ?= 300
@@ -94,6 +94,10 @@ torture-disks: $(VENV)/.dev ## the same with real processes and disks, as root: 
 ROUNDS ?= 20
 torture-processes: $(VENV)/.dev ## end attempts whose processes hide, in every way: make torture-processes ROUNDS=20
 	for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -q -x tests/kernel/execution/test_leftovers.py || exit 1; done
+
+REQUESTS ?= 200000
+torture-requests: $(VENV)/.dev ## send a server requests that nobody would send: make torture-requests REQUESTS=200000 SEED=1
+	PYTHONPATH=tests $(BIN)/python tests/server/fuzzing.py --requests $(REQUESTS) --seed $(SEED)
 
 MUTATIONS ?= 20000
 mutations: $(VENV)/.dev ## try definitions with something changed: make mutations MUTATIONS=20000
