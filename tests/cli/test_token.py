@@ -54,7 +54,7 @@ def test_what_programs_read(flujoctl: Flujoctl, folder: Path) -> None:
 
     assert (made["name"], made["role"], made["file"]) == ("ci", "viewer", "t.json")
     assert made["token"].startswith("flujo_")
-    assert [sorted(each) for each in listed] == [["created_at", "id", "name", "role"]]
+    assert [sorted(each) for each in listed] == [["created_at", "expired", "expires_at", "id", "name", "role"]]
     assert flujoctl("token", "list", "--tokens", "t.json", "-o", "name").out == "ci\n"
 
 
@@ -88,3 +88,16 @@ def test_what_is_wrong_is_said(arguments: tuple[str, ...], said: str, flujoctl: 
 
     assert ended.code == 2
     assert said in ended.err
+
+
+def test_a_token_may_be_for_some_time_only(flujoctl: Flujoctl, folder: Path) -> None:
+    """The list says until when, and which have expired; what is no time is refused before a token is made."""
+    short = flujoctl("token", "create", "ci", "--role", "viewer", "--tokens", "t.json", "--expires", "0s")
+    long = flujoctl("token", "create", "bob", "--role", "viewer", "--tokens", "t.json", "--expires", "90d")
+    wrong = flujoctl("token", "create", "eve", "--role", "viewer", "--tokens", "t.json", "--expires", "soon")
+    listed = flujoctl("token", "list", "--tokens", "t.json").out.splitlines()
+
+    assert (short.code, long.code, wrong.code) == (0, 0, 2)
+    assert " until 2" in long.err
+    assert ["  expired 2" in line for line in listed] == [True, False]
+    assert "  expires 2" in listed[1]

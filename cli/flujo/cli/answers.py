@@ -217,8 +217,15 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "refusals": "[object]",
     },
     "finding": {"check": "text", "verdict": "text", "message": "text", "fix": "text?"},
-    "new token": {"name": "text", "role": "text", "token": "text", "file": "text"},
-    "token": {"id": "text", "name": "text", "role": "text", "created_at": "instant"},
+    "new token": {"name": "text", "role": "text", "token": "text", "file": "text", "expires_at": "instant?"},
+    "token": {
+        "id": "text",
+        "name": "text",
+        "role": "text",
+        "created_at": "instant",
+        "expires_at": "instant?",
+        "expired": "flag",
+    },
     "versions": {"flujoctl": "text", "python": "text", "sqlite": "text", "platform": "text"},
     "server": {
         "address": "text",

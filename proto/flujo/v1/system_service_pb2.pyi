@@ -342,6 +342,7 @@ class Limits(_message.Message):
     MAX_PAGE_SIZE_FIELD_NUMBER: _builtins.int
     MAX_CALLS_FIELD_NUMBER: _builtins.int
     MAX_WAITING_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_PER_CALLER_FIELD_NUMBER: _builtins.int
     max_input_bytes: _builtins.int
     """The inputs of a run, the payload of a signal, an output or the value of a variable, as JSON text."""
     max_inline_bytes: _builtins.int
@@ -356,6 +357,8 @@ class Limits(_message.Message):
     """Calls at a time, all clients together."""
     max_waiting_calls: _builtins.int
     """WatchRun, WatchRuns and WaitRun at a time, of those, all clients together."""
+    max_calls_per_caller: _builtins.int
+    """Calls at a time of one caller, where the server tells callers apart."""
     def __init__(
         self,
         *,
@@ -366,10 +369,11 @@ class Limits(_message.Message):
         max_page_size: _builtins.int = ...,
         max_calls: _builtins.int = ...,
         max_waiting_calls: _builtins.int = ...,
+        max_calls_per_caller: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_answer_bytes", b"max_answer_bytes", "max_calls", b"max_calls", "max_inline_bytes", b"max_inline_bytes", "max_input_bytes", b"max_input_bytes", "max_message_bytes", b"max_message_bytes", "max_page_size", b"max_page_size", "max_waiting_calls", b"max_waiting_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_answer_bytes", b"max_answer_bytes", "max_calls", b"max_calls", "max_calls_per_caller", b"max_calls_per_caller", "max_inline_bytes", b"max_inline_bytes", "max_input_bytes", b"max_input_bytes", "max_message_bytes", b"max_message_bytes", "max_page_size", b"max_page_size", "max_waiting_calls", b"max_waiting_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,9 +18,10 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from flujo.client.addresses import ServerAddress
+from flujo.kernel.durations import format_instant
 from flujo.kernel.errors import InvalidTokensError, PermissionDeniedError, UnauthenticatedError, UnsafeListenerError
 
-from .tokens import Role, TokenFile
+from .tokens import Entry, Role, TokenFile
 
 logger = logging.getLogger("flujo.server")
 
@@ -193,8 +194,9 @@ class Denials:
 class Access:
     """Tells who calls, by `security`; None is a unix socket, where everybody is the owner."""
 
-    def __init__(self, security: Security | None, denials: Denials) -> None:
-        """Raises InvalidTokensError."""
+    def __init__(self, security: Security | None, denials: Denials, now: Callable[[], int]) -> None:
+        """`now` returns the instant in microseconds UTC, by which tokens expire. Raises InvalidTokensError."""
+        self._now = now
         self._security = security
         self._denials = denials
         tokens = None if security is None else security.tokens
@@ -228,6 +230,7 @@ class Access:
             entry = None if self._tokens is None else self._tokens.by_token(token)
             if entry is None:
                 raise UnauthenticatedError("it knows no such token")
+            self._require_valid(entry, "token")
             return Caller(entry.name, entry.role, may_define)
         names = _names(peer) if security.client_ca is not None else []
         if not names:
@@ -235,7 +238,12 @@ class Access:
         entry = None if self._tokens is None else self._tokens.by_names(names)
         if entry is None:
             return Caller(names[0], security.client_role, may_define)
+        self._require_valid(entry, "entry of the certificate")
         return Caller(entry.name, entry.role, may_define)
+
+    def _require_valid(self, entry: Entry, what: str) -> None:
+        if not entry.is_valid(self._now()):
+            raise UnauthenticatedError(f"the {what} {entry.name!r} has expired, at {format_instant(entry.expires_at)}")
 
 
 def _bearer(metadata: Sequence[tuple[str, str | bytes]]) -> str | None:

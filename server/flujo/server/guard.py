@@ -116,7 +116,7 @@ class Guard(aio.ServerInterceptor):
             async with self._watched(method, context):
                 with self._observed(method, context), self._slots.taken(method.path):
                     caller, request = await self._admit(data, method, context)
-                    with acting_as(caller.principal):
+                    with self._slots.of_caller(caller.principal), acting_as(caller.principal):
                         answer = await inner(request, context)
                 _log(method, request, caller)
                 return answer
@@ -128,7 +128,7 @@ class Guard(aio.ServerInterceptor):
             async with self._watched(method, context):
                 with self._observed(method, context), self._slots.taken(method.path):
                     caller = self._caller(method, context)
-                    with acting_as(caller.principal):
+                    with self._slots.of_caller(caller.principal), acting_as(caller.principal):
                         answer = await inner(self._requests(pieces, method, context), context)
                 _log(method, None, caller)
                 return answer
@@ -150,11 +150,12 @@ class Guard(aio.ServerInterceptor):
         async def guarded(data: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with self._watched(method, context):
                 with self._observed(method, context), self._slots.taken(method.path):
-                    _, request = await self._admit(data, method, context)
-                    async with aclosing(inner(request, context)) as answers:
-                        async for answer in answers:
-                            self._access.admit(method.path, context)  # who is let in no longer gets nothing more
-                            await context.write(answer)
+                    caller, request = await self._admit(data, method, context)
+                    with self._slots.of_caller(caller.principal):
+                        async with aclosing(inner(request, context)) as answers:
+                            async for answer in answers:
+                                self._access.admit(method.path, context)  # who is let in no longer gets nothing more
+                                await context.write(answer)
             return
             yield
 

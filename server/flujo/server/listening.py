@@ -75,7 +75,7 @@ ROOM_FOR_OTHERS = 500
 class ListenOptions(NamedTuple):
     """How a server listens: what keeps others out on TCP, how long calls may take to finish when it closes, how often a
     watch brings a sign of life, and how many calls it takes. `stopping` is called when it begins to close; `observing`
-    says where it tells of its work."""
+    says where it tells of its work, and `reflection` that it describes its services on TCP too, to who may read."""
 
     security: Security = NO_SECURITY
     grace_seconds: float = GRACE_SECONDS
@@ -83,6 +83,7 @@ class ListenOptions(NamedTuple):
     call_limits: CallLimits = DEFAULT_LIMITS
     stopping: Callable[[], None] = lambda: None
     observing: Observing = Observing()
+    reflection: bool = False
 
 
 DEFAULTS = ListenOptions()
@@ -96,6 +97,7 @@ async def serve(
     grace_seconds: float = GRACE_SECONDS,
     bookmark_seconds: float = BOOKMARK_SECONDS,
     call_limits: CallLimits = DEFAULT_LIMITS,
+    reflection: bool = False,
     task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an open kernel at `address` (`unix:PATH` or `tcp://HOST:PORT`) until cancelled, and then close cleanly.
@@ -106,7 +108,7 @@ async def serve(
     """
     where = ServerAddress.parse(address)
     require_safe(where, security)
-    options = ListenOptions(security, grace_seconds, bookmark_seconds, call_limits)
+    options = ListenOptions(security, grace_seconds, bookmark_seconds, call_limits, reflection=reflection)
     with claimed(where):
         async with listening(kernel, where, options) as bound:
             task_status.started(bound)
@@ -138,7 +140,7 @@ async def listening(
     require_asyncio("the gRPC server")
     kernel.accept_definitions(load_stored)  # or a run whose definition a client sent could not be resumed after a crash
     is_network = address.path is None
-    access = Access(options.security if is_network else None, Denials(time.monotonic))
+    access = Access(options.security if is_network else None, Denials(time.monotonic), kernel.clock.now)
     guard, healthy = Guard(access, Slots(options.call_limits), observers), Health(SERVICES)
     most = options.call_limits.max_calls + ROOM_FOR_OTHERS
     server = aio.server(interceptors=(guard,), options=OPTIONS, maximum_concurrent_rpcs=most)
@@ -149,7 +151,8 @@ async def listening(
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(system, server)
     workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(kernel), server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    add_reflection((*SERVICES, health.SERVICE_NAME), server)
+    if not is_network or options.reflection:
+        add_reflection((*SERVICES, health.SERVICE_NAME), server)
     bound = bind(server, address, options.security)
     await server.start()
     try:

@@ -9,6 +9,7 @@ Calls of the health service are not counted. gRPC's own limit is above these, an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -22,11 +23,13 @@ WAITING = ("/flujo.v1.RunService/WatchRun", "/flujo.v1.RunService/WatchRuns", "/
 
 
 class CallLimits(NamedTuple):
-    """How many calls at a time, in all; of those, how many that wait; and how many are kept for calls that act."""
+    """How many calls at a time, in all; of those, how many that wait; how many are kept for calls that act; and how
+    many of one caller, where callers are told apart."""
 
     max_calls: int = 2000
     max_waiting_calls: int = 1600
     kept_for_acting: int = 100
+    max_calls_per_caller: int = 1000
 
 
 DEFAULT_LIMITS = CallLimits()
@@ -39,6 +42,23 @@ class Slots:
         self.limits = limits
         self._calls = 0
         self._waiting = 0
+        self._of_callers: Counter[str] = Counter()
+
+    @contextmanager
+    def of_caller(self, principal: str | None) -> Iterator[None]:
+        """Hold a slot of a caller inside the block; raises ServerBusyError when there is none left for that one."""
+        if principal is None:
+            yield
+            return
+        if self._of_callers[principal] >= self.limits.max_calls_per_caller:
+            raise ServerBusyError("max_calls_per_caller", self.limits.max_calls_per_caller)
+        self._of_callers[principal] += 1
+        try:
+            yield
+        finally:
+            self._of_callers[principal] -= 1
+            if not self._of_callers[principal]:
+                del self._of_callers[principal]
 
     @contextmanager
     def taken(self, method: str) -> Iterator[None]:

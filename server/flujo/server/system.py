@@ -106,4 +106,5 @@ class SystemService(system_service_pb2_grpc.SystemServiceServicer):
             max_page_size=LONGEST_PAGE,
             max_calls=self._call_limits.max_calls,
             max_waiting_calls=self._call_limits.max_waiting_calls,
+            max_calls_per_caller=self._call_limits.max_calls_per_caller,
         )

@@ -54,6 +54,11 @@ class Entry(NamedTuple):
     role: Role
     sha256: str | None
     created_at: int  # microseconds UTC
+    expires_at: int | None = None  # from then on it is as good as revoked
+
+    def is_valid(self, now: int) -> bool:
+        """True before it expires."""
+        return self.expires_at is None or now < self.expires_at
 
     @property
     def id(self) -> str:
@@ -66,23 +71,25 @@ def digest_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def add_token(path: Path, name: str, role: Role, now: int, random: Callable[[int], bytes]) -> str:
+def add_token(
+    path: Path, name: str, role: Role, now: int, random: Callable[[int], bytes], *, expires_at: int | None = None
+) -> str:
     """Make a token and return it; the file gets its digest. `random` returns so many random bytes.
 
     Raises InvalidNameError, InvalidTokensError."""
     token = PREFIX + random(32).hex()
     _check_name(name)
     with _changed(path) as entries:
-        entries.append(Entry(name, role, digest_of(token), now))
+        entries.append(Entry(name, role, digest_of(token), now, expires_at))
     return token
 
 
-def add_certificate(path: Path, name: str, role: Role, now: int) -> None:
+def add_certificate(path: Path, name: str, role: Role, now: int, *, expires_at: int | None = None) -> None:
     """Let in whoever shows a certificate with this name in it. Raises InvalidNameError, InvalidTokensError."""
     _check_name(name)
     with _changed(path) as entries:
         entries[:] = [each for each in entries if each.sha256 is not None or each.name != name]
-        entries.append(Entry(name, role, None, now))
+        entries.append(Entry(name, role, None, now, expires_at))
 
 
 def revoke(path: Path, which: str) -> Sequence[Entry]:
@@ -121,8 +128,9 @@ def _entries(path: Path, told: Any) -> Iterator[Entry]:
         raise InvalidTokensError(str(path), "it is not a file of tokens that this release reads")
     for each in told["entries"]:
         try:
-            yield Entry(str(each["name"]), Role(each["role"]), each["sha256"], int(each["created_at"]))
-        except (KeyError, TypeError, ValueError) as error:
+            expires_at = None if each.get("expires_at") is None else int(each["expires_at"])
+            yield Entry(str(each["name"]), Role(each["role"]), each["sha256"], int(each["created_at"]), expires_at)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidTokensError(str(path), f"an entry is malformed: {error!r}") from error
 
 
@@ -178,9 +186,13 @@ def _changed(path: Path) -> Iterator[list[Entry]]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         entries = read_entries(path) if path.exists() else []
         yield entries
-        _replace(path, json.dumps({"format": _FORMAT, "entries": [each._asdict() for each in entries]}, indent=1))
+        _replace(path, json.dumps({"format": _FORMAT, "entries": [_stored(each) for each in entries]}, indent=1))
     finally:
         os.close(lock)
+
+
+def _stored(entry: Entry) -> dict[str, Any]:
+    return {name: value for name, value in entry._asdict().items() if name != "expires_at" or value is not None}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from flujo.kernel.errors import (
     InvalidAddressError,
     InvalidTokensError,
     PermissionDeniedError,
+    ServerBusyError,
     ServerUnreachableError,
     UnauthenticatedError,
     UnsafeListenerError,
@@ -32,10 +33,11 @@ from flujo.kernel.events import RunCreated
 from flujo.server import Security, serve
 from flujo.server.access import OPEN, RULES, Denials, require_safe
 from flujo.server.listening import SERVICES
+from flujo.server.slots import CallLimits
 from flujo.server.tokens import Role, add_certificate, add_token, revoke
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import run_service_pb2_grpc
-from kernel.harness import Harness
+from kernel.harness import Harness, ManualClock
 from server.certificates import make_certificates
 from server.flows import WORKS, doubling, letters, waiting
 from server.harness import raised_by
@@ -122,20 +124,21 @@ def test_no_rule_is_left_over() -> None:
 
 
 @asynccontextmanager
-async def on_tcp(kernel: Kernel, **security: Any) -> AsyncIterator[str]:
+async def on_tcp(kernel: Kernel, options: Any = None, **security: Any) -> AsyncIterator[str]:
     """A server of a kernel at a port of this machine; yields its address."""
+    options = options or {}
     async with kernel, anyio.create_task_group() as group:
         yield await group.start(
-            lambda **task: serve(kernel, "tcp://127.0.0.1:0", security=Security(**security), **task)
+            lambda **task: serve(kernel, "tcp://127.0.0.1:0", security=Security(**security), **options, **task)
         )
         group.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def raw(tokens: Path) -> AsyncIterator[Any]:
+async def raw(tokens: Path, **options: Any) -> AsyncIterator[Any]:
     """A channel to a server, with nothing of our client around it."""
     async with (
-        on_tcp(Harness().kernel(doubling), tokens=tokens) as address,
+        on_tcp(Harness().kernel(doubling), options, tokens=tokens) as address,
         aio.insecure_channel(address.removeprefix("tcp://")) as channel,
     ):
         yield channel
@@ -288,7 +291,7 @@ async def test_definitions_are_refused_over_the_network_unless_they_are_allowed(
 async def test_health_is_for_all_and_reflection_for_who_may_read(tokens: Path) -> None:
     """A load balancer has no token; what the server can do is not for everybody."""
     secret = token(tokens, Role.VIEWER)
-    async with raw(tokens) as channel:
+    async with raw(tokens, reflection=True) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
         with pytest.raises(aio.AioRpcError, match="there is no service 'other'") as unknown:
@@ -302,6 +305,70 @@ async def test_health_is_for_all_and_reflection_for_who_may_read(tokens: Path) -
         assert unknown.value.code().name == "NOT_FOUND"
 
     assert refused.value.code().name == "UNAUTHENTICATED"
+
+
+async def test_over_tcp_a_server_describes_itself_only_if_it_is_asked_to(tokens: Path) -> None:
+    """What it can do is of use to whoever looks for a way in."""
+    secret = token(tokens, Role.ADMIN)
+    async with raw(tokens) as channel:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        with pytest.raises(aio.AioRpcError) as refused:
+            await stub.ServerReflectionInfo(asked, metadata=(("authorization", f"Bearer {secret}"),)).read()
+
+    assert refused.value.code().name == "UNIMPLEMENTED"
+
+
+async def test_a_token_expires_while_it_is_used(tokens: Path) -> None:
+    """Its next call is refused and says when, and a watch that is open ends before its next message."""
+    clock = ManualClock()
+    expires_at = clock.now() + 60 * 1_000_000
+    secret = add_token(tokens, "ci", Role.OPERATOR, 1, lambda size: b"7" * size, expires_at=expires_at)
+    async with (
+        on_tcp(Harness(clock).kernel(waiting), tokens=tokens) as address,
+        Client(address, credentials=Credentials(token=secret)) as client,
+    ):
+        await client.start("waiting", run_id="r")
+        async with aclosing(client.watch("r")) as events:
+            await anext(events)
+            clock.advance(60)
+            refused = await raised_by(lambda: client.signal("r", "go"))
+
+    assert isinstance(refused, UnauthenticatedError)
+    assert "has expired" in str(refused)
+
+
+async def test_one_caller_does_not_take_all_calls(tokens: Path) -> None:
+    """What is too much for one is refused by name, and others are answered."""
+    greedy, modest = token(tokens, Role.OPERATOR, "greedy"), token(tokens, Role.OPERATOR, "modest")
+    limits = {"call_limits": CallLimits(max_calls_per_caller=2)}
+    async with (
+        on_tcp(Harness().kernel(waiting), limits, tokens=tokens) as address,
+        Client(address, credentials=Credentials(token=greedy)) as client,
+        Client(address, credentials=Credentials(token=modest)) as other,
+        AsyncExitStack() as watches,
+    ):
+        await client.start("waiting", run_id="r")
+        for _ in range(2):
+            await anext(await watches.enter_async_context(aclosing(client.watch("r"))))
+        refused = await raised_by(lambda: client.summary("r"))
+        assert (await other.summary("r")).run_id == "r"
+        await watches.aclose()
+        with anyio.fail_after(20):
+            while isinstance(await raised_by_or_none(lambda: client.summary("r")), ServerBusyError):
+                await anyio.wait_all_tasks_blocked()
+
+    assert isinstance(refused, ServerBusyError)
+    assert (refused.limit, refused.size) == ("max_calls_per_caller", 2)
+
+
+async def raised_by_or_none(call: Any) -> Exception | None:
+    """What a call raises, if anything."""
+    try:
+        await call()
+    except Exception as error:
+        return error
+    return None
 
 
 async def test_a_port_that_is_taken_is_refused(tokens: Path) -> None:

@@ -163,3 +163,16 @@ def test_roles_include_each_other() -> None:
         [True, True, False],
         [True, True, True],
     ]
+
+
+def test_a_token_may_expire(path: Path) -> None:
+    """At that instant, not before; one without lasts until it is revoked, and files of before have none."""
+    add_token(path, "short", Role.VIEWER, 1, lambda size: b"s" * size, expires_at=10)
+    add_token(path, "long", Role.VIEWER, 1, lambda size: b"l" * size)
+    add_certificate(path, "ada", Role.VIEWER, 1, expires_at=20)
+    short, long, ada = read_entries(path)
+
+    assert [short.is_valid(now) for now in (0, 9, 10, 11)] == [True, True, False, False]
+    assert long.is_valid(10**18)
+    assert (ada.expires_at, ada.is_valid(20)) == (20, False)
+    assert "expires_at" not in json.loads(path.read_text())["entries"][1]

@@ -47,6 +47,9 @@ from flujo.server.tokens import Role
 @click.option(
     "--allow-definitions", is_flag=True, help="on TCP: let operators send definitions, and so run any command"
 )
+@click.option(
+    "--reflection", is_flag=True, help="on TCP: describe the services to callers who may read, as on a socket"
+)
 @click.option("--max-steps", type=click.IntRange(1), metavar="N", help="steps that run at a time (default: no limit)")
 @click.option("--max-runs", type=click.IntRange(1), metavar="N", help="runs in progress at a time (default: no limit)")
 @click.option(
@@ -79,6 +82,7 @@ def command(
     log_level: str,
     log_format: str,
     allow_definitions: bool,
+    reflection: bool,
     client_role: str,
     **files: Path | None,
 ) -> int:
@@ -117,7 +121,9 @@ def command(
         "retention": None if retention is None else _retention(retention),
     }
     log_to_stderr(log_level, log_format, verbosity=session.verbosity)
-    run_async(lambda: _serve(session, target, address, workflows, bounds, security, grace_seconds, traces, metrics))
+    how = {"grace_seconds": grace_seconds, "reflection": reflection}
+    told = (traces, None if metrics is None else ServerAddress.parse(metrics))
+    run_async(lambda: _serve(session, target, address, workflows, bounds, security, how, told))
     return 0
 
 
@@ -151,9 +157,8 @@ async def _serve(
     workflows: Sequence[Workflow],
     bounds: Mapping[str, Any],
     security: Security,
-    grace_seconds: float,
-    traces: str | None,
-    metrics: str | None,
+    how: Mapping[str, Any],
+    told: tuple[str | None, ServerAddress | None],
 ) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tasks start processes, and gRPC would act at each fork
     try:
@@ -162,8 +167,6 @@ async def _serve(
         if (error.name or "").partition(".")[0].partition("_")[0] not in ("grpc", "google"):
             raise
         raise ExtraMissingError("flujoctl serve", "grpc") from error
-
-    observing = Observing(traces, None if metrics is None else ServerAddress.parse(metrics))
 
     def started(kernel: Kernel, address: str) -> None:
         if session.output != "table":
@@ -176,7 +179,7 @@ async def _serve(
         session.note(f"try: flujoctl list --server {quote(address)}{token}{ca}")
 
     def stopping() -> None:
-        session.note(f"stopping: new calls are refused, those under way have {grace_seconds:g}s to finish")
+        session.note(f"stopping: new calls are refused, those under way have {how['grace_seconds']:g}s to finish")
 
     with Interruption() as interruption:
         with interruption.scope:
@@ -186,7 +189,7 @@ async def _serve(
                 workflows,
                 workspaces=target.workspaces,
                 **bounds,
-                options=ListenOptions(security, grace_seconds, stopping=stopping, observing=observing),
+                options=ListenOptions(security, stopping=stopping, observing=Observing(*told), **how),
                 started=started,
             )
         say("stopped cleanly; the next server continues unfinished runs")
