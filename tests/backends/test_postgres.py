@@ -368,7 +368,7 @@ class Hosts:
 
 @pytest.fixture
 async def hosts(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hosts]:
-    found = Hosts(url + "&lease=1", tmp_path, monkeypatch)
+    found = Hosts(url + "&lease=3", tmp_path, monkeypatch)
     yield found
     await found.close()
 

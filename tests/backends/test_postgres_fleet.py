@@ -57,7 +57,7 @@ def _nobody_has_done_anything() -> None:
 
 @pytest.fixture
 def url() -> str:
-    return postgres_server.new_store("&lease=1.5")
+    return postgres_server.new_store()
 
 
 @asynccontextmanager
@@ -119,10 +119,9 @@ async def test_no_kernel_takes_more_than_it_may(url: str, tmp_path: Path, monkey
                 assert [await wide.result(f"r{number}") for number in range(8)] == [f"r{n}" for n in range(8)]
 
 
-async def test_the_runs_of_a_host_that_is_gone_go_on_elsewhere(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_runs_of_a_host_that_is_gone_go_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease later, each with one body more at most, and with no step completed twice."""
+    url = postgres_server.new_store("&lease=3")
     async with fleet(url, 2, tmp_path, monkeypatch) as (one, two):
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
         async with anyio.create_task_group() as group:
@@ -203,12 +202,12 @@ async def test_an_outage_of_three_leases_takes_no_run_away(
 ) -> None:
     """Bodies stop when a kernel cannot know any more whether it counts as alive; when the server is back each kernel
     goes on with its own runs. The token of each is the one it had."""
-    url = postgres_server.new_store("&lease=1", base=own_server.url)
+    url = postgres_server.new_store("&lease=2", base=own_server.url)
     async with fleet(url, 2, tmp_path, monkeypatch) as kernels:
         for number in range(10):
             await kernels[number % 2].start(patient, run_id=f"r{number}")
         own_server.kill()
-        await anyio.sleep(3)
+        await anyio.sleep(6)
         await anyio.to_thread.run_sync(own_server.start)
         with anyio.fail_after(PATIENCE_SECONDS):
             for number in range(10):

@@ -38,7 +38,7 @@ def store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (folder / "hello.yaml").write_text(HELLO)
     (folder / "ask.yaml").write_text(ASK)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
-    return postgres_server.new_store("&lease=2").replace("postgres@", f"postgres:{SECRET}@")
+    return postgres_server.new_store("&lease=6").replace("postgres@", f"postgres:{SECRET}@")
 
 
 COMMANDS = """
