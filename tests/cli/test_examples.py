@@ -75,7 +75,7 @@ def test_an_example_works_as_printed(example: str, world: Path, folder: Path) ->
     shutil.copytree(world, folder, dirs_exist_ok=True)
     paths = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
     environment = {**os.environ, **paths, "PYTHONPATH": os.pathsep.join(sys.path)}
-    if example.startswith(("flujoctl serve", "flujoctl ping")):
+    if example.startswith(("flujoctl serve", "flujoctl ping", "flujoctl workflows")):
         _with_a_server(example, environment, folder)
         return
 
@@ -87,7 +87,7 @@ def test_an_example_works_as_printed(example: str, world: Path, folder: Path) ->
 
 
 def _with_a_server(example: str, environment: dict[str, str], folder: Path) -> None:
-    served = example if example.startswith("flujoctl serve") else "flujoctl serve"
+    served = example if example.startswith("flujoctl serve") else "flujoctl serve report.yaml"
     with subprocess.Popen(
         ["/bin/sh", "-c", f"exec {served}"], env=environment, cwd=folder, stdout=subprocess.PIPE, text=True
     ) as server:

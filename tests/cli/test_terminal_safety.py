@@ -67,7 +67,15 @@ OF_RUNS = [
 ]
 
 OTHERS = [
-    *(["list"], ["list", "--label", f"k={EVIL}"], ["list", "--status", EVIL], ["stats"], ["lens", "list"], ["prune"]),
+    *(
+        ["list"],
+        ["list", "--label", f"k={EVIL}"],
+        ["list", "--status", EVIL],
+        ["stats"],
+        ["top"],
+        ["lens", "list"],
+        ["prune"],
+    ),
     *(["validate", "evil.yaml"], ["validate", "bad.yaml"], ["run", "bad.yaml"], ["run", f"{EVIL}.yaml"]),
     *(["run", "bad.py:x"], ["run", "evil.yaml", f"{EVIL}=1"], ["run", "evil.yaml", "--id", EVIL], [EVIL]),
     *(
@@ -77,7 +85,7 @@ OTHERS = [
         ["db", "info"],
     ),
     *(["token", "create", EVIL, "--role", "viewer"], ["token", "revoke", EVIL], ["token", "list", "--tokens", EVIL]),
-    *(["tasks"], ["tasks", EVIL]),
+    *(["tasks"], ["tasks", EVIL], ["workflows"], ["workflows", EVIL]),
     *(["ping"], ["ping", "--server", EVIL], ["ping", "--server", "tcp://127.0.0.1:1", "--token-file", EVIL]),
     *(["inspect", EVIL], ["list", "--store", EVIL], ["db", "restore", EVIL], ["completion", EVIL], ["delete", EVIL]),
 ]

@@ -138,6 +138,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "flujoctl serve report.yaml --max-steps 8",
         "flujoctl serve --listen unix:runs.sock --retention completed=30d,failed=90d",
     ),
+    "workflows": (
+        "flujoctl workflows --server unix:.flujo/server.sock",
+        "flujoctl workflows report  # its definition",
+    ),
     "ping": ("flujoctl ping --server unix:.flujo/server.sock",),
     "completion": (
         "flujoctl completion bash > ~/.local/share/bash-completion/completions/flujoctl",
