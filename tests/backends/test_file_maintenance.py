@@ -10,6 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from anyio import CancelScope, from_thread
 
 from flujo.backends import FileBackend
 from flujo.backends.conformance import DEFINITION, create, creation, event, following, journal, listed, settled
-from flujo.backends.file import copying, layout
+from flujo.backends.file import copying, index, layout, view
 from flujo.backends.file.backend import _in_portions
 from flujo.backends.file.blobs import LARGE
 from flujo.backends.file.copying import Copy, Hold
@@ -470,6 +471,43 @@ async def test_what_takes_long_can_be_given_up(
     assert len(portions) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
     assert await store.count(RunFilter()) == 120
+
+
+@pytest.mark.parametrize("owner", ["two", None], ids=["an owner", "a reader"])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(index, "decode"), (view, "_has_changed"), (view, "survey")],
+    ids=["reading the index", "comparing the journals", "making the index anew"],
+)
+async def test_an_opening_can_be_given_up(
+    store: FileBackend, monkeypatch: pytest.MonkeyPatch, place: ModuleType, name: str, owner: str | None
+) -> None:
+    """It ends with the run that it looks at, however many there are; the next one opens the store as it was."""
+    await create(store, *(creation(f"r{number}", None) for number in range(120)))
+    if name == "survey":
+        (store.path / "index").unlink()
+    opening = FileBackend(store.path)
+    looked_at: list[object] = []
+    original = getattr(place, name)
+    with CancelScope() as scope:
+
+        def cancelling(*arguments: Any, **options: Any) -> Any:
+            looked_at.append(arguments)
+            if len(looked_at) == 5:
+                from_thread.run_sync(scope.cancel)
+                opening._store._view.stop.wait()
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(place, name, cancelling)
+        await opening.open(owner)
+        await opening.count(RunFilter())  # a reader makes no index before it is asked
+
+    monkeypatch.undo()
+    assert scope.cancelled_caught
+    assert len(looked_at) == 5
+    await opening.open(owner)
+    assert await opening.count(RunFilter()) == 120
+    await opening.close()
 
 
 @pytest.mark.parametrize("number", [1, 2, 30])

@@ -19,7 +19,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, sleep, to_thread
+from anyio import CancelScope, CapacityLimiter, create_task_group, sleep, sleep_forever, to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
@@ -128,7 +129,7 @@ class FileBackend(StateBackend):
         self._unusable = None
         with self._store_errors():
             try:
-                await self._open()
+                await self._open_unless_cancelled()
             except BaseException:
                 await self.close()
                 raise
@@ -143,6 +144,30 @@ class FileBackend(StateBackend):
         self._readers_lock = StoreLock(self._paths.lock)  # a lock is used by one thread
         self._kernels = KernelLocks(self._paths.kernels)
         self._writing, self._reading = Lane(), Lane()
+
+    async def _open_unless_cancelled(self) -> None:
+        """Open the store; a cancellation ends the thread that does so soon, however many runs there are."""
+        failures: list[Exception] = []
+        store, has_ended = self._store, False
+
+        async def give_up_when_cancelled() -> None:
+            try:
+                await sleep_forever()
+            finally:
+                if not has_ended:
+                    store.give_up_opening()
+
+        async with create_task_group() as group:
+            group.start_soon(give_up_when_cancelled)
+            try:
+                await self._open()
+            except Exception as error:
+                failures.append(error)
+            has_ended = True
+            group.cancel_scope.cancel()
+        await checkpoint_if_cancelled()
+        if failures:
+            raise failures[0]
 
     async def _open(self) -> None:
         is_there = await self._in_thread(partial(layout.is_there, self._paths), self._writing)

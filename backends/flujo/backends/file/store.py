@@ -86,6 +86,10 @@ class Store:
         """Learn what is there."""
         self._view.open()
 
+    def give_up_opening(self) -> None:
+        """Let an opening that is under way end soon, with OpeningGivenUp. From any thread."""
+        self._view.stop.set()
+
     def close(self) -> None:
         """Give the files back; every later call raises StoreError."""
         self._view.close()

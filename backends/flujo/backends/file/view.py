@@ -38,6 +38,10 @@ class LockIsBusy(Exception):
     """Somebody else has held the store lock for as long as we were ready to wait."""
 
 
+class OpeningGivenUp(Exception):
+    """Whoever wanted to open the store was cancelled."""
+
+
 @contextmanager
 def held(lock: StoreLock, patience: float) -> Iterator[None]:
     """Hold the store lock; raises LockIsBusy if it is not to be had within `patience` seconds."""
@@ -57,6 +61,7 @@ class View:
         self.owner = owner
         self.disk = disk
         self.mutex = threading.RLock()
+        self.stop = threading.Event()  # set once nobody waits for the opening any more
         self.run_table = RunTable()
         self.dirty_inboxes: set[str] = set()  # runs whose inboxes may hold something new
         self.last_position = 0  # the highest one that an event of a run is known to have had, also of one that is gone
@@ -171,10 +176,12 @@ class View:
         self._unverified.clear()
         self._index.open()
         for note in self._index.news():
+            self._require_wanted()
             self._learn(note)
         runs = str(self.paths.runs)
         there = {name for name in os.listdir(runs) if not name.startswith(".")}
         for name in there:
+            self._require_wanted()
             entry = self.run_table.get(name)
             if entry is None or entry.damage is not None or _has_changed(f"{runs}/{name}/{JOURNAL}", entry):
                 self._unverified.add(name)
@@ -209,7 +216,10 @@ class View:
         """Look at the files of every run that is not known for sure, and say what was found. Needs the store lock."""
         is_missing = not self._index.is_current()
         unsure = self._dirty | self._unverified
-        found = [self._survey(folder, self.run_table.get(folder)) for folder in sorted(unsure)]
+        found = []
+        for folder in sorted(unsure):
+            self._require_wanted()
+            found.append(self._survey(folder, self.run_table.get(folder)))
         for note in found:
             self._learn(note)
         self.dirty_inboxes |= unsure
@@ -298,6 +308,11 @@ class View:
         if entry.damage is not None:
             raise self.damage_error(entry, entry.damage)
         return entry
+
+    def _require_wanted(self) -> None:
+        """Raise OpeningGivenUp once nobody waits for the opening any more: of many runs it takes long."""
+        if self.stop.is_set():
+            raise OpeningGivenUp
 
     def _require_open(self) -> None:
         if not self._is_open:
