@@ -19,7 +19,15 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, create_task_group, sleep, sleep_forever, to_thread
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    create_task_group,
+    get_cancelled_exc_class,
+    sleep,
+    sleep_forever,
+    to_thread,
+)
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
@@ -147,7 +155,7 @@ class FileBackend(StateBackend):
 
     async def _open_unless_cancelled(self) -> None:
         """Open the store; a cancellation ends the thread that does so soon, however many runs there are."""
-        failures: list[Exception] = []
+        failures: list[BaseException] = []
         store, has_ended = self._store, False
 
         async def give_up_when_cancelled() -> None:
@@ -161,7 +169,9 @@ class FileBackend(StateBackend):
             group.start_soon(give_up_when_cancelled)
             try:
                 await self._open()
-            except Exception as error:
+            except get_cancelled_exc_class():
+                raise
+            except BaseException as error:  # kept out of the task group, which would hand it on inside of a group
                 failures.append(error)
             has_ended = True
             group.cancel_scope.cancel()

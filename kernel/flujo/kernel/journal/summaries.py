@@ -85,6 +85,11 @@ def next_wake(state: WorkflowState) -> int | None:
     return timeout_at if wake_at is None or timeout_at is None else min(wake_at, timeout_at)
 
 
+def is_overdue(wake_at: int | None, updated_at: int, now: int) -> bool:
+    """True for a run that is to go on at once, while it is not due for a clock that was set back since."""
+    return wake_at is not None and now < wake_at <= updated_at
+
+
 def summarize(state: WorkflowState, owner: str | None, token: int) -> RunSummary:
     """Return the summary that a commit stores beside the events; a run that nobody has to advance has no owner."""
     error = state.error

@@ -26,7 +26,7 @@ from flujo.kernel.execution.step_runner import StepRunner
 from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.state import FINAL, RunStatus, WorkflowState
-from flujo.kernel.journal.summaries import next_wake
+from flujo.kernel.journal.summaries import is_overdue, next_wake
 
 from .admission import Admission
 from .eviction import Eviction
@@ -261,8 +261,10 @@ class Driver:
                 self._alarm.note_timeout(instant, run.uid, run.state.run_id)
             if ticket.is_granted:  # while it was leaving
                 self._slot_granted(ticket)
-        elif run.state.status is RunStatus.WAITING:
-            self._alarm.note(next_wake(run.state))
+        elif run.state.status is RunStatus.WAITING and not is_overdue(
+            wake_at := next_wake(run.state), run.state.updated_at, self._clock.now()
+        ):
+            self._alarm.note(wake_at)
         else:  # something came in the tick in which it was told to leave
             self._recalls.ask(run.state.run_id)
         self._inbox.look_again()

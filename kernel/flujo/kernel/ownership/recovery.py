@@ -15,7 +15,7 @@ import anyio
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.journal.state import LIVE, RunStatus
-from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.journal.summaries import RunSummary, is_overdue
 from flujo.kernel.store.backend import RunFilter
 from flujo.kernel.store.reading import is_interrupted
 
@@ -196,8 +196,10 @@ class Recovery:
             await self._driver.end_former_life(summary.uid)
             self._runs.hold(summary.uid, summary.run_id)
             self._alarm.note(summary.wake_at)
-            if summary.status == RunStatus.WAITING and summary.parent_run_id is not None:
-                self._recalls.ask(summary.run_id)  # it may have missed the end of its parent
+            is_overdue_run = is_overdue(summary.wake_at, summary.updated_at, self._clock.now())
+            # A child may have missed the end of its parent.
+            if summary.status == RunStatus.WAITING and (is_overdue_run or summary.parent_run_id is not None):
+                self._recalls.ask(summary.run_id)
         return claimed
 
     async def _claimed_unawares(self, statuses: Sequence[str], known: Collection[str]) -> Sequence[RunSummary]:
