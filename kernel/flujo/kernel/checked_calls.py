@@ -19,7 +19,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from .errors import InvalidNameError
+from .errors import FlujoError, InvalidNameError, InvalidValueError
 
 C = TypeVar("C")
 
@@ -48,7 +48,8 @@ _WORDS_BY_NAME: Mapping[str, str] = {
 
 
 def checked(cls: type[C]) -> type[C]:
-    """Have every public method of a class refuse arguments of a wrong type with InvalidNameError. One that is async
+    """Have every public method of a class refuse arguments of a wrong type with InvalidNameError, and text that UTF-8
+    cannot hold with InvalidValueError. One that is async
     asks `_require_here` of its instance first, if the class has that."""
     for name, method in list(vars(cls).items()):
         if inspect.isfunction(method) and (name == "__init__" or not name.startswith("_")):
@@ -122,8 +123,18 @@ def check_argument(name: str, annotation: Any, value: Any) -> None:
         raise _refusal(name, annotation, value)
 
 
-def _refusal(name: str, annotation: Any, value: Any) -> InvalidNameError:
+def _refusal(name: str, annotation: Any, value: Any) -> FlujoError:
+    if isinstance(value, str) and not _is_utf8(value):
+        return InvalidValueError(name, "it is text that UTF-8 cannot hold")
     return InvalidNameError(name, _shown(value), _described(annotation))
+
+
+def _is_utf8(text: str) -> bool:
+    """True for a text that a store, and a call, can hold."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _test_of(annotation: Any) -> Callable[[Any], bool]:
@@ -141,6 +152,8 @@ def _test_of(annotation: Any) -> Callable[[Any], bool]:
         return lambda value: isinstance(value, bool)
     if kind is float:
         return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is str:
+        return lambda value: isinstance(value, str) and _is_utf8(value)
     if issubclass(kind, Mapping):
         return lambda value: isinstance(value, Mapping) and all(isinstance(each, str) for each in value)
     if kind in (Sequence, Collection, Iterable):

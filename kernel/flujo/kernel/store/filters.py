@@ -139,10 +139,14 @@ def check_statuses(statuses: Iterable[str]) -> Sequence[RunStatus]:
     return [RunStatus(status) for status in statuses]
 
 
+_LARGEST = 2**63 - 1
+
+
 def check_limit(limit: int) -> int:
-    """Return the limit itself; raises InvalidNameError for what is no whole number, or lets nothing through."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise InvalidNameError("limit", limit, "how many at most, from 1")
+    """Return the limit itself; raises InvalidNameError for what is no whole number, or lets nothing through, or is
+    larger than a store can count."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _LARGEST:
+        raise InvalidNameError("limit", limit, "how many at most, from 1 to 2^63 - 1")
     return limit
 
 

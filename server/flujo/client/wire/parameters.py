@@ -18,6 +18,7 @@ from flujo.kernel.api import Asked, Fork, Resumption, Selection, Start
 from flujo.kernel.backend import check_instant, check_labels, check_statuses, check_text
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.durations import parse_duration
+from flujo.kernel.errors import InvalidNameError
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.programs import Workflow
 from flujo.v1.payload_pb2 import Definition
@@ -66,7 +67,10 @@ def _put(request: Any, name: str, value: Any) -> None:
         case "text":
             setattr(request, field.name, check_text(name, value))
         case _:
-            setattr(request, field.name, value)
+            try:
+                setattr(request, field.name, value)
+            except ValueError as error:
+                raise InvalidNameError(name, value, "a number that the contract has room for") from error
 
 
 def _given(request: Any, name: str) -> Any:
