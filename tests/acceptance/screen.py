@@ -75,6 +75,10 @@ class Screen:
         """Press a key with control, as in press("c")."""
         self._child.sendcontrol(key)
 
+    def type(self, text: str) -> None:
+        """Type a text."""
+        self._child.send(text)
+
     def resize(self, columns: int, rows: int) -> None:
         """Give the terminal another size, which the command is told."""
         self._screen.resize(rows, columns)

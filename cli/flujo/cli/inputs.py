@@ -18,7 +18,7 @@ from flujo.kernel.backend import check_instant
 from flujo.kernel.durations import MICROSECONDS, parse_duration
 from flujo.kernel.errors import InvalidDurationError
 
-from .source_files import missing
+from .source_files import unreadable
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
 
@@ -103,10 +103,10 @@ def _parse(assignment: str) -> tuple[str, Any]:
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise missing(file) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file} is not text in UTF-8: {error.reason} at byte {error.start}") from error
     value = parse_json(text, str(file)) if file.suffix == ".json" else _read_yaml(text, file)
     if not isinstance(value, Mapping):
         raise click.UsageError(f"{file} must hold an object of parameters")

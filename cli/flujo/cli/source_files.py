@@ -55,6 +55,15 @@ def ways_on(file: Path) -> tuple[str, ...]:
     return ("flujoctl init  # puts a workflow to start from here",) if is_empty else ()
 
 
+def unreadable(file: Path, error: OSError) -> SourceNotFoundError:
+    """Return the error of a file of data that cannot be read, or is none."""
+    if isinstance(error, FileNotFoundError):
+        return missing(file)
+    if isinstance(error, IsADirectoryError):
+        return SourceNotFoundError(f"{str(file)!r} is a folder, not a file", [f"ls {quote(str(file))}"])
+    return SourceNotFoundError(f"{str(file)!r} cannot be read: {error.strerror}", [f"ls -ld {quote(str(file))}"])
+
+
 def missing(file: Path, *hints: str) -> SourceNotFoundError:
     """Return the error of a file that is not there, with the name in its folder that was probably meant."""
     try:

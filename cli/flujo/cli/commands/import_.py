@@ -12,9 +12,8 @@ from flujo.cli.connect import connected
 from flujo.cli.maintenance import run_interruptible, store_or_server, writing
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare
-from flujo.cli.source_files import missing
+from flujo.cli.source_files import unreadable
 from flujo.cli.target import ServerTarget
-from flujo.kernel.errors import StoreError
 from flujo.kernel.state import FINAL
 from flujo.kernel.transfer import Arrival, Export, Outcome, examine_export, from_json, import_run
 
@@ -54,10 +53,8 @@ def command(session: Session, path: Path) -> int:
 def _read(path: Path) -> bytes:
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except FileNotFoundError:
-        raise missing(path) from None
     except OSError as error:
-        raise StoreError(str(path), f"it cannot be read: {error.strerror}", ["name another file"]) from error
+        raise unreadable(path, error) from error
 
 
 def _show(session: Session, arrivals: Sequence[Arrival]) -> None:
