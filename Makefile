@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants test-newest test-lowest picture sbom clean
+.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants test-newest test-lowest test-pooled picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -110,6 +110,10 @@ mutants: $(VENV)/.dev ## try whether the tests notice small changes: make mutant
 
 test-newest: ## run the tests on the newest Python and SQLite, in a Debian tree under build/, as root
 	tests/environments/newest.sh $(ARGS) $(TESTS)
+
+POOLED = tests/backends/test_conformance.py tests/backends/test_postgres.py tests/backends/test_postgres_fleet.py tests/cli/test_postgres.py
+test-pooled: $(VENV)/.dev ## run the tests of the postgres backend through PgBouncer, which has to be installed
+	FLUJO_PGBOUNCER=$$(command -v pgbouncer) $(BIN)/python tests/suite.py -k postgres $(POOLED)
 
 test-lowest: $(VENV)/.dev ## run the tests with the lowest versions that pyproject.toml allows
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest

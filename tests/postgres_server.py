@@ -238,15 +238,76 @@ def _wait_for_end(pid: int) -> None:
         time.sleep(0.005)
 
 
+class Pooler:
+    """PgBouncer in front of a server, which gives each transaction another session."""
+
+    def __init__(self, program: str, server: Server) -> None:
+        self._program = program
+        self._server = server
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = server.folder / "pool"
+
+    @property
+    def url(self) -> str:
+        """Return the URL of the server through it. Before release 1.21 it knows no prepared statements."""
+        told = subprocess.run([self._program, "--version"], capture_output=True, text=True, check=True).stdout
+        release = tuple(map(int, told.split()[1].split(".")[:2]))
+        options = "" if release >= (1, 21) else "&statement_cache_size=0"
+        return f"postgresql://postgres@/postgres?host={self.folder}&port=6432{options}"
+
+    def start(self) -> None:
+        """Start it and return when its socket is there."""
+        self.folder.mkdir(exist_ok=True)
+        settings = self.folder / "pgbouncer.ini"
+        prepared = "" if "statement_cache_size" in self.url else "max_prepared_statements = 200"
+        settings.write_text(f"""
+[databases]
+postgres = host={self._server.folder} port={self._server.port} user=postgres
+[pgbouncer]
+unix_socket_dir = {self.folder}
+listen_addr =
+listen_port = 6432
+auth_type = any
+pool_mode = transaction
+default_pool_size = 20
+max_client_conn = 1000
+{prepared}
+""")
+        user = nobody()
+        if user is not None:
+            for path in (self.folder, settings):
+                shutil.chown(path, user)
+        command = [self._program, "-q", str(settings)]
+        self._process = subprocess.Popen(command, user=user, group=_group(), extra_groups=_groups(), cwd="/")
+        while not (self.folder / ".s.PGSQL.6432").exists():
+            if self._process.poll() is not None:
+                raise RuntimeError("PgBouncer does not start")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
 def main(folder: Path, session: int) -> None:
-    """Run a server until the session is over, and leave nothing behind."""
+    """Run a server until the session is over, and leave nothing behind. With FLUJO_PGBOUNCER, a path of that program,
+    everybody is led through it."""
     server = Server(folder / "server", SETTINGS)
+    program = os.environ.get("FLUJO_PGBOUNCER")
+    pooler = Pooler(program, server) if program else None
     try:
         server.start()
-        (folder / f"{READY}.new").write_text(server.url)
+        if pooler is not None:
+            pooler.start()
+        (folder / f"{READY}.new").write_text(server.url if pooler is None else pooler.url)
         (folder / f"{READY}.new").rename(folder / READY)
         _wait_for_end(session)
     finally:
+        if pooler is not None:
+            pooler.stop()
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 

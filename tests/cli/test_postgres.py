@@ -102,6 +102,7 @@ def test_every_command_works_and_shows_no_password(flujoctl: Flujoctl, store: st
     assert SECRET not in (folder / "copy.db").read_bytes().decode(errors="replace")
 
 
+@pytest.mark.skipif("FLUJO_PGBOUNCER" in os.environ, reason="about what a pooler says otherwise")
 def test_a_server_that_is_away_is_an_error_with_a_way_on(flujoctl: Flujoctl, folder: Path) -> None:
     """At once, and without its password; so is a database that is not there, and a URL that cannot be read."""
     for url, problem in (

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from flujo.backends.file import FileBackend
 from flujo.backends.file.backend import Lane
 from flujo.backends.file.journal import from_json, scan
 from flujo.backends.memory import InMemoryBackend, MemoryStore
+from flujo.backends.postgres import PostgresBackend
+from flujo.backends.postgres.connection import Connection, Refusal
+from flujo.backends.postgres.url import parse
 from flujo.backends.sqlite import SQLiteBackend
 from flujo.kernel.backend import Request, StateBackend
 from flujo.kernel.errors import StoreError
@@ -107,6 +113,50 @@ class SQLitePlace:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class PostgresPlace:
+    """A store on PostgreSQL, looked at by a thread that has an event loop and a connection of its own."""
+
+    _ROWS = "SELECT e.seq, e.at, e.type, e.format, e.body, e.payload FROM @.events e JOIN @.runs r USING (run)"
+    _REQUESTS = "SELECT i.kind, i.body, i.at FROM @.inbox i JOIN @.runs r USING (run)"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self._connection: Connection | None = None
+
+    def open(self) -> PostgresBackend:
+        return PostgresBackend(self._url)
+
+    def kill(self, handle: StateBackend) -> None:
+        if isinstance(handle, PostgresBackend):
+            handle.kill()
+
+    def rows(self, run_id: str) -> Sequence[EventRow]:
+        return [EventRow(*row) for row in self._ask(f"{self._ROWS} WHERE r.run_id = $1 ORDER BY e.seq", run_id)]
+
+    def requests(self, run_id: str) -> Sequence[Request]:
+        return [Request(*row) for row in self._ask(f"{self._REQUESTS} WHERE r.run_id = $1 ORDER BY i.id", run_id)]
+
+    def _ask(self, query: str, run_id: str) -> Sequence[Sequence[Any]]:
+        if self._portal is None:
+            self._portal = self._stack.enter_context(start_blocking_portal())
+            self._connection = self._portal.call(Connection.connect, parse(self._url))
+        assert self._connection is not None
+        try:
+            return self._portal.call(self._connection.fetch, query, run_id)
+        except Refusal as error:
+            if error.code not in ("3F000", "42P01"):  # there is no store yet
+                raise
+            return []
+
+    def close(self) -> None:
+        if self._portal is not None and self._connection is not None:
+            self._portal.call(self._connection.close)
+        self._stack.close()
+        self._portal = self._connection = None
 
 
 class FilePlace:

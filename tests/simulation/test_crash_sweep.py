@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import postgres_server
 from simulation.clock import Loop
-from simulation.places import FilePlace, SQLitePlace
+from simulation.places import FilePlace, PostgresPlace, SQLitePlace
 from simulation.scenario import FULL, LEAN, Scenario
 from simulation.sweep import simulate, sweep, uninterrupted
 from simulation.world import Fault, Point
@@ -56,6 +57,18 @@ def test_crash_at_every_write_of_a_file(fault: Fault, tmp_path: Path) -> None:
 
     def make_store() -> SQLitePlace:
         return SQLitePlace(tmp_path / str(next(numbers)) / "state.db")
+
+    points = sum(1 for _ in sweep("asyncio", fault, LEAN, make_store=make_store, pace=0.003))
+
+    assert points > 10
+
+
+@crashes
+def test_crash_at_every_write_of_a_database(fault: Fault) -> None:
+    """The same holds for PostgreSQL, in real time; what is left on the server of a kernel that died is its lease."""
+
+    def make_store() -> PostgresPlace:
+        return PostgresPlace(postgres_server.new_store())
 
     points = sum(1 for _ in sweep("asyncio", fault, LEAN, make_store=make_store, pace=0.003))
 
