@@ -66,12 +66,13 @@ class _Run:
     events: list[EventRow]  # events[n] has seq n + 1
 
 
-class _Place(NamedTuple):
-    """An event of a run, as the order of all events knows it. The run may be gone by now."""
+class _Stretch(NamedTuple):
+    """The events of one commit in the order of all events: the position and the number of the first, and how many."""
 
     position: int
     run: _Run
     seq: int
+    length: int
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class MemoryStore:
     runs: dict[str, _Run] = field(default_factory=dict)  # by lower-case id: ids are unique regardless of case
     order: list[tuple[int, str]] = field(default_factory=list)  # (created_at, run_id) of every run, ascending
     positions: int = 0  # the last one given out
-    changes: list[_Place] = field(default_factory=list)  # of every event, ascending
+    changes: list[_Stretch] = field(default_factory=list)  # every event of every run, ascending
     inbox: dict[int, Posted] = field(default_factory=dict)  # in the order of posting
     definitions: dict[str, StoredDefinition] = field(default_factory=dict)
     alive: set[str] = field(default_factory=set)  # the owners whose handles are open
@@ -165,7 +166,7 @@ class InMemoryBackend(StateBackend):
         if key in self.store.runs:
             return Refused.EXISTS
         self.store.runs[key] = run = _Run(commit.summary, list(commit.rows))
-        self._add_changes(run, commit)
+        self._note(run, commit)
         insort(self.store.order, (commit.summary.created_at, commit.run_id))
         return None
 
@@ -178,13 +179,14 @@ class InMemoryBackend(StateBackend):
             return refusal((stored.uid, stored.token, stored.seq), commit)
         run.summary = keep_fixed_columns(stored, commit.summary)
         run.events.extend(commit.rows)
-        self._add_changes(run, commit)
+        self._note(run, commit)
         return None
 
-    def _add_changes(self, run: _Run, commit: Commit) -> None:
-        for row in commit.rows:
-            self.store.positions += 1
-            self.store.changes.append(_Place(self.store.positions, run, row.seq))
+    def _note(self, run: _Run, commit: Commit) -> None:
+        """Give the events of a commit their positions."""
+        store, length = self.store, len(commit.rows)
+        store.changes.append(_Stretch(store.positions + 1, run, commit.expected_seq + 1, length))
+        store.positions += length
 
     async def claim(self, run_id: str) -> RunSummary:
         await self._enter()
@@ -264,7 +266,7 @@ class InMemoryBackend(StateBackend):
 
     def _remove(self, summary: RunSummary) -> None:
         gone = self.store.runs.pop(summary.run_id.lower())
-        self.store.changes = [place for place in self.store.changes if place.run is not gone]
+        self.store.changes = [stretch for stretch in self.store.changes if stretch.run is not gone]
         del self.store.order[bisect_left(self.store.order, (summary.created_at, summary.run_id))]
         for posted in [posted for posted in self.store.inbox.values() if posted.uid == summary.uid]:
             del self.store.inbox[posted.id]
@@ -318,10 +320,14 @@ class InMemoryBackend(StateBackend):
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
         await self._enter()
         start = bisect_right(self.store.changes, after, key=attrgetter("position"))
-        return [
-            Change(place.position, place.run.summary.run_id, place.run.summary.uid, place.run.events[place.seq - 1])
-            for place in islice(self.store.changes, start, start + limit)
-        ]
+        each_event = (
+            Change(stretch.position + index, run.summary.run_id, run.summary.uid, run.events[stretch.seq - 1 + index])
+            for stretch in islice(self.store.changes, max(0, start - 1), None)
+            for run in (stretch.run,)
+            for index in range(stretch.length)
+            if stretch.position + index > after
+        )
+        return list(islice(each_event, limit))
 
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
         await self._enter()

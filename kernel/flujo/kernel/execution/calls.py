@@ -9,30 +9,36 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MOST = 64
-"""So many are kept until those that have ended are sorted out: each costs the path every step takes a few
-nanoseconds."""
+_MANY = 64
+"""So many are kept at least until those that have ended are sorted out."""
 
 
 class Calls:
-    """The calls of one program. What it has dropped lives here until its end."""
+    """The calls of one program. What it has dropped lives here until its end.
 
-    __slots__ = ("_made",)
+    Every step takes note of itself here, so it costs little: of a program that does one thing after the other only the
+    last call is kept, which has ended when the next one is made."""
+
+    __slots__ = ("_made", "_most")
 
     def __init__(self) -> None:
-        self._made: list[Coroutine[Any, Any, Any]] = []
+        self._made: list[Any] = []
+        self._most = _MANY
 
-    def made(self, call: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-        """Take note of a call, and return it."""
+    def note(self, call: Coroutine[Any, Any, Any]) -> None:
+        """Take note of a call."""
         made = self._made
+        if made and not (last := made[-1]).cr_suspended and last.cr_frame is None:
+            made[-1] = call
+            return
         made.append(call)
-        if len(made) > _MOST:
-            self._made = [each for each in made if each.cr_frame is not None]  # type: ignore[attr-defined]
-        return call
+        if len(made) > self._most:
+            self._made = [each for each in made if each.cr_suspended or each.cr_frame is not None]
+            self._most = max(_MANY, 2 * len(self._made))
 
     def end(self) -> Sequence[str]:
         """Forget all calls; return those that nobody has awaited, as `ctx.step(pay)`."""
@@ -50,9 +56,11 @@ def noted(method: F) -> F:
 
     @wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        return cast("Coroutine[Any, Any, Any]", self.calls.made(method(self, *args, **kwargs)))
+        made: Coroutine[Any, Any, Any] = method(self, *args, **kwargs)
+        self.calls.note(made)
+        return made
 
-    return cast(F, call)
+    return call  # type: ignore[return-value]  # it is called as the method is
 
 
 _ABOUT = ("function", "workflow", "signal", "duration")

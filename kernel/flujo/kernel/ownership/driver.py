@@ -343,6 +343,7 @@ class Driver:
     def committed(self, uid: str) -> None:
         """Wake the watchers of a run, and those of all runs, and start the next in the queue if this one waits now."""
         self.admission.call_next()
-        for watched in (uid, ANY_RUN):
-            if (change := self._changes.pop(watched, None)) is not None:
-                change.set()
+        if self._changes:
+            for watched in (uid, ANY_RUN):
+                if (change := self._changes.pop(watched, None)) is not None:
+                    change.set()
