@@ -181,8 +181,8 @@ def test_the_timeout_of_a_run_can_stand_among_the_settings(folder: Path, flujoct
             "2:38: `retry` is not for all steps; write `retry` beside it",
         ),
         ("defaults: {timeout: soon}", '2:21: `timeout`: "soon" is not a duration'),
-        ("settings: {on_overlap: skip}", "2:24: `on_overlap: skip` is not supported by this release"),
-        ("settings: {on_overlap: no}", '2:24: `on_overlap` must be allow, skip, queue or fail, not "no"'),
+        ("settings: {on_overlap: no}", '2:24: `on_overlap` must be one of allow, skip, queue, fail, not "no"'),
+        ("settings: {on_overlap: [skip]}", '2:24: `on_overlap` must be one of allow, skip, queue, fail, not ["skip"]'),
         ("settings: {max_workers: none}", '2:25: `max_workers` must be an integer, not "none"'),
         (
             "timeout: 1s\nsettings: {timeout: 2s}",

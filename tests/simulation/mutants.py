@@ -6,7 +6,7 @@ breaks (`invariant_checker.INVARIANTS`), and what that looks like."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -176,9 +176,9 @@ def forgets_the_token() -> Iterator[None]:
     """A commit is compared with the last event of its run, but not with the token of its owner."""
     extend = InMemoryBackend._extend
 
-    def forgetful(self: InMemoryBackend, commit: Commit) -> Refused | None:
+    def forgetful(self: InMemoryBackend, commit: Commit, blocked: Collection[str]) -> Refused | None:
         run = self._find(commit.run_id)
-        return extend(self, commit if run is None else commit._replace(token=run.summary.token))
+        return extend(self, commit if run is None else commit._replace(token=run.summary.token), blocked)
 
     with mock.patch.object(InMemoryBackend, "_extend", forgetful):
         yield

@@ -87,7 +87,7 @@ def test_whatever_the_reader_accepts_fits() -> None:
         f"{HEAD}flows: {{default: x}}\n",
         f"{HEAD}flows: {{definitions: [{{x: a}}]}}\n",
         f"{HEAD}imports: [{{file: x}}]\n",
-        f"{HEAD}settings: {{on_overlap: skip}}\n",
+        f"{HEAD}settings: {{on_overlap: wait}}\n",
         f"{HEAD}defaults: {{retires: 1}}\n",
         f"{HEAD}env: [A]\n",
         "name: x\nsteps: [{name: a}]\n",

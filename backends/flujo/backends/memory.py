@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
@@ -57,7 +57,7 @@ from flujo.kernel.events import EventRow
 from flujo.kernel.state import FINAL
 
 from .pages import page_position, page_token, place
-from .selection import Families, chooser, prunable, tally
+from .selection import Families, chooser, matches, overlapping, prunable, tally
 
 
 @dataclass(slots=True)
@@ -150,8 +150,9 @@ class InMemoryBackend(StateBackend):
         refused: dict[str, Refused] = {}
         for commit in commits:
             _require_well_formed(commit)
+        blocked = overlapping(commits, self._uids_of)
         for commit in commits:
-            refusal = self._create(commit) if commit.expected_seq == 0 else self._extend(commit)
+            refusal = self._create(commit, blocked) if commit.expected_seq == 0 else self._extend(commit, blocked)
             if refusal is not None:
                 refused[commit.uid] = refusal
                 continue
@@ -161,22 +162,29 @@ class InMemoryBackend(StateBackend):
                 self.store.definitions.setdefault(commit.definition.digest, commit.definition)
         return refused
 
-    def _create(self, commit: Commit) -> Refused | None:
+    def _uids_of(self, filter: RunFilter) -> Iterator[str]:
+        return (run.uid for run in self._summaries() if matches(filter, run))
+
+    def _create(self, commit: Commit, blocked: Collection[str]) -> Refused | None:
         key = commit.run_id.lower()
         if key in self.store.runs:
             return Refused.EXISTS
+        if commit.uid in blocked:
+            return Refused.OVERLAPS
         self.store.runs[key] = run = _Run(commit.summary, list(commit.rows))
         self._note(run, commit)
         insort(self.store.order, (commit.summary.created_at, commit.run_id))
         return None
 
-    def _extend(self, commit: Commit) -> Refused | None:
+    def _extend(self, commit: Commit, blocked: Collection[str]) -> Refused | None:
         run = self._find(commit.run_id)
         if run is None:
             return refusal(None, commit)
         stored = run.summary
         if (stored.uid, stored.token, stored.seq) != (commit.uid, commit.token, commit.expected_seq):
             return refusal((stored.uid, stored.token, stored.seq), commit)
+        if commit.uid in blocked:
+            return Refused.OVERLAPS
         run.summary = keep_fixed_columns(stored, commit.summary)
         run.events.extend(commit.rows)
         self._note(run, commit)

@@ -11,7 +11,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
-from flujo.kernel.backend import SAME_VALUE, RunFilter, RunSummary, WorkflowStats, is_child
+from flujo.kernel.backend import (
+    SAME_VALUE,
+    Commit,
+    RunFilter,
+    RunSummary,
+    WorkflowStats,
+    in_the_way_of,
+    is_child,
+)
 from flujo.kernel.state import FINAL, RunStatus
 
 from .pages import Position
@@ -64,6 +72,22 @@ def conditions(filter: RunFilter) -> list[Condition]:
         labels = {(name, value) for name, value in filter.labels}
         asked.append(lambda run: labels <= json.loads(run.labels).items())
     return asked
+
+
+def overlapping(commits: Sequence[Commit], unfinished: Callable[[RunFilter], Iterable[str]]) -> frozenset[str]:
+    """Return the uids of the commits of a batch with `alone_from` that another run is in the way of. `unfinished` gives
+    the uids of the runs in the store that match a filter.
+
+    What an earlier commit ends is still in the way: that commit may be refused."""
+    found: set[str] = set()
+    for number, commit in enumerate(commits):
+        if commit.alone_from is None:
+            continue
+        filter = in_the_way_of(commit)
+        others = {*unfinished(filter), *(each.uid for each in commits[:number] if matches(filter, each.summary))}
+        if others - found - {commit.uid}:
+            found.add(commit.uid)
+    return frozenset(found)
 
 
 def settled_at(run: RunSummary) -> int | None:

@@ -61,6 +61,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.RunExistsError: 4,
     errors.RunReplacedError: 4,
     errors.RequestReusedError: 4,
+    errors.RunOverlapError: 4,
     errors.RunActiveError: 4,
     errors.RunFinishedError: 4,
     errors.RunNotResumableError: 4,

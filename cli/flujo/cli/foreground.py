@@ -17,6 +17,7 @@ from flujo.kernel import (
     RunStatus,
     StepState,
     StoredDefinition,
+    Why,
     Workflow,
     WorkflowState,
 )
@@ -106,6 +107,10 @@ async def _follow(
 
     if handle.created:
         display.note(f"run {run_id}")
+    for reason in (await runs.explain(run_id)).reasons if (await runs.summary(run_id)).status == "pending" else ():
+        if reason.why is Why.OVERLAP:
+            display.note(reason.text)
+            session.suggest(reason.commands[0])
     follower = Follower(runs, run_id, display.show, announce, after_seq=after_seq)
     while True:
         async with alongside(lambda: runs.wait(run_id)), hearing(runs, run_id, display):

@@ -52,6 +52,7 @@ from .store.backend import Order, Page, Posted, RunFilter, StateBackend, StoredD
 from .store.deletion import Deletion
 from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
 from .store.following import Followed, Following, RunChooser, RunEvent, WatchQuery, check_types
+from .store.overlaps import ahead_of
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
 from .store.reading import is_interrupted, post, read_request, read_state, recorded
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
@@ -210,7 +211,9 @@ class Observer:
         obstacle = None
         if state.unowned and self._registry.load is not None:
             obstacle = await self._registry.obstacle(state, self.backend)
-        explanation = explain(state, self.clock.now(), obstacle=obstacle, untaken=untaken)
+        ahead = await ahead_of(self.backend, state)
+        told = None if ahead is None else (ahead.summary.run_id, ahead.status)
+        explanation = explain(state, self.clock.now(), obstacle=obstacle, untaken=untaken, ahead=told)
         return explanation._replace(rest=await self._rests.rest(run_id))
 
     async def read_log(self, run_id: str, **wanted: Unpack[LogOptions]) -> LogPart:

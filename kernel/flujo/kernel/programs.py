@@ -23,6 +23,7 @@ from .execution.programs import (
 from .execution.signature import Inputs
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
+from .journal.overlap import Overlap
 from .journal.plans import ALWAYS, ANY, NOTHING, clean_ups, dependencies, followers, loop_of, planned_name, reached
 from .journal.retry import NO_RETRY, RetryPolicy
 from .journal.step_choice import EVERY_STEP, StepChoice, choice_in
@@ -47,6 +48,7 @@ __all__ = [
     "ItemOutcome",
     "Loop",
     "LoopEnd",
+    "Overlap",
     "P",
     "Program",
     "R",

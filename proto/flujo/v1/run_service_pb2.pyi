@@ -168,6 +168,8 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     """It waits for a free slot."""
     REASON_KIND_STOPPING: _ReasonKind.ValueType  # 14
     """A cancel or a pause was asked for, and a body has not ended yet."""
+    REASON_KIND_OVERLAP: _ReasonKind.ValueType  # 15
+    """It begins once an earlier run of its workflow has ended."""
 
 class ReasonKind(_ReasonKind, metaclass=_ReasonKindEnumTypeWrapper):
     """Kinds of reasons."""
@@ -202,6 +204,8 @@ REASON_KIND_LIMIT: ReasonKind.ValueType  # 13
 """It waits for a free slot."""
 REASON_KIND_STOPPING: ReasonKind.ValueType  # 14
 """A cancel or a pause was asked for, and a body has not ended yet."""
+REASON_KIND_OVERLAP: ReasonKind.ValueType  # 15
+"""It begins once an earlier run of its workflow has ended."""
 Global___ReasonKind: _TypeAlias = ReasonKind  # noqa: Y015
 
 class _ImportOutcome:

@@ -144,6 +144,10 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.StoreNotFoundError: (_NOT_FOUND, _STORE),
     errors.RunExistsError: (_EXISTS, {"run_id": _TEXT, "difference": _TEXT}),
     errors.RequestReusedError: (_EXISTS, {"run_id": _TEXT, "request_id": _TEXT}),
+    errors.RunOverlapError: (
+        _PRECONDITION,
+        {"workflow": _TEXT, "run_id": _TEXT, "status": _TEXT, "on_overlap": _TEXT},
+    ),
     errors.AddressInUseError: (_EXISTS, {"address": _TEXT}),
     errors.CursorError: (
         grpc.StatusCode.OUT_OF_RANGE,

@@ -130,6 +130,12 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
           [LIST, FLUJO_CANCEL])],
     ),
     (
+        [], {"ahead": ("q", "interrupted")},
+        [(Why.OVERLAP, None, None,
+          "it begins once run q, which is interrupted, has ended: its workflow says on_overlap: queue",
+          ["flujoctl resume q", "flujoctl cancel q", FLUJO_CANCEL])],
+    ),
+    (
         [A], {"queued": ["b"]},
         [(Why.WORKING, "a", None, "step 'a' has been at work for 30s, attempt 1", [FLUJO_WATCH]),
          (Why.LIMIT, "b", None, "step 'b' waits for a free slot: the limit on concurrent steps is reached",

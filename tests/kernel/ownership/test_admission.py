@@ -14,7 +14,7 @@ from kernel.harness import ManualClock
 
 
 def at_work(uid: str, status: RunStatus = RunStatus.RUNNING) -> Any:
-    return SimpleNamespace(uid=uid, state=SimpleNamespace(run_id=f"run-{uid}", status=status))
+    return SimpleNamespace(uid=uid, state=SimpleNamespace(run_id=f"run-{uid}", status=status), is_in_line=False)
 
 
 def admission(runs: LiveRuns, max_runs: int | None) -> Admission:

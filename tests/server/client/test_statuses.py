@@ -43,6 +43,7 @@ SAMPLES: list[FlujoError] = [
     errors.CursorError("r-1", 9, 4),
     errors.RunExistsError("r-1", "other inputs"),
     errors.RequestReusedError("r-1", "req-1"),
+    errors.RunOverlapError("report", "r-1", "interrupted", "fail"),
     errors.RunActiveError("r-1", "host-17-abc"),
     errors.RunFinishedError("r-1", "completed"),
     errors.RunNotResumableError("r-1", "completed"),

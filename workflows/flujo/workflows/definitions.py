@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import Problem
-from flujo.kernel.programs import ALWAYS, EVERY_STEP, NOTHING, Retention, RetryPolicy, StepChoice
+from flujo.kernel.programs import ALWAYS, EVERY_STEP, NOTHING, Overlap, Retention, RetryPolicy, StepChoice
 
 from .documents import WHOLE_FILE, Position
 from .graphs import Graph
@@ -228,3 +228,8 @@ class Definition:
     def max_jumps(self) -> int:
         """Return how often a run may jump back."""
         return int(self.settings.get("max_jumps", MAX_JUMPS))
+
+    @property
+    def on_overlap(self) -> Overlap:
+        """Return what a run does that is started while another one of the workflow is not finished."""
+        return Overlap(self.settings.get("on_overlap") or Overlap.ALLOW)

@@ -11,6 +11,7 @@ from typing import Any
 
 from flujo.kernel.errors import DeclarationError
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
+from flujo.kernel.programs import Overlap
 
 from .definition_keys import (
     DEFAULTS_KEYS,
@@ -251,7 +252,7 @@ _SETTINGS: Schema = {
         "max_workers": {"anyOf": [_number("max_workers"), {"type": "null"}]},
         "timeout": {"anyOf": [_DURATION, {"type": "null"}]},
         "shell": _TEXT,
-        "on_overlap": {"enum": ["allow", None]},
+        "on_overlap": {"enum": [*Overlap, None], "description": "what a run does that is started beside another one"},
         "error_handling": {
             "anyOf": [
                 _mapping(

@@ -177,6 +177,7 @@ def _workflow_of(
         retention=definition.retention,
         clean_up=tidy_up if definition.has_clean_ups else None,
         clean_up_seconds=definition.clean_up_seconds,
+        on_overlap=definition.on_overlap,
     )
 
 

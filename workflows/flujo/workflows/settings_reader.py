@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from flujo.kernel.programs import Overlap
+
 from .definition_keys import DEFAULTS_KEYS, ERROR_HANDLING_KEYS, check_keys
 from .documents import Node, Position, Problems
 from .http_rules import rules_of
@@ -17,7 +19,6 @@ WITHOUT_TIMEOUT = ("wait_signal", "sleep", "workflow")
 """Tasks that wait for something else: how long an attempt of work may take says nothing about them."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_INSTEAD_OF_OVERLAP = "for example from cron: flock --nonblock /tmp/NAME.lock flujoctl run FILE"
 
 
 class SettingsReader(NodeReader):
@@ -94,16 +95,9 @@ class SettingsReader(NodeReader):
         return [_with(step, known, node.keys) for step in steps]
 
     def _check_overlap(self, node: Node | None) -> None:
-        if node is None or node.value in ("allow", None):
-            return
-        if node.value in ("skip", "queue", "fail"):
-            self._add(
-                node.at,
-                f"`on_overlap: {node.value}` is not supported by this release, where runs of a workflow may overlap; "
-                f"keep them apart where they are started, {_INSTEAD_OF_OVERLAP}",
-            )
-        else:
-            self._add(node.at, f"`on_overlap` must be allow, skip, queue or fail, not {shown(node.plain())}")
+        if node is not None and node.value not in (*Overlap, None):
+            choices = ", ".join(Overlap)
+            self._add(node.at, f"`on_overlap` must be one of {choices}, not {shown(node.plain())}")
 
     def _check_error_handling(self, node: Node | None) -> None:
         """Take what is so here in any case, and refuse what is not."""

@@ -25,6 +25,7 @@ from . import (
     journals,
     lifecycle,
     maintenance,
+    overlapping,
     owning,
     pages,
     payloads,
@@ -57,6 +58,7 @@ __all__ = [
 BEHAVIOURS: tuple[Behaviour, ...] = suite(
     lifecycle,
     appending,
+    overlapping,
     payloads,
     definitions,
     owning,

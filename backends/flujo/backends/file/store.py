@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from flujo.backends.locks import StoreLock
 from flujo.backends.pages import Position
-from flujo.backends.selection import prunable, tally
+from flujo.backends.selection import overlapping, prunable, tally
 from flujo.kernel.backend import (
     READ_BYTES,
     Change,
@@ -117,14 +117,16 @@ class Store:
         with self._view.mutex:
             # Not only one more than the last: that may have been of a run that is gone, and forgotten with it.
             position = max(self._view.last_position, time.time_ns() // 1000)
+            blocked = overlapping(commits, self._uids_of)
             for commit in commits:
                 position += len(commit.rows)
                 folder = safe_name(commit.run_id)
-                if commit.expected_seq == 0:
-                    if folder in creations or self._view.run_table.get(folder) is not None:
-                        refused[commit.uid] = Refused.EXISTS
-                    else:
-                        creations[folder], positions[folder] = commit, position
+                if commit.expected_seq == 0 and (folder in creations or self._view.run_table.get(folder) is not None):
+                    refused[commit.uid] = Refused.EXISTS
+                elif commit.uid in blocked:
+                    refused[commit.uid] = Refused.OVERLAPS
+                elif commit.expected_seq == 0:
+                    creations[folder], positions[folder] = commit, position
                 elif isinstance(extension := self._extension(folder, commit, position), Refused):
                     refused[commit.uid] = extension
                 else:
@@ -139,6 +141,9 @@ class Store:
             self._view.publish(done)
             self._forget_requests(commit for commit in commits if commit.uid not in refused)
         return refused
+
+    def _uids_of(self, filter: RunFilter) -> Iterator[str]:
+        return (entry.summary.uid for entry in self._view.run_table.matching(filter))
 
     def _extension(self, folder: str, commit: Commit, position: int) -> Extension | Refused:
         """Return what a commit adds to its run, or why it is refused."""

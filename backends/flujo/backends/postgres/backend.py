@@ -195,12 +195,15 @@ class PostgresBackend(StateBackend):
         if not commits:
             return {}
         await checkpoint_if_cancelled()
-        batch = self._journal.prepare(tuple(commits))
+        is_apart = any(commit.alone_from is not None for commit in commits)
+        batch = None if is_apart else self._journal.prepare(tuple(commits))
         tries = 0
 
         async def make(connection: Connection) -> dict[str, Refused]:
             nonlocal tries
             tries += 1
+            if batch is None:
+                return await self._journal.make_apart(commits, connection, is_repeat=tries > 1)
             return await self._journal.make(batch, connection, is_repeat=tries > 1)
 
         try:

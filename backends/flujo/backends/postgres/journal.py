@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 from flujo.backends import row_checksums
 from flujo.backends.payloads import LARGEST_INLINE, digest_of
-from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunSummary, refusal
+from flujo.backends.selection import overlapping
+from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunFilter, RunSummary, in_the_way_of, refusal
 
 from . import rows
 from .connection import Connection, Row
@@ -113,6 +114,28 @@ class Journal:
             self._cached.clear()
         self._cached[commit.uid] = _CachedSummary(commit.token, cold, steady)
 
+    async def make_apart(
+        self, commits: Sequence[Commit], connection: Connection, *, is_repeat: bool
+    ) -> dict[str, Refused]:
+        """Make commits some of which no run of their workflow may be in the way of. Whoever makes such commits of one
+        workflow waits for the other, so that none of them passes unseen."""
+        apart = [commit for commit in commits if commit.alone_from is not None]
+        async with connection.transaction():
+            for workflow in sorted({commit.summary.workflow for commit in apart}):
+                await connection.fetch(_LOCK, f"flujo: runs of {workflow}")
+            unfinished: dict[RunFilter, list[str]] = {}
+            for filter in map(in_the_way_of, apart):
+                found = await connection.fetch(_UNFINISHED, filter.workflow, list(filter.statuses), filter.created_from)
+                unfinished[filter] = [uid for (uid,) in found]
+            blocked = overlapping(commits, unfinished.__getitem__)
+            refused: dict[str, Refused] = {}
+            for commit in apart:
+                if commit.uid in blocked:
+                    is_taken = commit.expected_seq == 0 and await connection.fetch(_TAKEN, commit.run_id)
+                    refused[commit.uid] = Refused.EXISTS if is_taken else Refused.OVERLAPS
+            batch = self.prepare([commit for commit in commits if commit.uid not in blocked])
+            return refused | await self.make(batch, connection, is_repeat=is_repeat)
+
     async def make(self, batch: Batch, connection: Connection, *, is_repeat: bool) -> dict[str, Refused]:
         """Make the commits; the uids of those that were refused, and why. With `is_repeat` an earlier try may have made
         them already."""
@@ -127,6 +150,11 @@ class Journal:
         for uid in left:
             self._cached.pop(uid, None)
         return {uid: why for uid, why in refused.items() if why is not None}
+
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+_UNFINISHED = "SELECT r.uid FROM @.runs r WHERE r.workflow = $1 AND r.status = ANY ($2::text[]) AND r.created_at >= $3"
+_TAKEN = "SELECT 1 FROM @.runs r WHERE lower(r.run_id) = lower($1)"
 
 
 def _judge(batch: Batch, uid: str, stored: Row | None, is_repeat: bool) -> Refused | None:
@@ -190,7 +218,7 @@ def _extension_values(
 ) -> list[list[Any]]:
     heads = [
         (uid, token, expected, rows.changing_checksum(summary, steady), *values_of(summary))
-        for (_, uid, token, expected, _, summary, _, _), steady in commits
+        for (_, uid, token, expected, _, summary, _, _, _), steady in commits
     ]
     taken = [(id, commit.uid) for commit, _ in commits for id in commit.taken]
     return [*_transposed(heads, 0), *_event_values([commit for commit, _ in commits]), *_transposed(taken, 2)]
@@ -227,7 +255,7 @@ def _event_values(commits: Sequence[Commit]) -> list[list[Any]]:
     found: list[tuple[Any, ...]] = []
     blobs: dict[bytes, tuple[str, str]] = {}
     of_event, of_uid = row_checksums.of_event, row_checksums.of_uid
-    for _, uid, _, _, events, _, _, _ in commits:
+    for _, uid, _, _, events, _, _, _, _ in commits:
         of_run = of_uid(uid)
         for row in events:
             payload = row[5]

@@ -17,7 +17,8 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunSummary, StoredDefinition, refusal
+from flujo.backends.selection import overlapping
+from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunFilter, RunSummary, StoredDefinition, refusal
 from flujo.kernel.events import EventRow
 
 from . import blobs, checksums, segments
@@ -98,6 +99,8 @@ class Journal:
 
     def append(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
         """Make the commits; the uids of those that were refused, and why. Their rows are not written."""
+        if blocked := _blocked(commits, connection):
+            commits = [commit for commit in commits if commit.uid not in blocked]
         known = self._known
         strangers = [
             commit
@@ -119,7 +122,7 @@ class Journal:
         for uid in (*refused, *settled):
             known.pop(uid, None)
         self.trim()
-        return refused
+        return blocked | refused
 
     def _look_up(self, commits: Sequence[Commit], connection: sqlite3.Connection) -> None:
         """Find runs that are not known, or had another token."""
@@ -156,7 +159,7 @@ class Journal:
         settled: list[str] = []
         number = 0
         known, of_hot = self._known, checksums.of_hot
-        for _, uid, token, expected_seq, _, summary, _, _ in commits:
+        for _, uid, token, expected_seq, _, summary, _, _, _ in commits:
             if expected_seq == 0 or (run := known.get(uid)) is None:
                 continue
             number += 1
@@ -197,7 +200,7 @@ class Journal:
         definitions: set[StoredDefinition] = set()
         characters = longest = 0
         known, segment, of_event = self._known, self._segment, checksums.of_event
-        for _, uid, _, expected_seq, rows, _, ids, definition in commits:
+        for _, uid, _, expected_seq, rows, _, ids, definition, _ in commits:
             run = known[uid]
             if run.segment != segment:
                 run.segment = segment
@@ -251,6 +254,24 @@ def _refusals(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict
     rows = connection.execute(query, (json.dumps([commit.uid for commit in commits]),)).fetchall()
     stored = {row[0]: row for row in rows}
     return {commit.uid: refusal(stored.get(commit.uid), commit) for commit in commits}
+
+
+def _blocked(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
+    """Return the commits that another run of their workflow is in the way of, unless their own id is taken."""
+
+    def unfinished(filter: RunFilter) -> list[str]:
+        marks = ", ".join("?" * len(filter.statuses))
+        query = f"SELECT uid FROM runs WHERE workflow = ? AND status IN ({marks}) AND created_at >= ?"
+        found = connection.execute(query, (filter.workflow, *filter.statuses, filter.created_from))
+        return [uid for (uid,) in found.fetchall()]
+
+    def is_taken(commit: Commit) -> bool:
+        query = "SELECT 1 FROM runs WHERE run_id = ? COLLATE NOCASE"
+        return commit.expected_seq == 0 and connection.execute(query, (commit.run_id,)).fetchone() is not None
+
+    blocked = overlapping(commits, unfinished)
+    by_uid = {commit.uid: commit for commit in commits if commit.uid in blocked}
+    return {uid: Refused.EXISTS if is_taken(commit) else Refused.OVERLAPS for uid, commit in by_uid.items()}
 
 
 def _in_sizes(values: list[Any], width: int) -> Iterator[tuple[int, list[Any]]]:

@@ -22,9 +22,9 @@ from flujo.cli.target import ServerTarget, is_shared
 from flujo.kernel import Kernel, RunHandle, Runs, Workflow
 from flujo.kernel.api import ResumeOptions
 from flujo.kernel.clock import Identifiers, SystemClock
-from flujo.kernel.errors import InvalidInputError, StateIncompatibilityError
+from flujo.kernel.errors import InvalidInputError, RunOverlapError, StateIncompatibilityError
 from flujo.kernel.keys import check_run_id
-from flujo.kernel.programs import StepChoice
+from flujo.kernel.programs import Overlap, StepChoice
 
 
 class RunRequest(NamedTuple):
@@ -119,7 +119,12 @@ def command(
         return _show(session, request)
     if resume:
         return _resume(session, request, from_step, override_params)
-    return _start(session, request, detached=detach)
+    try:
+        return _start(session, request, detached=detach)
+    except RunOverlapError as error:
+        if error.on_overlap != Overlap.SKIP:
+            raise
+        return _skipped(session, error)
 
 
 def _refuse_without_resume(from_step: str | None, override_params: bool) -> None:
@@ -171,6 +176,14 @@ def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
         return run_async(lambda: detach(session, begin))
     known = [request.workflow] if isinstance(request.workflow, Workflow) else []
     return run_async(lambda: advance(session, run_id, begin, no_wait=request.no_wait, workflows=known))
+
+
+def _skipped(session: Session, error: RunOverlapError) -> int:
+    """Say that no run was started, as its workflow wants it; returns the exit code."""
+    session.note(f"skipped: {error}")
+    for hint in error.hints:
+        session.suggest(hint)
+    return 0
 
 
 def _resume(session: Session, request: RunRequest, from_step: str | None, override_params: bool) -> int:

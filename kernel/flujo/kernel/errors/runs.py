@@ -83,6 +83,22 @@ class RunExistsError(FlujoError):
         self.run_id, self.difference = run_id, difference
 
 
+class RunOverlapError(FlujoError):
+    """Another run of the workflow is not finished, and `on_overlap` of the workflow allows no second one."""
+
+    reason = "RUN_OVERLAPS"
+
+    def __init__(self, workflow: str, run_id: str, status: str, on_overlap: str) -> None:
+        """`status` is that of the other run, `run_id`; one without a live owner is `interrupted`."""
+        going_on = status in ("interrupted", "paused")
+        first = f"flujoctl resume {run_id}" if going_on else f"flujoctl wait {run_id}"
+        super().__init__(
+            f"run {run_id!r} of {workflow!r} is {status}, and its workflow says on_overlap: {on_overlap}",
+            [first, f"flujoctl cancel {run_id}"],
+        )
+        self.workflow, self.run_id, self.status, self.on_overlap = workflow, run_id, status, on_overlap
+
+
 class RequestReusedError(FlujoError):
     """A request came under an id under which the run was asked for something else. Nothing has changed.
 

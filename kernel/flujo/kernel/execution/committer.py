@@ -58,13 +58,14 @@ _new = tuple.__new__  # what Commit(…) comes to, in half the time; built for e
 class _Share:
     """What one run has in a batch."""
 
-    __slots__ = ("definition", "rows", "run", "taken")
+    __slots__ = ("alone_from", "definition", "rows", "run", "taken")
 
     def __init__(self, run: Recorder) -> None:
         self.run = run
         self.rows: list[EventRow] = []
         self.taken: Sequence[int] = ()
         self.definition: StoredDefinition | None = None
+        self.alone_from: int | None = None
 
 
 class Batch:
@@ -126,7 +127,9 @@ class Committer:
     def record(
         self, run: Recorder, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None
     ) -> Batch:
-        """Make a fact part of a run's history, to be durable with the returned batch. Never waits."""
+        """Make a fact part of a run's history, to be durable with the returned batch. Never waits.
+
+        That batch is refused for the run if another run is in the way of it (`keep_apart`)."""
         if self.failure is not None:
             raise self.failure
         state = run.state
@@ -159,6 +162,11 @@ class Committer:
     def fail(self, failure: StoreError) -> None:
         """Record nothing from now on, as after a failure of the store."""
         self._fail(failure)
+
+    def keep_apart(self, run: Recorder, alone_from: int) -> None:
+        """Have what was just recorded of a run refused while another run of its workflow, created at this instant or
+        later, is not final."""
+        self._next.shares[run.uid].alone_from = alone_from
 
     def close(self) -> None:
         """Let `serve` return once everything recorded is written."""
@@ -253,5 +261,15 @@ def _commit(share: _Share) -> Commit:
     summary = summarize(state, run.owner, run.token)
     return _new(
         Commit,
-        (state.run_id, run.uid, run.token, rows[0][0] - 1, rows, summary, share.taken, share.definition),
+        (
+            state.run_id,
+            run.uid,
+            run.token,
+            rows[0][0] - 1,
+            rows,
+            summary,
+            share.taken,
+            share.definition,
+            share.alone_from,
+        ),
     )

@@ -96,6 +96,7 @@ class LiveRun:
         self.queued: dict[str, Ticket] = {}  # steps that wait for a slot
         self.task: int | None = None  # the program's own
         self._program: Awaitable[Any] | None = None
+        self.is_in_line = False  # it waits for an earlier run of its workflow to end, and has not begun
         self.ticket: Ticket | None = None  # what that task waits for, if it is a slot
         self._waits: dict[int, _Wait] = {}  # tasks that wait in the kernel
         self._on_idle = on_idle
@@ -142,6 +143,10 @@ class LiveRun:
         if self._driven and self.state.pause_requested_at is not None:
             self._pause_when_idle()
         return batch
+
+    def keep_apart(self, alone_from: int) -> None:
+        """Have what was just recorded refused while another run of the workflow is not final (Commit.alone_from)."""
+        self._committer.keep_apart(self, alone_from)
 
     def drop(self, request: int) -> None:
         """Have a request that changes nothing leave the inbox with whatever is recorded next."""

@@ -31,6 +31,7 @@ from flujo.kernel.errors import (
     StateIncompatibilityError,
     StepChoiceError,
 )
+from flujo.kernel.journal.overlap import Overlap
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.step_choice import StepChoice, choice_in
@@ -206,7 +207,8 @@ class Workflow(Generic[Result_co]):
     has none takes and returns plain JSON. `clean_up` is a program that runs for `clean_up_seconds` at most when a run
     was cancelled or has taken too long, once its program has stopped (LiveRun.drive). `choose` returns a part of a
     definition: for a run that is started it raises StepChoiceError for what cannot be chosen, and for one that goes on,
-    of which the second argument is true, only for a flow that is gone."""
+    of which the second argument is true, only for a flow that is gone. `on_overlap` says what a run does that is
+    started while another one of the workflow is not finished."""
 
     name: str
     program: Program
@@ -226,6 +228,7 @@ class Workflow(Generic[Result_co]):
     clean_up: Program | None = None
     clean_up_seconds: float = CLEAN_UP_SECONDS
     choose: Callable[[StepChoice, bool], Workflow] | None = None
+    on_overlap: Overlap = Overlap.ALLOW
 
     def __post_init__(self) -> None:
         check_workflow_name(self.name)
@@ -294,6 +297,7 @@ def workflow(
     retention: Retention | None = None,
     clean_up: Callable[..., Awaitable[Any]] | None = None,
     clean_up_timeout: Duration = CLEAN_UP_SECONDS,
+    on_overlap: Overlap | str = Overlap.ALLOW,
 ) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]: ...
 def workflow(
     function: Callable[..., Awaitable[R]] | None = None,
@@ -305,6 +309,7 @@ def workflow(
     retention: Retention | None = None,
     clean_up: Callable[..., Awaitable[Any]] | None = None,
     clean_up_timeout: Duration = CLEAN_UP_SECONDS,
+    on_overlap: Overlap | str = Overlap.ALLOW,
 ) -> Workflow[R] | Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
     """Declare `async def f(ctx, …)` as a workflow: `@workflow`, or `@workflow(name=…, timeout="1h")`.
 
@@ -315,14 +320,23 @@ def workflow(
     once the function has stopped, and may take `clean_up_timeout`. `ctx.ending` says why it runs, `ctx.peek(NAME)` what
     a step has come to. Its steps are recorded as all steps are, and run anew after a resume.
 
+    `on_overlap` says what a run does that is started while another one of the workflow is not finished: under `skip`
+    and `fail` it is not (RunOverlapError), under `queue` it begins once those before it have ended.
+
     Raises DeclarationError for a function that cannot be one, or whose types cannot be recorded and read back."""
     seconds = None if timeout is None else parse_duration(timeout)
 
     def declare(function: Callable[..., Awaitable[R]]) -> Workflow[R]:
-        declared = _declare(function, name, version, seconds, retention)
+        declared = replace(_declare(function, name, version, seconds, retention), on_overlap=_overlap(on_overlap))
         return declared if clean_up is None else _with_clean_up(declared, clean_up, parse_duration(clean_up_timeout))
 
     return declare if function is None else declare(function)
+
+
+def _overlap(given: Overlap | str) -> Overlap:
+    if given not in tuple(Overlap):
+        raise DeclarationError(f"`on_overlap` must be {', '.join(Overlap)}, not {given!r}")
+    return Overlap(given)
 
 
 def _declare(

@@ -62,6 +62,9 @@ class Why(StrEnum):
     LIMIT = "limit"
     """It waits for a free slot: the limit on concurrent runs or steps is reached."""
 
+    OVERLAP = "overlap"
+    """It begins once an earlier run of its workflow has ended."""
+
     STOPPING = "stopping"
     """A cancel or a pause was asked for, and a body has not ended yet; or it cleans up before it ends."""
 
@@ -116,13 +119,15 @@ def explain(
     is_queued: bool = False,
     untaken: Collection[str] = (),
     left: Sequence[str] = (),
+    ahead: tuple[str, str] | None = None,
 ) -> Explanation:
     """Explain a run as `inspect` returned it.
 
     `known` says whether whoever answers knows its workflow, `obstacle` why its stored definition cannot be used there,
     such as a task that is missing; `queued` are steps of it that wait for a slot, with the
-    name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for a free slot. At least one
-    reason is always given; `left` are tasks that its program has left behind and that go on.
+    name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for a free slot; `ahead` is
+    the id of the run that it waits for before it begins, and how that stands; `left` are tasks that its program has
+    left behind and that go on. At least one reason is always given.
     """
     if state.status in FINAL:
         reasons = [_finished(state)]
@@ -137,8 +142,14 @@ def explain(
         text = "it waits for a free slot: the limit on concurrent runs is reached"
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
     else:
-        reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)] or [_between(state)]
-    others = [*_failed_items(state), *_untaken(state, untaken), *_timeout(state, now)]
+        reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)]
+        reasons = reasons or ([] if ahead is not None else [_between(state)])
+    others = [
+        *([] if ahead is None else [_in_line(state, *ahead)]),
+        *_failed_items(state),
+        *_untaken(state, untaken),
+        *_timeout(state, now),
+    ]
     return Explanation(state.run_id, state.status, [*reasons, *others])
 
 
@@ -205,6 +216,12 @@ def _first_difference(state: WorkflowState) -> str:
     rows = state.differences
     more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f": {rows[0][0]}: {rows[0][2]}{more}" if rows else ""
+
+
+def _in_line(state: WorkflowState, ahead: str, status: str) -> Reason:
+    text = f"it begins once run {ahead}, which is {status}, has ended: its workflow says on_overlap: queue"
+    first = f"flujoctl resume {ahead}" if status in ("interrupted", "paused") else f"flujoctl watch {ahead}"
+    return Reason(Why.OVERLAP, text, commands=[first, f"flujoctl cancel {ahead}", _cancel(state)])
 
 
 def _unowned(state: WorkflowState, known: bool, obstacle: str | None) -> Reason:

@@ -95,6 +95,9 @@ FINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 LIVE = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING)
 """A run in one of these must have a live owner, or is interrupted."""
 
+UNFINISHED = (*LIVE, RunStatus.PAUSED)
+"""A run in one of these goes on by itself or after a resume: another one of its workflow would overlap it."""
+
 
 class StepStatus(StrEnum):
     """Where one generation of a step stands."""

@@ -20,7 +20,7 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """True if as many runs as `max_runs` are at work. A run that waits is not at work: what it waits for may be a
-        child in the queue."""
+        child in the queue, or, for one that has not begun, an earlier run of its workflow there."""
         if self._max_runs is None:
             return False
         return self._at_work() >= self._max_runs
@@ -34,7 +34,7 @@ class Admission:
         return max(0, self._max_runs - self._at_work() - waiting)
 
     def _at_work(self) -> int:
-        at_work = sum(run.state.status is not RunStatus.WAITING for run in self._runs)
+        at_work = sum(run.state.status is not RunStatus.WAITING and not run.is_in_line for run in self._runs)
         return at_work + self._runs.count(Residence.PARKED) + self._runs.count(Residence.STARTING)
 
     def call_next(self) -> None:

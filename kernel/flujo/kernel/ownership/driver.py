@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -31,6 +31,7 @@ from flujo.kernel.journal.summaries import is_overdue, next_wake
 from .admission import Admission
 from .eviction import Eviction
 from .inbox import Inbox
+from .line import Line
 from .live_runs import Residence
 from .parts import Parts
 
@@ -81,6 +82,7 @@ class Driver:
         self._eviction = Eviction(parts.runs, parts.clock, limits.max_resident)
         self._limiter = Limiter(limits.max_steps, limits.named, self._slot_granted)
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of runs held here
+        self._line = Line(parts.backend, parts.clock, parts.runs, self.change)
         self._engine: Engine | None = None
         self.is_doubtful = False  # whether others may take this kernel for dead
         self._certain = anyio.Event()
@@ -294,8 +296,14 @@ class Driver:
             self._tasks.spawn(partial(self._time_out, run, end, run.workflow.clean_up_seconds, alarm))
             await self._context(run).run_clean_up()
 
+        context = self._context(run)
+
+        async def program() -> Any:
+            await self._line.wait_for_turn(run)
+            return await context.run_program()
+
         try:
-            await run.drive(self._context(run).run_program, None if run.workflow.clean_up is None else clean_up)
+            await run.drive(program, None if run.workflow.clean_up is None else clean_up)
         finally:
             if alarm is not None:
                 alarm.cancel()

@@ -123,7 +123,7 @@ class RestReader:
 
 def _rest_of_own(run: LiveRun, now: int) -> Rest | None:
     """Return what a run in memory waits for, its children aside; None if something of it can happen now."""
-    found = rest(run.state, now)
+    found = Rest(run.state.seq, run.state.timeout_at) if run.is_in_line else rest(run.state, now)
     if found is None or run.state.status not in LIVE:
         return found
     seconds = run.seconds_at_rest()

@@ -24,6 +24,7 @@ from flujo.kernel.journal.explanation import Explanation, explain
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.loops import limit_threads, to_its_end
 from flujo.kernel.store.backend import StateBackend
+from flujo.kernel.store.overlaps import ahead_of
 
 from .driver import Driver, Engine, Limits
 from .inbox import Inbox
@@ -78,6 +79,7 @@ class Runtime:
         """Explain a run with what this kernel alone knows: its workflows, and what waits for a free slot."""
         obstacle = await self._registry.obstacle(state, self._backend) if state.unowned else None
         queued = self.driver.queued_steps(state.uid)
+        ahead = await ahead_of(self._backend, state)
         return explain(
             state,
             self._clock.now(),
@@ -88,6 +90,7 @@ class Runtime:
             is_queued=self.runs.where(state.uid) is Residence.QUEUED,
             untaken=untaken,
             left=left_by(state.uid) if state.is_final else (),
+            ahead=None if ahead is None else (ahead.summary.run_id, ahead.status),
         )
 
     @asynccontextmanager

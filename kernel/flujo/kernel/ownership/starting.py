@@ -15,13 +15,17 @@ from flujo.kernel.errors import (
     RequestReusedError,
     RunExistsError,
     RunNotFoundError,
+    RunOverlapError,
 )
 from flujo.kernel.execution.child_runs import ChildCall
+from flujo.kernel.execution.committer import Batch
+from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import RunStart, Workflow
 from flujo.kernel.journal import events
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.fold import add_up
 from flujo.kernel.journal.fork import history
+from flujo.kernel.journal.overlap import IN_LINE, Overlap
 from flujo.kernel.journal.requests import (
     REQUEST_KINDS,
     Fingerprint,
@@ -38,6 +42,7 @@ from flujo.kernel.keys import check_run_id
 from flujo.kernel.principals import principal
 from flujo.kernel.store.backend import Refused, RunFilter, StateBackend
 from flujo.kernel.store.filters import check_labels, check_mapping, check_text
+from flujo.kernel.store.overlaps import overlap_of, unfinished_run
 from flujo.kernel.store.reading import read_journal, read_state
 from flujo.kernel.store.workspaces import Workspaces
 from flujo.kernel.values import decode, encode, encode_given
@@ -201,6 +206,8 @@ class Starter:
     async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> Started:
         """Start a run as the child of another one, or attach to it if it is there."""
         chosen = self._registry.resolve(call.workflow)
+        if chosen.on_overlap is Overlap.QUEUE:
+            await self._require_no_ancestor(parent, chosen)
         created = await self._creation(chosen, run_id, dict(call.inputs), call.labels)
         if (caller := traces.parent_of(parent.environment)) is not None:
             span = traces.of_run(parent.uid, caller)
@@ -290,7 +297,12 @@ class Starter:
             labels=check_labels({**chosen.labels, **labels}),
             timeout_seconds=chosen.timeout_seconds,
             environment=_require_json(
-                {**await self._environment(chosen, run_id), **chosen.defaulted(inputs), **_traced(traces.starter())}
+                {
+                    **await self._environment(chosen, run_id),
+                    **chosen.defaulted(inputs),
+                    **_traced(traces.starter()),
+                    **({IN_LINE: chosen.on_overlap.value} if chosen.on_overlap is Overlap.QUEUE else {}),
+                }
             ),
         )
 
@@ -306,13 +318,41 @@ class Starter:
         chosen: Workflow,
         run_id: str,
         created: events.RunCreated,
-        history: Iterable[Fact] = (),
+        history: Sequence[Fact] = (),
         *,
         not_before: int = 0,
         detach: bool = False,
     ) -> Started:
-        """Bring a new run into being, with a history if it has one already. Its clock does not begin before an instant
-        that it must not seem older than."""
+        """Bring a new run into being, with a history if it has one already, unless another run of its workflow is in
+        the way. Its clock does not begin before an instant that it must not seem older than."""
+        while True:
+            run, batch = self._make(chosen, run_id, created, history, not_before, detach)
+            await batch.durable()
+            refusal = batch.refused.get(run.uid)
+            if refusal is not Refused.OVERLAPS:
+                break
+            if (other := await unfinished_run(self._backend, chosen.name)) is not None:
+                if chosen.on_overlap is not Overlap.QUEUE:
+                    raise overlap_of(other, chosen.on_overlap)
+                not_before = other.summary.created_at + 1  # its clock is ahead; this run stands behind it all the same
+        if refusal is not Refused.EXISTS:
+            return Started(run_id)
+        if (known := await self._made_before(run_id, created.request)) is not None:
+            return known
+        if created.forked_from is not None:
+            raise RunExistsError(run_id, "a history of its own; a fork is always a new run")
+        return await self._attach(run_id, chosen, created)
+
+    def _make(
+        self,
+        chosen: Workflow,
+        run_id: str,
+        created: events.RunCreated,
+        history: Iterable[Fact],
+        not_before: int,
+        detach: bool,
+    ) -> tuple[LiveRun, Batch]:
+        """Drive a new run, once the batch is durable that it is returned with."""
         state = WorkflowState(run_id=run_id, uid=self._identifiers.uid(), updated_at=not_before)
         # From here to the task that drives the run nothing waits: a kernel that closes meanwhile refuses the run.
         is_owned = not detach and not (self._driver.is_shared and self._driver.admission.is_full)
@@ -320,15 +360,22 @@ class Starter:
         batch = run.record(created, definition=chosen.definition)
         for fact in history:
             run.record(fact)
+        if (alone_from := chosen.on_overlap.alone_from(state.created_at)) is not None:
+            run.keep_apart(alone_from)
         self._driver.begin(run, batch)
-        await batch.durable()
-        if batch.refused.get(run.uid) is not Refused.EXISTS:
-            return Started(run_id)
-        if (known := await self._made_before(run_id, created.request)) is not None:
-            return known
-        if created.forked_from is not None:
-            raise RunExistsError(run_id, "a history of its own; a fork is always a new run")
-        return await self._attach(run_id, chosen, created)
+        return run, batch
+
+    async def _require_no_ancestor(self, parent: WorkflowState, workflow: Workflow) -> None:
+        """Raise RunOverlapError for a child that would wait in line for a run that waits for it."""
+        above: WorkflowState | RunSummary = parent
+        while above.workflow != workflow.name:
+            if above.parent_run_id is None:
+                return
+            try:
+                above = await self._backend.load(above.parent_run_id)
+            except RunNotFoundError:
+                return
+        raise RunOverlapError(workflow.name, above.run_id, str(above.status), workflow.on_overlap.value)
 
     async def _made_before(self, run_id: str, request: Sequence[str] | None) -> Started | None:
         """Return the run that this very request has made, after adopting it if it has no live owner."""

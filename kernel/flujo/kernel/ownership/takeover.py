@@ -35,11 +35,13 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.children import abandoned_by, awaited, given_up, is_outlived
 from flujo.kernel.journal.decisions import Stop, after_clean_up, at_clean_up, at_recovery, at_takeover
 from flujo.kernel.journal.events import Fact
+from flujo.kernel.journal.overlap import Overlap
 from flujo.kernel.journal.requests import Fingerprint, cancel_answer, is_overruled, is_repeat
 from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.outcomes import CancelOutcome
-from flujo.kernel.store.backend import Posted, StoredDefinition
+from flujo.kernel.store.backend import Posted, Refused, StoredDefinition
+from flujo.kernel.store.overlaps import overlap_of, unfinished_run
 from flujo.kernel.store.reading import is_interrupted, read_state
 from flujo.kernel.store.workspaces import make_if_gone
 
@@ -253,6 +255,9 @@ class Takeover:
             return
         chosen = (asked.workflow or await self._registry.for_run(state, self._backend)).as_started(state)
         facts = resumed(state, chosen, asked, request)
+        is_apart = state.status in FINAL and chosen.on_overlap is not Overlap.ALLOW
+        if is_apart:
+            await self._require_alone(state, chosen)
         claimed = await self._claim(run_id)
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
             # Somebody else was faster, and has left again: decide anew on what is there now.
@@ -266,11 +271,22 @@ class Takeover:
             run = self._driver.make(state, chosen, claimed.token)
             self._inbox.void(void, run)
             _make_workspace(state, asked)  # not before: a resume that is refused must leave none for the next one
-            batch = self._go_on(run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void)
+            batch = self._go_on(
+                run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void, is_apart=is_apart
+            )
             if children := given_up(state):  # by an owner that died before they were cancelled
                 self._tasks.spawn(partial(self._cancel_children, claimed, children))
         assert batch is not None
         await batch.durable()
+        if batch.refused.get(claimed.uid) is Refused.OVERLAPS:  # another one was started between the two looks
+            await self._give_up(claimed)
+            await self._require_alone(state, chosen)
+            await self._resume(run_id, asked, request, only_paused)
+
+    async def _require_alone(self, state: WorkflowState, chosen: Workflow) -> None:
+        """Raise RunOverlapError if a run that has ended is not to go on beside another one of its workflow."""
+        if (other := await unfinished_run(self._backend, state.workflow, but=state.uid)) is not None:
+            raise overlap_of(other, chosen.on_overlap)
 
     # -- amending -----------------------------------------------------------------------------------------------
 
@@ -404,6 +420,7 @@ class Takeover:
         *,
         definition: StoredDefinition | None = None,
         taken: Sequence[int] = (),
+        is_apart: bool = False,
     ) -> Batch | None:
         """Record what has to be recorded first, then what was asked of the run while nobody ran it, and drive it unless
         that has ended it.
@@ -412,6 +429,8 @@ class Takeover:
         batch: Batch | None = None
         for fact in facts:
             batch = run.record(fact, definition=definition, taken=taken)
+        if is_apart:
+            run.keep_apart(0)
         self._driver.drive(run, batch)
         self._inbox.answer(posts)
         return batch

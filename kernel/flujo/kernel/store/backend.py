@@ -32,6 +32,7 @@ from anyio import sleep_forever
 
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, RunReplacedError, StoreError
 from flujo.kernel.journal.events import EventRow
+from flujo.kernel.journal.state import UNFINISHED
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -57,6 +58,9 @@ class Commit(NamedTuple):
 
     `expected_seq` is the last event before these; 0 creates the run. `taken` are the ids of inbox requests these events
     answer, removed in the same breath. `definition` is stored, if it is not there yet, together with a creation.
+
+    With `alone_from` it is refused while another run of the same workflow, one that was created at that instant or
+    later, is not final: in the store as the batch finds it, or with an earlier commit of the batch.
     """
 
     run_id: str
@@ -67,6 +71,7 @@ class Commit(NamedTuple):
     summary: RunSummary
     taken: Sequence[int] = ()
     definition: StoredDefinition | None = None
+    alone_from: int | None = None
 
 
 FIXED_COLUMNS = ("run_id", "uid", "token", "workflow", "labels", "created_at", "parent_run_id")
@@ -97,6 +102,10 @@ class Refused(StrEnum):
     """The run is there with an earlier token or an earlier last event than this kernel was told is durable: the store
     has forgotten commits, as a replica that was promoted before it had them all, or a restored backup."""
 
+    OVERLAPS = "overlaps"
+    """A commit with `alone_from`, and another run of its workflow is not final. A creation whose id is taken is refused
+    for that first."""
+
 
 def refusal(stored: tuple[str, int, int] | None, commit: Commit) -> Refused:
     """Return why a commit is refused to a run that is stored with this uid, token and last event; None if it is
@@ -104,6 +113,11 @@ def refusal(stored: tuple[str, int, int] | None, commit: Commit) -> Refused:
     if stored is None or stored[0] != commit.uid:
         return Refused.STALE
     return Refused.REWOUND if stored[1:] < (commit.token, commit.expected_seq) else Refused.STALE
+
+
+def in_the_way_of(commit: Commit) -> RunFilter:
+    """Return what finds the runs that a commit with `alone_from` is refused for; one of them may be its own."""
+    return RunFilter(statuses=UNFINISHED, workflow=commit.summary.workflow, created_from=commit.alone_from)
 
 
 class Request(NamedTuple):
