@@ -158,3 +158,39 @@ def test_outputs_that_say_nothing_are_refused(folder: Path, flujoctl: Flujoctl, 
     (folder / "w.yaml").write_text(f"name: w\nsteps: [{{name: a, {step}}}]\n")
 
     assert f"w.yaml:{told}" in flujoctl("validate", "w.yaml").out
+
+
+@pytest.mark.parametrize("key", ["condition: ", "repeat: {until: "])
+def test_a_condition_with_braces_around_a_part_is_refused_with_what_it_means(
+    key: str, folder: Path, flujoctl: Flujoctl
+) -> None:
+    """Before anything runs: as a text it would never be true or false."""
+    end = "}" if key.endswith("until: ") else ""
+    (folder / "w.yaml").write_text(
+        f"name: w\nparams: {{mode: full}}\nsteps:\n"
+        f"  - {{name: a, task: noop, {key}\"'{{{{ args.mode }}}}' == 'full'\"{end}}}\n"
+    )
+
+    refused = flujoctl("run", "w.yaml")
+
+    assert refused.code == 2
+    assert "with braces around parts of it a condition is a text, and never true or false; write it as one" in (
+        refused.err
+    )
+    assert "expression: \"args.mode == 'full'\"" in refused.err
+
+
+def test_file_path_is_a_word_for_path(folder: Path, flujoctl: Flujoctl) -> None:
+    """In every task for a file."""
+    (folder / "w.yaml").write_text(
+        "name: w\nsteps:\n"
+        "  - {name: w, task: write_file, inputs: {file_path: a.txt, content: one}}\n"
+        "  - {name: a, task: append_file, inputs: {file_path: a.txt, content: two}}\n"
+        "  - {name: r, task: read_file, inputs: {file_path: a.txt}}\n"
+        "  - {name: j, task: write_json, inputs: {file_path: a.json, data: [1]}}\n"
+        "  - {name: k, task: read_json, inputs: {file_path: a.json}}\n"
+        "  - {name: d, task: delete_file, inputs: {file_path: a.txt}}\n"
+        "outputs: {text: '{{ steps.r.result }}', data: '{{ steps.k.result.data }}'}\n"
+    )
+
+    assert output_of(flujoctl("run", "w.yaml", "-o", "json")) == {"text": "onetwo", "data": [1]}

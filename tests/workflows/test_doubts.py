@@ -67,6 +67,7 @@ def test_a_doubt_is_told_at_its_step(steps: str, told: str) -> None:
         f"name: a, task: fail, inputs: {{message: x}}, on_error: continue; name: b, {NOOP}",
         f"name: z, {NOOP}, on_error: {{next: b}}; name: a, task: fail, inputs: {{message: x}}; name: b, {NOOP}",
         f"name: a, task: fail, inputs: {{message: x}}; name: b, {NOOP}, always_run: true",
+        f"name: a, task: fail, for_each: [], inputs: {{message: x}}; name: b, {NOOP}",
         f"{GRAPH}, depends_on: [b]",
         f"name: a, {NOOP}, depends_on: []; name: b, {NOOP}, depends_on: []; name: c, {NOOP}, depends_on: [a]",
         f"name: a, {NOOP}, on_error: {{next: h}}; name: b, {NOOP}; name: c, {NOOP}, depends_on: [b]; name: h, {NOOP}",

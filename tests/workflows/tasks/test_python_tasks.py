@@ -230,3 +230,36 @@ def test_a_result_that_is_too_large_fails_its_step_and_says_so(runs: Runs, monke
     """)
 
     assert kind.endswith("OutputTooLargeError")
+
+
+def test_a_module_beside_the_file_runs_as_a_program(runs: Runs) -> None:
+    """As its functions can be called: it is looked for in the same places, after what `PYTHONPATH` says."""
+    (runs.folder / "tool.py").write_text("import sys; print('tool', sys.argv[1:])")
+    (runs.folder / "first").mkdir()
+    (runs.folder / "first" / "other.py").write_text("print('other')")
+
+    results = runs.results(f"""
+        - {{name: tool, task: python_module, inputs: {{module: tool, args: [1, "a b"]}}}}
+        - {{name: other, task: python_module, inputs: {{module: other, env: {{PYTHONPATH: "{runs.folder}/first"}}}}}}
+    """)
+
+    assert results["tool"]["stdout"] == "tool ['1', 'a b']\n"
+    assert results["other"]["stdout"] == "other\n"
+
+
+def test_a_name_of_templates_that_code_lacks_is_told_with_the_way_to_it(runs: Runs) -> None:
+    """A parameter is in `args`, the others are in `context`; any other name is just not defined."""
+    code = "- {{name: code, task: python_code, inputs: {{code: 'result = {}'}}}}"
+    for name, way in (("run_number", "context['run_number']"), ("day", "args['day']")):
+        type, message = _error(runs, code.format(name))
+        assert type == "NameError"
+        assert f"name '{name}' is not defined; code sees it as {way}" in message
+
+    assert "code sees" not in _error(runs, code.format("nobody"))[1]
+
+
+def _error(runs: Runs, steps: str) -> tuple[str, str]:
+    """Run steps that fail as a run of their own, and return type and message."""
+    error = runs.error(steps, top="params: {day: monday}")
+    runs.flujoctl("delete", "r")
+    return error

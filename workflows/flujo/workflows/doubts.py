@@ -59,7 +59,8 @@ def _never_reached(definition: Definition) -> Iterator[tuple[str, str]]:
             return
         if step.name in targets:
             ends = None
-        if step.task.name == "fail" and step.condition in (None, True) and not step.on_error.goes_on:
+        always_fails = step.task.name == "fail" and step.loop is None and step.condition in (None, True)
+        if always_fails and not step.on_error.goes_on:
             ends = step.name
 
 

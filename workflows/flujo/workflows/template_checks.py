@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from .definitions import Use
 from .documents import Node, Position, Problems
 from .evaluation import is_template
+from .mixed_conditions import as_one_expression
 from .parameters import Parameter
 from .registry import Mention
 from .step_order import AT_THE_END, StepOrder
 from .templates import LOOP_NAMES, ROOT_NAMES, STEP_FIELDS, References, TemplateError, condition_references, references
-from .wording import nearest, unknown
+from .wording import nearest, shown, unknown
 
 MAX_TEMPLATES = 20_000
 """Parts of all templates of a definition: reading takes about 30 µs for each."""
@@ -64,6 +65,9 @@ class TemplateChecks:
     ) -> None:
         """Check a condition, which is a template or a bare expression; it sees the names `also` besides."""
         seen = len(self.uses)
+        if (meant := as_one_expression(node.value)) is not None:
+            told = "with braces around parts of it a condition is a text, and never true or false; write it as one"
+            self._add(node.at, f"{told} expression: {shown(meant)}")
         self._check_references(node, condition_references, before, name, also)
         self._mention_uses(name, seen)
         self._mention_uses(f"{name}[]", seen)

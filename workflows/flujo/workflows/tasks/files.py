@@ -75,8 +75,8 @@ Keywords = dict[str, dict[str, Any]]
 FILE_PATH: Keywords = {"path": {"type": "string", "required": True, "minLength": 1}}
 TEXT: Keywords = {"encoding": {"type": "string", "default": "utf-8"}}
 OUTSIDE: Keywords = {"allow_outside": {"type": "boolean", "default": False}}
-FILE = {"file": "path"}
-"""The word for `path` in the files of other engines."""
+FILE = {"file": "path", "file_path": "path"}
+"""The words for `path` in the files of other engines."""
 
 WRITTEN = {"type": "object", "properties": {"path": {"type": "string"}, "size": {"type": "integer"}}}
 """What a task returns that has written a file: its absolute path, and its size in bytes."""
@@ -92,6 +92,7 @@ WRITTEN = {"type": "object", "properties": {"path": {"type": "string"}, "size": 
         **OUTSIDE,
     },
     one_of=[("path", "file")],
+    spellings={"file_path": "path"},
     result={"type": ["string", "object"]},
 )
 async def read_file(call: TaskCall) -> Any:

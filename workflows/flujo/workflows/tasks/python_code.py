@@ -139,8 +139,22 @@ def _ended(finished: Finished) -> ChildProcessError:
 
 def _result(answer: Mapping[str, Any], call: TaskCall, place: str) -> Any:
     if "error" in answer:
-        raise _as_error(answer["error"], place, f"; it ran in {call.workspace}")
+        told = {**answer["error"], "message": _with_way(answer["error"]["message"], call.context)}
+        raise _as_error(told, place, f"; it ran in {call.workspace}")
     return answer["result"]
+
+
+def _with_way(message: str, context: Mapping[str, Any]) -> str:
+    """Return a message, and for a name that templates know and code does not how code comes to its value."""
+    if (found := _UNDEFINED.fullmatch(message)) is None:
+        return message
+    name = found[1]
+    if name in context["args"]:
+        return f"{message}; code sees it as args[{name!r}]"
+    return f"{message}; code sees it as context[{name!r}]" if name in context else message
+
+
+_UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 
 
 def names_for(code: str, context: Mapping[str, Any]) -> dict[str, Any]:

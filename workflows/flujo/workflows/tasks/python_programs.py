@@ -5,8 +5,9 @@ What it prints goes to the log and is in the result, as that of `shell`.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -55,11 +56,16 @@ async def python_script(call: TaskCall) -> dict[str, Any]:
     result=_ENDED,
 )
 async def python_module(call: TaskCall) -> dict[str, Any]:
-    """Run a module as a program, as `python -m` does; return {returncode, stdout, stderr}."""
-    return await _run(call, ["-m", call.inputs["module"]])
+    """Run a module as a program, as `python -m` does; return {returncode, stdout, stderr}.
+
+    It is looked for in the workspace, beside the workflow's file, where the run was started, and where Python looks."""
+    known = {**call.environment(), **variables(call.inputs["env"])}.get("PYTHONPATH")
+    places = [known, call.context["workflow_dir"], str(call.workspace), call.context["start_dir"]]
+    path = os.pathsep.join(dict.fromkeys(place for place in places if place))
+    return await _run(call, ["-m", call.inputs["module"]], {"PYTHONPATH": path})
 
 
-async def _run(call: TaskCall, program: Sequence[str]) -> dict[str, Any]:
+async def _run(call: TaskCall, program: Sequence[str], sets: Mapping[str, str] = {}) -> dict[str, Any]:
     given = call.inputs
     folder = confined(given["cwd"], call.workspace, allow_outside=given["allow_outside"])
     seconds = None if "timeout" not in given else parse_duration(given["timeout"])
@@ -68,7 +74,7 @@ async def _run(call: TaskCall, program: Sequence[str]) -> dict[str, Any]:
         finished = await call.attempt.children.run(
             [sys.executable, *program, *arguments],
             cwd=folder,
-            env={**call.environment(), **variables(given["env"])},
+            env={**call.environment(), **variables(given["env"]), **sets},
             output_limit=MAX_OUTPUT,
             on_output=call.log.receive,
         )
