@@ -148,3 +148,73 @@ def test_what_is_not_meant_so_is_refused_where_it_stands(
 
     assert refused.code == 2
     assert f"w.yaml:{told}" in refused.out + refused.err
+
+
+SEQUENCE = """\
+name: checks
+steps:
+  - {name: style, task: shell, inputs: {command: "test -e ok"}, on_error: {action: continue, then: fail}}
+  - {name: report, task: echo, inputs: {message: "{{ steps.style.status }}"}}
+  - {name: deploy, task: echo, condition: steps.style.status == 'completed', inputs: {message: deployed}}
+  - {name: never, task: echo, condition: "1 > 2 or steps.style.status == 'skipped'", inputs: {message: never}}
+"""
+
+JUMP = """\
+name: checks
+steps:
+  - {name: style, task: shell, inputs: {command: "test -e ok"}, on_error: {next: report, then: fail}}
+  - {name: deploy, task: echo, inputs: {message: deployed}}
+  - {name: report, task: echo, inputs: {message: "{{ steps.style.status }}"}}
+"""
+
+GRAPH = """\
+name: checks
+steps:
+  - {name: style, task: shell, inputs: {command: "test -e ok"}, on_error: {next: report, then: fail}}
+  - {name: deploy, task: echo, depends_on: [style], inputs: {message: deployed}}
+  - {name: after, task: echo, depends_on: [deploy], inputs: {message: after}}
+  - {name: aside, task: echo, depends_on: [], condition: "1 > 2 or args.x is defined", inputs: {message: no}}
+  - {name: report, task: echo, inputs: {message: "{{ steps.style.status }}"}}
+"""
+
+LOOP = """\
+name: checks
+steps:
+  - name: style
+    for_each: [a, b]
+    task: shell
+    inputs: {command: "test {{ item }} = a || test -e ok"}
+    on_error: {action: continue, then: fail}
+  - {name: report, task: echo, inputs: {message: "{{ steps.style.result.stats.failed }}"}}
+  - {name: deploy, task: echo, condition: steps.style.result.stats.failed == 0, inputs: {message: deployed}}
+"""
+
+
+@pytest.mark.parametrize("text", [SEQUENCE, JUMP, GRAPH, LOOP], ids=["sequence", "jump", "graph", "loop"])
+def test_what_a_failure_has_left_out_is_decided_anew_by_a_resume(text: str, folder: Path, flujoctl: Flujoctl) -> None:
+    """A run that goes on and fails in the end leaves steps out for its failure; once that is mended they run. What has
+    completed meanwhile stays, and so does what was left out for another reason."""
+    (folder / "w.yaml").write_text(text)
+    assert flujoctl("run", "w.yaml", "--id", "r", "--workspace", ".").code == 1
+    before = statuses(flujoctl, "r")
+    (folder / "ok").touch()
+
+    assert flujoctl("resume", "r").code == 0
+
+    after = statuses(flujoctl, "r")
+    assert (before["deploy"], after["deploy"]) == ("skipped", "completed")
+    assert after.get("after", "completed") == "completed"
+    assert after.get("never", "skipped") == after.get("aside", "skipped") == "skipped"
+    events = [json.loads(line) for line in flujoctl("events", "r", "-o", "jsonl").out.splitlines()]
+    assert [each["type"] for each in events if each.get("step") == "report"].count("step_started") == 1
+
+
+def test_what_somebody_has_skipped_stays_skipped(folder: Path, flujoctl: Flujoctl) -> None:
+    """A resume decides anew on what the run itself has left out, and on nothing that a person has."""
+    (folder / "w.yaml").write_text(SEQUENCE)
+    assert flujoctl("run", "w.yaml", "--id", "r", "--workspace", ".").code == 1
+    assert flujoctl("skip", "r", "deploy").code == 0
+    (folder / "ok").touch()
+
+    assert flujoctl("resume", "r").code == 0
+    assert statuses(flujoctl, "r")["deploy"] == "skipped"

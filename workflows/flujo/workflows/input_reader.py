@@ -67,5 +67,8 @@ class InputReader:
         for problem in task.missing(given):
             self._add(at, f"task `{task.name}` {problem}")
         if task.check is not None:
-            for each, problem in task.check({key: value for key, value in written.items() if key not in wrong}).items():
-                self._add(given[each][1].at, f"`{each}` {problem}")
+            known = (key for key in written if task.takes_any_input or task.input(key) is not None)
+            taken = (key for key in known if key not in wrong)
+            spelled = {task.spellings.get(key, key): key for key in taken}
+            for each, problem in task.check({meant: written[key] for meant, key in spelled.items()}).items():
+                self._add(given[spelled[each]][1].at, f"`{spelled[each]}` {problem}")

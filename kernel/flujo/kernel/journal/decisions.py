@@ -9,7 +9,7 @@ at_clean_up   what is recorded before the clean-ups of a run that was stopped; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import StrEnum
 
 from flujo.kernel.durations import MICROSECONDS
@@ -124,7 +124,8 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
 
     Without `from_step`: those whose failure ended the run, and those that were cancelled before it ended (in a run
     that has not ended they wait to be cancelled again, as after a recovery), and the clean-ups of what has ended. With
-    it: that step, everything that follows on it, and the same ones besides. `from_step` may also name a map, a gather
+    it: that step, everything that follows on it, and the same ones besides. What the program has skipped behind such a
+    failure is decided anew: the failure may have been the reason. `from_step` may also name a map, a gather
     or a branch. A loop and those of its items that have failed go together, and so do an item and the outcome of its
     loop. Raises RunNotResumableError for a completed run without `from_step`, StepNotFoundError for a step that
     never began."""
@@ -141,6 +142,7 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
     cleaned_since = state.seq if state.clean_up_seq is None else state.clean_up_seq
     tried = [*retry, *(name for name in ended if name in state.steps and state.steps[name].status is StepStatus.FAILED)]
     again = {loop for name in tried if (loop := _settled_loop(state, name)) is not None}
+    again |= _left_out_behind(state, tried)
     return [
         step.name
         for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
@@ -154,6 +156,28 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
             or (follows is not None and follows(step))
         )
     ]
+
+
+def _left_out_behind(state: WorkflowState, failed: Iterable[str]) -> set[str]:
+    """Return the steps that the program of a run has skipped after one of these had failed, and that follow on it.
+
+    The run went on after that failure and failed in the end: what else has come to an outcome meanwhile stays."""
+    if state.plan is None or not any(step.left_out for step in state.steps.values()):
+        return set()
+    found: set[str] = set()
+    for name in failed:
+        failure = state.steps[name]
+        if failure.status is StepStatus.FAILED and failure.settled_seq is not None:
+            follows = _following(state, name)
+            found |= {
+                step.name
+                for step in state.steps.values()
+                if step.left_out
+                and step.status is StepStatus.SKIPPED
+                and (step.settled_seq or 0) > failure.settled_seq
+                and follows(step)
+            }
+    return found
 
 
 def restart_at(

@@ -253,6 +253,8 @@ def _step_skipped(state: WorkflowState, seq: int, at: int, fact: events.StepSkip
     step = _begin(state, seq, at, fact.step, fact.generation)
     step.output_json = fact.output
     step.error = None
+    by_hand = (fact.by, fact.request, fact.principal, fact.output) != (None, None, None, None)
+    step.left_out = state.status in LIVE and not by_hand
     _settle(state, step, StepStatus.SKIPPED, seq, at)
     _remember(state, fact.request)
 

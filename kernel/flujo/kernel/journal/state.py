@@ -192,6 +192,7 @@ class StepState:
     digest: str | None = None
     first_seq: int = 0  # the event that began it, over all generations
     settled_seq: int | None = None  # the event of its outcome
+    left_out: bool = False  # its program has skipped it, and not a person's hand
     attempt_started_at: int | None = None
 
     @property

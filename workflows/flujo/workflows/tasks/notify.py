@@ -58,6 +58,7 @@ def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
         "append": {"type": "boolean"},
         "format": {"type": "string", "enum": ["jsonl", "text"]},
     },
+    spellings={"path": "file", "output_file": "file"},
     check=_check,
     result={
         "type": "object",
