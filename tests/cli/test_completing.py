@@ -28,6 +28,7 @@ steps:
 def waiting(folder: Path, flujoctl: Flujoctl) -> Path:
     """A run that waits for a signal, and one that has another id."""
     (folder / "gate.yaml").write_text(GATE)
+    (folder / "flows.yaml").write_text(f"{GATE}flows: {{definitions: [quick: [before], full: [before, approve]]}}\n")
     assert flujoctl("run", "gate.yaml", "--id", "release-1", "--no-wait").code == 7
     assert flujoctl("run", "gate.yaml", "--id", "other", "--no-wait").code == 7
     return folder
@@ -59,6 +60,11 @@ def offered(
         ("flujoctl logs release-1 --step b", ["plain,before"]),
         ("flujoctl inspect release-1 --step ", ["plain,before", "plain,approve"]),
         ("flujoctl run gate.yaml --resume --from-step ", ["plain,before", "plain,approve"]),
+        ("flujoctl run flows.yaml --flow ", ["plain,quick", "plain,full", "plain,all"]),
+        ("flujoctl graph flows.yaml --flow f", ["plain,full"]),
+        ("flujoctl run gate.yaml --flow ", []),
+        ("flujoctl run gate.yaml --start-from a", ["plain,approve"]),
+        ("flujoctl run gate.yaml --skip-steps before,", ["plain,before,approve"]),
         ("flujoctl list --workflow ", ["plain,gate"]),
         ("flujoctl list --status wa", ["plain,waiting"]),
         ("flujoctl init --example fi", ["plain,first"]),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 
 from cli.conftest import Flujoctl
 from flujo.cli import graphs
+from flujo.cli.svg import as_svg
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 GRAPH = """\
 name: fan
@@ -108,7 +113,51 @@ def test_what_cannot_be_drawn_says_why(target: str, code: int, says: str, files:
     assert (ended.code, says in ended.err) == (code, True)
 
 
+def test_a_picture_shows_boxes_and_arrows(files: Path, flujoctl: Flujoctl) -> None:
+    """Of a file without states, of a run with them; a clean-up stands below all."""
+    (files / "fan.yaml").write_text(GRAPH.replace("name: fan", "name: 'a <b> & \"c\"'"))
+    assert flujoctl("run", "fan.yaml", "--id", "r").code == 1
+
+    drawn = ElementTree.fromstring(flujoctl("graph", "fan.yaml", "--format", "svg").out)
+    of_run = ElementTree.fromstring(flujoctl("graph", "r", "--format", "svg").out)
+
+    assert drawn.findtext(f"{SVG}title") == 'a <b> & "c"'
+    assert [each.findtext(f"{SVG}title") for each in drawn.findall(f"{SVG}g")] == ["a", "b", "c", "d", "tidy"]
+    assert len(drawn.findall(f"{SVG}path")) == 4
+    tops = [int(each.find(f"{SVG}rect").attrib["y"]) for each in drawn.findall(f"{SVG}g")]  # type: ignore[union-attr]
+    assert tops[1] == tops[2]
+    assert tops[0] < tops[1] < tops[3] < tops[4]
+    told = [each.findtext(f"{SVG}title") for each in of_run.findall(f"{SVG}g")]
+    assert (told[0], told[2]) == ("a: completed", "c: failed")
+
+
+def test_a_flow_of_a_file_is_drawn(files: Path, flujoctl: Flujoctl) -> None:
+    """The default one without being named; a run has its steps already."""
+    (files / "two.yaml").write_text(f"{SEQUENCE}flows: {{default: f, definitions: [f: [two]]}}\n")
+
+    assert flujoctl("graph", "two.yaml").out == "  1. two\n"
+    assert flujoctl("graph", "two.yaml", "--flow", "all").out.splitlines() == ["  1. one", "  2. two"]
+    wrong = flujoctl("graph", "two.yaml", "--flow", "g")
+    assert (wrong.code, "there is no flow `g`; there are: all, f" in wrong.err) == (2, True)
+    assert flujoctl("run", "two.yaml", "--id", "r").code == 0
+    of_run = flujoctl("graph", "r", "--flow", "f")
+    assert (of_run.code, "--flow goes with a file" in of_run.err) == (2, True)
+
+
 names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="*"), min_size=1, max_size=8)
+
+
+def overlapping(picture: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    """The boxes of one layer that cover each other, and those that stand outside of the picture."""
+    found: list[tuple[float, float, float]] = []
+    for box in picture.iterfind(f"{SVG}g/{SVG}rect"):
+        y, x, width = (float(box.attrib[name]) for name in ("y", "x", "width"))
+        if x < 0 or x + width > float(picture.attrib["width"]) + 1:
+            yield "outside", str(x)
+        found.append((y, x, x + width))
+    for (y, _, end), (other, start, _) in pairwise(sorted(found)):
+        if y == other and start < end:
+            yield str(end), str(start)
 
 
 @given(st.lists(names, min_size=1, max_size=8, unique=True), st.data())
@@ -120,6 +169,7 @@ def test_every_drawing_has_all_steps_and_all_arrows(steps: Sequence[str], data: 
     statuses: Mapping[str, str] = data.draw(st.dictionaries(st.sampled_from(steps), words))
 
     nodes = graphs.of_plan(plan, statuses)
+    picture = ElementTree.fromstring(as_svg(nodes, steps[0]))
     mermaid, dot = graphs.as_mermaid(nodes), graphs.as_dot(nodes, steps[0])
 
     arrows = sum(len(node.waits_for) for node in nodes)
@@ -129,6 +179,9 @@ def test_every_drawing_has_all_steps_and_all_arrows(steps: Sequence[str], data: 
     quoted = r'"(?:[^"\\]|\\.)*"'
     assert len(re.findall(rf"^    {quoted} -> {quoted};$", dot, re.M)) == arrows
     assert len(re.findall(rf"^    {quoted} \[label={quoted}, fillcolor={quoted}\];$", dot, re.M)) == len(steps)
+    assert len(picture.findall(f"{SVG}path")) == arrows
+    assert len(picture.findall(f"{SVG}g")) == len(steps)
+    assert not list(overlapping(picture))
     depths = {node.name: node.depth for node in nodes}
     assert all(node.depth > depths[other] for node in nodes for other in node.waits_for)
 
@@ -138,3 +191,12 @@ def test_a_plan_of_thousands_of_steps_is_drawn() -> None:
     plan = [(f"s{n}", "d", *([f"s{n - 1}"] if n else [""])) for n in range(5000)]
 
     assert graphs.of_plan(plan[::-1], {})[0].depth == 4999
+
+
+def test_a_picture_of_many_steps_is_drawn() -> None:
+    """A chain of thousands, and a step that waits for hundreds at every depth."""
+    chain = [(f"s{n}", "d", *([f"s{n - 1}"] if n else [""])) for n in range(3000)]
+    assert as_svg(graphs.of_plan(chain, {}), "chain").count("<g>") == 3000
+
+    crowded = [*chain[:300], ("end", "d", *(f"s{n}" for n in range(300)))]
+    assert as_svg(graphs.of_plan(crowded, {}), "crowded").count('<path d="M') == 299 + 300 + 1

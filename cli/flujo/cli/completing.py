@@ -1,4 +1,4 @@
-"""Complete what a shell asks for: ids of runs, their steps and signals, workflows, files.
+"""Complete what a shell asks for: ids of runs, their steps and signals, workflows, their flows, files.
 
 What a parameter takes is told by its metavar, so a command gets its completions by naming its parameters as all others
 do. Looking must be quick and may fail: a shell is told nothing then, and no error is ever printed.
@@ -93,6 +93,23 @@ def _steps(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     return _ask(ctx, read)
 
 
+def _listed_steps(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Return a list of steps with each step of the file at its end that is not in it."""
+    before, comma, _ = incomplete.rpartition(",")
+    named = before.split(",")
+    return [f"{before}{comma}{name}" for name, _ in _steps(ctx, "") if name not in named]
+
+
+def _flows(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Return the flows of the file that stands before."""
+    from flujo.kernel.programs import EVERY_STEP
+
+    from .sources import flows_in
+
+    flows = flows_in(str(ctx.params["target"]))
+    return [*flows, EVERY_STEP] if flows else []
+
+
 def _signals(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Return the signals that the run which stands before waits for."""
     from .find_run import find_run
@@ -130,6 +147,9 @@ BY_METAVAR: dict[tuple[str, str], ParamType] = {
     ("steps", "STEP"): STEP,
     ("step_name", "STEP"): STEP,
     ("from_step", "STEP"): STEP,
+    ("start_from", "STEP"): STEP,
+    ("skip_steps", "STEP,…"): Completed(_listed_steps),
+    ("flow", "NAME"): Completed(_flows),
     ("name", "NAME"): SIGNAL,
     ("workflow", "NAME"): Completed(_workflows),
     ("example", "NAME"): Completed(_starters),

@@ -1,4 +1,5 @@
-"""Draw which step waits for which: for a terminal, for Mermaid and for Graphviz, with the states of a run."""
+"""Draw which step waits for which: for a terminal, for Mermaid and for Graphviz, with the states of a run. `svg` makes
+a picture of the same."""
 
 from __future__ import annotations
 
@@ -110,6 +111,11 @@ def _mermaid_classes(nodes: Sequence[Node], ids: Mapping[str, str]) -> Iterator[
         yield f"    class {members} {status}"
 
 
+def colour_of(status: str | None) -> str:
+    """Return the colour of the box of a step with a status, as HTML writes colours."""
+    return _MERMAID_COLOURS.get(COLOURS.get(status or "", ""), "white")
+
+
 def _mermaid_text(text: str) -> str:
     """Return a label that Mermaid shows as it is: what means something to it is written by its number."""
     return "".join(each if each.isalnum() or each in " _-./:[]()" else f"#{ord(each)};" for each in printable(text))
@@ -121,7 +127,7 @@ def as_dot(nodes: Sequence[Node], name: str) -> str:
     for node in nodes:
         label = printable(node.name) + (f"\n{node.status}" if node.status else "")
         shape = ", shape=oval" if node.is_clean_up else ""
-        fill = _MERMAID_COLOURS.get(COLOURS.get(node.status or "", ""), "white")
+        fill = colour_of(node.status)
         lines.append(f"    {_dot_text(node.name)} [label={_dot_text(label)}, fillcolor={_dot_text(fill)}{shape}];")
     lines += [f"    {_dot_text(other)} -> {_dot_text(node.name)};" for node in nodes for other in node.waits_for]
     return "\n".join([*lines, "}"])

@@ -81,6 +81,15 @@ def warnings_in(target: str) -> list[Problem]:
     return loading.warnings_in(target)
 
 
+def flows_in(target: str) -> list[str]:
+    """Return the names of the flows in a valid YAML file; a workflow in Python has none."""
+    if _is_python(target):
+        return []
+    from flujo.workflows import loading
+
+    return loading.flows_in(target)
+
+
 def previewed(target: str, choice: StepChoice, inputs: Mapping[str, Any]) -> list[StepPreview]:
     """Return what a run of a valid YAML file would do; a workflow in Python decides that when it runs."""
     if _is_python(target):

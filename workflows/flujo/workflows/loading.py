@@ -85,6 +85,11 @@ def warnings_in(path: str | Path, *, tasks: Iterable[Task] = ()) -> list[Problem
     return list(_definition_in(Path(path), str(path), tuple(tasks)).warnings)
 
 
+def flows_in(path: str | Path, *, tasks: Iterable[Task] = ()) -> list[str]:
+    """Return the names of the flows in a valid YAML file; raises DefinitionError for one that is not valid."""
+    return list(_definition_in(Path(path), str(path), tuple(tasks), check_children=False).flows)
+
+
 def previewed(
     path: str | Path, choice: StepChoice, inputs: Mapping[str, Any], *, tasks: Iterable[Task] = ()
 ) -> list[StepPreview]:

@@ -14,6 +14,7 @@ from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, has_colour, run_async
 from flujo.kernel import WorkflowState
 from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreNotFoundError
+from flujo.kernel.programs import StepChoice
 
 
 @declare("graph", formats=("table", "json", "jsonl", "yaml"))
@@ -22,22 +23,30 @@ from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreNotFoundError
     "--format",
     "drawing",
     metavar="FORMAT",
-    type=click.Choice(["text", "mermaid", "dot"]),
+    type=click.Choice(["text", "mermaid", "dot", "svg"]),
     default="text",
-    help="text (default), mermaid, or dot for Graphviz",
+    help="text (default), mermaid, dot for Graphviz, or svg for a picture",
 )
-def command(session: Session, target: str, drawing: str) -> int:
+@click.option("--flow", metavar="NAME", help="of a file: draw this flow of it; `all` for every step")
+def command(session: Session, target: str, drawing: str, flow: str | None) -> int:
     """Draw which step waits for which, in a YAML file or in a run; in a run with the status of each step.
 
     A Python program decides as it goes: of its runs the steps are drawn that have begun.
     """
-    name, nodes = _of_file(target) if _is_file(target) else _of_run(session, target)
+    is_file = _is_file(target)
+    if flow is not None and not is_file:
+        raise click.UsageError("--flow goes with a file; a run is drawn with the steps it was started with")
+    name, nodes = _of_file(target, flow) if is_file else _of_run(session, target)
     if session.output != "table":
         emit(graphs.as_object(nodes, name), session.output)
     elif drawing == "mermaid":
         print(graphs.as_mermaid(nodes))
     elif drawing == "dot":
         print(graphs.as_dot(nodes, name))
+    elif drawing == "svg":
+        from flujo.cli.svg import as_svg
+
+        print(as_svg(nodes, name))
     elif nodes:
         print(graphs.as_text(nodes, colour=has_colour(sys.stdout)))
     if not nodes:
@@ -49,10 +58,12 @@ def _is_file(target: str) -> bool:
     return target.endswith((".yaml", ".yml")) or os.path.exists(target)
 
 
-def _of_file(target: str) -> tuple[str, list[graphs.Node]]:
+def _of_file(target: str, flow: str | None) -> tuple[str, list[graphs.Node]]:
     workflow = sources.load(target)
     if workflow.plan is None:
         raise click.UsageError(f"{target} is a program, which decides as it goes; draw one of its runs: graph ID")
+    workflow = workflow.with_steps(StepChoice(flow))
+    assert workflow.plan is not None
     return workflow.name, graphs.of_plan(workflow.plan, {})
 
 
