@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants test-newest test-lowest test-pooled picture sbom clean
+.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants schema-check test-newest test-lowest test-pooled picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -107,6 +107,11 @@ N ?= 120
 MUTANTS = --count $(N) --seed $(SEED) --jobs $(JOBS) $(if $(WITHIN),--within $(WITHIN)) $(if $(NEAR),--near) $(if $(RECORD),--record)
 mutants: $(VENV)/.dev ## try whether the tests notice small changes: make mutants N=120 SEED=1 JOBS=2 WITHIN=kernel/ NEAR=1
 	$(BIN)/python tests/mutation/mutants.py $(MUTANTS) --result build/mutants.json
+
+schema-check: $(VENV)/.dev ## ask a real YAML language server, from npm, about the schema of workflows
+	npm install --silent --no-fund --no-audit --prefix build/language-server yaml-language-server@1
+	$(BIN)/flujoctl schema > build/flujo.schema.json
+	$(BIN)/python tests/environments/language_server.py
 
 test-newest: ## run the tests on the newest Python and SQLite, in a Debian tree under build/, as root
 	tests/environments/newest.sh $(ARGS) $(TESTS)

@@ -114,3 +114,11 @@ def test_it_says_which_dialect_it_is_and_knows_all_keywords_of_parameters() -> N
 
     assert schema["$schema"] == DIALECT
     assert schema["$defs"]["parameter"]["properties"].keys() == KEYWORDS.keys()
+
+
+def test_every_key_says_what_it_means() -> None:
+    """As an editor shows it to who points at the key: at the top and of a step."""
+    schema = schema_of_definitions()
+
+    for properties in (schema["properties"], schema["$defs"]["step"]["properties"]):
+        assert all(each["description"] for each in properties.values())

@@ -13,6 +13,7 @@ from flujo.kernel.errors import DeclarationError
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 from flujo.kernel.programs import Overlap
 
+from . import meanings
 from .definition_keys import (
     DEFAULTS_KEYS,
     ERROR_HANDLING_KEYS,
@@ -51,7 +52,7 @@ def schema_of_definitions(tasks: Tasks | None = None) -> Schema:
         "$schema": DIALECT,
         "title": "A flujo workflow",
         "type": "object",
-        "properties": _only(TOP_KEYS, _TOP),
+        "properties": _told(_only(TOP_KEYS, _TOP), meanings.TOP),
         "required": ["name"],
         "anyOf": [{"required": ["steps"]}, {"required": ["imports"]}],
         "additionalProperties": False,
@@ -87,6 +88,11 @@ def _found(tasks: Tasks) -> list[Task]:
 def _only(keys: Iterable[str], schemas: Mapping[str, Schema]) -> dict[str, Schema]:
     """Return the schemas of these keys: a key without one is a mistake here, which a test finds."""
     return {key: schemas[key] for key in keys}
+
+
+def _told(schemas: Mapping[str, Schema], told: Mapping[str, str]) -> dict[str, Schema]:
+    """Return the schemas with what their keys mean, which editors show."""
+    return {key: {**schema, "description": told[key]} for key, schema in schemas.items()}
 
 
 def _mapping(keys: Iterable[str], schemas: Mapping[str, Schema], **more: Any) -> Schema:
@@ -126,7 +132,7 @@ def _step(tasks: Iterable[Task]) -> Schema:
     ]
     return {
         "type": "object",
-        "properties": {**_only(STEP_KEYS, _STEP), "task": {"anyOf": [{"enum": names}, _TEXT]}},
+        "properties": _told({**_only(STEP_KEYS, _STEP), "task": {"anyOf": [{"enum": names}, _TEXT]}}, meanings.STEP),
         "required": ["task"],
         "additionalProperties": False,
         "allOf": by_task,
