@@ -337,9 +337,12 @@ class LiveRun:
     # -- the program --------------------------------------------------------------------------------------------
 
     async def drive(
-        self, program: Callable[[], Awaitable[Any]], clean_up: Callable[[], Awaitable[Any]] | None = None
+        self,
+        program: Callable[[], Awaitable[Any]],
+        clean_up: Callable[[], Awaitable[Any]] | None = None,
+        turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Run the program to its end in this task, and record how it ended.
+        """Run the program to its end in this task, once its `turn` has come, and record how it ended.
 
         After a cancel, or when the time of the run is over, `clean_up` runs once the program has stopped; if it had
         begun before this life of the run, nothing else does."""
@@ -348,7 +351,7 @@ class LiveRun:
         self._driven = True
         self.task = this_task()
         if self.state.cleaning_up is None:
-            output, failure = await self._perform(program)
+            output, failure = await self._perform(program, turn)
         children = awaited(self.state)
         if clean_up is not None and self._is_to_clean_up():
             await self._clean_up(clean_up)
@@ -376,7 +379,11 @@ class LiveRun:
             self.stopped = stop_of(self.state)
 
     async def _perform(
-        self, program: Callable[[], Awaitable[Any]], *, is_clean_up: bool = False
+        self,
+        program: Callable[[], Awaitable[Any]],
+        turn: Callable[[], Awaitable[None]] | None = None,
+        *,
+        is_clean_up: bool = False,
     ) -> tuple[str | None, events.RunFailed | None]:
         """Run a program until it has ended or was stopped, and return its output or its failure."""
         output: str | None = None
@@ -388,6 +395,8 @@ class LiveRun:
             self.replay.stop()
         try:
             with self._scope:
+                if turn is not None:
+                    await turn()
                 # Called here and not before: it must begin in the task that drives it, inside the scope that can
                 # stop it.
                 value = await self._run_alone(program)

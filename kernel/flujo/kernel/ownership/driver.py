@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio
 
@@ -25,6 +25,7 @@ from flujo.kernel.execution.progress import Reporter
 from flujo.kernel.execution.step_runner import StepRunner
 from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.journal.decisions import Stop
+from flujo.kernel.journal.overlap import Overlap
 from flujo.kernel.journal.state import FINAL, RunStatus, WorkflowState
 from flujo.kernel.journal.summaries import is_overdue, next_wake
 
@@ -296,14 +297,10 @@ class Driver:
             self._tasks.spawn(partial(self._time_out, run, end, run.workflow.clean_up_seconds, alarm))
             await self._context(run).run_clean_up()
 
-        context = self._context(run)
-
-        async def program() -> Any:
-            await self._line.wait_for_turn(run)
-            return await context.run_program()
-
         try:
-            await run.drive(program, None if run.workflow.clean_up is None else clean_up)
+            cleans_up = None if run.workflow.clean_up is None else clean_up
+            turn = partial(self._line.wait_for_turn, run) if run.workflow.on_overlap is Overlap.QUEUE else None
+            await run.drive(self._context(run).run_program, cleans_up, turn)
         finally:
             if alarm is not None:
                 alarm.cancel()

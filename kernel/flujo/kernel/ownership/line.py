@@ -15,7 +15,6 @@ from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import StoreError
 from flujo.kernel.execution.live_run import LiveRun
-from flujo.kernel.journal.overlap import Overlap
 from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.overlaps import ahead_of
 
@@ -47,8 +46,8 @@ class Line:
         self._change = change
 
     async def wait_for_turn(self, run: LiveRun) -> None:
-        """Return when no run is before this one; at once for one that does not queue, or that has begun."""
-        if run.workflow.on_overlap is not Overlap.QUEUE or run.state.started_at is not None:
+        """Return when no run is before this one, which queues; at once for one that has begun."""
+        if run.state.started_at is not None:
             return
         run.is_in_line = True
         try:
