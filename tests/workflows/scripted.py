@@ -71,6 +71,7 @@ class ScriptedContext:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         retry: RetryPolicy = NO_RETRY,
+        adapt: Callable[[Workflow], Workflow] | None = None,
     ) -> Any:
         """There is no kernel here that could run it."""
         raise AssertionError("a child was started")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from flujo.backends.memory import InMemoryBackend
-from flujo.kernel import Kernel
+from flujo.kernel import Kernel, RunFailed
 from flujo.workflows import TaskCall, load_workflow, task
 from workflows.tasks.conftest import Runs
 
@@ -360,3 +361,42 @@ async def test_a_definition_without_a_file_cannot_name_one_beside_it(tmp_path: P
     assert state.error.message == (
         "'child.yaml' counts from the file of this workflow, and it has none; give an absolute path"
     )
+
+
+async def test_a_registered_workflow_keeps_the_secrets_of_its_parent_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one in a file does: what it prints, returns, fails with and has been started with."""
+    monkeypatch.setenv("TOKEN", "t0ken-of-the-parent")
+    inner = load_workflow(
+        "name: inner\nparams: {key: {}}\n"
+        "outputs: {said: '{{ steps.a.result.stdout }}', env: '{{ env.TOKEN | default(0) }}'}\n"
+        "steps: [{name: a, task: shell, inputs: {command: 'echo \"$TOKEN\" \"$1\"', env: {KEY: '{{ key }}'}}}]\n",
+        workspace=tmp_path / "w",
+    )
+    outer = load_workflow(
+        "name: outer\nsecrets: [TOKEN]\noutputs: {one: '{{ steps.a.result }}', each: '{{ steps.b.result.results }}'}\n"
+        "steps:\n"
+        "  - {name: a, task: workflow, inputs: {workflow: inner, params: {key: '{{ secrets.TOKEN }}'}}}\n"
+        "  - {name: b, task: workflow, for_each: [1], inputs: {workflow: inner, params: {key: x}}}\n",
+        workspace=tmp_path / "w",
+    )
+
+    async with Kernel(InMemoryBackend(), workflows=[inner, outer]) as kernel:
+        output: Any = await kernel.run(outer, {}, run_id="r")
+        states = [await kernel.inspect(run_id) for run_id in ("r", "r.a")]
+
+    assert output == {"one": {"said": "*** \n", "env": 0}, "each": [{"said": "*** \n", "env": 0}]}
+    assert states[1].inputs == {"key": "***"}
+    for state in states:
+        assert "t0ken-of-the-parent" not in json.dumps([state.to_dict(), dict(state.environment)])
+
+
+async def test_registered_workflows_that_name_each_other_come_to_an_end(tmp_path: Path) -> None:
+    """After so many runs above one another that files would."""
+    text = "name: {}\nsteps: [{{name: a, task: workflow, inputs: {{workflow: {}}}}}]\n"
+    one, two = (load_workflow(text.format(*names), workspace=tmp_path) for names in (("one", "two"), ("two", "one")))
+
+    async with Kernel(InMemoryBackend(), workflows=[one, two]) as kernel:
+        with pytest.raises(RunFailed, match="there are 20 runs above this one"):
+            await kernel.run(one, {}, run_id="r")

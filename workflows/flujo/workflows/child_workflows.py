@@ -7,6 +7,7 @@ file may change, or be gone, without harm.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -28,16 +29,18 @@ class ChildStart(NamedTuple):
     workflow: Workflow | str
     inputs: Mapping[str, Any]
     labels: Mapping[str, str]
+    adapt: Callable[[Workflow], Workflow] = lambda found: found
+    """Makes of a workflow that is registered under a name what is started."""
 
     def begun_by(self, secrets: Secrets, depth: int) -> ChildStart:
         """Return the same as it is started by a run that has `depth` others above it, without the values of secrets,
         whose names the child inherits; raises ChildDepthError."""
         if depth >= MAX_DEPTH:
             raise ChildDepthError(depth)
-        workflow = self.workflow
-        if isinstance(workflow, Workflow):
-            workflow = inheriting(workflow, secrets.masked, depth + 1)
-        return ChildStart(workflow, secrets.redactor.value(self.inputs), secrets.redactor.value(self.labels))
+        adapt = partial(inheriting, names=secrets.masked, depth=depth + 1)
+        return ChildStart(
+            self.workflow, secrets.redactor.value(self.inputs), secrets.redactor.value(self.labels), adapt
+        )
 
 
 MAX_DEPTH = 20

@@ -131,6 +131,7 @@ class RunContext(Protocol):
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         retry: RetryPolicy = NO_RETRY,
+        adapt: Callable[[Workflow], Workflow] | None = None,
     ) -> Any: ...
 
     async def sleep(self, duration: float, *, name: str = "sleep") -> None: ...
@@ -509,7 +510,7 @@ class _Steps:
 
         async def wait(call: ChildCall) -> Any:
             return await self._ctx.run_child(
-                call.workflow, call.inputs, name=step.name, labels=call.labels, retry=retry
+                call.workflow, call.inputs, name=step.name, labels=call.labels, retry=retry, adapt=call.adapt
             )
 
         async def fail(body: Callable[[], Awaitable[NoReturn]]) -> Any:

@@ -58,11 +58,12 @@ _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class ChildCall(NamedTuple):
-    """What a program asks of a child."""
+    """What a program asks of a child. `adapt` makes of the workflow that is found what is started."""
 
     workflow: Workflow | str
     inputs: Mapping[str, Any]
     labels: Mapping[str, str]
+    adapt: Callable[[Workflow], Workflow] = lambda found: found
 
 
 class ParentKernel(Protocol):

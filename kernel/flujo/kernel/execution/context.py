@@ -209,6 +209,7 @@ class Context:
         labels: Mapping[str, str] | None = None,
         retry: RetryPolicy = NO_RETRY,
         type: Any = None,
+        adapt: Callable[[Workflow], Workflow] | None = None,
     ) -> Any: ...
     @noted
     async def run_child(
@@ -220,9 +221,11 @@ class Context:
         labels: Mapping[str, str] | None = None,
         retry: RetryPolicy = NO_RETRY,
         type: Any = None,
+        adapt: Callable[[Workflow], Workflow] | None = None,
     ) -> Any:
         """Start another run, wait for its end and return its output, read into `type`: by default what the workflow's
-        function returns, and plain JSON when only a name is given.
+        function returns, and plain JSON when only a name is given. `adapt` makes of the workflow that is found under a
+        name the one that is started; it keeps the name.
 
         Its id is `RUN_ID.NAME`; `name`, by default the workflow's, is the step's name. It is cancelled with this run.
         Its failure is the step's: under `retry`, or when this run is resumed, the failed child is resumed. Raises
@@ -230,6 +233,8 @@ class Context:
         called = workflow if isinstance(workflow, str) else workflow.name
         key = self._key(name or called, explicit=name is not None)
         call = ChildCall(workflow, dict(inputs or {}), dict(labels or {}))
+        if adapt is not None:
+            call = call._replace(adapt=adapt)
         if type is None and isinstance(workflow, Workflow):
             codec = workflow.codec
         else:

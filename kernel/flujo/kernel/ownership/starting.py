@@ -205,7 +205,7 @@ class Starter:
 
     async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> Started:
         """Start a run as the child of another one, or attach to it if it is there."""
-        chosen = self._registry.resolve(call.workflow)
+        chosen = call.adapt(self._registry.resolve(call.workflow))
         if chosen.on_overlap is Overlap.QUEUE:
             await self._require_no_ancestor(parent, chosen)
         created = await self._creation(chosen, run_id, dict(call.inputs), call.labels)
