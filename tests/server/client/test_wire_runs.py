@@ -108,7 +108,7 @@ STEP = StepState(
 STAYS = {
     # Only a kernel needs these, and what a client has is not gone on with.
     WorkflowState: {"signals", "requests", "active", "resumed_by", "interruption_seq", "alive_at"},
-    StepState: {"signal_seq", "reenter"},
+    StepState: {"signal_seq", "reenter", "left_out"},
 }
 
 
