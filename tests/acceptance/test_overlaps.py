@@ -41,7 +41,7 @@ def test_a_second_run_is_skipped_or_refused(terminal: Terminal) -> None:
     assert (skipped.code, skipped.out) == (0, "")
     assert f"skipped: {told}skip" in skipped.err
     assert (refused.code, refused.out) == (4, "")
-    assert f"error: {told}fail" in refused.err
+    assert f"error[run-overlaps]: {told}fail" in refused.err
     assert refused.remedies == ["flujoctl wait first", "flujoctl cancel first"]
     assert terminal.flujoctl("list", "-o", "name").out.split() == ["first"]
 
