@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants schema-check test-newest test-lowest test-pooled picture sbom clean
+.PHONY: docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants schema-check test-newest test-lowest test-pooled picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -124,6 +124,17 @@ test-lowest: $(VENV)/.dev ## run the tests with the lowest versions that pyproje
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct -e '.[test]'
 	build/lowest/bin/python tests/suite.py $(ARGS) $(TESTS)
+
+DOCS := build/docs-venv
+
+$(DOCS)/.ready: docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS)/.ready ## build the site of the documentation in build/site; a link that leads nowhere is an error
+	$(DOCS)/bin/python docs/site.py
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 
 picture: $(VENV)/.dev ## take the picture of a run on a terminal that the README shows
 	$(BIN)/python docs/picture.py docs/live-view.svg
