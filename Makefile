@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants schema-check test-newest test-lowest test-pooled picture sbom clean
+.PHONY: docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -119,6 +119,9 @@ test-newest: ## run the tests on the newest Python and SQLite, in a Debian tree 
 POOLED = tests/backends/test_conformance.py tests/backends/test_postgres.py tests/backends/test_postgres_fleet.py tests/cli/test_postgres.py
 test-pooled: $(VENV)/.dev ## run the tests of the postgres backend through PgBouncer, which has to be installed
 	FLUJO_PGBOUNCER=$$(command -v pgbouncer) $(BIN)/python tests/suite.py -k postgres $(POOLED)
+
+test-proxies: $(VENV)/.dev ## try docs/behind-a-proxy.md with the real nginx and HAProxy
+	PYTHONPATH=tests $(BIN)/python tests/environments/proxies.py
 
 test-lowest: $(VENV)/.dev ## run the tests with the lowest versions that pyproject.toml allows
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest

@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -196,7 +196,7 @@ class Fuzzed(NamedTuple):
 
     channel: aio.Channel
     maker: Maker
-    ended: list[Ended]
+    ended: Counter[Ended]
 
     async def call(self, number: int) -> None:
         """Make a request, and note how it ends."""
@@ -224,11 +224,13 @@ class Fuzzed(NamedTuple):
                 reason = info.reason
         finally:
             begun.cancel()
-        self.ended.append(Ended(method.name, code, reason))
+        self.ended[Ended(method.name, code, reason)] += 1
 
 
-async def fuzz(folder: Path, requests: int, seed: int, said: Callable[[int], None] = lambda done: None) -> list[Ended]:
-    """Send so many requests to a server of its own on a store in a folder; return how each ended."""
+async def fuzz(
+    folder: Path, requests: int, seed: int, said: Callable[[int], None] = lambda done: None
+) -> Counter[Ended]:
+    """Send so many requests to a server of its own on a store in a folder; return how often they ended how."""
     backend = open_backend(f"sqlite:{folder}/s.db?durability=normal")
     kernel = Kernel(backend, [doubling, echoing, waiting], workspaces=folder / "w", load_definition=load_stored)
     async with AsyncExitStack() as stack:
@@ -237,7 +239,7 @@ async def fuzz(folder: Path, requests: int, seed: int, said: Callable[[int], Non
         stack.callback(group.cancel_scope.cancel)
         await group.start(lambda **task: serve(kernel, f"unix:{folder}/s", grace_seconds=1, **task))
         channel = await stack.enter_async_context(aio.insecure_channel(f"unix:{folder}/s"))
-        ended: list[Ended] = []
+        ended: Counter[Ended] = Counter()
         done = 0
         while done < requests:
             # Anew from time to time: deletes and prunes are among the requests.
@@ -275,7 +277,7 @@ async def _forget_all(kernel: Kernel) -> None:
 WRONG = {"UNKNOWN", "INTERNAL", "DATA_LOSS", "UNAVAILABLE", "UNIMPLEMENTED"}
 
 
-def wrong(ended: list[Ended]) -> list[Ended]:
+def wrong(ended: Iterable[Ended]) -> list[Ended]:
     """The calls that ended as none may: with a code for trouble, or without a reason."""
     return [
         each
@@ -299,14 +301,16 @@ def main() -> None:
 
     with TemporaryDirectory(dir="/tmp", prefix="flujo-") as folder:
         ended = anyio.run(fuzz, Path(folder), given.requests, given.seed, said)
-    counts = Counter(each.code for each in ended)
+    counts: Counter[str] = Counter()
+    for each, times in ended.items():
+        counts[each.code] += times
     print(dict(counts), "peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MiB")  # noqa: T201
     bad = wrong(ended)
     grown = sizes[-1] - sizes[len(sizes) // 2] if len(sizes) > 3 else 0
     if grown > 50 * 2**20:
         print(f"memory grew by {grown // 2**20} MiB over the second half")  # noqa: T201
     for each in bad[:20]:
-        print("wrong:", each)  # noqa: T201
+        print("wrong:", each, ended[each])  # noqa: T201
     sys.exit(1 if bad or grown > 50 * 2**20 else 0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,11 @@ async def test_a_thousand_odd_requests_are_answered(seed: int, folder: Path) -> 
     """No crash, no UNKNOWN or INTERNAL, nothing that is too large to be read, and none without a reason."""
     ended = await fuzz(folder, 1000, seed)
 
-    assert len(ended) == 1000
+    assert ended.total() == 1000
     assert wrong(ended) == []
-    assert Counter(each.code for each in ended)["OK"] > 50  # some get through to what is behind the checks
+    assert (
+        sum(times for each, times in ended.items() if each.code == "OK") > 50
+    )  # some get through to what is behind the checks
     assert {each.method for each in ended} == {method.name for method in Maker(seed, [], []).methods}
 
 
