@@ -156,6 +156,20 @@ class Server:
             (self.data / "postmaster.pid").unlink(missing_ok=True)
             self._process = None
 
+    def keep(self) -> None:
+        """Copy its data as they are at this moment, as a replica has them that hears nothing from now on."""
+        self.kill()
+        shutil.copytree(self.data, self.folder / "replica")
+        _own(self.folder / "replica", nobody())
+        self.start()
+
+    def fail_over(self) -> None:
+        """End at this instant, and go on with the data that were kept: what was acknowledged since is lost."""
+        self.kill()
+        shutil.rmtree(self.data)
+        (self.folder / "replica").rename(self.data)
+        self.start()
+
     def stop(self) -> None:
         """Have it end without finishing anything."""
         if self._process is not None:
@@ -222,6 +236,12 @@ def _groups() -> list[int] | None:
 
 def _is_open_to_all(folder: Path) -> bool:
     return all(each.stat().st_mode & 0o005 == 0o005 for each in (folder, *folder.parents))
+
+
+def _own(folder: Path, user: int | None) -> None:
+    if user is not None:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, _group() or -1)
 
 
 def _descendants(pid: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -18,6 +18,7 @@ from flujo.backends.postgres.url import parse
 from flujo.kernel import Context, Kernel, Observer, workflow
 from flujo.kernel.backend import RunFilter
 from flujo.kernel.checking import check
+from flujo.kernel.errors import StoreError
 from flujo.kernel.outcomes import CancelOutcome, Delivery
 from flujo.kernel.state import RunStatus
 
@@ -44,6 +45,12 @@ async def patient(ctx: Context) -> object:
     return await ctx.wait_signal("go")
 
 
+@workflow()
+async def twice(ctx: Context) -> list[object]:
+    first = await ctx.wait_signal("go")
+    return [first, await ctx.wait_signal("on")]
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """asyncpg knows asyncio only."""
@@ -67,8 +74,16 @@ async def fleet(url: str, number: int, folder: Path, monkeypatch: pytest.MonkeyP
         kernels: list[Kernel] = []
         for place in range(number):
             monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / f"host{place}"))
-            kernels.append(await stack.enter_async_context(Kernel(PostgresBackend(url), [steps, patient])))
+            kernels.append(await stack.enter_async_context(Kernel(PostgresBackend(url), [steps, patient, twice])))
         yield kernels
+
+
+async def until_waiting(kernel: Kernel, run_id: str, waits: int) -> None:
+    """Return once a run has begun to wait for so many signals."""
+    async for event in kernel.watch(run_id):
+        waits -= event.type == "step_waiting"
+        if waits == 0:
+            return
 
 
 async def owners(kernel: Kernel) -> Counter[str | None]:
@@ -104,6 +119,21 @@ async def test_a_run_is_asked_of_any_kernel(url: str, tmp_path: Path, monkeypatc
 
         assert seen == list(range(1, len(seen) + 1))
         assert (await two.summary("r")).owner is None
+
+
+async def test_the_details_name_the_kernels(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that live and those that went a while ago, with where they are and how many runs they have."""
+    async with fleet(url, 2, tmp_path, monkeypatch) as (one, two):
+        await one.start(patient, run_id="r")
+        async with Kernel(PostgresBackend(url)) as gone:
+            pass
+        told = {each["kernel"]: each for each in (await two.backend.details())["kernels"]}
+
+    assert {name: (each["state"], each["runs"]) for name, each in told.items()} == {
+        one.id: ("alive", 1),
+        two.id: ("alive", 0),
+        gone.id: ("closed", 0),
+    }
 
 
 async def test_no_kernel_takes_more_than_it_may(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +247,39 @@ async def test_an_outage_of_three_leases_takes_no_run_away(
 
     assert results == list(range(10))
     assert {run.token for run in runs} == {1}
+
+
+async def test_a_replica_that_lost_commits_strands_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a failover to a copy of an earlier moment each run goes on from what is there, its kernel says so, and none
+    is stuck with an owner that is refused for ever."""
+    with postgres_server.own_server() as server:
+        url = postgres_server.new_store(base=server.url)
+        async with fleet(url, 1, tmp_path, monkeypatch) as (kernel,):
+            for number in range(8):
+                await kernel.start(twice, run_id=f"r{number}")
+            for number in range(8):
+                await until_waiting(kernel, f"r{number}", 1)
+            await anyio.to_thread.run_sync(server.keep)  # the moment that the replica has
+            for number in range(8):
+                await kernel.signal(f"r{number}", "go", 1)
+            for number in range(8):
+                await until_waiting(kernel, f"r{number}", 2)
+            await anyio.to_thread.run_sync(server.fail_over)
+            with anyio.fail_after(PATIENCE_SECONDS):
+                for number in range(8):
+                    with suppress(StoreError):
+                        await kernel.signal(f"r{number}", "news", 0)
+                for number in range(8):
+                    await kernel.signal(f"r{number}", "go", 2)
+                    await kernel.signal(f"r{number}", "on", 3)
+                results = [await kernel.result(f"r{number}") for number in range(8)]
+            problems = [problem async for problem in _problems(kernel)]
+
+    assert results == [[2, 3]] * 8
+    assert problems == []
+    assert caplog.text.count("has forgotten events") >= 8
 
 
 async def test_a_reader_knows_no_more_than_the_store(url: str) -> None:

@@ -98,6 +98,8 @@ def test_every_command_works_and_shows_no_password(flujoctl: Flujoctl, store: st
     }
     assert "pg_dump" in ended["db backup copy"].err
     assert json.loads(ended["db info -o json"].out)["server"].startswith("PostgreSQL")
+    assert json.loads(ended["db info -o json"].out)["runs"] == 4
+    assert "4 runs" in ended["doctor"].out
     assert json.loads(ended["inspect b -o json"].out)["status"] == "completed"
     assert SECRET not in (folder / "copy.db").read_bytes().decode(errors="replace")
 

@@ -81,6 +81,9 @@ def of_extra(is_installed: bool) -> Finding:
     return Finding("grpc", Verdict.NOTE, "flujoctl serve and --server need more", "pip install 'flujoctl[grpc]'")
 
 
+LARGEST_OFFSET_SECONDS = 1.0
+
+
 def of_details(url: str, details: Mapping[str, Any]) -> Iterator[Finding]:
     """Judge what a store says of itself."""
     yield Finding("store", Verdict.OK, f"{url}, {_number(details.get('runs', 0), 'run')}")
@@ -98,6 +101,13 @@ def of_details(url: str, details: Mapping[str, Any]) -> Iterator[Finding]:
     if details.get("quarantined"):
         message = f"{_number(details['quarantined'], 'folder')} that could not be removed, put aside"
         yield Finding("store", Verdict.NOTE, message, f"flujoctl db info --store {quote(url)}")
+    if (oldest := details.get("oldest_transaction")) is not None:
+        message = f"a transaction of {oldest['application'] or 'another program'} is open since {oldest['seconds']} s"
+        fix = f"SELECT pg_terminate_backend({oldest['pid']})  # it keeps old rows, and everything becomes slow"
+        yield Finding("store", Verdict.WARNING, message, fix)
+    if abs(offset := details.get("clock_offset_seconds", 0)) > LARGEST_OFFSET_SECONDS:
+        message = f"the clock of the server is {abs(offset):g} s {'ahead of' if offset > 0 else 'behind'} this one"
+        yield Finding("store", Verdict.WARNING, message, "timedatectl  # naps follow the clock of each host")
 
 
 def of_access(path: str, *, is_writable: bool, foreign_owner: str | None) -> Iterator[Finding]:

@@ -302,8 +302,7 @@ class PostgresBackend(StateBackend):
                 await self._ears.idle.wait()
             self._ears.idle.clear()
             self._require_owner()
-            is_draining = self._heart is not None and self._heart.is_draining
-            if not is_draining and (await self._read(lambda each: each.fetch(queries.HAS_IDLE)))[0][0]:
+            if (await self._read(lambda each: each.fetch(queries.HAS_IDLE)))[0][0]:
                 return
 
     async def wait_for_doubt(self) -> None:

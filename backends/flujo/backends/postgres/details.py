@@ -24,8 +24,15 @@ _OLDEST = """
 SELECT pid, coalesce(application_name, ''), extract(epoch FROM clock_timestamp() - xact_start)::float8
 FROM pg_stat_activity WHERE xact_start IS NOT NULL AND backend_xmin IS NOT NULL AND datname = current_database()
     AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1"""
+_RUNS = "SELECT count(*) FROM (SELECT FROM @.runs LIMIT $1 + 1) AS r"
+FEW = 100_000
+"""So many runs are counted; of more, the statistics of the server know about how many there are."""
+
+RECENTLY_SECONDS = 3600
+"""Kernels that went longer ago are not told of."""
+
 _KERNELS = f"""
-SELECT k.kernel, k.host_name, k.pid, {leases.SEEMS_ALIVE}, k.draining_at IS NOT NULL,
+SELECT k.kernel, k.host_name, k.pid, {leases.SEEMS_ALIVE},
     extract(epoch FROM clock_timestamp() - k.opened_at)::float8,
     extract(epoch FROM k.expires_at - clock_timestamp())::float8,
     extract(epoch FROM clock_timestamp() - coalesce(k.closed_at, k.dead_at))::float8,
@@ -42,7 +49,10 @@ async def read(schema: str, connection: Connection) -> Mapping[str, Any]:
     sizes: dict[str, int] = dict(map(tuple, await connection.fetch(_SIZES, schema)))
     activity = {row[0]: tuple(row[1:]) for row in await connection.fetch(_ACTIVITY, schema)}
     _, dead, updated, hot, _ = activity.get("runs", (0, 0, 0, 0, None))
-    kernels = [kernel for kernel in await hosts(connection) if kernel["state"] in ("alive", "draining")]
+    recent = [each for each in await kernels(connection) if (each["gone_seconds"] or 0) < RECENTLY_SECONDS]
+    ((runs,),) = await connection.fetch(_RUNS, FEW)
+    if runs > FEW:
+        runs = max(runs, activity.get("runs", (0,))[0])
     return {
         "server": f"PostgreSQL {version}",
         "database": database,
@@ -55,7 +65,8 @@ async def read(schema: str, connection: Connection) -> Mapping[str, Any]:
         "clock_offset_seconds": round(offset, 3),
         "dead_rows": dead,
         "hot_updates": round(hot / updated, 3) if updated else None,
-        "kernels": [kernel["kernel"] for kernel in kernels],
+        "runs": runs,
+        "kernels": recent,
         "oldest_transaction": _oldest(await connection.fetch(_OLDEST)),
     }
 
@@ -68,14 +79,14 @@ def _oldest(found: Sequence[Sequence[Any]]) -> Mapping[str, Any] | None:
     return None
 
 
-async def hosts(connection: Connection) -> list[dict[str, Any]]:
+async def kernels(connection: Connection) -> list[dict[str, Any]]:
     """Return the kernels that are known, the newest first, as JSON values."""
     return [_kernel(row) for row in await connection.fetch(_KERNELS)]
 
 
 def _kernel(row: Sequence[Any]) -> dict[str, Any]:
-    kernel, host, pid, lives, draining, age, left, gone, closed, runs = row
-    state = "closed" if closed else "dead" if not lives else "draining" if draining else "alive"
+    kernel, host, pid, lives, age, left, gone, closed, runs = row
+    state = "closed" if closed else "dead" if not lives else "alive"
     return {
         "kernel": kernel,
         "host": host,

@@ -54,13 +54,13 @@ WITH s AS (UPDATE @.store SET beat_at = clock_timestamp(),
            WHERE beat_at < clock_timestamp() - lease / 8)
 UPDATE @.kernels k SET expires_at = clock_timestamp() + (SELECT lease FROM @.store)
 WHERE kernel = $1 AND incarnation = $2 AND dead_at IS NULL AND closed_at IS NULL
-RETURNING draining_at IS NOT NULL, extract(epoch FROM clock_timestamp())::float8"""
+RETURNING kernel"""
 
 HELLO = f"""
 INSERT INTO @.kernels AS k (kernel, incarnation, host, host_name, pid, opened_at, expires_at)
 VALUES ($1, 1, $2, $3, $4, clock_timestamp(), clock_timestamp() + (SELECT lease FROM @.store))
 ON CONFLICT (kernel) DO UPDATE SET incarnation = k.incarnation + 1, host = $2, host_name = $3, pid = $4,
-    dead_at = NULL, closed_at = NULL, draining_at = NULL, opened_at = clock_timestamp(),
+    dead_at = NULL, closed_at = NULL, opened_at = clock_timestamp(),
     expires_at = clock_timestamp() + (SELECT lease FROM @.store)
 WHERE NOT {LIVES} OR (k.host = $2 AND $5::bool) RETURNING incarnation"""
 """With $5 this process has the lock of that name on this host: whoever had it before is gone."""

@@ -87,7 +87,7 @@ _IDLE = f"(owner IS NULL OR owner = ANY($4::text[])) AND {_FITS.replace('$7', '$
 _IS_THERE = f"""
 SELECT EXISTS (SELECT FROM @.runs q WHERE status = ANY($2::text[]) AND {_IDLE}), $1::text"""
 _SHARE = f"""
-SELECT (SELECT count(*) FROM @.kernels k WHERE k.draining_at IS NULL AND {LIVES}),
+SELECT (SELECT count(*) FROM @.kernels k WHERE {LIVES}),
     (SELECT count(*) FROM @.runs WHERE owner = $1),
     (SELECT count(*) FROM @.runs WHERE owner IS NOT NULL AND owner <> ALL($4::text[])),
     (SELECT count(*) FROM @.runs q WHERE status = ANY($2::text[]) AND {_IDLE})"""

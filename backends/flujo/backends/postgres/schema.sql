@@ -21,7 +21,6 @@ CREATE TABLE @.kernels (
     pid         int         NOT NULL,
     opened_at   timestamptz NOT NULL,
     expires_at  timestamptz NOT NULL,  -- unless there is another heartbeat
-    draining_at timestamptz,           -- it takes no more runs
     dead_at     timestamptz,           -- somebody may have taken its runs; no heartbeat revives it
     closed_at   timestamptz
 ) WITH (fillfactor = 50);
