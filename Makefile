@@ -64,7 +64,6 @@ proto-clients: $(VENV)/.dev ## generate the code of the clients whose tools are 
 	$(BIN)/python clients/generate.py $(ARGS)
 
 clients: $(VENV)/.dev ## build, check and try the clients in all languages, or: make clients ARGS='go --over unix'
-	$(BIN)/python clients/generate.py --check
 	$(BIN)/python clients/build.py $(ARGS)
 
 bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting costs, and long histories

@@ -50,6 +50,15 @@ LANGUAGES = {
             "npm test --silent -- --test-reporter=dot",
         ],
     ),
+    "rust": Language(
+        ["cargo"],
+        [
+            "cargo fmt --check",
+            "cargo clippy --quiet --locked --all-targets -- -D warnings",
+            "cargo test --quiet --locked",
+            "cargo build --quiet --locked --examples",
+        ],
+    ),
     "java": Language(["java", "mvn"], ["mvn --quiet --batch-mode package"]),
 }
 PYTHON = ("python", "blocking")
@@ -58,7 +67,8 @@ PYTHON = ("python", "blocking")
 def build(name: str) -> bool:
     """Return whether all commands of a language succeed."""
     began = time.monotonic()
-    for command in LANGUAGES[name].commands:
+    fresh = [] if name == "java" else [f"{sys.executable} {CLIENTS}/generate.py --check {name}"]
+    for command in [*fresh, *LANGUAGES[name].commands]:
         print(f"{name}: {command}", flush=True)
         if subprocess.run(["sh", "-c", command], cwd=CLIENTS / name).returncode != 0:
             print(f"{name}: failed: {command}", flush=True)

@@ -67,9 +67,18 @@ def node(target: Path) -> None:
     buf("node", target, protos, "--path", protos / "google" / "rpc" / "error_details.proto")
 
 
+def rust(target: Path) -> None:
+    """With tonic and prost, by a program beside the client that needs no protoc."""
+    generator = CLIENTS / "rust" / "generate" / "Cargo.toml"
+    output = target / "src" / "generated"
+    command = ("cargo", "run", "--quiet", "--locked", "--manifest-path", generator, "--", ROOT / "proto", output)
+    run(*command, CARGO_TARGET_DIR=str(CLIENTS / "rust" / "target"))
+
+
 LANGUAGES = {
     "go": Language("go", "flujov1", go),
     "node": Language("npm", "src/gen", node),
+    "rust": Language("cargo", "src/generated", rust),
 }
 
 

@@ -16,8 +16,9 @@ import anyio
 
 from flujo.kernel.errors import FlujoError
 
-from .behaviours import BEHAVIOURS, Failed, NotHere, Trial, prepare, title
+from .behaviours import BEHAVIOURS, Failed, NotHere, Trial, prepare, prepare_long_run, title
 from .driving import CallError, Driver, DriverError, driving
+from .measuring import bare_server, batches, measured
 from .newer import newer_server
 from .serving import HERE, TRANSPORTS, Server, serving
 
@@ -32,7 +33,7 @@ COMMANDS = {
     "go": f"{CLIENTS}/go/build/driver",
     "node": f"node {CLIENTS}/node/build/conformance/driver.js",
     "java": f"java -cp '{JAVA}/classes:{JAVA}/test-classes:{JAVA}/lib/*' io.flujo.conformance.Driver",
-    "rust": f"{CLIENTS}/rust/target/release/examples/driver",
+    "rust": f"{CLIENTS}/rust/target/debug/examples/driver",
 }
 
 GOOD, BAD, NONE = "ok", "FAILED", "-"
@@ -137,17 +138,37 @@ async def main(languages: Sequence[str], transports: Sequence[str], numbers: Seq
     return min(bad, 1)
 
 
+async def measure(languages: Sequence[str]) -> int:
+    """Print how long each language takes to follow many stored events."""
+    folder = Path(tempfile.mkdtemp(prefix="flujo-"))
+    try:
+        async with serving("unix", folder) as server:
+            async with server.client() as judge:
+                await prepare_long_run(judge)
+            address = server.place.address
+            async with bare_server(await batches(address), folder) as bare:
+                for language in languages:
+                    async with driving(COMMANDS[language], folder) as driver:
+                        print(f"{language:9}{await measured(driver, address, bare)}", flush=True)
+    finally:
+        shutil.rmtree(folder)
+    return 0
+
+
 def asked() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="conformance", description=__doc__)
     parser.add_argument("languages", nargs="*", help=f"which clients, of {', '.join(COMMANDS)} (default: all)")
     parser.add_argument("--over", action="append", choices=TRANSPORTS, help="transports (default: all)")
     parser.add_argument("--only", type=int, action="append", help="numbers of behaviours (default: all)")
+    parser.add_argument("--measure", action="store_true", help="measure follows instead")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     chosen = asked()
+    if chosen.measure:
+        sys.exit(asyncio.run(measure(chosen.languages or list(COMMANDS))))
     every = range(1, len(BEHAVIOURS) + 1)
     sys.exit(
         asyncio.run(

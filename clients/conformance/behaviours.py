@@ -443,4 +443,8 @@ async def prepare(judge: Client) -> None:
     async with anyio.create_task_group() as group:
         for number in range(MANY):
             group.start_soon(start, number)
+
+
+async def prepare_long_run(judge: Client) -> None:
+    """Make a run with many stored events."""
     await judge.run("mapping", {"count": LONG_RUN_EVENTS // 2}, run_id=LONG_RUN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
@@ -9,9 +10,11 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+from grpc import aio
 
 from flujo.client import Client
 from flujo.kernel.errors import FlujoError
+from flujo.v1 import run_service_pb2, run_service_pb2_grpc
 
 from .python_commands import client_options, commands, say, settled, told, values
 
@@ -76,6 +79,19 @@ class Driver:
             for run_id in counts:
                 group.start_soon(follow, run_id)
         return {"events": list(counts.values())}
+
+    async def _time(self, client: Client, parts: dict[str, Any]) -> Any:
+        began = time.perf_counter()
+        count = 0
+        if parts["bare"]:
+            async with aio.insecure_channel(client.url) as channel:
+                stub = run_service_pb2_grpc.RunServiceStub(channel)
+                async for message in stub.WatchRun(run_service_pb2.WatchRunRequest(run_id=parts["run_id"])):
+                    count += len(message.events.events)
+        else:
+            async for _ in client.watch(parts["run_id"]):
+                count += 1
+        return {"seconds": time.perf_counter() - began, "events": count}
 
     async def _signal(self, client: Client, parts: dict[str, Any]) -> Any:
         return {"outcome": str(await client.signal(**values(parts, "payload")))}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ type command struct {
 	Labels                                           map[string]string
 	Statuses                                         []string
 	DryRun                                           bool `json:"dry_run"`
+	Bare                                             bool
 }
 
 type object = map[string]any
@@ -153,6 +155,8 @@ func perform(ctx context.Context, given command) (object, error) {
 		return follow(ctx, client, given)
 	case "follows":
 		return follows(ctx, client, given.RunIDs)
+	case "time":
+		return timed(ctx, client, given)
 	case "signal":
 		outcome, err := client.Signal(ctx, given.RunID, given.Name, decoded(given.Payload), given.RequestID)
 		return object{"outcome": outcome}, err
@@ -229,6 +233,29 @@ func follows(ctx context.Context, client *flujo.Client, runIDs []string) (object
 	say(object{"event": object{"open": len(runIDs)}})
 	all.Wait()
 	return object{"events": counts}, errors.Join(errs...)
+}
+
+func timed(ctx context.Context, client *flujo.Client, given command) (object, error) {
+	began, count := time.Now(), 0
+	if !given.Bare {
+		for _, err := range client.Follow(ctx, given.RunID, flujo.FromStart) {
+			if err != nil {
+				return nil, err
+			}
+			count++
+		}
+		return object{"seconds": time.Since(began).Seconds(), "events": count}, nil
+	}
+	stream, err := client.Service().WatchRun(ctx, &flujov1.WatchRunRequest{RunId: given.RunID})
+	for err == nil {
+		var message *flujov1.WatchRunResponse
+		message, err = stream.Recv()
+		count += len(message.GetEvents().GetEvents())
+	}
+	if err != io.EOF {
+		return nil, err
+	}
+	return object{"seconds": time.Since(began).Seconds(), "events": count}, nil
 }
 
 func prune(ctx context.Context, client *flujo.Client, given command) (object, error) {

@@ -701,8 +701,10 @@ type Limits struct {
 	MaxCalls uint32 `protobuf:"varint,6,opt,name=max_calls,json=maxCalls,proto3" json:"max_calls,omitempty"`
 	// WatchRun, WatchRuns and WaitRun at a time, of those, all clients together.
 	MaxWaitingCalls uint32 `protobuf:"varint,7,opt,name=max_waiting_calls,json=maxWaitingCalls,proto3" json:"max_waiting_calls,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Calls at a time of one caller, where the server tells callers apart.
+	MaxCallsPerCaller uint32 `protobuf:"varint,8,opt,name=max_calls_per_caller,json=maxCallsPerCaller,proto3" json:"max_calls_per_caller,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -780,6 +782,13 @@ func (x *Limits) GetMaxCalls() uint32 {
 func (x *Limits) GetMaxWaitingCalls() uint32 {
 	if x != nil {
 		return x.MaxWaitingCalls
+	}
+	return 0
+}
+
+func (x *Limits) GetMaxCallsPerCaller() uint32 {
+	if x != nil {
+		return x.MaxCallsPerCaller
 	}
 	return 0
 }
@@ -1034,7 +1043,7 @@ const file_flujo_v1_system_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\bdH\x00R\x05runId\x88\x01\x01\x12\x1b\n" +
 	"\x04text\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\x04text\x12%\n" +
 	"\bcommands\x18\x04 \x03(\tB\t\xba\xe1\x18\x05\b\xa0\x1f\x10\x14R\bcommandsB\t\n" +
-	"\a_run_id\"\x9d\x02\n" +
+	"\a_run_id\"\xce\x02\n" +
 	"\x06Limits\x12&\n" +
 	"\x0fmax_input_bytes\x18\x01 \x01(\x04R\rmaxInputBytes\x12(\n" +
 	"\x10max_inline_bytes\x18\x02 \x01(\x04R\x0emaxInlineBytes\x12(\n" +
@@ -1042,7 +1051,8 @@ const file_flujo_v1_system_service_proto_rawDesc = "" +
 	"\x11max_message_bytes\x18\x04 \x01(\x04R\x0fmaxMessageBytes\x12\"\n" +
 	"\rmax_page_size\x18\x05 \x01(\rR\vmaxPageSize\x12\x1b\n" +
 	"\tmax_calls\x18\x06 \x01(\rR\bmaxCalls\x12*\n" +
-	"\x11max_waiting_calls\x18\a \x01(\rR\x0fmaxWaitingCalls\"\xd0\x01\n" +
+	"\x11max_waiting_calls\x18\a \x01(\rR\x0fmaxWaitingCalls\x12/\n" +
+	"\x14max_calls_per_caller\x18\b \x01(\rR\x11maxCallsPerCaller\"\xd0\x01\n" +
 	"\tKeepalive\x12E\n" +
 	"\x11min_ping_interval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0fminPingInterval\x12>\n" +
 	"\rping_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fpingInterval\x12<\n" +

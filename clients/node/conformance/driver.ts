@@ -22,6 +22,7 @@ interface Command extends Options {
   labels?: Record<string, string>;
   statuses: string[];
   dry_run: boolean;
+  bare: boolean;
 }
 
 const clients = new Map<string, Client>();
@@ -88,6 +89,8 @@ async function perform(given: Command): Promise<object> {
       return follow(client, given);
     case "follows":
       return follows(client, given.run_ids);
+    case "time":
+      return timed(client, given);
     case "signal": {
       const payload = given.payload === undefined ? undefined : decode(given.payload);
       return { outcome: await client.signal(given.run_id, given.name, payload, named(given)) };
@@ -135,6 +138,20 @@ async function follows(client: Client, runIds: string[]): Promise<object> {
     return count;
   });
   return { events: await Promise.all(counts) };
+}
+
+async function timed(client: Client, given: Command): Promise<object> {
+  const began = performance.now();
+  let events = 0;
+  if (given.bare) {
+    for await (const { content } of client.service.watchRun({ runId: given.run_id })) {
+      if (content.case === "events") events += content.value.events.length;
+    }
+  } else {
+    // eslint-disable-next-line @typescript-eslint/no-unused-vars -- it is counted
+    for await (const _ of client.follow(given.run_id)) events += 1;
+  }
+  return { seconds: (performance.now() - began) / 1000, events };
 }
 
 for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {

@@ -16,6 +16,8 @@ import io.flujo.v1.PruneRunsRequest;
 import io.flujo.v1.Run;
 import io.flujo.v1.RunFilter;
 import io.flujo.v1.RunStatus;
+import io.flujo.v1.WatchRunRequest;
+import io.flujo.v1.WatchRunResponse;
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -27,6 +29,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -131,6 +134,7 @@ public final class Driver {
             case "wait" -> await(client, runId);
             case "follow" -> follow(client, runId, given.path("leave_at").asText(""));
             case "follows" -> follows(client, given.get("run_ids"));
+            case "time" -> timed(client, runId, given.get("bare").asBoolean());
             case "signal" -> outcome(client.signal(
                     runId, given.get("name").asText(), read(given, "payload"), given.path("request_id").asText("")));
             case "cancel" -> outcome(client.cancel(runId, ""));
@@ -220,6 +224,24 @@ public final class Driver {
             answer.withArray("events").add(count.get());
         }
         return answer;
+    }
+
+    private static ObjectNode timed(FlujoClient client, String runId, boolean bare) {
+        long began = System.nanoTime();
+        int count = 0;
+        if (bare) {
+            WatchRunRequest request = WatchRunRequest.newBuilder().setRunId(runId).build();
+            for (Iterator<WatchRunResponse> all = client.service().watchRun(request); all.hasNext(); ) {
+                count += all.next().getEvents().getEventsCount();
+            }
+        } else {
+            try (Follow events = client.follow(runId)) {
+                for (; events.hasNext(); events.next()) {
+                    count++;
+                }
+            }
+        }
+        return object().put("seconds", (System.nanoTime() - began) / 1e9).put("events", count);
     }
 
     private static ObjectNode prune(FlujoClient client, JsonNode given) {
