@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
+.PHONY: completion docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -126,6 +126,9 @@ test-lowest: $(VENV)/.dev ## run the tests with the lowest versions that pyproje
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct -e '.[test]'
 	build/lowest/bin/python tests/suite.py $(ARGS) $(TESTS)
+
+completion: $(VENV)/.dev ## try the completion in real shells: bash, zsh and fish have to be installed
+	REAL_SHELLS=1 $(BIN)/pytest -q tests/cli/test_real_shells.py
 
 DOCS := build/docs-venv
 
