@@ -194,3 +194,15 @@ def test_file_path_is_a_word_for_path(folder: Path, flujoctl: Flujoctl) -> None:
     )
 
     assert output_of(flujoctl("run", "w.yaml", "-o", "json")) == {"text": "onetwo", "data": [1]}
+
+
+def test_words_of_other_engines_for_what_a_command_takes(folder: Path, flujoctl: Flujoctl) -> None:
+    """`output_file`, `cwd` and `input` of a command."""
+    (folder / "w.yaml").write_text(
+        "name: w\nsteps:\n"
+        "  - {name: a, task: shell, inputs: {command: 'mkdir in; cat', input: one, output_file: a.txt}}\n"
+        "  - {name: b, task: shell, inputs: {command: 'cat ../a.txt', cwd: in}}\n"
+        "outputs: {said: '{{ steps.b.result.stdout }}'}\n"
+    )
+
+    assert output_of(flujoctl("run", "w.yaml", "-o", "json")) == {"said": "one"}

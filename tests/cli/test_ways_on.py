@@ -71,3 +71,16 @@ def test_code_that_misses_a_file_says_where_it_ran(flujoctl: Flujoctl, folder: P
     err = flujoctl("run", "x.yaml", "--id", "r").err
 
     assert f"it ran in {folder / '.flujo' / 'workspaces' / 'r'})" in err
+
+
+@pytest.mark.parametrize("signal", ["ok to go", "{{ 'a' ~ ';b' }}", "1st"])
+def test_a_signal_that_nobody_could_send_is_not_waited_for(flujoctl: Flujoctl, folder: Path, signal: str) -> None:
+    """The name is refused when the file is read, and one that a template has made when it is."""
+    (folder / "w.yaml").write_text(
+        f"name: w\nsteps:\n  - name: ask\n    task: wait_signal\n    inputs: {{signal: {json.dumps(signal)}}}\n"
+    )
+
+    ended = flujoctl("run", "w.yaml", "--id", "r", "--no-wait")
+
+    assert ended.code == (1 if "{{" in signal else 2)
+    assert "must match ^[A-Za-z_][A-Za-z0-9_.-]{0,99}$" in ended.err

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from shlex import quote
 from typing import Any
 
 from flujo.kernel import errors
@@ -148,7 +149,7 @@ class UnexpectedSignalError(FlujoError):
         waits = f"waits for {', '.join(expected)}" if expected else "waits for none"
         super().__init__(
             f"run {run_id!r} does not wait for the signal {name!r} now: it {waits}; nothing was sent",
-            [*(f"flujoctl signal {run_id} {each}" for each in expected), f"flujoctl explain {run_id}"],
+            [*(f"flujoctl signal {run_id} {quote(each)}" for each in expected), f"flujoctl explain {run_id}"],
         )
         self.run_id, self.name, self.expected = run_id, name, tuple(expected)
 

@@ -121,7 +121,7 @@ async def _follow(
 
 def signal_command(session: Session, run_id: str, step: StepState) -> str:
     """Return the command that sends a step the signal it waits for."""
-    return session.addressed(f"flujoctl signal {run_id} {step.signal}")
+    return session.addressed(f"flujoctl signal {run_id} {quote(str(step.signal))}")
 
 
 async def _after_interruption(session: Session, run_id: str) -> WorkflowState | None:
@@ -192,6 +192,6 @@ async def _conclude_waiting(session: Session, state: WorkflowState) -> int:
     session.note(f"run {state.run_id} waits; {who}" + ("; a request to it is stored" if is_asked else ""))
     for step in () if is_asked else state.open_steps():
         if step.signal is not None:
-            session.suggest(f"flujoctl signal {state.run_id} {step.signal}")
+            session.suggest(f"flujoctl signal {state.run_id} {quote(step.signal)}")
     session.suggest(f"flujoctl {'resume' if state.unowned else 'watch'} {state.run_id}")
     return failures.ONLY_WAITS

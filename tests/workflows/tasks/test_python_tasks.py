@@ -256,6 +256,7 @@ def test_a_name_of_templates_that_code_lacks_is_told_with_the_way_to_it(runs: Ru
         assert f"name '{name}' is not defined; code sees it as {way}" in message
 
     assert "code sees" not in _error(runs, code.format("nobody"))[1]
+    assert "name 'os' is not defined; write `import os` above it" in _error(runs, code.format("os"))[1]
 
 
 def _error(runs: Runs, steps: str) -> tuple[str, str]:

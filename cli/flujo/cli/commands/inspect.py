@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from shlex import quote
 
 import click
 
@@ -131,7 +132,7 @@ def _suggest(session: Session, state: WorkflowState, is_idle: bool) -> None:
     """Print the commands that advance the run, if it does not advance by itself."""
     for step in state.open_steps():
         if step.signal is not None:
-            session.suggest(f"flujoctl signal {state.run_id} {step.signal}")
+            session.suggest(f"flujoctl signal {state.run_id} {quote(step.signal)}")
     if is_idle:
         session.note("no process runs this run")
     if state.status is RunStatus.FAILED and state.error is not None:

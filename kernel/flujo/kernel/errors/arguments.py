@@ -101,7 +101,7 @@ class SignalMisfitError(InvalidValueError):
         FlujoError.__init__(
             self,
             f"the payload of the signal {signal!r} does not fit at {path}: {problem}{wanted}",
-            [f"flujoctl signal {run_id} {signal} {'JSON' if fits is None else quote(fits)}"],
+            [f"flujoctl signal {run_id} {quote(signal)} {'JSON' if fits is None else quote(fits)}"],
         )
         self.run_id, self.signal, self.path, self.problem, self.fits = run_id, signal, path, problem, fits
 

@@ -359,7 +359,7 @@ def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:
         limit = "" if step.until is None else f", {_when(step.until, now)} at the latest"
         aside = "" if step.error is None else f"; the last one was set aside: {step.error.message}"
         text = f"step {step.name!r} waits for the signal {step.signal!r}{limit}{aside}"
-        command = f"flujoctl signal {state.run_id} {step.signal}{' JSON' if aside else ''}"
+        command = f"flujoctl signal {state.run_id} {quote(step.signal)}{' JSON' if aside else ''}"
         return Reason(Why.SIGNAL, text, step.name, step.until, [command])
     text = f"step {step.name!r} sleeps and goes on {_when(step.until, now)}"
     return Reason(Why.TIMER, text, step.name, step.until, [f"flujoctl watch {state.run_id}"])

@@ -151,6 +151,8 @@ def _with_way(message: str, context: Mapping[str, Any]) -> str:
     name = found[1]
     if name in context["args"]:
         return f"{message}; code sees it as args[{name!r}]"
+    if name in sys.stdlib_module_names:
+        return f"{message}; write `import {name}` above it"
     return f"{message}; code sees it as context[{name!r}]" if name in context else message
 
 

@@ -132,6 +132,7 @@ def for_this_platform(command: Any) -> Any:
         "stop_grace": {"type": ["string", "number"], "format": "duration", "default": STOP_GRACE},
         "max_output": {"type": "integer", "minimum": 0, "maximum": MAX_OUTPUT_BYTES // 4, "default": MAX_OUTPUT},
     },
+    spellings={"output_file": "stdout", "cwd": "working_dir", "input": "stdin"},
     check=_check,
     mentions=_mentions,
     result={

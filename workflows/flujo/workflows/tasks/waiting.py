@@ -6,6 +6,9 @@ from flujo.kernel.durations import parse_duration
 from flujo.kernel.programs import Wait, planned_name
 from flujo.workflows.registry import TaskCall, task
 
+_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$"
+"""Names under which a signal can be sent; a wait for any other one would never end."""
+
 _DURATION = {"type": ["string", "number"], "format": "duration"}
 
 
@@ -24,7 +27,7 @@ async def sleep(call: TaskCall) -> Wait:
 
 @task(
     "wait_signal",
-    inputs={"signal": {"type": "string", "minLength": 1}, "timeout": _DURATION},
+    inputs={"signal": {"type": "string", "pattern": _NAME}, "timeout": _DURATION},
     needs_workspace=False,
 )
 async def wait_signal(call: TaskCall) -> Wait:
