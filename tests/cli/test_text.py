@@ -111,3 +111,19 @@ def test_a_step_says_what_it_waits_for() -> None:
 
     assert text._remark(child, 0) == "waits for run other"
     assert text._remark(sleeping, 0).startswith("sleeps until 1970-01-01")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("one", "one"),
+        ("one\n", "one"),
+        ("\n one\n\n", "one"),
+        ("one\ntwo", "one … (2 lines)"),
+        ("\none\n\nthree\n", "one … (3 lines)"),
+        ({"a": "x\ny"}, '{"a": "x\\ny"}'),
+    ],
+)
+def test_a_text_of_several_lines_is_not_shown_as_if_it_had_one(given: object, shown: str) -> None:
+    """Its first line stands for it, with how many there are."""
+    assert text.value(given) == shown

@@ -106,9 +106,12 @@ def failure(error: Failure) -> str:
 
 
 def value(output: Any, limit: int | None = 200) -> str:
-    """Return a JSON value on one line, a text without quotes."""
+    """Return a JSON value on one line, a text without quotes; of more lines the first, and how many there are."""
     text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
-    return printable(text) if limit is None else first_line(text, limit)
+    if limit is None:
+        return printable(text)
+    lines = len(text.strip().split("\n"))
+    return first_line(text, limit) + (f" … ({lines} lines)" if lines > 1 else "")
 
 
 def outcome(state: WorkflowState, *, colour: bool, interrupted: bool = False) -> str:

@@ -259,6 +259,24 @@ def test_a_name_of_templates_that_code_lacks_is_told_with_the_way_to_it(runs: Ru
     assert "name 'os' is not defined; write `import os` above it" in _error(runs, code.format("os"))[1]
 
 
+def test_attributes_go_down_into_results(runs: Runs) -> None:
+    """As in templates; what is taken by its key stays a plain dictionary, as libraries want it."""
+    results = runs.results("""
+        - {name: made, task: python_code, inputs: {code: "result = {'a': {'b': [1]}, 'items': 2}"}}
+        - name: used
+          task: python_code
+          inputs:
+            code: |
+              result = [steps.made.result.a.b, steps['made']['result']['a']['b'], steps.made.result['items'],
+                        type(steps['made']['result']) is dict]
+        - {name: missing, task: python_code, on_error: continue, inputs: {code: "result = steps.made.result.a.c"}}
+    """)
+
+    assert results["used"] == [[1], [1], 2, True]
+    failed = next(step for step in runs.state()["steps"] if step["name"] == "missing")
+    assert "there is no 'c'; there is: b" in failed["error"]["message"]
+
+
 def _error(runs: Runs, steps: str) -> tuple[str, str]:
     """Run steps that fail as a run of their own, and return type and message."""
     error = runs.error(steps, top="params: {day: monday}")

@@ -24,11 +24,14 @@ MOST_ERRORS = 50
 
 
 class Names(dict):  # type: ignore[type-arg]
-    """A dictionary whose items are attributes as well: `args.day` and `args["day"]`."""
+    """A dictionary whose items are attributes as well, at any depth: `args.day.month` and `args["day"]["month"]`.
+
+    What is taken by its key is as it was: libraries that write data look at the types of dictionaries."""
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self[name]
+            value = self[name]
+            return Names(value) if type(value) is dict else value
         except KeyError:
             known = ", ".join(self) or "nothing"
             raise AttributeError(f"there is no {name!r}; there is: {known}") from None
