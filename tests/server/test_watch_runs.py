@@ -214,3 +214,44 @@ async def test_a_watch_goes_on_over_kills_and_sees_other_processes(folder: Path,
     assert {run_id: seqs == list(range(1, len(seqs) + 1)) for run_id, seqs in seen.items()} == dict.fromkeys(
         wanted, True
     )
+
+
+async def read_into(found: list[Any], messages: AsyncIterator[Any]) -> None:
+    """Read a stream to its end."""
+    async for message in messages:
+        found.append(message)
+
+
+@pytest.mark.parametrize("method", ["WatchRun", "WatchRuns"])
+async def test_a_server_that_stops_says_how_far_a_watch_is(method: str, address: str) -> None:
+    """By a bookmark, also when nothing that is wanted has come; then when to come back."""
+    from google.rpc.error_details_pb2 import RetryInfo
+    from grpc import aio
+    from grpc_status import rpc_status
+
+    requests = {
+        "WatchRun": pb.WatchRunRequest(run_id="r", types=["run_failed"]),
+        "WatchRuns": pb.WatchRunsRequest(types=["run_failed"]),
+    }
+    found: list[Any] = []
+    async with Kernel(InMemoryBackend(), [patient]) as kernel, stubs(address) as (stub, _):
+        await kernel.start(patient, run_id="r")
+        async with served(kernel, address):
+            messages = aiter(getattr(stub, method)(requests[method]))
+            found.append(await anext(messages))
+            await anyio.wait_all_tasks_blocked()
+        with pytest.raises(aio.AioRpcError) as ended:
+            await read_into(found, messages)
+        status = rpc_status.from_call(ended.value)  # type: ignore[arg-type]
+        last = await kernel.backend.last_position()
+        summary = await kernel.summary("r")
+
+    assert found[-1].WhichOneof("content") == "bookmark"
+    if method == "WatchRun":
+        assert found[-1].bookmark.seq == summary.seq
+    else:
+        assert int(found[-1].bookmark.cursor) <= last
+    assert status is not None
+    retry = RetryInfo()
+    assert [detail.Unpack(retry) for detail in status.details].count(True) == 1
+    assert retry.retry_delay.seconds >= 1

@@ -123,7 +123,8 @@ class RunServiceStub:
     The first message is a header, the last one of a stream that ends with OK is an end message: everything is
     delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
     resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-    not notice. A paused run may be resumed, so its stream stays open.
+    not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+    SERVER_STOPPING.
 
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
@@ -499,7 +500,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         The first message is a header, the last one of a stream that ends with OK is an end message: everything is
         delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
         resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-        not notice. A paused run may be resumed, so its stream stays open.
+        not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+        SERVER_STOPPING.
 
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.

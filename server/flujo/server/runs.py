@@ -260,15 +260,19 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         async with aclosing(batches):
             # The next one is awaited apart from `yield`, so that no task group is open while an answer is written: that
             # waits for a client that does not read, costs nothing meanwhile, and cannot be given a status half-way.
-            while (batch := await self._unless_closing(lambda: anext(batches, None))) is not None:
-                if batch.begin is not None:
-                    yield await self._header(batch.begin, after_seq)
-                elif batch.end is not None:
-                    end = pb.WatchEnd(seq=batch.end.seq, status=to_run_status(batch.end.status))
-                    yield pb.WatchRunResponse(end=end)
-                else:
-                    for piece in cursor.pieces(batch):
-                        yield piece
+            try:
+                while (batch := await self._unless_closing(lambda: anext(batches, None))) is not None:
+                    if batch.begin is not None:
+                        yield await self._header(batch.begin, after_seq)
+                    elif batch.end is not None:
+                        end = pb.WatchEnd(seq=batch.end.seq, status=to_run_status(batch.end.status))
+                        yield pb.WatchRunResponse(end=end)
+                    else:
+                        for piece in cursor.pieces(batch):
+                            yield piece
+            except ServerStoppingError:
+                yield cursor.bookmark()  # whoever comes back begins behind what was looked at, wanted or not
+                raise
 
     async def WatchRuns(self, request: pb.WatchRunsRequest, context: Context) -> AsyncIterator[pb.WatchRunsResponse]:
         messages = watch_runs(self._kernel, request, self._unless_closing, self._bookmark_seconds)
@@ -465,7 +469,11 @@ class _Cursor:
             yield pb.WatchRunResponse(events=pb.EventBatch(events=now, through_seq=self._seq))
         if not wanted:
             self._seq = through
-            yield pb.WatchRunResponse(bookmark=pb.WatchBookmark(seq=through))
+            yield self.bookmark()
+
+    def bookmark(self) -> pb.WatchRunResponse:
+        """Return how far it is."""
+        return pb.WatchRunResponse(bookmark=pb.WatchBookmark(seq=self._seq))
 
 
 def _page_of_statistics(whole: pb.GetStatsResponse, tokens: PageTokens, after: str) -> pb.GetStatsResponse:

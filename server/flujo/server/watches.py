@@ -14,6 +14,7 @@ from flujo.client.wire.values import Payloads, to_duration
 from flujo.kernel import Kernel
 from flujo.kernel.api import Followed, RunEvent
 from flujo.kernel.backend import RunQuery
+from flujo.kernel.errors import ServerStoppingError
 from flujo.kernel.observer import WATCH_EVENTS
 from flujo.v1 import run_service_pb2 as pb
 
@@ -42,9 +43,19 @@ async def watch_runs(
         if request.snapshot:
             async for message in _snapshot(kernel, cast(RunQuery, wanted)):
                 yield message
-        while (piece := await unless_closing(lambda: anext(pieces, None))) is not None:
-            for message in _messages(piece, payloads):
-                yield message
+        cursor = begin.cursor
+        try:
+            while (piece := await unless_closing(lambda: anext(pieces, None))) is not None:
+                for message in _messages(piece, payloads):
+                    yield message
+                cursor = piece.cursor
+        except ServerStoppingError:
+            yield _bookmark(cursor)  # whoever comes back begins behind what was looked at, wanted or not
+            raise
+
+
+def _bookmark(cursor: str) -> pb.WatchRunsResponse:
+    return pb.WatchRunsResponse(bookmark=pb.WatchRunsBookmark(cursor=cursor))
 
 
 def _header(begin: Followed, bookmark_seconds: float) -> pb.WatchRunsResponse:
@@ -75,7 +86,7 @@ async def _snapshot(kernel: Kernel, wanted: RunQuery) -> AsyncIterator[pb.WatchR
 def _messages(piece: Followed, payloads: Payloads) -> Iterator[pb.WatchRunsResponse]:
     """Yield the messages for some events, each of which is bounded, or for a while without any."""
     if not piece.events:
-        yield pb.WatchRunsResponse(bookmark=pb.WatchRunsBookmark(cursor=piece.cursor))
+        yield _bookmark(piece.cursor)
     messages = [_event(event, payloads) for event in piece.events]
     while messages:
         kept = fitting(messages, Room())
