@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: completion docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
+.PHONY: completion docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests torture-watches mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -81,7 +81,7 @@ JOBS ?= 2
 torture: $(VENV)/.dev ## live through simulated crashes: make torture CRASHES=300000 SEED=1 JOBS=2
 	mkdir -p build
 	$(BIN)/python tests/simulation/torture.py --crashes $(CRASHES) --seed $(SEED) --jobs $(JOBS) --result build/torture.json
-	$(MAKE) torture-disks torture-processes torture-requests
+	$(MAKE) torture-disks torture-processes torture-requests torture-watches
 
 KILLS ?= 300
 CUTS ?= 300
@@ -97,6 +97,9 @@ torture-processes: $(VENV)/.dev ## end attempts whose processes hide, in every w
 REQUESTS ?= 200000
 torture-requests: $(VENV)/.dev ## send a server requests that nobody would send: make torture-requests REQUESTS=200000 SEED=1
 	PYTHONPATH=tests $(BIN)/python tests/server/fuzzing.py --requests $(REQUESTS) --seed $(SEED)
+
+torture-watches: $(VENV)/.dev ## cut 50 watchers of 20 runs off twenty times each, and kill their server
+	WATCHERS=50 RUNS=20 CUTS=20 $(BIN)/pytest -q tests/server/test_reconnects.py
 
 MUTATIONS ?= 20000
 mutations: $(VENV)/.dev ## try definitions with something changed: make mutations MUTATIONS=20000
