@@ -27,6 +27,7 @@ from flujo.backends import row_checksums
 from flujo.backends.payloads import LARGEST_INLINE, digest_of
 from flujo.backends.selection import overlapping
 from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunFilter, RunSummary, in_the_way_of, refusal
+from flujo.kernel.state import RunStatus
 
 from . import rows
 from .connection import Connection, Row
@@ -107,7 +108,8 @@ class Journal:
         return Batch(statements, {commit.uid: commit for commit in creations}, updates)
 
     def _remember(self, commit: Commit, cold: tuple[Any, ...], steady: int) -> None:
-        if commit.summary.owner is None:  # settled, most likely for good; and its row has instants of rest to change
+        # What rests or waits has more to change: the instant by which listings find it.
+        if commit.summary.owner is None or commit.summary.status != RunStatus.RUNNING:
             self._cached.pop(commit.uid, None)
             return
         if len(self._cached) >= MOST_CACHED:
@@ -321,9 +323,8 @@ def extend(columns: Sequence[str]) -> str:
     commits = arguments.unnest("c", [f"c_{name}" for name in heads], types)
     changes = ", ".join(f"{name} = c.c_{name}" for name in ("checksum", *columns))
     if "owner" in columns:
-        rest = "CASE WHEN c.c_owner IS NULL THEN {} END"
-        changes += f", moved_at = {rest.format('c.c_updated_at')}"
-        changes += f", rest_at = {rest.format('coalesce(c.c_finished_at, c.c_updated_at)')}"
+        changes += ", moved_at = CASE WHEN c.c_owner IS NULL OR c.c_status <> 'running' THEN c.c_updated_at END"
+        changes += ", rest_at = CASE WHEN c.c_owner IS NULL THEN coalesce(c.c_finished_at, c.c_updated_at) END"
     sql = f"""
 WITH c AS (SELECT * FROM {commits}),
 moved AS (UPDATE @.runs r SET {changes} FROM c
@@ -348,7 +349,8 @@ def _create() -> str:
     sql = f"""
 WITH c AS (SELECT * FROM {runs}),
 made AS (INSERT INTO @.runs ({names}, moved_at, rest_at)
-         SELECT {names}, CASE WHEN owner IS NULL THEN updated_at END, CASE WHEN owner IS NULL THEN {_REST} END
+         SELECT {names}, CASE WHEN owner IS NULL OR status <> 'running' THEN updated_at END,
+             CASE WHEN owner IS NULL THEN {_REST} END
          FROM c ON CONFLICT DO NOTHING RETURNING run, uid, run_id, created_at),
 {events},
 lb AS (INSERT INTO @.labels (name, value, created_at, run_id, run)

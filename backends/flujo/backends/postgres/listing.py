@@ -1,6 +1,7 @@
-"""Which runs: filters and orders as SQL. The planner finds the index, from statistics that the server keeps.
+"""Which runs: filters and orders as SQL. The planner finds the index, from statistics that the server keeps; each
+status has a part of its own, because an index has no order over several.
 
-A listing by update has two parts: runs without an owner by their index, and those with one, which move all the time and
+A listing by update has two parts: runs that rest or wait by their index, and those at work, which move all the time and
 are few enough to be sorted."""
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ class Conditions:
     def __init__(self, filter: RunFilter) -> None:
         self.values: list[Any] = []
         self._parts: list[str] = []
+        if len(filter.statuses) == 1:
+            self.add(f"r.status = {self.value(str(filter.statuses[0]))}")
+        elif filter.statuses:
+            self.add(f"r.status = ANY({self.value([str(each) for each in filter.statuses])}::text[])")
         self._add_equalities(filter)
         self._add_ranges(filter)
 
     def _add_equalities(self, filter: RunFilter) -> None:
-        if filter.statuses:
-            self.add(f"r.status = ANY({self.value([str(each) for each in filter.statuses])}::text[])")
         for part, column in SAME_VALUE.items():
             if (value := getattr(filter, part)) is not None:
                 self.add(f"r.{column} = {self.value(value)}")
@@ -74,7 +77,8 @@ class Conditions:
 
 def page(filter: RunFilter, order: Order, limit: int, below: Position | None) -> Statement:
     """Summaries of a page, newest first, from the run that sorts below a position."""
-    conditions = Conditions(filter)
+    statuses = list(dict.fromkeys(map(str, filter.statuses))) if order is Order.CREATED else []
+    conditions = Conditions(filter._replace(statuses=()) if len(statuses) > 1 else filter)
     place: Sequence[str] = ()
     if below is not None:
         place = (f"({conditions.value(below.instant)}::bigint, {conditions.value(below.run_id)}::text)",)
@@ -85,11 +89,16 @@ def page(filter: RunFilter, order: Order, limit: int, below: Position | None) ->
         where = conditions.where(*others, *beyond)
         return f"SELECT {SUMMARY} FROM @.runs r {where} ORDER BY r.{instant} DESC, r.run_id DESC LIMIT {size}"
 
-    if order is Order.CREATED:
+    if order is Order.CREATED and len(statuses) > 1:
+        parts = [part("created_at", f"r.status = {conditions.value(status)}") for status in statuses]
+    elif order is Order.CREATED:
         return Statement(part("created_at"), conditions.values)
-    at_rest = part("moved_at", "r.moved_at IS NOT NULL", *_moved(filter, conditions))
-    owned = part("updated_at", "r.owner IS NOT NULL")
-    sql = f"SELECT * FROM (({at_rest}) UNION ALL ({owned})) AS r ORDER BY r.updated_at DESC, r.run_id DESC LIMIT {size}"
+    else:
+        at_rest = part("moved_at", "r.moved_at IS NOT NULL", *_moved(filter, conditions))
+        parts = [at_rest, part("updated_at", "r.moved_at IS NULL")]
+    instant = "created_at" if order is Order.CREATED else "updated_at"
+    all = " UNION ALL ".join(f"({each})" for each in parts)
+    sql = f"SELECT * FROM ({all}) AS r ORDER BY r.{instant} DESC, r.run_id DESC LIMIT {size}"
     return Statement(sql, conditions.values)
 
 

@@ -14,7 +14,7 @@ from flujo.backends.pages import Position
 from flujo.backends.selection import Families, prunable, pruning_place
 from flujo.kernel.backend import Removal, RunFilter, RunSummary
 
-from . import leases, rows
+from . import leases, queries, rows
 from .connection import Connection
 from .listing import Conditions, Statement
 from .rows import SUMMARY
@@ -31,8 +31,9 @@ _FAMILY = """
 WITH RECURSIVE family (run, run_id, created_at) AS (
     SELECT run, run_id, created_at FROM @.runs WHERE run = ANY($1::bigint[])
     UNION
-    SELECT c.run, c.run_id, c.created_at FROM family f JOIN @.runs c
-        ON c.parent_run_id = f.run_id AND c.created_at >= f.created_at)"""
+    SELECT c.run, c.run_id, c.created_at FROM family f, LATERAL (
+        SELECT run, run_id, created_at FROM @.runs WHERE parent_run_id = f.run_id AND created_at >= f.created_at
+        ORDER BY created_at, run_id OFFSET 0) AS c)"""
 _MEMBERS = "FROM @.runs r WHERE r.run IN (SELECT run FROM family)"
 _LOCK = f"{_FAMILY} SELECT r.run {_MEMBERS} ORDER BY r.run FOR UPDATE SKIP LOCKED"
 _READ = f"{_FAMILY} SELECT r.run, {SUMMARY} {_MEMBERS}"
@@ -82,7 +83,8 @@ class Pruning:
         """Find the next candidates, unless there are some. Reads only."""
         if self._line or self._seen_all:
             return
-        sql, values = next_at_rest(self._filter, self._after, LOOK)
+        gone = [owner for (owner,) in await connection.fetch(queries.OWNERS_GONE)]
+        sql, values = next_at_rest(self._filter, self._after, LOOK, gone)
         found = await connection.fetch(sql, *values, timeout=None)
         self._line = [Candidate(Position(instant, run_id), run) for instant, run_id, run in found]
         self._seen_all = len(found) < LOOK
@@ -171,8 +173,9 @@ async def preview(filter: RunFilter, limit: int, connection: Connection) -> Remo
 # -- statements ---------------------------------------------------------------------------------------------------
 
 
-def next_at_rest(filter: RunFilter, after: Position | None, limit: int) -> Statement:
-    """(instant, run_id, run) of the next roots that match, in the order in which they would go."""
+def next_at_rest(filter: RunFilter, after: Position | None, limit: int, gone: Sequence[str]) -> Statement:
+    """(instant, run_id, run) of the next roots that match, in the order in which they would go; of those with an owner
+    only the ones of owners that are `gone`."""
     conditions = Conditions(filter)
     conditions.add(_ORPHAN)
     beyond = "true"
@@ -185,7 +188,10 @@ def next_at_rest(filter: RunFilter, after: Position | None, limit: int) -> State
         where = conditions.where(*others)
         return f"SELECT {instant} AS instant, r.run_id, r.run FROM @.runs r {where} ORDER BY 1, 2 LIMIT {size}"
 
-    at_rest, owned = part("r.rest_at", "r.rest_at IS NOT NULL"), part(_REST, "r.owner IS NOT NULL")
+    at_rest, owned = (
+        part("r.rest_at", "r.rest_at IS NOT NULL"),
+        part(_REST, f"r.owner = ANY({conditions.value(list(gone))}::text[])"),
+    )
     sql = f"SELECT * FROM (({at_rest}) UNION ALL ({owned})) AS f ORDER BY 1, 2 LIMIT {size}"
     return Statement(sql, conditions.values)
 

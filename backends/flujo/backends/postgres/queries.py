@@ -40,7 +40,8 @@ FIND = f"SELECT {SUMMARY} FROM @.runs r WHERE r.run_id = $1"
 # -- owning -------------------------------------------------------------------------------------------------------
 
 CLAIM = f"""
-UPDATE @.runs r SET owner = $2, token = token + 1, moved_at = NULL, rest_at = NULL
+UPDATE @.runs r SET owner = $2, token = token + 1, rest_at = NULL,
+    moved_at = CASE WHEN r.status <> 'running' THEN r.updated_at END
 WHERE r.run_id = $1 AND NOT {HAS_OWNER} RETURNING {SUMMARY}"""
 
 RELEASE = """
@@ -63,8 +64,11 @@ SELECT owner FROM o WHERE owner IS NOT NULL AND NOT EXISTS (
     SELECT FROM @.kernels k WHERE k.kernel = o.owner AND k.dead_at IS NULL AND k.closed_at IS NULL)"""
 """The owners of runs who are not alive: one look into an index for each owner there is."""
 
+_FIRST = "ORDER BY created_at, run_id LIMIT 1"  # in the order of the index: the planner expects to find one anywhere
+
 HAS_IDLE = f"""
-SELECT EXISTS (SELECT FROM @.runs WHERE owner IS NULL AND status IN ({_LIVE})) OR EXISTS ({OWNERS_GONE})"""
+SELECT (SELECT run FROM @.runs WHERE owner IS NULL AND status IN ({_LIVE}) {_FIRST}) IS NOT NULL
+    OR EXISTS ({OWNERS_GONE})"""
 
 
 _FITS = """(definition IS NOT NULL OR workflow = ANY($3::text[])) AND NOT EXISTS (
@@ -76,21 +80,24 @@ async def share_of(statuses: Sequence[str], connection: Connection, *values: Any
     The values are those of `claim_idle`."""
     heir, _, workflows, _, gone, _, *unfit = values
     asked = (heir, list(statuses), workflows, gone, *unfit)
-    if not (await connection.fetch(_IS_THERE, *asked))[0][0]:
+    is_there = await connection.fetch(_IS_FREE, *asked)
+    if not is_there[0][0] and not (gone and (await connection.fetch(_IS_LEFT, *asked))[0][0]):
         return 0, 0
     ((alive, mine, owned, idle),) = await connection.fetch(_SHARE, *asked)
     alive = max(1, alive)
     return -(-(owned + idle) // alive) - mine, -(-idle // alive)
 
 
-_IDLE = f"(owner IS NULL OR owner = ANY($4::text[])) AND {_FITS.replace('$7', '$5').replace('$8', '$6')}"
-_IS_THERE = f"""
-SELECT EXISTS (SELECT FROM @.runs q WHERE status = ANY($2::text[]) AND {_IDLE}), $1::text"""
+_FIT = f"status = ANY($2::text[]) AND {_FITS.replace('$7', '$5').replace('$8', '$6')}"
+_FREE = f"FROM @.runs q WHERE owner IS NULL AND status IN ({_LIVE}) AND {_FIT}"
+_LEFT = f"FROM @.runs q WHERE owner = ANY($4::text[]) AND {_FIT}"
+_IS_FREE = f"SELECT (SELECT run {_FREE} {_FIRST}) IS NOT NULL, $1::text, $4::text[]"
+_IS_LEFT = f"SELECT EXISTS (SELECT {_LEFT}), $1::text"
 _SHARE = f"""
 SELECT (SELECT count(*) FROM @.kernels k WHERE {LIVES}),
     (SELECT count(*) FROM @.runs WHERE owner = $1),
     (SELECT count(*) FROM @.runs WHERE owner IS NOT NULL AND owner <> ALL($4::text[])),
-    (SELECT count(*) FROM @.runs q WHERE status = ANY($2::text[]) AND {_IDLE})"""
+    (SELECT count(*) {_FREE}) + (SELECT count(*) {_LEFT})"""
 
 
 def claim_idle(statuses: Sequence[str]) -> str:
@@ -108,7 +115,8 @@ left_behind AS MATERIALIZED (
     SELECT run, created_at, run_id FROM @.runs q WHERE owner = ANY($5::text[]) AND {fits} {bounds}),
 idle AS MATERIALIZED (
     SELECT run FROM (SELECT * FROM free UNION ALL SELECT * FROM left_behind) AS f ORDER BY created_at, run_id LIMIT $4)
-UPDATE @.runs r SET owner = $1, token = token + 1, moved_at = NULL, rest_at = NULL
+UPDATE @.runs r SET owner = $1, token = token + 1, rest_at = NULL,
+    moved_at = CASE WHEN r.status <> 'running' THEN r.updated_at END
 FROM idle WHERE r.run = idle.run RETURNING {SUMMARY}"""
 
 

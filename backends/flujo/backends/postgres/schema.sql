@@ -54,9 +54,10 @@ CREATE TABLE @.runs (
     definition    text COLLATE "C",
     fixed_checksum bigint NOT NULL,  -- of what only the creation sets; the next one is of all else
     checksum      bigint NOT NULL,
-    moved_at      bigint,  -- updated_at, of a run without an owner
+    moved_at      bigint,  -- updated_at, but of a run that an owner advances: that changes with every step
     rest_at       bigint,  -- finished_at or else updated_at, of a run without an owner: since when it rests
-    CHECK ((owner IS NULL) = (moved_at IS NOT NULL) AND (owner IS NULL) = (rest_at IS NOT NULL))
+    CHECK ((owner IS NULL OR status <> 'running') = (moved_at IS NOT NULL)),
+    CHECK ((owner IS NULL) = (rest_at IS NOT NULL))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
 
 -- A step changes seq, updated_at, current_step, steps_done and checksum. No index, and no predicate of one, may name
@@ -73,6 +74,7 @@ CREATE INDEX runs_by_owner ON @.runs (owner) WHERE owner IS NOT NULL;
 CREATE INDEX runs_without_owner ON @.runs (created_at, run_id)
     WHERE owner IS NULL AND status IN ('pending', 'running', 'waiting');
 CREATE INDEX runs_by_update ON @.runs (moved_at, run_id) WHERE moved_at IS NOT NULL;
+CREATE INDEX runs_at_work ON @.runs (owner) WHERE moved_at IS NULL;
 CREATE INDEX runs_by_rest ON @.runs (rest_at, run_id) WHERE rest_at IS NOT NULL;
 CREATE INDEX runs_by_wake ON @.runs (owner, wake_at) WHERE wake_at IS NOT NULL;
 
