@@ -283,6 +283,8 @@ const (
 	ReasonKind_REASON_KIND_LIMIT ReasonKind = 13
 	// A cancel or a pause was asked for, and a body has not ended yet.
 	ReasonKind_REASON_KIND_STOPPING ReasonKind = 14
+	// It begins once an earlier run of its workflow has ended.
+	ReasonKind_REASON_KIND_OVERLAP ReasonKind = 15
 )
 
 // Enum value maps for ReasonKind.
@@ -303,6 +305,7 @@ var (
 		12: "REASON_KIND_CHILD",
 		13: "REASON_KIND_LIMIT",
 		14: "REASON_KIND_STOPPING",
+		15: "REASON_KIND_OVERLAP",
 	}
 	ReasonKind_value = map[string]int32{
 		"REASON_KIND_UNSPECIFIED":   0,
@@ -320,6 +323,7 @@ var (
 		"REASON_KIND_CHILD":         12,
 		"REASON_KIND_LIMIT":         13,
 		"REASON_KIND_STOPPING":      14,
+		"REASON_KIND_OVERLAP":       15,
 	}
 )
 
@@ -5631,7 +5635,7 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x19PAUSE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17PAUSE_OUTCOME_REQUESTED\x10\x01\x12\x18\n" +
 	"\x14PAUSE_OUTCOME_PAUSED\x10\x02\x12 \n" +
-	"\x1cPAUSE_OUTCOME_ALREADY_PAUSED\x10\x03*\x90\x03\n" +
+	"\x1cPAUSE_OUTCOME_ALREADY_PAUSED\x10\x03*\xa9\x03\n" +
 	"\n" +
 	"ReasonKind\x12\x1b\n" +
 	"\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -5649,7 +5653,8 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x13REASON_KIND_UNTAKEN\x10\v\x12\x15\n" +
 	"\x11REASON_KIND_CHILD\x10\f\x12\x15\n" +
 	"\x11REASON_KIND_LIMIT\x10\r\x12\x18\n" +
-	"\x14REASON_KIND_STOPPING\x10\x0e*\x85\x01\n" +
+	"\x14REASON_KIND_STOPPING\x10\x0e\x12\x17\n" +
+	"\x13REASON_KIND_OVERLAP\x10\x0f*\x85\x01\n" +
 	"\rImportOutcome\x12\x1e\n" +
 	"\x1aIMPORT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16IMPORT_OUTCOME_CREATED\x10\x01\x12\x1c\n" +

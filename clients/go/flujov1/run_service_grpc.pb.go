@@ -161,7 +161,8 @@ type RunServiceClient interface {
 	// The first message is a header, the last one of a stream that ends with OK is an end message: everything is
 	// delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
 	// resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-	// not notice. A paused run may be resumed, so its stream stays open.
+	// not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+	// SERVER_STOPPING.
 	//
 	// Errors:
 	//
@@ -810,7 +811,8 @@ type RunServiceServer interface {
 	// The first message is a header, the last one of a stream that ends with OK is an end message: everything is
 	// delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
 	// resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-	// not notice. A paused run may be resumed, so its stream stays open.
+	// not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+	// SERVER_STOPPING.
 	//
 	// Errors:
 	//

@@ -2674,6 +2674,8 @@ pub enum ReasonKind {
     Limit = 13,
     /// A cancel or a pause was asked for, and a body has not ended yet.
     Stopping = 14,
+    /// It begins once an earlier run of its workflow has ended.
+    Overlap = 15,
 }
 impl ReasonKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2697,6 +2699,7 @@ impl ReasonKind {
             Self::Child => "REASON_KIND_CHILD",
             Self::Limit => "REASON_KIND_LIMIT",
             Self::Stopping => "REASON_KIND_STOPPING",
+            Self::Overlap => "REASON_KIND_OVERLAP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2717,6 +2720,7 @@ impl ReasonKind {
             "REASON_KIND_CHILD" => Some(Self::Child),
             "REASON_KIND_LIMIT" => Some(Self::Limit),
             "REASON_KIND_STOPPING" => Some(Self::Stopping),
+            "REASON_KIND_OVERLAP" => Some(Self::Overlap),
             _ => None,
         }
     }
@@ -3106,7 +3110,8 @@ pub mod run_service_client {
         /// The first message is a header, the last one of a stream that ends with OK is an end message: everything is
         /// delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
         /// resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-        /// not notice. A paused run may be resumed, so its stream stays open.
+        /// not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+        /// SERVER_STOPPING.
         ///
         /// Errors:
         /// INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
