@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: completion docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests torture-watches mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
+.PHONY: test-installs completion docs help setup demo test check fmt proto proto-release proto-clients clients bench torture torture-disks torture-processes torture-requests torture-watches mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -129,6 +129,9 @@ test-lowest: $(VENV)/.dev ## run the tests with the lowest versions that pyproje
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct -e '.[test]'
 	build/lowest/bin/python tests/suite.py $(ARGS) $(TESTS)
+
+test-installs: ## install by pip, pipx, uv and from the wheel, each into an empty environment, and run the workflow of init
+	PYTHON=$(PYTHON) tests/environments/installs.sh
 
 completion: $(VENV)/.dev ## try the completion in real shells: bash, zsh and fish have to be installed
 	REAL_SHELLS=1 $(BIN)/pytest -q tests/cli/test_real_shells.py
