@@ -65,6 +65,39 @@ def test_the_help_of_a_command_needs_neither_the_network_nor_a_driver() -> None:
     assert imported & {"grpc", "rich", "aiosqlite", "sqlite3", "yaml", "jinja2"} == set()
 
 
+NEVER = {"grpc", "google", "flujo.v1", "httpx", "psycopg", "asyncpg", "mkdocs", "jsonschema", "trio"}
+"""What no embedded command imports."""
+
+FOR_YAML = {"yaml", "jinja2", "flujo.workflows"}
+FOR_TERMINALS = {"rich"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["list"], FOR_YAML | FOR_TERMINALS),
+        (["list", "-o", "json"], FOR_YAML | FOR_TERMINALS),
+        (["inspect", "r"], FOR_YAML | FOR_TERMINALS),
+        (["events", "r"], FOR_YAML | FOR_TERMINALS),
+        (["stats"], FOR_YAML | FOR_TERMINALS),
+        (["explain", "r"], FOR_TERMINALS),
+        (["run", "two.yaml"], FOR_TERMINALS),
+        (["version"], FOR_TERMINALS),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_a_command_imports_only_what_it_uses(
+    arguments: list[str], forbidden: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a network, nor what draws on terminals where there is none, nor YAML where none is read."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".flujo").mkdir()
+    (tmp_path / "two.yaml").write_text("name: two\nsteps: [{name: a, task: noop}, {name: b, task: noop}]\n")
+    subprocess.run([sys.executable, "-m", "flujoctl", "run", "two.yaml", "--id", "r", "-q"], check=True)
+
+    assert modules_after(*arguments) & (NEVER | forbidden) == set()
+
+
 def test_completion_imports_no_kernel() -> None:
     """A shell that completes a command name waits for click only."""
     imported = modules_after("completion", "--help")
