@@ -17,6 +17,10 @@ from .errors import UnsupportedEventLoopError
 
 T = TypeVar("T")
 
+TOGETHER = 200
+"""How many tasks begin, or go on, in one turn of the event loop. What they do until they wait again takes it some
+milliseconds; five thousand at once would keep all others waiting for a fifth of a second."""
+
 
 def this_task() -> int:
     """Return what identifies the running task, as anyio does; raises RuntimeError outside of any task. The first way

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel.execution.branches import run_together
+from flujo.kernel.loops import TOGETHER
 
 
 async def test_the_first_error_has_the_others_cancelled_and_all_errors_are_raised() -> None:
@@ -49,3 +52,26 @@ async def test_a_cancellation_from_outside_is_nobodys_error() -> None:
         await run_together([anyio.sleep_forever, anyio.sleep_forever])
 
     assert scope.cancelled_caught
+
+
+async def test_thousands_of_parts_begin_in_turns() -> None:
+    """Whoever else uses the event loop has a turn after some hundred of them, and not after all."""
+    begun = 0
+    seen: list[int] = []
+
+    async def part() -> None:
+        nonlocal begun
+        begun += 1
+        await checkpoint()
+
+    async def somebody_else() -> None:
+        while begun < 10 * TOGETHER:
+            seen.append(begun)
+            await checkpoint()
+        seen.append(begun)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(somebody_else)
+        await run_together([part] * (10 * TOGETHER))
+
+    assert max(after - before for before, after in pairwise(seen)) <= 2 * TOGETHER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ from flujo.kernel.events import RunCreated
 from flujo.kernel.execution.committer import LINGER_TICKS, Committer
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
+from flujo.kernel.loops import TOGETHER
 from flujo.kernel.state import WorkflowState
 from flujo.kernel.transitions import Stop
 from kernel.harness import FailingBackend, GatedBackend, Harness, until, usurp
@@ -267,6 +269,35 @@ async def test_a_batch_that_somebody_waits_for_is_written_at_once() -> None:
         committer.close()
 
     assert seen[0] < LINGER_TICKS
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_thousands_who_wait_for_a_batch_go_on_in_turns(anyio_backend: str) -> None:
+    """They go on in the order in which they came, some hundred of them at a time, with a turn for others in between."""
+    backend = InMemoryBackend(Harness().store)
+    await backend.open("me")
+    committer = Committer(backend, SystemClock(), lambda run: None)
+    gone_on: list[int] = []
+    seen: list[int] = []
+
+    async def wait_for(batch: Any, number: int) -> None:
+        await batch.durable()
+        gone_on.append(number)
+
+    async with anyio.create_task_group() as group:
+        batch = committer.record(_live_run(committer), RunCreated("flow", "{}"))
+        for number in range(10 * TOGETHER):
+            group.start_soon(wait_for, batch, number)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(committer.serve)
+        while len(gone_on) < 10 * TOGETHER:
+            await checkpoint()
+            seen.append(len(gone_on))
+        committer.close()
+
+    assert max(after - before for before, after in pairwise(seen)) <= 2 * TOGETHER
+    if anyio_backend == "asyncio":  # trio runs the tasks of a turn in any order
+        assert gone_on == sorted(gone_on)
 
 
 def _live_run(committer: Committer, run_id: str = "r") -> LiveRun:

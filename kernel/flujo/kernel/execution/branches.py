@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from flujo.kernel.journal.failures import is_a
-from flujo.kernel.loops import is_running_in, this_task
+from flujo.kernel.loops import TOGETHER, is_running_in, this_task
 
 from .attempt_runner import cancelled_from_outside, holds_cancellation
 
@@ -33,8 +34,10 @@ async def run_together(parts: Iterable[Part]) -> None:
             group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
-        for part in parts:
+        for number, part in enumerate(parts, start=1):
             group.start_soon(run, part)
+            if number % TOGETHER == 0:
+                await checkpoint()  # so that thousands of them do not keep the event loop from all else
     if failures:
         raise BaseExceptionGroup("unhandled errors in a TaskGroup", failures)
 

@@ -26,7 +26,7 @@ from flujo.kernel.journal.events import EventRow, Fact, row_of
 from flujo.kernel.journal.fold import apply
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import summarize
-from flujo.kernel.loops import new_event
+from flujo.kernel.loops import TOGETHER, Event, new_event
 from flujo.kernel.store.backend import Commit, Refused, StateBackend, StoredDefinition
 
 journal_logger = logging.getLogger("flujo.journal")
@@ -73,14 +73,15 @@ class Batch:
 
     `is_logged`: somebody reads of what is recorded; not asked for each event, of which there are two in every step."""
 
-    __slots__ = ("_done", "awaited", "failure", "is_done", "is_logged", "refused", "shares")
+    __slots__ = ("_doors", "_waiting", "awaited", "failure", "is_done", "is_logged", "refused", "shares")
 
     def __init__(self) -> None:
         self.shares: dict[str, _Share] = {}
         self.awaited = False
         self.is_logged = journal_logger.isEnabledFor(logging.INFO)
         self.is_done = False
-        self._done = new_event()
+        self._doors: list[Event] = []  # behind each, up to TOGETHER wait
+        self._waiting = 0
         self.refused: dict[str, Refused] = {}
         self.failure: StoreError | KernelClosedError | None = None
 
@@ -88,14 +89,30 @@ class Batch:
         """Return when the batch is on disk; raises what kept it from getting there."""
         self.awaited = True
         if not self.is_done:
-            await self._done.wait()
+            if self._waiting % TOGETHER == 0:
+                self._doors.append(new_event())
+            self._waiting += 1
+            await self._doors[-1].wait()
         if self.failure is not None:
             raise self.failure
 
     def end(self) -> None:
         """Let everybody who waits for it go on."""
         self.is_done = True
-        self._done.set()
+        for door in self._doors:
+            door.set()
+
+    async def end_in_turns(self) -> None:
+        """Let everybody who waits for it go on, TOGETHER in one turn of the event loop, in the order in which they
+        came."""
+        self.is_done = True
+        try:
+            for door in self._doors:
+                if door is not self._doors[0]:
+                    await checkpoint()
+                door.set()
+        finally:
+            self.end()
 
 
 class Committer:
@@ -188,6 +205,7 @@ class Committer:
                 self._writing = batch
                 await self._write(batch)
                 self._writing = None
+                await batch.end_in_turns()
                 await checkpoint()
         finally:
             # A second Ctrl-C, or an event loop that is torn down, ends this task wherever it is. Whoever waits for
@@ -213,6 +231,7 @@ class Committer:
         except BaseException:
             batch.failure = KernelClosedError()
             self._lose(batch)
+            batch.end()
             raise
         else:
             self.commits += 1
@@ -225,8 +244,6 @@ class Committer:
                         self._rewound(share.run)
                 else:
                     self._committed(uid)
-        finally:
-            batch.end()
 
     def drop(self, run: Recorder) -> None:
         """Take what a run has recorded out of the next batch: another kernel owns the run now. What this kernel has
