@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,8 +16,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from flujo.backends import open_backend
 from flujo.client.wire.values import MAX_INLINE_BYTES
+from flujo.kernel import Kernel
 from flujo.kernel.errors import RunNotFoundError
+from flujo.kernel.traces import TraceContext, parent_of
+from flujo.v1 import run_service_pb2 as pb
+from flujo.v1 import run_service_pb2_grpc
 from kernel.harness import Harness
 from server.flows import echoing
 from server.harness import both, served
@@ -86,3 +93,29 @@ async def test_health_is_watched(address: str) -> None:
             assert (await anext(aiter(unknown))).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             unknown.cancel()
     assert seen == [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING]
+
+
+async def test_every_kind_of_call_works_and_belongs_to_its_span(
+    folder: Path, address: str, spans: InMemorySpanExporter
+) -> None:
+    """Streams of requests and of answers, of all three services; and a run belongs to the caller's trace beside it."""
+    caller = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+    kernel = Kernel(open_backend(f"sqlite:{folder}/s.db"), [echoing])
+    async with both(kernel, address) as (near, client), aio.insecure_channel(address) as channel:
+        stub: Any = run_service_pb2_grpc.RunServiceStub(channel)
+        request = pb.StartRunRequest(workflow="echoing", run_id="r")
+        await stub.StartRun(request, metadata=(("traceparent", caller.header),))
+        await client.result("r")
+        export = await client.export_run("r")
+        await client.delete("r")
+        assert [each.outcome.value for each in await client.import_run(export)] == ["created"]
+        async with aclosing(client.watch_runs()) as events:
+            assert (await anext(events)).run_id == "r"
+        assert (await client.check()).is_sound
+        assert await client.backup(folder / "copy") > 0
+        assert [each.name for each in await client.workflows()] == ["echoing"]
+        state = await near.inspect("r")
+
+    assert parent_of(state.environment) == caller
+    for method in ("ExportRun", "ImportRun", "Check", "Backup", "ListWorkflows"):
+        assert codes(spans, method) == [0], method
