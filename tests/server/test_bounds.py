@@ -23,7 +23,7 @@ from flujo.kernel.backend import RunSummary
 from flujo.kernel.events import Event, RunResumed
 from flujo.kernel.state import Failure, StepState, WorkflowState
 from flujo.kernel.transitions import summarize
-from flujo.v1 import event_pb2, limits_pb2, run_pb2, run_service_pb2, system_service_pb2
+from flujo.v1 import event_pb2, limits_pb2, run_pb2, run_service_pb2, system_service_pb2, workflow_service_pb2
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Payload
 from kernel.harness import Harness
@@ -32,7 +32,7 @@ from server.harness import both, stubs
 
 METHODS = [
     method
-    for file in (run_service_pb2, system_service_pb2)
+    for file in (run_service_pb2, system_service_pb2, workflow_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -161,6 +161,9 @@ def test_one_more_than_the_limit_is_refused_by_its_path(method: Any, path: str, 
         assert refused(*[wanted] * (limit.items + 1)) == [path]
         if field.type == field.TYPE_STRING:
             assert refused(text(limit.bytes + 1, 0)) == [path]
+    elif field.type == field.TYPE_BYTES:
+        assert refused(b"x" * (limit.bytes + 1)) == [path]
+        assert refused(b"a\0b") == []
     else:
         assert refused(text(limit.bytes + 1, 0)) == [path]
         assert refused("a\0b") == [path]

@@ -112,6 +112,9 @@ def _wrong_value(field: _Field, value: Any, place: str) -> Iterator[Violation]:
     if field.is_text:
         if field.name != JSON:
             yield from _wrong_text(value, field.bytes, place)
+    elif field.descriptor.type == FieldDescriptor.TYPE_BYTES:
+        if field.bytes and len(value) > field.bytes:
+            yield Violation(place, f"{len(value)} bytes", f"it has {len(value)} bytes, and may have {field.bytes}")
     elif field.is_message:
         match value.DESCRIPTOR.full_name:
             case "google.protobuf.Duration":
