@@ -192,3 +192,19 @@ def test_a_store_that_cannot_be_used(terminal: Terminal) -> None:
 
         assert ended.code in (code, 3), ended
         assert ended.remedies
+
+
+def test_a_failed_run_is_explained_with_what_it_printed_last(terminal: Terminal) -> None:
+    """One command says what failed, why, what stood on its output, and what to type; over JSON it is as ever."""
+    terminal.write(
+        "etl.yaml",
+        "name: etl\nsteps: [{name: load, task: shell, inputs: {command: 'seq 1 20; echo no route >&2; exit 2'}}]\n",
+    )
+    terminal.flujoctl("run", "etl.yaml", "--id", "etl-77")
+
+    told = terminal.flujoctl("explain", "etl-77")
+
+    lines = told.out.splitlines()
+    assert lines[0] == "run etl-77 is failed"
+    assert lines[-11:] == ["the last lines of load:", *(f"  | {n}" for n in range(12, 21)), "  | no route"]
+    assert "flujoctl resume etl-77" in told.remedies

@@ -99,6 +99,9 @@ def test_a_strict_signal_is_refused_if_the_run_does_not_wait_for_it(flujoctl: Fl
         (["list", "-o", "jsno"], "json"),
         (["list", "--time", "ISO8601"], None),
         (["list", "--sort", "update"], "updated"),
+        (["list", "--failed"], "--status failed"),
+        (["retry", "--paused"], "--status paused"),
+        (["failed"], "list --status failed"),
         (["token", "create", "ada", "--role", "admim"], "admin"),
         (["graph", "x.yaml", "--format", "mermade"], "mermaid"),
         (["list", "--statsu", "failed"], "--status"),
@@ -113,3 +116,15 @@ def test_an_unknown_value_or_option_names_the_nearest(
 
     assert ("did you mean" in told) == (meant is not None)
     assert meant is None or meant in told.partition("did you mean")[2]
+
+
+@pytest.mark.parametrize("command", ["get runs", "delete run r"])
+def test_the_word_run_is_left_out(command: str, flujoctl: Flujoctl, folder: Path) -> None:
+    """Who types it before an id, as for other tools, is told so."""
+    (folder / "small.yaml").write_text("name: small\nsteps: [{name: a, task: noop}]\n")
+    flujoctl("run", "small.yaml", "--id", "r")
+
+    ended = flujoctl(*command.split())
+
+    assert ended.code == 3
+    assert "try: leave the word out: all commands are about runs" in ended.err

@@ -32,11 +32,13 @@ async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
         return await _newest(runs)
     try:
         return (await runs.summary(given)).run_id
-    except RunNotFoundError:
+    except RunNotFoundError as missing:
         found = await _with_prefix(runs, given) if len(given) >= shortest else []
         if not found and len(given) >= SHORTEST_ENDING:
             found = await _with_suffix(runs, given)
         if not found:
+            if given in ("run", "runs"):
+                missing.hints = ("leave the word out: all commands are about runs", *missing.hints)
             raise
     if len(found) > 1:
         raise AmbiguousRunError(f"{given!r} matches several runs", found)

@@ -59,16 +59,21 @@ async def _hear(runs: StoredRuns, run_id: str, display: Display) -> None:
 
 
 async def show_last_lines(session: Session, state: WorkflowState) -> None:
-    """Print what the step has printed last in which a run failed."""
-    is_read = session.quiet or session.output in ("json", "jsonl")
-    if state.status is not RunStatus.FAILED or state.failed_step is None or is_read:
+    """Print on stderr what the step has printed last in which a run failed."""
+    if session.quiet or session.output in ("json", "jsonl"):
         return
+    async with reading(session.target) as runs:
+        for line in await last_lines(runs, state):
+            say(line)
+
+
+async def last_lines(runs: StoredRuns, state: WorkflowState) -> list[str]:
+    """Return what the step has printed last in which a run failed, under a heading; nothing if that is not kept."""
+    if state.status is not RunStatus.FAILED or state.failed_step is None:
+        return []
     try:
-        async with reading(session.target) as runs:
-            part = await runs.read_log(state.run_id, step=state.failed_step, tail=LAST_LINES)
+        part = await runs.read_log(state.run_id, step=state.failed_step, tail=LAST_LINES)
     except FlujoError:
-        return
-    if lines := [line for line in part.lines if line.step is not None]:
-        say(f"the last lines of {state.failed_step}:")
-        for line in lines:
-            say(f"  | {printable(line.text)}")
+        return []
+    lines = [f"  | {printable(line.text)}" for line in part.lines if line.step is not None]
+    return [f"the last lines of {state.failed_step}:", *lines] if lines else []

@@ -34,6 +34,16 @@ SYNONYMS = {
 """Words of other tools for our commands."""
 
 
+_STATUSES = ("pending", "running", "waiting", "paused", "completed", "failed", "cancelled")
+
+
+def nearest_status(error: click.NoSuchOption) -> str | None:
+    """Return the option that was meant where a status was given as one, as in `list --failed`."""
+    word = error.option_name.lstrip("-")
+    has_statuses = error.ctx is not None and any("--status" in each.opts for each in error.ctx.command.params)
+    return f"--status {word}" if word in _STATUSES and has_statuses else None
+
+
 def nearest(word: str, known: Collection[str]) -> str | None:
     """Return the known word that `word` is a likely slip for."""
     from difflib import get_close_matches
@@ -55,4 +65,6 @@ def nearest_choice(error: click.BadParameter) -> str | None:
 def refuse_unknown(ctx: click.Context, name: str, known: Collection[str]) -> NoReturn:
     """Raise UnknownCommand for a command that does not exist, with the one that was meant."""
     meant = SYNONYMS[name] if SYNONYMS.get(name) in known else nearest(name, known)
+    if name in _STATUSES and "list" in known:
+        meant = f"list --status {name}"
     raise UnknownCommand(f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else ""), ctx)

@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 
 from . import command_index
-from .nearest import nearest_choice, refuse_unknown
+from .nearest import nearest_choice, nearest_status, refuse_unknown
 from .session import COMPLETE, Session, say, shared_options, tell
 from .usage import usage_code
 
@@ -123,6 +123,8 @@ def _refuse(error: click.ClickException, arguments: Sequence[str], session: Sess
     message = error.format_message()
     if isinstance(error, click.BadParameter) and (meant := nearest_choice(error)) is not None:
         message = f"{message.removesuffix('.')}; did you mean {meant!r}?"
+    if isinstance(error, click.NoSuchOption) and (meant := nearest_status(error)) is not None:
+        message = f"No such option {error.option_name!r}; did you mean '{meant}'?"
     if tell(session, usage_code(error), message, fields) and isinstance(error, click.UsageError):
         say(f"try: {hint}")
     return USAGE
