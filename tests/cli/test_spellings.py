@@ -206,3 +206,35 @@ def test_words_of_other_engines_for_what_a_command_takes(folder: Path, flujoctl:
     )
 
     assert output_of(flujoctl("run", "w.yaml", "-o", "json")) == {"said": "one"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("steps: [{name: a, task: echo, inputs: {message: {{ x }}}}]", "a template stands in quotes, or YAML takes"),
+        ("steps:\n  - name: a\n    task: echo\n    inputs:\n      message: {{ args.x }} end\n", '"{{ args.x }}"'),
+        ("params: {x: {{ y | default('z') }}}\nsteps: [{name: a, task: noop}]", "\"{{ y | default('z') }}\""),
+        ("steps: [{name: a, task: bash}]", "there is no task `bash`; it is `shell` here"),
+        ("steps: [{name: a, task: http_get}]", "it is `http.request` here"),
+        ("steps: [{name: a, task: foreach}]", "it is `for_each: LIST` beside another task, or `batch` here"),
+        ("steps: [{name: a, task: shel}]", "there is no task `shel`; did you mean `shell`?"),
+        ("params: {n: {type: int}}\nsteps: [{name: a, task: noop}]", 'not "int"; write integer'),
+        ("params: {n: {type: [str, list]}}\nsteps: [{name: a, task: noop}]", 'not "str"; write string'),
+        (
+            "steps: [{build: {task: noop}}]",
+            "a step of a list begins with its name, and has its keys beside it: `- ",
+        ),
+        ("steps: [{name: a, task: noop}, {name: b, task: noop}, {name: c, task: noop, depends_on: 'a, b'}]", "[a, b]"),
+        ("steps: [{name: a, task: noop}, {name: b, task: noop, depends_on: 'x, y'}]", "there is no step `x, y`"),
+    ],
+)
+def test_what_people_write_elsewhere_is_told_in_the_words_used_here(
+    text: str, told: str, folder: Path, flujoctl: Flujoctl
+) -> None:
+    """At its place, with what to write instead."""
+    (folder / "w.yaml").write_text(f"name: w\n{text}\n")
+
+    refused = flujoctl("validate", "w.yaml")
+
+    assert refused.code == 2
+    assert told in refused.out + refused.err

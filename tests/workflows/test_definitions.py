@@ -473,7 +473,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "3:3: `2day` is not a parameter name: letters, digits and _, no digit first",
             "4:6: parameter `a`: string may be its type or its default; write {type: string} for the type, or "
             "{default: string} for the text",
-            '5:13: parameter `b`: `type` must be one of string, integer, number, boolean, array, object, not "text"',
+            "5:13: parameter `b`: `type` must be one of string, integer, number, boolean, array, object, "
+            'not "text"; write string',
             "6:7: parameter `c`: there is no keyword `typ`; did you mean `type`?",
             '7:31: parameter `d`: `default` must be an integer, not "x"',
         ],

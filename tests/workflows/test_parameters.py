@@ -103,7 +103,7 @@ def test_inputs_of_a_task_are_not_read_from_texts() -> None:
     ("keywords", "problems"),
     [
         ({"type": "text"},
-         {"type": '`type` must be one of string, integer, number, boolean, array, object, not "text"'}),
+         {"type": '`type` must be one of string, integer, number, boolean, array, object, not "text"; write string'}),
         ({"typ": "string"}, {"typ": "there is no keyword `typ`; did you mean `type`?"}),
         ({"required": "yes"}, {"required": '`required` must be a boolean, not "yes"; write true or false'}),
         ({"pattern": "("},

@@ -19,6 +19,9 @@ import yaml
 
 from flujo.kernel.errors import DefinitionError, Problem
 
+MAX_QUOTED = 100
+"""Characters of a template that a message repeats."""
+
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 10_000
@@ -244,8 +247,7 @@ class _Builder:
             if key.value == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
                 self._problems.add(key.at, "merge keys (`<<`) are not supported; write the keys out")
             elif not isinstance(key.value, str):
-                shown = f"{key.source or '~'}" if not isinstance(key.value, (dict, list)) else "a collection"
-                self._problems.add(key.at, f"keys must be text, and {shown} is not; quote it")
+                self._problems.add(key.at, _told_of_key(key))
             elif key.value in entries:
                 first = keys[key.value]
                 self._problems.add(key.at, f"`{key.value}` is here twice, first in {first.place}")
@@ -292,3 +294,13 @@ def _plain_scalar(text: str) -> Any:
     if _NOT_FINITE.fullmatch(text):
         raise ValueError("has no JSON form")
     return text
+
+
+def _told_of_key(key: Node) -> str:
+    """Return what is wrong about a key that is no text: most often it is the inner braces of a template."""
+    if isinstance(key.value, dict) and len(key.value) == 1 and next(iter(key.value.values())).value is None:
+        (inner,) = key.value
+        written = inner if len(inner) <= MAX_QUOTED and inner.isprintable() else "…"
+        return f'a template stands in quotes, or YAML takes its braces for mappings: "{{{{ {written} }}}}"'
+    shown = f"{key.source or '~'}" if not isinstance(key.value, (dict, list)) else "a collection"
+    return f"keys must be text, and {shown} is not; quote it"

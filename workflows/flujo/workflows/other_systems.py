@@ -1,4 +1,4 @@
-"""The words of other systems for the keys of a definition: what they are called here, for error messages."""
+"""The words of other systems for keys, tasks and types: what they are called here, for error messages."""
 
 from __future__ import annotations
 
@@ -24,3 +24,31 @@ OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("finally", "cleanup", "post", "onExit", "always"), "a step with `always_run: true`"),
 }  # fmt: skip
 """What the words of other systems for a key are called here."""
+
+TASKS_OF_OTHER_SYSTEMS = {
+    **dict.fromkeys(("bash", "sh", "command", "cmd", "exec", "run", "script", "subprocess"), "`shell`"),
+    **dict.fromkeys(("python", "py", "code", "eval"), "`python_code`"),
+    **dict.fromkeys(("function", "call_function"), "`python_function`"),
+    **dict.fromkeys(("http", "http_get", "http_post", "request", "rest", "api", "curl", "fetch"), "`http.request`"),
+    **dict.fromkeys(("print", "log", "debug", "message"), "`print_message`"),
+    **dict.fromkeys(
+        ("foreach", "for_each", "loop", "map", "parallel"), "`for_each: LIST` beside another task, or `batch`"
+    ),
+    **dict.fromkeys(("sub_workflow", "subworkflow", "run_workflow", "dag", "call"), "`workflow`"),
+    **dict.fromkeys(("wait", "delay", "pause"), "`sleep`, or `wait_signal` to wait for somebody"),
+    **dict.fromkeys(("approval", "approve", "manual", "gate", "signal"), "`wait_signal`"),
+    **dict.fromkeys(("slack", "webhook", "log_message", "alert"), "`notify`"),
+    **dict.fromkeys(("render", "jinja", "render_template"), "`template`"),
+    **dict.fromkeys(("raise", "error", "abort"), "`fail`"),
+}
+"""What the words of other systems for a task are called here."""
+
+TYPES_OF_OTHER_SYSTEMS = {
+    **dict.fromkeys(("str", "text", "path", "date"), "string"),
+    **dict.fromkeys(("int", "long"), "integer"),
+    **dict.fromkeys(("float", "double", "decimal"), "number"),
+    "bool": "boolean",
+    **dict.fromkeys(("list", "tuple", "sequence"), "array"),
+    **dict.fromkeys(("dict", "map", "mapping", "json"), "object"),
+}
+"""The same for the types of parameters."""

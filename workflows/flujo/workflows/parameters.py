@@ -19,6 +19,7 @@ from typing import Any
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import InvalidDurationError
 
+from .other_systems import TYPES_OF_OTHER_SYSTEMS
 from .patterns import PatternLimitError, matches, problem_with
 from .wording import nearest, shown, unknown
 
@@ -302,7 +303,9 @@ def _check_type(value: Any) -> str | None:
     kinds = value if isinstance(value, list) else [value]
     for kind in kinds:
         if not isinstance(kind, str) or kind not in TYPES:
-            return f"must be one of {', '.join(TYPES)}, not {shown(kind)}"
+            meant = TYPES_OF_OTHER_SYSTEMS.get(kind) if isinstance(kind, str) else None
+            way = "" if meant is None else f"; write {meant}"
+            return f"must be one of {', '.join(TYPES)}, not {shown(kind)}{way}"
     return None if kinds else "must name a type"
 
 

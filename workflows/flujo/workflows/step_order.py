@@ -5,6 +5,7 @@ In a sequence a step comes after those above it. As soon as one step has `depend
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 
 from .documents import Node, Position, Problems
@@ -131,7 +132,10 @@ class _OrderReader(NodeReader):
             elif item.value == name:
                 self._add(item.at, f"step `{name}` cannot depend on itself")
             elif item.value not in self.order.steps:
-                self._add(item.at, unknown("step", item.value, self.order.steps))
+                self._add(
+                    item.at,
+                    _told_of_list(item.value, self.order.steps) or unknown("step", item.value, self.order.steps),
+                )
             elif item.value in seen:
                 self._add(item.at, f"`{item.value}` is here twice")
             elif item.value in self.order.left_for_the_end:
@@ -139,3 +143,9 @@ class _OrderReader(NodeReader):
             else:
                 seen.add(item.value)
                 yield item.value, item.at
+
+
+def _told_of_list(written: str, steps: Collection[str]) -> str | None:
+    """Return what to write for several steps in one text; None for any other text."""
+    names = re.split(r"[,\s]+", written.strip())
+    return f"several steps are a list: [{', '.join(names)}]" if len(names) > 1 and set(names) <= set(steps) else None

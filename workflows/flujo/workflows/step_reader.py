@@ -13,6 +13,7 @@ from .documents import Node, Position, Problems
 from .failure_reader import FailureReader
 from .input_reader import InputReader, Scope
 from .loop_reader import LoopReader
+from .other_systems import TASKS_OF_OTHER_SYSTEMS
 from .reading import NodeReader, kind_of
 from .registry import Task, Tasks
 from .settings_reader import WITHOUT_TIMEOUT
@@ -44,6 +45,10 @@ class StepReader(NodeReader):
     def step(self, node: Node) -> StepDefinition | None:
         """Return the step of a node that is a mapping; None if it names no task that there is."""
         entries = node.value
+        if len(entries) == 1 and not entries.keys() & {*STEP_KEYS} and isinstance((*entries.values(),)[0].value, dict):
+            (name,) = entries
+            self._add(node.at, f"a step of a list begins with its name, and has its keys beside it: `- name: {name}`")
+            return None
         for key in ("name", "task"):
             if key not in entries:
                 self._add(node.at, f"`{key}` is missing in this step")
@@ -100,7 +105,9 @@ class StepReader(NodeReader):
             self._add(node.at, error.message)
             return None
         if task is None:
-            self._add(node.at, unknown("task", name, self._tasks.names()))
+            meant = TASKS_OF_OTHER_SYSTEMS.get(name)
+            told = unknown("task", name, self._tasks.names()) if meant is None else None
+            self._add(node.at, told or f"there is no task `{name}`; it is {meant} here")
         return task
 
     def _read_outputs(self, step: Node, task: Task | None, scope: Scope) -> dict[str, Any] | None:
