@@ -53,9 +53,10 @@ fmt: $(VENV)/.dev ## format the code, apply safe fixes and refresh generated doc
 	$(BIN)/ruff format .
 	$(BIN)/python docs/generate.py
 
-proto: $(VENV)/.dev $(PROTO_TOOLS)/.ready ## format the contract and generate its code and reference
+proto: $(VENV)/.dev $(PROTO_TOOLS)/.ready ## format the contract and generate its code, that of clients whose tools are here, and its reference
 	$(BIN)/buf format --write
 	PATH="$(PROTO_TOOLS)/bin:$$PATH" $(PROTO_TOOLS)/bin/python proto/generate.py
+	$(BIN)/python clients/generate.py
 
 proto-release: $(VENV)/.dev ## make the contract as it is now the one that later changes may not break
 	$(BIN)/buf build --exclude-source-info -o proto/released.binpb

@@ -102,15 +102,12 @@ impl From<Status> for Error {
     }
 }
 
-/// Returns what a status says, with what has caused it: tonic itself says no more than "transport error".
+/// Returns what a status says, or what has caused it: tonic itself often says no more than "transport error".
 fn message(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
+    while let (true, Some(error)) = (text.is_empty() || text == "transport error", source) {
+        text = error.to_string();
         source = error.source();
     }
     text
