@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -92,6 +93,56 @@ async def test_a_generator_that_a_program_holds_is_not_closed_because_its_run_le
             await kernel.wait(f"r{number}")
 
     assert len(closed) == RUNS
+
+
+class Lock:
+    """Gives itself back when nothing names it any more."""
+
+    def __init__(self, given_back: list[str], name: str) -> None:
+        self.given_back = given_back
+        self.name = name
+
+    def __del__(self) -> None:
+        self.given_back.append(self.name)
+
+
+class Plain:
+    """Has no finalizer of its own."""
+
+
+@pytest.mark.parametrize("form", ["__del__", "weakref.finalize", "a weak reference"])
+async def test_nothing_that_a_program_holds_is_finalized_because_its_run_leaves_memory(form: str) -> None:
+    """A variable of the program's, or of a function of its own on the way to the wait."""
+    given_back: list[str] = []
+
+    def hold(name: str) -> object:
+        if form == "__del__":
+            return Lock(given_back, name)
+        held = Plain()
+        if form == "weakref.finalize":
+            weakref.finalize(held, given_back.append, name)
+            return held
+        refs.append(weakref.ref(held, lambda _: given_back.append(name)))
+        return held
+
+    refs: list[object] = []
+
+    async def approval(ctx: Context) -> None:
+        held = hold(ctx.run_id)
+        await ctx.wait_signal("approve")
+        del held
+
+    @workflow()
+    async def holding(ctx: Context) -> None:
+        await approval(ctx)
+
+    async with crowded(Harness(), holding) as kernel:
+        assert given_back == []
+        for number in range(RUNS):
+            await kernel.signal(f"r{number}", "approve")
+            await kernel.wait(f"r{number}")
+
+    assert sorted(given_back) == [f"r{number}" for number in range(RUNS)]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

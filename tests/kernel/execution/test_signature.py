@@ -156,3 +156,24 @@ async def test_a_validator_runs_once_in_every_life() -> None:
         output = await kernel.result("r")
 
     assert (seen, output) == ([10, 10], 10)
+
+
+@pytest.mark.parametrize("name", ["copy", "json", "schema", "dict", "validate", "construct", "fields", "model_name"])
+async def test_an_input_may_have_the_name_of_a_method_of_pydantics(name: str) -> None:
+    """Nobody who writes a workflow has to know that a model is made of its inputs; nothing is warned of either."""
+    made: dict[str, Any] = {}
+    exec(f"async def program(ctx, {name}: int, other: int = 2): return [{name}, other]", made)
+    flow = workflow(name="flow")(made["program"])
+
+    async with Harness().kernel(flow) as kernel:
+        assert await kernel.run(flow, {name: 7}) == [7, 2]
+
+
+@pytest.mark.parametrize("name", ["model_config", "model_fields", "model_dump"])
+def test_a_name_that_pydantic_needs_is_refused_when_it_is_declared(name: str) -> None:
+    """Its value would be taken for something else."""
+    made: dict[str, Any] = {}
+    exec(f"async def program(ctx, {name}: int): return 1", made)
+
+    with pytest.raises(DeclarationError, match=f"'{name}' is a name of pydantic's own"):
+        workflow(name="flow")(made["program"])

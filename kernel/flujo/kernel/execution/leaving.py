@@ -5,7 +5,8 @@ unwinding executes nothing of the user's, and if nothing is forgotten that would
 
     is_guarded        a frame is suspended inside of a `try`, `with` or `async with`, whose clean-up would be executed
     stands_guarded    the same for every frame of the user's on the stack of the running program
-    look_into         what a suspended program holds: a generator that is guarded would be closed with it
+    look_into         what a suspended program holds: a generator that is guarded would be closed with it, and an object
+                      with a finalizer would be finalized
     LooseWork         tasks and timers that programs have left on the event loop
 
 What cannot be shown to be harmless counts as harmful: such a run stays in memory.
@@ -21,8 +22,19 @@ import sys
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextvars import Context, ContextVar
 from functools import lru_cache
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from types import (
+    AsyncGeneratorType,
+    BuiltinFunctionType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
+from weakref import getweakrefs
 
 import anyio
 
@@ -136,7 +148,10 @@ def look_into(program: object) -> Suspended:
             if _is_foreign(frame) and is_guarded(frame.f_code, frame.f_lasti):
                 return Suspended(True, frozenset())
             is_the_programs = not _is_ours(frame)
+        is_foreign = frame is not None and is_the_programs and _is_foreign(frame)
         for held in gc.get_referents(each):
+            if is_foreign and has_finalizer(held):
+                return Suspended(True, frozenset())
             if isinstance(held, asyncio.Future):
                 futures.add(id(held))
             elif id(held) not in seen and (type(held) in _FRAME_OF or type(held).__name__ in _CARRIERS):
@@ -145,6 +160,20 @@ def look_into(program: object) -> Suspended:
         if len(seen) > _MOST_OBJECTS:
             return Suspended(True, frozenset())
     return Suspended(False, frozenset(futures))
+
+
+_SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, asyncio.AbstractEventLoop)
+"""What a variable may name that lives elsewhere too."""
+
+
+def has_finalizer(held: object) -> bool:
+    """True if something would be executed once nothing names an object any more: a `__del__`, or what somebody has
+    registered with `weakref`. What is behind it is not looked at."""
+    if isinstance(held, _SHARED) or type(held).__module__.startswith("flujo."):
+        return False
+    if type(held) in _FRAME_OF or isinstance(held, asyncio.Future):
+        return False
+    return hasattr(type(held), "__del__") or any(each.__callback__ is not None for each in getweakrefs(held))
 
 
 def _frame_of(suspended: object) -> FrameType | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -134,11 +135,17 @@ def _inputs_model(workflow: str, function: Callable[..., Any]) -> tuple[type[Bas
         only = types[inputs[0].name]
         if isinstance(only, type) and issubclass(only, BaseModel):
             return only, True
+    if (
+        own := next((name for name in types if name.startswith("model_") and hasattr(BaseModel, name)), None)
+    ) is not None:
+        raise DeclarationError(f"workflow {workflow!r}: {own!r} is a name of pydantic's own", ["rename the input"])
     defaults = {each.name: ... if each.default is each.empty else each.default for each in inputs}
     fields: dict[str, Any] = {name: (annotation, defaults[name]) for name, annotation in types.items()}
     try:
-        config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
-        return create_model(f"{workflow}_inputs", __config__=config, **fields), False
+        config = ConfigDict(extra="forbid", ser_json_inf_nan="constants", protected_namespaces=())
+        with warnings.catch_warnings():  # of an input such as `copy`, which hides a method that nobody calls
+            warnings.filterwarnings("ignore", message="Field name .* shadows", category=UserWarning)
+            return create_model(f"{workflow}_inputs", __config__=config, **fields), False
     except (PydanticSchemaGenerationError, PydanticUserError, NameError, ValueError) as error:
         raise DeclarationError(
             f"workflow {workflow!r} cannot take its inputs: {error}", ["rename the input"]
