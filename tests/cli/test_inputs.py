@@ -26,7 +26,7 @@ def test_text_and_json() -> None:
     }
 
 
-@pytest.mark.parametrize("assignment", ["day", "=x", "1day=x", "n:=", "n:={", "n:=NaN"])
+@pytest.mark.parametrize("assignment", ["day", "=x", "1day=x", "n:=", "n:={", "n:=NaN", 'n:={"a": 1, "a": 2}'])
 def test_what_is_no_input_is_refused(assignment: str) -> None:
     """With a usage error, which ends with 2."""
     with pytest.raises(click.UsageError):

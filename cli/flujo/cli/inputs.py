@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,20 @@ def _with_zone(moment: datetime) -> datetime:
 
 
 def parse_json(text: str, what: str) -> Any:
-    """Return a JSON value; raises click.UsageError, for NaN and infinities too."""
+    """Return a JSON value; raises click.UsageError, for NaN and infinities too, and for a name that stands twice."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{what} is not JSON: {error}") from error
+
+
+def _object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return found
 
 
 def _refuse_constant(name: str) -> Any:

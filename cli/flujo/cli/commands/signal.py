@@ -113,12 +113,14 @@ def _expected(state: WorkflowState) -> list[str]:
 def _read(payload: str | None, only_json: bool) -> Any:
     if payload is None:
         return None
-    if only_json:
-        return parse_json(payload, "the payload")
     try:
-        return json.loads(payload)
-    except ValueError:
-        return payload
+        json.loads(payload)
+    except json.JSONDecodeError:
+        if not only_json:
+            return payload
+    except (ValueError, RecursionError):
+        pass  # it is JSON that nobody can read
+    return parse_json(payload, "the payload")
 
 
 def _report(session: Session, run_id: str, name: str, sent: Sent) -> None:
