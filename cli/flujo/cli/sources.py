@@ -173,6 +173,10 @@ def _workflow_in(module: ModuleType, place: str, name: str) -> tuple[str, Workfl
 
 def _import_file(file: Path) -> ModuleType:
     require_file(file)
+    found = os.stat(file)
+    version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    if _LOADED.get(file, (None,))[0] == version:
+        return _LOADED[file][1]
     # The name becomes part of the names of its errors and classes, so it must be the same in every process.
     name = file.stem if file.stem not in sys.stdlib_module_names else f"_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
@@ -185,7 +189,13 @@ def _import_file(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise _import_failed(str(file), error) from error
+    _LOADED[file] = version, module
     return module
+
+
+_LOADED: dict[Path, tuple[tuple[int, ...], ModuleType]] = {}
+"""The modules of files, each with what tells another version of the file: of two workflows in one file that are served,
+one may call the other."""
 
 
 def _import_module(name: str, start_dir: str) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -32,7 +33,8 @@ class WorkflowRegistry:
         annotation that cannot be resolved."""
         workflow.require_resolved()
         known = self.registered.setdefault(workflow.name, workflow)
-        if known != workflow:
+        # What reads the surroundings of a run is added by whoever loads the workflow.
+        if known != workflow and replace(known, environment=workflow.environment) != workflow:
             # A stored run knows its program by name only: it would go on with the wrong one.
             raise DeclarationError(
                 f"this kernel has another workflow called {workflow.name!r}", ["give one of them a name of its own"]
