@@ -36,6 +36,7 @@ SETTINGS = {
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "1h",
+    "dynamic_shared_memory_type": "mmap",
 }
 
 DBOS = """

@@ -38,6 +38,7 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "max_wal_size": "256MB",
     "autovacuum_naptime": "10min",
+    "dynamic_shared_memory_type": "mmap",  # in its folder, so that nothing is left of one that was killed
 }
 
 _numbers = count(1)
