@@ -47,7 +47,7 @@ LANGUAGES = {
             "npm ci --silent",
             "npm run --silent build",
             "npm run --silent lint",
-            "npm test --silent -- --test-reporter=dot",
+            "npm test --silent",
         ],
     ),
     "rust": Language(
