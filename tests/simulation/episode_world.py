@@ -43,6 +43,11 @@ class _Runs(dict[str, Any]):
         self._removed(self[key].summary)
         super().__delitem__(key)
 
+    def pop(self, key: str, *default: Any) -> Any:  # a dict's own asks for no __delitem__
+        found = self[key]
+        del self[key]
+        return found
+
 
 class EpisodeWorld(World):
     """A world in which several kernels may be alive at once."""
