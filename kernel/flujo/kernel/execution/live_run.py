@@ -82,6 +82,7 @@ class LiveRun:
         self.owner = owner
         self.token = token
         self.uid = state.uid
+        self.entered_seq = state.seq  # what was recorded before this life
         self.replay: Replay
         self.stopped: Stop | None = None
         self.ended = new_event()  # set by the kernel once nothing of the run is left in it

@@ -264,13 +264,19 @@ class Driver:
                 self._alarm.note_timeout(instant, run.uid, run.state.run_id)
             if ticket.is_granted:  # while it was leaving
                 self._slot_granted(ticket)
-        elif run.state.status is RunStatus.WAITING and not is_overdue(
-            wake_at := next_wake(run.state), run.state.updated_at, self._clock.now()
-        ):
-            self._alarm.note(wake_at)
+        elif run.state.status is RunStatus.WAITING and not self._goes_on_at_once(run):
+            self._alarm.note(next_wake(run.state))
         else:  # something came in the tick in which it was told to leave
             self._recalls.ask(run.state.run_id)
         self._inbox.look_again()
+
+    def _goes_on_at_once(self, run: LiveRun) -> bool:
+        """True if a run that has left memory has something to do, though its instant lies in the future of a clock that
+        was set back. One that has recorded nothing since it was taken up for that really waits for the clock, as a
+        timer does: it would leave again, for ever."""
+        if run.state.seq == run.entered_seq:
+            return False
+        return is_overdue(next_wake(run.state), run.state.updated_at, self._clock.now())
 
     async def _drive(self, run: LiveRun, batch: Batch | None) -> None:
         if batch is not None:
