@@ -96,3 +96,12 @@ def test_every_tool_looks_into_every_root() -> None:
     assert all(set(ROOTS) <= set(each) for each in importing)
     assert all(set(ROOTS) - {GENERATED} <= set(each) for each in judging)
     assert not any(GENERATED in each for each in judging)
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    """The number is in the name of the file and in its heading, from 1 on without a gap."""
+    decisions = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    headings = [path.read_text(encoding="utf-8").partition(". ")[0] for path in decisions]
+
+    assert [int(path.name[:4]) for path in decisions] == list(range(1, len(decisions) + 1))
+    assert headings == [f"# {number}" for number in range(1, len(decisions) + 1)]
