@@ -64,6 +64,7 @@ def test_a_script_runs_a_workflow(kernel: blocking.Kernel) -> None:
     assert kernel.count() == len(kernel.list().runs) == 2
     assert kernel.result("r") == 4
     assert not kernel.start(doubling, {"number": 2}, run_id="r").created
+    assert kernel.submit(doubling, {"number": 4}, run_id="left").run_id == "left"
 
 
 def test_acting_on_a_run(kernel: blocking.Kernel) -> None:

@@ -283,6 +283,7 @@ class Kernel(BlockingRuns):
         """As Kernel.accept_definitions; before it is opened."""
         self._target.accept_definitions(load)
 
+    submit = _waiting_for_run(AsyncKernel.submit)
     wait_closed = waiting(AsyncKernel.wait_closed)
     amend = waiting(AsyncKernel.amend)
     recover = waiting(AsyncKernel.recover)
