@@ -119,7 +119,7 @@ def test_urls_name_paths(scheme: str, rest: str, path: str, durability: str) -> 
             for rest in ("", ":memory:", "//host/state", "state?durability=none", "state?mode=ro")
         ),
         "memory:state",
-        "postgres://host/db",
+        "mysql://host/db",
     ],
 )
 def test_other_urls_are_refused(url: str) -> None:

@@ -43,9 +43,9 @@ def test_a_result_and_other_spellings_are_shown(flujoctl: Flujoctl) -> None:
     told = json.loads(flujoctl("tasks", "write_json", "-o", "json").out)
 
     assert "\nit returns an object: path (string), size (integer)\n" in shown
-    assert shown.endswith("\n`file` is another word for `path`\n")
+    assert shown.endswith("\n`file` is another word for `path`\n`file_path` is another word for `path`\n")
     assert told["result"]["properties"] == {"path": {"type": "string"}, "size": {"type": "integer"}}
-    assert told["spellings"] == {"file": "path"}
+    assert told["spellings"] == {"file": "path", "file_path": "path"}
     assert "any further inputs are taken as well" in flujoctl("tasks", "noop").out
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from faults.history import Append, Holding, Moment, differences, history, observe
 from faults.victims import opened
+from flujo.backends import row_checksums
 from flujo.backends.sqlite import checksums, integrity
 from flujo.kernel.errors import StoreError
 
@@ -65,7 +66,7 @@ async def verdicts(path: Path, held: Holding, positions: Sequence[int], *, only_
 
 def forget_checksums(patch: Callable[[Any, str, Any], None]) -> None:
     """Let every checksum be the same, and every digest of a large payload that is read."""
-    patch(checksums, "hash_of", lambda _data, _seed=0: 0)
+    patch(row_checksums, "hash_of", lambda _data, _seed=0: 0)
     patch(checksums, "of_uid", lambda _uid: 0)
     patch(checksums, "_is_of", lambda _payload, _blob: True)
     patch(integrity, "_digest_of", lambda _data: None)

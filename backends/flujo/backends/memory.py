@@ -172,7 +172,7 @@ class InMemoryBackend(StateBackend):
         if commit.uid in blocked:
             return Refused.OVERLAPS
         self.store.runs[key] = run = _Run(commit.summary, list(commit.rows))
-        self._note(run, commit)
+        self._place(run, commit)
         insort(self.store.order, (commit.summary.created_at, commit.run_id))
         return None
 
@@ -187,10 +187,10 @@ class InMemoryBackend(StateBackend):
             return Refused.OVERLAPS
         run.summary = keep_fixed_columns(stored, commit.summary)
         run.events.extend(commit.rows)
-        self._note(run, commit)
+        self._place(run, commit)
         return None
 
-    def _note(self, run: _Run, commit: Commit) -> None:
+    def _place(self, run: _Run, commit: Commit) -> None:
         """Give the events of a commit their positions."""
         store, length = self.store, len(commit.rows)
         store.changes.append(_Stretch(store.positions + 1, run, commit.expected_seq + 1, length))
