@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -231,19 +232,26 @@ async def test_a_step_is_one_round_trip_and_touches_no_index(url: str) -> None:
         summaries = [commit.summary for commit in commits]
         writer = one._writer.connection
         assert writer is not None
-        before = writer.trips
-        for number in range(STEPS):
-            batch = [following(summary, 2, steps_done=number, current_step=f"s{number}") for summary in summaries]
-            assert await one.append(batch) == {}
-            summaries = [commit.summary for commit in batch]
-        assert writer.trips - before == STEPS
-        await sql(url, "SELECT pg_stat_force_next_flush()")
-        await writer.fetch("SELECT pg_stat_force_next_flush()")
-        updated = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = $1 AND relname = 'runs'"
-        ((updates, hot),) = await sql(url, updated, parse(url).schema)
+        counted = [(0, 0)]
+        # Whoever reads for long, as ANALYZE does, keeps old rows and fills their pages. So there are two tries: a step
+        # that touched an index would not have one heap-only update in either.
+        for start in (0, STEPS):
+            before = writer.trips
+            for number in range(start, start + STEPS):
+                batch = [following(summary, 2, steps_done=number, current_step=f"s{number}") for summary in summaries]
+                assert await one.append(batch) == {}
+                summaries = [commit.summary for commit in batch]
+            assert writer.trips - before == STEPS
+            await sql(url, "SELECT pg_stat_force_next_flush()")
+            await writer.fetch("SELECT pg_stat_force_next_flush()")
+            updated = (
+                "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = $1 AND relname = 'runs'"
+            )
+            counted += await sql(url, updated, parse(url).schema)
+        tries = [(second[0] - first[0], second[1] - first[1]) for first, second in pairwise(counted)]
 
-    assert updates >= 20 * STEPS
-    assert hot > 0.8 * updates
+    assert all(updates >= 20 * STEPS for updates, _ in tries)
+    assert max(hot / updates for updates, hot in tries) > 0.8, tries
 
 
 @pytest.mark.parametrize("column", ["seq", "updated_at", "current_step", "steps_done", "checksum"])
