@@ -232,7 +232,7 @@ async def test_a_step_is_one_round_trip_and_touches_no_index(url: str) -> None:
         summaries = [commit.summary for commit in commits]
         writer = one._writer.connection
         assert writer is not None
-        counted = [(0, 0)]
+        counted: list[Sequence[Any]] = [(0, 0)]
         # Whoever reads for long, as ANALYZE does, keeps old rows and fills their pages. So there are two tries: a step
         # that touched an index would not have one heap-only update in either.
         for start in (0, STEPS):

@@ -119,12 +119,15 @@ class Connection:
         return cast("Sequence[Row]", rows)
 
     async def stream(self, sql: str, at_once: int) -> AsyncIterator[Row]:
-        """Yield the rows of a question in a transaction, read in slices."""
-        try:
-            async for row in self._raw.cursor(self.qualified(sql), prefetch=at_once, timeout=None):
+        """Yield the rows of a question in a transaction, read in slices.
+
+        By a cursor of SQL: that of asyncpg 0.32 has a statement with a name, also where there are to be none, and
+        behind a pooler another client's may have the same (`make test-pooled`). It ends with the transaction."""
+        cursor = f"flujo_{self.trips}"
+        await self.script(f"DECLARE {cursor} NO SCROLL CURSOR FOR {sql}")
+        while rows := await self.fetch(f"FETCH {at_once} FROM {cursor}", timeout=None):
+            for row in rows:
                 yield row
-        except _ERRORS as error:
-            raise _translated(error, self._address) from None
 
     async def script(self, sql: str) -> None:
         """Run several statements that give no rows."""
