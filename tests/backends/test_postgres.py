@@ -233,8 +233,8 @@ async def test_a_step_is_one_round_trip_and_touches_no_index(url: str) -> None:
         writer = one._writer.connection
         assert writer is not None
         counted: list[Sequence[Any]] = [(0, 0)]
-        # Whoever reads for long, as ANALYZE does, keeps old rows and fills their pages. So there are two tries: a step
-        # that touched an index would not have one heap-only update in either.
+        # A step that touched an index would not have one heap-only update. Alone all are; beside the transactions of
+        # other tests on this server, which keep old rows in their pages, three quarters.
         for start in (0, STEPS):
             before = writer.trips
             for number in range(start, start + STEPS):
@@ -251,7 +251,7 @@ async def test_a_step_is_one_round_trip_and_touches_no_index(url: str) -> None:
         tries = [(second[0] - first[0], second[1] - first[1]) for first, second in pairwise(counted)]
 
     assert all(updates >= 20 * STEPS for updates, _ in tries)
-    assert max(hot / updates for updates, hot in tries) > 0.8, tries
+    assert max(hot / updates for updates, hot in tries) > 0.5, tries
 
 
 @pytest.mark.parametrize("column", ["seq", "updated_at", "current_step", "steps_done", "checksum"])
