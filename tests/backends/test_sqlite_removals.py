@@ -167,6 +167,7 @@ async def test_a_run_whose_removal_was_cut_short_is_gone(
         with pytest.raises(RunNotFoundError):
             await handle.post("long", Request("signal", "{}", 1))
         assert isinstance((await handle.read_runs(["long"], 9))[0], RunNotFoundError)
+        assert {change.run_id for change in await handle.changes(0, 1_000)} == {"short"}
         assert list(await handle.integrity()) == []
         assert (await handle.details())["runs"] == 1
         assert (await handle.details())["being_removed"] == 1

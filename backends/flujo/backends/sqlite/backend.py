@@ -73,6 +73,7 @@ from . import (
     pruning,
     queries,
     removals,
+    segments,
     statistics,
 )
 from .connection import Database, Work, in_transaction, kind_of, reader_settings, store_errors, writer_settings
@@ -378,10 +379,7 @@ class SQLiteBackend(StateBackend):
         return await self._read(partial(queries.read_runs, self.url, run_ids, events))
 
     async def last_position(self) -> int:
-        def last_position(connection: sqlite3.Connection) -> int:
-            return max((position for (position,) in queries.last_position().rows(connection)), default=0)
-
-        return await self._read(last_position)
+        return await self._read(segments.last_position)
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
         def changes(connection: sqlite3.Connection) -> Sequence[Change]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from flujo.kernel.backend import READ_BYTES, FoundRun, RunSummary, StoredRun, size_of_rows
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError
 
-from . import blobs, checksums, segments
+from . import blobs, checksums, removals, segments
 from .connection import is_damage
 
 logger = logging.getLogger("flujo.backends.sqlite")
@@ -52,15 +52,12 @@ def events_of(run: int, after_seq: int, limit: int) -> Statement:
 
 def changes_after(position: int, limit: int) -> Statement:
     """(pos, run_id, uid, *event) of the events of all runs after a position, in their order, as
-    `checksums.change_of` takes them."""
-    sql = f"SELECT pos, run_id, uid, {_EVENT} FROM events JOIN runs USING (run) WHERE pos > ? ORDER BY pos LIMIT ?"
+    `checksums.change_of` takes them; without what is left of runs that are being removed."""
+    sql = (
+        f"SELECT pos, run_id, uid, {_EVENT} FROM events CROSS JOIN runs ON runs.run = events.run "
+        f"WHERE runs.status <> '{removals.REMOVED}' AND pos > ? ORDER BY pos LIMIT ?"
+    )
     return Statement(sql, (position, limit))
-
-
-def last_position() -> Statement:
-    """Return the position of the last event that was ever written, also of a run that is gone; no row before the first
-    one."""
-    return Statement("SELECT seq FROM sqlite_sequence WHERE name = 'events'", ())
 
 
 def read_runs(store: str, run_ids: Sequence[str], events: int, connection: sqlite3.Connection) -> list[FoundRun]:

@@ -24,7 +24,7 @@ BEGINS_AT = "coalesce((SELECT segment FROM run_segments WHERE run = ? AND seq <=
 
 
 def last_position(connection: sqlite3.Connection) -> int:
-    """Return the last position that was given out to an event."""
+    """Return the last position that was given out to an event, also to one that is gone; 0 before the first."""
     found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
     return 0 if found is None else int(found[0])
 
