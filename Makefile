@@ -93,7 +93,7 @@ torture-disks: $(VENV)/.dev ## the same with real processes and disks, as root: 
 
 ROUNDS ?= 20
 torture-processes: $(VENV)/.dev ## end attempts whose processes hide, in every way: make torture-processes ROUNDS=20
-	for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -q -x tests/kernel/execution/test_leftovers.py || exit 1; done
+	ROUNDS=$(ROUNDS) $(BIN)/python tests/suite.py -q -x tests/kernel/execution/test_leftovers.py
 
 REQUESTS ?= 200000
 torture-requests: $(VENV)/.dev ## send a server requests that nobody would send: make torture-requests REQUESTS=200000 SEED=1

@@ -29,6 +29,9 @@ from kernel.harness import Harness
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 
+ROUNDS = int(os.environ.get("ROUNDS", "1"))
+"""How often each way to end is tried with all ways to hide: `make torture-processes`."""
+
 KERNEL = str(Path(__file__).parents[3] / "kernel")
 ENV = {"PATH": os.environ["PATH"]}
 AWAY = "</dev/null >/dev/null 2>&1"
@@ -128,7 +131,7 @@ def _has_ended(fd: int, milliseconds: int | None) -> bool:
     return any(event & select.POLLHUP for _, event in poll.poll(milliseconds))
 
 
-@pytest.fixture
+@pytest.fixture(params=range(1, ROUNDS + 1), ids="round {}".format)
 def hidden(tmp_path: Path) -> Iterator[Hidden]:
     hidden = Hidden(tmp_path)
     yield hidden
