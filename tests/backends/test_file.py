@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -25,6 +25,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from backends.conftest import Open
 from backends.processes import let_write, next_line, processes
 from flujo.backends import FileBackend
 from flujo.backends.conformance import DEFINITION, create, creation, following, journal, listed
@@ -44,42 +45,13 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 
+BACKEND = FileBackend
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     loop: str = request.param
     return loop
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the store of a test is going to be."""
-    return tmp_path / "store"
-
-
-Open = Callable[..., Awaitable[FileBackend]]
-
-
-@pytest.fixture
-async def open_store(path: Path) -> AsyncIterator[Open]:
-    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
-    handles: list[FileBackend] = []
-
-    async def open_store(owner: str | None, durability: Any = "full", **options: Any) -> FileBackend:
-        handle = FileBackend(path, durability, **options)
-        await handle.open(owner)
-        handles.append(handle)
-        return handle
-
-    yield open_store
-    for handle in handles:
-        await handle.close()
-
-
-@pytest.fixture
-async def store(open_store: Open) -> FileBackend:
-    """A new store, open as kernel `one`."""
-    return await open_store("one")
 
 
 def mode_of(path: Path) -> int:
@@ -605,7 +577,7 @@ async def test_listing_reads_no_journals(
 
 async def test_the_index_stays_short(store: FileBackend, path: Path, open_store: Open) -> None:
     """However much is committed, the index is written anew before it is long, and nobody loses sight of a run."""
-    fast = await open_store("fast", "normal")
+    fast = await open_store("fast", durability="normal")
     reader = await open_store(None)
     summaries = await create(fast, *(creation(f"run{number}", "fast") for number in range(20)))
     for _ in range(150):
@@ -929,7 +901,7 @@ async def test_readers_do_not_wait_for_a_writer(store: FileBackend, path: Path, 
 
 async def test_a_cancellation_storm_leaves_whole_commits(open_store: Open) -> None:
     """However often calls are cancelled, each commit is there wholly or not at all, and the handle works on."""
-    store = await open_store("one", "normal")
+    store = await open_store("one", durability="normal")
     answered: list[str] = []
 
     async def append(name: str, ticks: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from anyio import CancelScope, from_thread
 
+from backends.conftest import Open
 from flujo.backends import FileBackend
 from flujo.backends.conformance import DEFINITION, create, creation, event, following, journal, listed, settled
 from flujo.backends.file import copying, index, layout, view
@@ -28,35 +29,7 @@ from flujo.backends.file.store import Store
 from flujo.kernel.backend import Commit, Request, RunFilter, RunSummary
 from flujo.kernel.errors import CorruptStoreError, StoreError, StoreFullError
 
-Open = Callable[..., Awaitable[FileBackend]]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the store of a test is going to be."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
-async def open_store(path: Path) -> AsyncIterator[Open]:
-    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
-    handles: list[FileBackend] = []
-
-    async def open_store(owner: str | None, at: Path = path) -> FileBackend:
-        handle = FileBackend(at)
-        await handle.open(owner)
-        handles.append(handle)
-        return handle
-
-    yield open_store
-    for handle in handles:
-        await handle.close()
-
-
-@pytest.fixture
-async def store(open_store: Open) -> FileBackend:
-    """A new store, open as kernel `one`."""
-    return await open_store("one")
+BACKEND = FileBackend
 
 
 def with_payload(commit: Commit, size: int = LARGE, letter: str = "x") -> Commit:

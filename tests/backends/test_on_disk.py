@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from backends.conftest import Open
 from backends.processes import let_write, next_line, processes
 from flujo.backends import open_backend
 from flujo.backends.conformance import create, creation, following, journal, listed
@@ -25,8 +26,6 @@ from flujo.kernel.errors import (
     StoreUrlError,
 )
 from shipped import ON_DISK, ON_EVERY_LOOP
-
-Open = Callable[..., Awaitable[StateBackend]]
 
 
 @pytest.fixture(params=[pair for pair in ON_EVERY_LOOP if pair[0] in ON_DISK], ids="-".join)
@@ -41,37 +40,13 @@ def anyio_backend(scheme_and_loop: tuple[str, str]) -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the store of a test is going to be."""
-    return tmp_path / "store"
+def backend(scheme_and_loop: tuple[str, str]) -> type[StateBackend]:
+    return type(open_backend(f"{scheme_and_loop[0]}:any"))
 
 
 @pytest.fixture
 def url(scheme_and_loop: tuple[str, str], path: Path) -> str:
     return f"{scheme_and_loop[0]}:{path}"
-
-
-@pytest.fixture
-async def open_store(url: str, path: Path) -> AsyncIterator[Open]:
-    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
-    handles: list[StateBackend] = []
-    make: Any = type(open_backend(url))
-
-    async def open_store(owner: str | None, **options: Any) -> StateBackend:
-        handle: StateBackend = make(path, **options)
-        await handle.open(owner)
-        handles.append(handle)
-        return handle
-
-    yield open_store
-    for handle in handles:
-        await handle.close()
-
-
-@pytest.fixture
-async def store(open_store: Open) -> StateBackend:
-    """A new store, open as kernel `one`."""
-    return await open_store("one")
 
 
 def lock_of(store: StateBackend) -> Path:

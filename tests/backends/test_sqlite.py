@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from backends.conftest import Open
 from backends.processes import let_write, next_line, processes
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following, journal
@@ -34,42 +35,13 @@ from flujo.kernel.errors import (
     UnsupportedEventLoopError,
 )
 
+BACKEND = SQLiteBackend
+
 
 @pytest.fixture
 def anyio_backend() -> str:
     """aiosqlite runs on asyncio only."""
     return "asyncio"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the store of a test is going to be."""
-    return tmp_path / "state.db"
-
-
-Open = Callable[..., Awaitable[SQLiteBackend]]
-
-
-@pytest.fixture
-async def open_store(path: Path) -> AsyncIterator[Open]:
-    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
-    handles: list[SQLiteBackend] = []
-
-    async def open_store(owner: str | None, **options: Any) -> SQLiteBackend:
-        handle = SQLiteBackend(path, **options)
-        await handle.open(owner)
-        handles.append(handle)
-        return handle
-
-    yield open_store
-    for handle in handles:
-        await handle.close()
-
-
-@pytest.fixture
-async def store(open_store: Open) -> SQLiteBackend:
-    """A new store, open as kernel `one`."""
-    return await open_store("one")
 
 
 def ask(database: Path, question: str) -> Any:

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 import pytest
 
+from backends.conftest import Open
 from backends.sealing import seal
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following
@@ -40,6 +41,8 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
 )
 
+BACKEND = SQLiteBackend
+
 FIXTURES = Path(__file__).with_name("fixtures")
 
 
@@ -50,41 +53,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the store of a test is going to be."""
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
 def target(tmp_path: Path) -> Path:
     """Where its copy is going to be, in a folder of its own."""
     (tmp_path / "copies").mkdir()
     return tmp_path / "copies" / "copy.db"
-
-
-Open = Callable[..., Awaitable[SQLiteBackend]]
-
-
-@pytest.fixture
-async def open_store() -> AsyncIterator[Open]:
-    """`await open_store(path, owner)` opens a store; every handle is closed at the end."""
-    handles: list[SQLiteBackend] = []
-
-    async def open_store(path: Path, owner: str | None, **options: Any) -> SQLiteBackend:
-        handle = SQLiteBackend(path, **options)
-        await handle.open(owner)
-        handles.append(handle)
-        return handle
-
-    yield open_store
-    for handle in handles:
-        await handle.close()
-
-
-@pytest.fixture
-async def store(open_store: Open, path: Path) -> SQLiteBackend:
-    """A new store, open as kernel `one`."""
-    return await open_store(path, "one")
 
 
 def ask(database: Path, question: str) -> Any:
@@ -105,7 +77,7 @@ def large(commit: Any, megabytes: int = 1) -> Any:
 
 async def runs_of(path: Path, open_store: Open) -> dict[str, tuple[int, int]]:
     """(seq, token) of the runs of a store that is opened for it."""
-    reader = await open_store(path, None)
+    reader = await open_store(None, path)
     return {run.run_id: (run.seq, run.token) for run in (await reader.list(RunFilter(), limit=1_000)).runs}
 
 
@@ -121,7 +93,7 @@ async def test_a_backup_is_a_store(store: SQLiteBackend, target: Path, open_stor
     assert target.stat().st_size == size
     assert target.stat().st_mode & 0o777 == 0o600
     assert ask(target, "PRAGMA integrity_check") == [("ok",)]
-    copy = await open_store(target, "two")
+    copy = await open_store("two", target)
 
     assert await copy.integrity() == []
     assert await copy.count(RunFilter(labels=[("n", "1")])) == 50
@@ -132,7 +104,7 @@ async def test_a_backup_is_a_store(store: SQLiteBackend, target: Path, open_stor
 async def test_a_reader_can_make_a_backup(store: SQLiteBackend, path: Path, target: Path, open_store: Open) -> None:
     """A handle without an owner backs up what is acknowledged, beside a kernel at work."""
     await create(store, creation("a"))
-    reader = await open_store(path, None)
+    reader = await open_store(None)
     await reader.backup(target)
 
     assert ask(target, "SELECT run_id FROM runs") == [("a",)]
@@ -316,7 +288,7 @@ async def test_a_restored_store_is_nobodys(saved: Path, tmp_path: Path, open_sto
     assert saved.read_bytes() == before
     assert names(saved.parent) == ["copy.db"]
     assert names(place.parent) == ["state.db", "state.db-kernels"]
-    store = await open_store(place, "one")
+    store = await open_store("one", place)
     found = [await store.load("a"), await store.load("b")]
     assert [(run.owner, run.token, run.seq) for run in found] == [(None, 2, 1), (None, 2, 1)]
     assert await store.integrity() == []
@@ -355,7 +327,7 @@ async def test_a_store_that_a_kernel_uses_can_be_restored_elsewhere(
     assert path.with_name(f"{path.name}-wal").stat().st_size > 0
 
     restore(path, tmp_path / "new" / "state.db")
-    restored = await open_store(tmp_path / "new" / "state.db", None)
+    restored = await open_store(None, tmp_path / "new" / "state.db")
 
     assert (await restored.load("a")).seq == 2
     assert await restored.integrity() == []
@@ -374,7 +346,7 @@ async def test_a_restore_can_be_taken_back(saved: Path, path: Path, open_store: 
 async def test_tokens_exceed_those_of_both(saved: Path, path: Path, open_store: Open) -> None:
     """A run that changed hands after the backup has a higher token once it is restored than it ever had."""
     for number in range(5):
-        heir = await open_store(path, f"heir{number}")
+        heir = await open_store(f"heir{number}")
         claimed = await heir.claim("a")
         await heir.release(None)
         await heir.close()
@@ -438,11 +410,11 @@ async def test_a_backup_of_an_earlier_schema_keeps_it(tmp_path: Path, open_store
     """What a migration has kept can be put back for the earlier release, and is migrated again by this one."""
     shutil.copytree(FIXTURES / "schema-1" / "closed", tmp_path / "old")
     place = tmp_path / "old" / "state.db"
-    await (await open_store(place, "one")).close()
+    await (await open_store("one", place)).close()
     restore(place.with_name("state.db.schema-1.backup"), place, force=True)
     assert ask(place, "PRAGMA user_version") == [(1,)]
     assert ask(place, "SELECT DISTINCT owner, token FROM runs") == [(None, 3)]
-    store = await open_store(place, "two")
+    store = await open_store("two", place)
 
     assert await store.integrity() == []
     assert await store.count(RunFilter()) == 10
@@ -459,7 +431,7 @@ async def test_a_newer_store_can_be_replaced(saved: Path, path: Path, open_store
 
 async def test_no_store_is_replaced_under_a_live_kernel(saved: Path, path: Path, open_store: Open) -> None:
     """While a kernel is alive on a store, or anybody reads it, restoring over it is refused and changes nothing."""
-    store = await open_store(path, "alive")
+    store = await open_store("alive")
     with pytest.raises(StoreInUseError, match="alive") as caught:
         restore(saved, path, force=True)
 
@@ -473,7 +445,7 @@ async def test_no_store_is_replaced_under_a_reader(
 ) -> None:
     """A process that has the store open keeps it from being replaced: it would remove the log of the new one."""
     monkeypatch.setattr(connection, "EXCLUSIVE_SECONDS", 0.0)
-    reader = await open_store(path, None)
+    reader = await open_store(None)
     with pytest.raises(StoreInUseError, match="another process has it open"):
         restore(saved, path, force=True)
 
@@ -546,7 +518,7 @@ async def test_a_kernel_of_before_cannot_spoil_the_restored_store(
     (summary,) = await create(store, creation("a"))
     await store.backup(target)
     target.replace(path)
-    other = await open_store(path, "other")
+    other = await open_store("other")
     await create(other, creation("b"))
     with pytest.raises(StoreError, match="removed or replaced"):
         await store.append([following(summary)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from flujo.backends.conformance import create, creation, following, journal
 from flujo.backends.sqlite.blobs import LARGEST_INLINE, digest_of
 from flujo.kernel.backend import Commit, Refused, RunFilter
 
+BACKEND = SQLiteBackend
+
 LARGE = '"' + "ü" * LARGEST_INLINE + '"'
 SMALL = '"' + "x" * (LARGEST_INLINE - 2) + '"'
 
@@ -23,21 +24,6 @@ SMALL = '"' + "x" * (LARGEST_INLINE - 2) + '"'
 def anyio_backend() -> str:
     """aiosqlite runs on asyncio only."""
     return "asyncio"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the store of a test is."""
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SQLiteBackend]:
-    """A new store, open as kernel `one`."""
-    handle = SQLiteBackend(path)
-    await handle.open("one")
-    yield handle
-    await handle.close()
 
 
 def ask(path: Path, question: str) -> list[Any]:

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 from anyio import CancelScope, to_thread
 
+from backends.conftest import Open
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, event, following, listed, settled
 from flujo.backends.sqlite import integrity, removals
 from flujo.kernel.backend import Commit, Order, Refused, Request, RunFilter
 from flujo.kernel.errors import RunNotFoundError
 
+BACKEND = SQLiteBackend
+
 LONG = 6 * removals.EVENTS_PER_LOOK + 7
-Open = Callable[..., Awaitable[SQLiteBackend]]
 Remove = Callable[[SQLiteBackend], Awaitable[object]]
 
 
@@ -32,27 +34,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
-async def open_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
-    """`await open_store(owner)` opens the store of a test, in which few events are many."""
+@pytest.fixture(autouse=True)
+def in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few events be many."""
     monkeypatch.setattr(removals, "LONG", 100)
     monkeypatch.setattr("flujo.backends.sqlite.pruning.HOLD_SECONDS", 0.0)  # as many slices as can be
-    handles: list[SQLiteBackend] = []
-
-    async def open_store(owner: str | None) -> SQLiteBackend:
-        handle = SQLiteBackend(path)
-        handles.append(handle)
-        await handle.open(owner)
-        return handle
-
-    yield open_store
-    for handle in handles:
-        await handle.close()
 
 
 def long_run(run_id: str = "long", **fields: Any) -> Commit:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 import pytest
 
+from backends.conftest import Open
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import DEFINITION, create, creation, following
 from flujo.backends.locks import StoreLock
@@ -46,6 +47,8 @@ from flujo.kernel.errors import (
     StoreFullError,
 )
 
+BACKEND = SQLiteBackend
+
 FIXTURES = Path(__file__).with_name("fixtures")
 
 
@@ -59,31 +62,6 @@ def anyio_backend() -> str:
 def path(tmp_path: Path) -> Path:
     """Where the store of a test is going to be."""
     return tmp_path / "store" / "state.db"
-
-
-Open = Callable[..., Awaitable[SQLiteBackend]]
-
-
-@pytest.fixture
-async def open_store(path: Path) -> AsyncIterator[Open]:
-    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
-    handles: list[SQLiteBackend] = []
-
-    async def open_store(owner: str | None, place: Path = path) -> SQLiteBackend:
-        handle = SQLiteBackend(place)
-        handles.append(handle)
-        await handle.open(owner)
-        return handle
-
-    yield open_store
-    for handle in handles:
-        await handle.close()
-
-
-@pytest.fixture
-async def store(open_store: Open) -> SQLiteBackend:
-    """A new store, open as kernel `one`."""
-    return await open_store("one")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -711,7 +689,8 @@ async def full(open_store: Open) -> SQLiteBackend:
     await store.post("b", Request("signal", "{}", 1))
     assert await store.append([large(following(a, 2), blobs.LARGEST_INLINE + 1)]) == {}
     await store.close()
-    return await open_store(None)
+    reopened: SQLiteBackend = await open_store(None)
+    return reopened
 
 
 @pytest.mark.parametrize(("change", "run", "text"), DEFECTS.values(), ids=DEFECTS)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from backends.conftest import Open
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following, journal
 from flujo.backends.sqlite import files, segments
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.events import EventRow
 
-Open = Callable[[str | None], Awaitable[SQLiteBackend]]
+BACKEND = SQLiteBackend
+
 SMALL = 8
 
 
@@ -23,28 +24,6 @@ SMALL = 8
 def anyio_backend() -> str:
     """aiosqlite runs on asyncio only."""
     return "asyncio"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the store of a test is going to be."""
-    return tmp_path / "state.db"
-
-
-@pytest.fixture
-async def open_store(path: Path) -> AsyncIterator[Open]:
-    """`await open_store(owner)` opens the store of this test; every handle is closed at the end."""
-    handles: list[SQLiteBackend] = []
-
-    async def open_store(owner: str | None) -> SQLiteBackend:
-        handle = SQLiteBackend(path)
-        await handle.open(owner)
-        handles.append(handle)
-        return handle
-
-    yield open_store
-    for handle in handles:
-        await handle.close()
 
 
 def segments_of(path: Path, run_id: str) -> list[tuple[int, int]]:
