@@ -5,12 +5,15 @@
 
 The ways take turns, a process each; what is shown is the median of the rounds. `--dbos` names an interpreter that has
 DBOS; with PgBouncer on the path flujo is led through it as well. Counts are from the server: commits, syncs of its log,
-bytes of it."""
+bytes of it. Processor time is that of the client while it measures, and of all processes of the server, its tables made
+and its sessions begun; on a machine that others use it tells more than the seconds that have passed. What each client
+has imported is kept from the garbage collector, or the first to have much of it would pay for a look through all."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import shutil
 import statistics
@@ -40,7 +43,7 @@ SETTINGS = {
 }
 
 DBOS = """
-import asyncio, json, os, sys, time
+import asyncio, gc, json, os, sys, time
 from dbos import DBOS
 url, runs, steps, size = sys.argv[1], *map(int, sys.argv[2:5])
 @DBOS.step()
@@ -50,10 +53,13 @@ async def flow(steps):
     for number in range(steps): await work(number)
 async def main():
     await (await DBOS.start_workflow_async(flow, 3)).get_result()
-    began = time.perf_counter()
+    gc.collect()
+    gc.freeze()
+    began, used = time.perf_counter(), time.process_time()
     handles = await asyncio.gather(*[DBOS.start_workflow_async(flow, steps) for _ in range(runs)])
     await asyncio.gather(*[handle.get_result() for handle in handles])
-    print("@@" + json.dumps({"steps_per_second": runs * steps / (time.perf_counter() - began)}), flush=True)
+    took, used = time.perf_counter() - began, time.process_time() - used
+    print("@@" + json.dumps({"steps_per_second": runs * steps / took, "client": used}), flush=True)
 DBOS(config={"name": "bench", "system_database_url": url, "log_level": "ERROR", "application_version": "1",
              "run_admin_server": False, "sys_db_pool_size": 100})
 DBOS.launch()
@@ -62,8 +68,8 @@ os._exit(0)
 """
 
 
-async def once(url: str, runs: int, steps: int, size: int) -> float:
-    """Return how many steps a second a kernel makes on a store."""
+async def once(url: str, runs: int, steps: int, size: int) -> Mapping[str, float]:
+    """Return how many steps a second a kernel makes on a store, and the processor time it takes for all of them."""
 
     @step
     async def work(number: int) -> dict[str, str]:
@@ -76,10 +82,13 @@ async def once(url: str, runs: int, steps: int, size: int) -> float:
 
     async with Kernel(open_backend(url), workflows=[flow]) as kernel:
         await kernel.run(flow, {"steps": 3})  # statements are planned, and connections warm
-        began = time.perf_counter()
+        gc.collect()
+        gc.freeze()
+        began, used = time.perf_counter(), time.process_time()
         handles = await asyncio.gather(*(kernel.start(flow, {"steps": steps}) for _ in range(runs)))
         await asyncio.gather(*(handle.result() for handle in handles))
-        return runs * steps / (time.perf_counter() - began)
+        took, used = time.perf_counter() - began, time.process_time() - used
+        return {"steps_per_second": runs * steps / took, "client": used}
 
 
 async def counts(url: str) -> tuple[int, int, int]:
@@ -94,17 +103,18 @@ async def counts(url: str) -> tuple[int, int, int]:
     return int(commits), int(syncs), int(size)
 
 
-def measure(command: Sequence[str], server: str) -> Mapping[str, Any]:
+def measure(command: Sequence[str], server: postgres_server.Server) -> Mapping[str, Any]:
     """Run one way in a process of its own; return what it has told, and what the server counted meanwhile."""
-    before = asyncio.run(counts(server))
+    before, used = asyncio.run(counts(server.url)), server.cpu_seconds()
     ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     told = [line for line in ended.stdout.splitlines() if line.startswith("@@")]
     if not told:
         raise SystemExit(ended.stdout + ended.stderr)
     time.sleep(0.6)  # a session of the server tells what it has counted twice a second at most
-    after = asyncio.run(counts(server))
+    used = server.cpu_seconds() - used
+    after = asyncio.run(counts(server.url))
     commits, syncs, size = (b - a for a, b in zip(before, after, strict=True))
-    return {**json.loads(told[0][2:]), "commits": commits, "syncs": syncs, "log_bytes": size}
+    return {**json.loads(told[0][2:]), "server": used, "commits": commits, "syncs": syncs, "log_bytes": size}
 
 
 def main() -> None:
@@ -119,7 +129,7 @@ def main() -> None:
     chosen = parser.parse_args()
     size = chosen.runs, chosen.steps, chosen.bytes
     if chosen.one:
-        print("@@" + json.dumps({"steps_per_second": asyncio.run(once(chosen.one, *size))}))
+        print("@@" + json.dumps(asyncio.run(once(chosen.one, *size))))
         return
     folder = Path(tempfile.mkdtemp(prefix="flujo-bench-", dir="/var/tmp"))
     folder.chmod(0o755)
@@ -166,18 +176,21 @@ def take_turns(
             ways["dbos"] = [chosen.dbos, str(script), database, *numbers]
         for name, command in ways.items():
             command = command if name == "dbos" else [*command, *sizes]
-            found.setdefault(name, []).append(measure(command, server.url))
+            found.setdefault(name, []).append(measure(command, server))
     return found
 
 
 def show(found: Mapping[str, list[Mapping[str, Any]]], steps: int) -> None:
     """Print the median of each way."""
-    print(f"{'':<18}{'steps/s':>10}{'commits':>10}{'syncs':>8}{'log, bytes/step':>18}")
+    columns = ("steps/s", "client", "server", "commits", "syncs", "log")
+    print(f"{'':<18}" + "".join(f"{column:>10}" for column in columns))
+    print(f"{'':<18}" + "".join(f"{unit:>10}" for unit in ("", "us/step", "us/step", "", "", "B/step")))
     for name, rounds in found.items():
         median = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
-        per_step = median["log_bytes"] / steps
-        counted = f"{median['commits']:>10.0f}{median['syncs']:>8.0f}{per_step:>18.0f}" if name != "sqlite" else ""
-        print(f"{name:<18}{median['steps_per_second']:>10.0f}{counted}")
+        shown = [median["steps_per_second"], median["client"] / steps * 1e6]
+        if name != "sqlite":
+            shown += [median["server"] / steps * 1e6, median["commits"], median["syncs"], median["log_bytes"] / steps]
+        print(f"{name:<18}" + "".join(f"{value:>10.0f}" for value in shown))
 
 
 if __name__ == "__main__":

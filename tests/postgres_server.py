@@ -144,6 +144,12 @@ class Server:
                 raise RuntimeError("PostgreSQL does not start")
             time.sleep(0.02)
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time that its processes have used, with those of sessions that have ended."""
+        assert self._process is not None
+        ticks = sum(_ticks(pid) for pid in [self._process.pid, *_descendants(self._process.pid)])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         """End all its processes at this instant, as a power cut does."""
         if self._process is not None:
@@ -248,6 +254,15 @@ def _own(folder: Path, user: int | None) -> None:
 def _descendants(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
     return [int(each) for each in listed.stdout.split()]
+
+
+def _ticks(pid: int) -> int:
+    """Return the ticks that a process, and those it has waited for, have used; 0 for one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(map(int, fields[11:15]))
 
 
 def _wait_for_end(pid: int) -> None:

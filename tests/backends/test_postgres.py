@@ -542,6 +542,7 @@ SCARS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "what the creation sets": ("UPDATE @.runs SET workflow = 'other'", lambda text: "summary" in text),
     "an event": ("UPDATE @.events SET body = '{}' WHERE seq = 1", lambda text: "event 1" in text),
     "a missing event": ("DELETE FROM @.events WHERE seq = 1", lambda text: "journal" in text),
+    "events of no run": ("UPDATE @.events SET run = 77 WHERE seq = 2", lambda text: "gone, number 77" in text),
     "a request": ("UPDATE @.inbox SET body = '[]'", lambda text: "request" in text),
     "a payload": ("UPDATE @.blobs SET text = 'x'", lambda text: "payload" in text),
     "a label": ("DELETE FROM @.labels", lambda text: "labels" in text),

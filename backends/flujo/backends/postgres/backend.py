@@ -45,7 +45,6 @@ from flujo.kernel.errors import (
     RunActiveError,
     RunFinishedError,
     RunNotFoundError,
-    RunReplacedError,
     StoreError,
     StoreFullError,
     StoreNotFoundError,
@@ -409,9 +408,7 @@ class PostgresBackend(StateBackend):
         return await self._read(partial(queries.read_runs, run_ids, events, self.url))
 
     async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
-        if (await self.load(run_id)).uid != uid:
-            raise RunReplacedError(run_id)
-        return self._judged(rows.posted_of, await self._read(lambda each: each.fetch(queries.REQUESTS, uid)))
+        return await self._read(partial(queries.requests, run_id, uid, self.url))
 
     async def list(
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None

@@ -26,6 +26,9 @@ FROM (SELECT r.run_id, r.seq, count(e.seq) AS number, coalesce(max(e.seq), 0) AS
       FROM @.runs r LEFT JOIN @.events e ON e.run = r.run GROUP BY r.run) AS f
 WHERE number <> seq OR last <> seq OR first <> 1 LIMIT {MOST_PROBLEMS};
 
+SELECT NULL, format('there are %s events of a run that is gone, number %s', count(*), e.run) FROM @.events e
+WHERE NOT EXISTS (SELECT FROM @.runs r WHERE r.run = e.run) GROUP BY e.run LIMIT {MOST_PROBLEMS};
+
 SELECT r.run_id, format('its definition %s is missing', r.definition) FROM @.runs r
 WHERE r.definition IS NOT NULL AND NOT EXISTS (SELECT FROM @.definitions d WHERE d.digest = r.definition)
 LIMIT {MOST_PROBLEMS};

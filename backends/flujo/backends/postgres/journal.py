@@ -1,10 +1,11 @@
 """Writing: a batch of commits as one statement, which is one round trip, one transaction and one sync.
 
-The rows of all runs come as arrays, one for each column. The UPDATE of the summaries is the fence: it locks each row
-and looks at its uid, token and last event again once it has the lock, so a commit of an earlier owner moves nothing,
-and only the events of runs that have moved are inserted. A step changes five columns of a summary; that form of the
-statement is the usual one, and keeps the update out of all indexes. Creations, and commits that change more, take a
-statement each of their own.
+The rows of all runs come as one text for each column, its values joined: the driver would look at each element of an
+array by itself, which takes longer than all else that a batch costs a client. The UPDATE of the summaries is the fence:
+it locks each row and looks at its uid, token and last event again once it has the lock, so a commit of an earlier owner
+moves nothing, and only the events of runs that have moved are inserted. A step changes five columns of a summary; that
+form of the statement is the usual one, and keeps the update out of all indexes. Creations, and commits that change
+more, take a statement each of their own.
 
 All events have one order: the number of the transaction, which grows, and the place in it. A transaction with a smaller
 number may still commit after one with a greater one, so whoever reads in this order stops before the first number that
@@ -19,7 +20,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -45,9 +45,19 @@ SHIFT = 20
 
 _POSITION = f"(pg_current_xact_id()::text::bigint << {SHIFT})"
 
+_SEPARATOR, _NULL, _NO_NUMBER = "\x1f", "\x1e", "None"
+"""Between joined values, and for the absence of a text and of a number. Neither names nor JSON have control characters,
+and texts that may have any are bytes here."""
+
 _EVENT = ("uid", "seq", "at", "type", "format", "body", "payload", "blob", "checksum")
 _EVENT_TYPES = ("text", "bigint", "bigint", "text", "int", "text", "text", "bytea", "bigint")
 _REST = "coalesce(finished_at, updated_at)"
+_BLOB = ("bytea", "text")
+_LABEL = ("text", "bytea", "bytea")
+_DEFINITION = ("text", "text", "text", "bytea", "bytea", "bigint")
+_TAKEN = ("bigint", "text")
+
+_RUN_TYPES = (*(TYPES.get(name, "text") for name in COLUMNS), "bigint", "bigint")
 
 MOST_CACHED = 10_000
 """How many runs' summaries are remembered; one that is not is written in full."""
@@ -101,9 +111,9 @@ class Journal:
         if creations:
             statements.append((CREATE, _creation_values(creations)))
         if every:
-            statements.append((extend(_EVERY), _extension_values(every, _every_values)))
+            statements.append((extend(_EVERY), _extension_values(every, _EVERY, _every_values)))
         if hot:
-            statements.append((extend(_HOT), _extension_values(hot, _hot)))
+            statements.append((extend(_HOT), _extension_values(hot, _HOT, _hot)))
         updates = {commit.uid: commit for commit in commits if commit.expected_seq}
         return Batch(statements, {commit.uid: commit for commit in creations}, updates)
 
@@ -133,7 +143,7 @@ class Journal:
             refused: dict[str, Refused] = {}
             for commit in apart:
                 if commit.uid in blocked:
-                    is_taken = commit.expected_seq == 0 and await connection.fetch(_TAKEN, commit.run_id)
+                    is_taken = commit.expected_seq == 0 and await connection.fetch(_HAS_ID, commit.run_id)
                     refused[commit.uid] = Refused.EXISTS if is_taken else Refused.OVERLAPS
             batch = self.prepare([commit for commit in commits if commit.uid not in blocked])
             return refused | await self.make(batch, connection, is_repeat=is_repeat)
@@ -156,7 +166,7 @@ class Journal:
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 _UNFINISHED = "SELECT r.uid FROM @.runs r WHERE r.workflow = $1 AND r.status = ANY ($2::text[]) AND r.created_at >= $3"
-_TAKEN = "SELECT 1 FROM @.runs r WHERE lower(r.run_id) = lower($1)"
+_HAS_ID = "SELECT 1 FROM @.runs r WHERE lower(r.run_id) = lower($1)"
 
 
 def _judge(batch: Batch, uid: str, stored: Row | None, is_repeat: bool) -> Refused | None:
@@ -216,17 +226,20 @@ def _every_values(summary: RunSummary) -> Sequence[Any]:
 
 
 def _extension_values(
-    commits: Sequence[tuple[Commit, int]], values_of: Callable[[RunSummary], Sequence[Any]]
-) -> list[list[Any]]:
+    commits: Sequence[tuple[Commit, int]],
+    columns: Sequence[str],
+    values_of: Callable[[RunSummary], Sequence[Any]],
+) -> list[str]:
     heads = [
         (uid, token, expected, rows.changing_checksum(summary, steady), *values_of(summary))
         for (_, uid, token, expected, _, summary, _, _, _), steady in commits
     ]
     taken = [(id, commit.uid) for commit, _ in commits for id in commit.taken]
-    return [*_transposed(heads, 0), *_event_values([commit for commit, _ in commits]), *_transposed(taken, 2)]
+    events = _event_values([commit for commit, _ in commits])
+    return [*_joined(heads, _head_types(columns)), *events, *_joined(taken, _TAKEN)]
 
 
-def _creation_values(commits: Sequence[Commit]) -> list[list[Any]]:
+def _creation_values(commits: Sequence[Commit]) -> list[str]:
     heads = [
         (
             *rows.to_values(commit.summary),
@@ -236,7 +249,7 @@ def _creation_values(commits: Sequence[Commit]) -> list[list[Any]]:
         for commit in commits
     ]
     labels = [
-        (commit.uid, name, value.encode())
+        (commit.uid, name.encode(), value.encode())
         for commit in commits
         if commit.summary.labels != "{}"
         for name, value in json.loads(commit.summary.labels).items()
@@ -245,17 +258,17 @@ def _creation_values(commits: Sequence[Commit]) -> list[list[Any]]:
         (commit.uid, *rows.definition_values(commit.definition)) for commit in commits if commit.definition is not None
     ]
     return [
-        *_transposed(heads, 0),
+        *_joined(heads, _RUN_TYPES),
         *_event_values(commits),
-        *_transposed(labels, 3),
-        *_transposed(definitions, 6),
+        *_joined(labels, _LABEL),
+        *_joined(definitions, _DEFINITION),
     ]
 
 
-def _event_values(commits: Sequence[Commit]) -> list[list[Any]]:
+def _event_values(commits: Sequence[Commit]) -> list[str]:
     """Return the columns of the events of some commits, and behind them the digests and texts of large payloads."""
     found: list[tuple[Any, ...]] = []
-    blobs: dict[bytes, tuple[str, str]] = {}
+    blobs: dict[bytes, str] = {}
     of_event, of_uid = row_checksums.of_event, row_checksums.of_uid
     for _, uid, _, _, events, _, _, _, _ in commits:
         of_run = of_uid(uid)
@@ -265,14 +278,40 @@ def _event_values(commits: Sequence[Commit]) -> list[list[Any]]:
                 found.append((uid, *row, None, of_event(of_run, row)))
             else:
                 digest = digest_of(payload)
-                blobs[digest] = uid, payload
+                blobs[digest] = payload
                 found.append((uid, *row[:5], None, digest, of_event(of_run, row, digest)))
-    texts = [(digest, text) for digest, (_, text) in sorted(blobs.items())]
-    return [*_transposed(found, len(_EVENT)), *_transposed(texts, 2)]
+    return [*_joined(found, _EVENT_TYPES), *_joined(sorted(blobs.items()), _BLOB)]
 
 
-def _transposed(found: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*found, strict=True)] if found else [[] for _ in repeat(None, width)]
+def _joined(found: Sequence[Sequence[Any]], types: Sequence[str]) -> list[str]:
+    """Return one text for each column of some rows, as `_Arguments.unnest` takes it. Raises ValueError for a text with
+    a character that stands between two."""
+    if not found:
+        return [""] * len(types)
+    texts = [_JOIN[type](column) for type, column in zip(types, zip(*found, strict=True), strict=True)]
+    if any(text.count(_SEPARATOR) != len(found) - 1 for text in texts):
+        raise ValueError("a name or a JSON text has a control character")
+    return texts
+
+
+def _join_numbers(column: Sequence[int | None]) -> str:
+    return _SEPARATOR.join(map(str, column))
+
+
+def _join_texts(column: Sequence[str | None]) -> str:
+    return _SEPARATOR.join([_NULL if text is None else text for text in column])
+
+
+def _join_bytes(column: Sequence[bytes | None]) -> str:
+    return _SEPARATOR.join([_NULL if text is None else f"\\x{text.hex()}" for text in column])
+
+
+_JOIN: dict[str, Callable[[Sequence[Any]], str]] = {
+    "bigint": _join_numbers,
+    "int": _join_numbers,
+    "text": _join_texts,
+    "bytea": _join_bytes,
+}
 
 
 # -- statements ---------------------------------------------------------------------------------------------------
@@ -285,12 +324,17 @@ class _Arguments:
         self._number = 0
 
     def unnest(self, name: str, columns: Sequence[str], types: Sequence[str], *, with_ordinality: bool = False) -> str:
-        """Return the next arrays as a table of this name; with a last column that numbers the rows, if asked for."""
-        places = range(self._number + 1, self._number + 1 + len(types))
-        self._number += len(types)
-        arrays = ", ".join(f"${place}::{type}[]" for place, type in zip(places, types, strict=True))
+        """Return the next arguments, columns of joined values, as a table of this name; with a last column that numbers
+        the rows, if asked for."""
+        arrays = ", ".join(self._array(type) for type in types)
         numbers = " WITH ORDINALITY" if with_ordinality else ""
         return f"unnest({arrays}){numbers} AS {name}({', '.join(columns)})"
+
+    def _array(self, type: str) -> str:
+        self._number += 1
+        absent = _NO_NUMBER if type in ("bigint", "int") else _NULL
+        split = f"string_to_array(${self._number}::text, '{_SEPARATOR}', '{absent}')"
+        return split if type == "text" else f"{split}::{type}[]"
 
     def base(self, sql: str) -> str:
         """Return SQL with the last argument in the place of BASE."""
@@ -304,7 +348,7 @@ def _event_parts(arguments: _Arguments, moved: str) -> str:
     names = ", ".join(_EVENT[1:])
     values = ", ".join(f"e.{name}" for name in _EVENT[1:])
     events = arguments.unnest("e", (*_EVENT, "place"), _EVENT_TYPES, with_ordinality=True)
-    blobs = arguments.unnest("b", ("digest", "text"), ("bytea", "text"))
+    blobs = arguments.unnest("b", ("digest", "text"), _BLOB)
     return f"""
 ev AS MATERIALIZED (SELECT m.run, BASE::bigint + {_POSITION} + e.place AS pos, {values}
                     FROM {events} JOIN {moved} m ON m.uid = e.uid),
@@ -314,13 +358,17 @@ ins AS (INSERT INTO @.events (run, pos, {names}) SELECT run, pos, {names} FROM e
 
 
 @cache
+def _head_types(columns: Sequence[str]) -> Sequence[str]:
+    return ("text", "bigint", "bigint", "bigint", *(TYPES.get(name, "text") for name in columns))
+
+
+@cache
 def extend(columns: Sequence[str]) -> str:
     """Return the statement that moves runs on and changes these columns of their summaries. It gives the uids of those
     that are not where their commits expect them."""
     arguments = _Arguments()
     heads = ["uid", "token", "expected", "checksum", *columns]
-    types = ["text", "bigint", "bigint", "bigint", *(TYPES.get(name, "text") for name in columns)]
-    commits = arguments.unnest("c", [f"c_{name}" for name in heads], types)
+    commits = arguments.unnest("c", [f"c_{name}" for name in heads], _head_types(columns))
     changes = ", ".join(f"{name} = c.c_{name}" for name in ("checksum", *columns))
     if "owner" in columns:
         changes += ", moved_at = CASE WHEN c.c_owner IS NULL OR c.c_status <> 'running' THEN c.c_updated_at END"
@@ -330,7 +378,7 @@ WITH c AS (SELECT * FROM {commits}),
 moved AS (UPDATE @.runs r SET {changes} FROM c
           WHERE r.uid = c.c_uid AND r.token = c.c_token AND r.seq = c.c_expected RETURNING r.run, r.uid),
 {_event_parts(arguments, "moved")},
-tk AS (DELETE FROM @.inbox i USING {arguments.unnest("t", ("id", "uid"), ("bigint", "text"))}, moved m
+tk AS (DELETE FROM @.inbox i USING {arguments.unnest("t", ("id", "uid"), _TAKEN)}, moved m
        WHERE i.id = t.id AND m.uid = t.uid)
 SELECT c_uid FROM c WHERE c_uid NOT IN (SELECT uid FROM moved)"""
     return arguments.base(sql)
@@ -339,13 +387,12 @@ SELECT c_uid FROM c WHERE c_uid NOT IN (SELECT uid FROM moved)"""
 def _create() -> str:
     arguments = _Arguments()
     columns = (*COLUMNS, "fixed_checksum", "checksum")
-    types = [*(TYPES.get(name, "text") for name in COLUMNS), "bigint", "bigint"]
     names = ", ".join(columns)
-    runs = arguments.unnest("c", columns, types)
+    runs = arguments.unnest("c", columns, _RUN_TYPES)
     events = _event_parts(arguments, "made")
-    labels = arguments.unnest("l", ("uid", "name", "value"), ("text", "text", "bytea"))
+    labels = arguments.unnest("l", ("uid", "name", "value"), _LABEL)
     definition = ("uid", "digest", "workflow", "version", "text", "checksum")
-    definitions = arguments.unnest("d", definition, ("text", "text", "text", "bytea", "bytea", "bigint"))
+    definitions = arguments.unnest("d", definition, _DEFINITION)
     sql = f"""
 WITH c AS (SELECT * FROM {runs}),
 made AS (INSERT INTO @.runs ({names}, moved_at, rest_at)
@@ -354,7 +401,8 @@ made AS (INSERT INTO @.runs ({names}, moved_at, rest_at)
          FROM c ON CONFLICT DO NOTHING RETURNING run, uid, run_id, created_at),
 {events},
 lb AS (INSERT INTO @.labels (name, value, created_at, run_id, run)
-       SELECT l.name, l.value, m.created_at, m.run_id, m.run FROM {labels} JOIN made m ON m.uid = l.uid),
+       SELECT convert_from(l.name, 'UTF8'), l.value, m.created_at, m.run_id, m.run
+       FROM {labels} JOIN made m ON m.uid = l.uid),
 df AS (INSERT INTO @.definitions ({", ".join(definition[1:])})
        SELECT DISTINCT ON (d.digest) {", ".join(f"d.{name}" for name in definition[1:])}
        FROM {definitions} JOIN made m ON m.uid = d.uid ON CONFLICT DO NOTHING)

@@ -131,7 +131,10 @@ _POST = "INSERT INTO @.inbox (run, kind, body, at, checksum) VALUES ($1, $2, $3,
 TAKE = f"""
 SELECT {REQUEST} FROM @.inbox i JOIN @.runs r ON r.run = i.run WHERE r.owner = $1 ORDER BY i.id"""
 
-REQUESTS = f"SELECT {REQUEST} FROM @.inbox i JOIN @.runs r ON r.run = i.run WHERE r.uid = $1 ORDER BY i.id"
+_REQUESTS = f"""
+SELECT r.uid, f.* FROM @.runs r LEFT JOIN LATERAL (
+    SELECT {REQUEST} FROM @.inbox i WHERE i.run = r.run
+) AS f ON true WHERE r.run_id = $1 ORDER BY f.id"""
 
 NOTIFY = "SELECT pg_notify($1, '')"
 """In a transaction of its own: a commit that notifies holds a lock of the whole cluster until it is on disk."""
@@ -192,6 +195,16 @@ async def events(
         raise RunReplacedError(run_id)
     journal = [row[2:] for row in map(tuple, found) if row[2] is not None]
     return rows.journal_of(run_id, uid, found[0][1], after_seq, journal, limit)
+
+
+async def requests(run_id: str, uid: str, store: str, connection: Connection) -> list[Posted]:
+    """Return what waits in the inbox of a run. Raises RunNotFoundError, RunReplacedError, Damaged."""
+    found = [tuple(row) for row in await connection.fetch(_REQUESTS, run_id)]
+    if not found:
+        raise RunNotFoundError(run_id, store)
+    if found[0][0] != uid:
+        raise RunReplacedError(run_id)
+    return rows.posted_of([row[1:] for row in found if row[1] is not None])
 
 
 async def last_position(connection: Connection) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import anyio
@@ -25,11 +25,8 @@ quarter of it."""
 
 MOST = 1000
 
-TakeAlong = Callable[[str, str], Awaitable[None]]
-"""Records what lies in the inbox of a run that has ended, by its id and uid."""
 
-
-class _End(NamedTuple):
+class End(NamedTuple):
     """One run that has ended here."""
 
     run_id: str
@@ -37,11 +34,15 @@ class _End(NamedTuple):
     at: float
 
 
+TakeAlong = Callable[[Sequence[End]], Awaitable[None]]
+"""Records what lies in the inboxes of runs that have ended."""
+
+
 class Latecomers:
     """The runs of one kernel that have ended and whose inbox was not looked at since."""
 
     def __init__(self) -> None:
-        self._ended: deque[_End] = deque(maxlen=MOST)
+        self._ended: deque[End] = deque(maxlen=MOST)
         self._unanswered: set[str] = set()  # uids
         self._posted_at = float("-inf")
         self._lock = anyio.Lock()
@@ -54,7 +55,7 @@ class Latecomers:
     def ended(self, run_id: str, uid: str) -> None:
         """A run of this kernel is final, durably."""
         now = anyio.current_time()
-        self._ended.append(_End(run_id, uid, now))
+        self._ended.append(End(run_id, uid, now))
         if uid in self._unanswered or now - self._posted_at < UNSEEN_SECONDS:
             self._unanswered.discard(uid)
             self._is_due.set()
@@ -81,9 +82,9 @@ class Latecomers:
         try:
             async with self._lock:  # a kernel that closes waits for a look that is under way
                 while self._ended:
-                    end = self._ended.popleft()
-                    if end.at >= since:
-                        await take_along(end.run_id, end.uid)
+                    ends = [end for end in self._ended if end.at >= since]
+                    self._ended.clear()
+                    await take_along(ends)
         except (StoreError, KernelClosedError) as error:  # `explain` still names what lies there
             self._ended.clear()
             logger.warning("what reached runs too late is left in their inboxes: %s", error)

@@ -40,13 +40,14 @@ from flujo.kernel.journal.requests import Fingerprint, cancel_answer, is_overrul
 from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.outcomes import CancelOutcome
-from flujo.kernel.store.backend import Posted, Refused, StoredDefinition
+from flujo.kernel.store.backend import Posted, Refused, StoredDefinition, StoredRun
 from flujo.kernel.store.overlaps import overlap_of, unfinished_run
 from flujo.kernel.store.reading import is_interrupted, read_state
 from flujo.kernel.store.workspaces import make_if_gone
 
 from .driver import Driver
 from .inbox import Inbox, late
+from .latecomers import End
 from .parts import Parts
 from .resumption import Resumption, require_paused, resumed
 
@@ -373,14 +374,19 @@ class Takeover:
 
     # -- what came too late -------------------------------------------------------------------------------------
 
-    async def take_along(self, run_id: str, uid: str) -> None:
-        """Record what lies in the inbox of a run that has ended, and leave the run as it is; durable on return.
+    async def take_along(self, ends: Sequence[End]) -> None:
+        """Record what lies in the inboxes of runs that have ended, and leave the runs as they are; durable on return.
 
         Without effect on a run that is gone, or that somebody has taken up since. Raises StoreError,
         KernelClosedError."""
-        with suppress(RunNotFoundError, RunReplacedError):
-            if late(await self._backend.requests(run_id, uid)):
-                await self._tasks.finish(partial(self._one_at_a_time, run_id, partial(self._take_along, run_id, uid)))
+        while ends:
+            found = await self._backend.read_runs([end.run_id for end in ends], 0)
+            for end, run in zip(ends, found, strict=False):  # the answer may be a part
+                if isinstance(run, StoredRun) and run.summary.uid == end.uid and late(run.requests):
+                    take_along = partial(self._take_along, end.run_id, end.uid)
+                    with suppress(RunNotFoundError, RunReplacedError):
+                        await self._tasks.finish(partial(self._one_at_a_time, end.run_id, take_along))
+            ends = ends[len(found) :]
 
     async def _take_along(self, run_id: str, uid: str) -> None:
         # Not claimed: whoever resumes the run just now must not find an owner. A commit to a run without one is refused
