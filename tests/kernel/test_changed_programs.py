@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pytest
@@ -392,6 +394,14 @@ async def test_an_output_that_no_longer_fits_is_replaced(output: int) -> None:
 # -- arguments and kinds of calls ------------------------------------------------------------------------------------
 
 
+@dataclass
+class Order:
+    """What a step is called with, as users declare it."""
+
+    day: date
+    service: object = None
+
+
 def paying(amount: Any, pay: Any = note) -> Workflow:
     """A workflow that pays an amount and then waits."""
 
@@ -430,12 +440,13 @@ async def test_other_arguments_of_a_completed_step_pause_the_run() -> None:
     [
         ({"a": 1, "b": (2,)}, {"b": [2], "a": 1}),
         (object(), object()),
-        ([{1}], [{2}]),
+        ([{"a", "b"}], [{"b", "a"}]),
+        (Order(date(2026, 1, 1), object()), Order(date(2026, 1, 1), object())),
     ],
-    ids=["the same in JSON", "no JSON form", "a set"],
+    ids=["the same in JSON", "objects", "a set", "a dataclass"],
 )
 async def test_arguments_that_are_the_same_or_cannot_be_compared_do_not_bind(before: Any, after: Any) -> None:
-    """The order of keys does not matter, and what has no JSON form is not compared."""
+    """The order of keys does not matter, and an object that only its class knows is like any other."""
 
     @step
     async def pay(amount: Any) -> str:
@@ -447,6 +458,111 @@ async def test_arguments_that_are_the_same_or_cannot_be_compared_do_not_bind(bef
     async with harness.kernel(paying(after, pay)) as kernel:
         await kernel.signal("r", "go")
         assert await kernel.result("r") == "paid"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((Order(date(2026, 1, 1)),), (Order(date(2026, 1, 2)),)),
+        ((Order(date(2026, 1, 1), object()), 5), (Order(date(2026, 1, 1), object()), 50)),
+        (([{1}],), ([{2}],)),
+        ((), (5,)),
+        ((5,), ()),
+        ((5,), (5, None)),
+    ],
+    ids=["a date", "an amount beside an object", "a set", "none before", "none now", "one more"],
+)
+async def test_arguments_of_any_type_bind(before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+    """Dates, models, sets and what stands beside an object that cannot be compared: none is taken for another."""
+
+    @step
+    async def pay(*amounts: Any) -> str:
+        return "paid"
+
+    def paying_all(amounts: tuple[Any, ...]) -> Workflow:
+        async def program(ctx: Context) -> None:
+            await ctx.step(pay, *amounts)
+            await ctx.wait_signal("go")
+
+        return named(program)
+
+    harness = Harness()
+    await waiting_with(harness, paying_all(before), {})
+
+    async with harness.kernel(paying_all(after)) as kernel:
+        await kernel.signal("r", "go")
+        state = await kernel.wait("r")
+
+    assert [list(each) for each in state.differences] == [["pay", "changed", ARGUMENTS]]
+
+
+async def test_an_item_of_any_type_that_has_changed_runs_again() -> None:
+    """A map knows its items by what they hold."""
+
+    @step
+    async def pay(order: Order) -> str:
+        calls.append(order.day.isoformat())
+        return order.day.isoformat()
+
+    def paying_each(*days: int) -> Workflow:
+        async def program(ctx: Context) -> list[str]:
+            paid = await ctx.map(pay, [Order(date(2026, 1, day)) for day in days])
+            await ctx.wait_signal("go")
+            return paid
+
+        return named(program)
+
+    harness = Harness()
+    await waiting_with(harness, paying_each(1, 2), {})
+
+    async with harness.kernel(paying_each(1, 3)) as kernel:
+        await kernel.signal("r", "go")
+        assert await kernel.result("r") == ["2026-01-01", "2026-01-03"]
+    assert calls == ["2026-01-01", "2026-01-02", "2026-01-03"]
+
+
+@workflow()
+async def counting(ctx: Context, n: int) -> int:
+    return n
+
+
+def asking(n: int) -> Workflow:
+    """A workflow that has a child count, and then waits."""
+
+    async def program(ctx: Context) -> int:
+        counted = await ctx.run_child(counting, {"n": n})
+        await ctx.wait_signal("go")
+        return counted
+
+    return named(program)
+
+
+async def test_other_inputs_of_a_completed_child_pause_the_run() -> None:
+    """What it counted is not what the program now asks for."""
+    harness = Harness()
+    await waiting_with(harness, asking(5), {})
+
+    async with harness.kernel(asking(50), counting) as kernel:
+        await kernel.signal("r", "go")
+        state = await kernel.wait("r")
+        await kernel.resume("r", from_step="counting")
+        output = await kernel.result("r")
+
+    detail = "the inputs of its run have changed since it completed"
+    assert [list(each) for each in state.differences] == [["counting", "changed", detail]]
+    assert output == 50
+
+
+async def test_a_child_that_is_gone_is_not_compared() -> None:
+    """Its parent has its output; what it was started with is not known any more."""
+    harness = Harness()
+    await waiting_with(harness, asking(5), {})
+
+    async with harness.kernel(counting, asking(5), recover=False) as kernel:
+        await kernel.delete("r.counting")
+    async with harness.kernel(asking(50), counting) as kernel:
+        await kernel.signal("r", "go")
+        assert await kernel.result("r") == 5
 
 
 async def test_another_version_of_a_step_runs_again() -> None:

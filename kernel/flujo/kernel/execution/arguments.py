@@ -1,7 +1,9 @@
 """Tell whether a step is called with the arguments it was recorded with.
 
-The digest of a call's arguments is recorded with the start of its step. Arguments that have no plain JSON form are not
-compared, and neither are those of journals from before there were digests.
+The digest of a call's arguments is recorded with the start of its step. Models, dataclasses, dates and the like are
+compared by what they hold (`_comparable`). What nobody can compare, such as a client of some service, stands for any
+other such object, so that an amount beside it is compared all the same. Journals from before there were digests are not
+compared.
 
     digest_arguments   of a call
     digest_version     of a call of a step with a version: `VERSION/ARGUMENTS`
@@ -14,18 +16,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AnySet
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from enum import Enum
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 from zlib import crc32
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
-from flujo.kernel.errors import InvalidValueError
 from flujo.kernel.values import encode
 
 _SCALARS = {str, int, float, bool, type(None)}
 _SHORT = 64
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_WRITTEN = (date, time, timedelta, UUID, Decimal, PurePath)
+_INCOMPARABLE = {"": "?"}
+
+NOTHING = "0"
+"""The digest of a call without arguments: they may be given some later."""
 
 
 class Change(Enum):
@@ -42,11 +55,11 @@ class Change(Enum):
 
 
 def digest_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """Return the digest of a call's arguments; None for a call without any, or with what has no JSON form.
+    """Return the digest of a call's arguments; None for a call without any, or with some that cannot be looked at.
 
     Every step pays for this, so bare numbers and short texts, as most calls have, go a shorter way."""
     if not args and not kwargs:
-        return None
+        return NOTHING
     if kwargs or not _SCALARS.issuperset(map(type, args)):
         return _digest_any(args, kwargs)
     try:
@@ -60,8 +73,41 @@ def digest_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | No
 def _digest_any(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
     try:
         return _hash(_ENCODER.encode([args, kwargs]).encode())
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # an object without a JSON form, or one of the user's that raises when it is looked at
+        return _digest_comparable([args, kwargs])
+
+
+def _digest_comparable(value: Any) -> str | None:
+    try:
+        return _hash(_ENCODER.encode(_comparable(value)).encode())
+    except Exception:
         return None
+
+
+def _comparable(value: Any) -> Any:
+    """Return what a value holds, as plain JSON: the same in every process, and without a look into secrets."""
+    match value:
+        case Enum():
+            return _comparable(value.value)
+        case None | str() | int() | float():
+            return value
+        case bytes() | bytearray():
+            return value.hex()
+        case _ if isinstance(value, _WRITTEN):
+            return str(value)
+        case BaseModel():
+            return _comparable({**value.__dict__, **(value.model_extra or {})})
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {field.name: _comparable(getattr(value, field.name, None)) for field in fields(value)}
+        case Mapping():
+            pairs = [(_comparable(key), _comparable(item)) for key, item in value.items()]
+            return dict(pairs) if all(isinstance(key, str) for key, _ in pairs) else sorted(pairs, key=_ENCODER.encode)
+        case AnySet():
+            return sorted(map(_comparable, value), key=_ENCODER.encode)
+        case _ if isinstance(value, list | tuple):
+            return [_comparable(item) for item in value]
+        case _:
+            return _INCOMPARABLE
 
 
 def digest_version(version: str, arguments: str | None) -> str:
@@ -70,11 +116,11 @@ def digest_version(version: str, arguments: str | None) -> str:
 
 
 def digest_item(item: Any) -> str | None:
-    """Return the digest of an item of a map; None for what has no JSON form."""
+    """Return the digest of an item of a map; None for one that cannot be looked at."""
     try:
         return _hash(encode(item).encode())
-    except InvalidValueError:
-        return None
+    except Exception:
+        return _digest_comparable(item)
 
 
 def _hash(text: bytes) -> str:

@@ -33,6 +33,7 @@ from flujo.kernel.errors import (
     RunInterrupted,
     RunNotFoundError,
     RunNotResumableError,
+    RunReplacedError,
     StateIncompatibilityError,
     StoreError,
     WorkflowNotFoundError,
@@ -109,6 +110,19 @@ class ChildRuns:
         return await self._retry_until_available(
             parent, partial(self._resolve_child, parent, key, generation, step, call)
         )
+
+    async def was_called_with(self, parent: LiveRun, child: str, call: ChildCall) -> bool:
+        """True if this child of the parent was started for this call, and if that cannot be known any more."""
+        if not call.workflow:  # only looked for by a step whose run cannot be found any more (child_steps.py)
+            return True
+        return await self._retry_until_available(parent, partial(self._was_called_with, parent, child, call))
+
+    async def _was_called_with(self, parent: LiveRun, child: str, call: ChildCall) -> bool:
+        found = await self._mine(parent, child)
+        try:
+            return found is None or await self._starter.was_called_with(found, call)
+        except (RunNotFoundError, RunReplacedError):  # deleted between the two looks
+            return True
 
     async def _resolve_child(
         self, parent: LiveRun, key: str, generation: int, step: StepState | None, call: ChildCall

@@ -170,9 +170,13 @@ def prepared(function: Callable[[], Awaitable[Any]], options: StepOptions) -> St
     """Return a step of a function without arguments whose options are known. Nothing of the function is looked at, so
     that one may be made anew for each call, which has to give it a name."""
     made: Step[[], Awaitable[Any]] = Step.__new__(Step)
-    made.function, made.name, made.digest = function, "", digest_arguments
+    made.function, made.name, made.digest = function, "", _no_digest
     made.__dict__["terms"] = options
     return made
+
+
+def _no_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    return None
 
 
 def as_step(function: Step[P, R] | Callable[P, R], name: str | None = None) -> Step[P, R]:

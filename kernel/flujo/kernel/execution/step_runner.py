@@ -177,6 +177,7 @@ class StepRunner:
         if step is not None:
             await self._require_call(step, "child")
             if step.status in SETTLED:
+                await self._require_same_inputs(step, call, child_runs)
                 return await self._recorded(step, codec)
         try:
             await self._begin(key, step)
@@ -279,6 +280,14 @@ class StepRunner:
         if again:
             logger.warning("run %s: %s is not called as before, it runs again", state.run_id, step.name)
         return again
+
+    async def _require_same_inputs(self, step: StepState, call: ChildCall, child_runs: ChildRuns) -> None:
+        """Stop a program that calls a completed child with other inputs than those it was started with."""
+        run = self._run
+        if step.status is not StepStatus.COMPLETED or step.child is None or run.state.changes_accepted:
+            return
+        if not await child_runs.was_called_with(run, step.child, call):
+            await self._refuse(step, "the inputs of its run have changed since it completed")
 
     async def _refuse(self, step: StepState, detail: str, change: str = "changed") -> NoReturn:
         self._run.refuse([errors.Difference(step.name, change, detail)])
