@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -47,8 +50,30 @@ def test_everything_the_kernel_exports_is_there() -> None:
     """The package's own file is its table of contents: each name in it can be imported, and names a public thing."""
     import flujo.kernel
 
-    exported = [name for name in vars(flujo.kernel) if name[0].isupper()]
-
-    assert {"Kernel", "Context", "RetryPolicy", "StateBackend", "WorkflowState"} <= set(exported)
+    assert {"Kernel", "Context", "RetryPolicy", "StateBackend", "WorkflowState"} <= set(flujo.kernel.__all__)
+    assert all(getattr(flujo.kernel, name).__module__.startswith("flujo.kernel.") for name in _classes(flujo.kernel))
     assert callable(flujo.kernel.step)
     assert callable(flujo.kernel.workflow)
+    with pytest.raises(AttributeError, match="has no attribute 'Kernal'"):
+        flujo.kernel.Kernal  # type: ignore[attr-defined]
+
+
+def _classes(module: ModuleType) -> list[str]:
+    return [name for name in module.__all__ if isinstance(getattr(module, name), type)]
+
+
+@pytest.mark.parametrize("package", ["kernel/flujo/kernel", "backends/flujo/backends"])
+def test_names_for_type_checkers_are_those_for_the_interpreter(package: str) -> None:
+    """A package that imports a name when it is used says twice where the name is, and both times the same."""
+    module = importlib.import_module(package.partition("/")[2].replace("/", "."))
+    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+    typed = {
+        name.name: str(statement.module)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom) and statement.level == 1
+        for name in statement.names
+    }
+
+    assert typed == module._MODULES

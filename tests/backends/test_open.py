@@ -40,6 +40,24 @@ def test_every_registered_backend_is_under_test() -> None:
     assert {opened_by[scheme] for scheme in schemes()} == {opened_by[scheme] for scheme in HARNESSES}
 
 
+def test_a_backend_of_flujo_is_what_the_registry_says() -> None:
+    """It is found without the registry, which takes long to read, and the two never disagree."""
+    opened_by = {point.name: point for point in entry_points(group="flujo.backends")}
+    own = set(flujo.backends._MODULES.values())
+
+    assert own <= set(opened_by)
+    assert {scheme: flujo.backends._own_factory(scheme) for scheme in own} == {
+        scheme: opened_by[scheme].load() for scheme in own
+    }
+
+
+def test_opening_a_backend_of_flujo_reads_no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other packages have registered is nobody's business then."""
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: pytest.fail("the registry was read"))
+
+    assert isinstance(open_backend("memory:"), InMemoryBackend)
+
+
 def test_other_packages_bring_schemes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A scheme that another package registers opens what it names, and is listed."""
     install(tmp_path, "ram = ram:make")
@@ -66,8 +84,9 @@ def test_what_is_installed_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
         return entry_points(group=group)
 
     monkeypatch.setattr("importlib.metadata.entry_points", reading)
+    flujo.backends._registered_on.cache_clear()
     for _ in range(3):
-        open_backend("memory:")
+        schemes()
     assert len(read) == 1
     install(tmp_path, "ram = ram:make")
     os.utime(tmp_path, (1, 1))  # importlib reads a folder anew when its date has changed
@@ -109,7 +128,7 @@ def test_a_bare_path_is_shown_as_a_url() -> None:
 def test_nothing_else_is_exported() -> None:
     """A name the package does not have is an AttributeError."""
     with pytest.raises(AttributeError, match="MySQLBackend"):
-        flujo.backends.MySQLBackend
+        flujo.backends.MySQLBackend  # type: ignore[attr-defined]
 
 
 def test_backends_do_not_know_each_other() -> None:

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from backends.processes import let_write, next_line, processes
 from flujo.backends import SQLiteBackend
 from flujo.backends.conformance import create, creation, following, journal
 from flujo.backends.sqlite import files
-from flujo.kernel.backend import RunFilter
+from flujo.kernel.backend import Request, RunFilter, RunSummary
+from flujo.kernel.direct_calls import run_directly
 from flujo.kernel.errors import (
     CorruptStoreError,
     ForeignStoreError,
@@ -102,6 +105,82 @@ async def test_normal_durability_syncs_less(open_store: Open) -> None:
     assert store._writer is not None
 
     assert await store._writer.run(lambda connection: connection.execute("PRAGMA synchronous").fetchall()) == [(1,)]
+
+
+# -- without an event loop ------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_without_an_event_loop(path: Path) -> None:
+    """A command that asks one question need not start one: list, count and is_alive answer as on a loop, and closing
+    leaves no file open and no thread."""
+    make(path)
+    threads = threading.active_count()
+
+    async def ask() -> tuple[list[str], int, bool]:
+        async with SQLiteBackend(path) as handle:
+            listed = await handle.list(RunFilter(), limit=2)
+            rest = await handle.list(RunFilter(), limit=2, page=listed.next)
+            runs = [*listed.runs, *rest.runs]
+            assert threading.active_count() == threads
+            return [run.run_id for run in runs], await handle.count(RunFilter()), await handle.is_alive("one")
+
+    names, number, is_alive = run_directly(ask)
+
+    assert (sorted(names), number, is_alive) == (["a", "b", "c"], 3, False)
+    assert names == [run.run_id for run in anyio.run(listed, path, backend="asyncio")]
+    assert not [name for name in open_files() if name.startswith(str(path))]
+
+
+def test_without_an_event_loop_nothing_is_written(path: Path) -> None:
+    """No owner is made, no store is created, and no request is left: that takes a thread to wait in."""
+    make(path)
+
+    async def post() -> None:
+        async with SQLiteBackend(path) as handle:
+            await handle.post("a", Request("cancel", "{}", 1))
+
+    with pytest.raises(UnsupportedEventLoopError):
+        run_directly(post)
+    with pytest.raises(UnsupportedEventLoopError):
+        run_directly(partial(SQLiteBackend(path).open, "two"))
+    with pytest.raises(StoreNotFoundError):
+        run_directly(partial(SQLiteBackend(path.with_name("absent.db")).open, None))
+    assert sorted(each.name for each in path.parent.iterdir() if "absent" in each.name) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"not a database at all, and long enough for a header of a hundred bytes" * 3])
+def test_a_file_that_is_no_store_is_refused_without_an_event_loop_too(path: Path, text: bytes) -> None:
+    """With the same errors."""
+    path.write_bytes(text)
+
+    with pytest.raises((StoreNotFoundError, ForeignStoreError)):
+        run_directly(partial(SQLiteBackend(path).open, None))
+
+
+def make(path: Path) -> None:
+    """Put three runs into a store, of which one is final."""
+
+    async def work() -> None:
+        handle = SQLiteBackend(path)
+        await handle.open("one")
+        await create(handle, creation("a"), creation("b"), creation("c", owner=None, status="completed"))
+        await handle.close()
+
+    anyio.run(work, backend="asyncio")
+
+
+async def listed(path: Path) -> list[RunSummary]:
+    async with SQLiteBackend(path) as handle:
+        return list((await handle.list(RunFilter(), limit=10)).runs)
+
+
+def open_files() -> list[str]:
+    """The files that this process has open; none are known where there is no /proc."""
+    found = []
+    for entry in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):
+            found.append(os.readlink(entry))
+    return found
 
 
 def test_trio_is_refused(path: Path) -> None:

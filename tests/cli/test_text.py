@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from flujo.cli import text
+from flujo.cli import event_text, text
 from flujo.cli.session import has_colour
 from flujo.kernel import Event, StepState, StepStatus, WorkflowState
 from flujo.kernel.events import KINDS, Kind, RunCompleted, UnknownFact
@@ -75,14 +75,14 @@ def test_long_and_multi_line_texts_are_cut() -> None:
 )
 def test_who_completed_a_run_by_hand_is_said(fact: RunCompleted, line: str) -> None:
     """And why; nothing of it moves the cursor."""
-    assert text.event_line(Event(1, 1, fact), WorkflowState(run_id="r", uid="u")) == line
+    assert event_text.event_line(Event(1, 1, fact), WorkflowState(run_id="r", uid="u")) == line
 
 
 def test_an_event_of_a_newer_release_has_a_line() -> None:
     """It is shown by its name, and nothing in that reaches the terminal raw."""
     event = Event(1, 1, UnknownFact("step_\x1b[2Jteleported"))
 
-    assert text.event_line(event, WorkflowState(run_id="r", uid="u")) == (
+    assert event_text.event_line(event, WorkflowState(run_id="r", uid="u")) == (
         "step_�[2Jteleported: an event of a newer release"
     )
 
@@ -95,7 +95,7 @@ def test_every_kind_of_event_has_a_line_of_its_own(kind: Kind) -> None:
         step = StepState(name=event.step or "a")
         state = WorkflowState(run_id="r", uid="u", steps={step.name: step})
 
-        line = text.event_line(event, state)
+        line = event_text.event_line(event, state)
 
         is_about_a_step = event.step is not None and not kind.type.startswith("run_")
         assert line == text.first_line(line, 1000)

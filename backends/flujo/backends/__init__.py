@@ -3,7 +3,9 @@
 A backend is named by a URL whose scheme is an entry point of the group `flujo.backends`; the value is a function that
 makes an unopened backend of a URL. That group is the only registry: flujo's own backends stand in it, in
 pyproject.toml, beside those of other packages, and what a backend can do it says itself (`StateBackend.path`,
-`StateBackend.capabilities`). docs/writing-a-backend.md shows a whole one.
+`StateBackend.capabilities`). docs/writing-a-backend.md shows a whole one. To read the registry costs more than to open
+most stores, so the modules beside this one are asked first: `sqlite:` is `flujo.backends.sqlite.open_sqlite`, as the
+registry has it too.
 
 Importing this package imports no backend, so that a program pays for the driver it uses and for no other.
 """
@@ -16,11 +18,12 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flujo.kernel.backend import StateBackend
 from flujo.kernel.errors import StoreUrlError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from flujo.kernel.backend import StateBackend
 
     from .file import FileBackend
     from .memory import InMemoryBackend
@@ -47,6 +50,8 @@ def open_backend(url: str) -> StateBackend:
     StoreUrlError, and ExtraMissingError for a backend whose driver is not installed.
     """
     scheme, colon, _ = url.partition(":")
+    if colon and scheme in _MODULES.values():
+        return _own_factory(scheme)(url)
     registered = _registered()
     if scheme not in registered:
         _registered_on.cache_clear()  # its package may have been installed since
@@ -57,6 +62,11 @@ def open_backend(url: str) -> StateBackend:
     if scheme not in registered:
         raise StoreUrlError(url, f"no backend is called {scheme!r}; there are {known}")
     return _factory(url, registered[scheme])(url)
+
+
+def _own_factory(scheme: str) -> Callable[[str], StateBackend]:
+    made: Callable[[str], StateBackend] = getattr(import_module(f"{__name__}.{scheme}"), f"open_{scheme}")
+    return made
 
 
 def _factory(url: str, point: EntryPoint) -> Callable[[str], StateBackend]:
@@ -87,7 +97,9 @@ def _registered_on(path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
     return {point.name: point for point in points}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take any name for one that is here
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,7 @@ from flujo.kernel.backend import (
     Change,
     Commit,
     Due,
+    EventRow,
     Order,
     Page,
     Posted,
@@ -53,7 +54,6 @@ from flujo.kernel.errors import (
     StoreUrlError,
     WorkflowNotFoundError,
 )
-from flujo.kernel.events import EventRow
 from flujo.kernel.state import FINAL
 
 from .pages import page_position, page_token, place

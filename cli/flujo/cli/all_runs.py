@@ -12,8 +12,9 @@ from flujo.kernel.errors import RunNotFoundError, RunReplacedError
 from flujo.kernel.events import UnknownFact, to_json_object
 from flujo.kernel.transitions import fold
 
+from .event_text import event_line, event_time
 from .output import emit
-from .text import event_line, event_time, printable
+from .text import printable
 
 REMEMBERED = 200
 """Of how many runs it is known how they stand, so that a line can say what an event means."""

@@ -17,9 +17,10 @@ from flujo.kernel.api import LogLine
 from flujo.kernel.programs import loop_of
 from flujo.kernel.state import ITEMS, SETTLED
 
+from .event_text import event_line, event_time
 from .live_view import ASCII, SAID, UNICODE, OpenStep, View, drawn, footer_of
 from .session import Session, is_terminal, say
-from .text import COLOURS, event_line, event_time, is_usage_only
+from .text import COLOURS, is_usage_only
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

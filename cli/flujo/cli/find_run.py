@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from flujo.kernel import Order, RunStatus, RunSummary, StoredRuns
-from flujo.kernel.backend import RunQuery
+from flujo.kernel.backend import Order
 from flujo.kernel.errors import RunActiveError, RunNotFoundError
+from flujo.kernel.state import RunStatus
 
 from .failures import AmbiguousRunError, NothingToResumeError
+
+if TYPE_CHECKING:
+    from flujo.kernel import RunSummary, StoredRuns
+    from flujo.kernel.backend import RunLists, RunQuery
 
 NEWEST = "@last"
 """Stands for the run that was started last. No id of a run begins with @."""
@@ -61,7 +65,7 @@ async def _with_suffix(runs: StoredRuns, suffix: str) -> list[str]:
 
 
 async def every_run(
-    runs: StoredRuns, *, order: str = Order.CREATED, **wanted: Unpack[RunQuery]
+    runs: StoredRuns | RunLists, *, order: str = Order.CREATED, **wanted: Unpack[RunQuery]
 ) -> AsyncIterator[RunSummary]:
     """Yield all runs that match, newest first."""
     page: str | None = None

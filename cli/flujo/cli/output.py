@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any
-
-from flujo.kernel import WorkflowState
+from typing import TYPE_CHECKING, Any
 
 from .session import Session
+
+if TYPE_CHECKING:
+    from flujo.kernel import WorkflowState
 
 
 def emit(value: Any, format: str) -> None:

@@ -10,22 +10,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from shlex import quote
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
-from flujo.kernel import RunStatus, RunSummary, SystemClock
-from flujo.kernel.backend import RunQuery
+from flujo.kernel.clock import SystemClock
 from flujo.kernel.durations import format_instant
-from flujo.kernel.state import LIVE
+from flujo.kernel.state import LIVE, RunStatus
 
 from . import text
 from .connect import reading
 from .find_run import every_run, find_run
 from .inputs import parse_instant, parse_labels
 from .output import emit_all
-from .pruning import Consent
 from .session import Session, has_colour, say
+
+if TYPE_CHECKING:
+    from flujo.kernel import RunSummary
+    from flujo.kernel.backend import RunQuery
 
 SHOWN = 20
 """How many runs the table of a dry run shows."""
@@ -57,7 +59,7 @@ class RunChoice:
     def wanted(self) -> RunQuery:
         """Return the filter as keywords of `Runs.list`."""
         instants: Any = {INSTANTS[option]: instant for option, instant in self.instants.items()}
-        wanted = RunQuery(
+        wanted = dict[str, Any](
             statuses=self.statuses or (sorted(LIVE) if "idle" in self.instants else ()),
             workflow=self.workflow,
             labels=parse_labels(self.labels),
@@ -65,7 +67,7 @@ class RunChoice:
             failed_step=self.failed_step,
             parent_run_id=self.parent,
         )
-        return cast(RunQuery, {**wanted, **instants})
+        return cast("RunQuery", {**wanted, **instants})
 
     @property
     def is_open(self) -> bool:
@@ -249,6 +251,8 @@ def _wanted(choice: RunChoice, verb: Verb) -> RunQuery:
 
 def _may_go_on(session: Session, found: Sequence[RunSummary], named: Named, verb: Verb) -> bool:
     """True if there are runs, and consent to act on that many."""
+    from .pruning import Consent
+
     if not found:
         session.note("no run matches")
         return False

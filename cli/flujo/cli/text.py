@@ -1,4 +1,4 @@
-"""Format runs, steps and events as text: words, columns, colours.
+"""Format runs and steps as text: words, columns, colours. Events are in event_text.py.
 
 A status is always a word; colour only repeats it.
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json
-
-from flujo.kernel import Event, Progress, RunSummary, StepState, SystemClock, WorkflowState, events
-from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
-from flujo.kernel.programs import loop_of
-from flujo.kernel.state import ITEMS, PER_SECOND, Failure, StepStatus, Usage
+from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
+from flujo.kernel.state import ITEMS, PER_SECOND, Failure, StepStatus, Usage, loop_of
 
 from .session import harmless
+
+if TYPE_CHECKING:
+    from flujo.kernel import Progress, RunSummary, StepState, WorkflowState
+    from flujo.kernel.events import ProgressReported
 
 COLOURS = {
     "completed": "32",
@@ -235,129 +235,8 @@ def summary_object(run: RunSummary, *, interrupted: bool) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Events
+# Progress
 # ---------------------------------------------------------------------------------------------------------------
-
-
-def event_time(at: int, style: str | None) -> str:
-    """Return when an event happened: as --time has it, or else the local time of day."""
-    if style is None:
-        return to_datetime(at).astimezone().strftime("%H:%M:%S")
-    return instant(at, SystemClock().now(), style)
-
-
-def event_line(event: Event, state: WorkflowState) -> str:
-    """Return an event on one line; `state` is the run after it. Any word of it may be a program's."""
-    return printable(_event_line(event, state))
-
-
-def _event_line(event: Event, state: WorkflowState) -> str:
-    match fact := event.fact:
-        case (
-            events.RunCreated()
-            | events.RunResumed()
-            | events.RunPaused()
-            | events.RunCompleted()
-            | events.RunFailed()
-            | events.RunCancelled()
-            | events.CleanUpStarted()
-        ):
-            return _run_line(fact)
-        case events.CancelRequested() | events.PauseRequested() | events.SignalReceived():
-            return _request_line(fact)
-        case (
-            events.StepStarted()
-            | events.StepWaiting()
-            | events.StepCompleted()
-            | events.AttemptFailed()
-            | events.StepFailed()
-            | events.StepInterrupted()
-            | events.StepCancelled()
-            | events.StepSkipped()
-            | events.StepOutputSet()
-            | events.ValueRecorded()
-            | events.SignalSetAside()
-        ):
-            return f"{fact.step}: {_step_line(fact, state.steps[fact.step], event.at)}"
-        case events.VariableSet():
-            by_step = "" if fact.step is None else f"{fact.step}: "
-            return f"{by_step}variable {fact.name} set to {_recorded(fact.value)}" + _by(fact.by)
-        case events.ProgressReported():
-            said = state.report if fact.step is None else state.steps[fact.step].progress
-            shown = loop_progress if fact.step is not None and state.steps[fact.step].kind == ITEMS else progress
-            return f"{fact.step or 'run'}: {'progress reported' if said is None else shown(said)}"
-        case events.UnknownFact():
-            return f"{printable(fact.type)}: an event of a newer release"
-        case _:
-            assert_never(fact)
-
-
-RunFact = (
-    events.RunCreated
-    | events.RunResumed
-    | events.RunPaused
-    | events.RunCompleted
-    | events.RunFailed
-    | events.RunCancelled
-    | events.CleanUpStarted
-)
-RequestFact = events.CancelRequested | events.PauseRequested | events.SignalReceived
-StepFact = (
-    events.StepStarted
-    | events.StepWaiting
-    | events.StepCompleted
-    | events.AttemptFailed
-    | events.StepFailed
-    | events.StepInterrupted
-    | events.StepCancelled
-    | events.StepSkipped
-    | events.StepOutputSet
-    | events.ValueRecorded
-    | events.SignalSetAside
-)
-
-
-def _run_line(fact: RunFact) -> str:
-    match fact:
-        case events.RunCreated():
-            return f"run of {fact.workflow} created"
-        case events.RunResumed():
-            since = f" from step {fact.from_step}" if fact.from_step else ""
-            again = f"; runs again: {', '.join(fact.reset[:10])}" if fact.reset else ""
-            return f"run resumed{since}{again}"
-        case events.RunPaused():
-            return f"run paused: {fact.reason}" + (f" of step {fact.step}" if fact.step else "")
-        case events.RunCompleted():
-            return "run completed" + _by(fact.by) + _because(fact.reason)
-        case events.RunFailed():
-            where = f" in step {fact.step}" if fact.step else ""
-            return f"run failed{where}: {fact.type}: {first_line(fact.message)}"
-        case events.RunCancelled():
-            return "run cancelled"
-        case events.CleanUpStarted():
-            return f"run cleans up: it {'takes too long' if fact.reason == 'timeout' else 'is cancelled'}"
-        case _:
-            assert_never(fact)
-
-
-def _request_line(fact: RequestFact) -> str:
-    match fact:
-        case events.CancelRequested():
-            return "cancel requested" + _because(fact.reason)
-        case events.PauseRequested():
-            return "pause requested" + _because(fact.reason)
-        case events.SignalReceived():
-            return f"signal {fact.name} received"
-        case _:
-            assert_never(fact)
-
-
-def _because(reason: str | None) -> str:
-    return f": {printable(reason)}" if reason else ""
-
-
-def _by(who: str | None) -> str:
-    return "" if who is None else f" by {printable(who)}"
 
 
 def progress(said: Progress) -> str:
@@ -392,7 +271,7 @@ def items_done(said: Progress) -> str:
     return f"{done}, {failed} failed" if failed else done
 
 
-def is_usage_only(said: Progress | events.ProgressReported) -> bool:
+def is_usage_only(said: Progress | ProgressReported) -> bool:
     """True if a report holds only what commands have used, and nothing that a step has reported itself."""
     nothing = not said.done and said.total is None and said.message is None
     return nothing and bool(said.metrics) and all(name in Usage._fields for name in said.metrics)
@@ -401,54 +280,6 @@ def is_usage_only(said: Progress | events.ProgressReported) -> bool:
 def _used(used: Usage) -> str:
     cpu = f"used {used.cpu_seconds:.3g}s of CPU"
     return cpu if used.peak_bytes is None else f"{cpu} and {used.peak_bytes / 1024**2:.0f} MiB at most"
-
-
-def _step_line(fact: StepFact, step: StepState, at: int) -> str:
-    match fact:
-        case events.StepStarted():
-            return "started" if fact.attempt == 1 else f"attempt {fact.attempt} started"
-        case events.StepWaiting():
-            return _wait_line(fact)
-        case events.StepCompleted():
-            is_task = step.kind == "task"
-            if step.kind == ITEMS:
-                counts = "" if step.progress is None else f": {items_done(step.progress)}"
-                return f"completed in {elapsed(step.started_at, at, at)}{counts}"
-            return f"completed in {format_duration(round(step.active_seconds, 3))}" if is_task else "finished waiting"
-        case events.AttemptFailed():
-            wait = format_duration(round(max(0, fact.next_attempt_at - at) / MICROSECONDS, 1))
-            return f"attempt {fact.attempt} failed: {fact.type}: {first_line(fact.message)}; next attempt in {wait}"
-        case events.StepFailed():
-            attempt = f" at attempt {fact.attempt}" if fact.attempt else ""
-            return f"failed{attempt}: {fact.type}: {first_line(fact.message)}"
-        case events.StepInterrupted():
-            return f"attempt {fact.attempt} was interrupted"
-        case events.StepCancelled():
-            return "cancelled"
-        case events.StepSkipped():
-            return f"skipped: {first_line(fact.reason)}" + _by(fact.by)
-        case events.StepOutputSet():
-            return f"output set: {_recorded(fact.output)}" + _by(fact.by)
-        case events.ValueRecorded():
-            return _recorded(fact.output)
-        case events.SignalSetAside():
-            problem = first_line(f"{fact.path}: {fact.problem}")
-            return f"the signal {fact.signal} of event {fact.signal_seq} does not fit and is set aside: {problem}"
-        case _:
-            assert_never(fact)
-
-
-def _wait_line(fact: events.StepWaiting) -> str:
-    if fact.kind == ITEMS:
-        return "started"
-    if fact.signal is not None:
-        return f"waits for the signal {fact.signal}"
-    return f"sleeps until {format_instant(fact.until)}" if fact.child is None else f"waits for run {fact.child}"
-
-
-def _recorded(json_text: str) -> str:
-    """Return recorded JSON text as a short value."""
-    return value(from_json(json_text), 60)
 
 
 def size_text(size: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .journal.rows import EventRow
 from .journal.summaries import RunSummary, WorkflowStats, is_child
 from .store.backend import (
     FIXED_COLUMNS,
@@ -41,6 +42,7 @@ from .store.filters import (
     check_text,
     run_filter,
 )
+from .store.listing import RunLists
 from .store.workspaces import other_owner
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "Change",
     "Commit",
     "Due",
+    "EventRow",
     "FoundRun",
     "Instant",
     "Order",
@@ -63,6 +66,7 @@ __all__ = [
     "Removal",
     "Request",
     "RunFilter",
+    "RunLists",
     "RunQuery",
     "RunSummary",
     "StateBackend",

@@ -8,7 +8,8 @@ given and what would have been read.
     Codec       writes and reads the values of one annotation, through pydantic; without one, plain JSON (values.py)
 
 Pydantic writes the names of fields, never aliases, and leaves out what it computes; it reads names and aliases.
-docs/values.md tells users what follows from that, tests/kernel/test_codecs.py tries generated types.
+docs/values.md tells users what follows from that, tests/kernel/test_codecs.py tries generated types. It is imported for
+the first type that needs it: a YAML workflow has none, and would begin a quarter later.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
-
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-from pydantic_core import SchemaError, to_jsonable_python
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import DeclarationError, InvalidValueError
 from .shapes import sketch
 from .values import decode, encode
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, TypeAdapter
 
 _PLAIN: tuple[Any, ...] = (Any, None, type(None), object, dict, list, str, bool)
 """Annotations that plain JSON already satisfies. `int` and `float` are not here: 3 must read back as 3.0 for a
@@ -57,6 +57,8 @@ class Codec:
         self._is_stable = self._is_thorough = self._tells_tuples = False
         self._class: type | None = annotation if annotation in tuple(_CHECKED) else None
         if annotation not in _PLAIN:
+            from pydantic import TypeAdapter
+
             self._adapter = TypeAdapter(annotation)
             schema = self._adapter.core_schema
             if (found := next(_unrecordable(schema, "$"), None)) is not None:
@@ -101,6 +103,8 @@ class Codec:
             if self._class is not None and not isinstance(read, self._class):
                 raise _of_another_class(self._class)
             return read
+        from pydantic import ValidationError
+
         try:
             return self._adapter.validate_json(recorded, by_alias=True, by_name=True)
         except ValidationError as error:
@@ -114,11 +118,17 @@ class Codec:
     def fits(self) -> str | None:
         """A sketch of the JSON that `decode` accepts; None if anything, or if that cannot be said."""
         if self._adapter is None:
-            return None if self._class is None else sketch(TypeAdapter(self._class).json_schema())
+            return None if self._class is None else sketch(Codec._schema_of(self._class))
         try:
             return sketch(self._adapter.json_schema(by_alias=False))
         except Exception:  # a type that has no schema, or a hook of the user's that makes one
             return None
+
+    @staticmethod
+    def _schema_of(cls: type) -> dict[str, Any]:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).json_schema()
 
     def _require_same(self, given: Any, read: Any) -> None:
         found = mismatch(given, read, is_thorough=self._is_thorough, tells_tuples=self._tells_tuples)
@@ -142,12 +152,22 @@ def codec_for(annotation: Any, what: str = "the type") -> Codec:
             if "unhashable" not in str(error):
                 raise
             return Codec(annotation)  # metadata in `Annotated` need not be hashable
-    except (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError) as error:
+    except Exception as error:
+        if not _is_of_pydantic(error):
+            raise
         reason = str(error).splitlines()[0].partition(". ")[0]
         raise DeclarationError(
             f"{what}, {annotation!r}, cannot be used: {reason}",
             ["annotate it with JSON types, dataclasses or pydantic models (docs/values.md)", "or leave it out"],
         ) from error
+
+
+def _is_of_pydantic(error: Exception) -> bool:
+    """True for what pydantic raises for a type it can do nothing with."""
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+    from pydantic_core import SchemaError
+
+    return isinstance(error, (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError))
 
 
 def require_recordable(annotation: Any, what: str) -> None:
@@ -162,6 +182,8 @@ def _codec(annotation: Any) -> Codec:
 
 def to_plain(value: Any) -> Any:
     """Return the plain JSON form of what a caller has given, whatever its type; raises InvalidValueError."""
+    from pydantic_core import to_jsonable_python
+
     try:
         return to_jsonable_python(value, by_alias=False, round_trip=True, inf_nan_mode="constants")
     except ValueError as error:
@@ -299,6 +321,8 @@ def _parts(given: Any, read: Any, path: str) -> Parts | None:
         return _indexed(given, read, path) if same else None
     if type(given) is not type(read):
         return None
+    from pydantic import BaseModel
+
     if isinstance(given, dict):
         return _named(given, read, path) if given.keys() == read.keys() else None
     if isinstance(given, BaseModel):

@@ -50,11 +50,12 @@ from .principals import principal
 from .store.asking import Asked, RequestOptions
 from .store.backend import Order, Page, Posted, RunFilter, StateBackend, StoredDefinition
 from .store.deletion import Deletion
-from .store.filters import RunQuery, check_limit, check_order, check_text, run_filter
+from .store.filters import RunQuery, check_limit, check_text
 from .store.following import Followed, Following, RunChooser, RunEvent, WatchQuery, check_types
+from .store.listing import RunLists
 from .store.overlaps import ahead_of
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
-from .store.reading import is_interrupted, post, read_request, read_state, recorded
+from .store.reading import post, read_request, read_state, recorded
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
 from .store.workspaces import Workspaces
 from .values import encode_given
@@ -156,6 +157,7 @@ class Observer:
         self.backend = backend
         self.workspaces = workspaces
         self._files = Workspaces(workspaces, backend)
+        self._lists = RunLists(backend)
         self.clock: Clock = clock or SystemClock()
         self._local = local or NoLocalRuns()
         self._rests = RestReader(backend, self.clock, self.inspect)
@@ -239,7 +241,7 @@ class Observer:
 
     async def is_interrupted(self, summary: RunSummary) -> bool:
         """True for an unfinished run without a live owner."""
-        return await is_interrupted(self.backend, summary)
+        return await self._lists.is_interrupted(summary)
 
     async def list(
         self, *, order: str = Order.CREATED, limit: int = 50, page: str | None = None, **wanted: Unpack[RunQuery]
@@ -249,14 +251,11 @@ class Observer:
 
         Raises InvalidNameError for a `page` of another filter or order, a status or order that does not exist, what is
         no instant and a limit below 1, InvalidValueError for a label that is no text."""
-        chosen = run_filter(**wanted)
-        return await self.backend.list(
-            chosen, order=check_order(order), limit=check_limit(limit), page=check_text("page", page) or None
-        )
+        return await self._lists.list(order=order, limit=limit, page=page, **wanted)
 
     async def count(self, **wanted: Unpack[RunQuery]) -> int:
         """Return how many runs match. Raises as `list`."""
-        return await self.backend.count(run_filter(**wanted))
+        return await self._lists.count(**wanted)
 
     async def stats(self, *, window_seconds: Duration = 86400.0, workflow: str | None = None) -> Statistics:
         """Return what the runs of each workflow add up to, or those of one: all that are stored, and those that were

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from pathlib import Path
 
 _OWNER = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]+")
@@ -17,7 +16,7 @@ def name_owner(uid: str) -> str:
 
 def host_name() -> str:
     """Return the name of this machine, as far as file names may hold it."""
-    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".-")[:50] or "host"
+    return re.sub(r"[^A-Za-z0-9.-]", "-", os.uname().nodename).strip(".-")[:50] or "host"
 
 
 def note_if_gone(owner: str) -> str:

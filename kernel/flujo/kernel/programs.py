@@ -6,6 +6,7 @@ from .execution.attempt_runner import Described, described
 from .execution.child_runs import ChildCall
 from .execution.child_steps import perform_child
 from .execution.current_attempt import Attempt, Wait, current_attempt, leave_every_attempt
+from .execution.inputs import Inputs
 from .execution.items import Agenda, ItemOutcome, Loop, LoopEnd
 from .execution.programs import (
     P,
@@ -20,7 +21,6 @@ from .execution.programs import (
     step,
     workflow,
 )
-from .execution.signature import Inputs
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
 from .journal.overlap import Overlap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .journal.plans import loop_of
 from .journal.state import (
     FINAL,
     ITEMS,
@@ -38,4 +39,5 @@ __all__ = [
     "StepStatus",
     "Usage",
     "WorkflowState",
+    "loop_of",
 ]

@@ -1,15 +1,15 @@
 """Write plain JSON values as text and read them back: strict JSON, so that what is read is what was written.
 
 NaN, infinities, bytes, sets, cycles, keys that are not text and numbers that no reader takes are refused with their
-path, before anything is stored. codecs.py does the same for values of declared types."""
+path, before anything is stored. codecs.py does the same for values of declared types.
+
+pydantic_core is imported by the first call: who lists runs reads no value."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable
 from typing import Any
-
-from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .errors import InvalidValueError, OutputTooLargeError, PayloadTooLargeError
 
@@ -31,6 +31,8 @@ _ATOMS = (str, bool, type(None))
 
 def encode(value: Any) -> str:
     """Return plain JSON types as JSON text; anything else raises InvalidValueError with its path."""
+    from pydantic_core import PydanticSerializationError, to_json
+
     if value.__class__ is not str:
         _check(value, "$", 0)
     try:
@@ -44,6 +46,8 @@ def encode(value: Any) -> str:
 
 def decode(recorded: str) -> Any:
     """Return the plain JSON value of recorded text."""
+    from pydantic_core import from_json
+
     return from_json(recorded, allow_inf_nan=False)
 
 

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Credentials", "ServerInfo"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from . import client
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0].partition("_")[0] not in ("grpc", "google"):
-            raise
-        from flujo.kernel.errors import ExtraMissingError
+if not TYPE_CHECKING:  # a type checker would take any name for one that is here
 
-        raise ExtraMissingError("flujo.client", "grpc") from error
-    return getattr(client, name)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            from . import client
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0].partition("_")[0] not in ("grpc", "google"):
+                raise
+            from flujo.kernel.errors import ExtraMissingError
+
+            raise ExtraMissingError("flujo.client", "grpc") from error
+        return getattr(client, name)

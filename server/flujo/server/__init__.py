@@ -17,21 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["Security", "serve"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from . import listening
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in (
-            "grpc",
-            "grpc_health",
-            "grpc_reflection",
-            "grpc_status",
-            "google",
-        ):
-            raise
-        from flujo.kernel.errors import ExtraMissingError
+if not TYPE_CHECKING:  # a type checker would take any name for one that is here
 
-        raise ExtraMissingError("flujo.server", "grpc") from error
-    return getattr(listening, name)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            from . import listening
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in (
+                "grpc",
+                "grpc_health",
+                "grpc_reflection",
+                "grpc_status",
+                "google",
+            ):
+                raise
+            from flujo.kernel.errors import ExtraMissingError
+
+            raise ExtraMissingError("flujo.server", "grpc") from error
+        return getattr(listening, name)

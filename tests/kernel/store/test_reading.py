@@ -7,7 +7,8 @@ import pytest
 from flujo.kernel import RunStatus
 from flujo.kernel.errors import CorruptStoreError
 from flujo.kernel.store import reading
-from flujo.kernel.store.reading import is_interrupted, read_journal, read_state
+from flujo.kernel.store.listing import is_interrupted
+from flujo.kernel.store.reading import read_journal, read_state
 from kernel.flows import doubling, waiting
 from kernel.harness import Harness, crash, until
 

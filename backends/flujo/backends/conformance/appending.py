@@ -8,13 +8,13 @@ from anyio import create_task_group
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel.backend import (
+    EventRow,
     Refused,
     RunFilter,
 )
 from flujo.kernel.errors import (
     StoreError,
 )
-from flujo.kernel.events import EventRow
 
 from .harness import Harness, behaviour, raising
 from .values import create, creation, event, following, journal, listed

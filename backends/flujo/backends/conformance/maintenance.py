@@ -10,9 +10,8 @@ from typing import NamedTuple
 from anyio import create_task_group
 from anyio.lowlevel import checkpoint
 
-from flujo.kernel.backend import Posted, Request, RunFilter, RunSummary, StateBackend
+from flujo.kernel.backend import EventRow, Posted, Request, RunFilter, RunSummary, StateBackend
 from flujo.kernel.errors import RunNotFoundError, StoreError, StoreExistsError
-from flujo.kernel.events import EventRow
 
 from .definitions import DEFINITION
 from .harness import Harness, behaviour, empty_folder, raising

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from flujo.kernel.backend import Commit, Refused, RunFilter, RunSummary, StateBackend
+from flujo.kernel.backend import Commit, EventRow, Refused, RunFilter, RunSummary, StateBackend
 from flujo.kernel.errors import RunNotFoundError
-from flujo.kernel.events import EventRow
 
 from .harness import Harness, behaviour, raising
 from .values import create, creation, event, following, journal, settled

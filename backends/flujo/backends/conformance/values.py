@@ -8,13 +8,13 @@ from typing import Any
 
 from flujo.kernel.backend import (
     Commit,
+    EventRow,
     Order,
     RunFilter,
     RunSummary,
     StateBackend,
     StoredDefinition,
 )
-from flujo.kernel.events import EventRow
 
 _uids = count(1)
 

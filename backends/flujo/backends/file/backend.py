@@ -38,6 +38,7 @@ from flujo.kernel.backend import (
     Change,
     Commit,
     Due,
+    EventRow,
     FoundRun,
     Order,
     Page,
@@ -61,7 +62,6 @@ from flujo.kernel.errors import (
     StoreFullError,
     StoreNotFoundError,
 )
-from flujo.kernel.events import EventRow
 
 from . import layout, restoring
 from .copying import Copy, Hold, Snapshot

@@ -21,7 +21,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from flujo.kernel.events import EventRow
+from flujo.kernel.backend import EventRow
 
 from .disk import Disk, read_at
 from .journal import Reference

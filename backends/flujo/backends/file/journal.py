@@ -39,8 +39,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import RunSummary
-from flujo.kernel.events import EventRow
+from flujo.kernel.backend import EventRow, RunSummary
 
 NOTHING_BEFORE = b""
 """What stands for the checksum before the first one."""

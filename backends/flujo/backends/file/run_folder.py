@@ -18,8 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import Change, RunSummary
-from flujo.kernel.events import EventRow
+from flujo.kernel.backend import Change, EventRow, RunSummary
 
 from .blobs import BLOBS, name_of, names_in, read_blob
 from .disk import read_at

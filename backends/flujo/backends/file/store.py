@@ -29,6 +29,7 @@ from flujo.kernel.backend import (
     Change,
     Commit,
     Due,
+    EventRow,
     FoundRun,
     Order,
     Posted,
@@ -51,7 +52,6 @@ from flujo.kernel.errors import (
     RunReplacedError,
     WorkflowNotFoundError,
 )
-from flujo.kernel.events import EventRow
 from flujo.kernel.state import FINAL
 
 from . import layout

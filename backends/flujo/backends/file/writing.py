@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from flujo.kernel.backend import Commit, RunSummary, StoredDefinition
-from flujo.kernel.events import EventRow
+from flujo.kernel.backend import Commit, EventRow, RunSummary, StoredDefinition
 
 from .blobs import Blob, Blobs, large_payloads, names_in, references_to
 from .disk import Disk, on_each, read_at

@@ -26,6 +26,7 @@ from flujo.kernel.backend import (
     Change,
     Commit,
     Due,
+    EventRow,
     FoundRun,
     Order,
     Page,
@@ -50,7 +51,6 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
     WorkflowNotFoundError,
 )
-from flujo.kernel.events import EventRow
 from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 

@@ -13,6 +13,7 @@ import anyio
 from flujo.kernel.backend import (
     READ_BYTES,
     Change,
+    EventRow,
     FoundRun,
     Posted,
     Request,
@@ -21,7 +22,6 @@ from flujo.kernel.backend import (
     size_of_rows,
 )
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, RunReplacedError
-from flujo.kernel.events import EventRow
 from flujo.kernel.state import FINAL, LIVE
 
 from . import journal, rows

@@ -11,9 +11,8 @@ from typing import Any
 
 from flujo.backends import row_checksums
 from flujo.backends.payloads import digest_of
-from flujo.kernel.backend import FIXED_COLUMNS, Posted, Request, RunSummary, StoredDefinition
+from flujo.kernel.backend import FIXED_COLUMNS, EventRow, Posted, Request, RunSummary, StoredDefinition
 from flujo.kernel.errors import CorruptStoreError
-from flujo.kernel.events import EventRow
 from flujo.kernel.state import RunStatus
 
 logger = logging.getLogger("flujo.backends.postgres")

@@ -14,13 +14,12 @@ import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
-from anyio import CancelScope, Lock, sleep, to_thread
-from anyio.lowlevel import checkpoint_if_cancelled
+import anyio
 
 from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
@@ -30,6 +29,7 @@ from flujo.kernel.backend import (
     Change,
     Commit,
     Due,
+    EventRow,
     FoundRun,
     Order,
     Page,
@@ -44,6 +44,7 @@ from flujo.kernel.backend import (
     StoredDefinition,
     WorkflowStats,
 )
+from flujo.kernel.direct_calls import has_event_loop
 from flujo.kernel.errors import (
     CorruptStoreError,
     InvalidNameError,
@@ -57,8 +58,6 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
     WorkflowNotFoundError,
 )
-from flujo.kernel.events import EventRow
-from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
 from . import (
@@ -76,13 +75,25 @@ from . import (
     segments,
     statistics,
 )
-from .connection import Database, Work, in_transaction, kind_of, reader_settings, store_errors, writer_settings
+from .connection import (
+    Database,
+    DirectReader,
+    Reader,
+    Work,
+    in_transaction,
+    kind_of,
+    open_reader,
+    reader_settings,
+    store_errors,
+    writer_settings,
+)
 from .interruption import Cancellation, in_thread
 from .journal import Journal
 
 logger = logging.getLogger("flujo.backends.sqlite")
 
 Result = TypeVar("Result")
+Given = TypeVarTuple("Given")
 
 BUSY_SECONDS = 30.0
 POLL_SECONDS = 0.2
@@ -100,7 +111,9 @@ class SQLiteBackend(StateBackend):
     `busy_seconds` bounds the wait for the store lock; then StoreBusyError names the lock file.
     """
 
-    capabilities = Capabilities(durable=True, several_processes=True, event_loops=("asyncio",), restorable=True)
+    capabilities = Capabilities(
+        durable=True, several_processes=True, event_loops=("asyncio",), restorable=True, listed_directly=True
+    )
     path: Path
 
     def __init__(
@@ -115,7 +128,9 @@ class SQLiteBackend(StateBackend):
     # -- opening ------------------------------------------------------------------------------------------------
 
     async def open(self, owner: str | None) -> None:
-        require_asyncio("the sqlite backend, through aiosqlite,")
+        self._is_direct = owner is None and not has_event_loop()
+        if not self._is_direct:
+            _require_asyncio()
         if self._unusable is None:
             raise StoreError(self.url, "this handle is open already")
         if owner is not None and (owner == "store" or not _OWNER.fullmatch(owner)):
@@ -127,11 +142,13 @@ class SQLiteBackend(StateBackend):
         self._store_lock = StoreLock(self._files.lock)
         self._kernels = KernelLocks(self._files.kernels)
         self._journal = Journal()
-        self._reader: Database | None = None
+        self._reader: Reader | None = None
         self._writer: Database | None = None
         self._integrity_scan: preparation.IntegrityScan | None = None
         self._damage: str | None = None  # what it has found
-        self._connecting = Lock()  # a reader connects for writing when it first posts; nobody may meet it half way
+        if not self._is_direct:
+            # A reader connects for writing when it first posts; nobody may meet it half way.
+            self._connecting = anyio.Lock()
         self._wait_long_at = checkpoints.LONG_LOG  # bytes of the log
         self._pages = 0  # written to the WAL since the last checkpoint, estimated
         self._pages_unwaited = 0  # of those before it, since a checkpoint was last patient
@@ -153,37 +170,43 @@ class SQLiteBackend(StateBackend):
             await self._open_writer()
         elif schema is None:
             raise StoreNotFoundError(self.url)
-        self._reader = await Database.connect(self._files.database, "ro", reader_settings)
+        self._reader = await self._connect_reader()
         await self._reader.run(partial(files.check, self.url))
         if self._owner is not None:
             await self._sweep(pruning.Pacer())
 
+    async def _connect_reader(self) -> Reader:
+        if self._is_direct:
+            return DirectReader(open_reader(self._files))
+        return await Database.connect(self._files.database, "ro", reader_settings)
+
     async def _find_schema(self) -> int | None:
         """Return the schema of the store, None if there is none; raises what `files.find` raises."""
         try:
-            return await to_thread.run_sync(files.find, self._files)
+            return await self._block(files.find, self._files)
         except (CorruptStoreError, sqlite3.DatabaseError):
             if not files.may_be_moving(self._files):
                 raise
         async with self._locked():
-            return await to_thread.run_sync(files.find, self._files)
+            return await self._block(files.find, self._files)
 
     async def _open_writer(self) -> Database:
         """Make the store if there is none, connect to it and, for an owner, be alive."""
+        _require_asyncio()
         async with self._connecting:
             self._require_usable()
             if self._writer is None:
-                await to_thread.run_sync(files.make_folders, self._files)
+                await self._block(files.make_folders, self._files)
                 async with self._locked():
                     self._writer = await self._connect_writer()
             return self._writer
 
     async def _connect_writer(self) -> Database:
-        is_unchecked = await to_thread.run_sync(preparation.prepare, self._files, self._kernels, self._owner)
+        is_unchecked = await self._block(preparation.prepare, self._files, self._kernels, self._owner)
         if self._owner is not None:
             if not self._kernels.hold(self._owner):
                 raise StoreError(self.url, f"another kernel is alive as {self._owner!r}")
-            await to_thread.run_sync(files.sync, self._files.kernels)  # what is left of us after a power cut
+            await self._block(files.sync, self._files.kernels)  # what is left of us after a power cut
         settings = partial(writer_settings, self.url, self._durability)
         writer = await Database.connect(self._files.database, "rw", settings)
         self._identity = files.identity(self._files)
@@ -198,18 +221,24 @@ class SQLiteBackend(StateBackend):
         if self._unusable is not None:
             return
         self._unusable = "it is closed"
-        with CancelScope(shield=True), store_errors(self.url, self._files.lock):
+        if self._is_direct:
+            await self._close_reader()
+            return
+        with anyio.CancelScope(shield=True), store_errors(self.url, self._files.lock):
             async with self._connecting:
                 try:
                     if self._integrity_scan is not None:
-                        await to_thread.run_sync(self._integrity_scan.stop)
+                        await self._block(self._integrity_scan.stop)
                     if self._writer is not None:
                         await self._close_writer(self._writer)
                 finally:
-                    self._kernels.release()
-                    self._store_lock.close()
-                    if self._reader is not None:
-                        await self._reader.close()
+                    await self._close_reader()
+
+    async def _close_reader(self) -> None:
+        self._kernels.release()
+        self._store_lock.close()
+        if self._reader is not None:
+            await self._reader.close()
 
     async def _close_writer(self, writer: Database) -> None:
         """The last connection to close moves the WAL into the file, so a writer closes under the store lock.
@@ -345,7 +374,7 @@ class SQLiteBackend(StateBackend):
             if self._has_claimed or await self._read(self._see_posts, begin=None):
                 self._has_claimed = False
                 return
-            await sleep(POLL_SECONDS)
+            await anyio.sleep(POLL_SECONDS)
 
     def _see_posts(self, connection: sqlite3.Connection) -> bool:
         """True if anything was posted since the last take; nearly free as long as nobody commits anything."""
@@ -427,7 +456,7 @@ class SQLiteBackend(StateBackend):
             with store_errors(self.url, self._files.lock):
                 if dead := self._kernels.newly_dead():
                     return dead
-            await sleep(LOOK_SECONDS)
+            await anyio.sleep(LOOK_SECONDS)
 
     async def get_definition(self, digest: str) -> StoredDefinition:
         rows = await self._read(queries.definition_of(digest).rows)
@@ -448,7 +477,7 @@ class SQLiteBackend(StateBackend):
         return await self._in_own_thread(partial(maintenance.backup, self._files, target))
 
     async def restore(self, backup: Path, *, force: bool = False) -> int:
-        require_asyncio("the sqlite backend, through aiosqlite,")
+        _require_asyncio()
         if self._unusable is None:
             raise StoreError(self.url, "this handle is open; restore with one that is not")
         return await in_thread(lambda stop: maintenance.restore(backup, self.path, force=force, stop=stop))
@@ -473,7 +502,7 @@ class SQLiteBackend(StateBackend):
     async def _read(self, work: Work[Result], begin: str | None = "BEGIN") -> Result:
         """Run `work` on one snapshot of the store."""
         self._require_usable()
-        await checkpoint_if_cancelled()
+        await self._end_if_cancelled()
         if self._reader is None:
             raise StoreError(self.url, "it is not open")
         with store_errors(self.url, self._files.lock):
@@ -498,7 +527,7 @@ class SQLiteBackend(StateBackend):
             take_back()
             return True
         pacer.has_failed = False
-        await sleep(pacer.pause())
+        await anyio.sleep(pacer.pause())
         return done.more
 
     async def _sweep(self, pacer: pruning.Pacer) -> None:
@@ -513,14 +542,14 @@ class SQLiteBackend(StateBackend):
     async def _write(self, work: Work[Result], pages: int = 8) -> Result:
         """Run `work` in a transaction under the store lock. `pages` is what it adds to the WAL, roughly."""
         self._require_usable()
-        await checkpoint_if_cancelled()
+        await self._end_if_cancelled()
         with store_errors(self.url, self._files.lock):
             writer = self._writer or await self._open_writer()
             give_up_at = time.monotonic() + self._busy_seconds
             while (outcome := await writer.run(partial(self._transact, work, pages))) is _BUSY:
                 if time.monotonic() >= give_up_at:
                     raise StoreBusyError(self.url, self._files.lock, self._busy_seconds)
-                await checkpoint_if_cancelled()
+                await self._end_if_cancelled()
                 self._require_usable()
         return outcome  # type: ignore[return-value]  # mypy does not narrow by identity with an object
 
@@ -559,14 +588,28 @@ class SQLiteBackend(StateBackend):
     async def _locked(self) -> AsyncIterator[None]:
         """Hold the store lock; what happens inside is not cancelled. For opening and closing, when no unit runs."""
         give_up_at = time.monotonic() + self._busy_seconds
-        while not await to_thread.run_sync(self._store_lock.acquire, min(_LOCK_SLICE, self._busy_seconds)):
+        while not await self._block(self._store_lock.acquire, min(_LOCK_SLICE, self._busy_seconds)):
             if time.monotonic() >= give_up_at:
                 raise StoreBusyError(self.url, self._files.lock, self._busy_seconds)
         try:
-            with CancelScope(shield=True):
+            with nullcontext() if self._is_direct else anyio.CancelScope(shield=True):
                 yield
         finally:
             self._store_lock.release()
+
+    async def _end_if_cancelled(self) -> None:
+        if not self._is_direct:
+            from anyio.lowlevel import checkpoint_if_cancelled
+
+            await checkpoint_if_cancelled()
+
+    async def _block(self, function: Callable[[*Given], Result], *args: *Given) -> Result:
+        """Run what blocks in a thread; in that of the caller if it has no event loop that has to go on."""
+        if self._is_direct:
+            return function(*args)
+        from anyio import to_thread  # here, as below, because a direct reader needs nothing of it
+
+        return await to_thread.run_sync(function, *args)
 
     # -- what the calls above require -----------------------------------------------------------------------------
 
@@ -603,6 +646,12 @@ class SQLiteBackend(StateBackend):
 def open_sqlite(url: str) -> SQLiteBackend:
     """Return the factory behind `sqlite:PATH[?durability=full|normal]`. Raises StoreUrlError."""
     return SQLiteBackend(*parse(url, "path"))
+
+
+def _require_asyncio() -> None:
+    from flujo.kernel.loops import require_asyncio
+
+    require_asyncio("the sqlite backend, through aiosqlite,")
 
 
 def _single(rows: Sequence[Sequence[Result]], default: Result) -> Result:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from flujo.backends.payloads import LARGEST_INLINE as LARGEST_INLINE
 from flujo.backends.payloads import digest_of as digest_of
-from flujo.kernel.events import EventRow
+from flujo.kernel.backend import EventRow
 
 PAYLOAD = "CASE WHEN blob IS NULL THEN payload ELSE (SELECT text FROM blobs WHERE digest = blob) END"
 """SQL: the payload of an event, wherever it is."""

@@ -21,9 +21,8 @@ from flujo.backends.row_checksums import of_steady as of_steady
 from flujo.backends.row_checksums import of_summary as of_summary
 from flujo.backends.row_checksums import of_uid as of_uid
 from flujo.backends.row_checksums import of_values as of_values
-from flujo.kernel.backend import Change, Posted, Request, RunSummary, StoredDefinition
+from flujo.kernel.backend import Change, EventRow, Posted, Request, RunSummary, StoredDefinition
 from flujo.kernel.errors import CorruptStoreError
-from flujo.kernel.events import EventRow
 from flujo.kernel.state import RunStatus
 
 logger = logging.getLogger("flujo.backends.sqlite")

@@ -6,6 +6,8 @@ that thread: ours runs the next queued function there. The functions are queued 
 because several tasks may be waiting for the thread at once.
 
 A cancelled caller goes on waiting for its unit, in a shield, so the unit's outcome is known and belongs to the caller.
+
+A caller without an event loop, as a command that lists runs, has a connection without a thread (`DirectReader`).
 """
 
 from __future__ import annotations
@@ -18,10 +20,9 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from shlex import quote
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
-import aiosqlite
-from anyio import CancelScope
+import anyio
 
 from flujo.backends.urls import Durability
 from flujo.kernel.errors import (
@@ -36,6 +37,9 @@ from flujo.kernel.errors import (
 from . import checksums
 from .files import StoreFiles
 
+if TYPE_CHECKING:
+    import aiosqlite
+
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
 
@@ -49,6 +53,28 @@ BUSY_SECONDS = 5.0
 _NEEDS_TO_WRITE = "make the file, its -wal and -shm and its folder writable for this user; reading needs that too"
 
 
+class Reader(Protocol):
+    """A connection that runs functions on it."""
+
+    async def run(self, work: Work[Result]) -> Result: ...
+    async def close(self) -> None: ...
+
+
+class DirectReader:
+    """A connection in the thread of a caller that has no event loop, which nothing can cancel and nobody else uses."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def run(self, work: Work[Result]) -> Result:
+        """Return what `work(connection)` returns or raises."""
+        return work(self._connection)
+
+    async def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+
+
 class Database:
     """One connection with its thread, on asyncio. `connect` makes it, `close` must end it."""
 
@@ -59,6 +85,8 @@ class Database:
     @classmethod
     async def connect(cls, path: Path, mode: Literal["ro", "rw"], settings: Work[None]) -> Database:
         """Open an existing file and apply `settings`; raises sqlite3.Error, and then nothing stays open."""
+        import aiosqlite  # and with it asyncio, which costs more than a direct reader altogether
+
         units: SimpleQueue[_Unit[Any]] = SimpleQueue()
         opening = aiosqlite.connect(
             f"{path.as_uri()}?mode={mode}",
@@ -67,7 +95,7 @@ class Database:
             isolation_level=None,  # transactions begin and end where we write it
             timeout=BUSY_SECONDS,
         )
-        with CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
             database = cls(await opening, units)
             try:
                 await database.run(settings)
@@ -80,7 +108,7 @@ class Database:
         """Return what `work(connection)` returns or raises, run on the connection's thread; a cancellation waits for
         it."""
         unit = _Unit(work)
-        with CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
             self._units.put(unit)
             try:
                 await self._connection.commit()  # queues its hop before it waits, so units and hops keep one order
@@ -90,7 +118,7 @@ class Database:
 
     async def close(self) -> None:
         """End the thread after what is queued on it."""
-        with CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
             await self._connection.close()
 
 
@@ -144,8 +172,7 @@ def open_reader(places: StoreFiles) -> sqlite3.Connection:
         f"{places.database.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
     )
     try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA mmap_size = 0").fetchall()
+        reader_settings(connection)
     except BaseException:
         connection.close()
         raise

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from anyio import CancelScope, create_task_group, sleep, sleep_forever, to_thread
-from anyio.lowlevel import checkpoint_if_cancelled
+import anyio
 
 from .connection import kind_of
 
@@ -87,10 +86,13 @@ def stoppable(connection: sqlite3.Connection, stop: Cancellation) -> Iterator[No
 
 async def in_thread(work: Callable[[Cancellation], Result]) -> Result:
     """Return what `work(stop)` returns or raises, in a thread of its own; a cancellation stops it and waits for it."""
+    from anyio import to_thread
+    from anyio.lowlevel import checkpoint_if_cancelled
+
     stop, ended = Cancellation(), threading.Event()
     results: list[Result] = []
     failures: list[Exception] = []
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(_tell_when_cancelled, stop, ended)
         try:
             results.append(await to_thread.run_sync(partial(_run, work, stop, ended)))
@@ -114,10 +116,10 @@ def _run(work: Callable[[Cancellation], Result], stop: Cancellation, ended: thre
 
 async def _tell_when_cancelled(stop: Cancellation, ended: threading.Event) -> None:
     try:
-        await sleep_forever()
+        await anyio.sleep_forever()
     finally:
-        with CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
             stop.tell()
             while not ended.is_set():
-                await sleep(AGAIN_SECONDS)
+                await anyio.sleep(AGAIN_SECONDS)
                 stop.tell()

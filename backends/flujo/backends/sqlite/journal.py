@@ -18,8 +18,16 @@ from operator import itemgetter
 from typing import Any
 
 from flujo.backends.selection import overlapping
-from flujo.kernel.backend import FIXED_COLUMNS, Commit, Refused, RunFilter, RunSummary, StoredDefinition, refusal
-from flujo.kernel.events import EventRow
+from flujo.kernel.backend import (
+    FIXED_COLUMNS,
+    Commit,
+    EventRow,
+    Refused,
+    RunFilter,
+    RunSummary,
+    StoredDefinition,
+    refusal,
+)
 
 from . import blobs, checksums, segments
 from .checksums import HOT

@@ -9,14 +9,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files as resources
+from pkgutil import get_data
 
 from flujo.kernel.errors import CorruptStoreError, ForeignStoreError
 
 
 def script(name: str) -> str:
     """Return an SQL text of this package."""
-    return resources(__package__).joinpath(name).read_text(encoding="utf-8")
+    # Each reader asks for one: importlib.resources would cost it as much as SQLite itself.
+    text = get_data(__package__, name)
+    if text is None:
+        raise FileNotFoundError(name)
+    return text.decode("utf-8")
 
 
 def statements(script: str) -> Iterator[str]:

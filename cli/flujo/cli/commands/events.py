@@ -7,10 +7,10 @@ import sys
 import click
 
 from flujo.cli.connect import reading
+from flujo.cli.event_text import event_line, event_time
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async
-from flujo.cli.text import event_line, event_time
 from flujo.kernel import Event, WorkflowState
 from flujo.kernel.events import to_json_object
 from flujo.kernel.transitions import fold

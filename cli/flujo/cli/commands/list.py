@@ -5,16 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from flujo.cli import text
-from flujo.cli.connect import reading
+from flujo.cli.connect import asking
 from flujo.cli.find_run import every_run
 from flujo.cli.output import emit, emit_all
 from flujo.cli.selecting import RunChoice, choosing
-from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
-from flujo.kernel import Order, RunSummary, SystemClock
+from flujo.cli.session import Session, declare, has_colour, is_terminal
+from flujo.kernel.backend import Order
+from flujo.kernel.clock import SystemClock
+
+if TYPE_CHECKING:
+    from flujo.kernel import RunSummary, StoredRuns
+    from flujo.kernel.backend import RunLists
 
 HEAD = ("ID", "WORKFLOW", "STATUS", "PROGRESS", "AGE", "DURATION", "RETRIES")
 WIDE_HEAD = ("UPDATED", "VERSION", "STEP", "OWNER", "PARENT", "LABELS", "ERROR")
@@ -54,20 +60,19 @@ def command(
     if count:
         return _count(session, choice)
 
-    async def read() -> tuple[list[tuple[RunSummary, bool]], str | None]:
+    async def read(runs: StoredRuns | RunLists) -> tuple[list[tuple[RunSummary, bool]], str | None]:
         found: list[tuple[RunSummary, bool]] = []
-        async with reading(session.target) as runs:
-            if not everything:
-                listed = await runs.list(order=order, limit=limit or LIMIT, page=page, **choice.wanted)
-                return [(run, await runs.is_interrupted(run)) for run in listed.runs], listed.next
-            async for run in every_run(runs, order=order, **choice.wanted):
-                found.append((run, await runs.is_interrupted(run)))
-                if session.quiet or session.output in ("name", "jsonl"):  # where no line depends on another
-                    _show(session, found, now)
-                    found.clear()
+        if not everything:
+            listed = await runs.list(order=order, limit=limit or LIMIT, page=page, **choice.wanted)
+            return [(run, await runs.is_interrupted(run)) for run in listed.runs], listed.next
+        async for run in every_run(runs, order=order, **choice.wanted):
+            found.append((run, await runs.is_interrupted(run)))
+            if session.quiet or session.output in ("name", "jsonl"):  # where no line depends on another
+                _show(session, found, now)
+                found.clear()
         return found, None
 
-    found, following = run_async(read)
+    found, following = asking(session.target, read)
     _show(session, found, now)
     if following is not None:
         session.note("there are more runs")
@@ -84,11 +89,10 @@ def _refuse_contradictions(limit: int | None, page: str | None, everything: bool
 
 
 def _count(session: Session, choice: RunChoice) -> int:
-    async def read() -> int:
-        async with reading(session.target) as runs:
-            return await runs.count(**choice.wanted)
+    async def count(runs: StoredRuns | RunLists) -> int:
+        return await runs.count(**choice.wanted)
 
-    number = run_async(read)
+    number = asking(session.target, count)
     if session.output in ("table", "name"):
         print(number)
     else:

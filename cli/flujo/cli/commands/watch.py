@@ -14,6 +14,7 @@ from flujo.cli import failures
 from flujo.cli.all_runs import AllRuns
 from flujo.cli.connect import reading
 from flujo.cli.display import NoDisplay, display_for
+from flujo.cli.event_text import event_line, event_time
 from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
 from flujo.cli.foreground import signal_command
@@ -21,7 +22,6 @@ from flujo.cli.hearing import hearing
 from flujo.cli.inputs import parse_labels
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, is_terminal, run_async, say
-from flujo.cli.text import event_line, event_time
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
 from flujo.kernel.api import WatchQuery, result_of
 from flujo.kernel.errors import (

@@ -18,7 +18,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from typing_extensions import TypeVar as DefaultTypeVar
 
@@ -42,7 +42,10 @@ from flujo.kernel.store.retention import Retention
 from .annotations import UnresolvedAnnotationError, annotation_of, called
 from .arguments import digest_arguments, digest_version
 from .attempt_runner import StepOptions
-from .signature import DEFAULTED, Inputs, Signature
+from .inputs import DEFAULTED, Inputs
+
+if TYPE_CHECKING:
+    from .signature import Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -352,6 +355,8 @@ def _declare(
 ) -> Workflow[R]:
     if not _is_async(function):
         raise DeclarationError(f"workflow {called(function)!r} must be an async def taking (ctx, …)")
+    from .signature import Signature
+
     chosen = name or _own_name(function)
     signature = cache(partial(Signature, chosen, function))
     try:

@@ -1,4 +1,6 @@
-"""What a Python workflow takes and returns: its inputs as they are recorded, and as its function gets them."""
+"""What a Python workflow takes and returns: its inputs as they are recorded, and as its function gets them.
+
+Only a workflow that is a function needs this module, and pydantic with it."""
 
 from __future__ import annotations
 
@@ -14,12 +16,7 @@ from flujo.kernel.codecs import Codec, codec_for, mismatch, require_recordable, 
 from flujo.kernel.errors import DeclarationError, Difference, InvalidInputError, InvalidValueError
 
 from .annotations import annotation_of
-
-Inputs = dict[str, Any]
-
-DEFAULTED = "defaulted_inputs"
-"""Where the environment of a run lists the inputs that its caller has left to their defaults. They are recorded like
-the others, so that they stay what they were, and bind nobody once the workflow takes them no longer."""
+from .inputs import Inputs
 
 
 class Signature:

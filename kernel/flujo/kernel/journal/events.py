@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
 
-from pydantic_core import from_json, to_json
-
 from flujo.kernel.errors import UnknownEventError
+
+from .rows import EventRow as EventRow
 
 __all__ = [
     "KINDS",
@@ -366,18 +366,6 @@ class Event(NamedTuple):
         return getattr(self.fact, "step", None)
 
 
-class EventRow(NamedTuple):
-    """An event as a backend stores it. `payload` is the one large field of some kinds, kept apart from the small
-    `body`."""
-
-    seq: int
-    at: int
-    type: str
-    format: int
-    body: str  # JSON text of an object
-    payload: str | None  # JSON text of any value
-
-
 class Effect(StrEnum):
     """What the events of a kind do to the step they name."""
 
@@ -508,6 +496,8 @@ def row_of(seq: int, at: int, fact: Fact) -> EventRow:
         digest = "" if fact[4] is None else f',"digest":"{fact[4]}"'
         return _new(EventRow, (seq, at, "step_started", 1, f'{{"step":"{fact[0]}"{digest}}}', None))
     type_, format, payload, always, unless_default = _LAYOUTS[fact.__class__]
+    from pydantic_core import to_json  # here, as below, because a store is listed without it
+
     body: dict[str, Any] = {name: fact[index] for name, index in always}
     for name, index, default in unless_default:
         if (value := fact[index]) != default:
@@ -522,6 +512,8 @@ def decode(row: EventRow) -> Event:
     kind = _BY_TYPE.get(row.type)
     if kind is None or row.format > kind.format:
         raise UnknownEventError(row.type, row.format)
+    from pydantic_core import from_json
+
     body = from_json(row.body, cache_strings="keys")
     if row.format < kind.format:
         for format in range(row.format, kind.format):
@@ -534,6 +526,8 @@ def decode(row: EventRow) -> Event:
 def to_json_object(run_id: str, event: Event) -> dict[str, Any]:
     """Return the event as users see it in JSON: run_id, seq, at (ISO 8601), type, then the fact's own fields, payload
     decoded. The `type` of an error is `error_type` here, since `type` is the kind of event."""
+    from pydantic_core import from_json
+
     from flujo.kernel.durations import format_instant
 
     shown: dict[str, Any] = {"run_id": run_id, "seq": event.seq, "at": format_instant(event.at), "type": event.type}

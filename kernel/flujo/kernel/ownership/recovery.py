@@ -17,7 +17,7 @@ from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.journal.state import LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary, is_overdue
 from flujo.kernel.store.backend import RunFilter
-from flujo.kernel.store.reading import is_interrupted
+from flujo.kernel.store.listing import is_interrupted
 
 from .driver import Driver
 from .live_runs import Residence

@@ -41,8 +41,9 @@ from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.outcomes import CancelOutcome
 from flujo.kernel.store.backend import Posted, Refused, StoredDefinition, StoredRun
+from flujo.kernel.store.listing import is_interrupted
 from flujo.kernel.store.overlaps import overlap_of, unfinished_run
-from flujo.kernel.store.reading import is_interrupted, read_state
+from flujo.kernel.store.reading import read_state
 from flujo.kernel.store.workspaces import make_if_gone
 
 from .driver import Driver

@@ -28,10 +28,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from anyio import sleep_forever
+import anyio
 
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, RunReplacedError, StoreError
-from flujo.kernel.journal.events import EventRow
+from flujo.kernel.journal.rows import EventRow
 from flujo.kernel.journal.state import UNFINISHED
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
 
@@ -260,6 +260,7 @@ class Capabilities(NamedTuple):
     backs_up: bool = True  # `backup` copies a durable store; otherwise the tools of its database do, and it says so
     several_hosts: bool = False  # those processes may be on several hosts, and share what has to be done
     lease_seconds: float | None = None  # without its store for so long, an owner is dead; None: its process counts
+    listed_directly: bool = False  # opened without an owner, `list`, `count` and `is_alive` need no event loop
 
 
 class StateBackend(ABC):
@@ -357,7 +358,7 @@ class StateBackend(ABC):
         """Return when there may be something for `claim_share`; spurious returns are allowed. Where all owners are on
         one host it never returns: what a kernel gives up there was stopped on purpose, and waits for a kernel that
         opens."""
-        await sleep_forever()
+        await anyio.sleep_forever()
 
     @abstractmethod
     async def release(self, uids: Sequence[str] | None) -> None:
@@ -499,13 +500,13 @@ class StateBackend(ABC):
 
         The looking costs what there are kernels, however many runs are stored. A backend that does not know its kernels
         never returns: what a dead one leaves is then adopted by the next kernel that opens the store."""
-        await sleep_forever()
+        await anyio.sleep_forever()
         raise AssertionError("it sleeps for ever")
 
     async def wait_for_doubt(self) -> None:
         """Return once this owner cannot know any more that it counts as alive, before others may think that it is dead.
         Then its kernel ends what it runs. Where a process counts as alive as long as it lives, it never returns."""
-        await sleep_forever()
+        await anyio.sleep_forever()
 
     async def wait_for_certainty(self) -> bool:
         """Return True once this owner is known to count as alive, False once it counts as dead for good."""

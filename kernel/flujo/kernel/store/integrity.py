@@ -32,7 +32,8 @@ from flujo.kernel.journal.state import FINAL, LIVE, RunStatus, StepState, StepSt
 from flujo.kernel.journal.summaries import RunSummary, is_child, summarize
 
 from .backend import FoundRun, Posted, RunFilter, StateBackend, StoredRun
-from .reading import READ_EVENTS, is_interrupted
+from .listing import is_interrupted
+from .reading import READ_EVENTS
 
 MOST_FINDINGS = 1_000
 """How many findings a report lists; all are counted."""

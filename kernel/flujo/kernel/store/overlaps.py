@@ -10,7 +10,7 @@ from flujo.kernel.journal.state import FINAL, UNFINISHED, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 
 from .backend import Order, RunFilter, StateBackend
-from .reading import is_interrupted
+from .listing import is_interrupted
 
 
 class Other(NamedTuple):

@@ -1,5 +1,4 @@
-"""Reading runs from a store: the state their journal adds up to, its events, and whether their owner is gone; and
-leaving requests for the owner."""
+"""Reading runs from a store: the state their journal adds up to, and its events; and leaving requests for the owner."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.events import Event, EventRow
 from flujo.kernel.journal.fold import fold
 from flujo.kernel.journal.requests import REQUEST_KINDS, RequestFact, is_repeat, request_kind
-from flujo.kernel.journal.state import LIVE, WorkflowState
+from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.values import encode
 
@@ -46,13 +45,6 @@ def _corrupt_on_error(summary: RunSummary, row: EventRow) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError) as error:
         raise CorruptStoreError(summary.run_id, f"event {row.seq} ({row.type}) is malformed: {error!r}") from error
-
-
-async def is_interrupted(backend: StateBackend, summary: RunSummary) -> bool:
-    """True for an unfinished run without a live owner."""
-    if summary.status not in LIVE:
-        return False
-    return summary.owner is None or not await backend.is_alive(summary.owner)
 
 
 async def recorded(backend: StateBackend, run_id: str, request: Sequence[str] | None) -> WorkflowState | None:

@@ -9,14 +9,12 @@ was renamed takes the folder over, since the one that is named is not there any 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio import to_thread
 
 from flujo.kernel.journal.summaries import RunSummary
 
@@ -57,11 +55,15 @@ class Workspaces:
         would stay, and nothing would name them any more."""
         if runs and self.folder is not None:
             with anyio.CancelScope(shield=True):
+                from anyio import to_thread
+
                 await to_thread.run_sync(self._remove, [run.run_id for run in runs])
 
     def _remove(self, run_ids: Sequence[str]) -> None:
         home = self._home()
         for run_id in run_ids:
+            import shutil
+
             shutil.rmtree(home / run_id, ignore_errors=True)  # a link is not followed, and stays
             with suppress(OSError):
                 (home / f"{run_id}.log").unlink()
