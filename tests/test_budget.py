@@ -1,12 +1,17 @@
-"""What a step costs, in counts: commits, syncs, SQL statements and bytes, against bench/budget.toml."""
+"""What a step costs, in counts: commits, syncs, SQL statements, bytes, tasks, calls and memory, against
+bench/budget.toml."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import sqlite3
+import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
@@ -103,6 +108,62 @@ async def test_concurrent_runs_share_their_syncs(tmp_path: Path, statements: lis
     assert marginal(syncs, short, long, 20 * runs) <= BUDGET["concurrent_runs"]["syncs_per_step"]
     per_step = marginal(len, short, long, 20 * runs)
     assert per_step <= BUDGET["concurrent_runs"]["statements_per_step"]
+
+
+class Work(NamedTuple):
+    """What a kernel did for some runs on a memory store."""
+
+    tasks: int
+    calls: int  # of Python functions
+    blocks: int  # of memory that are still held at the end
+
+    def further(self, longer: Work, steps: int) -> dict[str, float]:
+        """What each further step of a longer piece of work costs."""
+        counts = zip(self._fields, self, longer, strict=True)
+        return {f"{name}_per_step": (there - here) / steps for name, here, there in counts}
+
+
+async def work_of(runs: int, steps: int) -> Work:
+    """Run `runs` chains of `steps` steps at once, and count."""
+    tasks = calls = 0
+
+    def counted(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        nonlocal tasks
+        tasks += 1
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    asyncio.get_running_loop().set_task_factory(counted)  # type: ignore[arg-type]  # its type asks for more than is used
+    async with Kernel(open_backend("memory:"), workflows=[chain]) as kernel:
+        await kernel.run(chain, {"steps": 3})  # what is made once is there
+        gc.collect()
+        before, profiler = sys.getallocatedblocks(), sys.getprofile()
+        sys.setprofile(count)
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(runs):
+                    group.start_soon(kernel.run, chain, {"steps": steps})
+        finally:
+            sys.setprofile(profiler)
+        gc.collect()
+        return Work(tasks, calls, sys.getallocatedblocks() - before)
+
+
+@pytest.mark.parametrize("name", ["lone_run", "concurrent_runs"])
+async def test_a_step_begins_no_task_and_keeps_its_budget_of_calls_and_memory(name: str) -> None:
+    """No task is spawned for a step; calls of Python functions stand for the time it takes, which no test can tell."""
+    budget = BUDGET[name]
+    runs = budget.get("runs", 1)
+
+    short, long = await work_of(runs, 10), await work_of(runs, 60)
+
+    further = short.further(long, 50 * runs)
+    assert {each: cost for each, cost in further.items() if cost > budget[each]} == {}
 
 
 async def test_a_step_stores_its_output_once(tmp_path: Path, statements: list[str]) -> None:
