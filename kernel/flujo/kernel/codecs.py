@@ -103,11 +103,11 @@ class Codec:
             if self._class is not None and not isinstance(read, self._class):
                 raise _of_another_class(self._class)
             return read
-        from pydantic import ValidationError
+        import pydantic_core
 
         try:
             return self._adapter.validate_json(recorded, by_alias=True, by_name=True)
-        except ValidationError as error:
+        except pydantic_core.ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
             raise InvalidValueError(path, first["msg"]) from error
@@ -321,11 +321,11 @@ def _parts(given: Any, read: Any, path: str) -> Parts | None:
         return _indexed(given, read, path) if same else None
     if type(given) is not type(read):
         return None
-    from pydantic import BaseModel
+    import pydantic
 
     if isinstance(given, dict):
         return _named(given, read, path) if given.keys() == read.keys() else None
-    if isinstance(given, BaseModel):
+    if isinstance(given, pydantic.BaseModel):
         one, other = _state_of_model(given), _state_of_model(read)
     elif dataclasses.is_dataclass(given):
         one, other = ({each.name: getattr(value, each.name, None) for each in dataclasses.fields(given)}

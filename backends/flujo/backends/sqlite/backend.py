@@ -599,17 +599,17 @@ class SQLiteBackend(StateBackend):
 
     async def _end_if_cancelled(self) -> None:
         if not self._is_direct:
-            from anyio.lowlevel import checkpoint_if_cancelled
+            import anyio.lowlevel  # here, as below, because a direct reader needs nothing of it
 
-            await checkpoint_if_cancelled()
+            await anyio.lowlevel.checkpoint_if_cancelled()
 
     async def _block(self, function: Callable[[*Given], Result], *args: *Given) -> Result:
         """Run what blocks in a thread; in that of the caller if it has no event loop that has to go on."""
         if self._is_direct:
             return function(*args)
-        from anyio import to_thread  # here, as below, because a direct reader needs nothing of it
+        import anyio.to_thread
 
-        return await to_thread.run_sync(function, *args)
+        return await anyio.to_thread.run_sync(function, *args)
 
     # -- what the calls above require -----------------------------------------------------------------------------
 
