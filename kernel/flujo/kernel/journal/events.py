@@ -503,7 +503,12 @@ def row_of(seq: int, at: int, fact: Fact) -> EventRow:
         if (value := fact[index]) != default:
             body[name] = value
     return EventRow(
-        seq, at, type_, format, pydantic_core.to_json(body).decode(), None if payload is None else cast("str | None", fact[payload])
+        seq,
+        at,
+        type_,
+        format,
+        pydantic_core.to_json(body).decode(),
+        None if payload is None else cast("str | None", fact[payload]),
     )
 
 
