@@ -192,6 +192,39 @@ async def test_a_newer_store_is_left_alone(url: str) -> None:
         await PostgresBackend(url).open("two")
 
 
+async def test_a_store_of_an_earlier_release_is_brought_to_this_one(url: str) -> None:
+    """It has what a store that is made today has, its runs go on, and events go with their runs as before."""
+    name = parse(url).schema
+    asking = await Connection.connect(parse(url))
+    await asking.script(f'CREATE SCHEMA "{name}"')
+    await asking.script((Path(__file__).parent / "fixtures/postgres-1/schema.sql").read_text())
+    await asking.fetch("INSERT INTO @.store VALUES (1, '15 s', clock_timestamp(), clock_timestamp(), 0)")
+    other = postgres_server.new_store()
+    async with opened(other, "one"), opened(url, "one") as one:
+        assert await shape(asking, name) == await shape(asking, parse(other).schema)
+        await one.append([creation("a", None), creation("b")])
+        await one.delete("a", (await one.load("a")).uid)
+        assert await asking.fetch("SELECT count(*) FROM @.events") == [(1,)]
+        assert list(await one.integrity()) == []
+    await asking.close()
+
+
+async def shape(asking: Connection, name: str) -> Sequence[Any]:
+    """The columns, indexes, constraints, triggers and settings of the tables of a schema."""
+    questions = (
+        "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+        "WHERE table_schema = $1 ORDER BY 1, 2",
+        "SELECT replace(indexdef, $1, '') FROM pg_indexes WHERE schemaname = $1 ORDER BY indexname",
+        "SELECT c.relname, k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid "
+        "WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND k.contype <> 'n' ORDER BY 1, 2",
+        "SELECT event_object_table, trigger_name, action_orientation FROM information_schema.triggers "
+        "WHERE trigger_schema = $1 ORDER BY 1, 2",
+        "SELECT relname, ARRAY(SELECT unnest(reloptions) ORDER BY 1) FROM pg_class WHERE relkind = 'r' "
+        "AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) ORDER BY 1",
+    )
+    return [[tuple(row) for row in await asking.fetch(question, name)] for question in questions]
+
+
 async def test_a_lease_belongs_to_the_store(url: str) -> None:
     """A URL that asks for another lease than the store has is refused, as the kernels would disagree on deaths."""
     async with opened(url + "&lease=30", "one") as one:

@@ -100,7 +100,9 @@ async def fleet(url: str, number: int, folder: Path, monkeypatch: pytest.MonkeyP
         kernels: list[Kernel] = []
         for place in range(number):
             monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / f"host{place}"))
-            kernels.append(await stack.enter_async_context(Kernel(PostgresBackend(url), [steps, patient, twice])))
+            kernels.append(
+                await stack.enter_async_context(Kernel(PostgresBackend(url), [steps, patient, twice, gated]))
+            )
         yield kernels
 
 
@@ -167,6 +169,53 @@ async def test_the_details_name_the_kernels(url: str, tmp_path: Path, monkeypatc
         two.id: ("alive", 0),
         gone.id: ("closed", 0),
     }
+
+
+gate = anyio.Event()
+
+
+@workflow()
+async def gated(ctx: Context) -> str:
+    async def work() -> str:
+        bodies["gated"] += 1
+        await gate.wait()
+        return "done"
+
+    return await ctx.step(work)
+
+
+async def test_a_kernel_that_drains_interrupts_nothing_and_keeps_nothing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits there goes on at another kernel, what is started there begins elsewhere, and a body that has begun
+    ends where it has begun, once."""
+    global gate
+    gate = anyio.Event()
+    async with fleet(url + "&lease=3", 2, tmp_path, monkeypatch) as (draining, other):
+        for number in range(3):
+            await draining.start(patient, run_id=f"p{number}")
+            await until_waiting(draining, f"p{number}", 1)
+        at_work = await draining.start(gated, run_id="g")
+        await until_started(draining, "g")
+        assert await other.backend.drain(draining.id) == [draining.id]
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while await owners(other) != {draining.id: 1, other.id: 3}:  # noqa: ASYNC110 - the server tells nobody
+                await anyio.sleep(0.02)
+            states = {each.kernel: each.state for each in await other.backend.members()}
+            late = await draining.start(patient, run_id="late")
+            await until_waiting(other, "late", 1)
+            gate.set()
+            assert await at_work.result() == "done"
+            await draining.drain()
+            for run_id in ("p0", "p1", "p2", "late"):
+                await draining.signal(run_id, "go", 1)
+                assert await other.result(run_id) == 1
+        g = await other.inspect("g")
+
+    assert states == {draining.id: "draining", other.id: "alive"}
+    assert late.created
+    assert bodies["gated"] == 1
+    assert [step.interruptions for step in g.steps.values()] == [0]
 
 
 async def test_no_kernel_takes_more_than_it_may(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ CALLS: list[tuple[str, list[str]]] = [
     ("version", ["version"]),
 ]
 
-WITH_A_SERVER = {"serve", "ping", "workflows", "workflows NAME"}
+WITH_A_SERVER = {"serve", "ping", "workflows", "workflows NAME", "hosts", "drain"}
 """Commands whose answers need a server."""
 
 WITHOUT = {"completion", "schema", "token revoke"}

@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import postgres_server
 from cli.conftest import Flujoctl
 
 SECRET = "s3cr3t-canary"
+PATIENCE_SECONDS = 60.0
 
 HELLO = """
 name: hello
@@ -76,6 +78,8 @@ db copy sqlite:copy.db STORE
 run nothing.yaml
 inspect nobody
 list --server unix:nowhere.sock
+hosts
+drain nowhere
 """
 
 
@@ -95,6 +99,7 @@ def test_every_command_works_and_shows_no_password(flujoctl: Flujoctl, store: st
         "run nothing.yaml",
         "inspect nobody",
         "list --server unix:nowhere.sock",
+        "drain nowhere",
     }
     assert "pg_dump" in ended["db backup copy"].err
     assert json.loads(ended["db info -o json"].out)["server"].startswith("PostgreSQL")
@@ -118,6 +123,16 @@ def test_a_server_that_is_away_is_an_error_with_a_way_on(flujoctl: Flujoctl, fol
             assert ended.code != 0
             assert SECRET not in ended.out + ended.err
         assert problem in flujoctl("list", "--store", url).err
+
+
+def test_a_store_of_one_host_has_no_fleet(flujoctl: Flujoctl, folder: Path) -> None:
+    """Its kernels are told by `db info`, and it is said where fleets are."""
+    (folder / "hello.yaml").write_text(HELLO)
+    assert flujoctl("run", "hello.yaml").code == 0
+    for command in (("hosts",), ("drain", "here")):
+        ended = flujoctl(*command)
+        assert ended.code == 5
+        assert "all of one host" in ended.err
 
 
 # -- processes ------------------------------------------------------------------------------------------------------
@@ -144,14 +159,103 @@ class Serving:
         return self.first + out
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once other processes have brought something about."""
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+
+
 @pytest.fixture
-def servers(store: str, folder: Path) -> Iterator[list[Serving]]:
-    """Three servers on the same store."""
-    found = [Serving(store, f"host{number}", folder) for number in range(3)]
+def servers(store: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[list[Serving]]:
+    """Three servers on the same store, or as many as a test says."""
+    found = [Serving(store, f"host{number}", folder) for number in range(getattr(request, "param", 3))]
     yield found
     for server in found:
         if server.process.poll() is None:
             server.end(signal.SIGKILL)
+
+
+SLOW = """
+name: slow
+steps:
+  - {name: nap, task: shell, inputs: {command: "echo began >> LEDGER; until test -e GO; do sleep 0.05; done"}}
+  - {name: after, task: shell, inputs: {command: "echo after >> LEDGER"}}
+"""
+
+
+def started(workflow: str, address: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a run called as its file at a server; the process follows it to its end."""
+    command = [
+        sys.executable,
+        "-m",
+        "flujoctl",
+        "run",
+        workflow,
+        "--id",
+        Path(workflow).stem,
+        "--server",
+        address,
+        "-q",
+    ]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def state_of(flujoctl: Flujoctl, store: str, kernel: str) -> tuple[str, int]:
+    """What `hosts` says of a kernel: what it does, and how many runs it has."""
+    members = json.loads(flujoctl("hosts", "--store", store, "-o", "json").out)
+    return next((each["state"], each["runs"]) for each in members if each["kernel"] == kernel)
+
+
+@pytest.mark.parametrize("servers", [2], indirect=True)
+def test_a_host_that_drains_interrupts_nothing(
+    flujoctl: Flujoctl, store: str, servers: list[Serving], folder: Path
+) -> None:
+    """What waits is handed over, a running step ends where it is, and what is started there begins elsewhere."""
+    ledger = folder / "ledger"
+    (folder / "slow.yaml").write_text(SLOW.replace("LEDGER", str(ledger)).replace("GO", str(folder / "go")))
+    address = servers[0].address
+    kernel = json.loads(flujoctl("ping", "--server", address, "-o", "json").out)["kernel"]
+    assert flujoctl("run", "ask.yaml", "--id", "ask", "--no-wait", "--server", address).code in (0, 7)
+    following = started("slow.yaml", address, folder)
+    wait_until(ledger.exists)
+    assert flujoctl("drain", kernel, "--store", store).code == 0
+    wait_until(lambda: state_of(flujoctl, store, kernel) == ("draining", 1))
+    assert flujoctl("run", "ask.yaml", "--id", "late", "--no-wait", "--server", address).code in (0, 7)
+    (folder / "go").touch()
+    assert following.wait(timeout=PATIENCE_SECONDS) == 0
+    assert flujoctl("drain", kernel, "--wait", "--store", store).code == 0
+    for name in ("ask", "late"):
+        assert flujoctl("signal", name, "go", "--store", store).code == 0
+    told = servers[0].end(signal.SIGTERM)
+    for name in ("slow", "ask", "late"):
+        assert flujoctl("wait", name, "--server", servers[1].address).code == 0
+    slow = json.loads(flujoctl("inspect", "slow", "--store", store, "-o", "json").out)
+
+    assert state_of(flujoctl, store, kernel) == ("closed", 0)
+    assert "asked to drain" in told
+    assert ledger.read_text().split() == ["began", "after"]
+    assert [step["interruptions"] for step in slow["steps"]] == [0, 0]
+
+
+@pytest.mark.parametrize("servers", [2], indirect=True)
+def test_a_server_that_is_stopped_lets_its_steps_end(
+    flujoctl: Flujoctl, store: str, servers: list[Serving], folder: Path
+) -> None:
+    """On SIGTERM it drains for as long as its grace lasts; what ends meanwhile was not interrupted."""
+    ledger = folder / "ledger"
+    (folder / "slow.yaml").write_text(SLOW.replace("LEDGER", str(ledger)).replace("GO", str(folder / "go")))
+    following = started("slow.yaml", servers[0].address, folder)
+    wait_until(ledger.exists)
+    servers[0].process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "draining" in flujoctl("hosts", "--store", store).out)
+    (folder / "go").touch()
+    assert flujoctl("wait", "slow", "--server", servers[1].address).code == 0
+    servers[0].process.communicate(timeout=PATIENCE_SECONDS)
+    following.wait(timeout=PATIENCE_SECONDS)
+
+    assert ledger.read_text().split() == ["began", "after"]
 
 
 WORK = """

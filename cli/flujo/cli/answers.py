@@ -245,6 +245,17 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "steps": "[text]?",
         "definition": "text?",
     },
+    "kernel": {
+        "kernel": "text",
+        "host": "text",
+        "pid": "count",
+        "version": "text",
+        "state": "text",
+        "runs": "count",
+        "age_seconds": "number",
+        "lease_left_seconds": "number?",
+        "gone_seconds": "number?",
+    },
     "listening": {"address": "text", "store": "text", "workflows": "[text]"},
     "error": {"error": "told error"},
     "told error": {
@@ -312,6 +323,8 @@ ANSWERS: Mapping[str, str] = {
     "version": "versions",
     "ping": "server",
     "serve": "listening",
+    "hosts": "[kernel]",
+    "drain": "[kernel]",
 }
 """What each command prints on stdout."""
 

@@ -143,6 +143,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "flujoctl workflows report  # its definition",
     ),
     "ping": ("flujoctl ping --server unix:.flujo/server.sock",),
+    "hosts": ("flujoctl hosts --store postgresql://flujo@db.example.org/flujo",),
+    "drain": ("flujoctl drain worker-1 --wait --store postgresql://flujo@db.example.org/flujo",),
     "completion": (
         "flujoctl completion bash > ~/.local/share/bash-completion/completions/flujoctl",
         "flujoctl completion zsh > ~/.zfunc/_flujoctl",

@@ -42,6 +42,7 @@ from .store.filters import (
     check_text,
     run_filter,
 )
+from .store.fleet import Member, MemberState
 from .store.listing import RunLists
 from .store.workspaces import other_owner
 
@@ -58,6 +59,8 @@ __all__ = [
     "EventRow",
     "FoundRun",
     "Instant",
+    "Member",
+    "MemberState",
     "Order",
     "Page",
     "Posted",

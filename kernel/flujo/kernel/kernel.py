@@ -47,6 +47,7 @@ from .keys import check_step_name, check_variable_name
 from .lifetimes import Lifetime
 from .observer import DELETED, Observed, Observer
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
+from .ownership.draining import Draining
 from .ownership.driver import Limits
 from .ownership.resting import RestReader
 from .ownership.resumption import ResumeOptions, Resumption
@@ -127,6 +128,9 @@ class Kernel(Observed):
         self._requests = RunRequests(backend, clock, runtime.runs, runtime.local_runs, runtime.takeover)
         self._starter = Starter(backend, clock, identifiers, self._files, registry, runtime)
         self._rests = RestReader(backend, clock, self.inspect, runtime.runs.get, registry.may_know)
+        self._draining = Draining(
+            backend, clock, runtime.runs, runtime.driver, runtime.takeover, self._rests.suspend_own
+        )
         self._lifetime = Lifetime(f"kernel {self.id}", self._live)
 
     def __repr__(self) -> str:
@@ -193,11 +197,21 @@ class Kernel(Observed):
         self._was_open = True
         self._files.claim()
         background = [self._forget_old_runs] if self._sweeper.has_rules else []
+        if self.backend.capabilities.several_hosts:
+            background.append(self._draining.serve)
         async with self._runtime.live(self, self._starter, background, recover=self._recover_at_start):
             yield
 
     async def _forget_old_runs(self) -> None:
         await self._sweeper.serve()
+
+    async def drain(self) -> None:
+        """Take no more runs, hand those over that wait to other kernels, and return when none is left here: what is at
+        work ends, or comes to wait. Runs that are started here meanwhile are left to others.
+
+        Where all kernels are on one host there is nobody to take them: raises StoreError."""
+        await self.backend.drain(self.id)
+        await self._draining.drain()
 
     # -- starting and resuming ----------------------------------------------------------------------------------
 

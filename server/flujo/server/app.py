@@ -11,7 +11,7 @@ import anyio
 from flujo.backends import open_backend
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Retention, Workflow
-from flujo.kernel.errors import StoreError, StoreLeaseLostError
+from flujo.kernel.errors import KernelClosedError, StoreError, StoreLeaseLostError
 
 from .access import require_safe
 from .listening import DEFAULTS, load_stored, observed
@@ -66,7 +66,11 @@ async def run_server(
             try:
                 async with kernel, observed(kernel, where, options) as bound:
                     started(kernel, bound)
-                    await kernel.wait_closed()  # it may fail, and a server without one helps nobody
+                    try:
+                        await kernel.wait_closed()  # it may fail, and a server without one helps nobody
+                    except anyio.get_cancelled_exc_class():
+                        await _drain(kernel, options.grace_seconds)
+                        raise
                     return
             except StoreLeaseLostError as error:
                 logger.error("%s; this server begins anew", error)
@@ -76,3 +80,15 @@ async def run_server(
                     raise
                 logger.warning("the store cannot be opened yet: %s", error)
                 await anyio.sleep(RETRY_SECONDS)
+
+
+async def _drain(kernel: Kernel, seconds: float) -> None:
+    """Let others of a fleet take what waits and what is started here, and the steps that run come to their ends, as
+    long as there is time."""
+    if not kernel.backend.capabilities.several_hosts:
+        return
+    with anyio.move_on_after(seconds, shield=True):
+        try:
+            await kernel.drain()
+        except (StoreError, KernelClosedError) as error:
+            logger.warning("the runs of this server cannot be handed over: %s", error)

@@ -13,7 +13,8 @@ import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from flujo.kernel.backend import (
     Due,
     EventRow,
     FoundRun,
+    Member,
     Order,
     Page,
     Posted,
@@ -139,7 +141,7 @@ class PostgresBackend(StateBackend):
     async def _be_alive(self, owner: str, connection: Connection) -> None:
         await connection.fetch(leases.BEAT, "", 0)  # an outage is noticed before anybody is judged
         place = self._neighbours.host, socket.gethostname(), os.getpid()
-        sent = await connection.fetch(leases.HELLO, owner, *place, self._neighbours.file is not None)
+        sent = await connection.fetch(leases.HELLO, owner, *place, self._neighbours.file is not None, _version())
         if not sent:
             self._owner = None  # it is somebody else's name
             raise StoreError(
@@ -308,6 +310,20 @@ class PostgresBackend(StateBackend):
         self._require_open()
         assert self._heart is not None
         await self._heart.doubt()
+
+    async def members(self) -> Sequence[Member]:
+        return await self._read(details.kernels)
+
+    async def drain(self, name: str) -> Sequence[str]:
+        found = await self._read(lambda each: each.fetch(leases.DRAIN, name))
+        if not found:
+            raise StoreError(self.url, f"no kernel lives on a host {name!r}, or has that id", ["flujoctl hosts"])
+        return sorted(kernel for (kernel,) in found)
+
+    async def wait_for_drain(self) -> None:
+        self._require_owner()
+        assert self._heart is not None
+        await self._heart.is_draining.wait()
 
     async def wait_for_certainty(self) -> bool:
         assert self._heart is not None
@@ -550,6 +566,11 @@ class PostgresBackend(StateBackend):
         if self._owner is None:
             raise StoreError(self.url, "it was opened without an owner, so it cannot advance runs")
         return self._owner
+
+
+@cache
+def _version() -> str:
+    return version("flujoctl")
 
 
 def _ways_on(code: str) -> Sequence[str]:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flujo.kernel.backend import Member, MemberState
+
 from . import leases
 from .connection import Connection
 
@@ -32,7 +34,7 @@ RECENTLY_SECONDS = 3600
 """Kernels that went longer ago are not told of."""
 
 _KERNELS = f"""
-SELECT k.kernel, k.host_name, k.pid, {leases.SEEMS_ALIVE},
+SELECT k.kernel, k.host_name, k.pid, k.version, {leases.SEEMS_ALIVE}, k.draining_at IS NOT NULL,
     extract(epoch FROM clock_timestamp() - k.opened_at)::float8,
     extract(epoch FROM k.expires_at - clock_timestamp())::float8,
     extract(epoch FROM clock_timestamp() - coalesce(k.closed_at, k.dead_at))::float8,
@@ -49,7 +51,7 @@ async def read(schema: str, connection: Connection) -> Mapping[str, Any]:
     sizes: dict[str, int] = dict(map(tuple, await connection.fetch(_SIZES, schema)))
     activity = {row[0]: tuple(row[1:]) for row in await connection.fetch(_ACTIVITY, schema)}
     _, dead, updated, hot, _ = activity.get("runs", (0, 0, 0, 0, None))
-    recent = [each for each in await kernels(connection) if (each["gone_seconds"] or 0) < RECENTLY_SECONDS]
+    recent = [each._asdict() for each in await kernels(connection)]
     ((runs,),) = await connection.fetch(_RUNS, FEW)
     if runs > FEW:
         runs = max(runs, activity.get("runs", (0,))[0])
@@ -79,21 +81,25 @@ def _oldest(found: Sequence[Sequence[Any]]) -> Mapping[str, Any] | None:
     return None
 
 
-async def kernels(connection: Connection) -> list[dict[str, Any]]:
-    """Return the kernels that are known, the newest first, as JSON values."""
-    return [_kernel(row) for row in await connection.fetch(_KERNELS)]
+async def kernels(connection: Connection) -> list[Member]:
+    """Return the kernels that live, and those that went not long ago; the newest first."""
+    found = [_member(row) for row in await connection.fetch(_KERNELS)]
+    return [each for each in found if (each.gone_seconds or 0) < RECENTLY_SECONDS]
 
 
-def _kernel(row: Sequence[Any]) -> dict[str, Any]:
-    kernel, host, pid, lives, age, left, gone, closed, runs = row
-    state = "closed" if closed else "dead" if not lives else "alive"
-    return {
-        "kernel": kernel,
-        "host": host,
-        "pid": pid,
-        "state": state,
-        "runs": runs,
-        "age_seconds": round(age, 1),
-        "lease_left_seconds": round(left, 1) if lives else None,
-        "gone_seconds": None if gone is None else round(gone, 1),
-    }
+def _member(row: Sequence[Any]) -> Member:
+    kernel, host, pid, version, lives, drains, age, left, gone, closed, runs = row
+    state = MemberState.DRAINING if drains else MemberState.ALIVE
+    if not lives:
+        state = MemberState.CLOSED if closed else MemberState.DEAD
+    return Member(
+        kernel,
+        host,
+        pid,
+        version,
+        state,
+        runs,
+        round(age, 1),
+        round(left, 1) if lives else None,
+        None if gone is None else round(gone, 1),
+    )

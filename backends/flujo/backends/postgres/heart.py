@@ -50,6 +50,7 @@ class Heart:
         self._lease = lease
         self.good_until = now() + 2 / 3 * lease
         self.is_dead = False
+        self.is_draining = asyncio.Event()  # set once somebody has asked for that
         self._beaten = asyncio.Event()  # by the next beat, or by the answer that there is none any more
 
     async def serve(self) -> None:
@@ -81,6 +82,8 @@ class Heart:
         found = await connection.fetch(leases.BEAT, self._owner, self._incarnation, timeout=self._lease / 3)
         if found:
             self.good_until = sent + 2 / 3 * self._lease
+            if found[0][0]:
+                self.is_draining.set()
         else:
             self.is_dead = True
         beaten, self._beaten = self._beaten, asyncio.Event()

@@ -54,18 +54,22 @@ WITH s AS (UPDATE @.store SET beat_at = clock_timestamp(),
            WHERE beat_at < clock_timestamp() - lease / 8)
 UPDATE @.kernels k SET expires_at = clock_timestamp() + (SELECT lease FROM @.store)
 WHERE kernel = $1 AND incarnation = $2 AND dead_at IS NULL AND closed_at IS NULL
-RETURNING kernel"""
+RETURNING draining_at IS NOT NULL"""
 
 HELLO = f"""
-INSERT INTO @.kernels AS k (kernel, incarnation, host, host_name, pid, opened_at, expires_at)
-VALUES ($1, 1, $2, $3, $4, clock_timestamp(), clock_timestamp() + (SELECT lease FROM @.store))
-ON CONFLICT (kernel) DO UPDATE SET incarnation = k.incarnation + 1, host = $2, host_name = $3, pid = $4,
-    dead_at = NULL, closed_at = NULL, opened_at = clock_timestamp(),
+INSERT INTO @.kernels AS k (kernel, incarnation, host, host_name, pid, version, opened_at, expires_at)
+VALUES ($1, 1, $2, $3, $4, $6, clock_timestamp(), clock_timestamp() + (SELECT lease FROM @.store))
+ON CONFLICT (kernel) DO UPDATE SET incarnation = k.incarnation + 1, host = $2, host_name = $3, pid = $4, version = $6,
+    dead_at = NULL, closed_at = NULL, draining_at = NULL, opened_at = clock_timestamp(),
     expires_at = clock_timestamp() + (SELECT lease FROM @.store)
 WHERE NOT {LIVES} OR (k.host = $2 AND $5::bool) RETURNING incarnation"""
 """With $5 this process has the lock of that name on this host: whoever had it before is gone."""
 
 GOODBYE = "UPDATE @.kernels SET closed_at = clock_timestamp() WHERE kernel = $1 AND incarnation = $2"
+
+DRAIN = f"""
+UPDATE @.kernels k SET draining_at = coalesce(draining_at, clock_timestamp())
+WHERE (k.kernel = $1 OR k.host_name = $1) AND {LIVES} RETURNING k.kernel"""
 
 BURY = f"""
 UPDATE @.kernels k SET dead_at = clock_timestamp()

@@ -94,9 +94,10 @@ _LEFT = f"FROM @.runs q WHERE owner = ANY($4::text[]) AND {_FIT}"
 _IS_FREE = f"SELECT (SELECT run {_FREE} {_FIRST}) IS NOT NULL, $1::text, $4::text[]"
 _IS_LEFT = f"SELECT EXISTS (SELECT {_LEFT}), $1::text"
 _SHARE = f"""
-SELECT (SELECT count(*) FROM @.kernels k WHERE {LIVES}),
+SELECT (SELECT count(*) FROM @.kernels k WHERE {LIVES} AND k.draining_at IS NULL),
     (SELECT count(*) FROM @.runs WHERE owner = $1),
-    (SELECT count(*) FROM @.runs WHERE owner IS NOT NULL AND owner <> ALL($4::text[])),
+    (SELECT count(*) FROM @.runs WHERE owner IS NOT NULL AND owner <> ALL($4::text[])
+        AND owner NOT IN (SELECT kernel FROM @.kernels WHERE draining_at IS NOT NULL)),
     (SELECT count(*) {_FREE}) + (SELECT count(*) {_LEFT})"""
 
 

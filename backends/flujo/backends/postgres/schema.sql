@@ -1,4 +1,4 @@
--- What a store holds: schema 1 of one schema of a database, here called @. Instants of runs and events are microseconds
+-- What a store holds: schema 2 of one schema of a database, here called @. Instants of runs and events are microseconds
 -- since 1970-01-01 UTC, as their kernels say; those of kernels are the server's own.
 --
 -- `checksum` is of all other values of a row that are ever read, but for owner and token, which SQL changes.
@@ -19,10 +19,12 @@ CREATE TABLE @.kernels (
     host        text        NOT NULL,  -- tells processes of one host whether they may look at its lock file
     host_name   text        NOT NULL,
     pid         int         NOT NULL,
+    version     text        NOT NULL,  -- of flujo
     opened_at   timestamptz NOT NULL,
     expires_at  timestamptz NOT NULL,  -- unless there is another heartbeat
     dead_at     timestamptz,           -- somebody may have taken its runs; no heartbeat revives it
-    closed_at   timestamptz
+    closed_at   timestamptz,
+    draining_at timestamptz            -- since when it is to take no runs, and to hand over those that wait
 ) WITH (fillfactor = 50);
 
 -- One row per run: its summary, equal to what its journal adds up to. `run` is the short key the other tables use.

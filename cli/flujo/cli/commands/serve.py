@@ -58,7 +58,12 @@ from flujo.server.tokens import Role
 @click.option("--retention", metavar="RULE", help="delete old runs, as completed=30d,failed=90d,last=100")
 @click.option("--metrics", metavar="ADDRESS", help="answer Prometheus at tcp://127.0.0.1:PORT (extra metrics)")
 @click.option("--traces", metavar="FILE|otlp", help="export OpenTelemetry spans, to a file or a collector (extra otel)")
-@click.option("--grace", default="5s", metavar="DURATION", help="how long calls may take to finish when it stops")
+@click.option(
+    "--grace",
+    default="5s",
+    metavar="DURATION",
+    help="how long calls, and steps of a fleet, may take to finish when it stops",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -91,7 +96,8 @@ def command(
     WORKFLOW is what clients may start by name: a YAML file, FILE.py:NAME or MODULE:NAME. YAML files can also be sent by
     clients. At the start, the server resumes unfinished runs that no process runs: those of the workflows named, and
     all that have their definition in the store. When it stops, running steps are recorded as interrupted; the next
-    server starts them again.
+    server starts them again. In a fleet on PostgreSQL it drains first: others take what waits and what is started
+    here, and running steps have the grace to end.
 
     A run or step above a limit waits for a free slot, in the order of arrival. A limit has the name that steps give it;
     steps of YAML files have the limit task:NAME, so that --limit task:shell=2 bounds the shells that run at a time.

@@ -85,6 +85,7 @@ class Driver:
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of runs held here
         self._line = Line(parts.backend, parts.clock, parts.runs, self.change)
         self._engine: Engine | None = None
+        self.is_draining = False  # whether this kernel takes no more runs
         self.is_doubtful = False  # whether others may take this kernel for dead
         self._certain = anyio.Event()
         self.stopped_unrecorded: set[str] = set()
@@ -129,6 +130,11 @@ class Driver:
         for change in self._changes.values():
             change.set()
         self._changes.clear()
+
+    @property
+    def leaves_runs_to_others(self) -> bool:
+        """True if a new run is left without an owner, for another kernel of the fleet to take."""
+        return self.is_shared and (self.is_draining or self.admission.is_full)
 
     @property
     def failure(self) -> StoreError | KernelClosedError | None:

@@ -36,12 +36,12 @@ class Eviction:
         in_line = [run for run in idle if run.ticket is not None]
         others = [run for run in idle if run.ticket is None]
         for run in [*others, *reversed(in_line)][:number]:
-            if not _is_due(run, now) and run.may_leave(loose):
+            if not is_due(run, now) and run.may_leave(loose):
                 self._runs.move(run.uid, Residence.LEAVING)
                 run.stop(Stop.LEAVE)
 
 
-def _is_due(run: LiveRun, now: int) -> bool:
+def is_due(run: LiveRun, now: int) -> bool:
     """True if a run that waits goes on in this moment, or ends."""
     timeout_at = run.state.timeout_at
     if timeout_at is not None and timeout_at <= now:

@@ -8,7 +8,7 @@ of it is recorded: to the store, all of these are runs of one owner. Only the me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from flujo.kernel.execution.live_run import LiveRun
@@ -147,6 +147,10 @@ class LiveRuns:
     def at(self, residence: Residence) -> Iterator[LiveRun]:
         """Iterate over the runs that are there, in order of arrival; for the residences in memory."""
         return (held.run for held in self._at[residence].values() if held.run is not None)
+
+    def held(self) -> Sequence[str]:
+        """Return the uids of all runs of the table."""
+        return list(self._held)
 
     def first(self, residence: Residence) -> str | None:
         """Return the uid of the run that has been there longest."""

@@ -108,8 +108,10 @@ class Recovery:
 
     async def take_share(self) -> int:
         """Claim and begin this kernel's share of the runs without a live owner, as far as it has room; return how
-        many."""
+        many. None while it drains."""
         count = 0
+        if self._driver.is_draining:
+            return count
         async with self._sharing:
             for statuses in ((RunStatus.PENDING, RunStatus.RUNNING), (RunStatus.WAITING,)):
                 while (room := self._room(statuses)) > 0 and (claimed := await self._claim_share(statuses, room)):

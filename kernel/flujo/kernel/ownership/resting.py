@@ -7,7 +7,7 @@ what they have recorded.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -108,8 +108,15 @@ class RestReader:
 
         The last look and the end are one step of the event loop, so that no body is ended. The runs stay owned."""
         found = await self._family(await self._inspect(run_id), frozenset())
-        if found is None:
-            return None
+        return None if found is None or await self._end(found) is None else found.rest
+
+    async def suspend_own(self, run_id: str) -> Sequence[str]:
+        """Do the same, and return the uids of the runs whose driving has ended; none if they do not rest."""
+        found = await self._family(await self._inspect(run_id), frozenset())
+        return () if found is None else await self._end(found) or ()
+
+    async def _end(self, found: _Family) -> Sequence[str] | None:
+        """End the driving of a family, unless one of it has moved on since it was found to rest."""
         runs = [run for uid in sorted(found.members) if (run := self._get_own(uid)) is not None]
         now = self._clock.now()
         if any(_rest_of_own(run, now) is None or run.state.seq != found.members[run.uid] for run in runs):
@@ -118,7 +125,7 @@ class RestReader:
             run.stop(Stop.CLOSE)
         for run in runs:
             await run.ended.wait()
-        return found.rest
+        return [run.uid for run in runs]
 
 
 def _rest_of_own(run: LiveRun, now: int) -> Rest | None:

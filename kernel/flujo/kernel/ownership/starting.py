@@ -355,7 +355,7 @@ class Starter:
         """Drive a new run, once the batch is durable that it is returned with."""
         state = WorkflowState(run_id=run_id, uid=self._identifiers.uid(), updated_at=not_before)
         # From here to the task that drives the run nothing waits: a kernel that closes meanwhile refuses the run.
-        is_owned = not detach and not (self._driver.is_shared and self._driver.admission.is_full)
+        is_owned = not detach and not self._driver.leaves_runs_to_others
         run = self._driver.make(state, chosen, token=1, is_owned=is_owned)
         batch = run.record(created, definition=chosen.definition)
         for fact in history:

@@ -137,7 +137,9 @@ class Takeover:
             self._driver.disown(uid)
 
     async def adopt(self, summary: RunSummary) -> None:
-        """Go on with one run if nobody runs it."""
+        """Go on with one run if nobody runs it, unless this kernel drains."""
+        if self._driver.is_draining:
+            return
         if await is_interrupted(self._backend, summary):
             await self.sweep([summary.uid])
             with suppress(RunActiveError):  # somebody else was faster
@@ -373,6 +375,16 @@ class Takeover:
         await self._cancel_children(claimed, given_up(state))
         return cancel_answer(state)
 
+    async def hand_over(self, run_id: str, end: Callable[[], Awaitable[Sequence[str]]]) -> None:
+        """Give up the runs whose driving `end` has ended, for other kernels to take. Raises what `end` raises."""
+
+        async def give_up() -> None:
+            for uid in await end():
+                self._driver.disown(uid)
+                await self._release(run_id, uid)
+
+        await self._one_at_a_time(run_id, give_up)
+
     # -- what came too late -------------------------------------------------------------------------------------
 
     async def take_along(self, ends: Sequence[End]) -> None:
@@ -472,12 +484,15 @@ class Takeover:
     async def _give_up(self, owned: RunSummary) -> None:
         """Release a run that this kernel does not advance. While the store refuses that it is tried again: who waits
         for the run cannot wait until this kernel closes (test_a_release_that_fails_is_tried_again)."""
+        await self._release(owned.run_id, owned.uid)
+
+    async def _release(self, run_id: str, uid: str) -> None:
         with anyio.CancelScope(shield=True):
             try:
-                await self._backend.release([owned.uid])
+                await self._backend.release([uid])
             except StoreError as error:
-                logger.warning("run %s cannot be released yet: %s", owned.run_id, error)
-                self._tasks.spawn(partial(self._go_on_giving_up, owned.run_id, owned.uid))
+                logger.warning("run %s cannot be released yet: %s", run_id, error)
+                self._tasks.spawn(partial(self._go_on_giving_up, run_id, uid))
 
     async def _go_on_giving_up(self, run_id: str, uid: str) -> None:
         release = partial(self._release_unless_held, run_id, uid)

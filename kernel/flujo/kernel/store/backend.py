@@ -35,6 +35,8 @@ from flujo.kernel.journal.rows import EventRow
 from flujo.kernel.journal.state import UNFINISHED
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
 
+from .fleet import Member
+
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -261,6 +263,9 @@ class Capabilities(NamedTuple):
     several_hosts: bool = False  # those processes may be on several hosts, and share what has to be done
     lease_seconds: float | None = None  # without its store for so long, an owner is dead; None: its process counts
     listed_directly: bool = False  # opened without an owner, `list`, `count` and `is_alive` need no event loop
+
+
+NO_FLEET = ("its kernels are all of one host", ("flujoctl db info", "docs/many-hosts.md  # tells of fleets"))
 
 
 class StateBackend(ABC):
@@ -511,6 +516,21 @@ class StateBackend(ABC):
     async def wait_for_certainty(self) -> bool:
         """Return True once this owner is known to count as alive, False once it counts as dead for good."""
         return True
+
+    async def members(self) -> Sequence[Member]:
+        """Return the kernels that work on this store, and those that went not long ago; the newest first. Raises
+        StoreError where they are all of one host."""
+        raise StoreError(self.url, *NO_FLEET)
+
+    async def drain(self, name: str) -> Sequence[str]:
+        """Ask the kernels on a host, or the one with this id, to take no more runs and to hand over those that wait;
+        return their ids. They find out with their next heartbeat. Raises StoreError if none lives there, and where they
+        are all of one host."""
+        raise StoreError(self.url, *NO_FLEET)
+
+    async def wait_for_drain(self) -> None:
+        """Return once this owner was asked to drain. Where all owners are on one host it never returns."""
+        await anyio.sleep_forever()
 
     @abstractmethod
     async def get_definition(self, digest: str) -> StoredDefinition:
