@@ -116,7 +116,7 @@ def _times(number: int) -> str:
 
 
 def _progress(state: WorkflowState) -> str:
-    said = text.steps_done(state.done, state.steps_total) + " steps"
+    said = text.progress_of_state(state)
     if (eta := state.eta_seconds) is not None:
         said += f", about {format_duration(round(eta))} left"
     return said if state.report is None else f"{said}; {text.progress(state.report)}"

@@ -111,7 +111,11 @@ def drawn(view: View, now: int, columns: int, marks: Marks) -> list[Line]:
 def footer_of(state: WorkflowState) -> str:
     """Return how far a run is, on one line."""
     total = state.steps_total
-    text = f"{state.done} of {total} steps done" if total else f"{state.done} steps done"
+    failed = state.steps_failed
+    done = state.done - failed
+    text = f"{done} of {total} steps done" if total else f"{done} steps done"
+    if failed:
+        text += f", {failed} failed"
     if (eta := state.eta_seconds) is not None and total:
         text += f", about {format_duration(round(eta))} left"
     return text if state.report is None else f"{text}; {progress(state.report)}"

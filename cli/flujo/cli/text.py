@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
-from flujo.kernel.state import ITEMS, PER_SECOND, Failure, StepStatus, Usage, loop_of
+from flujo.kernel.state import ITEMS, PER_SECOND, Failure, RunStatus, StepStatus, Usage, loop_of
 
 from .session import harmless
 
@@ -95,9 +95,22 @@ def elapsed(started_at: int | None, finished_at: int | None, now: int) -> str:
     return format_duration(round(max(0, (finished_at or now) - started_at) / MICROSECONDS, 1))
 
 
-def steps_done(done: int, total: int | None) -> str:
-    """Return `3/7`, or `3` when the total is not known."""
+def steps_done(settled: int, total: int | None, failed: int) -> str:
+    """Return `3/7`, or `3` when the total is not known. Of the steps with an outcome, those that failed are not done."""
+    done = settled - failed
     return str(done) if total is None else f"{done}/{total}"
+
+
+def progress_of(run: RunSummary) -> str:
+    """Return how far a run of `list` is. A summary names one step that has ended the run, and counts none."""
+    return steps_done(run.steps_done, run.steps_total, int(run.status == RunStatus.FAILED and bool(run.failed_step)))
+
+
+def progress_of_state(state: WorkflowState) -> str:
+    """Return how far a run is, with the steps that failed: `3/5 steps, 1 failed`."""
+    failed = state.steps_failed
+    counted = f"{steps_done(state.done, state.steps_total, failed)} steps"
+    return f"{counted}, {failed} failed" if failed else counted
 
 
 def failure(error: Failure) -> str:
@@ -118,8 +131,7 @@ def outcome(state: WorkflowState, *, colour: bool, interrupted: bool = False) ->
     """Return one line on the status of a run."""
     word = coloured(status_word(state.status, interrupted=interrupted), colour=colour)
     took = elapsed(state.started_at, state.finished_at, state.updated_at)
-    count = steps_done(state.done, state.steps_total)
-    return f"{word}  {state.run_id}  ({state.workflow}, {count} steps, {took})"
+    return f"{word}  {state.run_id}  ({state.workflow}, {progress_of_state(state)}, {took})"
 
 
 def went_on(state: WorkflowState) -> list[str]:
@@ -194,7 +206,7 @@ def summary_row(run: RunSummary, now: int, *, interrupted: bool, style: str, wid
         run.run_id,
         run.workflow,
         status_word(run.status, interrupted=interrupted),
-        steps_done(run.steps_done, run.steps_total),
+        progress_of(run),
         instant(run.created_at, now, style),
         elapsed(run.started_at, run.finished_at or (run.updated_at if interrupted else None), now),
         str(run.retries),

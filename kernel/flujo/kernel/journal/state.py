@@ -445,6 +445,12 @@ class WorkflowState:
         return None if self.plan is None else max(len(self.plan), self.done)
 
     @property
+    def steps_failed(self) -> int:
+        """Return how many of the steps with an outcome, which `done` counts, have failed; a failed item of a loop is
+        part of a step, and counts as none where steps are planned."""
+        return sum(step.status is StepStatus.FAILED and not self.is_part(step.name) for step in self.steps.values())
+
+    @property
     def active_seconds(self) -> float:
         """Return how long some attempt has been running, waits and interruptions apart."""
         return self.active_micros / MICROSECONDS
@@ -487,9 +493,7 @@ class WorkflowState:
             return 1.0
         if not (total := self.steps_total):
             return None if self.report is None else self.report.share
-        done = self.done
-        if self.status is RunStatus.FAILED:
-            done -= sum(step.status is StepStatus.FAILED for step in self.steps.values())
+        done = self.done - (self.steps_failed if self.status is RunStatus.FAILED else 0)
         under_way = sum(step.progress.share or 0.0 for step in self.open_steps() if step.progress is not None)
         return min(1.0, (done + under_way) / total)
 

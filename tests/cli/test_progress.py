@@ -1,0 +1,53 @@
+"""How far a run is, in words: a step that has failed is not done, and is told beside those that are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flujo.kernel import RunStatus, StepStatus
+from flujo.kernel.state import StepState, WorkflowState
+
+from .conftest import Flujoctl
+
+WORKFLOW = """\
+name: {name}
+steps:
+  - {{name: a, task: noop}}
+  - {{name: b, task: fail, inputs: {{message: no}}, on_error: {on_error}}}
+  - {{name: c, task: noop}}
+"""
+
+
+@pytest.fixture
+def ended(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
+    """The commands, where one run has failed in its second step of three, and another has gone on after that."""
+    (folder / "three.yaml").write_text(WORKFLOW.format(name="three", on_error="fail"))
+    (folder / "on.yaml").write_text(WORKFLOW.format(name="on", on_error="continue"))
+    flujoctl("run", "three.yaml", "--id", "failed", "-q")
+    flujoctl("run", "on.yaml", "--id", "went-on", "-q")
+    return flujoctl
+
+
+def test_a_failed_step_is_not_done(ended: Flujoctl) -> None:
+    """Where one run is shown, the failed ones are counted beside; a list has no room for them."""
+    assert re.search(r"^progress +1/3 steps, 1 failed$", ended("inspect", "failed").out, re.MULTILINE)
+    assert "(three, 1/3 steps, 1 failed," in ended("retry", "failed").out
+    assert re.search(r"^failed +three +failed +1/3 ", ended("list").out, re.MULTILINE)
+
+
+def test_a_run_that_went_on_says_so_too(ended: Flujoctl) -> None:
+    """It has completed, and a step of it has not."""
+    assert re.search(r"^progress +2/3 steps, 1 failed$", ended("inspect", "went-on").out, re.MULTILINE)
+
+
+def test_failed_items_of_a_loop_are_no_failed_steps() -> None:
+    """Where steps are planned; the part of a failed run that is done never falls below nothing."""
+    state = WorkflowState(run_id="r", uid="u", status=RunStatus.FAILED, plan=(("loop", ()),), done=1)
+    for name in ("loop", "loop[0]", "loop[1]", "loop[2]"):
+        state.steps[name] = StepState(name, status=StepStatus.FAILED)
+
+    assert state.steps_failed == 1
+    assert state.share_done == 0.0
