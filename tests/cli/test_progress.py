@@ -45,7 +45,7 @@ def test_a_run_that_went_on_says_so_too(ended: Flujoctl) -> None:
 
 def test_failed_items_of_a_loop_are_no_failed_steps() -> None:
     """Where steps are planned; the part of a failed run that is done never falls below nothing."""
-    state = WorkflowState(run_id="r", uid="u", status=RunStatus.FAILED, plan=(("loop", ()),), done=1)
+    state = WorkflowState(run_id="r", uid="u", status=RunStatus.FAILED, plan=(("loop",),), done=1)
     for name in ("loop", "loop[0]", "loop[1]", "loop[2]"):
         state.steps[name] = StepState(name, status=StepStatus.FAILED)
 

@@ -101,6 +101,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "metrics": "object",
         "at": "instant",
     },
+    "definition text": {"digest": "text", "workflow": "text", "version": "text?", "text": "text"},
     "wait": {"kind": "text", "step": "text", "until": "instant?", "signal": "text?", "child": "text?"},
     "difference": {"step": "text", "change": "text", "detail": "text"},
     "summary": {
@@ -281,6 +282,7 @@ ANSWERS: Mapping[str, str] = {
     "unpause": "run",
     "inspect": "run",
     "inspect --step": "step",
+    "inspect --definition": "definition text",
     "wait": "run",
     "wait (several runs)": "[run]",
     "list": "[summary]",

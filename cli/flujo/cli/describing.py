@@ -18,6 +18,7 @@ from flujo.kernel.programs import EVERY_STEP, KEYS, Retention, choice_in
 from flujo.kernel.state import LIVE
 
 from . import sources, text
+from .definition_texts import stored_definition
 from .find_run import every_run
 
 CHILDREN_SHOWN = 10
@@ -58,10 +59,10 @@ async def _first(found: Any, number: int) -> Any:
 
 async def _retention(runs: Observer, state: WorkflowState) -> Retention | None:
     """Return how long the definition of a run says that it is kept."""
-    if state.definition is None:
-        return None
     try:
-        stored = await runs.backend.get_definition(state.definition)
+        stored = await stored_definition(runs, state)
+        if stored is None:
+            return None
         return sources.from_stored_text(stored, state).retention if "retention" in stored.text else None
     except FlujoError:  # a definition that only an older release could read
         return None

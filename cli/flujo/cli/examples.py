@@ -54,6 +54,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "flujoctl inspect @last",
         "flujoctl inspect report-2 --step shrink  # its output and its error in full",
         "flujoctl inspect report-1 -o json",
+        "flujoctl inspect report-2 --at 3  # as it stood after its third event",
+        "flujoctl inspect report-1 --definition  # the text that it goes by",
     ),
     "watch": (
         "flujoctl watch report-1",
@@ -86,6 +88,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "diff": (
         "flujoctl diff report-2",
         "flujoctl diff report-2 report.yaml -o json",
+        "flujoctl diff report-1 report-2  # two runs: inputs, definitions, and what became of each step",
     ),
     "top": ("flujoctl top --workflow report | head -20",),
     "stats": (

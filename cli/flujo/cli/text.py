@@ -96,7 +96,7 @@ def elapsed(started_at: int | None, finished_at: int | None, now: int) -> str:
 
 
 def steps_done(settled: int, total: int | None, failed: int) -> str:
-    """Return `3/7`, or `3` when the total is not known. Of the steps with an outcome, those that failed are not done."""
+    """Return `3/7`, or `3` when the total is not known. A step that has failed has an outcome, and is not done."""
     done = settled - failed
     return str(done) if total is None else f"{done}/{total}"
 

@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 from .checked_calls import checked
 from .durations import Duration
 from .errors import (
+    InvalidNameError,
     RunCancelled,
     RunFailed,
     RunPaused,
@@ -26,6 +27,7 @@ from .errors import (
 from .execution.programs import Result_co, Workflow
 from .journal.events import Event
 from .journal.explanation import Explanation, Reason, Why
+from .journal.fold import fold
 from .journal.requests import check_request_id
 from .journal.rest import Rest
 from .journal.state import RunStatus, WorkflowState
@@ -40,6 +42,7 @@ from .store.backend import Order, Page
 from .store.filters import RunQuery
 from .store.following import Followed, RunEvent, WatchQuery, check_types
 from .store.pruning import LISTED, SETTLED_RUNS, PruneResult, Selection, SelectionOptions
+from .store.reading import READ_EVENTS
 from .store.run_logs import LogChoice, LogLine, LogOptions, LogPart
 from .values import MAX_INPUT_BYTES, encode, encode_given
 
@@ -88,6 +91,7 @@ __all__ = [
     "check_variable_name",
     "encode_given",
     "result_of",
+    "state_as_of",
 ]
 
 
@@ -343,6 +347,20 @@ class RunHandle(Generic[Result_co]):
     async def cancel(self, reason: str | None = None) -> CancelOutcome:
         """Ask the run to stop."""
         return await self.runs.cancel(self.run_id, reason)
+
+
+async def state_as_of(runs: StoredRuns, run_id: str, seq: int) -> WorkflowState:
+    """Return a run as it stood after its event `seq`, by the events up to that one, of a store or of a server.
+
+    Raises RunNotFoundError, InvalidNameError for an event that the run does not have."""
+    summary = await runs.summary(run_id)
+    if isinstance(seq, bool) or not 1 <= seq <= summary.seq:
+        raise InvalidNameError("event", seq, f"run {run_id!r} has the events 1 to {summary.seq}")
+    state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
+    while state.seq < seq:
+        for event in await runs.events(run_id, state.seq, limit=min(READ_EVENTS, seq - state.seq), uid=summary.uid):
+            fold(state, event)
+    return state
 
 
 def result_of(state: WorkflowState) -> Any:

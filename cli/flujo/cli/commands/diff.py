@@ -1,41 +1,55 @@
-"""`flujoctl diff`: how a definition differs from the one a run has stored, before anything is touched."""
+"""`flujoctl diff`: how a definition differs from the one a run has stored, before anything is touched; or two runs."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
 import click
 
-from flujo.cli import sources
+from flujo.cli import comparing, sources, text
 from flujo.cli.connect import reading
+from flujo.cli.definition_texts import stored_definition
 from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
-from flujo.cli.session import Session, declare, run_async
-from flujo.kernel import Workflow, WorkflowState
-from flujo.kernel.errors import Difference, StateIncompatibilityError
+from flujo.cli.session import Session, declare, has_colour, run_async
+from flujo.kernel import StoredDefinition, StoredRuns, Workflow, WorkflowState
+from flujo.kernel.errors import Difference, RunNotFoundError, StateIncompatibilityError
 from flujo.kernel.transitions import require_compatible
+
+COLOURS = {"+": "32", "-": "31", "@": "36"}
+"""The colours of a line, by its first character."""
+
+Told = tuple[WorkflowState, StoredDefinition | None]
+"""A run, and the text of its definition if it has one."""
 
 
 @declare("diff", formats=("table", "json", "jsonl", "yaml"))
 @click.argument("run_id", metavar="ID")
-@click.argument("file", metavar="[FILE]", required=False)
-def command(session: Session, run_id: str, file: str | None) -> int:
+@click.argument("other", metavar="[FILE|ID]", required=False)
+def command(session: Session, run_id: str, other: str | None) -> int:
     """Compare the inputs and the completed steps of a run with FILE, by default with what it was started from.
 
-    Ends with 0 when the run can be resumed with it, and with 4 when it contradicts a completed step.
+    Ends with 0 when the run can be resumed with it, and with 4 when it contradicts a completed step. With another ID
+    it compares two runs: inputs, definitions, and what became of each step. Texts are compared line by line.
     """
 
-    async def read() -> WorkflowState:
+    async def read() -> tuple[Told, Told | None]:
         async with reading(session.target) as runs:
-            return await runs.inspect(await find_run(runs, run_id))
+            one = await _told(runs, run_id)
+            return one, None if other is None or _is_file(other) else await _other_run(runs, other)
 
-    state = run_async(read)
-    current = _current(state, file)
-    if state.differences and (current is None or (state.definition is None and file is None)):
+    (state, stored), second = run_async(read)
+    if second is not None:
+        return _compare(session, (state, stored), second)
+    current = _current(state, other)
+    if state.differences and (current is None or (state.definition is None and other is None)):
         return _show_recorded(session, state)
     if current is None:
         raise click.UsageError(f"run {state.run_id!r} was started by a program with its own workflow; compare it there")
+    _show_texts(session, state, stored, current)
     try:
         require_compatible(state, current.as_started(state))
     except StateIncompatibilityError as error:
@@ -47,6 +61,25 @@ def command(session: Session, run_id: str, file: str | None) -> int:
     return 0
 
 
+async def _told(runs: StoredRuns, given: str) -> Told:
+    state = await runs.inspect(await find_run(runs, given))
+    return state, await stored_definition(runs, state)
+
+
+async def _other_run(runs: StoredRuns, given: str) -> Told:
+    try:
+        return await _told(runs, given)
+    except RunNotFoundError as error:
+        raise SourceNotFoundError(
+            f"there is no file {given!r}, and no run of that id", ["flujoctl list", *error.hints]
+        ) from error
+
+
+def _is_file(name: str) -> bool:
+    """True for what can only be meant as a file or a module: a run id has no slash, no colon and no such ending."""
+    return os.path.exists(name) or name.endswith((".yaml", ".yml", ".py")) or "/" in name or ":" in name
+
+
 def _what(state: WorkflowState) -> str:
     if state.definition is None:
         return "the inputs (steps are compared when it is resumed)"
@@ -56,6 +89,35 @@ def _what(state: WorkflowState) -> str:
 def _show(session: Session, found: Sequence[Difference]) -> None:
     if session.output != "table":
         emit_all([difference._asdict() for difference in found], session.output)
+
+
+def _show_texts(session: Session, state: WorkflowState, stored: StoredDefinition | None, current: Workflow) -> None:
+    """Show how the text of a definition has changed, whether that matters to the run or not."""
+    if session.output != "table" or stored is None or current.definition is None:
+        return
+    if changed := list(comparing.line_by_line(stored.text, current.definition.text)):
+        _print_lines([f"--- run {state.run_id}", f"+++ {current.file or current.name}", *changed])
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    colour = has_colour(sys.stdout)
+    for line in map(text.printable, lines):
+        code = COLOURS.get(line[:1]) if colour else None
+        print(line if code is None else f"\x1b[{code}m{line}\x1b[0m")
+
+
+def _compare(session: Session, one: Told, other: Told) -> int:
+    found = list(comparing.differences(comparing.facts_of(*one), comparing.facts_of(*other)))
+    _show(session, found)
+    if session.output == "table":
+        names = f"runs {one[0].run_id} and {other[0].run_id}"
+        if not found:
+            print(f"{names} do not differ")
+        for number, each in enumerate(found):
+            between = [""] if number else []
+            begins = [f"--- {one[0].run_id} {each.step}", f"+++ {other[0].run_id} {each.step}"]
+            _print_lines([*between, *begins, *each.detail.splitlines()])
+    return 0
 
 
 def _show_recorded(session: Session, state: WorkflowState) -> int:

@@ -9,16 +9,21 @@ import click
 
 from flujo.cli import sources, text
 from flujo.cli.connect import reading
+from flujo.cli.definition_texts import stored_definition
 from flujo.cli.describing import Surroundings, described, surroundings_of
+from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit, emit_run
 from flujo.cli.repetition import find_repetition
 from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
 from flujo.cli.shared_workspaces import note_shared_workspace
-from flujo.kernel import RunStatus, StepState, SystemClock, WorkflowState
+from flujo.kernel import RunStatus, StepState, StoredDefinition, SystemClock, WorkflowState
+from flujo.kernel.api import state_as_of
+from flujo.kernel.durations import format_instant
 from flujo.kernel.errors import StepNotFoundError, ways_on
 from flujo.kernel.programs import loop_of
 from flujo.kernel.state import ITEMS
+from flujo.kernel.transitions import summarize
 
 ITEMS_SHOWN = 20
 """How many items of one loop are listed at most."""
@@ -30,12 +35,25 @@ HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
 @click.argument("run_id", metavar="ID")
 @click.option("--step", "step_name", metavar="STEP", help="only this step, with its output and its error in full")
 @click.option("--show-outputs", is_flag=True, help="also show the outputs of the steps")
-def command(session: Session, run_id: str, step_name: str | None, show_outputs: bool) -> int:
+@click.option(
+    "--at", "seq", metavar="N", type=click.IntRange(1), help="as it stood after event N, which `events` lists"
+)
+@click.option("--definition", is_flag=True, help="only the text of the definition that it goes by")
+def command(
+    session: Session, run_id: str, step_name: str | None, show_outputs: bool, seq: int | None, definition: bool
+) -> int:
     """Show a run: its status, its steps, and what it waits for.
 
     ID may be shortened to its first characters, or to its last four or more, if they match exactly one run;
     @last is the newest run.
     """
+    if definition and (step_name is not None or show_outputs):
+        raise click.UsageError("--definition shows a text alone; leave --step and --show-outputs out")
+    if definition:
+        return _show_definition(session, *run_async(lambda: _read_definition(session, run_id, seq)))
+    if seq is not None:
+        state = run_async(lambda: _read_at(session, run_id, seq))
+        return _show_past(session, state, step_name, show_outputs)
 
     async def read() -> tuple[WorkflowState, Surroundings]:
         async with reading(session.target) as runs:
@@ -52,6 +70,53 @@ def command(session: Session, run_id: str, step_name: str | None, show_outputs: 
             _show_outputs(state)
         _warn(session, state)
     _suggest(session, state, is_idle)
+    return 0
+
+
+async def _read_at(session: Session, given: str, seq: int) -> WorkflowState:
+    async with reading(session.target) as runs:
+        return await state_as_of(runs, await find_run(runs, given), seq)
+
+
+def _show_past(session: Session, state: WorkflowState, step_name: str | None, show_outputs: bool) -> int:
+    """Show a run as it stood. What is to be typed, and who runs it, is of now, and not shown."""
+    if step_name is not None:
+        _show_step(session, state, step_name, state.updated_at)
+    elif not emit_run(state, session):
+        _show_run(session, state, Surroundings(summarize(state, None, 0)), False, state.updated_at)
+        if show_outputs:
+            _show_outputs(state)
+    session.note(f"as it stood after event {state.seq}, {format_instant(state.updated_at)}")
+    return 0
+
+
+async def _read_definition(
+    session: Session, given: str, seq: int | None
+) -> tuple[WorkflowState, StoredDefinition | None]:
+    async with reading(session.target) as runs:
+        found = await find_run(runs, given)
+        state = await (runs.inspect(found) if seq is None else state_as_of(runs, found, seq))
+        return state, await stored_definition(runs, state)
+
+
+def _show_definition(session: Session, state: WorkflowState, stored: StoredDefinition | None) -> int:
+    if state.definition is None:
+        raise SourceNotFoundError(
+            f"run {state.run_id!r} has no definition: its workflow is a Python function",
+            [f"flujoctl inspect {state.run_id}"],
+        )
+    if stored is None:
+        raise SourceNotFoundError(
+            f"the definition {state.definition} that run {state.run_id!r} had is not to be had here",
+            [f"flujoctl inspect {state.run_id} --definition  # the one that it has now"],
+        )
+    if session.output == "name":
+        print(stored.digest)
+    elif session.output != "table":
+        emit(stored._asdict(), session.output)
+    else:
+        shown = "\n".join(map(text.printable, stored.text.splitlines())) if sys.stdout.isatty() else stored.text
+        sys.stdout.write(shown if shown.endswith("\n") else f"{shown}\n")
     return 0
 
 
