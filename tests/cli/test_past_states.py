@@ -100,7 +100,7 @@ def test_a_definition_is_shown_alone(resumed: Flujoctl) -> None:
 
 
 def test_a_server_shows_the_same(resumed: Flujoctl, folder: Path) -> None:
-    """A definition byte by byte, a state value by value. What the run went by once it does not hand out, and says so."""
+    """A definition byte by byte, a state value by value. What the run went by once it has not, and says so."""
     seq = seq_of(resumed, "run_failed")
     calls = (["--at", seq, "-o", "json"], ["--definition"], ["--definition", "-o", "json"])
     expected = [resumed("inspect", "r", *call).out for call in calls]

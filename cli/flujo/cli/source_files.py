@@ -58,7 +58,7 @@ def ways_on(file: Path) -> tuple[str, ...]:
 def unreadable(file: Path, error: OSError) -> SourceNotFoundError:
     """Return the error of a file of data that cannot be read, or is none."""
     if isinstance(error, FileNotFoundError):
-        return missing(file)
+        return missing(file, f"ls {quote(str(file.parent))}  # what there is")
     if isinstance(error, IsADirectoryError):
         return SourceNotFoundError(f"{str(file)!r} is a folder, not a file", [f"ls {quote(str(file))}"])
     return SourceNotFoundError(f"{str(file)!r} cannot be read: {error.strerror}", [f"ls -ld {quote(str(file))}"])
