@@ -288,6 +288,7 @@ class Kernel(BlockingRuns):
     amend = waiting(AsyncKernel.amend)
     recover = waiting(AsyncKernel.recover)
     suspend = waiting(AsyncKernel.suspend)
+    drain = waiting(AsyncKernel.drain)
     look = waiting(AsyncKernel.look)
     watch_batches = _streaming(AsyncKernel.watch_batches)
     watch_runs_batches = _streaming(AsyncKernel.watch_runs_batches)
