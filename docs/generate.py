@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from man import manual
 
 from flujo.cli import answers, command_index, failures, usage
 from flujo.cli.examples import examples_of
@@ -81,7 +82,8 @@ def _flat(name: str, found: click.Command | None) -> Iterator[tuple[str, click.C
     context = click.Context(found)
     for inner in found.list_commands(context):
         command = found.get_command(context, inner)
-        if command is not None and command.name == inner and inner not in ("list", "delete"):
+        ordinary = program.get_command(context, str(command.name)) if command is not None else None
+        if command is not None and command is not ordinary:
             yield f"{name} {inner}", command
 
 
@@ -212,7 +214,12 @@ def _linked(kind: str) -> str:
     return f"{shown}, or null" if kind.endswith("?") else shown
 
 
-PAGES = {"cli.md": cli, "errors.md": errors_page, "json-output.md": answers_page}
+def manual_page() -> str:
+    """The manual page flujoctl.1."""
+    return manual(cli(), command_index.VERSION)
+
+
+PAGES = {"cli.md": cli, "flujoctl.1": manual_page, "errors.md": errors_page, "json-output.md": answers_page}
 
 
 def main(arguments: list[str]) -> str | None:

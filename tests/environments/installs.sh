@@ -37,4 +37,9 @@ try wheel "$place/wheel/bin/flujoctl"
 try pipx "$place/pipx-bin/flujoctl"
 
 "$place/tools/bin/uv" tool install --quiet --python "$("$python" -c 'import sys; print(sys.executable)')" "$root"
+for installed in "$place/folder" "$place/wheel" "$place/pipx"; do
+    page=$(find "$installed" -name flujoctl.1 | head -n 1)
+    test -n "$page" && MANPATH=${page%/man1/*} man flujoctl > /dev/null
+done
+
 try uv "$place/uv-bin/flujoctl"
