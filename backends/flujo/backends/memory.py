@@ -86,6 +86,7 @@ class MemoryStore:
     changes: list[_Stretch] = field(default_factory=list)  # every event of every run, ascending
     inbox: dict[int, Posted] = field(default_factory=dict)  # in the order of posting
     definitions: dict[str, StoredDefinition] = field(default_factory=dict)
+    workflows: dict[str, StoredDefinition] = field(default_factory=dict)  # by name
     alive: set[str] = field(default_factory=set)  # the owners whose handles are open
     dead: list[str] = field(default_factory=list)  # the owners whose handles have ended, in this order
     posts: int = 0  # requests ever posted; also the id of the last one
@@ -406,6 +407,28 @@ class InMemoryBackend(StateBackend):
             return self.store.definitions[digest]
         except KeyError:
             raise WorkflowNotFoundError(digest, ()) from None
+
+    async def put_workflow(self, definition: StoredDefinition) -> StoredDefinition | None:
+        await self._enter()
+        before = self.store.workflows.get(definition.workflow)
+        self.store.workflows[definition.workflow] = definition.of_its_text()
+        return before
+
+    async def get_workflow(self, name: str) -> StoredDefinition:
+        await self._enter()
+        try:
+            return self.store.workflows[name]
+        except KeyError:
+            raise WorkflowNotFoundError(name, ()) from None
+
+    async def list_workflows(self) -> Sequence[StoredDefinition]:
+        await self._enter()
+        return sorted(self.store.workflows.values(), key=attrgetter("workflow"))
+
+    async def delete_workflow(self, name: str) -> None:
+        await self._enter()
+        if self.store.workflows.pop(name, None) is None:
+            raise WorkflowNotFoundError(name, ())
 
     # -- keeping the store ----------------------------------------------------------------------------------------
 

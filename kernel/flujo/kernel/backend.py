@@ -8,6 +8,7 @@ from .store.backend import (
     FIXED_COLUMNS,
     READ_BYTES,
     SAME_VALUE,
+    WORKFLOW_KEYS,
     Capabilities,
     Change,
     Commit,
@@ -28,6 +29,7 @@ from .store.backend import (
     keep_fixed_columns,
     refusal,
     size_of_rows,
+    workflow_key,
 )
 from .store.filters import (
     EARLIEST,
@@ -52,6 +54,7 @@ __all__ = [
     "LATEST",
     "READ_BYTES",
     "SAME_VALUE",
+    "WORKFLOW_KEYS",
     "Capabilities",
     "Change",
     "Commit",
@@ -89,4 +92,5 @@ __all__ = [
     "refusal",
     "run_filter",
     "size_of_rows",
+    "workflow_key",
 ]

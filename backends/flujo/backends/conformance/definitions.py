@@ -87,3 +87,49 @@ async def definitions_are_told_apart(harness: Harness) -> None:
     await create(one, *(creation(f"run{n}", brings=each) for n, each in enumerate(several)))
 
     assert [await one.get_definition(each.digest) for each in several] == several
+
+
+@behaviour
+async def a_workflow_is_stored_under_its_name(harness: Harness) -> None:
+    """What is put last under a name is what everybody finds there, under the digest of its text; what it replaces is
+    returned. A definition that a run has stored stays what it was."""
+    one = await harness.open("one")
+    await create(one, creation("a", brings=DEFINITION))
+    first = StoredDefinition("whatever", "report: ä/Ö", None, "name: first\n")
+    second = first._replace(version="2", text="name: zweite\nsteps: [ü]\n")
+
+    assert await one.put_workflow(first) is None
+    assert await one.put_workflow(second) == first.of_its_text()
+    for each in (one, await harness.open("two"), await harness.open(None)):
+        assert await each.get_workflow(first.workflow) == second.of_its_text()
+        assert await each.get_definition("digest") == DEFINITION
+
+
+@behaviour
+async def workflows_are_listed_by_their_names(harness: Harness) -> None:
+    """Whatever runs have stored is not among them."""
+    one = await harness.open("one")
+    await create(one, creation("a", brings=DEFINITION))
+    put = [StoredDefinition("d", name, "1", f"name: {name}\n") for name in ("b", "a", "Z", "report", "ä")]
+    for each in put:
+        await one.put_workflow(each)
+
+    names = ["Z", "a", "b", "report", "ä"]
+    assert [each.workflow for each in await one.list_workflows()] == names
+    assert {each.text for each in await one.list_workflows()} == {each.text for each in put}
+
+
+@behaviour
+async def a_deleted_workflow_is_gone_for_everybody(harness: Harness) -> None:
+    """Deleting it once more is an error, and so is asking for it; another of its kind stays."""
+    one = await harness.open("one")
+    for name in ("report", "Report"):
+        await one.put_workflow(StoredDefinition("d", name, "1", f"name: {name}\n"))
+    await one.delete_workflow("report")
+
+    for each in (one, await harness.open("two")):
+        with raising(WorkflowNotFoundError):
+            await each.get_workflow("report")
+        with raising(WorkflowNotFoundError):
+            await each.delete_workflow("report")
+        assert [found.workflow for found in await each.list_workflows()] == ["Report"]

@@ -364,6 +364,18 @@ class FileBackend(StateBackend):
     async def get_definition(self, digest: str) -> StoredDefinition:
         return await self._read(partial(self._store.get_definition, digest))
 
+    async def put_workflow(self, definition: StoredDefinition) -> StoredDefinition | None:
+        return await self._write(partial(self._store.put_workflow, definition))
+
+    async def get_workflow(self, name: str) -> StoredDefinition:
+        return await self._read(partial(self._store.get_workflow, name))
+
+    async def list_workflows(self) -> Sequence[StoredDefinition]:
+        return await self._read(self._store.list_workflows)
+
+    async def delete_workflow(self, name: str) -> None:
+        await self._write(partial(self._store.delete_workflow, name))
+
     # -- keeping the store ----------------------------------------------------------------------------------------
 
     async def integrity(self) -> Sequence[Problem]:

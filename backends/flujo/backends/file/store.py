@@ -15,6 +15,7 @@ import shutil
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from operator import attrgetter
@@ -26,6 +27,7 @@ from flujo.backends.pages import Position
 from flujo.backends.selection import overlapping, prunable, tally
 from flujo.kernel.backend import (
     READ_BYTES,
+    WORKFLOW_KEYS,
     Change,
     Commit,
     Due,
@@ -44,6 +46,7 @@ from flujo.kernel.backend import (
     keep_fixed_columns,
     refusal,
     size_of_rows,
+    workflow_key,
 )
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -515,6 +518,36 @@ class Store:
                 ["restore this file from a backup", "or remove it: the next start of the workflow writes it again"],
             )
         return definition
+
+    def put_workflow(self, definition: StoredDefinition) -> StoredDefinition | None:
+        """Store a definition under the name of its workflow; returns what was there."""
+        try:
+            before = self.get_workflow(definition.workflow)
+        except (WorkflowNotFoundError, CorruptStoreError):  # damage that is replaced is over
+            before = None
+        self._writer.write_definitions([definition.under_its_name()])
+        return before
+
+    def get_workflow(self, name: str) -> StoredDefinition:
+        """Return what is stored under the name of a workflow."""
+        try:
+            return self.get_definition(workflow_key(name)).of_its_text()
+        except WorkflowNotFoundError:
+            raise WorkflowNotFoundError(name, ()) from None
+
+    def list_workflows(self) -> builtins.list[StoredDefinition]:
+        """Return what is stored under the names of workflows, in their order."""
+        found: builtins.list[StoredDefinition] = []
+        for path in self._paths.definitions.glob(f"{WORKFLOW_KEYS}*"):
+            if not path.name.endswith(".new"):
+                with suppress(WorkflowNotFoundError):  # another process has just removed it
+                    found.append(self.get_definition(path.name).of_its_text())
+        return sorted(found, key=attrgetter("workflow"))
+
+    def delete_workflow(self, name: str) -> None:
+        """Remove what is stored under the name of a workflow."""
+        self.get_workflow(name)
+        self._writer.remove_definition(workflow_key(name))
 
     def _shown(self, entry: Entry) -> RunSummary:
         if entry.damage is None:

@@ -182,6 +182,11 @@ class Writer:
         if new:
             self._disk.sync_folder(self._paths.definitions)
 
+    def remove_definition(self, digest: str) -> None:
+        """Remove a definition, for good on return."""
+        self._disk.remove(self._paths.definitions / safe_name(digest))
+        self._disk.sync_folder(self._paths.definitions)
+
     def remove(self, entries: Sequence[Entry]) -> list[Path]:
         """Rename runs out of the way, which is when they are gone; returns what `clear` is to remove.
 

@@ -13,6 +13,7 @@ import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from flujo.backends.pages import page_position, page_token
 from flujo.kernel.backend import (
+    WORKFLOW_KEYS,
     Capabilities,
     Change,
     Commit,
@@ -42,8 +44,10 @@ from flujo.kernel.backend import (
     StateBackend,
     StoredDefinition,
     WorkflowStats,
+    workflow_key,
 )
 from flujo.kernel.errors import (
+    CorruptStoreError,
     InvalidNameError,
     RunActiveError,
     RunFinishedError,
@@ -482,6 +486,41 @@ class PostgresBackend(StateBackend):
         if not found:
             raise WorkflowNotFoundError(digest, ())
         return self._judged(rows.definition_of, found[0])
+
+    async def put_workflow(self, definition: StoredDefinition) -> StoredDefinition | None:
+        named = definition.under_its_name()
+
+        async def put(connection: Connection) -> Sequence[Any]:
+            async with connection.transaction():
+                before = await connection.fetch(queries.DEFINITION, named.digest)
+                await connection.fetch(queries.REPLACE_DEFINITION, *rows.definition_values(named))
+                return before
+
+        found = await self._read(put)
+        with suppress(CorruptStoreError):  # damage that is replaced is over
+            return self._judged(rows.definition_of, found[0]).of_its_text() if found else None
+        return None
+
+    async def get_workflow(self, name: str) -> StoredDefinition:
+        try:
+            return (await self.get_definition(workflow_key(name))).of_its_text()
+        except WorkflowNotFoundError:
+            raise WorkflowNotFoundError(name, ()) from None
+
+    async def list_workflows(self) -> Sequence[StoredDefinition]:
+        found = await self._read(lambda connection: connection.fetch(queries.DEFINITIONS_BY_NAME, WORKFLOW_KEYS))
+        return [self._judged(rows.definition_of, row).of_its_text() for row in found]
+
+    async def delete_workflow(self, name: str) -> None:
+        key, tries = workflow_key(name), 0
+
+        async def delete(connection: Connection) -> bool:
+            nonlocal tries
+            tries += 1  # an earlier try may have done it, and not have been told so
+            return bool(await connection.fetch(queries.DELETE_DEFINITION, key)) or tries > 1
+
+        if not await self._read(delete):
+            raise WorkflowNotFoundError(name, ())
 
     # -- keeping the store ----------------------------------------------------------------------------------------
 

@@ -159,6 +159,17 @@ async def post(run_id: str, request: Request, store: str, connection: Connection
 
 DEFINITION = f"SELECT {rows.DEFINITION} FROM @.definitions d WHERE d.digest = $1"
 
+DEFINITIONS_BY_NAME = (
+    f"SELECT {rows.DEFINITION} FROM @.definitions d WHERE starts_with(d.digest, $1) "
+    "ORDER BY convert_to(d.workflow, 'UTF8')"
+)
+
+REPLACE_DEFINITION = """
+INSERT INTO @.definitions VALUES ($1, $2, $3, $4, $5) ON CONFLICT (digest) DO UPDATE SET
+    workflow = excluded.workflow, version = excluded.version, text = excluded.text, checksum = excluded.checksum"""
+
+DELETE_DEFINITION = "DELETE FROM @.definitions WHERE digest = $1 RETURNING digest"
+
 _EVENTS = f"""
 SELECT r.uid, r.seq, e.* FROM @.runs r LEFT JOIN LATERAL (
     SELECT {EVENT} FROM @.events e WHERE e.run = r.run AND e.seq > $2 ORDER BY e.seq LIMIT $3

@@ -14,7 +14,7 @@ import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -43,6 +43,7 @@ from flujo.kernel.backend import (
     StateBackend,
     StoredDefinition,
     WorkflowStats,
+    workflow_key,
 )
 from flujo.kernel.direct_calls import has_event_loop
 from flujo.kernel.errors import (
@@ -464,6 +465,34 @@ class SQLiteBackend(StateBackend):
             raise WorkflowNotFoundError(digest, ())
         with store_errors(self.url, self._files.lock):
             return checksums.definition_of(rows[0])
+
+    async def put_workflow(self, definition: StoredDefinition) -> StoredDefinition | None:
+        named = definition.under_its_name()
+
+        def put(connection: sqlite3.Connection) -> Sequence[Any]:
+            before = queries.definition_of(named.digest).rows(connection)
+            connection.execute(*queries.replace_definition(named))
+            return before
+
+        found = await self._write(put)
+        with suppress(CorruptStoreError), store_errors(self.url, self._files.lock):  # damage that is replaced is over
+            return checksums.definition_of(found[0]).of_its_text() if found else None
+        return None
+
+    async def get_workflow(self, name: str) -> StoredDefinition:
+        try:
+            return (await self.get_definition(workflow_key(name))).of_its_text()
+        except WorkflowNotFoundError:
+            raise WorkflowNotFoundError(name, ()) from None
+
+    async def list_workflows(self) -> Sequence[StoredDefinition]:
+        rows = await self._read(queries.definitions_by_name().rows)
+        with store_errors(self.url, self._files.lock):
+            return [checksums.definition_of(row).of_its_text() for row in rows]
+
+    async def delete_workflow(self, name: str) -> None:
+        if not await self._write(queries.delete_definition(workflow_key(name)).rows):
+            raise WorkflowNotFoundError(name, ())
 
     # -- keeping the store ----------------------------------------------------------------------------------------
 

@@ -12,7 +12,15 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from flujo.kernel.backend import READ_BYTES, FoundRun, RunSummary, StoredRun, size_of_rows
+from flujo.kernel.backend import (
+    READ_BYTES,
+    WORKFLOW_KEYS,
+    FoundRun,
+    RunSummary,
+    StoredDefinition,
+    StoredRun,
+    size_of_rows,
+)
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError
 
 from . import blobs, checksums, removals, segments
@@ -127,6 +135,24 @@ def last_request() -> Statement:
 def definition_of(digest: str) -> Statement:
     """Return the stored definition, as `checksums.definition_of` takes it."""
     return Statement(f"SELECT {checksums.DEFINITION} FROM definitions WHERE digest = ?", (digest,))
+
+
+def definitions_by_name() -> Statement:
+    """Return the definitions that are stored under the names of their workflows, as `checksums.definition_of` takes
+    them."""
+    sql = f"SELECT {checksums.DEFINITION} FROM definitions WHERE digest GLOB ? ORDER BY workflow"
+    return Statement(sql, (f"{WORKFLOW_KEYS}*",))
+
+
+def replace_definition(definition: StoredDefinition) -> Statement:
+    """Return what stores a definition in the place of what is under its key."""
+    values = (*definition, checksums.of_values(*definition))
+    return Statement("INSERT OR REPLACE INTO definitions VALUES (?, ?, ?, ?, ?)", values)
+
+
+def delete_definition(digest: str) -> Statement:
+    """Return what removes a definition; it returns a row if there was one."""
+    return Statement("DELETE FROM definitions WHERE digest = ? RETURNING digest", (digest,))
 
 
 def idle_runs(

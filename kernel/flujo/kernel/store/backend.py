@@ -30,7 +30,13 @@ from typing import Any, NamedTuple, Self
 
 import anyio
 
-from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, RunReplacedError, StoreError
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    RunNotFoundError,
+    RunReplacedError,
+    StoreError,
+    WorkflowNotFoundError,
+)
 from flujo.kernel.journal.rows import EventRow
 from flujo.kernel.journal.state import UNFINISHED
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
@@ -52,7 +58,25 @@ class StoredDefinition(NamedTuple):
     def is_genuine(self) -> bool:
         """False for a text that its digest contradicts: every run of that digest would execute it. A digest that is no
         SHA-256, as of a definition from elsewhere, says nothing."""
-        return SHA256.fullmatch(self.digest) is None or sha256(self.text.encode()).hexdigest() == self.digest
+        return SHA256.fullmatch(self.digest) is None or self.of_its_text().digest == self.digest
+
+    def of_its_text(self) -> StoredDefinition:
+        """Return the same text under the digest that it has."""
+        return self._replace(digest=sha256(self.text.encode()).hexdigest())
+
+    def under_its_name(self) -> StoredDefinition:
+        """Return the same text under a key that its workflow's name makes: how a backend may keep what
+        `put_workflow` stores among its definitions."""
+        return self._replace(digest=workflow_key(self.workflow))
+
+
+WORKFLOW_KEYS = "workflow-"
+"""How the keys of definitions begin that are stored under the names of their workflows; a digest is hexadecimal."""
+
+
+def workflow_key(name: str) -> str:
+    """Return the key of the definition that is stored under the name of a workflow."""
+    return WORKFLOW_KEYS + sha256(name.encode()).hexdigest()
 
 
 class Commit(NamedTuple):
@@ -535,6 +559,25 @@ class StateBackend(ABC):
     @abstractmethod
     async def get_definition(self, digest: str) -> StoredDefinition:
         """Return the stored definition; raises WorkflowNotFoundError."""
+
+    # -- workflows by name ----------------------------------------------------------------------------------------
+
+    async def put_workflow(self, definition: StoredDefinition) -> StoredDefinition | None:
+        """Store a definition under the name of its workflow, in the place of what was there, which is returned; durable
+        on return. Its digest is that of its text. Runs keep the definitions that they have stored themselves."""
+        raise StoreError(self.url, "it keeps no workflows by name")
+
+    async def get_workflow(self, name: str) -> StoredDefinition:
+        """Return what is stored under the name of a workflow, by whatever process; raises WorkflowNotFoundError."""
+        raise WorkflowNotFoundError(name, ())
+
+    async def list_workflows(self) -> Sequence[StoredDefinition]:
+        """Return every definition that is stored under the name of its workflow, in the order of the names."""
+        return ()
+
+    async def delete_workflow(self, name: str) -> None:
+        """Remove what is stored under the name of a workflow, durable on return; raises WorkflowNotFoundError."""
+        raise WorkflowNotFoundError(name, ())
 
     # -- keeping the store ----------------------------------------------------------------------------------------
 
