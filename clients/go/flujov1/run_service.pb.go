@@ -5253,6 +5253,859 @@ func (x *PruneRunsResponse) GetBytes() uint64 {
 	return 0
 }
 
+// Which runs to stop.
+type CancelRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+	Filter *RunFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+	MaxRuns int32 `protobuf:"varint,2,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
+	// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Do nothing, only say which runs there are to act on.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Who asks, for the record. At most 4000 bytes.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+	// At most 100 bytes.
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the record. At most 4000 bytes.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRunsRequest) Reset() {
+	*x = CancelRunsRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRunsRequest) ProtoMessage() {}
+
+func (x *CancelRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRunsRequest.ProtoReflect.Descriptor instead.
+func (*CancelRunsRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *CancelRunsRequest) GetFilter() *RunFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *CancelRunsRequest) GetMaxRuns() int32 {
+	if x != nil {
+		return x.MaxRuns
+	}
+	return 0
+}
+
+func (x *CancelRunsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *CancelRunsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *CancelRunsRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *CancelRunsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CancelRunsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// What became of them.
+type CancelRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs that were acted on, newest first. At most 1000.
+	Runs []*RunActedOn `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRunsResponse) Reset() {
+	*x = CancelRunsResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRunsResponse) ProtoMessage() {}
+
+func (x *CancelRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRunsResponse.ProtoReflect.Descriptor instead.
+func (*CancelRunsResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *CancelRunsResponse) GetRuns() []*RunActedOn {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *CancelRunsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Which runs to pause.
+type PauseRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+	Filter *RunFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+	MaxRuns int32 `protobuf:"varint,2,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
+	// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Do nothing, only say which runs there are to act on.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Who asks, for the record. At most 4000 bytes.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+	// At most 100 bytes.
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the record. At most 4000 bytes.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRunsRequest) Reset() {
+	*x = PauseRunsRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRunsRequest) ProtoMessage() {}
+
+func (x *PauseRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRunsRequest.ProtoReflect.Descriptor instead.
+func (*PauseRunsRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *PauseRunsRequest) GetFilter() *RunFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *PauseRunsRequest) GetMaxRuns() int32 {
+	if x != nil {
+		return x.MaxRuns
+	}
+	return 0
+}
+
+func (x *PauseRunsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *PauseRunsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *PauseRunsRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *PauseRunsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PauseRunsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// What became of them.
+type PauseRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs that were acted on, newest first. At most 1000.
+	Runs []*RunActedOn `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRunsResponse) Reset() {
+	*x = PauseRunsResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRunsResponse) ProtoMessage() {}
+
+func (x *PauseRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRunsResponse.ProtoReflect.Descriptor instead.
+func (*PauseRunsResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *PauseRunsResponse) GetRuns() []*RunActedOn {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *PauseRunsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Which runs to let go on.
+type UnpauseRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+	Filter *RunFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+	MaxRuns int32 `protobuf:"varint,2,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
+	// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Do nothing, only say which runs there are to act on.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Who asks, for the record. At most 4000 bytes.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+	// At most 100 bytes.
+	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnpauseRunsRequest) Reset() {
+	*x = UnpauseRunsRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnpauseRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnpauseRunsRequest) ProtoMessage() {}
+
+func (x *UnpauseRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnpauseRunsRequest.ProtoReflect.Descriptor instead.
+func (*UnpauseRunsRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *UnpauseRunsRequest) GetFilter() *RunFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *UnpauseRunsRequest) GetMaxRuns() int32 {
+	if x != nil {
+		return x.MaxRuns
+	}
+	return 0
+}
+
+func (x *UnpauseRunsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *UnpauseRunsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *UnpauseRunsRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *UnpauseRunsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// What became of them.
+type UnpauseRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs that were acted on, newest first. At most 1000.
+	Runs []*RunActedOn `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnpauseRunsResponse) Reset() {
+	*x = UnpauseRunsResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnpauseRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnpauseRunsResponse) ProtoMessage() {}
+
+func (x *UnpauseRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnpauseRunsResponse.ProtoReflect.Descriptor instead.
+func (*UnpauseRunsResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *UnpauseRunsResponse) GetRuns() []*RunActedOn {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *UnpauseRunsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Which runs to take up.
+type ResumeRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+	Filter *RunFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+	MaxRuns int32 `protobuf:"varint,2,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
+	// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Do nothing, only say which runs there are to act on.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Who asks, for the record. At most 4000 bytes.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+	// At most 100 bytes.
+	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRunsRequest) Reset() {
+	*x = ResumeRunsRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRunsRequest) ProtoMessage() {}
+
+func (x *ResumeRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRunsRequest.ProtoReflect.Descriptor instead.
+func (*ResumeRunsRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ResumeRunsRequest) GetFilter() *RunFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *ResumeRunsRequest) GetMaxRuns() int32 {
+	if x != nil {
+		return x.MaxRuns
+	}
+	return 0
+}
+
+func (x *ResumeRunsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ResumeRunsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ResumeRunsRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ResumeRunsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// What became of them.
+type ResumeRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs that were acted on, newest first. At most 1000.
+	Runs []*RunActedOn `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRunsResponse) Reset() {
+	*x = ResumeRunsResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRunsResponse) ProtoMessage() {}
+
+func (x *ResumeRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRunsResponse.ProtoReflect.Descriptor instead.
+func (*ResumeRunsResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *ResumeRunsResponse) GetRuns() []*RunActedOn {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *ResumeRunsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Which runs to signal.
+type SignalRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+	Filter *RunFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+	MaxRuns int32 `protobuf:"varint,2,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
+	// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Do nothing, only say which runs there are to act on.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Who asks, for the record. At most 4000 bytes.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+	// At most 100 bytes.
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Name of the signal. At most 100 bytes.
+	Name string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
+	// What it carries. Absent: null.
+	Payload       *Payload `protobuf:"bytes,8,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalRunsRequest) Reset() {
+	*x = SignalRunsRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalRunsRequest) ProtoMessage() {}
+
+func (x *SignalRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalRunsRequest.ProtoReflect.Descriptor instead.
+func (*SignalRunsRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *SignalRunsRequest) GetFilter() *RunFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *SignalRunsRequest) GetMaxRuns() int32 {
+	if x != nil {
+		return x.MaxRuns
+	}
+	return 0
+}
+
+func (x *SignalRunsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *SignalRunsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *SignalRunsRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *SignalRunsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SignalRunsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SignalRunsRequest) GetPayload() *Payload {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+// What became of them.
+type SignalRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs that were acted on, newest first. At most 1000.
+	Runs []*RunActedOn `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalRunsResponse) Reset() {
+	*x = SignalRunsResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalRunsResponse) ProtoMessage() {}
+
+func (x *SignalRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalRunsResponse.ProtoReflect.Descriptor instead.
+func (*SignalRunsResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *SignalRunsResponse) GetRuns() []*RunActedOn {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *SignalRunsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// A run that a call for many runs was about, and what became of that.
+type RunActedOn struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id. At most 100 bytes.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Which life of the run. At most 100 bytes.
+	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// How it stood before.
+	Status RunStatus `protobuf:"varint,3,opt,name=status,proto3,enum=flujo.v1.RunStatus" json:"status,omitempty"`
+	// Why it was refused, as `reason` of an error of the call for one run; empty if it was not. At most 100 bytes.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The same, as a sentence for people. At most 8000 bytes.
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunActedOn) Reset() {
+	*x = RunActedOn{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunActedOn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunActedOn) ProtoMessage() {}
+
+func (x *RunActedOn) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunActedOn.ProtoReflect.Descriptor instead.
+func (*RunActedOn) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *RunActedOn) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RunActedOn) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *RunActedOn) GetStatus() RunStatus {
+	if x != nil {
+		return x.Status
+	}
+	return RunStatus_RUN_STATUS_UNSPECIFIED
+}
+
+func (x *RunActedOn) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RunActedOn) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_flujo_v1_run_service_proto protoreflect.FileDescriptor
 
 const file_flujo_v1_run_service_proto_rawDesc = "" +
@@ -5616,7 +6469,78 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\vkept_paused\x18\x04 \x01(\x04R\n" +
 	"keptPaused\x12\x1b\n" +
 	"\tkept_live\x18\x05 \x01(\x04R\bkeptLive\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x04R\x05bytes*S\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\"\xfd\x01\n" +
+	"\x11CancelRunsRequest\x12+\n" +
+	"\x06filter\x18\x01 \x01(\v2\x13.flujo.v1.RunFilterR\x06filter\x12\x19\n" +
+	"\bmax_runs\x18\x02 \x01(\x05R\amaxRuns\x12&\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\tpageToken\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x17\n" +
+	"\x02by\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x02by\x12%\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tB\x06\xba\xe1\x18\x02\bdR\trequestId\x12\x1f\n" +
+	"\x06reason\x18\a \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x06reason\"x\n" +
+	"\x12CancelRunsResponse\x121\n" +
+	"\x04runs\x18\x01 \x03(\v2\x14.flujo.v1.RunActedOnB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\rnextPageToken\"\xfc\x01\n" +
+	"\x10PauseRunsRequest\x12+\n" +
+	"\x06filter\x18\x01 \x01(\v2\x13.flujo.v1.RunFilterR\x06filter\x12\x19\n" +
+	"\bmax_runs\x18\x02 \x01(\x05R\amaxRuns\x12&\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\tpageToken\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x17\n" +
+	"\x02by\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x02by\x12%\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tB\x06\xba\xe1\x18\x02\bdR\trequestId\x12\x1f\n" +
+	"\x06reason\x18\a \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x06reason\"w\n" +
+	"\x11PauseRunsResponse\x121\n" +
+	"\x04runs\x18\x01 \x03(\v2\x14.flujo.v1.RunActedOnB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\rnextPageToken\"\xdd\x01\n" +
+	"\x12UnpauseRunsRequest\x12+\n" +
+	"\x06filter\x18\x01 \x01(\v2\x13.flujo.v1.RunFilterR\x06filter\x12\x19\n" +
+	"\bmax_runs\x18\x02 \x01(\x05R\amaxRuns\x12&\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\tpageToken\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x17\n" +
+	"\x02by\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x02by\x12%\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tB\x06\xba\xe1\x18\x02\bdR\trequestId\"y\n" +
+	"\x13UnpauseRunsResponse\x121\n" +
+	"\x04runs\x18\x01 \x03(\v2\x14.flujo.v1.RunActedOnB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\rnextPageToken\"\xdc\x01\n" +
+	"\x11ResumeRunsRequest\x12+\n" +
+	"\x06filter\x18\x01 \x01(\v2\x13.flujo.v1.RunFilterR\x06filter\x12\x19\n" +
+	"\bmax_runs\x18\x02 \x01(\x05R\amaxRuns\x12&\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\tpageToken\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x17\n" +
+	"\x02by\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x02by\x12%\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tB\x06\xba\xe1\x18\x02\bdR\trequestId\"x\n" +
+	"\x12ResumeRunsResponse\x121\n" +
+	"\x04runs\x18\x01 \x03(\v2\x14.flujo.v1.RunActedOnB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\rnextPageToken\"\xa5\x02\n" +
+	"\x11SignalRunsRequest\x12+\n" +
+	"\x06filter\x18\x01 \x01(\v2\x13.flujo.v1.RunFilterR\x06filter\x12\x19\n" +
+	"\bmax_runs\x18\x02 \x01(\x05R\amaxRuns\x12&\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\tpageToken\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x17\n" +
+	"\x02by\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x02by\x12%\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tB\x06\xba\xe1\x18\x02\bdR\trequestId\x12\x1a\n" +
+	"\x04name\x18\a \x01(\tB\x06\xba\xe1\x18\x02\bdR\x04name\x12+\n" +
+	"\apayload\x18\b \x01(\v2\x11.flujo.v1.PayloadR\apayload\"x\n" +
+	"\x12SignalRunsResponse\x121\n" +
+	"\x04runs\x18\x01 \x03(\v2\x14.flujo.v1.RunActedOnB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\rnextPageToken\"\xb5\x01\n" +
+	"\n" +
+	"RunActedOn\x12\x1d\n" +
+	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x18\n" +
+	"\x03uid\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x03uid\x12+\n" +
+	"\x06status\x18\x03 \x01(\x0e2\x13.flujo.v1.RunStatusR\x06status\x12\x1e\n" +
+	"\x06reason\x18\x04 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x06reason\x12!\n" +
+	"\amessage\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\amessage*S\n" +
 	"\bRunOrder\x12\x19\n" +
 	"\x15RUN_ORDER_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_ORDER_CREATED\x10\x01\x12\x15\n" +
@@ -5659,7 +6583,7 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x1aIMPORT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16IMPORT_OUTCOME_CREATED\x10\x01\x12\x1c\n" +
 	"\x18IMPORT_OUTCOME_UNCHANGED\x10\x02\x12\x1a\n" +
-	"\x16IMPORT_OUTCOME_GONE_ON\x10\x032\xab\x0e\n" +
+	"\x16IMPORT_OUTCOME_GONE_ON\x10\x032\x98\x11\n" +
 	"\n" +
 	"RunService\x12A\n" +
 	"\bStartRun\x12\x19.flujo.v1.StartRunRequest\x1a\x1a.flujo.v1.StartRunResponse\x12;\n" +
@@ -5690,7 +6614,15 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\tExportRun\x12\x1a.flujo.v1.ExportRunRequest\x1a\x1b.flujo.v1.ExportRunResponse0\x01\x12F\n" +
 	"\tImportRun\x12\x1a.flujo.v1.ImportRunRequest\x1a\x1b.flujo.v1.ImportRunResponse(\x01\x12D\n" +
 	"\tDeleteRun\x12\x1a.flujo.v1.DeleteRunRequest\x1a\x1b.flujo.v1.DeleteRunResponse\x12D\n" +
-	"\tPruneRuns\x12\x1a.flujo.v1.PruneRunsRequest\x1a\x1b.flujo.v1.PruneRunsResponseB{\n" +
+	"\tPruneRuns\x12\x1a.flujo.v1.PruneRunsRequest\x1a\x1b.flujo.v1.PruneRunsResponse\x12G\n" +
+	"\n" +
+	"CancelRuns\x12\x1b.flujo.v1.CancelRunsRequest\x1a\x1c.flujo.v1.CancelRunsResponse\x12D\n" +
+	"\tPauseRuns\x12\x1a.flujo.v1.PauseRunsRequest\x1a\x1b.flujo.v1.PauseRunsResponse\x12J\n" +
+	"\vUnpauseRuns\x12\x1c.flujo.v1.UnpauseRunsRequest\x1a\x1d.flujo.v1.UnpauseRunsResponse\x12G\n" +
+	"\n" +
+	"ResumeRuns\x12\x1b.flujo.v1.ResumeRunsRequest\x1a\x1c.flujo.v1.ResumeRunsResponse\x12G\n" +
+	"\n" +
+	"SignalRuns\x12\x1b.flujo.v1.SignalRunsRequest\x1a\x1c.flujo.v1.SignalRunsResponseB{\n" +
 	"\vio.flujo.v1B\x0fRunServiceProtoP\x01Z1github.com/flujo/flujo/clients/go/flujov1;flujov1\xa2\x02\x03FLJ\xaa\x02\bFlujo.V1\xe2\x02\x14Flujo\\V1\\GPBMetadatab\x06proto3"
 
 var (
@@ -5706,7 +6638,7 @@ func file_flujo_v1_run_service_proto_rawDescGZIP() []byte {
 }
 
 var file_flujo_v1_run_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_flujo_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
+var file_flujo_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_flujo_v1_run_service_proto_goTypes = []any{
 	(RunOrder)(0),                 // 0: flujo.v1.RunOrder
 	(SignalOutcome)(0),            // 1: flujo.v1.SignalOutcome
@@ -5784,165 +6716,198 @@ var file_flujo_v1_run_service_proto_goTypes = []any{
 	(*DeleteRunResponse)(nil),     // 73: flujo.v1.DeleteRunResponse
 	(*PruneRunsRequest)(nil),      // 74: flujo.v1.PruneRunsRequest
 	(*PruneRunsResponse)(nil),     // 75: flujo.v1.PruneRunsResponse
-	nil,                           // 76: flujo.v1.StartRunRequest.LabelsEntry
-	nil,                           // 77: flujo.v1.RunFilter.LabelsEntry
-	nil,                           // 78: flujo.v1.ResumeRunRequest.SkipEntry
-	nil,                           // 79: flujo.v1.ForkRunRequest.LabelsEntry
-	(*Definition)(nil),            // 80: flujo.v1.Definition
-	(*Payload)(nil),               // 81: flujo.v1.Payload
-	(*Run)(nil),                   // 82: flujo.v1.Run
-	(RunView)(0),                  // 83: flujo.v1.RunView
-	(RunStatus)(0),                // 84: flujo.v1.RunStatus
-	(*timestamppb.Timestamp)(nil), // 85: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 86: google.protobuf.Duration
-	(*Step)(nil),                  // 87: flujo.v1.Step
-	(*Event)(nil),                 // 88: flujo.v1.Event
-	(PayloadPart)(0),              // 89: flujo.v1.PayloadPart
+	(*CancelRunsRequest)(nil),     // 76: flujo.v1.CancelRunsRequest
+	(*CancelRunsResponse)(nil),    // 77: flujo.v1.CancelRunsResponse
+	(*PauseRunsRequest)(nil),      // 78: flujo.v1.PauseRunsRequest
+	(*PauseRunsResponse)(nil),     // 79: flujo.v1.PauseRunsResponse
+	(*UnpauseRunsRequest)(nil),    // 80: flujo.v1.UnpauseRunsRequest
+	(*UnpauseRunsResponse)(nil),   // 81: flujo.v1.UnpauseRunsResponse
+	(*ResumeRunsRequest)(nil),     // 82: flujo.v1.ResumeRunsRequest
+	(*ResumeRunsResponse)(nil),    // 83: flujo.v1.ResumeRunsResponse
+	(*SignalRunsRequest)(nil),     // 84: flujo.v1.SignalRunsRequest
+	(*SignalRunsResponse)(nil),    // 85: flujo.v1.SignalRunsResponse
+	(*RunActedOn)(nil),            // 86: flujo.v1.RunActedOn
+	nil,                           // 87: flujo.v1.StartRunRequest.LabelsEntry
+	nil,                           // 88: flujo.v1.RunFilter.LabelsEntry
+	nil,                           // 89: flujo.v1.ResumeRunRequest.SkipEntry
+	nil,                           // 90: flujo.v1.ForkRunRequest.LabelsEntry
+	(*Definition)(nil),            // 91: flujo.v1.Definition
+	(*Payload)(nil),               // 92: flujo.v1.Payload
+	(*Run)(nil),                   // 93: flujo.v1.Run
+	(RunView)(0),                  // 94: flujo.v1.RunView
+	(RunStatus)(0),                // 95: flujo.v1.RunStatus
+	(*timestamppb.Timestamp)(nil), // 96: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 97: google.protobuf.Duration
+	(*Step)(nil),                  // 98: flujo.v1.Step
+	(*Event)(nil),                 // 99: flujo.v1.Event
+	(PayloadPart)(0),              // 100: flujo.v1.PayloadPart
 }
 var file_flujo_v1_run_service_proto_depIdxs = []int32{
-	80,  // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
-	81,  // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
-	76,  // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
-	82,  // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
-	83,  // 4: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
-	82,  // 5: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
-	84,  // 6: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
-	77,  // 7: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
-	85,  // 8: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
-	85,  // 9: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
-	85,  // 10: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
-	85,  // 11: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
-	85,  // 12: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
-	85,  // 13: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
+	91,  // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
+	92,  // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
+	87,  // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
+	93,  // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
+	94,  // 4: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
+	93,  // 5: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
+	95,  // 6: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
+	88,  // 7: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
+	96,  // 8: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
+	96,  // 9: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
+	96,  // 10: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
+	96,  // 11: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
+	96,  // 12: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
+	96,  // 13: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
 	10,  // 14: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
 	0,   // 15: flujo.v1.ListRunsRequest.order:type_name -> flujo.v1.RunOrder
-	82,  // 16: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
+	93,  // 16: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
 	10,  // 17: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	86,  // 18: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
-	85,  // 19: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
-	85,  // 20: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
+	97,  // 18: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
+	96,  // 19: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
+	96,  // 20: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
 	17,  // 21: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
 	18,  // 22: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
 	18,  // 23: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
-	86,  // 24: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
-	86,  // 25: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
-	86,  // 26: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
+	97,  // 24: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
+	97,  // 25: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
+	97,  // 26: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
 	19,  // 27: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
 	20,  // 28: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
-	84,  // 29: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
-	86,  // 30: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
-	86,  // 31: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
-	87,  // 32: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
-	86,  // 33: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
-	83,  // 34: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
-	82,  // 35: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
+	95,  // 29: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
+	97,  // 30: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
+	97,  // 31: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
+	98,  // 32: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
+	97,  // 33: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
+	94,  // 34: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
+	93,  // 35: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
 	27,  // 36: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
 	28,  // 37: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
 	29,  // 38: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
 	30,  // 39: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
-	82,  // 40: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
-	86,  // 41: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	88,  // 42: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
-	84,  // 43: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
+	93,  // 40: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
+	97,  // 41: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	99,  // 42: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
+	95,  // 43: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
 	10,  // 44: flujo.v1.WatchRunsRequest.filter:type_name -> flujo.v1.RunFilter
 	33,  // 45: flujo.v1.WatchRunsResponse.header:type_name -> flujo.v1.WatchRunsHeader
 	34,  // 46: flujo.v1.WatchRunsResponse.snapshot:type_name -> flujo.v1.RunSnapshot
 	35,  // 47: flujo.v1.WatchRunsResponse.events:type_name -> flujo.v1.RunEventBatch
 	37,  // 48: flujo.v1.WatchRunsResponse.bookmark:type_name -> flujo.v1.WatchRunsBookmark
-	86,  // 49: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	82,  // 50: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
+	97,  // 49: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	93,  // 50: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
 	36,  // 51: flujo.v1.RunEventBatch.events:type_name -> flujo.v1.RunEvent
-	88,  // 52: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
-	88,  // 53: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
-	89,  // 54: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
+	99,  // 52: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
+	99,  // 53: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
+	100, // 54: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
 	44,  // 55: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
-	81,  // 56: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
-	80,  // 57: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
-	78,  // 58: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
-	82,  // 59: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
-	81,  // 60: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
+	92,  // 56: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
+	91,  // 57: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
+	89,  // 58: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
+	93,  // 59: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
+	92,  // 60: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
 	1,   // 61: flujo.v1.SignalRunResponse.outcome:type_name -> flujo.v1.SignalOutcome
 	2,   // 62: flujo.v1.CancelRunResponse.outcome:type_name -> flujo.v1.CancelOutcome
 	3,   // 63: flujo.v1.PauseRunResponse.outcome:type_name -> flujo.v1.PauseOutcome
-	82,  // 64: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
-	81,  // 65: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
-	81,  // 66: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
-	81,  // 67: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
+	93,  // 64: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
+	92,  // 65: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
+	92,  // 66: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
+	92,  // 67: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
 	1,   // 68: flujo.v1.SetVariableResponse.outcome:type_name -> flujo.v1.SignalOutcome
-	81,  // 69: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
-	79,  // 70: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
-	80,  // 71: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
-	82,  // 72: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
-	84,  // 73: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
+	92,  // 69: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
+	90,  // 70: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
+	91,  // 71: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
+	93,  // 72: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
+	95,  // 73: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
 	66,  // 74: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
 	65,  // 75: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
-	85,  // 76: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
+	96,  // 76: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
 	4,   // 77: flujo.v1.Reason.why:type_name -> flujo.v1.ReasonKind
-	85,  // 78: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	96,  // 78: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
 	5,   // 79: flujo.v1.ImportedRun.outcome:type_name -> flujo.v1.ImportOutcome
 	70,  // 80: flujo.v1.ImportRunResponse.runs:type_name -> flujo.v1.ImportedRun
 	10,  // 81: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	86,  // 82: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
-	86,  // 83: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
-	82,  // 84: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
-	81,  // 85: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
-	6,   // 86: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
-	8,   // 87: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
-	11,  // 88: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
-	13,  // 89: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
-	15,  // 90: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
-	21,  // 91: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
-	23,  // 92: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
-	25,  // 93: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
-	31,  // 94: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
-	38,  // 95: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
-	40,  // 96: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
-	42,  // 97: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
-	45,  // 98: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
-	47,  // 99: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
-	49,  // 100: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
-	51,  // 101: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
-	53,  // 102: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
-	55,  // 103: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
-	57,  // 104: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
-	59,  // 105: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
-	61,  // 106: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
-	63,  // 107: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
-	67,  // 108: flujo.v1.RunService.ExportRun:input_type -> flujo.v1.ExportRunRequest
-	69,  // 109: flujo.v1.RunService.ImportRun:input_type -> flujo.v1.ImportRunRequest
-	72,  // 110: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
-	74,  // 111: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
-	7,   // 112: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
-	9,   // 113: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
-	12,  // 114: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
-	14,  // 115: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
-	16,  // 116: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
-	22,  // 117: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
-	24,  // 118: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
-	26,  // 119: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
-	32,  // 120: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
-	39,  // 121: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
-	41,  // 122: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
-	43,  // 123: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
-	46,  // 124: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
-	48,  // 125: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
-	50,  // 126: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
-	52,  // 127: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
-	54,  // 128: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
-	56,  // 129: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
-	58,  // 130: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
-	60,  // 131: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
-	62,  // 132: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
-	64,  // 133: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
-	68,  // 134: flujo.v1.RunService.ExportRun:output_type -> flujo.v1.ExportRunResponse
-	71,  // 135: flujo.v1.RunService.ImportRun:output_type -> flujo.v1.ImportRunResponse
-	73,  // 136: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
-	75,  // 137: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
-	112, // [112:138] is the sub-list for method output_type
-	86,  // [86:112] is the sub-list for method input_type
-	86,  // [86:86] is the sub-list for extension type_name
-	86,  // [86:86] is the sub-list for extension extendee
-	0,   // [0:86] is the sub-list for field type_name
+	97,  // 82: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
+	97,  // 83: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
+	93,  // 84: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
+	10,  // 85: flujo.v1.CancelRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	86,  // 86: flujo.v1.CancelRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	10,  // 87: flujo.v1.PauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	86,  // 88: flujo.v1.PauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	10,  // 89: flujo.v1.UnpauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	86,  // 90: flujo.v1.UnpauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	10,  // 91: flujo.v1.ResumeRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	86,  // 92: flujo.v1.ResumeRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	10,  // 93: flujo.v1.SignalRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	92,  // 94: flujo.v1.SignalRunsRequest.payload:type_name -> flujo.v1.Payload
+	86,  // 95: flujo.v1.SignalRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	95,  // 96: flujo.v1.RunActedOn.status:type_name -> flujo.v1.RunStatus
+	92,  // 97: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
+	6,   // 98: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
+	8,   // 99: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
+	11,  // 100: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
+	13,  // 101: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
+	15,  // 102: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
+	21,  // 103: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
+	23,  // 104: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
+	25,  // 105: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
+	31,  // 106: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
+	38,  // 107: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
+	40,  // 108: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
+	42,  // 109: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
+	45,  // 110: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
+	47,  // 111: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
+	49,  // 112: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
+	51,  // 113: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
+	53,  // 114: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
+	55,  // 115: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
+	57,  // 116: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
+	59,  // 117: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
+	61,  // 118: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
+	63,  // 119: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
+	67,  // 120: flujo.v1.RunService.ExportRun:input_type -> flujo.v1.ExportRunRequest
+	69,  // 121: flujo.v1.RunService.ImportRun:input_type -> flujo.v1.ImportRunRequest
+	72,  // 122: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
+	74,  // 123: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
+	76,  // 124: flujo.v1.RunService.CancelRuns:input_type -> flujo.v1.CancelRunsRequest
+	78,  // 125: flujo.v1.RunService.PauseRuns:input_type -> flujo.v1.PauseRunsRequest
+	80,  // 126: flujo.v1.RunService.UnpauseRuns:input_type -> flujo.v1.UnpauseRunsRequest
+	82,  // 127: flujo.v1.RunService.ResumeRuns:input_type -> flujo.v1.ResumeRunsRequest
+	84,  // 128: flujo.v1.RunService.SignalRuns:input_type -> flujo.v1.SignalRunsRequest
+	7,   // 129: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
+	9,   // 130: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
+	12,  // 131: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
+	14,  // 132: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
+	16,  // 133: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
+	22,  // 134: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
+	24,  // 135: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
+	26,  // 136: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
+	32,  // 137: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
+	39,  // 138: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
+	41,  // 139: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
+	43,  // 140: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
+	46,  // 141: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
+	48,  // 142: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
+	50,  // 143: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
+	52,  // 144: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
+	54,  // 145: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
+	56,  // 146: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
+	58,  // 147: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
+	60,  // 148: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
+	62,  // 149: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
+	64,  // 150: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
+	68,  // 151: flujo.v1.RunService.ExportRun:output_type -> flujo.v1.ExportRunResponse
+	71,  // 152: flujo.v1.RunService.ImportRun:output_type -> flujo.v1.ImportRunResponse
+	73,  // 153: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
+	75,  // 154: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
+	77,  // 155: flujo.v1.RunService.CancelRuns:output_type -> flujo.v1.CancelRunsResponse
+	79,  // 156: flujo.v1.RunService.PauseRuns:output_type -> flujo.v1.PauseRunsResponse
+	81,  // 157: flujo.v1.RunService.UnpauseRuns:output_type -> flujo.v1.UnpauseRunsResponse
+	83,  // 158: flujo.v1.RunService.ResumeRuns:output_type -> flujo.v1.ResumeRunsResponse
+	85,  // 159: flujo.v1.RunService.SignalRuns:output_type -> flujo.v1.SignalRunsResponse
+	129, // [129:160] is the sub-list for method output_type
+	98,  // [98:129] is the sub-list for method input_type
+	98,  // [98:98] is the sub-list for extension type_name
+	98,  // [98:98] is the sub-list for extension extendee
+	0,   // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_run_service_proto_init() }
@@ -5979,7 +6944,7 @@ func file_flujo_v1_run_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flujo_v1_run_service_proto_rawDesc), len(file_flujo_v1_run_service_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   74,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -47,6 +47,11 @@ const (
 	RunService_ImportRun_FullMethodName     = "/flujo.v1.RunService/ImportRun"
 	RunService_DeleteRun_FullMethodName     = "/flujo.v1.RunService/DeleteRun"
 	RunService_PruneRuns_FullMethodName     = "/flujo.v1.RunService/PruneRuns"
+	RunService_CancelRuns_FullMethodName    = "/flujo.v1.RunService/CancelRuns"
+	RunService_PauseRuns_FullMethodName     = "/flujo.v1.RunService/PauseRuns"
+	RunService_UnpauseRuns_FullMethodName   = "/flujo.v1.RunService/UnpauseRuns"
+	RunService_ResumeRuns_FullMethodName    = "/flujo.v1.RunService/ResumeRuns"
+	RunService_SignalRuns_FullMethodName    = "/flujo.v1.RunService/SignalRuns"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -381,6 +386,45 @@ type RunServiceClient interface {
 	//	  century, `max_runs` or `keep_last` is negative, a status is none, or one in which runs go on, or the filter has a
 	//	  part that is not for pruning.
 	PruneRuns(ctx context.Context, in *PruneRunsRequest, opts ...grpc.CallOption) (*PruneRunsResponse, error)
+	// Asks runs to stop, each as CancelRun does; by default those that are pending, running, waiting or paused.
+	//
+	// What CancelRuns, PauseRuns, UnpauseRuns, ResumeRuns and SignalRuns have in common: the runs that a filter chooses are acted
+	// on a page at a time, newest first, and every one of a page before the answer. What is refused to one keeps none of the
+	// others from it, and is data in the answer. Call again with `next_page_token` until that is empty. Safe to repeat with the
+	// same `request_id`, under which each run is asked once: runs that match no more are not in the answer to the repeat.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, a status is none or one of runs to which this does nothing, an
+	//	  instant is out of range, `max_runs` is negative, the page token is not of this filter, or the request id is not valid.
+	CancelRuns(ctx context.Context, in *CancelRunsRequest, opts ...grpc.CallOption) (*CancelRunsResponse, error)
+	// Asks runs to pause, each as PauseRun does; by default those that are pending, running or waiting. See CancelRuns.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+	PauseRuns(ctx context.Context, in *PauseRunsRequest, opts ...grpc.CallOption) (*PauseRunsResponse, error)
+	// Lets paused runs go on, each as UnpauseRun does. See CancelRuns.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+	UnpauseRuns(ctx context.Context, in *UnpauseRunsRequest, opts ...grpc.CallOption) (*UnpauseRunsResponse, error)
+	// Takes up runs, each as ResumeRun does, with their inputs and definitions as they are; by default those that are failed or
+	// paused, or that no live process runs. A run that a live process runs is left out. See CancelRuns.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+	ResumeRuns(ctx context.Context, in *ResumeRunsRequest, opts ...grpc.CallOption) (*ResumeRunsResponse, error)
+	// Sends a signal to runs, to each as SignalRun does; by default to those that wait, for whatever it is. See CancelRuns.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns, or the name is not one.
+	//	INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
+	//	INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
+	SignalRuns(ctx context.Context, in *SignalRunsRequest, opts ...grpc.CallOption) (*SignalRunsResponse, error)
 }
 
 type runServiceClient struct {
@@ -693,6 +737,56 @@ func (c *runServiceClient) PruneRuns(ctx context.Context, in *PruneRunsRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PruneRunsResponse)
 	err := c.cc.Invoke(ctx, RunService_PruneRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) CancelRuns(ctx context.Context, in *CancelRunsRequest, opts ...grpc.CallOption) (*CancelRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelRunsResponse)
+	err := c.cc.Invoke(ctx, RunService_CancelRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) PauseRuns(ctx context.Context, in *PauseRunsRequest, opts ...grpc.CallOption) (*PauseRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseRunsResponse)
+	err := c.cc.Invoke(ctx, RunService_PauseRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) UnpauseRuns(ctx context.Context, in *UnpauseRunsRequest, opts ...grpc.CallOption) (*UnpauseRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnpauseRunsResponse)
+	err := c.cc.Invoke(ctx, RunService_UnpauseRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) ResumeRuns(ctx context.Context, in *ResumeRunsRequest, opts ...grpc.CallOption) (*ResumeRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeRunsResponse)
+	err := c.cc.Invoke(ctx, RunService_ResumeRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) SignalRuns(ctx context.Context, in *SignalRunsRequest, opts ...grpc.CallOption) (*SignalRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignalRunsResponse)
+	err := c.cc.Invoke(ctx, RunService_SignalRuns_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -1031,6 +1125,45 @@ type RunServiceServer interface {
 	//	  century, `max_runs` or `keep_last` is negative, a status is none, or one in which runs go on, or the filter has a
 	//	  part that is not for pruning.
 	PruneRuns(context.Context, *PruneRunsRequest) (*PruneRunsResponse, error)
+	// Asks runs to stop, each as CancelRun does; by default those that are pending, running, waiting or paused.
+	//
+	// What CancelRuns, PauseRuns, UnpauseRuns, ResumeRuns and SignalRuns have in common: the runs that a filter chooses are acted
+	// on a page at a time, newest first, and every one of a page before the answer. What is refused to one keeps none of the
+	// others from it, and is data in the answer. Call again with `next_page_token` until that is empty. Safe to repeat with the
+	// same `request_id`, under which each run is asked once: runs that match no more are not in the answer to the repeat.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, a status is none or one of runs to which this does nothing, an
+	//	  instant is out of range, `max_runs` is negative, the page token is not of this filter, or the request id is not valid.
+	CancelRuns(context.Context, *CancelRunsRequest) (*CancelRunsResponse, error)
+	// Asks runs to pause, each as PauseRun does; by default those that are pending, running or waiting. See CancelRuns.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+	PauseRuns(context.Context, *PauseRunsRequest) (*PauseRunsResponse, error)
+	// Lets paused runs go on, each as UnpauseRun does. See CancelRuns.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+	UnpauseRuns(context.Context, *UnpauseRunsRequest) (*UnpauseRunsResponse, error)
+	// Takes up runs, each as ResumeRun does, with their inputs and definitions as they are; by default those that are failed or
+	// paused, or that no live process runs. A run that a live process runs is left out. See CancelRuns.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+	ResumeRuns(context.Context, *ResumeRunsRequest) (*ResumeRunsResponse, error)
+	// Sends a signal to runs, to each as SignalRun does; by default to those that wait, for whatever it is. See CancelRuns.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns, or the name is not one.
+	//	INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
+	//	INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
+	SignalRuns(context.Context, *SignalRunsRequest) (*SignalRunsResponse, error)
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -1118,6 +1251,21 @@ func (UnimplementedRunServiceServer) DeleteRun(context.Context, *DeleteRunReques
 }
 func (UnimplementedRunServiceServer) PruneRuns(context.Context, *PruneRunsRequest) (*PruneRunsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PruneRuns not implemented")
+}
+func (UnimplementedRunServiceServer) CancelRuns(context.Context, *CancelRunsRequest) (*CancelRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelRuns not implemented")
+}
+func (UnimplementedRunServiceServer) PauseRuns(context.Context, *PauseRunsRequest) (*PauseRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseRuns not implemented")
+}
+func (UnimplementedRunServiceServer) UnpauseRuns(context.Context, *UnpauseRunsRequest) (*UnpauseRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnpauseRuns not implemented")
+}
+func (UnimplementedRunServiceServer) ResumeRuns(context.Context, *ResumeRunsRequest) (*ResumeRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeRuns not implemented")
+}
+func (UnimplementedRunServiceServer) SignalRuns(context.Context, *SignalRunsRequest) (*SignalRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SignalRuns not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -1562,6 +1710,96 @@ func _RunService_PruneRuns_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_CancelRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).CancelRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_CancelRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).CancelRuns(ctx, req.(*CancelRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_PauseRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).PauseRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_PauseRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).PauseRuns(ctx, req.(*PauseRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_UnpauseRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnpauseRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).UnpauseRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_UnpauseRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).UnpauseRuns(ctx, req.(*UnpauseRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_ResumeRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).ResumeRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_ResumeRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).ResumeRuns(ctx, req.(*ResumeRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_SignalRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignalRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).SignalRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_SignalRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).SignalRuns(ctx, req.(*SignalRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1648,6 +1886,26 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PruneRuns",
 			Handler:    _RunService_PruneRuns_Handler,
+		},
+		{
+			MethodName: "CancelRuns",
+			Handler:    _RunService_CancelRuns_Handler,
+		},
+		{
+			MethodName: "PauseRuns",
+			Handler:    _RunService_PauseRuns_Handler,
+		},
+		{
+			MethodName: "UnpauseRuns",
+			Handler:    _RunService_UnpauseRuns_Handler,
+		},
+		{
+			MethodName: "ResumeRuns",
+			Handler:    _RunService_ResumeRuns_Handler,
+		},
+		{
+			MethodName: "SignalRuns",
+			Handler:    _RunService_SignalRuns_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -23,6 +23,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What became of a definition that was to be stored.
+type PutOutcome int32
+
+const (
+	// Not used by the server.
+	PutOutcome_PUT_OUTCOME_UNSPECIFIED PutOutcome = 0
+	// Nothing was stored under its name before.
+	PutOutcome_PUT_OUTCOME_CREATED PutOutcome = 1
+	// Another text was.
+	PutOutcome_PUT_OUTCOME_REPLACED PutOutcome = 2
+	// The same text was.
+	PutOutcome_PUT_OUTCOME_UNCHANGED PutOutcome = 3
+)
+
+// Enum value maps for PutOutcome.
+var (
+	PutOutcome_name = map[int32]string{
+		0: "PUT_OUTCOME_UNSPECIFIED",
+		1: "PUT_OUTCOME_CREATED",
+		2: "PUT_OUTCOME_REPLACED",
+		3: "PUT_OUTCOME_UNCHANGED",
+	}
+	PutOutcome_value = map[string]int32{
+		"PUT_OUTCOME_UNSPECIFIED": 0,
+		"PUT_OUTCOME_CREATED":     1,
+		"PUT_OUTCOME_REPLACED":    2,
+		"PUT_OUTCOME_UNCHANGED":   3,
+	}
+)
+
+func (x PutOutcome) Enum() *PutOutcome {
+	p := new(PutOutcome)
+	*p = x
+	return p
+}
+
+func (x PutOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PutOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_flujo_v1_workflow_service_proto_enumTypes[0].Descriptor()
+}
+
+func (PutOutcome) Type() protoreflect.EnumType {
+	return &file_flujo_v1_workflow_service_proto_enumTypes[0]
+}
+
+func (x PutOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PutOutcome.Descriptor instead.
+func (PutOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{0}
+}
+
 // A workflow, in short.
 type Workflow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -36,6 +93,8 @@ type Workflow struct {
 	Inputs []string `protobuf:"bytes,4,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	// How many further inputs there are.
 	InputsOmitted uint32 `protobuf:"varint,5,opt,name=inputs_omitted,json=inputsOmitted,proto3" json:"inputs_omitted,omitempty"`
+	// PutWorkflow has stored it, and DeleteWorkflow removes it; otherwise the server was started with it.
+	Stored        bool `protobuf:"varint,6,opt,name=stored,proto3" json:"stored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -103,6 +162,13 @@ func (x *Workflow) GetInputsOmitted() uint32 {
 		return x.InputsOmitted
 	}
 	return 0
+}
+
+func (x *Workflow) GetStored() bool {
+	if x != nil {
+		return x.Stored
+	}
+	return false
 }
 
 // Which page.
@@ -544,18 +610,707 @@ func (x *DefinitionProblem) GetMessage() string {
 	return ""
 }
 
+// What to store.
+type PutWorkflowRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The definition. Required.
+	Definition    *Definition `protobuf:"bytes,1,opt,name=definition,proto3" json:"definition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutWorkflowRequest) Reset() {
+	*x = PutWorkflowRequest{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutWorkflowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutWorkflowRequest) ProtoMessage() {}
+
+func (x *PutWorkflowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutWorkflowRequest.ProtoReflect.Descriptor instead.
+func (*PutWorkflowRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PutWorkflowRequest) GetDefinition() *Definition {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
+// What is stored.
+type PutWorkflowResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is.
+	Workflow *Workflow `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// What became of it.
+	Outcome       PutOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=flujo.v1.PutOutcome" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutWorkflowResponse) Reset() {
+	*x = PutWorkflowResponse{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutWorkflowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutWorkflowResponse) ProtoMessage() {}
+
+func (x *PutWorkflowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutWorkflowResponse.ProtoReflect.Descriptor instead.
+func (*PutWorkflowResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PutWorkflowResponse) GetWorkflow() *Workflow {
+	if x != nil {
+		return x.Workflow
+	}
+	return nil
+}
+
+func (x *PutWorkflowResponse) GetOutcome() PutOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return PutOutcome_PUT_OUTCOME_UNSPECIFIED
+}
+
+// What to remove.
+type DeleteWorkflowRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name. At most 800 bytes.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWorkflowRequest) Reset() {
+	*x = DeleteWorkflowRequest{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWorkflowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWorkflowRequest) ProtoMessage() {}
+
+func (x *DeleteWorkflowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWorkflowRequest.ProtoReflect.Descriptor instead.
+func (*DeleteWorkflowRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeleteWorkflowRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// It is removed.
+type DeleteWorkflowResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWorkflowResponse) Reset() {
+	*x = DeleteWorkflowResponse{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWorkflowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWorkflowResponse) ProtoMessage() {}
+
+func (x *DeleteWorkflowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWorkflowResponse.ProtoReflect.Descriptor instead.
+func (*DeleteWorkflowResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{11}
+}
+
+// What to compare.
+type DiffRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the run. At most 100 bytes.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// What to compare it with. Absent: the workflow that the server has by the run's name.
+	Definition    *Definition `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffRunRequest) Reset() {
+	*x = DiffRunRequest{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffRunRequest) ProtoMessage() {}
+
+func (x *DiffRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffRunRequest.ProtoReflect.Descriptor instead.
+func (*DiffRunRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DiffRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *DiffRunRequest) GetDefinition() *Definition {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
+// How they differ.
+type DiffRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every difference by name; empty if the run can be resumed with it. The first of them. At most 1000.
+	Differences []*RunDifference `protobuf:"bytes,1,rep,name=differences,proto3" json:"differences,omitempty"`
+	// How many further differences there are.
+	DifferencesOmitted uint32 `protobuf:"varint,2,opt,name=differences_omitted,json=differencesOmitted,proto3" json:"differences_omitted,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *DiffRunResponse) Reset() {
+	*x = DiffRunResponse{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffRunResponse) ProtoMessage() {}
+
+func (x *DiffRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffRunResponse.ProtoReflect.Descriptor instead.
+func (*DiffRunResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DiffRunResponse) GetDifferences() []*RunDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *DiffRunResponse) GetDifferencesOmitted() uint32 {
+	if x != nil {
+		return x.DifferencesOmitted
+	}
+	return 0
+}
+
+// One way a definition no longer fits what a run has recorded.
+type RunDifference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The step, or `inputs.NAME` for an input of the run. At most 4000 bytes.
+	Step string `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// One of changed, removed, renamed, reordered, inserted, misfit and outdated; later releases may know others.
+	// At most 100 bytes.
+	Change string `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	// A sentence for people. At most 8000 bytes.
+	Detail        string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunDifference) Reset() {
+	*x = RunDifference{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunDifference) ProtoMessage() {}
+
+func (x *RunDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunDifference.ProtoReflect.Descriptor instead.
+func (*RunDifference) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RunDifference) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RunDifference) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *RunDifference) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// Which page.
+type ListTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many at most. 0 means 50; more than 1000 is read as 1000.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before. Empty: the first page. At most 2000 bytes.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTasksRequest) Reset() {
+	*x = ListTasksRequest{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTasksRequest) ProtoMessage() {}
+
+func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
+func (*ListTasksRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListTasksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTasksRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// One page of tasks.
+type ListTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tasks by name; fewer than asked for, if they are large. At most 1000.
+	Tasks []*Task `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// Asks for the following page; empty when there is none. At most 2000 bytes.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTasksResponse) Reset() {
+	*x = ListTasksResponse{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTasksResponse) ProtoMessage() {}
+
+func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
+func (*ListTasksResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListTasksResponse) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *ListTasksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Something that a step can call.
+type Task struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name. At most 800 bytes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// It comes with flujo; otherwise an installed package brings it along.
+	BuiltIn bool `protobuf:"varint,2,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
+	// What it does, for people; of one that cannot be used, why. At most 8000 bytes.
+	Summary string `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
+	// The inputs it takes, in order; the first of them. At most 1000.
+	Inputs []*TaskInput `protobuf:"bytes,4,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// Groups of inputs of which exactly one is needed. At most 100.
+	OneOf []*TaskInputGroup `protobuf:"bytes,5,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"`
+	// It takes any further inputs as well.
+	FurtherInputs bool `protobuf:"varint,6,opt,name=further_inputs,json=furtherInputs,proto3" json:"further_inputs,omitempty"`
+	// Other words for some inputs, and what each means. At most 100 entries of 800 bytes each.
+	Spellings map[string]string `protobuf:"bytes,7,rep,name=spellings,proto3" json:"spellings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What it returns, as JSON Schema: the JSON text of an object; empty if it does not say. At most 64 KiB.
+	ResultSchema  string `protobuf:"bytes,8,opt,name=result_schema,json=resultSchema,proto3" json:"result_schema,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Task) Reset() {
+	*x = Task{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Task) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Task) ProtoMessage() {}
+
+func (x *Task) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Task.ProtoReflect.Descriptor instead.
+func (*Task) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Task) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Task) GetBuiltIn() bool {
+	if x != nil {
+		return x.BuiltIn
+	}
+	return false
+}
+
+func (x *Task) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *Task) GetInputs() []*TaskInput {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *Task) GetOneOf() []*TaskInputGroup {
+	if x != nil {
+		return x.OneOf
+	}
+	return nil
+}
+
+func (x *Task) GetFurtherInputs() bool {
+	if x != nil {
+		return x.FurtherInputs
+	}
+	return false
+}
+
+func (x *Task) GetSpellings() map[string]string {
+	if x != nil {
+		return x.Spellings
+	}
+	return nil
+}
+
+func (x *Task) GetResultSchema() string {
+	if x != nil {
+		return x.ResultSchema
+	}
+	return ""
+}
+
+// An input of a task.
+type TaskInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name. At most 800 bytes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it may be, as JSON Schema: the JSON text of an object. At most 64 KiB.
+	Schema string `protobuf:"bytes,2,opt,name=schema,proto3" json:"schema,omitempty"`
+	// A step has to give it.
+	Required      bool `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskInput) Reset() {
+	*x = TaskInput{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskInput) ProtoMessage() {}
+
+func (x *TaskInput) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskInput.ProtoReflect.Descriptor instead.
+func (*TaskInput) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TaskInput) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TaskInput) GetSchema() string {
+	if x != nil {
+		return x.Schema
+	}
+	return ""
+}
+
+func (x *TaskInput) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+// Inputs of which exactly one is needed.
+type TaskInputGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their names. At most 100 of 800 bytes each.
+	Inputs        []string `protobuf:"bytes,1,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskInputGroup) Reset() {
+	*x = TaskInputGroup{}
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskInputGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskInputGroup) ProtoMessage() {}
+
+func (x *TaskInputGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_workflow_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskInputGroup.ProtoReflect.Descriptor instead.
+func (*TaskInputGroup) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_workflow_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TaskInputGroup) GetInputs() []string {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
 var File_flujo_v1_workflow_service_proto protoreflect.FileDescriptor
 
 const file_flujo_v1_workflow_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fflujo/v1/workflow_service.proto\x12\bflujo.v1\x1a\x15flujo/v1/limits.proto\x1a\x16flujo/v1/payload.proto\x1a\x12flujo/v1/run.proto\"\xf7\x01\n" +
+	"\x1fflujo/v1/workflow_service.proto\x12\bflujo.v1\x1a\x15flujo/v1/limits.proto\x1a\x16flujo/v1/payload.proto\x1a\x12flujo/v1/run.proto\"\x8f\x02\n" +
 	"\bWorkflow\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x06R\x04name\x12&\n" +
 	"\aversion\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xe8\aH\x00R\aversion\x88\x01\x01\x129\n" +
 	"\x11definition_digest\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\x80\x01H\x01R\x10definitionDigest\x88\x01\x01\x12\"\n" +
 	"\x06inputs\x18\x04 \x03(\tB\n" +
 	"\xba\xe1\x18\x06\b\xa0\x06\x10\xe8\aR\x06inputs\x12%\n" +
-	"\x0einputs_omitted\x18\x05 \x01(\rR\rinputsOmittedB\n" +
+	"\x0einputs_omitted\x18\x05 \x01(\rR\rinputsOmitted\x12\x16\n" +
+	"\x06stored\x18\x06 \x01(\bR\x06storedB\n" +
 	"\n" +
 	"\b_versionB\x14\n" +
 	"\x12_definition_digest\"[\n" +
@@ -590,11 +1345,68 @@ const file_flujo_v1_workflow_service_proto_rawDesc = "" +
 	"\x11DefinitionProblem\x12\x12\n" +
 	"\x04line\x18\x01 \x01(\rR\x04line\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\rR\x06column\x12!\n" +
-	"\amessage\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\amessage2\x8a\x02\n" +
+	"\amessage\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\amessage\"J\n" +
+	"\x12PutWorkflowRequest\x124\n" +
+	"\n" +
+	"definition\x18\x01 \x01(\v2\x14.flujo.v1.DefinitionR\n" +
+	"definition\"u\n" +
+	"\x13PutWorkflowResponse\x12.\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x12.flujo.v1.WorkflowR\bworkflow\x12.\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x14.flujo.v1.PutOutcomeR\aoutcome\"4\n" +
+	"\x15DeleteWorkflowRequest\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x06R\x04name\"\x18\n" +
+	"\x16DeleteWorkflowResponse\"e\n" +
+	"\x0eDiffRunRequest\x12\x1d\n" +
+	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x124\n" +
+	"\n" +
+	"definition\x18\x02 \x01(\v2\x14.flujo.v1.DefinitionR\n" +
+	"definition\"\x86\x01\n" +
+	"\x0fDiffRunResponse\x12B\n" +
+	"\vdifferences\x18\x01 \x03(\v2\x17.flujo.v1.RunDifferenceB\a\xba\xe1\x18\x03\x10\xe8\aR\vdifferences\x12/\n" +
+	"\x13differences_omitted\x18\x02 \x01(\rR\x12differencesOmitted\"m\n" +
+	"\rRunDifference\x12\x1b\n" +
+	"\x04step\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04step\x12\x1e\n" +
+	"\x06change\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x06change\x12\x1f\n" +
+	"\x06detail\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\x06detail\"W\n" +
+	"\x10ListTasksRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12&\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\tpageToken\"s\n" +
+	"\x11ListTasksResponse\x12-\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x0e.flujo.v1.TaskB\a\xba\xe1\x18\x03\x10\xe8\aR\x05tasks\x12/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\rnextPageToken\"\xaf\x03\n" +
+	"\x04Task\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x06R\x04name\x12\x19\n" +
+	"\bbuilt_in\x18\x02 \x01(\bR\abuiltIn\x12!\n" +
+	"\asummary\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\asummary\x124\n" +
+	"\x06inputs\x18\x04 \x03(\v2\x13.flujo.v1.TaskInputB\a\xba\xe1\x18\x03\x10\xe8\aR\x06inputs\x127\n" +
+	"\x06one_of\x18\x05 \x03(\v2\x18.flujo.v1.TaskInputGroupB\x06\xba\xe1\x18\x02\x10dR\x05oneOf\x12%\n" +
+	"\x0efurther_inputs\x18\x06 \x01(\bR\rfurtherInputs\x12I\n" +
+	"\tspellings\x18\a \x03(\v2\x1d.flujo.v1.Task.SpellingsEntryB\f\xba\xe1\x18\b\b\xa0\x06\x10d\x18\xa0\x06R\tspellings\x12-\n" +
+	"\rresult_schema\x18\b \x01(\tB\b\xba\xe1\x18\x04\b\x80\x80\x04R\fresultSchema\x1a<\n" +
+	"\x0eSpellingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"f\n" +
+	"\tTaskInput\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x06R\x04name\x12 \n" +
+	"\x06schema\x18\x02 \x01(\tB\b\xba\xe1\x18\x04\b\x80\x80\x04R\x06schema\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired\"3\n" +
+	"\x0eTaskInputGroup\x12!\n" +
+	"\x06inputs\x18\x01 \x03(\tB\t\xba\xe1\x18\x05\b\xa0\x06\x10dR\x06inputs*w\n" +
+	"\n" +
+	"PutOutcome\x12\x1b\n" +
+	"\x17PUT_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13PUT_OUTCOME_CREATED\x10\x01\x12\x18\n" +
+	"\x14PUT_OUTCOME_REPLACED\x10\x02\x12\x19\n" +
+	"\x15PUT_OUTCOME_UNCHANGED\x10\x032\xb1\x04\n" +
 	"\x0fWorkflowService\x12P\n" +
 	"\rListWorkflows\x12\x1e.flujo.v1.ListWorkflowsRequest\x1a\x1f.flujo.v1.ListWorkflowsResponse\x12J\n" +
 	"\vGetWorkflow\x12\x1c.flujo.v1.GetWorkflowRequest\x1a\x1d.flujo.v1.GetWorkflowResponse\x12Y\n" +
-	"\x10ValidateWorkflow\x12!.flujo.v1.ValidateWorkflowRequest\x1a\".flujo.v1.ValidateWorkflowResponseB\x80\x01\n" +
+	"\x10ValidateWorkflow\x12!.flujo.v1.ValidateWorkflowRequest\x1a\".flujo.v1.ValidateWorkflowResponse\x12J\n" +
+	"\vPutWorkflow\x12\x1c.flujo.v1.PutWorkflowRequest\x1a\x1d.flujo.v1.PutWorkflowResponse\x12S\n" +
+	"\x0eDeleteWorkflow\x12\x1f.flujo.v1.DeleteWorkflowRequest\x1a .flujo.v1.DeleteWorkflowResponse\x12>\n" +
+	"\aDiffRun\x12\x18.flujo.v1.DiffRunRequest\x1a\x19.flujo.v1.DiffRunResponse\x12D\n" +
+	"\tListTasks\x12\x1a.flujo.v1.ListTasksRequest\x1a\x1b.flujo.v1.ListTasksResponseB\x80\x01\n" +
 	"\vio.flujo.v1B\x14WorkflowServiceProtoP\x01Z1github.com/flujo/flujo/clients/go/flujov1;flujov1\xa2\x02\x03FLJ\xaa\x02\bFlujo.V1\xe2\x02\x14Flujo\\V1\\GPBMetadatab\x06proto3"
 
 var (
@@ -609,40 +1421,72 @@ func file_flujo_v1_workflow_service_proto_rawDescGZIP() []byte {
 	return file_flujo_v1_workflow_service_proto_rawDescData
 }
 
-var file_flujo_v1_workflow_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_flujo_v1_workflow_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_flujo_v1_workflow_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_flujo_v1_workflow_service_proto_goTypes = []any{
-	(*Workflow)(nil),                 // 0: flujo.v1.Workflow
-	(*ListWorkflowsRequest)(nil),     // 1: flujo.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),    // 2: flujo.v1.ListWorkflowsResponse
-	(*GetWorkflowRequest)(nil),       // 3: flujo.v1.GetWorkflowRequest
-	(*GetWorkflowResponse)(nil),      // 4: flujo.v1.GetWorkflowResponse
-	(*ValidateWorkflowRequest)(nil),  // 5: flujo.v1.ValidateWorkflowRequest
-	(*ValidateWorkflowResponse)(nil), // 6: flujo.v1.ValidateWorkflowResponse
-	(*DefinitionProblem)(nil),        // 7: flujo.v1.DefinitionProblem
-	(*Definition)(nil),               // 8: flujo.v1.Definition
-	(*PlannedStep)(nil),              // 9: flujo.v1.PlannedStep
+	(PutOutcome)(0),                  // 0: flujo.v1.PutOutcome
+	(*Workflow)(nil),                 // 1: flujo.v1.Workflow
+	(*ListWorkflowsRequest)(nil),     // 2: flujo.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),    // 3: flujo.v1.ListWorkflowsResponse
+	(*GetWorkflowRequest)(nil),       // 4: flujo.v1.GetWorkflowRequest
+	(*GetWorkflowResponse)(nil),      // 5: flujo.v1.GetWorkflowResponse
+	(*ValidateWorkflowRequest)(nil),  // 6: flujo.v1.ValidateWorkflowRequest
+	(*ValidateWorkflowResponse)(nil), // 7: flujo.v1.ValidateWorkflowResponse
+	(*DefinitionProblem)(nil),        // 8: flujo.v1.DefinitionProblem
+	(*PutWorkflowRequest)(nil),       // 9: flujo.v1.PutWorkflowRequest
+	(*PutWorkflowResponse)(nil),      // 10: flujo.v1.PutWorkflowResponse
+	(*DeleteWorkflowRequest)(nil),    // 11: flujo.v1.DeleteWorkflowRequest
+	(*DeleteWorkflowResponse)(nil),   // 12: flujo.v1.DeleteWorkflowResponse
+	(*DiffRunRequest)(nil),           // 13: flujo.v1.DiffRunRequest
+	(*DiffRunResponse)(nil),          // 14: flujo.v1.DiffRunResponse
+	(*RunDifference)(nil),            // 15: flujo.v1.RunDifference
+	(*ListTasksRequest)(nil),         // 16: flujo.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),        // 17: flujo.v1.ListTasksResponse
+	(*Task)(nil),                     // 18: flujo.v1.Task
+	(*TaskInput)(nil),                // 19: flujo.v1.TaskInput
+	(*TaskInputGroup)(nil),           // 20: flujo.v1.TaskInputGroup
+	nil,                              // 21: flujo.v1.Task.SpellingsEntry
+	(*Definition)(nil),               // 22: flujo.v1.Definition
+	(*PlannedStep)(nil),              // 23: flujo.v1.PlannedStep
 }
 var file_flujo_v1_workflow_service_proto_depIdxs = []int32{
-	0,  // 0: flujo.v1.ListWorkflowsResponse.workflows:type_name -> flujo.v1.Workflow
-	0,  // 1: flujo.v1.GetWorkflowResponse.workflow:type_name -> flujo.v1.Workflow
-	8,  // 2: flujo.v1.GetWorkflowResponse.definition:type_name -> flujo.v1.Definition
-	9,  // 3: flujo.v1.GetWorkflowResponse.steps:type_name -> flujo.v1.PlannedStep
-	8,  // 4: flujo.v1.ValidateWorkflowRequest.definition:type_name -> flujo.v1.Definition
-	0,  // 5: flujo.v1.ValidateWorkflowResponse.workflow:type_name -> flujo.v1.Workflow
-	7,  // 6: flujo.v1.ValidateWorkflowResponse.problems:type_name -> flujo.v1.DefinitionProblem
-	7,  // 7: flujo.v1.ValidateWorkflowResponse.warnings:type_name -> flujo.v1.DefinitionProblem
-	9,  // 8: flujo.v1.ValidateWorkflowResponse.steps:type_name -> flujo.v1.PlannedStep
-	1,  // 9: flujo.v1.WorkflowService.ListWorkflows:input_type -> flujo.v1.ListWorkflowsRequest
-	3,  // 10: flujo.v1.WorkflowService.GetWorkflow:input_type -> flujo.v1.GetWorkflowRequest
-	5,  // 11: flujo.v1.WorkflowService.ValidateWorkflow:input_type -> flujo.v1.ValidateWorkflowRequest
-	2,  // 12: flujo.v1.WorkflowService.ListWorkflows:output_type -> flujo.v1.ListWorkflowsResponse
-	4,  // 13: flujo.v1.WorkflowService.GetWorkflow:output_type -> flujo.v1.GetWorkflowResponse
-	6,  // 14: flujo.v1.WorkflowService.ValidateWorkflow:output_type -> flujo.v1.ValidateWorkflowResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	1,  // 0: flujo.v1.ListWorkflowsResponse.workflows:type_name -> flujo.v1.Workflow
+	1,  // 1: flujo.v1.GetWorkflowResponse.workflow:type_name -> flujo.v1.Workflow
+	22, // 2: flujo.v1.GetWorkflowResponse.definition:type_name -> flujo.v1.Definition
+	23, // 3: flujo.v1.GetWorkflowResponse.steps:type_name -> flujo.v1.PlannedStep
+	22, // 4: flujo.v1.ValidateWorkflowRequest.definition:type_name -> flujo.v1.Definition
+	1,  // 5: flujo.v1.ValidateWorkflowResponse.workflow:type_name -> flujo.v1.Workflow
+	8,  // 6: flujo.v1.ValidateWorkflowResponse.problems:type_name -> flujo.v1.DefinitionProblem
+	8,  // 7: flujo.v1.ValidateWorkflowResponse.warnings:type_name -> flujo.v1.DefinitionProblem
+	23, // 8: flujo.v1.ValidateWorkflowResponse.steps:type_name -> flujo.v1.PlannedStep
+	22, // 9: flujo.v1.PutWorkflowRequest.definition:type_name -> flujo.v1.Definition
+	1,  // 10: flujo.v1.PutWorkflowResponse.workflow:type_name -> flujo.v1.Workflow
+	0,  // 11: flujo.v1.PutWorkflowResponse.outcome:type_name -> flujo.v1.PutOutcome
+	22, // 12: flujo.v1.DiffRunRequest.definition:type_name -> flujo.v1.Definition
+	15, // 13: flujo.v1.DiffRunResponse.differences:type_name -> flujo.v1.RunDifference
+	18, // 14: flujo.v1.ListTasksResponse.tasks:type_name -> flujo.v1.Task
+	19, // 15: flujo.v1.Task.inputs:type_name -> flujo.v1.TaskInput
+	20, // 16: flujo.v1.Task.one_of:type_name -> flujo.v1.TaskInputGroup
+	21, // 17: flujo.v1.Task.spellings:type_name -> flujo.v1.Task.SpellingsEntry
+	2,  // 18: flujo.v1.WorkflowService.ListWorkflows:input_type -> flujo.v1.ListWorkflowsRequest
+	4,  // 19: flujo.v1.WorkflowService.GetWorkflow:input_type -> flujo.v1.GetWorkflowRequest
+	6,  // 20: flujo.v1.WorkflowService.ValidateWorkflow:input_type -> flujo.v1.ValidateWorkflowRequest
+	9,  // 21: flujo.v1.WorkflowService.PutWorkflow:input_type -> flujo.v1.PutWorkflowRequest
+	11, // 22: flujo.v1.WorkflowService.DeleteWorkflow:input_type -> flujo.v1.DeleteWorkflowRequest
+	13, // 23: flujo.v1.WorkflowService.DiffRun:input_type -> flujo.v1.DiffRunRequest
+	16, // 24: flujo.v1.WorkflowService.ListTasks:input_type -> flujo.v1.ListTasksRequest
+	3,  // 25: flujo.v1.WorkflowService.ListWorkflows:output_type -> flujo.v1.ListWorkflowsResponse
+	5,  // 26: flujo.v1.WorkflowService.GetWorkflow:output_type -> flujo.v1.GetWorkflowResponse
+	7,  // 27: flujo.v1.WorkflowService.ValidateWorkflow:output_type -> flujo.v1.ValidateWorkflowResponse
+	10, // 28: flujo.v1.WorkflowService.PutWorkflow:output_type -> flujo.v1.PutWorkflowResponse
+	12, // 29: flujo.v1.WorkflowService.DeleteWorkflow:output_type -> flujo.v1.DeleteWorkflowResponse
+	14, // 30: flujo.v1.WorkflowService.DiffRun:output_type -> flujo.v1.DiffRunResponse
+	17, // 31: flujo.v1.WorkflowService.ListTasks:output_type -> flujo.v1.ListTasksResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_workflow_service_proto_init() }
@@ -659,13 +1503,14 @@ func file_flujo_v1_workflow_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flujo_v1_workflow_service_proto_rawDesc), len(file_flujo_v1_workflow_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   8,
+			NumEnums:      1,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_flujo_v1_workflow_service_proto_goTypes,
 		DependencyIndexes: file_flujo_v1_workflow_service_proto_depIdxs,
+		EnumInfos:         file_flujo_v1_workflow_service_proto_enumTypes,
 		MessageInfos:      file_flujo_v1_workflow_service_proto_msgTypes,
 	}.Build()
 	File_flujo_v1_workflow_service_proto = out.File

@@ -24,14 +24,18 @@ const (
 	WorkflowService_ListWorkflows_FullMethodName    = "/flujo.v1.WorkflowService/ListWorkflows"
 	WorkflowService_GetWorkflow_FullMethodName      = "/flujo.v1.WorkflowService/GetWorkflow"
 	WorkflowService_ValidateWorkflow_FullMethodName = "/flujo.v1.WorkflowService/ValidateWorkflow"
+	WorkflowService_PutWorkflow_FullMethodName      = "/flujo.v1.WorkflowService/PutWorkflow"
+	WorkflowService_DeleteWorkflow_FullMethodName   = "/flujo.v1.WorkflowService/DeleteWorkflow"
+	WorkflowService_DiffRun_FullMethodName          = "/flujo.v1.WorkflowService/DiffRun"
+	WorkflowService_ListTasks_FullMethodName        = "/flujo.v1.WorkflowService/ListTasks"
 )
 
 // WorkflowServiceClient is the client API for WorkflowService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
-// with a request has its text stored, and is no workflow of the server.
+// The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+// by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
 //
 // Besides the errors listed with it, every method may answer:
 //
@@ -41,7 +45,7 @@ const (
 //	PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
 //	INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
 //
-// The role viewer lists and reads; operator also has definitions looked at.
+// The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
 type WorkflowServiceClient interface {
 	// Lists the workflows by their names, a page at a time.
 	//
@@ -62,6 +66,43 @@ type WorkflowServiceClient interface {
 	//
 	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
 	ValidateWorkflow(ctx context.Context, in *ValidateWorkflowRequest, opts ...grpc.CallOption) (*ValidateWorkflowResponse, error)
+	// Stores a definition under the name of its workflow, in the place of what was stored there, durable when it answers. From
+	// then on StartRun takes it by its name, at every server of the store, also after a restart. Runs that exist keep the text
+	// they were started with. A rule of the definition about which old runs to keep is not applied by itself. Safe to repeat:
+	// `outcome` tells whether anything has changed.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: there is no definition, or it is not valid.
+	//	FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with a workflow of this name.
+	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+	PutWorkflow(ctx context.Context, in *PutWorkflowRequest, opts ...grpc.CallOption) (*PutWorkflowResponse, error)
+	// Removes what PutWorkflow has stored, durable when it answers. Runs of it go on with the text they were started with.
+	//
+	// Errors:
+	//
+	//	NOT_FOUND WORKFLOW_NOT_FOUND: nothing is stored under this name; also when the call is repeated.
+	//	FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with the workflow of this name.
+	DeleteWorkflow(ctx context.Context, in *DeleteWorkflowRequest, opts ...grpc.CallOption) (*DeleteWorkflowResponse, error)
+	// Says in what a definition contradicts the completed steps and the inputs of a run, so that a plain ResumeRun with it would
+	// be refused. Changes nothing. Without a definition, it is about the workflow that the server has by the run's name now; of
+	// a program that is what the run was found to contradict when it was paused, since steps are compared when it is resumed.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: the definition is not valid.
+	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
+	//	NOT_FOUND WORKFLOW_NOT_FOUND: no definition is given, and the server has no workflow of the run's name.
+	//	ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+	DiffRun(ctx context.Context, in *DiffRunRequest, opts ...grpc.CallOption) (*DiffRunResponse, error)
+	// Lists the tasks that steps of a definition can call on this server, by their names, a page at a time: the built-in ones,
+	// and those that installed packages bring along.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of this list.
+	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
 }
 
 type workflowServiceClient struct {
@@ -102,12 +143,52 @@ func (c *workflowServiceClient) ValidateWorkflow(ctx context.Context, in *Valida
 	return out, nil
 }
 
+func (c *workflowServiceClient) PutWorkflow(ctx context.Context, in *PutWorkflowRequest, opts ...grpc.CallOption) (*PutWorkflowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutWorkflowResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_PutWorkflow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workflowServiceClient) DeleteWorkflow(ctx context.Context, in *DeleteWorkflowRequest, opts ...grpc.CallOption) (*DeleteWorkflowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteWorkflowResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_DeleteWorkflow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workflowServiceClient) DiffRun(ctx context.Context, in *DiffRunRequest, opts ...grpc.CallOption) (*DiffRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiffRunResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_DiffRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workflowServiceClient) ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTasksResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_ListTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkflowServiceServer is the server API for WorkflowService service.
 // All implementations must embed UnimplementedWorkflowServiceServer
 // for forward compatibility.
 //
-// The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
-// with a request has its text stored, and is no workflow of the server.
+// The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+// by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
 //
 // Besides the errors listed with it, every method may answer:
 //
@@ -117,7 +198,7 @@ func (c *workflowServiceClient) ValidateWorkflow(ctx context.Context, in *Valida
 //	PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
 //	INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
 //
-// The role viewer lists and reads; operator also has definitions looked at.
+// The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
 type WorkflowServiceServer interface {
 	// Lists the workflows by their names, a page at a time.
 	//
@@ -138,6 +219,43 @@ type WorkflowServiceServer interface {
 	//
 	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
 	ValidateWorkflow(context.Context, *ValidateWorkflowRequest) (*ValidateWorkflowResponse, error)
+	// Stores a definition under the name of its workflow, in the place of what was stored there, durable when it answers. From
+	// then on StartRun takes it by its name, at every server of the store, also after a restart. Runs that exist keep the text
+	// they were started with. A rule of the definition about which old runs to keep is not applied by itself. Safe to repeat:
+	// `outcome` tells whether anything has changed.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: there is no definition, or it is not valid.
+	//	FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with a workflow of this name.
+	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+	PutWorkflow(context.Context, *PutWorkflowRequest) (*PutWorkflowResponse, error)
+	// Removes what PutWorkflow has stored, durable when it answers. Runs of it go on with the text they were started with.
+	//
+	// Errors:
+	//
+	//	NOT_FOUND WORKFLOW_NOT_FOUND: nothing is stored under this name; also when the call is repeated.
+	//	FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with the workflow of this name.
+	DeleteWorkflow(context.Context, *DeleteWorkflowRequest) (*DeleteWorkflowResponse, error)
+	// Says in what a definition contradicts the completed steps and the inputs of a run, so that a plain ResumeRun with it would
+	// be refused. Changes nothing. Without a definition, it is about the workflow that the server has by the run's name now; of
+	// a program that is what the run was found to contradict when it was paused, since steps are compared when it is resumed.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: the definition is not valid.
+	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
+	//	NOT_FOUND WORKFLOW_NOT_FOUND: no definition is given, and the server has no workflow of the run's name.
+	//	ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+	DiffRun(context.Context, *DiffRunRequest) (*DiffRunResponse, error)
+	// Lists the tasks that steps of a definition can call on this server, by their names, a page at a time: the built-in ones,
+	// and those that installed packages bring along.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of this list.
+	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)
 	mustEmbedUnimplementedWorkflowServiceServer()
 }
 
@@ -156,6 +274,18 @@ func (UnimplementedWorkflowServiceServer) GetWorkflow(context.Context, *GetWorkf
 }
 func (UnimplementedWorkflowServiceServer) ValidateWorkflow(context.Context, *ValidateWorkflowRequest) (*ValidateWorkflowResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ValidateWorkflow not implemented")
+}
+func (UnimplementedWorkflowServiceServer) PutWorkflow(context.Context, *PutWorkflowRequest) (*PutWorkflowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutWorkflow not implemented")
+}
+func (UnimplementedWorkflowServiceServer) DeleteWorkflow(context.Context, *DeleteWorkflowRequest) (*DeleteWorkflowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteWorkflow not implemented")
+}
+func (UnimplementedWorkflowServiceServer) DiffRun(context.Context, *DiffRunRequest) (*DiffRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiffRun not implemented")
+}
+func (UnimplementedWorkflowServiceServer) ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTasks not implemented")
 }
 func (UnimplementedWorkflowServiceServer) mustEmbedUnimplementedWorkflowServiceServer() {}
 func (UnimplementedWorkflowServiceServer) testEmbeddedByValue()                         {}
@@ -232,6 +362,78 @@ func _WorkflowService_ValidateWorkflow_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkflowService_PutWorkflow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutWorkflowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).PutWorkflow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_PutWorkflow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).PutWorkflow(ctx, req.(*PutWorkflowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkflowService_DeleteWorkflow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteWorkflowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).DeleteWorkflow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_DeleteWorkflow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).DeleteWorkflow(ctx, req.(*DeleteWorkflowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkflowService_DiffRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiffRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).DiffRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_DiffRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).DiffRun(ctx, req.(*DiffRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkflowService_ListTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).ListTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_ListTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).ListTasks(ctx, req.(*ListTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // WorkflowService_ServiceDesc is the grpc.ServiceDesc for WorkflowService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -250,6 +452,22 @@ var WorkflowService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ValidateWorkflow",
 			Handler:    _WorkflowService_ValidateWorkflow_Handler,
+		},
+		{
+			MethodName: "PutWorkflow",
+			Handler:    _WorkflowService_PutWorkflow_Handler,
+		},
+		{
+			MethodName: "DeleteWorkflow",
+			Handler:    _WorkflowService_DeleteWorkflow_Handler,
+		},
+		{
+			MethodName: "DiffRun",
+			Handler:    _WorkflowService_DiffRun_Handler,
+		},
+		{
+			MethodName: "ListTasks",
+			Handler:    _WorkflowService_ListTasks_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -2730,3 +2730,429 @@ class PruneRunsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PruneRunsResponse: _TypeAlias = PruneRunsResponse  # noqa: Y015
+
+@_typing.final
+class CancelRunsRequest(_message.Message):
+    """Which runs to stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    max_runs: _builtins.int
+    """How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer."""
+    page_token: _builtins.str
+    """`next_page_token` of the answer before. Empty: begin. At most 2000 bytes."""
+    dry_run: _builtins.bool
+    """Do nothing, only say which runs there are to act on."""
+    by: _builtins.str
+    """Who asks, for the record. At most 4000 bytes."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
+    reason: _builtins.str
+    """Why, for the record. At most 4000 bytes."""
+    @_builtins.property
+    def filter(self) -> Global___RunFilter:
+        """Which runs: at least one part is given. Of those statuses in which this does something; without any, the default."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___RunFilter | None = ...,
+        max_runs: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "dry_run", b"dry_run", "filter", b"filter", "max_runs", b"max_runs", "page_token", b"page_token", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRunsRequest: _TypeAlias = CancelRunsRequest  # noqa: Y015
+
+@_typing.final
+class CancelRunsResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunActedOn]:
+        """The runs that were acted on, newest first. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___RunActedOn] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRunsResponse: _TypeAlias = CancelRunsResponse  # noqa: Y015
+
+@_typing.final
+class PauseRunsRequest(_message.Message):
+    """Which runs to pause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    max_runs: _builtins.int
+    """How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer."""
+    page_token: _builtins.str
+    """`next_page_token` of the answer before. Empty: begin. At most 2000 bytes."""
+    dry_run: _builtins.bool
+    """Do nothing, only say which runs there are to act on."""
+    by: _builtins.str
+    """Who asks, for the record. At most 4000 bytes."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
+    reason: _builtins.str
+    """Why, for the record. At most 4000 bytes."""
+    @_builtins.property
+    def filter(self) -> Global___RunFilter:
+        """Which runs: at least one part is given. Of those statuses in which this does something; without any, the default."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___RunFilter | None = ...,
+        max_runs: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "dry_run", b"dry_run", "filter", b"filter", "max_runs", b"max_runs", "page_token", b"page_token", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRunsRequest: _TypeAlias = PauseRunsRequest  # noqa: Y015
+
+@_typing.final
+class PauseRunsResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunActedOn]:
+        """The runs that were acted on, newest first. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___RunActedOn] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRunsResponse: _TypeAlias = PauseRunsResponse  # noqa: Y015
+
+@_typing.final
+class UnpauseRunsRequest(_message.Message):
+    """Which runs to let go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    max_runs: _builtins.int
+    """How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer."""
+    page_token: _builtins.str
+    """`next_page_token` of the answer before. Empty: begin. At most 2000 bytes."""
+    dry_run: _builtins.bool
+    """Do nothing, only say which runs there are to act on."""
+    by: _builtins.str
+    """Who asks, for the record. At most 4000 bytes."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
+    @_builtins.property
+    def filter(self) -> Global___RunFilter:
+        """Which runs: at least one part is given. Of those statuses in which this does something; without any, the default."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___RunFilter | None = ...,
+        max_runs: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "dry_run", b"dry_run", "filter", b"filter", "max_runs", b"max_runs", "page_token", b"page_token", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpauseRunsRequest: _TypeAlias = UnpauseRunsRequest  # noqa: Y015
+
+@_typing.final
+class UnpauseRunsResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunActedOn]:
+        """The runs that were acted on, newest first. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___RunActedOn] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpauseRunsResponse: _TypeAlias = UnpauseRunsResponse  # noqa: Y015
+
+@_typing.final
+class ResumeRunsRequest(_message.Message):
+    """Which runs to take up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    max_runs: _builtins.int
+    """How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer."""
+    page_token: _builtins.str
+    """`next_page_token` of the answer before. Empty: begin. At most 2000 bytes."""
+    dry_run: _builtins.bool
+    """Do nothing, only say which runs there are to act on."""
+    by: _builtins.str
+    """Who asks, for the record. At most 4000 bytes."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
+    @_builtins.property
+    def filter(self) -> Global___RunFilter:
+        """Which runs: at least one part is given. Of those statuses in which this does something; without any, the default."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___RunFilter | None = ...,
+        max_runs: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "dry_run", b"dry_run", "filter", b"filter", "max_runs", b"max_runs", "page_token", b"page_token", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRunsRequest: _TypeAlias = ResumeRunsRequest  # noqa: Y015
+
+@_typing.final
+class ResumeRunsResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunActedOn]:
+        """The runs that were acted on, newest first. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___RunActedOn] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRunsResponse: _TypeAlias = ResumeRunsResponse  # noqa: Y015
+
+@_typing.final
+class SignalRunsRequest(_message.Message):
+    """Which runs to signal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    max_runs: _builtins.int
+    """How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer."""
+    page_token: _builtins.str
+    """`next_page_token` of the answer before. Empty: begin. At most 2000 bytes."""
+    dry_run: _builtins.bool
+    """Do nothing, only say which runs there are to act on."""
+    by: _builtins.str
+    """Who asks, for the record. At most 4000 bytes."""
+    request_id: _builtins.str
+    """Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    At most 100 bytes.
+    """
+    name: _builtins.str
+    """Name of the signal. At most 100 bytes."""
+    @_builtins.property
+    def filter(self) -> Global___RunFilter:
+        """Which runs: at least one part is given. Of those statuses in which this does something; without any, the default."""
+
+    @_builtins.property
+    def payload(self) -> _payload_pb2.Payload:
+        """What it carries. Absent: null."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___RunFilter | None = ...,
+        max_runs: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        by: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        payload: _payload_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "dry_run", b"dry_run", "filter", b"filter", "max_runs", b"max_runs", "name", b"name", "page_token", b"page_token", "payload", b"payload", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalRunsRequest: _TypeAlias = SignalRunsRequest  # noqa: Y015
+
+@_typing.final
+class SignalRunsResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunActedOn]:
+        """The runs that were acted on, newest first. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___RunActedOn] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalRunsResponse: _TypeAlias = SignalRunsResponse  # noqa: Y015
+
+@_typing.final
+class RunActedOn(_message.Message):
+    """A run that a call for many runs was about, and what became of that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Its id. At most 100 bytes."""
+    uid: _builtins.str
+    """Which life of the run. At most 100 bytes."""
+    status: _run_pb2.RunStatus.ValueType
+    """How it stood before."""
+    reason: _builtins.str
+    """Why it was refused, as `reason` of an error of the call for one run; empty if it was not. At most 100 bytes."""
+    message: _builtins.str
+    """The same, as a sentence for people. At most 8000 bytes."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        status: _run_pb2.RunStatus.ValueType = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "run_id", b"run_id", "status", b"status", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunActedOn: _TypeAlias = RunActedOn  # noqa: Y015

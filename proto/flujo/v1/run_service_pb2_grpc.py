@@ -204,6 +204,31 @@ class RunServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.PruneRunsRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_run__service__pb2.PruneRunsResponse.FromString,
                 _registered_method=True)
+        self.CancelRuns = channel.unary_unary(
+                '/flujo.v1.RunService/CancelRuns',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.CancelRunsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.CancelRunsResponse.FromString,
+                _registered_method=True)
+        self.PauseRuns = channel.unary_unary(
+                '/flujo.v1.RunService/PauseRuns',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.PauseRunsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.PauseRunsResponse.FromString,
+                _registered_method=True)
+        self.UnpauseRuns = channel.unary_unary(
+                '/flujo.v1.RunService/UnpauseRuns',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.UnpauseRunsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.UnpauseRunsResponse.FromString,
+                _registered_method=True)
+        self.ResumeRuns = channel.unary_unary(
+                '/flujo.v1.RunService/ResumeRuns',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.ResumeRunsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.ResumeRunsResponse.FromString,
+                _registered_method=True)
+        self.SignalRuns = channel.unary_unary(
+                '/flujo.v1.RunService/SignalRuns',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.SignalRunsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.SignalRunsResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -639,6 +664,65 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelRuns(self, request, context):
+        """Asks runs to stop, each as CancelRun does; by default those that are pending, running, waiting or paused.
+
+        What CancelRuns, PauseRuns, UnpauseRuns, ResumeRuns and SignalRuns have in common: the runs that a filter chooses are acted
+        on a page at a time, newest first, and every one of a page before the answer. What is refused to one keeps none of the
+        others from it, and is data in the answer. Call again with `next_page_token` until that is empty. Safe to repeat with the
+        same `request_id`, under which each run is asked once: runs that match no more are not in the answer to the repeat.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, a status is none or one of runs to which this does nothing, an
+        instant is out of range, `max_runs` is negative, the page token is not of this filter, or the request id is not valid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseRuns(self, request, context):
+        """Asks runs to pause, each as PauseRun does; by default those that are pending, running or waiting. See CancelRuns.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpauseRuns(self, request, context):
+        """Lets paused runs go on, each as UnpauseRun does. See CancelRuns.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeRuns(self, request, context):
+        """Takes up runs, each as ResumeRun does, with their inputs and definitions as they are; by default those that are failed or
+        paused, or that no live process runs. A run that a live process runs is left out. See CancelRuns.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignalRuns(self, request, context):
+        """Sends a signal to runs, to each as SignalRun does; by default to those that wait, for whatever it is. See CancelRuns.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns, or the name is not one.
+        INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
+        INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -771,6 +855,31 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.PruneRuns,
                     request_deserializer=flujo_dot_v1_dot_run__service__pb2.PruneRunsRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_run__service__pb2.PruneRunsResponse.SerializeToString,
+            ),
+            'CancelRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelRuns,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.CancelRunsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.CancelRunsResponse.SerializeToString,
+            ),
+            'PauseRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRuns,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.PauseRunsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.PauseRunsResponse.SerializeToString,
+            ),
+            'UnpauseRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpauseRuns,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.UnpauseRunsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.UnpauseRunsResponse.SerializeToString,
+            ),
+            'ResumeRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRuns,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.ResumeRunsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.ResumeRunsResponse.SerializeToString,
+            ),
+            'SignalRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalRuns,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.SignalRunsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.SignalRunsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1515,6 +1624,141 @@ class RunService(object):
             '/flujo.v1.RunService/PruneRuns',
             flujo_dot_v1_dot_run__service__pb2.PruneRunsRequest.SerializeToString,
             flujo_dot_v1_dot_run__service__pb2.PruneRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/CancelRuns',
+            flujo_dot_v1_dot_run__service__pb2.CancelRunsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.CancelRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/PauseRuns',
+            flujo_dot_v1_dot_run__service__pb2.PauseRunsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.PauseRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpauseRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/UnpauseRuns',
+            flujo_dot_v1_dot_run__service__pb2.UnpauseRunsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.UnpauseRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/ResumeRuns',
+            flujo_dot_v1_dot_run__service__pb2.ResumeRunsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.ResumeRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/SignalRuns',
+            flujo_dot_v1_dot_run__service__pb2.SignalRunsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.SignalRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

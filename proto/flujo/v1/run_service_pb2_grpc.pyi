@@ -342,6 +342,45 @@ class RunServiceStub:
         century, `max_runs` or `keep_last` is negative, a status is none, or one in which runs go on, or the filter has a
         part that is not for pruning.
     """
+    CancelRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunsRequest, _run_service_pb2.CancelRunsResponse]
+    """Asks runs to stop, each as CancelRun does; by default those that are pending, running, waiting or paused.
+
+    What CancelRuns, PauseRuns, UnpauseRuns, ResumeRuns and SignalRuns have in common: the runs that a filter chooses are acted
+    on a page at a time, newest first, and every one of a page before the answer. What is refused to one keeps none of the
+    others from it, and is data in the answer. Call again with `next_page_token` until that is empty. Safe to repeat with the
+    same `request_id`, under which each run is asked once: runs that match no more are not in the answer to the repeat.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, a status is none or one of runs to which this does nothing, an
+        instant is out of range, `max_runs` is negative, the page token is not of this filter, or the request id is not valid.
+    """
+    PauseRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.PauseRunsRequest, _run_service_pb2.PauseRunsResponse]
+    """Asks runs to pause, each as PauseRun does; by default those that are pending, running or waiting. See CancelRuns.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+    """
+    UnpauseRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.UnpauseRunsRequest, _run_service_pb2.UnpauseRunsResponse]
+    """Lets paused runs go on, each as UnpauseRun does. See CancelRuns.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+    """
+    ResumeRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ResumeRunsRequest, _run_service_pb2.ResumeRunsResponse]
+    """Takes up runs, each as ResumeRun does, with their inputs and definitions as they are; by default those that are failed or
+    paused, or that no live process runs. A run that a live process runs is left out. See CancelRuns.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+    """
+    SignalRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SignalRunsRequest, _run_service_pb2.SignalRunsResponse]
+    """Sends a signal to runs, to each as SignalRun does; by default to those that wait, for whatever it is. See CancelRuns.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns, or the name is not one.
+      INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
+      INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
+    """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     """The runs of one server's store.
@@ -826,6 +865,75 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, `older_than` or `time_budget` is negative or more than a
             century, `max_runs` or `keep_last` is negative, a status is none, or one in which runs go on, or the filter has a
             part that is not for pruning.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelRuns(
+        self,
+        request: _run_service_pb2.CancelRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.CancelRunsRequest, _abc.Awaitable[_run_service_pb2.CancelRunsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.CancelRunsResponse]:
+        """Asks runs to stop, each as CancelRun does; by default those that are pending, running, waiting or paused.
+
+        What CancelRuns, PauseRuns, UnpauseRuns, ResumeRuns and SignalRuns have in common: the runs that a filter chooses are acted
+        on a page at a time, newest first, and every one of a page before the answer. What is refused to one keeps none of the
+        others from it, and is data in the answer. Call again with `next_page_token` until that is empty. Safe to repeat with the
+        same `request_id`, under which each run is asked once: runs that match no more are not in the answer to the repeat.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, a status is none or one of runs to which this does nothing, an
+            instant is out of range, `max_runs` is negative, the page token is not of this filter, or the request id is not valid.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseRuns(
+        self,
+        request: _run_service_pb2.PauseRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.PauseRunsRequest, _abc.Awaitable[_run_service_pb2.PauseRunsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.PauseRunsResponse]:
+        """Asks runs to pause, each as PauseRun does; by default those that are pending, running or waiting. See CancelRuns.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        """
+
+    @_abc_1.abstractmethod
+    def UnpauseRuns(
+        self,
+        request: _run_service_pb2.UnpauseRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.UnpauseRunsRequest, _abc.Awaitable[_run_service_pb2.UnpauseRunsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.UnpauseRunsResponse]:
+        """Lets paused runs go on, each as UnpauseRun does. See CancelRuns.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeRuns(
+        self,
+        request: _run_service_pb2.ResumeRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.ResumeRunsRequest, _abc.Awaitable[_run_service_pb2.ResumeRunsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.ResumeRunsResponse]:
+        """Takes up runs, each as ResumeRun does, with their inputs and definitions as they are; by default those that are failed or
+        paused, or that no live process runs. A run that a live process runs is left out. See CancelRuns.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        """
+
+    @_abc_1.abstractmethod
+    def SignalRuns(
+        self,
+        request: _run_service_pb2.SignalRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.SignalRunsRequest, _abc.Awaitable[_run_service_pb2.SignalRunsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.SignalRunsResponse]:
+        """Sends a signal to runs, to each as SignalRun does; by default to those that wait, for whatever it is. See CancelRuns.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns, or the name is not one.
+          INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
+          INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _aio.Server) -> None: ...

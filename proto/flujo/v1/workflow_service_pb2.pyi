@@ -9,6 +9,7 @@ from flujo.v1 import run_pb2 as _run_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _PutOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PutOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PutOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PUT_OUTCOME_UNSPECIFIED: _PutOutcome.ValueType  # 0
+    """Not used by the server."""
+    PUT_OUTCOME_CREATED: _PutOutcome.ValueType  # 1
+    """Nothing was stored under its name before."""
+    PUT_OUTCOME_REPLACED: _PutOutcome.ValueType  # 2
+    """Another text was."""
+    PUT_OUTCOME_UNCHANGED: _PutOutcome.ValueType  # 3
+    """The same text was."""
+
+class PutOutcome(_PutOutcome, metaclass=_PutOutcomeEnumTypeWrapper):
+    """What became of a definition that was to be stored."""
+
+PUT_OUTCOME_UNSPECIFIED: PutOutcome.ValueType  # 0
+"""Not used by the server."""
+PUT_OUTCOME_CREATED: PutOutcome.ValueType  # 1
+"""Nothing was stored under its name before."""
+PUT_OUTCOME_REPLACED: PutOutcome.ValueType  # 2
+"""Another text was."""
+PUT_OUTCOME_UNCHANGED: PutOutcome.ValueType  # 3
+"""The same text was."""
+Global___PutOutcome: _TypeAlias = PutOutcome  # noqa: Y015
 
 @_typing.final
 class Workflow(_message.Message):
@@ -31,6 +60,7 @@ class Workflow(_message.Message):
     DEFINITION_DIGEST_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     INPUTS_OMITTED_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name. At most 800 bytes."""
     version: _builtins.str
@@ -39,6 +69,8 @@ class Workflow(_message.Message):
     """Digest of the text of its definition; absent for a program. At most 128 bytes."""
     inputs_omitted: _builtins.int
     """How many further inputs there are."""
+    stored: _builtins.bool
+    """PutWorkflow has stored it, and DeleteWorkflow removes it; otherwise the server was started with it."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the inputs it declares, the first of them; empty if it declares none. At most 1000 of 800 bytes each."""
@@ -51,10 +83,11 @@ class Workflow(_message.Message):
         definition_digest: _builtins.str | None = ...,
         inputs: _abc.Iterable[_builtins.str] | None = ...,
         inputs_omitted: _builtins.int = ...,
+        stored: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_definition_digest", b"_definition_digest", "_version", b"_version", "definition_digest", b"definition_digest", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_definition_digest", b"_definition_digest", "_version", b"_version", "definition_digest", b"definition_digest", "inputs", b"inputs", "inputs_omitted", b"inputs_omitted", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_definition_digest", b"_definition_digest", "_version", b"_version", "definition_digest", b"definition_digest", "inputs", b"inputs", "inputs_omitted", b"inputs_omitted", "name", b"name", "stored", b"stored", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__definition_digest: _TypeAlias = _typing.Literal["definition_digest"]  # noqa: Y015
     _WhichOneofArgType__definition_digest: _TypeAlias = _typing.Literal["_definition_digest", b"_definition_digest"]  # noqa: Y015
@@ -290,3 +323,366 @@ class DefinitionProblem(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DefinitionProblem: _TypeAlias = DefinitionProblem  # noqa: Y015
+
+@_typing.final
+class PutWorkflowRequest(_message.Message):
+    """What to store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def definition(self) -> _payload_pb2.Definition:
+        """The definition. Required."""
+
+    def __init__(
+        self,
+        *,
+        definition: _payload_pb2.Definition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutWorkflowRequest: _TypeAlias = PutWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class PutWorkflowResponse(_message.Message):
+    """What is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: Global___PutOutcome.ValueType
+    """What became of it."""
+    @_builtins.property
+    def workflow(self) -> Global___Workflow:
+        """What it is."""
+
+    def __init__(
+        self,
+        *,
+        workflow: Global___Workflow | None = ...,
+        outcome: Global___PutOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutWorkflowResponse: _TypeAlias = PutWorkflowResponse  # noqa: Y015
+
+@_typing.final
+class DeleteWorkflowRequest(_message.Message):
+    """What to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name. At most 800 bytes."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteWorkflowRequest: _TypeAlias = DeleteWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class DeleteWorkflowResponse(_message.Message):
+    """It is removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteWorkflowResponse: _TypeAlias = DeleteWorkflowResponse  # noqa: Y015
+
+@_typing.final
+class DiffRunRequest(_message.Message):
+    """What to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Id of the run. At most 100 bytes."""
+    @_builtins.property
+    def definition(self) -> _payload_pb2.Definition:
+        """What to compare it with. Absent: the workflow that the server has by the run's name."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        definition: _payload_pb2.Definition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffRunRequest: _TypeAlias = DiffRunRequest  # noqa: Y015
+
+@_typing.final
+class DiffRunResponse(_message.Message):
+    """How they differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_OMITTED_FIELD_NUMBER: _builtins.int
+    differences_omitted: _builtins.int
+    """How many further differences there are."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunDifference]:
+        """Every difference by name; empty if the run can be resumed with it. The first of them. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[Global___RunDifference] | None = ...,
+        differences_omitted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "differences_omitted", b"differences_omitted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffRunResponse: _TypeAlias = DiffRunResponse  # noqa: Y015
+
+@_typing.final
+class RunDifference(_message.Message):
+    """One way a definition no longer fits what a run has recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """The step, or `inputs.NAME` for an input of the run. At most 4000 bytes."""
+    change: _builtins.str
+    """One of changed, removed, renamed, reordered, inserted, misfit and outdated; later releases may know others.
+    At most 100 bytes.
+    """
+    detail: _builtins.str
+    """A sentence for people. At most 8000 bytes."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        change: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "detail", b"detail", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunDifference: _TypeAlias = RunDifference  # noqa: Y015
+
+@_typing.final
+class ListTasksRequest(_message.Message):
+    """Which page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many at most. 0 means 50; more than 1000 is read as 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty: the first page. At most 2000 bytes."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTasksRequest: _TypeAlias = ListTasksRequest  # noqa: Y015
+
+@_typing.final
+class ListTasksResponse(_message.Message):
+    """One page of tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the following page; empty when there is none. At most 2000 bytes."""
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]:
+        """The tasks by name; fewer than asked for, if they are large. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___Task] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTasksResponse: _TypeAlias = ListTasksResponse  # noqa: Y015
+
+@_typing.final
+class Task(_message.Message):
+    """Something that a step can call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SpellingsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BUILT_IN_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    ONE_OF_FIELD_NUMBER: _builtins.int
+    FURTHER_INPUTS_FIELD_NUMBER: _builtins.int
+    SPELLINGS_FIELD_NUMBER: _builtins.int
+    RESULT_SCHEMA_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name. At most 800 bytes."""
+    built_in: _builtins.bool
+    """It comes with flujo; otherwise an installed package brings it along."""
+    summary: _builtins.str
+    """What it does, for people; of one that cannot be used, why. At most 8000 bytes."""
+    further_inputs: _builtins.bool
+    """It takes any further inputs as well."""
+    result_schema: _builtins.str
+    """What it returns, as JSON Schema: the JSON text of an object; empty if it does not say. At most 64 KiB."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskInput]:
+        """The inputs it takes, in order; the first of them. At most 1000."""
+
+    @_builtins.property
+    def one_of(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskInputGroup]:
+        """Groups of inputs of which exactly one is needed. At most 100."""
+
+    @_builtins.property
+    def spellings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Other words for some inputs, and what each means. At most 100 entries of 800 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        built_in: _builtins.bool = ...,
+        summary: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___TaskInput] | None = ...,
+        one_of: _abc.Iterable[Global___TaskInputGroup] | None = ...,
+        further_inputs: _builtins.bool = ...,
+        spellings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        result_schema: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["built_in", b"built_in", "further_inputs", b"further_inputs", "inputs", b"inputs", "name", b"name", "one_of", b"one_of", "result_schema", b"result_schema", "spellings", b"spellings", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class TaskInput(_message.Message):
+    """An input of a task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name. At most 800 bytes."""
+    schema: _builtins.str
+    """What it may be, as JSON Schema: the JSON text of an object. At most 64 KiB."""
+    required: _builtins.bool
+    """A step has to give it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        schema: _builtins.str = ...,
+        required: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "required", b"required", "schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskInput: _TypeAlias = TaskInput  # noqa: Y015
+
+@_typing.final
+class TaskInputGroup(_message.Message):
+    """Inputs of which exactly one is needed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their names. At most 100 of 800 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskInputGroup: _TypeAlias = TaskInputGroup  # noqa: Y015

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class WorkflowServiceStub(object):
-    """The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
-    with a request has its text stored, and is no workflow of the server.
+    """The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+    by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
 
     Besides the errors listed with it, every method may answer:
     UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
@@ -36,7 +36,7 @@ class WorkflowServiceStub(object):
     PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
     INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
 
-    The role viewer lists and reads; operator also has definitions looked at.
+    The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
     """
 
     def __init__(self, channel):
@@ -60,11 +60,31 @@ class WorkflowServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_workflow__service__pb2.ValidateWorkflowRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_workflow__service__pb2.ValidateWorkflowResponse.FromString,
                 _registered_method=True)
+        self.PutWorkflow = channel.unary_unary(
+                '/flujo.v1.WorkflowService/PutWorkflow',
+                request_serializer=flujo_dot_v1_dot_workflow__service__pb2.PutWorkflowRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_workflow__service__pb2.PutWorkflowResponse.FromString,
+                _registered_method=True)
+        self.DeleteWorkflow = channel.unary_unary(
+                '/flujo.v1.WorkflowService/DeleteWorkflow',
+                request_serializer=flujo_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_workflow__service__pb2.DeleteWorkflowResponse.FromString,
+                _registered_method=True)
+        self.DiffRun = channel.unary_unary(
+                '/flujo.v1.WorkflowService/DiffRun',
+                request_serializer=flujo_dot_v1_dot_workflow__service__pb2.DiffRunRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_workflow__service__pb2.DiffRunResponse.FromString,
+                _registered_method=True)
+        self.ListTasks = channel.unary_unary(
+                '/flujo.v1.WorkflowService/ListTasks',
+                request_serializer=flujo_dot_v1_dot_workflow__service__pb2.ListTasksRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_workflow__service__pb2.ListTasksResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer(object):
-    """The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
-    with a request has its text stored, and is no workflow of the server.
+    """The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+    by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
 
     Besides the errors listed with it, every method may answer:
     UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
@@ -73,7 +93,7 @@ class WorkflowServiceServicer(object):
     PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
     INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
 
-    The role viewer lists and reads; operator also has definitions looked at.
+    The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
     """
 
     def ListWorkflows(self, request, context):
@@ -107,6 +127,59 @@ class WorkflowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutWorkflow(self, request, context):
+        """Stores a definition under the name of its workflow, in the place of what was stored there, durable when it answers. From
+        then on StartRun takes it by its name, at every server of the store, also after a restart. Runs that exist keep the text
+        they were started with. A rule of the definition about which old runs to keep is not applied by itself. Safe to repeat:
+        `outcome` tells whether anything has changed.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: there is no definition, or it is not valid.
+        FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with a workflow of this name.
+        PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWorkflow(self, request, context):
+        """Removes what PutWorkflow has stored, durable when it answers. Runs of it go on with the text they were started with.
+
+        Errors:
+        NOT_FOUND WORKFLOW_NOT_FOUND: nothing is stored under this name; also when the call is repeated.
+        FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with the workflow of this name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffRun(self, request, context):
+        """Says in what a definition contradicts the completed steps and the inputs of a run, so that a plain ResumeRun with it would
+        be refused. Changes nothing. Without a definition, it is about the workflow that the server has by the run's name now; of
+        a program that is what the run was found to contradict when it was paused, since steps are compared when it is resumed.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: the definition is not valid.
+        NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        NOT_FOUND WORKFLOW_NOT_FOUND: no definition is given, and the server has no workflow of the run's name.
+        ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+        PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTasks(self, request, context):
+        """Lists the tasks that steps of a definition can call on this server, by their names, a page at a time: the built-in ones,
+        and those that installed packages bring along.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of this list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -125,6 +198,26 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     request_deserializer=flujo_dot_v1_dot_workflow__service__pb2.ValidateWorkflowRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_workflow__service__pb2.ValidateWorkflowResponse.SerializeToString,
             ),
+            'PutWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutWorkflow,
+                    request_deserializer=flujo_dot_v1_dot_workflow__service__pb2.PutWorkflowRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_workflow__service__pb2.PutWorkflowResponse.SerializeToString,
+            ),
+            'DeleteWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWorkflow,
+                    request_deserializer=flujo_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_workflow__service__pb2.DeleteWorkflowResponse.SerializeToString,
+            ),
+            'DiffRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffRun,
+                    request_deserializer=flujo_dot_v1_dot_workflow__service__pb2.DiffRunRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_workflow__service__pb2.DiffRunResponse.SerializeToString,
+            ),
+            'ListTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTasks,
+                    request_deserializer=flujo_dot_v1_dot_workflow__service__pb2.ListTasksRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_workflow__service__pb2.ListTasksResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'flujo.v1.WorkflowService', rpc_method_handlers)
@@ -134,8 +227,8 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkflowService(object):
-    """The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
-    with a request has its text stored, and is no workflow of the server.
+    """The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+    by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
 
     Besides the errors listed with it, every method may answer:
     UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
@@ -144,7 +237,7 @@ class WorkflowService(object):
     PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
     INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
 
-    The role viewer lists and reads; operator also has definitions looked at.
+    The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
     """
 
     @staticmethod
@@ -218,6 +311,114 @@ class WorkflowService(object):
             '/flujo.v1.WorkflowService/ValidateWorkflow',
             flujo_dot_v1_dot_workflow__service__pb2.ValidateWorkflowRequest.SerializeToString,
             flujo_dot_v1_dot_workflow__service__pb2.ValidateWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.WorkflowService/PutWorkflow',
+            flujo_dot_v1_dot_workflow__service__pb2.PutWorkflowRequest.SerializeToString,
+            flujo_dot_v1_dot_workflow__service__pb2.PutWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.WorkflowService/DeleteWorkflow',
+            flujo_dot_v1_dot_workflow__service__pb2.DeleteWorkflowRequest.SerializeToString,
+            flujo_dot_v1_dot_workflow__service__pb2.DeleteWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.WorkflowService/DiffRun',
+            flujo_dot_v1_dot_workflow__service__pb2.DiffRunRequest.SerializeToString,
+            flujo_dot_v1_dot_workflow__service__pb2.DiffRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.WorkflowService/ListTasks',
+            flujo_dot_v1_dot_workflow__service__pb2.ListTasksRequest.SerializeToString,
+            flujo_dot_v1_dot_workflow__service__pb2.ListTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,8 +13,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkflowServiceStub:
-    """The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
-    with a request has its text stored, and is no workflow of the server.
+    """The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+    by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
 
     Besides the errors listed with it, every method may answer:
       UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
@@ -23,7 +23,7 @@ class WorkflowServiceStub:
       PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
       INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
 
-    The role viewer lists and reads; operator also has definitions looked at.
+    The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -46,10 +46,47 @@ class WorkflowServiceStub:
     Errors:
       PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
     """
+    PutWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.PutWorkflowRequest, _workflow_service_pb2.PutWorkflowResponse]
+    """Stores a definition under the name of its workflow, in the place of what was stored there, durable when it answers. From
+    then on StartRun takes it by its name, at every server of the store, also after a restart. Runs that exist keep the text
+    they were started with. A rule of the definition about which old runs to keep is not applied by itself. Safe to repeat:
+    `outcome` tells whether anything has changed.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: there is no definition, or it is not valid.
+      FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with a workflow of this name.
+      PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+    """
+    DeleteWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.DeleteWorkflowRequest, _workflow_service_pb2.DeleteWorkflowResponse]
+    """Removes what PutWorkflow has stored, durable when it answers. Runs of it go on with the text they were started with.
+
+    Errors:
+      NOT_FOUND WORKFLOW_NOT_FOUND: nothing is stored under this name; also when the call is repeated.
+      FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with the workflow of this name.
+    """
+    DiffRun: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.DiffRunRequest, _workflow_service_pb2.DiffRunResponse]
+    """Says in what a definition contradicts the completed steps and the inputs of a run, so that a plain ResumeRun with it would
+    be refused. Changes nothing. Without a definition, it is about the workflow that the server has by the run's name now; of
+    a program that is what the run was found to contradict when it was paused, since steps are compared when it is resumed.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the definition is not valid.
+      NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      NOT_FOUND WORKFLOW_NOT_FOUND: no definition is given, and the server has no workflow of the run's name.
+      ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+      PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+    """
+    ListTasks: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListTasksRequest, _workflow_service_pb2.ListTasksResponse]
+    """Lists the tasks that steps of a definition can call on this server, by their names, a page at a time: the built-in ones,
+    and those that installed packages bring along.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of this list.
+    """
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
-    with a request has its text stored, and is no workflow of the server.
+    """The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+    by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
 
     Besides the errors listed with it, every method may answer:
       UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
@@ -58,7 +95,7 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
       PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
       INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
 
-    The role viewer lists and reads; operator also has definitions looked at.
+    The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
     """
 
     @_abc_1.abstractmethod
@@ -96,6 +133,67 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
           PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        """
+
+    @_abc_1.abstractmethod
+    def PutWorkflow(
+        self,
+        request: _workflow_service_pb2.PutWorkflowRequest,
+        context: _aio.ServicerContext[_workflow_service_pb2.PutWorkflowRequest, _abc.Awaitable[_workflow_service_pb2.PutWorkflowResponse]],
+    ) -> _abc.Awaitable[_workflow_service_pb2.PutWorkflowResponse]:
+        """Stores a definition under the name of its workflow, in the place of what was stored there, durable when it answers. From
+        then on StartRun takes it by its name, at every server of the store, also after a restart. Runs that exist keep the text
+        they were started with. A rule of the definition about which old runs to keep is not applied by itself. Safe to repeat:
+        `outcome` tells whether anything has changed.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: there is no definition, or it is not valid.
+          FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with a workflow of this name.
+          PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteWorkflow(
+        self,
+        request: _workflow_service_pb2.DeleteWorkflowRequest,
+        context: _aio.ServicerContext[_workflow_service_pb2.DeleteWorkflowRequest, _abc.Awaitable[_workflow_service_pb2.DeleteWorkflowResponse]],
+    ) -> _abc.Awaitable[_workflow_service_pb2.DeleteWorkflowResponse]:
+        """Removes what PutWorkflow has stored, durable when it answers. Runs of it go on with the text they were started with.
+
+        Errors:
+          NOT_FOUND WORKFLOW_NOT_FOUND: nothing is stored under this name; also when the call is repeated.
+          FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with the workflow of this name.
+        """
+
+    @_abc_1.abstractmethod
+    def DiffRun(
+        self,
+        request: _workflow_service_pb2.DiffRunRequest,
+        context: _aio.ServicerContext[_workflow_service_pb2.DiffRunRequest, _abc.Awaitable[_workflow_service_pb2.DiffRunResponse]],
+    ) -> _abc.Awaitable[_workflow_service_pb2.DiffRunResponse]:
+        """Says in what a definition contradicts the completed steps and the inputs of a run, so that a plain ResumeRun with it would
+        be refused. Changes nothing. Without a definition, it is about the workflow that the server has by the run's name now; of
+        a program that is what the run was found to contradict when it was paused, since steps are compared when it is resumed.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the definition is not valid.
+          NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          NOT_FOUND WORKFLOW_NOT_FOUND: no definition is given, and the server has no workflow of the run's name.
+          ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+          PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTasks(
+        self,
+        request: _workflow_service_pb2.ListTasksRequest,
+        context: _aio.ServicerContext[_workflow_service_pb2.ListTasksRequest, _abc.Awaitable[_workflow_service_pb2.ListTasksResponse]],
+    ) -> _abc.Awaitable[_workflow_service_pb2.ListTasksResponse]:
+        """Lists the tasks that steps of a definition can call on this server, by their names, a page at a time: the built-in ones,
+        and those that installed packages bring along.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of this list.
         """
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _aio.Server) -> None: ...

@@ -2496,6 +2496,202 @@ pub struct PruneRunsResponse {
     #[prost(uint64, tag = "6")]
     pub bytes: u64,
 }
+/// Which runs to stop.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CancelRunsRequest {
+    /// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<RunFilter>,
+    /// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+    #[prost(int32, tag = "2")]
+    pub max_runs: i32,
+    /// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Do nothing, only say which runs there are to act on.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+    /// Who asks, for the record. At most 4000 bytes.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    /// At most 100 bytes.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Why, for the record. At most 4000 bytes.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// What became of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CancelRunsResponse {
+    /// The runs that were acted on, newest first. At most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<RunActedOn>,
+    /// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Which runs to pause.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PauseRunsRequest {
+    /// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<RunFilter>,
+    /// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+    #[prost(int32, tag = "2")]
+    pub max_runs: i32,
+    /// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Do nothing, only say which runs there are to act on.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+    /// Who asks, for the record. At most 4000 bytes.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    /// At most 100 bytes.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Why, for the record. At most 4000 bytes.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// What became of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PauseRunsResponse {
+    /// The runs that were acted on, newest first. At most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<RunActedOn>,
+    /// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Which runs to let go on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UnpauseRunsRequest {
+    /// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<RunFilter>,
+    /// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+    #[prost(int32, tag = "2")]
+    pub max_runs: i32,
+    /// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Do nothing, only say which runs there are to act on.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+    /// Who asks, for the record. At most 4000 bytes.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    /// At most 100 bytes.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What became of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UnpauseRunsResponse {
+    /// The runs that were acted on, newest first. At most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<RunActedOn>,
+    /// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Which runs to take up.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResumeRunsRequest {
+    /// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<RunFilter>,
+    /// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+    #[prost(int32, tag = "2")]
+    pub max_runs: i32,
+    /// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Do nothing, only say which runs there are to act on.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+    /// Who asks, for the record. At most 4000 bytes.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    /// At most 100 bytes.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What became of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResumeRunsResponse {
+    /// The runs that were acted on, newest first. At most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<RunActedOn>,
+    /// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Which runs to signal.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignalRunsRequest {
+    /// Which runs: at least one part is given. Of those statuses in which this does something; without any, the default.
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<RunFilter>,
+    /// How many to act on at most. 0 means 100; more than 1000 is read as that. The server may act on fewer.
+    #[prost(int32, tag = "2")]
+    pub max_runs: i32,
+    /// `next_page_token` of the answer before. Empty: begin. At most 2000 bytes.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Do nothing, only say which runs there are to act on.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+    /// Who asks, for the record. At most 4000 bytes.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// Id of this request, the same when it is repeated: each run is asked once. Empty: a repeat is another request.
+    /// At most 100 bytes.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Name of the signal. At most 100 bytes.
+    #[prost(string, tag = "7")]
+    pub name: ::prost::alloc::string::String,
+    /// What it carries. Absent: null.
+    #[prost(message, optional, tag = "8")]
+    pub payload: ::core::option::Option<Payload>,
+}
+/// What became of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignalRunsResponse {
+    /// The runs that were acted on, newest first. At most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<RunActedOn>,
+    /// Asks for what follows; empty when all runs that match were acted on. At most 2000 bytes.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A run that a call for many runs was about, and what became of that.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunActedOn {
+    /// Its id. At most 100 bytes.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Which life of the run. At most 100 bytes.
+    #[prost(string, tag = "2")]
+    pub uid: ::prost::alloc::string::String,
+    /// How it stood before.
+    #[prost(enumeration = "RunStatus", tag = "3")]
+    pub status: i32,
+    /// Why it was refused, as `reason` of an error of the call for one run; empty if it was not. At most 100 bytes.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// The same, as a sentence for people. At most 8000 bytes.
+    #[prost(string, tag = "5")]
+    pub message: ::prost::alloc::string::String,
+}
 /// By what a list is sorted; always the newest first, and by run id where instants are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -3748,6 +3944,155 @@ pub mod run_service_client {
                 .insert(GrpcMethod::new("flujo.v1.RunService", "PruneRuns"));
             self.inner.unary(req, path, codec).await
         }
+        /// Asks runs to stop, each as CancelRun does; by default those that are pending, running, waiting or paused.
+        ///
+        /// What CancelRuns, PauseRuns, UnpauseRuns, ResumeRuns and SignalRuns have in common: the runs that a filter chooses are acted
+        /// on a page at a time, newest first, and every one of a page before the answer. What is refused to one keeps none of the
+        /// others from it, and is data in the answer. Call again with `next_page_token` until that is empty. Safe to repeat with the
+        /// same `request_id`, under which each run is asked once: runs that match no more are not in the answer to the repeat.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: nothing says which runs, a status is none or one of runs to which this does nothing, an
+        /// instant is out of range, `max_runs` is negative, the page token is not of this filter, or the request id is not valid.
+        pub async fn cancel_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.RunService/CancelRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.RunService", "CancelRuns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks runs to pause, each as PauseRun does; by default those that are pending, running or waiting. See CancelRuns.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        pub async fn pause_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PauseRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.RunService/PauseRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.RunService", "PauseRuns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets paused runs go on, each as UnpauseRun does. See CancelRuns.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        pub async fn unpause_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnpauseRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnpauseRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.RunService/UnpauseRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.RunService", "UnpauseRuns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes up runs, each as ResumeRun does, with their inputs and definitions as they are; by default those that are failed or
+        /// paused, or that no live process runs. A run that a live process runs is left out. See CancelRuns.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns.
+        pub async fn resume_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.RunService/ResumeRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.RunService", "ResumeRuns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sends a signal to runs, to each as SignalRun does; by default to those that wait, for whatever it is. See CancelRuns.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: as of CancelRuns, or the name is not one.
+        /// INVALID_ARGUMENT PAYLOAD_INVALID: the payload is not JSON.
+        /// INVALID_ARGUMENT PAYLOAD_TOO_LARGE: the payload has more than 1 MiB.
+        pub async fn signal_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignalRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SignalRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.RunService/SignalRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.RunService", "SignalRuns"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Nothing to say.
@@ -4238,6 +4583,9 @@ pub struct Workflow {
     /// How many further inputs there are.
     #[prost(uint32, tag = "5")]
     pub inputs_omitted: u32,
+    /// PutWorkflow has stored it, and DeleteWorkflow removes it; otherwise the server was started with it.
+    #[prost(bool, tag = "6")]
+    pub stored: bool,
 }
 /// Which page.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4327,6 +4675,175 @@ pub struct DefinitionProblem {
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
 }
+/// What to store.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutWorkflowRequest {
+    /// The definition. Required.
+    #[prost(message, optional, tag = "1")]
+    pub definition: ::core::option::Option<Definition>,
+}
+/// What is stored.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutWorkflowResponse {
+    /// What it is.
+    #[prost(message, optional, tag = "1")]
+    pub workflow: ::core::option::Option<Workflow>,
+    /// What became of it.
+    #[prost(enumeration = "PutOutcome", tag = "2")]
+    pub outcome: i32,
+}
+/// What to remove.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteWorkflowRequest {
+    /// Its name. At most 800 bytes.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// It is removed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteWorkflowResponse {}
+/// What to compare.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiffRunRequest {
+    /// Id of the run. At most 100 bytes.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// What to compare it with. Absent: the workflow that the server has by the run's name.
+    #[prost(message, optional, tag = "2")]
+    pub definition: ::core::option::Option<Definition>,
+}
+/// How they differ.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiffRunResponse {
+    /// Every difference by name; empty if the run can be resumed with it. The first of them. At most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub differences: ::prost::alloc::vec::Vec<RunDifference>,
+    /// How many further differences there are.
+    #[prost(uint32, tag = "2")]
+    pub differences_omitted: u32,
+}
+/// One way a definition no longer fits what a run has recorded.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunDifference {
+    /// The step, or `inputs.NAME` for an input of the run. At most 4000 bytes.
+    #[prost(string, tag = "1")]
+    pub step: ::prost::alloc::string::String,
+    /// One of changed, removed, renamed, reordered, inserted, misfit and outdated; later releases may know others.
+    /// At most 100 bytes.
+    #[prost(string, tag = "2")]
+    pub change: ::prost::alloc::string::String,
+    /// A sentence for people. At most 8000 bytes.
+    #[prost(string, tag = "3")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// Which page.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTasksRequest {
+    /// How many at most. 0 means 50; more than 1000 is read as 1000.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// `next_page_token` of the page before. Empty: the first page. At most 2000 bytes.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// One page of tasks.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTasksResponse {
+    /// The tasks by name; fewer than asked for, if they are large. At most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub tasks: ::prost::alloc::vec::Vec<Task>,
+    /// Asks for the following page; empty when there is none. At most 2000 bytes.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Something that a step can call.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Task {
+    /// Its name. At most 800 bytes.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// It comes with flujo; otherwise an installed package brings it along.
+    #[prost(bool, tag = "2")]
+    pub built_in: bool,
+    /// What it does, for people; of one that cannot be used, why. At most 8000 bytes.
+    #[prost(string, tag = "3")]
+    pub summary: ::prost::alloc::string::String,
+    /// The inputs it takes, in order; the first of them. At most 1000.
+    #[prost(message, repeated, tag = "4")]
+    pub inputs: ::prost::alloc::vec::Vec<TaskInput>,
+    /// Groups of inputs of which exactly one is needed. At most 100.
+    #[prost(message, repeated, tag = "5")]
+    pub one_of: ::prost::alloc::vec::Vec<TaskInputGroup>,
+    /// It takes any further inputs as well.
+    #[prost(bool, tag = "6")]
+    pub further_inputs: bool,
+    /// Other words for some inputs, and what each means. At most 100 entries of 800 bytes each.
+    #[prost(map = "string, string", tag = "7")]
+    pub spellings: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// What it returns, as JSON Schema: the JSON text of an object; empty if it does not say. At most 64 KiB.
+    #[prost(string, tag = "8")]
+    pub result_schema: ::prost::alloc::string::String,
+}
+/// An input of a task.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskInput {
+    /// Its name. At most 800 bytes.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What it may be, as JSON Schema: the JSON text of an object. At most 64 KiB.
+    #[prost(string, tag = "2")]
+    pub schema: ::prost::alloc::string::String,
+    /// A step has to give it.
+    #[prost(bool, tag = "3")]
+    pub required: bool,
+}
+/// Inputs of which exactly one is needed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskInputGroup {
+    /// Their names. At most 100 of 800 bytes each.
+    #[prost(string, repeated, tag = "1")]
+    pub inputs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What became of a definition that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PutOutcome {
+    /// Not used by the server.
+    Unspecified = 0,
+    /// Nothing was stored under its name before.
+    Created = 1,
+    /// Another text was.
+    Replaced = 2,
+    /// The same text was.
+    Unchanged = 3,
+}
+impl PutOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PUT_OUTCOME_UNSPECIFIED",
+            Self::Created => "PUT_OUTCOME_CREATED",
+            Self::Replaced => "PUT_OUTCOME_REPLACED",
+            Self::Unchanged => "PUT_OUTCOME_UNCHANGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PUT_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "PUT_OUTCOME_CREATED" => Some(Self::Created),
+            "PUT_OUTCOME_REPLACED" => Some(Self::Replaced),
+            "PUT_OUTCOME_UNCHANGED" => Some(Self::Unchanged),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod workflow_service_client {
     #![allow(
@@ -4338,8 +4855,8 @@ pub mod workflow_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
-    /// with a request has its text stored, and is no workflow of the server.
+    /// The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+    /// by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
     ///
     /// Besides the errors listed with it, every method may answer:
     /// UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
@@ -4348,7 +4865,7 @@ pub mod workflow_service_client {
     /// PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
     /// INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
     ///
-    /// The role viewer lists and reads; operator also has definitions looked at.
+    /// The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
     #[derive(Debug, Clone)]
     pub struct WorkflowServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -4512,6 +5029,131 @@ pub mod workflow_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("flujo.v1.WorkflowService", "ValidateWorkflow"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stores a definition under the name of its workflow, in the place of what was stored there, durable when it answers. From
+        /// then on StartRun takes it by its name, at every server of the store, also after a restart. Runs that exist keep the text
+        /// they were started with. A rule of the definition about which old runs to keep is not applied by itself. Safe to repeat:
+        /// `outcome` tells whether anything has changed.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: there is no definition, or it is not valid.
+        /// FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with a workflow of this name.
+        /// PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        pub async fn put_workflow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutWorkflowRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutWorkflowResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.WorkflowService/PutWorkflow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.WorkflowService", "PutWorkflow"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes what PutWorkflow has stored, durable when it answers. Runs of it go on with the text they were started with.
+        ///
+        /// Errors:
+        /// NOT_FOUND WORKFLOW_NOT_FOUND: nothing is stored under this name; also when the call is repeated.
+        /// FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with the workflow of this name.
+        pub async fn delete_workflow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteWorkflowRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteWorkflowResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.WorkflowService/DeleteWorkflow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.WorkflowService", "DeleteWorkflow"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says in what a definition contradicts the completed steps and the inputs of a run, so that a plain ResumeRun with it would
+        /// be refused. Changes nothing. Without a definition, it is about the workflow that the server has by the run's name now; of
+        /// a program that is what the run was found to contradict when it was paused, since steps are compared when it is resumed.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: the definition is not valid.
+        /// NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        /// NOT_FOUND WORKFLOW_NOT_FOUND: no definition is given, and the server has no workflow of the run's name.
+        /// ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+        /// PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        pub async fn diff_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiffRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiffRunResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.WorkflowService/DiffRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.WorkflowService", "DiffRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the tasks that steps of a definition can call on this server, by their names, a page at a time: the built-in ones,
+        /// and those that installed packages bring along.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of this list.
+        pub async fn list_tasks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTasksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.WorkflowService/ListTasks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.WorkflowService", "ListTasks"));
             self.inner.unary(req, path, codec).await
         }
     }

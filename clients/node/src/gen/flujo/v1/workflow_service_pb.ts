@@ -4,8 +4,8 @@
 // @generated from file flujo/v1/workflow_service.proto (package flujo.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_flujo_v1_limits } from "./limits_pb.js";
 import type { Definition } from "./payload_pb.js";
 import { file_flujo_v1_payload } from "./payload_pb.js";
@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flujo/v1/workflow_service.proto.
  */
 export const file_flujo_v1_workflow_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9mbHVqby92MS93b3JrZmxvd19zZXJ2aWNlLnByb3RvEghmbHVqby52MSK/AQoIV29ya2Zsb3cSFQoEbmFtZRgBIAEoCUIHuuEYAwigBhIdCgd2ZXJzaW9uGAIgASgJQge64RgDCOgHSACIAQESJwoRZGVmaW5pdGlvbl9kaWdlc3QYAyABKAlCB7rhGAMIgAFIAYgBARIaCgZpbnB1dHMYBCADKAlCCrrhGAYIoAYQ6AcSFgoOaW5wdXRzX29taXR0ZWQYBSABKA1CCgoIX3ZlcnNpb25CFAoSX2RlZmluaXRpb25fZGlnZXN0IkYKFExpc3RXb3JrZmxvd3NSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRIbCgpwYWdlX3Rva2VuGAIgASgJQge64RgDCNAPImkKFUxpc3RXb3JrZmxvd3NSZXNwb25zZRIuCgl3b3JrZmxvd3MYASADKAsyEi5mbHVqby52MS5Xb3JrZmxvd0IHuuEYAxDoBxIgCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAlCB7rhGAMI0A8iKwoSR2V0V29ya2Zsb3dSZXF1ZXN0EhUKBG5hbWUYASABKAlCB7rhGAMIoAYiqwEKE0dldFdvcmtmbG93UmVzcG9uc2USJAoId29ya2Zsb3cYASABKAsyEi5mbHVqby52MS5Xb3JrZmxvdxIoCgpkZWZpbml0aW9uGAIgASgLMhQuZmx1am8udjEuRGVmaW5pdGlvbhItCgVzdGVwcxgDIAMoCzIVLmZsdWpvLnYxLlBsYW5uZWRTdGVwQge64RgDEOgHEhUKDXN0ZXBzX29taXR0ZWQYBCABKA0iQwoXVmFsaWRhdGVXb3JrZmxvd1JlcXVlc3QSKAoKZGVmaW5pdGlvbhgBIAEoCzIULmZsdWpvLnYxLkRlZmluaXRpb24iqgIKGFZhbGlkYXRlV29ya2Zsb3dSZXNwb25zZRIkCgh3b3JrZmxvdxgBIAEoCzISLmZsdWpvLnYxLldvcmtmbG93EjYKCHByb2JsZW1zGAIgAygLMhsuZmx1am8udjEuRGVmaW5pdGlvblByb2JsZW1CB7rhGAMQ6AcSGAoQcHJvYmxlbXNfb21pdHRlZBgDIAEoDRI2Cgh3YXJuaW5ncxgEIAMoCzIbLmZsdWpvLnYxLkRlZmluaXRpb25Qcm9ibGVtQge64RgDEOgHEhgKEHdhcm5pbmdzX29taXR0ZWQYBSABKA0SLQoFc3RlcHMYBiADKAsyFS5mbHVqby52MS5QbGFubmVkU3RlcEIHuuEYAxDoBxIVCg1zdGVwc19vbWl0dGVkGAcgASgNIksKEURlZmluaXRpb25Qcm9ibGVtEgwKBGxpbmUYASABKA0SDgoGY29sdW1uGAIgASgNEhgKB21lc3NhZ2UYAyABKAlCB7rhGAMIwD4yigIKD1dvcmtmbG93U2VydmljZRJQCg1MaXN0V29ya2Zsb3dzEh4uZmx1am8udjEuTGlzdFdvcmtmbG93c1JlcXVlc3QaHy5mbHVqby52MS5MaXN0V29ya2Zsb3dzUmVzcG9uc2USSgoLR2V0V29ya2Zsb3cSHC5mbHVqby52MS5HZXRXb3JrZmxvd1JlcXVlc3QaHS5mbHVqby52MS5HZXRXb3JrZmxvd1Jlc3BvbnNlElkKEFZhbGlkYXRlV29ya2Zsb3cSIS5mbHVqby52MS5WYWxpZGF0ZVdvcmtmbG93UmVxdWVzdBoiLmZsdWpvLnYxLlZhbGlkYXRlV29ya2Zsb3dSZXNwb25zZUJlCgtpby5mbHVqby52MUIUV29ya2Zsb3dTZXJ2aWNlUHJvdG9QAVotZ2l0aHViLmNvbS9mbHVqby9mbHVqby9wcm90by9mbHVqby92MTtmbHVqb3YxogIDRkxKqgIIRmx1am8uVjFiBnByb3RvMw", [file_flujo_v1_limits, file_flujo_v1_payload, file_flujo_v1_run]);
+  fileDesc("Ch9mbHVqby92MS93b3JrZmxvd19zZXJ2aWNlLnByb3RvEghmbHVqby52MSLPAQoIV29ya2Zsb3cSFQoEbmFtZRgBIAEoCUIHuuEYAwigBhIdCgd2ZXJzaW9uGAIgASgJQge64RgDCOgHSACIAQESJwoRZGVmaW5pdGlvbl9kaWdlc3QYAyABKAlCB7rhGAMIgAFIAYgBARIaCgZpbnB1dHMYBCADKAlCCrrhGAYIoAYQ6AcSFgoOaW5wdXRzX29taXR0ZWQYBSABKA0SDgoGc3RvcmVkGAYgASgIQgoKCF92ZXJzaW9uQhQKEl9kZWZpbml0aW9uX2RpZ2VzdCJGChRMaXN0V29ya2Zsb3dzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSGwoKcGFnZV90b2tlbhgCIAEoCUIHuuEYAwjQDyJpChVMaXN0V29ya2Zsb3dzUmVzcG9uc2USLgoJd29ya2Zsb3dzGAEgAygLMhIuZmx1am8udjEuV29ya2Zsb3dCB7rhGAMQ6AcSIAoPbmV4dF9wYWdlX3Rva2VuGAIgASgJQge64RgDCNAPIisKEkdldFdvcmtmbG93UmVxdWVzdBIVCgRuYW1lGAEgASgJQge64RgDCKAGIqsBChNHZXRXb3JrZmxvd1Jlc3BvbnNlEiQKCHdvcmtmbG93GAEgASgLMhIuZmx1am8udjEuV29ya2Zsb3cSKAoKZGVmaW5pdGlvbhgCIAEoCzIULmZsdWpvLnYxLkRlZmluaXRpb24SLQoFc3RlcHMYAyADKAsyFS5mbHVqby52MS5QbGFubmVkU3RlcEIHuuEYAxDoBxIVCg1zdGVwc19vbWl0dGVkGAQgASgNIkMKF1ZhbGlkYXRlV29ya2Zsb3dSZXF1ZXN0EigKCmRlZmluaXRpb24YASABKAsyFC5mbHVqby52MS5EZWZpbml0aW9uIqoCChhWYWxpZGF0ZVdvcmtmbG93UmVzcG9uc2USJAoId29ya2Zsb3cYASABKAsyEi5mbHVqby52MS5Xb3JrZmxvdxI2Cghwcm9ibGVtcxgCIAMoCzIbLmZsdWpvLnYxLkRlZmluaXRpb25Qcm9ibGVtQge64RgDEOgHEhgKEHByb2JsZW1zX29taXR0ZWQYAyABKA0SNgoId2FybmluZ3MYBCADKAsyGy5mbHVqby52MS5EZWZpbml0aW9uUHJvYmxlbUIHuuEYAxDoBxIYChB3YXJuaW5nc19vbWl0dGVkGAUgASgNEi0KBXN0ZXBzGAYgAygLMhUuZmx1am8udjEuUGxhbm5lZFN0ZXBCB7rhGAMQ6AcSFQoNc3RlcHNfb21pdHRlZBgHIAEoDSJLChFEZWZpbml0aW9uUHJvYmxlbRIMCgRsaW5lGAEgASgNEg4KBmNvbHVtbhgCIAEoDRIYCgdtZXNzYWdlGAMgASgJQge64RgDCMA+Ij4KElB1dFdvcmtmbG93UmVxdWVzdBIoCgpkZWZpbml0aW9uGAEgASgLMhQuZmx1am8udjEuRGVmaW5pdGlvbiJiChNQdXRXb3JrZmxvd1Jlc3BvbnNlEiQKCHdvcmtmbG93GAEgASgLMhIuZmx1am8udjEuV29ya2Zsb3cSJQoHb3V0Y29tZRgCIAEoDjIULmZsdWpvLnYxLlB1dE91dGNvbWUiLgoVRGVsZXRlV29ya2Zsb3dSZXF1ZXN0EhUKBG5hbWUYASABKAlCB7rhGAMIoAYiGAoWRGVsZXRlV29ya2Zsb3dSZXNwb25zZSJSCg5EaWZmUnVuUmVxdWVzdBIWCgZydW5faWQYASABKAlCBrrhGAIIZBIoCgpkZWZpbml0aW9uGAIgASgLMhQuZmx1am8udjEuRGVmaW5pdGlvbiJlCg9EaWZmUnVuUmVzcG9uc2USNQoLZGlmZmVyZW5jZXMYASADKAsyFy5mbHVqby52MS5SdW5EaWZmZXJlbmNlQge64RgDEOgHEhsKE2RpZmZlcmVuY2VzX29taXR0ZWQYAiABKA0iVwoNUnVuRGlmZmVyZW5jZRIVCgRzdGVwGAEgASgJQge64RgDCKAfEhYKBmNoYW5nZRgCIAEoCUIGuuEYAghkEhcKBmRldGFpbBgDIAEoCUIHuuEYAwjAPiJCChBMaXN0VGFza3NSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRIbCgpwYWdlX3Rva2VuGAIgASgJQge64RgDCNAPIl0KEUxpc3RUYXNrc1Jlc3BvbnNlEiYKBXRhc2tzGAEgAygLMg4uZmx1am8udjEuVGFza0IHuuEYAxDoBxIgCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAlCB7rhGAMI0A8i1AIKBFRhc2sSFQoEbmFtZRgBIAEoCUIHuuEYAwigBhIQCghidWlsdF9pbhgCIAEoCBIYCgdzdW1tYXJ5GAMgASgJQge64RgDCMA+EiwKBmlucHV0cxgEIAMoCzITLmZsdWpvLnYxLlRhc2tJbnB1dEIHuuEYAxDoBxIwCgZvbmVfb2YYBSADKAsyGC5mbHVqby52MS5UYXNrSW5wdXRHcm91cEIGuuEYAhBkEhYKDmZ1cnRoZXJfaW5wdXRzGAYgASgIEj4KCXNwZWxsaW5ncxgHIAMoCzIdLmZsdWpvLnYxLlRhc2suU3BlbGxpbmdzRW50cnlCDLrhGAgIoAYQZBigBhIfCg1yZXN1bHRfc2NoZW1hGAggASgJQgi64RgECICABBowCg5TcGVsbGluZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIk4KCVRhc2tJbnB1dBIVCgRuYW1lGAEgASgJQge64RgDCKAGEhgKBnNjaGVtYRgCIAEoCUIIuuEYBAiAgAQSEAoIcmVxdWlyZWQYAyABKAgiKwoOVGFza0lucHV0R3JvdXASGQoGaW5wdXRzGAEgAygJQgm64RgFCKAGEGQqdwoKUHV0T3V0Y29tZRIbChdQVVRfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhcKE1BVVF9PVVRDT01FX0NSRUFURUQQARIYChRQVVRfT1VUQ09NRV9SRVBMQUNFRBACEhkKFVBVVF9PVVRDT01FX1VOQ0hBTkdFRBADMrEECg9Xb3JrZmxvd1NlcnZpY2USUAoNTGlzdFdvcmtmbG93cxIeLmZsdWpvLnYxLkxpc3RXb3JrZmxvd3NSZXF1ZXN0Gh8uZmx1am8udjEuTGlzdFdvcmtmbG93c1Jlc3BvbnNlEkoKC0dldFdvcmtmbG93EhwuZmx1am8udjEuR2V0V29ya2Zsb3dSZXF1ZXN0Gh0uZmx1am8udjEuR2V0V29ya2Zsb3dSZXNwb25zZRJZChBWYWxpZGF0ZVdvcmtmbG93EiEuZmx1am8udjEuVmFsaWRhdGVXb3JrZmxvd1JlcXVlc3QaIi5mbHVqby52MS5WYWxpZGF0ZVdvcmtmbG93UmVzcG9uc2USSgoLUHV0V29ya2Zsb3cSHC5mbHVqby52MS5QdXRXb3JrZmxvd1JlcXVlc3QaHS5mbHVqby52MS5QdXRXb3JrZmxvd1Jlc3BvbnNlElMKDkRlbGV0ZVdvcmtmbG93Eh8uZmx1am8udjEuRGVsZXRlV29ya2Zsb3dSZXF1ZXN0GiAuZmx1am8udjEuRGVsZXRlV29ya2Zsb3dSZXNwb25zZRI+CgdEaWZmUnVuEhguZmx1am8udjEuRGlmZlJ1blJlcXVlc3QaGS5mbHVqby52MS5EaWZmUnVuUmVzcG9uc2USRAoJTGlzdFRhc2tzEhouZmx1am8udjEuTGlzdFRhc2tzUmVxdWVzdBobLmZsdWpvLnYxLkxpc3RUYXNrc1Jlc3BvbnNlQmUKC2lvLmZsdWpvLnYxQhRXb3JrZmxvd1NlcnZpY2VQcm90b1ABWi1naXRodWIuY29tL2ZsdWpvL2ZsdWpvL3Byb3RvL2ZsdWpvL3YxO2ZsdWpvdjGiAgNGTEqqAghGbHVqby5WMWIGcHJvdG8z", [file_flujo_v1_limits, file_flujo_v1_payload, file_flujo_v1_run]);
 
 /**
  * A workflow, in short.
@@ -59,6 +59,13 @@ export type Workflow = Message<"flujo.v1.Workflow"> & {
    * @generated from field: uint32 inputs_omitted = 5;
    */
   inputsOmitted: number;
+
+  /**
+   * PutWorkflow has stored it, and DeleteWorkflow removes it; otherwise the server was started with it.
+   *
+   * @generated from field: bool stored = 6;
+   */
+  stored: boolean;
 };
 
 /**
@@ -307,8 +314,408 @@ export const DefinitionProblemSchema: GenMessage<DefinitionProblem> = /*@__PURE_
   messageDesc(file_flujo_v1_workflow_service, 7);
 
 /**
- * The workflows of one server: those it was started with, which StartRun takes by name. A run whose definition came along
- * with a request has its text stored, and is no workflow of the server.
+ * What to store.
+ *
+ * @generated from message flujo.v1.PutWorkflowRequest
+ */
+export type PutWorkflowRequest = Message<"flujo.v1.PutWorkflowRequest"> & {
+  /**
+   * The definition. Required.
+   *
+   * @generated from field: flujo.v1.Definition definition = 1;
+   */
+  definition?: Definition | undefined;
+};
+
+/**
+ * Describes the message flujo.v1.PutWorkflowRequest.
+ * Use `create(PutWorkflowRequestSchema)` to create a new message.
+ */
+export const PutWorkflowRequestSchema: GenMessage<PutWorkflowRequest> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 8);
+
+/**
+ * What is stored.
+ *
+ * @generated from message flujo.v1.PutWorkflowResponse
+ */
+export type PutWorkflowResponse = Message<"flujo.v1.PutWorkflowResponse"> & {
+  /**
+   * What it is.
+   *
+   * @generated from field: flujo.v1.Workflow workflow = 1;
+   */
+  workflow?: Workflow | undefined;
+
+  /**
+   * What became of it.
+   *
+   * @generated from field: flujo.v1.PutOutcome outcome = 2;
+   */
+  outcome: PutOutcome;
+};
+
+/**
+ * Describes the message flujo.v1.PutWorkflowResponse.
+ * Use `create(PutWorkflowResponseSchema)` to create a new message.
+ */
+export const PutWorkflowResponseSchema: GenMessage<PutWorkflowResponse> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 9);
+
+/**
+ * What to remove.
+ *
+ * @generated from message flujo.v1.DeleteWorkflowRequest
+ */
+export type DeleteWorkflowRequest = Message<"flujo.v1.DeleteWorkflowRequest"> & {
+  /**
+   * Its name. At most 800 bytes.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message flujo.v1.DeleteWorkflowRequest.
+ * Use `create(DeleteWorkflowRequestSchema)` to create a new message.
+ */
+export const DeleteWorkflowRequestSchema: GenMessage<DeleteWorkflowRequest> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 10);
+
+/**
+ * It is removed.
+ *
+ * @generated from message flujo.v1.DeleteWorkflowResponse
+ */
+export type DeleteWorkflowResponse = Message<"flujo.v1.DeleteWorkflowResponse"> & {
+};
+
+/**
+ * Describes the message flujo.v1.DeleteWorkflowResponse.
+ * Use `create(DeleteWorkflowResponseSchema)` to create a new message.
+ */
+export const DeleteWorkflowResponseSchema: GenMessage<DeleteWorkflowResponse> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 11);
+
+/**
+ * What to compare.
+ *
+ * @generated from message flujo.v1.DiffRunRequest
+ */
+export type DiffRunRequest = Message<"flujo.v1.DiffRunRequest"> & {
+  /**
+   * Id of the run. At most 100 bytes.
+   *
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+
+  /**
+   * What to compare it with. Absent: the workflow that the server has by the run's name.
+   *
+   * @generated from field: flujo.v1.Definition definition = 2;
+   */
+  definition?: Definition | undefined;
+};
+
+/**
+ * Describes the message flujo.v1.DiffRunRequest.
+ * Use `create(DiffRunRequestSchema)` to create a new message.
+ */
+export const DiffRunRequestSchema: GenMessage<DiffRunRequest> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 12);
+
+/**
+ * How they differ.
+ *
+ * @generated from message flujo.v1.DiffRunResponse
+ */
+export type DiffRunResponse = Message<"flujo.v1.DiffRunResponse"> & {
+  /**
+   * Every difference by name; empty if the run can be resumed with it. The first of them. At most 1000.
+   *
+   * @generated from field: repeated flujo.v1.RunDifference differences = 1;
+   */
+  differences: RunDifference[];
+
+  /**
+   * How many further differences there are.
+   *
+   * @generated from field: uint32 differences_omitted = 2;
+   */
+  differencesOmitted: number;
+};
+
+/**
+ * Describes the message flujo.v1.DiffRunResponse.
+ * Use `create(DiffRunResponseSchema)` to create a new message.
+ */
+export const DiffRunResponseSchema: GenMessage<DiffRunResponse> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 13);
+
+/**
+ * One way a definition no longer fits what a run has recorded.
+ *
+ * @generated from message flujo.v1.RunDifference
+ */
+export type RunDifference = Message<"flujo.v1.RunDifference"> & {
+  /**
+   * The step, or `inputs.NAME` for an input of the run. At most 4000 bytes.
+   *
+   * @generated from field: string step = 1;
+   */
+  step: string;
+
+  /**
+   * One of changed, removed, renamed, reordered, inserted, misfit and outdated; later releases may know others.
+   * At most 100 bytes.
+   *
+   * @generated from field: string change = 2;
+   */
+  change: string;
+
+  /**
+   * A sentence for people. At most 8000 bytes.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message flujo.v1.RunDifference.
+ * Use `create(RunDifferenceSchema)` to create a new message.
+ */
+export const RunDifferenceSchema: GenMessage<RunDifference> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 14);
+
+/**
+ * Which page.
+ *
+ * @generated from message flujo.v1.ListTasksRequest
+ */
+export type ListTasksRequest = Message<"flujo.v1.ListTasksRequest"> & {
+  /**
+   * How many at most. 0 means 50; more than 1000 is read as 1000.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before. Empty: the first page. At most 2000 bytes.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message flujo.v1.ListTasksRequest.
+ * Use `create(ListTasksRequestSchema)` to create a new message.
+ */
+export const ListTasksRequestSchema: GenMessage<ListTasksRequest> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 15);
+
+/**
+ * One page of tasks.
+ *
+ * @generated from message flujo.v1.ListTasksResponse
+ */
+export type ListTasksResponse = Message<"flujo.v1.ListTasksResponse"> & {
+  /**
+   * The tasks by name; fewer than asked for, if they are large. At most 1000.
+   *
+   * @generated from field: repeated flujo.v1.Task tasks = 1;
+   */
+  tasks: Task[];
+
+  /**
+   * Asks for the following page; empty when there is none. At most 2000 bytes.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message flujo.v1.ListTasksResponse.
+ * Use `create(ListTasksResponseSchema)` to create a new message.
+ */
+export const ListTasksResponseSchema: GenMessage<ListTasksResponse> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 16);
+
+/**
+ * Something that a step can call.
+ *
+ * @generated from message flujo.v1.Task
+ */
+export type Task = Message<"flujo.v1.Task"> & {
+  /**
+   * Its name. At most 800 bytes.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * It comes with flujo; otherwise an installed package brings it along.
+   *
+   * @generated from field: bool built_in = 2;
+   */
+  builtIn: boolean;
+
+  /**
+   * What it does, for people; of one that cannot be used, why. At most 8000 bytes.
+   *
+   * @generated from field: string summary = 3;
+   */
+  summary: string;
+
+  /**
+   * The inputs it takes, in order; the first of them. At most 1000.
+   *
+   * @generated from field: repeated flujo.v1.TaskInput inputs = 4;
+   */
+  inputs: TaskInput[];
+
+  /**
+   * Groups of inputs of which exactly one is needed. At most 100.
+   *
+   * @generated from field: repeated flujo.v1.TaskInputGroup one_of = 5;
+   */
+  oneOf: TaskInputGroup[];
+
+  /**
+   * It takes any further inputs as well.
+   *
+   * @generated from field: bool further_inputs = 6;
+   */
+  furtherInputs: boolean;
+
+  /**
+   * Other words for some inputs, and what each means. At most 100 entries of 800 bytes each.
+   *
+   * @generated from field: map<string, string> spellings = 7;
+   */
+  spellings: { [key: string]: string };
+
+  /**
+   * What it returns, as JSON Schema: the JSON text of an object; empty if it does not say. At most 64 KiB.
+   *
+   * @generated from field: string result_schema = 8;
+   */
+  resultSchema: string;
+};
+
+/**
+ * Describes the message flujo.v1.Task.
+ * Use `create(TaskSchema)` to create a new message.
+ */
+export const TaskSchema: GenMessage<Task> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 17);
+
+/**
+ * An input of a task.
+ *
+ * @generated from message flujo.v1.TaskInput
+ */
+export type TaskInput = Message<"flujo.v1.TaskInput"> & {
+  /**
+   * Its name. At most 800 bytes.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What it may be, as JSON Schema: the JSON text of an object. At most 64 KiB.
+   *
+   * @generated from field: string schema = 2;
+   */
+  schema: string;
+
+  /**
+   * A step has to give it.
+   *
+   * @generated from field: bool required = 3;
+   */
+  required: boolean;
+};
+
+/**
+ * Describes the message flujo.v1.TaskInput.
+ * Use `create(TaskInputSchema)` to create a new message.
+ */
+export const TaskInputSchema: GenMessage<TaskInput> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 18);
+
+/**
+ * Inputs of which exactly one is needed.
+ *
+ * @generated from message flujo.v1.TaskInputGroup
+ */
+export type TaskInputGroup = Message<"flujo.v1.TaskInputGroup"> & {
+  /**
+   * Their names. At most 100 of 800 bytes each.
+   *
+   * @generated from field: repeated string inputs = 1;
+   */
+  inputs: string[];
+};
+
+/**
+ * Describes the message flujo.v1.TaskInputGroup.
+ * Use `create(TaskInputGroupSchema)` to create a new message.
+ */
+export const TaskInputGroupSchema: GenMessage<TaskInputGroup> = /*@__PURE__*/
+  messageDesc(file_flujo_v1_workflow_service, 19);
+
+/**
+ * What became of a definition that was to be stored.
+ *
+ * @generated from enum flujo.v1.PutOutcome
+ */
+export enum PutOutcome {
+  /**
+   * Not used by the server.
+   *
+   * @generated from enum value: PUT_OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nothing was stored under its name before.
+   *
+   * @generated from enum value: PUT_OUTCOME_CREATED = 1;
+   */
+  CREATED = 1,
+
+  /**
+   * Another text was.
+   *
+   * @generated from enum value: PUT_OUTCOME_REPLACED = 2;
+   */
+  REPLACED = 2,
+
+  /**
+   * The same text was.
+   *
+   * @generated from enum value: PUT_OUTCOME_UNCHANGED = 3;
+   */
+  UNCHANGED = 3,
+}
+
+/**
+ * Describes the enum flujo.v1.PutOutcome.
+ */
+export const PutOutcomeSchema: GenEnum<PutOutcome> = /*@__PURE__*/
+  enumDesc(file_flujo_v1_workflow_service, 0);
+
+/**
+ * The workflows of one server: those it was started with, and those that PutWorkflow has stored, both of which StartRun takes
+ * by name. A run whose definition came along with a request has its text stored, and is no workflow of the server.
  *
  * Besides the errors listed with it, every method may answer:
  *   UNAVAILABLE SERVER_STOPPING: the server is shutting down; call again once another one listens.
@@ -317,7 +724,7 @@ export const DefinitionProblemSchema: GenMessage<DefinitionProblem> = /*@__PURE_
  *   PERMISSION_DENIED PERMISSION_DENIED: the role of the caller does not allow the call.
  *   INVALID_ARGUMENT INVALID_FIELD: a field holds more than it may, or what no field of its type may hold.
  *
- * The role viewer lists and reads; operator also has definitions looked at.
+ * The role viewer lists and reads; operator also has definitions looked at, and admin stores and removes them.
  *
  * @generated from service flujo.v1.WorkflowService
  */
@@ -361,6 +768,71 @@ export const WorkflowService: GenService<{
     methodKind: "unary";
     input: typeof ValidateWorkflowRequestSchema;
     output: typeof ValidateWorkflowResponseSchema;
+  },
+  /**
+   * Stores a definition under the name of its workflow, in the place of what was stored there, durable when it answers. From
+   * then on StartRun takes it by its name, at every server of the store, also after a restart. Runs that exist keep the text
+   * they were started with. A rule of the definition about which old runs to keep is not applied by itself. Safe to repeat:
+   * `outcome` tells whether anything has changed.
+   *
+   * Errors:
+   *   INVALID_ARGUMENT INVALID_FIELD: there is no definition, or it is not valid.
+   *   FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with a workflow of this name.
+   *   PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+   *
+   * @generated from rpc flujo.v1.WorkflowService.PutWorkflow
+   */
+  putWorkflow: {
+    methodKind: "unary";
+    input: typeof PutWorkflowRequestSchema;
+    output: typeof PutWorkflowResponseSchema;
+  },
+  /**
+   * Removes what PutWorkflow has stored, durable when it answers. Runs of it go on with the text they were started with.
+   *
+   * Errors:
+   *   NOT_FOUND WORKFLOW_NOT_FOUND: nothing is stored under this name; also when the call is repeated.
+   *   FAILED_PRECONDITION WORKFLOW_FIXED: the server was started with the workflow of this name.
+   *
+   * @generated from rpc flujo.v1.WorkflowService.DeleteWorkflow
+   */
+  deleteWorkflow: {
+    methodKind: "unary";
+    input: typeof DeleteWorkflowRequestSchema;
+    output: typeof DeleteWorkflowResponseSchema;
+  },
+  /**
+   * Says in what a definition contradicts the completed steps and the inputs of a run, so that a plain ResumeRun with it would
+   * be refused. Changes nothing. Without a definition, it is about the workflow that the server has by the run's name now; of
+   * a program that is what the run was found to contradict when it was paused, since steps are compared when it is resumed.
+   *
+   * Errors:
+   *   INVALID_ARGUMENT INVALID_FIELD: the definition is not valid.
+   *   NOT_FOUND RUN_NOT_FOUND: no run has this id.
+   *   NOT_FOUND WORKFLOW_NOT_FOUND: no definition is given, and the server has no workflow of the run's name.
+   *   ALREADY_EXISTS RUN_EXISTS: the definition describes another workflow.
+   *   PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+   *
+   * @generated from rpc flujo.v1.WorkflowService.DiffRun
+   */
+  diffRun: {
+    methodKind: "unary";
+    input: typeof DiffRunRequestSchema;
+    output: typeof DiffRunResponseSchema;
+  },
+  /**
+   * Lists the tasks that steps of a definition can call on this server, by their names, a page at a time: the built-in ones,
+   * and those that installed packages bring along.
+   *
+   * Errors:
+   *   INVALID_ARGUMENT INVALID_FIELD: the page size is negative, or the page token is not of this list.
+   *
+   * @generated from rpc flujo.v1.WorkflowService.ListTasks
+   */
+  listTasks: {
+    methodKind: "unary";
+    input: typeof ListTasksRequestSchema;
+    output: typeof ListTasksResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_flujo_v1_workflow_service, 0);
