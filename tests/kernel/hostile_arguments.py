@@ -34,6 +34,7 @@ HOSTILE: dict[str, tuple[Any, ...]] = {
     "Sequence[SetOutput | Skip | SetVariable | Complete]": ("SetOutput", 5, ["a"], object()),
     "Workflow | str": (5, b"doubling", None, len, object()),
     "Workflow | None": (5, "doubling", len, object()),
+    "Workflow": (5, "doubling", None, len, object()),
     "RunSummary": ("r", 5, None, object()),
     "WorkflowState": ("r", 5, None, object()),
     "Path": ("copy", 5, None, object()),

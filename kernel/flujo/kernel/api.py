@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 from .checked_calls import checked
 from .durations import Duration
 from .errors import (
+    Difference,
     InvalidNameError,
     RunCancelled,
     RunFailed,
@@ -34,7 +35,18 @@ from .journal.state import RunStatus, WorkflowState
 from .journal.statistics import Statistics, StepDurations, WorkflowStatistics
 from .journal.summaries import RunSummary
 from .keys import check_variable_name
-from .outcomes import CancelOutcome, Delivery, PauseOutcome
+from .outcomes import CancelOutcome, Delivery, PauseOutcome, PutOutcome
+from .ownership.many_runs import (
+    CANCELLABLE,
+    PAUSABLE,
+    RESUMABLE,
+    SIGNALLABLE,
+    UNPAUSABLE,
+    Bulk,
+    BulkOptions,
+    BulkResult,
+    RunActedOn,
+)
 from .ownership.resumption import ResumeOptions, Resumption
 from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, StartOptions
 from .store.asking import Asked, ReasonedOptions, RequestOptions
@@ -49,12 +61,21 @@ from .values import MAX_INPUT_BYTES, encode, encode_given
 R = TypeVar("R")
 
 __all__ = [
+    "CANCELLABLE",
     "LISTED",
     "MAX_INPUT_BYTES",
+    "PAUSABLE",
+    "RESUMABLE",
     "SETTLED_RUNS",
+    "SIGNALLABLE",
+    "UNPAUSABLE",
     "Asked",
+    "Bulk",
+    "BulkOptions",
+    "BulkResult",
     "CancelOutcome",
     "Delivery",
+    "Difference",
     "Event",
     "Explanation",
     "Followed",
@@ -66,12 +87,14 @@ __all__ = [
     "LogPart",
     "PauseOutcome",
     "PruneResult",
+    "PutOutcome",
     "Reason",
     "ReasonedOptions",
     "RequestOptions",
     "Rest",
     "ResumeOptions",
     "Resumption",
+    "RunActedOn",
     "RunEvent",
     "RunHandle",
     "RunOptions",
@@ -297,6 +320,44 @@ class Runs(StoredRuns, Protocol):
     async def set_variable(self, run_id: str, name: str, value: Any, **asked: Unpack[ReasonedOptions]) -> Delivery:
         """Set a variable of a run, durable on return. Raises RunNotFoundError, RunFinishedError, InvalidNameError,
         InvalidValueError, PayloadTooLargeError, RequestReusedError."""
+        ...
+
+    async def cancel_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Ask runs to stop, as `cancel` does each of them; by default those that are pending, running, waiting or
+        paused.
+
+        This call, `pause_runs`, `unpause_runs`, `resume_runs` and `signal_runs` act on the runs that a filter chooses,
+        newest first, a page at a time: call again with its `next` as `page`. `BulkOptions` lists the keywords; at least
+        one part of the filter must be given. What is refused to one run keeps none of the others from it. A repeat
+        with the same `request_id` asks each run once. Raises InvalidNameError, also for a status in which nothing can
+        be done, and InvalidValueError."""
+        ...
+
+    async def pause_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Ask runs to pause, as `pause` does each of them; by default those that are pending, running or waiting. See
+        `cancel_runs`."""
+        ...
+
+    async def unpause_runs(self, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Let paused runs go on, as `unpause` does each of them. See `cancel_runs`."""
+        ...
+
+    async def resume_runs(self, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Take up runs as they are, as `resume` does each of them; by default those that are failed or paused, or ought
+        to go on. Runs that a live process runs are left out. See `cancel_runs`."""
+        ...
+
+    async def signal_runs(self, name: str, payload: Any = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Send a signal to runs, as `signal` does to each of them; by default to those that wait, for whatever it is.
+        See `cancel_runs`. Raises PayloadTooLargeError besides."""
+        ...
+
+    async def diff(self, run_id: str, workflow: Workflow | None = None) -> Sequence[Difference]:
+        """Return in what a workflow contradicts the completed steps and the inputs of a run, so that a plain `resume`
+        with it would be refused; by default the workflow that `start` takes by the run's name now. Of a program that is
+        what the run was found to contradict when it was paused. Nothing is changed.
+
+        Raises RunNotFoundError, RunExistsError for another workflow, WorkflowNotFoundError."""
         ...
 
     async def fork(self, run_id: str, **options: Unpack[ForkOptions]) -> RunHandle:

@@ -16,14 +16,16 @@ progress are recorded as interrupted, and the runs wait for the kernel that open
     run_requests       the one ladder for what is asked of a run
     inbox              what other processes ask of its runs
     timers             waking runs when their time has come
+    many_runs          the same for each of many runs
     workflow_registry  the workflows it knows
+    stored_workflows   those that the store has by name
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +34,7 @@ from typing import Any, Self, Unpack, overload
 from .api import R, RunHandle
 from .checked_calls import checked
 from .clock import Clock, Identifiers, RandomBytes, SystemClock
-from .errors import RunFinishedError, RunInterrupted, RunNotPausedError, RunReplacedError
+from .errors import Difference, RunFinishedError, RunInterrupted, RunNotPausedError, RunReplacedError
 from .execution.programs import Workflow
 from .journal import amendments, events
 from .journal.amendments import Amendment
@@ -46,14 +48,27 @@ from .journal.summaries import RunSummary
 from .keys import check_step_name, check_variable_name
 from .lifetimes import Lifetime
 from .observer import DELETED, Observed, Observer
-from .outcomes import CancelOutcome, Delivery, PauseOutcome
+from .outcomes import CancelOutcome, Delivery, PauseOutcome, PutOutcome
 from .ownership.draining import Draining
 from .ownership.driver import Limits
+from .ownership.many_runs import (
+    CANCELLABLE,
+    PAUSABLE,
+    RESUMABLE,
+    SIGNALLABLE,
+    UNPAUSABLE,
+    Bulk,
+    BulkOptions,
+    BulkResult,
+    Range,
+    act_on_runs,
+)
 from .ownership.resting import RestReader
-from .ownership.resumption import ResumeOptions, Resumption
+from .ownership.resumption import ResumeOptions, Resumption, differences_with
 from .ownership.run_requests import Answers, RunRequests, paused, unfinished
 from .ownership.runtime import Runtime, kernel_id
 from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, Starter, StartOptions
+from .ownership.stored_workflows import delete_workflow, put_workflow
 from .ownership.workflow_registry import WorkflowRegistry
 from .principals import principal
 from .store.asking import Asked, ReasonedOptions, RequestOptions
@@ -66,6 +81,9 @@ from .store.workspaces import Workspaces
 from .values import encode_given
 
 logger = logging.getLogger("flujo.kernel")
+
+BULK_MICROSECONDS = 10_000_000
+"""After how long a call for many runs begins with no further ones, and says that there are more."""
 
 
 @checked
@@ -362,6 +380,41 @@ class Kernel(Observed):
 
         await self._takeover.amend(run_id, decide, request)
 
+    # -- requests to many runs ----------------------------------------------------------------------------------
+
+    async def cancel_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.cancel_runs."""
+        bulk = Bulk.of(**options)
+        return await self._act_on_runs(CANCELLABLE, bulk, lambda id: self.cancel(id, reason, **bulk.asked))
+
+    async def pause_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.pause_runs."""
+        bulk = Bulk.of(**options)
+        return await self._act_on_runs(PAUSABLE, bulk, lambda id: self.pause(id, reason, **bulk.asked))
+
+    async def unpause_runs(self, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.unpause_runs."""
+        bulk = Bulk.of(**options)
+        return await self._act_on_runs(UNPAUSABLE, bulk, lambda id: self.unpause(id, **bulk.asked))
+
+    async def resume_runs(self, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.resume_runs."""
+        bulk = Bulk.of(**options)
+        return await self._act_on_runs(RESUMABLE, bulk, lambda id: self.resume(id, **bulk.asked))
+
+    async def signal_runs(self, name: str, payload: Any = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.signal_runs."""
+        bulk = Bulk.of(**options)
+        check_step_name(name)
+        encode_given("the payload", payload)  # what is wrong with it is wrong for every run
+        return await self._act_on_runs(SIGNALLABLE, bulk, lambda id: self.signal(id, name, payload, **bulk.asked))
+
+    async def _act_on_runs(self, range: Range, bulk: Bulk, act: Callable[[str], Awaitable[object]]) -> BulkResult:
+        until = self.clock.now() + BULK_MICROSECONDS
+        return await act_on_runs(self, range, bulk, act, lambda: self.clock.now() >= until)
+
+    # -- changes of a run that nobody runs ----------------------------------------------------------------------
+
     async def amend(
         self,
         run_id: str,
@@ -396,6 +449,37 @@ class Kernel(Observed):
         with suppress(RunInterrupted):
             await self.cancel(run_id, DELETED)
             await self.wait(run_id)
+
+    # -- workflows ----------------------------------------------------------------------------------------------
+
+    async def put_workflow(self, workflow: Workflow) -> PutOutcome:
+        """Store a definition under the name of its workflow, in the place of what was stored there. From then on every
+        kernel of this store that can load definitions starts it by that name; runs that exist keep their own texts.
+
+        Raises WorkflowFixedError for the name of a workflow that this kernel was given, DeclarationError for a
+        program."""
+        return await put_workflow(workflow, self._registry, self.backend)
+
+    async def delete_workflow(self, name: str) -> None:
+        """Remove what `put_workflow` has stored; its runs go on. Raises WorkflowNotFoundError, WorkflowFixedError."""
+        await delete_workflow(name, self._registry, self.backend)
+
+    async def stored_workflows(self) -> Sequence[StoredDefinition]:
+        """Return what `put_workflow` has stored, by name. What this kernel was given hides a stored one of its name."""
+        return await self.backend.stored_workflows()
+
+    async def find_workflow(self, name: str) -> Workflow:
+        """Return the workflow that `start` takes by this name. Raises WorkflowNotFoundError, and what is wrong with a
+        stored definition here, such as TaskNotFoundError."""
+        return await self._registry.find(name, self.backend)
+
+    async def diff(self, run_id: str, workflow: Workflow | None = None) -> Sequence[Difference]:
+        """See Runs.diff."""
+        state = await self.inspect(run_id)
+        current = workflow or await self._registry.find(state.workflow, self.backend)
+        if current.definition is None and state.differences:
+            return [Difference(*row) for row in state.differences]
+        return differences_with(state, current)
 
     # -- reading ------------------------------------------------------------------------------------------------
 

@@ -51,3 +51,19 @@ class PauseOutcome(StrEnum):
 
     UNKNOWN = "unknown"
     """A newer server did what was asked, and says so with a word that this client does not know."""
+
+
+class PutOutcome(StrEnum):
+    """What became of a definition that was to be stored under the name of its workflow."""
+
+    CREATED = "created"
+    """Nothing was stored there before."""
+
+    REPLACED = "replaced"
+    """Another text was."""
+
+    UNCHANGED = "unchanged"
+    """The same text was."""
+
+    UNKNOWN = "unknown"
+    """A newer server did what was asked, and says so with a word that this client does not know."""

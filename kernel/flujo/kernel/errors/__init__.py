@@ -24,6 +24,7 @@ from .arguments import (
     StepChoiceError,
     TaskNotFoundError,
     UnsafeStepNameError,
+    WorkflowFixedError,
     WorkflowNotFoundError,
 )
 from .base import FlujoError
@@ -161,6 +162,7 @@ __all__ = [
     "UnsupportedEventLoopError",
     "UntrustedOwnerError",
     "WaitTimedOutError",
+    "WorkflowFixedError",
     "WorkflowNotFoundError",
     "WrongEventLoopError",
     "ways_on",

@@ -225,6 +225,22 @@ class WorkflowNotFoundError(FlujoError, LookupError):
         self.workflow, self.known = workflow, tuple(known)
 
 
+class WorkflowFixedError(FlujoError):
+    """A workflow was to be stored or removed whose name belongs to one that the kernel was started with.
+
+    Put it under another name, or start the server without its file.
+    """
+
+    reason = "WORKFLOW_FIXED"
+
+    def __init__(self, workflow: str) -> None:
+        super().__init__(
+            f"{workflow!r} is a workflow that this kernel was started with, which stays as it is",
+            ["give the definition another `name`", "or start the server without the file of this one"],
+        )
+        self.workflow = workflow
+
+
 class TaskNotFoundError(FlujoError, LookupError):
     """A definition names a task that is not installed.
 

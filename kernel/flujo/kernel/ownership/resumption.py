@@ -106,8 +106,7 @@ class Resumption:
 
 def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: Fingerprint | None) -> list[Fact]:
     """Return the facts that a resume with the workflow `chosen` records; raise what forbids it."""
-    if chosen.name != state.workflow:
-        raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
+    _require_same_name(state, chosen)
     reset = at_resume(state, asked.from_step, asked.retry)
     merged = _merged_inputs(state, chosen, asked, invalidated=reset)
     digest = None if chosen.definition is None else chosen.definition.digest
@@ -128,9 +127,25 @@ def resumed(state: WorkflowState, chosen: Workflow, asked: Resumption, request: 
     return [fact, *_skipped(state, asked, reset)]
 
 
+def _require_same_name(state: WorkflowState, chosen: Workflow) -> None:
+    if chosen.name != state.workflow:
+        raise RunExistsError(state.run_id, f"the workflow {state.workflow!r}")
+
+
 def require_compatible(state: WorkflowState, chosen: Workflow) -> None:
     """Raise StateIncompatibilityError if a plain resume with this workflow would be refused."""
     _merged_inputs(state, chosen, Resumption(), invalidated=())
+
+
+def differences_with(state: WorkflowState, chosen: Workflow) -> Sequence[Difference]:
+    """Return in what a workflow contradicts what a run has recorded, for which a plain resume with it would be refused.
+    Raises RunExistsError for another workflow."""
+    _require_same_name(state, chosen)
+    try:
+        require_compatible(state, chosen.as_started(state))
+    except StateIncompatibilityError as error:
+        return list(error.differences)
+    return []
 
 
 def _merged_inputs(

@@ -187,7 +187,7 @@ class Starter:
         self, workflow: Workflow | str, inputs: Mapping[str, Any] | None, asked: Start, *, detach: bool = False
     ) -> Started:
         """Start a run as Runs.start does, or leave it to others."""
-        chosen = self._registry.resolve(workflow).with_steps(asked.choice)
+        chosen = (await self._registry.find(workflow, self._backend)).with_steps(asked.choice)
         inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", asked.labels)
         request = fingerprint(
             asked.request_id,
@@ -205,7 +205,7 @@ class Starter:
 
     async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> Started:
         """Start a run as the child of another one, or attach to it if it is there."""
-        chosen = call.adapt(self._registry.resolve(call.workflow))
+        chosen = call.adapt(await self._registry.find(call.workflow, self._backend))
         if chosen.on_overlap is Overlap.QUEUE:
             await self._require_no_ancestor(parent, chosen)
         created = await self._creation(chosen, run_id, dict(call.inputs), call.labels)
@@ -221,7 +221,7 @@ class Starter:
         created = events.decode(row).fact
         assert isinstance(created, events.RunCreated)
         try:
-            chosen = self._registry.resolve(call.workflow)
+            chosen = await self._registry.find(call.workflow, self._backend)
             inputs = encode_given("the inputs", chosen.check_inputs(dict(call.inputs)))
         except FlujoError:
             return True

@@ -18,6 +18,9 @@ from flujo.kernel.journal.compatibility import differences
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.store.backend import StateBackend, StoredDefinition
 
+_KEPT_LOADED = 64
+"""How many workflows that a store has by name are not read anew each time they are started."""
+
 
 class WorkflowRegistry:
     """`load` rebuilds a workflow from a stored text; without it only registered workflows are known."""
@@ -27,6 +30,7 @@ class WorkflowRegistry:
         for each in workflows:
             self._register(each)
         self.load = load
+        self._loaded: dict[str, Workflow] = {}  # what was loaded by name last, by digest of its text
 
     def _register(self, workflow: Workflow) -> None:
         """Remember a workflow by its name; raises DeclarationError if another one has it, or if its function has an
@@ -52,6 +56,21 @@ class WorkflowRegistry:
         if workflow not in self.registered:
             raise WorkflowNotFoundError(workflow, sorted(self.registered))
         return self.registered[workflow]
+
+    async def find(self, workflow: Workflow | str, backend: StateBackend) -> Workflow:
+        """Return the workflow to start as `resolve` does, or else the one that the store has under this name. Raises
+        what the loader of definitions raises, WorkflowNotFoundError, DeclarationError, StoreError."""
+        if isinstance(workflow, Workflow) or workflow in self.registered or self.load is None:
+            return self.resolve(workflow)
+        try:
+            stored = await backend.get_workflow(workflow)
+        except WorkflowNotFoundError:
+            return self.resolve(workflow)
+        if stored.digest not in self._loaded:
+            while len(self._loaded) >= _KEPT_LOADED:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[stored.digest] = self.load(stored)
+        return self._loaded[stored.digest]
 
     def may_know(self, workflow: str, definition: str | None) -> bool:
         """True if a run of this workflow, with this stored definition, can perhaps go on here."""

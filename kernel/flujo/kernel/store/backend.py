@@ -571,7 +571,7 @@ class StateBackend(ABC):
         """Return what is stored under the name of a workflow, by whatever process; raises WorkflowNotFoundError."""
         raise WorkflowNotFoundError(name, ())
 
-    async def list_workflows(self) -> Sequence[StoredDefinition]:
+    async def stored_workflows(self) -> Sequence[StoredDefinition]:
         """Return every definition that is stored under the name of its workflow, in the order of the names."""
         return ()
 

@@ -1,0 +1,180 @@
+"""Ask the same of many runs: which ones a filter chooses, a page at a time, and what became of each.
+
+    BulkOptions   the keywords of `Runs.cancel_runs` and its like; `Bulk` is the same as one checked value
+    Range         the runs to which something can be done, and those to which it is done by default
+    act_on_runs   do it
+
+What is refused to one run keeps none of the others from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Unpack, cast
+
+from anyio import create_task_group
+
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    FlujoError,
+    InvalidNameError,
+    KernelClosedError,
+    StoreError,
+)
+from flujo.kernel.journal.state import LIVE, RunStatus
+from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.store.asking import Asked, RequestOptions
+from flujo.kernel.store.backend import Page
+from flujo.kernel.store.filters import RunQuery, check_limit, check_statuses, check_text, run_filter
+
+AT_ONCE = 50
+"""How many runs are asked at the same time, so that their commits share a sync of the disk."""
+
+
+class BulkOptions(RunQuery, RequestOptions, total=False):
+    """Which runs, as `Runs.list` takes it; who asks; and how many at a time."""
+
+    limit: int
+    """How many runs to act on before it returns, 100 by default."""
+
+    page: str | None
+    """Go on behind what an earlier call has acted on: its `next`."""
+
+    dry_run: bool
+    """Only look which runs there are to act on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bulk:
+    """The value of `BulkOptions`. Raises InvalidNameError, InvalidValueError, also if nothing says which runs."""
+
+    wanted: RunQuery
+    asked: RequestOptions
+    limit: int = 100
+    page: str | None = None
+    dry_run: bool = False
+
+    @classmethod
+    def of(cls, **options: Unpack[BulkOptions]) -> Bulk:
+        """Return the value of some keywords."""
+        given: Mapping[str, Any] = options
+        wanted = {name: given[name] for name in RunQuery.__annotations__ if given.get(name)}
+        if not wanted:
+            raise InvalidNameError("choice of runs", "", "give a status, a workflow or another part of a filter")
+        run_filter(**wanted)
+        asked = {name: given[name] for name in RequestOptions.__annotations__ if name in given}
+        Asked(**asked)
+        return cls(
+            wanted=cast(RunQuery, wanted),
+            asked=cast(RequestOptions, asked),
+            limit=check_limit(options.get("limit", 100)),
+            page=check_text("page", options.get("page")) or None,
+            dry_run=options.get("dry_run", False),
+        )
+
+
+class Range(NamedTuple):
+    """The statuses in which runs can be acted on, those in which they are by default (None: all of them), and whether
+    only those that no process runs."""
+
+    statuses: Sequence[RunStatus]
+    by_default: Sequence[RunStatus] | None = None
+    only_unowned: bool = False
+
+    def chosen(self, wanted: RunQuery) -> RunQuery:
+        """Return a filter with its statuses; raises InvalidNameError for one in which nothing can be done."""
+        given = check_statuses(wanted.get("statuses", ()))
+        for status in given:
+            if status not in self.statuses:
+                raise InvalidNameError(
+                    "run status", status, f"one of {', '.join(self.statuses)}: others stay as they are"
+                )
+        return RunQuery(**{**wanted, "statuses": tuple(given or self.by_default or self.statuses)})
+
+
+CANCELLABLE = Range((*sorted(LIVE), RunStatus.PAUSED))
+PAUSABLE = Range(tuple(sorted(LIVE)))
+UNPAUSABLE = Range((RunStatus.PAUSED,))
+SIGNALLABLE = Range((*sorted(LIVE), RunStatus.PAUSED), by_default=(RunStatus.WAITING,))
+RESUMABLE = Range(tuple(RunStatus), by_default=(*sorted(LIVE), RunStatus.PAUSED, RunStatus.FAILED), only_unowned=True)
+
+
+class RunActedOn(NamedTuple):
+    """A run that was asked for something with others."""
+
+    run_id: str
+    uid: str
+    status: str
+    """How it stood before."""
+
+    reason: str | None
+    """Why it was refused: `reason` of the error that the call for one run raises; None if it was not."""
+
+    message: str
+    """The same, as a sentence; empty if it was not refused."""
+
+
+class BulkResult(NamedTuple):
+    """What became of many runs, the newest first."""
+
+    runs: Sequence[RunActedOn]
+    next: str | None
+    """The `page` of a call for the rest of them; None if all that match were acted on."""
+
+
+class _Listing(Protocol):
+    """What finds the runs to act on."""
+
+    async def list(self, *, limit: int, page: str | None, **wanted: Unpack[RunQuery]) -> Page: ...
+    async def is_interrupted(self, summary: RunSummary) -> bool: ...
+
+
+async def act_on_runs(
+    listing: _Listing,
+    range: Range,
+    bulk: Bulk,
+    act: Callable[[str], Awaitable[object]],
+    is_time_up: Callable[[], bool] = lambda: False,
+) -> BulkResult:
+    """Do `act` to each run of a page and return what became of each; once the time is up, with those there were until
+    then. Raises InvalidNameError, StoreError, KernelClosedError: of some runs it is not known then, and a repeat with
+    the same request id asks each of them once."""
+    chosen = range.chosen(bulk.wanted)
+    done: list[RunActedOn] = []
+    page = bulk.page
+    while True:
+        found = await listing.list(limit=min(AT_ONCE, bulk.limit - len(done)), page=page, **chosen)
+        runs = [run for run in found.runs if not range.only_unowned or await _is_unowned(listing, run)]
+        done += [_untouched(run) for run in runs] if bulk.dry_run else await _act_on_each(runs, act)
+        page = found.next
+        if page is None or len(done) >= bulk.limit or is_time_up():
+            return BulkResult(done, page)
+
+
+async def _is_unowned(listing: _Listing, run: RunSummary) -> bool:
+    return run.status not in LIVE or await listing.is_interrupted(run)
+
+
+async def _act_on_each(runs: Sequence[RunSummary], act: Callable[[str], Awaitable[object]]) -> Sequence[RunActedOn]:
+    refusals: dict[str, FlujoError] = {}
+
+    async def ask(run: RunSummary) -> None:
+        try:
+            await act(run.run_id)
+        except FlujoError as error:
+            refusals[run.uid] = error
+
+    async with create_task_group() as tasks:
+        for run in runs:
+            tasks.start_soon(ask, run)
+    for error in refusals.values():
+        if isinstance(error, (StoreError, KernelClosedError)) and not isinstance(error, CorruptStoreError):
+            raise error  # it is about the store, and not about this run
+    return [_untouched(run, refusals.get(run.uid)) for run in runs]
+
+
+def _untouched(run: RunSummary, error: FlujoError | None = None) -> RunActedOn:
+    """Return a run as it stood, with what was refused to it."""
+    reason, message = (None, "") if error is None else (error.reason, error.message)
+    return RunActedOn(run.run_id, run.uid, str(run.status), reason, message)
