@@ -114,7 +114,7 @@ CALLS: list[tuple[str, list[str]]] = [
     ("version", ["version"]),
 ]
 
-WITH_A_SERVER = {"serve", "ping", "workflows", "workflows NAME", "hosts", "drain"}
+WITH_A_SERVER = {"serve", "ping", "workflows", "workflows NAME", "hosts", "drain", "publish", "unpublish"}
 """Commands whose answers need a server."""
 
 WITHOUT = {"completion", "schema", "token revoke"}
@@ -215,6 +215,10 @@ REMOTE = [
     *((command, call) for command, call in CALLS if command in ("list", "inspect", "explain", "events", "stats")),
     ("workflows", ["workflows"]),
     ("workflows NAME", ["workflows", "plenty"]),
+    ("publish", ["publish", "waiting.yaml"]),
+    ("unpublish", ["unpublish", "gate"]),
+    ("tasks", ["tasks"]),
+    ("tasks NAME", ["tasks", "shell"]),
     ("export", ["export", "done"]),
     ("import", ["import", "gone.json"]),
     ("db check", ["db", "check"]),

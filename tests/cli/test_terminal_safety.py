@@ -85,7 +85,7 @@ OTHERS = [
         ["db", "info"],
     ),
     *(["token", "create", EVIL, "--role", "viewer"], ["token", "revoke", EVIL], ["token", "list", "--tokens", EVIL]),
-    *(["tasks"], ["tasks", EVIL], ["workflows"], ["workflows", EVIL]),
+    *(["tasks"], ["tasks", EVIL], ["workflows"], ["workflows", EVIL], ["publish", EVIL], ["unpublish", EVIL]),
     *(["ping"], ["ping", "--server", EVIL], ["ping", "--server", "tcp://127.0.0.1:1", "--token-file", EVIL]),
     *(["inspect", EVIL], ["list", "--store", EVIL], ["db", "restore", EVIL], ["completion", EVIL], ["delete", EVIL]),
 ]

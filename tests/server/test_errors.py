@@ -172,6 +172,24 @@ def _of_a_request(
     ]
 
 
+def asking(call: Callable[..., Awaitable[Any]], **chosen: Any) -> Callable[[Runs], Awaitable[Any]]:
+    """Ask something of the runs that are chosen."""
+    return lambda runs: call(runs, **chosen)
+
+
+BULK: list[tuple[str, Callable[..., Any], Callable[..., Awaitable[Any]]]] = [
+    ("CancelRuns", pb.CancelRunsRequest, lambda runs, **chosen: runs.cancel_runs(**chosen)),
+    ("PauseRuns", pb.PauseRunsRequest, lambda runs, **chosen: runs.pause_runs(**chosen)),
+    ("UnpauseRuns", pb.UnpauseRunsRequest, lambda runs, **chosen: runs.unpause_runs(**chosen)),
+    ("ResumeRuns", pb.ResumeRunsRequest, lambda runs, **chosen: runs.resume_runs(**chosen)),
+    (
+        "SignalRuns",
+        lambda **parts: pb.SignalRunsRequest(name="go", **parts),
+        lambda runs, **chosen: runs.signal_runs("go", **chosen),
+    ),
+]
+"""The calls for many runs: method, request, and the same in Python."""
+
 CASES = [
     # request ids
     *_of_a_request(
@@ -964,6 +982,77 @@ CASES = [
         lambda runs: runs.prune(older_than_seconds=0, statuses=["running"]),
         {"name": "running"},
     ),
+    *(
+        case
+        for verb, request, call in BULK
+        for case in (
+            Case(
+                verb,
+                INVALID,
+                "INVALID_FIELD",
+                "no choice",
+                request(),
+                asking(call),
+                {"what": "choice of runs"},
+            ),
+            Case(
+                verb,
+                INVALID,
+                "INVALID_FIELD",
+                "malformed request id",
+                request(filter=pb.RunFilter(workflow="w"), request_id="a b"),
+                asking(call, workflow="w", request_id="a b"),
+                {"what": "request id"},
+            ),
+            Case(
+                verb,
+                INVALID,
+                "INVALID_FIELD",
+                "foreign page",
+                request(filter=pb.RunFilter(workflow="w"), page_token="x"),
+                asking(call, workflow="w", page="x"),
+            ),
+        )
+    ),
+    *(
+        Case(
+            verb,
+            INVALID,
+            "INVALID_FIELD",
+            "a status that stays as it is",
+            request(filter=pb.RunFilter(statuses=[run_pb2.RUN_STATUS_COMPLETED])),
+            asking(call, statuses=["completed"]),
+            {"name": "completed"},
+        )
+        for verb, request, call in BULK
+        if verb != "ResumeRuns"
+    ),
+    Case(
+        "SignalRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "name",
+        pb.SignalRunsRequest(filter=pb.RunFilter(workflow="w"), name="not a name"),
+        lambda runs: runs.signal_runs("not a name", workflow="w"),
+    ),
+    Case(
+        "SignalRuns",
+        INVALID,
+        "PAYLOAD_INVALID",
+        "payload",
+        pb.SignalRunsRequest(filter=pb.RunFilter(workflow="w"), name="go", payload=Payload(json="NaN")),
+        None,
+        {"path": "the payload"},
+    ),
+    Case(
+        "SignalRuns",
+        INVALID,
+        "PAYLOAD_TOO_LARGE",
+        "payload",
+        pb.SignalRunsRequest(filter=pb.RunFilter(workflow="w"), name="go", payload=Payload(json=f'"{TOO_LARGE}"')),
+        lambda runs: runs.signal_runs("go", TOO_LARGE, workflow="w"),
+        {"what": "the payload"},
+    ),
 ]
 
 REQUESTS: dict[str, tuple[Any, Callable[[Runs], Awaitable[Any]] | None]] = {
@@ -1002,6 +1091,10 @@ REQUESTS: dict[str, tuple[Any, Callable[[Runs], Awaitable[Any]] | None]] = {
     "CancelRun": (pb.CancelRunRequest(run_id="done"), lambda runs: runs.cancel("done")),
     "DeleteRun": (pb.DeleteRunRequest(run_id="done"), lambda runs: runs.delete("done")),
     "PruneRuns": (pb.PruneRunsRequest(older_than=Duration()), lambda runs: runs.prune(older_than_seconds=0)),
+    **{
+        verb: (request(filter=pb.RunFilter(id_prefix="fail")), asking(call, id_prefix="fail"))
+        for verb, request, call in BULK
+    },
 }
 """For each method a request that is answered, unless the server or its store is in trouble."""
 
@@ -1035,7 +1128,19 @@ ELSEWHERE = {
     ("ImportRun", "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED"),
     ("ListWorkflows", INVALID, "INVALID_FIELD"),
     ("GetWorkflow", MISSING, "WORKFLOW_NOT_FOUND"),
-    ("ValidateWorkflow", "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED"),
+    ("PutWorkflow", INVALID, "INVALID_FIELD"),
+    ("PutWorkflow", WRONG, "WORKFLOW_FIXED"),
+    ("DeleteWorkflow", MISSING, "WORKFLOW_NOT_FOUND"),
+    ("DeleteWorkflow", WRONG, "WORKFLOW_FIXED"),
+    ("DiffRun", INVALID, "INVALID_FIELD"),
+    ("DiffRun", MISSING, "RUN_NOT_FOUND"),
+    ("DiffRun", MISSING, "WORKFLOW_NOT_FOUND"),
+    ("DiffRun", EXISTS, "RUN_EXISTS"),
+    ("ListTasks", INVALID, "INVALID_FIELD"),
+    *(
+        (method, "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED")
+        for method in ("ValidateWorkflow", "PutWorkflow", "DiffRun")
+    ),
     ("Backup", "UNAVAILABLE", "STORE_UNAVAILABLE"),
     ("Backup", "RESOURCE_EXHAUSTED", "STORE_FULL"),
     ("Check", "UNAVAILABLE", "STORE_UNAVAILABLE"),
@@ -1043,8 +1148,8 @@ ELSEWHERE = {
     ("RunService", "INTERNAL", "INTERNAL"),
     *((method, "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED") for method in ("StartRun", "ResumeRun", "ForkRun")),
 }
-"""Errors that have a test of their own: further down, and in test_access.py, test_slots.py, test_bounds.py and
-test_store_keeping.py."""
+"""Errors that have a test of their own: further down, and in test_access.py, test_slots.py, test_bounds.py,
+test_workflows.py and test_store_keeping.py."""
 
 
 class TroubledBackend(InMemoryBackend):

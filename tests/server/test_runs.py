@@ -1192,3 +1192,74 @@ async def test_a_handle_does_what_its_run_can(through: Through) -> None:
         assert (await handle.wait()).output == await handle.result() == 1
         assert [event.seq for event in await collect(handle.watch(3))] == [4, 5]
         assert await handle.cancel() is CancelOutcome.ALREADY_FINISHED
+
+
+# -- many runs -----------------------------------------------------------------------------------------------------
+
+
+async def test_many_runs_are_acted_on_by_one_call(through: Through) -> None:
+    """Signals, pauses and all: to those that a filter chooses, and what became of each is told, the newest first."""
+    async with through(Harness().kernel(*FLOWS)) as runs:
+        for number in range(3):
+            await runs.start("waiting", run_id=f"w{number}", labels={"team": "a"})
+            await seen(runs, f"w{number}", "step_waiting")
+        await runs.run("doubling", run_id="d", labels={"team": "a"})
+        await runs.start("waiting", run_id="other")
+        everybody = ["w2", "w1", "w0"]
+
+        shown = await runs.pause_runs("lunch", labels={"team": "a"}, dry_run=True)
+        assert [(run.run_id, run.status, run.reason) for run in shown.runs] == [
+            (id, "waiting", None) for id in everybody
+        ]
+        paused = await runs.pause_runs("lunch", labels={"team": "a"}, by="ann")
+        assert [run.run_id for run in paused.runs] == everybody
+        for run_id in everybody:
+            assert (await runs.wait(run_id)).status == RunStatus.PAUSED
+        assert [run.run_id for run in (await runs.unpause_runs(labels={"team": "a"})).runs] == everybody
+        for run_id in everybody:
+            await runs.set_variable(run_id, "n", 1)
+        sent = await runs.signal_runs("go", {"n": 7}, labels={"team": "a"}, request_id="sent")
+        assert [(run.run_id, run.reason) for run in sent.runs] == [(run_id, None) for run_id in everybody]
+        assert [await runs.result(run_id) for run_id in everybody] == [{"n": 7}] * 3
+        assert (await runs.signal_runs("go", labels={"team": "a"})).runs == []
+        assert (await runs.summary("other")).status == RunStatus.WAITING
+
+
+async def test_a_repeat_asks_each_of_many_runs_once(through: Through) -> None:
+    """Under one request id, as a call for one run is carried out once."""
+    async with through(Harness().kernel(*FLOWS)) as runs:
+        for run_id in ("a", "b"):
+            await runs.start("waiting", run_id=run_id)
+            await seen(runs, run_id, "step_waiting")
+        first = await runs.signal_runs("other", 1, workflow="waiting", request_id="once")
+        again = await runs.signal_runs("other", 1, workflow="waiting", request_id="once")
+        reused = await runs.signal_runs("other", 2, workflow="waiting", request_id="once")
+
+        assert again == first
+        assert [run.reason for run in reused.runs] == ["REQUEST_ID_REUSED"] * 2
+        for run_id in ("a", "b"):
+            assert [event.type for event in await runs.events(run_id)].count("signal_received") == 1
+
+
+async def test_failed_runs_are_resumed_together(through: Through) -> None:
+    """Those that can be; a completed one among them says why not, and one that somebody runs is left alone."""
+    flaky = Flaky()
+    async with through(Harness().kernel(*FLOWS, flaky.workflow)) as runs:
+        for run_id in ("f1", "f2"):
+            with pytest.raises(RunFailed):
+                await runs.run("flaky", run_id=run_id)
+        await runs.start("stuck", run_id="live")
+        flaky.broken = False
+        resumed = await runs.resume_runs(id_prefix="f")
+        for run_id in ("f1", "f2"):
+            await runs.result(run_id)
+        done = await runs.resume_runs(statuses=["completed", "running"])
+
+        assert [(run.run_id, run.status) for run in resumed.runs] == [("f2", "failed"), ("f1", "failed")]
+        assert [(run.run_id, run.reason) for run in done.runs] == [
+            ("f2", "RUN_NOT_RESUMABLE"),
+            ("f1", "RUN_NOT_RESUMABLE"),
+        ]
+        cancelled = await runs.cancel_runs("enough", workflow="stuck")
+        assert [run.run_id for run in cancelled.runs] == ["live"]
+        assert (await runs.wait("live")).cancel_reason == "enough"

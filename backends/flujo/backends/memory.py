@@ -421,7 +421,7 @@ class InMemoryBackend(StateBackend):
         except KeyError:
             raise WorkflowNotFoundError(name, ()) from None
 
-    async def list_workflows(self) -> Sequence[StoredDefinition]:
+    async def stored_workflows(self) -> Sequence[StoredDefinition]:
         await self._enter()
         return sorted(self.store.workflows.values(), key=attrgetter("workflow"))
 

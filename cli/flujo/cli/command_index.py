@@ -66,6 +66,8 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("serve", "serve a store to clients in any language, over gRPC"),
             ("workflows", "list the workflows of a server, or show one"),
+            ("publish", "have a server start a YAML file by its name from now on"),
+            ("unpublish", "have a server forget a workflow that was published"),
             ("ping", "look whether a server answers, and who you are for it"),
             ("hosts", "list the kernels that share a store, and what they do"),
             ("drain", "have a host take no more runs, and hand over those that wait"),

@@ -145,6 +145,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "flujoctl workflows --server unix:.flujo/server.sock",
         "flujoctl workflows report  # its definition",
     ),
+    "publish": ("flujoctl publish report.yaml --server unix:.flujo/server.sock",),
+    "unpublish": ("flujoctl unpublish report --server unix:.flujo/server.sock",),
     "ping": ("flujoctl ping --server unix:.flujo/server.sock",),
     "hosts": ("flujoctl hosts --store postgresql://flujo@db.example.org/flujo",),
     "drain": ("flujoctl drain worker-1 --wait --store postgresql://flujo@db.example.org/flujo",),

@@ -36,3 +36,6 @@ class Client(BlockingRuns):
     workflows = waiting(AsyncClient.workflows)
     workflow = waiting(AsyncClient.workflow)
     validate = waiting(AsyncClient.validate)
+    put_workflow = waiting(AsyncClient.put_workflow)
+    delete_workflow = waiting(AsyncClient.delete_workflow)
+    tasks = waiting(AsyncClient.tasks)

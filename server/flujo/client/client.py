@@ -82,6 +82,7 @@ from .addresses import ServerAddress
 from .calls import Calls
 from .credentials import NO_CREDENTIALS
 from .credentials import Credentials as Credentials
+from .many_runs import ManyRuns
 from .reconnecting import (
     GONE,
     SILENCE_SECONDS,
@@ -120,7 +121,7 @@ LARGEST_PRUNE = 100_000
 
 
 @checked
-class Client(StoreKeeping):
+class Client(ManyRuns, StoreKeeping):
     """A connection to the server at `address` (`unix:PATH`, or `tcp://HOST:PORT` with `credentials`).
 
     `async with` opens and closes it, or `open` and `close`, as they do a `Kernel`; entering an open client shares it.

@@ -28,6 +28,7 @@ _PATHS: Mapping[str, Sequence[str]] = {
     "status to prune by": ("filter.statuses",),
     "choice of runs": ("filter",),
     "limit": ("page_size", "max_runs"),
+    "signal name": ("name",),
     "page": ("page_token",),
     "event number": ("after_seq",),
     "the inputs": ("inputs",),

@@ -140,6 +140,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.NoLogError: (_NOT_FOUND, {"run_id": _TEXT, "problem": _TEXT}),
     errors.StepNotFoundError: (_NOT_FOUND, {"run_id": _TEXT, "step": _TEXT, "known": _TEXTS}),
     errors.WorkflowNotFoundError: (_NOT_FOUND, {"workflow": _TEXT, "known": _TEXTS}),
+    errors.WorkflowFixedError: (_PRECONDITION, {"workflow": _TEXT}),
     errors.TaskNotFoundError: (_NOT_FOUND, {"task": _TEXT, "known": _TEXTS}),
     errors.StoreNotFoundError: (_NOT_FOUND, _STORE),
     errors.RunExistsError: (_EXISTS, {"run_id": _TEXT, "difference": _TEXT}),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.to_thread
 
+from flujo.kernel.api import PutOutcome
 from flujo.kernel.checked_calls import checked
 from flujo.kernel.checking import Progress, Report
 from flujo.kernel.errors import CallFailedError, Problem, StoreExistsError
@@ -25,8 +26,11 @@ from flujo.v1 import (
 )
 
 from .calls import Calls
+from .wire.outcomes import PUT_OUTCOMES
 from .wire.runs import plan_of
 from .wire.store_keeping import from_imported, from_report
+from .wire.tasks import ServedTask as ServedTask
+from .wire.tasks import from_task
 
 PIECE_BYTES = 1024 * 1024
 LONG_CALL_SECONDS = 600.0
@@ -44,6 +48,16 @@ class ServedWorkflow(NamedTuple):
 
     plan: Sequence[Sequence[str]] | None = None
     """Its steps: name, digest, and the steps it waits for in a graph."""
+
+    stored: bool = False
+    """True if `put_workflow` has stored it, False if the server was started with it."""
+
+
+class StoredWorkflow(NamedTuple):
+    """What became of a definition that was to be stored."""
+
+    workflow: ServedWorkflow
+    outcome: PutOutcome
 
 
 class Verdict(NamedTuple):
@@ -141,7 +155,8 @@ class StoreKeeping:
     # -- workflows ----------------------------------------------------------------------------------------------
 
     async def workflows(self) -> Sequence[ServedWorkflow]:
-        """Return the workflows that the server was started with, by name, without their texts and steps."""
+        """Return the workflows that the server was started with and those that were put there, by name, without their
+        texts and steps."""
         request = workflow_service_pb2.ListWorkflowsRequest(page_size=1000)
         found: list[ServedWorkflow] = []
         while True:
@@ -171,9 +186,34 @@ class StoreKeeping:
             [Problem(name, each.line, each.column, each.message) for each in answer.warnings],
         )
 
+    async def put_workflow(self, text: str, name: str = "workflow.yaml") -> StoredWorkflow:
+        """Have the server's store keep a definition under the name of its workflow, as Kernel.put_workflow does; `name`
+        is what problems call it. Raises DefinitionError, WorkflowFixedError, DefinitionsNotAllowedError."""
+        request = workflow_service_pb2.PutWorkflowRequest(definition=payload_pb2.Definition(text=text, name=name))
+        answer = await self._call(self._open.workflows.PutWorkflow, request)
+        outcome = PUT_OUTCOMES.get(answer.outcome, PutOutcome.UNKNOWN)
+        return StoredWorkflow(_served(answer.workflow)._replace(definition=text), outcome)
+
+    async def delete_workflow(self, name: str) -> None:
+        """Remove what `put_workflow` has stored; its runs go on. Raises WorkflowNotFoundError, WorkflowFixedError."""
+        request = workflow_service_pb2.DeleteWorkflowRequest(name=name)
+        await self._call(self._open.workflows.DeleteWorkflow, request)
+
+    async def tasks(self) -> Sequence[ServedTask]:
+        """Return the tasks that steps can call on this server, by name."""
+        request = workflow_service_pb2.ListTasksRequest(page_size=1000)
+        found: list[ServedTask] = []
+        while True:
+            answer = await self._call(self._open.workflows.ListTasks, request)
+            found += map(from_task, answer.tasks)
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token
+
 
 def _served(message: workflow_service_pb2.Workflow) -> ServedWorkflow:
-    return ServedWorkflow(message.name, message.version if message.HasField("version") else None, list(message.inputs))
+    version = message.version if message.HasField("version") else None
+    return ServedWorkflow(message.name, version, list(message.inputs), stored=message.stored)
 
 
 def served(workflow: Workflow) -> ServedWorkflow:

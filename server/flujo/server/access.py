@@ -48,6 +48,7 @@ RULES: Mapping[str, Role] = {
             f"{_RUNS}ExportRun",
             f"{_WORKFLOWS}ListWorkflows",
             f"{_WORKFLOWS}GetWorkflow",
+            f"{_WORKFLOWS}ListTasks",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         ),
@@ -65,12 +66,28 @@ RULES: Mapping[str, Role] = {
             f"{_RUNS}SetStepOutput",
             f"{_RUNS}SetVariable",
             f"{_RUNS}ForkRun",
+            f"{_RUNS}CancelRuns",
+            f"{_RUNS}PauseRuns",
+            f"{_RUNS}UnpauseRuns",
+            f"{_RUNS}ResumeRuns",
+            f"{_RUNS}SignalRuns",
             f"{_WORKFLOWS}ValidateWorkflow",
+            f"{_WORKFLOWS}DiffRun",
             f"{_SYSTEM}Check",
         ),
         Role.OPERATOR,
     ),
-    **dict.fromkeys((f"{_RUNS}DeleteRun", f"{_RUNS}PruneRuns", f"{_RUNS}ImportRun", f"{_SYSTEM}Backup"), Role.ADMIN),
+    **dict.fromkeys(
+        (
+            f"{_RUNS}DeleteRun",
+            f"{_RUNS}PruneRuns",
+            f"{_RUNS}ImportRun",
+            f"{_WORKFLOWS}PutWorkflow",
+            f"{_WORKFLOWS}DeleteWorkflow",
+            f"{_SYSTEM}Backup",
+        ),
+        Role.ADMIN,
+    ),
 }
 
 BRING_DEFINITIONS = (f"{_RUNS}ImportRun",)

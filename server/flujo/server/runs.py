@@ -21,6 +21,7 @@ from flujo.client.wire.events import recorded_fact, recorded_payload, to_event
 from flujo.client.wire.filters import from_filter, from_selection, given_order
 from flujo.client.wire.limits import MAX_ANSWER_BYTES, Room, fitting, shorten
 from flujo.client.wire.logs import in_messages, log_options
+from flujo.client.wire.many_runs import bulk_options, with_result
 from flujo.client.wire.parameters import APART, given_in
 from flujo.client.wire.runs import MAX_STEPS, PARTS, put_details, put_fitting, to_run, to_run_status, to_step
 from flujo.client.wire.statistics import to_statistics
@@ -71,6 +72,7 @@ Result = TypeVar("Result")
 PAGE = 50
 EVENTS_PAGE = 500
 PRUNE_PAGE = 500
+BULK_PAGE = 100
 PRUNE_SECONDS = 10.0
 LONGEST_PRUNE_SECONDS = 20.0
 WINDOW_SECONDS = 86400.0
@@ -127,7 +129,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Context) -> pb.ResumeRunResponse:
         handle = await self._kernel.resume(
             request.run_id,
-            workflow=await _workflow(request.definition) if request.HasField("definition") else None,
+            workflow=await read_definition(request.definition) if request.HasField("definition") else None,
             skip={step: given_value(output, f"the output of {step!r}") for step, output in request.skip.items()},
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
             **given_in(request, ResumeOptions.__annotations__, apart=APART),
@@ -339,10 +341,31 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         handle = await self._kernel.fork(
             request.run_id,
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
-            workflow=await _workflow(request.definition) if request.HasField("definition") else None,
+            workflow=await read_definition(request.definition) if request.HasField("definition") else None,
             **given_in(request, ForkOptions.__annotations__, apart=APART),
         )
         return pb.ForkRunResponse(run=await self._run(handle.run_id), created=handle.created)
+
+    async def CancelRuns(self, request: pb.CancelRunsRequest, context: Context) -> pb.CancelRunsResponse:
+        result = await self._kernel.cancel_runs(request.reason or None, **bulk_options(request, BULK_PAGE))
+        return with_result(pb.CancelRunsResponse(), result)
+
+    async def PauseRuns(self, request: pb.PauseRunsRequest, context: Context) -> pb.PauseRunsResponse:
+        result = await self._kernel.pause_runs(request.reason or None, **bulk_options(request, BULK_PAGE))
+        return with_result(pb.PauseRunsResponse(), result)
+
+    async def UnpauseRuns(self, request: pb.UnpauseRunsRequest, context: Context) -> pb.UnpauseRunsResponse:
+        return with_result(
+            pb.UnpauseRunsResponse(), await self._kernel.unpause_runs(**bulk_options(request, BULK_PAGE))
+        )
+
+    async def ResumeRuns(self, request: pb.ResumeRunsRequest, context: Context) -> pb.ResumeRunsResponse:
+        return with_result(pb.ResumeRunsResponse(), await self._kernel.resume_runs(**bulk_options(request, BULK_PAGE)))
+
+    async def SignalRuns(self, request: pb.SignalRunsRequest, context: Context) -> pb.SignalRunsResponse:
+        payload = given_value(request.payload, "the payload") if request.HasField("payload") else None
+        result = await self._kernel.signal_runs(request.name, payload, **bulk_options(request, BULK_PAGE))
+        return with_result(pb.SignalRunsResponse(), result)
 
     async def DeleteRun(self, request: pb.DeleteRunRequest, context: Context) -> pb.DeleteRunResponse:
         await self._kernel.delete(request.run_id, force=request.force)
@@ -422,14 +445,14 @@ def _reasoned(request: Message) -> ReasonedOptions:
 async def _source(request: pb.StartRunRequest) -> Workflow | str:
     match request.WhichOneof("source"):
         case "definition":
-            return await _workflow(request.definition)
+            return await read_definition(request.definition)
         case "workflow":
             return request.workflow
         case _:
             raise InvalidNameError("workflow", "", "`workflow` or `definition`")
 
 
-async def _workflow(definition: Definition) -> Workflow:
+async def read_definition(definition: Definition) -> Workflow:
     """Return the workflow in a definition that came with a request. No file is read for it.
 
     A large one is read in a thread, beside which the event loop goes on: reading takes up to a second.

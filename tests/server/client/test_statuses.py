@@ -53,6 +53,7 @@ SAMPLES: list[FlujoError] = [
     errors.StepCompletedError("r-1", "first"),
     errors.StateNotRecordableError("r-1", "nobody ran it", ["flujoctl run FILE"]),
     errors.WorkflowNotFoundError("tripling", ["doubling", "waiting"]),
+    errors.WorkflowFixedError("tripling"),
     errors.TaskNotFoundError("ecko", ["echo", "shell"]),
     errors.StateIncompatibilityError("r-1", [Difference("a", "changed", "its task has changed")], "my file.yaml"),
     errors.StepFailed("fetch", "ConnectionError", "no route to café", 3),

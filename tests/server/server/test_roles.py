@@ -110,7 +110,14 @@ async def test_every_method_is_for_whom_the_rules_say(transport: str, role: Role
 async def test_definitions_are_for_who_may_send_them(transport: str, folder: Path) -> None:
     """By whatever method they come: over TCP an admin may not either, unless the server says so."""
     able = [method for method in METHODS if brings_definition(method)]
-    assert {method.name for method in able} == {"StartRun", "ResumeRun", "ForkRun", "ValidateWorkflow"}
+    assert {method.name for method in able} == {
+        "StartRun",
+        "ResumeRun",
+        "ForkRun",
+        "ValidateWorkflow",
+        "PutWorkflow",
+        "DiffRun",
+    }
     async with listening(transport, Role.ADMIN, folder) as (channel, metadata):
         for method in able:
             request: Any = GetMessageClass(method.input_type)()

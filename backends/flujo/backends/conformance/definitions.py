@@ -115,8 +115,8 @@ async def workflows_are_listed_by_their_names(harness: Harness) -> None:
         await one.put_workflow(each)
 
     names = ["Z", "a", "b", "report", "ä"]
-    assert [each.workflow for each in await one.list_workflows()] == names
-    assert {each.text for each in await one.list_workflows()} == {each.text for each in put}
+    assert [each.workflow for each in await one.stored_workflows()] == names
+    assert {each.text for each in await one.stored_workflows()} == {each.text for each in put}
 
 
 @behaviour
@@ -132,4 +132,4 @@ async def a_deleted_workflow_is_gone_for_everybody(harness: Harness) -> None:
             await each.get_workflow("report")
         with raising(WorkflowNotFoundError):
             await each.delete_workflow("report")
-        assert [found.workflow for found in await each.list_workflows()] == ["Report"]
+        assert [found.workflow for found in await each.stored_workflows()] == ["Report"]

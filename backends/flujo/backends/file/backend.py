@@ -370,8 +370,8 @@ class FileBackend(StateBackend):
     async def get_workflow(self, name: str) -> StoredDefinition:
         return await self._read(partial(self._store.get_workflow, name))
 
-    async def list_workflows(self) -> Sequence[StoredDefinition]:
-        return await self._read(self._store.list_workflows)
+    async def stored_workflows(self) -> Sequence[StoredDefinition]:
+        return await self._read(self._store.stored_workflows)
 
     async def delete_workflow(self, name: str) -> None:
         await self._write(partial(self._store.delete_workflow, name))

@@ -535,7 +535,7 @@ class Store:
         except WorkflowNotFoundError:
             raise WorkflowNotFoundError(name, ()) from None
 
-    def list_workflows(self) -> builtins.list[StoredDefinition]:
+    def stored_workflows(self) -> builtins.list[StoredDefinition]:
         """Return what is stored under the names of workflows, in their order."""
         found: builtins.list[StoredDefinition] = []
         for path in self._paths.definitions.glob(f"{WORKFLOW_KEYS}*"):

@@ -507,7 +507,7 @@ class PostgresBackend(StateBackend):
         except WorkflowNotFoundError:
             raise WorkflowNotFoundError(name, ()) from None
 
-    async def list_workflows(self) -> Sequence[StoredDefinition]:
+    async def stored_workflows(self) -> Sequence[StoredDefinition]:
         found = await self._read(lambda connection: connection.fetch(queries.DEFINITIONS_BY_NAME, WORKFLOW_KEYS))
         return [self._judged(rows.definition_of, row).of_its_text() for row in found]
 

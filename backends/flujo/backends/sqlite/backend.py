@@ -485,7 +485,7 @@ class SQLiteBackend(StateBackend):
         except WorkflowNotFoundError:
             raise WorkflowNotFoundError(name, ()) from None
 
-    async def list_workflows(self) -> Sequence[StoredDefinition]:
+    async def stored_workflows(self) -> Sequence[StoredDefinition]:
         rows = await self._read(queries.definitions_by_name().rows)
         with store_errors(self.url, self._files.lock):
             return [checksums.definition_of(row).of_its_text() for row in rows]

@@ -12,10 +12,10 @@ from flujo.cli.output import emit_all
 from flujo.cli.selecting import Named, Verb, naming, runs_named
 from flujo.cli.session import Session, declare, run_async, say
 from flujo.kernel import CancelOutcome, RunInterrupted, Runs, RunStatus
+from flujo.kernel.api import CANCELLABLE
 from flujo.kernel.errors import RunFinishedError
-from flujo.kernel.state import LIVE
 
-CANCEL = Verb("Cancel", [*sorted(LIVE), RunStatus.PAUSED])
+CANCEL = Verb("Cancel", *CANCELLABLE)
 
 
 @declare("cancel")

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import click
 
 from flujo.cli import comparing, sources, text
-from flujo.cli.connect import reading
+from flujo.cli.connect import connected, reading
 from flujo.cli.definition_texts import stored_definition
 from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, has_colour, run_async
+from flujo.cli.target import ServerTarget
 from flujo.kernel import StoredDefinition, StoredRuns, Workflow, WorkflowState
 from flujo.kernel.errors import Difference, RunNotFoundError, StateIncompatibilityError
 from flujo.kernel.transitions import require_compatible
@@ -44,6 +45,9 @@ def command(session: Session, run_id: str, other: str | None) -> int:
     (state, stored), second = run_async(read)
     if second is not None:
         return _compare(session, (state, stored), second)
+    target = session.target
+    if other is None and isinstance(target, ServerTarget) and sources.of_run(state) is None:
+        return _conclude(session, state, run_async(lambda: _by_server(target, state)))
     current = _current(state, other)
     if state.differences and (current is None or (state.definition is None and other is None)):
         return _show_recorded(session, state)
@@ -64,6 +68,21 @@ def command(session: Session, run_id: str, other: str | None) -> int:
 async def _told(runs: StoredRuns, given: str) -> Told:
     state = await runs.inspect(await find_run(runs, given))
     return state, await stored_definition(runs, state)
+
+
+async def _by_server(target: ServerTarget, state: WorkflowState) -> Sequence[Difference]:
+    """Return what the server finds, comparing with the workflow that it has by the run's name."""
+    async with connected(target) as client:
+        return await client.diff(state.run_id)
+
+
+def _conclude(session: Session, state: WorkflowState, found: Sequence[Difference]) -> int:
+    _show(session, found)
+    if found:
+        raise StateIncompatibilityError.recorded(state.run_id, found, has_definition=state.definition is not None)
+    if session.output == "table":
+        print(f"{state.workflow} on the server fits {_what(state)} of run {state.run_id}")
+    return 0
 
 
 async def _other_run(runs: StoredRuns, given: str) -> Told:

@@ -9,10 +9,10 @@ from flujo.cli.output import emit_all
 from flujo.cli.selecting import Named, Verb, naming, runs_named
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import PauseOutcome, Runs
+from flujo.kernel.api import PAUSABLE
 from flujo.kernel.errors import RunFinishedError
-from flujo.kernel.state import LIVE
 
-PAUSE = Verb("Pause", sorted(LIVE))
+PAUSE = Verb("Pause", *PAUSABLE)
 
 
 @declare("pause")

@@ -11,16 +11,9 @@ from flujo.cli.resume_many import resume_many
 from flujo.cli.resume_run import resume_run
 from flujo.cli.selecting import Named, Verb, naming_without_ids, runs_named
 from flujo.cli.session import Session, declare, run_async
-from flujo.kernel import RunStatus
-from flujo.kernel.api import ResumeOptions
-from flujo.kernel.state import LIVE
+from flujo.kernel.api import RESUMABLE, ResumeOptions
 
-RESUME = Verb(
-    "Resume",
-    list(RunStatus),
-    by_default=[*sorted(LIVE), RunStatus.PAUSED, RunStatus.FAILED],
-    only_unowned=True,
-)
+RESUME = Verb("Resume", *RESUMABLE)
 
 
 @declare("resume")

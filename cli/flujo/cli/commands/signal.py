@@ -19,9 +19,9 @@ from flujo.cli.resume_run import resume_run
 from flujo.cli.selecting import Named, Verb, naming_without_ids, runs_named, shifted
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Delivery, RunStatus, WorkflowState
-from flujo.kernel.state import LIVE
+from flujo.kernel.api import SIGNALLABLE
 
-SIGNAL = Verb("Signal", [*sorted(LIVE), RunStatus.PAUSED], by_default=[RunStatus.WAITING])
+SIGNAL = Verb("Signal", *SIGNALLABLE)
 
 
 @declare("signal", formats=("table", "json", "jsonl", "yaml"))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flujo.cli import text
+from flujo.cli.connect import connected
+from flujo.cli.maintenance import run_interruptible
 from flujo.cli.nearest import nearest
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare
-from flujo.kernel.errors import DeclarationError, TaskNotFoundError
-from flujo.workflows.parameters import Parameter, keywords_of
-from flujo.workflows.registry import BUILT_IN, Task, Tasks
+from flujo.cli.target import ServerTarget
+from flujo.kernel.errors import TaskNotFoundError
+from flujo.workflows.registry import Tasks
+from flujo.workflows.task_descriptions import TaskDescription, describe
+
+if TYPE_CHECKING:
+    from flujo.client.store_keeping import ServedTask
 
 
 @declare("tasks")
@@ -23,13 +28,12 @@ from flujo.workflows.registry import BUILT_IN, Task, Tasks
 def command(session: Session, name: str | None) -> int:
     """List the tasks that steps can call, or show the inputs of one.
 
-    They are the built-in ones and those that installed packages bring along (the entry points `flujo.tasks`).
+    They are the built-in ones and those that installed packages bring along (the entry points `flujo.tasks`). With
+    --server, those of that server.
     """
-    known = Tasks()
-    names = known.names() if name is None else [name]
-    found = [_object(each, _find(known, each)) for each in names]
+    found = [each._asdict() for each in _offered(session, name)]
     if session.output == "name":
-        print("\n".join(names))
+        print("\n".join(each["name"] for each in found))
     elif session.output != "table":
         emit_all(found, session.output) if name is None else emit(found[0], session.output)
     elif name is None:
@@ -40,44 +44,28 @@ def command(session: Session, name: str | None) -> int:
     return 0
 
 
-def _find(known: Tasks, name: str) -> Task | DeclarationError:
-    """Return a task, or why an installed one cannot be used; raises TaskNotFoundError."""
+def _offered(session: Session, name: str | None) -> Sequence[TaskDescription | ServedTask]:
+    """Return the tasks of the server, or of this process, or the one of a name; raises TaskNotFoundError."""
+    target = session.target
     try:
-        task = known.find(name)
-    except DeclarationError as error:
-        return error
-    if task is not None:
-        return task
-    missing = TaskNotFoundError(name, known.names())
-    meant = nearest(name, known.names())
-    missing.hints = (f"flujoctl tasks {meant}" if meant else "flujoctl tasks",)
-    raise missing
+        if isinstance(target, ServerTarget):
+            return run_interruptible(lambda: _of_server(target, name))
+        known = Tasks()
+        return [describe(each, known) for each in (known.names() if name is None else [name])]
+    except TaskNotFoundError as missing:
+        meant = nearest(missing.task, missing.known)
+        missing.hints = (f"flujoctl tasks {meant}" if meant else "flujoctl tasks",)
+        raise
 
 
-def _object(name: str, task: Task | DeclarationError) -> dict[str, Any]:
-    source = "flujo" if name in BUILT_IN else "installed"
-    if isinstance(task, DeclarationError):
-        return {"name": name, "source": source, "summary": task.message, **_NOTHING}
-    return {
-        "name": name,
-        "source": source,
-        "summary": inspect.getdoc(task.run) or "",
-        "inputs": {each.name: _schema(each) for each in task.inputs},
-        "one_of": [list(group) for group in task.one_of],
-        "further_inputs": task.takes_any_input,
-        "spellings": dict(task.spellings),
-        "result": dict(task.result),
-    }
-
-
-_NOTHING: dict[str, Any] = {"inputs": {}, "one_of": [], "further_inputs": False, "spellings": {}, "result": {}}
-"""What is told of a task that cannot be imported."""
-
-
-def _schema(parameter: Parameter) -> dict[str, Any]:
-    """Return what an input may be, in the words of JSON Schema."""
-    besides = {"format": parameter.format, "required": parameter.required or None}
-    return {**keywords_of(parameter), **{name: value for name, value in besides.items() if value is not None}}
+async def _of_server(target: ServerTarget, name: str | None) -> Sequence[ServedTask]:
+    async with connected(target) as client:
+        tasks = await client.tasks()
+    if name is None:
+        return tasks
+    if not (found := [task for task in tasks if task.name == name]):
+        raise TaskNotFoundError(name, [task.name for task in tasks])
+    return found
 
 
 def _show(task: Mapping[str, Any]) -> None:

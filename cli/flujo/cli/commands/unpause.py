@@ -10,9 +10,10 @@ from flujo.cli.resume_run import resume_run
 from flujo.cli.selecting import Named, Verb, naming, runs_named
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import RunStatus
+from flujo.kernel.api import UNPAUSABLE
 from flujo.kernel.errors import RunNotPausedError
 
-UNPAUSE = Verb("Unpause", [RunStatus.PAUSED])
+UNPAUSE = Verb("Unpause", *UNPAUSABLE)
 
 
 @declare("unpause")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @declare("workflows")
 @click.argument("name", metavar="[NAME]", required=False)
 def command(session: Session, name: str | None) -> int:
-    """List the workflows that a server was started with, or show the definition of one.
+    """List the workflows that a server was started with or that were published there, or show the definition of one.
 
     `run` starts them by these names. Without --server, that is the server of the store here.
     """
@@ -47,15 +47,20 @@ def command(session: Session, name: str | None) -> int:
     elif session.output != "table":
         emit_all([_object(each) for each in found], session.output)
     elif found:
-        rows = [[each.name, each.version or "-", ", ".join(each.inputs) or "-"] for each in found]
-        print(text.table(("WORKFLOW", "VERSION", "INPUTS"), rows, status=0, colour=False))
+        rows = [[each.name, each.version or "-", _origin(each), ", ".join(each.inputs) or "-"] for each in found]
+        print(text.table(("WORKFLOW", "VERSION", "FROM", "INPUTS"), rows, status=0, colour=False))
     else:
-        session.note("it was started without workflows; it runs definitions that are sent along")
+        session.note("it has no workflows of its own; it runs definitions that are sent along")
     return 0
 
 
+def _origin(workflow: ServedWorkflow) -> str:
+    return "published" if workflow.stored else "the server"
+
+
 def _object(workflow: ServedWorkflow) -> dict[str, Any]:
-    return {"name": workflow.name, "version": workflow.version, "inputs": list(workflow.inputs)}
+    told = {"name": workflow.name, "version": workflow.version, "inputs": list(workflow.inputs)}
+    return {**told, "published": workflow.stored}
 
 
 def _show(session: Session, workflow: ServedWorkflow) -> None:

@@ -4,8 +4,8 @@ A number of a newer release is unknown, and an answer all the same: what was ask
 
 from __future__ import annotations
 
-from flujo.kernel.api import CancelOutcome, Delivery, PauseOutcome, Reason, Rest, Why
-from flujo.v1 import run_service_pb2
+from flujo.kernel.api import CancelOutcome, Delivery, PauseOutcome, PutOutcome, Reason, Rest, Why
+from flujo.v1 import run_service_pb2, workflow_service_pb2
 
 from .values import from_timestamp
 from .words import REASON_KINDS
@@ -24,6 +24,12 @@ CANCEL_OUTCOMES: dict[int, CancelOutcome] = {
     run_service_pb2.CANCEL_OUTCOME_REQUESTED: CancelOutcome.REQUESTED,
     run_service_pb2.CANCEL_OUTCOME_CANCELLED: CancelOutcome.CANCELLED,
     run_service_pb2.CANCEL_OUTCOME_ALREADY_FINISHED: CancelOutcome.ALREADY_FINISHED,
+}
+
+PUT_OUTCOMES: dict[int, PutOutcome] = {
+    workflow_service_pb2.PUT_OUTCOME_CREATED: PutOutcome.CREATED,
+    workflow_service_pb2.PUT_OUTCOME_REPLACED: PutOutcome.REPLACED,
+    workflow_service_pb2.PUT_OUTCOME_UNCHANGED: PutOutcome.UNCHANGED,
 }
 
 
