@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
 from flujo.kernel.errors import StepFailed
 from flujo.kernel.execution.current_attempt import Attempt, Wait, enter_attempt, leave_attempt
 from flujo.kernel.execution.subprocesses import Children
-from flujo.kernel.journal.failures import error_kinds, error_type
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
-from flujo.kernel.programs import ItemOutcome, Loop, LoopEnd, Workflow
+from flujo.kernel.programs import ItemOutcome, Loop, LoopEnd, Rounds, Workflow, described
 from flujo.kernel.state import StepStatus
 from flujo.kernel.values import decode, encode
 
@@ -117,9 +117,10 @@ class ScriptedContext:
                 record.output_json = encode(value)
             except Exception as error:
                 failures += 1
-                if (retry or NO_RETRY).retries(error_kinds(error), failures, 0, 0):
+                failed = described(error, name, record.attempt)
+                if (retry or NO_RETRY).retries(failed.kinds, failures, 0, 0):
                     continue
-                record.status, record.failure = "failed", (error_type(error), str(error))
+                record.status, record.failure = "failed", (failed.failure.type, failed.failure.message)
                 raise StepFailed(name, *record.failure, record.attempt) from error
             record.status = "completed"
             return decode(record.output_json)
@@ -146,6 +147,30 @@ class ScriptedContext:
 
         async def conclude() -> Any:
             return loop.conclude(LoopEnd(agenda, outcomes, 0, 0))
+
+        return await self.step(conclude, name=name)
+
+    async def rounds(self, rounds: Rounds, /, *, name: str) -> Any:
+        """Perform the rounds of a step, and then the step itself."""
+        record = self.records.setdefault(self._next(name), Record())
+        if record.status in ("failed", "completed", "skipped"):
+            return await self.step(self._never, name=name)
+        retry, timeout = rounds.options.retry, rounds.options.timeout_seconds
+        for index in count():
+            try:
+                result = await self.step(
+                    rounds.body(index + 1), name=f"{name}[{2 * index}]", retry=retry, timeout=timeout
+                )
+            except StepFailed as failure:
+                record.status, record.failure = "failed", (failure.type, failure.error)
+                self._use(name)
+                raise StepFailed(name, *record.failure, 0) from failure
+            if await rounds.is_last(result):
+                break
+            await self.sleep(rounds.pause_seconds, name=f"{name}[{2 * index + 1}]")
+
+        async def conclude() -> Any:
+            return result
 
         return await self.step(conclude, name=name)
 

@@ -1,7 +1,7 @@
 """A graph from YAML survives the death of its kernel at every await and at every write.
 
 It has what a replay could get wrong: steps side by side that end in one tick, a limit, a retry, a handled failure with
-the steps it leaves out, a condition, a clean-up, and a jump back in a sequence beside it.
+the steps it leaves out, rounds, a condition, a clean-up, and a jump back and rounds in a sequence beside it.
 """
 
 from __future__ import annotations
@@ -54,12 +54,14 @@ steps:
   - {name: lost, task: work, depends_on: [bad]}
   - {name: fix, task: work, inputs: {text: "{{ error.step }} {{ error.message }}"}}
   - {name: never, task: work, depends_on: [b], condition: steps.b.result != 'b'}
-  - {name: join, task: work, depends_on: [c, lost, fix, never]}
+  - {name: ask, task: work, depends_on: [b], repeat: {until: "result == 'ask[2]'", interval: 300ms}}
+  - {name: join, task: work, depends_on: [c, lost, fix, never, ask]}
   - {name: tidy, task: work, always_run: true}
 outputs:
   fixed:
     results: ["{{ steps.a.result }}", "{{ steps.c.result }}", "{{ steps.fix.result }}", "{{ steps.join.result }}"]
     statuses: "{% for name in steps %}{{ name }}={{ steps[name].status }} {% endfor %}"
+    rounds: "{{ steps.ask.result }}"
     attempts: ["{{ steps.c.attempt > 1 }}", "{{ steps.bad.error.type }}", "{{ error.step }}"]
   order: "{{ {} }}"
 """,
@@ -72,6 +74,7 @@ name: loop
 steps:
   - {name: prepare, task: work}
   - {name: try, task: work, inputs: {keys: [try, try#2]}, on_error: {next: prepare}}
+  - {name: ask, task: work, repeat: {until: "result == 'ask#3'", interval: 300ms}}
   - {name: done, task: work}
 outputs: {fixed: "{{ steps.prepare.result }} {{ steps.try.result }} {{ steps.done.result }}", order: "{{ {} }}"}
 """,

@@ -1447,7 +1447,9 @@ type StepCompleted struct {
 	// What its body returned, or what its wait brought.
 	Output *Payload `protobuf:"bytes,2,opt,name=output,proto3" json:"output,omitempty"`
 	// Number of the event of the signal that a wait has taken.
-	SignalSeq     *uint64 `protobuf:"varint,3,opt,name=signal_seq,json=signalSeq,proto3,oneof" json:"signal_seq,omitempty"`
+	SignalSeq *uint64 `protobuf:"varint,3,opt,name=signal_seq,json=signalSeq,proto3,oneof" json:"signal_seq,omitempty"`
+	// Secrets were cut out of the output, or of what the step has said before.
+	Redacted      bool `protobuf:"varint,4,opt,name=redacted,proto3" json:"redacted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1503,6 +1505,13 @@ func (x *StepCompleted) GetSignalSeq() uint64 {
 	return 0
 }
 
+func (x *StepCompleted) GetRedacted() bool {
+	if x != nil {
+		return x.Redacted
+	}
+	return false
+}
+
 // The attempt failed, and another one is due.
 type AttemptFailed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1519,7 +1528,9 @@ type AttemptFailed struct {
 	// The end of its traceback. At most 16000 bytes.
 	Details *string `protobuf:"bytes,6,opt,name=details,proto3,oneof" json:"details,omitempty"`
 	// Something besides may wake the program: a new owner enters it again at once.
-	Reenter       bool `protobuf:"varint,7,opt,name=reenter,proto3" json:"reenter,omitempty"`
+	Reenter bool `protobuf:"varint,7,opt,name=reenter,proto3" json:"reenter,omitempty"`
+	// Secrets were cut out of the failure, or of what the step has said before.
+	Redacted      bool `protobuf:"varint,8,opt,name=redacted,proto3" json:"redacted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1603,6 +1614,13 @@ func (x *AttemptFailed) GetReenter() bool {
 	return false
 }
 
+func (x *AttemptFailed) GetRedacted() bool {
+	if x != nil {
+		return x.Redacted
+	}
+	return false
+}
+
 // The step has failed for good in this generation.
 type StepFailed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1615,7 +1633,9 @@ type StepFailed struct {
 	// Its text. At most 8000 bytes.
 	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	// The end of its traceback. At most 16000 bytes.
-	Details       *string `protobuf:"bytes,5,opt,name=details,proto3,oneof" json:"details,omitempty"`
+	Details *string `protobuf:"bytes,5,opt,name=details,proto3,oneof" json:"details,omitempty"`
+	// Secrets were cut out of the failure, or of what the step has said before.
+	Redacted      bool `protobuf:"varint,6,opt,name=redacted,proto3" json:"redacted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1683,6 +1703,13 @@ func (x *StepFailed) GetDetails() string {
 		return *x.Details
 	}
 	return ""
+}
+
+func (x *StepFailed) GetRedacted() bool {
+	if x != nil {
+		return x.Redacted
+	}
+	return false
 }
 
 // The attempt ended because its owner did.
@@ -2674,13 +2701,14 @@ const file_flujo_v1_event_proto_rawDesc = "" +
 	"\fmax_attempts\x18\b \x01(\rR\vmaxAttempts\x12\x18\n" +
 	"\areenter\x18\t \x01(\bR\areenterB\t\n" +
 	"\a_signalB\b\n" +
-	"\x06_child\"\x8a\x01\n" +
+	"\x06_child\"\xa6\x01\n" +
 	"\rStepCompleted\x12\x1b\n" +
 	"\x04step\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04step\x12)\n" +
 	"\x06output\x18\x02 \x01(\v2\x11.flujo.v1.PayloadR\x06output\x12\"\n" +
 	"\n" +
-	"signal_seq\x18\x03 \x01(\x04H\x00R\tsignalSeq\x88\x01\x01B\r\n" +
-	"\v_signal_seq\"\x98\x02\n" +
+	"signal_seq\x18\x03 \x01(\x04H\x00R\tsignalSeq\x88\x01\x01\x12\x1a\n" +
+	"\bredacted\x18\x04 \x01(\bR\bredactedB\r\n" +
+	"\v_signal_seq\"\xb4\x02\n" +
 	"\rAttemptFailed\x12\x1b\n" +
 	"\x04step\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x1b\n" +
@@ -2688,16 +2716,18 @@ const file_flujo_v1_event_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\amessage\x12B\n" +
 	"\x0fnext_attempt_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rnextAttemptAt\x12&\n" +
 	"\adetails\x18\x06 \x01(\tB\a\xba\xe1\x18\x03\b\x80}H\x00R\adetails\x88\x01\x01\x12\x18\n" +
-	"\areenter\x18\a \x01(\bR\areenterB\n" +
+	"\areenter\x18\a \x01(\bR\areenter\x12\x1a\n" +
+	"\bredacted\x18\b \x01(\bR\bredactedB\n" +
 	"\n" +
-	"\b_details\"\xb7\x01\n" +
+	"\b_details\"\xd3\x01\n" +
 	"\n" +
 	"StepFailed\x12\x1b\n" +
 	"\x04step\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x1b\n" +
 	"\x04type\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xe8\aR\x04type\x12!\n" +
 	"\amessage\x18\x04 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\amessage\x12&\n" +
-	"\adetails\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\x80}H\x00R\adetails\x88\x01\x01B\n" +
+	"\adetails\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\x80}H\x00R\adetails\x88\x01\x01\x12\x1a\n" +
+	"\bredacted\x18\x06 \x01(\bR\bredactedB\n" +
 	"\n" +
 	"\b_details\"\xa2\x01\n" +
 	"\x0fStepInterrupted\x12\x1b\n" +

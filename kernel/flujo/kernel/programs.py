@@ -21,6 +21,7 @@ from .execution.programs import (
     step,
     workflow,
 )
+from .execution.rounds import Rounds
 from .execution.subprocesses import Children, Finished
 from .journal.failures import MAX_MESSAGE, bounded
 from .journal.overlap import Overlap
@@ -54,6 +55,7 @@ __all__ = [
     "R",
     "Retention",
     "RetryPolicy",
+    "Rounds",
     "RunStart",
     "Step",
     "StepChoice",

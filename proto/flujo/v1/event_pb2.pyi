@@ -781,10 +781,13 @@ class StepCompleted(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     SIGNAL_SEQ_FIELD_NUMBER: _builtins.int
+    REDACTED_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step. At most 4000 bytes."""
     signal_seq: _builtins.int
     """Number of the event of the signal that a wait has taken."""
+    redacted: _builtins.bool
+    """Secrets were cut out of the output, or of what the step has said before."""
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """What its body returned, or what its wait brought."""
@@ -795,10 +798,11 @@ class StepCompleted(_message.Message):
         step: _builtins.str = ...,
         output: _payload_pb2.Payload | None = ...,
         signal_seq: _builtins.int | None = ...,
+        redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_signal_seq", b"_signal_seq", "output", b"output", "signal_seq", b"signal_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signal_seq", b"_signal_seq", "output", b"output", "signal_seq", b"signal_seq", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signal_seq", b"_signal_seq", "output", b"output", "redacted", b"redacted", "signal_seq", b"signal_seq", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__signal_seq: _TypeAlias = _typing.Literal["signal_seq"]  # noqa: Y015
     _WhichOneofArgType__signal_seq: _TypeAlias = _typing.Literal["_signal_seq", b"_signal_seq"]  # noqa: Y015
@@ -819,6 +823,7 @@ class AttemptFailed(_message.Message):
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     REENTER_FIELD_NUMBER: _builtins.int
+    REDACTED_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step. At most 4000 bytes."""
     attempt: _builtins.int
@@ -831,6 +836,8 @@ class AttemptFailed(_message.Message):
     """The end of its traceback. At most 16000 bytes."""
     reenter: _builtins.bool
     """Something besides may wake the program: a new owner enters it again at once."""
+    redacted: _builtins.bool
+    """Secrets were cut out of the failure, or of what the step has said before."""
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt is due."""
@@ -845,10 +852,11 @@ class AttemptFailed(_message.Message):
         next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
         details: _builtins.str | None = ...,
         reenter: _builtins.bool = ...,
+        redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "details", b"details", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "attempt", b"attempt", "details", b"details", "message", b"message", "next_attempt_at", b"next_attempt_at", "reenter", b"reenter", "step", b"step", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "attempt", b"attempt", "details", b"details", "message", b"message", "next_attempt_at", b"next_attempt_at", "redacted", b"redacted", "reenter", b"reenter", "step", b"step", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__details: _TypeAlias = _typing.Literal["details"]  # noqa: Y015
     _WhichOneofArgType__details: _TypeAlias = _typing.Literal["_details", b"_details"]  # noqa: Y015
@@ -867,6 +875,7 @@ class StepFailed(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
+    REDACTED_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Key of the step. At most 4000 bytes."""
     attempt: _builtins.int
@@ -877,6 +886,8 @@ class StepFailed(_message.Message):
     """Its text. At most 8000 bytes."""
     details: _builtins.str
     """The end of its traceback. At most 16000 bytes."""
+    redacted: _builtins.bool
+    """Secrets were cut out of the failure, or of what the step has said before."""
     def __init__(
         self,
         *,
@@ -885,10 +896,11 @@ class StepFailed(_message.Message):
         type: _builtins.str = ...,
         message: _builtins.str = ...,
         details: _builtins.str | None = ...,
+        redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "details", b"details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "attempt", b"attempt", "details", b"details", "message", b"message", "step", b"step", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_details", b"_details", "attempt", b"attempt", "details", b"details", "message", b"message", "redacted", b"redacted", "step", b"step", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__details: _TypeAlias = _typing.Literal["details"]  # noqa: Y015
     _WhichOneofArgType__details: _TypeAlias = _typing.Literal["_details", b"_details"]  # noqa: Y015

@@ -37,9 +37,9 @@ SAMPLES: dict[str, Any] = {
     "clean_up_started": events.CleanUpStarted("timeout", ["a", "b"]),
     "step_started": events.StepStarted("a", 2, 3, 5, "digest"),
     "step_waiting": events.StepWaiting("a", "signal", 2, 1_767_225_600_000_000, "go", "r.a", 1, 3),
-    "step_completed": events.StepCompleted("a", '{"b":null}', 7),
-    "attempt_failed": events.AttemptFailed("a", 1, "OSError", "no", 1_767_225_600_000_000, "line 1"),
-    "step_failed": events.StepFailed("a", 1, "OSError", "no", "line 1"),
+    "step_completed": events.StepCompleted("a", '{"b":null}', 7, True),
+    "attempt_failed": events.AttemptFailed("a", 1, "OSError", "no", 1_767_225_600_000_000, "line 1", True, True),
+    "step_failed": events.StepFailed("a", 1, "OSError", "no", "line 1", True),
     "step_interrupted": events.StepInterrupted("a", 1, False),
     "step_cancelled": events.StepCancelled("a"),
     "step_skipped": events.StepSkipped("a", "not today", "1", 2, "ann", REQUEST),
@@ -211,7 +211,7 @@ def test_an_earlier_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch
     assert decode(EventRow(1, 1, "step_cancelled", 3, '{"step":"a"}', None)).fact == events.StepCancelled("a")
 
 
-GOLDEN_NAMES = ["format-1", "format-1-more-kinds", "format-1-clean-up", "format-1-signals"]
+GOLDEN_NAMES = ["format-1", "format-1-more-kinds", "format-1-clean-up", "format-1-signals", "format-1-redacted"]
 """Journals that some release wrote, in `golden/journal-NAME.jsonl`, and what they add up to, in `state-NAME.json`."""
 
 golden = pytest.mark.parametrize("name", GOLDEN_NAMES)
@@ -268,5 +268,6 @@ def test_users_see_events_with_instants_and_decoded_payloads() -> None:
         "type": "step_completed",
         "step": "a",
         "output": {"b": [1]},
+        "redacted": False,
     }
     assert to_json_object("r", due)["next_attempt_at"] == "2026-01-01T00:00:01.000000Z"

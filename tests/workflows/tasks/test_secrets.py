@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -97,6 +98,16 @@ LEAKS = {
     "in a template that fails": "task: echo, inputs: {message: '{{ secrets.CANARY | bool }}'}",
     "in a wrong input": "task: shell, inputs: {command: [x], max_output: '{{ secrets.CANARY }}'}",
     "in a condition": "task: noop, condition: secrets.CANARY",
+    "in a condition of rounds": "task: noop, repeat: {until: secrets.CANARY, max: 2, interval: 1ms}",
+    "in the last round": (
+        "task: shell, repeat: {until: 'result.stdout == secrets.CANARY', max: 2, interval: 1ms}, "
+        "inputs: {command: 'printf %s \"$CANARY\"'}"
+    ),
+    "in outputs of a step": "task: noop, outputs: {a: '{{ secrets.CANARY }}', '{{ env.CANARY }}': b}",
+    "in outputs of a step that fail": "task: noop, outputs: {a: '{{ secrets.CANARY | bool }}'}",
+    "cut by outputs of a step": (
+        "task: shell, inputs: {command: 'printf %s \"$CANARY\"'}, outputs: {a: '{{ result.stdout[:9] }}'}"
+    ),
     "in a message": (
         "task: fail, inputs: {message: '{{ secrets.CANARY }}'}, "
         "on_error: {action: continue, message: 'm {{ secrets.CANARY }}'}"
@@ -138,6 +149,60 @@ def test_a_canary_is_found_nowhere(step: str, runs: Runs) -> None:
     told = ended.out + ended.err + stored(runs)
     assert "***" in told
     assert_not_in(told)
+    assert step_of(runs)["redacted"]
+    assert "secrets were cut out of what is recorded and logged of leak" in told
+
+
+def step_of(runs: Runs, name: str = "leak") -> dict[str, Any]:
+    """What is recorded of a step."""
+    (found,) = [step for step in runs.state()["steps"] if step["name"] == name]
+    return found
+
+
+def test_a_step_that_says_nothing_of_a_secret_is_not_said_to(runs: Runs) -> None:
+    """In a run that has some: only what was cut says so, and each step for itself."""
+    runs.results(
+        """
+        - {name: says, task: shell, inputs: {command: 'echo "$CANARY" >&2'}}
+        - {name: uses, task: shell, inputs: {command: 'printf %s "$CANARY" | wc -c'}}
+        - {name: items, task: shell, for_each: [x, CANARY], inputs: {command: 'printenv {{ item }} || true'}}
+        - {name: others, task: echo, for_each: [x, y], inputs: {message: "{{ item }}"}}
+        - name: rounds
+          task: shell
+          inputs: {command: 'echo x >> n; printenv CANARY; wc -l < n'}
+          repeat: {until: "result.stdout.splitlines() | last | int == 2", interval: 1ms}
+        - {name: none, task: echo, inputs: {message: "{{ steps.says.status }} ***"}}
+        """,
+        top=TOP,
+    )
+
+    redacted = {step["name"] for step in runs.state()["steps"] if step["redacted"]}
+    assert redacted == {"says", "items", "items[1]", "rounds", "rounds#3"}
+    assert "redacted: secrets were cut out" in runs.flujoctl("inspect", "r", "--step", "says").out
+    assert "redacted: " not in runs.flujoctl("inspect", "r", "--step", "none").out
+
+
+def test_what_was_cut_is_told_in_events_and_exports_and_survives_an_import(runs: Runs) -> None:
+    """By the event of the outcome; of a failed attempt too, until the step begins anew."""
+    runs.run(
+        """
+        - name: leak
+          task: shell
+          retry: {max_attempts: 2, delay: 1ms}
+          inputs: {command: 'test -e n || printenv CANARY; echo x >> n; test $(wc -l < n) = 2'}
+        - {name: fails, task: shell, inputs: {command: 'printenv CANARY; exit 1'}}
+        """,
+        top=TOP,
+    )
+
+    events = [json.loads(line) for line in runs.flujoctl("events", "r", "-o", "jsonl").out.splitlines()]
+    told = {(event["type"], event["step"], event["redacted"]) for event in events if "redacted" in event}
+    (runs.folder / "run.json").write_text(runs.flujoctl("export", "r").out)
+    runs.flujoctl("delete", "r", "--yes")
+    runs.flujoctl("import", "run.json")
+
+    assert told == {("attempt_failed", "leak", True), ("step_completed", "leak", False), ("step_failed", "fails", True)}
+    assert [step["redacted"] for step in runs.state()["steps"]] == [True, True]
 
 
 def test_a_long_secret_is_not_shown_in_part(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +270,91 @@ def test_a_canary_in_a_request_is_found_nowhere(server: LocalServer, runs: Runs)
     assert json.loads(sent.body) == {"a": CANARY}
     assert_not_in(stored(runs))
     assert "***" in runs.state()["step_outputs"]["body"]["result"]["body"]
+
+
+NOTIFIED = {
+    "by a web hook": (0, "channel: webhook, url: URL/ok, message: 'hi {{ secrets.CANARY }}'"),
+    "in headers": (
+        0,
+        "channel: webhook, url: URL/ok, "
+        "headers: {X-Key: '{{ secrets.CANARY | urlencode }}', X-Other: 'a {{ env.CANARY | b64encode }}'}",
+    ),
+    "in a URL and a payload that are refused": (
+        1,
+        "channel: webhook, url: 'URL/no?key={{ secrets.CANARY | urlencode }}', "
+        "payload: {'{{ secrets.CANARY }}': ['{{ secrets.CANARY }}']}",
+    ),
+    "in headers that are refused": (
+        1,
+        "channel: webhook, url: URL/no, headers: {X-Key: '{{ secrets.CANARY | b64encode }}'}",
+    ),
+    "in a header that cannot be sent": (
+        1,
+        'channel: webhook, url: URL/ok, headers: {X-Key: "{{ secrets.CANARY }}\\n"}',
+    ),
+    "as the name of a header": (1, "channel: webhook, url: URL/ok, headers: {'{{ secrets.CANARY }}': x}"),
+    "as a method": (1, "channel: webhook, url: URL/ok, method: '{{ secrets.CANARY }}'"),
+    "in a URL that leads nowhere": (
+        1,
+        "channel: webhook, url: 'http://u:{{ secrets.CANARY | urlencode }}@127.0.0.1:1/'",
+    ),
+    "as a URL": (1, "channel: webhook, url: '{{ secrets.CANARY }}'"),
+    "as a host": (1, "channel: webhook, url: 'http://{{ secrets.CANARY }}.invalid/'"),
+    "over a redirect": (1, "channel: webhook, url: URL/moved, message: '{{ secrets.CANARY }}'"),
+    "by Slack": (0, "channel: slack, webhook_url: URL/ok, color: red, message: '{{ secrets.CANARY }}'"),
+    "by a Slack that refuses": (
+        1,
+        "channel: slack, webhook_url: 'URL/no?{{ secrets.CANARY | urlencode }}', username: '{{ secrets.CANARY }}'",
+    ),
+    "by the log": (0, "channel: log, level: warning, message: 'hi {{ secrets.CANARY }}'"),
+    "as a level": (1, "channel: log, level: '{{ secrets.CANARY }}', message: x"),
+    "as a channel": (1, "channel: '{{ secrets.CANARY }}', message: x"),
+    "as a file that is outside": (1, "channel: file, file: '/{{ secrets.CANARY }}', message: x"),
+    "by a file": (0, "channel: file, file: told, message: 'hi {{ secrets.CANARY }}'"),
+}
+
+
+@pytest.mark.parametrize(("code", "inputs"), NOTIFIED.values(), ids=NOTIFIED)
+def test_a_canary_that_is_told_to_somebody_is_found_nowhere(
+    server: LocalServer, code: int, inputs: str, runs: Runs
+) -> None:
+    """By `notify`, through each channel, where it arrives and where it fails, twice."""
+    said = f"no {CANARY} {quote(CANARY)} ".encode() + base64.b64encode(b"u:" + CANARY.encode())
+    server.answer("/no", Reply(403, said, (("X-Said", quote(CANARY)),)))
+    server.answer("/moved", Reply(302, said, (("Location", f"http://127.0.0.1:1/{quote(CANARY)}"),)))
+    server.answer("/ok", Reply(200, said))
+    text = inputs.replace("URL", server.url)
+
+    ended = runs.run(
+        f"- {{name: tell, task: notify, retry: {{max_attempts: 2, delay: 1ms}}, inputs: {{{text}}}}}", top=TOP
+    )
+
+    assert ended.code == code, ended
+    for written in runs.folder.glob(".flujo/workspaces/*/told"):  # it is the author's own
+        assert CANARY in json.loads(written.read_text())["message"]
+        written.unlink()
+    printed = [runs.flujoctl("run", "flow.yaml", "--dry-run"), runs.flujoctl("validate", "flow.yaml"), ended]
+    assert_not_in("".join(each.out + each.err for each in printed) + stored(runs))
+
+
+def test_a_secret_that_is_told_to_somebody_arrives(server: LocalServer, runs: Runs) -> None:
+    """It is kept out of what is stored, and not out of what is sent."""
+    server.answer("/", Reply(200))
+    runs.results(
+        f"""
+        - name: hook
+          task: notify
+          inputs: {{channel: webhook, url: "{server.url}/", message: "{{{{ secrets.CANARY }}}}",
+                    headers: {{X-Key: "{{{{ secrets.CANARY | urlencode }}}}"}}}}
+        - name: slack
+          task: notify
+          inputs: {{channel: slack, webhook_url: "{server.url}/", message: "{{{{ secrets.CANARY }}}}"}}
+        """,
+        top=TOP,
+    )
+
+    assert [json.loads(request.body) for request in server.seen] == [{"text": CANARY}, {"text": CANARY}]
+    assert server.seen[0].headers["x-key"] == quote(CANARY, safe="/")
 
 
 def test_a_child_is_handed_no_secret_and_keeps_those_of_its_parent_out(runs: Runs) -> None:

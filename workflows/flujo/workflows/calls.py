@@ -30,18 +30,24 @@ class Caller:
         timeout_seconds: float | None,
         condition: bool | str | None = None,
         scope: LoopScope | None = None,
+        outputs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Return what a task returns for one attempt; raises what it raises, without the secrets of the run. `scope` is
-        that of the loop whose item it is called for."""
+        """Return what a task returns for one attempt, or the `outputs` that are made of it; raises what it raises,
+        without the secrets of the run. `scope` is that of the loop whose item it is called for."""
         if not self._secrets.are_any:
-            return await self._call(task, inputs, seen, timeout_seconds, condition, scope)
+            result = await self._call(task, inputs, seen, timeout_seconds, condition, scope)
+            return result if outputs is None else await render(outputs, {**seen, "result": result})
         try:
             self._secrets.require()
-            result = await self._call(task, inputs, self._secrets.seen(seen), timeout_seconds, condition, scope)
+            seen = self._secrets.seen(seen)
+            result = self._secrets.result(await self._call(task, inputs, seen, timeout_seconds, condition, scope))
+            if outputs is None:
+                return result
+            # Made of what is left of the result: a part of a secret would not be known any more.
+            return self._secrets.result(await render(outputs, {**seen, "result": result}))
         except (Exception, SystemExit) as error:
             attempt = current_attempt()
             self._secrets.fail(error, attempt.step, attempt.attempt)
-        return self._secrets.result(result)
 
     async def _call(
         self,
@@ -61,7 +67,7 @@ class Caller:
         attempt = current_attempt()
         redactor = None
         if self._secrets.are_any:
-            attempt, redactor = self._secrets.attempt(attempt), self._secrets.redactor
+            attempt, redactor = self._secrets.attempt(attempt), self._secrets.redactor_of(attempt)
         log = StepLog(self._names.log_file, attempt.step, attempt.attempt, redactor)
         try:
             result = await task.run(TaskCall(checked, workspace, attempt, seen, log, scope, self._names.variables))

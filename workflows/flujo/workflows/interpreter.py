@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import count, takewhile
 from typing import Any, NoReturn, Protocol
 
@@ -27,6 +28,7 @@ from flujo.kernel.programs import (
     ChildCall,
     Loop,
     RetryPolicy,
+    Rounds,
     Workflow,
     bounded,
     current_attempt,
@@ -44,7 +46,7 @@ from .loops import failure_at_the_end, loop_for, sharing
 from .names import Ending, StepNames, told
 from .registry import LoopScope
 from .secret_values import DEPTH, RECORDED, Secrets
-from .templates import TemplateError, holds, render
+from .templates import ConditionError, TemplateError, holds, render
 from .texts import as_text
 
 NOT_RETRIED = (
@@ -123,6 +125,7 @@ class RunContext(Protocol):
     ) -> Any: ...
 
     async def loop(self, loop: Loop, /, *, name: str) -> Any: ...
+    async def rounds(self, rounds: Rounds, /, *, name: str) -> Any: ...
     async def run_child(
         self,
         workflow: Workflow | str,
@@ -346,6 +349,7 @@ class _Steps:
         self.deferred: dict[str, StepFailed] = {}  # failures that the run goes on after, and fails with in the end
         self._ctx = ctx
         self._left_out = definition.left_out
+        self._is_graph = definition.graph is not None
         self._passed_by = dict(definition.passed_by)
         self._has_workspace = False  # a step has worked in it, in this life of the run or another
 
@@ -405,8 +409,9 @@ class _Steps:
             nonlocal attempt
             attempt = current_attempt().attempt
             seen = self.names.seen_by(step, ending)
-            result = await self._caller.call(step.task, step.inputs, seen, step.timeout_seconds, step.condition)
-            return result if step.outputs is None else await render(step.outputs, {**seen, "result": result})
+            return await self._caller.call(
+                step.task, step.inputs, seen, step.timeout_seconds, step.condition, outputs=step.outputs
+            )
 
         retry = step.retry
         if retry != NO_RETRY:
@@ -451,29 +456,47 @@ class _Steps:
         retry: RetryPolicy,
         ending: Ending | None,
     ) -> Any:
-        """Perform a step until its result is as wanted: each round, and each pause between two, is a repeat of the step
-        with a record of its own, so that none is a failure."""
-        rounds = 0
+        """Perform a step until its result is as wanted: each round, and each pause between two, is a repeat of the
+        step, or in a graph an item of it, with a record of its own, so that none is a failure."""
 
-        async def round_body() -> Any:
-            result = await body()
-            if not await self._is_done(step, repeat, result, ending) and rounds >= repeat.rounds:
-                raise RepeatLimitError(repeat)
-            return result
+        def round_body(number: int) -> Callable[[], Awaitable[Any]]:
+            async def perform_round() -> Any:
+                result = await body()
+                try:
+                    is_last = await self._is_done(step, repeat, ending, result)
+                except FlujoError as error:
+                    self._secrets.fail(error, step.name, current_attempt().attempt)
+                if number >= repeat.rounds and not is_last:
+                    raise RepeatLimitError(repeat)
+                return result
 
+            return perform_round
+
+        is_last = partial(self._is_last, step, repeat, ending)
+        options = plain_options(f"task:{step.task.name}")
+        if self._is_graph:
+            options = options._replace(retry=retry, timeout_seconds=step.timeout_seconds)
+            return await self._ctx.rounds(Rounds(round_body, options, is_last, repeat.seconds), name=step.name)
+        numbers = count(1)
         while True:
-            rounds += 1
             self._require_recorded(step)
-            options = plain_options(f"task:{step.task.name}")
+            number = next(numbers)
             result = await self._ctx.step(
-                prepared(round_body, options), name=step.name, retry=retry, timeout=step.timeout_seconds
+                prepared(round_body(number), options), name=step.name, retry=retry, timeout=step.timeout_seconds
             )
-            if await self._is_done(step, repeat, result, ending):
+            if await is_last(result):
                 return result
             self._require_recorded(step)
             await self._ctx.sleep(repeat.seconds, name=step.name)
 
-    async def _is_done(self, step: StepDefinition, repeat: Repeat, result: Any, ending: Ending | None) -> bool:
+    async def _is_last(self, step: StepDefinition, repeat: Repeat, ending: Ending | None, result: Any) -> bool:
+        """`_is_done` of what is recorded, outside of an attempt."""
+        try:
+            return await self._is_done(step, repeat, ending, result)
+        except (TemplateError, ConditionError) as error:
+            raise type(error)(self._secrets.redactor.text(error.message)) from None
+
+    async def _is_done(self, step: StepDefinition, repeat: Repeat, ending: Ending | None, result: Any) -> bool:
         names = self.names.seen_by(step, ending)
         own = {"result": result, "status": "completed", "attempt": 1, "error": None}
         return await holds(

@@ -14,10 +14,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
+
+T = TypeVar("T", str, bytes)
 
 MASK = "***"
 
@@ -109,6 +111,28 @@ class Redactor:
     def _longest_start(self, part: str) -> int:
         lengths = range(min(len(part), self.longest), _LEAST_LEFT - 1, -1)
         return next((n for n in lengths if any(form.endswith(part[:n]) for form in self._forms)), 0)
+
+
+class NotingRedactor:
+    """A redactor that notes when it has taken something out."""
+
+    def __init__(self, redactor: Redactor, note: Callable[[], None]) -> None:
+        self._redactor = redactor
+        self._note = note
+        self.longest = redactor.longest
+
+    def text(self, text: str) -> str:
+        """Redactor.text, noted."""
+        return self._noted(text, self._redactor.text(text))
+
+    def data(self, data: bytes) -> bytes:
+        """Redactor.data, noted."""
+        return self._noted(data, self._redactor.data(data))
+
+    def _noted(self, before: T, after: T) -> T:
+        if after != before:
+            self._note()
+        return after
 
 
 def forms_of(value: str) -> Iterator[str]:

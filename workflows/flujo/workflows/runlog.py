@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flujo.kernel.programs import line_start
 
-from .redaction import Redactor
+from .redaction import NotingRedactor
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_LINE = 16 * 1024
@@ -27,7 +27,7 @@ _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBL
 class StepLog:
     """The part of one attempt in the log of its run, without what a redactor takes out. `path` None writes nothing."""
 
-    def __init__(self, path: Path | None, step: str, attempt: int, redactor: Redactor | None = None) -> None:
+    def __init__(self, path: Path | None, step: str, attempt: int, redactor: NotingRedactor | None = None) -> None:
         self.path = path
         self._redactor = redactor
         self._prefix = line_start(step, attempt)

@@ -3,7 +3,8 @@
     secrets: [API_TOKEN]
 
 They are looked at before the first step of a run and read again for each attempt, never recorded. What an attempt comes
-to, a result or a failure, is redacted before it is handed to the kernel, and so is every line of its log.
+to, a result or a failure, is redacted before it is handed to the kernel, and so is every line of its log. Where that
+has cut something out, the outcome of the step says so: `redacted` (docs/adr/0022-*.md).
 """
 
 from __future__ import annotations
@@ -14,9 +15,20 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from flujo.kernel.errors import FlujoError
-from flujo.kernel.programs import Agenda, Attempt, Described, Loop, LoopEnd, RunStart, Wait, Workflow, described
+from flujo.kernel.programs import (
+    Agenda,
+    Attempt,
+    Described,
+    Loop,
+    LoopEnd,
+    RunStart,
+    Wait,
+    Workflow,
+    current_attempt,
+    described,
+)
 
-from .redaction import MIN_LENGTH, Redactor
+from .redaction import MIN_LENGTH, NotingRedactor, Redactor
 from .sandbox import Variables
 
 RECORDED = "secrets"
@@ -91,7 +103,10 @@ class Secrets:
         """Return what a task returned, as it may be recorded."""
         if isinstance(result, Wait):
             return result if result.signal is None else result._replace(signal=self.redactor.text(result.signal))
-        return self.redactor.value(result)
+        told = self.redactor.value(result)
+        if told != result:
+            current_attempt().note_redaction()
+        return told
 
     def fail(self, error: BaseException, step: str, attempt: int) -> NoReturn:
         """Raise an error as it may be recorded: its type, its redacted texts, and the names that retry rules know."""
@@ -99,7 +114,7 @@ class Secrets:
         told = failed.failure
         details = None if told.details is None else redact(told.details)
         redacted = told._replace(message=redact(told.message), details=details)
-        raise Described(failed._replace(failure=redacted)) from None
+        raise Described(failed._replace(failure=redacted, redacted=failed.redacted or redacted != told)) from None
 
     def loop(self, step: str, loop: Loop) -> Loop:
         """Return a loop whose output, and whose own failures, are redacted."""
@@ -120,14 +135,18 @@ class Secrets:
 
     def attempt(self, attempt: Attempt) -> Attempt:
         """Return an attempt whose reports of progress are redacted."""
-        report = attempt.report
+        report, redactor = attempt.report, self.redactor_of(attempt)
 
         def redacted(
             step: str | None, done: float, total: float | None, message: str | None, metrics: Mapping[str, float]
         ) -> None:
-            report(step, done, total, None if message is None else self.redactor.text(message), metrics)
+            report(step, done, total, None if message is None else redactor.text(message), metrics)
 
         return attempt._replace(report=redacted)
+
+    def redactor_of(self, attempt: Attempt) -> NotingRedactor:
+        """Return what takes the values out of what an attempt says, and notes for its outcome that it has."""
+        return NotingRedactor(self.redactor, attempt.note_redaction)
 
 
 def inheriting(workflow: Workflow, names: Iterable[str], depth: int) -> Workflow:

@@ -139,10 +139,7 @@ class StepReader(NodeReader):
             self._add(node.at if until is None else until.at, f"`repeat` needs `until`, a condition, as in {_REPEAT}")
         else:
             self._templates.check_condition(until, {*before, name}, name, frozenset({"result"}))
-        if self._order.graph is not None:
-            way_out = "put it into a workflow of its own, which a step runs with `task: workflow`"
-            self._add(step.keys["repeat"], f"`repeat` is for sequences, and this is a graph: {way_out}")
-        elif self._loops.is_loop(step, task):
+        if self._loops.is_loop(step, task):
             self._add(step.keys["repeat"], "`repeat` does not go with a loop over items")
         elif task is not None and task.name in (*WITHOUT_TIMEOUT, "fail"):
             self._add(

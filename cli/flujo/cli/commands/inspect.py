@@ -28,6 +28,9 @@ from flujo.kernel.transitions import summarize
 ITEMS_SHOWN = 20
 """How many items of one loop are listed at most."""
 
+NAMES_SHOWN = 5
+"""How many steps a note names at most."""
+
 HEAD = ("STEP", "STATUS", "ATTEMPT", "DURATION", "")
 
 
@@ -173,6 +176,8 @@ def _show_step(session: Session, state: WorkflowState, name: str, now: int) -> N
 
 def _print_step(step: StepState, now: int) -> None:
     print(text.table(HEAD, [text.step_row(step, now)], status=1, colour=has_colour(sys.stdout)))
+    if step.redacted:
+        print("redacted: secrets were cut out of what is recorded and logged of it; *** stands for each")
     if step.output_json is not None:
         print(f"output: {text.value(step.output, None)}")
     if step.error is not None:
@@ -190,6 +195,9 @@ def _warn(session: Session, state: WorkflowState) -> None:
     """Say what deserves a look although nothing has failed."""
     if (repetition := find_repetition(state)) is not None:
         session.note(repetition.sentence)
+    if redacted := [step.name for step in state.steps.values() if step.redacted]:
+        named = ", ".join(redacted[:NAMES_SHOWN]) + (" …" if len(redacted) > NAMES_SHOWN else "")
+        session.note(f"secrets were cut out of what is recorded and logged of {named}; *** stands for each")
     note_shared_workspace(session, state)
 
 

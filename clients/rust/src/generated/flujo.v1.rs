@@ -1211,6 +1211,9 @@ pub struct StepCompleted {
     /// Number of the event of the signal that a wait has taken.
     #[prost(uint64, optional, tag = "3")]
     pub signal_seq: ::core::option::Option<u64>,
+    /// Secrets were cut out of the output, or of what the step has said before.
+    #[prost(bool, tag = "4")]
+    pub redacted: bool,
 }
 /// The attempt failed, and another one is due.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1236,6 +1239,9 @@ pub struct AttemptFailed {
     /// Something besides may wake the program: a new owner enters it again at once.
     #[prost(bool, tag = "7")]
     pub reenter: bool,
+    /// Secrets were cut out of the failure, or of what the step has said before.
+    #[prost(bool, tag = "8")]
+    pub redacted: bool,
 }
 /// The step has failed for good in this generation.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1255,6 +1261,9 @@ pub struct StepFailed {
     /// The end of its traceback. At most 16000 bytes.
     #[prost(string, optional, tag = "5")]
     pub details: ::core::option::Option<::prost::alloc::string::String>,
+    /// Secrets were cut out of the failure, or of what the step has said before.
+    #[prost(bool, tag = "6")]
+    pub redacted: bool,
 }
 /// The attempt ended because its owner did.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -56,6 +56,7 @@ class Failed(NamedTuple):
     failure: Failure
     kinds: tuple[tuple[str, ...], ...]
     least_seconds: float = 0.0
+    redacted: bool = False  # secrets were cut out of it
 
 
 class Described(Exception):
@@ -96,8 +97,6 @@ async def run_attempt(
             raise
         if holds_cancellation(error) and cancelled_from_outside():
             raise
-        if is_a(error, Described):  # not isinstance, which asks a class that may be a property of the user's
-            return cast("Described", error).failed
         return described(error, attempt.step, attempt.attempt)
     finally:
         # A program would see what a body sets of context variables in its first life only
@@ -171,6 +170,8 @@ def cancelled_from_outside() -> bool:
 
 def described(error: BaseException, step: str, attempt: int) -> Failed:
     """Return what is recorded of an error that ends an attempt, and how a retry policy may know it."""
+    if is_a(error, Described):  # not isinstance, which asks a class that may be a property of the user's
+        return cast("Described", error).failed
     is_hopeless = any(is_a(each, *NOT_RETRIED) for each in members(error))
     failure = describe(error, step, attempt)
     return Failed(failure, () if is_hopeless else error_kinds(error), max(map(_asked_seconds, members(error))))

@@ -36,6 +36,7 @@ from .leaving import running_program
 from .live_run import LiveRun
 from .programs import Step, Workflow, as_step
 from .progress import Reporter
+from .rounds import Rounds, RoundsRunner
 from .step_runner import StepRunner
 
 P = ParamSpec("P")
@@ -420,6 +421,14 @@ class Context:
         key = self._key(name, explicit=True)
         runner = LoopRunner(self._run, self._steps, self._child_runs, self._reporter, self._clock, key, loop)
         return await runner.perform()
+
+    @noted
+    async def rounds(self, rounds: Rounds, /, *, name: str) -> Any:
+        """Perform a step round by round until its result is as wanted, with a checkpoint for each round and each pause,
+        and return what the last one has returned; raises StepFailed. For those who describe workflows in another way
+        than by functions."""
+        key = self._key(name, explicit=True)
+        return await RoundsRunner(self._run, self._steps, key, rounds).perform()
 
     # -- keys ---------------------------------------------------------------------------------------------------
 

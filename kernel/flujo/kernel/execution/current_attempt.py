@@ -14,6 +14,13 @@ Report = Callable[[str | None, float, float | None, str | None, Mapping[str, flo
 """Takes a step's key, or None for the run as a whole, and what it says of its progress."""
 
 
+Redacted = Callable[[str], None]
+
+
+def _noted_nowhere(step: str) -> None:
+    pass
+
+
 class Attempt(NamedTuple):
     """The attempt a body runs in, from `current_attempt()`.
 
@@ -30,6 +37,8 @@ class Attempt(NamedTuple):
     report: Report
     run_span: TraceContext | None = None
     """The span of the run, if whoever started it is traced."""
+    redacted: Redacted = _noted_nowhere
+    """Takes the key of a step that secrets were cut out of."""
 
     def progress(self, done: float, total: float | None = None, message: str | None = None, **metrics: float) -> None:
         """Say how far this step is, in units of its own, with whatever else can be counted.
@@ -37,6 +46,10 @@ class Attempt(NamedTuple):
         At most one report per second is recorded, and always the last one. May be called from a plain `def` as well.
         Raises InvalidValueError for numbers that are none."""
         self.report(self.step, done, total, message, metrics)
+
+    def note_redaction(self) -> None:
+        """Note that secrets were cut out of what is recorded of this step, which its outcome tells."""
+        self.redacted(self.step)
 
     @property
     def idempotency_key(self) -> str:

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import count, takewhile
 from math import inf
 from typing import Any, NoReturn
 
@@ -34,11 +35,12 @@ from flujo.kernel.journal.failures import MAX_MESSAGE, bounded, describe, is_a
 from flujo.kernel.journal.plans import loop_of
 from flujo.kernel.journal.retry import RetryPolicy
 from flujo.kernel.journal.state import ITEMS, OPEN, SETTLED, StepState, StepStatus, Usage
+from flujo.kernel.keys import item_key
 from flujo.kernel.loops import this_task
 from flujo.kernel.values import NULL
 
 from .arguments import Change, change
-from .attempt_runner import Body, Completed, Failed, StepOptions, run_attempt
+from .attempt_runner import Body, Completed, Failed, StepOptions, described, run_attempt
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Attempt, Wait
 from .limits import Limit, Limiter
@@ -76,7 +78,8 @@ class StepRunner:
         self._threads = threads
         parent = traces.parent_of(run.state.environment)
         span = None if parent is None else traces.of_run(run.uid, parent)
-        self._tools = children, reporter.report, span  # what every attempt is given
+        self._redacted: set[str] = set()  # steps that secrets were cut out of, until that is recorded
+        self._tools = children, reporter.report, span, self._redacted.add  # what every attempt is given
         self._used: dict[str, Usage] = {}  # by commands of failed attempts; a body may report over what is recorded
 
     async def perform(
@@ -119,7 +122,8 @@ class StepRunner:
                 if self._children.used or self._reporter.kept or self._reporter.mail:
                     self._report_rest(key, more_may_follow=isinstance(outcome, Failed))
                 if isinstance(outcome, Completed):
-                    run.record(_new(events.StepCompleted, (key, outcome.output, None)))
+                    redacted = bool(self._redacted) and self._take_redacted(key)
+                    run.record(_new(events.StepCompleted, (key, outcome.output, None, redacted)))
                     return outcome.value
                 if isinstance(outcome, Wait):
                     self._start_waiting(key, generation, outcome)
@@ -238,11 +242,12 @@ class StepRunner:
             if run.stopped is not None:
                 await run.unwind()
             self._reporter.flush(key)
+            redacted = self._has_redacted_items(key)
             if isinstance(outcome, str):
-                run.record(events.StepCompleted(key, outcome))
+                run.record(events.StepCompleted(key, outcome, redacted=redacted))
                 return PLAIN.decode(outcome)
-            failure = describe(outcome)
-            run.record(events.StepFailed(key, 0, failure.type, failure.message))
+            failure, _, _, is_cut = described(outcome, key, 0)
+            run.record(events.StepFailed(key, 0, failure.type, failure.message, redacted=redacted or is_cut))
             raise errors.StepFailed(key, failure.type, failure.message, 0) from outcome
         except BaseException as error:
             self._left(key, error)
@@ -375,6 +380,8 @@ class StepRunner:
         fact = after_failure(state, state.steps[key], policy, failed.failure, failed.kinds, now, failed.least_seconds)
         if isinstance(fact, events.AttemptFailed) and not run.only_waits():
             fact = fact._replace(reenter=True)
+        if self._take_redacted(key) or failed.redacted:
+            fact = fact._replace(redacted=True)
         batch = run.record(fact)
         if isinstance(fact, events.StepFailed):
             raise errors.StepFailed(key, fact.type, fact.message, fact.attempt)
@@ -386,6 +393,18 @@ class StepRunner:
             await sleep_out(self._clock, fact.next_attempt_at, (fact.next_attempt_at - now) / MICROSECONDS)
         if run.stopped is not None:
             await run.unwind()
+
+    def _take_redacted(self, key: str) -> bool:
+        """True if secrets were cut out of what is recorded of a step, or of its log, since its last outcome."""
+        is_redacted = key in self._redacted
+        self._redacted.discard(key)
+        return is_redacted
+
+    def _has_redacted_items(self, key: str) -> bool:
+        """True if secrets were cut out of what is recorded of an item of a loop: its output is made of that."""
+        steps = self._run.state.steps
+        items = takewhile(bool, (steps.get(item_key(key, index)) for index in count()))
+        return any(item is not None and item.redacted for item in items)
 
     def _report_rest(self, key: str, *, more_may_follow: bool = False) -> None:
         """Record what an attempt has reported and used, before its outcome."""
@@ -499,6 +518,7 @@ class StepRunner:
             self._report_rest(key)
             self._run.record(events.StepCancelled(key))
         self._children.used.pop((self._run.uid, key), None)  # of an attempt whose outcome is not recorded
+        self._redacted.discard(key)
 
 
 def _next_generation(step: StepState | None) -> int:

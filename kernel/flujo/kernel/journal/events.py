@@ -174,15 +174,18 @@ class StepWaiting(NamedTuple):
 
 
 class StepCompleted(NamedTuple):
-    """The step's success, once per generation. `signal_seq` is the event of the signal a wait has taken."""
+    """The step's success, once per generation. `signal_seq` is the event of the signal a wait has taken; `redacted`
+    says that secrets were cut out of the output, or of what the step has said before."""
 
     step: str
     output: str  # JSON text
     signal_seq: int | None = None
+    redacted: bool = False
 
 
 class AttemptFailed(NamedTuple):
-    """The attempt failed and another one is due at `next_attempt_at`. `reenter` as in StepWaiting."""
+    """The attempt failed and another one is due at `next_attempt_at`. `reenter` as in StepWaiting, `redacted` as in
+    StepCompleted."""
 
     step: str
     attempt: int
@@ -191,16 +194,18 @@ class AttemptFailed(NamedTuple):
     next_attempt_at: int
     details: str | None = None
     reenter: bool = False
+    redacted: bool = False
 
 
 class StepFailed(NamedTuple):
-    """The step has failed for good in this generation."""
+    """The step has failed for good in this generation. `redacted` as in StepCompleted."""
 
     step: str
     attempt: int
     type: str
     message: str
     details: str | None = None
+    redacted: bool = False
 
 
 class StepInterrupted(NamedTuple):
@@ -488,7 +493,7 @@ def encode(event: Event) -> EventRow:
 
 def row_of(seq: int, at: int, fact: Fact) -> EventRow:
     """`encode` for an event in parts, as one is while it is recorded."""
-    if fact.__class__ is StepCompleted and fact[2] is None:
+    if fact.__class__ is StepCompleted and fact[2] is None and not fact[3]:
         # Nearly all events are these two in their plain form. A key holds nothing that JSON would escape (keys.py),
         # and neither do letters and digits.
         return _new(EventRow, (seq, at, "step_completed", 1, f'{{"step":"{fact[0]}"}}', fact[1]))

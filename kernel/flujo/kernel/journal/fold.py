@@ -205,10 +205,12 @@ def _step_waiting(state: WorkflowState, seq: int, at: int, fact: events.StepWait
 
 
 def _step_completed(state: WorkflowState, seq: int, at: int, fact: events.StepCompleted) -> None:
-    name, output, signal_seq = fact
+    name, output, signal_seq, redacted = fact
     step = state.steps[name]
     step.output_json = output
     step.error = None
+    if redacted:
+        step.redacted = True
     if signal_seq is not None and step.signal is not None:
         step.signal_seq = signal_seq
         state.signals[step.signal] = [each for each in state.signals[step.signal] if each.seq != signal_seq]
@@ -221,6 +223,7 @@ def _attempt_failed(state: WorkflowState, seq: int, at: int, fact: events.Attemp
     step.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
     step.next_attempt_at = fact.next_attempt_at
     step.reenter = fact.reenter
+    step.redacted |= fact.redacted
     state.retries += 1
     _move(state, step, StepStatus.RETRYING, at)
 
@@ -229,6 +232,7 @@ def _step_failed(state: WorkflowState, seq: int, at: int, fact: events.StepFaile
     step = state.steps[fact.step]
     step.failures += 1
     step.error = Failure(fact.type, fact.message, fact.step, fact.attempt, fact.details)
+    step.redacted |= fact.redacted
     _settle(state, step, StepStatus.FAILED, seq, at)
 
 
