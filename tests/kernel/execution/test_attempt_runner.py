@@ -17,6 +17,7 @@ from flujo.kernel.errors import FlujoError
 from flujo.kernel.execution.attempt_runner import Failed, StepOptions, _restore, run_attempt
 from flujo.kernel.execution.current_attempt import Attempt
 from flujo.kernel.execution.subprocesses import Children
+from flujo.kernel.journal import events
 from kernel.execution.steps import crashed, one_step, outcome
 from kernel.harness import Counter, Harness, settled
 
@@ -247,3 +248,62 @@ def test_a_variable_that_a_body_was_the_first_to_set_has_its_default_again() -> 
         return language.get(), other.get()
 
     assert copy_context().run(body) == ("unset", 1)
+
+
+async def test_what_was_cut_out_of_a_step_is_told_by_its_outcome() -> None:
+    """Once, by the event behind which it was noted: a failed attempt, a success, or a failure for good."""
+
+    async def body() -> None:
+        attempt = current_attempt()
+        if attempt.attempt != 2:
+            attempt.note_redaction()
+        if attempt.attempt < 3 or attempt.step == "fails":
+            raise ValueError("***")
+
+    harness = Harness()
+
+    @workflow(name="flow")
+    async def flow(ctx: Context) -> None:
+        retry = RetryPolicy(max_attempts=3, delay=0)
+        await ctx.step(body, name="ends", retry=retry)
+        await ctx.step(body, name="fails", retry=retry)
+
+    async with harness.kernel(flow) as kernel:
+        await kernel.start(flow, run_id="r")
+        state = await kernel.wait("r")
+
+    told = [
+        (event.type, event.fact.redacted)
+        for event in harness.journal("r")
+        if isinstance(event.fact, events.AttemptFailed | events.StepCompleted | events.StepFailed)
+    ]
+    assert told[:3] == [("attempt_failed", True), ("attempt_failed", False), ("step_completed", True)]
+    assert told[3:] == [("attempt_failed", True), ("attempt_failed", False), ("step_failed", True)]
+    assert [step.redacted for step in state.steps.values()] == [True, True]
+
+
+async def test_a_step_of_which_nothing_was_cut_is_not_said_to_be_redacted() -> None:
+    """Beside one of which something was; and a generation that begins anew forgets what an earlier one was."""
+    harness = Harness()
+    notes = [True]
+
+    async def body() -> None:
+        if notes:
+            current_attempt().note_redaction()
+
+    async def plain() -> None:
+        pass
+
+    @workflow(name="flow")
+    async def flow(ctx: Context) -> None:
+        await ctx.gather(ctx.step(body, name="a"), ctx.step(plain, name="b"))
+
+    async with harness.kernel(flow) as kernel:
+        await kernel.start(flow, run_id="r")
+        first = await kernel.wait("r")
+        notes.clear()
+        await kernel.resume("r", from_step="gather[0]/a")
+        second = await kernel.wait("r")
+
+    assert {step.name for step in first.steps.values() if step.redacted} == {"gather[0]/a"}
+    assert not any(step.redacted for step in second.steps.values())

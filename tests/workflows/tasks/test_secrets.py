@@ -155,7 +155,8 @@ def test_a_canary_is_found_nowhere(step: str, runs: Runs) -> None:
 
 def step_of(runs: Runs, name: str = "leak") -> dict[str, Any]:
     """What is recorded of a step."""
-    (found,) = [step for step in runs.state()["steps"] if step["name"] == name]
+    steps: list[dict[str, Any]] = runs.state()["steps"]
+    (found,) = [step for step in steps if step["name"] == name]
     return found
 
 

@@ -22,6 +22,8 @@ OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("jobs", "tasks", "stages", "workflow"), "`steps: […]`"),
     **dict.fromkeys(("on", "schedule", "cron"), "nothing here: start runs from cron or a timer"),
     **dict.fromkeys(("finally", "cleanup", "post", "onExit", "always"), "a step with `always_run: true`"),
+    **dict.fromkeys(("redacted", "redact", "sensitive", "secret", "masked", "no_log", "hide_output"),
+                    "`secrets: [NAME]` at the top level, which keeps its value out of all that is stored"),
 }  # fmt: skip
 """What the words of other systems for a key are called here."""
 
