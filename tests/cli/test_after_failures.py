@@ -48,8 +48,9 @@ def test_a_run_can_go_on_and_fail_in_the_end(folder: Path, flujoctl: Flujoctl) -
         "report": "completed",
         "tidy": "completed",
     }
-    assert "style" in ended.err
-    assert "types" in ended.err
+    assert "failed in step 'style': ShellError: the command ended with code 1" in ended.err
+    assert "step types failed as well: ShellError: the command ended with code 3" in ended.err
+    assert "step 'types' failed as well: ShellError: the command ended with code 3" in flujoctl("explain", "r").out
 
 
 def test_a_resume_tries_what_has_failed_and_not_what_came_after(folder: Path, flujoctl: Flujoctl) -> None:

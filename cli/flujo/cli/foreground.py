@@ -21,7 +21,7 @@ from flujo.kernel import (
     Workflow,
     WorkflowState,
 )
-from flujo.kernel.api import result_of
+from flujo.kernel.api import failed_besides, result_of
 from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreError, StoreFullError
 from flujo.kernel.state import LIVE
 
@@ -160,6 +160,8 @@ def tell_failure(session: Session, state: WorkflowState) -> int:
     except FlujoError as error:
         if (logs := _logs_command(session, state)) is not None:
             error.hints = (logs, *error.hints)
+        for line in text.failed_as_well(failed_besides(state)):
+            session.note(line)
         return failures.report(error, session)
     return 0
 

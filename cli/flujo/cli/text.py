@@ -152,6 +152,18 @@ def went_on(state: WorkflowState) -> list[str]:
     return [printable(line) for line in lines]
 
 
+def failed_as_well(others: Sequence[StepState]) -> list[str]:
+    """Return what failed beside the step whose failure a run is told with, as lines."""
+    lines = [f"step {step.name} failed as well: {failure(step.error)}" for step in others[:_OTHERS] if step.error]
+    if len(others) > _OTHERS:
+        lines.append(f"{len(others) - _OTHERS} more steps failed")
+    return [printable(line) for line in lines]
+
+
+_OTHERS = 10
+"""How many further failures are told at most."""
+
+
 def outputs(state: WorkflowState) -> list[str]:
     """Return the output of a run, one line per member."""
     output = state.output

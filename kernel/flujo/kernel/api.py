@@ -27,7 +27,7 @@ from .errors import (
 )
 from .execution.programs import Result_co, Workflow
 from .journal.events import Event
-from .journal.explanation import Explanation, Reason, Why
+from .journal.explanation import Explanation, Reason, Why, failed_besides
 from .journal.fold import fold
 from .journal.requests import check_request_id
 from .journal.rest import Rest
@@ -113,6 +113,7 @@ __all__ = [
     "check_types",
     "check_variable_name",
     "encode_given",
+    "failed_besides",
     "result_of",
     "state_as_of",
 ]

@@ -146,6 +146,7 @@ def explain(
         reasons = reasons or ([] if ahead is not None else [_between(state)])
     others = [
         *([] if ahead is None else [_in_line(state, *ahead)]),
+        *_failed_besides(state),
         *_failed_items(state),
         *_untaken(state, untaken),
         *_timeout(state, now),
@@ -304,6 +305,24 @@ def _how_far(loop: StepState) -> str:
         return ""
     failed = f", {said.metrics['failed']:g} failed" if said.metrics.get("failed") else ""
     return f": {said.done:g} of {said.total:g} done{failed}"
+
+
+def failed_besides(state: WorkflowState) -> list[StepState]:
+    """Return the steps that ended a run together with the one whose failure is its own."""
+    if state.status is not RunStatus.FAILED or state.error is None:
+        return []
+    others = [state.steps[name] for name in state.failed_steps if name != state.error.step and name in state.steps]
+    return [step for step in others if step.status is StepStatus.FAILED and step.error is not None]
+
+
+def _failed_besides(state: WorkflowState) -> Iterator[Reason]:
+    """What failed beside the step whose failure the run is told with: several did at once, or the run went on."""
+    for step in failed_besides(state):
+        assert step.error is not None
+        text = f"step {step.name!r} failed as well: {step.error.type}: {step.error.message}"
+        yield Reason(
+            Why.FINISHED, text, step.name, commands=[f"flujoctl inspect {state.run_id} --step {quote(step.name)}"]
+        )
 
 
 def _failed_items(state: WorkflowState) -> Iterator[Reason]:
