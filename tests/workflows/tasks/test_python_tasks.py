@@ -282,3 +282,43 @@ def _error(runs: Runs, steps: str) -> tuple[str, str]:
     error = runs.error(steps, top="params: {day: monday}")
     runs.flujoctl("delete", "r")
     return error
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("result = len(steps['big']['result']['stdout'])", "`stdout` was cut, since there was more of it"),
+        ("result = len(steps.big.result.stdout)", "`stdout` was cut, since there was more of it"),
+        ("result = steps['big']['result'].get('stdout', '')", "`stdout` was cut, since there was more of it"),
+        ("result = context['steps']['big']['result']['stdout']", "`stdout` was cut, since there was more of it"),
+        ("result = steps['filed']['result']['stdout']", "`stdout` went to a file: its path is `stdout_file`"),
+    ],
+)
+def test_code_is_told_that_an_output_is_not_whole(code: str, told: str, runs: Runs) -> None:
+    """By whatever way it asks; in the words that templates have for it."""
+    kind, message = runs.error(f"""
+        - {{name: big, task: shell, inputs: {{command: "seq 1 5000", max_output: 2000}}}}
+        - {{name: filed, task: shell, inputs: {{command: "seq 1 3", stdout: numbers}}}}
+        - {{name: use, task: python_code, inputs: {{code: "{code}"}}}}
+    """)
+
+    assert kind == "ValueError"
+    assert told in message
+
+
+def test_code_sees_what_was_kept_of_an_output(runs: Runs) -> None:
+    """Under its own name, and everything else of the result, which is a dictionary as any other."""
+    results = runs.results("""
+        - {name: big, task: shell, inputs: {command: "seq 1 5000; echo warned >&2", max_output: 2000}}
+        - name: use
+          task: python_code
+          inputs:
+            code: |
+              import json
+              found = steps["big"]["result"]
+              kept = found["stdout_cut"]
+              seen = len(kept) < 3000, "stdout" in found, len(json.dumps(found)) > 2000
+              result = [found.stderr, found.get("nothing", 1), *seen]
+    """)
+
+    assert results["use"] == ["warned\n", 1, True, False, True]

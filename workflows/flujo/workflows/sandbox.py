@@ -207,13 +207,20 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 def _require_whole(result: Mapping[str, Any], name: str) -> None:
     """Raise LimitError for an output of a command that was cut, or went to a file: no `default` may stand for it."""
+    if (why := why_not_whole(result, name)) is not None:
+        raise LimitError(why)
+
+
+def why_not_whole(result: Mapping[str, Any], name: str) -> str | None:
+    """Return why the result of a command has no such output although there was one; None if that is not so."""
     if f"{name}_cut" in result and result.get("truncated") is True:
-        raise LimitError(
+        return (
             f"`{name}` was cut, since there was more of it than was kept: ask for more with `max_output`, or write "
             f"`{name}: FILE` beside the command, which keeps all of it; what was kept is `{name}_cut`"
         )
     if f"{name}_file" in result and "return_code" in result and name not in result:
-        raise LimitError(f"`{name}` went to a file: its path is `{name}_file`, and the task `read_file` reads it")
+        return f"`{name}` went to a file: its path is `{name}_file`, and the task `read_file` reads it"
+    return None
 
 
 class _Formatter(SandboxedFormatter):

@@ -37,6 +37,22 @@ class Names(dict):  # type: ignore[type-arg]
             raise AttributeError(f"there is no {name!r}; there is: {known}") from None
 
 
+class NotWhole(Names):
+    """The result of a command whose output was cut, or went to a file: asked for the whole of it, it says why that is
+    not there, instead of standing for nothing."""
+
+    def __init__(self, result: "dict[str, Any]", why: "dict[str, str]") -> None:
+        super().__init__(result)
+        self.__dict__["_why"] = why
+
+    def __missing__(self, name: str) -> Any:
+        why = self.__dict__["_why"].get(name)
+        raise KeyError(name) if why is None else ValueError(why)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self or name in self.__dict__["_why"] else default
+
+
 def main() -> None:
     requests, answer_to = os.dup(0), os.dup(1)
     os.dup2(2, 1)
@@ -56,6 +72,8 @@ def answered(request: "dict[str, Any]") -> "dict[str, Any]":
     if "module" in request:
         answer = call(request["module"], request["function"], request["args"], request["kwargs"], request["places"])
     else:
+        for step, why in request["not_whole"].items():
+            tell(request["names"], step, why)
         answer = run(request["code"], request["file"], request["names"], request["variable"])
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -144,6 +162,13 @@ def open_files() -> int:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
         return 0
+
+
+def tell(names: "dict[str, Any]", step: str, why: "dict[str, str]") -> None:
+    """Let the result of a step say what is not whole of it."""
+    for steps in (names.get("steps"), (names.get("context") or {}).get("steps")):
+        if isinstance(steps, dict) and step in steps:
+            steps[step]["result"] = NotWhole(steps[step]["result"], why)
 
 
 def run(code: str, file: str, names: "dict[str, Any]", variable: "str | None" = None) -> "dict[str, Any]":

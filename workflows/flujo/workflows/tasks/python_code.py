@@ -21,6 +21,7 @@ from flujo.kernel.errors import FlujoError, OutputTooLargeError
 from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
 from flujo.workflows.registry import LoopScope, Mention, TaskCall, task
+from flujo.workflows.sandbox import why_not_whole
 
 from .python_pool import ChildEnded, pool_of, program
 from .shell import LAST_LINES, how_it_ended
@@ -90,7 +91,8 @@ async def python_code(call: TaskCall) -> Any:
     request = {
         "code": code,
         "file": f"<{call.attempt.step}>",
-        "names": {**names_for(code, call.context), **further},
+        "names": {**(names := names_for(code, call.context)), **further},
+        "not_whole": _not_whole(names),
         "variable": call.inputs.get("result_variable"),
     }
     return await run_python(call, request, "the code")
@@ -169,6 +171,19 @@ def names_for(code: str, context: Mapping[str, Any]) -> dict[str, Any]:
     if "context" in used.names:
         sent["context"] = {**context, "steps": _with_results(context["steps"])}
     return sent
+
+
+def _not_whole(names: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return, by step, the outputs of commands that were cut or went to files, with what code is told that asks for
+    the whole."""
+    steps = names.get("steps") or names.get("context", {}).get("steps") or {}
+    results = {name: step.get("result") for name, step in steps.items()}
+    told = {
+        name: {each: why for each in ("stdout", "stderr") if (why := why_not_whole(result, each)) is not None}
+        for name, result in results.items()
+        if isinstance(result, dict)
+    }
+    return {name: whys for name, whys in told.items() if whys}
 
 
 def _seen(context: Mapping[str, Any]) -> Iterator[str]:
