@@ -39,7 +39,10 @@ MAX_SECONDS = 2.0
 LIMITS = re.compile(r"\d+ (KiB|MiB|s of processor time|names, signs and texts|rounds|bits|calls)")
 """How a limit is named."""
 
-MISTAKES = re.compile(r"[A-Za-z]+Error: |: (a text|a number) has no |there is no item|malformed|can be recorded")
+MISTAKES = re.compile(
+    r"[A-Za-z]+Error: |: (a text|a number) has no |there is no item|malformed|can be recorded|"
+    r"^(filter|test) `\w+` (needs|takes no|is given too much)"
+)
 """How something else is named that is wrong with a template."""
 
 MAX_MEMORY = 60 * 1024 * 1024

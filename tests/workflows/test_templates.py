@@ -152,6 +152,16 @@ def test_a_step_without_result_has_only_a_status() -> None:
          "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
         ("{% for i in x recursive %}{% endfor %}", "the template is malformed: a recursive loop is not supported"),
         ("{% import 'x' as y %}", "the template is malformed: `import` is not supported"),
+        ("{{ self.day }}", "there is no name `self` (in a template)"),
+        ("{{ day | replace }}", "filter `replace` needs `old` and `new`, as in x | replace(old, new)"),
+        ("{{ day | slice }}", "filter `slice` needs `slices`, as in x | slice(slices)"),
+        ("{{ 3 | round(1, 2, 3) }}", "filter `round` is given too much: it takes precision, method"),
+        ("{{ [] | sort(atribute='a') }}", "filter `sort` takes no `atribute`; did you mean `attribute`?"),
+        ("{{ day | quote(style='x') }}", "filter `quote` takes no `style`; it takes: nothing"),
+        ("{{ 3 is divisibleby }}", "test `divisibleby` needs `num`, as in x is divisibleby(num)"),
+        ("{{ 3 is odd(1) }}", "test `odd` is given too much: it takes nothing"),
+        ("{{ [] | selectattr | list }}", "filter `selectattr` needs the name of an attribute"),
+        ("{{ [] | map }}", "filter `map` needs the name of a filter, or `attribute=`"),
         ("x" * 65_537 + "{{ 1 }}", "a template has at most 64 KiB, this one has 64"),
     ],
 )  # fmt: skip
@@ -357,3 +367,27 @@ def test_what_takes_a_few_names_asks_no_worker(template: str, text: str, monkeyp
 def test_one_value_may_stand_alone_behind_a_percent_sign(value: Any, text: str) -> None:
     """It becomes the text that it becomes everywhere."""
     assert render("{{ '<%s>' % x }}", {"x": value}) == text
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ [3, 1] | sort(reverse=true) }}",
+        "{{ 'a-b' | replace('-', new='+') }}",
+        "{{ [1, 2, 3] | slice(2) | list }}",
+        "{{ [1, 2, 3] | slice(2, fill_with=0) | list }}",
+        "{{ '%s %s' | format('a', 'b') }}",
+        "{{ ['a-b'] | map('replace', '-', '+') | list }}",
+        "{{ [{'a': 1}] | map(attribute='a', default=2) | list }}",
+        "{{ [{'a': 1}] | groupby('a') }}",
+        "{{ [1, 2] | select('divisibleby', 2) | list }}",
+        "{{ [1, 2] | batch(2, *[0]) | list }}",
+        "{{ {'a': 1} | dictsort(by='value') }}",
+        "{{ [1] | sum(start=2) }}{{ [1] | first }}{{ 'a' | truncate(5, end='') }}",
+        "{{ 9 is divisibleby 3 }}{{ 1 is in [1] }}{{ 'a' is sameas 'a' }}",
+        "{% filter replace('a', 'b') %}a{% endfilter %}",
+    ],
+)
+def test_arguments_that_fit_are_not_complained_of(template: str) -> None:
+    """By place, by name, spread, and for the filters that Jinja2 hands more than is written."""
+    render(template, NAMES)

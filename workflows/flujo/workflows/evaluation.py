@@ -21,6 +21,7 @@ from jinja2 import TemplateSyntaxError, nodes
 from jinja2.environment import TemplateExpression
 
 from .bounds import bounded_text, bounded_value
+from .call_checks import calls_of, problem_with_call
 from .filters import text_of
 from .sandbox import ROUNDS, SPREAD, Sandbox, Unsupported
 from .text_filters import NEEDING_A_PATTERN, check_pattern
@@ -163,6 +164,7 @@ def _check_names(tree: nodes.Template) -> None:
     for node in tree.find_all((nodes.Filter, nodes.Test)):
         kind, known = ("filter", sandbox.filters) if isinstance(node, nodes.Filter) else ("test", sandbox.tests)
         _check_name(kind, node.name, known, node.lineno)
+        _check_call(kind, node.name, known[node.name], node, 1)
         if node.name in NEEDING_A_PATTERN and node.args and isinstance(pattern := node.args[0], nodes.Const):
             _check_pattern(pattern)
         if kind == "filter" and node.args and node.name in _NAMING_ONE:
@@ -170,6 +172,17 @@ def _check_names(tree: nodes.Template) -> None:
             named = node.args[at] if at < len(node.args) else None
             if isinstance(named, nodes.Const) and isinstance(named.value, str):
                 _check_name(kind, named.value, getattr(sandbox, f"{kind}s"), node.lineno)
+    for name in tree.find_all(nodes.Name):
+        if name.name == "self" and name.ctx == "load":  # which Jinja2 takes for the blocks of a template
+            raise EvaluationError("there is no name `self` (in a template)", name.lineno)
+    for called, call in calls_of(tree):
+        if (function := sandbox.globals.get(called)) is not None:
+            _check_call("function", called, function, call, 0)
+
+
+def _check_call(kind: str, name: str, function: Any, node: nodes.Expr, given: int) -> None:
+    if (problem := problem_with_call(kind, name, function, node, given)) is not None:
+        raise EvaluationError(problem, node.lineno)
 
 
 def _check_pattern(node: nodes.Const) -> None:
@@ -215,7 +228,7 @@ _MEANT = {
     "regex_search": ("regex_match", "search_regex", "re_search"),
     "quote": ("q", "shell_quote", "shellquote", "shlex_quote", "squote", "shell_escape"),
     "string": ("str", "to_string", "tostring"),
-    "tojson": ("json", "json_encode", "to_nice_json", "dumps"),
+    "tojson": ("json", "json_encode", "to_nice_json", "dumps", "pprint"),
     "trim": ("strip",),
     "upper": ("uppercase", "upcase"),
 }
