@@ -512,6 +512,20 @@ async def test_a_claim_waits_for_the_verdict(hosts: Hosts, url: str) -> None:
         assert (await two.claim("a")).token == 2
 
 
+def test_the_clock_of_a_server_is_believed_no_further_than_its_answers_say() -> None:
+    """A slow answer says little and moves nothing that fits it; a quick one that does not fit moves it just so far."""
+    clock = heart.ServerClock()
+    clock.note(10.0, 1_000.5, 11.0)  # between 989.5 and 990.5 ahead: 990
+    assert clock._ahead == 990.0
+    clock.note(20.0, 1_012.0, 24.0)
+    assert clock._ahead == 990.0
+    clock.note(30.0, 1_020.25, 30.125)
+    assert clock._ahead == 990.125
+    clock.note(40.0, 1_030.0, 40.125)
+
+    assert clock._ahead == 990.0
+
+
 async def test_a_neighbour_is_dead_at_once(url: str) -> None:
     """Processes of one host look at each other's lock files and wait for no lease."""
     async with opened(url + "&lease=300", "one") as one, opened(url, "two") as two:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -24,7 +25,7 @@ import postgres_server
 from flujo.backends import PostgresBackend
 from flujo.backends.postgres.connection import Connection
 from flujo.backends.postgres.url import parse
-from flujo.kernel import Context, Kernel, Observer, workflow
+from flujo.kernel import Context, Kernel, Observer, SystemClock, workflow
 from flujo.kernel.backend import RunFilter
 from flujo.kernel.checking import check
 from flujo.kernel.errors import StoreError, StoreLeaseLostError
@@ -169,6 +170,55 @@ async def test_the_details_name_the_kernels(url: str, tmp_path: Path, monkeypatc
         two.id: ("alive", 0),
         gone.id: ("closed", 0),
     }
+
+
+@workflow()
+async def napping(ctx: Context) -> None:
+    await ctx.wait_signal("go")
+    await ctx.sleep(2)
+
+
+def skewed(monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
+    """Let kernels that are made from now on find the clock of their host so far ahead."""
+    ahead = round(hours * 3600 * 10**9)
+
+    class Skewed(SystemClock):
+        def __init__(self) -> None:
+            super().__init__(wall=lambda: time.time_ns() + ahead)
+
+    monkeypatch.setattr("flujo.kernel.kernel.SystemClock", Skewed)
+
+
+async def test_the_clocks_of_hosts_may_be_wrong(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nap that began on a host whose clock is an hour ahead, and goes on at one that is an hour behind, takes as long
+    as it is to; the journal tells the time of the server, and nothing in it goes back."""
+    async with AsyncExitStack() as stack:
+        kernels: list[Kernel] = []
+        for hours in (1, -1):
+            skewed(monkeypatch, hours)
+            monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / f"host{hours}"))
+            kernel = Kernel(PostgresBackend(url + "&lease=3"), [napping], recover=hours > 0)
+            kernels.append(await stack.enter_async_context(kernel))
+        ahead, behind = kernels
+        started_at = time.time_ns() // 1000
+        await ahead.start(napping, run_id="r")
+        await until_waiting(ahead, "r", 1)
+        await ahead.signal("r", "go")
+        await until_waiting(ahead, "r", 2)
+        summary = await ahead.backend.load("r")
+        await ahead.drain()
+        await behind.recover()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await behind.result("r")
+        ended_at = time.time_ns() // 1000
+        events = await behind.events("r")
+
+    instants = [event.at for event in events]
+    assert started_at - 1_000_000 < instants[0] <= instants[-1] < ended_at + 1_000_000
+    assert instants == sorted(instants)
+    assert summary.wake_at is not None
+    assert instants[-1] >= summary.wake_at
+    assert instants[-1] - summary.wake_at < PATIENCE_SECONDS * 1e6
 
 
 gate = anyio.Event()

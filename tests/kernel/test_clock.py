@@ -165,3 +165,19 @@ def test_run_ids_are_uuids_of_version_7_that_sort_by_time() -> None:
 def test_a_uid_is_128_random_bits() -> None:
     """As hexadecimal text, from the source that was handed in."""
     assert Identifiers(ManualClock(), lambda count: b"\xab" * count).uid() == "ab" * 16
+
+
+def test_a_clock_that_follows_another_one_does_not_take_the_difference_for_a_jump(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Neither when it begins to follow, nor when the other one is corrected by less than a second."""
+    other = [5_000 * 10**9]
+    clock = SystemClock(wall=lambda: 0, monotonic=lambda: 7)
+    clock.follow(lambda: other[0])
+    before = clock.now()
+    other[0] += 10**8
+
+    assert before == 5_000 * 10**6
+    assert clock.now() == 5_000 * 10**6 + 10**5
+    assert clock.jumps == 0
+    assert not caplog.records

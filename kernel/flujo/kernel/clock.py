@@ -61,6 +61,11 @@ class SystemClock:
         self._jump = 0  # how far the wall clock was off when that was last noticed
         self._jumped_at = 0  # on the monotonic clock: when that was
 
+    def follow(self, wall: Callable[[], int]) -> None:
+        """Tell the time of another clock from now on; what it says, in nanoseconds, is no jump of this one."""
+        self._wall, self._jump = wall, 0
+        self._apart = wall() - self._monotonic()
+
     def now(self) -> int:
         wall, monotonic = self._wall(), self._monotonic()
         jump = wall - monotonic - self._apart

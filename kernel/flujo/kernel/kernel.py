@@ -124,6 +124,7 @@ class Kernel(Observed):
         self.backend = backend
         self.workspaces = workspaces
         self.clock: Clock = clock or SystemClock()
+        self._follows_store = clock is None and backend.capabilities.several_hosts
         self._files = Workspaces(workspaces, backend)
         self._random = random
         self._recover_at_start = recover
@@ -217,8 +218,15 @@ class Kernel(Observed):
         background = [self._forget_old_runs] if self._sweeper.has_rules else []
         if self.backend.capabilities.several_hosts:
             background.append(self._draining.serve)
-        async with self._runtime.live(self, self._starter, background, recover=self._recover_at_start):
+        async with self._runtime.live(
+            self, self._starter, background, recover=self._recover_at_start, follow=self._follow_store
+        ):
             yield
+
+    def _follow_store(self) -> None:
+        """Go by the clock of a store that several hosts share: an instant that one has reckoned is for all of them."""
+        if self._follows_store and isinstance(self.clock, SystemClock):
+            self.clock.follow(self.backend.time_ns)
 
     async def _forget_old_runs(self) -> None:
         await self._sweeper.serve()

@@ -62,7 +62,7 @@ from flujo.kernel.state import FINAL
 
 from . import details, integrity, journal, leases, listing, pruning, queries, rows, schema, statistics
 from .connection import FULL, Again, Connection, Lost, Refusal
-from .heart import Background, Ears, Heart, channel_of
+from .heart import Background, Ears, Heart, ServerClock, channel_of, now
 from .journal import Journal
 from .leases import Neighbours
 from .line import Line, Work
@@ -73,6 +73,9 @@ Result = TypeVar("Result")
 
 READER_PATIENCE_SECONDS = 5.0
 """For how long a handle without runs of its own tries again."""
+
+CLOCK_LOOKS = 3
+"""How often a kernel asks for the time when it opens; the first answer takes longer, and says the least."""
 
 LOOK_SECONDS = 1.0
 """How often a kernel looks whether others on its host have died."""
@@ -96,6 +99,7 @@ class PostgresBackend(StateBackend):
             lease_seconds=self._address.lease_seconds or DEFAULT_LEASE_SECONDS,
         )
         self._unusable: str | None = "it is not open"
+        self._clock = ServerClock()  # of one server, however often it is opened
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -153,7 +157,11 @@ class PostgresBackend(StateBackend):
             )
         self._incarnation = sent[0][0]
         await connection.fetch(leases.FORGET)
-        self._heart = Heart(self._address, owner, self._incarnation, self._lease)
+        for _ in range(CLOCK_LOOKS):
+            sent = now()
+            ((instant,),) = await connection.fetch(leases.TIME)
+            self._clock.note(sent, instant, now())
+        self._heart = Heart(self._address, owner, self._incarnation, self._lease, self._clock)
         self._ears = Ears(self._address, owner, self._notify)
         self._background.start(self._heart.serve, f"heart of {owner}")
         self._background.start(self._ears.serve, f"ears of {owner}")
@@ -188,6 +196,9 @@ class PostgresBackend(StateBackend):
             for line in (self._writer, self._reader):
                 if line.connection is not None:
                     line.connection.terminate()
+
+    def time_ns(self) -> int:
+        return self._clock.time_ns()
 
     @property
     def liveness_fd(self) -> int | None:

@@ -40,11 +40,31 @@ def channel_of(schema: str, owner: str | None) -> str:
     return f"flujo_{blake2b(text.encode(), digest_size=12).hexdigest()}"
 
 
+class ServerClock:
+    """Tells the time of the server, by a clock of this host that nobody sets.
+
+    Each answer with an instant says between which two the server's clock then was: it was read after the question was
+    sent, and before the answer came. What is believed moves no further than it takes to fit."""
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None  # seconds since 1970 less `now()`
+
+    def note(self, sent: float, instant: float, received: float) -> None:
+        """The server has read `instant`, seconds since 1970, between two moments of `now()`."""
+        least, most = instant - received, instant - sent
+        self._ahead = (least + most) / 2 if self._ahead is None else min(max(self._ahead, least), most)
+
+    def time_ns(self) -> int:
+        """Return nanoseconds since 1970; by this host as long as the server was not asked."""
+        return time.time_ns() if self._ahead is None else round((now() + self._ahead) * 1e9)
+
+
 class Heart:
     """Beats for one kernel, and tells for how long it may count itself as alive."""
 
-    def __init__(self, address: Address, owner: str, incarnation: int, lease: float) -> None:
+    def __init__(self, address: Address, owner: str, incarnation: int, lease: float, clock: ServerClock) -> None:
         self._address = address
+        self._clock = clock
         self._owner = owner
         self._incarnation = incarnation
         self._lease = lease
@@ -81,8 +101,10 @@ class Heart:
         sent = now()
         found = await connection.fetch(leases.BEAT, self._owner, self._incarnation, timeout=self._lease / 3)
         if found:
+            drains, instant = found[0]
+            self._clock.note(sent, instant, now())
             self.good_until = sent + 2 / 3 * self._lease
-            if found[0][0]:
+            if drains:
                 self.is_draining.set()
         else:
             self.is_dead = True

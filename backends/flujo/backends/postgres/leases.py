@@ -54,7 +54,7 @@ WITH s AS (UPDATE @.store SET beat_at = clock_timestamp(),
            WHERE beat_at < clock_timestamp() - lease / 8)
 UPDATE @.kernels k SET expires_at = clock_timestamp() + (SELECT lease FROM @.store)
 WHERE kernel = $1 AND incarnation = $2 AND dead_at IS NULL AND closed_at IS NULL
-RETURNING draining_at IS NOT NULL"""
+RETURNING draining_at IS NOT NULL, extract(epoch FROM clock_timestamp())::float8"""
 
 HELLO = f"""
 INSERT INTO @.kernels AS k (kernel, incarnation, host, host_name, pid, version, opened_at, expires_at)
@@ -64,6 +64,8 @@ ON CONFLICT (kernel) DO UPDATE SET incarnation = k.incarnation + 1, host = $2, h
     expires_at = clock_timestamp() + (SELECT lease FROM @.store)
 WHERE NOT {LIVES} OR (k.host = $2 AND $5::bool) RETURNING incarnation"""
 """With $5 this process has the lock of that name on this host: whoever had it before is gone."""
+
+TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 GOODBYE = "UPDATE @.kernels SET closed_at = clock_timestamp() WHERE kernel = $1 AND incarnation = $2"
 

@@ -101,11 +101,13 @@ class Runtime:
         background: Sequence[Callable[[], Coroutine[Any, Any, None]]],
         *,
         recover: bool,
+        follow: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[None]:
         """Own runs inside, and release them in good order at the end. Runs ask `kernel` and `starter` for their
-        children; the functions in `background` run meanwhile."""
+        children; the functions in `background` run meanwhile. `follow` is called once the store is open."""
         failure: BaseException | None = None
         async with self._opened() as children:
+            follow()
             committer = Committer(
                 self._backend, self._clock, self.driver.committed, self.driver.lose_all, self.takeover.begin_again
             )

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -329,6 +330,11 @@ class StateBackend(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def time_ns(self) -> int:
+        """Return the time that all owners of this store go by, in nanoseconds since 1970: that of this host, or where
+        they are on several hosts, as the server has it. Known while an owner has the store open."""
+        return time.time_ns()
 
     @property
     def liveness_fd(self) -> int | None:
