@@ -5,8 +5,9 @@ The server is this file's own, so that nobody else's work is counted."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
@@ -14,9 +15,11 @@ import pytest
 
 import postgres_server
 from flujo.backends import PostgresBackend
+from flujo.backends.conformance import creation
 from flujo.backends.postgres.connection import Connection
 from flujo.backends.postgres.url import parse
 from flujo.kernel import Context, Kernel, step, workflow
+from flujo.kernel.backend import RunFilter
 
 RUNS, STEPS, PAYLOAD = 100, 10, 1024
 COMMIT = "WITH c AS"
@@ -116,6 +119,54 @@ async def test_runs_share_their_questions(url: str, monkeypatch: pytest.MonkeyPa
     assert at_once <= alone + 4
     assert others <= 10  # looks for work and for the dead
     assert asked.total() <= RUNS / 5, asked  # of the end of the kernel
+
+
+WAITING = 10_000
+IDLE_SECONDS = 6.0
+MOST_PER_SECOND = 20
+
+
+async def wait_in_the_store(url: str, number: int) -> None:
+    """Have so many runs wait for a signal, without an owner."""
+    backend = PostgresBackend(url)
+    await backend.open("filler")
+    try:
+        for start in range(0, number, 1000):
+            commits = [creation(f"w{each}", None) for each in range(start, min(start + 1000, number))]
+            await backend.append(
+                [each._replace(summary=each.summary._replace(status="waiting", workflow="report")) for each in commits]
+            )
+    finally:
+        await backend.close()
+
+
+async def test_an_idle_fleet_asks_little(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three kernels with ten thousand waiting runs ask fewer than twenty questions a second, all of them together."""
+    async with AsyncExitStack() as stack:
+        kernels: list[Kernel] = []
+        for place in range(3):
+            monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / f"host{place}"))
+            kernels.append(await stack.enter_async_context(Kernel(PostgresBackend(url), [report])))
+        await wait_in_the_store(url, WAITING)
+        with anyio.fail_after(60):
+            while not all([await hears(each) for each in kernels]) or sum(await shares(kernels)) < WAITING:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+        with counted(monkeypatch) as asked:
+            await anyio.sleep(IDLE_SECONDS)
+        owned = await shares(kernels)
+
+    assert min(owned) > WAITING / 10
+    assert 0 < asked.total() < MOST_PER_SECOND * IDLE_SECONDS, asked
+
+
+async def hears(kernel: Kernel) -> bool:
+    """True once a kernel knows that it hears what is posted."""
+    return bool((await kernel.backend.details())["hears"])
+
+
+async def shares(kernels: Sequence[Kernel]) -> Sequence[int]:
+    """How many runs each has."""
+    return [await each.backend.count(RunFilter(owner=each.id)) for each in kernels]
 
 
 async def test_a_step_writes_little_and_touches_no_index(url: str) -> None:

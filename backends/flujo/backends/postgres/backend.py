@@ -157,14 +157,17 @@ class PostgresBackend(StateBackend):
             )
         self._incarnation = sent[0][0]
         await connection.fetch(leases.FORGET)
-        for _ in range(CLOCK_LOOKS):
-            sent = now()
-            ((instant,),) = await connection.fetch(leases.TIME)
-            self._clock.note(sent, instant, now())
+        await self._read_clock(connection)
         self._heart = Heart(self._address, owner, self._incarnation, self._lease, self._clock)
         self._ears = Ears(self._address, owner, self._notify)
         self._background.start(self._heart.serve, f"heart of {owner}")
         self._background.start(self._ears.serve, f"ears of {owner}")
+
+    async def _read_clock(self, connection: Connection) -> None:
+        for _ in range(CLOCK_LOOKS):
+            sent = now()
+            ((instant,),) = await connection.fetch(leases.TIME)
+            self._clock.note(sent, instant, now())
 
     async def close(self) -> None:
         if self._unusable is not None:
