@@ -97,7 +97,8 @@ def test_a_strict_signal_is_refused_if_the_run_does_not_wait_for_it(flujoctl: Fl
     [
         (["list", "--status", "failled"], "failed"),
         (["list", "-o", "jsno"], "json"),
-        (["list", "--time", "ISO8601"], None),
+        (["list", "--time", "ISO8601"], "iso"),
+        (["list", "--time", "zzz"], None),
         (["list", "--sort", "update"], "updated"),
         (["list", "--failed"], "--status failed"),
         (["retry", "--paused"], "--status paused"),

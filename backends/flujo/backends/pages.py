@@ -39,9 +39,13 @@ def page_position(filter: RunFilter, order: Order, token: str) -> Position:
     try:
         fingerprint, instant, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
     except ValueError as error:
-        raise InvalidNameError("page token", token, "take it from the `next` of an earlier page") from error
+        raise InvalidNameError(
+            "page token", token, "take it from the `next` of an earlier page", ["flujoctl list"]
+        ) from error
     if fingerprint != _fingerprint(filter, order) or not isinstance(instant, int) or not isinstance(run_id, str):
-        raise InvalidNameError("page token", token, "it belongs to a listing with another filter or order")
+        raise InvalidNameError(
+            "page token", token, "it belongs to a listing with another filter or order", ["flujoctl list"]
+        )
     return Position(instant, run_id)
 
 

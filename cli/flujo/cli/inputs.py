@@ -106,7 +106,13 @@ def _parse(assignment: str) -> tuple[str, Any]:
     if match is None:
         raise click.UsageError(f"{assignment!r} is not an input: write NAME=TEXT or NAME:=JSON")
     name, operator, text = match.groups()
-    return name, parse_json(text, f"the value of {name!r}") if operator == ":=" else text
+    if operator == "=":
+        return name, text
+    try:
+        return name, parse_json(text, f"the value of {name!r}")
+    except click.UsageError as error:
+        is_word = text[:1].isalpha()
+        raise click.UsageError(f"{error.message}; text is {name}={text}" if is_word else error.message) from error
 
 
 def _read_file(file: Path) -> dict[str, Any]:

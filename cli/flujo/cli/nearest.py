@@ -48,7 +48,9 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     """Return the known word that `word` is a likely slip for."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, known, 1)), None)
+    spelled = {each.casefold(): each for each in sorted(known, reverse=True)}  # the first of those that differ in case
+    close = get_close_matches(word.casefold(), list(spelled), 1)
+    return spelled[close[0]] if close else None
 
 
 def nearest_choice(error: click.BadParameter) -> str | None:

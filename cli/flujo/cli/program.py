@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -16,9 +17,12 @@ from .session import COMPLETE, Session, say, shared_options, tell
 from .usage import usage_code
 
 USAGE = 2
+UNUSABLE = 5
 INTERNAL = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+OTHER_OUTPUT = "df -h .  # shows which disk is full; or send the output elsewhere"
 
 
 class Program(click.Group):
@@ -70,6 +74,7 @@ def _show_version(context: click.Context) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line to its end; returns the exit code and never raises."""
     session = Session()
+    arguments = [_in_utf8(each) for each in arguments]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that a locale does not have must not end a run
@@ -78,6 +83,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return _end_quietly()
+    except OSError as error:
+        return _report_output(error, session) if _is_of_output(error) else _report_unexpected(error, session)
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
@@ -90,6 +97,7 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
     if arguments and arguments[0] == "help":
         arguments = [*arguments[1:], "--help"]
     try:
+        _refuse_other_bytes(arguments)
         # Not click's own `main`: that one turns a broken pipe and Ctrl-C into exit codes of its own.
         with program.make_context("flujoctl", list(arguments), obj=session) as context:
             result: int | None = program.invoke(context)
@@ -120,7 +128,7 @@ def _refuse(error: click.ClickException, arguments: Sequence[str], session: Sess
     hint = f"{context.command_path if context is not None else 'flujoctl'} --help"
     session.output = _output_asked_for(arguments) or session.output  # click may not have come as far as -o
     fields = {"reason": "USAGE", "type": type(error).__name__, "exit_code": USAGE, "hints": [hint]}
-    message = error.format_message()
+    message = " ".join(error.format_message().split())
     if isinstance(error, click.BadParameter) and (meant := nearest_choice(error)) is not None:
         message = f"{message.removesuffix('.')}; did you mean {meant!r}?"
     if isinstance(error, click.NoSuchOption) and (meant := nearest_status(error)) is not None:
@@ -128,6 +136,41 @@ def _refuse(error: click.ClickException, arguments: Sequence[str], session: Sess
     if tell(session, usage_code(error), message, fields) and isinstance(error, click.UsageError):
         say(f"try: {hint}")
     return USAGE
+
+
+def _in_utf8(argument: str) -> str:
+    """Return an argument as it was typed, where the locale of this process cannot read it, as the ASCII of a bare
+    system cannot. The name of a file stays as the system spells it."""
+    if argument.isascii() or _is_text(argument) or os.path.exists(argument):
+        return argument
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeDecodeError:
+        return argument
+
+
+def _is_text(argument: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
+def _refuse_other_bytes(arguments: Sequence[str]) -> None:
+    """Raise click.UsageError for an argument that is no text in UTF-8, and no file either."""
+    for argument in arguments:
+        if not _is_text(argument) and not os.path.exists(argument):
+            raise click.UsageError(f"{os.fsencode(argument)!r} is not text in UTF-8; type it in UTF-8")
+
+
+def _is_of_output(error: OSError) -> bool:
+    """True for what writing to stdout raises: it names no file, and stores raise errors of their own."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+
+
+def _report_output(error: OSError, session: Session) -> int:
+    """Say that nobody gets to read the answer; what the command has done is done."""
+    fields = {"reason": "OUTPUT", "type": type(error).__name__, "exit_code": UNUSABLE, "hints": [OTHER_OUTPUT]}
+    if tell(session, "output", f"the output cannot be written: {error.strerror}", fields):
+        say(f"try: {OTHER_OUTPUT}")
+    return _end_quietly(UNUSABLE)
 
 
 def _output_asked_for(arguments: Sequence[str]) -> str | None:
@@ -166,9 +209,9 @@ def _show_traceback(session: Session) -> bool:
     return True
 
 
-def _end_quietly() -> int:
-    """Return the exit code for a closed output; what Python still flushes at exit must not fail again."""
+def _end_quietly(code: int = BROKEN_PIPE) -> int:
+    """Return the exit code for an output that takes no more; what Python still flushes at exit must not fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-    return BROKEN_PIPE
+    return code

@@ -72,7 +72,9 @@ def missing(file: Path, *hints: str) -> SourceNotFoundError:
         meant = None
     if meant is None:
         return SourceNotFoundError(f"there is no file {str(file)!r}", hints)
-    return SourceNotFoundError(f"there is no file {str(file)!r}; did you mean {str(file.with_name(meant))!r}?", hints)
+    other = str(file.with_name(meant))
+    hints = tuple(f"flujoctl run {quote(other)}" if hint == ANY else hint for hint in hints)
+    return SourceNotFoundError(f"there is no file {str(file)!r}; did you mean {other!r}?", hints)
 
 
 def _in_folder(folder: Path) -> list[str]:

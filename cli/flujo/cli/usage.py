@@ -34,6 +34,8 @@ CODES: dict[str, tuple[type[click.ClickException], str]] = {
 """By code: the class that click raises for it, and what it means. The first class that fits gives an error its code."""
 
 OTHERS = {
+    "output": "Stdout cannot be written to, because its disk is full or has failed. What the command has done is done; "
+    "send its output elsewhere.",
     "internal": "Something failed that nobody foresaw: a bug of flujo. Run the command again with -vv and report the "
     "traceback that it shows.",
     "name-clash": "Another package, which is called `flujo`, is installed in the same environment and hides this one. "

@@ -417,7 +417,8 @@ async def state_as_of(runs: StoredRuns, run_id: str, seq: int) -> WorkflowState:
     Raises RunNotFoundError, InvalidNameError for an event that the run does not have."""
     summary = await runs.summary(run_id)
     if isinstance(seq, bool) or not 1 <= seq <= summary.seq:
-        raise InvalidNameError("event", seq, f"run {run_id!r} has the events 1 to {summary.seq}")
+        has = f"run {run_id!r} has the events 1 to {summary.seq}"
+        raise InvalidNameError("event", seq, has, [f"flujoctl events {run_id}"])
     state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
     while state.seq < seq:
         for event in await runs.events(run_id, state.seq, limit=min(READ_EVENTS, seq - state.seq), uid=summary.uid):

@@ -150,7 +150,11 @@ def _show_recorded(session: Session, state: WorkflowState) -> int:
 
 def _current(state: WorkflowState, file: str | None) -> Workflow | None:
     """Return the workflow to compare with; None for one that only the application that started the run has."""
-    current = sources.load(file) if file is not None else sources.of_run(state)
+    try:
+        current = sources.load(file) if file is not None else sources.of_run(state)
+    except SourceNotFoundError as error:
+        error.hints = (f"flujoctl diff {state.run_id} FILE, or another ID",)
+        raise
     if current is None and state.definition is not None:
         raise SourceNotFoundError(
             f"the file that run {state.run_id!r} was started from does not exist any more",

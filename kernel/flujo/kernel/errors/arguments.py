@@ -19,8 +19,8 @@ class InvalidNameError(FlujoError, ValueError):
     reason = "INVALID_FIELD"
     reason_code = "invalid-name"
 
-    def __init__(self, what: str, name: object, rule: str) -> None:
-        super().__init__(f"{name!r} is not a valid {what}: {rule}")
+    def __init__(self, what: str, name: object, rule: str, hints: Iterable[str] = ()) -> None:
+        super().__init__(f"{name!r} is not a valid {what}: {rule}", hints)
         self.what, self.name, self.rule = what, name, rule
 
 
