@@ -21,6 +21,7 @@ from flujo.kernel import (
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import InvalidValueError
 from flujo.kernel.events import (
+    AttemptFailed,
     Event,
     Fact,
     ProgressReported,
@@ -31,6 +32,7 @@ from flujo.kernel.events import (
     StepStarted,
     StepWaiting,
 )
+from flujo.kernel.events import RunCancelled as RunCancelledFact
 from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.transitions import add_up
 from kernel.harness import START, Harness, crash, recorded, until
@@ -391,6 +393,8 @@ def _state(*facts: Fact) -> WorkflowState:
 PLANNED = RunCreated("flow", "{}", plan=[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")])
 DONE_BUT_ONE = [PLANNED, *(fact for name in "abc" for fact in (StepStarted(name), StepCompleted(name, "1")))]
 UNPLANNED = RunCreated("flow", "{}")
+SLEEPING = [UNPLANNED, StepStarted("a"), StepCompleted("a", "1"), StepWaiting("sleep", "sleep", until=START * 2)]
+AGAIN = ("d", 1, "E", "no", START * 2)
 
 
 @pytest.mark.parametrize(
@@ -408,11 +412,21 @@ UNPLANNED = RunCreated("flow", "{}")
         ([*DONE_BUT_ONE, StepStarted("d"), ProgressReported("d", 1, 5)], 80.0, 4.0),
         ([*DONE_BUT_ONE, StepWaiting("d", "signal", signal="go")], 75.0, None),
         ([*DONE_BUT_ONE, StepStarted("d"), StepFailed("d", 1, "E", "no"), RunFailedFact("E", "no", "d")], 75.0, None),
-        ([*DONE_BUT_ONE, StepStarted("a#2"), StepCompleted("a#2", "1"), StepStarted("b#2")], 100.0, None),
+        ([*DONE_BUT_ONE, StepStarted("a#2"), StepCompleted("a#2", "1"), StepStarted("b#2")], 80.0, None),
+        ([*DONE_BUT_ONE, StepStarted("d"), ProgressReported("d", 5, 5)], 100.0, None),
+        ([*DONE_BUT_ONE, StepStarted("d"), ProgressReported("d", 1, 5), AttemptFailed(*AGAIN)], 80.0, None),
         ([PLANNED, ProgressReported(None, 3, 4)], 0.0, None),
         ([UNPLANNED], None, None),
         ([UNPLANNED, StepStarted("a"), StepCompleted("a", "1")], None, None),
         ([UNPLANNED, StepStarted("a"), ProgressReported(None, 1, 4)], 25.0, 3.0),
+        ([UNPLANNED, ProgressReported(None, 1, 4)], 25.0, None),
+        ([UNPLANNED, StepStarted("a"), ProgressReported(None, 4, 4)], 100.0, None),
+        ([UNPLANNED, StepStarted("a"), ProgressReported(None, 7, 4)], 100.0, None),
+        ([*SLEEPING, ProgressReported(None, 1, 4)], 25.0, None),
+        ([UNPLANNED, ProgressReported(None, 4, 4), RunFailedFact("E", "no")], 99.0, None),
+        ([UNPLANNED, ProgressReported(None, 4, 4), RunCancelledFact()], 99.0, None),
+        ([UNPLANNED, ProgressReported(None, 1, 4), RunFailedFact("E", "no")], 25.0, None),
+        ([*DONE_BUT_ONE, StepStarted("d"), StepCompleted("d", "1"), RunFailedFact("E", "no")], 99.0, None),
         ([UNPLANNED, ProgressReported(None, 1)], None, None),
         ([UNPLANNED, ProgressReported(None, 1, 0)], None, None),
         ([UNPLANNED, StepStarted("a"), ProgressReported(None, 1, 4), RunCompleted("1")], 100.0, None),

@@ -20,6 +20,8 @@ def test_the_time_left_goes_by_the_reported_rate() -> None:
     assert said(4, 10, **{PER_SECOND: 2.5}).seconds_left == 2.4
     assert said(4, 10).seconds_left is None
     assert said(4, None, **{PER_SECOND: 2.5}).seconds_left is None
+    assert said(12, 10, **{PER_SECOND: 2.5}).seconds_left is None
+    assert said(4, 10, **{PER_SECOND: -1}).seconds_left is None
 
 
 def test_what_commands_have_used_is_among_the_metrics() -> None:

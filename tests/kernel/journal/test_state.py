@@ -101,6 +101,7 @@ def test_a_loop_counts_by_the_part_it_has_reported() -> None:
 
     assert (state.progress["percent"], state.progress["done"], state.progress["total"]) == (62.5, 1, 2)
     assert state.eta_seconds == 6
+    assert then(state, StepWaiting("loop[2]", "signal", signal="go"), at=10).eta_seconds is None
 
 
 def test_a_new_generation_of_a_loop_is_not_open() -> None:

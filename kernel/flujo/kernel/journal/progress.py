@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flujo.kernel.durations import format_instant
+from flujo.kernel.durations import MICROSECONDS, format_instant
 
 
 class Usage(NamedTuple):
@@ -30,6 +30,18 @@ PER_SECOND = "per_second"
 """The metric in which a loop reports how many items have come to an outcome each second."""
 
 
+NEARLY_DONE = 0.99
+"""What is done at most of a run that has ended without having completed."""
+
+
+def seconds_left(took_micros: int, share: float | None) -> float | None:
+    """Return how many seconds are left at the rate so far. None while no part is done or no time has passed, and once
+    all is said to be done: whatever is left then, nothing is known of it."""
+    if not took_micros or not share or share >= 1.0:
+        return None
+    return round(took_micros / MICROSECONDS * (1 - share) / share, 1)
+
+
 class Progress(NamedTuple):
     """How far something said it is. `done` and `total` are in units of its own."""
 
@@ -47,7 +59,7 @@ class Progress(NamedTuple):
     @property
     def seconds_left(self) -> float | None:
         """Return how much longer it takes at the reported rate of a loop; None without one, or without a total."""
-        if self.total is None or not (rate := self.metrics.get(PER_SECOND)):
+        if self.total is None or self.done > self.total or (rate := self.metrics.get(PER_SECOND, 0.0)) <= 0.0:
             return None
         return round((self.total - self.done) / rate, 1)
 

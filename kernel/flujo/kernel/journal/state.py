@@ -15,6 +15,7 @@ from flujo.kernel.durations import MICROSECONDS, format_instant
 from flujo.kernel.values import decode
 
 from .plans import loop_of
+from .progress import NEARLY_DONE, seconds_left
 from .progress import PER_SECOND as PER_SECOND
 from .progress import Progress as Progress
 from .progress import Usage as Usage
@@ -487,39 +488,43 @@ class WorkflowState:
 
     @property
     def share_done(self) -> float | None:
-        """Return the part of the run that is done, 0 to 1; None while that is not known. Only a completed run is wholly
-        done: a step that has failed is not done in a run that has ended without it."""
+        """Return the part of the run that is done, 0 to 1; None while that is not known. A run that has ended is wholly
+        done if it has completed, whatever it has said: a step that has failed is not done where it has not."""
         if self.status is RunStatus.COMPLETED:
             return 1.0
+        most = NEARLY_DONE if self.status in FINAL else 1.0
         if not (total := self.steps_total):
-            return None if self.report is None else self.report.share
+            return None if self.report is None or self.report.share is None else min(most, self.report.share)
         done = self.done - (self.steps_failed if self.status is RunStatus.FAILED else 0)
-        under_way = sum(step.progress.share or 0.0 for step in self.open_steps() if step.progress is not None)
-        return min(1.0, (done + under_way) / total)
+        begun = self._begun()
+        shares = sum(step.progress.share or 0.0 for step in begun if step.progress is not None)
+        return min(most, (done + shares) / max(total, done + len(begun)))
 
     @property
     def eta_seconds(self) -> float | None:
         """Return how much longer a run that has an owner will take, by what is known: earlier runs of its workflow, or
-        the rate of what the program, or the only step that is left, has reported. None while it waits for a signal."""
-        if self.status not in LIVE or self.unowned or any(step.signal is not None for step in self._waiting_steps()):
+        the rate of what the program, or the only step that is left, reports at work. None while a signal is awaited."""
+        if self.status not in LIVE or self.unowned or any(step.signal for step in self.open_steps()):
             return None
         if self.usual_seconds is not None and self.started_at is not None:
             left = self.usual_seconds - (self.updated_at - self.started_at) / MICROSECONDS
             return round(left, 1) if left > 0 else None  # it takes longer than usual: nothing is known any more
         if self.steps_total is None:
-            share = None if self.report is None else self.report.share
-            return _left(self._active_until_now(), share)
-        under_way = [step for step in self.open_steps() if step.name[-1] != "]"]
+            share = None if self.report is None or self.status is RunStatus.WAITING else self.report.share
+            return seconds_left(self._active_until_now(), share)
+        under_way = self._begun()
         if self.done + 1 != self.steps_total or len(under_way) != 1:
             return None
         last = under_way[0]
-        if last.is_open_loop:
-            return None if last.progress is None else last.progress.seconds_left
+        if last.is_open_loop and last.progress is not None:
+            return last.progress.seconds_left
         took = last.active_micros + (self.updated_at - (last.attempt_started_at or self.updated_at))
-        return _left(took, None if last.progress is None else last.progress.share)
+        share = None if last.progress is None or last.status is not StepStatus.RUNNING else last.progress.share
+        return seconds_left(took, share)
 
-    def _waiting_steps(self) -> Iterator[StepState]:
-        return (step for step in self.open_steps() if step.status is StepStatus.WAITING)
+    def _begun(self) -> list[StepState]:
+        """Return the steps under way, without the items of loops."""
+        return [step for step in self.open_steps() if step.name[-1] != "]"]
 
     def _active_until_now(self) -> int:
         return self.active_micros + (0 if self.active_since is None else self.updated_at - self.active_since)
@@ -597,8 +602,3 @@ class WorkflowState:
             "active_seconds": self.active_seconds,
             "environment": dict(self.environment),
         }
-
-
-def _left(took_micros: int, share: float | None) -> float | None:
-    """Return how many seconds are left at the rate so far; None while no part is done."""
-    return round(took_micros / MICROSECONDS * (1 - share) / share, 1) if share else None
