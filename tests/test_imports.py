@@ -46,6 +46,20 @@ def test_no_module_imports_itself_on_a_detour() -> None:
     assert circle_in(graph_of(modules)) == []
 
 
+def test_no_part_takes_threads_of_the_application() -> None:
+    """In those of anyio's default limiter a web framework runs its plain `def` endpoints; whoever waits there for
+    a call that needs one of them waits for ever. Every call of `to_thread.run_sync` names a limiter of its own."""
+    taking = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in modules_in(*(root for root in ROOTS if root != GENERATED)).values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "run_sync"
+        if "limiter" not in {given.arg for given in node.keywords}
+    ]
+
+    assert taking == []
+
+
 def test_everything_the_kernel_exports_is_there() -> None:
     """The package's own file is its table of contents: each name in it can be imported, and names a public thing."""
     import flujo.kernel

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio import from_thread, to_thread
 from anyio.lowlevel import checkpoint
 
 from backends.conftest import Open
@@ -120,6 +122,37 @@ async def test_a_reader_makes_no_folder(scheme_and_loop: tuple[str, str], tmp_pa
         await open_backend(f"{scheme_and_loop[0]}:{tmp_path / 'missing' / 'store'}").open(None)
 
     assert not (tmp_path / "missing").exists()
+
+
+# -- threads --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def one_thread_for_the_application() -> Iterator[None]:
+    """As when every other thread of anyio's is taken by the requests of a web framework."""
+    limiter = to_thread.current_default_thread_limiter()
+    before, limiter.total_tokens = limiter.total_tokens, 1
+    yield
+    limiter.total_tokens = before
+
+
+async def test_no_call_needs_a_thread_of_the_application(open_store: Open, path: Path) -> None:
+    """A plain `def` endpoint waits in a thread of anyio's for a call that needs a thread; it gets another one."""
+    store = await open_store("one")
+    await create(store, creation("r"))
+    calls: list[Callable[[], Awaitable[object]]] = [
+        partial(store.stats, 0),
+        store.details,
+        store.integrity,
+        store.integrity_beside_runs,
+        partial(store.prune, RunFilter(), limit=10, dry_run=True),
+        partial(store.backup, path.parent / "copy"),
+        partial(open_store, "two"),
+    ]
+
+    with one_thread_for_the_application(), anyio.fail_after(10):
+        for call in calls:
+            await to_thread.run_sync(from_thread.run, call)  # type: ignore[arg-type]
 
 
 # -- locks ----------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from flujo.backends.sqlite import (
     statistics,
 )
 from flujo.backends.sqlite.connection import Database, store_errors
-from flujo.backends.sqlite.interruption import Cancellation, Stopped, in_thread, never, stoppable
+from flujo.backends.sqlite.interruption import Cancellation, Stopped, never, stoppable, stopped_when_cancelled
 from flujo.kernel.backend import Problem, Request, RunFilter
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -1032,7 +1032,7 @@ async def test_errors_come_out_of_a_thread_as_they_are() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await in_thread(fail)
+        await stopped_when_cancelled(fail)
 
 
 async def test_a_cancellation_waits_for_the_thread() -> None:
@@ -1047,7 +1047,7 @@ async def test_a_cancellation_waits_for_the_thread() -> None:
         raise Stopped
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(in_thread, work)
+        tasks.start_soon(stopped_when_cancelled, work)
         await anyio.to_thread.run_sync(begun.wait)
         tasks.cancel_scope.cancel()
 
@@ -1075,7 +1075,7 @@ async def test_a_statement_that_asks_nobody_is_interrupted() -> None:
                 ends.append(type(error))
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(in_thread, work)
+        tasks.start_soon(stopped_when_cancelled, work)
         await anyio.to_thread.run_sync(begun.wait)
         tasks.cancel_scope.cancel()
 
@@ -1087,7 +1087,7 @@ async def test_a_cancellation_before_there_is_a_thread_ends_at_once() -> None:
     begun: list[object] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await in_thread(begun.append)
+        await stopped_when_cancelled(begun.append)
 
     assert scope.cancelled_caught
     assert begun == []

@@ -218,6 +218,23 @@ def limit_threads(size: int) -> anyio.CapacityLimiter:
     return limiter
 
 
+_OWN = 40
+_own_threads: RunVar[anyio.CapacityLimiter] = RunVar("flujo_own_threads")
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Return what `work` returns or raises, in one of the threads that flujo has for work of its own, as on disks.
+
+    None of anyio's: a web framework runs its plain `def` endpoints in those, and when each of them waits for a kernel
+    that waits for a thread, nothing ever goes on. A cancellation waits for the end of the work."""
+    try:
+        threads = _own_threads.get()
+    except LookupError:
+        threads = limit_threads(_OWN)
+        _own_threads.set(threads)
+    return await to_thread.run_sync(work, limiter=threads)
+
+
 def require_asyncio(what: str) -> None:
     """Raise UnsupportedEventLoopError unless `what` is used on asyncio."""
     if not is_asyncio():

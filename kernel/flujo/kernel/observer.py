@@ -11,7 +11,6 @@ from statistics import median
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, Unpack
 
 import anyio
-from anyio import to_thread
 
 from .api import result_of
 from .checked_calls import checked
@@ -43,6 +42,7 @@ from .journal.statistics import (
 )
 from .journal.summaries import RunSummary, WorkflowStats, summarize
 from .keys import check_step_name
+from .loops import in_thread
 from .outcomes import Delivery
 from .ownership.resting import RestReader
 from .ownership.workflow_registry import WorkflowRegistry
@@ -222,7 +222,7 @@ class Observer:
         """See StoredRuns.read_log."""
         choice = LogChoice.of(**wanted)
         state = await self.inspect(run_id)
-        return await to_thread.run_sync(read_log, state, log_of(state, choice), choice)
+        return await in_thread(partial(read_log, state, log_of(state, choice), choice))
 
     async def inspect_with_untaken(self, run_id: str) -> tuple[WorkflowState, Sequence[str]]:
         """Return a run with the names of the signals that no wait of it can take before a resume: those that a run that

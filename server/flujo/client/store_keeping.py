@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import anyio
-import anyio.to_thread
 
 from flujo.kernel.api import PutOutcome
 from flujo.kernel.checked_calls import checked
 from flujo.kernel.checking import Progress, Report
 from flujo.kernel.errors import CallFailedError, Problem, StoreExistsError
+from flujo.kernel.loops import in_thread
 from flujo.kernel.programs import Workflow
 from flujo.kernel.transfer import Arrival, Export, from_json, to_json
 from flujo.v1 import (
@@ -104,12 +105,12 @@ class StoreKeeping:
         async with opened.calls.stream(opened.runs.ExportRun, request) as messages:
             async for message in messages:
                 document += message.chunk
-        return await anyio.to_thread.run_sync(lambda: from_json(bytes(document)))
+        return await in_thread(lambda: from_json(bytes(document)))
 
     async def import_run(self, export: Export) -> Sequence[Arrival]:
         """Store the runs of a document on the server, as `flujo.kernel.transfer.import_run` does. Raises
         InvalidExportError, RunExistsError, PayloadTooLargeError, DefinitionsNotAllowedError."""
-        document = await anyio.to_thread.run_sync(lambda: to_json(export).encode())
+        document = await in_thread(lambda: to_json(export).encode())
         opened = self._open
         answer = await opened.calls.sending(opened.runs.ImportRun, _pieces(document), seconds=LONG_CALL_SECONDS)
         return from_imported(answer)
@@ -252,6 +253,6 @@ async def _remove(path: anyio.Path) -> None:
     import shutil
 
     if await path.is_dir():
-        await anyio.to_thread.run_sync(shutil.rmtree, str(path))
+        await in_thread(partial(shutil.rmtree, str(path)))
     else:
         await path.unlink(missing_ok=True)

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
 from flujo.client.wire.store_keeping import to_report
 from flujo.client.wire.values import MAX_INLINE_BYTES
 from flujo.kernel import Kernel
 from flujo.kernel.checking import check
 from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.loops import in_thread
 from flujo.v1 import system_service_pb2 as pb
 
 PROGRESS_SECONDS = 1.0
@@ -30,7 +30,7 @@ async def backup_in_pieces(kernel: Kernel) -> AsyncGenerator[pb.BackupResponse, 
         copy = Path(folder) / "copy"
         await kernel.backend.backup(copy)
         pieces = _pieces_of_files(copy)
-        while (piece := await anyio.to_thread.run_sync(lambda: next(pieces, None))) is not None:
+        while (piece := await in_thread(lambda: next(pieces, None))) is not None:
             yield piece
 
 

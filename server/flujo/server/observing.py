@@ -10,6 +10,7 @@ import anyio
 
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel
+from flujo.kernel.loops import in_thread
 from flujo.kernel.traces import TraceContext, parse, started_in
 
 from .metrics import Metrics
@@ -81,5 +82,5 @@ async def observing(kernel: Kernel, wanted: Observing) -> AsyncIterator[Observer
                 with anyio.CancelScope(shield=True):
                     if tracer is not None:
                         await tracer.catch_up(kernel)
-                        await anyio.to_thread.run_sync(tracer.close)
+                        await in_thread(tracer.close)
                     following.cancel()

@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 import anyio
-import anyio.to_thread
 from google.protobuf.message import Message
 from grpc import aio
 
@@ -55,6 +54,7 @@ from flujo.kernel.errors import (
     RunReplacedError,
     ServerStoppingError,
 )
+from flujo.kernel.loops import in_thread
 from flujo.kernel.observer import WATCH_EVENTS, Watched
 from flujo.kernel.state import FINAL, WorkflowState
 from flujo.kernel.transitions import fold
@@ -460,7 +460,7 @@ async def read_definition(definition: Definition) -> Workflow:
     from flujo.workflows import load_workflow_text
 
     load = partial(load_workflow_text, definition.text, definition.name or "workflow.yaml")
-    return load() if len(definition.text) <= READ_AT_ONCE else await anyio.to_thread.run_sync(load)
+    return load() if len(definition.text) <= READ_AT_ONCE else await in_thread(load)
 
 
 def _reason(reason: Reason) -> pb.Reason:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from functools import partial
 
-import anyio.to_thread
-
 from flujo.client.wire.runs import put_fitting
 from flujo.client.wire.store_keeping import IMPORT_OUTCOMES
 from flujo.client.wire.values import MAX_INLINE_BYTES
 from flujo.kernel import Kernel
 from flujo.kernel.errors import PayloadTooLargeError
+from flujo.kernel.loops import in_thread
 from flujo.kernel.transfer import export_run, from_json, import_run, to_json
 from flujo.v1 import run_service_pb2 as pb
 
@@ -21,7 +20,7 @@ MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 async def export_in_pieces(kernel: Kernel, request: pb.ExportRunRequest) -> AsyncGenerator[pb.ExportRunResponse, None]:
     """Yield the document of a run. It is written in a thread, beside which the event loop goes on."""
     export = await export_run(kernel.backend, request.run_id, with_children=request.with_children, clock=kernel.clock)
-    document = await anyio.to_thread.run_sync(lambda: to_json(export).encode())
+    document = await in_thread(lambda: to_json(export).encode())
     for piece in pieces_of(document):
         yield pb.ExportRunResponse(chunk=piece)
 
@@ -33,7 +32,7 @@ async def import_out_of_pieces(kernel: Kernel, requests: AsyncIterator[pb.Import
         document += request.chunk
         if len(document) > MAX_DOCUMENT_BYTES:
             raise PayloadTooLargeError("the document", len(document), MAX_DOCUMENT_BYTES)
-    export = await anyio.to_thread.run_sync(partial(from_json, bytes(document)))
+    export = await in_thread(partial(from_json, bytes(document)))
     del document
     arrivals = await import_run(kernel.backend, export)
     answer = pb.ImportRunResponse()

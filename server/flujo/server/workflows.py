@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import anyio.to_thread
 from grpc import aio
 
 from flujo.client.wire.limits import MAX_ANSWER_BYTES, shorten
@@ -17,6 +16,7 @@ from flujo.client.wire.tasks import to_task
 from flujo.kernel import Kernel, StoredDefinition, Workflow
 from flujo.kernel.api import Difference, PutOutcome
 from flujo.kernel.errors import DefinitionError, FlujoError, InvalidNameError, Problem, WorkflowNotFoundError
+from flujo.kernel.loops import in_thread
 from flujo.v1 import run_pb2, workflow_service_pb2_grpc
 from flujo.v1 import workflow_service_pb2 as pb
 from flujo.v1.payload_pb2 import Definition
@@ -120,7 +120,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         (after,) = tokens.place(request.page_token, "")
         names = [name for name in Tasks().names() if name > after]
         wanted = names[: min(request.page_size or PAGE, LONGEST_PAGE)]
-        found = await anyio.to_thread.run_sync(_described, wanted)  # the modules of the tasks are imported for it
+        found = await in_thread(_described, wanted)  # the modules of the tasks are imported for it
         answer = pb.ListTasksResponse()
         put_fitting(answer.tasks, map(to_task, found), len(wanted), MAX_ANSWER_BYTES)
         if 0 < len(answer.tasks) < len(names):
@@ -137,7 +137,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         answer = pb.ValidateWorkflowResponse()
         try:
             short = len(definition.text) <= READ_AT_ONCE
-            workflow, warnings = read() if short else await anyio.to_thread.run_sync(read)
+            workflow, warnings = read() if short else await in_thread(read)
         except DefinitionError as error:
             told = map(_problem, error.problems)
             answer.problems_omitted = put_fitting(answer.problems, told, len(error.problems), MAX_LIST_BYTES)

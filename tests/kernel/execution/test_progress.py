@@ -34,6 +34,7 @@ from flujo.kernel.events import (
 )
 from flujo.kernel.events import RunCancelled as RunCancelledFact
 from flujo.kernel.events import RunFailed as RunFailedFact
+from flujo.kernel.execution import current_attempt as current
 from flujo.kernel.transitions import add_up
 from kernel.harness import START, Harness, crash, recorded, until
 
@@ -254,6 +255,37 @@ async def test_a_thread_that_a_body_has_made_reports_as_well(is_async: bool) -> 
     assert reports(harness) == [("it", 1)]
 
 
+async def test_a_thread_that_was_not_given_its_attempt_fails_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Python does not tell whose thread it is: its progress is left out, which one warning says, and nothing else can
+    be asked there."""
+    harness = Harness()
+    current._warn.cache_clear()
+
+    def report() -> str:
+        current_attempt().progress(1, 2)
+        current_attempt().progress(2, 2)
+        with pytest.raises(RuntimeError, match="hand what it returns on to the thread"):
+            _ = current_attempt().idempotency_key
+        return "reported"
+
+    def body() -> str:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(report).result()
+
+    @workflow()
+    async def program(ctx: Context) -> str:
+        return await ctx.step(body)
+
+    async with harness.kernel(program) as kernel:
+        assert await kernel.run(program, run_id="r") == "reported"
+
+    assert reports(harness) == []
+    assert [record.message for record in caplog.records if "left out" in record.message] == [
+        "progress that is reported by a thread of your own is left out: call current_attempt() in the body of the step,"
+        " and hand what it returns on to the thread"
+    ]
+
+
 async def test_what_comes_too_late_is_dropped() -> None:
     """A task that a body has left behind has nothing to report of: its step has an outcome, its run has ended."""
     harness = Harness()
@@ -317,10 +349,20 @@ async def test_a_run_that_is_stopped_reports_no_more(stop: str) -> None:
 # -- what ----------------------------------------------------------------------------------------------------------
 
 
+class Unspeakable:
+    """An object of the user's that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
 @pytest.mark.parametrize(
     "given",
     [
         {"done": float("nan")},
+        {"done": 10**400},
+        {"done": 10**5000},
+        {"done": Unspeakable()},
         {"done": float("inf")},
         {"done": 1, "total": float("nan")},
         {"done": "3"},
@@ -329,7 +371,7 @@ async def test_a_run_that_is_stopped_reports_no_more(stop: str) -> None:
         {"done": 1, "rows": float("-inf")},
         {"done": 1, **{f"m{number}": 1 for number in range(51)}},
     ],
-    ids=lambda given: next(iter(given)) + str(len(given)),
+    ids=lambda given: f"{next(iter(given))}-{len(given)}",
 )
 async def test_a_report_that_says_nothing_is_refused(given: dict[str, Any]) -> None:
     """Numbers are finite numbers and there are not too many: the step fails and names what is wrong."""

@@ -19,8 +19,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from anyio import to_thread
-
 from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.kernel.backend import StateBackend
 from flujo.kernel.checking import Severity, check
@@ -34,6 +32,7 @@ from flujo.kernel.errors import (
     StoreInUseError,
     StoreNotFoundError,
 )
+from flujo.kernel.loops import in_thread
 
 from .disk import Disk
 from .layout import StorePaths, is_there, make_missing
@@ -57,11 +56,11 @@ async def restore(backup: Path, paths: StorePaths, *, force: bool, open_copy: Ca
             raise StoreNotFoundError(source.store)
     with _store_errors(paths.store):
         _require_room(paths, force)
-        await to_thread.run_sync(make_missing, paths.folder.parent)
+        await in_thread(partial(make_missing, paths.folder.parent))
         with _unfinished(paths) as unfinished:
             size = await _copy(source.folder, unfinished)
             await _require_sound(source, paths, open_copy(unfinished))
-            await to_thread.run_sync(partial(_put_into_place, unfinished, paths, force))
+            await in_thread(partial(_put_into_place, unfinished, paths, force))
     return size
 
 
@@ -115,10 +114,10 @@ async def _copy(source: Path, target: Path) -> int:
     folders = [target]
     size = 0
     files = _walk(source)
-    while batch := await to_thread.run_sync(lambda: list(islice(files, _FILES_AT_ONCE))):
-        size += await to_thread.run_sync(partial(_copy_files, source, target, batch, names, folders))
+    while batch := await in_thread(lambda: list(islice(files, _FILES_AT_ONCE))):
+        size += await in_thread(partial(_copy_files, source, target, batch, names, folders))
     for folder in reversed(folders):
-        await to_thread.run_sync(_DISK.sync_folder, folder)
+        await in_thread(partial(_DISK.sync_folder, folder))
     return size
 
 

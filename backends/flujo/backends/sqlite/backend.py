@@ -88,7 +88,7 @@ from .connection import (
     store_errors,
     writer_settings,
 )
-from .interruption import Cancellation, in_thread
+from .interruption import Cancellation, stopped_when_cancelled
 from .journal import Journal
 
 logger = logging.getLogger("flujo.backends.sqlite")
@@ -509,7 +509,7 @@ class SQLiteBackend(StateBackend):
         _require_asyncio()
         if self._unusable is None:
             raise StoreError(self.url, "this handle is open; restore with one that is not")
-        return await in_thread(lambda stop: maintenance.restore(backup, self.path, force=force, stop=stop))
+        return await stopped_when_cancelled(lambda stop: maintenance.restore(backup, self.path, force=force, stop=stop))
 
     async def details(self) -> Mapping[str, Any]:
         return await self._in_own_thread(partial(maintenance.details, self._files, self._kernels, self._durability))
@@ -518,7 +518,7 @@ class SQLiteBackend(StateBackend):
         """Run what takes long in a thread, on connections of its own; a cancellation interrupts it."""
         self._require_open()
         with store_errors(self.url, self._files.lock):
-            return await in_thread(work)
+            return await stopped_when_cancelled(work)
 
     async def _on_own_connection(self, work: Work[Result]) -> Result:
         """Run a question on a snapshot, as `_read` does, that is so long that it would keep the kernel waiting; a
@@ -636,9 +636,9 @@ class SQLiteBackend(StateBackend):
         """Run what blocks in a thread; in that of the caller if it has no event loop that has to go on."""
         if self._is_direct:
             return function(*args)
-        import anyio.to_thread
+        from flujo.kernel.loops import in_thread
 
-        return await anyio.to_thread.run_sync(function, *args)
+        return await in_thread(partial(function, *args))
 
     # -- what the calls above require -----------------------------------------------------------------------------
 

@@ -84,10 +84,11 @@ def stoppable(connection: sqlite3.Connection, stop: Cancellation) -> Iterator[No
         raise Stopped  # what was found may be half of it
 
 
-async def in_thread(work: Callable[[Cancellation], Result]) -> Result:
+async def stopped_when_cancelled(work: Callable[[Cancellation], Result]) -> Result:
     """Return what `work(stop)` returns or raises, in a thread of its own; a cancellation stops it and waits for it."""
-    from anyio import to_thread
     from anyio.lowlevel import checkpoint_if_cancelled
+
+    from flujo.kernel.loops import in_thread
 
     stop, ended = Cancellation(), threading.Event()
     results: list[Result] = []
@@ -95,7 +96,7 @@ async def in_thread(work: Callable[[Cancellation], Result]) -> Result:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_tell_when_cancelled, stop, ended)
         try:
-            results.append(await to_thread.run_sync(partial(_run, work, stop, ended)))
+            results.append(await in_thread(partial(_run, work, stop, ended)))
         except Exception as error:
             failures.append(error)
         finally:

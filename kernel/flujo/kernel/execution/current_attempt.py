@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
+from flujo.kernel.loops import this_loop
 from flujo.kernel.traces import TraceContext, of_attempt
 
 from .subprocesses import Children
+
+logger = logging.getLogger("flujo.kernel")
 
 Report = Callable[[str | None, float, float | None, str | None, Mapping[str, float]], None]
 """Takes a step's key, or None for the run as a whole, and what it says of its progress."""
@@ -77,12 +83,54 @@ class Attempt(NamedTuple):
 _current: ContextVar[Attempt | None] = ContextVar("flujo_attempt", default=None)
 
 
+class _UnknownAttempt(Attempt):
+    """Stands for the attempt of a thread that a body may have made itself, of which Python does not tell whose it is.
+
+    What it reports is left out, with one warning, and fails no step. Nothing else is known of it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "progress":
+            return _leave_out
+        if name.startswith("__"):
+            return super().__getattribute__(name)
+        raise RuntimeError(f"current_attempt().{name} is not known in a thread of your own: {_HAND_ON}")
+
+
+_HAND_ON = "call current_attempt() in the body of the step, and hand what it returns on to the thread"
+_UNKNOWN = tuple.__new__(_UnknownAttempt)
+
+
+@cache  # so that it is said once
+def _warn() -> None:
+    logger.warning("progress that is reported by a thread of your own is left out: %s", _HAND_ON)
+
+
+def _leave_out(done: float, total: float | None = None, message: str | None = None, **metrics: float) -> None:
+    _warn()
+
+
 def current_attempt() -> Attempt:
-    """Return the attempt this code runs in; raises RuntimeError outside of a step's body."""
+    """Return the attempt this code runs in; raises RuntimeError outside of a step's body.
+
+    A thread that a body has made itself has to be given the attempt. What it gets here can only be told of progress,
+    which is left out."""
     attempt = _current.get()
     if attempt is None:
+        if _is_thread_of_users():
+            return _UNKNOWN
         raise RuntimeError("current_attempt() was called outside of a step")
     return attempt
+
+
+def _is_thread_of_users() -> bool:
+    """True in a thread that neither is the main one nor runs an event loop."""
+    if threading.current_thread() is threading.main_thread():
+        return False
+    try:
+        this_loop()
+    except RuntimeError:
+        return True
+    return False
 
 
 def in_attempt() -> bool:

@@ -104,9 +104,24 @@ def _checked(
 ) -> events.ProgressReported:
     numbers = {"done": done, **({} if total is None else {"total": total}), **metrics}
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InvalidValueError(f"progress.{name}", f"{value!r} is not a finite number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
+            raise InvalidValueError(f"progress.{name}", f"{_shown(value)} is not a finite number")
     if len(metrics) > MAX_METRICS:
         raise InvalidValueError("progress", f"it has {len(metrics)} metrics, more than {MAX_METRICS}")
     said = None if message is None else bounded(str(message), MAX_MESSAGE)
     return events.ProgressReported(step, done, total, said, dict(sorted(metrics.items())))
+
+
+def _is_finite(value: float) -> bool:
+    """True if a float can hold a number, as readers in other languages have to."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _shown(value: object) -> str:
+    try:
+        return bounded(repr(value), MAX_MESSAGE)
+    except Exception:  # of an object of the user's, or a number of more digits than Python writes
+        return f"this {type(value).__name__}"

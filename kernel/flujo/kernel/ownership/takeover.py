@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
-from anyio import to_thread
 
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import (
@@ -39,6 +38,7 @@ from flujo.kernel.journal.overlap import Overlap
 from flujo.kernel.journal.requests import Fingerprint, cancel_answer, is_overruled, is_repeat
 from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.loops import in_thread
 from flujo.kernel.outcomes import CancelOutcome
 from flujo.kernel.store.backend import Posted, Refused, StoredDefinition, StoredRun
 from flujo.kernel.store.listing import is_interrupted
@@ -515,7 +515,7 @@ class Takeover:
         Their guardian has seen to it as a rule; this finds what left its session. A store that does not survive its
         process has no runs of another one."""
         if uids and self._backend.capabilities.durable:
-            await to_thread.run_sync(sweep, frozenset(uids))
+            await in_thread(partial(sweep, frozenset(uids)))
 
 
 async def _no_program(ctx: Any, inputs: dict[str, Any]) -> None:

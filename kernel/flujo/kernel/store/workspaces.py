@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ class Workspaces:
         would stay, and nothing would name them any more."""
         if runs and self.folder is not None:
             with anyio.CancelScope(shield=True):
-                from anyio import to_thread
+                from flujo.kernel.loops import in_thread
 
-                await to_thread.run_sync(self._remove, [run.run_id for run in runs])
+                await in_thread(partial(self._remove, [run.run_id for run in runs]))
 
     def _remove(self, run_ids: Sequence[str]) -> None:
         home = self._home()
