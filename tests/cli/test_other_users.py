@@ -9,7 +9,7 @@ import pytest
 
 from flujo.kernel.errors import UntrustedOwnerError
 from flujo.state.models import WorkflowState
-from other_users import OTHER, root_only
+from other_users import OTHER, give_away, root_only
 
 from .conftest import Flujoctl
 
@@ -65,6 +65,26 @@ def test_no_command_uses_a_store_that_another_user_put_there(
     assert remedy == f"try: flujoctl list --store sqlite:{folder}/.flujo/state.db  # if you trust user {OTHER}"
     assert not planted.exists()
     assert not (folder / "other").exists()
+
+
+@root_only
+@pytest.mark.parametrize("at", [".flujo/workspaces", ".flujo/workspaces/new"])
+def test_no_run_works_where_another_user_wants_it(at: str, folder: Path, flujoctl: Flujoctl) -> None:
+    """In an open folder somebody has put a link in the place of a workspace: nothing is made behind it."""
+    (folder / "hello.yaml").write_text("name: w\nsteps: [{name: s, task: shell, inputs: {command: touch made}}]\n")
+    assert flujoctl("run", "--id", "old", "hello.yaml").code == 0
+    treasure, place = folder / "treasure", folder / at
+    treasure.mkdir()
+    if place.exists():
+        place.rename(folder / "elsewhere")
+    place.symlink_to(treasure)
+    give_away(place)
+
+    ended = flujoctl("run", "--id", "new", "hello.yaml")
+
+    assert ended.code != 0
+    assert f"{at} belongs to user {OTHER}, neither to you nor to root" in ended.err
+    assert list(treasure.iterdir()) == []
 
 
 @root_only

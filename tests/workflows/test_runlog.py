@@ -43,6 +43,16 @@ def test_a_log_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     StepLog(None, "s", 1).write("x")
 
 
+def test_a_log_is_never_written_into_a_file_of_another_name(tmp_path: Path) -> None:
+    """A hard link that somebody has put in its place leads to a file of this very user."""
+    (tmp_path / "profile").write_text("mine")
+    os.link(tmp_path / "profile", tmp_path / "log")
+
+    StepLog(tmp_path / "log", "s", 1).write("x")
+
+    assert (tmp_path / "profile").read_text() == "mine"
+
+
 def test_a_log_is_never_written_through_a_link_or_into_a_pipe(tmp_path: Path) -> None:
     """What somebody puts in its place is neither followed nor waited for."""
     (tmp_path / "other").write_text("")

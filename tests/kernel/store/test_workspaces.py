@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from flujo.backends import open_backend
 from flujo.kernel import Context, Kernel, Observer, Retention, workflow
+from flujo.kernel.errors import UntrustedOwnerError
 from flujo.kernel.store.retention import Sweeper
 from flujo.kernel.store.workspaces import MARK
+from other_users import give_away, root_only
 
 
 @pytest.fixture
@@ -131,3 +136,97 @@ async def test_a_link_in_the_place_of_a_workspace_is_not_followed(tmp_path: Path
         await kernel.delete("r")
 
     assert (treasure / "gold").exists()
+
+
+def open_to_others(folder: Path) -> list[Path]:
+    """What in a folder somebody else may look into."""
+    return [path for path in folder.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
+def give_all_away(folder: Path) -> None:
+    """Make a folder and all in it belong to another user."""
+    for path in (folder, *folder.rglob("*")):
+        give_away(path)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
+async def test_nobody_else_can_look_into_what_is_made(tmp_path: Path, umask: int) -> None:
+    """Whatever the umask says."""
+    before = os.umask(umask)
+    try:
+        async with kernel_on(f"sqlite:{tmp_path}/.flujo/app.db", tmp_path / ".flujo") as kernel:
+            kernel._files.make_own("r", {"workspace": str(tmp_path / ".flujo" / "workspaces" / "r")})
+    finally:
+        os.umask(before)
+
+    assert open_to_others(tmp_path) == []
+
+
+@root_only
+@pytest.mark.parametrize("planted", ["a link", "a folder"])
+@pytest.mark.parametrize("at", ["workspaces", "workspaces/r"])
+async def test_nothing_is_made_where_another_user_wants_it(tmp_path: Path, at: str, planted: str) -> None:
+    """A link, or a folder, that somebody has put in the place of a folder of flujo's: it is named, and left alone."""
+    place, treasure = tmp_path / at, tmp_path / "treasure"
+    treasure.mkdir()
+    place.parent.mkdir(exist_ok=True)
+    if planted == "a link":
+        place.symlink_to(treasure)
+    else:
+        place.mkdir()
+    give_away(place)
+
+    async with kernel_on(f"sqlite:{tmp_path}/app.db", tmp_path) as kernel:
+        with pytest.raises(UntrustedOwnerError, match=at):
+            kernel._files.make_own("r", {"workspace": str(tmp_path / "workspaces" / "r")})
+
+    assert [*treasure.iterdir(), *(place.iterdir() if planted == "a folder" else [])] == []
+
+
+@root_only
+async def test_nothing_is_removed_behind_a_link_of_another_user(tmp_path: Path) -> None:
+    """The folder of workspaces is a link now, and what it leads to has a folder of the run's name."""
+    await run_once(f"sqlite:{tmp_path}/app.db", tmp_path)
+    (tmp_path / "workspaces").rename(tmp_path / "treasure")
+    (tmp_path / "workspaces").symlink_to(tmp_path / "treasure")
+    give_away(tmp_path / "workspaces")
+
+    async with kernel_on(f"sqlite:{tmp_path}/app.db", tmp_path) as kernel:
+        await kernel.delete("r")
+
+    assert files(tmp_path / "treasure") == {"r/made", "r.log"}
+
+
+@root_only
+async def test_who_may_write_the_store_may_have_its_workspaces(tmp_path: Path) -> None:
+    """Whoever names the store of another user has said that they are trusted, as root does for a service."""
+    url = f"sqlite:{tmp_path}/app.db"
+    await run_once(url, tmp_path)
+    give_all_away(tmp_path)
+
+    async with kernel_on(url, tmp_path) as kernel:
+        assert await kernel.run("program", run_id="s") == 1
+
+
+@pytest.mark.parametrize("planted", ["a link", "a pipe", "a folder", "too long"])
+async def test_a_mark_that_is_none_of_flujos_is_replaced(tmp_path: Path, planted: str) -> None:
+    """It is not followed, not waited for, and does not keep a kernel from opening."""
+    mark, treasure = tmp_path / "workspaces" / MARK, tmp_path / "treasure"
+    mark.parent.mkdir()
+    treasure.write_text("gold")
+    match planted:
+        case "a link":
+            mark.symlink_to(treasure)
+        case "a pipe":
+            os.mkfifo(mark)
+        case "a folder":
+            mark.mkdir()
+        case _:
+            mark.write_text("x" * 100_000)
+    mark.with_name(f"{MARK}.{os.getpid()}").symlink_to(treasure)
+
+    with anyio.fail_after(10):
+        await run_once(f"sqlite:{tmp_path}/app.db", tmp_path)
+
+    assert treasure.read_text() == "gold"
+    assert planted == "a folder" or mark.read_text() == "../app.db\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flujo.kernel.programs import Wait, current_attempt
+from flujo.kernel.trust import NAMING_A_WORKSPACE, make_own_folder
 
 from .names import StepNames
 from .registry import LoopScope, Task, TaskCall
@@ -63,7 +64,7 @@ class Caller:
         checked = task.checked(await render(inputs, seen))
         workspace = Path(seen["workspace"])
         if task.needs_workspace:
-            workspace.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - one system call
+            self._make_workspace(workspace)
         attempt = current_attempt()
         redactor = None
         if self._secrets.are_any:
@@ -74,6 +75,14 @@ class Caller:
         finally:
             log.close()
         return _within(result, timeout_seconds) if isinstance(result, Wait) else result
+
+    def _make_workspace(self, workspace: Path) -> None:
+        """Make the folder of the run. One that its user has named may be anybody's, one of flujo's own may not."""
+        is_named = self._names.log_file != workspace.with_name(f"{workspace.name}.log")
+        if is_named:
+            workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        else:
+            make_own_folder(workspace, workspace.parent, NAMING_A_WORKSPACE)
 
 
 def _within(wait: Wait, timeout_seconds: float | None) -> Wait:

@@ -18,11 +18,13 @@ import os
 import sqlite3
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
 from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, OlderStoreError
+from flujo.kernel.trust import write_own
 
 from . import schema
 
@@ -202,7 +204,8 @@ def make_folders(places: StoreFiles) -> None:
 def _make_folder(folder: Path, *, ignored: bool) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)  # another process may be making it too
     if ignored:
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        with suppress(FileExistsError):
+            write_own(folder / ".gitignore", "*\n")
     sync(folder.parent)
 
 

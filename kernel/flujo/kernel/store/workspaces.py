@@ -18,10 +18,12 @@ from typing import Any
 import anyio
 
 from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.trust import NAMING_A_WORKSPACE, foreign_owner, make_own_folder, read_plain, write_own
 
 from .backend import StateBackend
 
 MARK = ".store"
+_LONGEST_MARK = 16 * 1024
 
 
 class Workspaces:
@@ -35,7 +37,7 @@ class Workspaces:
     def make(self) -> Path:
         """Return the folder for the workspaces of new runs, marked as this store's."""
         home = self._home()
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_own_folder(home, self._backend.path, NAMING_A_WORKSPACE)
         self._mark(home)
         return home
 
@@ -44,12 +46,12 @@ class Workspaces:
         that is gone. A folder that its user has named is left alone."""
         own = self.make().absolute() / run_id if "workspace" in environment else None
         if own is not None and str(own) == environment["workspace"]:
-            own.mkdir(mode=0o700, exist_ok=True)
+            make_own_folder(own, own.parent, NAMING_A_WORKSPACE)
 
     def claim(self) -> None:
         """Mark a folder that is there and that no store has marked, as earlier releases left it."""
-        if self.folder is not None and self.folder.is_dir():
-            self._mark(self._home())
+        if self.folder is not None and self.folder.is_dir() and self._is_trusted(home := self._home()):
+            self._mark(home)
 
     async def remove(self, runs: Sequence[RunSummary]) -> None:
         """Remove what flujo made for these runs, which are gone from the store. A cancel does not stop it: the files
@@ -61,7 +63,8 @@ class Workspaces:
                 await in_thread(partial(self._remove, [run.run_id for run in runs]))
 
     def _remove(self, run_ids: Sequence[str]) -> None:
-        home = self._home()
+        if not self._is_trusted(home := self._home()):
+            return
         for run_id in run_ids:
             import shutil
 
@@ -79,13 +82,18 @@ class Workspaces:
             return self.folder.with_name(f"{self.folder.name}-{store.name}")
         return self.folder
 
+    def _is_trusted(self, home: Path) -> bool:
+        """True unless another user has put a folder or a link in this place: nothing of flujo's is behind it."""
+        return foreign_owner(home, self._backend.path) is None
+
     def _mark(self, home: Path) -> None:
         """Name this store in its folder. One that lives in memory only names nothing."""
         if self._backend.path is None or _owner(home) == (name := self._name_from(home)):
             return
         new = home / f"{MARK}.{os.getpid()}"
         with suppress(OSError):  # on a folder that cannot be written nothing will be made either
-            new.write_text(name + "\n")
+            new.unlink(missing_ok=True)  # of a process of the same number that has died
+            write_own(new, name + "\n")
             new.replace(home / MARK)
 
     def _name_from(self, folder: Path) -> str:
@@ -114,6 +122,6 @@ def other_owner(workspace: Path, store: Path) -> Path | None:
 def _owner(folder: Path) -> str | None:
     """Return the store that a folder names; None for a folder without a mark."""
     try:
-        return (folder / MARK).read_text().strip() or None
+        return read_plain(folder / MARK, _LONGEST_MARK).strip() or None
     except (OSError, UnicodeDecodeError):
         return None
