@@ -26,7 +26,6 @@ from typing import Any
 from uuid import UUID
 from zlib import crc32
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 
 from flujo.kernel.values import encode
@@ -95,10 +94,10 @@ def _comparable(value: Any) -> Any:
             return value.hex()
         case _ if isinstance(value, _WRITTEN):
             return str(value)
-        case BaseModel():
-            return _comparable({**value.__dict__, **(value.model_extra or {})})
         case _ if is_dataclass(value) and not isinstance(value, type):
             return {field.name: _comparable(getattr(value, field.name, None)) for field in fields(value)}
+        case _ if hasattr(type(value), "__pydantic_fields__"):  # a model; to import pydantic costs a start
+            return _comparable({**value.__dict__, **(value.model_extra or {})})
         case Mapping():
             pairs = [(_comparable(key), _comparable(item)) for key, item in value.items()]
             return dict(pairs) if all(isinstance(key, str) for key, _ in pairs) else sorted(pairs, key=_ENCODER.encode)
