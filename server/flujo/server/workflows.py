@@ -120,7 +120,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):
         (after,) = tokens.place(request.page_token, "")
         names = [name for name in Tasks().names() if name > after]
         wanted = names[: min(request.page_size or PAGE, LONGEST_PAGE)]
-        found = await in_thread(_described, wanted)  # the modules of the tasks are imported for it
+        found = await in_thread(partial(_described, wanted))  # the modules of the tasks are imported for it
         answer = pb.ListTasksResponse()
         put_fitting(answer.tasks, map(to_task, found), len(wanted), MAX_ANSWER_BYTES)
         if 0 < len(answer.tasks) < len(names):
