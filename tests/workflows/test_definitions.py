@@ -173,6 +173,51 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "name: x\nsteps:\n  - {name: a, task: noop, retry: {delay: 10m, max_delay: 5m}}\n",
         ["3:58: `max_delay` is below `delay`; leave it out, or make it longer"],
     ),
+    "a delay beyond the time there is": (
+        "name: x\nsteps:\n  - {name: a, task: noop, retry: {max_attempts: 2, delay: 10m, max_elapsed: 5m}}\n",
+        ["3:77: `max_elapsed` is below `delay`, so nothing would be tried again; make it longer"],
+    ),
+    "retries of waits": (
+        "name: x\ndefaults: {retry: 2}\nsteps:\n  - {name: a, task: wait_signal}\n"
+        "  - {name: b, task: wait_signal, retry: 3}\n"
+        "  - {name: c, task: sleep, inputs: {duration: 1}, on_error: {action: retry, retry: 1}}\n"
+        "  - {name: d, task: wait_signal, for_each: [1], retry: {max_attempts: 2}}\n"
+        "  - {name: e, task: sleep, inputs: {duration: 1}, retry: 0}\n",
+        [
+            "5:41: no wait is tried again: `on_error` of task `wait_signal` says what follows when it was in vain",
+            "6:61: no wait is tried again: `on_error` of task `sleep` says what follows when it was in vain",
+            "7:56: no wait is tried again: `on_error` of task `wait_signal` says what follows when it was in vain",
+        ],
+    ),
+    "words of other systems for a step": (
+        """\
+        name: x
+        steps:
+          - name: a
+            task: shell
+            allow_failure: true
+            on_failure: b
+            register: out
+            image: alpine
+            tags: [x]
+            notify: ops
+            redacted: true
+            env: [A=b, C=d e]
+            inputs: {command: x}
+        """,
+        [
+            "5:5: a step has no key `allow_failure`; write `on_error: continue`",
+            "6:5: a step has no key `on_failure`; write `on_error: …`",
+            "7:5: a step has no key `register`; write nothing: `steps.NAME.result` is what a step returns, and "
+            "`outputs: {…}` what is made of it",
+            "8:5: a step has no key `image`; write `task: shell` with a command such as [docker, run, --rm, IMAGE, …]",
+            "9:5: a step has no key `tags`; write `labels: {…}` at the top level",
+            "10:5: a step has no key `notify`; write a step with `task: notify`",
+            "11:5: a step has no key `redacted`; write `secrets: [NAME]` at the top level, which keeps its value out "
+            "of all that is stored",
+            '12:10: `env` must be an object, not ["A=b", "C=d e"]; write {A: "b", C: "d e"}',
+        ],
+    ),
     "parameters that look like other things": (
         "name: x\nparams:\n  a: {colour: red, size: 3}\n  b: {default: 3, max: 5}\n  e: {}\n"
         "steps: [{name: a, task: echo, inputs: {message: '{{ args.aa }} {{ args.c }}'}}]\n",
@@ -871,10 +916,12 @@ def test_the_variables_that_every_run_needs_are_known() -> None:
           - {name: b, task: echo, condition: steps.a.result == 'x', inputs: {message: "{{ env.D }}"}}
           - {name: c, task: echo, on_error: continue, inputs: {message: "{{ env.E }}"}}
           - {name: d, task: shell, inputs: {command: ["{{ env['F'] }}"]}, condition: "env.G is defined"}
+          - {name: e, task: noop, condition: env.I == 'x'}
+          - {name: f, task: noop, condition: "steps.e.status == 'skipped' and env.J == 'x'"}
         outputs: {h: "{{ env.H }}"}
         """)
 
-    assert definition.needed_env == {"A", "H"}
+    assert definition.needed_env == {"A", "H", "I"}
 
 
 def test_the_templates_of_a_definition_are_bounded_together() -> None:

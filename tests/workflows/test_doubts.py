@@ -43,6 +43,10 @@ GRAPH = f"name: a, {NOOP}; name: b, {NOOP}; name: c, {NOOP}"
             "f:5:12: step `b` is never reached: `a` before it always fails",
         ),
         (
+            f"name: a, {NOOP}, retry: {{delay: 5s}}",
+            "f:4:12: the `retry` of step `a` tries nothing again: say how often, by `max_attempts`",
+        ),
+        (
             f"{GRAPH}, depends_on: [a]",
             "f:6:12: step `c` may run beside `b`, the step above it: it waits for `a`",
         ),

@@ -308,9 +308,10 @@ async def test_a_path_counts_from_where_the_run_was_started(context: ScriptedCon
           folder: {type: string, format: path}
           other: {format: path}
           absent: {format: path}
-        outputs: {a: '{{ folder }}', b: '{{ args.other }}'}
+          several: {type: array, items: {type: string, format: path}}
+        outputs: {a: '{{ folder }}', b: '{{ args.other }}', c: '{{ several }}'}
         """,
-        inputs={"folder": "data", "other": "/etc"},
+        inputs={"folder": "data", "other": "/etc", "several": ["x/../y", "/z"]},
     )
 
-    assert output == {"a": f"{tmp_path}/data", "b": "/etc"}
+    assert output == {"a": f"{tmp_path}/data", "b": "/etc", "c": [f"{tmp_path}/y", "/z"]}

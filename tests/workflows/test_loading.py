@@ -124,6 +124,7 @@ def test_a_variable_that_every_run_needs_is_asked_for_before_the_first_step(
 
     assert list(raised.value.problems) == ["env.FLUJO_TEST_SET"]
     assert "is not set; set it, or write `env.FLUJO_TEST_SET | default('')`" in str(raised.value)
+    assert raised.value.hints == ("export FLUJO_TEST_SET=…",)
 
 
 def test_a_valid_file_has_warnings(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
+from flujo.kernel.programs import NO_RETRY
+
 from .definitions import Definition, StepDefinition
 from .documents import Position
 from .evaluation import is_template
@@ -23,6 +25,7 @@ def doubts(definition: Definition, places: Mapping[str, Position]) -> Iterator[D
     """Yield what may not be meant, each at the place of a step's name."""
     for step in definition.steps:
         yield from ((places[step.name], message) for message in _of_condition(step))
+        yield from ((places[step.name], message) for message in _of_retry(step))
     yield from ((places[name], message) for name, message in _never_reached(definition))
     yield from ((places[name], message) for name, message in _side_by_side(definition))
     yield from ((places[name], message) for name, message in _in_no_flow(definition))
@@ -45,6 +48,12 @@ def _of_condition(step: StepDefinition) -> Iterator[str]:
     for _, status in _COMPARED.findall(condition):
         if status not in STATUSES:
             yield f"no step ever has the status {status!r}; a status is {', '.join(STATUSES[:-1])} or {STATUSES[-1]}"
+
+
+def _of_retry(step: StepDefinition) -> Iterator[str]:
+    retry = step.retry
+    if retry.max_attempts == 1 and retry != NO_RETRY:
+        yield f"the `retry` of step `{step.name}` tries nothing again: say how often, by `max_attempts`"
 
 
 def _never_reached(definition: Definition) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,9 @@ class FailureReader(NodeReader):
         if "delay" in chosen and "max_delay" in chosen and chosen["max_delay"] < chosen["delay"]:
             self._add(node.value["max_delay"].at, "`max_delay` is below `delay`; leave it out, or make it longer")
             del chosen["max_delay"]
+        if "delay" in chosen and "max_elapsed" in chosen and chosen["max_elapsed"] < chosen["delay"]:
+            told = "`max_elapsed` is below `delay`, so nothing would be tried again; make it longer"
+            self._add(node.value["max_elapsed"].at, told)
         statuses = chosen.pop("on_status", ())
         codes = chosen.pop("exit_codes", ())
         named = [*(f"HTTPStatus{status}" for status in statuses), *(f"ExitCode{code}" for code in codes)]

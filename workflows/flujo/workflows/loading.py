@@ -238,7 +238,9 @@ def _environment(
         known = {**os.environ, **variables}
         if missing := sorted(definition.needed_env - {*definition.secrets, *known, *definition.env}):
             told = "the environment variable is not set; set it, or write `env.{0} | default('')` where it is used"
-            raise InvalidInputError(definition.name, {f"env.{name}": told.format(name) for name in missing})
+            refusal = InvalidInputError(definition.name, {f"env.{name}": told.format(name) for name in missing})
+            refusal.hints = tuple(f"export {name}=…" for name in missing)
+            raise refusal
         return {
             "workspace": str(workspace or beginning.workspace),
             "log_file": str(beginning.workspace.with_name(f"{beginning.run_id}.log")),
@@ -263,7 +265,7 @@ def _variables_in_files(definition: Definition, path: Path | None) -> dict[str, 
     for name in definition.env_files:
         if path is None and not os.path.isabs(name):
             problem = "it counts from a file, and this text came without one; write an absolute path"
-            raise InvalidInputError(definition.name, {f"env_files: {name}": problem})
+            raise _unreadable(definition, name, problem)
         place = os.path.join("" if path is None else path.parent, name)
         try:
             variables |= read_variables(read_small(place))
@@ -271,5 +273,11 @@ def _variables_in_files(definition: Definition, path: Path | None) -> dict[str, 
                 raise ValueError(f"`{secret}` is among `secrets`, which are never recorded; take it out of {place}")
         except (OSError, ValueError) as error:
             problem = f"{place}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            raise InvalidInputError(definition.name, {f"env_files: {name}": problem}) from error
+            raise _unreadable(definition, name, problem) from error
     return variables
+
+
+def _unreadable(definition: Definition, name: str, problem: str) -> InvalidInputError:
+    refusal = InvalidInputError(definition.name, {f"env_files: {name}": problem})
+    refusal.hints = ()  # no input would help
+    return refusal

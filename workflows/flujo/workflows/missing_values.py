@@ -20,7 +20,12 @@ def needed_env(definition: Definition, uses: Iterable[Use]) -> frozenset[str]:
     """Return the environment variables without which a run cannot end as completed, whatever happens in it."""
     causes = _causes(definition)
     bound = {step.name for step in definition.steps if not causes[step.name]}
-    names = (use.mentioned.bare_env for use in uses if use.step is None or use.step in bound)
+    judged = {name for name, why in causes.items() if not why.keys() - {("condition", name)}}
+    names = (
+        use.mentioned.bare_env
+        for use in uses
+        if use.step is None or use.step in bound or (use.is_condition and use.step in judged)
+    )
     return frozenset[str]().union(*names)
 
 

@@ -15,6 +15,7 @@ from flujo.kernel.errors import StepFailed
 from flujo.kernel.programs import planned_name
 
 from .definitions import Definition, StepDefinition
+from .parameters import Parameter
 from .sandbox import NotRun, Variables
 from .templates import render
 from .texts import as_text
@@ -155,8 +156,21 @@ def _told(name: str, failure: StepFailed) -> Failure:
     return {"step": name, "type": failure.type, "message": failure.error}
 
 
-def _paths(definition: Definition, inputs: Mapping[str, Any], start_dir: str) -> dict[str, str]:
-    """Return the inputs that are paths, counted from where the run was started."""
-    names = (parameter.name for parameter in definition.parameters if parameter.format == "path")
-    given = {name: inputs[name] for name in names if isinstance(inputs.get(name), str)}
-    return {name: os.path.normpath(os.path.join(start_dir, path)) for name, path in given.items()}
+def _paths(definition: Definition, inputs: Mapping[str, Any], start_dir: str) -> dict[str, Any]:
+    """Return the inputs that are paths, or lists of them, counted from where the run was started."""
+
+    def read(parameter: Parameter, value: Any) -> Any:
+        if parameter.format == "path" and isinstance(value, str):
+            return os.path.normpath(os.path.join(start_dir, value))
+        if parameter.items is not None and isinstance(value, list):
+            items = parameter.items
+            return [read(items, each) for each in value] if _has_paths(items) else value
+        return value
+
+    with_paths = [each for each in definition.parameters if _has_paths(each) and each.name in inputs]
+    return {each.name: read(each, inputs[each.name]) for each in with_paths}
+
+
+def _has_paths(parameter: Parameter) -> bool:
+    """True if a parameter, or an item of it, is a path."""
+    return parameter.format == "path" or (parameter.items is not None and _has_paths(parameter.items))

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 OF_OTHER_SYSTEMS = {
-    **dict.fromkeys(("continueOn", "continue_on", "continue_on_error", "continue-on-error", "ignore_errors"),
+    **dict.fromkeys(("continueOn", "continue_on", "continue_on_error", "continue-on-error", "ignore_errors",
+                     "allow_failure", "allow-failure", "failure_allowed"),
                     "`on_error: continue`"),
+    **dict.fromkeys(("on_failure", "onFailure", "onError", "catch", "rescue"), "`on_error: …`"),
+    **dict.fromkeys(("register", "output", "result", "save_as"),
+                    "nothing: `steps.NAME.result` is what a step returns, and `outputs: {…}` what is made of it"),
+    **dict.fromkeys(("image", "container", "runs_on", "runs-on"),
+                    "`task: shell` with a command such as [docker, run, --rm, IMAGE, …]"),
+    "tags": "`labels: {…}` at the top level",
+    **dict.fromkeys(("notify", "notifications"), "a step with `task: notify`"),
     **dict.fromkeys(("needs", "after", "requires", "dependencies", "dependsOn", "depends"), "`depends_on: [STEP]`"),
     **dict.fromkeys(("when", "if", "only_if", "unless", "precondition", "preconditions"), "`condition: EXPRESSION`"),
     **dict.fromkeys(("foreach", "forEach", "matrix", "with_items", "loop", "parallel"),

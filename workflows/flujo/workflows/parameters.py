@@ -229,7 +229,11 @@ def _listed(types: Sequence[str]) -> str:
 
 
 def _hint(name: str, types: Sequence[str], value: Any) -> str:
-    """Return how to write what was meant by a text that came from a command line."""
+    """Return how to write what was meant by a text that came from a command line, or a list of `NAME=VALUE`."""
+    if isinstance(value, list) and types == ("object",):
+        pairs = [each.partition("=") for each in value if isinstance(each, str) and "=" in each]
+        named = ", ".join(f"{pair}: {json.dumps(text, ensure_ascii=False)}" for pair, _, text in pairs[:3])
+        return f"; write {{{named}}}" if value and len(pairs) == len(value) and len(named) <= 80 else ""
     if not isinstance(value, str) or "string" in types:
         return ""
     if "boolean" in types:

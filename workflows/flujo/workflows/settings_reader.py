@@ -16,6 +16,7 @@ from .reading import NodeReader, has_value, kind_of
 from .wording import shown
 
 WITHOUT_TIMEOUT = ("wait_signal", "sleep", "workflow")
+WITHOUT_RETRY = ("wait_signal", "sleep")
 """Tasks that wait for something else: how long an attempt of work may take says nothing about them."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -124,4 +125,6 @@ def _with(step: Node, defaults: dict[str, Node], keys: dict[str, Position]) -> N
         missing.pop("retry", None)
     if "task" in own and own["task"].value in WITHOUT_TIMEOUT:
         missing.pop("timeout", None)
+    if "task" in own and own["task"].value in WITHOUT_RETRY:
+        missing.pop("retry", None)
     return replace(step, value={**own, **missing}, keys={**step.keys, **{key: keys[key] for key in missing}})

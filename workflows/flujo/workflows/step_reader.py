@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from flujo.kernel.errors import DeclarationError
@@ -16,7 +16,7 @@ from .loop_reader import LoopReader
 from .other_systems import TASKS_OF_OTHER_SYSTEMS
 from .reading import NodeReader, kind_of
 from .registry import Task, Tasks
-from .settings_reader import WITHOUT_TIMEOUT
+from .settings_reader import WITHOUT_RETRY, WITHOUT_TIMEOUT
 from .step_order import StepOrder
 from .template_checks import TemplateChecks
 from .wording import unknown
@@ -63,6 +63,7 @@ class StepReader(NodeReader):
                 entries["timeout"].at, "a workflow has a `timeout` of its own, at the top of its file; write it there"
             )
         on_error, further = self._failures.on_error(node, before, name)
+        self._refuse_retry(task, entries, further is not None)
         condition = self._read_condition(entries.get("condition"), before, name)
         given = self._given(node, task)
         inputs = {each: value.plain() for each, (_, value) in given.items()}
@@ -94,6 +95,16 @@ class StepReader(NodeReader):
             repeat=repeat,
             outputs=outputs,
         )
+
+    def _refuse_retry(self, task: Task | None, entries: Mapping[str, Node], is_action: bool) -> None:
+        """Note that a step waits for something and is to be tried again, which no wait is."""
+        if task is None or task.name not in WITHOUT_RETRY:
+            return
+        told = f"no wait is tried again: `on_error` of task `{task.name}` says what follows when it was in vain"
+        if "retry" in entries and entries["retry"].value:
+            self._add(entries["retry"].at, told)
+        if is_action:
+            self._add(entries["on_error"].at, told)
 
     def _task(self, node: Node | None) -> Task | None:
         name = self._text(node, "`task`")
