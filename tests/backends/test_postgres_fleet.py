@@ -22,6 +22,7 @@ import pytest
 from anyio.abc import SocketStream, TaskGroup, TaskStatus
 
 import postgres_server
+from faults.machine import small_disk
 from flujo.backends import PostgresBackend
 from flujo.backends.postgres.connection import Connection
 from flujo.backends.postgres.url import parse
@@ -102,7 +103,7 @@ async def fleet(url: str, number: int, folder: Path, monkeypatch: pytest.MonkeyP
         for place in range(number):
             monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / f"host{place}"))
             kernels.append(
-                await stack.enter_async_context(Kernel(PostgresBackend(url), [steps, patient, twice, gated]))
+                await stack.enter_async_context(Kernel(PostgresBackend(url), [steps, patient, twice, gated, wordy]))
             )
         yield kernels
 
@@ -357,6 +358,105 @@ async def test_a_server_that_is_killed_again_and_again_loses_nothing(
     assert problems == []
     assert {run.token for run in runs} == {1}
     assert set(bodies.values()) == {1}
+
+
+@workflow()
+async def wordy(ctx: Context, name: str) -> str:
+    async def work() -> str:
+        bodies[f"{name}/{ctx_step}"] += 1
+        return name * 2000
+
+    for ctx_step in range(5):
+        await ctx.step(work, name=f"work{ctx_step}")
+    return name
+
+
+async def all_ended(kernel: Kernel, number: int) -> list[str]:
+    """What is wrong once so many runs have ended: with their results, their journals and the count of their bodies."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        results = [await kernel.result(f"r{each}") for each in range(number)]
+    runs = (await kernel.backend.list(RunFilter(), limit=1000)).runs
+    problems = [problem async for problem in _problems(kernel)]
+    problems += [] if results == [f"r{each}" for each in range(number)] else [f"results: {results}"]
+    problems += [f"{run.run_id} has changed hands" for run in runs if run.token != 1]
+    return problems + [f"the body {step} has run {count} times" for step, count in bodies.items() if count != 1]
+
+
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="needs PgBouncer")
+async def test_a_pooler_that_is_started_anew_loses_nothing(
+    own_server: postgres_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times under load: commits whose answers went with it are sent again and known again."""
+    pooler = postgres_server.Pooler(shutil.which("pgbouncer") or "", own_server)
+    pooler.start()
+    try:
+        async with fleet(postgres_server.new_store("", base=pooler.url), 2, tmp_path, monkeypatch) as kernels:
+            for number in range(20):
+                await kernels[number % 2].start(steps, {"name": f"r{number}"}, run_id=f"r{number}")
+            for _ in range(3):
+                pooler.stop()
+                await anyio.to_thread.run_sync(pooler.start)
+                await anyio.sleep(0.05)
+
+            assert await all_ended(kernels[0], 20) == []
+            assert all(reconnects(kernel) > 0 for kernel in kernels)
+    finally:
+        pooler.stop()
+
+
+def reconnects(kernel: Kernel) -> int:
+    """How often the connections of a kernel broke."""
+    backend = kernel.backend
+    assert isinstance(backend, PostgresBackend)
+    return backend._writer.reconnects + backend._reader.reconnects
+
+
+DISK_BYTES = 300 * 1024 * 1024
+
+
+@pytest.fixture
+def server_on_a_small_disk() -> Iterator[postgres_server.Server]:
+    """A server whose disk has no more than it needs, and what a test may fill."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        with small_disk(Path(folder) / "disk", DISK_BYTES) as place:
+            place.chmod(0o755)
+            server = postgres_server.Server(place, {**postgres_server.SETTINGS, "max_wal_size": "64MB"})
+            try:
+                server.start()
+                yield server
+            finally:
+                server.stop()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk")
+async def test_a_full_disk_stops_nothing_for_good(
+    server_on_a_small_disk: postgres_server.Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Commits are refused for want of space, and made once there is some: no run fails, and no body runs twice."""
+    filler = server_on_a_small_disk.folder / "filler"
+    url = postgres_server.new_store("", base=server_on_a_small_disk.url)
+    async with fleet(url, 1, tmp_path, monkeypatch) as (kernel,):
+        fill(filler)
+        async with anyio.create_task_group() as runs:
+            for number in range(40):
+                runs.start_soon(partial(kernel.run, wordy, {"name": f"r{number}"}, run_id=f"r{number}"))
+            with anyio.fail_after(PATIENCE_SECONDS):
+                while "No space left" not in caplog.text:  # noqa: ASYNC110 - the log tells nobody
+                    await anyio.sleep(0.02)
+            filler.unlink()
+
+        assert await all_ended(kernel, 40) == []
+
+
+def fill(filler: Path) -> None:
+    """Write until there is no space left on a disk."""
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 65536):
+            pass
 
 
 async def test_an_outage_of_three_leases_takes_no_run_away(
