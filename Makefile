@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: test-installs completion docs help setup demo test check fmt proto proto-release proto-clients clients bench bench-peers torture torture-disks torture-processes torture-requests torture-watches mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
+.PHONY: test-installs completion docs help setup demo test check fmt proto proto-release proto-clients clients bench bench-postgres bench-peers torture torture-disks torture-processes torture-requests torture-watches mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -75,6 +75,10 @@ bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting
 	$(BIN)/python bench/queries.py
 	$(BIN)/python bench/pruning.py
 	$(BIN)/python bench/dead_owners.py
+
+bench-postgres: $(VENV)/.dev ## the same on PostgreSQL: throughput, and what looks and listings cost beside a million runs
+	$(BIN)/python bench/postgres.py
+	$(BIN)/python bench/postgres_history.py
 
 bench-peers: $(VENV)/.dev ## do the same work on flujo and on other engines, from the package index: make bench-peers ARGS='--rounds 5'
 	$(BIN)/python bench/peers.py $(ARGS)

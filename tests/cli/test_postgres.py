@@ -216,7 +216,8 @@ def test_a_host_that_drains_interrupts_nothing(
     ledger = folder / "ledger"
     (folder / "slow.yaml").write_text(SLOW.replace("LEDGER", str(ledger)).replace("GO", str(folder / "go")))
     address = servers[0].address
-    kernel = json.loads(flujoctl("ping", "--server", address, "-o", "json").out)["kernel"]
+    answer = flujoctl("ping", "--server", address, "-o", "json").out
+    kernel = json.loads(answer)["kernel"]
     assert flujoctl("run", "ask.yaml", "--id", "ask", "--no-wait", "--server", address).code in (0, 7)
     following = started("slow.yaml", address, folder)
     wait_until(ledger.exists)
@@ -235,6 +236,7 @@ def test_a_host_that_drains_interrupts_nothing(
 
     assert state_of(flujoctl, store, kernel) == ("closed", 0)
     assert "asked to drain" in told
+    assert SECRET not in answer + told
     assert ledger.read_text().split() == ["began", "after"]
     assert [step["interruptions"] for step in slow["steps"]] == [0, 0]
 
