@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from server.harness import Through
+from server.certificates import make_certificates
+from server.harness import WAYS, Through
 
 LONGEST = 50
 """Characters of a path in which there is still room for the names of our sockets; macOS has longer ones."""
@@ -50,7 +51,17 @@ def address(folder: Path) -> str:
     return f"unix:{folder}/s"
 
 
-@pytest.fixture(params=["kernel", "client"])
-def through(request: pytest.FixtureRequest, address: str) -> Through:
-    """The two ways to the same runs: the kernel itself, and a client of a server of that kernel."""
-    return Through(request.param, address)
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with certificates of an authority, a server and a client, made once: openssl takes its time."""
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder)
+    return folder
+
+
+@pytest.fixture(params=WAYS)
+def through(request: pytest.FixtureRequest, folder: Path) -> Through:
+    """Every way to the same runs: the kernel itself, and clients of a server of that kernel."""
+    needs_certificates = request.param == WAYS[-1]
+    made = request.getfixturevalue("certificates") if needs_certificates else folder
+    return Through(request.param, folder, made)

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
 from grpc import aio
 
-from flujo.client import Client
+from flujo.client import Client, Credentials
 from flujo.kernel import Kernel, Runs
 from flujo.kernel.errors import FlujoError
-from flujo.server import listening, serve
+from flujo.server import Security, listening, serve
 from flujo.server.guard import Guard
+from flujo.server.tokens import Role, add_token
 from flujo.v1 import run_service_pb2_grpc, system_service_pb2_grpc
 
 
 @asynccontextmanager
-async def served(kernel: Kernel, address: str, **options: Any) -> AsyncIterator[None]:
-    """An open kernel has a server inside the block."""
+async def served(kernel: Kernel, address: str, **options: Any) -> AsyncIterator[str]:
+    """An open kernel has a server inside the block, at this address, in which a port 0 has become another one."""
     async with anyio.create_task_group() as group:
-        await group.start(lambda **task: serve(kernel, address, **options, **task))
-        yield
+        yield await group.start(lambda **task: serve(kernel, address, **options, **task))
         group.cancel_scope.cancel()
 
 
@@ -46,11 +47,16 @@ async def both(kernel: Kernel, address: str) -> AsyncIterator[tuple[Kernel, Clie
         yield kernel, client
 
 
+WAYS = ("kernel", "unix socket", "TCP with a token", "TLS with certificates")
+"""Ways to the runs of a kernel: itself, and clients of its server."""
+
+
 class Through(NamedTuple):
-    """One of the two ways to the runs of a kernel."""
+    """One of the ways to the runs of a kernel. `folder` is of the test, `certificates` are made once for all."""
 
     way: str
-    address: str
+    folder: Path
+    certificates: Path
 
     @asynccontextmanager
     async def __call__(self, kernel: Kernel) -> AsyncIterator[Runs]:
@@ -58,9 +64,43 @@ class Through(NamedTuple):
         if self.way == "kernel":
             async with kernel:
                 yield kernel
-        else:
-            async with both(kernel, self.address) as (_, client):
-                yield client
+            return
+        address, security, credentials = self._terms()
+        async with (
+            kernel,
+            served(kernel, address, security=security) as bound,
+            Client(bound, credentials=credentials) as client,
+        ):
+            yield client
+
+    @property
+    def principal(self) -> str | None:
+        """Who the caller is for the server, which stands in events."""
+        return {"TCP with a token": "ci", "TLS with certificates": "ada"}.get(self.way)
+
+    def _terms(self) -> tuple[str, Security, Credentials]:
+        """Where the server listens and what keeps others out of it, and what a client shows that may do all."""
+        made = self.certificates
+        match self.way:
+            case "unix socket":
+                return f"unix:{self.folder}/s", Security(), Credentials()
+            case "TCP with a token":
+                tokens = self.folder / "tokens.json"
+                token = add_token(tokens, "ci", Role.ADMIN, 1, lambda size: b"7" * size)
+                return ANY_PORT, Security(tokens=tokens, allow_definitions=True), Credentials(token=token)
+            case _:
+                security = Security(
+                    certificate=made / "server.pem",
+                    key=made / "server.key",
+                    client_ca=made / "ca.pem",
+                    client_role=Role.ADMIN,
+                    allow_definitions=True,
+                )
+                shown = Credentials(ca=made / "ca.pem", certificate=made / "client.pem", key=made / "client.key")
+                return ANY_PORT, security, shown
+
+
+ANY_PORT = "tcp://127.0.0.1:0"
 
 
 class CountingGuard(Guard):

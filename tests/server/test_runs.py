@@ -1,7 +1,8 @@
-"""What can be done with runs (flujo.kernel.Runs), the same through a kernel and through a client of its server.
+"""What can be done with runs (flujo.kernel.Runs), the same through a kernel and through clients of its server: on a
+unix socket, over TCP with a token, and over TLS with certificates of both.
 
-Every test here runs twice. What a caller sees must not tell which of the two it holds; test_same.py compares the
-answers of both word for word."""
+Every test here runs four times. What a caller sees must not tell what it holds; test_same.py compares the answers word
+for word."""
 
 from __future__ import annotations
 
@@ -804,7 +805,7 @@ async def test_cancelling_is_safe_to_repeat(through: Through) -> None:
         assert (await handle.wait()).status is RunStatus.CANCELLED
         assert await runs.cancel("r") is CancelOutcome.ALREADY_FINISHED
         (asked,) = [event.fact for event in await runs.events("r") if event.type == "cancel_requested"]
-        assert asked == CancelRequested("enough", "ann")
+        assert asked == CancelRequested("enough", "ann", principal=through.principal)
 
 
 async def test_a_run_that_nobody_runs_is_cancelled_at_once(through: Through) -> None:
