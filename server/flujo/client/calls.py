@@ -51,6 +51,13 @@ OPTIONS = (
 )
 
 
+class ConnectionCutError(ServerUnreachableError):
+    """The connection ended after a request was sent: the server may have done what was asked, or not."""
+
+
+_NOT_SENT = ("failed to connect", "no such file", "connection refused")
+"""What gRPC says when there was no connection to send a request over."""
+
 SILENT = "nothing has come from it for too long"
 """What is wrong with a connection that was given up."""
 
@@ -153,11 +160,16 @@ class Calls:
         match error.code():
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
                 # gRPC wraps the one thing that matters: `… last error: …: connect failed: … error: No such file or …`
-                return ServerUnreachableError(self.address.text, problem.rpartition("error: ")[2])
+                kind = ServerUnreachableError if _was_not_sent(problem) else ConnectionCutError
+                return kind(self.address.text, problem.rpartition("error: ")[2])
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return CallTimeoutError(call, seconds)
             case code:
                 return CallFailedError(call, code.name, problem)
+
+
+def _was_not_sent(problem: str) -> bool:
+    return any(sign in problem.lower() for sign in _NOT_SENT)
 
 
 def _channel(address: ServerAddress, credentials: Credentials) -> aio.Channel:

@@ -2,7 +2,8 @@
 
 Every call returns and raises what the kernel's does. The calls that follow a run (`watch`, `wait`, `result`) continue
 after a restart of the server, as long as one answers again within `reconnect_seconds`. Other calls fail at once when no
-server answers; repeat them with the same `request_id`.
+server answers. One whose connection is cut meanwhile is sent again if it is carried out once all the same: it reads, or
+has a `request_id`, or starts a run.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ from flujo.v1 import (
 from flujo.v1.payload_pb2 import PAYLOAD_PART_FACT, Payload, PayloadPart
 
 from .addresses import ServerAddress
-from .calls import Calls
+from .calls import Calls, ConnectionCutError
 from .credentials import NO_CREDENTIALS
 from .credentials import Credentials as Credentials
 from .many_runs import ManyRuns
@@ -88,6 +89,7 @@ from .reconnecting import (
     SILENCE_SECONDS,
     ReconnectDeadline,
     SilentError,
+    is_repeatable,
     next_message,
     positive_seconds,
     silence_seconds,
@@ -562,7 +564,22 @@ class Client(ManyRuns, StoreKeeping):
     # -- calling ------------------------------------------------------------------------------------------------
 
     async def _call(self, method: Any, request: Any) -> Any:
-        return await self._calls.unary(method, request, seconds=self._call_seconds)
+        """Return the answer to a request. One that is carried out once however often it is sent is sent again when its
+        connection was cut, as soon as a server answers again, for as long as a call may take."""
+        name = type(request).__name__.removesuffix("Request")
+        deadline = ReconnectDeadline(min(self._call_seconds, self._reconnect_seconds))
+        try:
+            return await self._calls.unary(method, request, seconds=self._call_seconds)
+        except ConnectionCutError as cut:
+            if not is_repeatable(name, request):
+                raise
+            gone: Exception = cut
+        while True:
+            await self._reconnect(deadline, gone)
+            try:
+                return await self._calls.unary(self._open.method(name), request, seconds=self._call_seconds)
+            except GONE as error:
+                gone = error
 
     async def _state(self, answer: Any) -> WorkflowState:
         """Return the state in an answer in RUN_VIEW_FULL, with the values that were left out of it."""

@@ -32,6 +32,23 @@ GONE = (ServerUnreachableError, ServerStoppingError, ServerBusyError, CallTimeou
 """What a call raises that may succeed later: no server answers, it is closing or busy, or the call timed out."""
 
 
+READS = frozenset(
+    (
+        *("GetRun", "ListRuns", "CountRuns", "GetStats", "ListSteps", "ListEvents", "ExplainRun", "GetSystemInfo"),
+        *("ListWorkflows", "GetWorkflow", "ValidateWorkflow", "DiffRun", "ListTasks"),
+    )
+)
+"""Methods that change nothing."""
+
+
+def is_repeatable(name: str, request: Any) -> bool:
+    """True for a request that is carried out once however often it is sent: what it says is how it is known again."""
+    if name in READS or name == "PutWorkflow":
+        return True
+    has_request_id: bool = hasattr(request, "request_id") and bool(request.request_id)
+    return has_request_id or (name == "StartRun" and bool(request.run_id))
+
+
 class SilentError(ServerUnreachableError):
     """Nothing has come over the connection of a watch for too long."""
 

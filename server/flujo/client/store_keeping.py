@@ -77,6 +77,10 @@ class Opened(NamedTuple):
     system: system_service_pb2_grpc.SystemServiceStub
     workflows: workflow_service_pb2_grpc.WorkflowServiceStub
 
+    def method(self, name: str) -> Any:
+        """Return a method of this connection, of whichever service."""
+        return next(getattr(stub, name) for stub in self[1:] if hasattr(stub, name))
+
     @classmethod
     def over(cls, calls: Calls) -> Opened:
         """Return the services at the other end of a connection."""
