@@ -204,12 +204,13 @@ async def test_the_finer_retries_of_the_docs_look_at_codes(tmp_path: Path, uploa
     assert state.status == ("completed" if upload == "exit 3" else "failed")
 
 
+@pytest.mark.parametrize("name", ["polling", "polling in a graph"])
 @pytest.mark.parametrize(("ready", "status"), [(3, "completed"), (99, "failed")])
-async def test_the_polling_of_the_docs_waits_for_its_result(tmp_path: Path, ready: int, status: str) -> None:
+async def test_the_polling_of_the_docs_waits_for_its_result(tmp_path: Path, name: str, ready: int, status: str) -> None:
     """And gives up in the end."""
-    (text,) = [text for _, text in blocks() if text.startswith("name: polling\n")]
+    (text,) = [text for _, text in blocks() if text.startswith(f"name: {name}\n")]
     workflow = load_workflow(text.replace("max: 50", "max: 4").replace("100ms", "1ms"), workspace=tmp_path)
-    commands(tmp_path, status=f'echo >> n; [ "$(wc -l < n)" -lt {ready} ] && echo busy || echo ready')
+    commands(tmp_path, prepare="exit 0", status=f'echo >> n; [ "$(wc -l < n)" -lt {ready} ] && echo busy || echo ready')
 
     async with Kernel(InMemoryBackend(), workflows=[workflow]) as kernel:
         await kernel.start(workflow, run_id="r")
