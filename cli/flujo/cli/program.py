@@ -131,8 +131,10 @@ def _refuse(error: click.ClickException, arguments: Sequence[str], session: Sess
     message = " ".join(error.format_message().split())
     if isinstance(error, click.BadParameter) and (meant := nearest_choice(error)) is not None:
         message = f"{message.removesuffix('.')}; did you mean {meant!r}?"
-    if isinstance(error, click.NoSuchOption) and (meant := nearest_status(error)) is not None:
-        message = f"No such option {error.option_name!r}; did you mean '{meant}'?"
+    if isinstance(error, click.NoSuchOption):  # each release of click words it in another way
+        status = nearest_status(error)
+        near = " or ".join([status] if status is not None else sorted(error.possibilities or ()))
+        message = f"No such option {error.option_name!r}" + (f"; did you mean {near}?" if near else "")
     if tell(session, usage_code(error), message, fields) and isinstance(error, click.UsageError):
         say(f"try: {hint}")
     return USAGE
