@@ -98,3 +98,17 @@ def test_a_watch_of_a_run_that_no_process_runs_ends(flujoctl: Flujoctl) -> None:
     assert watched.code == 7
     assert watched.err == "no process runs run r\ntry: flujoctl resume r\n"
     assert flujoctl("wait", "r").code == 7
+
+
+def test_explain_names_the_signal_also_where_nobody_runs_the_run(folder: Path, flujoctl: Flujoctl) -> None:
+    """Whoever looks at it need not resume it first to see what it waits for."""
+    (folder / "gate.yaml").write_text("name: gate\nsteps: [{name: ask, task: wait_signal, inputs: {signal: go}}]\n")
+    flujoctl("run", "gate.yaml", "--id", "r", "--no-wait", "-q")
+
+    told = flujoctl("explain", "r")
+
+    assert [line.strip() for line in told.out.splitlines()[1:]] == [
+        "no process runs it",
+        "step 'ask' waits for the signal 'go'",
+    ]
+    assert told.err.splitlines() == ["try: flujoctl resume r", "try: flujoctl signal r go"]

@@ -137,7 +137,7 @@ def explain(
     elif state.status is RunStatus.PAUSED:
         reasons = [_paused(state)]
     elif state.unowned:
-        reasons = [_unowned(state, known, obstacle)]
+        reasons = [_unowned(state, known, obstacle), *_awaited_signals(state, now)]
     elif is_queued:
         text = "it waits for a free slot: the limit on concurrent runs is reached"
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
@@ -382,6 +382,13 @@ def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:
         return Reason(Why.SIGNAL, text, step.name, step.until, [command])
     text = f"step {step.name!r} sleeps and goes on {_when(step.until, now)}"
     return Reason(Why.TIMER, text, step.name, step.until, [f"flujoctl watch {state.run_id}"])
+
+
+def _awaited_signals(state: WorkflowState, now: int) -> Iterator[Reason]:
+    """What a run waits for that somebody may send it at any time, also while no process runs it."""
+    for step in state.open_steps():
+        if step.status is StepStatus.WAITING and step.signal is not None:
+            yield _waiting(state, step, now)
 
 
 def _untaken(state: WorkflowState, names: Collection[str]) -> Iterator[Reason]:
