@@ -230,16 +230,13 @@ async def last_position(connection: Connection) -> int:
 
 
 async def changes(after: int, limit: int, connection: Connection) -> list[Change]:
-    """Return events of all runs behind a position, in order; raises Damaged."""
+    """Return events of all runs behind a position, in order."""
     give_up_at = time.monotonic() + UNSAFE_SECONDS
     while True:
         found = [tuple(row) for row in await connection.fetch(journal.CHANGES, after, limit)]
         safe = list(itertools.takewhile(itemgetter(1), found))
         if safe or not found or time.monotonic() >= give_up_at:
-            return [
-                Change(position, run_id, uid, rows.event_of(run_id, uid, columns))
-                for position, _, run_id, uid, *columns in safe
-            ]
+            return [rows.change_of(position, run_id, uid, columns) for position, _, run_id, uid, *columns in safe]
         await anyio.sleep(_UNSAFE_PAUSE_SECONDS)
 
 

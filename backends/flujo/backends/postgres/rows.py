@@ -11,7 +11,7 @@ from typing import Any
 
 from flujo.backends import row_checksums
 from flujo.backends.payloads import digest_of
-from flujo.kernel.backend import FIXED_COLUMNS, EventRow, Posted, Request, RunSummary, StoredDefinition
+from flujo.kernel.backend import FIXED_COLUMNS, Change, EventRow, Posted, Request, RunSummary, StoredDefinition
 from flujo.kernel.errors import CorruptStoreError
 from flujo.kernel.state import RunStatus
 
@@ -153,6 +153,14 @@ def journal_of(
     if len(found) < min(limit, last - after_seq):
         raise Damaged(f"event {after_seq + len(found) + 1} of run {run_id!r} is missing")
     return found
+
+
+def change_of(position: int, run_id: str, uid: str, columns: Sequence[Any]) -> Change:
+    """Return an event of any run, with its damage."""
+    try:
+        return Change(position, run_id, uid, event_of(run_id, uid, columns))
+    except Damaged as error:
+        return Change(position, run_id, uid, _new(EventRow, tuple(columns)[:6]), str(error))
 
 
 def definition_values(definition: StoredDefinition) -> tuple[Any, ...]:

@@ -131,9 +131,12 @@ def journal_of(summary: RunSummary, after_seq: int, rows: Sequence[Sequence[Any]
 
 
 def change_of(row: Sequence[Any]) -> Change:
-    """Return the event of any run in a row of its position, the id and uid of its run, and EVENT; raises DamagedRow."""
+    """Return the event of any run in a row of its position, the id and uid of its run, and EVENT, with its damage."""
     position, run_id, uid, *columns = row
-    return Change(position, run_id, uid, _event_in(columns, of_uid(uid), run_id))
+    try:
+        return Change(position, run_id, uid, _event_in(columns, of_uid(uid), run_id))
+    except DamagedRow as error:
+        return Change(position, run_id, uid, _new(EventRow, columns[:6]), str(error))
 
 
 def _event_in(columns: Sequence[Any], run: int, run_id: str) -> EventRow:

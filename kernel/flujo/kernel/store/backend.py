@@ -243,6 +243,10 @@ class Change(NamedTuple):
     uid: str
     row: EventRow
 
+    damage: str | None = None
+    """Why `row` is not what was written, and must not be used. It is handed on all the same, so that a page of nothing
+    but damage does not look like the end."""
+
 
 class Due(NamedTuple):
     """Runs of one kernel whose time has come, soonest first, and the instant of the next one behind them, if any."""
@@ -461,7 +465,8 @@ class StateBackend(ABC):
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
         """Return up to `limit` events of all runs with a position > `after`, in the order in which they became durable,
-        which for each run is that of its journal. Events of runs that were removed or are damaged are left out.
+        which for each run is that of its journal. Events of runs that were removed are left out; those of damaged runs
+        are left out or have a `damage`.
 
         What is returned next never stands before what was returned once: an event that is committed later has a higher
         position."""

@@ -8,6 +8,7 @@ changes of a run; what changes, such as its status, would make a run come and go
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
@@ -15,13 +16,15 @@ import anyio
 
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
-from flujo.kernel.errors import InvalidNameError, RunNotFoundError, UnknownEventError
+from flujo.kernel.errors import CorruptStoreError, InvalidNameError, RunNotFoundError, UnknownEventError
 from flujo.kernel.journal import events
 from flujo.kernel.journal.events import KINDS, Event, EventRow, UnknownFact
 from flujo.kernel.journal.summaries import RunSummary
 
 from .backend import Change, StateBackend
 from .filters import Instant, check_instant, check_labels, check_text
+
+logger = logging.getLogger("flujo.kernel")
 
 BATCH = 64
 """How many events a piece of a watch holds at most."""
@@ -209,9 +212,14 @@ class _Runs:
         self._backend = backend
         self._wanted = wanted
         self._workflows: dict[str, str | None] = {}  # by uid; None for a run that is not wanted
+        self._damaged: set[str] = set()  # the uids of the runs that were told of
 
     async def event(self, change: Change, types: frozenset[str]) -> RunEvent | None:
-        """Return the event of a change, if that and its run are wanted."""
+        """Return the event of a change, if that and its run are wanted. What is damaged is left out, and logged: it is
+        no reason to stop following all others."""
+        if change.damage is not None:
+            self._leave_out(change, change.damage)
+            return None
         if types and change.row.type not in types:
             return None
         if change.uid not in self._workflows:
@@ -223,9 +231,23 @@ class _Runs:
             return None
         return RunEvent(change.run_id, change.uid, workflow, _decoded(change.row), str(change.position))
 
+    def _leave_out(self, change: Change, problem: str) -> None:
+        if change.uid not in self._damaged:
+            self._damaged.add(change.uid)
+            logger.error(
+                "%s: a watch of runs leaves out what is damaged of run %s: %s; try: flujoctl db check",
+                self._backend.url,
+                change.run_id,
+                problem,
+                extra={"run_id": change.run_id},
+            )
+
     async def _workflow(self, change: Change) -> str | None:
         try:
             run = await self._backend.load(change.run_id)
         except RunNotFoundError:
+            return None
+        except CorruptStoreError as error:
+            self._leave_out(change, error.problem)
             return None
         return run.workflow if run.uid == change.uid and self._wanted.fits(run) else None
