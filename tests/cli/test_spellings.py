@@ -196,6 +196,23 @@ def test_file_path_is_a_word_for_path(folder: Path, flujoctl: Flujoctl) -> None:
     assert output_of(flujoctl("run", "w.yaml", "-o", "json")) == {"text": "onetwo", "data": [1]}
 
 
+def test_output_file_is_a_word_for_the_path_of_what_is_written(folder: Path, flujoctl: Flujoctl) -> None:
+    """A template as any other."""
+    (folder / "w.yaml").write_text(
+        "name: w\nparams: {name: x y}\nsteps:\n"
+        "  - {name: w, task: write_file, inputs: {output_file: '{{ args.name }}.txt', content: one}}\n"
+        "  - {name: a, task: append_file, inputs: {output_file: '{{ args.name }}.txt', content: two}}\n"
+        "  - {name: r, task: read_file, inputs: {path: x y.txt}}\n"
+        "  - {name: j, task: write_json, inputs: {output_file: a.json, data: [1]}}\n"
+        "  - {name: k, task: read_json, inputs: {path: a.json}}\n"
+        "  - {name: y, task: write_yaml, inputs: {output_file: a.yaml, data: [1]}}\n"
+        "  - {name: z, task: read_yaml, inputs: {path: a.yaml}}\n"
+        "outputs: {text: '{{ steps.r.result }}', data: '{{ steps.k.result.data + steps.z.result.data }}'}\n"
+    )
+
+    assert output_of(flujoctl("run", "w.yaml", "-o", "json")) == {"text": "onetwo", "data": [1, 1]}
+
+
 def test_words_of_other_engines_for_what_a_command_takes(folder: Path, flujoctl: Flujoctl) -> None:
     """`output_file`, `cwd` and `input` of a command."""
     (folder / "w.yaml").write_text(

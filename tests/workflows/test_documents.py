@@ -26,6 +26,10 @@ def problems_of(text: str) -> list[str]:
     return [str(problem) for problem in raised.value.problems]
 
 
+SPREAD = "\"{{ ['…', *NAME] }}\" puts the items of a list among others"
+"""What an alias without an anchor may be meant as."""
+
+
 @pytest.mark.parametrize(
     ("scalar", "value"),
     [
@@ -100,8 +104,8 @@ def test_an_alias_repeats_a_value_where_it_is_used() -> None:
         ("a: 1e999\n", ["f:1:4: 1e999 is a larger number than can be recorded; quote it if it is text"]),
         ("a: 99999999999999999999\n",
          ["f:1:4: 99999999999999999999 is a larger number than can be recorded; quote it if it is text"]),
-        ("a: &a [*a]\n", ["f:1:8: there is no complete `&a` before this alias"]),
-        ("a: *b\n", ["f:1:4: there is no complete `&b` before this alias"]),
+        ("a: &a [*a]\n", [f"f:1:8: there is no complete `&a` before this alias; {SPREAD.replace('NAME', 'a')}"]),
+        ("a: *b\n", [f"f:1:4: there is no complete `&b` before this alias; {SPREAD.replace('NAME', 'b')}"]),
         ("a: [b\nc: d\n", ["f:2:2: this is not YAML: did not find expected ',' or ']'"]),
         ("a: b: c\n", ["f:1:5: this is not YAML: mapping values are not allowed in this context; "
                          "quote the text that holds `: `, or write it below a `|`"]),

@@ -226,7 +226,8 @@ class _Builder:
     def _repeated(self, alias: yaml.AliasEvent, at: Position) -> Node:
         node = self._anchored.get(str(alias.anchor))
         if node is None:
-            self._stop(alias, f"there is no complete `&{alias.anchor}` before this alias")
+            spread = f"\"{{{{ ['…', *{alias.anchor}] }}}}\" puts the items of a list among others"
+            self._stop(alias, f"there is no complete `&{alias.anchor}` before this alias; {spread}")
         self._count(alias, node.size)
         return replace(node, at=at)
 

@@ -17,7 +17,7 @@ from flujo.workflows.blocking import may_block
 from flujo.workflows.documents import Problems, read_document
 from flujo.workflows.registry import TaskCall, task
 
-from .files import FILE, FILE_PATH, OUTSIDE, TEXT, WRITTEN, inside, read_text, written
+from .files import FILE, FILE_PATH, OUTPUT_FILE, OUTSIDE, TEXT, WRITTEN, inside, read_text, written
 
 _READ = {"type": "object", "properties": {"path": {"type": "string"}, "data": {}}}
 
@@ -59,7 +59,7 @@ async def read_yaml(call: TaskCall) -> dict[str, Any]:
 @task(
     "write_json",
     inputs={**_WRITING, "indent": {"type": "integer", "minimum": 0, "maximum": 16, "default": 2}},
-    spellings=FILE,
+    spellings=OUTPUT_FILE,
     result=WRITTEN,
 )
 async def write_json(call: TaskCall) -> dict[str, Any]:
@@ -69,7 +69,7 @@ async def write_json(call: TaskCall) -> dict[str, Any]:
     return await written(call, f"{text}\n")
 
 
-@task("write_yaml", inputs=_WRITING, spellings=FILE, result=WRITTEN)
+@task("write_yaml", inputs=_WRITING, spellings=OUTPUT_FILE, result=WRITTEN)
 async def write_yaml(call: TaskCall) -> dict[str, Any]:
     """Write `data` to a file as YAML, its keys in their order; return {path, size}."""
     dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

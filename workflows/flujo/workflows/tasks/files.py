@@ -78,6 +78,9 @@ OUTSIDE: Keywords = {"allow_outside": {"type": "boolean", "default": False}}
 FILE = {"file": "path", "file_path": "path"}
 """The words for `path` in the files of other engines."""
 
+OUTPUT_FILE = {**FILE, "output_file": "path"}
+"""The same for what is written."""
+
 WRITTEN = {"type": "object", "properties": {"path": {"type": "string"}, "size": {"type": "integer"}}}
 """What a task returns that has written a file: its absolute path, and its size in bytes."""
 
@@ -104,7 +107,10 @@ async def read_file(call: TaskCall) -> Any:
 
 
 @task(
-    "write_file", inputs={**FILE_PATH, **TEXT, **OUTSIDE, "content": {"required": True}}, spellings=FILE, result=WRITTEN
+    "write_file",
+    inputs={**FILE_PATH, **TEXT, **OUTSIDE, "content": {"required": True}},
+    spellings=OUTPUT_FILE,
+    result=WRITTEN,
 )
 async def write_file(call: TaskCall) -> dict[str, Any]:
     """Write a file, and the folders it needs; return {path, size}. Anything but text is written as JSON."""

@@ -20,6 +20,7 @@ from flujo.workflows.texts import as_text
 from .files import (
     FILE,
     FILE_PATH,
+    OUTPUT_FILE,
     OUTSIDE,
     TEXT,
     WRITTEN,
@@ -45,7 +46,7 @@ _MOVED = {"type": "object", "properties": {"source": {"type": "string"}, "destin
 @task(
     "append_file",
     inputs={**FILE_PATH, "content": {"required": True}, **TEXT, **OUTSIDE},
-    spellings=FILE,
+    spellings=OUTPUT_FILE,
     result=WRITTEN,
 )
 async def append_file(call: TaskCall) -> dict[str, Any]:
