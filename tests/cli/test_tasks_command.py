@@ -41,11 +41,12 @@ def test_a_result_and_other_spellings_are_shown(flujoctl: Flujoctl) -> None:
     """What the fields of a result are, and which words stand for an input as well."""
     shown = flujoctl("tasks", "write_json").out
     told = json.loads(flujoctl("tasks", "write_json", "-o", "json").out)
+    words = ("file", "file_path", "output_file")
 
     assert "\nit returns an object: path (string), size (integer)\n" in shown
-    assert shown.endswith("\n`file` is another word for `path`\n`file_path` is another word for `path`\n")
+    assert shown.endswith("\n" + "".join(f"`{word}` is another word for `path`\n" for word in words))
     assert told["result"]["properties"] == {"path": {"type": "string"}, "size": {"type": "integer"}}
-    assert told["spellings"] == {"file": "path", "file_path": "path"}
+    assert told["spellings"] == dict.fromkeys(words, "path")
     assert "any further inputs are taken as well" in flujoctl("tasks", "noop").out
 
 
