@@ -75,6 +75,8 @@ ROWS = {
     "doctor": Row("doctor", "doctor gate", 2, "unexpected extra argument"),
     "serve": Row("serve --help", "serve absent.yaml", 3, "absent.yaml", prints_json=False),
     "workflows": Row("workflows", "workflows nothing", 3, "nothing"),
+    "publish": Row("publish spare-{n}.yaml", "publish absent.yaml", 3, "absent.yaml"),
+    "unpublish": Row("unpublish spare-{n}", "unpublish nothing", 3, "nothing"),
     "ping": Row("ping", "ping --server unix:absent.sock", 5, "absent.sock"),
     "token create": Row("token create ada-{n} --role viewer", "token create eve --role king", 2, "king"),
     "token list": Row("token list", "token list more", 2, "unexpected extra argument"),
@@ -95,7 +97,11 @@ WITHOUT_A_SERVER = {
 }
 """Commands that are about files, or about a store itself. What they do is no server's business."""
 
-ONLY_WITH_A_SERVER = {"workflows", "ping"}
+ONLY_WITH_A_SERVER = {"workflows", "ping", "publish", "unpublish"}
+
+OF_A_FLEET = {"hosts", "drain"}
+"""Commands for kernels on many hosts. tests/cli/test_postgres.py has their tables, their JSON and their errors; a store
+on one host refuses them."""
 
 WAITERS = ("asked", "held", "doomed")
 SPARE = ("old", "aged", "cleaned", "seen", "lens-aged")
@@ -118,7 +124,18 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 def test_every_command_of_the_parser_is_in_the_table() -> None:
     """And nothing else is."""
-    assert set(leaves(program)) == set(ROWS)
+    assert set(leaves(program)) == {*ROWS, *OF_A_FLEET}
+
+
+@pytest.mark.parametrize("call", ["hosts", "drain nobody"])
+def test_a_command_for_many_hosts_says_so_on_one(call: str, place: Flujoctl) -> None:
+    """In a line, for people and for programs."""
+    ended = place(*call.split())
+    told = place(*call.split(), "-o", "json")
+
+    assert (ended.code, ended.out) == (5, "")
+    assert re.match(r"error\[[a-z-]+\]: ", ended.err)
+    assert json.loads(told.err)["error"]["exit_code"] == 5
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +147,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
     numbers = range(1, CALLS + 1)
+    for n in numbers:
+        (folder / f"spare-{n}.yaml").write_text(f"name: spare-{n}\nsteps: [{{name: a, task: noop}}]\n")
     lines = ["run plenty.yaml --id gone", "export gone --to gone.json", "delete gone", "run plenty.yaml --id done"]
     lines += [
         "run failing.yaml --id failed",
@@ -213,7 +232,11 @@ def served(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        yield folder, json.loads(server.stdout.readline())["address"]
+        address = json.loads(server.stdout.readline())["address"]
+        for n in range(1, CALLS + 1):
+            publish = [*command[:3], "publish", f"spare-{n}.yaml", "-q", "--server", address]
+            subprocess.run(publish, env=environment, cwd=folder, check=True, capture_output=True)
+        yield folder, address
         server.terminate()
 
 

@@ -146,6 +146,8 @@ def test_this_test_knows_every_command_that_shows_something() -> None:
         "reject",
         "graph",
         "schema",
+        "hosts",
+        "drain",
     }
     on_a_terminal_only = {"logs"}
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_what_a_server_said_is_told_to_those_who_go_on(server: LocalServer, runs
 
     results = runs.results(f"{step({'url': f'{server.url}/a'}, on_error='continue')}\n- {after}")
 
-    told = f'HTTPStatusError: GET {server.url}/a answered 422 Unprocessable Entity: {{"error": "too long"}}'
+    told = f'HTTPStatusError: GET {server.url}/a answered 422 {HTTPStatus(422).phrase}: {{"error": "too long"}}'
     assert results["after"] == told
 
 
