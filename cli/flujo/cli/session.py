@@ -94,8 +94,8 @@ class Session:
         option, value = ("--server", self.server) if self.server is not None else ("--store", self.store)
         is_addressed = any(f"{each} " in hint for each in ("--server", "--store", "--listen"))
         is_addressed |= hint.startswith(("flujoctl serve ", "flujoctl token "))  # where the server runs
-        if value is None or "flujoctl " not in hint or is_addressed:
-            return hint
+        if value is None or "flujoctl " not in hint.partition("  # ")[0] or is_addressed:
+            return hint  # or the command is another one, as `rm FILE  # room for this: flujoctl prune`
         from shlex import quote
 
         from flujo.kernel.errors import without_password

@@ -7,11 +7,11 @@ cancellation from outside passes through, and so does KeyboardInterrupt."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import iscoroutine
+from types import coroutine
 from typing import Any, NamedTuple, cast
 
 import anyio
@@ -25,7 +25,7 @@ from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import Failure
 from flujo.kernel.values import FLATTER
 
-from .current_attempt import Attempt, Wait, enter_attempt, leave_attempt
+from .current_attempt import Attempt, Wait, enter_attempt
 from .leaving import running_program
 
 Body = Callable[[], Any]
@@ -85,12 +85,15 @@ async def run_attempt(
     """Run the body of an attempt whose start is durable, and return what came of it. A plain function takes one of
     `threads`, which are the kernel's own: those of anyio are left to the application."""
     is_async, codec, _, timeout_seconds, _ = terms
-    token, before = enter_attempt(attempt), copy_context()
+    work = body
+    if timeout_seconds is not None:
+        work = partial(_within, timeout_seconds, body)
+    elif not is_async:
+        work = partial(_in_thread, body, threads)
+    context = copy_context()
+    context.run(enter_attempt, attempt)
     try:
-        if is_async and timeout_seconds is None:
-            value = await body()
-        else:
-            value = await (_in_thread(body, threads) if timeout_seconds is None else _within(timeout_seconds, body))
+        value = await _apart(context, work)
         return value if isinstance(value, Wait) else _new(Completed, codec.exchange(value))
     except BaseException as error:
         if is_a(error, KeyboardInterrupt) or (is_a(error, GeneratorExit) and _is_being_closed(attempt)):
@@ -98,15 +101,33 @@ async def run_attempt(
         if holds_cancellation(error) and cancelled_from_outside():
             raise
         return described(error, attempt.step, attempt.attempt)
-    finally:
-        # A program would see what a body sets of context variables in its first life only
-        # (tests/kernel/execution/test_attempt_runner.py). Every step pays for this. Two contexts of which neither was
-        # changed are compared at once; a context for each body would cost a tenth of a step.
-        if copy_context() == before:
-            leave_attempt(token)
-        elif not _is_being_closed(attempt):
-            _restore(before)
-            leave_attempt(token)
+
+
+@coroutine
+def _apart(context: Context, body: Body) -> Generator[Any, Any, Any]:
+    """Await what a body returns, in a context of its own.
+
+    A program would see what a body sets of context variables in its first life only, as a replay does not call the body
+    (tests/kernel/execution/test_attempt_runner.py); and Python takes no variable out of a context again."""
+    waiter = _awaited(body)
+    try:
+        waits_for = context.run(waiter.send, None)
+        while True:
+            try:
+                told = yield waits_for
+            except GeneratorExit:
+                context.run(waiter.close)
+                raise
+            except BaseException as error:
+                waits_for = context.run(waiter.throw, error)
+            else:
+                waits_for = context.run(waiter.send, told)
+    except StopIteration as end:
+        return end.value
+
+
+async def _awaited(body: Body) -> Any:
+    return await body()
 
 
 def _is_being_closed(attempt: Attempt) -> bool:
@@ -123,17 +144,6 @@ async def _within(seconds: float, body: Body) -> Any:
     if scope.cancelled_caught:
         raise TimeoutError(f"it took longer than {format_duration(seconds)}")
     return value
-
-
-def _restore(before: Context) -> None:
-    """Set every context variable to what it was. One that was not set gets its default again; one that has none keeps
-    its value, since Python takes no variable out of a context."""
-    for variable, value in copy_context().items():
-        if variable not in before:
-            with suppress(LookupError):  # a default that is given to `get` would hide that of the variable
-                variable.set(Context().run(variable.get))
-        elif value is not before[variable]:
-            variable.set(before[variable])
 
 
 async def _in_thread(body: Body, threads: anyio.CapacityLimiter | None) -> Any:

@@ -139,10 +139,7 @@ def in_attempt() -> bool:
 
 
 enter_attempt: Callable[[Attempt], Token[Attempt | None]] = _current.set
-"""Make an attempt the current one, for this task and what it starts, until `leave_attempt`."""
-
-leave_attempt: Callable[[Token[Attempt | None]], None] = _current.reset
-"""The body has ended."""
+"""Make an attempt the current one in this context, which is that of its body alone."""
 
 
 def account() -> tuple[str, str] | None:
