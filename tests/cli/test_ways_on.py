@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Flujoctl
+from flujo.cli.session import Session
 
 LATE = """\
 name: late
@@ -84,3 +85,16 @@ def test_a_signal_that_nobody_could_send_is_not_waited_for(flujoctl: Flujoctl, f
 
     assert ended.code == (1 if "{{" in signal else 2)
     assert "must match ^[A-Za-z_][A-Za-z0-9_.-]{0,99}$" in ended.err
+
+
+def test_only_commands_of_flujoctl_are_told_where_the_store_is() -> None:
+    """The command that makes room on a full disk is `rm`, which knows no --store."""
+    session = Session(store="sqlite:s.db")
+
+    assert session.addressed("rm reserve  # room for this: flujoctl prune") == (
+        "rm reserve  # room for this: flujoctl prune"
+    )
+    assert session.addressed("flujoctl prune  # rest") == "flujoctl prune --store sqlite:s.db  # rest"
+    assert session.addressed("free some space, then: flujoctl list") == (
+        "free some space, then: flujoctl list --store sqlite:s.db"
+    )
