@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flujo.kernel.errors import StepFailed
-from flujo.kernel.execution.current_attempt import Attempt, Wait, enter_attempt, leave_attempt
+from flujo.kernel.execution.current_attempt import Attempt, Wait, enter_attempt
 from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.programs import ItemOutcome, Loop, LoopEnd, Rounds, Workflow, described
@@ -183,7 +183,7 @@ class ScriptedContext:
         try:
             yield
         finally:
-            leave_attempt(token)
+            token.var.reset(token)
 
     def _next(self, name: str) -> str:
         """The key that the next use of a name gets, as in a branch of the kernel."""
