@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -98,3 +99,15 @@ async def test_a_request_is_sent_on_every_event_loop(tmp_path: Path) -> None:
             await to_thread.run_sync(local.hanging.wait)
             await kernel.cancel("h")
             assert (await kernel.wait("h")).status == "cancelled"
+
+
+def test_the_certificates_that_the_page_makes_pass_the_strict_rules(server: LocalServer, certificates: Path) -> None:
+    """Python 3.13 and later hold every certificate against them: others are refused there."""
+    context = ssl.create_default_context(cafile=certificates / "ca.pem")
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        assert secure.version() is not None
