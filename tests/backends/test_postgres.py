@@ -17,10 +17,11 @@ from anyio import create_task_group, fail_after
 import postgres_server
 from flujo.backends import PostgresBackend, open_backend
 from flujo.backends.conformance import creation, event, following, journal
-from flujo.backends.postgres import connection, heart, leases, schema
+from flujo.backends.pages import Position
+from flujo.backends.postgres import connection, heart, leases, listing, schema
 from flujo.backends.postgres.connection import Connection, Lost
 from flujo.backends.postgres.url import parse
-from flujo.kernel.backend import Commit, Refused, Request, RunFilter, RunSummary
+from flujo.kernel.backend import Commit, Order, Refused, Request, RunFilter, RunSummary
 from flujo.kernel.errors import (
     CorruptStoreError,
     ForeignStoreError,
@@ -296,6 +297,32 @@ async def test_no_index_names_what_a_step_changes(url: str, column: str) -> None
 
     assert len(of_runs) > 10
     assert not [definition for definition in of_runs if f"({column}" in definition or f" {column}" in definition]
+
+
+async def test_old_runs_of_a_status_are_found_at_once(url: str) -> None:
+    """However many newer ones of another status there are, the pages of a status are read from its index, in order."""
+    async with opened(url, "one"):
+        names = ", ".join(name for name in RunSummary._fields if name not in FILLED)
+        await sql(
+            url,
+            f"""INSERT INTO @.runs ({", ".join(FILLED)}, {names}, fixed_checksum, checksum, moved_at, rest_at)
+            SELECT 'r' || n, 'u' || n, 'w', CASE WHEN n < 1000 THEN 'waiting' ELSE 'completed' END, 1, 1, '{{}}', n, n,
+                0, 0, 0, {", ".join("NULL" for _ in names.split(","))}, 0, 0, n, n
+            FROM generate_series(1, 20000) AS n""",
+        )
+        await sql(url, "ANALYZE @.runs")
+        for statuses in (["waiting"], ["waiting", "paused"]):
+            statement = listing.page(RunFilter(statuses=statuses), Order.CREATED, 51, Position(900, "r900"))
+            plan = "\n".join(line for (line,) in await sql(url, f"EXPLAIN {statement.sql}", *statement.values))
+
+            assert "runs_by_age" not in plan, plan
+            assert plan.count("Backward using runs_by_status") == len(statuses), plan
+            assert "Filter" not in plan, plan
+
+
+FILLED = (
+    "run_id uid workflow status seq token labels created_at updated_at steps_done retries resume_count".split()  # noqa: SIM905
+)
 
 
 # -- lost answers ---------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Conditions:
 def page(filter: RunFilter, order: Order, limit: int, below: Position | None) -> Statement:
     """Summaries of a page, newest first, from the run that sorts below a position."""
     statuses = list(dict.fromkeys(map(str, filter.statuses))) if order is Order.CREATED else []
-    conditions = Conditions(filter._replace(statuses=()) if len(statuses) > 1 else filter)
+    conditions = Conditions(filter._replace(statuses=()) if statuses else filter)
     place: Sequence[str] = ()
     if below is not None:
         place = (f"({conditions.value(below.instant)}::bigint, {conditions.value(below.run_id)}::text)",)
@@ -89,8 +89,19 @@ def page(filter: RunFilter, order: Order, limit: int, below: Position | None) ->
         where = conditions.where(*others, *beyond)
         return f"SELECT {SUMMARY} FROM @.runs r {where} ORDER BY r.{instant} DESC, r.run_id DESC LIMIT {size}"
 
-    if order is Order.CREATED and len(statuses) > 1:
-        parts = [part("created_at", f"r.status = {conditions.value(status)}") for status in statuses]
+    def part_of(status: str) -> str:
+        # In the order of the index of statuses, and not `=`, so that no other index gives it: the planner would take
+        # the one by age, as if runs of a status were spread evenly, and look through all that are newer than they are.
+        same = f"{conditions.value(status)}::text"
+        beyond = [f"(r.status, r.created_at, r.run_id) < ({same}, {each[1:-1]})" for each in place]
+        where = conditions.where(f"r.status >= {same}", f"r.status <= {same}", *beyond)
+        newest = "r.status DESC, r.created_at DESC, r.run_id DESC"
+        return f"SELECT {SUMMARY} FROM @.runs r {where} ORDER BY {newest} LIMIT {size}"
+
+    if len(statuses) == 1:
+        return Statement(part_of(statuses[0]), conditions.values)
+    if statuses:
+        parts = [part_of(status) for status in statuses]
     elif order is Order.CREATED:
         return Statement(part("created_at"), conditions.values)
     else:
