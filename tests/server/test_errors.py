@@ -914,6 +914,15 @@ CASES = [
     about("DeleteRun", pb.DeleteRunRequest(run_id="nobody"), lambda runs, run_id: runs.delete(run_id)),
     Case(
         "DeleteRun",
+        "ABORTED",
+        "RUN_REPLACED",
+        "another life",
+        pb.DeleteRunRequest(run_id="done", uid=BEFORE),
+        lambda runs: runs.delete("done", uid=BEFORE),
+        {"run_id": "done"},
+    ),
+    Case(
+        "DeleteRun",
         WRONG,
         "RUN_ACTIVE",
         "live run",

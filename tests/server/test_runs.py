@@ -1264,3 +1264,19 @@ async def test_failed_runs_are_resumed_together(through: Through) -> None:
         cancelled = await runs.cancel_runs("enough", workflow="stuck")
         assert [run.run_id for run in cancelled.runs] == ["live"]
         assert (await runs.wait("live")).cancel_reason == "enough"
+
+
+# -- one life of a run ---------------------------------------------------------------------------------------------
+
+
+async def test_a_delete_of_one_life_leaves_the_next_one_alone(through: Through) -> None:
+    """Whoever repeats it after a lost answer forgets no other run."""
+    async with through(Harness().kernel(*FLOWS)) as runs:
+        await runs.run("doubling", run_id="r")
+        uid = (await runs.summary("r")).uid
+        await runs.delete("r", uid=uid)
+        await runs.run("doubling", run_id="r")
+        with pytest.raises(RunReplacedError):
+            await runs.delete("r", uid=uid)
+
+        assert (await runs.summary("r")).uid != uid

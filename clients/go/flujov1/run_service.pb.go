@@ -4981,7 +4981,10 @@ type DeleteRunRequest struct {
 	// Id of the run. At most 100 bytes.
 	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// Cancel a run that a live process runs, wait for its end, then forget it.
-	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	// Only this life of the run: another run that was started under its id meanwhile stays. With it the call is safe to repeat.
+	// Empty: whatever run has the id. At most 100 bytes.
+	Uid           string `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5028,6 +5031,13 @@ func (x *DeleteRunRequest) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *DeleteRunRequest) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
 }
 
 // It is forgotten.
@@ -6448,10 +6458,11 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x17.flujo.v1.ImportOutcomeR\aoutcome\"j\n" +
 	"\x11ImportRunResponse\x122\n" +
 	"\x04runs\x18\x01 \x03(\v2\x15.flujo.v1.ImportedRunB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12!\n" +
-	"\fruns_omitted\x18\x02 \x01(\rR\vrunsOmitted\"G\n" +
+	"\fruns_omitted\x18\x02 \x01(\rR\vrunsOmitted\"a\n" +
 	"\x10DeleteRunRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x14\n" +
-	"\x05force\x18\x02 \x01(\bR\x05force\"\x13\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x18\n" +
+	"\x03uid\x18\x03 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x03uid\"\x13\n" +
 	"\x11DeleteRunResponse\"\x86\x02\n" +
 	"\x10PruneRunsRequest\x12+\n" +
 	"\x06filter\x18\x01 \x01(\v2\x13.flujo.v1.RunFilterR\x06filter\x128\n" +

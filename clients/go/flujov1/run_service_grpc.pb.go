@@ -367,12 +367,13 @@ type RunServiceClient interface {
 	//	ALREADY_EXISTS RUN_EXISTS: an id in it belongs to another run.
 	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
 	ImportRun(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportRunRequest, ImportRunResponse], error)
-	// Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
-	// without `request_id`: the run is not found then.
+	// Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat with
+	// a `uid`, and so without `request_id`: the run is not found then, or replaced by another one, which stays.
 	//
 	// Errors:
 	//
 	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
+	//	ABORTED RUN_REPLACED: the run with this id has another `uid`.
 	//	FAILED_PRECONDITION RUN_ACTIVE: a live process runs it, and `force` is not given.
 	DeleteRun(ctx context.Context, in *DeleteRunRequest, opts ...grpc.CallOption) (*DeleteRunResponse, error)
 	// Forgets runs that have settled, the longest settled first, until `max_runs` are gone, `time_budget` is spent or none is
@@ -1106,12 +1107,13 @@ type RunServiceServer interface {
 	//	ALREADY_EXISTS RUN_EXISTS: an id in it belongs to another run.
 	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
 	ImportRun(grpc.ClientStreamingServer[ImportRunRequest, ImportRunResponse]) error
-	// Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
-	// without `request_id`: the run is not found then.
+	// Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat with
+	// a `uid`, and so without `request_id`: the run is not found then, or replaced by another one, which stays.
 	//
 	// Errors:
 	//
 	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
+	//	ABORTED RUN_REPLACED: the run with this id has another `uid`.
 	//	FAILED_PRECONDITION RUN_ACTIVE: a live process runs it, and `force` is not given.
 	DeleteRun(context.Context, *DeleteRunRequest) (*DeleteRunResponse, error)
 	// Forgets runs that have settled, the longest settled first, until `max_runs` are gone, `time_budget` is spent or none is

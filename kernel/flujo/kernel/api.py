@@ -219,10 +219,11 @@ class StoredRuns(Protocol):
         InvalidValueError, PayloadTooLargeError, RequestReusedError."""
         ...
 
-    async def delete(self, run_id: str, *, force: bool = False) -> None:
+    async def delete(self, run_id: str, *, force: bool = False, uid: str | None = None) -> None:
         """Forget a run. One that a live process runs raises RunActiveError, or is cancelled first with `force`.
 
-        Raises RunNotFoundError, also when it is repeated: the run is gone then, unless another one has its id."""
+        With `uid`, only that life of the run, so that a repeat never forgets another one that was started under the id.
+        Raises RunNotFoundError, also when it is repeated, and RunReplacedError."""
         ...
 
     async def prune(

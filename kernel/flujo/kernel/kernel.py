@@ -449,9 +449,9 @@ class Kernel(Observed):
 
     # -- forgetting ---------------------------------------------------------------------------------------------
 
-    async def delete(self, run_id: str, *, force: bool = False) -> None:
+    async def delete(self, run_id: str, *, force: bool = False, uid: str | None = None) -> None:
         """See Runs.delete."""
-        await Deletion(self.backend, self._files, self._stop).delete(run_id, force=force)
+        await Deletion(self.backend, self._files, self._stop).delete(run_id, force=force, uid=uid)
 
     async def _stop(self, run_id: str) -> None:
         with suppress(RunInterrupted):

@@ -430,13 +430,13 @@ class Observer:
         has_owner = summary.owner is not None and await self.backend.is_alive(summary.owner)
         return Delivery.POSTED if has_owner else Delivery.STORED
 
-    async def delete(self, run_id: str, *, force: bool = False) -> None:
+    async def delete(self, run_id: str, *, force: bool = False, uid: str | None = None) -> None:
         """Forget a run with its children, and the workspaces flujo made for them.
 
         While a live process runs one of them this raises RunActiveError and nothing goes; with `force` they are
-        cancelled first. Raises RunNotFoundError.
+        cancelled first. With `uid`, only that life of the run. Raises RunNotFoundError, RunReplacedError.
         """
-        await Deletion(self.backend, self._files, self._stop).delete(run_id, force=force)
+        await Deletion(self.backend, self._files, self._stop).delete(run_id, force=force, uid=uid)
 
     async def _stop(self, run_id: str) -> None:
         with suppress(RunFinishedError, RunInterrupted):

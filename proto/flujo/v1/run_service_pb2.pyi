@@ -2596,19 +2596,25 @@ class DeleteRunRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run. At most 100 bytes."""
     force: _builtins.bool
     """Cancel a run that a live process runs, wait for its end, then forget it."""
+    uid: _builtins.str
+    """Only this life of the run: another run that was started under its id meanwhile stays. With it the call is safe to repeat.
+    Empty: whatever run has the id. At most 100 bytes.
+    """
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         force: _builtins.bool = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "run_id", b"run_id", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

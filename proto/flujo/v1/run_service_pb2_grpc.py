@@ -638,11 +638,12 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRun(self, request, context):
-        """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
-        without `request_id`: the run is not found then.
+        """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat with
+        a `uid`, and so without `request_id`: the run is not found then, or replaced by another one, which stays.
 
         Errors:
         NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        ABORTED RUN_REPLACED: the run with this id has another `uid`.
         FAILED_PRECONDITION RUN_ACTIVE: a live process runs it, and `force` is not given.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

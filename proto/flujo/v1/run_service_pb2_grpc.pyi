@@ -324,11 +324,12 @@ class RunServiceStub:
       PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]
-    """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
-    without `request_id`: the run is not found then.
+    """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat with
+    a `uid`, and so without `request_id`: the run is not found then, or replaced by another one, which stays.
 
     Errors:
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
+      ABORTED RUN_REPLACED: the run with this id has another `uid`.
       FAILED_PRECONDITION RUN_ACTIVE: a live process runs it, and `force` is not given.
     """
     PruneRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.PruneRunsRequest, _run_service_pb2.PruneRunsResponse]
@@ -842,11 +843,12 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.DeleteRunRequest,
         context: _aio.ServicerContext[_run_service_pb2.DeleteRunRequest, _abc.Awaitable[_run_service_pb2.DeleteRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.DeleteRunResponse]:
-        """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
-        without `request_id`: the run is not found then.
+        """Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat with
+        a `uid`, and so without `request_id`: the run is not found then, or replaced by another one, which stays.
 
         Errors:
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
+          ABORTED RUN_REPLACED: the run with this id has another `uid`.
           FAILED_PRECONDITION RUN_ACTIVE: a live process runs it, and `force` is not given.
         """
 

@@ -534,9 +534,10 @@ class Client(ManyRuns, StoreKeeping):
         rest = from_rest(answer.rest) if answer.HasField("rest") else None
         return Explanation(run_id, from_run_status(answer.status), [from_reason(each) for each in answer.reasons], rest)
 
-    async def delete(self, run_id: str, *, force: bool = False) -> None:
+    async def delete(self, run_id: str, *, force: bool = False, uid: str | None = None) -> None:
         """Delete a run, as Kernel.delete does."""
-        await self._call(self._runs.DeleteRun, run_service_pb2.DeleteRunRequest(run_id=run_id, force=force))
+        request = run_service_pb2.DeleteRunRequest(run_id=run_id, force=force, uid=_text("uid", uid))
+        await self._call(self._runs.DeleteRun, request)
 
     async def prune(
         self,

@@ -368,7 +368,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return with_result(pb.SignalRunsResponse(), result)
 
     async def DeleteRun(self, request: pb.DeleteRunRequest, context: Context) -> pb.DeleteRunResponse:
-        await self._kernel.delete(request.run_id, force=request.force)
+        await self._kernel.delete(request.run_id, force=request.force, uid=request.uid or None)
         return pb.DeleteRunResponse()
 
     async def PruneRuns(self, request: pb.PruneRunsRequest, context: Context) -> pb.PruneRunsResponse:

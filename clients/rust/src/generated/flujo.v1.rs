@@ -2453,6 +2453,10 @@ pub struct DeleteRunRequest {
     /// Cancel a run that a live process runs, wait for its end, then forget it.
     #[prost(bool, tag = "2")]
     pub force: bool,
+    /// Only this life of the run: another run that was started under its id meanwhile stays. With it the call is safe to repeat.
+    /// Empty: whatever run has the id. At most 100 bytes.
+    #[prost(string, tag = "3")]
+    pub uid: ::prost::alloc::string::String,
 }
 /// It is forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3890,11 +3894,12 @@ pub mod run_service_client {
                 .insert(GrpcMethod::new("flujo.v1.RunService", "ImportRun"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat, and so
-        /// without `request_id`: the run is not found then.
+        /// Forgets a run: its events, and the workspace the server made for it. Its watchers are told. Harmless to repeat with
+        /// a `uid`, and so without `request_id`: the run is not found then, or replaced by another one, which stays.
         ///
         /// Errors:
         /// NOT_FOUND RUN_NOT_FOUND: no run has this id.
+        /// ABORTED RUN_REPLACED: the run with this id has another `uid`.
         /// FAILED_PRECONDITION RUN_ACTIVE: a live process runs it, and `force` is not given.
         pub async fn delete_run(
             &mut self,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
-from flujo.kernel.errors import RunActiveError
+from flujo.kernel.errors import RunActiveError, RunReplacedError
 from flujo.kernel.journal.state import LIVE
 from flujo.kernel.journal.summaries import RunSummary
 
@@ -27,9 +27,11 @@ class Deletion:
         self._workspaces = workspaces
         self._stop = stop
 
-    async def delete(self, run_id: str, *, force: bool) -> None:
+    async def delete(self, run_id: str, *, force: bool, uid: str | None = None) -> None:
         """Delete a run with its family, as Runs.delete says."""
         family = [await self._backend.load(run_id)]
+        if uid and family[0].uid != uid:
+            raise RunReplacedError(run_id)
         for member in family:  # parents before their children, and each at rest before it is asked for its own
             if member.status in LIVE and member.owner is not None and await self._backend.is_alive(member.owner):
                 if not force:
