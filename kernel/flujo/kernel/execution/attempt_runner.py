@@ -7,11 +7,11 @@ cancellation from outside passes through, and so does KeyboardInterrupt."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import iscoroutine
-from types import coroutine
+from types import CoroutineType, coroutine
 from typing import Any, NamedTuple, cast
 
 import anyio
@@ -109,7 +109,8 @@ def _apart(context: Context, body: Body) -> Generator[Any, Any, Any]:
 
     A program would see what a body sets of context variables in its first life only, as a replay does not call the body
     (tests/kernel/execution/test_attempt_runner.py); and Python takes no variable out of a context again."""
-    waiter = _awaited(body)
+    made = context.run(body)
+    waiter = made if made.__class__ is CoroutineType else _awaited(made)
     try:
         waits_for = context.run(waiter.send, None)
         while True:
@@ -126,8 +127,8 @@ def _apart(context: Context, body: Body) -> Generator[Any, Any, Any]:
         return end.value
 
 
-async def _awaited(body: Body) -> Any:
-    return await body()
+async def _awaited(made: Awaitable[Any]) -> Any:
+    return await made
 
 
 def _is_being_closed(attempt: Attempt) -> bool:
