@@ -578,6 +578,7 @@ def test_a_forced_delete_gives_others_the_time_to_act(loop: Loop) -> None:
 @pytest.mark.parametrize(
     "seed",
     [
+        pytest.param(9410, id="children that are to be cancelled when the kernel closes"),
         pytest.param(5107, id="a claim behind the last release of a kernel that closes"),
         pytest.param(15366, id="a child that begins after the cancel of its parent"),
         pytest.param(17959401710915, id="a variable that is set on a run that has run out of time"),

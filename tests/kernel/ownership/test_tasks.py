@@ -58,3 +58,26 @@ async def test_a_kernel_that_closes_begins_no_work() -> None:
         with pytest.raises(KernelClosedError):
             await tasks.finish(work)
     assert begun == []
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_work_that_a_closing_kernel_overtakes_ends_with_it(closes: bool) -> None:
+    """That the kernel is not open any more is no fault to tell, unless it is open."""
+    tasks = KernelTasks("one")
+
+    async def works() -> None:
+        await checkpoint()
+        raise KernelClosedError
+
+    async def has_failed() -> bool:
+        try:
+            async with anyio.create_task_group() as group:
+                tasks.open(group)
+                tasks.spawn(works)
+                if closes:
+                    tasks.close()
+        except ExceptionGroup as raised:
+            return [type(error) for error in raised.exceptions] == [KernelClosedError]
+        return False
+
+    assert await has_failed() is not closes

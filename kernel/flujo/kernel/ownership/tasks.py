@@ -49,7 +49,15 @@ class KernelTasks:
         if self._group is not None:
             # Not in the context of the caller: a program would see the caller's variables in its first life only, and
             # the kernel's own tasks would pass for tasks of the program that they serve.
-            self._surroundings.copy().run(self._group.start_soon, function)
+            self._surroundings.copy().run(self._group.start_soon, self._unless_closed, function)
+
+    async def _unless_closed(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a function that may ask for more than a kernel has that closes meanwhile, or before it has begun."""
+        try:
+            await function()
+        except KernelClosedError:
+            if self.are_open:
+                raise
 
     async def finish(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """Return what `work` returns, or raise what it raises, done in a task of the kernel: a caller that is cancelled
