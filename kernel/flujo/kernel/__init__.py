@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from .outcomes import CancelOutcome as CancelOutcome
     from .outcomes import Delivery as Delivery
     from .outcomes import PauseOutcome as PauseOutcome
-    from .store.backend import Order as Order
-    from .store.backend import RunFilter as RunFilter
     from .store.backend import StateBackend as StateBackend
-    from .store.backend import StoredDefinition as StoredDefinition
     from .store.filters import Instant as Instant
+    from .store.records import Order as Order
+    from .store.records import RunFilter as RunFilter
+    from .store.records import StoredDefinition as StoredDefinition
     from .store.retention import Retention as Retention
 
 _MODULES = {
@@ -72,7 +72,7 @@ _MODULES = {
     "Instant": "store.filters",
     "Kernel": "kernel",
     "Observer": "observer",
-    "Order": "store.backend",
+    "Order": "store.records",
     "PauseOutcome": "outcomes",
     "Progress": "journal.state",
     "PruneResult": "api",
@@ -81,7 +81,7 @@ _MODULES = {
     "RetryPolicy": "journal.retry",
     "RunCancelled": "errors",
     "RunFailed": "errors",
-    "RunFilter": "store.backend",
+    "RunFilter": "store.records",
     "RunHandle": "api",
     "RunInterrupted": "errors",
     "RunNotFoundError": "errors",
@@ -99,7 +99,7 @@ _MODULES = {
     "StepState": "journal.state",
     "StepStatus": "journal.state",
     "StoreError": "errors",
-    "StoredDefinition": "store.backend",
+    "StoredDefinition": "store.records",
     "StoredRuns": "api",
     "SystemClock": "clock",
     "Wait": "execution.current_attempt",

@@ -50,11 +50,11 @@ from .ownership.many_runs import (
 from .ownership.resumption import ResumeOptions, Resumption
 from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, StartOptions
 from .store.asking import Asked, ReasonedOptions, RequestOptions
-from .store.backend import Order, Page
 from .store.filters import RunQuery
 from .store.following import Followed, RunEvent, WatchQuery, check_types
 from .store.pruning import LISTED, SETTLED_RUNS, PruneResult, Selection, SelectionOptions
 from .store.reading import READ_EVENTS
+from .store.records import Order, Page
 from .store.run_logs import LogChoice, LogLine, LogOptions, LogPart
 from .values import MAX_INPUT_BYTES, encode, encode_given
 

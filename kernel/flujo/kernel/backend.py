@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from .journal.rows import EventRow
 from .journal.summaries import RunSummary, WorkflowStats, is_child
-from .store.backend import (
+from .store.backend import StateBackend
+from .store.filters import (
+    EARLIEST,
+    LATEST,
+    Instant,
+    RunQuery,
+    check_instant,
+    check_labels,
+    check_limit,
+    check_order,
+    check_statuses,
+    check_text,
+    run_filter,
+)
+from .store.fleet import Member, MemberState
+from .store.listing import RunLists
+from .store.records import (
     FIXED_COLUMNS,
     READ_BYTES,
     SAME_VALUE,
@@ -22,7 +38,6 @@ from .store.backend import (
     Removal,
     Request,
     RunFilter,
-    StateBackend,
     StoredDefinition,
     StoredRun,
     in_the_way_of,
@@ -31,21 +46,6 @@ from .store.backend import (
     size_of_rows,
     workflow_key,
 )
-from .store.filters import (
-    EARLIEST,
-    LATEST,
-    Instant,
-    RunQuery,
-    check_instant,
-    check_labels,
-    check_limit,
-    check_order,
-    check_statuses,
-    check_text,
-    run_filter,
-)
-from .store.fleet import Member, MemberState
-from .store.listing import RunLists
 from .store.workspaces import other_owner
 
 __all__ = [

@@ -30,7 +30,7 @@ from .journal.state import WorkflowState
 from .kernel import Kernel as AsyncKernel
 from .loop_threads import LoopThread
 from .ownership.starting import Inputs, RunOptions, StartOptions
-from .store.backend import StoredDefinition
+from .store.records import StoredDefinition
 
 __all__ = ["BlockingRuns", "Kernel", "LoopThread", "RunHandle", "Stream", "made_as", "waiting"]
 

@@ -72,10 +72,11 @@ from .ownership.stored_workflows import delete_workflow, put_workflow
 from .ownership.workflow_registry import WorkflowRegistry
 from .principals import principal
 from .store.asking import Asked, ReasonedOptions, RequestOptions
-from .store.backend import StateBackend, StoredDefinition
+from .store.backend import StateBackend
 from .store.deletion import Deletion
 from .store.filters import check_text
 from .store.reading import post
+from .store.records import StoredDefinition
 from .store.retention import Retention, Sweeper
 from .store.workspaces import Workspaces
 from .values import encode_given

@@ -48,7 +48,7 @@ from .ownership.resting import RestReader
 from .ownership.workflow_registry import WorkflowRegistry
 from .principals import principal
 from .store.asking import Asked, RequestOptions
-from .store.backend import Order, Page, Posted, RunFilter, StateBackend, StoredDefinition
+from .store.backend import StateBackend
 from .store.deletion import Deletion
 from .store.filters import RunQuery, check_limit, check_text
 from .store.following import Followed, Following, RunChooser, RunEvent, WatchQuery, check_types
@@ -56,6 +56,7 @@ from .store.listing import RunLists
 from .store.overlaps import ahead_of
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
 from .store.reading import post, read_request, read_state, recorded
+from .store.records import Order, Page, Posted, RunFilter, StoredDefinition
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
 from .store.workspaces import Workspaces
 from .values import encode_given

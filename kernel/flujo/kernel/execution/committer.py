@@ -27,7 +27,8 @@ from flujo.kernel.journal.fold import apply
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import summarize
 from flujo.kernel.loops import TOGETHER, Event, new_event
-from flujo.kernel.store.backend import Commit, Refused, StateBackend, StoredDefinition
+from flujo.kernel.store.backend import StateBackend
+from flujo.kernel.store.records import Commit, Refused, StoredDefinition
 
 journal_logger = logging.getLogger("flujo.journal")
 """Tells what is recorded of runs: of the run itself at the level INFO, of its steps at DEBUG."""

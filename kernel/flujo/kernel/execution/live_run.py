@@ -25,7 +25,7 @@ from flujo.kernel.journal.events import KIND_OF, Fact
 from flujo.kernel.journal.failures import carried, describe, is_a
 from flujo.kernel.journal.state import LIVE, WorkflowState
 from flujo.kernel.loops import cancel_once_more, exit_open_scopes, is_running_in, new_event, this_task
-from flujo.kernel.store.backend import StoredDefinition
+from flujo.kernel.store.records import StoredDefinition
 
 from .attempt_runner import cancelled_from_outside, holds_cancellation
 from .committer import Batch, Committer, journal_logger

@@ -36,7 +36,7 @@ from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.step_choice import StepChoice, choice_in
 from flujo.kernel.keys import check_step_name, check_workflow_name
-from flujo.kernel.store.backend import StoredDefinition
+from flujo.kernel.store.records import StoredDefinition
 from flujo.kernel.store.retention import Retention
 
 from .annotations import UnresolvedAnnotationError, annotation_of, called

@@ -13,8 +13,8 @@ from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.events import SignalReceived, VariableSet
 from flujo.kernel.journal.requests import REQUEST_KINDS, Reaction, RequestFact, RequestKind, is_repeat, request_kind
-from flujo.kernel.store.backend import Posted
 from flujo.kernel.store.reading import read_request
+from flujo.kernel.store.records import Posted
 
 from .parts import Parts
 

@@ -25,8 +25,8 @@ from flujo.kernel.errors import (
 from flujo.kernel.journal.state import LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.store.asking import Asked, RequestOptions
-from flujo.kernel.store.backend import Page
 from flujo.kernel.store.filters import RunQuery, check_limit, check_statuses, check_text, run_filter
+from flujo.kernel.store.records import Page
 
 AT_ONCE = 50
 """How many runs are asked at the same time, so that their commits share a sync of the disk."""

@@ -16,8 +16,8 @@ from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import KernelClosedError, StoreError
 from flujo.kernel.journal.state import LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary, is_overdue
-from flujo.kernel.store.backend import RunFilter
 from flujo.kernel.store.listing import is_interrupted
+from flujo.kernel.store.records import RunFilter
 
 from .driver import Driver
 from .live_runs import Residence

@@ -40,10 +40,11 @@ from flujo.kernel.journal.step_choice import StepChoice, choice_in
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.principals import principal
-from flujo.kernel.store.backend import Refused, RunFilter, StateBackend
+from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.filters import check_labels, check_mapping, check_text
 from flujo.kernel.store.overlaps import overlap_of, unfinished_run
 from flujo.kernel.store.reading import read_journal, read_state
+from flujo.kernel.store.records import Refused, RunFilter
 from flujo.kernel.store.workspaces import Workspaces
 from flujo.kernel.values import decode, encode, encode_given
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from flujo.kernel.errors import DeclarationError, WorkflowFixedError
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.outcomes import PutOutcome
-from flujo.kernel.store.backend import StateBackend, StoredDefinition
+from flujo.kernel.store.backend import StateBackend
+from flujo.kernel.store.records import StoredDefinition
 
 from .workflow_registry import WorkflowRegistry
 

@@ -40,10 +40,10 @@ from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.loops import in_thread
 from flujo.kernel.outcomes import CancelOutcome
-from flujo.kernel.store.backend import Posted, Refused, StoredDefinition, StoredRun
 from flujo.kernel.store.listing import is_interrupted
 from flujo.kernel.store.overlaps import overlap_of, unfinished_run
 from flujo.kernel.store.reading import read_state
+from flujo.kernel.store.records import Posted, Refused, StoredDefinition, StoredRun
 from flujo.kernel.store.workspaces import make_if_gone
 
 from .driver import Driver

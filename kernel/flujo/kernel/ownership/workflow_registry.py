@@ -16,7 +16,8 @@ from flujo.kernel.errors import (
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal.compatibility import differences
 from flujo.kernel.journal.state import WorkflowState
-from flujo.kernel.store.backend import StateBackend, StoredDefinition
+from flujo.kernel.store.backend import StateBackend
+from flujo.kernel.store.records import StoredDefinition
 
 _KEPT_LOADED = 64
 """How many workflows that a store has by name are not read anew each time they are started."""

@@ -31,19 +31,11 @@ from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.state import FINAL
 from flujo.kernel.journal.summaries import RunSummary
 
-from .backend import (
-    Commit,
-    FoundRun,
-    Request,
-    RunFilter,
-    StateBackend,
-    StoredDefinition,
-    StoredRun,
-    size_of_rows,
-)
+from .backend import StateBackend
 from .export import Export, ExportedRun, definition_of, examine_export, require_sound, snapshot, stored_events
 from .integrity import EVERY_RUN, Progress
 from .reading import READ_EVENTS
+from .records import Commit, FoundRun, Request, RunFilter, StoredDefinition, StoredRun, size_of_rows
 
 MOST_REFUSALS = 100
 """How many runs that were left out a copy lists; all are counted."""

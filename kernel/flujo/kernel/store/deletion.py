@@ -10,7 +10,8 @@ from flujo.kernel.errors import RunActiveError, RunReplacedError
 from flujo.kernel.journal.state import LIVE
 from flujo.kernel.journal.summaries import RunSummary
 
-from .backend import RunFilter, StateBackend
+from .backend import StateBackend
+from .records import RunFilter
 from .workspaces import Workspaces
 
 READ_RUNS = 500

@@ -25,9 +25,10 @@ from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.summaries import RunSummary, is_child
 from flujo.kernel.keys import check_run_id
 
-from .backend import Posted, Request, RunFilter, StateBackend, StoredDefinition
+from .backend import StateBackend
 from .integrity import Severity, verify, verify_request
 from .reading import READ_EVENTS
+from .records import Posted, Request, RunFilter, StoredDefinition
 
 FORMAT = 1
 """Of the document. A release reads all earlier ones."""

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from flujo.kernel.errors import InvalidNameError, InvalidValueError
 from flujo.kernel.journal.state import RunStatus
 
-from .backend import Order, RunFilter
+from .records import Order, RunFilter
 
 Instant = datetime | int
 """A datetime that knows its zone, or microseconds since 1970-01-01 UTC, as every `*_at` of a run is."""

@@ -21,8 +21,9 @@ from flujo.kernel.journal import events
 from flujo.kernel.journal.events import KINDS, Event, EventRow, UnknownFact
 from flujo.kernel.journal.summaries import RunSummary
 
-from .backend import Change, StateBackend
+from .backend import StateBackend
 from .filters import Instant, check_instant, check_labels, check_text
+from .records import Change
 
 logger = logging.getLogger("flujo.kernel")
 

@@ -31,9 +31,10 @@ from flujo.kernel.journal.requests import REQUEST_KINDS
 from flujo.kernel.journal.state import FINAL, LIVE, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child, summarize
 
-from .backend import FoundRun, Posted, RunFilter, StateBackend, StoredRun
+from .backend import StateBackend
 from .listing import is_interrupted
 from .reading import READ_EVENTS
+from .records import FoundRun, Posted, RunFilter, StoredRun
 
 MOST_FINDINGS = 1_000
 """How many findings a report lists; all are counted."""

@@ -7,8 +7,9 @@ from typing import Unpack
 from flujo.kernel.journal.state import LIVE
 from flujo.kernel.journal.summaries import RunSummary
 
-from .backend import Order, Page, StateBackend
+from .backend import StateBackend
 from .filters import RunQuery, check_limit, check_order, check_text, run_filter
+from .records import Order, Page
 
 
 async def is_interrupted(backend: StateBackend, summary: RunSummary) -> bool:

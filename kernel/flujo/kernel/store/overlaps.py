@@ -9,8 +9,9 @@ from flujo.kernel.journal.overlap import IN_LINE, Overlap
 from flujo.kernel.journal.state import FINAL, UNFINISHED, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 
-from .backend import Order, RunFilter, StateBackend
+from .backend import StateBackend
 from .listing import is_interrupted
+from .records import Order, RunFilter
 
 
 class Other(NamedTuple):

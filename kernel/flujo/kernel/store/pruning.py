@@ -15,8 +15,9 @@ from flujo.kernel.errors import InvalidNameError
 from flujo.kernel.journal.state import FINAL, LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary
 
-from .backend import RunFilter, StateBackend
+from .backend import StateBackend
 from .filters import check_limit, check_statuses, run_filter
+from .records import RunFilter
 from .retention import BATCH, created_before, settled_before, sparing_last
 
 SETTLED_RUNS = (*FINAL, RunStatus.PAUSED)

@@ -14,7 +14,8 @@ from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.values import encode
 
-from .backend import Request, StateBackend
+from .backend import StateBackend
+from .records import Request
 
 READ_EVENTS = 500
 

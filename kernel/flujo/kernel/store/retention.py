@@ -23,7 +23,8 @@ from flujo.kernel.errors import DeclarationError, FlujoError, RunNotFoundError
 from flujo.kernel.journal.state import FINAL, RunStatus
 from flujo.kernel.journal.summaries import RunSummary, is_child
 
-from .backend import RunFilter, StateBackend
+from .backend import StateBackend
+from .records import RunFilter
 
 logger = logging.getLogger("flujo.kernel")
 
