@@ -227,14 +227,14 @@ class Observer:
 
     async def inspect_with_untaken(self, run_id: str) -> tuple[WorkflowState, Sequence[str]]:
         """Return a run with the names of the signals that no wait of it can take before a resume: those that a run that
-        has ended has left, and those in the inbox of one that has ended or is paused."""
+        has ended has left, and those in the inbox of one that has ended, is paused, or is run by no process."""
         # The inbox first: what its owner records meanwhile is in the one or the other.
         summary = await self.backend.load(run_id)
         posts: Sequence[Posted] = []
         with suppress(RunNotFoundError, RunReplacedError):
             posts = await self.backend.requests(run_id, summary.uid)
         state = await self.inspect(run_id)
-        if state.status in LIVE or state.uid != summary.uid:
+        if (state.status in LIVE and not state.unowned) or state.uid != summary.uid:
             return state, []
         names = [name for name, left in state.signals.items() if left and state.is_final]
         names += [fact.name for each in posts if isinstance(fact := read_request(each.request), SignalReceived)]

@@ -88,6 +88,15 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
         [(Why.INTERRUPTED, "a", None, "no process runs it; it was interrupted in a", [FLUJO_RESUME])],
     ),
     (
+        [StepWaiting("w", "signal", signal="go")], {"unowned": True},
+        [(Why.INTERRUPTED, None, None, "no process runs it", [FLUJO_RESUME]),
+         (Why.SIGNAL, "w", None, "step 'w' waits for the signal 'go'", ["flujoctl signal r go"])],
+    ),
+    (
+        [StepWaiting("w", "signal", signal="go")], {"unowned": True, "untaken": ["go"]},
+        [(Why.INTERRUPTED, None, None, "no process runs it", [FLUJO_RESUME])],
+    ),
+    (
         [A], {"unowned": True, "known": False},
         [(Why.UNREGISTERED, None, None, "no process runs it, and its workflow 'flow' is not registered here",
           ["flujoctl serve FILE.py:flow", FLUJO_RESUME])],

@@ -137,7 +137,7 @@ def explain(
     elif state.status is RunStatus.PAUSED:
         reasons = [_paused(state)]
     elif state.unowned:
-        reasons = [_unowned(state, known, obstacle), *_awaited_signals(state, now)]
+        reasons = [_unowned(state, known, obstacle), *_awaited_signals(state, now, untaken)]
     elif is_queued:
         text = "it waits for a free slot: the limit on concurrent runs is reached"
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
@@ -148,7 +148,7 @@ def explain(
         *([] if ahead is None else [_in_line(state, *ahead)]),
         *_failed_besides(state),
         *_failed_items(state),
-        *_untaken(state, untaken),
+        *_untaken(state, () if state.status in LIVE else untaken),
         *_timeout(state, now),
     ]
     return Explanation(state.run_id, state.status, [*reasons, *others])
@@ -384,10 +384,10 @@ def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:
     return Reason(Why.TIMER, text, step.name, step.until, [f"flujoctl watch {state.run_id}"])
 
 
-def _awaited_signals(state: WorkflowState, now: int) -> Iterator[Reason]:
-    """What a run waits for that somebody may send it at any time, also while no process runs it."""
+def _awaited_signals(state: WorkflowState, now: int, sent: Collection[str]) -> Iterator[Reason]:
+    """What a run waits for that somebody may send it at any time, also while no process runs it, and has not sent."""
     for step in state.open_steps():
-        if step.status is StepStatus.WAITING and step.signal is not None:
+        if step.status is StepStatus.WAITING and step.signal is not None and step.signal not in sent:
             yield _waiting(state, step, now)
 
 
