@@ -588,6 +588,7 @@ def test_a_forced_delete_gives_others_the_time_to_act(loop: Loop) -> None:
         pytest.param(17959391930810, id="an unchanged program that is paused as a changed one"),
         pytest.param(32430129, id="a task whose cancel asyncio.wait_for has swallowed, and that sleeps on"),
         pytest.param(32930264, id="a clock that is put right before a failed child is tried again"),
+        pytest.param(9944, id="a child whose parent has ended in another kernel that closed before it could say so"),
     ],
 )
 def test_episodes_of_programs_that_use_the_event_loop_themselves(seed: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
 import anyio
 import pytest
 
-from flujo.backends.memory import InMemoryBackend
+from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import (
     Context,
     Kernel,
@@ -24,8 +25,8 @@ from flujo.kernel import (
     Workflow,
     workflow,
 )
-from flujo.kernel.backend import RunSummary
-from flujo.kernel.errors import RunActiveError
+from flujo.kernel.backend import Request, RunSummary
+from flujo.kernel.errors import RunActiveError, StoreError
 from flujo.kernel.events import (
     CancelRequested,
 )
@@ -674,6 +675,168 @@ async def test_a_child_its_program_gave_up_before_the_crash_is_cancelled() -> No
         assert not (await kernel.inspect("r")).is_final
 
 
+@pytest.mark.parametrize("ends", ["run_completed", "run_failed", "run_cancelled", "timeout"])
+async def test_a_parent_whose_kernel_dies_with_its_end_leaves_no_child_to_another_kernel(ends: str) -> None:
+    """The child has an owner that lives, so nobody takes it up and looks for its parent; and nobody takes up what is
+    final. So the owner of the child is told before the end of the parent is recorded."""
+    harness = Harness()
+    child, gate = waiting(), anyio.Event()
+
+    async def fail() -> None:
+        await gate.wait()
+        raise LookupError
+
+    @workflow(timeout=60)
+    async def parent(ctx: Context) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, ctx, child)
+            if ends == "run_completed":
+                await gate.wait()
+                group.cancel_scope.cancel()
+            else:
+                await ctx.step(fail)
+
+    dying = DyingBackend(harness.store, "r", "run_failed" if ends == "timeout" else ends)
+    async with harness.kernel(child, recover=False) as other:
+        async with harness.kernel(parent, child, backend=dying) as kernel:
+            await kernel.start(parent, run_id="r")
+            await both_wait(harness)
+            await move(kernel, other)
+            if ends == "timeout":
+                harness.clock.advance(60)
+            elif ends == "run_cancelled":
+                await kernel.cancel("r")
+            else:
+                gate.set()
+            await dying.dead.wait()
+        with anyio.fail_after(5):
+            state = await other.wait("r.child")
+
+    assert (state.status, state.cancel_reason) == (RunStatus.CANCELLED, abandoned_by("r"))
+
+
+@pytest.mark.parametrize("ends", ["cancel", "recovery"])
+async def test_whoever_ends_a_parent_and_dies_leaves_no_child_to_another_kernel(ends: str) -> None:
+    """The same of a parent that nobody runs, by who cancels it, or takes it up when that was asked for."""
+    harness = Harness()
+    child = waiting()
+    parent = calling(child)
+    first = DyingBackend(harness.store, "r", "cancel_requested")
+    dying = DyingBackend(harness.store, "r", "run_cancelled")
+    async with harness.kernel(child, recover=False) as other:
+        async with harness.kernel(parent, child, backend=first) as kernel:
+            await kernel.start(parent, run_id="r")
+            await both_wait(harness)
+            await move(kernel, other)
+            if ends == "cancel":
+                crash(kernel)
+            else:
+                await kernel.cancel("r")
+                await first.dead.wait()
+        assert harness.summary("r.child").status == "waiting"
+        with suppress(StoreError):
+            async with harness.kernel(parent, child, backend=dying, recover=ends == "recovery") as kernel:
+                await (kernel.cancel("r") if ends == "cancel" else dying.dead.wait())
+        with anyio.fail_after(5):
+            assert (await other.wait("r.child")).status is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True], ids=["of the same kernel", "of another kernel"])
+async def test_a_child_that_is_ended_with_its_parent_ends_its_own_children(is_elsewhere: bool) -> None:
+    """Whoever takes up a run whose parent has ended ends the runs that this one has started."""
+    harness = Harness()
+    leaf = waiting("leaf")
+    middle = calling(leaf, "middle")
+    root = calling(middle, "root")
+    dying = DyingBackend(harness.store, "r", "run_cancelled")
+    async with harness.kernel(leaf, recover=False) as other:
+        async with harness.kernel(root, middle, leaf, backend=dying) as kernel:
+            await kernel.start(root, run_id="r")
+            await recorded(harness, "r.middle.leaf", "step_waiting")
+            if is_elsewhere:
+                await move(kernel, other, "r.middle.leaf")
+            await kernel.cancel("r")
+            await dying.dead.wait()
+        assert {harness.summary(run_id).status for run_id in ("r.middle", "r.middle.leaf")} == {"waiting"}
+        async with harness.kernel(root, middle, leaf) as kernel:
+            with anyio.fail_after(5):
+                assert (await kernel.wait("r.middle")).status is RunStatus.CANCELLED
+                assert (await kernel.wait("r.middle.leaf")).status is RunStatus.CANCELLED
+
+
+class Unposted(InMemoryBackend):
+    """Takes no requests for other kernels while it is broken; `refused` is set when it has refused one."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.is_broken = True
+        self.refused = anyio.Event()
+
+    async def post(self, run_id: str, request: Request) -> RunSummary:
+        if self.is_broken:
+            self.refused.set()
+            raise StoreError(self.url, "the disk is full")
+        return await super().post(run_id, request)
+
+
+@pytest.mark.parametrize("then", ["goes on", "closes"])
+async def test_a_parent_does_not_end_before_its_child_elsewhere_is_told(then: str) -> None:
+    """While the store does not take the cancel of the child the parent waits with its end, and tries again. If its
+    kernel closes meanwhile, the next one ends both."""
+    harness = Harness()
+    child = waiting()
+    parent = calling(child)
+    backend = Unposted(harness.store)
+    async with harness.kernel(child, recover=False) as other:
+        async with harness.kernel(parent, child, backend=backend) as kernel:
+            await kernel.start(parent, run_id="r")
+            await both_wait(harness)
+            await move(kernel, other)
+            await kernel.cancel("r")
+            with anyio.fail_after(5):
+                await backend.refused.wait()
+                await harness.clock.asleep(1)
+            assert not (await kernel.inspect("r")).is_final
+            if then == "goes on":
+                backend.is_broken = False
+                harness.clock.advance(1)
+                await kernel.wait("r")
+        assert harness.types("r")[-1] == ("run_cancelled" if then == "goes on" else "cancel_requested")
+        async with harness.kernel(parent, child) as kernel:
+            with anyio.fail_after(5):
+                assert (await kernel.wait("r")).status is RunStatus.CANCELLED
+                assert (await other.wait("r.child")).status is RunStatus.CANCELLED
+
+
+async def test_a_child_elsewhere_that_somebody_has_resumed_outlives_its_parent() -> None:
+    """The parent gave it up and goes on; who resumed it then did so for its own sake."""
+    harness = Harness()
+    child, gate, given_up = waiting(), anyio.Event(), anyio.Event()
+
+    @workflow()
+    async def parent(ctx: Context) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, ctx, child)
+            await gate.wait()
+            group.cancel_scope.cancel()
+        given_up.set()
+        await ctx.wait_signal("end")
+
+    async with harness.kernel(child, recover=False) as other, harness.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await both_wait(harness)
+        gate.set()
+        await given_up.wait()
+        await kernel.wait("r.child")
+        harness.clock.advance(1)
+        await other.resume("r.child", by="ann")
+        await recorded(harness, "r.child", "step_waiting", 2)
+        await kernel.signal("r", "end")
+        await kernel.result("r")
+        await kernel.signal("r.child", "go", 5)
+        assert await other.result("r.child") == 5
+
+
 async def test_a_child_that_somebody_resumed_after_its_parent_had_ended_is_recovered() -> None:
     """Such a child is its own master: the end of its parent is no reason to end it."""
     harness = Harness()
@@ -852,6 +1015,13 @@ async def both_wait(harness: Harness) -> None:
     """Return once the parent `r` waits for its child, and the child for its signal."""
     await recorded(harness, "r", "step_waiting")
     await recorded(harness, "r.child", "step_waiting")
+
+
+async def move(kernel: Kernel, other: Kernel, child: str = "r.child") -> None:
+    """Let a child be run by another kernel, which lives, while its parent waits for it."""
+    await kernel.pause(child)
+    await kernel.wait(child)
+    await other.unpause(child)
 
 
 async def have_run_elsewhere(harness: Harness, kernel: Kernel, child: Workflow) -> None:

@@ -8,8 +8,12 @@ run with `parent_run_id`; it is recovered, watched and cancelled like any other.
     outcome        starts it, takes it up or resumes it, and waits for its end
     abandoned      the parent no longer waits: if that is because the parent ends, so does the child
 
+    part           the parent is about to end: no child of it goes on in another kernel
+
 A kernel may die between the end of a parent and that of its child. So a kernel that takes a parent over looks for the
-children it has given up, and one that takes a child over looks for the end of its parent (journal/children.py).
+children it has given up, and one that takes a child over looks for the end of its parent (journal/children.py). Nobody
+takes either over when the parent is final and its child has another owner, who lives: such a child is told before the
+end of its parent is recorded.
 """
 
 from __future__ import annotations
@@ -17,10 +21,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint
 
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
@@ -38,13 +45,19 @@ from flujo.kernel.errors import (
     StoreError,
     WorkflowNotFoundError,
 )
-from flujo.kernel.journal.children import abandoned_by, was_abandoned, was_begun_for_parent
+from flujo.kernel.journal.children import (
+    abandoned_by,
+    left_behind,
+    was_abandoned,
+    was_begun_for_parent,
+)
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.events import Event
 from flujo.kernel.journal.failures import recorded_names
-from flujo.kernel.journal.state import FINAL, Failure, RunStatus, StepState, StepStatus, WorkflowState
+from flujo.kernel.journal.state import FINAL, LIVE, Failure, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child
 from flujo.kernel.store.backend import StateBackend
+from flujo.kernel.store.records import StoredRun
 
 from .attempt_runner import Failed
 from .live_run import LiveRun
@@ -71,6 +84,8 @@ class ParentKernel(Protocol):
     """What the kernel that owns a parent does for its children; `Kernel` documents each call."""
 
     @property
+    def id(self) -> str: ...
+    @property
     def backend(self) -> StateBackend: ...
     @property
     def clock(self) -> Clock: ...
@@ -93,9 +108,11 @@ class ChildStarter(Protocol):
 class ChildRuns:
     """The children of the runs of one kernel."""
 
-    def __init__(self, kernel: ParentKernel, starter: ChildStarter) -> None:
+    def __init__(self, kernel: ParentKernel, starter: ChildStarter, is_here: Callable[[str], bool]) -> None:
+        """`is_here` tells by its id whether the kernel has a run."""
         self._kernel = kernel
         self._starter = starter
+        self._is_here = is_here
 
     # -- for a parent that waits --------------------------------------------------------------------------------
 
@@ -276,9 +293,76 @@ class ChildRuns:
                 state = await self._kernel.inspect(child)
             except FlujoError:
                 continue  # it was never created, or this kernel closes: whoever recovers it will see to it
-            mine = is_child(state, parent.run_id, parent.created_at)
-            if mine and was_begun_for_parent(state, instant) and not state.is_final:
+            if _is_left(state, parent, instant):
                 await self.cancel([child], parent.run_id)
+
+    async def part(self, parent: LiveRun, children: Iterable[str]) -> bool:
+        """Cancel those of the children, and of those that the parent has given up, that another kernel runs, before the
+        parent ends; False if its kernel closes, or has lost it, before that is done: then its end is left to the next
+        owner."""
+        now = self._kernel.clock.now()
+        if not (left := {**dict.fromkeys(children, now), **left_behind(parent.state, now)}):
+            return True
+        with anyio.CancelScope(shield=True):
+            while (told := await self._try_to_part(parent, left)) is None:
+                if not (parent.is_lost or parent.is_closing):
+                    with parent.waits():
+                        await self._second()
+                if parent.is_lost or parent.is_closing:
+                    break
+        return told is True
+
+    async def _try_to_part(self, parent: LiveRun, children: Mapping[str, int]) -> bool | None:
+        """Return whether those of the children that another kernel runs are cancelled; None if it is to be tried
+        again."""
+        try:
+            await self.cancel_elsewhere(children, parent.state, parent.written)
+        except KernelClosedError:
+            return False
+        except StoreError as error:
+            logger.warning("run %s cannot end, it cannot reach its children: %s", parent.state.run_id, error)
+            return None
+        return True
+
+    async def cancel_elsewhere(
+        self,
+        children: Mapping[str, int],
+        parent: RunSummary | WorkflowState,
+        written: Callable[[], Awaitable[None]] = checkpoint,
+    ) -> None:
+        """Cancel like `cancel_given_up` those of the children that another kernel runs, which lives, once it is
+        `written` that the parent has given them up.
+
+        Raises StoreError, KernelClosedError: the end of the parent must not be recorded then."""
+        for child in await self._elsewhere([child for child in children if not self._is_here(child)]):
+            try:
+                await written()
+                if _is_left(await self._kernel.inspect(child), parent, children[child]):
+                    await self._kernel.cancel(child, abandoned_by(parent.run_id), by=f"run {parent.run_id}")
+            except FlujoError as error:
+                if isinstance(error, (StoreError, KernelClosedError)) and not isinstance(error, CorruptStoreError):
+                    raise
+                logger.warning("run %s was not cancelled with its parent: %s", child, error)
+
+    async def _elsewhere(self, children: Sequence[str]) -> list[str]:
+        """Return those of the children that another kernel runs, which lives."""
+        found: list[str] = []
+        while children:
+            answer = await self._kernel.backend.read_runs(children, 0)
+            for child, run in zip(children, answer, strict=False):  # the answer may be a part
+                if not isinstance(run, StoredRun) or run.summary.status not in LIVE:
+                    continue
+                owner = run.summary.owner
+                if owner not in (None, self._kernel.id) and await self._kernel.backend.is_alive(owner):
+                    found.append(child)
+            children = children[len(answer) :]
+        return found
+
+
+def _is_left(child: WorkflowState, parent: RunSummary | WorkflowState, instant: int) -> bool:
+    """True if a child of this life of the parent goes on, and nobody else has resumed it since it was given up."""
+    mine = is_child(child, parent.run_id, parent.created_at)
+    return mine and was_begun_for_parent(child, instant) and not child.is_final
 
 
 def child_id(parent: str, key: str, generation: int, life: str = "") -> str:

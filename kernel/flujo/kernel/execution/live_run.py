@@ -85,6 +85,7 @@ class LiveRun:
         self.entered_seq = state.seq  # what was recorded before this life
         self.replay: Replay
         self.stopped: Stop | None = None
+        self.is_closing = False  # it is left to its next owner, whatever it was stopped for before
         self.ended = new_event()  # set by the kernel once nothing of the run is left in it
         self.failure: errors.FlujoError | None = None
         self._driven = False
@@ -172,6 +173,7 @@ class LiveRun:
         cancel."""
         if self.stopped is None or why in (Stop.FENCED, Stop.LOST) or (self.stopped, why) == (Stop.PAUSE, Stop.CANCEL):
             self.stopped = why
+        self.is_closing = self.is_closing or why is Stop.CLOSE
         self._scope.cancel()
         if self._released is not None:
             self._released.set()
@@ -342,8 +344,10 @@ class LiveRun:
         program: Callable[[], Awaitable[Any]],
         clean_up: Callable[[], Awaitable[Any]] | None = None,
         turn: Callable[[], Awaitable[None]] | None = None,
+        part: Callable[[Set[str]], Awaitable[bool]] | None = None,
     ) -> None:
-        """Run the program to its end in this task, once its `turn` has come, and record how it ended.
+        """Run the program to its end in this task, once its `turn` has come, and record how it ended, after `part` from
+        the children it still waited for; where that returns False, its end is left to the next owner.
 
         After a cancel, or when the time of the run is over, `clean_up` runs once the program has stopped; if it had
         begun before this life of the run, nothing else does."""
@@ -356,6 +360,10 @@ class LiveRun:
         children = awaited(self.state)
         if clean_up is not None and self._is_to_clean_up():
             await self._clean_up(clean_up)
+        children |= awaited(self.state)
+        ends = self.stopped in (None, Stop.CANCEL, Stop.TIMEOUT)
+        if ends and part is not None and not await part(children) and not self.is_lost:
+            self.stopped = Stop.CLOSE
         await self._end(output, failure, children)
 
     def _is_to_clean_up(self) -> bool:
@@ -450,7 +458,7 @@ class LiveRun:
         """Record how the run ends, and which of the children that it has waited for outlive it."""
         try:
             batch: Batch | None = None
-            children = (children | awaited(self.state)) - self.given_up
+            children = children - self.given_up
             for fact in at_end(self.state, self.stopped, output, failure, self.differences):
                 batch = self.record(fact)
             self._over = True

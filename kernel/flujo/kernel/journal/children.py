@@ -31,6 +31,11 @@ def given_up(parent: WorkflowState) -> dict[str, int]:
     }
 
 
+def left_behind(parent: WorkflowState, now: int) -> dict[str, int]:
+    """Return the children that a run leaves if it ends now, each with the instant at which it was given up."""
+    return {**dict.fromkeys(sorted(awaited(parent)), now), **given_up(parent)}
+
+
 def is_outlived(child: WorkflowState, parent: RunSummary) -> bool:
     """True if a child should have ended with its parent. One that somebody has resumed since runs on its own."""
     if parent.status not in FINAL or parent.finished_at is None:

@@ -293,6 +293,8 @@ class Driver:
                 return
         if run.is_lost or run.state.status in FINAL or run.state.status is RunStatus.PAUSED:
             return
+        assert self._engine is not None
+        child_runs = self._engine.child_runs
         alarm: anyio.CancelScope | None = None
         if (instant := run.state.timeout_at) is not None:
             alarm = anyio.CancelScope()
@@ -312,12 +314,12 @@ class Driver:
         try:
             cleans_up = None if run.workflow.clean_up is None else clean_up
             turn = partial(self._line.wait_for_turn, run) if run.workflow.on_overlap is Overlap.QUEUE else None
-            await run.drive(self._context(run).run_program, cleans_up, turn)
+            await run.drive(self._context(run).run_program, cleans_up, turn, partial(child_runs.part, run))
         finally:
             if alarm is not None:
                 alarm.cancel()
-        if run.orphans and self._engine is not None:
-            self._tasks.spawn(partial(self._engine.child_runs.cancel_given_up, run.orphans, run.state))
+        if run.orphans:
+            self._tasks.spawn(partial(child_runs.cancel_given_up, run.orphans, run.state))
 
     def _context(self, run: LiveRun) -> Context:
         assert self._engine is not None

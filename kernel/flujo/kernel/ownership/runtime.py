@@ -113,7 +113,8 @@ class Runtime:
             )
             served = anyio.Event()
             threads = limit_threads(self._limits.max_threads)
-            engine = Engine(committer, children, ChildRuns(kernel, starter), threads)
+            child_runs = ChildRuns(kernel, starter, lambda run_id: self.runs.uid_of(run_id) is not None)
+            engine = Engine(committer, children, child_runs, threads)
 
             async def watch_lease() -> None:
                 nonlocal failure

@@ -31,7 +31,7 @@ from flujo.kernel.execution.leftovers import sweep
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal import events
-from flujo.kernel.journal.children import abandoned_by, awaited, given_up, is_outlived
+from flujo.kernel.journal.children import abandoned_by, awaited, given_up, is_outlived, left_behind
 from flujo.kernel.journal.decisions import Stop, after_clean_up, at_clean_up, at_recovery, at_takeover
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.overlap import Overlap
@@ -170,16 +170,16 @@ class Takeover:
         parent = await self._parent(state)
         if parent is not None and is_outlived(state, parent):
             asked = events.CancelRequested(abandoned_by(parent.run_id), f"run {parent.run_id}")
-            posts = await self._backend.take()
-            return self._go_on(*await self._cancelled(state, owned, asked), posts)
-        if parent is not None and self._runs.is_outside(parent.uid):
-            # It may have given this child up without living to say so; then it does that now.
-            self._recalls.ask(parent.run_id)
-        chosen = await self._registry.for_run(state, self._backend)
-        posts = await self._backend.take()
-        run = self._driver.make(state, chosen, owned.token)
-        cleans_up = chosen.clean_up is not None
-        batch = self._go_on(run, at_recovery(state, self._max_interruptions, cleans_up=cleans_up), posts)
+            run, facts = await self._cancelled(state, owned, asked)
+        else:
+            if parent is not None and self._runs.is_outside(parent.uid):
+                # It may have given this child up without living to say so; then it does that now.
+                self._recalls.ask(parent.run_id)
+            chosen = await self._registry.for_run(state, self._backend)
+            run = self._driver.make(state, chosen, owned.token)
+            facts = at_recovery(state, self._max_interruptions, cleans_up=chosen.clean_up is not None)
+        await self._part(owned, state, facts)
+        batch = self._go_on(run, facts, await self._backend.take())
         if children := given_up(state):
             self._tasks.spawn(partial(self._cancel_children, owned, children))
         return batch
@@ -218,6 +218,13 @@ class Takeover:
             return await self._backend.load(state.parent_run_id)
         except RunNotFoundError:
             return None
+
+    async def _part(self, owned: RunSummary, state: WorkflowState, facts: Sequence[Fact]) -> None:
+        """Cancel the children that another kernel runs, if these facts are the end of their parent; raises StoreError,
+        KernelClosedError."""
+        if any(isinstance(fact, (events.RunCancelled, events.RunFailed)) for fact in facts):
+            children = left_behind(state, self._clock.now())
+            await self._driver.engine.child_runs.cancel_elsewhere(children, owned)
 
     async def _cancel_children(self, parent: RunSummary, children: Mapping[str, int]) -> None:
         """Cancel what a run has given up."""
@@ -367,6 +374,7 @@ class Takeover:
             await self.sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
             run, facts = await self._cancelled(state, claimed, fact)
+            await self._part(claimed, state, facts)
             posts = await self._backend.take()
             batch = self._go_on(run, facts, posts)
         assert batch is not None
