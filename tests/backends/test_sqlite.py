@@ -121,7 +121,7 @@ def test_runs_are_listed_without_an_event_loop(path: Path) -> None:
             listed = await handle.list(RunFilter(), limit=2)
             rest = await handle.list(RunFilter(), limit=2, page=listed.next)
             runs = [*listed.runs, *rest.runs]
-            assert threading.active_count() == threads
+            assert threading.active_count() <= threads  # one of an earlier test may end
             return [run.run_id for run in runs], await handle.count(RunFilter()), await handle.is_alive("one")
 
     names, number, is_alive = run_directly(ask)

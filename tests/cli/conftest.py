@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,18 @@ class Ended(NamedTuple):
 
 
 Flujoctl = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def unlogged() -> Iterator[None]:
+    """Take away what `-v` has set up in this process: what it writes to is closed behind a test."""
+    root, ours = logging.getLogger(), logging.getLogger("flujo")
+    before, level = [*root.handlers], ours.level
+    yield
+    for handler in [*root.handlers]:
+        if type(handler) is logging.StreamHandler and handler not in before:
+            root.removeHandler(handler)
+    ours.setLevel(level)
 
 
 @pytest.fixture

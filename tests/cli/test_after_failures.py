@@ -114,7 +114,7 @@ def test_only_some_codes_are_tried_again_and_some_are_none(
 def test_a_command_is_asked_to_stop_in_the_way_it_wants(folder: Path, flujoctl: Flujoctl) -> None:
     """By its own signal, and with the time it needs: a loop that ignores SIGTERM ends on SIGINT, in good order."""
     (folder / "w.yaml").write_text(
-        "name: w\nsteps:\n  - name: a\n    task: shell\n    timeout: 500ms\n    inputs:\n      stop_signal: SIGINT\n"
+        "name: w\nsteps:\n  - name: a\n    task: shell\n    timeout: 3s\n    inputs:\n      stop_signal: SIGINT\n"
         "      stop_grace: 30s\n      command: |\n        #!/usr/bin/env python3\n        import signal, time\n"
         "        signal.signal(signal.SIGTERM, signal.SIG_IGN)\n        try:\n            time.sleep(60)\n"
         "        finally:\n            open('said', 'w').write('good-bye')\n"

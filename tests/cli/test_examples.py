@@ -73,13 +73,16 @@ HERE = [each for examples in EXAMPLES.values() for each in examples if "postgres
 """Those that need no database; tests/cli/test_postgres.py tries the commands of the others."""
 
 
+NEEDING_A_SERVER = ("flujoctl ping", "flujoctl workflows", "flujoctl publish", "flujoctl unpublish")
+
+
 @pytest.mark.parametrize("example", HERE)
 def test_an_example_works_as_printed(example: str, world: Path, folder: Path) -> None:
     """Typed into a shell, in a folder of its own."""
     shutil.copytree(world, folder, dirs_exist_ok=True)
     paths = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
     environment = {**os.environ, **paths, "PYTHONPATH": os.pathsep.join(sys.path)}
-    if example.startswith(("flujoctl serve", "flujoctl ping", "flujoctl workflows")):
+    if example.startswith("flujoctl serve") or example.startswith(NEEDING_A_SERVER):
         _with_a_server(example, environment, folder)
         return
 
@@ -91,12 +94,20 @@ def test_an_example_works_as_printed(example: str, world: Path, folder: Path) ->
 
 
 def _with_a_server(example: str, environment: dict[str, str], folder: Path) -> None:
-    served = example if example.startswith("flujoctl serve") else "flujoctl serve report.yaml"
+    publishes = "publish" in example  # what a server was given has its name for good
+    served = (
+        example
+        if example.startswith("flujoctl serve")
+        else f"flujoctl serve {'approval' if publishes else 'report'}.yaml"
+    )
     with subprocess.Popen(
         ["/bin/sh", "-c", f"exec {served}"], env=environment, cwd=folder, stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
         assert server.stdout.readline().startswith("listening at unix:")
+        if example.startswith("flujoctl unpublish"):
+            publish = example.replace("unpublish report", "publish report.yaml")
+            subprocess.run(["/bin/sh", "-c", publish], env=environment, cwd=folder, check=True)
         if served != example:
             assert subprocess.run(["/bin/sh", "-c", example], env=environment, cwd=folder).returncode == 0
         server.send_signal(signal.SIGTERM)

@@ -304,5 +304,5 @@ def test_large_definitions_are_read_or_refused_quickly(text: str) -> None:
     except DefinitionError as error:
         problems = error.problems
 
-    assert time.process_time() - begun < 1
+    assert time.process_time() - begun < 2
     assert len(problems) <= MAX_PROBLEMS + 1

@@ -57,6 +57,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.StepNotFoundError: 3,
     errors.NoLogError: 3,
     errors.WorkflowNotFoundError: 3,
+    errors.WorkflowFixedError: 4,
     errors.StoreNotFoundError: 3,
     # a conflict, or incompatible
     errors.RunExistsError: 4,

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import nodes
-
 from .wording import nearest
 
 
@@ -66,8 +64,3 @@ def _told(kind: str, name: str, takes: Sequence[inspect.Parameter], problem: str
 def _example(kind: str, name: str, needed: Sequence[str]) -> str:
     arguments = ", ".join(needed)
     return {"filter": f"x | {name}({arguments})", "test": f"x is {name}({arguments})"}.get(kind, f"{name}({arguments})")
-
-
-def calls_of(tree: nodes.Template) -> list[tuple[str, nodes.Call]]:
-    """Return the calls of functions by their bare names."""
-    return [(node.node.name, node) for node in tree.find_all(nodes.Call) if isinstance(node.node, nodes.Name)]

@@ -21,7 +21,7 @@ from jinja2 import TemplateSyntaxError, nodes
 from jinja2.environment import TemplateExpression
 
 from .bounds import bounded_text, bounded_value
-from .call_checks import calls_of, problem_with_call
+from .call_checks import problem_with_call
 from .filters import text_of
 from .sandbox import ROUNDS, SPREAD, Sandbox, Unsupported
 from .text_filters import NEEDING_A_PATTERN, check_pattern
@@ -159,25 +159,31 @@ _WAY_OUT = "; braces that are meant for the command itself go between {% raw %} 
 
 
 def _check_names(tree: nodes.Template) -> None:
-    """Raise EvaluationError for a filter or test that does not exist; Jinja2 only finds out when it compiles."""
+    """Raise EvaluationError for a filter or test that does not exist, and for a call with the wrong arguments; Jinja2
+    only finds out when it compiles, or gets there. One walk, since definitions have thousands of templates."""
     sandbox = _sandbox()
-    for node in tree.find_all((nodes.Filter, nodes.Test)):
-        kind, known = ("filter", sandbox.filters) if isinstance(node, nodes.Filter) else ("test", sandbox.tests)
-        _check_name(kind, node.name, known, node.lineno)
-        _check_call(kind, node.name, known[node.name], node, 1)
-        if node.name in NEEDING_A_PATTERN and node.args and isinstance(pattern := node.args[0], nodes.Const):
-            _check_pattern(pattern)
-        if kind == "filter" and node.args and node.name in _NAMING_ONE:
-            kind, at = _NAMING_ONE[node.name]
-            named = node.args[at] if at < len(node.args) else None
-            if isinstance(named, nodes.Const) and isinstance(named.value, str):
-                _check_name(kind, named.value, getattr(sandbox, f"{kind}s"), node.lineno)
-    for name in tree.find_all(nodes.Name):
-        if name.name == "self" and name.ctx == "load":  # which Jinja2 takes for the blocks of a template
-            raise EvaluationError("there is no name `self` (in a template)", name.lineno)
-    for called, call in calls_of(tree):
-        if (function := sandbox.globals.get(called)) is not None:
-            _check_call("function", called, function, call, 0)
+    for node in tree.find_all((nodes.Filter, nodes.Test, nodes.Name, nodes.Call)):
+        if isinstance(node, nodes.Name):
+            if node.name == "self" and node.ctx == "load":  # which Jinja2 takes for the blocks of a template
+                raise EvaluationError("there is no name `self` (in a template)", node.lineno)
+        elif isinstance(node, nodes.Call):
+            if isinstance(node.node, nodes.Name) and (function := sandbox.globals.get(node.node.name)) is not None:
+                _check_call("function", node.node.name, function, node, 0)
+        elif isinstance(node, nodes.Filter | nodes.Test):
+            _check_filter_or_test(sandbox, node)
+
+
+def _check_filter_or_test(sandbox: Sandbox, node: nodes.Filter | nodes.Test) -> None:
+    kind, known = ("filter", sandbox.filters) if isinstance(node, nodes.Filter) else ("test", sandbox.tests)
+    _check_name(kind, node.name, known, node.lineno)
+    _check_call(kind, node.name, known[node.name], node, 1)
+    if node.name in NEEDING_A_PATTERN and node.args and isinstance(pattern := node.args[0], nodes.Const):
+        _check_pattern(pattern)
+    if kind == "filter" and node.args and node.name in _NAMING_ONE:
+        kind, at = _NAMING_ONE[node.name]
+        named = node.args[at] if at < len(node.args) else None
+        if isinstance(named, nodes.Const) and isinstance(named.value, str):
+            _check_name(kind, named.value, getattr(sandbox, f"{kind}s"), node.lineno)
 
 
 def _check_call(kind: str, name: str, function: Any, node: nodes.Expr, given: int) -> None:

@@ -244,6 +244,7 @@ def _references(tree: nodes.Template) -> References:
             if root == "args" and name is not None:
                 parameters.add(name)
     uses = Counter(node.name for node in tree.find_all(nodes.Name))
+    bare = list(_bare(tree, False))
     named = Counter(root for root, _ in taken)
     as_a_whole = {(root, None) for root in _CHANGING if root in roots and uses[root] != named[root]}
     return References(
@@ -254,8 +255,8 @@ def _references(tree: nodes.Template) -> References:
         env=frozenset(env),
         computed_env=computed_env,
         computed_step=uses["steps"] != named_steps,
-        bare_env=frozenset(name for owner, name in _bare(tree, False) if owner == "env"),
-        bare_results=frozenset(name for owner, name in _bare(tree, False) if owner == "steps"),
+        bare_env=frozenset(name for owner, name in bare if owner == "env"),
+        bare_results=frozenset(name for owner, name in bare if owner == "steps"),
         bare_fields=frozenset(_bare_fields(tree, False)),
         members=frozenset({*taken, *as_a_whole}),
         size=sum(1 for _ in tree.find_all(nodes.Node)),
@@ -264,8 +265,9 @@ def _references(tree: nodes.Template) -> References:
 
 def _members(tree: nodes.Template) -> Iterator[tuple[nodes.Expr, str | None]]:
     """Yield each `a.b`, `a['b']` and `a.get('b')` as (a, "b"); a computed "b" as (a, None)."""
-    methods = {id(call.node) for call in tree.find_all(nodes.Call)}
-    for call in tree.find_all(nodes.Call):
+    calls = list(tree.find_all(nodes.Call))
+    methods = {id(call.node) for call in calls}
+    for call in calls:
         method = call.node
         if isinstance(method, nodes.Getattr) and method.attr == "get" and call.args:
             yield method.node, _constant(call.args[0])
