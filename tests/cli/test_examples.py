@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,7 +84,7 @@ def test_an_example_works_as_printed(example: str, world: Path, folder: Path) ->
     shutil.copytree(world, folder, dirs_exist_ok=True)
     paths = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
     environment = {**os.environ, **paths, "PYTHONPATH": os.pathsep.join(sys.path)}
-    if example.startswith("flujoctl serve") or example.startswith(NEEDING_A_SERVER):
+    if example.startswith(("flujoctl serve", *NEEDING_A_SERVER)):
         _with_a_server(example, environment, folder)
         return
 
@@ -93,6 +95,16 @@ def test_an_example_works_as_printed(example: str, world: Path, folder: Path) ->
     assert "error[" not in ended.stderr
 
 
+@contextmanager
+def ended_at_last(server: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill a server behind an assertion that fails: leaving the block of a Popen waits for it."""
+    try:
+        yield
+    except BaseException:
+        server.kill()
+        raise
+
+
 def _with_a_server(example: str, environment: dict[str, str], folder: Path) -> None:
     publishes = "publish" in example  # what a server was given has its name for good
     served = (
@@ -100,9 +112,12 @@ def _with_a_server(example: str, environment: dict[str, str], folder: Path) -> N
         if example.startswith("flujoctl serve")
         else f"flujoctl serve {'approval' if publishes else 'report'}.yaml"
     )
-    with subprocess.Popen(
-        ["/bin/sh", "-c", f"exec {served}"], env=environment, cwd=folder, stdout=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {served}"], env=environment, cwd=folder, stdout=subprocess.PIPE, text=True
+        ) as server,
+        ended_at_last(server),
+    ):
         assert server.stdout is not None
         assert server.stdout.readline().startswith("listening at unix:")
         if example.startswith("flujoctl unpublish"):
