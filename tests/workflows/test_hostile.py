@@ -171,7 +171,7 @@ async def test_a_hostile_template_ends_within_its_limits(group: int) -> None:
     ("template", "limit"),
     [
         ("{% for i in range(100000) %}{% set y = ('x' * 1000000) | list %}{% endfor %}", "1 s of processor time"),
-        (hostile.DOUBLED + "{{ nested }}", "24 MiB of memory"),
+        ("".join(f"{{% set a{n} = ('x' * 1000000) | list %}}" for n in range(9)), "24 MiB of memory"),
         ("{{ 'x' * 2000000 }}", "1024 KiB"),
         ("{{ [2 ** 2000] * 100000 }}", "16 MiB"),
         ("{{ 2 ** 5000 }}", "4096 bits"),
