@@ -22,7 +22,7 @@ FLOORS = ("journal", "store", "execution", "ownership")
 
 BASE = (
     *("errors", "durations", "clock", "forks", "keys", "loops", "outcomes", "owners", "principals", "trust", "values"),
-    *("codecs", "shapes", "lifetimes", "interrupts", "loop_threads", "checked_calls", "traces"),
+    *("codecs", "shapes", "lifetimes", "interrupts", "loop_threads", "checked_calls", "traces", "forwarding"),
 )
 """What every room may stand on: modules below the rooms."""
 

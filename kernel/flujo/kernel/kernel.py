@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -48,27 +48,16 @@ from .journal.summaries import RunSummary
 from .keys import check_step_name, check_variable_name
 from .lifetimes import Lifetime
 from .observer import DELETED, Observed, Observer
-from .outcomes import CancelOutcome, Delivery, PauseOutcome, PutOutcome
+from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.draining import Draining
 from .ownership.driver import Limits
-from .ownership.many_runs import (
-    CANCELLABLE,
-    PAUSABLE,
-    RESUMABLE,
-    SIGNALLABLE,
-    UNPAUSABLE,
-    Bulk,
-    BulkOptions,
-    BulkResult,
-    Range,
-    act_on_runs,
-)
+from .ownership.many_runs import HasManyRuns, ManyRuns
 from .ownership.resting import RestReader
 from .ownership.resumption import ResumeOptions, Resumption, differences_with
 from .ownership.run_requests import Answers, RunRequests, paused, unfinished
 from .ownership.runtime import Runtime, kernel_id
 from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, Starter, StartOptions
-from .ownership.stored_workflows import delete_workflow, put_workflow
+from .ownership.stored_workflows import HasStoredWorkflows, StoredWorkflows
 from .ownership.workflow_registry import WorkflowRegistry
 from .principals import principal
 from .store.asking import Asked, ReasonedOptions, RequestOptions
@@ -83,14 +72,11 @@ from .values import encode_given
 
 logger = logging.getLogger("flujo.kernel")
 
-BULK_MICROSECONDS = 10_000_000
-"""After how long a call for many runs begins with no further ones, and says that there are more."""
-
 
 @checked
-class Kernel(Observed):
+class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
     """Runs workflows on one backend. `api.Runs` documents its calls; those that only read, or prune, are its
-    observer's.
+    observer's, and those for many runs and for stored workflows stand with these.
 
     `async with` opens and closes it, or `open` and `close`, which may be called from different tasks. Entering an open
     kernel shares it: the last `async with` that is left closes it, unless `open` has opened it."""
@@ -145,6 +131,8 @@ class Kernel(Observed):
         runtime = Runtime(backend, clock, self._random, self.id, registry, self._limits)
         self._runtime, self._takeover = runtime, runtime.takeover
         self._observer = Observer(backend, workspaces=self.workspaces, clock=clock, local=runtime.local_runs)
+        self._many_runs = ManyRuns(self, clock, self._require_here)
+        self._stored_workflows = StoredWorkflows(registry, backend, self._require_here)
         self._requests = RunRequests(backend, clock, runtime.runs, runtime.local_runs, runtime.takeover)
         self._starter = Starter(backend, clock, identifiers, self._files, registry, runtime)
         self._rests = RestReader(backend, clock, self.inspect, runtime.runs.get, registry.may_know)
@@ -389,39 +377,6 @@ class Kernel(Observed):
 
         await self._takeover.amend(run_id, decide, request)
 
-    # -- requests to many runs ----------------------------------------------------------------------------------
-
-    async def cancel_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
-        """See Runs.cancel_runs."""
-        bulk = Bulk.of(**options)
-        return await self._act_on_runs(CANCELLABLE, bulk, lambda id: self.cancel(id, reason, **bulk.asked))
-
-    async def pause_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
-        """See Runs.pause_runs."""
-        bulk = Bulk.of(**options)
-        return await self._act_on_runs(PAUSABLE, bulk, lambda id: self.pause(id, reason, **bulk.asked))
-
-    async def unpause_runs(self, **options: Unpack[BulkOptions]) -> BulkResult:
-        """See Runs.unpause_runs."""
-        bulk = Bulk.of(**options)
-        return await self._act_on_runs(UNPAUSABLE, bulk, lambda id: self.unpause(id, **bulk.asked))
-
-    async def resume_runs(self, **options: Unpack[BulkOptions]) -> BulkResult:
-        """See Runs.resume_runs."""
-        bulk = Bulk.of(**options)
-        return await self._act_on_runs(RESUMABLE, bulk, lambda id: self.resume(id, **bulk.asked))
-
-    async def signal_runs(self, name: str, payload: Any = None, **options: Unpack[BulkOptions]) -> BulkResult:
-        """See Runs.signal_runs."""
-        bulk = Bulk.of(**options)
-        check_step_name(name)
-        encode_given("the payload", payload)  # what is wrong with it is wrong for every run
-        return await self._act_on_runs(SIGNALLABLE, bulk, lambda id: self.signal(id, name, payload, **bulk.asked))
-
-    async def _act_on_runs(self, range: Range, bulk: Bulk, act: Callable[[str], Awaitable[object]]) -> BulkResult:
-        until = self.clock.now() + BULK_MICROSECONDS
-        return await act_on_runs(self, range, bulk, act, lambda: self.clock.now() >= until)
-
     # -- changes of a run that nobody runs ----------------------------------------------------------------------
 
     async def amend(
@@ -459,28 +414,7 @@ class Kernel(Observed):
             await self.cancel(run_id, DELETED)
             await self.wait(run_id)
 
-    # -- workflows ----------------------------------------------------------------------------------------------
-
-    async def put_workflow(self, workflow: Workflow) -> PutOutcome:
-        """Store a definition under the name of its workflow, in the place of what was stored there. From then on every
-        kernel of this store that can load definitions starts it by that name; runs that exist keep their own texts.
-
-        Raises WorkflowFixedError for the name of a workflow that this kernel was given, DeclarationError for a
-        program."""
-        return await put_workflow(workflow, self._registry, self.backend)
-
-    async def delete_workflow(self, name: str) -> None:
-        """Remove what `put_workflow` has stored; its runs go on. Raises WorkflowNotFoundError, WorkflowFixedError."""
-        await delete_workflow(name, self._registry, self.backend)
-
-    async def stored_workflows(self) -> Sequence[StoredDefinition]:
-        """Return what `put_workflow` has stored, by name. What this kernel was given hides a stored one of its name."""
-        return await self.backend.stored_workflows()
-
-    async def find_workflow(self, name: str) -> Workflow:
-        """Return the workflow that `start` takes by this name. Raises WorkflowNotFoundError, and what is wrong with a
-        stored definition here, such as TaskNotFoundError."""
-        return await self._registry.find(name, self.backend)
+    # -- reading ------------------------------------------------------------------------------------------------
 
     async def diff(self, run_id: str, workflow: Workflow | None = None) -> Sequence[Difference]:
         """See Runs.diff."""
@@ -489,8 +423,6 @@ class Kernel(Observed):
         if current.definition is None and state.differences:
             return [Difference(*row) for row in state.differences]
         return differences_with(state, current)
-
-    # -- reading ------------------------------------------------------------------------------------------------
 
     async def explain(self, run_id: str) -> Explanation:
         """See Runs.explain; a kernel also knows which workflows it has, and what waits for a free slot."""

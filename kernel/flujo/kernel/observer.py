@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from copy import deepcopy
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, Unpack
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import anyio
 
@@ -28,6 +28,7 @@ from .errors import (
     UnknownEventError,
 )
 from .execution.programs import Workflow
+from .forwarding import forwarded
 from .journal import events
 from .journal.events import Event, SignalReceived
 from .journal.explanation import Explanation, explain
@@ -60,9 +61,6 @@ from .store.records import Order, Page, Posted, RunFilter, StoredDefinition
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
 from .store.workspaces import Workspaces
 from .values import encode_given
-
-P = ParamSpec("P")
-Answer = TypeVar("Answer")
 
 EARLIER_RUNS = 20
 """How many completed runs of a workflow tell how long the next one will take."""
@@ -480,34 +478,24 @@ class Observer:
         return await self.is_interrupted(summary)
 
 
-def _forwarded(call: Callable[Concatenate[Observer, P], Answer]) -> Callable[Concatenate[Any, P], Answer]:
-    """Return the call of an observer as one of whoever has an observer, with the same parameters."""
-
-    @wraps(call)
-    def forward(keeper: Any, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-        return call(keeper._observer, *args, **kwargs)
-
-    return forward
-
-
 class Observed:
     """The calls that whoever has an observer leaves to it. Their parameters stand in `Observer` alone."""
 
     _observer: Observer
 
-    inspect = _forwarded(Observer.inspect)
-    look = _forwarded(Observer.look)
-    summary = _forwarded(Observer.summary)
-    read_log = _forwarded(Observer.read_log)
-    is_interrupted = _forwarded(Observer.is_interrupted)
-    count = _forwarded(Observer.count)
-    stats = _forwarded(Observer.stats)
-    events = _forwarded(Observer.events)
-    watch = _forwarded(Observer.watch)
-    watch_batches = _forwarded(Observer.watch_batches)
-    watch_runs = _forwarded(Observer.watch_runs)
-    watch_runs_batches = _forwarded(Observer.watch_runs_batches)
-    wait = _forwarded(Observer.wait)
-    result = _forwarded(Observer.result)
-    list = _forwarded(Observer.list)
-    prune = _forwarded(Observer.prune)
+    inspect = forwarded("_observer", Observer.inspect)
+    look = forwarded("_observer", Observer.look)
+    summary = forwarded("_observer", Observer.summary)
+    read_log = forwarded("_observer", Observer.read_log)
+    is_interrupted = forwarded("_observer", Observer.is_interrupted)
+    count = forwarded("_observer", Observer.count)
+    stats = forwarded("_observer", Observer.stats)
+    events = forwarded("_observer", Observer.events)
+    watch = forwarded("_observer", Observer.watch)
+    watch_batches = forwarded("_observer", Observer.watch_batches)
+    watch_runs = forwarded("_observer", Observer.watch_runs)
+    watch_runs_batches = forwarded("_observer", Observer.watch_runs_batches)
+    wait = forwarded("_observer", Observer.wait)
+    result = forwarded("_observer", Observer.result)
+    list = forwarded("_observer", Observer.list)
+    prune = forwarded("_observer", Observer.prune)

@@ -3,6 +3,7 @@
     BulkOptions   the keywords of `Runs.cancel_runs` and its like; `Bulk` is the same as one checked value
     Range         the runs to which something can be done, and those to which it is done by default
     act_on_runs   do it
+    ManyRuns      the calls of a kernel that do; `HasManyRuns` are the same for whoever has them
 
 What is refused to one run keeps none of the others from it.
 """
@@ -15,21 +16,24 @@ from typing import Any, NamedTuple, Protocol, Unpack, cast
 
 from anyio import create_task_group
 
-from flujo.kernel.errors import (
-    CorruptStoreError,
-    FlujoError,
-    InvalidNameError,
-    KernelClosedError,
-    StoreError,
-)
+from flujo.kernel.checked_calls import checked
+from flujo.kernel.clock import Clock
+from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.errors import CorruptStoreError, FlujoError, InvalidNameError, KernelClosedError, StoreError
+from flujo.kernel.forwarding import forwarded
 from flujo.kernel.journal.state import LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.keys import check_step_name
 from flujo.kernel.store.asking import Asked, RequestOptions
 from flujo.kernel.store.filters import RunQuery, check_limit, check_statuses, check_text, run_filter
 from flujo.kernel.store.records import Page
+from flujo.kernel.values import encode_given
 
 AT_ONCE = 50
 """How many runs are asked at the same time, so that their commits share a sync of the disk."""
+
+MOST_MICROSECONDS = 10 * MICROSECONDS
+"""After how long a call for many runs begins with no further ones, and says that there are more."""
 
 
 class BulkOptions(RunQuery, RequestOptions, total=False):
@@ -178,3 +182,70 @@ def _untouched(run: RunSummary, error: FlujoError | None = None) -> RunActedOn:
     """Return a run as it stood, with what was refused to it."""
     reason, message = (None, "") if error is None else (error.reason, error.message)
     return RunActedOn(run.run_id, run.uid, str(run.status), reason, message)
+
+
+class _SingleRuns(_Listing, Protocol):
+    """What asks a single run; `flujo.kernel.api.Runs` documents each call."""
+
+    async def cancel(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> object: ...
+    async def pause(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> object: ...
+    async def unpause(self, run_id: str, **asked: Unpack[RequestOptions]) -> object: ...
+    async def resume(self, run_id: str, **asked: Unpack[RequestOptions]) -> object: ...
+    async def signal(self, run_id: str, name: str, payload: Any = None, **asked: Unpack[RequestOptions]) -> object: ...
+
+
+@checked
+class ManyRuns:
+    """Asks many runs by asking each of them."""
+
+    def __init__(self, runs: _SingleRuns, clock: Clock, require_here: Callable[[], None]) -> None:
+        """`require_here` raises WrongEventLoopError when called in another event loop than that of the runs."""
+        self._runs = runs
+        self._clock = clock
+        self._ask_where = require_here
+
+    def _require_here(self) -> None:
+        self._ask_where()
+
+    async def cancel_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.cancel_runs."""
+        bulk = Bulk.of(**options)
+        return await self._act(CANCELLABLE, bulk, lambda id: self._runs.cancel(id, reason, **bulk.asked))
+
+    async def pause_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.pause_runs."""
+        bulk = Bulk.of(**options)
+        return await self._act(PAUSABLE, bulk, lambda id: self._runs.pause(id, reason, **bulk.asked))
+
+    async def unpause_runs(self, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.unpause_runs."""
+        bulk = Bulk.of(**options)
+        return await self._act(UNPAUSABLE, bulk, lambda id: self._runs.unpause(id, **bulk.asked))
+
+    async def resume_runs(self, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.resume_runs."""
+        bulk = Bulk.of(**options)
+        return await self._act(RESUMABLE, bulk, lambda id: self._runs.resume(id, **bulk.asked))
+
+    async def signal_runs(self, name: str, payload: Any = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """See Runs.signal_runs."""
+        bulk = Bulk.of(**options)
+        check_step_name(name)
+        encode_given("the payload", payload)  # what is wrong with it is wrong for every run
+        return await self._act(SIGNALLABLE, bulk, lambda id: self._runs.signal(id, name, payload, **bulk.asked))
+
+    async def _act(self, range: Range, bulk: Bulk, act: Callable[[str], Awaitable[object]]) -> BulkResult:
+        until = self._clock.now() + MOST_MICROSECONDS
+        return await act_on_runs(self._runs, range, bulk, act, lambda: self._clock.now() >= until)
+
+
+class HasManyRuns:
+    """The calls that whoever has many runs leaves to them. Their parameters stand in `ManyRuns` alone."""
+
+    _many_runs: ManyRuns
+
+    cancel_runs = forwarded("_many_runs", ManyRuns.cancel_runs)
+    pause_runs = forwarded("_many_runs", ManyRuns.pause_runs)
+    unpause_runs = forwarded("_many_runs", ManyRuns.unpause_runs)
+    resume_runs = forwarded("_many_runs", ManyRuns.resume_runs)
+    signal_runs = forwarded("_many_runs", ManyRuns.signal_runs)
