@@ -101,6 +101,8 @@ def test_an_alias_repeats_a_value_where_it_is_used() -> None:
         ("a: !!python/name:os.system\n",
          ["f:1:4: the tag `tag:yaml.org,2002:python/name:os.system` is not supported; leave it out"]),
         ("a: .inf\n", ["f:1:4: .inf has no JSON form; quote it if it is text"]),
+        ("a: " + "1" * 5000 + "\n",
+         [f"f:1:4: {'1' * 99}… is a larger number than can be recorded; quote it if it is text"]),
         ("a: 1e999\n", ["f:1:4: 1e999 is a larger number than can be recorded; quote it if it is text"]),
         ("a: 99999999999999999999\n",
          ["f:1:4: 99999999999999999999 is a larger number than can be recorded; quote it if it is text"]),

@@ -284,6 +284,7 @@ async def test_an_exception_keeps_its_name_and_line(bench: Bench) -> None:
         ("import sys\nsys.exit(3)", "SystemExit", "3 (line 2 of the code)"),
         ("result = {1, 2}", "TypeError", "result is of type set, which JSON cannot hold"),
         ("result = {'a': [{1: 2}]}", "TypeError", "result['a'][0] has the key 1, and keys must be text"),
+        ("result = [10**4300]", "ValueError", "result[0] is a number of more than 4300 digits, which JSON cannot hold"),
         ("result = [float('nan')]", "ValueError", "result[0] is nan, which JSON cannot hold"),
         ("result = []\nresult.append(result)", "ValueError",
          "result" + "[0]" * 24 + "[0 nests too deeply, or contains itself"),

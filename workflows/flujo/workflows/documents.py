@@ -19,6 +19,8 @@ import yaml
 
 from flujo.kernel.errors import DefinitionError, Problem
 
+from .wording import named
+
 MAX_QUOTED = 100
 """Characters of a template that a message repeats."""
 
@@ -263,7 +265,7 @@ class _Builder:
         try:
             return Node(_plain_scalar(text), at, text)
         except ValueError as error:
-            self._problems.add(at, f"{text} {error}; quote it if it is text")
+            self._problems.add(at, f"{named(text, '')} {error}; quote it if it is text")
             return Node(text, at, text)
 
     def _count(self, event: yaml.Event, nodes: int) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
+from math import isfinite
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError as JinjaError
@@ -23,7 +24,7 @@ from jinja2.environment import TemplateExpression
 from .bounds import bounded_text, bounded_value
 from .call_checks import problem_with_call
 from .filters import text_of
-from .sandbox import ROUNDS, SPREAD, Sandbox, Unsupported
+from .sandbox import ROUNDS, SPREAD, Sandbox, Unsupported, parts_of
 from .text_filters import NEEDING_A_PATTERN, check_pattern
 from .wording import unknown
 
@@ -120,6 +121,8 @@ def parsed(source: str) -> nodes.Template:
         raise _malformed(source, error) from error
     except RecursionError:
         raise EvaluationError("the template nests too deeply") from None
+    except ValueError:  # by Python, as the text becomes a number
+        raise EvaluationError("the template holds a number of more digits than can be read") from None
     _check_names(tree)
     return tree
 
@@ -139,6 +142,8 @@ def _sandbox() -> Sandbox:
 
 
 def _has_more_tokens(source: str, limit: int) -> bool:
+    if len(source) <= limit:  # a token has a character
+        return False
     return any(count >= limit for count, _ in enumerate(_sandbox().lexer.tokeniter(source, None)))
 
 
@@ -159,16 +164,20 @@ _WAY_OUT = "; braces that are meant for the command itself go between {% raw %} 
 
 
 def _check_names(tree: nodes.Template) -> None:
-    """Raise EvaluationError for a filter or test that does not exist, and for a call with the wrong arguments; Jinja2
-    only finds out when it compiles, or gets there. One walk, since definitions have thousands of templates."""
+    """Raise EvaluationError for a filter or test that does not exist, for a call with the wrong arguments, and for a
+    number that is none; Jinja2 only finds out when it compiles, or gets there. One walk, since definitions have
+    thousands of templates."""
     sandbox = _sandbox()
-    for node in tree.find_all((nodes.Filter, nodes.Test, nodes.Name, nodes.Call)):
+    for node in parts_of(tree):
         if isinstance(node, nodes.Name):
             if node.name == "self" and node.ctx == "load":  # which Jinja2 takes for the blocks of a template
                 raise EvaluationError("there is no name `self` (in a template)", node.lineno)
         elif isinstance(node, nodes.Call):
             if isinstance(node.node, nodes.Name) and (function := sandbox.globals.get(node.node.name)) is not None:
                 _check_call("function", node.node.name, function, node, 0)
+        elif isinstance(node, nodes.Const):
+            if isinstance(node.value, float) and not isfinite(node.value):  # as Python reads 1e400
+                raise EvaluationError("the template holds a number that is larger than can be recorded", node.lineno)
         elif isinstance(node, nodes.Filter | nodes.Test):
             _check_filter_or_test(sandbox, node)
 
@@ -311,7 +320,7 @@ def _light(source: str) -> _Light | None:
     if len(source) > MAX_SOURCE or _too_many_for_here(source):
         return None
     tree = parsed(source)
-    kinds = list(tree.find_all(nodes.Node))
+    kinds = list(parts_of(tree))
     if not all(isinstance(node, _PLAIN + _LIGHT) and _is_light(node) for node in kinds):
         return None
     if sum(not isinstance(node, _PLAIN) for node in kinds) > MAX_LIGHT_OPERATORS:

@@ -45,6 +45,27 @@ class Unsupported(TemplateSyntaxError):
     """A template uses a statement of Jinja2 that templates here do not have."""
 
 
+_NOT_SUPPORTED = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
+
+
+def parts_of(tree: nodes.Template) -> Iterator[nodes.Node]:
+    """Yield each node below a template in the order of its text: `find_all(Node)` in a third of its time, since a
+    definition has thousands of templates."""
+    rest: list[nodes.Node] = [tree]
+    while rest:
+        children: list[nodes.Node] = []
+        node = rest.pop()
+        for field in node.fields:
+            value = getattr(node, field)
+            if isinstance(value, nodes.Node):
+                children.append(value)
+            elif isinstance(value, list):
+                children += [each for each in value if isinstance(each, nodes.Node)]
+        rest += reversed(children)
+        if node is not tree:
+            yield node
+
+
 class _Parser(Parser):
     """Reads `[a, *b]` as Python does, which people write for a command with a list of arguments: as `[a] + b`."""
 
@@ -157,13 +178,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = _Parser(self, source, name, filename).parse()
-        for kind in (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block):
-            for node in tree.find_all(kind):
-                raise Unsupported(f"`{kind.__name__.lower()}` is not supported", node.lineno)
-        for loop in tree.find_all(nodes.For):
-            if loop.recursive:
-                raise Unsupported("a recursive loop is not supported", loop.lineno)
-            loop.iter = nodes.Filter(loop.iter, ROUNDS, [], [], None, None, lineno=loop.lineno)
+        for node in list(parts_of(tree)):
+            if isinstance(node, _NOT_SUPPORTED):
+                raise Unsupported(f"`{type(node).__name__.lower()}` is not supported", node.lineno)
+            if isinstance(node, nodes.For):
+                if node.recursive:
+                    raise Unsupported("a recursive loop is not supported", node.lineno)
+                node.iter = nodes.Filter(node.iter, ROUNDS, [], [], None, None, lineno=node.lineno)
         return tree
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

@@ -12,7 +12,7 @@ from .parameters import Parameter
 from .registry import Mention
 from .step_order import AT_THE_END, StepOrder
 from .templates import LOOP_NAMES, ROOT_NAMES, STEP_FIELDS, References, TemplateError, condition_references, references
-from .wording import nearest, shown, unknown
+from .wording import like, nearest, shown, unknown, unlike
 
 MAX_TEMPLATES = 20_000
 """Parts of all templates of a definition: reading takes about 30 µs for each."""
@@ -156,10 +156,13 @@ class TemplateChecks:
         if parameter in self.undeclared:
             return
         is_compared = len(self.undeclared) < MAX_UNDECLARED  # which takes time
-        if parameter.isidentifier() and not (is_compared and nearest(parameter, self._parameters)):
+        near = nearest(parameter, sorted(self._parameters)) if is_compared else None
+        if near is not None:
+            self._add(at, f"{like('parameter', parameter, near)} (in a template)")
+        elif parameter.isidentifier():
             self.undeclared[parameter] = at
         else:
-            self._add(at, f"{unknown('parameter', parameter, self._parameters)} (in a template)")
+            self._add(at, f"{unlike('parameter', parameter, self._parameters)} (in a template)")
 
     def _behind_dashes(self, steps: frozenset[str]) -> set[str]:
         """Return the names that `steps.a-b` seems to mention: what is meant is told for `steps.a`."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +25,7 @@ from jinja2 import meta, nodes
 from flujo.kernel.errors import FlujoError
 
 from .evaluation import EvaluationError, Names, TooHeavy, evaluate_light, excerpt, in_braces, is_template, parsed
+from .sandbox import parts_of
 from .wording import shown
 from .worker import map_texts
 
@@ -218,7 +219,8 @@ _CHANGING = ("args", "secrets", "settings", "workflow")
 
 
 def _references(tree: nodes.Template) -> References:
-    roots = meta.find_undeclared_variables(tree)
+    parts = list(parts_of(tree))
+    roots = _free_names(tree, parts)
     steps: set[str] = set()
     fields: set[tuple[str, str]] = set()
     parameters: set[str] = set()
@@ -226,7 +228,7 @@ def _references(tree: nodes.Template) -> References:
     computed_env = False
     named_steps = 0
     taken: list[tuple[str, str | None]] = []
-    for owner, name in _members(tree):
+    for owner, name in _members(parts):
         root = owner.name if isinstance(owner, nodes.Name) else None
         if root is None and name is not None and (step := _step_of(owner)) is not None:
             fields.add((step, name))
@@ -243,8 +245,8 @@ def _references(tree: nodes.Template) -> References:
             taken.append((root, name))
             if root == "args" and name is not None:
                 parameters.add(name)
-    uses = Counter(node.name for node in tree.find_all(nodes.Name))
-    bare = list(_bare(tree, False))
+    uses = Counter(node.name for node in parts if isinstance(node, nodes.Name))
+    bare = list(_bare(tree, False)) if roots & {"env", "steps"} else []
     named = Counter(root for root, _ in taken)
     as_a_whole = {(root, None) for root in _CHANGING if root in roots and uses[root] != named[root]}
     return References(
@@ -257,21 +259,36 @@ def _references(tree: nodes.Template) -> References:
         computed_step=uses["steps"] != named_steps,
         bare_env=frozenset(name for owner, name in bare if owner == "env"),
         bare_results=frozenset(name for owner, name in bare if owner == "steps"),
-        bare_fields=frozenset(_bare_fields(tree, False)),
+        bare_fields=frozenset(_bare_fields(tree, False) if "steps" in roots else ()),
         members=frozenset({*taken, *as_a_whole}),
-        size=sum(1 for _ in tree.find_all(nodes.Node)),
+        size=len(parts),
     )
 
 
-def _members(tree: nodes.Template) -> Iterator[tuple[nodes.Expr, str | None]]:
+def _free_names(tree: nodes.Template, parts: Iterable[nodes.Node]) -> set[str]:
+    """Return the names that a template uses and does not make itself, apart from functions that are always there."""
+    found: set[str] = set()
+    for node in parts:
+        if isinstance(node, _MAKING_NAMES):
+            return meta.find_undeclared_variables(tree)
+        if isinstance(node, nodes.Name):
+            found.add(node.name)
+    return {name for name in found if name not in tree.environment.globals} if tree.environment else found
+
+
+_MAKING_NAMES = (*(nodes.For, nodes.Macro, nodes.CallBlock, nodes.With, nodes.Assign, nodes.AssignBlock),)
+"""The statements that make names, of those that `Sandbox` supports: Jinja2 itself has to tell the scopes of these."""
+
+
+def _members(parts: Sequence[nodes.Node]) -> Iterator[tuple[nodes.Expr, str | None]]:
     """Yield each `a.b`, `a['b']` and `a.get('b')` as (a, "b"); a computed "b" as (a, None)."""
-    calls = list(tree.find_all(nodes.Call))
+    calls = [node for node in parts if isinstance(node, nodes.Call)]
     methods = {id(call.node) for call in calls}
     for call in calls:
         method = call.node
         if isinstance(method, nodes.Getattr) and method.attr == "get" and call.args:
             yield method.node, _constant(call.args[0])
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+    for node in parts:
         if isinstance(node, nodes.Getattr):
             if id(node) not in methods:
                 yield node.node, node.attr

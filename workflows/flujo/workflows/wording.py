@@ -18,9 +18,18 @@ _MOST = 7 / 3
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return why `name` is refused: the nearest known name if one is near, else all of them."""
     names = sorted(known)
-    if (near := nearest(name, names)) is not None:
-        return f"there is no {what} {named(name)}; did you mean `{near}`?"
-    return f"there is no {what} {named(name)}; there are: {listed(names)}"
+    near = nearest(name, names)
+    return unlike(what, name, names) if near is None else like(what, name, near)
+
+
+def like(what: str, name: str, near: str) -> str:
+    """Return why `name` is refused, with the known name that is near."""
+    return f"there is no {what} {named(name)}; did you mean `{near}`?"
+
+
+def unlike(what: str, name: str, known: Iterable[str]) -> str:
+    """Return why `name` is refused, with all known names, since none is near."""
+    return f"there is no {what} {named(name)}; there are: {listed(sorted(known))}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -259,6 +259,10 @@ def text_of(error: BaseException) -> str:
     return "\n".join([text, *(note for note in (notes if isinstance(notes, list) else []) if isinstance(note, str))])
 
 
+MOST_BITS = 14_284
+"""Bits of a whole number that Python writes as text: at most 4,300 digits."""
+
+
 def check(value: Any, path: str, depth: int) -> None:
     """Refuse what JSON cannot hold, with the place where it is."""
     if depth > 100:
@@ -274,7 +278,10 @@ def check(value: Any, path: str, depth: int) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{path} is {value}, which JSON cannot hold")
-    elif not (value is None or isinstance(value, (str, int))):
+    elif isinstance(value, int):
+        if value.bit_length() > MOST_BITS:
+            raise ValueError(f"{path} is a number of more than 4300 digits, which JSON cannot hold")
+    elif not (value is None or isinstance(value, str)):
         raise TypeError(f"{path} is of type {type(value).__name__}, which JSON cannot hold")
 
 
