@@ -19,21 +19,22 @@ steps:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "meant"),
+    ("arguments", "meant", "way_on"),
     [
-        (("lsit",), "list"),
-        (("status", "r"), "inspect"),
-        (("stop", "r"), "cancel"),
-        (("rm", "r"), "delete"),
-        (("help", "resum"), "resume"),
-        (("db", "chek"), "check"),
-        (("lens", "lst"), "list"),
+        (("lsit",), "list", "list --help"),
+        (("status", "r"), "inspect", "inspect --help"),
+        (("stop", "r"), "cancel", "cancel --help"),
+        (("rm", "r"), "delete", "delete --help"),
+        (("help", "resum"), "resume", "resume --help"),
+        (("db", "chek"), "check", "db check --help"),
+        (("lens", "lst"), "list", "lens list --help"),
+        (("failed",), "list --status failed", "list --status failed"),
     ],
 )
 def test_an_unknown_command_is_answered_with_the_nearest(
-    arguments: tuple[str, ...], meant: str, flujoctl: Flujoctl
+    arguments: tuple[str, ...], meant: str, way_on: str, flujoctl: Flujoctl
 ) -> None:
-    """By its letters, or by what other tools call it."""
+    """By its letters, or by what other tools call it; and with what to type."""
     ended = flujoctl(*arguments)
 
     unknown = next(word for word in reversed(arguments) if word != "r")
@@ -41,6 +42,19 @@ def test_an_unknown_command_is_answered_with_the_nearest(
     assert (
         ended.err.splitlines()[0] == f"error[unknown-command]: there is no command {unknown!r}; did you mean {meant!r}?"
     )
+    assert ended.err.splitlines()[1:] == [f"try: flujoctl {way_on}"]
+
+
+@pytest.mark.parametrize("group", ["db", "token", "lens"])
+def test_a_group_without_a_command_names_its_commands_in_one_line(group: str, flujoctl: Flujoctl) -> None:
+    """And not its whole help, run together."""
+    ended = flujoctl(group)
+
+    message, way_on = ended.err.splitlines()
+    assert (ended.code, ended.out) == (2, "")
+    assert message.startswith(f"error[usage]: `flujoctl {group}` needs one of its commands: ")
+    assert message.endswith({"db": "migrate", "token": "revoke", "lens": "stats"}[group])
+    assert way_on == f"try: flujoctl {group} --help"
 
 
 def test_a_word_like_no_command_names_none(flujoctl: Flujoctl) -> None:

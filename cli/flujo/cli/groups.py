@@ -11,30 +11,44 @@ from .nearest import refuse_unknown
 from .session import shared_options
 
 
-class CommandGroup(click.Group):
-    """The group of the package `flujo.cli.commands.NAME`. `commands_told` says by name what each command is for."""
+class Group(click.Group):
+    """A command whose first argument is one of its commands, which a refusal names."""
 
-    def __init__(self, name: str, commands_told: Mapping[str, str], *, help: str, short_help: str) -> None:
+    def __init__(self, name: str, *, help: str, short_help: str | None = None, hidden: bool = False) -> None:
         super().__init__(
             name,
             params=shared_options(),
             no_args_is_help=False,  # or the help would be taken for the message of an error
             help=help,
             short_help=short_help,
+            hidden=hidden,
             context_settings={"help_option_names": ["-h", "--help"]},
         )
-        self._package = f"flujo.cli.commands.{name}"
-        self._told = commands_told
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self._told)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            known = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"`{ctx.command_path}` needs one of its commands: {known}", ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            refuse_unknown(ctx, args[0], self._told)
+            refuse_unknown(ctx, args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
+
+
+class CommandGroup(Group):
+    """The group of the package `flujo.cli.commands.NAME`. `commands_told` says by name what each command is for."""
+
+    def __init__(self, name: str, commands_told: Mapping[str, str], *, help: str, short_help: str) -> None:
+        super().__init__(name, help=help, short_help=short_help)
+        self._package = f"flujo.cli.commands.{name}"
+        self._told = commands_told
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._told)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._told:

@@ -28,8 +28,29 @@ SYNONYMS = {
     "rerun": "retry",
     "approve": "signal",
     "send": "signal",
+    "reject": "signal",
     "why": "explain",
     "tail": "watch",
+    "exec": "run",
+    "execute": "run",
+    "submit": "run",
+    "apply": "run",
+    "create": "init",
+    "new": "init",
+    "terminate": "cancel",
+    "continue": "resume",
+    "clone": "fork",
+    "copy": "fork",
+    "dag": "graph",
+    "draw": "graph",
+    "monitor": "top",
+    "cleanup": "prune",
+    "purge": "prune",
+    "gc": "prune",
+    "backup": "db",
+    "restore": "db",
+    "migrate": "db",
+    "vacuum": "db",
 }
 """Words of other tools for our commands."""
 
@@ -66,7 +87,11 @@ def nearest_choice(error: click.BadParameter) -> str | None:
 
 def refuse_unknown(ctx: click.Context, name: str, known: Collection[str]) -> NoReturn:
     """Raise UnknownCommand for a command that does not exist, with the one that was meant."""
+    path = "flujoctl" if ctx.info_name == "help" else ctx.command_path
     meant = SYNONYMS[name] if SYNONYMS.get(name) in known else nearest(name, known)
+    way_on = f"{path} {meant} --help" if meant else f"{path} --help"
     if name in _STATUSES and "list" in known:
         meant = f"list --status {name}"
-    raise UnknownCommand(f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else ""), ctx)
+        way_on = f"{path} {meant}"
+    told = f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
+    raise UnknownCommand(told, ctx, way_on=way_on)

@@ -14,7 +14,7 @@ import click
 from . import command_index
 from .nearest import nearest_choice, nearest_status, refuse_unknown
 from .session import COMPLETE, Session, say, shared_options, tell
-from .usage import usage_code
+from .usage import UnknownCommand, usage_code
 
 USAGE = 2
 UNUSABLE = 5
@@ -126,6 +126,8 @@ def _refuse(error: click.ClickException, arguments: Sequence[str], session: Sess
     """Print what is wrong with a command line; returns the exit code."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"{context.command_path if context is not None else 'flujoctl'} --help"
+    if isinstance(error, UnknownCommand):
+        hint = error.way_on
     session.output = _output_asked_for(arguments) or session.output  # click may not have come as far as -o
     fields = {"reason": "USAGE", "type": type(error).__name__, "exit_code": USAGE, "hints": [hint]}
     message = " ".join(error.format_message().split())

@@ -6,7 +6,11 @@ import click
 
 
 class UnknownCommand(click.UsageError):
-    """There is no command of a name."""
+    """There is no command of a name. `way_on` is what to type."""
+
+    def __init__(self, message: str, ctx: click.Context, way_on: str) -> None:
+        super().__init__(message, ctx)
+        self.way_on = way_on
 
 
 CODES: dict[str, tuple[type[click.ClickException], str]] = {

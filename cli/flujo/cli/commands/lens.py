@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from flujo.cli.nearest import refuse_unknown
+from flujo.cli.groups import Group
 from flujo.cli.pruning import Consent, prune_runs, selecting, selection_of
-from flujo.cli.session import Session, declare, shared_options
+from flujo.cli.session import Session, declare
 
 SAME = {"list": "list", "show": "inspect", "get": "inspect", "delete": "delete", "stats": "stats"}
 
@@ -25,18 +25,11 @@ def prune(session: Session, days_old: float | None, dry_run: bool, yes: bool, **
     return prune_runs(session, selection_of(older_than, **parts), dry_run=dry_run, consent=consent)
 
 
-class Lens(click.Group):
+class Lens(Group):
     """The group itself: its other commands are the ordinary ones."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return ["list", "show", "delete", "prune", "stats"]
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            refuse_unknown(ctx, args[0], self.list_commands(ctx))
-        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "prune":
@@ -47,10 +40,4 @@ class Lens(click.Group):
         return found
 
 
-command = Lens(
-    "lens",
-    params=shared_options(),
-    hidden=True,
-    help="List, show, delete, prune and count runs.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+command = Lens("lens", hidden=True, help="List, show, delete, prune and count runs.")
