@@ -119,6 +119,19 @@ def test_a_target_that_cannot_be_used(flujoctl: Flujoctl, folder: Path, target: 
     assert says in ended.err.splitlines()[0]
 
 
+def test_a_signal_that_has_come_is_not_asked_for(flujoctl: Flujoctl, folder: Path) -> None:
+    """Whoever resumes a run after having sent what it waits for has nothing more to send."""
+    (folder / "gate.yaml").write_text("name: gate\nsteps: [{name: approve, task: wait_signal}]\n", encoding="utf-8")
+    assert "send it with" in flujoctl("run", "gate.yaml", "--id", "g", "--no-wait").err
+    flujoctl("signal", "g", "approve")
+
+    ended = flujoctl("resume", "g")
+
+    assert ended.code == 0
+    assert "signal approve received" in ended.err
+    assert "send it with" not in ended.err
+
+
 def test_no_wait_leaves_a_waiting_run_and_signal_resumes_it(flujoctl: Flujoctl) -> None:
     """Exit code 7, then the signal is stored, then it is taken."""
     left = flujoctl("run", "gated.yaml", "--id", "g", "--no-wait")

@@ -91,9 +91,10 @@ class Follower:
             self._signal_waits.add(event.fact.step)
         self._signal_waits = {name for name in self._signal_waits if state.steps[name].status is StepStatus.WAITING}
         if self._signal_waits and await self._has_caught_up(state):
-            for name in sorted(self._signal_waits):
-                self._announce(state.steps[name])
-            self._signal_waits.clear()
+            for step in [state.steps[name] for name in sorted(self._signal_waits)]:
+                if not state.signals.get(step.signal or ""):  # or it has come already, and is about to be taken
+                    self._announce(step)
+                    self._signal_waits.remove(step.name)
 
     async def _has_caught_up(self, state: WorkflowState) -> bool:
         """True if the state is the current one. In the past, a wait or a pause may have ended long ago."""
