@@ -151,7 +151,7 @@ def errors_page() -> str:
         for kind in kinds
     ]
     command_line = {code: (2, meaning) for code, (_, meaning) in usage.CODES.items()}
-    command_line |= {code: (5 if code == "output" else 70, text) for code, text in usage.OTHERS.items()}
+    command_line |= {code: (5 if code in ("output", "no-folder") else 70, text) for code, text in usage.OTHERS.items()}
     paragraphs += [f"## {code}\n\nExit code {number}.\n\n{text}" for code, (number, text) in command_line.items()]
     return ERRORS + "\n".join(lines) + "\n\n" + "\n\n".join(paragraphs) + "\n"
 

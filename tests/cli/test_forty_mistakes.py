@@ -161,6 +161,25 @@ def test_a_store_in_a_folder_above_is_found(folder: Path, place: Flujoctl, monke
     assert "done" in place("list", "-q").out.split()
 
 
+@pytest.mark.parametrize("command", [["list"], ["run", "small.yaml", "who=x"], ["doctor"], ["tasks"]])
+def test_a_folder_that_is_deleted_under_the_shell_is_named(
+    command: list[str], tmp_path: Path, flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be looked for there, and nothing is wrong with flujo."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    ended = flujoctl(*command)
+
+    assert ended.code == 5
+    assert ended.err.splitlines() == [
+        "error[no-folder]: the folder that this was typed in has been deleted",
+        "try: cd ~  # or into any other folder",
+    ]
+
+
 def test_a_workspace_that_is_gone_and_a_workflow_that_was_edited(folder: Path, place: Flujoctl) -> None:
     """The run says what is missing or different, and how to go on."""
     (folder / "broken.yaml").write_text(BROKEN.replace("name: say", "name: tell"))

@@ -84,7 +84,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return _end_quietly()
     except OSError as error:
-        return _report_output(error, session) if _is_of_output(error) else _report_unexpected(error, session)
+        if _is_of_output(error):
+            return _report_output(error, session)
+        return _report_unexpected(error, session) if _is_somewhere() else _report_no_folder(session)
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
@@ -167,6 +169,24 @@ def _refuse_other_bytes(arguments: Sequence[str]) -> None:
 def _is_of_output(error: OSError) -> bool:
     """True for what writing to stdout raises: it names no file, and stores raise errors of their own."""
     return error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+
+
+def _is_somewhere() -> bool:
+    """True if the current folder exists."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _report_no_folder(session: Session) -> int:
+    """Say that the current folder has been deleted; nothing has been done."""
+    hint = "cd ~  # or into any other folder"
+    fields = {"reason": "NO_FOLDER", "type": "FileNotFoundError", "exit_code": UNUSABLE, "hints": [hint]}
+    if tell(session, "no-folder", "the folder that this was typed in has been deleted", fields):
+        say(f"try: {hint}")
+    return UNUSABLE
 
 
 def _report_output(error: OSError, session: Session) -> int:
