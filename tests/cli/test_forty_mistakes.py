@@ -71,8 +71,8 @@ MISTAKES = [
     Mistake("unpause done", 4, "done", "flujoctl"),
     Mistake("diff done missing.yaml", 3, "there is no file 'missing.yaml'", "flujoctl"),
     # options and commands
-    Mistake("lsit", 2, "did you mean 'list'?", "flujoctl --help"),
-    Mistake("status done", 2, "did you mean 'inspect'?", "flujoctl --help"),
+    Mistake("lsit", 2, "did you mean 'list'?", "flujoctl list --help"),
+    Mistake("status done", 2, "did you mean 'inspect'?", "flujoctl inspect --help"),
     Mistake("list --statsu failed", 2, "--status", "flujoctl list --help"),
     Mistake("list --status broken", 2, "failed", "flujoctl list --help"),
     Mistake("list --limit -1", 2, "-1 is not in the range", "flujoctl list --help"),
