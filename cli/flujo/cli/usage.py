@@ -40,8 +40,8 @@ CODES: dict[str, tuple[type[click.ClickException], str]] = {
 OTHERS = {
     "output": "Stdout cannot be written to, because its disk is full or has failed. What the command has done is done; "
     "send its output elsewhere.",
-    "no-folder": "The folder that the command was typed in has been deleted, so nothing can be looked for there. Go into "
-    "one that exists; `cd .` is enough where it has been made anew.",
+    "no-folder": "The folder that the command was typed in has been deleted, so nothing can be looked for there. "
+    "Go into one that exists; `cd .` is enough where it has been made anew.",
     "internal": "Something failed that nobody foresaw: a bug of flujo. Run the command again with -vv and report the "
     "traceback that it shows.",
     "name-clash": "Another package, which is called `flujo`, is installed in the same environment and hides this one. "
