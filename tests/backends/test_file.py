@@ -38,6 +38,7 @@ from flujo.kernel.errors import (
     CorruptStoreError,
     ForeignStoreError,
     NewerStoreError,
+    PlaceTakenError,
     RunNotFoundError,
     StoreError,
     StoreFullError,
@@ -439,7 +440,7 @@ async def test_a_link_in_the_place_of_a_part_is_refused(
     if (path / part).exists():
         (path / part).rename(tmp_path / "aside")
     (path / part).symlink_to(tmp_path / "theirs")
-    with pytest.raises(ForeignStoreError, match=f"{part} is a link"):
+    with pytest.raises(PlaceTakenError, match=f"{part} is a link"):
         await FileBackend(path).open(owner)
 
     assert list((tmp_path / "theirs").iterdir()) == []
@@ -451,7 +452,7 @@ async def test_a_link_planted_in_an_empty_folder_is_refused(path: Path, tmp_path
     (tmp_path / "theirs").mkdir()
     path.mkdir(mode=0o777)
     (path / part).symlink_to(tmp_path / "theirs")
-    with pytest.raises(ForeignStoreError, match=f"{part} is a link"):
+    with pytest.raises(PlaceTakenError, match=f"{part} is a link"):
         await FileBackend(path).open("one")
 
     assert list((tmp_path / "theirs").iterdir()) == []
@@ -462,7 +463,7 @@ async def test_a_part_of_another_user_is_refused(store: FileBackend, path: Path)
     """A folder of the store that belongs neither to its owner nor to the user nor to root is refused by name."""
     await store.close()
     os.chown(path / "definitions", 12345, -1)
-    with pytest.raises(ForeignStoreError, match="definitions belongs to user 12345"):
+    with pytest.raises(PlaceTakenError, match="definitions is a folder of user 12345"):
         await FileBackend(path).open("two")
 
 

@@ -15,12 +15,12 @@ import errno
 import fcntl
 import logging
 import os
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from flujo.kernel.forks import close_in_children
+from flujo.kernel.trust import open_own
 
 LOOK_SECONDS = 1.0
 """How often a kernel looks whether others have died."""
@@ -42,9 +42,10 @@ class StoreLock:
         close_in_children(self)
 
     def acquire(self, patience: float) -> bool:
-        """Take the lock, trying for `patience` seconds; whether it was to be had. Not reentrant."""
+        """Take the lock, trying for `patience` seconds; whether it was to be had. Not reentrant. Raises OSError, and
+        PlaceTakenError for what is no lock file."""
         if self._file is None:
-            self._file = _open(self.path)
+            self._file = open_own(self.path, os.O_RDWR | os.O_CREAT)
         give_up_at = time.monotonic() + patience
         while not _try_lock(self._file, fcntl.LOCK_EX):
             if time.monotonic() >= give_up_at:
@@ -89,7 +90,7 @@ class KernelLocks:
 
     def hold(self, owner: str) -> bool:
         """Be alive as `owner` until `release`; False if somebody else is. Needs the store lock."""
-        file = _open(self._path(owner))
+        file = open_own(self._path(owner), os.O_RDWR | os.O_CREAT)
         try:
             if not _try_lock(file, fcntl.LOCK_EX):
                 os.close(file)
@@ -161,14 +162,6 @@ class KernelLocks:
 
     def _path(self, owner: str) -> Path:
         return self._folder / f"{owner}.lock"
-
-
-def _open(path: Path) -> int:
-    """Open a lock file, made if there is none; a link at this place is not followed."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if stat.S_IMODE(os.fstat(file).st_mode) & 0o600 != 0o600:  # new, under a umask that takes even this away
-        os.fchmod(file, 0o600)
-    return file
 
 
 def _try_lock(file: int, kind: int) -> bool:

@@ -78,6 +78,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.StoreInUseError: 4,
     errors.AddressInUseError: 4,
     # the store and the server
+    errors.PlaceTakenError: 5,
     errors.UntrustedOwnerError: 5,
     errors.StoreError: 5,
     errors.ForeignStoreError: 5,

@@ -194,6 +194,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.ForkedProcessError: (_INTERNAL, {"what": _TEXT}),
     errors.WaitTimedOutError: (grpc.StatusCode.DEADLINE_EXCEEDED, {"run_id": _TEXT, "seconds": _NUMBER}),
     errors.ExtraMissingError: (_INTERNAL, {"what": _TEXT, "extra": _TEXT}),
+    errors.PlaceTakenError: (_PRECONDITION, {"path": _TEXT, "found": _TEXT}),
     errors.UntrustedOwnerError: (_PRECONDITION, {"path": _TEXT, "owner": _TEXT, "insist": _TEXT}),
     errors.ServerFailedError: (_INTERNAL, {"id": _TEXT}),
     errors.ServerUnreachableError: (_UNAVAILABLE, {"address": _TEXT, "problem": _TEXT}),

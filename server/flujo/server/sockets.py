@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flujo.client.addresses import ServerAddress
 from flujo.kernel.errors import AddressInUseError, InvalidAddressError
-from flujo.kernel.trust import foreign_owner
+from flujo.kernel.trust import foreign_owner, open_own
 
 
 @contextmanager
@@ -25,14 +25,14 @@ def claimed(address: ServerAddress) -> Iterator[None]:
     """Hold the address inside the block; a socket of an earlier server is removed before it, and ours after it. A port
     is only looked at: gRPC holds it from when it is bound.
 
-    Raises AddressInUseError, InvalidAddressError."""
+    Raises AddressInUseError, InvalidAddressError, PlaceTakenError."""
     if address.path is None:
         _require_free_port(address)
         yield
         return
     _make_folder(address)
     try:
-        lock = os.open(address.socket.with_name(address.socket.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = open_own(address.socket.with_name(address.socket.name + ".lock"), os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise InvalidAddressError(address.text, f"its lock file cannot be opened: {error.strerror}") from error
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flujo.kernel.errors import InvalidNameError, InvalidTokensError
-from flujo.kernel.trust import foreign_owner
+from flujo.kernel.trust import foreign_owner, open_own, remove_own
 
 PREFIX = "flujo_"
 """How every token begins, so that a scanner of secrets finds one that has got into a repository."""
@@ -179,7 +179,7 @@ def _changed(path: Path) -> Iterator[list[Entry]]:
     """Yield the entries to be changed; the file is replaced as a whole at the end. One process at a time changes it."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = open_own(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise InvalidTokensError(str(path), error.strerror or str(error)) from error
     try:
@@ -197,7 +197,8 @@ def _stored(entry: Entry) -> dict[str, Any]:
 
 def _replace(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    remove_own(fresh)  # of a process that died in here
+    handle = open_own(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with os.fdopen(handle, "w") as file:
         file.write(text + "\n")
         file.flush()

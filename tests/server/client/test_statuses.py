@@ -81,6 +81,7 @@ SAMPLES: list[FlujoError] = [
     errors.CallFailedError("GetRun", "UNIMPLEMENTED", "Method not found!"),
     errors.InvalidAddressError("tcp:1", "TCP is not there yet"),
     errors.AddressInUseError("unix:s"),
+    errors.PlaceTakenError("/tmp/app.db-kernels", "a link of eve"),
     errors.UntrustedOwnerError("/tmp/.flujo", "eve", "flujoctl list --store sqlite:/tmp/.flujo/state.db"),
     errors.BlockingCallError("WorkflowState.load"),
     errors.ExtraMissingError("flujo.client", "grpc"),

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from flujo.kernel.backend import EventRow
 
-from .disk import Disk, read_at
+from .disk import NO_FILE, Disk, holds, opened, read_at
 from .journal import Reference
 from .layout import StorePaths
 
@@ -72,15 +72,12 @@ def name_of(seq: int, reference: Reference) -> str:
 def read_blob(run: Path, seq: int, reference: Reference) -> bytes | None:
     """Return the payload of an event; None if it is not there as it was recorded."""
     try:
-        file = os.open(run / BLOBS / name_of(seq, reference), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with opened(run / BLOBS / name_of(seq, reference)) as file:
+            data = read_at(file, reference.size + 1, 0)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if error.errno in NO_FILE:
             return None
         raise
-    try:
-        data = read_at(file, reference.size + 1, 0)
-    finally:
-        os.close(file)
     return data if len(data) == reference.size and digest_of(data) == reference.digest else None
 
 
@@ -126,13 +123,11 @@ class Blobs:
         """Return the file of a payload in the store. One that has changed is put there anew: those who have it keep
         theirs."""
         path = self._paths.blobs / blob.reference.digest
-        try:
-            if path.read_bytes() == blob.data:
-                return path
-        except FileNotFoundError:
-            if not self._paths.blobs.exists():
-                self._disk.make_folder(self._paths.blobs)
-                self._disk.sync_folder(self._paths.folder)
+        if holds(path, blob.data):
+            return path
+        if not self._paths.blobs.exists():
+            self._disk.make_folder(self._paths.blobs)
+            self._disk.sync_folder(self._paths.folder)
         self._disk.replace(path, blob.data)
         self._disk.sync_folder(self._paths.blobs)
         return path

@@ -21,14 +21,15 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from flujo.kernel.errors import StoreError, StoreExistsError
+from flujo.kernel.trust import open_own
 
 from . import index, layout
 from .blobs import BLOBS, digest_of, names_in
-from .disk import Disk, on_each, read_at
+from .disk import Disk, content_of, on_each, opened, read_at
 from .index import Entry, Index
 from .journal import scan
 from .layout import StorePaths
-from .run_folder import INBOX, JOURNAL, opened
+from .run_folder import INBOX, JOURNAL
 from .writing import Writer, name_of_removed
 
 _DURABLE = Disk(durable=True)
@@ -46,7 +47,7 @@ class Hold:
 
     def take(self) -> None:
         """Keep them from now on."""
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._file = open_own(self._path, os.O_RDWR | os.O_CREAT)
         fcntl.flock(self._file, fcntl.LOCK_SH)  # who asks for more than this holds the store lock, and does not wait
 
     def release(self) -> bool:
@@ -61,7 +62,7 @@ class Hold:
 def is_held(paths: StorePaths) -> bool:
     """True if anybody copies the store. Needs the store lock."""
     try:
-        file = os.open(paths.copying, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        file = open_own(paths.copying, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
@@ -173,14 +174,14 @@ class Copy:
             self._disk.make_folder(place)
             for name in names:
                 path = Path(folder) / name
-                if not path.is_symlink():
-                    self._disk.create(place / name, path.read_bytes())
+                if path.is_file() and not path.is_symlink():
+                    self._disk.create(place / name, content_of(path))
 
     def complete(self, snapshot: Snapshot) -> None:
         """Copy what runs share, and say what this is."""
         for path in self._source.definitions.glob("*"):
             if not path.name.endswith(".new"):
-                self._disk.create(self._aside.definitions / path.name, path.read_bytes())
+                self._disk.create(self._aside.definitions / path.name, content_of(path))
         self._disk.create(self._aside.folder / ".gitignore", b"*\n")
         told = Index(self._aside.index_file, self._disk)
         told.rewrite([index.NewRequest("", snapshot.last_request), *self._entries])
@@ -241,13 +242,8 @@ def _payload(paths: Sequence[Path], name: str) -> bytes:
     *others, last = paths
     for path in others:
         with suppress(FileNotFoundError, NotADirectoryError):
-            return _content(path / BLOBS / name)
-    return _content(last / BLOBS / name)
-
-
-def _content(path: Path) -> bytes:
-    with opened(path) as file:
-        return read_at(file, os.fstat(file).st_size, 0)
+            return content_of(path / BLOBS / name)
+    return content_of(last / BLOBS / name)
 
 
 def _journal_of(run: Path, entry: Entry) -> bytes | None:

@@ -7,17 +7,25 @@ says so. Files are made with mode 0600 and folders with 0700 whatever the umask;
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+from flujo.kernel.errors import PlaceTakenError
 
 Result = TypeVar("Result")
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync stops at the drive's cache
+NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
+"""What reading a file raises where there is none, or something else: a link, a folder, a pipe."""
+
 _UNFINISHED = ".new"
 _AT_ONCE = 8
 
@@ -78,7 +86,10 @@ class Disk:
 
     def rename(self, path: Path, target: Path) -> None:
         """Give a file or a folder another name, in one instant."""
-        path.rename(target)
+        try:
+            path.rename(target)
+        except IsADirectoryError:
+            raise PlaceTakenError(str(target), "a folder") from None
 
     def link(self, path: Path, target: Path) -> None:
         """Give a file another name besides."""
@@ -121,6 +132,34 @@ def _new_file(path: Path) -> int:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     os.fchmod(file, 0o600)
     return file
+
+
+@contextmanager
+def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """Yield a descriptor of a file or a folder. Raises OSError for a link, and a pipe, which would be waited for."""
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if stat.S_IFMT(os.fstat(file).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        yield file
+    finally:
+        os.close(file)
+
+
+def content_of(path: Path) -> bytes:
+    """Return all that is in a file."""
+    with opened(path) as file:
+        return read_at(file, os.fstat(file).st_size, 0)
+
+
+def holds(path: Path, data: bytes) -> bool:
+    """True if this is all that is in a file; False for what is none."""
+    try:
+        return content_of(path) == data
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        return False
 
 
 def read_at(file: int, size: int, position: int) -> bytes:

@@ -16,10 +16,10 @@ from pathlib import Path
 from flujo.kernel.backend import Posted, Request
 
 from . import index
-from .disk import read_at
+from .disk import content_of, opened, read_at
 from .index import Entry
 from .journal import NOTHING_BEFORE, encode, from_json, is_one_record, scan, to_text
-from .run_folder import INBOX, JOURNAL, opened
+from .run_folder import INBOX, JOURNAL
 from .view import View
 
 logger = logging.getLogger("flujo.backends.file")
@@ -64,12 +64,15 @@ class Inboxes:
     def files_of(self, folder: str) -> dict[str, bytes]:
         """Return the files of the open requests to a run, by their names. Needs the store lock."""
         inbox = self._view.paths.runs / folder / INBOX
-        return {str(number): (inbox / str(number)).read_bytes() for number in _numbers_in(inbox)}
+        return {str(number): content_of(inbox / str(number)) for number in _numbers_in(inbox)}
 
-    def damaged(self, folder: str) -> Sequence[int]:
-        """Return the numbers of requests that cannot be read."""
+    def problems(self, folder: str) -> Sequence[str]:
+        """Return what is wrong with the requests to a run."""
         inbox = self._view.paths.runs / folder / INBOX
-        return [number for number in _numbers_in(inbox) if not _is_whole(inbox / str(number))]
+        if os.path.lexists(inbox) and (inbox.is_symlink() or not inbox.is_dir()):
+            return [f"{INBOX} is no folder, so nothing can be asked of the run; move it away"]
+        numbers = [number for number in _numbers_in(inbox) if not _is_whole(inbox / str(number))]
+        return [f"{INBOX}/{number} is no whole request" for number in numbers]
 
     def have_news(self) -> bool:
         """True if `take` may find something it has not found before."""
@@ -140,6 +143,6 @@ def _numbers_in(inbox: Path) -> Sequence[int]:
     """Return the numbers of the requests in an inbox, ascending."""
     try:
         names = os.listdir(inbox)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # `problems` names the latter
         return []
     return sorted(int(name) for name in names if name.isdecimal())

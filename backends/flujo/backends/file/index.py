@@ -14,7 +14,6 @@ checksum counts as missing. When it has grown long it is written anew, aside, an
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import zlib
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flujo.kernel.backend import RunSummary
+from flujo.kernel.errors import PlaceTakenError
+from flujo.kernel.trust import open_own
 
 from .disk import Disk, read_at
 from .journal import to_text
@@ -143,11 +144,9 @@ class Index:
         """Begin to read the file that is in place; False if there is none that this release can read."""
         self.close()
         try:
-            self._file = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP):  # a link is no index, and is replaced by one
-                return False
-            raise
+            self._file = open_own(self._path, os.O_RDONLY)
+        except (FileNotFoundError, PlaceTakenError):  # a link or a pipe is no index, and is replaced by one
+            return False
         if read_at(self._file, len(_HEADER), 0) != _HEADER:
             self.close()
             return False

@@ -28,7 +28,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError
+from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, PlaceTakenError
+from flujo.kernel.trust import require_own_file, require_own_folder
 
 from .disk import Disk
 
@@ -106,7 +107,8 @@ def safe_name(name: str) -> str:
 def is_there(paths: StorePaths) -> bool:
     """True if there is a store; an empty folder, or one whose making was cut short, is none. Changes nothing.
 
-    Raises ForeignStoreError, NewerStoreError, CorruptStoreError for what is something else.
+    Raises ForeignStoreError, NewerStoreError, CorruptStoreError for what is something else, PlaceTakenError for what is
+    in the place of the marker or of a folder.
     """
     try:
         found = paths.folder.stat()
@@ -114,6 +116,7 @@ def is_there(paths: StorePaths) -> bool:
         return False
     if not stat.S_ISDIR(found.st_mode):
         raise ForeignStoreError(paths.store, "it is a file; a file store is a folder")
+    require_own_file(paths.marker, paths.folder)
     try:
         marker = paths.marker.read_bytes()
     except FileNotFoundError:
@@ -129,15 +132,10 @@ def is_there(paths: StorePaths) -> bool:
 
 
 def _require_real(paths: StorePaths, folder: Path) -> None:
-    """Refuse what another user has put into the place of a folder of the store, and a link."""
-    try:
-        found = os.lstat(folder)
-    except FileNotFoundError:
-        return
-    if stat.S_ISLNK(found.st_mode):
-        raise ForeignStoreError(paths.store, f"{folder} is a link, and links in a store are not followed")
-    if found.st_uid not in (0, os.geteuid(), os.stat(paths.folder).st_uid):
-        raise ForeignStoreError(paths.store, f"{folder} belongs to user {found.st_uid}")
+    """Raise PlaceTakenError for what another user has put in the place of a folder of the store, and for any link."""
+    if folder.is_symlink():
+        raise PlaceTakenError(str(folder), "a link")
+    require_own_folder(folder, paths.folder)
 
 
 def identity(paths: StorePaths) -> tuple[int, int] | None:

@@ -123,13 +123,14 @@ async def _copy(source: Path, target: Path) -> int:
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Yield the folders and files of a backup, each folder before what is in it. Links are not followed, nor taken
-    along."""
+    along, nor are pipes."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_symlink() or _is_left_behind(entry.name):
+            is_file = entry.is_file(follow_symlinks=False)
+            if not (is_file or entry.is_dir(follow_symlinks=False)) or _is_left_behind(entry.name):
                 continue
             yield entry
-            if entry.is_dir():
+            if not is_file:
                 yield from _walk(Path(entry.path))
 
 

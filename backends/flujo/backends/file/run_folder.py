@@ -6,14 +6,12 @@ the end of the journal is worth. `EventReader` needs no lock, as it reads within
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import stat
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +19,7 @@ from typing import Any, NamedTuple
 from flujo.kernel.backend import Change, EventRow, RunSummary
 
 from .blobs import BLOBS, name_of, names_in, read_blob
-from .disk import read_at
+from .disk import NO_FILE, content_of, opened, read_at
 from .index import Damage, Entry, Removed
 from .journal import NOTHING_BEFORE, Content, Line, Reference, Rest, Scan, from_json, scan
 from .layout import safe_name
@@ -31,19 +29,8 @@ STATE = "state.json"
 DAMAGED = "damaged.json"
 INBOX = "inbox"
 
-_NO_FILE = (errno.ENOENT, errno.EISDIR, errno.ELOOP)
 _CHUNK = 1 << 18
 _REMEMBERED_RUNS = 256
-
-
-@contextmanager
-def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
-    """A descriptor of a file that is no link."""
-    file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield file
-    finally:
-        os.close(file)
 
 
 def length_of(run: Path) -> int | None:
@@ -77,9 +64,9 @@ def survey(run: Path, known: Entry | None, *, whole: bool = False) -> Entry | Re
             damage = together(run, lines.lines).damage if whole else None
             return _judge(run, lines, found.st_mtime_ns, known, damage)
     except OSError as error:
-        if error.errno not in _NO_FILE:
+        if error.errno not in NO_FILE:
             raise
-        return _damaged(run, known, Damage(0, f"it cannot be read: {os.strerror(error.errno)}"))
+        return _damaged(run, known, Damage(0, f"it cannot be read: {error.strerror}"))
 
 
 def _judge(
@@ -204,7 +191,7 @@ def _marked(run: Path) -> Damage | None:
 def _read_json(path: Path) -> dict[str, Any]:
     """Return an object from a file for people, empty if there is none or none that can be read."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(content_of(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -60,13 +60,13 @@ from flujo.kernel.state import FINAL
 from . import layout
 from .blobs import BLOBS, Blobs, size_of
 from .copying import Snapshot, is_held
-from .disk import Disk
+from .disk import NO_FILE, Disk, content_of
 from .global_order import GlobalOrder
 from .inbox import Inboxes
 from .index import Entry, Removed
 from .journal import is_one_record, scan
 from .layout import StorePaths, safe_name
-from .run_folder import INBOX, EventReader, UnsoundError, is_as_known, length_of
+from .run_folder import EventReader, UnsoundError, is_as_known, length_of
 from .view import View
 from .writing import Extension, Writer
 
@@ -445,7 +445,7 @@ class Store:
                 doubtful.append(entry.summary.run_id)
                 continue
             texts = [f"{BLOBS}/{name} belongs to none of its events and may be removed" for name in sorted(orphans)]
-            texts += [f"{INBOX}/{number} is no whole request" for number in self._inboxes.damaged(folder)]
+            texts += self._inboxes.problems(folder)
             problems += (Problem(entry.summary.run_id, text) for text in texts)
         return doubtful, problems
 
@@ -507,9 +507,13 @@ class Store:
         """Return the definition of a digest."""
         path = self._paths.definitions / safe_name(digest)
         try:
-            found = scan(path.read_bytes())
+            found = scan(content_of(path))
         except FileNotFoundError:
             raise WorkflowNotFoundError(digest, ()) from None
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
+            found = scan(b"")
         definition = StoredDefinition(*json.loads(found.lines[0].content)) if is_one_record(found) else None
         if definition is None or definition.digest != digest:
             raise CorruptStoreError(
@@ -558,7 +562,12 @@ class Store:
 
 def _is_definition(path: Path) -> bool:
     """True if a file holds a whole definition, and the one that its name says."""
-    found = scan(path.read_bytes())
+    try:
+        found = scan(content_of(path))
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        return False
     return is_one_record(found) and safe_name(StoredDefinition(*json.loads(found.lines[0].content)).digest) == path.name
 
 

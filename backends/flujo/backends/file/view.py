@@ -22,10 +22,10 @@ from flujo.backends.locks import StoreLock
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, StoreError
 
-from .disk import Disk
+from .disk import Disk, opened
 from .index import Damage, Dirty, Entry, Index, NewRequest, Note, Removed
 from .layout import StorePaths, identity, safe_name
-from .run_folder import DAMAGED, JOURNAL, opened, survey
+from .run_folder import DAMAGED, JOURNAL, survey
 from .run_table import RunTable
 
 logger = logging.getLogger("flujo.backends.file")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from flujo.kernel.backend import Commit, EventRow, RunSummary, StoredDefinition
 
 from .blobs import Blob, Blobs, large_payloads, names_in, references_to
-from .disk import Disk, on_each, read_at
+from .disk import Disk, holds, on_each, read_at
 from .index import Entry
 from .journal import NOTHING_BEFORE, Rest, encode, scan, to_json, to_text
 from .layout import StorePaths, safe_name
@@ -176,7 +176,7 @@ class Writer:
             for definition in definitions
             if definition is not None
         }
-        new = {place: line for place, line in lines.items() if not place.exists() or place.read_bytes() != line}
+        new = {place: line for place, line in lines.items() if not holds(place, line)}
         for place, line in new.items():
             self._disk.replace(place, line)
         if new:

@@ -25,6 +25,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from flujo.backends.locks import KernelLocks, StoreLock
+from flujo.kernel.errors import PlaceTakenError
+from flujo.kernel.trust import write_own
 
 from .connection import Connection
 from .url import Address
@@ -119,7 +121,7 @@ class Neighbours:
             with _turn(self._folder):
                 if owner is not None and not self._locks.hold(owner):
                     self._locks = None
-        except OSError:
+        except (OSError, PlaceTakenError):
             self._locks = None
 
     @property
@@ -151,7 +153,7 @@ class Neighbours:
         if self._locks is not None:
             locks, self._locks = self._locks, None
             locks.release()
-            with suppress(OSError), _turn(self._folder):
+            with suppress(OSError, PlaceTakenError), _turn(self._folder):
                 locks.remove_dead()
 
 
@@ -176,7 +178,7 @@ def _host_of(folder: Path) -> str:
     mark = folder / "host"
     with _turn(folder):
         if not mark.exists():
-            mark.write_text(str(uuid.uuid4()), encoding="ascii")
+            write_own(mark, str(uuid.uuid4()))
     found = folder.stat()
     return f"{boot}/{found.st_dev}/{found.st_ino}/{mark.read_text(encoding='ascii')}"
 

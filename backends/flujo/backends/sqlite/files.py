@@ -24,7 +24,7 @@ from shlex import quote
 from typing import NamedTuple
 
 from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, OlderStoreError
-from flujo.kernel.trust import write_own
+from flujo.kernel.trust import make_own_folder, open_own, remove_own, require_own_file, require_own_folder, write_own
 
 from . import schema
 
@@ -86,7 +86,10 @@ def find(places: StoreFiles) -> int | None:
 
     It looks more than once (at the file, at its first page, at the log), and without the locks of SQLite. So what it
     raises of a store that `may_be_moving` is a verdict only if the caller holds the store lock.
+
+    Raises PlaceTakenError for what others have put where flujo and SQLite keep what belongs to the store.
     """
+    _require_own(places)
     try:
         found = places.database.stat()
     except FileNotFoundError:
@@ -108,6 +111,15 @@ def find(places: StoreFiles) -> int | None:
         # A checkpoint that a crash cut short looks like damage unless the log is read too.
         header = _read_header(places.database, "mode=ro")
     return _require_ours(places.store, *header)
+
+
+def _require_own(places: StoreFiles) -> None:
+    """Refuse what somebody else has put beside the database: what is in it would be taken for the store's.
+
+    Whoever owns the database is trusted; the user has named it, or `discovery` has looked."""
+    require_own_folder(places.kernels, places.database)
+    for file in (*places.logs, places.beside("-shm")):
+        require_own_file(file, places.database)
 
 
 def may_be_moving(places: StoreFiles) -> bool:
@@ -196,13 +208,13 @@ def make_folders(places: StoreFiles) -> None:
     """Make the folders a store needs. The lock folder and a new `.flujo` keep themselves out of version control."""
     missing = [folder for folder in places.database.parents if not folder.exists()]
     for folder in reversed(missing):
-        _make_folder(folder, ignored=folder.name == ".flujo")
+        _make_folder(folder, None, ignored=folder.name == ".flujo")
     if not places.kernels.exists():
-        _make_folder(places.kernels, ignored=True)
+        _make_folder(places.kernels, places.database, ignored=True)
 
 
-def _make_folder(folder: Path, *, ignored: bool) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)  # another process may be making it too
+def _make_folder(folder: Path, beside: Path | None, *, ignored: bool) -> None:
+    make_own_folder(folder, beside)  # another process may be making it too
     if ignored:
         with suppress(FileExistsError):
             write_own(folder / ".gitignore", "*\n")
@@ -213,7 +225,7 @@ def create(places: StoreFiles) -> None:
     """Put a new, empty store into place. Needs the store lock."""
     unfinished = places.kernels / "new.db"
     for remains in places.kernels.glob("new.db*"):  # of a process that died in here
-        remains.unlink()
+        remove_own(remains)
     os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode_for(places.database)))
     connection = sqlite3.connect(unfinished, isolation_level=None)
     try:
@@ -231,9 +243,9 @@ def create(places: StoreFiles) -> None:
 
 def keep_reserve(places: StoreFiles) -> None:
     """Set room aside, unless it is or there is none. Needs the store lock."""
-    if places.reserve.exists():
+    if os.path.lexists(places.reserve):
         return
-    file = os.open(places.reserve, os.O_CREAT | os.O_WRONLY, 0o600)
+    file = open_own(places.reserve, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file, 0, RESERVE_BYTES)
@@ -243,6 +255,17 @@ def keep_reserve(places: StoreFiles) -> None:
         places.reserve.unlink()
     finally:
         os.close(file)
+
+
+def unmark_unchecked(places: StoreFiles) -> None:
+    """Say that the store was looked through, unless nothing says otherwise."""
+    remove_own(places.unchecked)
+
+
+def mark_unchecked(places: StoreFiles) -> None:
+    """Say that the store has not been looked through yet, durably. Needs the store lock."""
+    os.close(open_own(places.unchecked, os.O_CREAT | os.O_WRONLY))
+    sync(places.kernels)
 
 
 def mode_for(database: Path) -> int:

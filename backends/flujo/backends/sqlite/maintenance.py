@@ -27,6 +27,7 @@ from flujo.kernel.errors import (
     StoreInUseError,
     StoreNotFoundError,
 )
+from flujo.kernel.trust import remove_own
 
 from . import checksums, copies, files, filesystems, removals
 from .connection import Result, Work, in_transaction, is_damage, open_exclusively, open_reader, store_errors
@@ -224,14 +225,14 @@ def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool,
         _remove(unfinished)
     if is_there:
         _name_old(places)
-    places.unchecked.unlink(missing_ok=True)
+    files.unmark_unchecked(places)
     KernelLocks(places.kernels).remove_dead()
     return size
 
 
 def _remove(unfinished: Path) -> None:
     for remains in unfinished.parent.glob(f"{unfinished.name}*"):
-        remains.unlink()
+        remove_own(remains)
 
 
 def _copy_backup(source: files.StoreFiles, target: Path, mode: int, stop: Cancellation) -> None:
@@ -312,7 +313,7 @@ def _keep_old(places: files.StoreFiles, logs: Sequence[Path]) -> None:
     The second name is not the last one yet: that may be the backup's own, when a restore is taken back.
     """
     for file in (places.database, *places.logs):
-        _beside(places, ".replacing", file).unlink(missing_ok=True)
+        remove_own(_beside(places, ".replacing", file))
     try:
         if files.size_of(places.database):
             os.link(places.database, places.beside(".replacing"))

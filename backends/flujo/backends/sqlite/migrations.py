@@ -13,6 +13,8 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 
+from flujo.kernel.trust import remove_own
+
 from . import checksums, copies, files, schema
 from .connection import in_transaction, open_exclusively
 
@@ -40,7 +42,7 @@ def migrate(places: files.StoreFiles, alive: Sequence[str]) -> None:
 def _back_up(places: files.StoreFiles, found: int, connection: sqlite3.Connection) -> None:
     """Leave a copy beside the store. An earlier one is of a store that went on since, so this one takes its place."""
     unfinished = places.kernels / "backup.db"
-    unfinished.unlink(missing_ok=True)  # of a process that died in here
+    remove_own(unfinished)  # of a process that died in here
     copies.copy(places.store, connection, unfinished, files.mode_for(places.database))
     unfinished.replace(places.beside(f".schema-{found}.backup"))
     files.sync(places.database.parent)

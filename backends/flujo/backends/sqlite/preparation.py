@@ -9,7 +9,6 @@ away the store has been looked through, or is marked as not looked through yet. 
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -49,7 +48,7 @@ def prepare(places: files.StoreFiles, kernels: KernelLocks, owner: str | None) -
         if owner is None:
             raise OlderStoreError(places.store, schema, files.SCHEMA)
         migrations.migrate(places, alive)  # looks through it too
-        places.unchecked.unlink(missing_ok=True)
+        files.unmark_unchecked(places)
     if owner is None:
         return False
     kernels.remove_dead()
@@ -67,10 +66,9 @@ def _scan(places: files.StoreFiles, connection: sqlite3.Connection) -> None:
         damage = find_damage(connection)
         if damage is not None:
             raise CorruptStoreError(places.store, damage)
-        places.unchecked.unlink(missing_ok=True)
+        files.unmark_unchecked(places)
     else:
-        os.close(os.open(places.unchecked, os.O_CREAT | os.O_WRONLY, 0o600))
-        files.sync(places.kernels)
+        files.mark_unchecked(places)
 
 
 class IntegrityScan:
@@ -95,7 +93,7 @@ class IntegrityScan:
             with closing(open_reader(self._places)) as connection:
                 damage = find_damage(connection, self._stop)
             if damage is None:
-                self._places.unchecked.unlink(missing_ok=True)
+                files.unmark_unchecked(self._places)
             else:
                 logger.error(
                     "%s: the store is damaged, nothing is written to it any more: %s", self._places.store, damage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 from .base import FlujoError
 
@@ -105,6 +106,26 @@ class UntrustedOwnerError(FlujoError):
             [f"{insist}  # if you trust {owner}"],
         )
         self.path, self.owner, self.insist = path, owner, insist
+
+
+class PlaceTakenError(FlujoError):
+    """In the place `path`, where flujo makes a file or a folder, is something else: a link, a pipe, or what belongs to
+    another user. It is not followed, written or removed.
+
+    Look at it and move it away; or keep the store, the socket or the tokens in a folder of your own.
+    """
+
+    reason = "PLACE_TAKEN"
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(
+            f"{path} is {found}; flujo keeps something of its own there, and has not touched it",
+            [
+                f"ls -ld {quote(path)}  # look at it; then move it away: mv {quote(path)} OTHER-PLACE",
+                "or use a folder that no other user may write to",
+            ],
+        )
+        self.path, self.found = path, found
 
 
 class ExtraMissingError(FlujoError, ImportError):
