@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 from flujo.kernel.errors import CorruptStoreError
 from flujo.kernel.journal import events
@@ -24,9 +25,7 @@ async def read_state(backend: StateBackend, summary: RunSummary) -> WorkflowStat
     """Return what the journal of a run adds up to; raises CorruptStoreError for a malformed one."""
     state = WorkflowState(run_id=summary.run_id, uid=summary.uid)
     while rows := await backend.read_events(summary.run_id, summary.uid, state.seq, READ_EVENTS):
-        for row in rows:
-            with _corrupt_on_error(summary, row):
-                fold(state, events.decode(row))
+        _hand_over(summary, rows, partial(fold, state))
     return state
 
 
@@ -34,18 +33,16 @@ async def read_journal(backend: StateBackend, summary: RunSummary) -> list[Event
     """Return all events of a run; raises CorruptStoreError for a malformed one."""
     journal: list[Event] = []
     while rows := await backend.read_events(summary.run_id, summary.uid, len(journal), READ_EVENTS):
-        for row in rows:
-            with _corrupt_on_error(summary, row):
-                journal.append(events.decode(row))
+        _hand_over(summary, rows, journal.append)
     return journal
 
 
-@contextmanager
-def _corrupt_on_error(summary: RunSummary, row: EventRow) -> Iterator[None]:
-    try:
-        yield
-    except (LookupError, TypeError, ValueError) as error:
-        raise CorruptStoreError(summary.run_id, f"event {row.seq} ({row.type}) is malformed: {error!r}") from error
+def _hand_over(summary: RunSummary, rows: Sequence[EventRow], take: Callable[[Event], None]) -> None:
+    for row in rows:
+        try:
+            take(events.decode(row))
+        except (LookupError, TypeError, ValueError) as error:
+            raise CorruptStoreError(summary.run_id, f"event {row.seq} ({row.type}) is malformed: {error!r}") from error
 
 
 async def recorded(backend: StateBackend, run_id: str, request: Sequence[str] | None) -> WorkflowState | None:
