@@ -75,6 +75,29 @@ def test_what_a_function_raises_fails_the_step_under_its_name(inputs: str, type:
     assert told in message
 
 
+@pytest.mark.parametrize(
+    "name", ["atexit", "importlib", "json", "linecache", "math", "re", "resource", "signal", "threading", "traceback"]
+)
+def test_a_file_of_the_workspace_does_not_stand_in_for_what_runs_the_code(name: str, runs: Runs) -> None:
+    """The code still imports its own, and an error of it is told with its line."""
+    results = runs.results(f"""
+        - {{name: file, task: write_file, inputs: {{path: {name}.py, content: "mine = 7"}}}}
+        - {{name: other, task: write_file, inputs: {{path: own_module.py, content: "one = 1; double = [1].__mul__"}}}}
+        - {{name: code, task: python_code, inputs: {{code: "from own_module import one as result"}}}}
+        - name: loop
+          for_each: [0, 2]
+          on_error: continue
+          task: python_code
+          inputs: {{code: "result = 1 / item"}}
+        - {{name: function, task: python_function, inputs: {{module: own_module, function: double, args: [2]}}}}
+    """)
+
+    assert results["code"] == 1
+    assert results["function"] == [1, 1]
+    assert "ZeroDivisionError" in str(results["loop"])
+    assert "0.5" in str(results["loop"])
+
+
 def test_names_that_are_none_are_refused_before_anything_runs(runs: Runs) -> None:
     """With the place in the file."""
     told = runs.refusal("- {name: a, task: python_function, inputs: {module: reports.py:x, function: f()}}")

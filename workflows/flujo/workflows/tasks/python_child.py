@@ -16,8 +16,12 @@ import resource
 import signal
 import sys
 import threading
-import traceback
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False  # neither typing nor traceback is imported: every step would wait for them
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Any, BinaryIO
 
 MOST_ERRORS = 50
 """How many errors of a group, and causes of errors, the answer tells of."""
@@ -28,7 +32,7 @@ class Names(dict):  # type: ignore[type-arg]
 
     What is taken by its key is as it was: libraries that write data look at the types of dictionaries."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> "Any":
         try:
             value = self[name]
             return Names(value) if type(value) is dict else value
@@ -45,11 +49,11 @@ class NotWhole(Names):
         super().__init__(result)
         self.__dict__["_why"] = why
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str) -> "Any":
         why = self.__dict__["_why"].get(name)
         raise KeyError(name) if why is None else ValueError(why)
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: "Any" = None) -> "Any":
         return self[name] if name in self or name in self.__dict__["_why"] else default
 
 
@@ -68,12 +72,15 @@ def main() -> None:
 
 
 def answered(request: "dict[str, Any]") -> "dict[str, Any]":
-    """Do what is asked for."""
+    """Do what is asked for. Its process was started by `python -P`, so what is imported above is Python's own, whatever
+    the working directory holds; only the code looks there first, as code does."""
     if "module" in request:
-        answer = call(request["module"], request["function"], request["args"], request["kwargs"], request["places"])
+        sys.path[:0] = request["places"]
+        answer = call(request["module"], request["function"], request["args"], request["kwargs"])
     else:
         for step, why in request["not_whole"].items():
             tell(request["names"], step, why)
+        sys.path.insert(0, "")
         answer = run(request["code"], request["file"], request["names"], request["variable"])
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -190,11 +197,8 @@ def run(code: str, file: str, names: "dict[str, Any]", variable: "str | None" = 
     return {"result": result}
 
 
-def call(
-    module: str, function: str, args: "list[Any]", kwargs: "dict[str, Any]", places: "list[str]"
-) -> "dict[str, Any]":
-    """Call a function, found in a module that may lie in these folders, and answer with what it returns."""
-    sys.path[:1] = places
+def call(module: str, function: str, args: "list[Any]", kwargs: "dict[str, Any]") -> "dict[str, Any]":
+    """Call a function of a module, and answer with what it returns."""
     file = ""
     try:
         found: Any = importlib.import_module(module)
@@ -202,10 +206,8 @@ def call(
         for name in function.split("."):
             found = getattr(found, name)
         result = found(*args, **kwargs)
-        import inspect  # which take long, and code needs neither
-
-        if inspect.isawaitable(result):
-            import asyncio
+        if hasattr(type(result), "__await__"):
+            import asyncio  # which takes long, and is among what an async function has imported anyway
 
             result = asyncio.run(awaited(result))
         check(result, "the result", 0)
@@ -214,7 +216,7 @@ def call(
     return {"result": result}
 
 
-async def awaited(value: Any) -> Any:
+async def awaited(value: "Any") -> "Any":
     """Return what something awaitable gives."""
     return await value
 
@@ -223,15 +225,12 @@ def describe(error: BaseException, file: str, left: "list[int] | None" = None) -
     """Return {types, message, line} of an error, the `members` of a group, and the `cause` it was raised from."""
     if left is None:
         left = [MOST_ERRORS]
-        try:
-            sys.stderr.write("".join(traceback.format_exception(type(error), error, from_code(error, file))))
-        except Exception as second:  # an error whose text cannot be had, or one that is thousands deep
-            sys.stderr.write(f"{type(error).__name__}, whose traceback cannot be shown: {type(second).__name__}\n")
+        sys.__excepthook__(type(error), error, from_code(error, file))
     left[0] -= 1
-    frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    line = error.lineno if isinstance(error, SyntaxError) and error.filename == file else None
+    lines = [error.lineno] if isinstance(error, SyntaxError) and error.filename == file else []
+    lines += [part.tb_lineno for part in parts(error) if part.tb_frame.f_code.co_filename == file]
     types = [(str(cls.__module__), cls.__qualname__) for cls in type(error).__mro__ if cls is not object]
-    told: dict[str, Any] = {"types": types, "message": text_of(error), "line": frames[-1] if frames else line}
+    told: dict[str, Any] = {"types": types, "message": text_of(error), "line": lines[-1] if lines else None}
     if isinstance(error, BaseExceptionGroup) and left[0] > 0:
         told["members"] = [describe(each, file, left) for each in error.exceptions if left[0] > 0]
     if error.__cause__ is not None and left[0] > 0:
@@ -239,12 +238,18 @@ def describe(error: BaseException, file: str, left: "list[int] | None" = None) -
     return told
 
 
-def from_code(error: BaseException, file: str) -> Any:
+def from_code(error: BaseException, file: str) -> "TracebackType | None":
     """Return the traceback of an error from the user's code on, without what has called it."""
+    own = (part for part in parts(error) if part.tb_frame.f_code.co_filename == file)
+    return next(own, error.__traceback__)
+
+
+def parts(error: BaseException) -> "Iterator[TracebackType]":
+    """Yield the traceback of an error frame by frame, the innermost last."""
     part = error.__traceback__
-    while part is not None and part.tb_frame.f_code.co_filename != file:
+    while part is not None:
+        yield part
         part = part.tb_next
-    return part or error.__traceback__
 
 
 def text_of(error: BaseException) -> str:
@@ -263,7 +268,7 @@ MOST_BITS = 14_284
 """Bits of a whole number that Python writes as text: at most 4,300 digits."""
 
 
-def check(value: Any, path: str, depth: int) -> None:
+def check(value: "Any", path: str, depth: int) -> None:
     """Refuse what JSON cannot hold, with the place where it is."""
     if depth > 100:
         raise ValueError(f"{path[:80]} nests too deeply, or contains itself")

@@ -107,7 +107,7 @@ async def run_python(call: TaskCall, request: Mapping[str, Any], place: str) -> 
     if call.loop is not None:
         return _result(await _ask_warm_child(call, call.loop, request), call, place)
     finished = await call.attempt.children.run(
-        [sys.executable, "-c", program()],
+        [sys.executable, "-P", "-c", program()],
         cwd=call.workspace,
         env=call.environment(),
         input=json.dumps(request).encode(),

@@ -103,7 +103,7 @@ class _WarmChild:
         try:
             with self.scope:
                 self._finished = await call.attempt.children.run(
-                    [sys.executable, "-c", program(), "warm"],
+                    [sys.executable, "-P", "-c", program(), "warm"],
                     cwd=call.workspace,
                     env=call.environment(),
                     more_input=source,
