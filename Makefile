@@ -67,14 +67,9 @@ proto-clients: $(VENV)/.dev ## generate the code of the clients whose tools are 
 clients: $(VENV)/.dev ## build, check and try the clients in all languages, or: make clients ARGS='go --over unix'
 	$(BIN)/python clients/build.py $(ARGS)
 
-bench: $(VENV)/.dev ## measure throughput against raw group commit, what waiting costs, and long histories
-	$(BIN)/python bench/throughput.py
-	$(BIN)/python bench/waiting.py
-	$(BIN)/python bench/growth.py
-	$(BIN)/python bench/loops.py
-	$(BIN)/python bench/queries.py
-	$(BIN)/python bench/pruning.py
-	$(BIN)/python bench/dead_owners.py
+bench: $(VENV)/.dev ## measure everything in about ten minutes, and write it to docs/performance.md; or: make bench ARGS=throughput
+	$(BIN)/pip install --quiet --disable-pip-version-check uvloop
+	$(BIN)/python bench/everything.py $(ARGS)
 
 bench-postgres: $(VENV)/.dev ## the same on PostgreSQL: throughput, and what looks and listings cost beside a million runs
 	$(BIN)/python bench/postgres.py

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import anyio
 
-from filling import Report, fill, require_space  # beside this file, on the path of a script
+from figures import Report  # beside this file, which python puts on the path of a script; so is the next
+from filling import fill, require_space
 from flujo.backends import open_backend
 from flujo.backends.conformance import create, creation
 
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="where the store goes; default: a temporary folder here")
     arguments = parser.parse_args()
-    report = Report()
+    report = Report("Dead kernels")
     with tempfile.TemporaryDirectory(dir=arguments.folder or Path.cwd(), prefix=".bench-") as folder:
         require_space(Path(folder), arguments.runs)
         fill(Path(folder) / "state.db", arguments.runs)

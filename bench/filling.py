@@ -88,16 +88,3 @@ def require_space(folder: Path, runs: int) -> None:
     needed, free = 3_000 * runs, shutil.disk_usage(folder).free
     if free < needed:
         sys.exit(f"{folder} has {free / 1e9:.1f} GB left, and {needed / 1e9:.1f} GB are needed; name another --folder")
-
-
-class Report:
-    """Prints figures beside their limits, and remembers whether all were kept."""
-
-    def __init__(self) -> None:
-        self.all_kept = True
-
-    def figure(self, what: str, value: float, limit: float, unit: str = "") -> None:
-        """One figure that must not be above its limit."""
-        kept = value <= limit
-        self.all_kept &= kept
-        print(f"{what}: {value:.2f}{unit} (limit {limit:g}{unit}){'' if kept else '  MISSED'}", flush=True)

@@ -17,11 +17,16 @@ from statistics import median
 
 import anyio
 
+from figures import Report  # beside this file, which python puts on the path of a script
 from flujo.backends import open_backend
 from flujo.kernel import Context, Kernel, step, workflow
 
 GROWTH_LIMIT = 1.2
-RESUME_LIMIT_SECONDS = 1.0
+RESUMED = (1_000, 10_000)
+RESUME_LIMIT_MS = 1000.0
+RESUME_GROWTH_LIMIT = 11
+
+report = Report("Long histories")
 
 marks: list[float] = []
 
@@ -49,12 +54,12 @@ async def polling(ctx: Context, rounds: int) -> int:
     return rounds
 
 
-def report(what: str) -> None:
+def compare(what: str) -> None:
     """How the last tenth of the marks compares with the second one; the first is warming up."""
     tenth = len(marks) // 10
     early, late = _gaps(marks[tenth : 2 * tenth]), _gaps(marks[-tenth:])
     first, last = 1e6 * median(early), 1e6 * median(late)
-    print(f"{what}: {first:.0f} us at the start, {last:.0f} us at the end: {last / first:.2f} (limit {GROWTH_LIMIT})")
+    report.figure(f"{what}: the last tenth, times the second", last / first, GROWTH_LIMIT)
 
 
 def _gaps(instants: Sequence[float]) -> list[float]:
@@ -65,23 +70,38 @@ async def grow(folder: Path, steps: int, rounds: int) -> None:
     url = f"sqlite:{folder}/state.db"
     async with Kernel(open_backend(url), workflows=[long, polling]) as kernel:
         await kernel.run(polling, {"rounds": rounds}, run_id="polling")
-        report(f"{rounds} rounds of step and sleep")
+        compare(f"{rounds} rounds of step and sleep")
         marks.clear()
         size = _size(folder)
         handle = await kernel.start(long, {"steps": steps + 1, "stop_after": steps - 1}, run_id="long")
         async for event in handle.watch():
             if event.type == "step_waiting":
                 break
-        report(f"{steps} steps")
-        print(f"the store grew by {(_size(folder) - size) / steps:.0f} bytes a step")
+        compare(f"{steps} steps")
+        report.figure("bytes on disk of a step with 200 bytes of output", (_size(folder) - size) / steps)
         await handle.signal("go")  # in the journal, so that the next kernel goes on at once
         await handle.result()
-    marks.clear()
-    async with Kernel(open_backend(url), workflows=[long]) as kernel:
-        started = time.perf_counter()
-        await kernel.resume("long", from_step=f"work#{steps + 1}")
-        await kernel.result("long")
-        print(f"resumed behind {steps} steps in {marks[0] - started:.2f} s (limit {RESUME_LIMIT_SECONDS:g})")
+
+
+async def resume(folder: Path, rounds: int) -> None:
+    """How long it takes from the request to resume a run to its first new step, behind a history and a longer one."""
+    url = f"sqlite:{folder}/resume.db"
+    medians: list[float] = []
+    for steps in RESUMED:
+        async with Kernel(open_backend(url), workflows=[long]) as kernel:
+            await kernel.run(long, {"steps": steps + 1, "stop_after": -1}, run_id=f"of-{steps}")
+        seconds = []
+        for _ in range(rounds):
+            async with Kernel(open_backend(url), workflows=[long]) as kernel:
+                marks.clear()
+                started = time.perf_counter()
+                await kernel.resume(f"of-{steps}", from_step=f"work#{steps + 1}")
+                await kernel.result(f"of-{steps}")
+                seconds.append(marks[0] - started)
+                assert len(marks) == 1, "one body runs again, and no other"
+        medians.append(median(seconds))
+        report.figure(f"resumed behind {steps} steps after", 1e3 * medians[-1], RESUME_LIMIT_MS, " ms")
+    report.figure(f"behind {RESUMED[1]} steps, times behind {RESUMED[0]}", medians[1] / medians[0], RESUME_GROWTH_LIMIT)
 
 
 def _size(folder: Path) -> int:
@@ -96,6 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder or Path.cwd(), prefix=".bench-") as folder:
         anyio.run(grow, Path(folder), arguments.steps, arguments.rounds)
+        anyio.run(resume, Path(folder), 5)
 
 
 if __name__ == "__main__":

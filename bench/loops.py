@@ -15,9 +15,12 @@ import time
 
 import anyio
 
+from figures import Report  # beside this file, which python puts on the path of a script
 from flujo.backends import open_backend
 from flujo.kernel import Kernel, Workflow
 from flujo.workflows import load_workflow
+
+report = Report("Loops in YAML")
 
 FEW, MANY = 100, 10_000
 TASKS = {
@@ -65,7 +68,8 @@ def main() -> None:
             few, many = (f"{1e6 * measured[items][0]:.0f}" for items in (FEW, MANY))
             start = f", starting Python {1e6 * interpreter_seconds():.0f} us" if task == "python_code" else ""
             print(f"{task}: {few} us per item of {FEW}, {many} us of {MANY}{start}")
-        print(f"{task}: ratio wall {statistics.median(walls):.2f}, processor {statistics.median(processors):.2f}")
+        report.figure(f"an item of {task} in {MANY}, times one in {FEW}", statistics.median(walls))
+        report.figure("  of processor time", statistics.median(processors))
 
 
 if __name__ == "__main__":

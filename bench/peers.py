@@ -5,6 +5,7 @@
 Runs of steps that return 1 KiB, from the first start to the last result; then a run whose process ends itself in the
 body of its last step, from the opening of its store to that body in the next process. Each round gives every engine its
 turn, and only ratios within a round mean anything. How durable an engine is stands in its program in bench/peers/.
+With all engines and no --folder, the figures become a part of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from figures import Cell, Row, shown  # beside this file, which python puts on the path of a script; so is the next
+from performance_page import write_part
+
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent / "build" / "peers"
 PACKAGES = {
@@ -27,6 +31,9 @@ PACKAGES = {
 }
 RESUMES = ("flujo", "dbos")
 """Engines that go on with an interrupted run by themselves."""
+
+VERSIONS: dict[str, str] = {}
+"""The packages of an engine with their versions, once they are installed."""
 
 WORK = ((100, 10), (1, 200))
 COMPLETED = 1_000
@@ -41,9 +48,9 @@ def main() -> None:
     arguments = parser.parse_args()
     engines = arguments.engine or [*PACKAGES]
     pythons = {engine: _python(engine) for engine in engines}
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder or Path.cwd(), prefix=".bench-") as folder:
         for runs, steps in WORK:
-            print(f"\n{runs} runs x {steps} steps, us a step")
             rounds = [
                 {
                     engine: _seconds(pythons[engine], engine, Path(folder), "throughput", runs, steps)
@@ -51,16 +58,15 @@ def main() -> None:
                 }
                 for _ in range(arguments.rounds)
             ]
-            _print(rounds, 1e6 / (runs * steps))
-        print(f"\na run resumed behind {COMPLETED} steps, ms to its next body")
+            rows += _table(f"{runs} run{'s'[: runs > 1]} x {steps} steps", rounds, "us a step", 1e6 / (runs * steps))
         able = [engine for engine in engines if engine in RESUMES]
-        _print(
-            [
-                {engine: _resumed(pythons[engine], engine, Path(folder)) for engine in able}
-                for _ in range(arguments.rounds)
-            ],
-            1e3,
-        )
+        rounds = [
+            {engine: _resumed(pythons[engine], engine, Path(folder)) for engine in able}
+            for _ in range(arguments.rounds)
+        ]
+        rows += _table(f"Resuming behind {COMPLETED} steps", rounds, "ms to its next body", 1e3)
+    if not arguments.engine and not arguments.folder:
+        write_part("other engines", rows)
 
 
 def _python(engine: str) -> str:
@@ -72,7 +78,9 @@ def _python(engine: str) -> str:
     pip = [str(place / "bin" / "pip"), "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--upgrade", *PACKAGES[engine]], check=True)
     found = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout.split()
-    print(*[each for each in found if each.partition("==")[0] in PACKAGES[engine]])
+    VERSIONS[engine] = ", ".join(
+        each.replace("==", " ") for each in found if each.partition("==")[0] in PACKAGES[engine]
+    )
     return str(place / "bin" / "python")
 
 
@@ -106,14 +114,21 @@ def _command(python: str, engine: str, store: str, mode: str, runs: int, steps: 
     return [python, str(HERE / "peers" / f"{engine}_chain.py"), store, mode, str(runs), str(steps)]
 
 
-def _print(rounds: Sequence[dict[str, float]], scale: float) -> None:
+def _table(title: str, rounds: Sequence[dict[str, float]], unit: str, scale: float) -> list[Row]:
+    """Print and return a row for each engine: its median, and its share of the first one's time round by round."""
+    print(f"\n{title}")
     first = next(iter(rounds[0]))
+    rows: list[Row] = []
     for engine in rounds[0]:
         ratios = [each[engine] / each[first] for each in rounds]
-        print(
-            f"{engine:>10} {median(each[engine] for each in rounds) * scale:10.1f}   "
-            f"of {first}'s: median {median(ratios):7.2f}, {min(ratios):.2f} to {max(ratios):.2f}"
-        )
+        cells: dict[str, Cell] = {
+            "engine": VERSIONS.get(engine, engine),
+            unit: median(each[engine] for each in rounds) * scale,
+            f"times {first}'s": f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        }
+        print(", ".join(f"{name} {shown(cell)}" for name, cell in cells.items()), flush=True)
+        rows.append(Row(title, cells))
+    return rows
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from statistics import median
 
 import anyio
 
-from filling import FIRST, SECOND, Report, fill, require_space  # beside this file, on the path of a script
+from figures import Report  # beside this file, which python puts on the path of a script; so is the next
+from filling import FIRST, SECOND, fill, require_space
 from flujo.backends import SQLiteBackend, open_backend
 from flujo.kernel import Context, Kernel, RunFilter, step, workflow
 from flujo.kernel.backend import Removal
@@ -183,7 +184,7 @@ def main() -> None:
     if arguments.advance:
         anyio.run(advance, arguments.advance, arguments.advancing)
         return
-    report = Report()
+    report = Report("Pruning")
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="flujo-bench-") as folder:
         database = Path(folder) / "state.db"
         require_space(database.parent, arguments.runs)

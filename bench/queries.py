@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from filling import FIRST, SECOND, Report, fill, require_space  # beside this file, on the path of a script
+from figures import Report  # beside this file, which python puts on the path of a script; so is the next
+from filling import FIRST, SECOND, fill, require_space
 from flujo.backends import open_backend
 from flujo.kernel import RunFilter
 from flujo.kernel.backend import Page, RunSummary, StateBackend
@@ -153,7 +154,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="where the store goes; default: the system's temporary folder")
     arguments = parser.parse_args()
-    report = Report()
+    report = Report("A store of a million runs")
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="flujo-bench-") as folder:
         database = Path(folder) / "state.db"
         require_space(database.parent, arguments.runs)

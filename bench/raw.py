@@ -7,17 +7,17 @@ the tables of `raw.sql` and with the same settings as the store."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from itertools import chain
 from pathlib import Path
 
-PAYLOAD = '"' + "x" * 1022 + '"'
+VALUE = "x" * 1022
 ROWS = 32
 SETTINGS = (
     "auto_vacuum=INCREMENTAL",
     "journal_mode=WAL",
-    "synchronous=FULL",
     "foreign_keys=ON",
     "wal_autocheckpoint=0",
 )
@@ -25,10 +25,10 @@ SETTINGS = (
 COLUMNS = ("seq", "updated_at", "current_step", "steps_done")  # what a step changes in a summary, and nothing else
 
 
-def raw_seconds(path: Path, runs: int, steps: int) -> float:
+def raw_seconds(path: Path, runs: int, steps: int, value: str = VALUE, synchronous: str = "FULL") -> float:
     """How long the transactions alone take, in seconds."""
     connection = sqlite3.connect(path, isolation_level=None)
-    for pragma in SETTINGS:
+    for pragma in (*SETTINGS, f"synchronous={synchronous}"):
         connection.execute(f"PRAGMA {pragma}")
     connection.executescript(Path(__file__).with_name("raw.sql").read_text())
     for run in range(1, runs + 1):
@@ -37,7 +37,7 @@ def raw_seconds(path: Path, runs: int, steps: int) -> float:
             "steps_done, retries, resume_count) VALUES (?, ?, ?, 'bench', 'running', 0, 'me', 1, '{}', 1, 1, 0, 0, 0)",
             (run, f"run-{run}", f"{run:032x}"),
         )
-    batches = [_batch(runs, step) for step in range(steps)]
+    batches = [_batch(runs, step, f'"{value}"') for step in range(steps)]
     pages = 0
     started = time.perf_counter()
     for inserts, updates in batches:
@@ -59,16 +59,35 @@ def raw_seconds(path: Path, runs: int, steps: int) -> float:
 Statements = list[tuple[str, list[object]]]
 
 
-def _batch(runs: int, step: int) -> tuple[Statements, Statements]:
+def _batch(runs: int, step: int, payload: str) -> tuple[Statements, Statements]:
     seq = 2 * step
     events: list[list[object]] = []
     updates: list[list[object]] = []
     for run in range(1, runs + 1):
-        events.append([run, seq + 1, 1_700_000_000_000_000, "step_completed", 1, f'{{"step":"work#{step}"}}', PAYLOAD])
+        events.append([run, seq + 1, 1_700_000_000_000_000, "step_completed", 1, f'{{"step":"work#{step}"}}', payload])
         events.append([run, seq + 2, 1_700_000_000_000_000, "step_started", 1, f'{{"step":"work#{step + 1}"}}', None])
         updates.append([run, f"{run:032x}", 1, seq, seq + 2, 2, f"work#{step + 1}", step])
     insert = "INSERT INTO events (run, seq, at, type, format, body, payload) VALUES "
     return _statements(insert, "", events, 7), _statements(*_update(), updates, 8)
+
+
+def raw_file_seconds(folder: Path, runs: int, steps: int, value: str = VALUE) -> float:
+    """The same for a store of files: in each round a run has its two lines appended to its file, which is synced."""
+    folder.mkdir()
+    lines = [
+        f'{{"seq":{seq},"step":"work#{step}","payload":"{value}"}}\n{{"seq":{seq + 1},"step":"work#{step}"}}\n'
+        for step, seq in enumerate(range(0, 2 * steps, 2))
+    ]
+    files = [os.open(folder / f"{run}", os.O_WRONLY | os.O_CREAT | os.O_APPEND) for run in range(runs)]
+    started = time.perf_counter()
+    for line in map(str.encode, lines):
+        for file in files:
+            os.write(file, line)
+            os.fsync(file)
+    seconds = time.perf_counter() - started
+    for file in files:
+        os.close(file)
+    return seconds
 
 
 def _update() -> tuple[str, str]:

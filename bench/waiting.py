@@ -17,6 +17,7 @@ from pathlib import Path
 
 import anyio
 
+from figures import Report  # beside this file, which python puts on the path of a script
 from flujo.backends import open_backend
 from flujo.kernel import Context, Kernel, RunFilter, SystemClock, workflow
 from flujo.kernel.durations import MICROSECONDS
@@ -26,6 +27,8 @@ DUE = 1_000
 MEMORY_LIMIT_MB = 100
 OPEN_LIMIT_SECONDS = 1.0
 WAKE_LIMIT_SECONDS = 5.0
+
+report = Report("Runs that wait")
 
 
 class ShiftedClock(SystemClock):
@@ -71,9 +74,8 @@ async def fill(url: str, runs: int) -> None:
                 group.start_soon(start)
         await anyio.sleep(1)
         grown, took = resident_mb() - before, time.perf_counter() - started
-    print(
-        f"{runs} runs asleep: memory grew by {grown:.0f} MB (limit {MEMORY_LIMIT_MB}); {took / runs * 1e6:.0f} us each"
-    )
+    report.figure(f"memory of {runs} runs asleep", grown, MEMORY_LIMIT_MB, " MB")
+    report.figure("starting one of them", took / runs * 1e6, unit=" us")
 
 
 kernel_residents = 1_000
@@ -85,17 +87,17 @@ async def wake(url: str) -> None:
     opened = time.perf_counter()
     async with Kernel(open_backend(url), workflows=[sleeper], clock=clock) as kernel:
         ready = time.perf_counter() - opened
-        print(f"ready in {ready:.2f} s (limit {OPEN_LIMIT_SECONDS:g})")
+        report.figure("a kernel is ready in their store after", ready, OPEN_LIMIT_SECONDS, " s")
         idle = RunFilter(statuses=("waiting",))
         total = await kernel.backend.count(idle)
         while await kernel.backend.count(idle._replace(owner=kernel.id)) < total:  # noqa: ASYNC110
             await anyio.sleep(0.05)
-        print(f"all {total} owned after {time.perf_counter() - opened:.1f} s")
+        report.figure(f"and owns all {total} after", time.perf_counter() - opened, unit=" s")
         clock.shift = DAY // 2 * MICROSECONDS
         started = time.perf_counter()
         for number in range(DUE):
             await kernel.result(f"run-{number}")
-        print(f"{DUE} due at once: all resumed in {time.perf_counter() - started:.1f} s (limit {WAKE_LIMIT_SECONDS:g})")
+        report.figure(f"{DUE} due at once have ended after", time.perf_counter() - started, WAKE_LIMIT_SECONDS, " s")
         # What sleeps on is left to the next one; giving it up is part of closing.
 
 
