@@ -40,7 +40,6 @@ from flujo.kernel.errors import (
     RunInterrupted,
     RunNotFoundError,
     RunNotResumableError,
-    RunReplacedError,
     StateIncompatibilityError,
     StoreError,
     WorkflowNotFoundError,
@@ -52,7 +51,7 @@ from flujo.kernel.journal.children import (
     was_begun_for_parent,
 )
 from flujo.kernel.journal.decisions import Stop
-from flujo.kernel.journal.events import Event
+from flujo.kernel.journal.events import Event, RunCreated
 from flujo.kernel.journal.failures import recorded_names
 from flujo.kernel.journal.state import FINAL, LIVE, Failure, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child
@@ -60,6 +59,7 @@ from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.records import StoredRun
 
 from .attempt_runner import Failed
+from .begun_children import BegunChildren, begun
 from .live_run import LiveRun
 from .programs import Workflow
 
@@ -100,7 +100,7 @@ class ChildStarter(Protocol):
     """What starts and adopts the children; `ownership.starting.Starter` documents each call."""
 
     async def start_child(self, parent: WorkflowState, run_id: str, call: ChildCall) -> object: ...
-    async def was_called_with(self, run: RunSummary, call: ChildCall) -> bool: ...
+    async def begins_with(self, created: RunCreated, call: ChildCall) -> bool: ...
     async def adopt(self, run_id: str) -> None: ...
     def know(self, workflow: Workflow | str) -> None: ...
 
@@ -129,24 +129,24 @@ class ChildRuns:
         )
 
     async def was_called_with(self, parent: LiveRun, child: str, call: ChildCall) -> bool:
-        """True if this child of the parent was started for this call, and if that cannot be known any more."""
+        """True if this completed child of the parent was started for this call, and if that cannot be known any
+        more."""
         if not call.workflow:  # only looked for by a step whose run cannot be found any more (child_steps.py)
             return True
         return await self._retry_until_available(parent, partial(self._was_called_with, parent, child, call))
 
     async def _was_called_with(self, parent: LiveRun, child: str, call: ChildCall) -> bool:
-        found = await self._mine(parent, child)
-        try:
-            return found is None or await self._starter.was_called_with(found, call)
-        except (RunNotFoundError, RunReplacedError):  # deleted between the two looks
-            return True
+        if parent.begun_children is None:
+            parent.begun_children = BegunChildren(parent.state, self._kernel.backend)
+        created = await parent.begun_children.take(child)
+        return created is None or await self._starter.begins_with(created, call)
 
     async def _resolve_child(
         self, parent: LiveRun, key: str, generation: int, step: StepState | None, call: ChildCall
     ) -> tuple[str, int]:
         earlier = None if step is None or step.child is None else await self._mine(parent, step.child)
         if earlier is not None:
-            if await self._starter.was_called_with(earlier, call):
+            if await self._starter.begins_with(await begun(self._kernel.backend, earlier), call):
                 ended_badly = earlier.status in (RunStatus.FAILED, RunStatus.CANCELLED)
                 return earlier.run_id, earlier.resume_count + ended_badly
             if earlier.status not in FINAL:

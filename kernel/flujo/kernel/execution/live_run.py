@@ -28,6 +28,7 @@ from flujo.kernel.loops import cancel_once_more, exit_open_scopes, is_running_in
 from flujo.kernel.store.records import StoredDefinition
 
 from .attempt_runner import cancelled_from_outside, holds_cancellation
+from .begun_children import BegunChildren
 from .committer import Batch, Committer, journal_logger
 from .leaving import LooseWork, look_into, stands_guarded
 from .limits import Ticket
@@ -106,6 +107,7 @@ class LiveRun:
         self._newest: Batch | None = None
         self._dropped: list[int] = []  # requests of the inbox that change nothing
         self.given_up: set[str] = set()  # children that are being cancelled, because the program has left them
+        self.begun_children: BegunChildren | None = None  # once a replay asks for a completed one
         self.orphans: dict[str, int] = {}  # children it still waited for when it ended, and when that was
         self._unwound: dict[int, int] = {}  # by task, how often it has called again since the run was stopped
         self._insisted: anyio.CancelScope | None = None  # what `_insist` sees to

@@ -216,11 +216,8 @@ class Starter:
         created = created._replace(parent_run_id=parent.run_id)
         return await self._begin(chosen, run_id, created, not_before=parent.created_at)
 
-    async def was_called_with(self, run: RunSummary, call: ChildCall) -> bool:
-        """True if a child was started for this call, and if that cannot be known."""
-        (row,) = await self._backend.read_events(run.run_id, run.uid, 0, 1)
-        created = events.decode(row).fact
-        assert isinstance(created, events.RunCreated)
+    async def begins_with(self, created: events.RunCreated, call: ChildCall) -> bool:
+        """True if a call begins a child as this one was begun, and if that cannot be known."""
         try:
             chosen = await self._registry.find(call.workflow, self._backend)
             inputs = encode_given("the inputs", chosen.check_inputs(dict(call.inputs)))
