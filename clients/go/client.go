@@ -205,7 +205,7 @@ type watchPath struct {
 }
 
 func (p watchPath) watch(ctx context.Context, at Cursor) (watchStream, error) {
-	request := &flujov1.WatchRunRequest{RunId: p.runID, AfterSeq: at.Seq, Uid: at.UID}
+	request := &flujov1.WatchRunRequest{RunId: p.runID, AfterSeq: at.Seq, Uid: at.UID, StoreId: at.StoreID}
 	return flujov1.NewRunServiceClient(p.conn).WatchRun(ctx, request)
 }
 

@@ -13,10 +13,11 @@ import (
 )
 
 // Cursor is a place in the events of a run: behind the event Seq of the run with this UID, which tells it from another
-// run of the same id.
+// run of the same id, in the store with this StoreID, which tells it from the store of before a backup took its place.
 type Cursor struct {
-	Seq uint64
-	UID string
+	Seq     uint64
+	UID     string
+	StoreID string
 }
 
 // FromStart is the place before the first event.
@@ -96,6 +97,7 @@ func (f *follower) stream(ctx context.Context, path path, outage *outage, yield 
 		switch content := message.GetContent().(type) {
 		case *flujov1.WatchRunResponse_Header:
 			f.cursor.UID = content.Header.GetRun().GetUid()
+			f.cursor.StoreID = content.Header.GetStoreId()
 			if interval := content.Header.GetBookmarkInterval().AsDuration(); interval > 0 {
 				longest = silentBookmarks * interval
 			}

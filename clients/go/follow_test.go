@@ -68,7 +68,7 @@ var gone = status.Error(codes.Unavailable, "connection refused")
 
 func header(interval time.Duration) *flujov1.WatchRunResponse {
 	return &flujov1.WatchRunResponse{Content: &flujov1.WatchRunResponse_Header{Header: &flujov1.WatchHeader{
-		Run: &flujov1.Run{Uid: "u"}, BookmarkInterval: durationpb.New(interval),
+		Run: &flujov1.Run{Uid: "u"}, StoreId: "s", BookmarkInterval: durationpb.New(interval),
 	}}}
 }
 
@@ -119,7 +119,7 @@ func TestAFollowGoesOnAfterEveryKindOfBreak(t *testing.T) {
 				if err != nil || !slices.Equal(seqs, []uint64{1, 2, 3, 4}) {
 					t.Errorf("events %v, error %v", seqs, err)
 				}
-				if want := []Cursor{{}, {2, "u"}, {3, "u"}}; !slices.Equal(s.asked, want) {
+				if want := []Cursor{{}, {2, "u", "s"}, {3, "u", "s"}}; !slices.Equal(s.asked, want) {
 					t.Errorf("asked for %v, not %v", s.asked, want)
 				}
 				if s.givenUp != 0 {

@@ -35,8 +35,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-EARLIER = [f"schema-{number}/{how}" for number in (1, 2, 3) for how in ("closed", "killed")]
-PRESENT = ["schema-4/closed", "schema-4/killed"]
+EARLIER = [f"schema-{number}/{how}" for number in (1, 2, 3, 4) for how in ("closed", "killed")]
+PRESENT = ["schema-5/closed", "schema-5/killed"]
 
 
 @pytest.fixture(params=EARLIER)

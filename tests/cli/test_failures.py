@@ -23,6 +23,7 @@ SAMPLES: list[FlujoError] = [
     errors.RunReplacedError("r"),
     errors.RunDeletedError("r"),
     errors.CursorError("r", 9, 3),
+    errors.ForeignCursorError("another.17"),
     errors.RunExistsError("r", "other inputs"),
     errors.RunActiveError("r", "host-1"),
     errors.RunFinishedError("r", "completed"),

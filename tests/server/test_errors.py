@@ -481,6 +481,14 @@ CASES = [
         lambda runs: watch(runs, "done", uid="an-earlier-life"),
         {"run_id": "done"},
     ),
+    Case(
+        "WatchRun",
+        "OUT_OF_RANGE",
+        "CURSOR_OF_ANOTHER_STORE",
+        "another store",
+        pb.WatchRunRequest(run_id="done", after_seq=2, uid=NOW, store_id="another"),
+        metadata={"cursor": "another.2"},
+    ),
     Case("WatchRun", INVALID, "INVALID_FIELD", "no uid", pb.WatchRunRequest(run_id="done", after_seq=1)),
     Case("WatchRun", INVALID, "INVALID_FIELD", "no type", pb.WatchRunRequest(run_id="done", types=["step_teleported"])),
     Case(
@@ -509,6 +517,23 @@ CASES = [
         pb.ListEventsRequest(run_id="done", after_seq=5, uid=NOW),
         lambda runs: runs.events("done", 5),
         {"after_seq": "5", "last_seq": "4"},
+    ),
+    Case(
+        "ListEvents",
+        "OUT_OF_RANGE",
+        "CURSOR_OF_ANOTHER_STORE",
+        "another store",
+        pb.ListEventsRequest(run_id="done", after_seq=2, uid=NOW, store_id="another"),
+        metadata={"cursor": "another.2"},
+    ),
+    Case(
+        "WatchRuns",
+        "OUT_OF_RANGE",
+        "CURSOR_OF_ANOTHER_STORE",
+        "another store",
+        pb.WatchRunsRequest(cursor="another.2"),
+        lambda runs: anext(runs.watch_runs("another.2")),
+        {"cursor": "another.2"},
     ),
     Case(
         "WatchRuns",

@@ -468,7 +468,7 @@ async def test_a_list_is_asked_for_properly(through: Through) -> None:
         await runs.run("doubling")
         token = (await runs.list(limit=1)).next
 
-        with pytest.raises(InvalidNameError, match="another filter"):
+        with pytest.raises(InvalidNameError, match="another store, filter"):
             await runs.list(workflow="waiting", limit=1, page=token)
         with pytest.raises(InvalidNameError, match="page token"):
             await runs.list(page="nonsense")
@@ -542,7 +542,7 @@ async def test_a_list_is_sorted_by_what_moved_last(through: Through) -> None:
         rest = await runs.list(order="updated", limit=3, page=first.next)
         assert [run.run_id for run in (*first.runs, *rest.runs)] == ["w", "r2", "r1", "r0"]
         assert [run.run_id for run in (await runs.list(order="created")).runs] == ["r2", "r1", "r0", "w"]
-        with pytest.raises(InvalidNameError, match="another filter or order"):
+        with pytest.raises(InvalidNameError, match="another store, filter or order"):
             await runs.list(limit=3, page=first.next)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 import anyio
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
 
 from flujo.backends import open_backend
 from flujo.backends.memory import InMemoryBackend
 from flujo.client import Client
 from flujo.kernel import Context, Kernel, workflow
-from flujo.kernel.api import RunEvent
-from flujo.kernel.errors import InvalidNameError
+from flujo.kernel.api import Cursor, RunEvent
+from flujo.kernel.errors import ForeignCursorError, InvalidNameError
 from flujo.v1 import run_pb2
 from flujo.v1 import run_service_pb2 as pb
 from server.harness import served, stubs
@@ -68,7 +69,8 @@ async def test_a_header_comes_first_and_says_what_to_expect(address: str) -> Non
 
     assert kinds(found)[0] == "header"
     header = found[0].header
-    assert (header.cursor, header.bookmark_interval.nanos, header.max_batch_events) == ("0", 100_000_000, 64)
+    assert header.cursor.endswith(".0")
+    assert (header.bookmark_interval.nanos, header.max_batch_events) == (100_000_000, 64)
     batches = [each.events for each in found if each.WhichOneof("content") == "events"]
     events = [event for batch in batches for event in batch.events]
     assert [(each.run_id, each.workflow, each.event.seq) for each in events] == [
@@ -169,9 +171,54 @@ async def test_a_client_sees_what_a_kernel_sees(address: str) -> None:
         for options in choices:
             async with aclosing(kernel.watch_runs(**options)) as near, aclosing(client.watch_runs(**options)) as far:
                 assert await first(far, 2) == await first(near, 2)
-        for cursor in ("nonsense", "999"):
-            with pytest.raises(InvalidNameError, match="cursor"):
+        for cursor, error in (("nonsense", InvalidNameError), ("another.9", ForeignCursorError)):
+            with pytest.raises(error, match="cursor"):
                 await anext(client.watch_runs(cursor))
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+async def test_no_cursor_outlives_a_backup_that_takes_the_place_of_its_store(
+    scheme: str, tmp_path: Path, address: str
+) -> None:
+    """The run has the same uid, and the numbers of its events go on from there: a watch of it, a watch of all runs, a
+    page of its events and a page of runs are refused, and none goes on behind events that it has not seen."""
+    store, copy = f"{scheme}:{tmp_path / 'store'}", tmp_path / "copy"
+
+    async with Kernel(open_backend(store), [patient, short]) as kernel:
+        await kernel.start(patient, run_id="r")
+        await kernel.run(short, run_id="s")
+        await kernel.backend.backup(copy)
+        await kernel.signal("r", "go")
+        await kernel.wait("r")
+        async with served(kernel, address), stubs(address) as (stub, _):
+            watch = stub.WatchRun(pb.WatchRunRequest(run_id="r"))
+            header = (await anext(aiter(watch))).header
+            uid, seq = header.run.uid, header.run.seq
+            all_runs = (await anext(aiter(stub.WatchRuns(pb.WatchRunsRequest(from_now=True))))).header.cursor
+            page = (await stub.ListRuns(pb.ListRunsRequest(page_size=1))).next_page_token
+    await open_backend(store).restore(copy, force=True)
+
+    at = {"run_id": "r", "uid": uid, "after_seq": seq, "store_id": header.store_id}
+    async with Kernel(open_backend(store), [patient, short]) as kernel:
+        for number in range(9):  # as many events as there were, and more
+            await kernel.run(short, run_id=f"more-{number}")
+        await kernel.signal("r", "go")
+        await kernel.wait("r")
+        async with served(kernel, address), stubs(address) as (stub, _):
+            calls: dict[str, Callable[[], Any]] = {
+                "WatchRun": lambda: anext(aiter(stub.WatchRun(pb.WatchRunRequest(**at)))),
+                "WatchRuns": lambda: anext(aiter(stub.WatchRuns(pb.WatchRunsRequest(cursor=all_runs)))),
+                "ListEvents": lambda: stub.ListEvents(pb.ListEventsRequest(**at)),
+                "ListRuns": lambda: stub.ListRuns(pb.ListRunsRequest(page_size=1, page_token=page)),
+            }
+            told = {}
+            for name, call in calls.items():
+                with pytest.raises(aio.AioRpcError) as refused:
+                    await call()
+                told[name] = refused.value.code().name, "another store" in (refused.value.details() or "")
+
+    lost = ("OUT_OF_RANGE", True)
+    assert told == {"WatchRun": lost, "WatchRuns": lost, "ListEvents": lost, "ListRuns": ("INVALID_ARGUMENT", True)}
 
 
 async def test_a_watch_goes_on_over_kills_and_sees_other_processes(folder: Path, address: str) -> None:
@@ -226,7 +273,6 @@ async def read_into(found: list[Any], messages: AsyncIterator[Any]) -> None:
 async def test_a_server_that_stops_says_how_far_a_watch_is(method: str, address: str) -> None:
     """By a bookmark, also when nothing that is wanted has come; then when to come back."""
     from google.rpc.error_details_pb2 import RetryInfo
-    from grpc import aio
     from grpc_status import rpc_status
 
     requests = {
@@ -250,7 +296,7 @@ async def test_a_server_that_stops_says_how_far_a_watch_is(method: str, address:
     if method == "WatchRun":
         assert found[-1].bookmark.seq == summary.seq
     else:
-        assert int(found[-1].bookmark.cursor) <= last
+        assert Cursor.parse(found[-1].bookmark.cursor).position <= last
     assert status is not None
     retry = RetryInfo()
     assert [detail.Unpack(retry) for detail in status.details].count(True) == 1

@@ -451,6 +451,10 @@ class LifeBackend(StateBackend):
         await self._life.enter()
         return await self.inner.read_events(run_id, uid, after_seq, limit)
 
+    async def identity(self) -> str:
+        await self._life.enter()
+        return await self.inner.identity()
+
     async def last_position(self) -> int:
         await self._life.enter()
         return await self.inner.last_position()

@@ -19,6 +19,7 @@ from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -80,6 +81,7 @@ class MemoryStore:
     """What a disk would hold, shared by the handles opened on it. Only `InMemoryBackend` looks inside."""
 
     created: bool = False
+    identity: str = field(default_factory=lambda: uuid4().hex)
     runs: dict[str, _Run] = field(default_factory=dict)  # by lower-case id: ids are unique regardless of case
     order: list[tuple[int, str]] = field(default_factory=list)  # (created_at, run_id) of every run, ascending
     positions: int = 0  # the last one given out
@@ -323,6 +325,10 @@ class InMemoryBackend(StateBackend):
             raise RunReplacedError(run_id)
         return run.events[after_seq : after_seq + limit]
 
+    async def identity(self) -> str:
+        await self._enter()
+        return self.store.identity
+
     async def last_position(self) -> int:
         await self._enter()
         return self.store.positions
@@ -349,7 +355,7 @@ class InMemoryBackend(StateBackend):
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
     ) -> Page:
         await self._enter()
-        below = None if page is None else page_position(filter, order, page)
+        below = None if page is None else page_position(self.store.identity, filter, order, page)
         runs: Iterator[RunSummary]
         if order is Order.CREATED:
             runs = self._newest_first(len(self.store.order) if below is None else bisect_left(self.store.order, below))
@@ -360,7 +366,7 @@ class InMemoryBackend(StateBackend):
         found = list(islice((run for run in runs if fits(run)), limit + 1))
         if len(found) <= limit:
             return Page(found, None)
-        return Page(found[:limit], page_token(filter, order, found[limit - 1]))
+        return Page(found[:limit], page_token(self.store.identity, filter, order, found[limit - 1]))
 
     async def due(self, instant: int, limit: int) -> Due:
         await self._enter()

@@ -1,4 +1,4 @@
-"""Page tokens: where in a listing the next page begins, as opaque text that fits one filter only.
+"""Page tokens: where in a listing the next page begins, as opaque text that fits one filter of one store only.
 
 Listings go newest first by an instant and the run id. A token names the last run of the page before, so runs that
 arrive or go in between neither repeat nor hide others.
@@ -27,27 +27,27 @@ def place(order: Order, run: RunSummary) -> Position:
     return Position(run.created_at if order is Order.CREATED else run.updated_at, run.run_id)
 
 
-def page_token(filter: RunFilter, order: Order, last: RunSummary) -> str:
-    """Return the token that continues after `last` in a listing by `filter`."""
-    content = json.dumps([_fingerprint(filter, order), *place(order, last)])
+def page_token(store: str, filter: RunFilter, order: Order, last: RunSummary) -> str:
+    """Return the token that continues after `last` in a listing by `filter`; `store` is the identity of the store."""
+    content = json.dumps([_fingerprint(store, filter, order), *place(order, last)])
     return base64.urlsafe_b64encode(content.encode()).decode()
 
 
-def page_position(filter: RunFilter, order: Order, token: str) -> Position:
-    """Return where `token` continues; raises InvalidNameError unless it came from a listing by an equal filter and
-    order."""
+def page_position(store: str, filter: RunFilter, order: Order, token: str) -> Position:
+    """Return where `token` continues; raises InvalidNameError unless it came from a listing of this store by an equal
+    filter and order."""
     try:
         fingerprint, instant, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
     except ValueError as error:
         raise InvalidNameError(
             "page token", token, "take it from the `next` of an earlier page", ["flujoctl list"]
         ) from error
-    if fingerprint != _fingerprint(filter, order) or not isinstance(instant, int) or not isinstance(run_id, str):
+    if fingerprint != _fingerprint(store, filter, order) or not isinstance(instant, int) or not isinstance(run_id, str):
         raise InvalidNameError(
-            "page token", token, "it belongs to a listing with another filter or order", ["flujoctl list"]
+            "page token", token, "it belongs to a listing of another store, filter or order", ["flujoctl list"]
         )
     return Position(instant, run_id)
 
 
-def _fingerprint(filter: RunFilter, order: Order) -> str:
-    return hashlib.blake2b(json.dumps([order, filter]).encode(), digest_size=8).hexdigest()
+def _fingerprint(store: str, filter: RunFilter, order: Order) -> str:
+    return hashlib.blake2b(json.dumps([store, order, filter]).encode(), digest_size=8).hexdigest()

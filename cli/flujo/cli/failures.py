@@ -50,6 +50,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.UnsafeStepNameError: USAGE,
     errors.TaskNotFoundError: USAGE,
     errors.CursorError: USAGE,
+    errors.ForeignCursorError: 4,
     errors.StoreUrlError: USAGE,
     # not found
     errors.RunNotFoundError: 3,

@@ -1815,8 +1815,11 @@ type WatchRunRequest struct {
 	Types []string `protobuf:"bytes,5,rep,name=types,proto3" json:"types,omitempty"`
 	// Leave every value out: each comes as a reference.
 	WithoutPayloads bool `protobuf:"varint,6,opt,name=without_payloads,json=withoutPayloads,proto3" json:"without_payloads,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// `store_id` from the header of an earlier stream. Send it with an `after_seq`: where a backup has taken the place of the
+	// store since, its run may have the same `uid` and other events. At most 64 bytes.
+	StoreId       string `protobuf:"bytes,7,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchRunRequest) Reset() {
@@ -1889,6 +1892,13 @@ func (x *WatchRunRequest) GetWithoutPayloads() bool {
 		return x.WithoutPayloads
 	}
 	return false
+}
+
+func (x *WatchRunRequest) GetStoreId() string {
+	if x != nil {
+		return x.StoreId
+	}
+	return ""
 }
 
 // One message of a watch.
@@ -2026,6 +2036,9 @@ type WatchHeader struct {
 	MaxBatchEvents uint32 `protobuf:"varint,4,opt,name=max_batch_events,json=maxBatchEvents,proto3" json:"max_batch_events,omitempty"`
 	// About how many bytes a batch holds at most.
 	MaxBatchBytes uint64 `protobuf:"varint,5,opt,name=max_batch_bytes,json=maxBatchBytes,proto3" json:"max_batch_bytes,omitempty"`
+	// What tells this store from every other, and from what it was before a backup took its place. It goes with the cursor.
+	// At most 64 bytes.
+	StoreId       string `protobuf:"bytes,6,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2093,6 +2106,13 @@ func (x *WatchHeader) GetMaxBatchBytes() uint64 {
 		return x.MaxBatchBytes
 	}
 	return 0
+}
+
+func (x *WatchHeader) GetStoreId() string {
+	if x != nil {
+		return x.StoreId
+	}
+	return ""
 }
 
 // Some events in order.
@@ -2786,7 +2806,9 @@ type ListEventsRequest struct {
 	// How many at most. 0 means 500; more than 1000 is read as 1000. An answer may hold fewer, if they are large.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `uid` of the run the cursor belongs to. Required with an `after_seq` above 0. At most 32 bytes.
-	Uid           string `protobuf:"bytes,4,opt,name=uid,proto3" json:"uid,omitempty"`
+	Uid string `protobuf:"bytes,4,opt,name=uid,proto3" json:"uid,omitempty"`
+	// `store_id` of an earlier answer. Send it with an `after_seq`, as to WatchRun. At most 64 bytes.
+	StoreId       string `protobuf:"bytes,5,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2849,6 +2871,13 @@ func (x *ListEventsRequest) GetUid() string {
 	return ""
 }
 
+func (x *ListEventsRequest) GetStoreId() string {
+	if x != nil {
+		return x.StoreId
+	}
+	return ""
+}
+
 // Some stored events.
 type ListEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2857,7 +2886,9 @@ type ListEventsResponse struct {
 	// Number of the run's last event.
 	HeadSeq uint64 `protobuf:"varint,2,opt,name=head_seq,json=headSeq,proto3" json:"head_seq,omitempty"`
 	// The run's `uid`. At most 32 bytes.
-	Uid           string `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Uid string `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	// What tells this store from every other, as in the header of a watch. At most 64 bytes.
+	StoreId       string `protobuf:"bytes,4,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2909,6 +2940,13 @@ func (x *ListEventsResponse) GetHeadSeq() uint64 {
 func (x *ListEventsResponse) GetUid() string {
 	if x != nil {
 		return x.Uid
+	}
+	return ""
+}
+
+func (x *ListEventsResponse) GetStoreId() string {
+	if x != nil {
+		return x.StoreId
 	}
 	return ""
 }
@@ -6234,26 +6272,28 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x04view\x18\x03 \x01(\x0e2\x11.flujo.v1.RunViewR\x04view\"L\n" +
 	"\x0fWaitRunResponse\x12\x1f\n" +
 	"\x03run\x18\x01 \x01(\v2\r.flujo.v1.RunR\x03run\x12\x18\n" +
-	"\areached\x18\x02 \x01(\bR\areached\"\xcd\x01\n" +
+	"\areached\x18\x02 \x01(\bR\areached\"\xf0\x01\n" +
 	"\x0fWatchRunRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x1b\n" +
 	"\tafter_seq\x18\x02 \x01(\x04R\bafterSeq\x12\x18\n" +
 	"\x03uid\x18\x03 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\x12\x19\n" +
 	"\bfrom_now\x18\x04 \x01(\bR\afromNow\x12\x1e\n" +
 	"\x05types\x18\x05 \x03(\tB\b\xba\xe1\x18\x04\bd\x10dR\x05types\x12)\n" +
-	"\x10without_payloads\x18\x06 \x01(\bR\x0fwithoutPayloads\"\xdd\x01\n" +
+	"\x10without_payloads\x18\x06 \x01(\bR\x0fwithoutPayloads\x12!\n" +
+	"\bstore_id\x18\a \x01(\tB\x06\xba\xe1\x18\x02\b@R\astoreId\"\xdd\x01\n" +
 	"\x10WatchRunResponse\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x15.flujo.v1.WatchHeaderH\x00R\x06header\x12.\n" +
 	"\x06events\x18\x02 \x01(\v2\x14.flujo.v1.EventBatchH\x00R\x06events\x125\n" +
 	"\bbookmark\x18\x03 \x01(\v2\x17.flujo.v1.WatchBookmarkH\x00R\bbookmark\x12&\n" +
 	"\x03end\x18\x04 \x01(\v2\x12.flujo.v1.WatchEndH\x00R\x03endB\t\n" +
-	"\acontent\"\xe5\x01\n" +
+	"\acontent\"\x88\x02\n" +
 	"\vWatchHeader\x12\x1f\n" +
 	"\x03run\x18\x01 \x01(\v2\r.flujo.v1.RunR\x03run\x12\x1b\n" +
 	"\tafter_seq\x18\x02 \x01(\x04R\bafterSeq\x12F\n" +
 	"\x11bookmark_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x10bookmarkInterval\x12(\n" +
 	"\x10max_batch_events\x18\x04 \x01(\rR\x0emaxBatchEvents\x12&\n" +
-	"\x0fmax_batch_bytes\x18\x05 \x01(\x04R\rmaxBatchBytes\"^\n" +
+	"\x0fmax_batch_bytes\x18\x05 \x01(\x04R\rmaxBatchBytes\x12!\n" +
+	"\bstore_id\x18\x06 \x01(\tB\x06\xba\xe1\x18\x02\b@R\astoreId\"^\n" +
 	"\n" +
 	"EventBatch\x12/\n" +
 	"\x06events\x18\x01 \x03(\v2\x0f.flujo.v1.EventB\x06\xba\xe1\x18\x02\x10@R\x06events\x12\x1f\n" +
@@ -6295,16 +6335,18 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x05event\x18\x04 \x01(\v2\x0f.flujo.v1.EventR\x05event\x12\x1f\n" +
 	"\x06cursor\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xc8\x01R\x06cursor\"4\n" +
 	"\x11WatchRunsBookmark\x12\x1f\n" +
-	"\x06cursor\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xc8\x01R\x06cursor\"\x86\x01\n" +
+	"\x06cursor\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xc8\x01R\x06cursor\"\xa9\x01\n" +
 	"\x11ListEventsRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x1b\n" +
 	"\tafter_seq\x18\x02 \x01(\x04R\bafterSeq\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x18\n" +
-	"\x03uid\x18\x04 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\"{\n" +
+	"\x03uid\x18\x04 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\x12!\n" +
+	"\bstore_id\x18\x05 \x01(\tB\x06\xba\xe1\x18\x02\b@R\astoreId\"\x9e\x01\n" +
 	"\x12ListEventsResponse\x120\n" +
 	"\x06events\x18\x01 \x03(\v2\x0f.flujo.v1.EventB\a\xba\xe1\x18\x03\x10\xe8\aR\x06events\x12\x19\n" +
 	"\bhead_seq\x18\x02 \x01(\x04R\aheadSeq\x12\x18\n" +
-	"\x03uid\x18\x03 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\"\x8a\x01\n" +
+	"\x03uid\x18\x03 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\x12!\n" +
+	"\bstore_id\x18\x04 \x01(\tB\x06\xba\xe1\x18\x02\b@R\astoreId\"\x8a\x01\n" +
 	"\x12ReadPayloadRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x18\n" +
 	"\x03uid\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\x12\x10\n" +

@@ -166,7 +166,7 @@ type RunServiceClient interface {
 	// The first message is a header, the last one of a stream that ends with OK is an end message: everything is
 	// delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
 	// resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-	// not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+	// not notice. Send the `store_id` of the header, too. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
 	// SERVER_STOPPING.
 	//
 	// Errors:
@@ -174,6 +174,7 @@ type RunServiceClient interface {
 	//	INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
 	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
 	//	OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+	//	OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
 	//	NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
 	//	ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
@@ -191,8 +192,10 @@ type RunServiceClient interface {
 	//
 	// Errors:
 	//
-	//	INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
-	//	  the filter has a part that changes while a run goes on.
+	//	INVALID_ARGUMENT INVALID_FIELD: the cursor is none, a type is none, `from_now` comes with a cursor, or the filter has a
+	//	  part that changes while a run goes on.
+	//	OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the cursor is of another store, or of this one before a backup took its place.
+	//	  Nothing tells what was missed: watch without a cursor, or ask for a `snapshot` with `from_now`.
 	WatchRuns(ctx context.Context, in *WatchRunsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunsResponse], error)
 	// Lists stored events of a run. For following a run, use WatchRun.
 	//
@@ -202,6 +205,7 @@ type RunServiceClient interface {
 	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
 	//	ABORTED RUN_REPLACED: the run with this id has another `uid`.
 	//	OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+	//	OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
 	//
@@ -906,7 +910,7 @@ type RunServiceServer interface {
 	// The first message is a header, the last one of a stream that ends with OK is an end message: everything is
 	// delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
 	// resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-	// not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+	// not notice. Send the `store_id` of the header, too. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
 	// SERVER_STOPPING.
 	//
 	// Errors:
@@ -914,6 +918,7 @@ type RunServiceServer interface {
 	//	INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
 	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
 	//	OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+	//	OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
 	//	NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
 	//	ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
@@ -931,8 +936,10 @@ type RunServiceServer interface {
 	//
 	// Errors:
 	//
-	//	INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
-	//	  the filter has a part that changes while a run goes on.
+	//	INVALID_ARGUMENT INVALID_FIELD: the cursor is none, a type is none, `from_now` comes with a cursor, or the filter has a
+	//	  part that changes while a run goes on.
+	//	OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the cursor is of another store, or of this one before a backup took its place.
+	//	  Nothing tells what was missed: watch without a cursor, or ask for a `snapshot` with `from_now`.
 	WatchRuns(*WatchRunsRequest, grpc.ServerStreamingServer[WatchRunsResponse]) error
 	// Lists stored events of a run. For following a run, use WatchRun.
 	//
@@ -942,6 +949,7 @@ type RunServiceServer interface {
 	//	NOT_FOUND RUN_NOT_FOUND: no run has this id.
 	//	ABORTED RUN_REPLACED: the run with this id has another `uid`.
 	//	OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+	//	OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
 	//

@@ -142,7 +142,7 @@ export class Client {
       const used = this.#connection;
       return {
         watch: (at: Cursor, signal: AbortSignal) =>
-          used.runs.watchRun({ runId, afterSeq: at.seq, uid: at.uid }, { signal }),
+          used.runs.watchRun({ runId, afterSeq: at.seq, uid: at.uid, storeId: at.storeId }, { signal }),
         giveUp: () => {
           this.#giveUp(used);
         },

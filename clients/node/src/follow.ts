@@ -3,14 +3,15 @@ import type { Event } from "./gen/flujo/v1/event_pb.js";
 import type { WatchRunResponse } from "./gen/flujo/v1/run_service_pb.js";
 
 /** A place in the events of a run: behind the event `seq` of the run with this `uid`, which tells it from another run of
- * the same id. */
+ * the same id, in the store with this `storeId`, which tells it from the store of before a backup took its place. */
 export interface Cursor {
   readonly seq: bigint;
   readonly uid: string;
+  readonly storeId: string;
 }
 
 /** The place before the first event. */
-export const FROM_START: Cursor = { seq: 0n, uid: "" };
+export const FROM_START: Cursor = { seq: 0n, uid: "", storeId: "" };
 
 /** What a follow knows of time, in milliseconds. */
 export interface Clock {
@@ -117,13 +118,13 @@ export async function* followed(
   signal?: AbortSignal,
 ): AsyncGenerator<Event, void, undefined> {
   const outage = new Outage(clock, reconnect);
-  let { seq, uid } = from;
+  let { seq, uid, storeId } = from;
   let silence = SILENCE;
   for (;;) {
     const path = connect();
     const call = new AbortController();
     try {
-      const messages = path.watch({ seq, uid }, call.signal)[Symbol.asyncIterator]();
+      const messages = path.watch({ seq, uid, storeId }, call.signal)[Symbol.asyncIterator]();
       for (;;) {
         const next = messages.next();
         next.catch(() => undefined); // it fails when the call is left, and nobody listens any more
@@ -134,6 +135,7 @@ export async function* followed(
         switch (content.case) {
           case "header": {
             uid = content.value.run?.uid ?? uid;
+            storeId = content.value.storeId;
             const { seconds, nanos } = content.value.bookmarkInterval ?? { seconds: 0n, nanos: 0 };
             silence = SILENT_BOOKMARKS * (Number(seconds) * 1000 + nanos / 1e6) || SILENCE;
             break;

@@ -86,7 +86,7 @@ function message(init: Message) {
 
 function header(seconds = 0): Message {
   const bookmarkInterval = { seconds: BigInt(seconds) };
-  return { content: { case: "header", value: { run: { uid: "u" }, bookmarkInterval } } };
+  return { content: { case: "header", value: { run: { uid: "u" }, storeId: "s", bookmarkInterval } } };
 }
 
 function batch(...seqs: number[]): Message {
@@ -111,7 +111,7 @@ for (const code of [Code.Unavailable, Code.Canceled, Code.Internal, Code.Aborted
       { messages: [header(), batch(4), END] },
     ]);
     assert.deepEqual(await seqs(server), [1, 2, 3, 4]);
-    assert.deepEqual(server.asked, [FROM_START, { seq: 2n, uid: "u" }, { seq: 3n, uid: "u" }]);
+    assert.deepEqual(server.asked, [FROM_START, ...[2n, 3n].map((seq) => ({ seq, uid: "u", storeId: "s" }))]);
     assert.equal(server.givenUp, 0);
   });
 }

@@ -381,6 +381,7 @@ impl Path for WatchPath {
             run_id: self.run_id.clone(),
             after_seq: at.seq,
             uid: at.uid.clone(),
+            store_id: at.store_id.clone(),
             ..Default::default()
         };
         Ok(RunServiceClient::new(self.connection.clone()).watch_run(request).await?.into_inner())

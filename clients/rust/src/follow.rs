@@ -12,13 +12,16 @@ use crate::v1::watch_run_response::Content;
 use crate::v1::{Event, WatchRunResponse};
 
 /// A place in the events of a run: behind the event `seq` of the run with this `uid`, which tells it from another run of the
-/// same id. The default is before the first one.
+/// same id, in the store with this `store_id`, which tells it from the store of before a backup took its place. The default
+/// is before the first one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Number of the last event that is not wanted any more.
     pub seq: u64,
     /// `uid` of the run that has this event.
     pub uid: String,
+    /// `store_id` of the store that has this run.
+    pub store_id: String,
 }
 
 /// After so long without anything, unless the server says how often it brings a sign of life.
@@ -102,6 +105,7 @@ pub(crate) fn followed<P: Path>(
                 outage.over();
                 match message.content {
                     Some(Content::Header(header)) => {
+                        at.store_id = header.store_id;
                         at.uid = header.run.map(|run| run.uid).unwrap_or_default();
                         let told = header.bookmark_interval.and_then(|interval| Duration::try_from(interval).ok());
                         silence = told.filter(|told| !told.is_zero()).map_or(SILENCE, |told| SILENT_BOOKMARKS * told);
@@ -239,6 +243,7 @@ mod tests {
     fn header(seconds: i64) -> Came {
         came(Content::Header(WatchHeader {
             run: Some(Run { uid: "u".into(), ..Run::default() }),
+            store_id: "s".into(),
             bookmark_interval: Some(prost_types::Duration { seconds, nanos: 0 }),
             ..WatchHeader::default()
         }))
@@ -254,7 +259,7 @@ mod tests {
     }
 
     fn cursor(seq: u64) -> Cursor {
-        Cursor { seq, uid: "u".into() }
+        Cursor { seq, uid: "u".into(), store_id: "s".into() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,7 +51,7 @@ from .ownership.resumption import ResumeOptions, Resumption
 from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, StartOptions
 from .store.asking import Asked, ReasonedOptions, RequestOptions
 from .store.filters import RunQuery
-from .store.following import Followed, RunEvent, WatchQuery, check_types
+from .store.following import Cursor, Followed, RunEvent, WatchQuery, check_types
 from .store.pruning import LISTED, SETTLED_RUNS, PruneResult, Selection, SelectionOptions
 from .store.reading import READ_EVENTS
 from .store.records import Order, Page
@@ -74,6 +74,7 @@ __all__ = [
     "BulkOptions",
     "BulkResult",
     "CancelOutcome",
+    "Cursor",
     "Delivery",
     "Difference",
     "Event",
@@ -202,8 +203,9 @@ class StoredRuns(Protocol):
 
         Behind a `cursor` that an event brought, also of an earlier process or another server of the same store; without
         one from the first event on, or with `from_now` what happens from now on. `types` leaves other kinds of events
-        out. Events of a run that is deleted before they are read are left out. Raises InvalidNameError for what is no
-        cursor of this store and a kind that does not exist."""
+        out. Events of a run that is deleted before they are read are left out. Raises ForeignCursorError for a cursor
+        of another store, or of this one before a backup took its place; InvalidNameError for what is no cursor, and a
+        kind that does not exist."""
         ...
 
     async def wait(self, run_id: str) -> WorkflowState:

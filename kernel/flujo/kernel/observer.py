@@ -370,9 +370,9 @@ class Observer:
         `idle_seconds`. The first one is empty, and brings the cursor behind which the watch begins."""
         self._require_here()
         chosen, kinds = RunChooser.of(**wanted), check_types(types)
-        position = await self._following.begin(cursor, from_now=from_now)
-        yield Followed((), str(position))
-        async with aclosing(self._following.follow(position, chosen, kinds, idle_seconds)) as pieces:
+        begin = await self._following.begin(cursor, from_now=from_now)
+        yield Followed((), str(begin))
+        async with aclosing(self._following.follow(begin, chosen, kinds, idle_seconds)) as pieces:
             async for piece in pieces:
                 yield piece
 

@@ -1001,6 +1001,7 @@ class WatchRunRequest(_message.Message):
     FROM_NOW_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     WITHOUT_PAYLOADS_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run. At most 100 bytes."""
     after_seq: _builtins.int
@@ -1013,6 +1014,10 @@ class WatchRunRequest(_message.Message):
     """Begin with what happens from now on, and not with `after_seq`, which must be 0 then."""
     without_payloads: _builtins.bool
     """Leave every value out: each comes as a reference."""
+    store_id: _builtins.str
+    """`store_id` from the header of an earlier stream. Send it with an `after_seq`: where a backup has taken the place of the
+    store since, its run may have the same `uid` and other events. At most 64 bytes.
+    """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only events of these kinds, as Event.type says them. Empty: of all. Bookmarks and `through_seq` of a batch tell how far
@@ -1028,10 +1033,11 @@ class WatchRunRequest(_message.Message):
         from_now: _builtins.bool = ...,
         types: _abc.Iterable[_builtins.str] | None = ...,
         without_payloads: _builtins.bool = ...,
+        store_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "from_now", b"from_now", "run_id", b"run_id", "types", b"types", "uid", b"uid", "without_payloads", b"without_payloads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "from_now", b"from_now", "run_id", b"run_id", "store_id", b"store_id", "types", b"types", "uid", b"uid", "without_payloads", b"without_payloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1092,12 +1098,17 @@ class WatchHeader(_message.Message):
     BOOKMARK_INTERVAL_FIELD_NUMBER: _builtins.int
     MAX_BATCH_EVENTS_FIELD_NUMBER: _builtins.int
     MAX_BATCH_BYTES_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
     after_seq: _builtins.int
     """Number of the event after which the stream begins."""
     max_batch_events: _builtins.int
     """How many events a batch holds at most."""
     max_batch_bytes: _builtins.int
     """About how many bytes a batch holds at most."""
+    store_id: _builtins.str
+    """What tells this store from every other, and from what it was before a backup took its place. It goes with the cursor.
+    At most 64 bytes.
+    """
     @_builtins.property
     def run(self) -> _run_pb2.Run:
         """The run as it stood when the watch began, in RUN_VIEW_BASIC. Its `uid` goes with the cursor."""
@@ -1116,10 +1127,11 @@ class WatchHeader(_message.Message):
         bookmark_interval: _duration_pb2.Duration | None = ...,
         max_batch_events: _builtins.int = ...,
         max_batch_bytes: _builtins.int = ...,
+        store_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bookmark_interval", b"bookmark_interval", "run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "bookmark_interval", b"bookmark_interval", "max_batch_bytes", b"max_batch_bytes", "max_batch_events", b"max_batch_events", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "bookmark_interval", b"bookmark_interval", "max_batch_bytes", b"max_batch_bytes", "max_batch_events", b"max_batch_events", "run", b"run", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1459,6 +1471,7 @@ class ListEventsRequest(_message.Message):
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run. At most 100 bytes."""
     after_seq: _builtins.int
@@ -1467,6 +1480,8 @@ class ListEventsRequest(_message.Message):
     """How many at most. 0 means 500; more than 1000 is read as 1000. An answer may hold fewer, if they are large."""
     uid: _builtins.str
     """`uid` of the run the cursor belongs to. Required with an `after_seq` above 0. At most 32 bytes."""
+    store_id: _builtins.str
+    """`store_id` of an earlier answer. Send it with an `after_seq`, as to WatchRun. At most 64 bytes."""
     def __init__(
         self,
         *,
@@ -1474,10 +1489,11 @@ class ListEventsRequest(_message.Message):
         after_seq: _builtins.int = ...,
         page_size: _builtins.int = ...,
         uid: _builtins.str = ...,
+        store_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "page_size", b"page_size", "run_id", b"run_id", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "page_size", b"page_size", "run_id", b"run_id", "store_id", b"store_id", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1492,10 +1508,13 @@ class ListEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     HEAD_SEQ_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
     head_seq: _builtins.int
     """Number of the run's last event."""
     uid: _builtins.str
     """The run's `uid`. At most 32 bytes."""
+    store_id: _builtins.str
+    """What tells this store from every other, as in the header of a watch. At most 64 bytes."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
         """The events, in order. Go on after the last of them while it is below `head_seq`. At most 1000."""
@@ -1506,10 +1525,11 @@ class ListEventsResponse(_message.Message):
         events: _abc.Iterable[_event_pb2.Event] | None = ...,
         head_seq: _builtins.int = ...,
         uid: _builtins.str = ...,
+        store_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "head_seq", b"head_seq", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "head_seq", b"head_seq", "store_id", b"store_id", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -123,13 +123,14 @@ class RunServiceStub:
     The first message is a header, the last one of a stream that ends with OK is an end message: everything is
     delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
     resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-    not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+    not notice. Send the `store_id` of the header, too. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
     SERVER_STOPPING.
 
     Errors:
       INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+      OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
       NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
       ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
     """
@@ -147,8 +148,10 @@ class RunServiceStub:
     what happens to them. An event that a snapshot counts already, by `seq` of its run, may follow it.
 
     Errors:
-      INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
-        the filter has a part that changes while a run goes on.
+      INVALID_ARGUMENT INVALID_FIELD: the cursor is none, a type is none, `from_now` comes with a cursor, or the filter has a
+        part that changes while a run goes on.
+      OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the cursor is of another store, or of this one before a backup took its place.
+        Nothing tells what was missed: watch without a cursor, or ask for a `snapshot` with `from_now`.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListEventsRequest, _run_service_pb2.ListEventsResponse]
     """Lists stored events of a run. For following a run, use WatchRun.
@@ -158,6 +161,7 @@ class RunServiceStub:
       NOT_FOUND RUN_NOT_FOUND: no run has this id.
       ABORTED RUN_REPLACED: the run with this id has another `uid`.
       OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+      OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
     """
     ReadPayload: _aio.UnaryStreamMultiCallable[_run_service_pb2.ReadPayloadRequest, _run_service_pb2.ReadPayloadResponse]
     """Streams a value that was too large to come along with an answer, in pieces of up to 64 KiB.
@@ -540,13 +544,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         The first message is a header, the last one of a stream that ends with OK is an end message: everything is
         delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
         resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-        not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+        not notice. Send the `store_id` of the header, too. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
         SERVER_STOPPING.
 
         Errors:
           INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+          OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
           NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
           ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
         """
@@ -570,8 +575,10 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         what happens to them. An event that a snapshot counts already, by `seq` of its run, may follow it.
 
         Errors:
-          INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
-            the filter has a part that changes while a run goes on.
+          INVALID_ARGUMENT INVALID_FIELD: the cursor is none, a type is none, `from_now` comes with a cursor, or the filter has a
+            part that changes while a run goes on.
+          OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the cursor is of another store, or of this one before a backup took its place.
+            Nothing tells what was missed: watch without a cursor, or ask for a `snapshot` with `from_now`.
         """
 
     @_abc_1.abstractmethod
@@ -587,6 +594,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND RUN_NOT_FOUND: no run has this id.
           ABORTED RUN_REPLACED: the run with this id has another `uid`.
           OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+          OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
         """
 
     @_abc_1.abstractmethod

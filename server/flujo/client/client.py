@@ -341,15 +341,15 @@ class Client(ManyRuns, StoreKeeping):
     ) -> Sequence[Event]:
         """Return stored events, as Kernel.events does."""
         check_limit(limit)
-        uid = await self._uid_for(run_id, after_seq, uid)
+        uid, store = await self._uid_for(run_id, after_seq, uid), ""
         found: list[Event] = []
         while len(found) < limit:
             size = min(limit - len(found), LONGEST_PAGE)
             request = run_service_pb2.ListEventsRequest(
-                run_id=run_id, after_seq=after_seq, page_size=size, uid=uid or ""
+                run_id=run_id, after_seq=after_seq, page_size=size, uid=uid or "", store_id=store
             )
             answer = await self._call(self._runs.ListEvents, request)
-            uid = answer.uid
+            uid, store = answer.uid, answer.store_id
             found += [await self._event(run_id, uid, event) for event in answer.events]
             after_seq = found[-1].seq if found else after_seq
             if not answer.events or after_seq >= answer.head_seq:
@@ -363,8 +363,9 @@ class Client(ManyRuns, StoreKeeping):
         deadline = ReconnectDeadline(self._reconnect_seconds)
         uid = await self._uid_for(run_id, after_seq, uid)
         silence = SILENCE_SECONDS
+        store = ""
         while True:
-            request = run_service_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq, uid=uid or "")
+            request = run_service_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq, uid=uid or "", store_id=store)
             calls = self._calls
             try:
                 async with calls.stream(self._runs.WatchRun, request) as messages:
@@ -372,7 +373,7 @@ class Client(ManyRuns, StoreKeeping):
                         deadline.renew()
                         match message.WhichOneof("content"):
                             case "header":
-                                uid = message.header.run.uid
+                                uid, store = message.header.run.uid, message.header.store_id
                                 silence = silence_seconds(message.header)
                             case "events":
                                 for event in message.events.events:

@@ -154,6 +154,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
         grpc.StatusCode.OUT_OF_RANGE,
         {"run_id": _TEXT, "after_seq": _NUMBER, "last_seq": _NUMBER},
     ),
+    errors.ForeignCursorError: (grpc.StatusCode.OUT_OF_RANGE, {"cursor": _TEXT}),
     errors.RunReplacedError: (_ABORTED, {"run_id": _TEXT}),
     errors.RunActiveError: (_PRECONDITION, {"run_id": _TEXT, "owner": _TEXT}),
     errors.RunFinishedError: (_PRECONDITION, {"run_id": _TEXT, "status": _TEXT}),

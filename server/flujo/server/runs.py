@@ -36,6 +36,7 @@ from flujo.client.wire.words import REASON_KINDS
 from flujo.kernel import Kernel, RunSummary, Workflow
 from flujo.kernel.api import (
     CancelOutcome,
+    Cursor,
     Delivery,
     ForkOptions,
     PauseOutcome,
@@ -49,6 +50,7 @@ from flujo.kernel.api import (
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import (
     CursorError,
+    ForeignCursorError,
     InvalidNameError,
     RunInterrupted,
     RunReplacedError,
@@ -202,6 +204,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         size = _size(request.page_size, EVENTS_PAGE)
         _require_uid(request, "after_seq", request.after_seq)
+        store = await self._required_store(request)
         summary = await self._kernel.summary(request.run_id)
         events = await self._kernel.events(
             request.run_id, request.after_seq, limit=size, uid=request.uid or summary.uid
@@ -209,7 +212,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         payloads = Payloads()
         messages = [to_event(event, payloads) for event in events]
         head = max(summary.seq, events[-1].seq if events else request.after_seq)  # the run may have gone on meanwhile
-        return pb.ListEventsResponse(events=messages[: fitting(messages, Room())], head_seq=head, uid=summary.uid)
+        return pb.ListEventsResponse(
+            events=messages[: fitting(messages, Room())], head_seq=head, uid=summary.uid, store_id=store
+        )
 
     async def ReadPayload(
         self, request: pb.ReadPayloadRequest, context: Context
@@ -255,6 +260,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         after_seq, uid = await self._cursor(request)
+        store = await self._required_store(request)
         batches = self._kernel.watch_batches(
             request.run_id, after_seq, uid=uid or None, idle_seconds=self._bookmark_seconds
         )
@@ -265,7 +271,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             try:
                 while (batch := await self._unless_closing(lambda: anext(batches, None))) is not None:
                     if batch.begin is not None:
-                        yield await self._header(batch.begin, after_seq)
+                        yield await self._header(batch.begin, after_seq, store)
                     elif batch.end is not None:
                         end = pb.WatchEnd(seq=batch.end.seq, status=to_run_status(batch.end.status))
                         yield pb.WatchRunResponse(end=end)
@@ -293,10 +299,18 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         summary = await self._kernel.summary(request.run_id)
         return summary.seq, request.uid or summary.uid
 
-    async def _header(self, summary: RunSummary, after_seq: int) -> pb.WatchRunResponse:
+    async def _required_store(self, request: pb.WatchRunRequest | pb.ListEventsRequest) -> str:
+        """Return the identity of the store; refuses a cursor of another one, where the same number is another event."""
+        store = await self._kernel.backend.identity()
+        if request.store_id not in ("", store):
+            raise ForeignCursorError(str(Cursor(request.store_id, request.after_seq)))
+        return store
+
+    async def _header(self, summary: RunSummary, after_seq: int, store: str) -> pb.WatchRunResponse:
         header = pb.WatchHeader(
             run=await self._message(summary),
             after_seq=after_seq,
+            store_id=store,
             bookmark_interval=to_duration(self._bookmark_seconds),
             max_batch_events=WATCH_EVENTS,
             max_batch_bytes=MAX_ANSWER_BYTES,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from flujo.kernel import Kernel, WorkflowState
-from flujo.kernel.api import RunEvent
+from flujo.kernel.api import Cursor, RunEvent
 from flujo.kernel.clock import Clock
 from flujo.kernel.errors import ExtraMissingError, RunNotFoundError, RunReplacedError
 from flujo.kernel.events import UnknownFact
@@ -82,7 +82,7 @@ class Tracer:
     async def catch_up(self, kernel: Kernel) -> None:
         """Return when what has ended by now is exported, after a second at the latest: events that were deleted are
         never seen."""
-        last = str(await kernel.backend.last_position())
+        last = str(Cursor(await kernel.backend.identity(), await kernel.backend.last_position()))
         with anyio.move_on_after(CATCH_UP_SECONDS):
             while self._cursor != last:
                 await self._moved.wait()

@@ -11,8 +11,8 @@ import pytest
 from flujo.kernel import Context, Kernel, Observer, workflow
 from flujo.kernel.api import RunEvent
 from flujo.kernel.backend import RunSummary
-from flujo.kernel.errors import InvalidNameError
-from flujo.kernel.store.following import RunChooser, check_types
+from flujo.kernel.errors import ForeignCursorError, InvalidNameError
+from flujo.kernel.store.following import Cursor, RunChooser, check_types
 from kernel.harness import Harness
 
 
@@ -112,7 +112,7 @@ async def test_runs_are_chosen_by_what_never_changes(wanted: Any, ids: list[str]
         async with aclosing(kernel.watch_runs_batches(idle_seconds=0, types=["run_created"], **wanted)) as pieces:
             async for piece in pieces:
                 found += [event.run_id for event in piece.events]
-                if piece.cursor == str(await kernel.backend.last_position()):
+                if Cursor.parse(piece.cursor).position == await kernel.backend.last_position():
                     break
 
     assert found == ids
@@ -140,13 +140,30 @@ async def test_a_run_that_is_gone_leaves_a_hole() -> None:
     assert [each.event.seq for each in found] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "-1", "99999", "1.5", "٣", "9" * 30])
-async def test_what_is_no_cursor_of_this_store_is_refused(cursor: str) -> None:
-    """Also one beyond its end, as of a store that was put back to an earlier state."""
+@pytest.mark.parametrize(
+    "cursor", ["nonsense", "-1", "99999", "a.٣", "9" * 30, f"a.{10**19}", "a.-1", "a b.1", "a.1\n"]
+)
+async def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+    """So nobody takes a number for one."""
     async with Harness().kernel(short) as kernel:
         await kernel.run(short)
         with pytest.raises(InvalidNameError, match="cursor"):
             await first(kernel, 1, cursor)
+
+
+async def test_a_cursor_of_another_store_is_refused() -> None:
+    """Whatever number it has: what is behind it there is not what is behind it here. The error says how to begin."""
+    async with Harness().kernel(short) as elsewhere:
+        await elsewhere.run(short)
+        cursors = [event.cursor for event in await first(elsewhere, 2)]
+    async with Harness().kernel(short) as kernel:
+        await kernel.run(short)
+        (own,) = await first(kernel, 1)
+        beyond = str(Cursor(Cursor.parse(own.cursor).store, 10**18))
+        for cursor in (*cursors, beyond, ".1"):
+            with pytest.raises(ForeignCursorError, match="another store") as refused:
+                await first(kernel, 1, cursor)
+            assert any("--after 0" in hint for hint in refused.value.hints)
 
 
 async def test_from_now_and_a_cursor_contradict_each_other() -> None:

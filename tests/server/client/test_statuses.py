@@ -41,6 +41,7 @@ SAMPLES: list[FlujoError] = [
     errors.RunReplacedError("r-1"),
     errors.RunDeletedError("r-1"),
     errors.CursorError("r-1", 9, 4),
+    errors.ForeignCursorError("another.17"),
     errors.RunExistsError("r-1", "other inputs"),
     errors.RequestReusedError("r-1", "req-1"),
     errors.RunOverlapError("report", "r-1", "interrupted", "fail"),

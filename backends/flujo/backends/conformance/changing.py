@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from re import fullmatch
+
 from flujo.kernel.backend import StateBackend
 
 from .harness import Harness, behaviour
@@ -46,6 +48,21 @@ async def a_store_without_events_has_no_position(harness: Harness) -> None:
     one = await harness.open("one")
 
     assert (await one.last_position(), list(await one.changes(0, 10))) == (0, [])
+
+
+@behaviour
+async def a_store_is_the_same_one_to_all(harness: Harness) -> None:
+    """Every handle has the same identity of it, and so has whoever opens it later. It is short, and no cursor breaks
+    by it."""
+    one = await harness.open("one")
+    identity = await one.identity()
+    assert await (await harness.open(None)).identity() == identity
+    if one.capabilities.durable:
+        await create(one, creation("a", owner=None))
+        await one.close()
+        assert await (await harness.open("two")).identity() == identity
+
+    assert fullmatch("[A-Za-z0-9_-]{8,64}", identity)
 
 
 @behaviour

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flujo.kernel.backend import Commit, Refused, RunSummary, StateBackend
-from flujo.kernel.errors import StoreError, StoreExistsError, StoreInUseError, StoreNotFoundError
+from flujo.kernel.backend import Commit, Refused, RunFilter, RunSummary, StateBackend
+from flujo.kernel.errors import InvalidNameError, StoreError, StoreExistsError, StoreInUseError, StoreNotFoundError
 from flujo.kernel.events import Event, Fact, RunCreated, StepCompleted, StepStarted, encode
 from flujo.kernel.transitions import replay, summarize
 
@@ -73,6 +73,29 @@ async def a_copy_comes_back(harness: Harness) -> None:
         assert list(await journal(two, left)) == before
         assert list(await two.integrity()) == []
         assert size > 500_000
+
+
+@behaviour
+async def a_store_that_came_back_is_another_one(harness: Harness) -> None:
+    """Its identity is new each time, and a page token of before is refused: what it goes on with is not what was to
+    follow."""
+    one = await in_use(harness)
+    if not one.capabilities.restorable:
+        return
+    identities = [await one.identity()]
+    token = (await one.list(RunFilter(), limit=1)).next
+    with empty_folder() as folder:
+        await one.backup(folder / "copy")
+        await one.close()
+        for _ in range(2):
+            await harness.handle().restore(folder / "copy", force=True)
+            two = await harness.open(None)
+            identities.append(await two.identity())
+            with raising(InvalidNameError):
+                await two.list(RunFilter(), limit=1, page=token)
+            await two.close()
+
+    assert len(set(identities)) == 3
 
 
 @behaviour

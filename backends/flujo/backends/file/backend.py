@@ -309,6 +309,9 @@ class FileBackend(StateBackend):
         except UnsoundError as error:
             raise StoreError(self.url, f"the journal of run {run_id!r} changes while it is read") from error
 
+    async def identity(self) -> str:
+        return await self._read(partial(layout.identity_of, self._paths))
+
     async def last_position(self) -> int:
         return await self._read(self._store.last_position)
 
@@ -333,10 +336,12 @@ class FileBackend(StateBackend):
     async def list(
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
     ) -> Page:
-        below = page_position(filter, order, page) if page is not None else None
+        below = page_position(await self.identity(), filter, order, page) if page is not None else None
         found = await self._read(partial(self._store.list, filter, order, limit + 1, below))
         runs = found[:limit]
-        return Page(runs, page_token(filter, order, runs[-1]) if len(found) > limit else None)
+        if len(found) <= limit:
+            return Page(runs, None)
+        return Page(runs, page_token(await self.identity(), filter, order, runs[-1]))
 
     async def due(self, instant: int, limit: int) -> Due:
         self._require_owner()

@@ -1,6 +1,7 @@
 """Where everything of a store is, how a store comes into being, and which folders are not ours to touch.
 
-    DIR/flujo-store.json         the marker: what this is, and in which format; written last, so no store is half made
+    DIR/flujo-store.json         the marker: what this is, which one, and in which format; written last, so no store is
+                                 half made
     DIR/.gitignore               keeps the store out of version control
     DIR/runs/RUN/journal         the records of a run; the truth about it
     DIR/runs/RUN/state.json      how the run stood when it last settled; for people
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, PlaceTakenError
 from flujo.kernel.trust import require_own_file, require_own_folder
@@ -138,7 +140,7 @@ def _require_real(paths: StorePaths, folder: Path) -> None:
     require_own_folder(folder, paths.folder)
 
 
-def identity(paths: StorePaths) -> tuple[int, int] | None:
+def inode(paths: StorePaths) -> tuple[int, int] | None:
     """Tells one store from another at the same path; None if there is none. What is written to files that were removed
     is lost, and nothing but this tells."""
     try:
@@ -204,16 +206,28 @@ def create(paths: StorePaths) -> None:
 
 
 def raise_format(paths: StorePaths) -> None:
-    """Make a store of an earlier format one of ours. Needs the store lock; a kernel of an earlier release that has it
-    open is stopped by that, see `identity`."""
-    if json.loads(paths.marker.read_bytes())["format"] < FORMAT:
+    """Make a store of an earlier format, or without an identity, one of ours. Needs the store lock; a kernel of an
+    earlier release that has it open is stopped by that, see `inode`."""
+    found = json.loads(paths.marker.read_bytes())
+    if found["format"] < FORMAT or "identity" not in found:
         write_marker(paths)
 
 
-def write_marker(paths: StorePaths) -> None:
-    """Say that a folder is a store, and of which format."""
-    _DISK.replace(paths.marker, json.dumps({"kind": _KIND, "format": FORMAT}).encode() + b"\n")
+def write_marker(paths: StorePaths, format: int = FORMAT) -> None:
+    """Say that a folder is a store, of which format, and that it is no other one from now on."""
+    marker = {"kind": _KIND, "format": format, "identity": uuid4().hex}
+    _DISK.replace(paths.marker, json.dumps(marker).encode() + b"\n")
     _DISK.sync_folder(paths.folder)
+
+
+def renew_identity(paths: StorePaths) -> None:
+    """Tell a copy from what it is a copy of."""
+    write_marker(paths, json.loads(paths.marker.read_bytes())["format"])
+
+
+def identity_of(paths: StorePaths) -> str:
+    """Return what tells this store from every other; nothing does before its first owner of this release."""
+    return str(json.loads(paths.marker.read_bytes()).get("identity", ""))
 
 
 def _make_folder(folder: Path, *, ignored: bool = False) -> None:

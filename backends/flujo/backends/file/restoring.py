@@ -35,7 +35,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.loops import in_thread
 
 from .disk import Disk
-from .layout import StorePaths, is_there, make_missing
+from .layout import StorePaths, is_there, make_missing, renew_identity
 
 LOCK_SECONDS = 30.0
 """How long a restore waits for the store lock."""
@@ -59,6 +59,7 @@ async def restore(backup: Path, paths: StorePaths, *, force: bool, open_copy: Ca
         await in_thread(partial(make_missing, paths.folder.parent))
         with _unfinished(paths) as unfinished:
             size = await _copy(source.folder, unfinished)
+            await in_thread(partial(renew_identity, StorePaths.at(source.store, unfinished)))
             await _require_sound(source, paths, open_copy(unfinished))
             await in_thread(partial(_put_into_place, unfinished, paths, force))
     return size

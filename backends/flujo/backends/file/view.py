@@ -24,7 +24,7 @@ from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, StoreError
 
 from .disk import Disk, opened
 from .index import Damage, Dirty, Entry, Index, NewRequest, Note, Removed
-from .layout import StorePaths, identity, safe_name
+from .layout import StorePaths, inode, safe_name
 from .run_folder import DAMAGED, JOURNAL, survey
 from .run_table import RunTable
 
@@ -70,7 +70,7 @@ class View:
         self._dirty: set[str] = set()  # a writer has begun to change these, and has not said more
         self._unverified: set[str] = set()  # these are not as the index says
         self._is_open = False
-        self._identity: tuple[int, int] | None = None
+        self._inode: tuple[int, int] | None = None
         self._marker: int | None = None  # kept open, so that no later store is given the number of its inode
 
     # -- staying true -------------------------------------------------------------------------------------------
@@ -78,8 +78,8 @@ class View:
     def open(self) -> None:
         """Learn what is there."""
         with self.mutex:
-            self._identity = identity(self.paths)
-            if self._identity is not None:
+            self._inode = inode(self.paths)
+            if self._inode is not None:
                 self._marker = os.open(self.paths.marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             self._is_open = True
             self._follow()
@@ -115,7 +115,7 @@ class View:
 
     def begin_to_write(self) -> None:
         """Know for sure how every run stands. Needs the store lock."""
-        if identity(self.paths) != self._identity:
+        if inode(self.paths) != self._inode:
             raise StoreError(self.paths.store, "its folder was removed or replaced while it was in use")
         with self.mutex:
             self._require_open()

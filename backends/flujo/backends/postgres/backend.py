@@ -432,6 +432,9 @@ class PostgresBackend(StateBackend):
     async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
         return await self._read(partial(queries.events, run_id, uid, after_seq, limit, self.url))
 
+    async def identity(self) -> str:
+        return await self._read(queries.identity)
+
     async def last_position(self) -> int:
         return await self._read(queries.last_position)
 
@@ -447,10 +450,12 @@ class PostgresBackend(StateBackend):
     async def list(
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
     ) -> Page:
-        below = page_position(filter, order, page) if page is not None else None
+        below = page_position(await self.identity(), filter, order, page) if page is not None else None
         sql, values = listing.page(filter, order, limit + 1, below)
         runs = rows.listed(await self._read(lambda connection: connection.fetch(sql, *values)))
-        return Page(runs[:limit], page_token(filter, order, runs[limit - 1]) if len(runs) > limit else None)
+        if len(runs) <= limit:
+            return Page(runs[:limit], None)
+        return Page(runs[:limit], page_token(await self.identity(), filter, order, runs[limit - 1]))
 
     async def due(self, instant: int, limit: int) -> Due:
         owner = self._require_owner()

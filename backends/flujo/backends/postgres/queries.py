@@ -219,6 +219,13 @@ async def requests(run_id: str, uid: str, store: str, connection: Connection) ->
     return rows.posted_of([row[1:] for row in found if row[1] is not None])
 
 
+async def identity(connection: Connection) -> str:
+    """Return what tells this store from every other. A dump that is restored makes another table, so the number of that
+    is a part of it."""
+    ((identity,),) = await connection.fetch("SELECT s.identity || '-' || s.tableoid::text FROM @.store s")
+    return str(identity)
+
+
 async def last_position(connection: Connection) -> int:
     """Return the position of the last event that was ever committed, as far as none can appear before it."""
     give_up_at = time.monotonic() + UNSAFE_SECONDS

@@ -10,7 +10,8 @@ CREATE TABLE @.store (
     beat_at         timestamptz NOT NULL,  -- when any kernel last reached the store
     available_since timestamptz NOT NULL,  -- since when some kernel did, without a gap of half a lease
     position_base   bigint      NOT NULL,  -- added to a transaction's part of a position (journal.py)
-    last_position   bigint      NOT NULL DEFAULT 0  -- of the last event that was removed
+    last_position   bigint      NOT NULL DEFAULT 0,  -- of the last event that was removed
+    identity        text        NOT NULL DEFAULT gen_random_uuid()::text  -- a part of it (queries.py)
 ) WITH (fillfactor = 50);
 
 CREATE TABLE @.kernels (

@@ -210,7 +210,7 @@ class SQLiteBackend(StateBackend):
             await self._block(files.sync, self._files.kernels)  # what is left of us after a power cut
         settings = partial(writer_settings, self.url, self._durability)
         writer = await Database.connect(self._files.database, "rw", settings)
-        self._identity = files.identity(self._files)
+        self._inode = files.inode(self._files)
         if is_unchecked:
             self._integrity_scan = preparation.IntegrityScan(self._files, self._give_up)
         return writer
@@ -249,7 +249,7 @@ class SQLiteBackend(StateBackend):
         await writer.run(lambda _: None)  # what was queued before us uses the same lock file
         try:
             async with self._locked():
-                if self._reader is not None and files.identity(self._files) == self._identity:
+                if self._reader is not None and files.inode(self._files) == self._inode:
                     # We may not be the last, and a log is what a crash leaves.
                     await writer.run(partial(checkpoints.empty_log, checkpoints.SHORT_WAIT))
                     await self._reader.close()
@@ -408,6 +408,9 @@ class SQLiteBackend(StateBackend):
     async def read_runs(self, run_ids: Sequence[str], events: int) -> Sequence[FoundRun]:
         return await self._read(partial(queries.read_runs, self.url, run_ids, events))
 
+    async def identity(self) -> str:
+        return await self._read(segments.identity)
+
     async def last_position(self) -> int:
         return await self._read(segments.last_position)
 
@@ -429,9 +432,11 @@ class SQLiteBackend(StateBackend):
     async def list(
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
     ) -> Page:
-        below = page_position(filter, order, page) if page is not None else None
+        below = page_position(await self.identity(), filter, order, page) if page is not None else None
         runs = await self._read(partial(listing.read_page, filter, order, limit + 1, below))
-        return Page(runs[:limit], page_token(filter, order, runs[limit - 1]) if len(runs) > limit else None)
+        if len(runs) <= limit:
+            return Page(runs[:limit], None)
+        return Page(runs[:limit], page_token(await self.identity(), filter, order, runs[limit - 1]))
 
     async def due(self, instant: int, limit: int) -> Due:
         owner = self._require_owner()
@@ -586,7 +591,7 @@ class SQLiteBackend(StateBackend):
         if not self._store_lock.acquire(min(_LOCK_SLICE, self._busy_seconds)):
             return _BUSY
         try:
-            if files.identity(self._files) != self._identity:
+            if files.inode(self._files) != self._inode:
                 raise StoreError(self.url, "its file was removed or replaced while it was in use")
             result = in_transaction("BEGIN IMMEDIATE", work, connection)
             before = self._pages

@@ -29,7 +29,9 @@ from flujo.kernel.trust import make_own_folder, open_own, remove_own, require_ow
 from . import schema
 
 APPLICATION_ID = 0x666C756A  # "fluj", at byte 68 of the file, where file(1) looks
-SCHEMA = 4  # the database's user_version
+SCHEMA = 5  # the database's user_version
+NEW_IDENTITY = "lower(hex(randomblob(16)))"
+"""SQL: a text that no other store has."""
 
 RESERVE_BYTES = 512 * 1024
 """Enough for the log of some hundred runs that go, and for its index."""
@@ -150,7 +152,7 @@ def size_of(file: Path) -> int:
         return 0
 
 
-def identity(places: StoreFiles) -> tuple[int, int] | None:
+def inode(places: StoreFiles) -> tuple[int, int] | None:
     """Tells one database file from another at the same path; None if there is none. What is written to a file that was
     removed is lost, and nothing but this tells."""
     try:
@@ -231,7 +233,7 @@ def create(places: StoreFiles) -> None:
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible before the first table only
         connection.executescript(
-            f"BEGIN; {schema.script('schema.sql')};"
+            f"BEGIN; {schema.script('schema.sql')}; INSERT INTO store VALUES ({NEW_IDENTITY});"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT"
         )
         connection.execute("PRAGMA journal_mode = WAL")

@@ -215,7 +215,7 @@ def _replace(source: files.StoreFiles, places: files.StoreFiles, is_there: bool,
     try:
         _copy_backup(source, unfinished, files.mode_for(places.database), stop)
         with _held_alone(places) if is_there else nullcontext(_Old(0, ())) as old:
-            _disown(unfinished, old.highest)
+            _make_new(unfinished, old.highest)
             size = unfinished.stat().st_size
             if is_there:
                 _keep_old(places, old.logs)
@@ -346,8 +346,9 @@ def _beside(places: files.StoreFiles, word: str, file: Path) -> Path:
     return places.beside(word + file.name.removeprefix(places.database.name))
 
 
-def _disown(database: Path, highest: int) -> None:
-    """Let nobody own a run, and raise every token above those of the backup and of the store it takes the place of."""
+def _make_new(database: Path, highest: int) -> None:
+    """Let nobody own a run, raise every token above those of the backup and of the store it takes the place of, and
+    give the store an identity of its own: what comes now is not what came after the backup."""
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()
@@ -359,5 +360,7 @@ def _disown(database: Path, highest: int) -> None:
             checksums.register(connection)
             change += f", checksum = {checksums.with_ownership('NULL', token)}"
         connection.execute(change)
+        if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'store'").fetchone():  # since schema 5
+            connection.execute(f"UPDATE store SET identity = {files.NEW_IDENTITY}")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
     files.sync(database)

@@ -1,8 +1,14 @@
--- What a store holds: schema 4. Instants are microseconds since 1970-01-01 UTC. `migrations/N.sql` makes a store of schema
+-- What a store holds: schema 5. Instants are microseconds since 1970-01-01 UTC. `migrations/N.sql` makes a store of schema
 -- N-1 one of schema N, and in the end the same as this one.
 --
 -- `checksum` is of all other values of a row that are ever read: `checksums` says how it is computed. No trigger or
 -- constraint looks at it, because SQLite cannot compute it by itself.
+
+-- One row: what tells this store from every other, and from what it was before a backup took its place. Cursors and page
+-- tokens hold it.
+CREATE TABLE store (
+    identity TEXT NOT NULL
+) STRICT;
 
 -- One row per run: its summary, equal to what its journal adds up to. `run` is the short key the other tables use.
 CREATE TABLE runs (

@@ -23,6 +23,12 @@ BEGINS_AT = "coalesce((SELECT segment FROM run_segments WHERE run = ? AND seq <=
 """SQL: the segment that has event `seq` of a run."""
 
 
+def identity(connection: sqlite3.Connection) -> str:
+    """Return what tells this store, and the order of its events, from every other."""
+    (found,) = connection.execute("SELECT identity FROM store").fetchone()
+    return str(found)
+
+
 def last_position(connection: sqlite3.Connection) -> int:
     """Return the last position that was given out to an event, also to one that is gone; 0 before the first."""
     found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()

@@ -1798,6 +1798,10 @@ pub struct WatchRunRequest {
     /// Leave every value out: each comes as a reference.
     #[prost(bool, tag = "6")]
     pub without_payloads: bool,
+    /// `store_id` from the header of an earlier stream. Send it with an `after_seq`: where a backup has taken the place of the
+    /// store since, its run may have the same `uid` and other events. At most 64 bytes.
+    #[prost(string, tag = "7")]
+    pub store_id: ::prost::alloc::string::String,
 }
 /// One message of a watch.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1844,6 +1848,10 @@ pub struct WatchHeader {
     /// About how many bytes a batch holds at most.
     #[prost(uint64, tag = "5")]
     pub max_batch_bytes: u64,
+    /// What tells this store from every other, and from what it was before a backup took its place. It goes with the cursor.
+    /// At most 64 bytes.
+    #[prost(string, tag = "6")]
+    pub store_id: ::prost::alloc::string::String,
 }
 /// Some events in order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1999,6 +2007,9 @@ pub struct ListEventsRequest {
     /// `uid` of the run the cursor belongs to. Required with an `after_seq` above 0. At most 32 bytes.
     #[prost(string, tag = "4")]
     pub uid: ::prost::alloc::string::String,
+    /// `store_id` of an earlier answer. Send it with an `after_seq`, as to WatchRun. At most 64 bytes.
+    #[prost(string, tag = "5")]
+    pub store_id: ::prost::alloc::string::String,
 }
 /// Some stored events.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2012,6 +2023,9 @@ pub struct ListEventsResponse {
     /// The run's `uid`. At most 32 bytes.
     #[prost(string, tag = "3")]
     pub uid: ::prost::alloc::string::String,
+    /// What tells this store from every other, as in the header of a watch. At most 64 bytes.
+    #[prost(string, tag = "4")]
+    pub store_id: ::prost::alloc::string::String,
 }
 /// Which value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3319,13 +3333,14 @@ pub mod run_service_client {
         /// The first message is a header, the last one of a stream that ends with OK is an end message: everything is
         /// delivered, and the run was final at that moment. Never take the end from an event, because a failed run may be
         /// resumed. When the stream breaks, watch again with the `uid` of the header and the last `seq` received; the run does
-        /// not notice. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
+        /// not notice. Send the `store_id` of the header, too. A paused run may be resumed, so its stream stays open. A server that stops sends a bookmark, then UNAVAILABLE
         /// SERVER_STOPPING.
         ///
         /// Errors:
         /// INVALID_ARGUMENT INVALID_FIELD: `uid` is missing, a type is none, or `from_now` comes with `after_seq`.
         /// NOT_FOUND RUN_NOT_FOUND: no run has this id.
         /// OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+        /// OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
         /// NOT_FOUND RUN_DELETED: the run that was being watched was deleted.
         /// ABORTED RUN_REPLACED: it was deleted, and another run was started under its id.
         pub async fn watch_run(
@@ -3365,8 +3380,10 @@ pub mod run_service_client {
         /// what happens to them. An event that a snapshot counts already, by `seq` of its run, may follow it.
         ///
         /// Errors:
-        /// INVALID_ARGUMENT INVALID_FIELD: the cursor is none of this store, a type is none, `from_now` comes with a cursor, or
-        /// the filter has a part that changes while a run goes on.
+        /// INVALID_ARGUMENT INVALID_FIELD: the cursor is none, a type is none, `from_now` comes with a cursor, or the filter has a
+        /// part that changes while a run goes on.
+        /// OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the cursor is of another store, or of this one before a backup took its place.
+        /// Nothing tells what was missed: watch without a cursor, or ask for a `snapshot` with `from_now`.
         pub async fn watch_runs(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRunsRequest>,
@@ -3398,6 +3415,7 @@ pub mod run_service_client {
         /// NOT_FOUND RUN_NOT_FOUND: no run has this id.
         /// ABORTED RUN_REPLACED: the run with this id has another `uid`.
         /// OUT_OF_RANGE CURSOR_OUT_OF_RANGE: the run has no event `after_seq`.
+        /// OUT_OF_RANGE CURSOR_OF_ANOTHER_STORE: the store has another `store_id`.
         pub async fn list_events(
             &mut self,
             request: impl tonic::IntoRequest<super::ListEventsRequest>,

@@ -32,6 +32,7 @@ from .outcomes import RunCancelled, RunFailed, RunInterrupted, RunPaused, StepFa
 from .runs import (
     CursorError,
     Difference,
+    ForeignCursorError,
     NoLogError,
     Remedies,
     RequestReusedError,
@@ -104,6 +105,7 @@ __all__ = [
     "Difference",
     "ExtraMissingError",
     "FlujoError",
+    "ForeignCursorError",
     "ForeignStoreError",
     "ForkedProcessError",
     "InvalidAddressError",

@@ -67,6 +67,26 @@ class CursorError(FlujoError, ValueError):
         self.run_id, self.after_seq, self.last_seq = run_id, after_seq, last_seq
 
 
+class ForeignCursorError(FlujoError, ValueError):
+    """A watch of all runs asked to continue at a place in the order of another store: one of another name, or the one
+    that was here before a backup took its place.
+
+    What happened since cannot be told from here. Watch from the first event that is stored, or from now on.
+    """
+
+    reason = "CURSOR_OF_ANOTHER_STORE"
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(
+            f"the cursor {cursor!r} is of another store, or of this one before a backup took its place",
+            [
+                "flujoctl watch --after 0  # from the first event that is stored",
+                "flujoctl watch  # what comes from now on",
+            ],
+        )
+        self.cursor = cursor
+
+
 class RunExistsError(FlujoError):
     """The run id is taken by a run of another workflow or with other inputs.
 

@@ -223,6 +223,13 @@ class StateBackend(ABC):
         """Return the requests in the inbox of a run, whoever owns it, in the order they were posted. Raises
         RunNotFoundError, RunReplacedError."""
 
+    async def identity(self) -> str:
+        """Return what tells this store from every other, and from what it was before a backup took its place: a text of
+        at most 64 letters, digits, '-' and '_'. It is made with the store, and anew by `restore`; a copy that `backup`
+        has written need not have one of its own. Cursors and page tokens hold it, so that none of another store is
+        taken for one of this."""
+        raise StoreError(self.url, "nothing tells it from other stores")
+
     async def last_position(self) -> int:
         """Return the position of the last event that was made durable, of whatever run; 0 for a store without any.
         Positions only grow, over all processes and restarts; they have holes."""

@@ -1,7 +1,8 @@
 """Following all runs of a store, or those that a filter chooses: their events in one order, stored ones first.
 
-The store is the truth: whoever follows holds a position and a wake-up, no queue. A position belongs to its store and
-outlives processes, so a watch goes on after it wherever it broke off. Which runs are meant is told by what never
+The store is the truth: whoever follows holds a position and a wake-up, no queue. A position outlives processes, so a
+watch goes on after it wherever it broke off. It means something in its own store only, and there only until a backup
+takes its place: a cursor names both. Which runs are meant is told by what never
 changes of a run; what changes, such as its status, would make a run come and go, and lose events.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
@@ -16,7 +18,13 @@ import anyio
 
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
-from flujo.kernel.errors import CorruptStoreError, InvalidNameError, RunNotFoundError, UnknownEventError
+from flujo.kernel.errors import (
+    CorruptStoreError,
+    ForeignCursorError,
+    InvalidNameError,
+    RunNotFoundError,
+    UnknownEventError,
+)
 from flujo.kernel.journal import events
 from flujo.kernel.journal.events import KINDS, Event, EventRow, UnknownFact
 from flujo.kernel.journal.summaries import RunSummary
@@ -37,6 +45,27 @@ so that all together cost the same."""
 
 REMEMBERED = 10_000
 """Of how many runs it is remembered whether they are wanted."""
+
+
+_CURSOR = re.compile(r"([A-Za-z0-9_-]*)\.([0-9]{1,19})", re.ASCII)
+
+
+class Cursor(NamedTuple):
+    """A place in the order of all events, and of which store. Its text is what callers keep."""
+
+    store: str  # the identity of the store
+    position: int
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Return the cursor of a text; raises InvalidNameError."""
+        found = _CURSOR.fullmatch(text)
+        if found is None:
+            raise InvalidNameError("cursor", text, "a cursor that a watch has named, unchanged")
+        return cls(found[1], int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.store}.{self.position}"
 
 
 class RunEvent(NamedTuple):
@@ -142,25 +171,25 @@ class Following:
         self._any_change = any_change
         self._watchers = 0
 
-    async def begin(self, cursor: str | None, *, from_now: bool) -> int:
-        """Return the position behind which a watch begins; raises InvalidNameError for what is no cursor of this
-        store."""
-        if from_now:
-            if cursor:
-                raise InvalidNameError("cursor", cursor, "none, since `from_now` is given")
-            return await self._backend.last_position()
-        if not cursor:
-            return 0
-        last = await self._backend.last_position()
-        if not cursor.isdecimal() or not cursor.isascii() or len(cursor) > 19 or int(cursor) > last:
-            raise InvalidNameError("cursor", cursor, "a cursor that a watch of this store has named")
-        return int(cursor)
+    async def begin(self, cursor: str | None, *, from_now: bool) -> Cursor:
+        """Return where a watch begins. Raises InvalidNameError for what is no cursor, ForeignCursorError for one that
+        means nothing in this store."""
+        if from_now and cursor:
+            raise InvalidNameError("cursor", cursor, "none, since `from_now` is given")
+        begin = None if not cursor else Cursor.parse(cursor)
+        store = await self._backend.identity()
+        if begin is None:
+            return Cursor(store, await self._backend.last_position() if from_now else 0)
+        if begin.store != store or begin.position > await self._backend.last_position():
+            raise ForeignCursorError(str(begin))
+        return begin
 
     async def follow(
-        self, position: int, wanted: RunChooser, types: frozenset[str], idle_seconds: float | None
+        self, begin: Cursor, wanted: RunChooser, types: frozenset[str], idle_seconds: float | None
     ) -> AsyncGenerator[Followed, None]:
-        """Yield the events after a position, and with `idle_seconds` a piece without events at least that often."""
-        runs = _Runs(self._backend, wanted)
+        """Yield the events after a cursor, and with `idle_seconds` a piece without events at least that often."""
+        position = begin.position
+        runs = _Runs(self._backend, begin.store, wanted)
         said_at = self._clock.now()
         self._watchers += 1
         try:
@@ -171,7 +200,7 @@ class Following:
                 position = changes[-1].position if changes else position
                 is_silent = idle_seconds is not None and self._clock.now() - said_at >= idle_seconds * MICROSECONDS
                 if found or is_silent:
-                    yield Followed(found, str(position))
+                    yield Followed(found, str(Cursor(begin.store, position)))
                     said_at = self._clock.now()
                 if len(changes) < BATCH:
                     await self._wait(changed, said_at, idle_seconds)
@@ -209,8 +238,9 @@ def _decoded(row: EventRow) -> Event:
 class _Runs:
     """Knows which of the runs that changed are wanted."""
 
-    def __init__(self, backend: StateBackend, wanted: RunChooser) -> None:
+    def __init__(self, backend: StateBackend, store: str, wanted: RunChooser) -> None:
         self._backend = backend
+        self._store = store
         self._wanted = wanted
         self._workflows: dict[str, str | None] = {}  # by uid; None for a run that is not wanted
         self._damaged: set[str] = set()  # the uids of the runs that were told of
@@ -230,7 +260,8 @@ class _Runs:
         workflow = self._workflows[change.uid]
         if workflow is None:
             return None
-        return RunEvent(change.run_id, change.uid, workflow, _decoded(change.row), str(change.position))
+        cursor = Cursor(self._store, change.position)
+        return RunEvent(change.run_id, change.uid, workflow, _decoded(change.row), str(cursor))
 
     def _leave_out(self, change: Change, problem: str) -> None:
         if change.uid not in self._damaged:

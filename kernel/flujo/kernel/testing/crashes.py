@@ -282,6 +282,10 @@ class MortalBackend(StateBackend):
         self._require_alive()
         return await self._inner.read_events(run_id, uid, after_seq, limit)
 
+    async def identity(self) -> str:
+        self._require_alive()
+        return await self._inner.identity()
+
     async def last_position(self) -> int:
         self._require_alive()
         return await self._inner.last_position()

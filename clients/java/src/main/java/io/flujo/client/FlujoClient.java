@@ -336,6 +336,7 @@ public final class FlujoClient implements AutoCloseable {
                     .setRunId(runId)
                     .setAfterSeq(at.seq())
                     .setUid(at.uid())
+                    .setStoreId(at.storeId())
                     .build();
             used.channel.resetConnectBackoff(); // gRPC waits for two minutes in the end
             ClientCall<WatchRunRequest, WatchRunResponse> call =

@@ -105,7 +105,7 @@ public final class Follow implements Iterator<Event>, Iterable<Event>, AutoClose
             throw new NoSuchElementException("the run has no further event");
         }
         Event event = ready.remove();
-        cursor = new Cursor(event.getSeq(), cursor.uid());
+        cursor = new Cursor(event.getSeq(), cursor.uid(), cursor.storeId());
         return event;
     }
 
@@ -151,7 +151,8 @@ public final class Follow implements Iterator<Event>, Iterable<Event>, AutoClose
     private void take(WatchRunResponse message) {
         switch (message.getContentCase()) {
             case HEADER -> {
-                cursor = new Cursor(cursor.seq(), message.getHeader().getRun().getUid());
+                String uid = message.getHeader().getRun().getUid();
+                cursor = new Cursor(cursor.seq(), uid, message.getHeader().getStoreId());
                 com.google.protobuf.Duration told = message.getHeader().getBookmarkInterval();
                 Duration interval = Duration.ofSeconds(told.getSeconds(), told.getNanos());
                 silence = interval.isZero() ? SILENCE : interval.multipliedBy(SILENT_BOOKMARKS);

@@ -107,6 +107,7 @@ final class FollowTest {
         return came(WatchRunResponse.newBuilder()
                 .setHeader(WatchHeader.newBuilder()
                         .setRun(Run.newBuilder().setUid("u"))
+                        .setStoreId("s")
                         .setBookmarkInterval(com.google.protobuf.Duration.newBuilder().setSeconds(seconds)))
                 .build());
     }
@@ -136,7 +137,7 @@ final class FollowTest {
         server.stream(header(0), batch(3), broke(code.toStatus()));
         server.stream(header(0), batch(4), came(END));
         assertEquals(List.of(1L, 2L, 3L, 4L), seqs(60));
-        assertEquals(List.of(Cursor.START, new Cursor(2, "u"), new Cursor(3, "u")), server.asked);
+        assertEquals(List.of(Cursor.START, new Cursor(2, "u", "s"), new Cursor(3, "u", "s")), server.asked);
         assertEquals(0, server.givenUp);
     }
 
