@@ -127,6 +127,43 @@ def test_a_variable_that_every_run_needs_is_asked_for_before_the_first_step(
     assert raised.value.hints == ("export FLUJO_TEST_SET=…",)
 
 
+@pytest.mark.parametrize(
+    ("step", "missing"),
+    [
+        ("inputs: {message: '{{ p }}'}", ["p"]),
+        ("inputs: {message: 'x {{ args.p }} {{ q }}'}", ["p", "q"]),
+        ("inputs: {message: '{{ [p, 1] | length }}'}", ["p"]),
+        ("condition: p == 1, inputs: {message: x}", ["p"]),
+        ("inputs: {message: '{{ with_default }} {{ required }} {{ args }}'}", []),
+        ("inputs: {message: '{{ p | default(1) }} {{ args.get(\"q\") }}'}", []),
+        ("inputs: {message: '{{ q if p is defined else 0 }}'}", []),
+        ("inputs: {message: '{% for each in [] %}{{ p }}{% endfor %}'}", []),
+        ("condition: required == 2, inputs: {message: '{{ p }}'}", []),
+        ("for_each: '{{ [] }}', inputs: {message: '{{ p }}'}", []),
+        ("for_each: '{{ q }}', inputs: {message: '{{ p }}'}", ["q"]),
+        ("inputs: {message: x}, on_error: {action: continue, message: '{{ p }}'}", []),
+        ("inputs: {message: '{{ neither }} {{ args.undeclared }}'}", ["undeclared"]),
+    ],
+)
+def test_a_parameter_that_every_run_needs_is_asked_for_before_the_first_step(
+    step: str, missing: list[str], tmp_path: Path
+) -> None:
+    """One without a default that is used as it is; what may never be rendered asks for nothing."""
+    declared = "{p: , q: , neither: 3, with_default: {default: 1}, required: {required: true}}"
+    workflow = load_workflow(f"name: x\nparams: {declared}\nsteps: [{{name: a, task: echo, {step}}}]\n")
+    assert workflow.environment is not None
+    inputs = workflow.check_inputs({"required": 1})
+
+    try:
+        workflow.environment(RunStart("r1", 0, 1, tmp_path / "ws" / "r1", inputs))
+        problems: dict[str, str] = {}
+    except InvalidInputError as refusal:
+        problems = dict(refusal.problems)
+
+    assert sorted(problems) == missing
+    assert all("has no value and no default: give one" in problem for problem in problems.values())
+
+
 def test_a_valid_file_has_warnings(tmp_path: Path) -> None:
     """What is allowed and may not be meant, with its place."""
     text = TEXT + "    condition: day == 'x'\noutputs: {two: '{{ steps.two.result }}'}\n"

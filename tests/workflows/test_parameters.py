@@ -31,6 +31,8 @@ from flujo.workflows.parameters import check_inputs, declare, keyword_problems
         ({"pattern": r"^\d+$"}, "1x", [r'must match ^\d+$, "1x" does not']),
         ({"minimum": 1, "maximum": 3}, 4, ["must be at most 3, not 4"]),
         ({"minimum": 1, "maximum": 3}, 0, ["must be at least 1, not 0"]),
+        ({"maximum": 9007199254740993}, 9007199254740994, ["must be at most 9007199254740993, not 9007199254740994"]),
+        ({"minimum": 0.1234567}, 0.1, ["must be at least 0.1234567, not 0.1"]),
         ({"minLength": 2}, "a", ["must have at least 2 characters, it has 1"]),
         ({"maxLength": 2}, "abc", ["must have at most 2 characters, it has 3"]),
         ({"minItems": 1}, [], ["must have at least 1 items, it has 0"]),
@@ -56,7 +58,10 @@ def test_every_keyword_is_enforced(keywords: dict[str, Any], value: Any, problem
         ("integer", "5.5", "5.5"),
         ("number", "5.5", 5.5),
         ("number", "5", 5),
+        ("number", "1e3", 1000.0),
         ("number", "nan", "nan"),
+        ("number", "1_000", "1_000"),
+        ("number", "٣", "٣"),
         ("boolean", "true", True),
         ("boolean", "FALSE", False),
         ("boolean", "yes", "yes"),
@@ -133,3 +138,21 @@ def test_declarations_are_checked_too(keywords: dict[str, Any], problems: dict[s
 def test_a_text_that_is_of_another_type_says_how_to_write_one(kind: str, text: str, hint: str) -> None:
     """As it would be typed."""
     assert check_inputs([declare("p", {"type": kind})], {"p": text})[1] == {"p": hint}
+
+
+@pytest.mark.parametrize(
+    ("items", "text", "written"),
+    [
+        ("integer", "1, 2", "[1, 2]"),
+        ("number", "1,2.5", "[1, 2.5]"),
+        ("boolean", "true,FALSE", "[true, false]"),
+        ("string", "1,2", '["1", "2"]'),
+        ("integer", "a,2", '["a", 2]'),
+        ("integer", "", "[]"),
+    ],
+)
+def test_a_list_is_told_with_items_of_the_type_that_is_declared(items: str, text: str, written: str) -> None:
+    """What is told to write is then not refused, unless an item is no such value either."""
+    declared = declare("p", {"type": "array", "items": {"type": items}})
+
+    assert check_inputs([declared], {"p": text})[1] == {"p": f"must be an array, not \"{text}\"; write p:='{written}'"}

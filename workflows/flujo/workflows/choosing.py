@@ -9,7 +9,7 @@ from flujo.kernel.errors import StepChoiceError
 from flujo.kernel.programs import EVERY_STEP, StepChoice
 
 from .definitions import Definition
-from .missing_values import needed_env, unguarded
+from .missing_values import needed_env, needed_inputs, unguarded
 from .wording import unknown
 
 
@@ -34,7 +34,8 @@ def part_of(definition: Definition, choice: StepChoice, goes_on: bool = False) -
     gone = {*part.left_out, *part.passed_by}
     if not goes_on:
         _require_results(part, gone)
-    return replace(part, needed_env=needed_env(part, [use for use in part.uses if use.step not in gone]))
+    uses = [use for use in part.uses if use.step not in gone]
+    return replace(part, needed_env=needed_env(part, uses), needed_inputs=needed_inputs(part, uses))
 
 
 def _of_flow(definition: Definition, name: str) -> Definition:

@@ -21,7 +21,7 @@ from .documents import Node, Position, Problems, TooManyProblems
 from .doubts import doubts
 from .flow_reader import FlowReader
 from .importing import NO_FILES, Files, read_whole
-from .missing_values import needed_env, uses_of_optional_results
+from .missing_values import needed_env, needed_inputs, uses_of_optional_results
 from .parameters import KEYWORDS, TYPES, Parameter, declare, from_default, keyword_problems
 from .reading import NodeReader, has_value, kind_of
 from .registry import Mention, Tasks
@@ -54,6 +54,7 @@ def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES)
     return replace(
         definition,
         needed_env=needed_env(definition, definition.uses),
+        needed_inputs=needed_inputs(definition, definition.uses),
         warnings=tuple(dict.fromkeys(problems.at(at, message) for at, message in found)),
     )
 

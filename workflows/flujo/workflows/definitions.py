@@ -29,12 +29,16 @@ EVERYTHING = StepChoice(EVERY_STEP)
 
 
 class Use(NamedTuple):
-    """One template, where it stands, and whose it is: a step's, or None for the outputs of the run."""
+    """One template, where it stands, and whose it is: a step's, or None for the outputs of the run.
+
+    It `is_certain` to be rendered if its step is performed, as those for the items of a loop and for a failure are not.
+    """
 
     at: Position
     mentioned: References
     step: str | None
     is_condition: bool
+    is_certain: bool = True
 
 
 class Flow(NamedTuple):
@@ -141,7 +145,8 @@ class Definition:
 
     `graph` None: the steps run in order. `outputs` None: none are declared. `env`: variables for the commands of all
     steps, as they are written, besides those in `env_files`. `env_names`: the variables its templates mention;
-    `needed_env` those that every run without a failure needs. `uses`: its templates, in the order of the file.
+    `needed_env` those that every run without a failure needs, `needed_inputs` such parameters without a default.
+    `uses`: its templates, in the order of the file.
     `waiting_unsaid`: the steps of a graph that wait for the one above them without saying so.
     `undeclared`: the parameters among `parameters` that are only used, and where.
     `warnings`: what is allowed and may not be meant.
@@ -170,6 +175,7 @@ class Definition:
     env_files: tuple[str, ...] = ()
     env_names: frozenset[str] = frozenset()
     needed_env: frozenset[str] = frozenset()
+    needed_inputs: frozenset[str] = frozenset()
     waiting_unsaid: frozenset[str] = frozenset()
     uses: tuple[Use, ...] = ()
     warnings: tuple[Problem, ...] = ()

@@ -121,6 +121,8 @@ def parsed(source: str) -> nodes.Template:
         raise _malformed(source, error) from error
     except RecursionError:
         raise EvaluationError("the template nests too deeply") from None
+    except EvaluationError:
+        raise
     except ValueError:  # by Python, as the text becomes a number
         raise EvaluationError("the template holds a number of more digits than can be read") from None
     _check_names(tree)

@@ -226,10 +226,13 @@ def _environment(
 ) -> Callable[[RunStart], Mapping[str, Any]]:
     """Return what reads, once, when a run begins: variables that are not set then are absent for its whole life.
 
-    It raises InvalidInputError for one that a step is sure to need: a resume could not bring it back.
+    It raises InvalidInputError for one that a step is sure to need: a resume could not bring it back; and for an input.
     """
 
     def read(beginning: RunStart) -> dict[str, Any]:
+        if missing := sorted(definition.needed_inputs - beginning.inputs.keys()):
+            told = "has no value and no default: give one, or write `{0} | default(…)` where it is used"
+            raise InvalidInputError(definition.name, {name: told.format(name) for name in missing})
         if found := problems_with(definition.secrets, os.environ):
             refusal = InvalidInputError(definition.name, {f"secrets.{name}": told for name, told in found.items()})
             refusal.hints = tuple(f"export {name}=…" for name in found)

@@ -1,4 +1,5 @@
-"""What a valid definition uses although it may be missing when it does: results of steps, environment variables.
+"""What a valid definition uses although it may be missing when it does: results of steps, environment variables,
+parameters without a default.
 
 A step may have no result: its condition is false, it fails and the run goes on, a failure elsewhere leaves it out.
 Nothing is amiss where what takes the result away leaves out its user as well.
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from .definitions import Definition, StepDefinition, Use
 from .documents import Position
+from .parameters import MISSING
 from .templates import condition_references
 
 Causes = Mapping[str, Mapping[tuple[str, str], str]]
@@ -18,15 +20,24 @@ Causes = Mapping[str, Mapping[tuple[str, str], str]]
 
 def needed_env(definition: Definition, uses: Iterable[Use]) -> frozenset[str]:
     """Return the environment variables without which a run cannot end as completed, whatever happens in it."""
+    return frozenset[str]().union(*(use.mentioned.bare_env for use in _certain(definition, uses)))
+
+
+def needed_inputs(definition: Definition, uses: Iterable[Use]) -> frozenset[str]:
+    """Return the parameters of which the same is true: they are not required, and have no default."""
+    optional = {each.name for each in definition.parameters if each.default is MISSING and not each.required}
+    used = frozenset[str]().union(*(use.mentioned.bare_inputs for use in _certain(definition, uses)))
+    return used & optional
+
+
+def _certain(definition: Definition, uses: Iterable[Use]) -> Iterator[Use]:
+    """Yield the templates that are rendered in each run that ends as completed."""
     causes = _causes(definition)
     bound = {step.name for step in definition.steps if not causes[step.name]}
     judged = {name for name, why in causes.items() if not why.keys() - {("condition", name)}}
-    names = (
-        use.mentioned.bare_env
-        for use in uses
-        if use.step is None or use.step in bound or (use.is_condition and use.step in judged)
-    )
-    return frozenset[str]().union(*names)
+    for use in uses:
+        if use.is_certain and (use.step is None or use.step in bound or (use.is_condition and use.step in judged)):
+            yield use
 
 
 def uses_of_optional_results(definition: Definition, uses: Iterable[Use]) -> Iterator[tuple[Position, str]]:

@@ -67,7 +67,7 @@ class Parameter:
     def problems(self, value: Any) -> list[str]:
         """Return each problem of `value`, as the end of a sentence that begins with its name."""
         if self.types and not any(_is(value, name) for name in self.types):
-            return [f"must be {_listed(self.types)}, not {shown(value)}{_hint(self.name, self.types, value)}"]
+            return [f"must be {_listed(self.types)}, not {shown(value)}{_hint(self, value)}"]
         found: list[str] = []
         if self.format == "duration":
             found += _problems_of_duration(value)
@@ -77,9 +77,9 @@ class Parameter:
             found += self._problems_of_text(value)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             if self.minimum is not None and value < self.minimum:
-                found.append(f"must be at least {self.minimum:g}, not {shown(value)}")
+                found.append(f"must be at least {shown(self.minimum)}, not {shown(value)}")
             if self.maximum is not None and value > self.maximum:
-                found.append(f"must be at most {self.maximum:g}, not {shown(value)}")
+                found.append(f"must be at most {shown(self.maximum)}, not {shown(value)}")
         elif isinstance(value, list):
             found += self._problems_of_list(value)
         return found
@@ -228,8 +228,9 @@ def _listed(types: Sequence[str]) -> str:
     return " or ".join(f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in types)
 
 
-def _hint(name: str, types: Sequence[str], value: Any) -> str:
+def _hint(parameter: Parameter, value: Any) -> str:
     """Return how to write what was meant by a text that came from a command line, or a list of `NAME=VALUE`."""
+    name, types = parameter.name, parameter.types
     if isinstance(value, list) and types == ("object",):
         pairs = [each.partition("=") for each in value if isinstance(each, str) and "=" in each]
         named = ", ".join(f"{pair}: {json.dumps(text, ensure_ascii=False)}" for pair, _, text in pairs[:3])
@@ -239,7 +240,10 @@ def _hint(name: str, types: Sequence[str], value: Any) -> str:
     if "boolean" in types:
         return "; write true or false"
     if "array" in types and name:
-        listed = json.dumps([part.strip() for part in value.split(",")][:5], ensure_ascii=False)
+        parts = [part.strip() for part in value.split(",")][:5] if value.strip() else []
+        listed = json.dumps(
+            [part if parameter.items is None else parameter.items.read(part) for part in parts], ensure_ascii=False
+        )
         return f"; write {name}:='{listed}'" if len(value) <= 60 else f"; write {name}:='[…]', as JSON"
     if "object" in types and name:
         return f"; write {name}:='{{…}}', as JSON"
@@ -271,7 +275,7 @@ def _read_number(text: str) -> float:
         return _read_integer(text)
     except ValueError:
         number = float(text)
-    if not math.isfinite(number):
+    if not re.fullmatch(r"[-+0-9.eE\s]+", text) or not math.isfinite(number):
         raise ValueError(text)
     return number
 

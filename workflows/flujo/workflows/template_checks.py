@@ -56,7 +56,8 @@ class TemplateChecks:
         seen = len(self.uses)
         for scalar in node.scalars():
             if isinstance(scalar.value, str) and is_template(scalar.value):
-                self._check_references(scalar, references, before, name, of_loop | also)
+                is_certain = binds and not of_loop
+                self._check_references(scalar, references, before, name, of_loop | also, is_certain=is_certain)
         if name is not None and binds:
             self._mention_uses(f"{name}[]" if of_loop else name, seen, of_loop)
 
@@ -117,6 +118,8 @@ class TemplateChecks:
         before: Collection[str],
         name: str | None,
         of_loop: frozenset[str] = frozenset(),
+        *,
+        is_certain: bool = True,
     ) -> None:
         if self._parts > MAX_TEMPLATES:
             return
@@ -129,7 +132,7 @@ class TemplateChecks:
         if self._parts > MAX_TEMPLATES:
             self._add(node.at, f"all templates of a definition have at most {MAX_TEMPLATES} parts, here are more")
             return
-        self.uses.append(Use(node.at, mentioned, name, is_condition=read is condition_references))
+        self.uses.append(Use(node.at, mentioned, name, read is condition_references, is_certain))
         self.env_names |= mentioned.env
         known = {*ROOT_NAMES, *self._parameters, *of_loop}
         behind_dashes = self._behind_dashes(mentioned.steps)

@@ -69,9 +69,9 @@ class References(NamedTuple):
     """What a template mentions by name.
 
     `fields` pairs a step with one of its fields. `bare_env` and `bare_results` are the variables, and the steps whose
-    result, it uses without a `default`, a test or an alternative; `bare_fields` pairs such a step with a field of its
-    result. `members` pairs `args`, `settings` and `workflow`
-    with what it takes out of each, None where that cannot be told. `size` counts the parts of the template.
+    result, it uses without a `default`, a test or an alternative; `bare_inputs` the names that it uses so, alone or out
+    of `args`; `bare_fields` pairs such a step with a field of its result. `members` pairs `args`, `settings` and
+    `workflow` with what it takes out of each, None where that cannot be told. `size` counts the parts of the template.
     """
 
     roots: frozenset[str] = frozenset()
@@ -82,6 +82,7 @@ class References(NamedTuple):
     computed_env: bool = False
     computed_step: bool = False
     bare_env: frozenset[str] = frozenset()
+    bare_inputs: frozenset[str] = frozenset()
     bare_results: frozenset[str] = frozenset()
     bare_fields: frozenset[tuple[str, str]] = frozenset()
     members: frozenset[tuple[str, str | None]] = frozenset()
@@ -246,7 +247,7 @@ def _references(tree: nodes.Template) -> References:
             if root == "args" and name is not None:
                 parameters.add(name)
     uses = Counter(node.name for node in parts if isinstance(node, nodes.Name))
-    bare = list(_bare(tree, False)) if roots & {"env", "steps"} else []
+    bare = list(_bare(tree, False))
     named = Counter(root for root, _ in taken)
     as_a_whole = {(root, None) for root in _CHANGING if root in roots and uses[root] != named[root]}
     return References(
@@ -258,6 +259,7 @@ def _references(tree: nodes.Template) -> References:
         computed_env=computed_env,
         computed_step=uses["steps"] != named_steps,
         bare_env=frozenset(name for owner, name in bare if owner == "env"),
+        bare_inputs=frozenset(name for owner, name in bare if owner == "args" or (owner == "" and name in roots)),
         bare_results=frozenset(name for owner, name in bare if owner == "steps"),
         bare_fields=frozenset(_bare_fields(tree, False) if "steps" in roots else ()),
         members=frozenset({*taken, *as_a_whole}),
@@ -297,16 +299,19 @@ def _members(parts: Sequence[nodes.Node]) -> Iterator[tuple[nodes.Expr, str | No
 
 
 def _bare(node: nodes.Node, is_covered: bool) -> Iterator[tuple[str, str]]:
-    """Yield ("env", variable) and ("steps", step) for each one that has to be there, or the template fails.
+    """Yield ("env", variable), ("args", parameter), ("steps", step) and ("", name) for each that has to be there, or
+    the template fails.
 
     What is covered may be missing; what stands behind a condition is not asked for.
     """
     if isinstance(node, (nodes.Getattr, nodes.Getitem)) and not is_covered:
         name = node.attr if isinstance(node, nodes.Getattr) else _constant(node.arg)
-        if name is not None and isinstance(node.node, nodes.Name) and node.node.name == "env":
-            yield "env", name
+        if name is not None and isinstance(node.node, nodes.Name) and node.node.name in ("env", "args"):
+            yield node.node.name, name
         if name == "result" and (step := _step_of(node.node)) is not None:
             yield "steps", step
+    elif isinstance(node, nodes.Name) and not is_covered:
+        yield "", node.name
     for child in _surely_evaluated(node):
         yield from _bare(child, is_covered=_covers(node, child, is_covered))
 
@@ -329,6 +334,10 @@ def _surely_evaluated(node: nodes.Node) -> Iterable[nodes.Node]:
             return [test]
         case nodes.And(left=left) | nodes.Or(left=left):
             return [left]
+        case nodes.For(iter=items):
+            return [items]
+        case nodes.Macro() | nodes.CallBlock():
+            return []
     return node.iter_child_nodes()
 
 

@@ -194,6 +194,7 @@ class RunStart(NamedTuple):
     now: int  # microseconds UTC
     run_number: int  # how many runs of this workflow the store holds, this one included
     workspace: Path  # the folder made for this run unless the workflow names another
+    inputs: Mapping[str, Any] = {}
 
 
 def _take_any_inputs(inputs: Inputs) -> Inputs:

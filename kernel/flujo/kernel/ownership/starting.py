@@ -286,9 +286,10 @@ class Starter:
     async def _creation(
         self, chosen: Workflow, run_id: str, inputs: dict[str, Any], labels: Mapping[str, str]
     ) -> events.RunCreated:
+        complete = chosen.check_inputs(inputs)
         return events.RunCreated(
             workflow=chosen.name,
-            inputs=encode_given("the inputs", chosen.check_inputs(inputs)),
+            inputs=encode_given("the inputs", complete),
             version=chosen.version,
             definition=_digest(chosen),
             plan=chosen.plan,
@@ -296,7 +297,7 @@ class Starter:
             timeout_seconds=chosen.timeout_seconds,
             environment=_require_json(
                 {
-                    **await self._environment(chosen, run_id),
+                    **await self._environment(chosen, run_id, complete),
                     **chosen.defaulted(inputs),
                     **_traced(traces.starter()),
                     **({IN_LINE: chosen.on_overlap.value} if chosen.on_overlap is Overlap.QUEUE else {}),
@@ -304,12 +305,12 @@ class Starter:
             ),
         )
 
-    async def _environment(self, workflow: Workflow, run_id: str) -> Mapping[str, Any]:
+    async def _environment(self, workflow: Workflow, run_id: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         if workflow.environment is None:
             return {}
         number = 1 + await self._backend.count(RunFilter(workflow=workflow.name))
         workspace = self._workspaces.make().absolute() / run_id
-        return workflow.environment(RunStart(run_id, self._clock.now(), number, workspace))
+        return workflow.environment(RunStart(run_id, self._clock.now(), number, workspace, inputs))
 
     async def _begin(
         self,
