@@ -304,6 +304,12 @@ class InMemoryBackend(StateBackend):
         mine = {run.summary.uid for run in self.store.runs.values() if run.summary.owner == owner}
         return [posted for posted in self.store.inbox.values() if posted.uid in mine]
 
+    async def discard(self, run_id: str, uid: str, ids: Collection[int]) -> None:
+        await self._enter()
+        for id in ids:
+            if (posted := self.store.inbox.get(id)) is not None and posted.uid == uid:
+                del self.store.inbox[id]
+
     async def wait_for_posts(self) -> None:
         await self._enter()
         self._require_owner()

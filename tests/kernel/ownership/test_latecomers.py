@@ -12,9 +12,10 @@ from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Delivery, Kernel, Observer, RunFailed, RunStatus, Why, workflow
 from flujo.kernel.backend import Commit, Refused
 from flujo.kernel.errors import RunFinishedError
-from flujo.kernel.events import SignalReceived
+from flujo.kernel.events import CancelRequested, SignalReceived
+from flujo.kernel.store.reading import post
 from kernel.flows import waiting
-from kernel.harness import Harness, crash, until
+from kernel.harness import Harness, crash, recorded, until
 
 ENDS = ("run_completed", "run_failed", "run_cancelled")
 
@@ -182,3 +183,116 @@ async def test_a_run_without_late_requests_costs_no_look_at_its_inbox() -> None:
         looks = backend.looks
 
     assert looks == 0
+
+
+@workflow()
+async def pausing(ctx: Context) -> Any:
+    await ctx.step(noted, name="first")
+    return await ctx.wait_signal("go")
+
+
+async def noted() -> None:
+    """Do nothing."""
+
+
+class LatePause(InMemoryBackend):
+    """Somebody else's request arrives just before the pause of a run is written, or just after."""
+
+    def __init__(self, store: Any, *, after: bool = False) -> None:
+        super().__init__(store)
+        self.request: Callable[[], Awaitable[Any]] | None = None
+        self._after = after
+
+    async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+        request = None
+        if any(row.type == "run_paused" for each in commits for row in each.rows):
+            request, self.request = self.request, None
+        if request is not None and not self._after:
+            await request()
+        refused = await super().append(commits)
+        if request is not None and self._after:
+            await request()
+        return refused
+
+
+@pytest.mark.parametrize("what", ["cancel", "pause"])
+@pytest.mark.parametrize("closes", [True, False], ids=["and its kernel closes", "and its kernel stays"])
+async def test_what_asked_for_the_end_of_a_run_goes_with_its_end(what: str, closes: bool) -> None:
+    """It came too late, and nothing is left of it that nobody would ever answer."""
+    harness = Harness()
+    backend = Late(harness.store)
+    async with harness.kernel(recover=False) as other:
+        async with harness.kernel(ending, backend=backend) as kernel:
+            await kernel.start(ending, run_id="r")
+            await until(kernel, "r", "step_waiting")
+            backend.request = lambda: getattr(other, what)("r", request_id="once")
+            await kernel.signal("r", "end")
+            assert await kernel.result("r") == "over"
+            with anyio.fail_after(5):
+                while not closes and harness.store.inbox:
+                    await anyio.lowlevel.checkpoint()
+
+        assert harness.store.inbox == {}
+        assert harness.types("r")[-1] == "run_completed"
+        assert await other.cancel("r", request_id="once" if what == "cancel" else None) == "already_finished"
+
+
+async def test_a_repeated_signal_goes_with_the_end_as_well() -> None:
+    """The journal has it once already."""
+    harness = Harness()
+    backend = Late(harness.store)
+    async with harness.kernel(ending, backend=backend) as kernel, harness.kernel(recover=False) as other:
+        await kernel.start(ending, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        await kernel.signal("r", "more", 1, request_id="once")
+
+        async def repeat() -> None:
+            fact = SignalReceived("more", "1", request=harness.journal("r")[-2].fact.request)  # type: ignore[union-attr]
+            await post(other.backend, "r", fact, harness.clock.now())
+
+        backend.request = repeat
+        await kernel.signal("r", "end")
+        await kernel.wait("r")
+
+    assert harness.store.inbox == {}
+    assert harness.types("r").count("signal_received") == 2
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["just before", "just after"])
+async def test_a_cancel_that_comes_with_a_pause_cancels_the_run(after: bool) -> None:
+    """Whoever asked for it was told that it would be: the run does not stay paused as if nobody had."""
+    harness = Harness()
+    backend = LatePause(harness.store, after=after)
+    async with harness.kernel(pausing, backend=backend) as kernel, harness.kernel(recover=False) as other:
+        await kernel.start(pausing, run_id="r")
+        await until(kernel, "r", "step_waiting")
+
+        async def cancel() -> None:
+            fact = CancelRequested("enough", request=("once", "digest"))
+            await post(other.backend, "r", fact, harness.clock.now())
+
+        backend.request = cancel
+        await kernel.pause("r")
+        with anyio.fail_after(5):
+            await recorded(harness, "r", "run_cancelled")
+        state = await other.inspect("r")
+
+    assert (state.status, state.cancel_reason) == (RunStatus.CANCELLED, "enough")
+    assert "once" in state.requests
+    assert harness.store.inbox == {}
+
+
+async def test_a_cancel_that_comes_with_a_pause_is_not_left_by_a_kernel_that_closes() -> None:
+    """A command that has paused its run ends at once."""
+    harness = Harness()
+    backend = LatePause(harness.store)
+    async with harness.kernel(recover=False) as other:
+        async with harness.kernel(pausing, backend=backend) as kernel:
+            await kernel.start(pausing, run_id="r")
+            await until(kernel, "r", "step_waiting")
+            backend.request = lambda: post(other.backend, "r", CancelRequested("enough"), harness.clock.now())
+            await kernel.pause("r")
+            await kernel.wait("r")
+
+        assert (await other.inspect("r")).status is RunStatus.CANCELLED
+    assert harness.store.inbox == {}

@@ -247,6 +247,31 @@ async def requests_are_those_that_are_taken(harness: Harness) -> None:
 
 
 @behaviour
+async def a_request_that_is_discarded_is_gone_for_everybody(harness: Harness) -> None:
+    """It goes without a commit, whoever owns the run, and no other request goes with it: neither one of another run or
+    life, nor one that is gone already."""
+    one, other = await harness.open("one"), await harness.open("other")
+    a, b = await create(one, creation("a"), creation("b"))
+    for run_id in ("a", "a", "b"):
+        await other.post(run_id, Request("cancel", "{}", 1))
+    first, second, third = await one.take()
+
+    await one.discard("a", a.uid, [first.id, third.id])
+    await one.discard("a", "another", [second.id])
+    await one.discard("nobody", "another", [second.id])
+    await one.discard("a", a.uid, [first.id])
+    await one.discard("a", a.uid, [])
+    await other.discard("b", b.uid, [third.id])
+
+    assert list(await one.requests("a", a.uid)) == list(await other.requests("a", a.uid)) == [second]
+    assert list(await one.requests("b", b.uid)) == list(await other.requests("b", b.uid)) == []
+    assert second in await one.take()
+    assert first not in await one.take()
+    assert await one.append([following(a, taken=[second.id])]) == {}
+    assert list(await other.requests("a", a.uid)) == []
+
+
+@behaviour
 async def a_run_without_requests_has_none(harness: Harness) -> None:
     """A run that nobody has posted to, or whose requests are answered, has no requests."""
     one = await harness.open("one")

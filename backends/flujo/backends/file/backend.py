@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -287,6 +287,10 @@ class FileBackend(StateBackend):
     async def take(self) -> Sequence[Posted]:
         self._require_owner()
         return await self._read(self._store.take)
+
+    async def discard(self, run_id: str, uid: str, ids: Collection[int]) -> None:
+        if ids:
+            await self._write(partial(self._store.discard, run_id, uid, ids))
 
     async def wait_for_posts(self) -> None:
         self._require_owner()

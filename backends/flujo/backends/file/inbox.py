@@ -89,6 +89,10 @@ class Inboxes:
                 logger.warning("%s: an answered request stays: %s", self._view.paths.store, error)
             self._open.get(folder, {}).pop(number, None)
 
+    def discard(self, entry: Entry, ids: Collection[int]) -> None:
+        """Remove requests that nobody will answer."""
+        self.forget(entry.folder, {*ids} & {*_numbers_in(self._view.paths.runs / entry.folder / INBOX)})
+
     def forget_answered(self, entry: Entry) -> None:
         """Remove the requests that a crash has left although their answers are recorded."""
         numbers = set(_numbers_in(self._view.paths.runs / entry.folder / INBOX))

@@ -317,6 +317,13 @@ class Store:
         self._inboxes.post(entry, request)
         return entry.summary
 
+    def discard(self, run_id: str, uid: str, ids: Collection[int]) -> None:
+        """Remove requests from the inbox of a run, if it is there and is that one."""
+        with self._view.mutex:
+            entry = self._view.run_table.get(safe_name(run_id))
+            if entry is not None and entry.summary.uid == uid:
+                self._inboxes.discard(entry, ids)
+
     def examine(self, run_id: str) -> None:
         """Read the whole journal of a run whose events could not be read, and tell everybody how it stands."""
         with self._view.mutex:

@@ -12,7 +12,7 @@ import random
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
@@ -411,6 +411,10 @@ class PostgresBackend(StateBackend):
             self._ears.posted.clear()
         found = await self._read(lambda connection: connection.fetch(queries.TAKE, owner))
         return self._judged(rows.posted_of, found)
+
+    async def discard(self, run_id: str, uid: str, ids: Collection[int]) -> None:
+        if ids:
+            await self._read(lambda connection: connection.fetch(queries.DISCARD, uid, list(ids)))
 
     async def wait_for_posts(self) -> None:
         self._require_owner()

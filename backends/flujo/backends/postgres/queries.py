@@ -132,6 +132,9 @@ _POST = "INSERT INTO @.inbox (run, kind, body, at, checksum) VALUES ($1, $2, $3,
 TAKE = f"""
 SELECT {REQUEST} FROM @.inbox i JOIN @.runs r ON r.run = i.run WHERE r.owner = $1 ORDER BY i.id"""
 
+DISCARD = """
+DELETE FROM @.inbox i USING @.runs r WHERE r.run = i.run AND r.uid = $1 AND i.id = ANY($2::bigint[])"""
+
 _REQUESTS = f"""
 SELECT r.uid, f.* FROM @.runs r LEFT JOIN LATERAL (
     SELECT {REQUEST} FROM @.inbox i WHERE i.run = r.run

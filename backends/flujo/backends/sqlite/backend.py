@@ -13,7 +13,7 @@ import logging
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -368,6 +368,10 @@ class SQLiteBackend(StateBackend):
             return checksums.posted_of(queries.requests_for(owner).rows(connection))
 
         return await self._read(take)
+
+    async def discard(self, run_id: str, uid: str, ids: Collection[int]) -> None:
+        if ids:
+            await self._write(partial(queries.discard, uid, ids))
 
     async def wait_for_posts(self) -> None:
         self._require_owner()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from flujo.kernel.backend import (
@@ -106,6 +106,14 @@ def runs_with_requests(runs: Sequence[int]) -> Statement:
     """(run) of those of some runs that have open requests."""
     chosen = "run IN (SELECT value FROM json_each(?))"
     return Statement(f"SELECT DISTINCT run FROM inbox WHERE {chosen}", (json.dumps(runs),))
+
+
+def discard(uid: str, ids: Collection[int], connection: sqlite3.Connection) -> None:
+    """Remove requests from the inbox of a run."""
+    mine = "run = (SELECT run FROM runs WHERE uid = ?)"
+    connection.execute(
+        f"DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?)) AND {mine}", (json.dumps(list(ids)), uid)
+    )
 
 
 def requests_for(owner: str) -> Statement:

@@ -255,9 +255,10 @@ class Driver:
             self._runs.disown(run.uid)
         run.ended.set()
         self.committed(run.uid)
-        if run.has_settled and run.state.is_final:
+        if run.has_settled:
             self._latecomers.ended(run.state.run_id, run.uid)
-            self._left_tasks.ended(run.state.run_id, run.uid)
+            if run.state.is_final:
+                self._left_tasks.ended(run.state.run_id, run.uid)
 
     def _left(self, run: LiveRun) -> None:
         """Say by what a run that has left memory is recalled."""

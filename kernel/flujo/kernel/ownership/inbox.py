@@ -11,8 +11,16 @@ from flujo.kernel.errors import RequestReusedError, StoreError
 from flujo.kernel.execution.committer import Batch
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.journal.decisions import Stop
-from flujo.kernel.journal.events import SignalReceived, VariableSet
-from flujo.kernel.journal.requests import REQUEST_KINDS, Reaction, RequestFact, RequestKind, is_repeat, request_kind
+from flujo.kernel.journal.events import CancelRequested, SignalReceived, VariableSet
+from flujo.kernel.journal.requests import (
+    REQUEST_KINDS,
+    Reaction,
+    RequestFact,
+    RequestKind,
+    is_overruled,
+    is_repeat,
+    request_kind,
+)
 from flujo.kernel.store.reading import read_request
 from flujo.kernel.store.records import Posted
 
@@ -132,6 +140,17 @@ def late(posts: Sequence[Posted]) -> list[tuple[Posted, SignalReceived | Variabl
     """Return what of the requests to a run is worth recording although it has ended: its next life may want it."""
     found = ((posted, read_request(posted.request)) for posted in posts)
     return [(posted, fact) for posted, fact in found if isinstance(fact, SignalReceived | VariableSet)]
+
+
+def overruled(posts: Sequence[Posted]) -> list[int]:
+    """Return those of the requests to a run that asked for its end, or for its pause, by their ids."""
+    return [posted.id for posted in posts if is_overruled(posted.request.kind)]
+
+
+def cancel_in(posts: Sequence[Posted]) -> CancelRequested | None:
+    """Return the first cancel among the requests to a run."""
+    found = (read_request(posted.request) for posted in posts)
+    return next((fact for fact in found if isinstance(fact, CancelRequested)), None)
 
 
 def record_request(run: LiveRun, fact: RequestFact, taken: Sequence[int] = ()) -> Batch:

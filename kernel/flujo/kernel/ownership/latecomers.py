@@ -1,6 +1,7 @@
-"""Signals and variables that were acknowledged while their run ended: they lie in the inbox of a run without an owner.
+"""What was asked of a run, and acknowledged, while it ended or paused: it lies in the inbox of a run without an owner.
 
-A store refuses whatever comes after the end, so one look after the end finds all there will ever be. The look costs a
+A signal and a variable are recorded all the same; a cancel ends a run that has paused, and goes where it has ended. A
+store refuses whatever comes after the end, so one look after the end finds all there will ever be. The look costs a
 read of the store, so it is taken only if something may be there: the inbox saw something of the run that it could not
 answer, something was posted to any run since it ended, or the kernel closes right behind the end, before it could have
 seen that (tests/kernel/ownership/test_latecomers.py).
@@ -39,7 +40,7 @@ TakeAlong = Callable[[Sequence[End]], Awaitable[None]]
 
 
 class Latecomers:
-    """The runs of one kernel that have ended and whose inbox was not looked at since."""
+    """The runs of one kernel that have ended or paused and whose inbox was not looked at since."""
 
     def __init__(self) -> None:
         self._ended: deque[End] = deque(maxlen=MOST)
@@ -53,7 +54,7 @@ class Latecomers:
         self._unanswered.add(uid)
 
     def ended(self, run_id: str, uid: str) -> None:
-        """A run of this kernel is final, durably."""
+        """A run of this kernel is final or paused, durably."""
         now = anyio.current_time()
         self._ended.append(End(run_id, uid, now))
         if uid in self._unanswered or now - self._posted_at < UNSEEN_SECONDS:

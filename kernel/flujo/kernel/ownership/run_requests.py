@@ -18,7 +18,7 @@ from flujo.kernel.errors import RunActiveError, RunFinishedError
 from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.events import Fact, PauseRequested, RunPaused, SignalReceived
-from flujo.kernel.journal.requests import RequestFact
+from flujo.kernel.journal.requests import RequestFact, request_kind
 from flujo.kernel.journal.state import FINAL, LIVE, PauseReason, RunStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.store.backend import StateBackend
@@ -85,8 +85,10 @@ class RunRequests:
             summary = await self._backend.load(run_id)
             self._local_runs.raise_if_unrecoverable(summary)
             if summary.status in LIVE and summary.owner is not None and await self._backend.is_alive(summary.owner):
-                await post(self._backend, run_id, fact, self._clock.now())
-                return answers.posted
+                reached = await post(self._backend, run_id, fact, self._clock.now())
+                if reached.status in LIVE or not request_kind(fact).overruled:
+                    return answers.posted
+                continue  # it has paused between the two looks, and then nobody takes a cancel out of its inbox
             try:
                 return await decide(summary)
             except RunActiveError as error:  # another kernel, or another call, was faster

@@ -20,6 +20,7 @@ from flujo.kernel.errors import (
     CorruptStoreError,
     FlujoError,
     KernelClosedError,
+    RequestReusedError,
     RunActiveError,
     RunNotFoundError,
     RunReplacedError,
@@ -36,7 +37,7 @@ from flujo.kernel.journal.decisions import Stop, after_clean_up, at_clean_up, at
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.overlap import Overlap
 from flujo.kernel.journal.requests import Fingerprint, cancel_answer, is_overruled, is_repeat
-from flujo.kernel.journal.state import FINAL, LIVE, WorkflowState
+from flujo.kernel.journal.state import FINAL, LIVE, RunStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.loops import in_thread
 from flujo.kernel.outcomes import CancelOutcome
@@ -47,7 +48,7 @@ from flujo.kernel.store.records import Posted, Refused, StoredDefinition, Stored
 from flujo.kernel.store.workspaces import make_if_gone
 
 from .driver import Driver
-from .inbox import Inbox, late
+from .inbox import Inbox, cancel_in, late, overruled
 from .latecomers import End
 from .parts import Parts
 from .resumption import Resumption, require_paused, resumed
@@ -365,7 +366,7 @@ class Takeover:
         ended = [events.RunCancelled(asked.reason)] if state.cleaning_up is None else after_clean_up(state)
         return self._without_program(state, owned), [*at_takeover(state), *requested, *ended]
 
-    async def _cancel(self, run_id: str, fact: events.CancelRequested) -> CancelOutcome:
+    async def _cancel(self, run_id: str, fact: events.CancelRequested, taken: Sequence[int] = ()) -> CancelOutcome:
         claimed = await self._claim(run_id)
         async with self._released_on_error(claimed):
             if claimed.status in FINAL:  # somebody ran it to its end between the two looks
@@ -375,8 +376,8 @@ class Takeover:
             state = await read_state(self._backend, claimed)
             run, facts = await self._cancelled(state, claimed, fact)
             await self._part(claimed, state, facts)
-            posts = await self._backend.take()
-            batch = self._go_on(run, facts, posts)
+            posts = [posted for posted in await self._backend.take() if posted.id not in taken]
+            batch = self._go_on(run, facts, posts, taken=taken)
         assert batch is not None
         await batch.durable()
         # Before the answer: this process may end with it, and no other one need know the workflow of a child.
@@ -396,16 +397,17 @@ class Takeover:
     # -- what came too late -------------------------------------------------------------------------------------
 
     async def take_along(self, ends: Sequence[End]) -> None:
-        """Record what lies in the inboxes of runs that have ended, and leave the runs as they are; durable on return.
+        """Record what lies in the inboxes of runs that have ended or paused, and leave the runs as they are; durable on
+        return. A cancel that came with the end goes, one that came with the pause ends the run.
 
         Without effect on a run that is gone, or that somebody has taken up since. Raises StoreError,
         KernelClosedError."""
         while ends:
             found = await self._backend.read_runs([end.run_id for end in ends], 0)
             for end, run in zip(ends, found, strict=False):  # the answer may be a part
-                if isinstance(run, StoredRun) and run.summary.uid == end.uid and late(run.requests):
+                if isinstance(run, StoredRun) and run.summary.uid == end.uid and run.requests:
                     take_along = partial(self._take_along, end.run_id, end.uid)
-                    with suppress(RunNotFoundError, RunReplacedError):
+                    with suppress(RunNotFoundError, RunReplacedError, RunActiveError):
                         await self._tasks.finish(partial(self._one_at_a_time, end.run_id, take_along))
             ends = ends[len(found) :]
 
@@ -413,19 +415,38 @@ class Takeover:
         # Not claimed: whoever resumes the run just now must not find an owner. A commit to a run without one is refused
         # as soon as somebody has claimed it, and then that owner takes what lies in the inbox.
         summary = await self._backend.load(run_id)
-        if summary.uid == uid:
-            run = self._without_program(await read_state(self._backend, summary), summary)
-            if (batch := await self._record_late(run)) is not None:
-                await batch.durable()
+        if summary.uid != uid:
+            return
+        if summary.status == RunStatus.PAUSED:
+            await self._end_paused(run_id, uid)
+            return
+        run = self._without_program(await read_state(self._backend, summary), summary)
+        if (batch := await self._record_late(run)) is not None:
+            await batch.durable()
+
+    async def _end_paused(self, run_id: str, uid: str) -> None:
+        """Cancel a paused run if its last owner did not see that this was asked for before it paused the run."""
+        posts = await self._backend.requests(run_id, uid)
+        if (asked := cancel_in(posts)) is not None:
+            await self._cancel(run_id, asked, taken=overruled(posts))
+        elif void := overruled(posts):
+            await self._backend.discard(run_id, uid, void)
 
     async def _record_late(self, run: LiveRun) -> Batch | None:
-        """Record what reached a run while it ended, unless it has not; its owner, or its next one, takes the rest."""
+        """Record what reached a run while it ended, unless it has not; its owner, or its next one, takes that. What has
+        no meaning after the end goes: a cancel, a pause, and what is recorded already."""
         if run.state.status not in FINAL:
             return None
         batch: Batch | None = None
-        for posted, fact in late(await self._backend.requests(run.state.run_id, run.uid)):
-            if not is_repeat(run.state, fact.request):
+        posts = await self._backend.requests(run.state.run_id, run.uid)
+        void = overruled(posts)
+        for posted, fact in late(posts):
+            if _is_repeat_or_reused(run.state, fact.request):
+                void.append(posted.id)
+            else:
                 batch = run.record(fact, taken=[posted.id])
+        if void:
+            await self._backend.discard(run.state.run_id, run.uid, void)
         return batch
 
     # -- what they share ----------------------------------------------------------------------------------------
@@ -524,6 +545,16 @@ class Takeover:
         process has no runs of another one."""
         if uids and self._backend.capabilities.durable:
             await in_thread(partial(sweep, frozenset(uids)))
+
+
+def _is_repeat_or_reused(state: WorkflowState, request: Sequence[str] | None) -> bool:
+    """True for a request under an id that the run has recorded, for this or for another one: whoever left it here has
+    gone on, and cannot be told."""
+    try:
+        return is_repeat(state, request)
+    except RequestReusedError as error:
+        logger.warning("run %s: %s; the request is dropped", state.run_id, error)
+        return True
 
 
 async def _no_program(ctx: Any, inputs: dict[str, Any]) -> None:

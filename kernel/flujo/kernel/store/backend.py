@@ -21,7 +21,7 @@ from __future__ import annotations
 import builtins
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -201,6 +201,12 @@ class StateBackend(ABC):
 
         They stay until a commit lists them as taken, so a crash in between loses none.
         """
+
+    async def discard(self, run_id: str, uid: str, ids: Collection[int]) -> None:  # noqa: B027 - it may do nothing
+        """Remove requests from the inbox of a run, whoever owns it: nothing that they ask for can happen any more, as
+        with the cancel of a run that has ended before its owner saw it. What is gone already is no error.
+
+        A backend that does not know how leaves them; they go with the run."""
 
     @abstractmethod
     async def wait_for_posts(self) -> None:
