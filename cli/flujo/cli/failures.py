@@ -214,6 +214,15 @@ def exit_code(error: BaseException) -> int:
     return next((EXIT_CODES[base] for base in type(error).__mro__ if base in EXIT_CODES), INTERNAL)
 
 
+def of_reason(reason: str, message: str) -> FlujoError:
+    """Return the error that a server told of by its reason and its sentence alone, as it does of one run among many."""
+    kinds = (getattr(errors, name) for name in errors.__all__)
+    kind: type[FlujoError] = next((kind for kind in kinds if getattr(kind, "reason", "") == reason), FlujoError)
+    error = kind.__new__(kind)
+    FlujoError.__init__(error, message)
+    return error
+
+
 _RESUME = "flujoctl resume RUN_ID"
 
 

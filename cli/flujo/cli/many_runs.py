@@ -1,4 +1,4 @@
-"""Do one short thing to each of many runs.
+"""Do one short thing to each of many runs: one after the other, or with calls that are about a page of them.
 
 What fails for one keeps none of the others from it, and is told at the end.
 """
@@ -6,7 +6,8 @@ What fails for one keeps none of the others from it, and is told at the end.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from uuid import uuid4
 
 from flujo.kernel.errors import FlujoError
 
@@ -14,7 +15,14 @@ from . import failures
 from .counting import Counter
 from .session import Session, say
 
+if TYPE_CHECKING:
+    from flujo.kernel.api import BulkResult, RunActedOn
+    from flujo.kernel.backend import RunQuery
+
 Answer = TypeVar("Answer")
+
+_PAGE = 1000
+"""How many runs one call asks; servers take no more."""
 
 _TOLD = 5
 """How many refusals are told one by one."""
@@ -41,6 +49,28 @@ async def act_on_each(
                 done.append(Done(run_id, None, error))
             counter.show(len(done))
     return done
+
+
+async def ask_all(
+    ask: Callable[..., Awaitable[BulkResult]],
+    wanted: RunQuery,
+    *given: Any,
+    read: Callable[[RunActedOn], Answer],
+    **asked: Any,
+) -> Sequence[Done[Answer]]:
+    """Ask the same of all runs that a filter chooses, with one call a page, and return what became of each: `read`
+    gives the answer for one that was not refused. A call that is repeated because its connection was cut asks no run
+    twice."""
+    done: list[Done[Answer]] = []
+    options = {"request_id": uuid4().hex, "limit": _PAGE, **asked, **wanted}
+    page: str | None = None
+    while True:
+        result = await ask(*given, page=page, **options)
+        for run in result.runs:
+            refused = None if run.reason is None else failures.of_reason(run.reason, run.message)
+            done.append(Done(run.run_id, None if refused else read(run), refused))
+        if (page := result.next) is None:
+            return done
 
 
 def conclude(session: Session, done: Sequence[Done[Any]], word: str) -> int:

@@ -217,6 +217,22 @@ async def runs_named(session: Session, named: Named, verb: Verb) -> Sequence[str
     """Return the ids of the runs to act on; none if they are only to be shown, or a person has said no.
 
     Raises click.UsageError if no run is named at all, or in both ways, or there is nobody to ask."""
+    return [run.run_id for run in await _found(session, named, verb)]
+
+
+async def filter_named(session: Session, named: Named, verb: Verb) -> RunQuery | None:
+    """Return the filter by which the runs to act on are chosen, which finds none that was created since they were
+    counted; None if there is none, or they are only to be shown, or a person has said no. Raises click.UsageError."""
+    found = await _found(session, named, verb)
+    if not found:
+        return None
+    wanted = _wanted(named.choice, verb)
+    wanted["created_before"] = max(run.created_at for run in found) + 1
+    return wanted
+
+
+async def _found(session: Session, named: Named, verb: Verb) -> Sequence[RunSummary]:
+    """Return the runs to act on, those that were created last first."""
     async with reading(session.target) as runs:
         if named.run_ids:
             if not named.choice.is_open:
@@ -232,7 +248,7 @@ async def runs_named(session: Session, named: Named, verb: Verb) -> Sequence[str
         return []
     if not named.run_ids and not _may_go_on(session, found, named, verb):
         return []
-    return [run.run_id for run in found]
+    return found
 
 
 def _wanted(choice: RunChoice, verb: Verb) -> RunQuery:

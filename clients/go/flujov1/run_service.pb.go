@@ -6084,7 +6084,11 @@ type RunActedOn struct {
 	// Why it was refused, as `reason` of an error of the call for one run; empty if it was not. At most 100 bytes.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The same, as a sentence for people. At most 8000 bytes.
-	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	// What became of it, in the word for which the outcome of the call for one run stands: `requested`, `cancelled`,
+	// `already_finished`, `paused`, `already_paused`, `recorded`, `posted` or `stored`; a later release may add others. Empty
+	// for what has no outcome, was refused, or only looked at. At most 100 bytes.
+	Outcome       string `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6150,6 +6154,13 @@ func (x *RunActedOn) GetReason() string {
 func (x *RunActedOn) GetMessage() string {
 	if x != nil {
 		return x.Message
+	}
+	return ""
+}
+
+func (x *RunActedOn) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
 	}
 	return ""
 }
@@ -6586,14 +6597,15 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\apayload\x18\b \x01(\v2\x11.flujo.v1.PayloadR\apayload\"x\n" +
 	"\x12SignalRunsResponse\x121\n" +
 	"\x04runs\x18\x01 \x03(\v2\x14.flujo.v1.RunActedOnB\a\xba\xe1\x18\x03\x10\xe8\aR\x04runs\x12/\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\rnextPageToken\"\xb5\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xd0\x0fR\rnextPageToken\"\xd7\x01\n" +
 	"\n" +
 	"RunActedOn\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x18\n" +
 	"\x03uid\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x03uid\x12+\n" +
 	"\x06status\x18\x03 \x01(\x0e2\x13.flujo.v1.RunStatusR\x06status\x12\x1e\n" +
 	"\x06reason\x18\x04 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x06reason\x12!\n" +
-	"\amessage\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\amessage*S\n" +
+	"\amessage\x18\x05 \x01(\tB\a\xba\xe1\x18\x03\b\xc0>R\amessage\x12 \n" +
+	"\aoutcome\x18\x06 \x01(\tB\x06\xba\xe1\x18\x02\bdR\aoutcome*S\n" +
 	"\bRunOrder\x12\x19\n" +
 	"\x15RUN_ORDER_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_ORDER_CREATED\x10\x01\x12\x15\n" +

@@ -3156,6 +3156,7 @@ class RunActedOn(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its id. At most 100 bytes."""
     uid: _builtins.str
@@ -3166,6 +3167,11 @@ class RunActedOn(_message.Message):
     """Why it was refused, as `reason` of an error of the call for one run; empty if it was not. At most 100 bytes."""
     message: _builtins.str
     """The same, as a sentence for people. At most 8000 bytes."""
+    outcome: _builtins.str
+    """What became of it, in the word for which the outcome of the call for one run stands: `requested`, `cancelled`,
+    `already_finished`, `paused`, `already_paused`, `recorded`, `posted` or `stored`; a later release may add others. Empty
+    for what has no outcome, was refused, or only looked at. At most 100 bytes.
+    """
     def __init__(
         self,
         *,
@@ -3174,10 +3180,11 @@ class RunActedOn(_message.Message):
         status: _run_pb2.RunStatus.ValueType = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        outcome: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "run_id", b"run_id", "status", b"status", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "outcome", b"outcome", "reason", b"reason", "run_id", b"run_id", "status", b"status", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

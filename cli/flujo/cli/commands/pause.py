@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from flujo.cli.connect import acting
+from flujo.cli.many_runs import Done, ask_all, conclude
 from flujo.cli.output import emit_all
-from flujo.cli.selecting import Named, Verb, naming, runs_named
+from flujo.cli.selecting import Named, Verb, filter_named, naming, runs_named
 from flujo.cli.session import Session, declare, run_async
-from flujo.kernel import PauseOutcome, Runs
-from flujo.kernel.api import PAUSABLE
+from flujo.kernel import PauseOutcome
+from flujo.kernel.api import PAUSABLE, RunActedOn
 from flujo.kernel.errors import RunFinishedError
 
 PAUSE = Verb("Pause", *PAUSABLE)
@@ -24,21 +27,18 @@ def command(session: Session, named: Named, reason: str | None) -> int:
     A run stays paused until `unpause` or `resume`. Timers, signals and retries that become due meanwhile are not lost.
     """
 
-    async def pause() -> list[tuple[str, PauseOutcome | None]]:
-        if not (found := await runs_named(session, named, PAUSE)):
+    async def pause() -> Sequence[Done[PauseOutcome]]:
+        if named.run_ids:
+            found = await runs_named(session, named, PAUSE)
+            async with acting(session.target) as runs:
+                return [Done(id, await runs.pause(id, reason, by=session.user), None) for id in found]
+        if (wanted := await filter_named(session, named, PAUSE)) is None:
             return []
         async with acting(session.target) as runs:
-            return [(run_id, await _pause(runs, run_id)) for run_id in found]
+            return await ask_all(runs.pause_runs, wanted, reason, by=session.user, read=_outcome)
 
-    async def _pause(runs: Runs, run_id: str) -> PauseOutcome | None:
-        try:
-            return await runs.pause(run_id, reason, by=session.user)
-        except RunFinishedError:
-            if named.run_ids:
-                raise
-            return None  # a chosen run that has ended meanwhile is as it should be
-
-    outcomes = [(run_id, outcome) for run_id, outcome in run_async(pause) if outcome is not None]
+    done = [each for each in run_async(pause) if not isinstance(each.error, RunFinishedError)]  # ended: as it should be
+    outcomes = [(each.run_id, each.answer) for each in done if each.answer is not None]
     if session.output == "name":
         for run_id, _ in outcomes:
             print(run_id)
@@ -52,4 +52,8 @@ def command(session: Session, named: Named, reason: str | None) -> int:
         session.suggest(f"flujoctl unpause {' '.join([*named.choice.options_but_statuses(), '--status paused'])}")
     for run_id, _ in outcomes if named.run_ids else ():
         session.suggest(f"flujoctl unpause {run_id}")
-    return 0
+    return conclude(session, done, "paused") if any(each.error for each in done) else 0
+
+
+def _outcome(run: RunActedOn) -> PauseOutcome:
+    return PauseOutcome(run.outcome) if run.outcome in set(PauseOutcome) else PauseOutcome.UNKNOWN

@@ -8,18 +8,19 @@ from typing import Any, NamedTuple
 
 import click
 
-from flujo.cli.connect import reading
+from flujo.cli.connect import acting, reading
 from flujo.cli.failures import UnexpectedSignalError
 from flujo.cli.inputs import parse_json
-from flujo.cli.many_runs import act_on_each, conclude
+from flujo.cli.many_runs import Done, act_on_each, ask_all, conclude
 from flujo.cli.nearest import nearest
 from flujo.cli.output import emit, emit_all
 from flujo.cli.resume_many import resume_many
 from flujo.cli.resume_run import resume_run
-from flujo.cli.selecting import Named, Verb, naming_without_ids, runs_named, shifted
+from flujo.cli.selecting import Named, Verb, filter_named, naming_without_ids, runs_named, shifted
 from flujo.cli.session import Session, declare, run_async
+from flujo.cli.target import ServerTarget
 from flujo.kernel import Delivery, RunStatus, WorkflowState
-from flujo.kernel.api import SIGNALLABLE
+from flujo.kernel.api import SIGNALLABLE, RunActedOn
 
 SIGNAL = Verb("Signal", *SIGNALLABLE)
 
@@ -65,6 +66,30 @@ class Sent(NamedTuple):
 
 
 async def _send(session: Session, named: Named, name: str, value: Any, *, strict: bool, resume: bool) -> int:
+    if named.run_ids or strict or not isinstance(session.target, ServerTarget):
+        done = await _send_each(session, named, name, value, strict=strict)
+    else:
+        done = await _send_all(session, named, name, value)
+    sent = {each.run_id: each.answer for each in done if each.answer is not None}
+    idle = [run_id for run_id, answer in sent.items() if answer.delivery is Delivery.STORED]
+    if named.is_one:
+        if done[0].error is not None:
+            raise done[0].error
+        if idle and resume:
+            return await resume_run(session, idle[0])
+        _report(session, done[0].run_id, name, sent[done[0].run_id])
+        return 0
+    if resume and idle:
+        return max(conclude(session, done, "have the signal"), await resume_many(session, idle))
+    _report_many(session, name, sent, is_dry=named.is_dry)
+    if idle:
+        session.note(f"no process runs {len(idle)} of them")
+        session.suggest(f"flujoctl resume {' '.join(named.choice.options())}")
+    return conclude(session, done, "have the signal")
+
+
+async def _send_each(session: Session, named: Named, name: str, value: Any, *, strict: bool) -> Sequence[Done[Sent]]:
+    """Send the signal to one run after the other."""
     run_ids = await runs_named(session, named, SIGNAL)
     async with reading(session.target) as runs:
 
@@ -76,23 +101,21 @@ async def _send(session: Session, named: Named, name: str, value: Any, *, strict
             is_paused = (await runs.summary(run_id)).status == RunStatus.PAUSED
             return Sent(Delivery.STORED if is_paused else delivery, expected)
 
-        done = await act_on_each(session, run_ids, send)
-    sent = {each.run_id: each.answer for each in done if each.answer is not None}
-    idle = [run_id for run_id, answer in sent.items() if answer.delivery is Delivery.STORED]
-    if named.is_one:
-        if done[0].error is not None:
-            raise done[0].error
-        if idle and resume:
-            return await resume_run(session, idle[0])
-        _report(session, run_ids[0], name, sent[run_ids[0]])
-        return 0
-    if resume and idle:
-        return max(conclude(session, done, "have the signal"), await resume_many(session, idle))
-    _report_many(session, name, sent, is_dry=named.is_dry)
-    if idle:
-        session.note(f"no process runs {len(idle)} of them")
-        session.suggest(f"flujoctl resume {' '.join(named.choice.options())}")
-    return conclude(session, done, "have the signal")
+        return await act_on_each(session, run_ids, send)
+
+
+async def _send_all(session: Session, named: Named, name: str, value: Any) -> Sequence[Done[Sent]]:
+    """Have a server send the signal to all runs that options choose."""
+    if (wanted := await filter_named(session, named, SIGNAL)) is None:
+        return []
+    async with acting(session.target) as runs:
+        return await ask_all(runs.signal_runs, wanted, name, value, by=session.user, read=_sent)
+
+
+def _sent(run: RunActedOn) -> Sent:
+    if run.status == RunStatus.PAUSED:
+        return Sent(Delivery.STORED, ())
+    return Sent(Delivery(run.outcome) if run.outcome in set(Delivery) else Delivery.UNKNOWN, ())
 
 
 def _report_many(session: Session, name: str, sent: Mapping[str, Sent], *, is_dry: bool) -> None:

@@ -2718,6 +2718,11 @@ pub struct RunActedOn {
     /// The same, as a sentence for people. At most 8000 bytes.
     #[prost(string, tag = "5")]
     pub message: ::prost::alloc::string::String,
+    /// What became of it, in the word for which the outcome of the call for one run stands: `requested`, `cancelled`,
+    /// `already_finished`, `paused`, `already_paused`, `recorded`, `posted` or `stored`; a later release may add others. Empty
+    /// for what has no outcome, was refused, or only looked at. At most 100 bytes.
+    #[prost(string, tag = "6")]
+    pub outcome: ::prost::alloc::string::String,
 }
 /// By what a list is sorted; always the newest first, and by run id where instants are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

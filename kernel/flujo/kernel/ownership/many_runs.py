@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Unpack, cast
 
 from anyio import create_task_group
@@ -118,6 +119,10 @@ class RunActedOn(NamedTuple):
     message: str
     """The same, as a sentence; empty if it was not refused."""
 
+    outcome: str | None = None
+    """What became of it, as the call for one run says it (`CancelOutcome`, `PauseOutcome`, `Delivery`); None where that
+    says nothing, or the run was refused or only looked at."""
+
 
 class BulkResult(NamedTuple):
     """What became of many runs, the newest first."""
@@ -150,7 +155,7 @@ async def act_on_runs(
     while True:
         found = await listing.list(limit=min(AT_ONCE, bulk.limit - len(done)), page=page, **chosen)
         runs = [run for run in found.runs if not range.only_unowned or await _is_unowned(listing, run)]
-        done += [_untouched(run) for run in runs] if bulk.dry_run else await _act_on_each(runs, act)
+        done += [_acted_on(run) for run in runs] if bulk.dry_run else await _act_on_each(runs, act)
         page = found.next
         if page is None or len(done) >= bulk.limit or is_time_up():
             return BulkResult(done, page)
@@ -161,11 +166,12 @@ async def _is_unowned(listing: _Listing, run: RunSummary) -> bool:
 
 
 async def _act_on_each(runs: Sequence[RunSummary], act: Callable[[str], Awaitable[object]]) -> Sequence[RunActedOn]:
+    outcomes: dict[str, object] = {}
     refusals: dict[str, FlujoError] = {}
 
     async def ask(run: RunSummary) -> None:
         try:
-            await act(run.run_id)
+            outcomes[run.uid] = await act(run.run_id)
         except FlujoError as error:
             refusals[run.uid] = error
 
@@ -175,13 +181,14 @@ async def _act_on_each(runs: Sequence[RunSummary], act: Callable[[str], Awaitabl
     for error in refusals.values():
         if isinstance(error, (StoreError, KernelClosedError)) and not isinstance(error, CorruptStoreError):
             raise error  # it is about the store, and not about this run
-    return [_untouched(run, refusals.get(run.uid)) for run in runs]
+    return [_acted_on(run, outcomes.get(run.uid), refusals.get(run.uid)) for run in runs]
 
 
-def _untouched(run: RunSummary, error: FlujoError | None = None) -> RunActedOn:
-    """Return a run as it stood, with what was refused to it."""
+def _acted_on(run: RunSummary, outcome: object = None, error: FlujoError | None = None) -> RunActedOn:
+    """Return a run as it stood, with what became of it, or was refused to it."""
     reason, message = (None, "") if error is None else (error.reason, error.message)
-    return RunActedOn(run.run_id, run.uid, str(run.status), reason, message)
+    word = str(outcome) if isinstance(outcome, StrEnum) else None
+    return RunActedOn(run.run_id, run.uid, str(run.status), reason, message, word)
 
 
 class _SingleRuns(_Listing, Protocol):

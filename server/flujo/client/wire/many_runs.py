@@ -61,10 +61,12 @@ def _acted_on(run: RunActedOn) -> Message:
         status=to_run_status(run.status),
         reason=run.reason or "",
         message=message if message == run.message else f"{message}…",
+        outcome=run.outcome or "",
     )
     shorten(made)
     return made
 
 
 def _from_acted_on(run: pb.RunActedOn) -> RunActedOn:
-    return RunActedOn(run.run_id, run.uid, from_run_status(run.status), run.reason or None, run.message)
+    status = from_run_status(run.status)
+    return RunActedOn(run.run_id, run.uid, status, run.reason or None, run.message, run.outcome or None)
