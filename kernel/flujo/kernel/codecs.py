@@ -15,6 +15,7 @@ the first type that needs it: a YAML workflow has none, and would begin a quarte
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -45,16 +46,29 @@ pays for it."""
 _TYPES = "pydantic.types"
 
 
+class Care(NamedTuple):
+    """How closely a value that is read is compared with the one that was given."""
+
+    classes: bool = False  # equal values may be of another class, where a type has alternatives
+    tuples: bool = False  # a list does not stand for a tuple
+    manners: bool = False  # equal values may behave otherwise: a bounded deque, a dictionary with defaults
+
+
+EQUAL = Care()
+"""Equal is the same."""
+
+
 class Codec:
     """Writes and reads the values of one annotation."""
 
-    __slots__ = ("_adapter", "_class", "_is_stable", "_is_thorough", "_tells_tuples")
+    __slots__ = ("_adapter", "_care", "_class", "_is_stable")
 
     def __init__(self, annotation: Any = Any) -> None:
         """Make the codec; raises what pydantic raises for an annotation that it does not know, and TypeError for one
         whose values cannot be recorded."""
         self._adapter: TypeAdapter[Any] | None = None
-        self._is_stable = self._is_thorough = self._tells_tuples = False
+        self._is_stable = False
+        self._care = EQUAL
         self._class: type | None = annotation if annotation in tuple(_CHECKED) else None
         if annotation not in _PLAIN:
             from pydantic import TypeAdapter
@@ -64,8 +78,7 @@ class Codec:
             if (found := next(_unrecordable(schema, "$"), None)) is not None:
                 raise TypeError(f"{found[1]} at {found[0]} cannot be recorded and read back")
             self._is_stable = _is_stable(schema)
-            self._is_thorough = any(node.get("type") in ("union", "tagged-union") for node in _nodes(schema))
-            self._tells_tuples = any(_tells_tuples(node) for node in _nodes(schema))
+            self._care = care_of(schema)
 
     def encode(self, value: Any) -> str:
         """Return the recorded form of `value`; raises InvalidValueError unless it reads back as an equal value, and
@@ -92,8 +105,8 @@ class Codec:
             raise InvalidValueError("$", problem) from error
         recorded = encode(plain)
         read = self.decode(recorded)
-        if not self._is_stable:
-            self._require_same(value, read)
+        if not self._is_stable and (found := mismatch(value, read, self._care)) is not None:
+            raise InvalidValueError(found.path, str(found))
         return recorded, read
 
     def decode(self, recorded: str) -> Any:
@@ -129,11 +142,6 @@ class Codec:
         from pydantic import TypeAdapter
 
         return TypeAdapter(cls).json_schema()
-
-    def _require_same(self, given: Any, read: Any) -> None:
-        found = mismatch(given, read, is_thorough=self._is_thorough, tells_tuples=self._tells_tuples)
-        if found is not None:
-            raise InvalidValueError(found.path, str(found))
 
 
 PLAIN = Codec()
@@ -208,6 +216,16 @@ def _is_stable(schema: Any) -> bool:
     return all(_is_stable(schema[inner]) for inner in _INNER & schema.keys())
 
 
+def care_of(schema: Any) -> Care:
+    """Return how closely values of a core schema of pydantic are to be compared."""
+    nodes = list(_nodes(schema))
+    return Care(
+        classes=any(node["type"] in ("union", "tagged-union") for node in nodes),
+        tuples=any(_tells_tuples(node) for node in nodes),
+        manners=any(node["type"] == "deque" or node.get("cls") in (deque, defaultdict) for node in nodes),
+    )
+
+
 def _tells_tuples(node: Mapping[str, Any]) -> bool:
     """True for alternatives of which some are lists and some tuples, so that one may not stand for the other."""
     if node["type"] != "union":
@@ -268,25 +286,29 @@ class Mismatch(NamedTuple):
         return f"it is {_shown(self.given)}, and would be read back as {_shown(self.read)}"
 
 
-def mismatch(
-    given: Any, read: Any, path: str = "$", *, is_thorough: bool = False, tells_tuples: bool = False
-) -> Mismatch | None:
-    """Return where `read` differs from `given`, None if they are equal.
+def mismatch(given: Any, read: Any, care: Care = EQUAL, path: str = "$") -> Mismatch | None:
+    """Return where `read` differs from `given`, None if it is the same.
 
-    A list may stand for a tuple, as in JSON, unless it `tells_tuples` from lists. `is_thorough` compares classes
-    everywhere, too: where a type has alternatives, equal values may be of another class."""
-    if given is read or (not is_thorough and _is_equal(given, read)):
+    A list may stand for a tuple, as in JSON, unless care is taken of that."""
+    if given is read or (not care.classes and not care.manners and _is_equal(given, read)):
         return None
-    if tells_tuples and isinstance(given, tuple) is not isinstance(read, tuple):
+    if care.tuples and isinstance(given, tuple) is not isinstance(read, tuple):
+        return Mismatch(path, given, read)
+    if care.manners and _manner(given) != _manner(read):
         return Mismatch(path, given, read)
     parts = _parts(given, read, path)
     if parts is None:
-        same = _is_same_leaf(given, read, is_thorough) or _is_same_instant(given, read)
+        same = _is_same_leaf(given, read, care.classes) or _is_same_instant(given, read)
         return None if same else Mismatch(path, given, read)
-    found = (
-        mismatch(one, other, place, is_thorough=is_thorough, tells_tuples=tells_tuples) for place, one, other in parts
-    )
+    found = (mismatch(one, other, care, place) for place, one, other in parts)
     return next((each for each in found if each is not None), None)
+
+
+def _manner(value: Any) -> Any:
+    """Return what makes an equal value behave otherwise."""
+    if isinstance(value, deque):
+        return value.maxlen
+    return value.default_factory if isinstance(value, defaultdict) else None
 
 
 def _is_equal(given: Any, read: Any) -> bool:
@@ -296,10 +318,10 @@ def _is_equal(given: Any, read: Any) -> bool:
         return False
 
 
-def _is_same_leaf(given: Any, read: Any, is_thorough: bool) -> bool:
-    if is_thorough and (isinstance(given, Enum) or isinstance(read, Enum)) and type(given) is not type(read):
+def _is_same_leaf(given: Any, read: Any, tells_classes: bool) -> bool:
+    if tells_classes and (isinstance(given, Enum) or isinstance(read, Enum)) and type(given) is not type(read):
         return False
-    if is_thorough and isinstance(given, bool) is not isinstance(read, bool):
+    if tells_classes and isinstance(given, bool) is not isinstance(read, bool):
         return False
     return _is_equal(given, read)
 
@@ -316,6 +338,8 @@ Parts = Iterator[tuple[str, Any, Any]]
 
 def _parts(given: Any, read: Any, path: str) -> Parts | None:
     """Pair what two values of one shape consist of; None for values that have no parts, or not the same ones."""
+    if isinstance(given, deque) and isinstance(read, deque):
+        return _indexed(given, read, path) if len(given) == len(read) else None
     if isinstance(given, (list, tuple)) and isinstance(read, (list, tuple)):
         same = len(given) == len(read) and (type(given) is type(read) or {type(given), type(read)} == {list, tuple})
         return _indexed(given, read, path) if same else None

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from flujo.kernel.codecs import Codec, codec_for, mismatch, require_recordable, to_plain
+from flujo.kernel.codecs import Codec, care_of, codec_for, mismatch, require_recordable, to_plain
 from flujo.kernel.errors import DeclarationError, Difference, InvalidInputError, InvalidValueError
 
 from .annotations import annotation_of
@@ -26,6 +26,7 @@ class Signature:
         """Read the signature; raises DeclarationError for what no journal can hold or no name can reach."""
         self.workflow = workflow
         self._model, self._is_whole = _inputs_model(workflow, function)
+        self._care = care_of(self._model.__pydantic_core_schema__)
         returned = annotation_of(function, "return")
         self.codec: Codec = codec_for(returned, f"the return type of workflow {workflow!r}")
 
@@ -60,7 +61,7 @@ class Signature:
 
     def _mismatch(self, given: BaseModel, written: Inputs) -> tuple[str, str] | None:
         try:
-            found = mismatch(given, self._model.model_validate(written, by_alias=True, by_name=True))
+            found = mismatch(given, self._model.model_validate(written, by_alias=True, by_name=True), self._care)
         except ValidationError as error:
             return next(iter(_problems(error).items()))
         return None if found is None else (found.path.removeprefix("$."), str(found))
