@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import yaml
 
 from cli.conftest import Flujoctl
 from flujo.backends import open_backend
@@ -60,6 +61,16 @@ def test_a_store_in_use_is_healthy(folder: Path, flujoctl: Flujoctl, store: str)
     assert code == 0
     assert [finding["check"] for finding in findings] == CLEAN
     assert by_verdict(findings, "ok")["store"]["message"] == f"{store}, 1 run"
+
+
+def test_findings_are_the_same_in_yaml_and_in_json(folder: Path, flujoctl: Flujoctl) -> None:
+    """A verdict is a text in both."""
+    in_yaml = yaml.safe_load(flujoctl("doctor", "-o", "yaml").out)
+    in_json = json.loads(flujoctl("doctor", "-o", "json").out)
+
+    assert [(each["check"], each["verdict"]) for each in in_yaml] == [
+        (each["check"], each["verdict"]) for each in in_json
+    ]
 
 
 def test_a_run_that_nobody_runs_is_named_with_what_is_left_of_it(folder: Path, flujoctl: Flujoctl) -> None:

@@ -90,6 +90,16 @@ def test_what_is_wrong_is_said(arguments: tuple[str, ...], said: str, flujoctl: 
     assert said in ended.err
 
 
+@pytest.mark.parametrize("command", [("create", "a", "--role", "viewer"), ("list",), ("revoke", "a")])
+@pytest.mark.parametrize("given", ["/", "."])
+def test_a_folder_is_no_file_of_tokens(command: tuple[str, ...], given: str, flujoctl: Flujoctl) -> None:
+    """Not even the root, which has no name."""
+    ended = flujoctl("token", *command, "--tokens", given)
+
+    assert ended.code == 3
+    assert ended.err.startswith(f"error[source-not-found]: {given!r} is a folder, not a file\n")
+
+
 def test_a_token_may_be_for_some_time_only(flujoctl: Flujoctl, folder: Path) -> None:
     """The list says until when, and which have expired; what is no time is refused before a token is made."""
     short = flujoctl("token", "create", "ci", "--role", "viewer", "--tokens", "t.json", "--expires", "0s")

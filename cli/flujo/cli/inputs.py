@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,11 +21,13 @@ from flujo.kernel.errors import InvalidDurationError
 
 from .source_files import unreadable
 
+STDIN = Path("-")
+
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
 
 
 def parse_inputs(assignments: Iterable[str], file: Path | None = None) -> dict[str, Any]:
-    """Return the inputs; those of the command line replace those of the file.
+    """Return the inputs; those of the command line replace those of the file, which is stdin if it is called `-`.
 
     Raises click.UsageError, SourceNotFoundError."""
     inputs = {} if file is None else _read_file(file)
@@ -81,9 +84,15 @@ def _with_zone(moment: datetime) -> datetime:
 
 
 def parse_json(text: str, what: str) -> Any:
-    """Return a JSON value; raises click.UsageError, for NaN and infinities too, and for a name that stands twice."""
+    """Return a JSON value; raises click.UsageError, for NaN, infinities and half characters too, and for a name that
+    stands twice."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        half = json.dumps(error.object[error.start])
+        raise click.UsageError(f"{what} is not text: {half} is half a character, the other half is missing") from None
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{what} is not JSON: {error}") from error
 
@@ -117,12 +126,13 @@ def _parse(assignment: str) -> tuple[str, Any]:
 
 def _read_file(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = (sys.stdin.buffer.read() if file == STDIN else file.read_bytes()).decode("utf-8-sig")
     except OSError as error:
         raise unreadable(file, error) from error
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{file} is not text in UTF-8: {error.reason} at byte {error.start}") from error
-    value = parse_json(text, str(file)) if file.suffix == ".json" else _read_yaml(text, file)
+    is_json = file.suffix == ".json" or (file == STDIN and text.lstrip().startswith("{"))
+    value = parse_json(text, str(file)) if is_json else _read_yaml(text, file)
     if not isinstance(value, Mapping):
         raise click.UsageError(f"{file} must hold an object of parameters")
     return dict(value)

@@ -51,4 +51,5 @@ def _is_ascii() -> bool:
 def _yaml(value: Any) -> str:
     import yaml
 
-    return str(yaml.safe_dump(value, allow_unicode=not _is_ascii(), sort_keys=False, width=120))
+    plain = json.loads(json.dumps(value))  # YAML itself refuses what JSON writes as text, such as a status
+    return str(yaml.safe_dump(plain, allow_unicode=not _is_ascii(), sort_keys=False, width=120))

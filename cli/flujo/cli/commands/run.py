@@ -48,7 +48,9 @@ class RunRequest(NamedTuple):
 @click.argument("target")
 @click.argument("assignments", metavar="[NAME=TEXT]...", nargs=-1)
 @click.option("-p", "--param", "parameters", metavar="NAME=TEXT", multiple=True, help="an input; NAME:=JSON for JSON")
-@click.option("--params-file", metavar="FILE", type=click.Path(path_type=Path), help="inputs from a YAML or JSON file")
+@click.option(
+    "--params-file", metavar="FILE", type=click.Path(path_type=Path), help="inputs from a YAML or JSON file; - is stdin"
+)
 @click.option("--id", "run_id", metavar="ID", help="the id of the run; attaches to an existing run with this id")
 @click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="a label to find the run by")
 @click.option(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flujo.cli.groups import CommandGroup
 from flujo.cli.session import Session
+from flujo.cli.source_files import unreadable
 
 COMMANDS = {
     "create": "make a token, or let a certificate in",
@@ -15,7 +16,11 @@ COMMANDS = {
 
 
 def tokens_file(session: Session, given: Path | None) -> Path:
-    """Return the file of tokens to work on: the one given, else the one beside the store."""
+    """Return the file of tokens to work on: the one given, else the one beside the store.
+
+    Raises SourceNotFoundError for a folder."""
+    if given is not None and given.is_dir():
+        raise unreadable(given, IsADirectoryError())
     return given or session.store_target.tokens
 
 
