@@ -6,12 +6,11 @@ arrive or go in between neither repeat nor hide others.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from typing import NamedTuple
 
-from flujo.kernel.backend import Order, RunFilter, RunSummary
+from flujo.kernel.backend import Order, RunFilter, RunSummary, page_token_content, page_token_of
 from flujo.kernel.errors import InvalidNameError
 
 
@@ -29,15 +28,14 @@ def place(order: Order, run: RunSummary) -> Position:
 
 def page_token(store: str, filter: RunFilter, order: Order, last: RunSummary) -> str:
     """Return the token that continues after `last` in a listing by `filter`; `store` is the identity of the store."""
-    content = json.dumps([_fingerprint(store, filter, order), *place(order, last)])
-    return base64.urlsafe_b64encode(content.encode()).decode()
+    return page_token_of([_fingerprint(store, filter, order), *place(order, last)])
 
 
 def page_position(store: str, filter: RunFilter, order: Order, token: str) -> Position:
     """Return where `token` continues; raises InvalidNameError unless it came from a listing of this store by an equal
     filter and order."""
     try:
-        fingerprint, instant, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
+        fingerprint, instant, run_id = page_token_content(token)
     except ValueError as error:
         raise InvalidNameError(
             "page token", token, "take it from the `next` of an earlier page", ["flujoctl list"]

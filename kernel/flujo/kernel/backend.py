@@ -20,6 +20,7 @@ from .store.filters import (
 )
 from .store.fleet import Member, MemberState
 from .store.listing import RunLists
+from .store.page_tokens import page_token_content, page_token_of
 from .store.records import (
     FIXED_COLUMNS,
     READ_BYTES,
@@ -89,6 +90,8 @@ __all__ = [
     "is_child",
     "keep_fixed_columns",
     "other_owner",
+    "page_token_content",
+    "page_token_of",
     "refusal",
     "run_filter",
     "size_of_rows",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from math import inf
 from typing import Any, TypeVar
 
 import anyio
@@ -49,6 +48,10 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
+
+
+UNBOUNDED_SECONDS = 1e9
+"""From here on, some thirty years, a call has no bound."""
 
 
 class ConnectionCutError(ServerUnreachableError):
@@ -96,10 +99,7 @@ class Calls:
 
         With `wait_for_ready` the call waits for a server that does not answer yet; otherwise it fails at once.
         """
-        # gRPC takes infinity for a deadline that has passed.
-        call = method(
-            request, timeout=None if seconds == inf else seconds, wait_for_ready=wait_for_ready, metadata=self._metadata
-        )
+        call = method(request, timeout=_timeout(seconds), wait_for_ready=wait_for_ready, metadata=self._metadata)
         try:
             return await call
         except asyncio.CancelledError:
@@ -112,7 +112,7 @@ class Calls:
 
     async def sending(self, method: Any, requests: AsyncIterator[Any], *, seconds: float) -> Any:
         """Return the answer to a stream of requests, within `seconds`."""
-        call = method(requests, timeout=seconds, metadata=self._metadata)
+        call = method(requests, timeout=_timeout(seconds), metadata=self._metadata)
         try:
             return await call
         except asyncio.CancelledError:
@@ -180,6 +180,12 @@ def _channel(address: ServerAddress, credentials: Credentials) -> aio.Channel:
     key = None if credentials.key is None else read_file(credentials.key)
     made = grpc.ssl_channel_credentials(authority, private_key=key, certificate_chain=certificate)
     return aio.secure_channel(address.target, made, options=OPTIONS)
+
+
+def _timeout(seconds: float) -> float | None:
+    """Return the timeout that gRPC is given: it takes infinity, and what is beyond the end of its time, for a deadline
+    that has passed."""
+    return seconds if seconds < UNBOUNDED_SECONDS else None
 
 
 def _name(request: Any) -> str:

@@ -1,15 +1,15 @@
 """Page tokens of answers that the server itself divides: opaque texts that go on with one request only.
 
-What a backend divides has tokens of the backend's own (flujo.backends.pages), which are made in the same way.
+What a backend divides has tokens of the backend's own (flujo.backends.pages).
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from typing import TypeVarTuple, cast
 
+from flujo.kernel.backend import page_token_content, page_token_of
 from flujo.kernel.errors import InvalidNameError
 
 Places = TypeVarTuple("Places")
@@ -23,8 +23,7 @@ class PageTokens:
 
     def after(self, *place: str | int) -> str:
         """Return the token for what comes after a place."""
-        content = json.dumps([self._fingerprint, *place])
-        return base64.urlsafe_b64encode(content.encode()).decode()
+        return page_token_of([self._fingerprint, *place])
 
     def place(self, token: str, *first: *Places) -> tuple[*Places]:
         """Return the place after which a page begins; `first` for the first one. Raises InvalidNameError for what is no
@@ -32,8 +31,8 @@ class PageTokens:
         if not token:
             return first
         try:
-            fingerprint, *place = json.loads(base64.urlsafe_b64decode(token.encode()))
-        except (ValueError, TypeError):
+            fingerprint, *place = page_token_content(token)
+        except ValueError:
             raise _foreign(token) from None
         if fingerprint != self._fingerprint or list(map(type, place)) != list(map(type, first)):
             raise _foreign(token)

@@ -330,6 +330,14 @@ def test_a_bound_is_a_positive_number_of_seconds(name: str, seconds: float) -> N
         Client("unix:s", **{name: seconds})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("seconds", [inf, 1e10, 1e300])
+async def test_a_call_without_an_end_is_no_call_that_is_over(seconds: float, address: str) -> None:
+    """gRPC takes what is beyond the end of its time for a deadline that has passed."""
+    kernel = Harness().kernel(*FLOWS)
+    async with kernel, served(kernel, address), Client(address, call_seconds=seconds) as client:
+        assert (await client.info()).kernel_id == kernel.id
+
+
 async def test_a_server_that_is_slow_to_connect_is_reached(folder: Path, address: str) -> None:
     """Each of its first bytes takes a while: longer than the pause between two tries to connect."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+
 from flujo.kernel.backend import (
     Order,
     Page,
@@ -67,13 +69,18 @@ async def the_last_page_says_so(harness: Harness) -> None:
     assert (await one.list(RunFilter(), limit=6)).next is None
 
 
+NO_TOKENS = (b"null", b"1", b"true", b"{}", b"[]", b'"abc"', b'["a", 1, 2]', b'["a", 1.5, "b"]', b"[" * 100_000)
+"""JSON texts that no listing puts into a token."""
+
+
 @behaviour
 async def a_page_token_fits_its_filter_only(harness: Harness) -> None:
     """A page token of another filter, or one that was made up, raises InvalidNameError."""
     one = await harness.open("one")
     await create(one, *(creation(f"run{number}") for number in range(3)))
     token = (await one.list(RunFilter(), limit=1)).next
-    for filter, page in ((RunFilter(workflow="report"), token), (RunFilter(), "made up"), (RunFilter(), "AAAA")):
+    made_up = ["made up", "AAAA", "é", *(urlsafe_b64encode(each).decode() for each in NO_TOKENS)]
+    for filter, page in ((RunFilter(workflow="report"), token), *((RunFilter(), each) for each in made_up)):
         with raising(InvalidNameError):
             await one.list(filter, limit=1, page=page)
 
