@@ -641,6 +641,18 @@ async def test_every_kind_of_damage_is_found(url: str, scar: str) -> None:
     assert any(is_named(problem.text) for problem in problems)
 
 
+async def test_a_damaged_request_is_in_nobodys_way(url: str) -> None:
+    """A kernel takes what was asked of other runs, and the damaged request stays for a check to name."""
+    async with opened(url, "one") as one:
+        await one.append([creation("a"), creation("b")])
+        for run_id in ("a", "b"):
+            await one.post(run_id, Request("signal", "{}", 1))
+        await sql(url, "UPDATE @.inbox SET body = '[]' WHERE id = (SELECT min(id) FROM @.inbox)")
+
+        assert [posted.uid for posted in await one.take()] == [creation("b").uid]
+        assert [problem.run_id for problem in await one.integrity()] == ["a"]
+
+
 async def test_a_damaged_summary_is_in_nobodys_way(url: str) -> None:
     """It is not claimed, it is told as damaged where it is asked for, and other runs go on."""
     async with opened(url, "one") as one:

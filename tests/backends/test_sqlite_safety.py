@@ -397,6 +397,20 @@ async def test_damaged_summaries_are_in_nobodys_way(open_store: Open, path: Path
     assert await other.count(RunFilter()) == 3
 
 
+async def test_a_damaged_request_is_in_nobodys_way(open_store: Open, path: Path) -> None:
+    """A kernel takes what was asked of other runs, and the damaged request stays for a check to name."""
+    store = await open_store("one")
+    _, other = await create(store, creation("a"), creation("b"))
+    for run_id in ("a", "b"):
+        await store.post(run_id, Request("signal", "{}", 1))
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("UPDATE inbox SET body = '[]' WHERE id = 1")
+        shell.commit()
+
+    assert [posted.uid for posted in await store.take()] == [other.uid]
+    assert [problem.run_id for problem in await store.integrity()] == ["a"]
+
+
 # -- network file systems -----------------------------------------------------------------------------------------
 
 MOUNTS = r"""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Unpack
 
 from flujo.kernel.backend import Order
-from flujo.kernel.errors import RunActiveError, RunNotFoundError
+from flujo.kernel.errors import CorruptStoreError, RunActiveError, RunNotFoundError
 from flujo.kernel.state import RunStatus
 
 from .failures import AmbiguousRunError, NothingToResumeError
@@ -36,6 +36,8 @@ async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
         return await _newest(runs)
     try:
         return (await runs.summary(given)).run_id
+    except CorruptStoreError:
+        return given  # its summary is damaged; it is there all the same, and can be deleted
     except RunNotFoundError as missing:
         found = await _with_prefix(runs, given) if len(given) >= shortest else []
         if not found and len(given) >= SHORTEST_ENDING:

@@ -410,7 +410,7 @@ class PostgresBackend(StateBackend):
         if self._ears is not None:
             self._ears.posted.clear()
         found = await self._read(lambda connection: connection.fetch(queries.TAKE, owner))
-        return self._judged(rows.posted_of, found)
+        return rows.sound_posted_of(found)
 
     async def discard(self, run_id: str, uid: str, ids: Collection[int]) -> None:
         if ids:

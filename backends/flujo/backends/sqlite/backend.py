@@ -365,7 +365,7 @@ class SQLiteBackend(StateBackend):
 
         def take(connection: sqlite3.Connection) -> list[Posted]:
             self._last_request = _single(queries.last_request().rows(connection), 0)
-            return checksums.posted_of(queries.requests_for(owner).rows(connection))
+            return checksums.sound_posted_of(queries.requests_for(owner).rows(connection))
 
         return await self._read(take)
 
@@ -445,7 +445,8 @@ class SQLiteBackend(StateBackend):
     async def due(self, instant: int, limit: int) -> Due:
         owner = self._require_owner()
         rows = await self._read(queries.runs_by_wake(owner, limit + 1).rows)
-        waiting = [RunSummary(*summary) for *summary, _ in rows]  # hints: who brings a run back looks at its checksum
+        found = [RunSummary(*summary) for *summary, _ in rows]  # hints: who brings a run back looks at its checksum
+        waiting = [run for run in found if isinstance(run.wake_at, int)]
         ready = [run for run in waiting[:limit] if run.wake_at is not None and run.wake_at <= instant]
         return Due(ready, waiting[len(ready)].wake_at if len(ready) < len(waiting) else None)
 

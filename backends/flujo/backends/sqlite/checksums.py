@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
 
 from flujo.backends.payloads import digest_of
 from flujo.backends.row_checksums import BITS
@@ -27,6 +27,7 @@ from flujo.kernel.state import RunStatus
 
 logger = logging.getLogger("flujo.backends.sqlite")
 
+_TYPES = tuple(int if each in (int, int | None) else str for each in get_type_hints(RunSummary).values())
 _new = tuple.__new__  # what EventRow(…) comes to, in half the time
 SUMMARY = ", ".join((*RunSummary._fields, "runs.checksum"))
 EVENT = ", ".join(f"events.{name}" for name in (*EventRow._fields, "blob", "checksum"))
@@ -36,9 +37,15 @@ DEFINITION = ", ".join((*StoredDefinition._fields, "checksum"))
 
 
 class DamagedRow(sqlite3.DatabaseError):
-    """A row does not match its checksum. It is an error of SQLite's, so that it is told as any other damage is."""
+    """A row does not match its checksum. It is an error of SQLite's, so that it is told as any other damage is; and it
+    says what to do about a run, which need not be to restore a backup."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    def __init__(self, problem: str, run_id: str | None = None) -> None:
+        super().__init__(problem)
+        forget = "flujoctl db check" if run_id is None else f"flujoctl delete {run_id}  # forget the run"
+        self.hints = (forget, "flujoctl db restore BACKUP --force  # put a backup in its place")
 
 
 def register(connection: sqlite3.Connection) -> None:
@@ -71,47 +78,90 @@ def with_ownership(owner: str, token: str) -> str:
 # -- looking ------------------------------------------------------------------------------------------------------
 
 
+def fits(checksum: Any, compute: Callable[..., int], *parts: Any) -> bool:
+    """True if a checksum is that of these parts. On a damaged page a value may be of any type, and of some none can be
+    computed."""
+    try:
+        return bool(compute(*parts) == checksum)
+    except (TypeError, AttributeError, ValueError, OverflowError):
+        return False
+
+
+def is_event(uid: str, row: Sequence[Any], blob: Any, checksum: Any) -> bool:
+    """True if an event of the run with this uid is what was written."""
+    return fits(checksum, _of_event_in_sql, uid, *row, blob)
+
+
 def summary_of(row: Sequence[Any]) -> RunSummary:
     """Return the summary in a row of its columns and its checksum; raises DamagedRow."""
     summary, problem = judged(row)
     if problem is not None:
-        raise DamagedRow(problem)
+        raise DamagedRow(problem, summary.run_id)
     return summary
 
 
 def listed(rows: Sequence[Sequence[Any]]) -> list[RunSummary]:
-    """Return the summaries of a listing. A damaged one is in nobody's way: it is listed as failed, and says why."""
-    return [_as_listed(*judged(row)) for row in rows]
+    """Return the summaries of a listing. A damaged one is in nobody's way: it is listed as failed, and says why; or is
+    left out, if it has no id or no instant to be listed by."""
+    found = [_as_listed(*judged(row)) for row in rows]
+    return [summary for summary in found if summary is not None]
 
 
 def judged(row: Sequence[Any]) -> tuple[RunSummary, str | None]:
     """Return the summary in such a row, and what is wrong with it."""
     *values, checksum = row
     summary = _new(RunSummary, values)
-    if of_summary(summary) == checksum:
+    if fits(checksum, of_summary, summary):
         return summary, None
     return summary, f"the summary of run {summary.run_id!r} is not what was written"
 
 
-def _as_listed(summary: RunSummary, problem: str | None) -> RunSummary:
+def _as_listed(summary: RunSummary, problem: str | None) -> RunSummary | None:
     if problem is None:
         return summary
-    if not (
-        isinstance(summary.run_id, str) and isinstance(summary.created_at, int) and isinstance(summary.updated_at, int)
-    ):
-        raise DamagedRow(problem)
     logger.error("%s", problem)
-    return summary._replace(
-        status=RunStatus.FAILED, labels="{}", error_type=CorruptStoreError.__name__, error_message=problem
+    values = [value if isinstance(value, type) else None for value, type in zip(summary, _TYPES, strict=True)]
+    told = _new(RunSummary, values)
+    if None in (told.run_id, told.created_at, told.updated_at):
+        return None
+    return told._replace(
+        uid=told.uid or "",
+        workflow=told.workflow or "",
+        seq=told.seq or 0,
+        token=told.token or 0,
+        steps_done=told.steps_done or 0,
+        retries=told.retries or 0,
+        resume_count=told.resume_count or 0,
+        status=RunStatus.FAILED,
+        labels="{}",
+        error_type=CorruptStoreError.__name__,
+        error_message=problem,
     )
 
 
 def posted_of(rows: Sequence[Sequence[Any]]) -> list[Posted]:
     """Return the requests in rows of id, uid, kind, body, instant and checksum; raises DamagedRow."""
-    for *values, checksum in rows:
-        if of_values(*values) != checksum:
-            raise DamagedRow(f"request {values[0]} to the run with uid {values[1]!r} is not what was written")
-    return [Posted(id, uid, Request(*request)) for id, uid, *request, _ in rows]
+    return [_posted_in(row) for row in rows]
+
+
+def sound_posted_of(rows: Sequence[Sequence[Any]]) -> list[Posted]:
+    """Return the same without those that are damaged. They stay, for `check` to name: requests to other runs must not
+    wait for them."""
+    found: list[Posted] = []
+    for row in rows:
+        try:
+            found.append(_posted_in(row))
+        except DamagedRow as error:
+            logger.error("it stays as it is: %s", error)
+    return found
+
+
+def _posted_in(row: Sequence[Any]) -> Posted:
+    *values, checksum = row
+    if not fits(checksum, of_values, *values):
+        raise DamagedRow(f"request {values[0]} to the run with uid {values[1]!r} is not what was written")
+    id, uid, *request = values
+    return Posted(id, uid, Request(*request))
 
 
 def journal_of(summary: RunSummary, after_seq: int, rows: Sequence[Sequence[Any]], limit: int) -> list[EventRow]:
@@ -126,23 +176,24 @@ def journal_of(summary: RunSummary, after_seq: int, rows: Sequence[Sequence[Any]
             break
         found.append(_event_in(columns, run, summary.run_id))
     if len(found) < min(limit, summary.seq - after_seq):
-        raise DamagedRow(f"event {after_seq + len(found) + 1} of run {summary.run_id!r} is missing")
+        raise DamagedRow(f"event {after_seq + len(found) + 1} of run {summary.run_id!r} is missing", summary.run_id)
     return found
 
 
 def change_of(row: Sequence[Any]) -> Change:
     """Return the event of any run in a row of its position, the id and uid of its run, and EVENT, with its damage."""
     position, run_id, uid, *columns = row
+    run = of_uid(uid) if isinstance(uid, str) else 0  # which no event has
     try:
-        return Change(position, run_id, uid, _event_in(columns, of_uid(uid), run_id))
+        return Change(position, run_id, uid, _event_in(columns, run, run_id))
     except DamagedRow as error:
         return Change(position, run_id, uid, _new(EventRow, columns[:6]), str(error))
 
 
 def _event_in(columns: Sequence[Any], run: int, run_id: str) -> EventRow:
     row, blob = _new(EventRow, columns[:6]), columns[6]
-    if of_event(run, row, blob) != columns[7] or (blob is not None and not _is_of(row.payload, blob)):
-        raise DamagedRow(f"event {row.seq} of run {run_id!r} is not what was written")
+    if not fits(columns[7], of_event, run, row, blob) or (blob is not None and not _is_of(row.payload, blob)):
+        raise DamagedRow(f"event {row.seq} of run {run_id!r} is not what was written", run_id)
     return row
 
 
@@ -154,6 +205,6 @@ def _is_of(payload: str | None, blob: bytes) -> bool:
 def definition_of(row: Sequence[Any]) -> StoredDefinition:
     """Return the definition in a row of its columns and its checksum; raises DamagedRow."""
     *values, checksum = row
-    if of_values(*values) != checksum:
+    if not fits(checksum, of_values, *values):
         raise DamagedRow(f"the definition {values[0]} is not what was written")
     return StoredDefinition(*values)

@@ -251,6 +251,13 @@ def is_damage(error: sqlite3.Error) -> bool:
     return kind_of(error) == sqlite3.SQLITE_CORRUPT or "decode to UTF-8" in str(error)
 
 
+def damage_error(store: str, error: sqlite3.Error) -> CorruptStoreError:
+    """Return what is raised for damage that an error tells of."""
+    if isinstance(error, checksums.DamagedRow):
+        return CorruptStoreError(store, str(error), error.hints)
+    return CorruptStoreError(store, str(error))
+
+
 def _full(store: str, lock: Path) -> StoreFullError:
     """Return the error of a full disk, with the room that was set aside on it if there is some."""
     reserve = lock.with_name("reserve")
@@ -267,7 +274,7 @@ def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return StoreError(store, "its file was removed or replaced while it was in use")
     if is_damage(error):
-        return CorruptStoreError(store, str(error))
+        return damage_error(store, error)
     match kind_of(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
             return StoreBusyError(store, lock, BUSY_SECONDS)

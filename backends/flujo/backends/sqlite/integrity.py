@@ -100,8 +100,14 @@ def _contradictions(connection: sqlite3.Connection, stop: Cancellation) -> list[
     connection.create_function("digest_of", 1, _digest_of, deterministic=True)
     found: list[Problem] = []
     for query in schema.statements(schema.script("checks.sql")):
-        found += [Problem(*row) for row in islice(connection.execute(query), MOST_PROBLEMS)]
+        found += [_problem(*row) for row in islice(connection.execute(query), MOST_PROBLEMS)]
     return found
+
+
+def _problem(run_id: Any, text: Any) -> Problem:
+    """Return what a query has found. A text that is made with a value that is missing is missing itself."""
+    told = "a value is missing where there must be one" if text is None else str(text)
+    return Problem(None if run_id is None else str(run_id), told)
 
 
 def _as_text(data: bytes) -> str:
@@ -154,21 +160,21 @@ def _judge_summary(*row: Any) -> Problem | None:
 
 def _judge_event(run_id: str, uid: str, *row: Any) -> Problem | None:
     *values, blob, checksum = row
-    if checksums.of_event(checksums.of_uid(uid), values, blob) == checksum:
+    if checksums.is_event(uid, values, blob, checksum):
         return None
-    return Problem(run_id, f"its event {values[0]} is not what was written")
+    return Problem(str(run_id), f"its event {values[0]} is not what was written")
 
 
 def _judge_request(run_id: str, *row: Any) -> Problem | None:
     *values, checksum = row
-    if checksums.of_values(*values) == checksum:
+    if checksums.fits(checksum, checksums.of_values, *values):
         return None
-    return Problem(run_id, f"request {values[0]} in its inbox is not what was written")
+    return Problem(str(run_id), f"request {values[0]} in its inbox is not what was written")
 
 
 def _judge_definition(*row: Any) -> Problem | None:
     *values, checksum = row
-    if checksums.of_values(*values) == checksum:
+    if checksums.fits(checksum, checksums.of_values, *values):
         return None
     return Problem(None, f"the definition {values[0]} is not what was written")
 

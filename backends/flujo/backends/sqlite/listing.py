@@ -63,7 +63,13 @@ def read_page(
 ) -> list[RunSummary]:
     """Return up to `limit` runs that match, newest first, from the one that sorts below a position."""
     way = choose(ways(filter if below is None else beyond(filter, order), order), connection)
-    return checksums.listed(page(way, order, limit, below).rows(connection))
+    asked = limit
+    while True:  # for more, as long as some are too damaged to be listed
+        rows = page(way, order, asked, below).rows(connection)
+        runs = checksums.listed(rows)
+        if len(rows) < asked or len(runs) >= limit:
+            return runs[:limit]
+        asked += len(rows) - len(runs)
 
 
 def read_number(filter: RunFilter, connection: sqlite3.Connection) -> int:

@@ -21,10 +21,10 @@ from flujo.kernel.backend import (
     StoredRun,
     size_of_rows,
 )
-from flujo.kernel.errors import CorruptStoreError, RunNotFoundError
+from flujo.kernel.errors import RunNotFoundError
 
 from . import blobs, checksums, removals, segments
-from .connection import is_damage
+from .connection import damage_error, is_damage
 
 logger = logging.getLogger("flujo.backends.sqlite")
 
@@ -89,7 +89,7 @@ def read_runs(store: str, run_ids: Sequence[str], events: int, connection: sqlit
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            found.append(CorruptStoreError(store, str(error)))
+            found.append(damage_error(store, error))
         else:
             found.append(StoredRun(summary, stored, posted))
             size += size_of_rows(stored)

@@ -33,8 +33,8 @@ def read(since: int, workflow: str | None, connection: sqlite3.Connection) -> Se
     """Return what the runs of each workflow, or of one, add up to, in the order of their names."""
     by_workflow: defaultdict[str, list[_Alike]] = defaultdict(list)
     for row in runs_alike(since, workflow).rows(connection):
-        if row[1] == removals.REMOVED:
-            continue
+        if row[1] == removals.REMOVED or not (isinstance(row[0], str) and isinstance(row[1], str)):
+            continue  # the latter of a damaged row, which `check` names
         by_workflow[row[0]].append(_Alike(*row))
     return [_stats_of(name, found, since, connection) for name, found in sorted(by_workflow.items())]
 
@@ -52,7 +52,7 @@ def _stats_of(workflow: str, found: Sequence[_Alike], since: int, connection: sq
         created=sum(alike.created for alike in found),
         ended={alike.status: alike.finished for alike in ended},
         retried=sum(alike.retried for alike in ended),
-        failed_steps=most_first(dict(failed_steps(since, workflow).rows(connection))),
+        failed_steps=most_first({str(step): number for step, number in failed_steps(since, workflow).rows(connection)}),
         p50=p50,
         p95=p95,
         longest=longest,

@@ -199,7 +199,8 @@ class StateBackend(ABC):
     async def take(self) -> Sequence[Posted]:
         """Return all requests in the inboxes of the runs this kernel owns, in the order they were posted.
 
-        They stay until a commit lists them as taken, so a crash in between loses none.
+        They stay until a commit lists them as taken, so a crash in between loses none. One that is damaged is left out
+        and logged: requests to other runs do not wait for it.
         """
 
     async def discard(self, run_id: str, uid: str, ids: Collection[int]) -> None:  # noqa: B027 - it may do nothing

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
-from flujo.kernel.errors import RunActiveError, RunReplacedError
+from flujo.kernel.errors import CorruptStoreError, RunActiveError, RunReplacedError
 from flujo.kernel.journal.state import LIVE
 from flujo.kernel.journal.summaries import RunSummary
 
@@ -30,7 +30,7 @@ class Deletion:
 
     async def delete(self, run_id: str, *, force: bool, uid: str | None = None) -> None:
         """Delete a run with its family, as Runs.delete says."""
-        family = [await self._backend.load(run_id)]
+        family = [await self._load(run_id)]
         if uid and family[0].uid != uid:
             raise RunReplacedError(run_id)
         for member in family:  # parents before their children, and each at rest before it is asked for its own
@@ -41,6 +41,16 @@ class Deletion:
             family += await self._children(member)
         for member in reversed(family):  # or a crash half-way would leave children whose parent is not known any more
             await self._delete(member, force)
+
+    async def _load(self, run_id: str) -> RunSummary:
+        """Return the summary of a run. A damaged one is had from a listing, which need not vouch for it."""
+        try:
+            return await self._backend.load(run_id)
+        except CorruptStoreError:
+            for run in await self._listed(RunFilter(id_prefix=run_id)):
+                if run.run_id == run_id:
+                    return run
+            raise
 
     async def _delete(self, run: RunSummary, force: bool) -> None:
         while True:
@@ -57,8 +67,11 @@ class Deletion:
 
     async def _children(self, parent: RunSummary) -> Sequence[RunSummary]:
         """Return the runs that this life of a run has started and that are still there."""
+        # An earlier life of the run may have started others.
+        return await self._listed(RunFilter(parent=parent.run_id, created_from=parent.created_at))
+
+    async def _listed(self, wanted: RunFilter) -> Sequence[RunSummary]:
         found: list[RunSummary] = []
-        wanted = RunFilter(parent=parent.run_id, created_from=parent.created_at)  # an earlier life may have had others
         page: str | None = None
         while True:
             listed = await self._backend.list(wanted, limit=READ_RUNS, page=page)
