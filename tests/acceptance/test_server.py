@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.terminal import SQLITE, Ended, Terminal, finish, lines_until, output_until, statuses
+from flujo.cli.commands.serve import YOUNG_OBJECTS
 
 ADDRESS = "unix:.flujo/server.sock"
 
@@ -38,6 +39,17 @@ async def greet(whom: str) -> str:
 @workflow()
 async def greetings(ctx: Context, whom: str = "world") -> str:
     return await ctx.step(greet, whom)
+"""
+
+COLLECTING = """\
+import gc
+
+from flujo.kernel import Context, workflow
+
+
+@workflow
+async def greetings(ctx: Context) -> list[object]:
+    return [gc.get_threshold()[0], gc.get_freeze_count() > 10_000]
 """
 
 
@@ -127,6 +139,16 @@ def test_a_program_of_a_server_keeps_no_log(terminal: Terminal, served: subproce
     ended = terminal.flujoctl("logs", "program")
 
     assert (ended.code, "only runs of YAML workflows keep one" in ended.err) == (3, True)
+
+
+def test_a_server_looks_for_garbage_less_often(terminal: Terminal) -> None:
+    """And never among what it has imported; the programs of users notice nothing but the time."""
+    terminal.write("greetings.py", COLLECTING)
+    server = serve(terminal)
+    ended = terminal.flujoctl("run", "greetings", "--server", ADDRESS, "-o", "json")
+    stop(server)
+
+    assert json.loads(ended.out)["output"] == [YOUNG_OBJECTS, True]
 
 
 def test_a_part_of_a_workflow_is_chosen_on_a_server_too(terminal: Terminal, served: subprocess.Popen[str]) -> None:
