@@ -36,6 +36,7 @@ PROGRAMS: Mapping[str, Sequence[str]] = {
     "waiting": ("--runs", "20000"),
     "commands": ("--rounds", "5"),
     "loops": ("1",),
+    "wire": ("--runs", "10000"),
     "queries": ("--runs", "1000000"),
     "pruning": ("--runs", "100000"),
     "dead_owners": ("--runs", "100000"),
