@@ -170,6 +170,26 @@ async def test_a_child_keeps_its_kernel_alive(store: StateBackend, open_store: O
     assert not await other.is_alive("one")
 
 
+async def test_an_owner_knows_of_itself_without_looking(
+    store: StateBackend, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer about its runs asks, so nothing is opened for it; for another owner the lock is looked at."""
+    opened: list[str] = []
+    other = await open_store("two")
+    look = os.open
+
+    def noting(path: Any, *rest: Any, **given: Any) -> int:
+        opened.append(str(path))
+        return look(path, *rest, **given)
+
+    monkeypatch.setattr(os, "open", noting)
+
+    assert await store.is_alive("one")
+    assert [path for path in opened if path.endswith("one.lock")] == []
+    assert await other.is_alive("one")
+    assert [path for path in opened if path.endswith("one.lock")] != []
+
+
 async def test_all_names_of_a_store_share_its_locks(
     store: StateBackend, scheme_and_loop: tuple[str, str], path: Path, tmp_path: Path
 ) -> None:
