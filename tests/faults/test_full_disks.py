@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.terminal import STORES, Terminal
+from acceptance.terminal import STORES, Terminal, lines_until, output_until
 from faults.history import Append, Holding, Moment, creation, differences, history, observe
 from faults.victims import opened, problems
 from flujo.kernel.backend import RunFilter, StateBackend
@@ -218,3 +218,33 @@ def test_a_verb_that_finds_no_room_names_itself(store: str, command: str, small_
     assert "the disk is full" in ended.err
     assert "RUN_ID" not in ended.err.split("# room")[0]
     assert f"free some space, then: flujoctl {command}" in ended.err
+
+
+@pytest.mark.parametrize("store", STORES, ids=ON_DISK)
+def test_a_server_goes_on_by_itself_once_there_is_space(store: str, small_memory: Path) -> None:
+    """It says that its store has failed, answers what is stored meanwhile, and goes on with its runs when the disk has
+    room again; nobody restarts it."""
+    terminal = Terminal(small_memory / "terminal", store)
+    terminal.write("flow.py", WAITING)
+    server = terminal.start("serve", "flow.py:waiting", "--store", store)
+    try:
+        output_until(server, "listening")
+        terminal.environment["FLUJO_SERVER"] = "unix:.flujo/server.sock"
+        for name in ("night", "day"):
+            assert terminal.flujoctl("run", "waiting", "--id", name, "--no-wait").code == 7
+        ballast = fill(small_memory)
+        refused = terminal.flujoctl("signal", "night", "go", "x" * 50_000)
+        listed = terminal.flujoctl("list", "-o", "name")
+        lines_until(server, "no run goes on here")
+        ballast.unlink()
+        output_until(server, "listening")
+        for name in ("night", "day"):
+            assert terminal.flujoctl("signal", name, "go").code == 0
+        ended = [terminal.flujoctl("wait", name, "--timeout", "20s") for name in ("night", "day")]
+    finally:
+        server.kill()
+        server.communicate()
+
+    assert (refused.code, "the disk is full" in refused.err) == (5, True), refused
+    assert sorted(listed.out.split()) == ["day", "night"]
+    assert [each.code for each in ended] == [0, 0], ended

@@ -16,7 +16,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel.errors import WrongEventLoopError
-from flujo.kernel.lifetimes import Lifetime
+from flujo.kernel.lifetimes import Lifetime, until_first
 from kernel.harness import settled
 
 season: ContextVar[str] = ContextVar("season", default="none")
@@ -402,3 +402,23 @@ def test_a_keyboard_interrupt_inside_ends_a_program_on_trio(own_signals: None) -
 
     with pytest.raises(KeyboardInterrupt):
         anyio.run(interrupted, backend="trio")
+
+
+async def test_the_first_of_several_waits_ends_the_others() -> None:
+    """What it raises is raised as it is, and not in a group."""
+    ended: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("wait")
+
+    async def fail() -> None:
+        raise LookupError("first")
+
+    await until_first(wait, anyio.lowlevel.checkpoint)
+    with pytest.raises(LookupError, match="first"):
+        await until_first(wait, fail)
+
+    assert ended == ["wait", "wait"]

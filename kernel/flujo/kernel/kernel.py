@@ -46,7 +46,7 @@ from .journal.rest import Rest
 from .journal.state import FINAL, RunStatus, WorkflowState
 from .journal.summaries import RunSummary
 from .keys import check_step_name, check_variable_name
-from .lifetimes import Lifetime
+from .lifetimes import Lifetime, until_first
 from .observer import DELETED, Observed, Observer
 from .outcomes import CancelOutcome, Delivery, PauseOutcome
 from .ownership.draining import Draining
@@ -175,9 +175,10 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
         await self._lifetime.close()
 
     async def wait_closed(self) -> None:
-        """Return when the kernel is closed, and raise what has ended it if nobody has closed it: a bug of flujo, after
-        which no run goes on here. A server waits for this, to end with its kernel. Raises WrongEventLoopError."""
-        await self._lifetime.wait_closed()
+        """Return when the kernel is closed, and raise what has ended it if nobody has closed it, a bug of flujo, or
+        StoreError once its store has failed: no run goes on here after that. Runs go on where they stood once the
+        kernel is closed and opened again, and its store works. Raises WrongEventLoopError."""
+        await until_first(self._lifetime.wait_closed, self._runtime.driver.raise_once_failed)
 
     async def __aenter__(self) -> Self:
         await self._own_lifetime().enter()

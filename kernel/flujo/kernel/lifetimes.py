@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 
@@ -211,3 +211,22 @@ class _Host:
         if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
             # asyncio has let it end the event loop when it was raised; trio would keep it here.
             signal.raise_signal(signal.SIGINT)
+
+
+async def until_first(*waits: Callable[[], Awaitable[None]]) -> None:
+    """Return when the first of these returns, or raise what it raises; the others are cancelled."""
+    failure: BaseException | None = None
+    async with anyio.create_task_group() as group:
+
+        async def wait_for(wait: Callable[[], Awaitable[None]]) -> None:
+            nonlocal failure
+            try:
+                await wait()
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                failure = error  # kept out of the task group, which would hand it on inside an ExceptionGroup
+            group.cancel_scope.cancel()
+
+        for wait in waits:
+            group.start_soon(wait_for, wait)
+    if failure is not None:
+        raise failure

@@ -17,6 +17,7 @@ from .access import require_safe
 from .listening import DEFAULTS, load_stored, observed
 from .listening import ListenOptions as ListenOptions
 from .observing import Observing as Observing
+from .outages import Outages
 from .sockets import claimed
 from .tokens import read_entries
 
@@ -42,8 +43,9 @@ async def run_server(
     with the address at which.
 
     Unfinished runs that no process runs are resumed first: those of `workflows`, and those that have their definition
-    stored. `max_steps`, `max_runs`, `limits` and `retention` are those of Kernel. Raises what open_backend and `serve`
-    raise.
+    stored. A store that fails, as on a full disk, is opened again once it works; what is stored can be read meanwhile,
+    and runs go on where they stood. `max_steps`, `max_runs`, `limits` and `retention` are those of Kernel. Raises what
+    open_backend and `serve` raise, and the failure of a store that is damaged or gone.
     """
     where = ServerAddress.parse(address)
     _ = where.target  # a path that is too long is refused before a store is created
@@ -61,17 +63,22 @@ async def run_server(
         load_definition=load_stored,
     )
     with claimed(where):  # first: a server whose address is in use must not have resumed runs
-        was_lost = False
+        was_lost, outages = False, Outages(store)
         while True:
             try:
                 async with kernel, observed(kernel, where, options) as bound:
                     started(kernel, bound)
                     try:
                         await kernel.wait_closed()  # it may fail, and a server without one helps nobody
+                        return
                     except anyio.get_cancelled_exc_class():
                         await _drain(kernel, options.grace_seconds)
                         raise
-                    return
+                    except StoreLeaseLostError:
+                        raise
+                    except StoreError as failure:
+                        await outages.wait(failure, f"{kernel.id}-probe")  # what is stored is still told meanwhile
+                        was_lost = True
             except StoreLeaseLostError as error:
                 logger.error("%s; this server begins anew", error)
                 was_lost = True

@@ -186,6 +186,39 @@ async def test_a_failing_append_ends_every_run_with_the_store_error() -> None:
     assert went_on == []
 
 
+async def test_whoever_waits_for_the_end_of_a_kernel_is_told_that_its_store_has_failed() -> None:
+    """It records nothing any more, and what is stored can be read; opened again it goes on with its runs."""
+    harness = Harness()
+    backend = FailingBackend(harness.store)
+    program = Workflow(name="program", program=lambda ctx, inputs: ctx.wait_signal("go"))
+    told: list[str] = []
+
+    async def wait(kernel: Kernel) -> None:
+        try:
+            await kernel.wait_closed()
+        except StoreError as error:
+            told.append(error.problem)
+
+    async with harness.kernel(program, backend=backend) as kernel:
+        await kernel.start(program, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, kernel)
+            await anyio.wait_all_tasks_blocked()
+            backend.broken = True
+            with pytest.raises(StoreError, match="on fire"):
+                await kernel.signal("r", "go", 1)
+        backend.broken = False
+        assert (await kernel.inspect("r")).status == "waiting"
+        with pytest.raises(StoreError, match="on fire"):
+            await kernel.signal("r", "go", 1)
+    async with kernel:
+        await kernel.signal("r", "go", 2)
+        assert await kernel.result("r") == 2
+
+    assert told == ["the disk is on fire"]
+
+
 async def test_nothing_is_written_after_a_failed_append() -> None:
     """What was recorded while the failing batch was under way is dropped with it: the store keeps what it had."""
     harness = Harness()

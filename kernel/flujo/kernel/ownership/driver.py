@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import anyio
 
 from flujo.kernel.clock import RandomBytes, sleep_out
 from flujo.kernel.durations import MICROSECONDS
-from flujo.kernel.errors import KernelClosedError, StoreError
+from flujo.kernel.errors import KernelClosedError, StoreError, StoreLeaseLostError
 from flujo.kernel.execution.child_runs import ChildRuns
 from flujo.kernel.execution.committer import Batch, Committer
 from flujo.kernel.execution.context import Context
@@ -89,6 +89,7 @@ class Driver:
         self.is_doubtful = False  # whether others may take this kernel for dead
         self._certain = anyio.Event()
         self.stopped_unrecorded: set[str] = set()
+        self._lost = anyio.Event()  # nothing can be recorded any more
 
     def open(self, engine: Engine) -> None:
         """Drive runs with this engine from now on."""
@@ -130,6 +131,16 @@ class Driver:
         for change in self._changes.values():
             change.set()
         self._changes.clear()
+        self._lost.set()
+
+    async def raise_once_failed(self) -> NoReturn:
+        """Raise the failure of the store since which nothing is recorded here, once there is one, unless the kernel
+        ends by itself."""
+        await self._lost.wait()
+        if isinstance(self.failure, StoreError) and not isinstance(self.failure, StoreLeaseLostError):
+            raise self.failure.with_traceback(None)
+        await anyio.sleep_forever()
+        raise AssertionError("it sleeps for ever")
 
     @property
     def leaves_runs_to_others(self) -> bool:
