@@ -71,6 +71,10 @@ MISTAKES = [
     Mistake("unpause done", 4, "done", "flujoctl"),
     Mistake("diff done missing.yaml", 3, "there is no file 'missing.yaml'", "flujoctl"),
     # options and commands
+    Mistake("list --store sqlite:/", 5, "sqlite:/: this is not a flujo store (it is a directory)", "sqlite:OTHER-PATH"),
+    Mistake("run small.yaml who=x --store sqlite:/", 5, "it is a directory", "sqlite:OTHER-PATH"),
+    Mistake("doctor --store sqlite:/", 5, "", "it is a directory"),
+    Mistake("db restore /", 5, "sqlite:/: this is not a flujo store (it is a directory)", "sqlite:OTHER-PATH"),
     Mistake("lsit", 2, "did you mean 'list'?", "flujoctl list --help"),
     Mistake("status done", 2, "did you mean 'inspect'?", "flujoctl inspect --help"),
     Mistake("list --statsu failed", 2, "--status", "flujoctl list --help"),

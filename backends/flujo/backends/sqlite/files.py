@@ -50,8 +50,12 @@ class StoreFiles(NamedTuple):
 
     @classmethod
     def at(cls, store: str, path: Path) -> StoreFiles:
-        """Return the files of the store at `path`. Links are followed, so that all names of a store share its locks."""
+        """Return the files of the store at `path`. Links are followed, so that all names of a store share its locks.
+
+        Raises ForeignStoreError for the root of all folders, which has no name and nothing beside it."""
         database = Path(os.path.realpath(path))
+        if not database.name:
+            raise ForeignStoreError(store, "it is a directory")
         kernels = database.with_name(database.name + "-kernels")
         return cls(store, database, kernels, kernels / "store.lock")
 
