@@ -12,6 +12,7 @@ from flujo.kernel.store.retention import Retention
 from flujo.workflows import load_workflow_text
 from flujo.workflows.definition_reader import read_definition
 from flujo.workflows.definitions import Definition, OnError
+from flujo.workflows.other_systems import IN_A_STEP
 from flujo.workflows.registry import BUILT_IN, Tasks
 
 
@@ -124,6 +125,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             needs: [b]
             when: true
             continueOn: failure
+            command: make
             env: {A: b}
           - {name: b, task: noop, foreach: [1], retries: 3, finally: x}
         """,
@@ -135,9 +137,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "7:5: a step has no key `needs`; write `depends_on: [STEP]`",
             "8:5: a step has no key `when`; write `condition: EXPRESSION`",
             "9:5: a step has no key `continueOn`; write `on_error: continue`",
-            "11:27: a step has no key `foreach`; write `for_each: LIST`",
-            "11:41: a step has no key `retries`; write `retry: N`",
-            "11:53: a step has no key `finally`; write a step with `always_run: true`",
+            "10:5: a step has no key `command`; write `task: shell` with `inputs: {command: …}`",
+            "12:27: a step has no key `foreach`; write `for_each: LIST`",
+            "12:41: a step has no key `retries`; write `retry: N`",
+            "12:53: a step has no key `finally`; write a step with `always_run: true`",
         ],
     ),
     "unknown filters and tests": (
@@ -681,6 +684,37 @@ def test_a_bad_definition_is_refused_with_all_its_problems(case: str) -> None:
     text, expected = BAD[case]
 
     assert problems_of(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("vars", "params: {v: 1}"),
+        ("inputs", "params: {v: 1}"),
+        ("retries", "defaults: {retry: 3}"),
+        ("ignore_errors", "defaults: {on_error: continue}"),
+        ("output", "outputs: {o: 1}"),
+        ("secret", "secrets: [FLUJO_TEST]"),
+        ("tags", "labels: {team: a}"),
+        ("script", "steps: [{name: b, task: shell, inputs: {command: x}}]"),
+    ],
+)
+def test_what_is_told_to_write_at_the_top_may_be_written_there(word: str, meant: str) -> None:
+    """Some words mean another key there than in a step, or one that a step has."""
+    key = meant.partition(":")[0]
+
+    (problem,) = problems_of(f"name: x\n{word}: 1\nsteps: [{{name: a, task: noop}}]\n")
+
+    assert problem.startswith(f"2:1: the top level has no key `{word}`; write `{key}: ")
+    read(f"name: x\n{meant}\n" + ("" if key == "steps" else "steps: [{name: a, task: noop}]\n"))
+
+
+@pytest.mark.parametrize("word", sorted(IN_A_STEP | {"on_failure"}))
+def test_what_only_a_step_has_is_told_so_at_the_top(word: str) -> None:
+    """Or it would be refused there once more."""
+    (problem,) = problems_of(f"name: x\n{word}: 1\nsteps: [{{name: a, task: noop}}]\n")
+
+    assert " in a step" in problem
 
 
 @pytest.mark.parametrize(

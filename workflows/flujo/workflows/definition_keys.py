@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
 from .documents import Node, Problems
-from .other_systems import OF_OTHER_SYSTEMS
+from .other_systems import AT_THE_TOP, IN_A_STEP, OF_OTHER_SYSTEMS
 from .registry import Task
 from .wording import named, nearest
 
@@ -38,8 +38,10 @@ FLOWS_KEYS = ("default", "definitions")
 TOP_KEYS_TO_COME: tuple[str, ...] = ()
 STEP_KEYS_TO_COME: tuple[str, ...] = ()
 
+TOP = "the top level"
+
 _PLACES = {
-    "the top level": (*TOP_KEYS, *TOP_KEYS_TO_COME),
+    TOP: (*TOP_KEYS, *TOP_KEYS_TO_COME),
     "a step": (*STEP_KEYS, *STEP_KEYS_TO_COME),
     "`retry`": RETRY_KEYS,
     "`on_error`": ON_ERROR_KEYS,
@@ -63,15 +65,18 @@ def check_keys(
         if key in known:
             continue
         at = node.keys[key]
+        in_a_step = " in a step" if place == TOP and key in IN_A_STEP else ""
         elsewhere = [where for where, keys in _PLACES.items() if key in keys]
         if key in to_come:
             problems.add(at, f"`{key}` is not supported by this release")
         elif task is not None and task.input(key) is not None:
             problems.add(at, f"`{key}` is an input of task `{task.name}`; put it under `inputs`")
+        elif place == TOP and key in AT_THE_TOP:
+            problems.add(at, f"{place} has no key `{key}`; write {AT_THE_TOP[key]}")
         elif elsewhere:
             problems.add(at, f"`{key}` belongs to {elsewhere[0]}, not to {place}")
         elif key in OF_OTHER_SYSTEMS:
-            problems.add(at, f"{place} has no key `{key}`; write {OF_OTHER_SYSTEMS[key]}")
+            problems.add(at, f"{place} has no key `{key}`; write {OF_OTHER_SYSTEMS[key]}{in_a_step}")
         elif near := nearest(key, known):
             problems.add(at, f"{place} has no key {named(key)}; did you mean `{near}`?")
         else:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from flujo.kernel.programs import ANY, Retention
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
-from .definition_keys import TOP_KEYS, TOP_KEYS_TO_COME, check_keys
+from .definition_keys import TOP, TOP_KEYS, TOP_KEYS_TO_COME, check_keys
 from .definitions import Definition, StepDefinition
 from .documents import Node, Position, Problems, TooManyProblems
 from .doubts import doubts
@@ -72,7 +72,7 @@ class _Reader(NodeReader):
         if not isinstance(root.value, dict):
             self._add(root.at, f"a workflow is a mapping with `name` and `steps`, not {kind_of(root)}")
             return None
-        check_keys(root, self._problems, "the top level", TOP_KEYS, TOP_KEYS_TO_COME)
+        check_keys(root, self._problems, TOP, TOP_KEYS, TOP_KEYS_TO_COME)
         top = root.value
         for key in ("name", "steps"):
             if key not in top:

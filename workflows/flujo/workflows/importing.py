@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from .definition_keys import IMPORT_KEYS, TOP_KEYS, TOP_KEYS_TO_COME, check_keys
+from .definition_keys import IMPORT_KEYS, TOP, TOP_KEYS, TOP_KEYS_TO_COME, check_keys
 from .documents import MAX_BYTES, MAX_NODES, WHOLE_FILE, Node, Position, Problems, read_document
 from .reading import NodeReader, kind_of
 
@@ -237,7 +237,7 @@ class _Importer(NodeReader):
         elif not isinstance(node.value, dict):
             self._add(node.at, f"an imported file is a mapping with `steps`, not {kind_of(node)}")
         else:
-            check_keys(node, self._problems, "the top level", TOP_KEYS, TOP_KEYS_TO_COME)
+            check_keys(node, self._problems, TOP, TOP_KEYS, TOP_KEYS_TO_COME)
             return node
         return None
 

@@ -17,7 +17,7 @@ OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("when", "if", "only_if", "unless", "precondition", "preconditions"), "`condition: EXPRESSION`"),
     **dict.fromkeys(("foreach", "forEach", "matrix", "with_items", "loop", "parallel"),
                     "`for_each: LIST`"),
-    **dict.fromkeys(("run", "script", "cmd", "shell", "exec", "bash"),
+    **dict.fromkeys(("run", "script", "command", "commands", "cmd", "shell", "exec", "bash"),
                     "`task: shell` with `inputs: {command: …}`"),
     **dict.fromkeys(("uses", "action", "type", "module"), "`task: NAME`"),
     **dict.fromkeys(("working_dir", "working-directory", "workdir", "cwd", "dir", "stdin"),
@@ -33,7 +33,34 @@ OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("redacted", "redact", "sensitive", "secret", "masked", "no_log", "hide_output"),
                     "`secrets: [NAME]` at the top level, which keeps its value out of all that is stored"),
 }  # fmt: skip
-"""What the words of other systems for a key are called here."""
+"""What the words of other systems for a key of a step are called here."""
+
+AT_THE_TOP = {
+    **dict.fromkeys(("inputs", "with", "args", "arguments", "parameters", "params_", "vars", "variables"),
+                    "`params: {NAME: DEFAULT}`"),
+    **dict.fromkeys(("retries", "max_retries", "retryPolicy", "retry_policy", "attempts"),
+                    "`defaults: {retry: N}`"),
+    **dict.fromkeys(("continueOn", "continue_on", "continue_on_error", "continue-on-error", "ignore_errors",
+                     "allow_failure", "allow-failure", "failure_allowed"),
+                    "`defaults: {on_error: continue}`"),
+    **dict.fromkeys(("on_failure", "onFailure", "onError", "catch", "rescue"),
+                    "`on_error: …` in a step, or a step with `always_run: true`"),
+    **dict.fromkeys(("register", "output", "result", "save_as"), "`outputs: {NAME: VALUE}`"),
+    **dict.fromkeys(("run", "script", "command", "commands", "cmd", "shell", "exec", "bash"),
+                    "`steps: [{name: NAME, task: shell, inputs: {command: …}}]`"),
+    **dict.fromkeys(("redacted", "redact", "sensitive", "secret", "masked", "no_log", "hide_output"),
+                    "`secrets: [NAME]`"),
+    "tags": "`labels: {…}`",
+}  # fmt: skip
+"""The same for keys of the top level, where they mean something else, or are called otherwise, than in a step."""
+
+IN_A_STEP = frozenset({
+    *("needs", "after", "requires", "dependencies", "dependsOn", "depends", "when", "if", "only_if", "unless"),
+    *("precondition", "preconditions", "foreach", "forEach", "matrix", "with_items", "loop", "parallel"),
+    *("uses", "type", "module", "working_dir", "working-directory", "workdir", "cwd", "dir", "stdin"),
+    *("status_codes", "retry_on_status", "statuses", "image", "container", "runs_on", "runs-on"),
+})  # fmt: skip
+"""What a step has and the top level has not: there the answer says so."""
 
 TASKS_OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("bash", "sh", "command", "cmd", "exec", "run", "script", "subprocess"), "`shell`"),
