@@ -50,6 +50,21 @@ def test_a_resume_that_fails_in_the_same_way_is_not_the_remedy(
     assert flujoctl("resume", "r").code == 0
 
 
+@pytest.mark.parametrize("command", [["run", "late.yaml", "--id", "r"], ["inspect", "r"], ["explain", "r"]])
+def test_variables_are_read_anew_only_where_one_is_what_is_wrong(
+    flujoctl: Flujoctl, folder: Path, command: list[str]
+) -> None:
+    """A new run would fail in the same way as this one."""
+    (folder / "late.yaml").write_text(LATE.replace("env.LATE_TOKEN", "[1][9]"), encoding="utf-8")
+    if command[0] != "run":
+        flujoctl("run", "late.yaml", "--id", "r")
+
+    found = tries(flujoctl(*command).err)
+
+    assert f"edit {folder / 'late.yaml'}, then: flujoctl resume r" in found
+    assert not any("fork" in each for each in found)
+
+
 def test_inspect_says_where_a_run_works_and_where_it_was_started(flujoctl: Flujoctl, folder: Path) -> None:
     """And so does the failure of a command that is not there."""
     (folder / "fails.yaml").write_text(SHELL, encoding="utf-8")

@@ -209,7 +209,7 @@ def _suggest(session: Session, state: WorkflowState, is_idle: bool) -> None:
     if is_idle:
         session.note("no process runs this run")
     if state.status is RunStatus.FAILED and state.error is not None:
-        for command in ways_on(state.run_id, state.error.type, sources.file_of(state)):
+        for command in ways_on(state.run_id, state.error.type, state.error.message, sources.file_of(state)):
             session.suggest(command)
     elif is_idle or state.status in (RunStatus.PAUSED, RunStatus.CANCELLED):
         session.suggest(f"flujoctl resume {state.run_id}")

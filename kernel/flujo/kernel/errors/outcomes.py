@@ -36,7 +36,7 @@ class RunFailed(FlujoError):
 
     def __init__(self, run_id: str, type: str, error: str, step: str | None, source: str | None = None) -> None:
         where = f" in step {step!r}" if step else ""
-        look, ways = f"flujoctl inspect {run_id}", ways_on(run_id, type, source)
+        look, ways = f"flujoctl inspect {run_id}", ways_on(run_id, type, error, source)
         super().__init__(
             f"run {run_id!r} failed{where}: {type}: {error}",
             [*ways, look] if type in FAILS_AGAIN else [look, *ways],
@@ -49,8 +49,10 @@ FAILS_AGAIN = ("TemplateError", "ConditionError", "TaskInputError")
 again."""
 
 
-def ways_on(run_id: str, type: str, source: str | None = None) -> list[str]:
-    """Return the commands that may lead a failed run further."""
+def ways_on(run_id: str, type: str, error: str, source: str | None = None) -> list[str]:
+    """Return the commands that may lead a failed run further.
+
+    A new run reads its variables anew, which helps only where the error is about one."""
     if type not in FAILS_AGAIN:
         return [f"flujoctl resume {run_id}"]
     mended = (
@@ -58,7 +60,8 @@ def ways_on(run_id: str, type: str, source: str | None = None) -> list[str]:
         if source is None
         else f"edit {quote(source)}, then: flujoctl resume {run_id}"
     )
-    return [mended, f"flujoctl fork {run_id} --id NEW-ID  # goes on as a new run, which reads its variables anew"]
+    anew = f"flujoctl fork {run_id} --id NEW-ID  # goes on as a new run, which reads its variables anew"
+    return [mended, anew] if "env" in error else [mended]
 
 
 class RunCancelled(FlujoError):

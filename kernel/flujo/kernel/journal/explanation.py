@@ -164,7 +164,7 @@ def _finished(state: WorkflowState) -> Reason:
     where = f"step {state.error.step!r} failed: " if state.error.step else ""
     text = f"it has failed: {where}{state.error.type}: {state.error.message}"
     file = state.environment.get("workflow_file")
-    commands = [*ways_on(state.run_id, state.error.type, file), f"flujoctl inspect {state.run_id}"]
+    commands = [*ways_on(state.run_id, state.error.type, state.error.message, file), f"flujoctl inspect {state.run_id}"]
     if state.error.step is not None:
         commands.insert(1, f"flujoctl skip {state.run_id} {quote(state.error.step)}")
     return Reason(Why.FINISHED, text, state.error.step, commands=commands)
