@@ -56,7 +56,7 @@ from .store.following import Followed, Following, RunChooser, RunEvent, WatchQue
 from .store.listing import RunLists
 from .store.overlaps import ahead_of
 from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
-from .store.reading import post, read_request, read_state, recorded
+from .store.reading import outlived_by, post, read_request, read_state, recorded
 from .store.records import Order, Page, Posted, RunFilter, StoredDefinition
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
 from .store.workspaces import Workspaces
@@ -214,7 +214,10 @@ class Observer:
             obstacle = await self._registry.obstacle(state, self.backend)
         ahead = await ahead_of(self.backend, state)
         told = None if ahead is None else (ahead.summary.run_id, ahead.status)
-        explanation = explain(state, self.clock.now(), obstacle=obstacle, untaken=untaken, ahead=told)
+        outlived = await outlived_by(self.backend, state)
+        explanation = explain(
+            state, self.clock.now(), obstacle=obstacle, untaken=untaken, ahead=told, outlived=outlived
+        )
         return explanation._replace(rest=await self._rests.rest(run_id))
 
     async def read_log(self, run_id: str, **wanted: Unpack[LogOptions]) -> LogPart:

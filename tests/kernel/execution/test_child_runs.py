@@ -1035,3 +1035,54 @@ async def have_run_elsewhere(harness: Harness, kernel: Kernel, child: Workflow) 
 
 async def call(ctx: Context, child: Workflow) -> None:
     await ctx.run_child(child, name="child")
+
+
+@pytest.mark.parametrize(("how", "fact"), [("skip", "step_skipped"), ("set_output", "step_output_set")])
+@pytest.mark.parametrize("is_durable", [True, False], ids=["and is recorded", "and is not"])
+async def test_no_child_outlives_a_kernel_that_dies_as_its_step_is_settled_by_hand(
+    how: str, fact: str, is_durable: bool
+) -> None:
+    """Whoever takes up the parent finds it with the output and the child at its end, or both as they were."""
+    harness = Harness()
+    async with harness.kernel(calling("child"), waiting()) as kernel:
+        await kernel.start("parent", run_id="p")
+        await recorded(harness, "p.child", "step_waiting")
+    last = ("p", fact) if is_durable else ("p.child", "run_cancelled")
+    async with harness.kernel(recover=False, backend=DyingBackend(harness.store, *last)) as kernel:
+        with suppress(StoreError):
+            await getattr(kernel, how)("p", "child", "by hand")
+
+    async with harness.kernel(calling("child"), waiting()) as kernel:
+        if is_durable:
+            assert await kernel.result("p") == "by hand"
+            assert (await kernel.wait("p.child")).cancel_reason == abandoned_by("p")
+        else:
+            await recorded(harness, "p.child", "run_resumed")
+            await kernel.signal("p.child", "go", "by itself")
+            assert await kernel.result("p") == "by itself"
+
+
+async def test_a_paused_child_that_nobody_waits_for_says_so() -> None:
+    """Its parent was cancelled by a process that died before it could cancel the child; nobody takes up what is
+    paused."""
+    harness = Harness()
+    async with harness.kernel(calling("child"), waiting()) as kernel:
+        await kernel.start("parent", run_id="p")
+        await recorded(harness, "p.child", "step_waiting")
+        await kernel.pause("p.child")
+        await kernel.wait("p.child")
+    async with harness.kernel(recover=False, backend=DyingBackend(harness.store, "p", "run_cancelled")) as kernel:
+        with suppress(StoreError):
+            await kernel.cancel("p")
+
+    told = "; run p, which has started it, is cancelled and does not wait for it any more"
+    async with harness.kernel(calling("child"), waiting()) as kernel, harness.backend() as reader:
+        for runs in (kernel, Observer(reader, clock=harness.clock)):
+            reason, *_ = (await runs.explain("p.child")).reasons
+            assert reason.text == f"it is paused: a pause was asked for{told}"
+            assert reason.commands == ["flujoctl cancel p.child", "flujoctl resume p.child"]
+        harness.clock.advance(1)
+        await kernel.resume("p.child")
+        assert told not in (await kernel.explain("p.child")).reasons[0].text  # it goes on for whoever has resumed it
+        await kernel.signal("p.child", "go", 1)
+        assert await kernel.result("p.child") == 1

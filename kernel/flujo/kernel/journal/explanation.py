@@ -120,6 +120,7 @@ def explain(
     untaken: Collection[str] = (),
     left: Sequence[str] = (),
     ahead: tuple[str, str] | None = None,
+    outlived: tuple[str, str] | None = None,
 ) -> Explanation:
     """Explain a run as `inspect` returned it.
 
@@ -127,7 +128,8 @@ def explain(
     such as a task that is missing; `queued` are steps of it that wait for a slot, with the
     name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for a free slot; `ahead` is
     the id of the run that it waits for before it begins, and how that stands; `left` are tasks that its program has
-    left behind and that go on. At least one reason is always given.
+    left behind and that go on; `outlived` is the id of its parent, and how that has ended, if nobody waits for the run
+    any more. At least one reason is always given.
     """
     if state.status in FINAL:
         reasons = [_finished(state)]
@@ -144,6 +146,8 @@ def explain(
     else:
         reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)]
         reasons = reasons or ([] if ahead is not None else [_between(state)])
+    if outlived is not None and state.status not in FINAL:
+        reasons = [_outliving(reasons[0], state, *outlived), *reasons[1:]]
     others = [
         *([] if ahead is None else [_in_line(state, *ahead)]),
         *_failed_besides(state),
@@ -217,6 +221,11 @@ def _first_difference(state: WorkflowState) -> str:
     rows = state.differences
     more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f": {rows[0][0]}: {rows[0][2]}{more}" if rows else ""
+
+
+def _outliving(reason: Reason, state: WorkflowState, parent: str, status: str) -> Reason:
+    text = f"{reason.text}; run {parent}, which has started it, is {status} and does not wait for it any more"
+    return reason._replace(text=text, commands=[_cancel(state), *reason.commands])
 
 
 def _in_line(state: WorkflowState, ahead: str, status: str) -> Reason:

@@ -25,6 +25,7 @@ from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.loops import limit_threads, to_its_end
 from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.overlaps import ahead_of
+from flujo.kernel.store.reading import outlived_by
 
 from .driver import Driver, Engine, Limits
 from .inbox import Inbox
@@ -91,6 +92,7 @@ class Runtime:
             untaken=untaken,
             left=left_by(state.uid) if state.is_final else (),
             ahead=None if ahead is None else (ahead.summary.run_id, ahead.status),
+            outlived=await outlived_by(self._backend, state),
         )
 
     @asynccontextmanager

@@ -330,16 +330,18 @@ class Takeover:
         async with self._released_on_error(claimed):
             await self.sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
-            children = awaited(state)
+            facts = [] if is_repeat(state, request) else decide(state)
+            # Before that is recorded: nobody else would look for the children if this process died in between. A parent
+            # that waits for a child it has given up resumes it.
+            await self._cancel_children(claimed, dict.fromkeys(_children_of(state, facts), self._clock.now()))
             run = self._without_program(state, claimed)
             batch: Batch | None = None
-            for fact in [*at_takeover(state), *([] if is_repeat(state, request) else decide(state))]:
+            for fact in [*at_takeover(state), *facts]:
                 batch = run.record(fact)
             batch = await self._record_late(run) or batch
             if batch is not None:
                 await batch.durable()
         await self._give_up(claimed)
-        await self._cancel_children(claimed, dict.fromkeys(sorted(children - awaited(state)), state.updated_at))
 
     # -- ending -------------------------------------------------------------------------------------------------
 
@@ -545,6 +547,13 @@ class Takeover:
         process has no runs of another one."""
         if uids and self._backend.capabilities.durable:
             await in_thread(partial(sweep, frozenset(uids)))
+
+
+def _children_of(state: WorkflowState, facts: Sequence[Fact]) -> Sequence[str]:
+    """Return the children that a run waits for in the steps that these facts settle."""
+    steps = (state.steps.get(getattr(fact, "step", None) or "") for fact in facts)
+    named = {step.child for step in steps if step is not None and step.child is not None}
+    return sorted(named & awaited(state))
 
 
 def _is_repeat_or_reused(state: WorkflowState, request: Sequence[str] | None) -> bool:

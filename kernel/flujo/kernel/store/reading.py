@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from flujo.kernel.errors import CorruptStoreError
+from flujo.kernel.errors import CorruptStoreError, RunNotFoundError
 from flujo.kernel.journal import events
+from flujo.kernel.journal.children import is_outlived
 from flujo.kernel.journal.events import Event, EventRow
 from flujo.kernel.journal.fold import fold
 from flujo.kernel.journal.requests import REQUEST_KINDS, RequestFact, is_repeat, request_kind
-from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.journal.state import FINAL, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.values import encode
 
@@ -69,3 +70,14 @@ async def post(backend: StateBackend, run_id: str, fact: RequestFact, at: int) -
     Raises RunNotFoundError, RunFinishedError."""
     kind = request_kind(fact)
     return await backend.post(run_id, Request(kind.name, encode(kind.to_body(fact)), at))
+
+
+async def outlived_by(backend: StateBackend, state: WorkflowState) -> tuple[str, str] | None:
+    """Return the id of the parent of a run, and how that has ended, if the run should have ended with it; else None."""
+    if state.parent_run_id is None or state.status in FINAL:
+        return None
+    try:
+        parent = await backend.load(state.parent_run_id)
+    except RunNotFoundError:
+        return None
+    return (parent.run_id, str(parent.status)) if is_outlived(state, parent) else None
