@@ -98,11 +98,13 @@ torture-processes: $(VENV)/.dev ## end attempts whose processes hide, in every w
 	ROUNDS=$(ROUNDS) $(BIN)/python tests/suite.py -q -x tests/kernel/execution/test_leftovers.py
 
 REQUESTS ?= 200000
-torture-requests: $(VENV)/.dev ## send a server requests that nobody would send: make torture-requests REQUESTS=200000 SEED=1
+torture-requests: $(VENV)/.dev ## send a server requests that nobody would send, and more than anybody: make torture-requests REQUESTS=200000 SEED=1
 	PYTHONPATH=tests $(BIN)/python tests/server/fuzzing.py --requests $(REQUESTS) --seed $(SEED)
+	PYTHONPATH=tests $(BIN)/python tests/server/loads.py
 
-torture-watches: $(VENV)/.dev ## cut 50 watchers of 20 runs off twenty times each, and kill their server
+torture-watches: $(VENV)/.dev ## cut 50 watchers of 20 runs off twenty times each, and end their server 600 times under 16 clients
 	WATCHERS=50 RUNS=20 CUTS=20 $(BIN)/pytest -q tests/server/test_reconnects.py
+	KILLS=500 CLIENTS=16 $(BIN)/pytest -q tests/server/test_kills.py
 
 MUTATIONS ?= 20000
 mutations: $(VENV)/.dev ## try definitions with something changed: make mutations MUTATIONS=20000

@@ -87,18 +87,23 @@ def server_process(folder: Path, address: str, store: str | None = None) -> Iter
 
 
 def main() -> None:
+    from flujo.cli.interruption import Interruption
     from flujo.server.app import run_server
 
     folder, address, store = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 
     async def serve() -> None:
-        await run_server(
-            store,
-            address,
-            [patient, busy, lasting],
-            workspaces=folder / "workspaces",
-            started=lambda kernel, address: print("listening", flush=True),  # noqa: T201 - to whoever has started this process
-        )
+        with (
+            Interruption() as interruption,
+            interruption.scope,
+        ):  # SIGTERM ends it in good order
+            await run_server(
+                store,
+                address,
+                [patient, busy, lasting],
+                workspaces=folder / "workspaces",
+                started=lambda kernel, address: print("listening", flush=True),  # noqa: T201 - to whoever has started this
+            )
 
     anyio.run(serve)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -75,6 +76,23 @@ async def test_six_hundred_starts_at_once_all_arrive(address: str) -> None:
             for number in range(600):
                 group.start_soon(partial(client.start, "doubling", run_id=f"r{number}"))
         assert await kernel.count() == 600
+
+
+async def test_a_crowd_is_answered_or_refused_by_name(address: str) -> None:
+    """Two thousand calls that come before the server has taken up the first: gRPC by itself cancels some of them, which
+    says nothing."""
+    kernel = Harness().kernel(doubling)
+    ends: Counter[str] = Counter()
+    async with kernel, served(kernel, address, call_limits=CallLimits(700, 700, 100)), stubs(address) as (stub, _):
+        await kernel.run("doubling", {"number": 1}, run_id="r")
+        for call in [stub.GetRun(pb.GetRunRequest(run_id="r")) for _ in range(2_000)]:
+            try:
+                await call
+                ends["answered"] += 1
+            except aio.AioRpcError as error:
+                ends[error.code().name] += 1
+
+    assert set(ends) <= {"answered", "RESOURCE_EXHAUSTED"}
 
 
 async def test_health_is_answered_when_nothing_else_is(address: str) -> None:

@@ -1,0 +1,219 @@
+"""A server under more than anybody asks of it: a crowd from one process, and watchers that do not read.
+
+    PYTHONPATH=tests python tests/server/loads.py [--starts N] [--watches N] [--stalled N]
+
+Prints what it finds, and ends with 1 if a promise was not kept: every call of the crowd is answered or refused by the
+name of a limit, and calls that act and the health service are answered beside it; watchers that do not read slow a
+workload by less than a tenth, and take less than a hundred megabytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import anyio
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from flujo.client import Client
+from flujo.v1 import run_service_pb2 as pb
+from flujo.v1.run_service_pb2_grpc import RunServiceStub
+from server.serving import server_process
+
+PATIENCE_SECONDS = 120
+SLOWER_AT_MOST = 1.1
+LARGER_AT_MOST_MB = 100
+ROUNDS = 5
+WORK = 200
+AT_ONCE = 20
+
+
+def resident_mb(process: int) -> float:
+    """The memory of a process, in MB."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+
+
+def refusal(error: aio.AioRpcError) -> str:
+    """By which limit a call was refused, or by what else it ended."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    info = ErrorInfo()
+    if status is not None and any(detail.Unpack(info) for detail in status.details) and "limit" in info.metadata:
+        return f"refused by {info.metadata['limit']}"
+    return f"{error.code().name}: {error.details()}"
+
+
+# -- a crowd ----------------------------------------------------------------------------------------------------------
+
+
+async def crowd(address: str, starts: int, watches: int) -> bool:
+    """Start many runs and open many watches over one connection at once; True if each was answered or refused by name,
+    and others were answered meanwhile."""
+    ends: Counter[str] = Counter()
+    is_open = anyio.Event()
+    async with aio.insecure_channel(address) as channel:
+        runs: Any = RunServiceStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+
+        async def start(number: int) -> None:
+            try:
+                await runs.StartRun(pb.StartRunRequest(workflow="patient", run_id=f"crowd-{number}"))
+                ends["start: answered"] += 1
+            except aio.AioRpcError as error:
+                ends[f"start: {refusal(error)}"] += 1
+
+        async def watch() -> None:
+            call = runs.WatchRun(pb.WatchRunRequest(run_id="crowd-0"))
+            try:
+                await anext(aiter(call))
+                ends["watch: open"] += 1
+            except aio.AioRpcError as error:
+                ends[f"watch: {refusal(error)}"] += 1
+            if sum(count for end, count in ends.items() if end.startswith("watch")) == watches:
+                is_open.set()
+            await is_open.wait()
+            await done.wait()
+            call.cancel()
+
+        done = anyio.Event()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            async with anyio.create_task_group() as group:
+                for number in range(starts):
+                    group.start_soon(start, number)
+            async with anyio.create_task_group() as group:
+                for _ in range(watches):
+                    group.start_soon(watch)
+                await is_open.wait()
+                began = time.perf_counter()
+                await runs.SignalRun(pb.SignalRunRequest(run_id="crowd-0", name="other"), timeout=30)
+                await health.Check(health_pb2.HealthCheckRequest(), timeout=30)
+                beside = time.perf_counter() - began
+                done.set()
+    for end, count in sorted(ends.items()):
+        say(f"  {count:>5} {end}")
+    say(f"  a signal and a question for health beside them took {beside * 1000:.0f} ms")
+    return all(end.endswith(("answered", "open")) or "refused by" in end for end in ends)
+
+
+# -- watchers that do not read ----------------------------------------------------------------------------------------
+
+
+def stall(address: str, watchers: int, ready: Event, over: Event) -> None:
+    """Open watches of all runs, read the first message of each, and no more. A process of its own."""
+
+    async def hold() -> None:
+        channels = [aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(10)]
+        calls = [RunServiceStub(channels[n % 10]).WatchRuns(pb.WatchRunsRequest()) for n in range(watchers)]
+        for call in calls:
+            await anext(aiter(call))
+        ready.set()
+        await anyio.to_thread.run_sync(over.wait)
+
+    anyio.run(hold)
+
+
+@asynccontextmanager
+async def stalled(address: str, watchers: int) -> AsyncIterator[None]:
+    """So many watchers do not read inside the block."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, over = spawn.Event(), spawn.Event()
+    process = spawn.Process(target=stall, args=(address, watchers, ready, over))
+    process.start()
+    try:
+        assert await anyio.to_thread.run_sync(ready.wait, PATIENCE_SECONDS)
+        yield
+    finally:
+        over.set()
+        await anyio.to_thread.run_sync(process.join, 10)
+        process.kill()
+
+
+async def rest(process: int) -> None:
+    """Return once a process has nothing to do: those who do not read have been sent all that they have room for."""
+    used = -1.0
+    while (now := processor_seconds(process)) - used > 0.1:
+        used = now
+        await anyio.sleep(1)
+
+
+def processor_seconds(process: int) -> float:
+    """How long a process has kept a processor busy."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def seconds_of_work(client: Client, name: str) -> float:
+    """How long many runs take, some at a time."""
+    began = time.perf_counter()
+    numbers = iter(range(WORK))
+
+    async def work() -> None:
+        for number in numbers:
+            await client.run("busy", {"number": number}, run_id=f"{name}-{number}")
+
+    async with anyio.create_task_group() as group:
+        for _ in range(AT_ONCE):
+            group.start_soon(work)
+    return time.perf_counter() - began
+
+
+async def slowed(address: str, watchers: int, server: int) -> bool:
+    """Work with and without watchers that do not read, in turns; True if they cost no more than they may."""
+    alone: list[float] = []
+    beside: list[float] = []
+    grown: list[float] = []
+    async with Client(address) as client:
+        await seconds_of_work(client, "warm")
+        for number in range(ROUNDS):
+            alone.append(await seconds_of_work(client, f"alone-{number}"))
+            before = resident_mb(server)
+            async with stalled(address, watchers):
+                await rest(server)
+                beside.append(await seconds_of_work(client, f"beside-{number}"))
+                grown.append(resident_mb(server) - before)
+    ratio = median(one / other for one, other in zip(beside, alone, strict=True))
+    say(f"  {median(alone):.2f} s alone, {median(beside):.2f} s beside {watchers} of them: {ratio:.2f} times")
+    say(f"  the server grew by {max(grown):.0f} MB at most")
+    return ratio <= SLOWER_AT_MOST and max(grown) <= LARGER_AT_MOST_MB
+
+
+def say(text: str) -> None:
+    """Tell what was found."""
+    print(text, flush=True)  # noqa: T201
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--starts", type=int, default=600)
+    parser.add_argument("--watches", type=int, default=2_000)
+    parser.add_argument("--stalled", type=int, default=1_000)
+    given = parser.parse_args(arguments)
+    kept: dict[str, bool] = {}
+    with tempfile.TemporaryDirectory(prefix="loads-") as folder:
+        address = f"unix:{folder}/s"
+        with server_process(Path(folder), address) as process:
+            say(f"{given.starts} starts at once, then {given.watches} watches, from one process")
+            kept["crowd"] = anyio.run(crowd, address, given.starts, given.watches)
+            say(f"{given.stalled} watchers that do not read")
+            kept["stalled"] = anyio.run(slowed, address, given.stalled, process.pid)
+    missed: Any = [name for name, was in kept.items() if not was]
+    say(f"not kept: {', '.join(missed)}" if missed else "all was kept")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
