@@ -45,7 +45,9 @@ class StoreLock:
         """Take the lock, trying for `patience` seconds; whether it was to be had. Not reentrant. Raises OSError, and
         PlaceTakenError for what is no lock file."""
         if self._file is None:
-            self._file = open_own(self.path, os.O_RDWR | os.O_CREAT)
+            self._file = open_lock(self.path)
+        if self._file is None:
+            return True
         give_up_at = time.monotonic() + patience
         while not _try_lock(self._file, fcntl.LOCK_EX):
             if time.monotonic() >= give_up_at:
@@ -165,6 +167,20 @@ class KernelLocks:
 
     def _path(self, owner: str) -> Path:
         return self._folder / f"{owner}.lock"
+
+
+def open_lock(path: Path) -> int | None:
+    """Open a lock file, made if there is none. On a disk that may only be read it is one from when that was otherwise;
+    None if there is none, as nobody can write there."""
+    try:
+        return open_own(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    try:
+        return open_own(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
 
 
 def _try_lock(file: int, kind: int) -> bool:

@@ -7,7 +7,6 @@ the lock can be cancelled, and who waits too long is told which file to look at.
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 import threading
@@ -30,6 +29,7 @@ from anyio import (
 )
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from flujo.backends.disk_errors import FULL, disk_error
 from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
 from flujo.backends.urls import Durability, parse
@@ -187,8 +187,7 @@ class FileBackend(StateBackend):
         elif not is_there:
             raise StoreNotFoundError(self.url)
         else:
-            if not self._paths.kernels.exists():  # a backup may lack it
-                await self._in_thread(partial(layout.make_folders, self._paths), self._writing)
+            await self._in_thread(partial(layout.make_kernels, self._paths), self._writing)
             await self._in_thread(self._store.open, self._reading)
             await self._read(self._store.damaged)
 
@@ -488,9 +487,7 @@ class FileBackend(StateBackend):
         except OSError as error:
             if isinstance(error, FlujoError):
                 raise
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreFullError(self.url) from error
-            raise StoreError(self.url, str(error)) from error
+            raise disk_error(self.url, error) from error
 
     # -- what the calls above require -----------------------------------------------------------------------------
 
@@ -515,7 +512,7 @@ def _full_target(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, FlujoError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, FlujoError) or error.errno not in FULL:
             raise
         folder = quote(str(Path(target).expanduser().absolute().parent))
         hints = [f"free some space in {folder}, or: flujoctl db backup OTHER-PLACE"]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
+from flujo.backends.locks import open_lock
 from flujo.kernel.errors import StoreError, StoreExistsError
 from flujo.kernel.trust import open_own
 
@@ -47,8 +48,11 @@ class Hold:
 
     def take(self) -> None:
         """Keep them from now on."""
-        self._file = open_own(self._path, os.O_RDWR | os.O_CREAT)
-        fcntl.flock(self._file, fcntl.LOCK_SH)  # who asks for more than this holds the store lock, and does not wait
+        self._file = open_lock(self._path)
+        if self._file is not None:
+            fcntl.flock(
+                self._file, fcntl.LOCK_SH
+            )  # who asks for more than this holds the store lock, and does not wait
 
     def release(self) -> bool:
         """Keep nothing any more; whether anything was kept."""

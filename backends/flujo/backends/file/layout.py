@@ -20,6 +20,7 @@ name for a file stands there as a digest.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -185,6 +186,18 @@ def make_folders(paths: StorePaths) -> None:
     for folder in (paths.kernels, paths.definitions):
         _make_folder(folder)
         _require_real(paths, folder)
+
+
+def make_kernels(paths: StorePaths) -> None:
+    """Make the folder of lock files in a store that is there: a backup may lack it, and on a disk that may only be read
+    nobody needs it."""
+    if paths.kernels.exists():
+        return
+    try:
+        make_folders(paths)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
 
 
 def make_missing(folder: Path) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from flujo.backends.disk_errors import disk_error
 from flujo.backends.locks import KernelLocks, StoreLock
 from flujo.kernel.backend import StateBackend
 from flujo.kernel.checking import Severity, check
@@ -26,9 +27,7 @@ from flujo.kernel.errors import (
     CorruptStoreError,
     NewerStoreError,
     StoreBusyError,
-    StoreError,
     StoreExistsError,
-    StoreFullError,
     StoreInUseError,
     StoreNotFoundError,
 )
@@ -262,6 +261,4 @@ def _store_errors(store: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFullError(store) from error
-        raise StoreError(store, str(error)) from error
+        raise disk_error(store, error) from error

@@ -12,7 +12,6 @@ A caller without an event loop, as a command that lists runs, has a connection w
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import anyio
 
+from flujo.backends.disk_errors import FULL, disk_error
 from flujo.backends.urls import Durability
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -50,7 +50,10 @@ BUSY_SECONDS = 5.0
 """How long SQLite itself waits for a lock. Writers hold the store lock, so only a crash's recovery makes it wait."""
 
 
-_NEEDS_TO_WRITE = "make the file, its -wal and -shm and its folder writable for this user; reading needs that too"
+_NEEDS_TO_WRITE = (
+    "make the file, its -wal and -shm and its folder writable for this user; reading needs that too",
+    "on a disk that may only be read: copy the file, and its -wal if there is one, and name the copy with --store",
+)
 
 
 class Reader(Protocol):
@@ -235,9 +238,9 @@ def store_errors(store: str, lock: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _store_error(store, lock, error) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise _full(store, lock) from error
-        raise StoreError(store, str(error)) from error
+        raise disk_error(store, error) from error
 
 
 def kind_of(error: sqlite3.Error) -> int:
@@ -283,6 +286,6 @@ def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
         case sqlite3.SQLITE_NOTADB:
             return ForeignStoreError(store, "it is not an SQLite file")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
-            return StoreError(store, str(error), [_NEEDS_TO_WRITE])
+            return StoreError(store, str(error), _NEEDS_TO_WRITE)
         case _:
             return StoreError(store, str(error))
