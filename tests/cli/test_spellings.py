@@ -97,18 +97,19 @@ def test_a_parameter_that_is_not_declared_stays_with_its_run(folder: Path, flujo
     assert (folder / "seen").read_text() == "red\nred\n"
 
 
-def test_one_that_is_missing_fails_the_step_that_needs_it(folder: Path, flujoctl: Flujoctl) -> None:
+def test_one_that_is_missing_is_asked_for_before_the_first_step(folder: Path, flujoctl: Flujoctl) -> None:
     """`validate` has warned of it."""
     (folder / "w.yaml").write_text("name: w\nsteps: {a: {task: echo, inputs: {message: '{{ args.colour }}'}}}\n")
 
     validated = flujoctl("validate", "w.yaml")
-    failed = flujoctl("run", "w.yaml")
+    refused = flujoctl("run", "w.yaml")
 
     assert validated.code == 0
     assert "w.yaml:2:43: " in validated.out + validated.err
     assert "`colour` is not declared under `params`" in validated.out + validated.err
-    assert failed.code == 1
-    assert "colour" in failed.err
+    assert refused.code == 2
+    assert "colour: has no value and no default: give one" in refused.err
+    assert flujoctl("run", "w.yaml", "colour=red").code == 0
 
 
 def test_a_step_returns_what_its_outputs_say(folder: Path, flujoctl: Flujoctl) -> None:

@@ -225,7 +225,11 @@ def describe(error: BaseException, file: str, left: "list[int] | None" = None) -
     """Return {types, message, line} of an error, the `members` of a group, and the `cause` it was raised from."""
     if left is None:
         left = [MOST_ERRORS]
-        sys.__excepthook__(type(error), error, from_code(error, file))
+        whole, error.__traceback__ = error.__traceback__, from_code(error, file)
+        sys.__excepthook__(
+            type(error), error, None
+        )  # which shows the traceback that an error has, whatever it is given
+        error.__traceback__ = whole
     left[0] -= 1
     lines = [error.lineno] if isinstance(error, SyntaxError) and error.filename == file else []
     lines += [part.tb_lineno for part in parts(error) if part.tb_frame.f_code.co_filename == file]
