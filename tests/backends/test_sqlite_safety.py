@@ -411,6 +411,22 @@ async def test_a_damaged_request_is_in_nobodys_way(open_store: Open, path: Path)
     assert [problem.run_id for problem in await store.integrity()] == ["a"]
 
 
+async def test_a_store_that_does_not_say_which_it_is_is_damaged(open_store: Open, path: Path) -> None:
+    """Whoever asks is told, a check names it, and runs can be read all the same."""
+    store = await open_store("one")
+    await create(store, creation("a"))
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("DELETE FROM store")
+        shell.commit()
+
+    with pytest.raises(CorruptStoreError, match="which tells it from every other store"):
+        await store.identity()
+    assert [problem.text for problem in await store.integrity()] == [
+        "the row which tells it from every other store is missing"
+    ]
+    assert (await store.load("a")).run_id == "a"
+
+
 # -- network file systems -----------------------------------------------------------------------------------------
 
 MOUNTS = r"""

@@ -65,3 +65,22 @@ def test_a_store_that_was_moved_or_renamed_has_its_own_files(
     monkeypatch.chdir(place)
 
     assert "is a copy" not in flujoctl("inspect", "r").err
+
+
+def test_a_new_run_says_that_it_works_among_files_of_an_earlier_one(folder: Path, flujoctl: Flujoctl) -> None:
+    """The store was replaced by an older copy, which knows nothing of the run; its files are left, and named."""
+    (folder / "work.yaml").write_text("name: w\nsteps: [{name: s, task: shell, inputs: {command: touch made}}]\n")
+    said = f"the workspace {folder}/.flujo/workspaces/r holds files of an earlier run with this id"
+    assert flujoctl("run", "work.yaml", "--id", "other").code == 0
+    assert flujoctl("db", "backup", "copy.db").code == 0
+    first = flujoctl("run", "work.yaml", "--id", "r")
+    attached = flujoctl("run", "work.yaml", "--id", "r")
+    assert flujoctl("db", "restore", "copy.db", "--force").code == 0
+
+    second = flujoctl("run", "work.yaml", "--id", "r")
+    elsewhere = flujoctl("run", "work.yaml", "--id", "mine", "--workspace", str(folder))
+
+    assert said not in first.err
+    assert said not in attached.err
+    assert said in second.err
+    assert "holds files" not in elsewhere.err

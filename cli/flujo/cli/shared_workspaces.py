@@ -10,7 +10,30 @@ from flujo.kernel import WorkflowState
 from flujo.kernel.backend import other_owner
 
 from .session import Session
-from .target import ServerTarget
+from .target import ServerTarget, StoreTarget
+
+
+def holds_files(session: Session, run_id: str) -> bool:
+    """True if the folder that a new run with this id would work in has files already. The disk of a server is its
+    own."""
+    target = session.target
+    if isinstance(target, ServerTarget):
+        return False
+    try:
+        return any((target.workspaces / run_id).iterdir())
+    except (OSError, ValueError):
+        return False
+
+
+def note_earlier_files(session: Session, state: WorkflowState) -> None:
+    """Say that a run which has just begun works among files that are not its own: its store was replaced by an older
+    copy, or removed, and another run had this id before."""
+    workspace, target = state.environment.get("workspace"), session.target
+    if isinstance(target, StoreTarget) and workspace == str((target.workspaces / state.run_id).absolute()):
+        session.note(
+            f"the workspace {workspace} holds files of an earlier run with this id, and its log what that one printed; "
+            "they are left there"
+        )
 
 
 def note_shared_workspace(session: Session, state: WorkflowState) -> None:

@@ -50,9 +50,8 @@ class Hold:
         """Keep them from now on."""
         self._file = open_lock(self._path)
         if self._file is not None:
-            fcntl.flock(
-                self._file, fcntl.LOCK_SH
-            )  # who asks for more than this holds the store lock, and does not wait
+            # Who asks for more than this holds the store lock, and does not wait.
+            fcntl.flock(self._file, fcntl.LOCK_SH)
 
     def release(self) -> bool:
         """Keep nothing any more; whether anything was kept."""

@@ -86,3 +86,7 @@ WHERE NOT EXISTS (SELECT 1 FROM events WHERE events.blob = blobs.digest);
 SELECT NULL, 'the counter of ' || name || ' is behind'
 FROM sqlite_sequence
 WHERE (name = 'events' AND seq < (SELECT max(pos) FROM events)) OR (name = 'inbox' AND seq < (SELECT max(id) FROM inbox));
+
+-- One row says which store this is.
+SELECT NULL, 'the row which tells it from every other store is missing'
+WHERE NOT EXISTS (SELECT 1 FROM store);

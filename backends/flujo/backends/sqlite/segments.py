@@ -12,6 +12,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from .checksums import DamagedRow
+
 SIZE = 4_096
 """Events per segment, about: 60 kB of the index, and an entry in `run_segments` for every forty events of each of a
 hundred runs."""
@@ -24,9 +26,11 @@ BEGINS_AT = "coalesce((SELECT segment FROM run_segments WHERE run = ? AND seq <=
 
 
 def identity(connection: sqlite3.Connection) -> str:
-    """Return what tells this store, and the order of its events, from every other."""
-    (found,) = connection.execute("SELECT identity FROM store").fetchone()
-    return str(found)
+    """Return what tells this store, and the order of its events, from every other; raises DamagedRow."""
+    found = connection.execute("SELECT identity FROM store").fetchone()
+    if found is None:
+        raise DamagedRow("the row which tells it from every other store is missing")
+    return str(found[0])
 
 
 def last_position(connection: sqlite3.Connection) -> int:

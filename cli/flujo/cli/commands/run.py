@@ -18,6 +18,7 @@ from flujo.cli.output import emit
 from flujo.cli.previewing import preview_lines
 from flujo.cli.resume_run import resume_run
 from flujo.cli.session import Session, declare, run_async
+from flujo.cli.shared_workspaces import holds_files, note_earlier_files
 from flujo.cli.target import ServerTarget, is_shared
 from flujo.kernel import Kernel, RunHandle, Runs, Workflow
 from flujo.kernel.api import ResumeOptions
@@ -159,6 +160,7 @@ def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
 
     async def begin(runs: Runs) -> RunHandle:
         flow, skip_steps, start_from = request.choice
+        has_files = holds_files(session, run_id)
         start = runs.submit if detached and isinstance(runs, Kernel) else runs.start
         handle = await start(
             request.workflow,
@@ -172,6 +174,8 @@ def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
         if not handle.created:
             status = (await handle.inspect()).status
             session.note(f"run {run_id} exists already and is {status}: attached to it, nothing new was started")
+        elif has_files:
+            note_earlier_files(session, await handle.inspect())
         return handle
 
     if detached:
