@@ -670,6 +670,18 @@ async def test_a_cursor_beyond_the_last_event_is_refused(through: Through) -> No
         assert [(each.value.after_seq, each.value.last_seq) for each in (read, watched)] == [(9, 4), (9, 4)]
 
 
+@pytest.mark.parametrize("seq", [-1, 2**64])
+async def test_nothing_begins_behind_what_is_no_event(seq: int, through: Through) -> None:
+    """A number below 0 does not count from the end, and one that no store can hold is refused by name."""
+    async with through(Harness().kernel(*FLOWS)) as runs:
+        await runs.run("doubling", run_id="r")
+
+        with pytest.raises(InvalidNameError, match="event number"):
+            await runs.events("r", seq)
+        with pytest.raises(InvalidNameError, match="event number"):
+            await collect(runs.watch("r", seq))
+
+
 async def test_a_watch_shows_what_is_stored_and_then_what_happens(through: Through) -> None:
     """Events come as they are made, each once and in order, until the run is final."""
     async with through(Harness().kernel(*FLOWS)) as runs:

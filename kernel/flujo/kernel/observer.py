@@ -19,7 +19,6 @@ from .durations import MICROSECONDS, Duration, parse_duration
 from .errors import (
     CorruptStoreError,
     CursorError,
-    InvalidNameError,
     RunDeletedError,
     RunFinishedError,
     RunInterrupted,
@@ -51,7 +50,7 @@ from .principals import principal
 from .store.asking import Asked, RequestOptions
 from .store.backend import StateBackend
 from .store.deletion import Deletion
-from .store.filters import RunQuery, check_limit, check_text
+from .store.filters import RunQuery, check_after_seq, check_limit, check_text
 from .store.following import Followed, Following, RunChooser, RunEvent, WatchQuery, check_types
 from .store.listing import RunLists
 from .store.overlaps import ahead_of
@@ -287,8 +286,7 @@ class Observer:
         """Return up to `limit` stored events after `after_seq`; raises RunNotFoundError, RunReplacedError,
         CursorError."""
         check_limit(limit)
-        if isinstance(after_seq, bool) or not isinstance(after_seq, int):
-            raise InvalidNameError("event number", after_seq, "a whole number, as events have in `seq`")
+        check_after_seq(after_seq)
         summary = await self.backend.load(run_id)
         if uid is not None and summary.uid != uid:
             raise RunReplacedError(run_id)
@@ -315,6 +313,7 @@ class Observer:
         """Yield the same in batches of up to 64 events, with an empty one whenever nothing has happened for
         `idle_seconds`. The first one brings the run as it stands, the last one the run as it ended."""
         self._require_here()
+        check_after_seq(after_seq)
         summary = await self._watched(run_id, uid)
         if after_seq > summary.seq:
             raise CursorError(run_id, after_seq, summary.seq)

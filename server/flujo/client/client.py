@@ -51,6 +51,7 @@ from flujo.kernel.backend import (
     Page,
     RunQuery,
     RunSummary,
+    check_after_seq,
     check_limit,
     check_order,
     check_text,
@@ -341,6 +342,7 @@ class Client(ManyRuns, StoreKeeping):
     ) -> Sequence[Event]:
         """Return stored events, as Kernel.events does."""
         check_limit(limit)
+        check_after_seq(after_seq)
         uid, store = await self._uid_for(run_id, after_seq, uid), ""
         found: list[Event] = []
         while len(found) < limit:
@@ -361,6 +363,7 @@ class Client(ManyRuns, StoreKeeping):
 
         Raises ServerUnreachableError when no server answers again in time."""
         deadline = ReconnectDeadline(self._reconnect_seconds)
+        check_after_seq(after_seq)
         uid = await self._uid_for(run_id, after_seq, uid)
         silence = SILENCE_SECONDS
         store = ""

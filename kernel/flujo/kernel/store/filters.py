@@ -150,6 +150,13 @@ def check_limit(limit: int) -> int:
     return limit
 
 
+def check_after_seq(seq: int) -> int:
+    """Return the number of the event to begin behind, 0 for the first; raises InvalidNameError for what is none."""
+    if isinstance(seq, bool) or not isinstance(seq, int) or not 0 <= seq <= _LARGEST:
+        raise InvalidNameError("event number", seq, "a whole number from 0 on, as events have in `seq`")
+    return seq
+
+
 def check_text(what: str, text: str | None, limit: int = MAX_TEXT) -> str | None:
     """Return the text itself; raises InvalidValueError for what is no text, and for one that UTF-8 cannot hold, and so
     neither a journal nor a call; InvalidNameError for one of more than `limit` bytes, or with a NUL in it."""
