@@ -375,8 +375,8 @@ class Observer:
         begin = await self._following.begin(cursor, from_now=from_now)
         yield Followed((), str(begin))
         async with aclosing(self._following.follow(begin, chosen, kinds, idle_seconds)) as pieces:
-            async for piece in pieces:
-                yield piece
+            while True:
+                yield await anext(pieces)  # it has no end; in no variable, so that nothing is held while nobody reads
 
     async def _watched(self, run_id: str, uid: str | None) -> RunSummary:
         """Return the run whose life `uid` is being watched, or with None whatever run has this id."""

@@ -58,14 +58,16 @@ SERVICES = (
 )
 
 MAX_PENDING_CALLS = 20_000
+PENDING_SECONDS = 3600  # clients have deadlines of their own
 
 OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # A crowd waits for the guard. By default gRPC cancels some of the calls that come while a thousand wait, and tells
-    # their clients nothing (test_a_crowd_is_answered_or_refused_by_name).
+    # A crowd waits for the guard. By default gRPC cancels some of the calls that come while a thousand wait, and those
+    # that have waited for 30 s, without a word to their clients (test_a_crowd_is_answered_or_refused_by_name).
     ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+    ("grpc.server_max_unrequested_time_in_server", PENDING_SECONDS),
     ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", PING_TIMEOUT_SECONDS * 1000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, cast
@@ -46,9 +47,12 @@ async def watch_runs(
         cursor = begin.cursor
         try:
             while (piece := await unless_closing(lambda: anext(pieces, None))) is not None:
-                for message in _messages(piece, payloads):
-                    yield message
-                cursor = piece.cursor
+                messages, cursor = deque(_messages(piece, payloads)), piece.cursor
+                del (
+                    piece
+                )  # a client that does not read holds the messages that it has not taken, and not the events too
+                while messages:
+                    yield messages.popleft()
         except ServerStoppingError:
             yield _bookmark(cursor)  # whoever comes back begins behind what was looked at, wanted or not
             raise

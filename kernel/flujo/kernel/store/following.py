@@ -198,11 +198,15 @@ class Following:
                 changes = await self._backend.changes(position, BATCH)
                 found = [event for change in changes if (event := await runs.event(change, types)) is not None]
                 position = changes[-1].position if changes else position
+                has_more = len(changes) == BATCH
+                del changes  # a watcher that does not read for long holds nothing that it has not been given
                 is_silent = idle_seconds is not None and self._clock.now() - said_at >= idle_seconds * MICROSECONDS
                 if found or is_silent:
-                    yield Followed(found, str(Cursor(begin.store, position)))
+                    ready = [Followed(found, str(Cursor(begin.store, position)))]
+                    del found
+                    yield ready.pop()
                     said_at = self._clock.now()
-                if len(changes) < BATCH:
+                if not has_more:
                     await self._wait(changed, said_at, idle_seconds)
         finally:
             self._watchers -= 1
