@@ -245,10 +245,11 @@ async def test_a_repeated_signal_goes_with_the_end_as_well() -> None:
         await kernel.start(ending, run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.signal("r", "more", 1, request_id="once")
+        more = harness.journal("r")[-1].fact
+        assert isinstance(more, SignalReceived)
 
         async def repeat() -> None:
-            fact = SignalReceived("more", "1", request=harness.journal("r")[-2].fact.request)  # type: ignore[union-attr]
-            await post(other.backend, "r", fact, harness.clock.now())
+            await post(other.backend, "r", more, harness.clock.now())
 
         backend.request = repeat
         await kernel.signal("r", "end")
