@@ -427,6 +427,25 @@ async def test_a_store_that_does_not_say_which_it_is_is_damaged(open_store: Open
     assert (await store.load("a")).run_id == "a"
 
 
+async def test_a_run_that_an_index_has_lost_is_not_taken_for_deleted(open_store: Open, path: Path) -> None:
+    """Its owner is told of the damage; it would be fenced without a word, and who waits for it would wait for ever."""
+    store = await open_store("one")
+    (run,) = await create(store, creation("a"))
+    await store.close()
+    with closing(sqlite3.connect(path)) as shell:
+        roots = dict(shell.execute("SELECT name, rootpage FROM sqlite_schema WHERE type = 'index'").fetchall())
+    data = bytearray(path.read_bytes())
+    lost, other = ((roots[name] - 1) * 4096 for name in ("sqlite_autoindex_runs_1", "runs_by_workflow"))
+    data[lost : lost + 4096], data[other : other + 4096] = data[other : other + 4096], data[lost : lost + 4096]
+    path.write_bytes(data)
+    store = await open_store("two")
+    claimed = await store.claim("a")
+
+    with pytest.raises(CorruptStoreError, match="the index of uids has no entry of run 'a'"):
+        await store.append([following(claimed)])
+    assert run.uid == claimed.uid
+
+
 # -- network file systems -----------------------------------------------------------------------------------------
 
 MOUNTS = r"""

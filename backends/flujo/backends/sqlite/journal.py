@@ -257,10 +257,15 @@ class Journal:
 
 
 def _refusals(commits: Sequence[Commit], connection: sqlite3.Connection) -> dict[str, Refused]:
-    """Return why each of these commits to runs was not made."""
+    """Return why each of these commits to runs was not made. Raises DamagedRow for a run that is there and is not found
+    by its uid: whoever commits to it would take it for deleted, and wait for it for ever."""
     query = "SELECT uid, token, seq FROM runs WHERE uid IN (SELECT value FROM json_each(?))"
     rows = connection.execute(query, (json.dumps([commit.uid for commit in commits]),)).fetchall()
     stored = {row[0]: row for row in rows}
+    for commit in commits:
+        query = "SELECT 1 FROM runs WHERE run_id = ? COLLATE NOCASE AND +uid = ?"
+        if commit.uid not in stored and connection.execute(query, (commit.run_id, commit.uid)).fetchone():
+            raise checksums.DamagedRow(f"the index of uids has no entry of run {commit.run_id!r}", commit.run_id)
     return {commit.uid: refusal(stored.get(commit.uid), commit) for commit in commits}
 
 
