@@ -151,8 +151,9 @@ def check_limit(limit: int) -> int:
 
 
 def check_after_seq(seq: int) -> int:
-    """Return the number of the event to begin behind, 0 for the first; raises InvalidNameError for what is none."""
-    if isinstance(seq, bool) or not isinstance(seq, int) or not 0 <= seq <= _LARGEST:
+    """Return the number of the event to begin behind, 0 for the first; raises InvalidNameError for what no call can
+    hold."""
+    if isinstance(seq, bool) or not isinstance(seq, int) or not 0 <= seq < 2**64:
         raise InvalidNameError("event number", seq, "a whole number from 0 on, as events have in `seq`")
     return seq
 
