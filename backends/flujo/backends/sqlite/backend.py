@@ -436,11 +436,14 @@ class SQLiteBackend(StateBackend):
     async def list(
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
     ) -> Page:
-        below = page_position(await self.identity(), filter, order, page) if page is not None else None
-        runs = await self._read(partial(listing.read_page, filter, order, limit + 1, below))
-        if len(runs) <= limit:
-            return Page(runs[:limit], None)
-        return Page(runs[:limit], page_token(await self.identity(), filter, order, runs[limit - 1]))
+        def read(connection: sqlite3.Connection) -> Page:
+            below = page_position(segments.identity(connection), filter, order, page) if page is not None else None
+            runs = listing.read_page(filter, order, limit + 1, below, connection)
+            if len(runs) <= limit:
+                return Page(runs, None)
+            return Page(runs[:limit], page_token(segments.identity(connection), filter, order, runs[limit - 1]))
+
+        return await self._read(read)
 
     async def due(self, instant: int, limit: int) -> Due:
         owner = self._require_owner()
