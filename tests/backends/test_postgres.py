@@ -644,12 +644,13 @@ async def test_every_kind_of_damage_is_found(url: str, scar: str) -> None:
 async def test_a_damaged_request_is_in_nobodys_way(url: str) -> None:
     """A kernel takes what was asked of other runs, and the damaged request stays for a check to name."""
     async with opened(url, "one") as one:
-        await one.append([creation("a"), creation("b")])
+        commits = [creation("a"), creation("b")]
+        await one.append(commits)
         for run_id in ("a", "b"):
             await one.post(run_id, Request("signal", "{}", 1))
         await sql(url, "UPDATE @.inbox SET body = '[]' WHERE id = (SELECT min(id) FROM @.inbox)")
 
-        assert [posted.uid for posted in await one.take()] == [creation("b").uid]
+        assert [posted.uid for posted in await one.take()] == [commits[1].uid]
         assert [problem.run_id for problem in await one.integrity()] == ["a"]
 
 

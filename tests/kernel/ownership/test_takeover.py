@@ -18,10 +18,21 @@ from anyio.lowlevel import checkpoint
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Kernel, RunFailed, RunInterrupted, RunPaused, workflow
 from flujo.kernel.backend import RunSummary
-from flujo.kernel.errors import CorruptStoreError, StoreError
+from flujo.kernel.errors import CorruptStoreError, RunActiveError, StoreError
 from flujo.kernel.ownership import recovery
 from kernel.flows import double, doubling, stuck, waiting
-from kernel.harness import Counter, Harness, JumpingClock, ManualClock, crash, recorded, settled, until, usurp
+from kernel.harness import (
+    Counter,
+    GatedBackend,
+    Harness,
+    JumpingClock,
+    ManualClock,
+    crash,
+    recorded,
+    settled,
+    until,
+    usurp,
+)
 
 
 async def test_opening_a_kernel_recovers_interrupted_runs() -> None:
@@ -559,3 +570,43 @@ async def test_a_run_whose_store_has_forgotten_events_goes_on_from_what_is_there
     assert len(result) == 1 + 2 * signals
     assert [event.seq for event in harness.journal("r")] == list(range(1, len(harness.journal("r")) + 1))
     assert "has forgotten events" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ask", "type"),
+    [
+        (lambda kernel: kernel.cancel("r"), "run_cancelled"),
+        (lambda kernel: kernel.pause("r"), "run_paused"),
+        (lambda kernel: kernel.set_variable("r", "colour", "red"), "variable_set"),
+        (lambda kernel: kernel.skip("r", "go"), "step_skipped"),
+        (lambda kernel: kernel.resume("r"), "run_resumed"),
+    ],
+    ids=["cancel", "pause", "set_variable", "skip", "resume"],
+)
+async def test_nothing_is_acknowledged_that_was_refused_since(
+    ask: Callable[[Kernel], Awaitable[object]], type: str
+) -> None:
+    """A kernel claims a run to record a request, and is stopped until another one has taken it for dead and claimed the
+    run: what was refused then is either recorded at the next look, or told to be in the hands of another."""
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel:
+        await kernel.start(waiting, run_id="r")
+        await until(kernel, "r", "step_waiting")
+
+    backend = GatedBackend(harness.store)
+    async with harness.kernel(waiting, backend=backend, recover=False) as kernel, anyio.create_task_group() as group:
+        backend.close_gate()
+        refused: list[RunActiveError] = []
+
+        async def asking() -> None:
+            try:
+                await ask(kernel)
+            except RunActiveError as error:
+                refused.append(error)
+
+        group.start_soon(asking)
+        await backend.waiting.wait()
+        usurp(harness, "r")
+        backend.gate.set()
+
+    assert refused or type in harness.types("r")

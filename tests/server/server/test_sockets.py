@@ -11,7 +11,7 @@ import pytest
 
 from flujo.client import Client
 from flujo.client.addresses import ServerAddress
-from flujo.kernel.errors import AddressInUseError, InvalidAddressError
+from flujo.kernel.errors import AddressInUseError, InvalidAddressError, PlaceTakenError
 from flujo.server import serve
 from flujo.server.sockets import claimed
 from kernel.harness import Harness
@@ -142,11 +142,11 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_address(folder: Path) -
         raise AssertionError("it is ours")
 
 
-def test_a_lock_that_cannot_be_opened_is_an_error_of_the_address(folder: Path, address: str) -> None:
+def test_what_is_no_lock_is_named_and_left_alone(folder: Path, address: str) -> None:
     """There is a folder in its place."""
     (folder / "s.lock").mkdir()
 
-    with pytest.raises(InvalidAddressError, match="lock file"), claimed(ServerAddress.parse(address)):
+    with pytest.raises(PlaceTakenError, match=r"s\.lock is a folder"), claimed(ServerAddress.parse(address)):
         raise AssertionError("it is ours")
 
 

@@ -294,6 +294,8 @@ class Takeover:
             await self._give_up(claimed)
             await self._require_alone(state, chosen)
             await self._resume(run_id, asked, request, only_paused)
+        else:
+            await self._require_recorded(batch, claimed)
 
     async def _require_alone(self, state: WorkflowState, chosen: Workflow) -> None:
         """Raise RunOverlapError if a run that has ended is not to go on beside another one of its workflow."""
@@ -340,7 +342,7 @@ class Takeover:
                 batch = run.record(fact)
             batch = await self._record_late(run) or batch
             if batch is not None:
-                await batch.durable()
+                await self._require_recorded(batch, claimed)
         await self._give_up(claimed)
 
     # -- ending -------------------------------------------------------------------------------------------------
@@ -381,7 +383,7 @@ class Takeover:
             posts = [posted for posted in await self._backend.take() if posted.id not in taken]
             batch = self._go_on(run, facts, posts, taken=taken)
         assert batch is not None
-        await batch.durable()
+        await self._require_recorded(batch, claimed)
         # Before the answer: this process may end with it, and no other one need know the workflow of a child.
         await self._cancel_children(claimed, given_up(state))
         return cancel_answer(state)
@@ -484,6 +486,13 @@ class Takeover:
         self._driver.drive(run, batch)
         self._inbox.answer(posts)
         return batch
+
+    async def _require_recorded(self, batch: Batch, claimed: RunSummary) -> None:
+        """Return once a batch is durable. Raises RunActiveError if it was refused for a run that we had claimed: this
+        process was stopped so long meanwhile that another one has taken the run (tests/simulation/test_found.py)."""
+        await batch.durable()
+        if claimed.uid in batch.refused:
+            raise RunActiveError(claimed.run_id, (await self._backend.load(claimed.run_id)).owner or "")
 
     async def _claim(self, run_id: str) -> RunSummary:
         """As StateBackend.claim. An error may mean that the run is ours all the same; then it is given up again, or
