@@ -67,7 +67,7 @@ proto-clients: $(VENV)/.dev ## generate the code of the clients whose tools are 
 clients: $(VENV)/.dev ## build, check and try the clients in all languages, or: make clients ARGS='go --over unix'
 	$(BIN)/python clients/build.py $(ARGS)
 
-bench: $(VENV)/.dev ## measure everything in about ten minutes, and write it to docs/performance.md; or: make bench ARGS=throughput
+bench: $(VENV)/.dev ## measure everything in about six minutes, and write it to docs/performance.md; or: make bench ARGS=throughput
 	$(BIN)/pip install --quiet --disable-pip-version-check uvloop
 	$(BIN)/python bench/everything.py $(ARGS)
 

@@ -69,7 +69,7 @@ def main() -> None:
             start = f", starting Python {1e6 * interpreter_seconds():.0f} us" if task == "python_code" else ""
             print(f"{task}: {few} us per item of {FEW}, {many} us of {MANY}{start}")
         report.figure(f"an item of {task} in {MANY}, times one in {FEW}", statistics.median(walls))
-        report.figure("  of processor time", statistics.median(processors))
+        report.figure(f"the same of {task}, in processor time", statistics.median(processors))
 
 
 if __name__ == "__main__":

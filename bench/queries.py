@@ -111,7 +111,7 @@ async def answer(what: str, ask: Callable[[], Awaitable[object]], limit: float, 
     at_work = time.process_time()
     took = await seconds(ask)
     print(f"{what}: {time.process_time() - at_work:.2f} s of a processor")
-    report.figure("  seconds", took, limit)
+    report.figure(what, took, limit, " s")
 
 
 async def compare(backend: StateBackend, connection: sqlite3.Connection, query: Query, report: Report) -> None:
@@ -129,7 +129,7 @@ async def compare(backend: StateBackend, connection: sqlite3.Connection, query: 
     if list(page.runs) != [RunSummary(*row) for row in rows[:PAGE]]:
         raise AssertionError(f"the page of {query.name} is another one than SQL gives")
     print(f"{query.name}: {1e6 * median(through):.0f} us, raw {1e6 * median(raw):.0f} us for {len(page.runs)} runs")
-    report.figure("  times raw", median(through) / median(raw), SHARE_LIMIT)
+    report.figure(f"the first page of {query.name}, times raw", median(through) / median(raw), SHARE_LIMIT)
 
 
 async def turn_pages(backend: StateBackend, report: Report) -> None:

@@ -37,6 +37,7 @@ class ShiftedClock(SystemClock):
     LONGEST_NAP = 0.1
 
     def __init__(self) -> None:
+        super().__init__()
         self.shift = 0
 
     def now(self) -> int:
