@@ -15,7 +15,7 @@ from flujo.kernel.errors import RunFinishedError
 from flujo.kernel.events import CancelRequested, SignalReceived
 from flujo.kernel.store.reading import post
 from kernel.flows import waiting
-from kernel.harness import Harness, crash, recorded, until
+from kernel.harness import Harness, crash, recorded, until, usurp
 
 ENDS = ("run_completed", "run_failed", "run_cancelled")
 
@@ -125,6 +125,29 @@ async def test_a_late_signal_is_taken_by_the_next_life_of_the_run() -> None:
 
         await kernel.resume("r")
         assert await kernel.result("r") == 7
+
+
+async def test_what_came_late_is_left_to_who_has_claimed_the_run_since() -> None:
+    """Another kernel resumes the run right behind its end, and takes what lies in the inbox: nobody else records it."""
+    harness = Harness()
+
+    class Claimed(Late):
+        async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
+            refused = await super().append(commits)
+            if any(row.type in ENDS for each in commits for row in each.rows):
+                usurp(harness, "r")
+            return refused
+
+    backend = Claimed(harness.store)
+    async with harness.kernel(ending, backend=backend) as kernel, harness.kernel(recover=False) as other:
+        await kernel.start(ending, {"fails": True}, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        backend.request = lambda: other.signal("r", "late", 1)
+        await kernel.signal("r", "end")
+        await recorded(harness, "r", "run_failed")
+
+    assert harness.types("r")[-1] == "run_failed"
+    assert [each.request.kind for each in harness.store.inbox.values()] == ["signal"]
 
 
 async def test_a_late_variable_is_recorded_as_well() -> None:

@@ -419,7 +419,7 @@ class Takeover:
         # Not claimed: whoever resumes the run just now must not find an owner. A commit to a run without one is refused
         # as soon as somebody has claimed it, and then that owner takes what lies in the inbox.
         summary = await self._backend.load(run_id)
-        if summary.uid != uid:
+        if summary.uid != uid or summary.owner is not None:
             return
         if summary.status == RunStatus.PAUSED:
             await self._end_paused(run_id, uid)
