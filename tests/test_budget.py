@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sqlite3
 import sys
 import tomllib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -121,6 +122,15 @@ class Work(NamedTuple):
         """What each further step of a longer piece of work costs."""
         counts = zip(self._fields, self, longer, strict=True)
         return {f"{name}_per_step": (there - here) / steps for name, here, there in counts}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_logged() -> Iterator[None]:
+    """A line of the log for each event costs more than the step: a test before, in the same process, may have asked for
+    them."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 async def work_of(runs: int, steps: int) -> Work:
