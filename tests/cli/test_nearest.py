@@ -45,10 +45,13 @@ def test_an_unknown_command_is_answered_with_the_nearest(
     assert ended.err.splitlines()[1:] == [f"try: flujoctl {way_on}"]
 
 
+@pytest.mark.parametrize("options", [(), ("-q",), ("--store", "sqlite:x.db")])
 @pytest.mark.parametrize("group", ["db", "token", "lens"])
-def test_a_group_without_a_command_names_its_commands_in_one_line(group: str, flujoctl: Flujoctl) -> None:
+def test_a_group_without_a_command_names_its_commands_in_one_line(
+    group: str, options: tuple[str, ...], flujoctl: Flujoctl
+) -> None:
     """And not its whole help, run together."""
-    ended = flujoctl(group)
+    ended = flujoctl(group, *options)
 
     message, way_on = ended.err.splitlines()
     assert (ended.code, ended.out) == (2, "")

@@ -18,6 +18,9 @@ class Group(click.Group):
         super().__init__(
             name,
             params=shared_options(),
+            callback=_require_command,
+            subcommand_metavar="COMMAND [ARGS]...",
+            invoke_without_command=True,  # or click says "Missing command." of one with options
             no_args_is_help=False,  # or the help would be taken for the message of an error
             help=help,
             short_help=short_help,
@@ -25,18 +28,20 @@ class Group(click.Group):
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args and not ctx.resilient_parsing:
-            known = ", ".join(self.list_commands(ctx))
-            raise click.UsageError(f"`{ctx.command_path}` needs one of its commands: {known}", ctx)
-        return super().parse_args(ctx, args)
-
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             refuse_unknown(ctx, args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
+
+
+@click.pass_context
+def _require_command(ctx: click.Context, /, **_: object) -> None:
+    group = ctx.command
+    if ctx.invoked_subcommand is None and isinstance(group, click.Group):
+        known = ", ".join(group.list_commands(ctx))
+        raise click.UsageError(f"`{ctx.command_path}` needs one of its commands: {known}", ctx)
 
 
 class CommandGroup(Group):
