@@ -117,6 +117,11 @@ _hosts: ContextVar[tuple[_Host, ...]] = ContextVar("flujo_hosts", default=())
 """Of which openings the running task is a part."""
 
 
+def is_inside() -> bool:
+    """True in a task of something that is open here, such as that of a program in its kernel."""
+    return bool(_hosts.get())
+
+
 class _Host:
     """The task in which one opening lives, from its making on."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -175,6 +176,20 @@ def _cancel_next_turn(scope: anyio.CancelScope) -> None:
         next_turn.cancel()
 
 
+def context_of_callbacks() -> Context:
+    """Return a copy of the context in which anyio finds the running event loop outside of its tasks as well.
+
+    Where sniffio is installed anyio asks that, which goes by the running task, or by a variable: that is set by
+    `anyio.run`, and not by `asyncio.run`."""
+    context = copy_context()
+    if is_asyncio():
+        with suppress(ImportError):
+            from sniffio import current_async_library_cvar
+
+            context.run(current_async_library_cvar.set, "asyncio")
+    return context
+
+
 def from_any_thread() -> Callable[[Callable[[], None]], None]:
     """Return a function that has the running event loop call another function soon, from whatever thread it is called,
     in the order of the calls. It does nothing once the loop is closed."""
@@ -184,7 +199,8 @@ def from_any_thread() -> Callable[[Callable[[], None]], None]:
         import trio
 
         return _unless_over(trio.lowlevel.current_trio_token().run_sync_soon, trio.RunFinishedError)
-    return _unless_over(loop.call_soon_threadsafe, RuntimeError)
+    # Not in the context of the thread that calls.
+    return _unless_over(partial(loop.call_soon_threadsafe, context=context_of_callbacks()), RuntimeError)
 
 
 def _unless_over(call_soon: Callable[..., Any], over: type[Exception]) -> Callable[[Callable[[], None]], None]:

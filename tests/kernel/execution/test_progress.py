@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import multiprocessing
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -255,6 +259,58 @@ async def test_a_thread_that_a_body_has_made_reports_as_well(is_async: bool) -> 
     assert reports(harness) == [("it", 1)]
 
 
+@pytest.mark.parametrize("place", ["a plain def", "a thread of its own", "a callback of the loop", "a loop of its own"])
+def test_a_report_that_is_kept_is_recorded_in_time_under_asyncio_run(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unlike `anyio.run`, it tells anyio of its loop in tasks only: what comes from elsewhere finds it all the same."""
+    harness = Harness()
+    go_on = threading.Event()
+
+    def report(attempt: Attempt) -> None:
+        attempt.progress(1, 9)
+        attempt.progress(2, 9)  # in the same second: kept for the next
+
+    async def report_in_a_task(attempt: Attempt) -> None:
+        report(attempt)
+
+    def plain_body() -> None:
+        attempt = current_attempt()
+        if place == "a thread of its own":
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(report, attempt).result()
+        elif place == "a loop of its own":
+            asyncio.run(report_in_a_task(attempt))
+        else:
+            report(attempt)
+        assert go_on.wait(30)
+
+    async def body() -> None:
+        asyncio.get_running_loop().call_soon(report, current_attempt())
+        assert await asyncio.to_thread(go_on.wait, 30)
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(body if place == "a callback of the loop" else plain_body, name="it")
+
+    async def main() -> None:
+        async with harness.kernel(program) as kernel:
+            run = await kernel.start(program, run_id="r")
+            try:
+                with anyio.fail_after(5):
+                    await harness.clock.asleep(1)
+                    harness.clock.advance(1)
+                    await recorded(harness, "r", "progress_reported", 2)
+            finally:
+                go_on.set()
+            await run.result()
+
+    asyncio.run(main())
+
+    assert reports(harness) == [("it", 1), ("it", 2)]
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+
+
 async def test_a_thread_that_was_not_given_its_attempt_fails_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Python does not tell whose thread it is: its progress is left out, which one warning says, and nothing else can
     be asked there."""
@@ -284,6 +340,65 @@ async def test_a_thread_that_was_not_given_its_attempt_fails_nothing(caplog: pyt
         "progress that is reported by a thread of your own is left out: call current_attempt() in the body of the step,"
         " and hand what it returns on to the thread"
     ]
+
+
+async def test_a_thread_with_an_event_loop_of_its_own_fails_nothing_either() -> None:
+    """It runs no kernel, so its loop tells no more of whose thread it is."""
+    harness = Harness()
+
+    async def report() -> str:
+        current_attempt().progress(1, 2)
+        return "reported"
+
+    def body() -> str:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, report()).result()
+
+    @workflow()
+    async def program(ctx: Context) -> str:
+        return await ctx.step(body)
+
+    async with harness.kernel(program) as kernel:
+        assert await kernel.run(program, run_id="r") == "reported"
+
+    assert reports(harness) == []
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async def", "plain def"])
+async def test_a_forked_process_that_reports_is_told_that_nobody_hears_it(is_async: bool) -> None:
+    """It has a copy of the attempt, and nothing of the kernel: the step goes on, and its child's standard error says
+    once what becomes of the reports."""
+    harness = Harness()
+    said, say = os.pipe()
+
+    def report(attempt: Attempt) -> None:
+        logging.getLogger("flujo.kernel").addHandler(logging.StreamHandler(os.fdopen(say, "w")))
+        attempt.progress(1, 2)
+        attempt.progress(2, 2)
+
+    def in_a_child(attempt: Attempt) -> int | None:
+        child = multiprocessing.get_context("fork").Process(target=report, args=(attempt,))
+        child.start()
+        child.join()
+        return child.exitcode
+
+    async def body() -> int | None:
+        return in_a_child(current_attempt())
+
+    def plain_body() -> int | None:
+        return in_a_child(current_attempt())
+
+    @workflow()
+    async def program(ctx: Context) -> int | None:
+        return await ctx.step(body if is_async else plain_body, name="it")
+
+    async with harness.kernel(program) as kernel:
+        assert await kernel.run(program, run_id="r") == 0
+    os.close(say)
+
+    with os.fdopen(said) as text:
+        assert text.read().count("a forked process is left out") == 1
+    assert reports(harness) == []
 
 
 async def test_what_comes_too_late_is_dropped() -> None:

@@ -12,7 +12,7 @@ def said(done: float, total: float | None, **metrics: float) -> Progress:
 def test_the_part_that_is_done_is_between_none_and_all() -> None:
     """Without a total, or with none to do, it is not known."""
     assert [said(done, 10).share for done in (-1, 4, 12)] == [0, 0.4, 1]
-    assert [said(4, total).share for total in (None, 0)] == [None, None]
+    assert [said(4, total).share for total in (None, 0, -2)] == [None, None, None]
 
 
 def test_the_time_left_goes_by_the_reported_rate() -> None:

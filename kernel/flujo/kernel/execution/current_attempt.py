@@ -9,6 +9,7 @@ from contextvars import ContextVar, Token
 from functools import cache
 from typing import Any, NamedTuple
 
+from flujo.kernel.lifetimes import is_inside
 from flujo.kernel.loops import this_loop
 from flujo.kernel.traces import TraceContext, of_attempt
 
@@ -123,14 +124,14 @@ def current_attempt() -> Attempt:
 
 
 def _is_thread_of_users() -> bool:
-    """True in a thread that neither is the main one nor runs an event loop."""
+    """True in a thread that neither is the main one nor runs the event loop of a kernel."""
     if threading.current_thread() is threading.main_thread():
         return False
     try:
         this_loop()
     except RuntimeError:
         return True
-    return False
+    return not is_inside()
 
 
 def in_attempt() -> bool:

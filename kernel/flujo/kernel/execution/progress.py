@@ -6,11 +6,13 @@ of the step or run it is about, whichever is first.
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import threading
 from collections import deque
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
@@ -21,6 +23,8 @@ from flujo.kernel.journal.state import StepStatus
 from flujo.kernel.loops import from_any_thread
 
 from .live_run import LiveRun
+
+logger = logging.getLogger("flujo.kernel")
 
 INTERVAL = 1 * MICROSECONDS
 MAX_MESSAGE = 500
@@ -34,7 +38,7 @@ class Reporter:
         self._run = run
         self._clock = clock
         self._interval = interval
-        self._thread = threading.get_ident()
+        self._process, self._thread = os.getpid(), threading.get_ident()
         self._call_soon = from_any_thread()
         self.kept: dict[str | None, events.ProgressReported] = {}
         self.mail: deque[events.ProgressReported] = deque()  # from other threads, not taken yet
@@ -45,7 +49,9 @@ class Reporter:
     ) -> None:
         """Take a report of a step, or with None of the run as a whole, from any thread."""
         fact = _checked(step, done, total, message, metrics)
-        if threading.get_ident() == self._thread:
+        if os.getpid() != self._process:
+            _warn_of_fork()
+        elif threading.get_ident() == self._thread:
             self._take(fact)
         else:
             # Also from a thread that the body has made itself, and while the body holds up the event loop.
@@ -97,6 +103,11 @@ class Reporter:
             self.flush(step)
         finally:
             self._promised.discard(step)
+
+
+@cache  # so that it is said once in each child
+def _warn_of_fork() -> None:
+    logger.warning("progress that is reported by a forked process is left out: have its parent report what it returns")
 
 
 def _checked(

@@ -53,8 +53,8 @@ class Progress(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """Return the part that is done, 0 to 1; None without a total."""
-        return None if not self.total else min(1.0, max(0.0, self.done / self.total))
+        """Return the part that is done, 0 to 1; None without a total above 0."""
+        return None if self.total is None or self.total <= 0 else min(1.0, max(0.0, self.done / self.total))
 
     @property
     def seconds_left(self) -> float | None:

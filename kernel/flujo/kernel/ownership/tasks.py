@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from flujo.kernel.errors import KernelClosedError, WrongEventLoopError
-from flujo.kernel.loops import this_loop
+from flujo.kernel.loops import context_of_callbacks, this_loop
 
 Result = TypeVar("Result")
 
@@ -27,7 +27,7 @@ class KernelTasks:
     def open(self, group: TaskGroup) -> None:
         """Start tasks in `group` from now on."""
         self._group, self._loop = group, this_loop()
-        self._surroundings = copy_context()
+        self._surroundings = context_of_callbacks()
 
     def close(self) -> None:
         """Start no task from now on."""
